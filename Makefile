@@ -1,0 +1,61 @@
+# einthoven: every target sets up what it needs in .venv, and nothing outside this folder.
+.DEFAULT_GOAL := help
+.PHONY: help setup lint type format test train prepare sweep ui notebooks lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+ifneq ($(wildcard ../shared/data/ptbxl),)
+export EINTHOVEN_REAL_DATA ?= $(abspath ../shared/data)
+endif
+
+help:  ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  arguments go in ARGS, as in: make train ARGS="model=xresnet1d101 optimizer=muon"'
+
+setup: .venv/installed  ## make .venv and install everything
+
+.venv/installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "einthoven needs Python 3.11 or newer; name one with: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (PyTorch and MLflow are large: some minutes the first time)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e ".[dev]"
+	@touch $@
+
+lint: setup type  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup  ## mypy --strict on src
+	$(BIN)/mypy
+
+format: setup  ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup  ## the whole test suite
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+
+train: setup  ## train on the embedded data (or as ARGS says) and log to MLflow
+	@$(BIN)/einthoven train $(ARGS)
+
+prepare: setup  ## generate or pack records without training
+	@$(BIN)/einthoven prepare $(ARGS)
+
+sweep: setup  ## compare optimizers over seeds on the embedded data
+	@$(BIN)/einthoven train -m $(if $(ARGS),$(ARGS),+sweep=optimizers)
+
+ui: setup  ## open the MLflow page
+	@$(BIN)/einthoven ui $(ARGS)
+
+notebooks: setup  ## execute the notebooks into .ipynb with their pictures
+	@for file in notebooks/*.py; do $(BIN)/jupytext --to ipynb --execute $$file || exit 1; done
+
+lock: setup  ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia|triton|pip==|setuptools==)' > requirements.lock
+
+clean:  ## delete caches and outputs; keeps .venv, data and mlflow.db
+	rm -rf outputs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,147 @@
+"""`einthoven VERB [overrides]`: dispatches to the commands; a user's mistake is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import einthoven
+from einthoven.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+einthoven: 12-lead ECG classification, from records on disk to a tracked model
+
+usage: einthoven VERB [OPTION=VALUE ...]
+
+verbs
+  train     train a classifier and write the run to MLflow
+  prepare   generate or read the records and pack them, without training
+  list      show the options of every part, or of one:  einthoven list optimizer
+  ui        open the MLflow page on the training charts
+
+examples
+  einthoven train
+  einthoven train optimizer=muon schedule=cosine trainer.epochs=20
+  einthoven train data=ptbxl data.root=/data/ptb-xl task=superdiagnostic
+  einthoven train -m optimizer=sgd,adamw,muon seed=0,1,2      a sweep: one parent run, nine children
+  einthoven train folds=cv                                    cross-validation over the training folds
+  einthoven train --cfg job                                   print the configuration, run nothing
+
+einthoven VERB --help tells more of one verb; einthoven --version prints the version.
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the console command; ends the process with its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    verbs: dict[str, Callable[[list[str]], None]] = {
+        "train": _train,
+        "prepare": _prepare,
+        "list": _list,
+        "ui": _ui,
+    }
+    if verb in ("--help", "-h", "help"):
+        print(HELP, end="")
+        return
+    if verb == "--version":
+        print(einthoven.__version__)
+        return
+    try:
+        if verb not in verbs:
+            from einthoven.build import unknown_name
+
+            raise UserError(unknown_name(verb, verb, list(verbs)))
+        verbs[verb](rest)
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except KeyboardInterrupt:
+        print("einthoven: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def conf_folder() -> Path:
+    """The configuration folder: inside the installed package, or at the top of the checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def _fail(message: str) -> None:
+    print(f"einthoven: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _train(arguments: list[str]) -> None:
+    from einthoven.tracking.sweep import PARENT
+
+    def job(config: DictConfig) -> dict[str, float]:
+        from hydra.core.hydra_config import HydraConfig
+
+        from einthoven.commands.train import train
+
+        hydra = HydraConfig.get()
+        return train(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+
+    try:
+        _run_hydra("train", arguments, job)
+    finally:
+        if PARENT in os.environ:
+            from einthoven.tracking.sweep import abandon
+
+            abandon()
+
+
+def _prepare(arguments: list[str]) -> None:
+    def job(config: DictConfig) -> None:
+        from einthoven.commands.prepare import prepare
+
+        prepare(config)
+
+    _run_hydra("prepare", arguments, job)
+
+
+def _list(arguments: list[str]) -> None:
+    from einthoven.commands.options import show_options
+
+    show_options(conf_folder(), arguments)
+
+
+def _ui(arguments: list[str]) -> None:
+    from einthoven.commands.ui import ui
+
+    ui(arguments)
+
+
+def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]) -> None:
+    """Compose ``conf/NAME.yaml`` and run the job, or its sweep; Hydra's errors become sentences."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    mistakes: list[UserError] = []
+
+    def guarded(config: DictConfig) -> Any:
+        try:
+            return job(config)
+        except UserError as error:  # kept from Hydra, which would add a line of its own
+            mistakes.append(error)
+            return None
+
+    sys.argv = [f"einthoven {name}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing them
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(guarded)()
+    except (HydraException, OmegaConfBaseException) as error:
+        from einthoven.commands.explain import explain
+
+        raise UserError(explain(error, conf_folder(), name)) from None
+    if mistakes:
+        raise UserError("\n".join(dict.fromkeys(map(str, mistakes))))

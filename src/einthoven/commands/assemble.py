@@ -1,0 +1,158 @@
+"""Configuration -> the parts of a run: settings, data on the device, model, optimizer."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from einthoven import schema
+from einthoven.build import build, check
+from einthoven.commands.terminal import bar, console
+from einthoven.data.batches import DeviceSplit
+from einthoven.data.labels import Labels
+from einthoven.data.splits import SPLITS, split_rows
+from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
+from einthoven.functional.pca import LeadMoments, lead_moments
+from einthoven.models.frontend import Classifier
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PARTS = ("data", "task", "pca", "augment", "model", "optimizer", "schedule")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The fixed groups of a configuration, checked."""
+
+    folds: schema.Folds
+    trainer: schema.Trainer
+    diagnostics: schema.Diagnostics
+    tracking: schema.Tracking
+    seed: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """A corpus, labelled, split, and on the device."""
+
+    store: Store
+    labels: Labels
+    rows: Mapping[str, NDArray[np.int64]]  # of `labels`, for each split
+    splits: Mapping[str, DeviceSplit]
+
+    def patients(self, split: str) -> NDArray[np.int64]:
+        """Patient of each record of a split."""
+        return self.labels.patients[self.rows[split]]
+
+
+def settings(config: DictConfig) -> Settings:
+    """Check the whole configuration, signatures included, before any data are read."""
+    from omegaconf import OmegaConf
+
+    checked = Settings(
+        folds=schema.typed(config.data.folds, schema.Folds, "data.folds"),
+        trainer=schema.typed(config.trainer, schema.Trainer, "trainer"),
+        diagnostics=schema.typed(config.diagnostics, schema.Diagnostics, "diagnostics"),
+        tracking=schema.typed(config.tracking, schema.Tracking, "tracking"),
+        seed=schema.typed(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
+    )
+    for part in _PARTS:
+        check(_part(config, part), part)
+    return checked
+
+
+def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, device: torch.device, seed: int) -> Data:
+    """Open the store (building it on first use), label and split its records, move each split to the device."""
+    source = build(_part(config, "data"))
+    with bar("preparing records") as progress:
+        store = source.open(progress)
+    labels = source.labels(
+        store.table,
+        task.labels,
+        single_label=task.single_label,
+        keep_unlabelled=task.keep_unlabelled,
+        min_likelihood=task.min_likelihood,
+    )
+    if task.single_label:
+        console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
+    rows = split_rows(labels, folds)
+    for split in ("val", "test"):
+        if folds[split] and not rows[split].size:
+            console.print(
+                f"no records in fold{'s' * (len(folds[split]) > 1)} {_listed(folds[split])}: no {split} metrics"
+            )
+    position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
+    stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
+    matrices = {split: labels.matrix[rows[split]] for split in SPLITS}
+    matrices["train"] = task.shuffled(matrices["train"], seed)
+    splits = {
+        split: DeviceSplit.load(store.signals, stored[rows[split]], matrices[split], device)
+        for split in SPLITS
+        if rows[split].size
+    }
+    return Data(store, labels, rows, splits)
+
+
+def build_model(
+    config: DictConfig, train: DeviceSplit, classes: int, window: int, device: torch.device, seed: int
+) -> tuple[Classifier, LeadMoments]:
+    """The classifier: a frontend fitted on the training records, and a network with weights drawn from the seed."""
+    chunks: Iterable[NDArray[np.int16]] = (part.cpu().numpy() for part in torch.split(train.signals, 256))
+    moments = lead_moments(chunks, scale=MILLIVOLT_PER_COUNT)
+    frontend = build(config.pca)(moments)
+    torch.manual_seed(seed)
+    network: partial[nn.Module] = build(config.model)
+    sized = {"samples": window} if "samples" in inspect.signature(network.func).parameters else {}
+    model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=classes, **sized))
+    return model.to(device), moments
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers, without what only Hydra needs."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items() if key not in ("hydra", "resume")}
+
+
+def shown(container: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Flat ``group.option`` names and values, fit to be logged: of an absolute path only the last part is told."""
+    flat: dict[str, object] = {}
+    for key, value in container.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(shown(value, f"{name}."))
+        else:
+            flat[name] = (
+                f"…/{value.rstrip('/').split('/')[-1]}" if isinstance(value, str) and value.startswith("/") else value
+            )
+    return flat
+
+
+def config_hash(container: Mapping[str, Any]) -> str:
+    """Twelve hex digits that are the same for the same configuration, wherever it is tracked."""
+    relevant = {key: value for key, value in shown(container).items() if not key.startswith("tracking.")}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _part(config: DictConfig, name: str) -> DictConfig:
+    from omegaconf import OmegaConf
+
+    part: DictConfig = config[name]
+    return OmegaConf.masked_copy(part, [str(k) for k in part if k != "folds"]) if name == "data" else part
+
+
+def _listed(folds: list[int]) -> str:
+    return ", ".join(map(str, folds))

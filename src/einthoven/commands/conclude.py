@@ -1,0 +1,115 @@
+"""The end of a run: metrics with intervals, pictures, checkpoints and the exported model, all in MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from einthoven.commands.run import Run
+from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
+from einthoven.functional.leads import LEADS
+from einthoven.functional.pca import PCA
+from einthoven.report import ecg_paper, figures
+from einthoven.training.loop import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from einthoven.tracking.recorder import Recorder
+
+
+class Probabilities(nn.Module):
+    """A classifier with its output activation: raw mV (n, 12, T) -> probabilities (n, K)."""
+
+    def __init__(self, classifier: nn.Module, single_label: bool) -> None:
+        super().__init__()
+        self.classifier, self.single_label = classifier, single_label
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Probabilities of each class."""
+        logits: Tensor = self.classifier(signal)
+        return logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
+
+
+def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
+    """Evaluate the selected weights, and log what a reader of the run wants to see.
+
+    Returns
+    -------
+    dict of str to float
+        The final metrics, ``val/…`` and ``test/…``.
+    """
+    if run.settings.trainer.select == "best" and run.position.best_epoch:
+        run.load("best")
+    found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
+    metrics: dict[str, float] = {}
+    for split, evaluation in found.items():
+        metrics |= {
+            f"{split}/{k}": v for k, v in run.task.metrics(evaluation.y, evaluation.p, run.data.labels.classes).items()
+        }
+        interval = macro_auroc_interval(run, split, evaluation)
+        metrics |= {f"{split}/macro_auroc_low": interval.low, f"{split}/macro_auroc_high": interval.high}
+    recorder.record(run.position.step + 1, metrics)
+    recorder.flush()
+    for name, figure in _figures(run, recorder, found).items():
+        recorder.figure(figure, name)
+    for split, evaluation in found.items():
+        recorder.table(_predictions(run, split, evaluation), f"predictions/{split}.json")
+    for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
+        recorder.file(file, "checkpoints")
+    example = next(iter(run.data.splits.values())).take(torch.arange(2, device=run.device), run.window)
+    exported = Probabilities(run.model, run.task.single_label).cpu().eval()
+    recorder.model(exported, example.cpu().numpy(), run.data.labels.classes)
+    return metrics
+
+
+def macro_auroc_interval(run: Run, split: str, found: Evaluation) -> Interval:
+    """95 % bootstrap interval of the macro AUROC, resampling patients."""
+    return bootstrap_interval(found.y, found.p, seed=run.settings.seed, groups=run.data.patients(split))
+
+
+def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict[str, Figure]:
+    pca = PCA().fit_covariance(run.moments.mean, run.moments.covariance)
+    multipliers = [run.schedule(step, run.position.step) for step in range(run.position.step)]
+    pictures = {
+        "loss": figures.loss_figure(recorder.history),
+        "schedule": figures.schedule_figure(np.array(multipliers)),
+        "pca_scree": figures.pca_scree_figure(pca.explained_variance_ratio_, pca.components_, LEADS),
+    }
+    for split, evaluation in found.items():
+        pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
+    if found:
+        split, evaluation = list(found.items())[-1]
+        pictures |= _examples(run, split, evaluation)
+    return pictures
+
+
+def _examples(run: Run, split: str, found: Evaluation) -> dict[str, Figure]:
+    """Three records of the split on ECG paper, with what was expected and what was predicted."""
+    packed, fs, classes = run.data.splits[split], run.data.store.fs, run.data.labels.classes
+    rows = np.linspace(0, len(packed) - 1, num=min(3, len(packed)), dtype=int)
+    signals = packed.take(torch.from_numpy(rows).to(run.device), packed.samples).cpu().numpy()
+    drawn = {}
+    for number, row in enumerate(rows):
+        ecg_id = run.data.labels.ecg_ids[run.data.rows[split][row]]
+        actual = " ".join(name for name, label in zip(classes, found.y[row], strict=True) if label) or "none"
+        ranked = np.argsort(-found.p[row])[:5]
+        predicted = "  ".join(f"{classes[k]} {found.p[row, k]:.2f}" for k in ranked)
+        drawn[f"ecg_{number + 1}"] = ecg_paper.ecg_paper_figure(
+            signals[number],
+            fs,
+            title=f"record {ecg_id} ({split}): {actual}",
+            subtitle=f"predicted: {predicted}",
+        )
+    return drawn
+
+
+def _predictions(run: Run, split: str, found: Evaluation) -> dict[str, list[object]]:
+    columns: dict[str, list[object]] = {"ecg_id": run.data.labels.ecg_ids[run.data.rows[split]].tolist()}
+    for k, name in enumerate(run.data.labels.classes):
+        columns[f"{name}_label"] = found.y[:, k].astype(int).tolist()
+        columns[f"{name}_probability"] = np.round(found.p[:, k], 6).tolist()
+    return columns

@@ -1,0 +1,74 @@
+"""`einthoven train folds=cv`: each training fold is held out once, the predictions are pooled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from einthoven.commands import assemble
+from einthoven.commands.run import Run
+from einthoven.commands.terminal import console
+from einthoven.commands.train import execute, open_recorder
+from einthoven.errors import UserError
+from einthoven.evaluation.bootstrap import bootstrap_interval
+from einthoven.tracking.recorder import Recorder, client, closing
+from einthoven.tracking.sweep import PARENT, report
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """Train once a fold on the other folds, and evaluate all records by the model that has not seen them.
+
+    Returns
+    -------
+    dict of str to float
+        ``val/…`` metrics of the pooled out-of-fold predictions; they are logged to the parent run.
+
+    Raises
+    ------
+    UserError
+        If fewer than two folds are given, or the weights would be selected on the fold they are judged by.
+    """
+    checked = assemble.settings(config)
+    folds, name = checked.folds.train, checked.tracking.run_name
+    if len(folds) < 2:
+        raise UserError(f"data.folds.train={folds}: cross-validation needs two folds or more.")
+    if checked.trainer.select == "best" or checked.trainer.patience is not None:
+        raise UserError(
+            "folds=cv judges by the held-out fold, so it may not select on it: use trainer.select=last, patience=null."
+        )
+    parent: Recorder | None = None
+    labels, probabilities, patients, cells = [], [], [], []
+    try:
+        for fold in folds:
+            split = {"train": [f for f in folds if f != fold], "val": [fold], "test": []}
+            run = Run(config, folder / f"fold-{fold}", split)
+            if parent is None:
+                parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT))
+            console.print(f"held out: fold {fold}")
+            with closing(open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id)) as recorder:
+                metrics = execute(run, recorder)
+            found = run.evaluate("val")
+            labels.append(found.y)
+            probabilities.append(found.p)
+            patients.append(run.data.patients("val"))
+            cells.append([f"fold {fold}", str(len(found.y)), f"{metrics['val/macro_auroc']:.4f}"])
+    except BaseException:
+        if parent is not None:
+            parent.finish("FAILED")
+        raise
+    assert parent is not None
+    with closing(parent):
+        y, p = np.concatenate(labels), np.concatenate(probabilities)
+        interval = bootstrap_interval(y, p, seed=checked.seed, groups=np.concatenate(patients))
+        pooled = {f"val/{k}": v for k, v in run.task.metrics(y, p, run.data.labels.classes).items()}
+        pooled |= {"val/macro_auroc_low": interval.low, "val/macro_auroc_high": interval.high}
+        parent.record(0, pooled)
+        cells.append(["pooled", str(len(y)), f"{pooled['val/macro_auroc']:.4f} {interval}"])
+        report(client(parent.uri), parent.run_id, ["held out", "records", "macro AUROC"], cells)
+    return pooled

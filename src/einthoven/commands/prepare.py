@@ -1,0 +1,35 @@
+"""`einthoven prepare`: records on disk -> the packed store, and what is in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from einthoven.build import build, check
+from einthoven.commands.terminal import bar, console, results_table
+from einthoven.data.labels import TASKS
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def prepare(config: DictConfig) -> None:
+    """Build the store of ``data=…`` (or find it built), and show its labels by task."""
+    check(config.data, "data")
+    source = build(config.data)
+    with bar("preparing records") as progress:
+        store = source.open(progress)
+    n, _, samples = store.signals.shape
+    console.print(
+        f"{n} records, 12 leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB in {store.path}"
+    )
+    for column, what in (
+        ("invalid_samples", "samples marked invalid"),
+        ("clipped_samples", "samples beyond ±32.767 mV"),
+    ):
+        if affected := int((store.table[column] > 0).sum()):
+            console.print(f"{affected} records have {what}")
+    rows = []
+    for task in TASKS:
+        labels = source.labels(store.table, task)
+        rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
+    console.print(results_table("label sets", ["task", "classes", "records", "positives"], rows))

@@ -1,0 +1,164 @@
+"""A training run: its parts, assembled once; training, evaluating, saving and continuing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import einthoven
+from einthoven.build import build
+from einthoven.commands import assemble
+from einthoven.commands.terminal import TrainingDisplay
+from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
+from einthoven.diagnostics.information import kl_drift
+from einthoven.diagnostics.step import StepDiagnostics
+from einthoven.functional.leads import LEADS
+from einthoven.training import checkpoint
+from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
+from einthoven.training.precision import choose_autocast, choose_device
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from einthoven.functional.pca import LeadMoments
+    from einthoven.tracking.recorder import Recorder
+
+MONITOR = "val/macro_auroc"
+
+
+class Run:
+    """One training run: its parts, assembled once, and what is done with them.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/train.yaml``.
+    folder : Path
+        Where checkpoints are kept.
+    folds : mapping, optional
+        Split name -> folds, in place of those of the configuration (cross-validation).
+    """
+
+    def __init__(self, config: DictConfig, folder: Path, folds: Mapping[str, list[int]] | None = None) -> None:
+        self.config, self.folder = config, folder
+        self.settings = assemble.settings(config)
+        trainer, seed = self.settings.trainer, self.settings.seed
+        self.device = choose_device(trainer.device)
+        self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
+        self.task = build(config.task)
+        self.data = assemble.load_data(config, folds or asdict(self.settings.folds), self.task, self.device, seed)
+        train, fs = self.data.splits["train"], self.data.store.fs
+        self.window = train.samples if trainer.window is None else round(trainer.window * fs)
+        self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
+        windows(
+            train.take(torch.zeros(1, dtype=torch.long, device=self.device), train.samples),
+            self.window,
+            self.stride,
+        )
+        self.moments: LeadMoments
+        self.model, self.moments = assemble.build_model(
+            config, train, len(self.data.labels.classes), self.window, self.device, seed
+        )
+        self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
+        self.schedule = build(config.schedule)
+        self.augment = build(config.augment)
+        self.diagnose = StepDiagnostics(self.model.network, self.task.single_label, self.settings.diagnostics.every)
+        self.steps_per_epoch = max(1, len(train) // min(trainer.batch_size, len(train)))
+        self.position = Position()
+        self._previous: np.ndarray[Any, np.dtype[np.float64]] | None = None
+
+    def train(self, recorder: Recorder) -> None:
+        """Train to the last epoch, from wherever this run stands."""
+        trainer, seed, split = self.settings.trainer, self.settings.seed, self.data.splits["train"]
+        with TrainingDisplay(trainer.epochs, self.steps_per_epoch, trainer.batch_size, recorder.latest) as display:
+
+            def save(position: Position, best: bool) -> None:
+                recorder.flush()
+                display.epoch(position)
+                self.save("last", recorder)
+                if best:
+                    self.save("best", recorder)
+
+            fit(
+                self.model,
+                self.task,
+                lambda epoch: training_batches(
+                    split, size=trainer.batch_size, window=self.window, seed=seed, epoch=epoch
+                ),
+                self.optimizer,
+                self.schedule,
+                Events(recorder.record, self.validate, save, display.step),
+                position=self.position,
+                epochs=trainer.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                augment=self.augment,
+                diagnose=self.diagnose,
+                autocast=self.autocast,
+                clip_norm=trainer.clip_norm,
+                seed_of=partial(mix, seed),
+                device=self.device,
+                monitor=MONITOR,
+                patience=trainer.patience,
+            )
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Labels and probabilities of a split."""
+        return evaluate(
+            self.model,
+            self.task,
+            evaluation_batches(self.data.splits[split], size=max(32, self.settings.trainer.batch_size)),
+            cut=lambda x: windows(x, self.window, self.stride),
+            aggregate=self.settings.trainer.aggregate,
+            autocast=self.autocast,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Validation metrics, and how far the predictions moved since the last validation."""
+        if "val" not in self.data.splits:
+            return {}
+        found = self.evaluate("val")
+        metrics = {f"val/{k}": v for k, v in self.task.metrics(found.y, found.p, self.data.labels.classes).items()}
+        if self._previous is not None:
+            metrics["diag/kl_drift"] = kl_drift(self._previous, found.p, single_label=self.task.single_label)
+        self._previous = found.p
+        return metrics
+
+    def save(self, name: str, recorder: Recorder) -> None:
+        """Write everything that a resumed run needs."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "diagnostics": self.diagnose.state_dict(),
+            "previous_predictions": None if self._previous is None else torch.from_numpy(self._previous),
+            "rng": torch.get_rng_state(),
+        }
+        meta = {
+            "position": asdict(self.position),
+            "seed": self.settings.seed,
+            "run_id": recorder.run_id,
+            "classes": list(self.data.labels.classes),
+            "leads": list(LEADS),
+            "fs": self.data.store.fs,
+            "data": self.data.store.fingerprint,
+            "config": assemble.shown(assemble.plain(self.config)),
+            "einthoven": einthoven.__version__,
+        }
+        checkpoint.save(self.folder / "checkpoints" / f"{name}.safetensors", state, meta)
+
+    def load(self, name: str) -> dict[str, Any]:
+        """Continue from a checkpoint of this run; returns its notes."""
+        state, meta = checkpoint.load(self.folder / "checkpoints" / f"{name}.safetensors")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.diagnose.load_state_dict(state["diagnostics"])
+        previous = state["previous_predictions"]
+        self._previous = None if previous is None else previous.numpy()
+        torch.set_rng_state(state["rng"])
+        self.position = Position(**meta["position"])
+        return meta

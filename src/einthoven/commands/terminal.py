@@ -1,0 +1,123 @@
+"""What a run shows on the terminal: progress while it works, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from einthoven.training.loop import Position
+
+console = Console(highlight=False)
+
+
+class Bar:
+    """Progress of one piece of work, as ``bar(done, total)``; a stage whose total changes starts a new bar."""
+
+    def __init__(self, progress: Progress, text: str) -> None:
+        self._progress, self._text, self._total = progress, text, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are finished."""
+        if not self._progress.tasks:
+            self._progress.add_task(self._text, total=total)
+        self._progress.update(self._progress.tasks[0].id, completed=done, total=total)
+
+
+@contextmanager
+def bar(text: str) -> Iterator[Bar]:
+    """Show a progress bar that disappears when the work is done."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        yield Bar(progress, text)
+
+
+class TrainingDisplay:
+    """Epoch, loss, learning rate, samples/s, time left and validation AUROC of a training in progress.
+
+    On a terminal a live line; elsewhere (a log file, CI) one line an epoch.
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int, batch_size: int, latest: Mapping[str, float]) -> None:
+        self._epochs, self._steps, self._batch, self._latest = epochs, steps_per_epoch, batch_size, latest
+        self._start: tuple[float, int] | None = None
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]:>3}/" + str(epochs)),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn(
+                "loss {task.fields[loss]}  lr {task.fields[lr]}  val AUROC {task.fields[auroc]}  {task.fields[rate]}"
+            ),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=epochs * steps_per_epoch, **self._fields(0, 0))
+
+    def __enter__(self) -> TrainingDisplay:
+        """Start the display."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop it."""
+        self._progress.stop()
+
+    def step(self, position: Position) -> None:
+        """Show a finished step."""
+        if self._start is None:
+            self._start = (time.monotonic(), position.step)
+        self._progress.update(self._task, completed=position.step, **self._fields(position.epoch + 1, position.step))
+
+    def epoch(self, position: Position) -> None:
+        """Show a finished epoch."""
+        if not console.is_terminal:
+            fields = self._fields(position.epoch, position.step)
+            console.print(
+                f"epoch {position.epoch}/{self._epochs}  loss {fields['loss']}  lr {fields['lr']}  "
+                f"val AUROC {fields['auroc']}  {fields['rate']}"
+            )
+
+    def _fields(self, epoch: int, step: int) -> dict[str, Any]:
+        def show(name: str, form: str) -> str:
+            return format(self._latest[name], form) if name in self._latest else "–"
+
+        seconds, first = (time.monotonic() - self._start[0], self._start[1]) if self._start else (0.0, 0)
+        rate = f"{(step - first) * self._batch / seconds:,.0f} records/s" if seconds > 0 else ""
+        return {
+            "epoch": min(epoch, self._epochs),
+            "loss": show("train/loss", ".4f"),
+            "lr": show("optim/lr", ".1e"),
+            "auroc": show("val/macro_auroc", ".4f"),
+            "rate": rate,
+        }
+
+
+def results_table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """A small table: the first column names, the others numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

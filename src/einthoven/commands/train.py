@@ -1,0 +1,192 @@
+"""`einthoven train`: one run, or a cross-validation, written to MLflow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import einthoven
+from einthoven.commands import assemble
+from einthoven.commands.conclude import conclude
+from einthoven.commands.run import Run
+from einthoven.commands.terminal import console, results_table
+from einthoven.errors import UserError
+from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.sweep import PARENT
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """Train as configured; the value is the final metrics.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/train.yaml``.
+    folder : Path
+        The run's own folder, for its configuration and checkpoints.
+    overrides : list of str
+        What the command line changed; it names the run in a sweep.
+    """
+    if config.resume is not None:
+        return _resume(Path(config.resume), overrides)
+    checked = assemble.settings(config)
+    if checked.folds.cross_validate:
+        from einthoven.commands.cross_validate import cross_validate
+
+        return cross_validate(config, folder, overrides)
+    run = Run(config, folder)
+    _write_config(config, folder)
+    recorder = open_recorder(run, checked.tracking.run_name, overrides, parent=os.environ.get(PARENT))
+    with closing(recorder):
+        metrics = execute(run, recorder)
+    if PARENT not in os.environ:
+        _say_what_next(run, recorder, metrics)
+    return metrics
+
+
+def execute(run: Run, recorder: Recorder) -> dict[str, float]:
+    """Train and conclude a run whose recorder is open."""
+    _describe(run)
+    run.train(recorder)
+    return conclude(run, recorder)
+
+
+def open_recorder(
+    run: Run, name: str, overrides: list[str], *, parent: str | None, run_id: str | None = None
+) -> Recorder:
+    """Open the MLflow run: tags to filter by, parameters, datasets."""
+    tracking, container = run.settings.tracking, assemble.plain(run.config)
+    recorder = Recorder(
+        tracking.uri,
+        tracking.experiment,
+        name,
+        tags=_tags(run, container, overrides),
+        parent=parent,
+        run_id=run_id,
+        interval=tracking.interval,
+    )
+    parameters = sum(p.numel() for p in run.model.parameters())
+    recorder.params(
+        assemble.shown(container) | {"model.parameters": parameters, "data.classes": len(run.data.labels.classes)}
+    )
+    if run_id is None:
+        for split, rows in run.data.rows.items():
+            if len(rows):
+                recorder.dataset(
+                    run.data.store.path.name.rsplit("-", 1)[0],
+                    run.data.store.fingerprint,
+                    run.data.store.path.name,
+                    {"records": len(rows), "patients": len(set(run.data.patients(split).tolist()))},
+                    split,
+                )
+    return recorder
+
+
+def _tags(run: Run, container: Mapping[str, Any], overrides: list[str]) -> dict[str, str]:
+    commit = git_commit()
+    tags = {
+        "mlflow.source.name": "einthoven train",
+        "mlflow.source.type": "LOCAL",
+        "einthoven.version": einthoven.__version__,
+        "einthoven.overrides": " ".join(overrides),
+        "task": run.task.labels + (" (single label)" if run.task.single_label else ""),
+        "data.fingerprint": run.data.store.fingerprint[:12],
+        "config.hash": assemble.config_hash(container),
+        "device": str(run.device),
+        "precision": run.precision,
+    }
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def git_commit() -> str:
+    """Commit of the package's checkout, ``-dirty`` if it was changed since; empty where it is not one."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return found.stdout.strip()
+
+
+def _describe(run: Run) -> None:
+    sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
+    parameters = sum(p.numel() for p in run.model.parameters())
+    console.print(
+        f"{run.task.labels}: {len(run.data.labels.classes)} classes; records: {sizes}; "
+        f"{parameters:,} parameters on {run.device} in {run.precision}"
+    )
+
+
+def _write_config(config: DictConfig, folder: Path) -> None:
+    from omegaconf import OmegaConf
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(assemble.plain(config))))
+
+
+def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
+    from omegaconf import DictConfig, OmegaConf
+
+    others = [o for o in overrides if not o.startswith("resume=")]
+    if others:
+        raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
+    if not (folder / "checkpoints" / "last.safetensors").exists():
+        raise UserError(
+            f"resume={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
+        )
+    config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
+    assert isinstance(config, DictConfig)
+    run = Run(config, folder)
+    meta = run.load("last")
+    if meta["data"] != run.data.store.fingerprint:
+        raise UserError(f"resume={folder}: the records have changed since; expected the data {meta['data'][:12]}.")
+    recorder = open_recorder(run, run.settings.tracking.run_name, overrides, parent=None, run_id=meta["run_id"])
+    console.print(f"resuming after epoch {run.position.epoch} of {run.settings.trainer.epochs}")
+    with closing(recorder):
+        metrics = execute(run, recorder)
+    _say_what_next(run, recorder, metrics)
+    return metrics
+
+
+def metric_rows(metrics: Mapping[str, float], splits: tuple[str, ...] = ("val", "test")) -> list[list[str]]:
+    """Rows of the table at the end of a run: a metric, and its value on each split."""
+    present = [split for split in splits if f"{split}/macro_auroc" in metrics]
+    rows = []
+    for name, label in (
+        ("macro_auroc", "macro AUROC"),
+        ("macro_auprc", "macro AUPRC"),
+        ("fmax", "Fmax"),
+        ("loss", "loss"),
+    ):
+        cells = []
+        for split in present:
+            low, high = metrics.get(f"{split}/{name}_low"), metrics.get(f"{split}/{name}_high")
+            interval = f" ({low:.3f}-{high:.3f})" if low is not None and high is not None else ""
+            cells.append(f"{metrics[f'{split}/{name}']:.3f}{interval}")
+        rows.append([label, *cells])
+    return rows
+
+
+def _say_what_next(run: Run, recorder: Recorder, metrics: Mapping[str, float]) -> None:
+    splits = [split for split in ("val", "test") if f"{split}/macro_auroc" in metrics]
+    if splits:
+        console.print(
+            results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], metric_rows(metrics))
+        )
+    console.print(f"run {recorder.run_id} in {recorder.uri}; checkpoints in {run.folder}/checkpoints")
+    console.print("next:")
+    console.print("  make ui                                            look at the run in MLflow")
+    console.print('  make train ARGS="optimizer=muon schedule=cosine"   change any part of it')
+    console.print("  make sweep                                         several optimizers and seeds, side by side")

@@ -1,0 +1,71 @@
+"""The embedded data: generated once in PTB-XL's layout, then read like PTB-XL itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einthoven.data import synthetic
+from einthoven.data.labels import Labels
+from einthoven.data.ptbxl import PTBXL
+from einthoven.data.store import Progress, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Generated 12-lead ECGs.
+
+    Parameters
+    ----------
+    records : int
+        How many.
+    seed : int
+        Of the generator.
+    noise : float
+        Electrode noise, relative to what clinical recordings show.
+    fs : int
+        100 or 500 Hz.
+    cache : path
+        Folder for the generated records and their packed store.
+    """
+
+    records: int
+    seed: int
+    noise: float
+    fs: int
+    cache: str | Path
+
+    @property
+    def root(self) -> Path:
+        """Folder of the generated records; its name changes with every setting and with the generator itself."""
+        code = b"".join(file.read_bytes() for file in sorted(Path(synthetic.__file__).parent.glob("*.py")))
+        settings = json.dumps([self.records, self.seed, self.noise, self.fs]).encode()
+        return Path(self.cache) / f"synthetic-{self.records}-{hashlib.sha256(settings + code).hexdigest()[:8]}"
+
+    def open(self, progress: Progress | None = None) -> Store:
+        """Open the packed store, generating the records on first use."""
+        if not (self.root / "ptbxl_database.csv").exists():
+            rates = (100,) if self.fs == 100 else (100, self.fs)
+            synthetic.write_synthetic(
+                self.root,
+                records=self.records,
+                seed=self.seed,
+                rates=rates,
+                noise=self.noise,
+                progress=progress,
+            )
+        return self._corpus.open(progress)
+
+    def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
+        """Labels of the records in a store's table; options as in `ptbxl_labels`."""
+        return self._corpus.labels(table, task, **options)
+
+    @property
+    def _corpus(self) -> PTBXL:
+        return PTBXL(self.root, self.fs, self.cache)

@@ -1,0 +1,163 @@
+"""The packed store: every record of a corpus as int16 µV in one memory-mapped file, built once.
+
+A store is a folder: ``signals.i16`` (n, 12, T) little-endian int16 µV with one gain for all leads, so that the
+limb-lead laws survive; ``table.parquet`` with one row per record; ``store.json`` with shape, sampling frequency
+and fingerprint. It is built beside its final place and renamed into it: a store exists whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.records import read_microvolts
+from einthoven.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+MILLIVOLT_PER_COUNT = 1e-3  # the store counts microvolts
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store.
+
+    Attributes
+    ----------
+    path : Path
+    signals : ndarray of int16, shape (n, 12, T), memory-mapped
+        Amplitudes in µV.
+    table : DataFrame
+        One row per record: the corpus' own columns, and `invalid_samples`, `clipped_samples`.
+    fs : float
+        Sampling frequency in Hz.
+    fingerprint : str
+        SHA-256 over signals and table: two stores with one fingerprint hold the same data.
+    """
+
+    path: Path
+    signals: NDArray[np.int16]
+    table: pd.DataFrame
+    fs: float
+    fingerprint: str
+
+
+def store_key(root: Path, records: Sequence[str], tables: Iterable[Path], fs: float) -> str:
+    """Name of the store that these inputs and settings lead to: any change of either gives another name.
+
+    Record files enter by name, size and modification time; the tables by their content.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, fs]).encode())
+    for table in tables:
+        digest.update(table.read_bytes())
+    for name in records:
+        for suffix in (".hea", ".dat"):
+            try:
+                status = (root / f"{name}{suffix}").stat()
+            except FileNotFoundError:
+                continue  # building names the missing file
+            digest.update(f"{name}{suffix} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def open_or_build(
+    path: Path,
+    root: Path,
+    records: Sequence[str],
+    table: pd.DataFrame,
+    fs: float,
+    progress: Progress | None = None,
+) -> Store:
+    """Open the store at `path`, building it from the records under `root` where it is not there yet."""
+    if not (path / "store.json").exists():
+        _build(path, root, records, table, fs, progress)
+    return open_store(path)
+
+
+def open_store(path: Path) -> Store:
+    """Open a store; signals are memory-mapped, nothing is read yet."""
+    import pandas as pd
+
+    meta = json.loads((path / "store.json").read_text())
+    shape = tuple(meta["shape"])
+    file = path / "signals.i16"
+    if file.stat().st_size != 2 * int(np.prod(shape)):
+        raise UserError(
+            f"{file}: {file.stat().st_size} bytes found, {2 * int(np.prod(shape))} expected; delete {path} to rebuild."
+        )
+    signals = np.memmap(file, dtype="<i2", mode="r", shape=shape)
+    return Store(path, signals, pd.read_parquet(path / "table.parquet"), meta["fs"], meta["fingerprint"])
+
+
+def _build(
+    path: Path, root: Path, records: Sequence[str], table: pd.DataFrame, fs: float, progress: Progress | None
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        samples, quality, digest = None, np.zeros((len(records), 2), dtype=np.int64), hashlib.sha256()
+        with (partial / "signals.i16").open("wb") as file:
+            for row, name in enumerate(records):
+                signal, found_fs, *quality[row] = read_microvolts(root / name)
+                samples = samples or signal.shape[1]
+                if found_fs != fs or signal.shape[1] != samples:
+                    raise UserError(
+                        f"{name}: {signal.shape[1]} samples at {found_fs:g} Hz found, expected {samples} at {fs:g} Hz "
+                        "as in the records before it."
+                    )
+                data = signal.tobytes()
+                digest.update(data)
+                file.write(data)
+                if progress is not None:
+                    progress(row + 1, len(records))
+            os.fsync(file.fileno())
+        table = table.assign(invalid_samples=quality[:, 0], clipped_samples=quality[:, 1]).reset_index(drop=True)
+        table.to_parquet(partial / "table.parquet")
+        digest.update(table.to_csv(index=False).encode())
+        meta = {
+            "format": FORMAT,
+            "shape": [len(records), 12, samples],
+            "fs": fs,
+            "fingerprint": digest.hexdigest(),
+        }
+        (partial / "store.json").write_text(json.dumps(meta))
+        try:
+            partial.replace(path)
+        except OSError:
+            if not (path / "store.json").exists():  # otherwise another process was first with the same store
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed builds left behind."""
+    for partial in folder.glob("*.partial"):
+        pid = partial.suffixes[-2].lstrip(".") if len(partial.suffixes) > 1 else ""
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

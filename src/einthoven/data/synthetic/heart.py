@@ -1,0 +1,272 @@
+"""The sources of one heart: where, when, how strong and in which direction.
+
+The ventricles are ten segments. Each is a dipole at its own place whose strength is a Gaussian kernel over the
+time since QRS onset (McSharry et al. 2003, "A dynamical model for generating synthetic electrocardiogram
+signals", IEEE TBME 50:289; the multi-lead dipole form of Sameni et al. 2007, "Multichannel ECG and noise
+modeling", EURASIP JASP 2007:43407). Together they are the moving dipole of the QRS loop, and a segment that
+dies, thickens or is reached late changes the leads that look at it. Repolarization has a global source and
+three regional ones; the atria have two.
+
+Directions and strengths are rounded from a ridge fit of this model to average beats of normal adults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SEGMENTS = (
+    "septum_left",
+    "septum_right",
+    "apex",
+    "anterior",
+    "inferior",
+    "lateral",
+    "rv_free",
+    "posterior",
+    "high_lateral",
+    "basal_septum",
+)
+INDEX = {name: i for i, name in enumerate(SEGMENTS)}
+RIGHT = [INDEX["septum_right"], INDEX["rv_free"], INDEX["basal_septum"]]
+LEFT = [INDEX[n] for n in ("apex", "anterior", "inferior", "lateral", "posterior", "high_lateral")]
+
+PLACES = np.array(
+    [
+        [-1.0, 0.0, -1.5],
+        [-1.5, 1.0, -3.0],
+        [4.0, 3.0, -2.5],
+        [2.5, 0.0, -3.5],
+        [2.0, 3.5, 0.5],
+        [5.0, 0.0, 1.0],
+        [-3.0, 1.0, -3.0],
+        [3.0, 0.0, 4.0],
+        [4.0, -3.0, 2.0],
+        [-1.0, -3.0, -1.0],
+    ]
+)
+# Activation time and kernel width as parts of the QRS duration, in the order of normal conduction.
+CENTRES = np.array([0.14, 0.28, 0.38, 0.42, 0.47, 0.52, 0.46, 0.62, 0.74, 0.84])
+WIDTHS = np.array([0.085, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09, 0.095, 0.10, 0.09])
+MOMENTS = np.array(
+    [
+        [-0.06, -0.03, -0.09],
+        [0.16, 0.02, -0.22],
+        [0.18, 0.27, 0.16],
+        [0.43, -0.14, -0.13],
+        [0.24, 0.47, 0.26],
+        [0.21, -0.15, 0.19],
+        [0.08, 0.13, -0.15],
+        [-0.13, 0.04, 0.48],
+        [0.02, -0.02, 0.13],
+        [-0.03, -0.02, -0.03],
+    ]
+)
+
+# Regions of the coronary tree's territories: a place and the direction that points out of the heart there.
+REGIONS: dict[str, tuple[Array, Array]] = {
+    "septal": (np.array([-1.5, 0.5, -3.0]), np.array([-0.45, 0.05, -0.9])),
+    "anterior": (np.array([2.0, 0.0, -3.5]), np.array([0.25, 0.0, -0.97])),
+    "apical": (np.array([4.0, 2.5, -2.5]), np.array([0.7, 0.35, -0.6])),
+    "lateral": (np.array([5.0, 0.0, 1.0]), np.array([0.97, 0.0, 0.25])),
+    "high_lateral": (np.array([4.5, -3.0, 1.0]), np.array([0.8, -0.6, 0.1])),
+    "inferior": (np.array([1.5, 4.0, 0.5]), np.array([0.0, 1.0, 0.1])),
+    "posterior": (np.array([2.5, 0.5, 4.0]), np.array([0.1, 0.1, 0.99])),
+    "centre": (np.array([2.0, 0.5, 0.0]), np.array([0.6, 0.35, -0.7])),
+}
+
+
+@dataclass
+class Kernels:
+    """A growing list of two-sided Gaussian kernels, each a dipole at a place.
+
+    `centre`, `left`, `right` (the standard deviations before and after the centre) are in the unit of the
+    wave's own clock: seconds since P onset, seconds since QRS onset, or parts of QT since QRS onset.
+    """
+
+    place: list[Array] = field(default_factory=list)
+    centre: list[float] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
+    moment: list[Array] = field(default_factory=list)
+
+    def add(self, place: Array, centre: float, left: float, right: float, moment: Array) -> None:
+        """Append one kernel."""
+        self.place.append(place)
+        self.centre.append(centre)
+        self.left.append(left)
+        self.right.append(right)
+        self.moment.append(moment)
+
+    def copy(self) -> Kernels:
+        """Return an independent copy of the lists."""
+        return Kernels(*(list(x) for x in (self.place, self.centre, self.left, self.right, self.moment)))
+
+
+@dataclass
+class Heart:
+    """One heart in one recording; times in seconds."""
+
+    pr: float
+    qrs: float
+    qtc: float
+    p_duration: float
+    atria: Kernels
+    place: Array
+    centre: Array
+    width: Array
+    moment: Array
+    extra: Kernels
+    """Depolarization beside the ten segments: pathological Q, delta wave, late right ventricle."""
+    recovery: Kernels
+    """ST and T, on the clock of QT."""
+
+
+def unit(v: Array) -> Array:
+    """Return `v` scaled to length one."""
+    return np.asarray(v / max(float(np.linalg.norm(v)), 1e-9))
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> Array:
+    """Return the rotation by `yaw` about y, `pitch` about x and `roll` about z, radians.
+
+    Roll turns the heart in the frontal plane: positive moves the axis from left towards the feet.
+    """
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return np.asarray(about_z @ about_x @ about_y)
+
+
+def qrs_area(heart: Heart) -> Array:
+    """Return the QRS area vector (mV s): the sum over the sources of moment times kernel area."""
+    area = np.sqrt(2 * np.pi) * (heart.width[:, None] * heart.moment).sum(0)
+    for left, right, moment in zip(heart.extra.left, heart.extra.right, heart.extra.moment, strict=True):
+        area = area + np.sqrt(np.pi / 2) * (left + right) * moment
+    return np.asarray(area)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is individual about a patient's heart and chest and stays the same over the records."""
+
+    turn: Array
+    gain: float
+    mass: Array
+    bend: Array
+    t_gain: float
+    t_turn: Array
+    t_bend: Array
+    t_skew: float
+    p_gain: float
+    pr: float
+    qrs: float
+    qtc: float
+    rate: float
+    chest: float
+    electrodes: Array
+
+
+def draw_build(rng: np.random.Generator, age: int, female: bool) -> Build:
+    """Draw the individual morphology of one patient."""
+    # The electrical axis turns left and the T wave flattens with age; women have lower voltages, longer QTc.
+    roll = np.deg2rad(rng.normal(-4.0 - 0.42 * (age - 30), 17.0))
+    yaw = np.deg2rad(rng.normal(0.0, 14.0))
+    pitch = np.deg2rad(rng.normal(0.0, 8.0))
+    gain = float(np.exp(rng.normal(0.27 - 0.10 * female - 0.002 * (age - 50), 0.22)))
+    t_gain = float(np.exp(rng.normal(-0.03 - 0.004 * (age - 45) - 0.12 * female, 0.30)))
+    return Build(
+        turn=rotation(yaw, pitch, roll),
+        gain=gain,
+        mass=np.exp(rng.normal(0.0, 0.33, 10)),
+        bend=rng.normal(0.0, 0.065, (10, 3)),
+        t_gain=t_gain,
+        t_turn=rotation(
+            0.5 * yaw + rng.normal(0, 0.22),
+            0.5 * pitch + rng.normal(0, 0.15),
+            0.5 * roll - 0.10 + rng.normal(0, 0.18),
+        ),
+        t_bend=rng.normal(0.0, 0.035, (7, 3)),
+        t_skew=float(rng.normal(0.0, 0.03)),
+        p_gain=float(np.exp(rng.normal(0.05, 0.28))),
+        pr=float(np.clip(rng.normal(0.152 + 0.0003 * (age - 50), 0.018), 0.115, 0.196)),
+        qrs=float(np.clip(rng.normal(0.088 - 0.005 * female, 0.008), 0.07, 0.108)),
+        qtc=float(np.clip(rng.normal(0.402 + 0.010 * female + 0.0002 * (age - 50), 0.016), 0.36, 0.45)),
+        rate=float(np.clip(rng.normal(70.0, 10.5), 51.0, 98.0)),
+        chest=float(np.exp(rng.normal(0.0, 0.09))),
+        electrodes=rng.normal(0.0, 0.9, (9, 3)),
+    )
+
+
+# Repolarization: global ramp, onset, main part and end, then three regions; centre and width in parts of QT.
+_T_CLOCK = (
+    (0.36, 0.15),
+    (0.565, 0.098),
+    (0.725, 0.078),
+    (0.84, 0.072),
+    (0.725, 0.082),
+    (0.735, 0.082),
+    (0.73, 0.082),
+)
+_T_PLACES = ("centre", "centre", "centre", "centre", "anterior", "lateral", "inferior")
+_T_MOMENTS = np.array(
+    [
+        [0.00, 0.00, -0.05],
+        [0.05, 0.02, -0.10],
+        [0.32, 0.11, -0.10],
+        [0.09, 0.08, -0.05],
+        [-0.16, -0.14, -0.14],
+        [0.05, -0.05, 0.09],
+        [0.11, 0.21, 0.02],
+    ]
+)
+
+
+def normal_heart(rng: np.random.Generator, build: Build, p_wave: bool = True) -> Heart:
+    """Return the heart of a patient before any condition, with what varies between recordings."""
+    # Breathing, posture and time turn the heart a little between two recordings of a patient.
+    turn = build.turn @ rotation(*rng.normal(0.0, 0.05, 3))
+    moment = build.gain * (MOMENTS * build.mass[:, None] + build.bend) @ turn.T
+    half = rotation(*rng.normal(0.0, 0.02, 3))
+    recovery = Kernels()
+    scale = build.t_gain * float(np.exp(rng.normal(0.0, 0.08))) * build.gain**0.5
+    for (centre, width), name, m, bend in zip(_T_CLOCK, _T_PLACES, _T_MOMENTS, build.t_bend, strict=True):
+        late = centre + build.t_skew
+        recovery.add(REGIONS[name][0], late, width * 1.08, width * 0.94, scale * build.t_turn @ (m + bend))
+    atria = Kernels()
+    if p_wave:
+        p = build.p_gain * float(np.exp(rng.normal(0.0, 0.1)))
+        sway = rng.normal(0.0, 0.016, (2, 3))
+        atria.add(
+            np.array([-3.0, -3.0, -1.0]),
+            0.036,
+            0.015,
+            0.016,
+            p * (np.array([0.052, 0.055, -0.015]) + sway[0]),
+        )
+        atria.add(np.array([1.0, -3.0, 2.5]), 0.068, 0.016, 0.015, p * (np.array([0.072, 0.036, 0.055]) + sway[1]))
+    return Heart(
+        pr=build.pr,
+        qrs=build.qrs,
+        qtc=build.qtc,
+        p_duration=0.105,
+        atria=atria,
+        place=PLACES @ half.T,
+        centre=CENTRES * build.qrs,
+        width=WIDTHS * build.qrs,
+        moment=moment,
+        extra=Kernels(),
+        recovery=recovery,
+    )

@@ -1,0 +1,1 @@
+"""What a training run measures about itself, on the device."""

@@ -1,0 +1,53 @@
+"""The measurements of a training step, together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from einthoven.diagnostics.gradients import gradient_norms, stages
+from einthoven.diagnostics.information import PriorKL, predictive_entropy
+
+if TYPE_CHECKING:
+    from einthoven.data.batches import Batch
+
+
+class StepDiagnostics:
+    """Called between backward pass and update: gradient norms per stage, entropy and KL of the predictions.
+
+    Parameters
+    ----------
+    network : Module
+        Its direct children are the stages.
+    single_label : bool
+        Whether the outputs are one categorical distribution or one Bernoulli distribution a class.
+    every : int
+        Steps between two measurements.
+    """
+
+    def __init__(self, network: nn.Module, single_label: bool, every: int) -> None:
+        self._stages = stages(network)
+        self._single_label, self._every, self._calls = single_label, every, 0
+        self._prior = PriorKL()
+
+    def __call__(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        """Metrics of this step, as device tensors; empty between two measurements."""
+        self._calls += 1
+        if (self._calls - 1) % self._every:
+            return {}
+        probabilities = logits.softmax(dim=-1) if self._single_label else logits.sigmoid()
+        return {
+            **gradient_norms(self._stages),
+            "diag/entropy": predictive_entropy(logits, self._single_label),
+            "diag/kl_prior": self._prior.update(batch.y, probabilities),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {"calls": self._calls, "prior": self._prior.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self._calls = state["calls"]
+        self._prior.load_state_dict(state["prior"])

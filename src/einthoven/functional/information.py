@@ -1,0 +1,119 @@
+"""Entropy, Kullback-Leibler divergence and cross-entropy, in nats.
+
+Bernoulli functions work elementwise and keep the shape: the caller sums over classes. Categorical ones sum
+over `dim`. Where a distribution is the model's it may be given as logits (``logits=True``), which stays exact
+where probabilities have long rounded to 0 or 1; of two distributions that is the second, the first being the
+reference. For both families ``cross_entropy(p, q) = entropy(p) + kl(p, q)``. Cover & Thomas, "Elements of
+Information Theory", chapter 2; ``0 log 0 = 0`` there and here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
+
+
+def bernoulli_entropy(p: Tensor, *, logits: bool = False) -> Tensor:
+    """Entropy of Bernoulli distributions, elementwise, within 0 and log 2.
+
+    Parameters
+    ----------
+    p
+        Probabilities, or logits.
+    logits
+        Whether `p` holds logits.
+    """
+    if logits:
+        return torch.neg(torch.sigmoid(p) * logsigmoid(p) + torch.sigmoid(-p) * logsigmoid(-p))
+    return torch.add(torch.special.entr(p), torch.special.entr(1 - p))
+
+
+def categorical_entropy(p: Tensor, *, logits: bool = False, dim: int = -1) -> Tensor:
+    """Entropy of categorical distributions over `dim`, within 0 and log K.
+
+    Parameters
+    ----------
+    p
+        Probabilities that sum to 1 over `dim`, or logits.
+    logits
+        Whether `p` holds logits.
+    dim
+        The classes; reduced.
+    """
+    if logits:
+        log_p = log_softmax(p, dim)
+        return torch.neg(log_p.exp() * log_p).sum(dim)
+    return torch.sum(torch.special.entr(p), dim)
+
+
+def bernoulli_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False) -> Tensor:
+    """Cross-entropy ``-p log q - (1 - p) log(1 - q)``, elementwise.
+
+    Parameters
+    ----------
+    p
+        Probabilities of the reference (hard, smoothed or mixed labels).
+    q
+        Probabilities of the model, or its logits.
+    logits
+        Whether `q` holds logits.
+    """
+    if logits:
+        return torch.neg(p * logsigmoid(q) + (1 - p) * logsigmoid(-q))
+    return torch.neg(torch.special.xlogy(p, q) + torch.special.xlog1py(1 - p, -q))
+
+
+def categorical_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1) -> Tensor:
+    """Cross-entropy ``-sum p log q`` over `dim`.
+
+    Parameters
+    ----------
+    p
+        Probabilities of the reference (hard, smoothed or mixed labels).
+    q
+        Probabilities of the model, or its logits.
+    logits
+        Whether `q` holds logits.
+    dim
+        The classes; reduced.
+    """
+    if logits:
+        return torch.neg(p * log_softmax(q, dim)).sum(dim)
+    return torch.neg(torch.special.xlogy(p, q).sum(dim))
+
+
+def bernoulli_kl(p: Tensor, q: Tensor, *, logits: bool = False) -> Tensor:
+    """Divergence ``KL(p || q)`` of Bernoulli distributions, elementwise, at least 0.
+
+    Infinite where `q` excludes what `p` allows.
+
+    Parameters
+    ----------
+    p
+        Probabilities of the reference.
+    q
+        Probabilities of the model, or its logits.
+    logits
+        Whether `q` holds logits.
+    """
+    return (bernoulli_cross_entropy(p, q, logits=logits) - bernoulli_entropy(p)).clamp_min(0)
+
+
+def categorical_kl(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1) -> Tensor:
+    """Divergence ``KL(p || q)`` of categorical distributions over `dim`, at least 0.
+
+    Infinite where `q` excludes what `p` allows.
+
+    Parameters
+    ----------
+    p
+        Probabilities of the reference.
+    q
+        Probabilities of the model, or its logits.
+    logits
+        Whether `q` holds logits.
+    dim
+        The classes; reduced.
+    """
+    return (categorical_cross_entropy(p, q, logits=logits, dim=dim) - categorical_entropy(p, dim=dim)).clamp_min(0)

@@ -1,0 +1,1 @@
+"""Networks: signals in, logits out; one file per architecture."""

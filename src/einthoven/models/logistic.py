@@ -1,0 +1,34 @@
+"""The linear baseline: what a model without any layer in between can see."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from einthoven.errors import UserError
+
+
+class Logistic(nn.Module):
+    """One linear layer on the flattened signal: multinomial or multi-label logistic regression.
+
+    It reads a fixed number of samples. The weights start at zero, where the loss, being convex, is as good a
+    start as any and does not depend on the seed.
+
+    Stages (direct children): ``linear``.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, *, samples: int) -> None:
+        super().__init__()
+        self.samples = samples
+        self.linear = nn.Linear(in_channels * samples, num_classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, in_channels, samples]`` to logits ``[B, num_classes]``."""
+        if x.shape[2] != self.samples:
+            raise UserError(
+                f"model=logistic was built for windows of {self.samples} samples and got {x.shape[2]}; "
+                "choose windows of that length or a model that reads any length."
+            )
+        logits: Tensor = self.linear(x.flatten(1))
+        return logits

@@ -1,0 +1,295 @@
+"""Electrocardiograms on paper: the clinical 12-lead page, true to scale.
+
+One axes covers the page and its data coordinates are millimetres from the lower left corner, so that a second
+is 25 and a millivolt 10 of them everywhere. Printed at 100 %, the page is what an electrocardiograph prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+from einthoven.report.style import INK, use_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SPEED = 25.0  # mm per second
+GAIN = 10.0  # mm per mV
+COLUMN_SECONDS = 2.5
+LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+RHYTHM_LEAD = "II"
+
+PAPER, MINOR, MAJOR, TRACE = "#FFF6F3", "#F7D3CB", "#EBA093", "#101018"
+LEAD_IN = 15.0  # mm of a row before its signal, with the calibration pulse
+ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
+MM_PER_INCH = 25.4
+POINTS_PER_MM = 72 / MM_PER_INCH
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A rectangle of grid paper: lower left corner and size in mm, sizes in multiples of 5."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+
+def ecg_paper_figure(
+    signal: npt.ArrayLike, fs: float, *, title: str, subtitle: str | None = None, dpi: float = 150
+) -> Figure:
+    """Draw a record as a clinical 12-lead page: 3 x 4 leads of 2.5 s and lead II as a rhythm strip.
+
+    The page is A4 landscape, 25 mm/s and 10 mm/mV, with a 1 mm and 5 mm grid and a pulse of 1 mV and 0.2 s
+    before each row. The four columns follow one another in time, as on an electrocardiograph. A record
+    shorter than 10 s shows its beginning in every column; of a longer one, the first 10 s are shown. The foot
+    of the page says what is left out, and which leads are clipped because they exceed 3 mV.
+
+    Parameters
+    ----------
+    signal : array-like, shape (12, T)
+        mV, leads in the order of `einthoven.functional.leads.LEADS`; NaN is left blank.
+    fs : float
+        Sampling frequency, Hz.
+    title : str
+        The large line above.
+    subtitle : str, optional
+        A smaller line below it.
+    dpi : float
+        Dots per inch; the page is 297 mm x 210 mm at any.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If the signal is not (12, T) with at least two samples, or fs is not positive.
+    """
+    mv = _checked(signal, fs)
+    grid = _Grid(left=8.5, bottom=10, width=280, height=180)
+    left = grid.left + 5
+    baselines = [grid.bottom + height for height in (150, 110, 70, 30)]
+    limit = 3.0  # mV: the outer rows are 30 mm from the edge of the grid
+    with use_style():
+        figure, axes = _page(297, 210, dpi)
+        _draw_grid(axes, grid)
+        clipped = set()
+        for row, baseline in zip(LAYOUT, baselines[:-1], strict=True):
+            clipped |= _draw_row(axes, mv, fs, row, left, baseline, limit)
+        _draw_pulse(axes, left, baselines[-1])
+        whole = 4 * COLUMN_SECONDS * fs
+        clipped |= _draw_trace(axes, mv, fs, RHYTHM_LEAD, 0.0, whole, left + LEAD_IN, baselines[-1], limit)
+        _text(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
+        if subtitle:
+            _text(axes, grid.left, 194.5, subtitle, 3.6, va="center")
+        _text(axes, grid.left, 5, _scale(fs), 3.4, va="center")
+        _text(axes, grid.left + grid.width, 5, _notes(mv, fs, limit, clipped), 3.4, va="center", ha="right")
+    return figure
+
+
+def examples_figure(signals: npt.ArrayLike, fs: float, titles: Sequence[str], *, dpi: float = 100) -> Figure:
+    """Draw several records on one page of ECG paper, without rhythm strips, two abreast.
+
+    Parameters
+    ----------
+    signals : array-like, shape (n, 12, T)
+        mV, leads in the order of `einthoven.functional.leads.LEADS`.
+    fs : float
+        Sampling frequency, Hz.
+    titles : sequence of n str
+        One line above each record.
+    dpi : float
+        Dots per inch.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        At the same scale as `ecg_paper_figure`.
+
+    Raises
+    ------
+    UserError
+        If there are no records, or not as many titles; otherwise as `ecg_paper_figure`.
+    """
+    records = np.asarray(signals, dtype=np.float64)
+    if not len(records) or len(records) != len(titles):
+        raise UserError(f"One title per example is needed, found {len(titles)} titles for {len(records)} records.")
+    checked = [_checked(record, fs) for record in records]
+    across = min(2, len(checked))
+    down = -(-len(checked) // across)
+    margin, head, foot = 8.0, 13.0, 10.0
+    width, height = 275.0, 110.0
+    limit = 2.5  # mV: the outer rows are 25 mm from the edge of the grid
+    page_height = down * (height + head) + foot
+    with use_style():
+        figure, axes = _page(across * (width + margin) + margin, page_height, dpi)
+        for i, (mv, title) in enumerate(zip(checked, titles, strict=True)):
+            top = page_height - (i // across) * (height + head)
+            grid = _Grid(margin + (i % across) * (width + margin), top - head - height, width, height)
+            _draw_grid(axes, grid)
+            clipped = set()
+            for row, above in zip(LAYOUT, (85, 55, 25), strict=True):
+                clipped |= _draw_row(axes, mv, fs, row, grid.left + 5, grid.bottom + above, limit)
+            _text(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
+            _text(axes, grid.left + width, top - head + 3, _notes(mv, fs, limit, clipped), 4.5, ha="right")
+        _text(axes, margin, foot / 2, _scale(fs), 5, va="center")
+    return figure
+
+
+def _checked(signal: npt.ArrayLike, fs: float) -> FloatArray:
+    mv = np.asarray(signal, dtype=np.float64)
+    if mv.ndim != 2 or len(mv) != len(LEADS) or mv.shape[1] < 2:
+        raise UserError(f"An ECG page needs a signal of shape (12, T) with T >= 2, found {mv.shape}.")
+    if not fs > 0:
+        raise UserError(f"The sampling frequency must be positive, found {fs} Hz.")
+    return mv
+
+
+def _page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
+    """Make a figure of width x height mm with one axes over all of it, in mm."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / MM_PER_INCH, height / MM_PER_INCH), dpi=dpi)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(0, height)
+    return figure, axes
+
+
+def _draw_grid(axes: Axes, grid: _Grid) -> None:
+    from matplotlib.collections import LineCollection
+    from matplotlib.patches import Rectangle
+
+    corner = (grid.left, grid.bottom)
+    axes.add_patch(Rectangle(corner, grid.width, grid.height, facecolor=PAPER, edgecolor="none", zorder=0))
+    right, top = grid.left + grid.width, grid.bottom + grid.height
+    for step, color, width, name in ((1, MINOR, 0.12, "grid 1 mm"), (5, MAJOR, 0.22, "grid 5 mm")):
+        x = grid.left + np.arange(0, grid.width + step / 2, step)
+        y = grid.bottom + np.arange(0, grid.height + step / 2, step)
+        lines = [[(at, grid.bottom), (at, top)] for at in x] + [[(grid.left, at), (right, at)] for at in y]
+        axes.add_collection(
+            LineCollection(lines, colors=color, linewidths=width * POINTS_PER_MM, label=name, zorder=step / 10),
+            autolim=False,
+        )
+
+
+def _draw_row(
+    axes: Axes, mv: FloatArray, fs: float, row: Sequence[str], left: float, baseline: float, limit: float
+) -> set[str]:
+    """Draw a calibration pulse and four leads one after the other, from ``left`` on; return the clipped."""
+    clipped = set()
+    _draw_pulse(axes, left, baseline)
+    per_column = COLUMN_SECONDS * fs
+    follow = mv.shape[1] >= np.floor(4 * per_column)  # else the record is too short to be shown in turns
+    for column, lead in enumerate(row):
+        at = left + LEAD_IN + column * COLUMN_SECONDS * SPEED
+        first = column * per_column if follow else 0.0
+        clipped |= _draw_trace(axes, mv, fs, lead, first, first + per_column, at, baseline, limit)
+        if column:
+            axes.plot([at, at], [baseline - 3, baseline + 3], color=TRACE, linewidth=0.8, zorder=3)
+    return clipped
+
+
+def _draw_trace(
+    axes: Axes,
+    mv: FloatArray,
+    fs: float,
+    lead: str,
+    first: float,
+    stop: float,
+    at: float,
+    baseline: float,
+    limit: float,
+) -> set[str]:
+    """Draw the samples in first ... stop, which may fall between samples, with ``first`` at x = ``at``.
+
+    Returns the lead if it exceeds the limit there, else nothing.
+    """
+    # The last sample of a column is also the first of the next: the line does not break at the column's edge.
+    samples = np.arange(np.ceil(first), min(np.floor(stop), mv.shape[1] - 1) + 1, dtype=np.int64)
+    x = at + (samples - first) / fs * SPEED
+    trace = mv[LEADS.index(lead), samples]
+    y = baseline + GAIN * np.clip(trace, -limit, limit)
+    axes.plot(x, y, color=TRACE, linewidth=0.3 * POINTS_PER_MM, solid_joinstyle="round", label=lead, zorder=4)
+    _text(axes, at + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
+    return {lead} if np.any(np.abs(trace) > limit) else set()
+
+
+def _draw_pulse(axes: Axes, left: float, baseline: float) -> None:
+    """Draw 1 mV for 0.2 s: 10 mm tall, 5 mm wide."""
+    x = left + np.array([2.5, 5, 5, 10, 10, 12.5])
+    y = baseline + GAIN * np.array([0, 0, 1, 1, 0, 0])
+    axes.plot(
+        x,
+        y,
+        color=TRACE,
+        linewidth=0.3 * POINTS_PER_MM,
+        solid_joinstyle="miter",
+        label="calibration",
+        zorder=4,
+    )
+
+
+def _text(
+    axes: Axes,
+    x: float,
+    y: float,
+    text: str,
+    height: float,
+    *,
+    weight: str = "normal",
+    ha: str = "left",
+    va: str = "baseline",
+    halo: bool = False,
+) -> None:
+    """Write text, its font size given in mm."""
+    from matplotlib.patheffects import withStroke
+
+    effects = [withStroke(linewidth=0.8 * POINTS_PER_MM, foreground=PAPER)] if halo else []
+    axes.text(
+        x,
+        y,
+        text,
+        fontsize=height * POINTS_PER_MM,
+        weight=weight,
+        ha=ha,
+        va=va,
+        color=INK,
+        zorder=3.5,
+        path_effects=effects,
+        parse_math=False,  # a dollar sign in a file name is a dollar sign
+    )
+
+
+def _scale(fs: float) -> str:
+    return f"{SPEED:g} mm/s    {GAIN:g} mm/mV    {fs:g} Hz"
+
+
+def _notes(mv: FloatArray, fs: float, limit: float, clipped: set[str]) -> str:
+    """Say what the page does not show."""
+    seconds, shown = mv.shape[1] / fs, 4 * COLUMN_SECONDS
+    notes = []
+    if seconds > shown + 1 / fs:
+        notes.append(f"first {shown:g} s of {seconds:.1f} s")
+    elif mv.shape[1] < np.floor(shown * fs):
+        notes.append(f"record of {seconds:.1f} s: each lead from its start")
+    if clipped:
+        notes.append(f"clipped at {limit:g} mV: {', '.join(lead for lead in LEADS if lead in clipped)}")
+    empty = [lead for lead, trace in zip(LEADS, mv, strict=True) if np.isnan(trace).all()]
+    if empty:
+        notes.append(f"no signal: {', '.join(empty)}")
+    return "    ".join(notes)

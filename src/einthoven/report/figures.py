@@ -1,0 +1,305 @@
+"""The figures of a run: arrays in, a matplotlib Figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from einthoven.errors import UserError
+from einthoven.evaluation.metrics import auroc_per_class, macro_auroc, roc_curve
+from einthoven.report.style import BLUE, FAINT, INK, ORANGE, VERMILLION, new_figure, series_style, use_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+History = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
+
+MAX_NAMED_CURVES = 12
+
+
+def roc_figure(
+    y_true: npt.ArrayLike, y_score: npt.ArrayLike, classes: Sequence[str], *, title: str = "ROC curves"
+) -> Figure:
+    """ROC curves of all classes and their mean, with the AUROC of each in the legend.
+
+    Up to 12 classes are drawn by name; of more, all are drawn lightly, and the best and worst are named.
+    Classes without both labels have no curve. The macro curve is the mean of the true positive rates at equal
+    false positive rate, so that the area below it is the macro AUROC.
+
+    Parameters
+    ----------
+    y_true : array-like, shape (n, K)
+        Labels, each 0 or 1.
+    y_score : array-like, shape (n, K)
+        Scores, higher for positive.
+    classes : sequence of K str
+        Class names.
+    title : str
+        The line above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If no class has both labels or there are not K names; otherwise see
+        `einthoven.evaluation.metrics.check_labels_scores`.
+    """
+    auroc, macro = auroc_per_class(y_true, y_score), macro_auroc(y_true, y_score)
+    if len(classes) != len(auroc):
+        raise UserError(f"One class name per column is needed, found {len(classes)} names for {len(auroc)} columns.")
+    labels, scores = np.asarray(y_true), np.asarray(y_score)
+    drawn = np.flatnonzero(~np.isnan(auroc)).tolist()
+    by_name = len(drawn) <= MAX_NAMED_CURVES
+    at = np.linspace(0, 1, 2001)
+    mean = np.zeros_like(at)
+    with use_style():
+        figure = new_figure(8.2, 6)
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)), label="_chance")
+        for i, k in enumerate(drawn):
+            fpr, tpr = roc_curve(labels[:, k], scores[:, k])
+            mean += _rate_at(at, fpr, tpr) / len(drawn)
+            if by_name:
+                axes.plot(fpr, tpr, **series_style(i), label=f"{classes[k]}  {auroc[k]:.3f}")
+            else:
+                axes.plot(fpr, tpr, color=FAINT, linewidth=0.8, alpha=0.7, label=f"_{classes[k]}")
+        if not by_name:
+            ranked = sorted(drawn, key=lambda k: -auroc[k])
+            for name, k, color in (("best", ranked[0], BLUE), ("worst", ranked[-1], VERMILLION)):
+                fpr, tpr = roc_curve(labels[:, k], scores[:, k])
+                axes.plot(fpr, tpr, color=color, label=f"{name}: {classes[k]}  {auroc[k]:.3f}")
+        axes.plot(np.append(0.0, at), np.append(0.0, mean), color=INK, linewidth=3, label=f"macro mean  {macro:.3f}")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", anchor="W")
+        axes.set(xlabel="false positive rate (1 − specificity)", ylabel="true positive rate (sensitivity)")
+        absent = len(auroc) - len(drawn)
+        axes.set_title(title if by_name else f"{title}, {len(drawn)} classes")
+        legend = axes.legend(title="AUROC", loc="center left", bbox_to_anchor=(1.0, 0.5), alignment="left")
+        if absent:
+            legend.set_title(f"AUROC ({absent} classes\nwithout both labels left out)")
+    return figure
+
+
+def loss_figure(history: History) -> Figure:
+    """Training and validation loss over the steps, and the validation AUROC below.
+
+    Parameters
+    ----------
+    history : mapping of str to (steps, values)
+        Of these, what is there is drawn: ``train/loss`` (raw and smoothed), ``val/loss`` and
+        ``val/macro_auroc``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If there is none of the three.
+    """
+    series = {
+        name: (np.asarray(history[name][0], dtype=np.float64), np.asarray(history[name][1], dtype=np.float64))
+        for name in ("train/loss", "val/loss", "val/macro_auroc")
+        if name in history and np.size(history[name][0])
+    }
+    if not series:
+        raise UserError("A loss figure needs train/loss, val/loss or val/macro_auroc, found none in the history.")
+    with_loss = "train/loss" in series or "val/loss" in series
+    with_auroc = "val/macro_auroc" in series
+    with use_style():
+        figure = new_figure(9, 7 if with_loss and with_auroc else 4.5)
+        panels = figure.subplots(
+            int(with_loss) + int(with_auroc),
+            squeeze=False,
+            sharex=True,
+            height_ratios=[3, 2] if with_loss and with_auroc else None,
+        )[:, 0]
+        if with_loss:
+            _draw_losses(panels[0], series)
+        if with_auroc:
+            _draw_auroc(panels[-1], *series["val/macro_auroc"])
+        panels[-1].set_xlabel("step")
+    return figure
+
+
+def pca_scree_figure(
+    explained_variance_ratio: npt.ArrayLike, components: npt.ArrayLike, leads: Sequence[str]
+) -> Figure:
+    """Share of the variance of each principal component, and how each is made of the leads.
+
+    Parameters
+    ----------
+    explained_variance_ratio : array-like, shape (m,)
+        Shares in 0 ... 1, m >= k; those past the k-th are drawn grey, as not kept.
+    components : array-like, shape (k, L)
+        Loadings, one component a row.
+    leads : sequence of L str
+        Lead names.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If the shapes do not fit together.
+    """
+    share = np.asarray(explained_variance_ratio, dtype=np.float64)
+    loadings = np.asarray(components, dtype=np.float64)
+    if share.ndim != 1 or loadings.ndim != 2 or loadings.shape[1] != len(leads) or len(share) < len(loadings):
+        raise UserError(
+            "A scree figure needs shares (m,) and components (k, leads) with m >= k, "
+            f"found {share.shape} and {loadings.shape} for {len(leads)} leads."
+        )
+    number = np.arange(1, len(share) + 1)
+    kept = number <= len(loadings)
+    with use_style():
+        figure = new_figure(13, 5.5)
+        scree, heat = figure.subplots(1, 2, width_ratios=[1, 1.15])
+        scree.bar(number, 100 * share, color=np.where(kept, BLUE, FAINT).tolist(), width=0.75)
+        scree.plot(number, 100 * np.cumsum(share), color=VERMILLION, marker="o", markersize=5, label="cumulative")
+        for x, value in zip(number, 100 * share, strict=True):
+            beside = x == 1  # the cumulative curve rises from the middle of the first bar
+            scree.annotate(
+                f"{value:.3g}" if value >= 0.001 else "0",
+                (x, value),
+                xytext=(-4 if beside else 0, 4),
+                textcoords="offset points",
+                ha="right" if beside else "center",
+                fontsize=10,
+            )
+        scree.set(xlabel="principal component", ylabel="share of variance (%)", ylim=(0, 108))
+        scree.set_xticks(number)
+        scree.grid(axis="x", visible=False)
+        scree.set_title(f"{len(loadings)} of {len(share)} components: {100 * share[kept].sum():.4g} % of variance")
+        scree.legend(loc="center right")
+        largest = float(np.abs(loadings).max(initial=1e-12))
+        image = heat.imshow(loadings, cmap="PuOr_r", vmin=-largest, vmax=largest, aspect="auto")
+        heat.set_xticks(range(len(leads)), leads)
+        heat.set_yticks(range(len(loadings)), [str(i + 1) for i in range(len(loadings))])
+        heat.set(ylabel="principal component")
+        heat.grid(visible=False)
+        heat.set_title("Loadings of the leads")
+        for (row, column), value in np.ndenumerate(loadings):
+            text = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".").replace("-", "\N{MINUS SIGN}")
+            color = "white" if abs(value) > 0.65 * largest else INK
+            heat.text(column, row, text, ha="center", va="center", fontsize=8.5, color=color)
+        figure.colorbar(image, ax=heat, fraction=0.04, pad=0.02)
+    return figure
+
+
+def schedule_figure(multipliers: npt.ArrayLike) -> Figure:
+    """Learning-rate multiplier over the steps of a run.
+
+    Parameters
+    ----------
+    multipliers : array-like, shape (steps,)
+        Factor on the base learning rate at each step.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If there are no steps.
+    """
+    values = np.asarray(multipliers, dtype=np.float64)
+    if values.ndim != 1 or not len(values):
+        raise UserError(f"A schedule figure needs one multiplier per step, found shape {values.shape}.")
+    with use_style():
+        figure = new_figure(8, 4)
+        axes = figure.add_subplot()
+        steps = np.arange(len(values))
+        axes.fill_between(steps, values, color=BLUE, alpha=0.12, linewidth=0)
+        axes.plot(steps, values, color=BLUE, label="multiplier")
+        peak = int(np.argmax(values))
+        axes.plot(peak, values[peak], "o", color=VERMILLION)
+        axes.annotate(
+            f"{values[peak]:.3g} at step {peak:,}",
+            (peak, values[peak]),
+            xytext=(8, 6) if peak < len(values) / 2 else (-8, 6),
+            textcoords="offset points",
+            ha="left" if peak < len(values) / 2 else "right",
+        )
+        axes.set(xlabel="step", ylabel="× base learning rate")
+        axes.set_ylim(0, 1.15 * max(float(values.max()), 1e-12))
+        axes.set_title("Learning-rate schedule")
+    return figure
+
+
+def smooth(values: npt.ArrayLike, window: int) -> FloatArray:
+    """Centred running mean over the finite values in a window, which shrinks at the ends.
+
+    Parameters
+    ----------
+    values : array-like, shape (n,)
+        A series; values that are not finite are left out.
+    window : int
+        Number of values, made odd.
+
+    Returns
+    -------
+    array of float64, shape (n,)
+        ``nan`` where a window has no finite value.
+    """
+    series = np.asarray(values, dtype=np.float64)
+    half = max(window, 1) // 2
+    finite = np.isfinite(series)
+    kernel = np.ones(2 * half + 1)
+    total = np.convolve(np.where(finite, series, 0.0), kernel)[half : half + len(series)]
+    count = np.round(np.convolve(finite.astype(np.float64), kernel)[half : half + len(series)])
+    result = np.full(len(series), np.nan)
+    result[count > 0] = total[count > 0] / count[count > 0]
+    return result
+
+
+def _rate_at(at: FloatArray, fpr: FloatArray, tpr: FloatArray) -> FloatArray:
+    """Interpolate a ROC curve; where it is vertical, the upper end (`numpy.interp` leaves that open)."""
+    low = np.searchsorted(fpr, at, side="right") - 1
+    high = np.minimum(low + 1, len(fpr) - 1)
+    width = fpr[high] - fpr[low]
+    fraction = np.divide(at - fpr[low], width, out=np.zeros_like(at), where=width > 0)
+    rate: FloatArray = tpr[low] + fraction * (tpr[high] - tpr[low])
+    return rate
+
+
+def _draw_losses(axes: Axes, series: Mapping[str, tuple[FloatArray, FloatArray]]) -> None:
+    if "train/loss" in series:
+        steps, values = series["train/loss"]
+        window = max(1, len(values) // 25)
+        axes.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.8, label="_train, each step")
+        axes.plot(steps, smooth(values, window), color=BLUE, label="train/loss, smoothed")
+        finite = values[np.isfinite(values)]
+        if len(finite) > 20:  # a spike or the first steps must not flatten the rest
+            low, high = np.quantile(finite, [0.0, 0.995])
+            validation = series.get("val/loss", (finite, finite))[1]
+            high = max(high, float(np.nanmax(np.where(np.isfinite(validation), validation, -np.inf))))
+            low = min(low, float(np.nanmin(np.where(np.isfinite(validation), validation, np.inf))))
+            margin = 0.06 * (high - low) + 1e-12
+            axes.set_ylim(low - margin, high + margin)
+    if "val/loss" in series:
+        axes.plot(*series["val/loss"], color=VERMILLION, marker="o", markersize=5, label="val/loss")
+    axes.set_ylabel("loss")
+    axes.set_title("Loss")
+    axes.legend(loc="upper right")
+
+
+def _draw_auroc(axes: Axes, steps: FloatArray, values: FloatArray) -> None:
+    axes.plot(steps, values, color=VERMILLION, marker="o", markersize=5, label="val/macro_auroc")
+    if np.isfinite(values).any():
+        best = int(np.nanargmax(values))
+        axes.plot(steps[best], values[best], marker="o", markersize=11, color=ORANGE, zorder=1.5, label="_best")
+        axes.axhline(values[best], color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
+        axes.set_title(f"Validation macro AUROC: best {values[best]:.4f} at step {steps[best]:,.0f}")
+    axes.set_ylabel("macro AUROC")

@@ -1,0 +1,148 @@
+"""The fixed groups of the configuration: names, types and ranges. Values stand in ``conf/`` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
+
+from einthoven.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+T = TypeVar("T")
+
+
+def _require(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise UserError(f"{key}={value}: expected {expected}.")
+
+
+@dataclass
+class Folds:
+    """Which stratified folds go where."""
+
+    train: list[int]
+    """Folds to fit on."""
+    val: list[int]
+    """Folds to watch during training; may be empty."""
+    test: list[int]
+    """Folds to report on at the end; may be empty."""
+    cross_validate: bool
+    """Hold out each training fold in turn instead, and pool the predictions."""
+
+
+@dataclass
+class Trainer:
+    """How long, how large, where."""
+
+    epochs: int
+    """Passes over the training records."""
+    batch_size: int
+    """Records per step."""
+    clip_norm: float | None
+    """Largest global gradient norm; null leaves gradients as they are."""
+    precision: str
+    """auto, fp32 or bf16."""
+    device: str
+    """auto, cuda, mps or cpu."""
+    select: str
+    """Which weights are reported and exported: last, or best on validation."""
+    patience: int | None
+    """Stop after this many epochs without a better validation AUROC; null trains to the end."""
+    window: float | None
+    """Seconds of signal in a training crop and in a window of evaluation; null takes whole records."""
+    stride: float | None
+    """Seconds between the windows of a record in evaluation; null takes half a window."""
+    aggregate: str
+    """Over the windows of a record: mean or max of the probabilities."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require(self.epochs >= 1, "trainer.epochs", self.epochs, "a number of epochs, 1 or more")
+        _require(self.batch_size >= 1, "trainer.batch_size", self.batch_size, "a number of records, 1 or more")
+        _require(
+            self.clip_norm is None or self.clip_norm > 0,
+            "trainer.clip_norm",
+            self.clip_norm,
+            "a positive norm, or null",
+        )
+        _require(self.select in ("last", "best"), "trainer.select", self.select, "last or best")
+        _require(
+            self.patience is None or self.patience >= 1,
+            "trainer.patience",
+            self.patience,
+            "1 or more epochs, or null",
+        )
+        _require(self.window is None or self.window > 0, "trainer.window", self.window, "seconds, or null")
+        _require(self.stride is None or self.stride > 0, "trainer.stride", self.stride, "seconds, or null")
+        _require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
+
+
+@dataclass
+class Seed:
+    """The seed of a run."""
+
+    seed: int
+    """Every random number of a run follows from it."""
+
+
+@dataclass
+class Diagnostics:
+    """What is measured while training."""
+
+    every: int
+    """Steps between two measurements of gradients and outputs."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require(self.every >= 1, "diagnostics.every", self.every, "a number of steps, 1 or more")
+
+
+@dataclass
+class Tracking:
+    """Where runs are written."""
+
+    uri: str
+    """MLflow tracking store: sqlite:///file, or the address of a server."""
+    experiment: str
+    """Name of the MLflow experiment."""
+    run_name: str
+    """Name of the run."""
+    interval: int
+    """Steps between two writes of metrics."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
+
+
+def typed(config: DictConfig, schema: type[T], key: str) -> T:
+    """Read one group of the configuration as its dataclass.
+
+    Raises
+    ------
+    UserError
+        If a field is unknown or missing, or its value is not of the field's type or range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+    from einthoven.build import unknown_name
+
+    dotted = f"{key}." if key else ""
+    names = [f.name for f in fields(schema)]  # type: ignore[arg-type]
+    for name in map(str, config):
+        if name not in names:
+            raise UserError(unknown_name(f"{dotted}{name}", name, names))
+    try:
+        result = OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(config, resolve=True))
+        )
+    except MissingMandatoryValue as error:
+        raise UserError(f"{dotted}{error.full_key}: no value given.") from None
+    except (ConfigKeyError, OmegaConfBaseException) as error:
+        message = str(error).splitlines()[0]
+        raise UserError(f"{dotted}{error.full_key}: {message[0].lower()}{message[1:]}.") from None
+    assert isinstance(result, schema)
+    return result

@@ -1,0 +1,1 @@
+"""What is asked of a model: the loss, the output activation, the metrics."""

@@ -1,0 +1,226 @@
+"""The training loop: `train_step`, `evaluate`, `fit`. Start reading here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from einthoven.errors import UserError
+
+if TYPE_CHECKING:
+    from einthoven.data.batches import Batch
+    from einthoven.training.precision import Autocast
+
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Diagnose = Callable[["Batch", Tensor], Mapping[str, Tensor]]
+Record = Callable[[int, Mapping[str, Tensor | float]], None]
+
+
+class Task(Protocol):
+    """What the loop knows of a task."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scalar loss, and the model's outputs."""
+
+    def activation(self, logits: Tensor) -> Tensor:
+        """Outputs -> probabilities."""
+
+
+@dataclass
+class Position:
+    """Where a run stands. Everything random follows from the seed and this, so it is all that a resume needs."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished optimizer steps
+    best: float = -math.inf
+    best_epoch: int = 0
+    stopped: bool = False  # early
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Labels (n, K) and probabilities (n, K), as float64 arrays on the host."""
+
+    y: NDArray[np.float64]
+    p: NDArray[np.float64]
+
+
+def train_step(
+    model: nn.Module,
+    task: Task,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    *,
+    augment: Augment,
+    generator: torch.Generator,
+    autocast: Autocast,
+    clip_norm: float,
+    diagnose: Diagnose,
+) -> dict[str, Tensor]:
+    """One optimizer step. Returns device tensors; nothing here waits for the device.
+
+    The optimizer is given a closure, so that one which needs the gradient at several points can ask for it.
+    """
+    x, y = augment(batch.x, batch.y, generator)
+    batch = replace(batch, x=x, y=y)
+    seen: dict[str, Tensor] = {}
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss, outputs = task.loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        seen.update(diagnose(batch, outputs.detach()))
+        seen["grad/norm"] = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)  # the norm before clipping
+        seen["train/loss"] = loss.detach()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float, its optimizers return the tensor
+    return seen
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    task: Task,
+    batches: Iterable[Batch],
+    *,
+    cut: Callable[[Tensor], Tensor],
+    aggregate: str,
+    autocast: Autocast,
+) -> Evaluation:
+    """Probabilities of every record: cut into windows, predicted, and aggregated over the windows.
+
+    Parameters
+    ----------
+    cut : callable
+        (B, C, T) -> windows (B, W, C, window).
+    aggregate : str
+        ``mean`` or ``max`` over the windows of a record.
+    """
+    model.eval()
+    logits, labels, valid = [], [], []
+    for batch in batches:
+        x = cut(batch.x)
+        with autocast():
+            z = model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
+        logits.append(z)
+        labels.append(batch.y)
+        valid.append(batch.valid)
+    z, y, keep = (torch.cat(parts).cpu() for parts in (logits, labels, valid))  # sync: once per evaluation
+    p = task.activation(z[keep].double())
+    p = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
+    return Evaluation(y[keep].double().numpy(), p.numpy())
+
+
+@dataclass(frozen=True)
+class Events:
+    """What happens around the steps; the loop knows no more of it."""
+
+    record: Record
+    evaluate: Callable[[], Mapping[str, float]]  # scalars under their metric names; empty without validation data
+    save: Callable[[Position, bool], None]  # (position, is this the best so far)
+    progress: Callable[[Position], None] = field(default=lambda position: None)
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    batches: Callable[[int], Iterable[Batch]],
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[int, int], float],
+    events: Events,
+    *,
+    position: Position,
+    epochs: int,
+    steps_per_epoch: int,
+    augment: Augment,
+    diagnose: Diagnose,
+    autocast: Autocast,
+    clip_norm: float | None,
+    seed_of: Callable[[int, int], int],
+    device: torch.device,
+    monitor: str,
+    patience: int | None,
+) -> Position:
+    """Train from `position` to the last epoch.
+
+    ::
+
+        for epoch:
+            for batch:
+                learning rate = base * schedule(step, total)
+                train_step: augment, forward, loss, backward, clip, update
+                record
+            evaluate, record
+            save: last, and best if the monitored metric improved
+            stop early if it has not improved for `patience` epochs
+
+    Parameters
+    ----------
+    batches : callable
+        Epoch number -> the batches of that epoch.
+    schedule : callable
+        (step, total steps) -> multiplier of each parameter group's ``initial_lr``.
+    seed_of : callable
+        (epoch, step) -> seed of everything random in that step.
+    monitor : str
+        Name of the metric to maximize among those that `events.evaluate` returns.
+    patience : int or None
+        Epochs without improvement to accept; None trains to the end.
+
+    Returns
+    -------
+    Position
+
+    Raises
+    ------
+    UserError
+        If the loss is no longer a finite number at the end of an epoch.
+    """
+    generator, total = torch.Generator(device), epochs * steps_per_epoch
+    while position.epoch < epochs and not position.stopped:
+        model.train()
+        loss = torch.zeros((), device=device)
+        for batch in batches(position.epoch):
+            multiplier = schedule(position.step, total)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * multiplier
+            seed = seed_of(position.epoch, position.step)
+            torch.manual_seed(seed)  # dropout
+            seen = train_step(
+                model,
+                task,
+                batch,
+                optimizer,
+                augment=augment,
+                generator=generator.manual_seed(seed),
+                autocast=autocast,
+                clip_norm=clip_norm or math.inf,
+                diagnose=diagnose,
+            )
+            loss = seen["train/loss"]
+            position.step += 1
+            events.record(position.step, {**seen, "optim/lr": optimizer.param_groups[0]["lr"]})
+            events.progress(position)
+        position.epoch += 1
+        if not bool(loss.isfinite()):  # sync: once per epoch
+            raise UserError(
+                f"the training loss is {float(loss)} after epoch {position.epoch} (step {position.step}): training "
+                "diverged; try a lower optimizer.lr or trainer.clip_norm."
+            )
+        metrics = events.evaluate()
+        events.record(position.step, metrics)
+        improved = monitor in metrics and metrics[monitor] > position.best
+        if improved:
+            position.best, position.best_epoch = metrics[monitor], position.epoch
+        position.stopped = patience is not None and position.epoch - position.best_epoch >= patience
+        events.save(position, improved)
+    return position

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.decomposition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from einthoven.functional.pca import PCA, lead_moments
+
+Array = NDArray[np.float64]
+
+
+def make_samples(n: int = 200, d: int = 7, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 10 * rng.normal(size=d)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("k", [None, 1, 4])
+def test_equals_scikit_learn_up_to_sign(k: int | None, whiten: bool) -> None:
+    x = make_samples()
+    ours = PCA(k, whiten).fit(x)
+    theirs = sklearn.decomposition.PCA(k, whiten=whiten).fit(x)
+    np.testing.assert_allclose(ours.mean_, theirs.mean_)
+    np.testing.assert_allclose(ours.explained_variance_, theirs.explained_variance_)
+    np.testing.assert_allclose(ours.explained_variance_ratio_, theirs.explained_variance_ratio_)
+    np.testing.assert_allclose(np.abs(ours.components_), np.abs(theirs.components_), atol=1e-10)
+    np.testing.assert_allclose(np.abs(ours.transform(x)), np.abs(theirs.transform(x)), atol=1e-9)
+    np.testing.assert_allclose(
+        ours.inverse_transform(ours.transform(x)), theirs.inverse_transform(theirs.transform(x)), atol=1e-9
+    )
+
+
+def test_components_are_eigenvectors() -> None:
+    x = make_samples()
+    pca = PCA().fit(x)
+    covariance = np.cov(x, rowvar=False)
+    for vector, value in zip(pca.components_, pca.explained_variance_, strict=True):
+        np.testing.assert_allclose(covariance @ vector, value * vector, atol=1e-10)
+    np.testing.assert_allclose(pca.components_ @ pca.components_.T, np.eye(7), atol=1e-12)
+    assert np.all(np.diff(pca.explained_variance_) <= 0)
+    assert pca.explained_variance_ratio_.sum() == pytest.approx(1.0)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), d=st.integers(1, 6), whiten=st.booleans())
+def test_full_rank_is_inverted(seed: int, d: int, whiten: bool) -> None:
+    x = make_samples(40, d, seed)
+    pca = PCA(whiten=whiten).fit(x)
+    np.testing.assert_allclose(pca.inverse_transform(pca.transform(x)), x, atol=1e-8)
+
+
+def test_truncation_error_is_the_dropped_variance() -> None:
+    x = make_samples()
+    pca = PCA(3).fit(x)
+    error = ((x - pca.inverse_transform(pca.transform(x))) ** 2).sum() / (len(x) - 1)
+    assert error == pytest.approx(PCA().fit(x).explained_variance_[3:].sum())
+
+
+def test_whitened_covariance_is_identity() -> None:
+    scores = PCA(whiten=True).fit(x := make_samples()).transform(x)
+    np.testing.assert_allclose(np.cov(scores, rowvar=False), np.eye(7), atol=1e-10)
+
+
+def test_whitening_drops_what_does_not_vary() -> None:
+    x = make_samples(d=5)
+    redundant = np.hstack([x, x[:, :1] - x[:, 1:2], x.sum(axis=1, keepdims=True)])
+    pca = PCA(whiten=True).fit(redundant)
+    assert pca.components_.shape == (5, 7)
+    np.testing.assert_allclose(np.cov(pca.transform(redundant), rowvar=False), np.eye(5), atol=1e-8)
+    assert PCA().fit(redundant).components_.shape == (7, 7)
+
+
+def test_whitening_tolerance_knows_of_rounding() -> None:
+    x = make_samples(2000, 4) * 20
+    rounded = np.rint(np.hstack([x, x[:, :1] - x[:, 1:2]]))
+    assert len(PCA(whiten=True).fit(rounded).components_) == 5  # the rounding itself is a direction...
+    largest = PCA(1).fit(rounded).explained_variance_[0]
+    assert len(PCA(whiten=True, tolerance=1.0 / largest).fit(rounded).components_) == 4  # ...of step 1
+
+
+def test_signs_do_not_depend_on_the_order_of_samples() -> None:
+    x = make_samples()
+    first, second = PCA().fit(x), PCA().fit(x[::-1])
+    np.testing.assert_allclose(first.components_, second.components_, atol=1e-9)
+    assert np.all(first.components_[np.arange(7), np.abs(first.components_).argmax(axis=1)] > 0)
+
+
+@pytest.mark.parametrize("k", [0, -1, 8])
+def test_refuses_k_out_of_range(k: int) -> None:
+    with pytest.raises(ValueError, match="k must lie within 1 and 7"):
+        PCA(k).fit(make_samples())
+
+
+def test_refuses_samples_it_cannot_use() -> None:
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        PCA().fit(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="not finite"):
+        PCA().fit(np.array([[1.0, np.nan], [2.0, 3.0]]))
+    with pytest.raises(ValueError, match="do not vary"):
+        PCA(whiten=True).fit(np.ones((5, 3)))
+
+
+@pytest.mark.parametrize("sizes", [[600], [1, 7, 300, 2], [0, 5]])
+def test_moments_equal_brute_force(sizes: list[int]) -> None:
+    rng = np.random.default_rng(1)
+    chunks = [rng.integers(-3000, 3000, size=(n, 12, 20)).astype(np.int16) for n in sizes]
+    chunks = [chunk + (np.arange(12, dtype=np.int16) * 700)[:, None] for chunk in chunks]
+    moments = lead_moments(iter(chunks), scale=1e-3)
+    everything = np.concatenate(chunks).astype(np.float64) / 1000
+    flat = everything.transpose(1, 0, 2).reshape(12, -1)
+    np.testing.assert_allclose(moments.mean, flat.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(moments.covariance, np.cov(flat, bias=True), rtol=1e-10, atol=1e-12)
+    assert moments.scalar_mean == pytest.approx(everything.mean(), rel=1e-12)
+    assert moments.scalar_std == pytest.approx(everything.std(), rel=1e-12)
+
+
+def test_moments_survive_a_large_offset() -> None:
+    noise = np.random.default_rng(0).normal(size=(20, 2, 500))
+    moments = lead_moments([(noise + 1e6)[:10], (noise + 1e6)[10:]])
+    expected = np.cov(noise.transpose(1, 0, 2).reshape(2, -1), bias=True)
+    np.testing.assert_allclose(moments.covariance, expected, atol=1e-8)
+
+
+def test_moments_leave_their_input_alone() -> None:
+    chunk = np.random.default_rng(0).normal(size=(1, 12, 50)) + 5
+    before = chunk.copy()
+    lead_moments([chunk])
+    np.testing.assert_array_equal(chunk, before)
+
+
+def test_moments_refuse_nothing_and_nan() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        lead_moments([])
+    with pytest.raises(ValueError, match="not finite"):
+        lead_moments([np.full((1, 12, 5), np.nan)])
+
+
+def test_real_ecgs_span_eight_dimensions() -> None:
+    if not (root := os.environ.get("EINTHOVEN_REAL_DATA")):
+        pytest.skip("set EINTHOVEN_REAL_DATA to a folder with ptbxl/ to test on real records")
+    import wfdb
+
+    folder = Path(root) / "ptbxl"
+    with (folder / "ptbxl_database.csv").open() as file:
+        names = [row["filename_lr"] for row in csv.DictReader(file)][:40]
+    records = (wfdb.rdrecord(str(folder / name), physical=False).d_signal.T[None] for name in names)
+    moments = lead_moments(records, scale=1e-3)
+    values = PCA().fit_covariance(moments.mean, moments.covariance).explained_variance_
+    # Stored at 1 microvolt: four directions hold nothing but that rounding.
+    assert values[7] > 100 * 1e-6
+    assert np.all(values[8:] < 1e-6)
+    whitened = PCA(whiten=True, tolerance=1e-6 / values[0]).fit_covariance(moments.mean, moments.covariance)
+    assert whitened.components_.shape == (8, 12)

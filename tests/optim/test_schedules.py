@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from einthoven.errors import UserError
+from einthoven.optim.schedules import constant, cosine, one_cycle, step_decay
+
+Scheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+def torch_multipliers(make: Scheduler, total_steps: int, base: float = 1.0) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SequentialLR warns about its own use of step()
+        scheduler = make(optimizer)
+        values = []
+        for _ in range(total_steps):
+            values.append(optimizer.param_groups[0]["lr"] / base)
+            optimizer.step()
+            scheduler.step()
+    return values
+
+
+@pytest.mark.parametrize("total", [10, 97, 300])
+@pytest.mark.parametrize("warmup", [0.25, 0.3, 0.5])
+def test_one_cycle_is_torch_one_cycle(total: int, warmup: float) -> None:
+    expected = torch_multipliers(
+        lambda o: torch.optim.lr_scheduler.OneCycleLR(
+            o, max_lr=1.0, total_steps=total, pct_start=warmup, cycle_momentum=False
+        ),
+        total,
+    )
+    found = [one_cycle(step, total, warmup=warmup) for step in range(total)]
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+def test_cosine_without_warmup_is_torch_cosine(floor: float) -> None:
+    expected = torch_multipliers(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=80, eta_min=floor), 80)
+    found = [cosine(step, 80, warmup=0.0, floor=floor) for step in range(80)]
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_cosine_with_warmup_is_torch_linear_then_cosine() -> None:
+    def make(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        lr = torch.optim.lr_scheduler
+        rise = lr.LinearLR(optimizer, start_factor=1 / 21, total_iters=20)
+        return lr.SequentialLR(optimizer, [rise, lr.CosineAnnealingLR(optimizer, T_max=180)], [20])
+
+    found = [cosine(step, 200, warmup=0.1) for step in range(200)]
+    assert found == pytest.approx(torch_multipliers(make, 200), abs=1e-9)
+
+
+@pytest.mark.parametrize(("total", "every", "size"), [(300, 1 / 3, 100), (90, 0.1, 9), (7, 1.0, 7)])
+def test_step_decay_is_torch_step(total: int, every: float, size: int) -> None:
+    expected = torch_multipliers(lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=size, gamma=0.3), total)
+    found = [step_decay(step, total, every=every, factor=0.3) for step in range(total)]
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_step_decay_never_decays_at_the_very_end() -> None:
+    assert step_decay(99, 100) == pytest.approx(0.01)  # thirds of 100 steps: two decays, not three
+
+
+def test_benchmark_ends() -> None:
+    assert one_cycle(0, 1000) == pytest.approx(1 / 25)
+    assert one_cycle(299, 1000) == pytest.approx(1.0)
+    assert one_cycle(999, 1000) == pytest.approx(1 / (25 * 1e4))
+
+
+totals = st.integers(1, 3000)
+fractions = st.floats(0.0, 0.95)
+
+
+@settings(deadline=None)
+@given(total=totals, where=st.floats(0, 1.5), warmup=fractions, floor=st.floats(0, 1))
+def test_every_multiplier_lies_in_0_1(total: int, where: float, warmup: float, floor: float) -> None:
+    step = int(where * total)
+    values = [
+        constant(step, total),
+        cosine(step, total, warmup=warmup, floor=floor),
+        one_cycle(step, total, warmup=warmup),
+        step_decay(step, total, every=max(warmup, 0.01)),
+    ]
+    assert all(0.0 <= value <= 1.0 + 1e-12 for value in values)
+
+
+@settings(deadline=None)
+@given(total=st.integers(50, 3000), warmup=fractions)
+def test_continuous(total: int, warmup: float) -> None:
+    # |d multiplier / d step| is at most pi/2 over the length of the shorter branch (1/length if linear), and
+    # a branch is up to a step shorter than its fraction, in whole steps.
+    for schedule in (cosine, one_cycle):
+        values = [schedule(step, total, warmup=warmup) for step in range(total)]
+        shortest = max(min(warmup * total, (1 - warmup) * total) - 1, 1)
+        jumps = [abs(a - b) for a, b in itertools.pairwise(values)]
+        assert max(jumps) <= 1.6 / shortest + 1e-9
+
+
+@settings(deadline=None)
+@given(total=totals, warmup=fractions)
+def test_single_peak(total: int, warmup: float) -> None:
+    for schedule in (cosine, one_cycle):
+        values = [schedule(step, total, warmup=warmup) for step in range(total)]
+        top = values.index(max(values))
+        assert values[: top + 1] == sorted(values[: top + 1])
+        assert values[top:] == sorted(values[top:], reverse=True)
+
+
+def test_past_the_end_holds() -> None:
+    assert cosine(500, 100, floor=0.2) == pytest.approx(0.2)
+    assert one_cycle(500, 100) == one_cycle(99, 100)
+    assert step_decay(500, 100) == step_decay(99, 100)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: cosine(0, 10, warmup=1.0),
+        lambda: cosine(0, 10, floor=-0.1),
+        lambda: one_cycle(0, 10, warmup=-0.1),
+        lambda: one_cycle(0, 10, start_divisor=0.0),
+        lambda: step_decay(0, 10, every=0.0),
+        lambda: step_decay(0, 10, factor=1.5),
+    ],
+)
+def test_refuses_options_out_of_range(call: Callable[[], float]) -> None:
+    with pytest.raises(UserError, match="schedule: "):
+        call()
+
+
+def test_refuses_impossible_steps() -> None:
+    with pytest.raises(ValueError, match="-1 of 10"):
+        constant(-1, 10)
+    with pytest.raises(ValueError, match="0 of 0"):
+        cosine(0, 0)
