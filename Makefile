@@ -45,7 +45,7 @@ prepare: setup  ## generate or pack records without training
 	@$(BIN)/einthoven prepare $(ARGS)
 
 sweep: setup  ## compare optimizers over seeds on the embedded data
-	@$(BIN)/einthoven train -m $(if $(ARGS),$(ARGS),+sweep=optimizers)
+	@$(BIN)/einthoven train $(if $(ARGS),-m $(ARGS),sweep=optimizers)
 
 ui: setup  ## open the MLflow page
 	@$(BIN)/einthoven ui $(ARGS)

@@ -73,7 +73,10 @@ def _check_target(config: DictConfig, key: str) -> None:
         raise UserError(f"{key}._target_={target}: cannot be found ({str(error).splitlines()[0]}).") from None
     parameters = inspect.signature(function).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    try:
+        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except (NameError, TypeError):  # imported for type checking alone, or a callable without annotations
+        hints = {}
     for name, value in config.items():
         if name in _HYDRA_KEYS:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,8 +75,8 @@ class Trainer:
             self.patience,
             "1 or more epochs, or null",
         )
-        _require(self.window is None or self.window > 0, "trainer.window", self.window, "seconds, or null")
-        _require(self.stride is None or self.stride > 0, "trainer.stride", self.stride, "seconds, or null")
+        _require(self.window is None or 0 < self.window < math.inf, "trainer.window", self.window, "seconds, or null")
+        _require(self.stride is None or 0 < self.stride < math.inf, "trainer.stride", self.stride, "seconds, or null")
         _require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
 
 
@@ -85,6 +86,10 @@ class Seed:
 
     seed: int
     """Every random number of a run follows from it."""
+
+    def __post_init__(self) -> None:
+        """Check the range that every generator takes."""
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
 
 
 @dataclass

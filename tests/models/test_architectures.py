@@ -5,14 +5,14 @@ import torch.nn.functional as F
 from einthoven.errors import UserError
 from einthoven.models.conv_attention import ConvAttention
 from einthoven.models.logistic import Logistic
-from einthoven.models.xresnet1d import XResNet1d
+from einthoven.models.xresnet1d import xresnet1d101
 
 
 def logistic(in_channels: int, num_classes: int) -> Logistic:
     return Logistic(in_channels, num_classes, samples=250)
 
 
-BUILDERS = {"conv_attention": ConvAttention, "xresnet1d101": XResNet1d, "logistic": logistic}
+BUILDERS = {"conv_attention": ConvAttention, "xresnet1d101": xresnet1d101, "logistic": logistic}
 
 
 def count(model: torch.nn.Module) -> int:
@@ -28,7 +28,7 @@ def test_forward_gives_logits(build, channels):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("build", [ConvAttention, XResNet1d])
+@pytest.mark.parametrize("build", [ConvAttention, xresnet1d101])
 @pytest.mark.parametrize("samples", [100, 257, 1000, 5000])
 def test_any_length_goes_through(build, samples):
     assert build(8, 4).eval()(torch.randn(1, 8, samples)).shape == (1, 4)
@@ -48,7 +48,7 @@ def test_xresnet1d101_has_the_parameters_of_the_benchmark(classes, expected):
     trunk = bottleneck(64) + (3 + 4 + 23 + 3 - 1) * bottleneck(256)
     head = 2 * 512 + (512 * 128 + 128) + 2 * 128 + (128 * classes + classes)
     assert stem + trunk + head == expected
-    assert count(XResNet1d(12, classes)) == expected
+    assert count(xresnet1d101(12, classes)) == expected
 
 
 def test_logistic_is_linear_and_starts_at_even_odds():
@@ -69,7 +69,7 @@ def test_logistic_refuses_another_length():
     ("build", "stages"),
     [
         (ConvAttention, ["stem", "conv", "attention", "pool", "head"]),
-        (XResNet1d, ["stem", "stage1", "stage2", "stage3", "stage4", "pool", "head"]),
+        (xresnet1d101, ["stem", "stage1", "stage2", "stage3", "stage4", "pool", "head"]),
         (logistic, ["linear"]),
     ],
 )
@@ -106,7 +106,7 @@ def test_evaluation_does_not_look_at_the_neighbours_in_the_batch(build):
     torch.testing.assert_close(together[2:3], model(x[2:3]), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("build", [ConvAttention, XResNet1d])
+@pytest.mark.parametrize("build", [ConvAttention, xresnet1d101])
 def test_starts_with_small_logits_and_gradients_everywhere(build):
     torch.manual_seed(0)
     model = build(12, 5)

@@ -2,15 +2,19 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from einthoven.models.blocks import (
     AttentionPool,
     ConcatPool,
     DropPath,
+    ResidualBlock,
     SelfAttention,
     SinusoidalPositions,
     TransformerBlock,
+    to_image,
+    to_tokens,
 )
 
 
@@ -98,6 +102,31 @@ def test_transformer_block_keeps_its_input_in_the_sum():
     assert torch.equal(block(tokens), tokens)
 
 
+def test_signal_becomes_an_image_of_height_one_and_then_tokens():
+    signal = torch.randn(2, 3, 50)
+    image = to_image(signal)
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(image[:, :, 0], signal)
+    assert torch.equal(to_tokens(image), signal.mT)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions_are_those_of_one_dimension(stride):
+    torch.manual_seed(0)
+    block = ResidualBlock(3, 6, kernel=5, stride=stride).double().eval()
+    nn.init.ones_(block.branch[1].norm.weight)
+    x = torch.randn(2, 3, 51, dtype=torch.float64)
+
+    def unit(x, unit, stride):
+        weight = unit.conv.weight[:, :, 0]
+        return F.conv1d(x, weight, None, stride, weight.shape[2] // 2) / math.sqrt(1 + 1e-5)
+
+    branch = unit(unit(x, block.branch[0], stride).relu(), block.branch[1], 1)
+    around = F.avg_pool1d(x, stride, ceil_mode=True) if stride > 1 else x
+    expected = (unit(around, block.shortcut[-1], 1) + branch).relu()
+    torch.testing.assert_close(block(to_image(x))[:, :, 0], expected)
+
+
 def test_concat_pool_is_maximum_then_mean():
-    x = torch.tensor([[[1.0, 2.0, 6.0], [-1.0, -3.0, -5.0]]])
+    x = torch.tensor([[[[1.0, 2.0, 6.0]], [[-1.0, -3.0, -5.0]]]])
     assert ConcatPool()(x).tolist() == [[6.0, -1.0, 3.0, -3.0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
+from einthoven.tracking.recorder import without_folders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -127,24 +128,27 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items() if key not in ("hydra", "resume")}
 
 
-def shown(container: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Flat ``group.option`` names and values, fit to be logged: of an absolute path only the last part is told."""
-    flat: dict[str, object] = {}
-    for key, value in container.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat.update(shown(value, f"{name}."))
-        else:
-            flat[name] = (
-                f"…/{value.rstrip('/').split('/')[-1]}" if isinstance(value, str) and value.startswith("/") else value
-            )
-    return flat
+def shown(container: Mapping[str, Any]) -> dict[str, object]:
+    """Flat ``group.option`` names and values, fit to be logged: without folders, and without where it is logged."""
+    return {
+        name: without_folders(value) if isinstance(value, str) else value
+        for name, value in _flat(container)
+        if not name.startswith("tracking.")
+    }
 
 
 def config_hash(container: Mapping[str, Any]) -> str:
-    """Twelve hex digits that are the same for the same configuration, wherever it is tracked."""
-    relevant = {key: value for key, value in shown(container).items() if not key.startswith("tracking.")}
+    """Twelve hex digits that are the same for the same configuration, wherever its data and runs are kept."""
+    relevant = {name: value for name, value in shown(container).items() if name not in ("data.root", "data.cache")}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _flat(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in container.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _part(config: DictConfig, name: str) -> DictConfig:

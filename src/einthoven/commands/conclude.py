@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +62,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
         recorder.file(file, "checkpoints")
     example = next(iter(run.data.splits.values())).take(torch.arange(2, device=run.device), run.window)
-    exported = Probabilities(run.model, run.task.single_label).cpu().eval()
+    exported = Probabilities(deepcopy(run.model), run.task.single_label).cpu().eval()
     recorder.model(exported, example.cpu().numpy(), run.data.labels.classes)
     return metrics
 

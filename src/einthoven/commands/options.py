@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.markup import escape
+from rich.table import Table
+
 from einthoven.build import unknown_name
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
@@ -16,9 +19,11 @@ def show_options(conf: Path, arguments: list[str]) -> None:
         if name not in groups:
             raise UserError(unknown_name(name, name, groups))
     for group in arguments or groups:
-        console.print(f"[bold]{group}[/bold]")
+        table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)
+        table.add_column(min_width=20, no_wrap=True)
         for path in sorted((conf / group).glob("*.yaml")):
-            console.print(f"  {path.stem:<18} {describe(path)}")
+            table.add_row(path.stem, escape(describe(path)))
+        console.print(table)
 
 
 def describe(path: Path) -> str:

@@ -20,7 +20,8 @@ def prepare(config: DictConfig) -> None:
         store = source.open(progress)
     n, _, samples = store.signals.shape
     console.print(
-        f"{n} records, 12 leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB in {store.path}"
+        f"{n} records, 12 leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
+        f"in {store.path}"
     )
     for column, what in (
         ("invalid_samples", "samples marked invalid"),

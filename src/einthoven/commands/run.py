@@ -18,6 +18,7 @@ from einthoven.commands.terminal import TrainingDisplay
 from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
 from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.step import StepDiagnostics
+from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.training import checkpoint
 from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
@@ -56,11 +57,10 @@ class Run:
         train, fs = self.data.splits["train"], self.data.store.fs
         self.window = train.samples if trainer.window is None else round(trainer.window * fs)
         self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
-        windows(
-            train.take(torch.zeros(1, dtype=torch.long, device=self.device), train.samples),
-            self.window,
-            self.stride,
-        )
+        if self.window > train.samples:
+            raise UserError(
+                f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; expected that or less."
+            )
         self.moments: LeadMoments
         self.model, self.moments = assemble.build_model(
             config, train, len(self.data.labels.classes), self.window, self.device, seed
@@ -81,9 +81,9 @@ class Run:
             def save(position: Position, best: bool) -> None:
                 recorder.flush()
                 display.epoch(position)
-                self.save("last", recorder)
                 if best:
                     self.save("best", recorder)
+                self.save("last", recorder)  # after the best: a resumed run may then trust that file
 
             fit(
                 self.model,

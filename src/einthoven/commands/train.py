@@ -14,7 +14,7 @@ from einthoven.commands.conclude import conclude
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
-from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.recorder import Recorder, closing, without_folders
 from einthoven.tracking.sweep import PARENT
 
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
 def execute(run: Run, recorder: Recorder) -> dict[str, float]:
     """Train and conclude a run whose recorder is open."""
     _describe(run)
-    run.train(recorder)
+    try:
+        run.train(recorder)
+    except KeyboardInterrupt:
+        if (run.folder / "checkpoints" / "last.safetensors").exists():
+            console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
+        raise
     return conclude(run, recorder)
 
 
@@ -94,7 +99,7 @@ def _tags(run: Run, container: Mapping[str, Any], overrides: list[str]) -> dict[
         "mlflow.source.name": "einthoven train",
         "mlflow.source.type": "LOCAL",
         "einthoven.version": einthoven.__version__,
-        "einthoven.overrides": " ".join(overrides),
+        "einthoven.overrides": without_folders(" ".join(overrides)),
         "task": run.task.labels + (" (single label)" if run.task.single_label else ""),
         "data.fingerprint": run.data.store.fingerprint[:12],
         "config.hash": assemble.config_hash(container),
@@ -105,19 +110,15 @@ def _tags(run: Run, container: Mapping[str, Any], overrides: list[str]) -> dict[
 
 
 def git_commit() -> str:
-    """Commit of the package's checkout, ``-dirty`` if it was changed since; empty where it is not one."""
+    """Commit of the checkout that this package runs from, ``-dirty`` if it was changed; empty for an installed one."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
     except OSError:
         return ""
-    return found.stdout.strip()
 
 
 def _describe(run: Run) -> None:

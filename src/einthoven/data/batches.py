@@ -66,9 +66,11 @@ class DeviceSplit:
         return int(self.signals.shape[-1])
 
     def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-        """Signals of some records in mV, cropped to `window` samples from `start` (B,)."""
+        """Signals of some records in mV, cropped to `window` samples from `start` (B,), or from the beginning."""
         signals = self.signals[index]
-        if start is not None and window < self.samples:
+        if start is None:
+            signals = signals[..., :window]
+        elif window < self.samples:
             offsets = start[:, None] + torch.arange(window, device=start.device)
             signals = signals.gather(-1, offsets[:, None, :].expand(-1, signals.shape[1], -1))
         return signals.to(torch.float32) * MILLIVOLT_PER_COUNT

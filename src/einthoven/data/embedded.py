@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from einthoven.data import synthetic
 from einthoven.data.labels import Labels
-from einthoven.data.ptbxl import PTBXL
+from einthoven.data.ptbxl import PTBXL, RATES
 from einthoven.data.store import Progress, Store
+from einthoven.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,17 @@ class Synthetic:
         return Path(self.cache) / f"synthetic-{self.records}-{hashlib.sha256(settings + code).hexdigest()[:8]}"
 
     def open(self, progress: Progress | None = None) -> Store:
-        """Open the packed store, generating the records on first use."""
+        """Open the packed store, generating the records on first use.
+
+        Raises
+        ------
+        UserError
+            If a setting is out of its range.
+        """
+        if self.fs not in RATES:
+            raise UserError(f"data.fs={self.fs}: expected 100 or 500 Hz.")
+        if self.seed < 0:
+            raise UserError(f"data.seed={self.seed}: expected 0 or more.")
         if not (self.root / "ptbxl_database.csv").exists():
             rates = (100,) if self.fs == 100 else (100, self.fs)
             synthetic.write_synthetic(

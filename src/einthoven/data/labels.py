@@ -58,7 +58,7 @@ def ptbxl_labels(
     """Labels of a PTB-XL database for one of the six tasks.
 
     A statement is positive when its key is present; classes are sorted by name, classes without a positive
-    record are dropped, then records without a label are dropped.
+    record are dropped, and records without a label are dropped.
 
     Parameters
     ----------
@@ -124,9 +124,12 @@ def select_labels(
 
     count = matrix.sum(axis=1)
     keep = count == 1 if single_label else (np.ones(len(sets), dtype=bool) if keep_unlabelled else count > 0)
+    if not keep.any():
+        raise UserError(f"task {task!r}: none of the {len(sets)} records carries exactly one statement of this task.")
+    used = matrix[keep].any(axis=0)  # a class may have stood only beside others
     return Labels(
-        matrix=matrix[keep],
-        classes=classes,
+        matrix=matrix[keep][:, used],
+        classes=tuple(name for name, there in zip(classes, used, strict=True) if there),
         ecg_ids=database["ecg_id"].to_numpy(np.int64)[keep],
         folds=database["strat_fold"].to_numpy(np.int64)[keep],
         patients=database["patient_id"].to_numpy(np.int64)[keep],
@@ -154,9 +157,9 @@ def parse_codes(database: pd.DataFrame) -> list[dict[str, float]]:
             try:
                 value = ast.literal_eval(text)
                 parsed[text] = {str(k): float(v) for k, v in value.items()}
-            except (ValueError, SyntaxError, AttributeError, TypeError):
+            except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, RecursionError, MemoryError):
                 raise UserError(
-                    f"record {ecg_id}: scp_codes {text!r} cannot be read; expected a dict such as {{'NORM': 100.0}}."
+                    f"record {ecg_id}: scp_codes {str(text)[:80]!r} cannot be read; expected a dict such as {{'NORM': 100.0}}."
                 ) from None
         codes.append(parsed[text])
     return codes
@@ -166,8 +169,12 @@ def read_database(path: str | Path) -> pd.DataFrame:
     """Read ``ptbxl_database.csv``; one row per record, sorted by ``ecg_id``."""
     table = _read_csv(Path(path), _DATABASE_COLUMNS)
     for column in ("ecg_id", "patient_id", "strat_fold"):
-        if table[column].isna().any() or table[column].dtype.kind not in "if":
-            raise UserError(f"{path}: column {column} has empty or non-numeric entries; expected whole numbers.")
+        values = table[column]
+        if values.dtype.kind not in "if" or not np.isfinite(values).all() or (values % 1 != 0).any():
+            raise UserError(f"{path}: column {column} has empty or other entries than whole numbers.")
+    for column in ("filename_lr", "filename_hr"):
+        if table[column].isna().any():
+            raise UserError(f"{path}: column {column} has empty entries; expected the path of a record in each row.")
     if table["ecg_id"].duplicated().any():
         twice = table.loc[table["ecg_id"].duplicated(), "ecg_id"].iloc[0]
         raise UserError(f"{path}: ecg_id {twice} stands in more than one row; expected one row per record.")
@@ -184,13 +191,14 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path)
+        # as a whole, so that a column has one type; names of files are text even where they look like numbers
+        table = pd.read_csv(path, low_memory=False, dtype={"filename_lr": str, "filename_hr": str})
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a PTB-XL table.") from None
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty; expected a PTB-XL table with a header line.") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV table ({error}).") from None
+        raise UserError(f"{path}: not a readable CSV table ({' '.join(str(error).split())}).") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise UserError(

@@ -55,15 +55,15 @@ class PTBXL:
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
         database = read_database(root / "ptbxl_database.csv")
-        names = database[RATES[self.fs]].astype(str).tolist()
+        names = database[RATES[self.fs]].tolist()
         present = [name for name in names if (root / f"{name}.hea").exists()]
         if not present:
             raise UserError(f"data.root={root}: no record of {self.fs} Hz found; expected {names[0]}.hea and the like.")
         if len(present) < len(names) and not self.allow_missing:
-            missing = next(name for name in names if name not in set(present))
+            missing = sorted(set(names) - set(present))
             raise UserError(
-                f"{root / missing}.hea: missing, though ptbxl_database.csv lists it, as are {len(names) - len(present) - 1} "
-                "more; data.allow_missing=true leaves such records out."
+                f"{root / missing[0]}.hea: missing, though ptbxl_database.csv lists it, as are {len(missing) - 1} more; "
+                "data.allow_missing=true leaves such records out."
             )
         database = database[database[RATES[self.fs]].isin(present)]
         tables = [root / "ptbxl_database.csv", root / "scp_statements.csv"]

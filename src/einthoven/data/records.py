@@ -24,8 +24,12 @@ MILLIVOLT = {
     "μv": 1e-3,
     "v": 1e3,
 }  # amplitude of one unit in mV; µ has two code points
-INVALID_16 = -32768  # WFDB format 16: "no valid sample here"
+_BITS = {8: "80 508", 10: "310 311", 12: "212", 16: "16 61 160 516", 24: "24 524", 32: "32"}
+# WFDB signal format -> the count that means "no valid sample here": the lowest of its bits
+INVALID = {name: -(2 ** (bits - 1)) for bits, names in _BITS.items() for name in names.split()}
+_GAINS = (1e-3, 1e9)  # counts per mV; the ECGs of this world lie well between
 
+_KEYS = {lead.upper() for lead in LEADS}
 _SIGNAL_FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"^([-+\d.eE]+)(?:\(([-+]?\d+)\))?(?:/(\S+))?$")
 
@@ -54,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """One signal line of a WFDB header."""
+    """One signal line of a WFDB header: `gain` in counts per `unit`."""
 
     file: str
     fmt: str
@@ -106,8 +110,7 @@ def read_record(path: str | Path) -> Record:
     signal = np.empty((len(LEADS), digital.shape[1]), dtype=np.float32)
     for row, column in enumerate(order):
         spec = header.signals[column]
-        scale = MILLIVOLT[spec.unit] / spec.gain
-        signal[row] = (digital[column] - np.float64(spec.baseline)) * scale
+        signal[row] = (digital[column] - np.float64(spec.baseline)) * millivolts_per_count(spec, header.path)
     return Record(signal, header.fs, LEADS, header.path.stem)
 
 
@@ -142,7 +145,7 @@ def lead_order(names: Sequence[str], path: Path) -> list[int]:
     found: dict[str, int] = {}
     for column, name in enumerate(names):
         key = name.strip().upper()
-        if key in found:
+        if key in found and key in _KEYS:
             raise UserError(f"{path.name}: lead {name!r} is named twice; expected each of {' '.join(LEADS)} once.")
         found[key] = column
     missing = [lead for lead in LEADS if lead.upper() not in found]
@@ -152,6 +155,25 @@ def lead_order(names: Sequence[str], path: Path) -> list[int]:
             f"{' '.join(names) or 'no leads'}, expected {' '.join(LEADS)} in any order."
         )
     return [found[lead.upper()] for lead in LEADS]
+
+
+def millivolts_per_count(spec: SignalSpec, path: Path) -> float:
+    """Amplitude of one count of a signal.
+
+    Raises
+    ------
+    UserError
+        If the unit is unknown, or the gain says that the signal is not calibrated.
+    """
+    if spec.unit.lower() not in MILLIVOLT:
+        raise UserError(f"{path.name}: lead {spec.name}: unknown unit {_shown(spec.unit)}; expected mV, uV or V.")
+    scale = MILLIVOLT[spec.unit.lower()]
+    if not _GAINS[0] <= abs(spec.gain) / scale <= _GAINS[1]:
+        raise UserError(
+            f"{path.name}: lead {spec.name}: gain {spec.gain:g}/{spec.unit} is not that of a calibrated ECG; "
+            "expected counts per unit, such as 1000/mV."
+        )
+    return scale / spec.gain
 
 
 def read_header(path: str | Path) -> Header:
@@ -174,8 +196,8 @@ def read_header(path: str | Path) -> Header:
         text = header_path.read_text(encoding="utf-8", errors="strict")
     except UnicodeDecodeError as error:
         raise UserError(f"{header_path.name}: not a text file (byte {error.start}); expected a WFDB header.") from None
-    except OSError as error:
-        raise UserError(f"{header_path}: cannot be read ({error.strerror}); expected a WFDB header.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{header_path}: cannot be read ({_reason(error)}); expected a WFDB header.") from None
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
@@ -190,18 +212,19 @@ def read_header(path: str | Path) -> Header:
 def _record_line(line: str, path: Path) -> tuple[float, int | None, int]:
     fields = line.split()
     if len(fields) > 0 and "/" in fields[0]:
-        raise UserError(f"{path.name}: a multi-segment record ({fields[0]}); expected a record of one segment.")
+        raise UserError(f"{path.name}: a multi-segment record ({_shown(fields[0])}); expected a record of one segment.")
     try:
         count = int(fields[1])
         fs = float(fields[2].split("/")[0]) if len(fields) > 2 else 250.0  # the WFDB default
         samples = int(fields[3]) if len(fields) > 3 else None
     except (IndexError, ValueError):
         raise UserError(
-            f"{path.name}: record line {line!r} cannot be read; expected 'name signals fs samples'."
+            f"{path.name}: record line {_shown(line)} cannot be read; expected 'name signals fs samples'."
         ) from None
     if count < 1 or not 0 < fs < 1e6 or (samples is not None and samples < 1):
         raise UserError(
-            f"{path.name}: {count} signals, {fs:g} Hz, {samples} samples; expected positive numbers (fs below 1 MHz)."
+            f"{path.name}: {count} signals, {fs:g} Hz, {samples} samples found in the record line; "
+            "expected positive numbers (fs below 1 MHz)."
         )
     return fs, samples, count
 
@@ -210,38 +233,46 @@ def _signal_line(line: str, path: Path) -> SignalSpec:
     fields = line.split(maxsplit=8)
     expected = "expected 'file format gain/unit bits zero initial checksum block lead'"
     if len(fields) < 3:
-        raise UserError(f"{path.name}: signal line {line!r} is too short; {expected}.")
-    if Path(fields[0]).name != fields[0]:
-        raise UserError(f"{path.name}: signal file {fields[0]!r} lies outside the record's folder; {expected}.")
+        raise UserError(f"{path.name}: signal line {_shown(line)} is too short; {expected}.")
+    if fields[0] in (".", "..") or set(fields[0]) & set("/\\") or not fields[0].isprintable():
+        raise UserError(
+            f"{path.name}: signal file {_shown(fields[0])} lies outside the record's folder; expected a file's name."
+        )
     fmt, gain = _SIGNAL_FORMAT.match(fields[1]), _GAIN.match(fields[2])
     try:
         if fmt is None or gain is None:
             raise ValueError
-        zero = int(fields[4]) if len(fields) > 4 else 0
-        initial = int(fields[5]) if len(fields) > 5 else None
-        checksum = int(fields[6]) if len(fields) > 6 else None
-        value = float(gain[1])
-    except ValueError:
-        raise UserError(f"{path.name}: signal line {line!r} cannot be read; {expected}.") from None
-    unit = (gain[3] or "mV").lower()
-    if not np.isfinite(value) or value == 0:
-        raise UserError(
-            f"{path.name}: gain {gain[1]} means uncalibrated amplitudes; expected adu per mV, such as 1000/mV."
+        zero, initial, checksum = (_int32(fields[k]) if len(fields) > k else None for k in (4, 5, 6))
+        return SignalSpec(
+            file=fields[0],
+            fmt=fmt[1],
+            offset=_int32(fmt[4] or "0"),
+            gain=float(gain[1]),
+            baseline=_int32(gain[2]) if gain[2] is not None else zero or 0,
+            unit=gain[3] or "mV",
+            initial=initial,
+            checksum=checksum,
+            name=fields[8].strip() if len(fields) > 8 else "",
+            plain=fmt[2] in (None, "1") and fmt[3] in (None, "0"),
         )
-    if unit not in MILLIVOLT:
-        raise UserError(f"{path.name}: unknown unit {gain[3]!r}; expected mV, uV or V.")
-    return SignalSpec(
-        file=fields[0],
-        fmt=fmt[1],
-        offset=int(fmt[4] or 0),
-        gain=value,
-        baseline=int(gain[2]) if gain[2] is not None else zero,
-        unit=unit,
-        initial=initial,
-        checksum=checksum,
-        name=fields[8].strip() if len(fields) > 8 else "",
-        plain=fmt[2] in (None, "1") and fmt[3] in (None, "0"),
-    )
+    except ValueError:
+        raise UserError(f"{path.name}: signal line {_shown(line)} cannot be read; {expected}.") from None
+
+
+def _int32(text: str) -> int:
+    value = int(text)
+    if not -(2**31) <= value < 2**31:
+        raise ValueError
+    return value
+
+
+def _shown(text: str) -> str:
+    """Text of a file as it can stand in a sentence: quoted, on one line, not too long."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _is_plain_16(header: Header) -> bool:
@@ -254,9 +285,10 @@ def _read_format_16(header: Header) -> NDArray[np.float64]:
     spec, count = header.signals[0], len(header.signals)
     file = header.path.with_name(spec.file)
     try:
-        raw = np.fromfile(file, dtype="<i2", offset=spec.offset)
+        data = file.read_bytes()[spec.offset :]
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}), though {header.path.name} names it.") from None
+        raise UserError(f"{file}: cannot be read ({_reason(error)}), though {header.path.name} names it.") from None
+    raw = np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
     samples = header.samples if header.samples is not None else raw.size // count
     if raw.size < samples * count or samples == 0:
         raise UserError(
@@ -265,12 +297,18 @@ def _read_format_16(header: Header) -> NDArray[np.float64]:
         )
     digital = raw[: samples * count].reshape(samples, count)
     _verify(digital, header)
+    return _mark_invalid(digital, header)
+
+
+def _mark_invalid(digital: NDArray[np.integer], header: Header) -> NDArray[np.float64]:
+    """Digital samples (T, signals) -> (signals, T), NaN where the format says that there is no valid sample."""
     values = digital.T.astype(np.float64)
-    values[digital.T == INVALID_16] = np.nan
+    for row, spec in zip(values, header.signals, strict=True):
+        row[row == INVALID.get(spec.fmt, np.nan)] = np.nan
     return values
 
 
-def _verify(digital: NDArray[np.int16], header: Header) -> None:
+def _verify(digital: NDArray[np.integer], header: Header) -> None:
     sums = digital.sum(axis=0, dtype=np.int64) & 0xFFFF
     for column, spec in enumerate(header.signals):
         if spec.checksum is not None and int(sums[column]) != spec.checksum & 0xFFFF:
@@ -289,8 +327,12 @@ def _read_with_wfdb(header: Header) -> NDArray[np.float64]:
     import wfdb
 
     try:
-        record = wfdb.rdrecord(str(header.path.with_suffix("")), physical=False)
-        digital = np.asarray(record.d_signal, dtype=np.float64).T
+        digital = wfdb.rdrecord(str(header.path.with_suffix("")), physical=False).d_signal
+        if digital is None or digital.ndim != 2 or digital.shape[1] != len(header.signals) or not len(digital):
+            raise ValueError("no signals of one length")
     except Exception as error:  # wfdb raises whatever numpy, ast or struct raised; the user needs the file's name
-        raise UserError(f"{header.path.name}: the wfdb package cannot read this record ({error}).") from None
-    return digital
+        reason = " ".join(str(error).split())
+        raise UserError(f"{header.path.name}: the wfdb package cannot read this record ({reason}).") from None
+    if all(spec.plain for spec in header.signals):
+        _verify(digital, header)
+    return _mark_invalid(digital, header)

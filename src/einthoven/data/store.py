@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MILLIVOLT_PER_COUNT = 1e-3  # the store counts microvolts
+
+ABANDONED_AFTER = 3600.0  # seconds; process numbers would not do: a cache may be shared by machines and containers
 
 Progress = Callable[[int, int], None]
 
@@ -82,24 +86,36 @@ def open_or_build(
     progress: Progress | None = None,
 ) -> Store:
     """Open the store at `path`, building it from the records under `root` where it is not there yet."""
-    if not (path / "store.json").exists():
+    if not path.exists():
         _build(path, root, records, table, fs, progress)
     return open_store(path)
 
 
 def open_store(path: Path) -> Store:
-    """Open a store; signals are memory-mapped, nothing is read yet."""
+    """Open a store; signals are memory-mapped, nothing is read yet.
+
+    Raises
+    ------
+    UserError
+        If one of its files is missing or damaged.
+    """
     import pandas as pd
 
-    meta = json.loads((path / "store.json").read_text())
-    shape = tuple(meta["shape"])
     file = path / "signals.i16"
-    if file.stat().st_size != 2 * int(np.prod(shape)):
-        raise UserError(
-            f"{file}: {file.stat().st_size} bytes found, {2 * int(np.prod(shape))} expected; delete {path} to rebuild."
-        )
-    signals = np.memmap(file, dtype="<i2", mode="r", shape=shape)
-    return Store(path, signals, pd.read_parquet(path / "table.parquet"), meta["fs"], meta["fingerprint"])
+    try:
+        meta = json.loads((path / "store.json").read_text())
+        n, leads, samples = meta["shape"]
+        expected, found = 2 * n * leads * samples, file.stat().st_size
+        if found != expected:
+            raise ValueError(f"signals.i16 has {found} bytes, expected {expected}")
+        signals = np.memmap(file, dtype="<i2", mode="r", shape=(n, leads, samples))
+        table = pd.read_parquet(path / "table.parquet")
+        if len(table) != n:
+            raise ValueError(f"table.parquet has {len(table)} rows, expected {n}")
+        return Store(path, signals, table, meta["fs"], meta["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among them
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
 
 
 def _build(
@@ -107,7 +123,7 @@ def _build(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir()
     try:
         samples, quality, digest = None, np.zeros((len(records), 2), dtype=np.int64), hashlib.sha256()
@@ -118,7 +134,7 @@ def _build(
                 if found_fs != fs or signal.shape[1] != samples:
                     raise UserError(
                         f"{name}: {signal.shape[1]} samples at {found_fs:g} Hz found, expected {samples} at {fs:g} Hz "
-                        "as in the records before it."
+                        "as in the others."
                     )
                 data = signal.tobytes()
                 digest.update(data)
@@ -139,25 +155,18 @@ def _build(
         try:
             partial.replace(path)
         except OSError:
-            if not (path / "store.json").exists():  # otherwise another process was first with the same store
+            if not path.exists():  # otherwise another process was first with the same store
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed builds left behind."""
+    """Delete what killed builds left behind: partial stores that nobody has written to for an hour."""
     for partial in folder.glob("*.partial"):
-        pid = partial.suffixes[-2].lstrip(".") if len(partial.suffixes) > 1 else ""
-        if pid.isdigit() and not _alive(int(pid)):
+        try:
+            newest = max(file.stat().st_mtime for file in (partial, *partial.iterdir()))
+        except OSError:  # just finished, or removed by another process
+            continue
+        if time.time() - newest > ABANDONED_AFTER:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

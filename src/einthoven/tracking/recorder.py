@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,14 @@ def experiment_id(mlflow_client: MlflowClient, name: str) -> str:
     """Number of the experiment with this name, which is made if there is none."""
     found = mlflow_client.get_experiment_by_name(name)
     return str(found.experiment_id if found else mlflow_client.create_experiment(name))
+
+
+def without_folders(text: str) -> str:
+    """Cut absolute paths down to their last part: where a user keeps files is not the run's business.
+
+    Works on a value (``/home/me/ptb-xl`` -> ``…/ptb-xl``) and on overrides (``data.root=/home/me/ptb-xl``).
+    """
+    return re.sub(r"(?<![^\s=,\[])(?:/|~/|[A-Za-z]:[\\/])(?:[^\s,\]]*[\\/])?([^\s,\]\\/]+)[\\/]?", r"…/\1", text)
 
 
 class Recorder:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
-from einthoven.tracking.recorder import client, experiment_id
+from einthoven.tracking.recorder import client, experiment_id, without_folders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,15 +50,17 @@ class Group:
 
 
 def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> list[Group]:
-    """Gather runs by their overrides without the seed; best mean first.
+    """Gather runs by the overrides in which they differ, the seed apart; best mean first.
 
     Parameters
     ----------
     children : sequence of (overrides, status, metrics)
     """
+    common = set.intersection(*(set(overrides.split()) for overrides, _, _ in children)) if children else set()
     gathered: dict[str, list[tuple[str, Mapping[str, float]]]] = {}
     for overrides, status, metrics in children:
-        name = " ".join(o for o in overrides.split() if not o.startswith("seed=")) or "(defaults)"
+        own = [o for o in overrides.split() if o not in common and not o.startswith("seed=")]
+        name = " ".join(own) or "(all runs)"
         gathered.setdefault(name, []).append((status, metrics))
     groups = [
         Group(
@@ -108,7 +110,7 @@ class SweepCallback(Callback):
         from hydra.core.hydra_config import HydraConfig
 
         HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
-        overrides = " ".join(config.hydra.overrides.task)
+        overrides = without_folders(" ".join(config.hydra.overrides.task))
         tracking = client(config.tracking.uri)
         run = tracking.create_run(
             experiment_id(tracking, config.tracking.experiment),

@@ -12,7 +12,6 @@ from einthoven.errors import UserError
 
 Autocast = Callable[[], AbstractContextManager[object]]
 
-DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 

@@ -50,8 +50,10 @@ def diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rhy
     """Return the patient's heart with all lasting conditions, and with pacing if paced."""
     heart = normal_heart(rng, build, p_wave=rhythm not in {"AFIB", "AFLT", "PACE"})
     have = {c: float(np.clip(s + rng.normal(0.0, 0.05), 0.0, 1.0)) for c, s in patient.conditions.items()}
+    normal = qrs_area(heart)
     if "LVH" in have:
         disease.hypertrophy_left(rng, heart, have["LVH"])
+        disease.recover_from(heart, normal, 0.25)
     if "RVH" in have:
         disease.hypertrophy_right(heart, have["RVH"])
     for code, left in (("LAO/LAE", True), ("RAO/RAE", False)):
@@ -74,6 +76,7 @@ def diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rhy
     if "1AVB" in have:
         heart.pr = 0.205 + 0.09 * have["1AVB"]
     disease.recover_from(heart, before, 0.8)
+    heart.qtc += 0.7 * max(heart.qrs - build.qrs, 0.0)
     for code, severity in have.items():
         if code in disease.INFARCTS:
             disease.infarct(rng, heart, code, severity, patient.stage)
@@ -89,8 +92,9 @@ def diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rhy
         before = qrs_area(heart)
         disease.spread_from(heart, np.array([1.5, 3.5, -3.5]) + rng.normal(0.0, 0.5, 3), rng.uniform(0.145, 0.18), 1.3)
         disease.recover_from(heart, before, 0.9)
+        heart.qtc += 0.06
         spike = rng.uniform(0.3, 2.0) * np.array([-0.3, -0.8, 0.3])
-        heart.extra.add(np.array([1.5, 3.5, -3.5]), 0.0, 0.001, 0.001, spike)
+        heart.extra.add(np.array([1.5, 3.5, -3.5]), 0.005, 0.001, 0.001, spike)
     return heart
 
 
@@ -110,6 +114,12 @@ def _premature(rng: np.random.Generator, patient: Patient, build: Build) -> Hear
     disease.spread_from(heart, origin, rng.uniform(0.132, 0.172), gain=rng.uniform(1.2, 1.7))
     disease.recover_from(heart, before, 0.9)
     return heart
+
+
+def _axis(shape: Complex) -> float:
+    """Return the frontal QRS axis, degrees, from the net areas of I and aVF; 0 to the left, 90 to the feet."""
+    i, ii = ((shape.qrs.left + shape.qrs.right)[:, None] * shape.qrs.leads[:, :2]).sum(0)
+    return float(np.degrees(np.arctan2((ii - i / 2) * 2 / np.sqrt(3), i)))
 
 
 def _voltages(shape: Complex) -> tuple[Array, Array]:
@@ -186,4 +196,4 @@ def compose(rng: np.random.Generator, patient: Patient, build: Build) -> Recordi
     codes += ["BIGU"] if bigeminy and 1 in kinds else ["PVC"] if 1 in kinds else []
     codes += ["PAC"] if 2 in kinds else []
     statements = likelihood | dict.fromkeys(codes, 100.0 if rng.random() < 0.1 else 0.0) | {rhythm: 0.0}
-    return Recording(leads, statements, rhythm, disease.axis(heart), beats, shapes)
+    return Recording(leads, statements, rhythm, _axis(shapes[False]), beats, shapes)

@@ -24,13 +24,13 @@ from einthoven.data.synthetic.heart import (
 # Infarct statement -> part of each segment's forces lost, and the regions that carry Q, ST and T changes.
 INFARCTS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
     "ASMI": (
-        {"septum_left": 0.9, "septum_right": 1.0, "rv_free": 0.4, "anterior": 0.45, "apex": 0.2},
+        {"septum_left": 0.9, "septum_right": 1.0, "rv_free": 0.4, "anterior": 0.6, "apex": 0.35},
         ("septal", "anterior"),
     ),
     "AMI": ({"septum_right": 0.7, "anterior": 0.7, "apex": 0.6}, ("anterior", "apical")),
     "ALMI": ({"anterior": 0.6, "apex": 0.7, "lateral": 0.7, "high_lateral": 0.5}, ("apical", "lateral")),
     "LMI": ({"lateral": 0.9, "high_lateral": 0.9, "anterior": 0.3}, ("lateral", "high_lateral")),
-    "IMI": ({"inferior": 0.8, "apex": 0.35}, ("inferior",)),
+    "IMI": ({"inferior": 0.65, "apex": 0.3}, ("inferior",)),
     "ILMI": ({"inferior": 0.75, "apex": 0.4, "lateral": 0.6}, ("inferior", "lateral")),
     "IPMI": ({"inferior": 0.75, "posterior": 0.8}, ("inferior", "posterior")),
     "IPLMI": ({"inferior": 0.7, "posterior": 0.7, "lateral": 0.5}, ("inferior", "posterior", "lateral")),
@@ -38,7 +38,7 @@ INFARCTS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
 }
 INJURIES = {"INJAS": ("septal", "anterior"), "INJAL": ("apical", "lateral"), "INJIN": ("inferior",)}
 ISCHEMIA = {
-    "ISC_": ("apical", "lateral"),
+    "ISC_": ("lateral",),
     "ISCAL": ("anterior", "apical", "lateral"),
     "ISCAS": ("septal", "anterior"),
     "ISCAN": ("anterior",),
@@ -71,12 +71,13 @@ def _t(heart: Heart, region: str, level: float, centre: float = 0.73) -> None:
 def infarct(rng: np.random.Generator, heart: Heart, code: str, severity: float, stage: float) -> None:
     """Q waves and loss of R over the region; T inversion; ST elevation as far as the infarct is fresh."""
     lost, regions = INFARCTS[code]
-    size = _range(severity, 0.45, 1.0)
+    size = _range(severity, 0.25, 0.95)
+    _scale_t(heart, rng.uniform(0.35, 1.0))
     for name, part in lost.items():
         heart.moment[INDEX[name]] *= 1.0 - size * part
     for region in regions:
         place, out = REGIONS[region]
-        depth = size * rng.uniform(0.16, 0.42) / np.sqrt(len(regions))
+        depth = size * rng.uniform(0.10, 0.42) / np.sqrt(len(regions))
         heart.extra.add(place, rng.uniform(0.24, 0.34) * heart.qrs, 0.11 * heart.qrs, 0.14 * heart.qrs, -depth * out)
         _t(heart, region, -size * rng.uniform(0.0, 0.28) / np.sqrt(len(regions)), centre=0.75)
         fresh = 0.03 * rng.random() + stage * rng.uniform(0.12, 0.35)
@@ -106,7 +107,7 @@ def ischemia(rng: np.random.Generator, heart: Heart, code: str, severity: float)
 def nonspecific(rng: np.random.Generator, heart: Heart, code: str, severity: float) -> None:
     """NDT: flat or slightly inverted T. NST_: slight ST depression. DIG: sagging ST. LNGQT, EL."""
     if code == "NDT":
-        _scale_t(heart, _range(1 - severity, 0.1, 0.6))
+        _scale_t(heart, _range(1 - severity, 0.15, 0.65))
         _t(
             heart,
             str(rng.choice(["lateral", "apical", "inferior", "high_lateral"])),
@@ -137,24 +138,29 @@ def nonspecific(rng: np.random.Generator, heart: Heart, code: str, severity: flo
             _st(heart, region, _range(severity, 0.08, 0.2))
 
 
-def axis(heart: Heart) -> float:
-    """Return the frontal QRS axis in degrees, 0 to the left, 90 to the feet."""
-    x, y, _ = heart.moment.sum(0)
-    return float(np.degrees(np.arctan2(y, x)))
+def _frontal_angle(heart: Heart) -> float:
+    """Return the direction of the QRS area in the frontal plane, radians, 0 to the left, pi/2 to the feet."""
+    x, y, _ = qrs_area(heart)
+    return float(np.arctan2(y, x))
 
 
 def fascicular_block(rng: np.random.Generator, heart: Heart, code: str, severity: float) -> None:
     """Turn the QRS after its first 30 ms up and left (LAFB) or down and right (LPFB)."""
     anterior = code == "LAFB"
-    target = -_range(severity, 42, 75) if anterior else _range(severity, 100, 125)
+    # Directions of the dipole; Dower's leads see them some 15 degrees further from the horizontal.
+    target = np.deg2rad(-_range(severity, 27, 50) if anterior else _range(severity, 90, 112))
     late = heart.centre > 0.3 * heart.qrs
-    x, y, _ = heart.moment[late].sum(0)
-    turn = np.deg2rad(target) - np.arctan2(y, x)
-    heart.moment[late] = heart.moment[late] @ rotation(0.0, 0.0, turn).T
+    heart.moment[late] *= 0.85
     # The spared fascicle activates its wall first.
     first = np.array([-0.03, 0.16, -0.05]) if anterior else np.array([0.12, -0.16, -0.03])
     place = heart.place[INDEX["inferior" if anterior else "high_lateral"]]
     heart.extra.add(place, 0.22 * heart.qrs, 0.08 * heart.qrs, 0.08 * heart.qrs, first * rng.uniform(0.7, 1.4))
+    # The anterolateral wall, reached last, points up and back: S waves as far as V6.
+    last = np.array([-0.16, -0.08, 0.22]) if anterior else np.array([-0.16, 0.12, 0.12])
+    heart.extra.add(heart.place[INDEX["high_lateral"]], 0.78 * heart.qrs, 0.010, 0.010, last * rng.uniform(0.5, 1.5))
+    for _ in range(3):
+        turn = rotation(0.0, 0.0, float(target - _frontal_angle(heart)))
+        heart.moment[late] = heart.moment[late] @ turn.T
     delay = np.where(late, _range(severity, 1.06, 1.16), 1.0)
     heart.centre *= delay
     heart.qrs *= _range(severity, 1.06, 1.16)
@@ -168,7 +174,7 @@ def right_bundle_block(heart: Heart, complete: bool, severity: float) -> None:
     heart.moment[RIGHT] *= 0.4 if complete else 0.8
     width = 0.018 if complete else 0.011
     place = heart.place[INDEX["rv_free"]]
-    centre = max(duration - 2.3 * width, 0.8 * heart.qrs)
+    centre = max(duration - 2.0 * width, 0.85 * heart.qrs)
     heart.extra.add(place, centre, 1.25 * width, width, size * np.array([-0.62, 0.02, -0.45]))
     heart.qrs = max(duration, heart.qrs)
 
@@ -186,7 +192,7 @@ def spread_from(heart: Heart, origin: Array, duration: float, gain: float = 1.15
     direction = 0.7 * travel + 0.3 * outward
     direction /= np.maximum(np.linalg.norm(direction, axis=1), 1e-6)[:, None]
     heart.moment = gain * strength[:, None] * direction
-    heart.centre = duration * (0.16 + 0.62 * distance / distance.max())
+    heart.centre = duration * (0.22 + 0.56 * distance / distance.max())
     heart.width = np.full(len(distance), 0.125 * duration)
     heart.extra = Kernels()
     heart.qrs = duration
@@ -211,7 +217,7 @@ def conduction_delay(rng: np.random.Generator, heart: Heart, severity: float) ->
     heart.centre = factor * heart.centre * (1 + rng.normal(0.0, 0.07, len(heart.centre)))
     heart.width = heart.width * factor**0.7
     heart.qrs *= factor
-    late = rng.normal(0.0, 0.14, 3)
+    late = rng.normal([-0.05, -0.03, 0.24], 0.13)
     heart.extra.add(heart.place[INDEX["high_lateral"]], 0.80 * heart.qrs, 0.012, 0.012, late)
 
 
@@ -231,7 +237,7 @@ def hypertrophy_left(rng: np.random.Generator, heart: Heart, severity: float) ->
     """More left ventricle: tall R in I, aVL, V5-V6, deep S in V1-V3, slightly longer QRS; strain follows ISC_."""
     grown = _range(severity, 0.30, 0.95)
     heart.moment[LEFT] *= 1.0 + grown * rng.uniform(0.75, 1.25, (len(LEFT), 1))
-    turn = rotation(np.deg2rad(rng.normal(-6.0, 5.0)), 0.0, np.deg2rad(rng.normal(-8.0, 8.0)))
+    turn = rotation(np.deg2rad(rng.normal(-6.0, 5.0)), 0.0, np.deg2rad(rng.normal(-3.0, 8.0)))
     heart.moment = heart.moment @ turn.T
     heart.centre *= 1.0 + 0.12 * severity
     heart.width *= 1.0 + 0.06 * severity
@@ -241,11 +247,11 @@ def hypertrophy_left(rng: np.random.Generator, heart: Heart, severity: float) ->
 
 def strain(heart: Heart, severity: float) -> None:
     """ST depression with asymmetric T inversion over the thick wall."""
-    _scale_t(heart, 0.5)
-    for region in ("apical", "lateral"):
-        place, out = REGIONS[region]
-        heart.recovery.add(place, 0.45, 0.10, 0.14, -_range(severity, 0.03, 0.11) * out)
-        _t(heart, region, -_range(severity, 0.08, 0.26), centre=0.76)
+    _scale_t(heart, 0.6)
+    away = -unit(np.array([0.85, 0.15, 0.45]))
+    place = REGIONS["lateral"][0] * 0.6
+    heart.recovery.add(place, 0.45, 0.10, 0.14, _range(severity, 0.03, 0.15) * away)
+    heart.recovery.add(place, 0.75, 0.10, 0.07, _range(severity, 0.10, 0.42) * away)
 
 
 def hypertrophy_right(heart: Heart, severity: float) -> None:
@@ -254,7 +260,7 @@ def hypertrophy_right(heart: Heart, severity: float) -> None:
     place = heart.place[INDEX["rv_free"]]
     heart.extra.add(place, 0.52 * heart.qrs, 0.012, 0.014, grown * np.array([-0.62, 0.35, -0.42]))
     heart.moment[LEFT] *= 0.75
-    heart.moment = heart.moment @ rotation(0.0, 0.0, np.deg2rad(_range(severity, 15, 45))).T
+    heart.moment = heart.moment @ rotation(0.0, 0.0, np.deg2rad(_range(severity, 25, 55))).T
     _t(heart, "septal", -_range(severity, 0.1, 0.3))
 
 

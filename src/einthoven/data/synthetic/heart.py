@@ -182,7 +182,7 @@ class Build:
 def draw_build(rng: np.random.Generator, age: int, female: bool) -> Build:
     """Draw the individual morphology of one patient."""
     # The electrical axis turns left and the T wave flattens with age; women have lower voltages, longer QTc.
-    roll = np.deg2rad(rng.normal(-4.0 - 0.42 * (age - 30), 17.0))
+    roll = np.deg2rad(rng.normal(5.0 - 0.30 * (age - 30), 18.0))
     yaw = np.deg2rad(rng.normal(0.0, 14.0))
     pitch = np.deg2rad(rng.normal(0.0, 8.0))
     gain = float(np.exp(rng.normal(0.27 - 0.10 * female - 0.002 * (age - 50), 0.22)))
@@ -203,7 +203,7 @@ def draw_build(rng: np.random.Generator, age: int, female: bool) -> Build:
         p_gain=float(np.exp(rng.normal(0.05, 0.28))),
         pr=float(np.clip(rng.normal(0.152 + 0.0003 * (age - 50), 0.018), 0.115, 0.196)),
         qrs=float(np.clip(rng.normal(0.088 - 0.005 * female, 0.008), 0.07, 0.108)),
-        qtc=float(np.clip(rng.normal(0.402 + 0.010 * female + 0.0002 * (age - 50), 0.016), 0.36, 0.45)),
+        qtc=float(np.clip(rng.normal(0.402 + 0.010 * female + 0.0005 * (age - 50), 0.016), 0.36, 0.46)),
         rate=float(np.clip(rng.normal(70.0, 10.5), 51.0, 98.0)),
         chest=float(np.exp(rng.normal(0.0, 0.09))),
         electrodes=rng.normal(0.0, 0.9, (9, 3)),

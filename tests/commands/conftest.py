@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from einthoven import cli
+
+Train = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory, mlflow_db: Path) -> Path:
+    """A folder to run in, with an empty tracking store."""
+    folder = tmp_path_factory.mktemp("workplace")
+    shutil.copy(mlflow_db, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def train(workplace: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Run `einthoven train` in the workplace on the small corpus."""
+
+    def run(*overrides: str) -> None:
+        monkeypatch.chdir(workplace)
+        data = () if any(o.startswith("resume=") for o in overrides) else ("data=ptbxl", f"data.root={corpus}")
+        cli.main(["train", *data, *overrides])
+
+    return run

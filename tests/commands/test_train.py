@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+
+from einthoven.commands.run import Run
+from einthoven.training import checkpoint
+
+FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
+
+
+def runs(workplace: Path, experiment: str) -> list[MlflowRun]:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
+
+
+def same_tensors(a: Path, b: Path) -> bool:
+    """Whether two checkpoints hold the same numbers, to the last bit."""
+    first, second = (checkpoint.flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture
+def default_run(train: Callable[..., None], workplace: Path) -> MlflowRun:
+    """One run of the default model, made once."""
+    if not (workplace / "default").exists():
+        train("trainer.epochs=2", "trainer.batch_size=8", "hydra.run.dir=default", "tracking.experiment=default")
+    (run,) = runs(workplace, "default")
+    return run
+
+
+def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
+    names = set(default_run.data.metrics)
+    stages = {f"grad/norm/{stage}" for stage in ("stem", "conv", "attention", "pool", "head")}
+    assert names >= {"train/loss", "optim/lr", "grad/norm", "grad/vanishing", "diag/entropy", "diag/kl_prior"} | stages
+    assert names >= {f"{split}/{name}" for split in ("val", "test") for name in ("macro_auroc", "loss", "fmax")}
+    assert names >= {"diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
+    assert any(name.startswith("val/auroc/") for name in names)
+    assert all(np.isfinite(value) for value in default_run.data.metrics.values())
+
+
+def test_a_run_tells_its_configuration_but_no_folder(default_run: MlflowRun, corpus: Path) -> None:
+    assert default_run.data.params["optimizer.lr"]
+    assert default_run.data.params["data.root"] == f"…/{corpus.name}"
+    tags = default_run.data.tags
+    assert tags["task"] == "superdiagnostic"
+    assert {"data.fingerprint", "config.hash", "device", "precision"} <= set(tags)
+    own = {k: v for k, v in tags.items() if not k.startswith("mlflow.log")}
+    assert str(corpus.parent) not in f"{default_run.data.params} {own}"
+    assert {i.dataset.digest for i in default_run.inputs.dataset_inputs} == {tags["data.fingerprint"]}
+
+
+def test_a_run_keeps_pictures_predictions_and_checkpoints(default_run: MlflowRun, workplace: Path) -> None:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    files = {
+        Path(file.path).name: file.file_size
+        for folder in ("figures", "predictions", "checkpoints")
+        for file in client.list_artifacts(default_run.info.run_id, folder)
+    }
+    pictures = {"loss.png", "schedule.png", "pca_scree.png", "roc_val.png", "roc_test.png", "ecg_1.png"}
+    assert set(files) >= pictures | {"val.json", "test.json", "last.safetensors", "best.safetensors"}
+    assert all(files[name] > 10_000 for name in pictures)
+
+
+def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_run(
+    default_run: MlflowRun, workplace: Path
+) -> None:
+    (model_id,) = [output.model_id for output in default_run.outputs.model_outputs]
+    mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
+    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
+    predictions = mlflow.load_table("predictions/test.json", run_ids=[default_run.info.run_id])
+    classes = [c.removesuffix("_label") for c in predictions if c.endswith("_label")]
+    signals = _signals_of(workplace, predictions["ecg_id"].tolist())
+    p = model.predict(signals)
+    assert p.shape == (len(predictions), len(classes)) and len(predictions) > 2
+    expected = predictions[[f"{name}_probability" for name in classes]].to_numpy()
+    np.testing.assert_allclose(p, expected, atol=1e-4)
+
+
+def _signals_of(workplace: Path, ecg_ids: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    from einthoven.data.store import open_store
+
+    store = open_store(next((workplace / "data" / "stores").iterdir()))
+    rows = [store.table["ecg_id"].tolist().index(ecg_id) for ecg_id in ecg_ids]
+    return (store.signals[rows] * 1e-3).astype(np.float32)
+
+
+def test_two_runs_with_one_seed_agree_and_another_seed_differs(train: Callable[..., None], workplace: Path) -> None:
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train("trainer.epochs=1", "trainer.batch_size=8", f"seed={seed}", f"hydra.run.dir=same/{folder}")
+    files = [workplace / "same" / folder / "checkpoints" / "last.safetensors" for folder in "abc"]
+    assert same_tensors(files[0], files[1])
+    assert not same_tensors(files[0], files[2])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+def test_a_killed_run_resumes_to_the_same_bits(
+    train: Callable[..., None], workplace: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("trainer.epochs=3", "trainer.batch_size=8", f"optimizer={optimizer}", f"tracking.experiment={optimizer}")
+    whole, cut = f"resume/{optimizer}-whole", f"resume/{optimizer}-cut"
+    train(*options, f"hydra.run.dir={whole}")
+
+    save = Run.save
+
+    def killed_after_the_second_epoch(self: Run, name: str, recorder: object) -> None:
+        save(self, name, recorder)  # type: ignore[arg-type]
+        if self.position.epoch == 2 and name == "last":
+            raise SystemExit(137)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Run, "save", killed_after_the_second_epoch)
+        train(*options, f"hydra.run.dir={cut}")
+    train(f"resume={cut}")
+
+    assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
+    first, second = runs(workplace, optimizer)
+    assert first.data.metrics == pytest.approx(second.data.metrics, abs=0)
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    steps = [len(client.get_metric_history(run.info.run_id, "train/loss")) for run in (first, second)]
+    assert steps[0] == steps[1] > 0
+
+
+def test_resume_takes_no_other_option(
+    train: Callable[..., None], capsys: pytest.CaptureFixture[str], workplace: Path
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        train("resume=somewhere", "seed=3")
+    assert exit_.value.code == 2
+    assert "leave out seed=3" in capsys.readouterr().err
+
+
+def test_single_label_keeps_records_with_one_label_and_says_how_many_it_dropped(
+    train: Callable[..., None], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(*FAST, "task.single_label=true", "tracking.experiment=single")
+    (run,) = runs(workplace, "single")
+    assert "dropped" in capsys.readouterr().out
+    assert 0 <= run.data.metrics["val/accuracy"] <= 1
+    table = mlflow.load_table("predictions/val.json", run_ids=[run.info.run_id])
+    np.testing.assert_allclose(table.filter(like="_probability").sum(axis=1), 1, atol=1e-5)
+    assert (table.filter(like="_label").sum(axis=1) == 1).all()
+
+
+def test_a_sweep_is_a_parent_with_children_and_a_table(train: Callable[..., None], workplace: Path) -> None:
+    train(*FAST, "-m", "optimizer=sgd,adamw", "seed=0,1", "tracking.experiment=sweep")
+    found = runs(workplace, "sweep")
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == 4 and parent.info.status == "FINISHED"
+    note = parent.data.tags["mlflow.note.content"]
+    for optimizer in ("sgd", "adamw"):
+        own = [c.data.metrics["val/macro_auroc"] for c in children if c.data.params["optimizer._target_"].endswith(optimizer)]
+        assert f"| optimizer={optimizer} | 2 | {np.mean(own):.4f} ± {np.std(own, ddof=1):.4f} |" in note
+    assert parent.data.metrics["val/macro_auroc"] >= np.mean([c.data.metrics["val/macro_auroc"] for c in children])
+
+
+def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callable[..., None], workplace: Path) -> None:
+    train(*FAST, "folds=cv", "data.folds.train=[1,2,3]", "tracking.experiment=cv")
+    found = runs(workplace, "cv")
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    tables = [
+        mlflow.load_table("predictions/val.json", run_ids=[run.info.run_id]) for run in found if run is not parent
+    ]
+    assert len(tables) == 3
+    ids = [set(table["ecg_id"]) for table in tables]
+    assert sum(map(len, ids)) == len(set.union(*ids)) > 10
+    from sklearn.metrics import roc_auc_score
+
+    y, p = (np.concatenate([t.filter(like=kind).to_numpy() for t in tables]) for kind in ("_label", "_probability"))
+    pooled = roc_auc_score(y, p, average="macro")
+    assert parent.data.metrics["val/macro_auroc"] == pytest.approx(pooled, abs=1e-6)
+
+
+def test_weights_of_the_best_epoch_are_reported_where_asked_for(train: Callable[..., None], workplace: Path) -> None:
+    train("model=logistic", "trainer.epochs=6", "trainer.batch_size=8", "trainer.select=best", "tracking.experiment=best")
+    (run,) = runs(workplace, "best")
+    history = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_metric_history(run.info.run_id, "val/macro_auroc")
+    assert run.data.metrics["val/macro_auroc"] == max(m.value for m in history)
+
+
+def test_windows_shorter_than_the_record(train: Callable[..., None], workplace: Path) -> None:
+    train(*FAST, "trainer.window=2.5", "trainer.aggregate=max", "tracking.experiment=window")
+    (run,) = runs(workplace, "window")
+    assert run.data.params["model.parameters"] == str(8 * 250 * 5 + 5)
+
+

@@ -1,0 +1,204 @@
+"""Every option in conf/ composes, says what it is, fits its function, and is the only place of its default."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from einthoven import cli, schema
+from einthoven.build import build, check
+from einthoven.commands.options import describe
+from einthoven.errors import UserError
+
+CONF = cli.conf_folder()
+FILES = sorted(CONF.rglob("*.yaml"))
+OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent != CONF]
+ADDED = {"experiment", "sweep"}  # not in the defaults list, or null there
+FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking": schema.Tracking}
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+def composed(verb: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(verb, overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+def chosen(group: str, option: str) -> DictConfig:
+    plus = "+" if group in ADDED else ""
+    extra = ["data.root=somewhere"] if (group, option) == ("data", "ptbxl") else []
+    return composed("train", f"{plus}{group}={option}", *extra)
+
+
+def targets(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every node with a _target_."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key, node
+        for name in node:
+            if name != "hydra" and not OmegaConf.is_missing(node, name):
+                yield from targets(node[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(node, ListConfig):
+        for number, item in enumerate(node):
+            yield from targets(item, f"{key}.{number}")
+
+
+def without_folds(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(k) for k in config if k not in ("folds", "hydra")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_the_first_line_says_what_the_file_is(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert len(describe(path)) > 15 and not describe(path).startswith("@")
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_fits_its_signature(group: str, option: str) -> None:
+    config = chosen(group, option)
+    for part in ("data", "task", "pca", "augment", "model", "optimizer", "schedule"):
+        check(without_folds(config[part]), part)
+    for key, dataclass in FIXED.items():
+        schema.typed(config[key], dataclass, key)
+    schema.typed(config.data.folds, schema.Folds, "data.folds")
+    schema.typed(OmegaConf.create({"seed": config.seed}), schema.Seed, "")
+    assert OmegaConf.to_container(without_folds(config), resolve=True)  # every interpolation has a value
+
+
+@pytest.mark.parametrize("verb", [path.stem for path in FILES if path.parent == CONF])
+def test_every_verb_composes(verb: str) -> None:
+    config = composed(verb)
+    for key, node in targets(without_folds(config)):
+        check(without_folds(node), key)
+
+
+def test_every_group_is_in_the_table_of_contents() -> None:
+    listed = {str(next(iter(entry))) for entry in OmegaConf.load(CONF / "train.yaml").defaults if entry != "_self_"}
+    assert {group for group, _ in OPTIONS} <= listed | ADDED
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_a_default_stands_in_one_place(group: str, option: str) -> None:
+    """A value in yaml whose parameter has a default of its own is that default."""
+    differing = {}
+    for key, node in targets(without_folds(chosen(group, option))):
+        parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+        for name, value in node.items():
+            default = parameters[name].default if name in parameters else inspect.Parameter.empty
+            if key.startswith(group) and default is not inspect.Parameter.empty:
+                plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+                plain = tuple(plain) if isinstance(plain, list) else plain
+                if plain != default:
+                    differing[f"{key}.{name}"] = (plain, default)
+    assert not differing
+
+
+@pytest.mark.parametrize("group", ["schedule", "augment", "task", "optimizer", "pca"])
+def test_what_can_be_built_without_data_is_built(group: str) -> None:
+    for option in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
+        assert callable(build(chosen(group, option)[group])) or group == "task"
+
+
+# ---------------------------------------------------------------- the checks themselves
+
+
+def function(whole: int, number: float = 0.5, flag: bool = False, word: str = "a", maybe: int | None = None) -> None:
+    """A target of the tests below."""
+
+
+TARGET = f"{__name__}.function"
+
+
+@pytest.mark.parametrize(
+    "values", [{"whole": 1}, {"whole": 1, "number": 2}, {"number": 0.1, "flag": True, "word": "b", "maybe": None}]
+)
+def test_what_fits_passes(values: dict[str, Any]) -> None:
+    check(OmegaConf.create({"_target_": TARGET, "_partial_": True, **values}), "part")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"whole": 1.5}, "part.whole=1.5: expected a whole number."),
+        ({"whole": True}, "part.whole=True: expected a whole number."),
+        ({"whole": "abc"}, "part.whole=abc: expected a whole number."),
+        ({"whole": None}, "part.whole=None: expected a whole number."),
+        ({"number": "much"}, "part.number=much: expected a number."),
+        ({"flag": 1}, "part.flag=1: expected true or false."),
+        ({"word": 3}, "part.word=3: expected text."),
+        ({"maybe": "x"}, "part.maybe=x: expected a whole number or null."),
+        ({"nubmer": 1.0}, "did you mean number?"),
+        ({"whole": "???"}, "part.whole is not set"),
+        ({"_target_": "einthoven.optim.optimizers.admw"}, "cannot be found"),
+        ({"_target_": "nowhere.at.all"}, "cannot be found"),
+        ({"_target_": "einthoven"}, "part._target_"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(values: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check(OmegaConf.create({"_target_": TARGET, **values}), "part")
+    assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_nested_parts_are_checked_too() -> None:
+    config = OmegaConf.create({"many": [{"_target_": TARGET, "whole": 1}, {"_target_": TARGET, "hole": 1}]})
+    with pytest.raises(UserError, match=r"many\.1\.hole: unknown; did you mean whole"):
+        check(config, "")
+
+
+def test_a_missing_argument_is_one_sentence_when_built() -> None:
+    with pytest.raises(UserError, match="whole"):
+        build(OmegaConf.create({"_target_": TARGET}))
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "expected"),
+    [
+        ("trainer", {"epochs": 0}, "trainer.epochs=0: expected"),
+        ("trainer", {"epochs": "abc"}, "trainer.epochs: value 'abc'"),
+        ("trainer", {"epochs": 1.5}, "trainer.epochs: value '1.5'"),
+        ("trainer", {"epoch": 3}, "trainer.epoch: unknown; did you mean epochs"),
+        ("trainer", {"batch_size": -1}, "trainer.batch_size=-1"),
+        ("trainer", {"clip_norm": 0.0}, "trainer.clip_norm=0.0"),
+        ("trainer", {"clip_norm": float("nan")}, "trainer.clip_norm=nan"),
+        ("trainer", {"select": "first"}, "trainer.select=first"),
+        ("trainer", {"patience": 0}, "trainer.patience=0"),
+        ("trainer", {"window": float("inf")}, "trainer.window=inf"),
+        ("trainer", {"window": -2.5}, "trainer.window=-2.5"),
+        ("trainer", {"stride": 0.0}, "trainer.stride=0.0"),
+        ("trainer", {"aggregate": "median"}, "trainer.aggregate=median"),
+        ("trainer", {"epochs": "???"}, "trainer.epochs"),
+        ("diagnostics", {"every": 0}, "diagnostics.every=0"),
+        ("tracking", {"interval": 0}, "tracking.interval=0"),
+    ],
+)
+def test_a_fixed_group_refuses_in_one_sentence(group: str, change: dict[str, Any], expected: str) -> None:
+    config = composed("train")
+    node = OmegaConf.merge(OmegaConf.to_container(config[group], resolve=True), change)
+    with pytest.raises(UserError) as refusal:
+        schema.typed(node, FIXED[group], group)  # type: ignore[arg-type]
+    assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, "x", 1.5])
+def test_a_seed_out_of_range_is_refused(seed: Any) -> None:
+    with pytest.raises(UserError, match="seed"):
+        schema.typed(OmegaConf.create({"seed": seed}), schema.Seed, "")

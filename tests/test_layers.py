@@ -1,0 +1,100 @@
+"""Which room may look into which, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import einthoven
+
+SRC = Path(einthoven.__file__).parent
+
+ALLOWED = {  # room -> rooms of ours that it may import, besides itself and errors
+    "functional": set(),
+    "data": {"functional"},
+    "models": {"functional"},
+    "objectives": {"functional"},
+    "optim": {"functional"},
+    "diagnostics": {"functional"},
+    "evaluation": {"functional"},
+    "tasks": {"functional", "objectives", "evaluation"},
+    "training": set(),
+    "report": {"functional", "evaluation"},
+    "tracking": set(),
+    "build": set(),
+    "schema": {"build"},
+    "cli": {"build", "commands", "tracking"},
+    "commands": {"build", "schema", "data", "functional", "models", "diagnostics", "evaluation", "report"}
+    | {"tracking", "training"},
+    "__main__": {"cli"},
+}
+OUTSIDE = {  # package -> rooms that may import it
+    "mlflow": {"tracking"},
+    "matplotlib": {"report"},
+    "hydra": {"build", "cli", "commands", "tracking"},
+    "omegaconf": {"build", "schema", "cli", "commands", "tracking"},
+    "wfdb": {"data"},
+    "pandas": {"data"},
+    "sklearn": {"evaluation", "models"},
+}
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """Modules that a piece of code imports when it runs: what stands under TYPE_CHECKING does not."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        yield from imports(child)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("file", sorted(SRC.rglob("*.py")), ids=lambda file: str(file.relative_to(SRC)))
+def test_each_room_looks_only_where_it_may(file: Path) -> None:
+    own = file.relative_to(SRC).with_suffix("").parts[0]
+    for module in imports(ast.parse(file.read_text())):
+        package = module.split(".")[0]
+        if package == "einthoven" and own != "__init__":
+            assert room(module) in {own, "errors", "", "__version__", *ALLOWED[own]}, f"{own} imports {module}"
+        assert own in OUTSIDE.get(package, {own}), f"{own} imports {module}"
+
+
+def test_every_room_is_listed() -> None:
+    rooms = {path.stem for path in SRC.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__", "errors"} == set(ALLOWED)
+
+
+def test_the_command_line_answers_without_the_heavy_packages() -> None:
+    heavy = ["mlflow", "matplotlib", "sklearn", "pandas", "torch", "scipy", "hydra", "rich", "numpy", "wfdb"]
+    code = f"import sys, einthoven.cli; einthoven.cli.main(['--help']); print([n for n in {heavy} if n in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_answers_in_well_under_a_second() -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "einthoven", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.0
+
+
+def test_packages_load_no_pictures_and_no_tracking() -> None:
+    code = "import sys, einthoven.data, einthoven.training.loop, einthoven.models.conv_attention, einthoven.tasks"
+    check = "print([n for n in ('mlflow', 'matplotlib', 'sklearn', 'pandas', 'hydra', 'wfdb') if n in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", f"{code}; {check}"], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
