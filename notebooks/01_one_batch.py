@@ -25,11 +25,12 @@
 # records are generated; no measured ECG and no person is behind them. It takes under a minute on one core.
 
 # %%
+# %matplotlib inline
 import tempfile
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt  # noqa: F401 (lets a notebook show the figures that a cell ends with)
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
@@ -45,6 +46,15 @@ from einthoven.data.synthetic import write_synthetic
 from einthoven.diagnostics.gradients import gradient_norms, stages
 from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.step import StepDiagnostics
+from einthoven.functional.augmentations import (
+    AmplitudeScale,
+    BaselineWander,
+    LeadDropout,
+    Mixup,
+    Noise,
+    TimeMask,
+    TimeShift,
+)
 from einthoven.functional.information import bernoulli_cross_entropy, bernoulli_entropy, bernoulli_kl
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, lead_moments
@@ -196,7 +206,7 @@ print(frontend, tuple(batch.x.shape), "→", tuple(projected.shape))
 
 # %%
 with use_style():
-    figure = new_figure(11, 5)
+    figure = new_figure(11, 6)
     seconds = np.arange(400) / record.fs
     for axes, signal, names, title in zip(
         figure.subplots(1, 2, sharex=True),
@@ -205,7 +215,7 @@ with use_style():
         ("Twelve leads (mV)", "What the network sees: their components"),
         strict=True,
     ):
-        step = 1.1 * float(signal.abs().amax()) / 1.5
+        step = float(signal.abs().amax())
         for k, trace in enumerate(signal):
             axes.plot(seconds, trace - step * k, color=BLUE, linewidth=0.9)
         axes.set_yticks([-step * k for k in range(len(names))], names)
@@ -220,63 +230,72 @@ figure
 # call the same ECG, it cannot be learned by heart. All variations are made on the whole batch at once, and
 # all their randomness comes from one generator, so a run can be repeated.
 #
-# Below, for each transform of the default set: the record and lead of this batch that it changed most.
+# Below are all that the package has, for each the record and lead of this batch that it changed most. Which
+# of them a run uses, and how often, its configuration says.
 
 # %%
 augment = build(config.augment)
 generator = torch.Generator(device).manual_seed(mix(seed, 0, 0))
 shown = {}
-for name, transform in augment.transforms.items():
+gallery = (AmplitudeScale(), TimeShift(), Noise(), BaselineWander(), LeadDropout(), TimeMask(), Mixup())
+for transform in gallery:
     changed, _ = transform(batch.x, batch.y, generator)
     difference = (changed - batch.x).abs().mean(dim=2)
     which, lead = divmod(int(difference.argmax()), difference.shape[1])
-    shown[f"{name}: lead {LEADS[lead]}"] = (batch.x[which, lead], changed[which, lead])
-print("statements that the set may change:", sorted(augment.changes) or "none")
+    shown[f"{type(transform).__name__}: lead {LEADS[lead]}"] = (batch.x[which, lead], changed[which, lead])
+print("in the default set:", *augment)
 
 # %%
 with use_style():
     figure = new_figure(11, 1.55 * len(shown) + 0.4)
-    panels = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (title, (before, after)) in zip(panels, shown.items(), strict=False):
+    panels = figure.subplots(len(shown), 1, sharex=True)
+    for axes, (title, (before, after)) in zip(panels, shown.items(), strict=True):
         axes.plot(np.arange(len(before)) / record.fs, before, color=FAINT, linewidth=1.6, label="before")
         axes.plot(np.arange(len(after)) / record.fs, after, color=BLUE, linewidth=0.9, label="after")
         axes.set_title(title, fontsize=11)
         axes.set_ylabel("mV")
-    panels[0].legend(loc="upper right", ncols=2)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     panels[-1].set_xlabel("s")
 figure
 
 # %% [markdown]
-# The labels go through the same call. Mixup, if it is in the set, blends two records *and* their labels, so
-# that a label may become 0.7 of one class and 0.3 of another: a soft label.
+# The labels go through the same call. Mixup blends two records *and* their labels, so that a label may become
+# 0.7 of one class and 0.3 of another: a soft label. We keep some for the loss below.
 
 # %%
-augmented, soft = augment(batch.x, batch.y, generator)
-blended = int(((soft > 0) & (soft < 1)).any(dim=1).sum())
-print(f"{blended} of {len(soft)} records have a soft label now; one of them:", soft[soft.frac().sum(dim=1).argmax()])
+_, soft = Mixup(alpha=1.0)(batch.x, batch.y, generator)
+print("hard", batch.y[:3].tolist())
+print("soft", [[round(value, 2) for value in row] for row in soft[:3].tolist()])
 
 # %% [markdown]
 # ## 5. Forward pass
 #
-# The network is a chain of stages, its direct children. Each maps a tensor to the next; a hook on each stage
-# writes down what comes out.
+# The frontend and a network with random weights make the model: millivolts in, one number per class out. A
+# network may read a long record in windows; what happens inside is easiest to see on one of them, so from
+# here on the batch is cut to what the network reads at a time.
 
 # %%
 torch.manual_seed(seed)
 network = build(config.model)(in_channels=frontend.out_channels, num_classes=len(labels.classes))
-model = Classifier(frontend, network).to(device)
+model = Classifier(frontend, network).to(device).eval()
+length = getattr(network, "window", None) or train.samples
+batch = replace(batch, x=batch.x[..., :length])
+print(f"{length} samples; {sum(p.numel() for p in network.parameters()):,} weights")
 
-shapes: dict[str, tuple[int, ...]] = {}
+# %% [markdown]
+# The network is a chain of stages, its direct children. Each maps a tensor to the next; a hook on each stage
+# writes down what comes out.
+
+# %%
+shapes: dict[str, tuple[int, ...]] = {"mV": tuple(batch.x.shape)}
 hooks = [
     stage.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: tuple(out.shape)}))
-    for name, stage in network.named_children()
+    for name, stage in (("frontend", frontend), *network.named_children())
 ]
-model.eval()
 with torch.no_grad():
     logits = model(batch.x)
 for hook in hooks:
     hook.remove()
-print(f"{'mV':<12}{tuple(batch.x.shape)}\n{'frontend':<12}{tuple(projected.shape)}")
 for name, shape in shapes.items():
     print(f"{name:<12}{shape}")
 
@@ -303,9 +322,8 @@ with use_style():
     above, below = figure.subplots(2, 1, sharex=True)
     t = np.arange(len(lead)) / record.fs
     above.plot(t, lead, color=BLUE, linewidth=1)
-    above.plot(t[peak - 6 : peak + 7], pattern, color=VERMILLION, linewidth=3, label="the pattern")
-    above.set(ylabel="mV", title="Lead II, and the piece that is slid along it")
-    above.legend(loc="upper right")
+    above.plot(t[peak - 6 : peak + 7], pattern, color=VERMILLION, linewidth=3)
+    above.set(ylabel="mV", title="Lead II, and the thick piece that is slid along it")
     below.plot(t[6:-6], by_hand, color=VERMILLION, linewidth=1)
     below.set(xlabel="s", ylabel="mV²", title="Dot product at every position")
 figure
@@ -318,12 +336,13 @@ figure
 convolution = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
 kernel, stride, padding = convolution.kernel_size[1], convolution.stride[1], convolution.padding[1]
 with torch.no_grad():
+    projected = frontend(batch.x)
     output = convolution(projected[:1, :, None])  # (batch, channels, 1, time): an image of height one
-    first = 100 * stride - padding
+    first = 50 * stride - padding
     window = projected[0, :, first : first + kernel]
     one_number = float((convolution.weight[0, :, 0] * window).sum())
-convolution_error = abs(one_number - float(output[0, 0, 0, 100]))
-print(f"by hand {one_number:.6f}, by the layer {float(output[0, 0, 0, 100]):.6f}")
+convolution_error = abs(one_number - float(output[0, 0, 0, 50]))
+print(f"by hand {one_number:.6f}, by the layer {float(output[0, 0, 0, 50]):.6f}")
 
 # %% [markdown]
 # ### Attention is a table of dot products
@@ -360,7 +379,8 @@ print(f"softmax(QKᵀ/√d) V by hand and by the layer differ by {attention_erro
 #
 # The network's outputs are logits, one per class; a sigmoid makes each a probability. The loss is the
 # negative logarithm of the probability that the model gave to what is true. A model that knows nothing says
-# ½ and pays log 2 ≈ 0.693 per class, so an untrained one should start near there.
+# ½ and pays log 2 ≈ 0.693 per class. One with random weights does somewhat worse: it is sure of things at
+# random, and being sure of the wrong thing is what costs most.
 
 # %%
 task = build(config.task)
@@ -380,16 +400,15 @@ print(f"loss {float(loss):.4f}; −mean log p(truth) {float(-given_to_truth.log(
 # no model can remove; it is the floor of the training loss.
 
 # %%
-identity = {}
-for name, y in (("hard labels", batch.y), ("soft labels", soft)):
-    y, q = y.double(), logits.double()
-    parts = [
-        f(y, q, logits=True).mean() if f is not bernoulli_entropy else f(y).mean()
-        for f in (bernoulli_cross_entropy, bernoulli_entropy, bernoulli_kl)
-    ]
-    identity[name] = tuple(float(part) for part in parts)
-    print(f"{name}: cross-entropy {parts[0]:.6f} = entropy {parts[1]:.6f} + KL {parts[2]:.6f}")
-information_error = max(abs(cross - (entropy + kl)) for cross, entropy, kl in identity.values())
+information_error = 0.0
+q = p.double()
+for name, y in (("hard labels", batch.y.double()), ("soft labels", soft.double())):
+    cross = float(bernoulli_cross_entropy(y, q).mean())
+    entropy = float(bernoulli_entropy(y).mean())
+    # The divergence as its definition has it, 0 log 0 = 0; `bernoulli_kl` is the one that runs use.
+    kl = float((torch.xlogy(y, y / q) + torch.xlogy(1 - y, (1 - y) / (1 - q))).mean())
+    information_error = max(information_error, abs(cross - entropy - kl), abs(kl - float(bernoulli_kl(y, q).mean())))
+    print(f"{name}: cross-entropy {cross:.6f} = entropy {entropy:.6f} + KL {kl:.6f}")
 
 # %% [markdown]
 # ## 7. Gradients
@@ -450,7 +469,7 @@ figure
 # ## 8. One step
 #
 # The optimizer turns the gradient into a step, the schedule says how long it is. With the first learning
-# rate of the schedule the step is cautious, and the loss of the same batch goes down.
+# rate of a whole run the step is cautious, and the loss of the same batch goes down.
 
 # %%
 optimizer_of, schedule = build(config.optimizer), build(config.schedule)
@@ -467,7 +486,7 @@ def batch_loss(network: nn.Module) -> float:
 stepped = deepcopy(model).eval()
 optimizer = optimizer_of(stepped)
 for group in optimizer.param_groups:
-    group["lr"] = group["initial_lr"] * schedule(0, total)
+    group["lr"] = group["initial_lr"] * schedule(0, config.trainer.epochs * steps_per_epoch)
 before = batch_loss(stepped)
 start = [parameter.detach().clone() for parameter in stepped.parameters()]
 task.loss(stepped, batch)[0].backward()
@@ -484,7 +503,7 @@ print(f"learning rate {optimizer.param_groups[0]['lr']:.1e}: loss {before:.5f} �
 # %%
 direction = [end.detach() - begin for end, begin in zip(stepped.parameters(), start, strict=True)]
 promised = float(sum((g * d).sum() for g, d in zip(slope, direction, strict=True)))
-lengths = np.concatenate([[0.0], np.geomspace(0.25, 64, 17)])
+lengths = np.concatenate([[0.0], np.geomspace(0.125, 64, 19)])
 along = []
 with torch.no_grad():
     for length in lengths:
@@ -499,9 +518,9 @@ with use_style():
     axes.plot(1, after, "o", color=VERMILLION, markersize=9, label="the step taken")
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(0, lengths[-1])
-    axes.set_ylim(min(along) - 0.03, max(*along[:-4], before) + 0.06)
+    axes.set_ylim(min(along) - 0.03, max(*along[:-6], before) + 0.06)
     axes.set(xlabel="length, in steps", ylabel="loss", title="The loss along the first step")
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=3)
 figure
 
 # %% [markdown]
@@ -570,16 +589,19 @@ print(f"{finished.step} steps, best validation AUROC {finished.best:.3f} after e
 loss_figure(history)
 
 # %% [markdown]
-# Thirty-odd training records per class and a minute are not enough for a good classifier; the loss says
-# that it is on its way. The learning rate rose and fell on the way, as a pure function of the step:
+# A few dozen records per class and some seconds are not enough for a good classifier: compare how the loss
+# falls on the records that it trains on, and on those that it does not. The learning rate rose and fell on
+# the way, as a pure function of the step:
 
 # %%
 schedule_figure([schedule(step, total) for step in range(total)])
 
 # %% [markdown]
-# And these are the diagnostics of every step. The entropy says how unsure the predictions are (at most
-# log 2 per class, added over the classes). `diag/kl_prior` asks whether the mean prediction of each class
-# matches its frequency: the first thing a network learns, long before it can tell two records apart.
+# And these are the diagnostics. The entropy says how unsure the predictions are (at most log 2 per class,
+# added over the classes: the dashed line). `diag/kl_prior` asks whether the mean prediction of each class
+# matches its frequency; both are running means over a hundred steps, so it trails behind in a run as short as
+# this. `diag/kl_drift` is how far the predictions moved from one evaluation to the next: where the learning
+# rate has come down, nothing moves any more.
 
 # %%
 with use_style():
@@ -600,8 +622,8 @@ with use_style():
 figure
 
 # %% [markdown]
-# What did attention make of it? One row of the table is one token's view of the ten seconds; here the mean
-# over all of them, untrained and trained, beside the ECG that it looks at.
+# What did attention make of it? One row of the table is one token's view of the whole window; here the mean
+# over all of them, untrained and trained, below the ECG that it looks at.
 
 # %%
 model.eval()
@@ -635,8 +657,8 @@ figure
 # | the answer | `val/macro_auroc`, `val/auroc/<class>`, `test/…` with a 95 % interval |
 # | a record on paper with its predictions | `figures/ecg_1.png` and the next two |
 #
-# The last of these, made here: a record that the model has not been trained on, with what was written in its
-# report and what the model makes of it after a few dozen steps.
+# The last of these, made here: of the records that the model has not been trained on, the one whose labels it
+# is surest of after a few dozen steps. The title has the labels, the line below the predictions.
 
 # %%
 found = predict()

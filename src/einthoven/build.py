@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
-def build(config: DictConfig, **arguments: Any) -> Any:
+def build(config: DictConfig) -> Any:
     """Build what a configuration names with ``_target_`` (with ``_partial_``: a function with its arguments bound).
 
     Raises
@@ -31,7 +31,7 @@ def build(config: DictConfig, **arguments: Any) -> Any:
     # Hydra 1.4 wants the targets that may be called named by the caller; 1.3 does not know the argument.
     # The user's own configuration names them, extensions included; configurations of others are not read.
     allowed = {"_execution_whitelist_": _targets(config)} if "_execution_whitelist_" in accepted else {}
-    return hydra.utils.instantiate(config, _convert_="all", **allowed, **arguments)
+    return hydra.utils.instantiate(config, _convert_="all", **allowed)
 
 
 def check(config: Any, key: str) -> None:
@@ -71,6 +71,8 @@ def _check_target(config: DictConfig, key: str) -> None:
         function = hydra.utils.get_object(target)
     except Exception as error:  # hydra wraps whatever importing the target raised
         raise UserError(f"{key}._target_={target}: cannot be found ({str(error).splitlines()[0]}).") from None
+    if not callable(function):
+        raise UserError(f"{key}._target_={target}: expected a function or a class.")
     parameters = inspect.signature(function).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     try:
@@ -83,6 +85,11 @@ def _check_target(config: DictConfig, key: str) -> None:
         if name not in parameters and not open_ended:
             raise UserError(unknown_name(_join(key, name), str(name), list(parameters)))
         _check_type(hints.get(str(name)), value, _join(key, name))
+    if not config.get("_partial_"):
+        for name, parameter in parameters.items():
+            fixed = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if name not in config and parameter.default is parameter.empty and not fixed:
+                raise UserError(f"{_join(key, name)} is not set; give it as {_join(key, name)}=…")
 
 
 def _check_type(hint: Any, value: Any, key: str) -> None:

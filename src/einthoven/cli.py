@@ -36,6 +36,35 @@ examples
 einthoven VERB --help tells more of one verb; einthoven --version prints the version.
 """
 
+VERB_HELP = {
+    "train": """\
+usage: einthoven train [PART=OPTION ...] [PART.NAME=VALUE ...] [-m] [--cfg job]
+
+Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this folder) and to outputs/.
+
+  PART=OPTION        another option of a part: einthoven list shows them all
+  PART.NAME=VALUE    another value: einthoven train --cfg job shows every name with its value
+  -m, --multirun     several values a name, separated by commas: one run for each combination
+  resume=FOLDER      take up an interrupted run (outputs/…) where it stopped
+  experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
+""",
+    "prepare": """\
+usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...]
+
+Generates or reads the records of data=… and packs them into a store, as training does on first use.
+""",
+    "list": """\
+usage: einthoven list [PART ...]
+
+Shows the options of every part of a run, or of the parts named.
+""",
+    "ui": """\
+usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]
+
+Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest experiment and run.
+""",
+}
+
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the console command; ends the process with its exit code."""
@@ -58,11 +87,17 @@ def main(argv: list[str] | None = None) -> None:
             from einthoven.build import unknown_name
 
             raise UserError(unknown_name(verb, verb, list(verbs)))
+        if "--help" in rest or "-h" in rest:
+            print(VERB_HELP[verb], end="")
+            return
         verbs[verb](rest)
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
-        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _fail(_of_the_system(error))
     except KeyboardInterrupt:
         print("einthoven: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -72,6 +107,10 @@ def conf_folder() -> Path:
     """The configuration folder: inside the installed package, or at the top of the checkout."""
     inside = Path(__file__).parent / "conf"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def _of_the_system(error: OSError) -> str:
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 
 def _fail(message: str) -> None:
@@ -126,14 +165,16 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    mistakes: list[UserError] = []
+    mistakes: list[str] = []
 
     def guarded(config: DictConfig) -> Any:
         try:
             return job(config)
         except UserError as error:  # kept from Hydra, which would add a line of its own
-            mistakes.append(error)
-            return None
+            mistakes.append(str(error))
+        except OSError as error:
+            mistakes.append(_of_the_system(error))
+        return None
 
     sys.argv = [f"einthoven {name}", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing them
@@ -142,6 +183,6 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     except (HydraException, OmegaConfBaseException) as error:
         from einthoven.commands.explain import explain
 
-        raise UserError(explain(error, conf_folder(), name)) from None
+        raise UserError(explain(error, conf_folder(), name, arguments)) from None
     if mistakes:
-        raise UserError("\n".join(dict.fromkeys(map(str, mistakes))))
+        raise UserError("\n".join(dict.fromkeys(mistakes)))

@@ -159,7 +159,11 @@ def test_a_sweep_is_a_parent_with_children_and_a_table(train: Callable[..., None
     assert len(children) == 4 and parent.info.status == "FINISHED"
     note = parent.data.tags["mlflow.note.content"]
     for optimizer in ("sgd", "adamw"):
-        own = [c.data.metrics["val/macro_auroc"] for c in children if c.data.params["optimizer._target_"].endswith(optimizer)]
+        own = [
+            c.data.metrics["val/macro_auroc"]
+            for c in children
+            if c.data.params["optimizer._target_"].endswith(optimizer)
+        ]
         assert f"| optimizer={optimizer} | 2 | {np.mean(own):.4f} ± {np.std(own, ddof=1):.4f} |" in note
     assert parent.data.metrics["val/macro_auroc"] >= np.mean([c.data.metrics["val/macro_auroc"] for c in children])
 
@@ -182,7 +186,9 @@ def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callabl
 
 
 def test_weights_of_the_best_epoch_are_reported_where_asked_for(train: Callable[..., None], workplace: Path) -> None:
-    train("model=logistic", "trainer.epochs=6", "trainer.batch_size=8", "trainer.select=best", "tracking.experiment=best")
+    train(
+        "model=logistic", "trainer.epochs=6", "trainer.batch_size=8", "trainer.select=best", "tracking.experiment=best"
+    )
     (run,) = runs(workplace, "best")
     history = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_metric_history(run.info.run_id, "val/macro_auroc")
     assert run.data.metrics["val/macro_auroc"] == max(m.value for m in history)
@@ -192,5 +198,3 @@ def test_windows_shorter_than_the_record(train: Callable[..., None], workplace: 
     train(*FAST, "trainer.window=2.5", "trainer.aggregate=max", "tracking.experiment=window")
     (run,) = runs(workplace, "window")
     assert run.data.params["model.parameters"] == str(8 * 250 * 5 + 5)
-
-

@@ -12,7 +12,7 @@ import pytest
 import wfdb
 
 from einthoven.data.synthetic import Generated, generate, write_synthetic
-from einthoven.data.synthetic.generate import decimate, iterate
+from einthoven.data.synthetic.generate import _cohort, _folds, decimate, iterate
 from einthoven.data.synthetic.statements import STATEMENTS
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -20,15 +20,15 @@ from einthoven.functional.leads import LEADS
 
 @pytest.fixture(scope="module")
 def clean() -> Generated:
-    return generate(120, seed=3, rates=(100, 500), noise=0.0)
+    return generate(60, seed=3, rates=(100, 500), noise=0.0)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("set") / "embedded"
     calls: list[tuple[int, int]] = []
-    write_synthetic(root, records=40, seed=11, rates=(100, 500), progress=lambda d, t: calls.append((d, t)))
-    assert calls == [(i + 1, 40) for i in range(40)]
+    write_synthetic(root, records=16, seed=11, rates=(100, 500), progress=lambda d, t: calls.append((d, t)))
+    assert calls == [(i + 1, 16) for i in range(16)]
     return root
 
 
@@ -135,28 +135,29 @@ def test_clean_signals_are_what_was_rounded(clean: Generated) -> None:
 
 
 def test_superclasses_are_as_common_as_in_ptbxl() -> None:
-    from einthoven.data.synthetic.generate import _cohort
-
-    patients, owner = _cohort(4000, 0)
+    patients, owner = _cohort(2000, 0)
     per_patient = [{STATEMENTS[c].superclass for c in p.conditions} for p in patients]
     share = Counter(s for i in owner for s in per_patient[i])
     expected = {"NORM": 0.44, "MI": 0.25, "STTC": 0.24, "CD": 0.22, "HYP": 0.12}
-    assert {k: share[k] / 4000 for k in expected} == pytest.approx(expected, abs=0.045)
-    assert 1.1 < 4000 / len(patients) < 1.3
+    assert {k: share[k] / 2000 for k in expected} == pytest.approx(expected, abs=0.045)
+    assert 1.1 < 2000 / len(patients) < 1.3
     normal = [p.age for p in patients if "NORM" in p.conditions]
     infarcted = [p.age for p, s in zip(patients, per_patient, strict=True) if "MI" in s]
     assert np.mean(infarcted) - np.mean(normal) > 8
 
 
 def test_folds_hold_whole_patients_and_are_even() -> None:
-    rows = [s.row for s in iterate(150, 2)]
-    folds: dict[object, set[object]] = {}
-    for row in rows:
-        folds.setdefault(row["patient_id"], set()).add(row["strat_fold"])
-    assert all(len(f) == 1 for f in folds.values())
-    sizes = Counter(next(iter(f)) for f in folds.values())
+    patients, _ = _cohort(600, 2)
+    folds = _folds(patients, 2)
+    assert folds.shape == (len(patients),)  # one fold per patient, hence no patient in two
+    sizes = Counter(folds.tolist())
     assert set(sizes) == set(range(1, 11))
     assert max(sizes.values()) - min(sizes.values()) <= 1
+    normal = [sum("NORM" in p.conditions for p, f in zip(patients, folds, strict=True) if f == k) for k in range(1, 11)]
+    assert max(normal) - min(normal) <= 8
+    rows = [s.row for s in iterate(20, 2)]
+    fold_of = {p: _folds(_cohort(20, 2)[0], 2)[int(p) - 1] for p in {float(str(r["patient_id"])) for r in rows}}
+    assert all(r["strat_fold"] == fold_of[float(str(r["patient_id"]))] for r in rows)
 
 
 def test_noise_is_on_the_electrodes_and_scales() -> None:

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6", "III", "aVL", "aVF")
 
 
-def recordings(codes: dict[str, float], rhythm: str | None = None, n: int = 16, **patient: float) -> list[Recording]:
+def recordings(codes: dict[str, float], rhythm: str, n: int = 16, **patient: float) -> list[Recording]:
     """Records of different patients with the same conditions (and rhythm, where one is asked for)."""
     out: list[Recording] = []
     seed = 0
@@ -27,8 +27,8 @@ def recordings(codes: dict[str, float], rhythm: str | None = None, n: int = 16, 
         rng = np.random.default_rng([7, seed])
         seed += 1
         who = Patient(seed, 55, bool(seed % 2), dict(codes), likelihood=dict.fromkeys(codes, 100.0), **patient)
-        record = compose(rng, who, draw_build(rng, 55, who.female))
-        if rhythm is None or record.rhythm == rhythm:
+        record = compose(rng, who, draw_build(rng, 55, who.female), rhythm)
+        if "BIGU" not in record.statements:
             out.append(record)
     return out
 

@@ -220,3 +220,5 @@ def test_changes_names_the_statements():
     assert {"LVH", "LAFB"} <= lead_gain.changes
     assert all(not t.changes for t in EVERY.values() if not isinstance(t, aug.AmplitudeScale))
     assert aug.Compose({"a": gain, "b": aug.Noise(), "c": None}).changes == gain.changes
+    off = aug.Compose({"a": aug.AmplitudeScale(probability=0.0), "b": aug.Noise()})
+    assert off.changes == frozenset() and list(off) == ["b"]

@@ -122,13 +122,33 @@ def test_starts_with_small_logits_and_gradients_everywhere(build):
     assert silent == []
 
 
-@pytest.mark.parametrize("build", [ConvAttention, logistic])
-def test_exports_with_a_dynamic_batch(build):
+def test_conv_attention_trains_on_windows_and_evaluates_their_mean():
+    torch.manual_seed(0)
+    model = ConvAttention(8, 5, window=250)
+    x = torch.randn(3, 8, 600)
+    sizes = []
+    model.stem.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape)))
+    model(x)
+    logits = model.eval()(x)
+    assert sizes == [(3, 8, 1, 250), (12, 8, 1, 250)]
+    mean = torch.stack([model.read(x[:, :, s : s + 250]) for s in (0, 116, 233, 350)]).mean(dim=0)
+    torch.testing.assert_close(logits, mean, rtol=1e-4, atol=1e-5)
+
+
+def test_conv_attention_without_window_reads_the_record_as_a_whole():
+    torch.manual_seed(0)
+    model = ConvAttention(8, 5, window=None).eval()
+    x = torch.randn(3, 8, 600)
+    assert torch.equal(model(x), model.read(x))
+
+
+@pytest.mark.parametrize(("build", "samples"), [(ConvAttention, 250), (ConvAttention, 600), (logistic, 250)])
+def test_exports_with_a_dynamic_batch(build, samples):
     torch.manual_seed(0)
     model = build(12, 5).eval()
     exported = torch.export.export(
-        model, (torch.randn(2, 12, 250),), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}
+        model, (torch.randn(2, 12, samples),), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}
     )
     for batch in (1, 7):
-        x = torch.randn(batch, 12, 250)
+        x = torch.randn(batch, 12, samples)
         torch.testing.assert_close(exported.module()(x), model(x), rtol=1e-4, atol=1e-5)

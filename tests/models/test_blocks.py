@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import nn
 
 from einthoven.models.blocks import (
@@ -13,6 +14,8 @@ from einthoven.models.blocks import (
     SelfAttention,
     SinusoidalPositions,
     TransformerBlock,
+    overlapping_windows,
+    random_window,
     to_image,
     to_tokens,
 )
@@ -100,6 +103,32 @@ def test_transformer_block_keeps_its_input_in_the_sum():
         nn.init.zeros_(parameter)
     tokens = torch.randn(2, 5, 8)
     assert torch.equal(block(tokens), tokens)
+
+
+@pytest.mark.parametrize(("samples", "length", "starts"), [(1000, 250, range(0, 751, 125)), (250, 250, [0])])
+def test_overlapping_windows_lie_where_the_benchmark_puts_them(samples, length, starts):
+    x = torch.randn(2, 3, samples)
+    expected = torch.stack([x[:, :, s : s + length] for s in starts], dim=1)
+    assert torch.equal(overlapping_windows(x, length), expected)
+
+
+@pytest.mark.parametrize("samples", [251, 333, 1007, 4999])
+def test_overlapping_windows_cover_the_record_in_steps_of_at_most_half(samples):
+    ramp = torch.arange(float(samples)).expand(1, 1, -1)
+    windows = overlapping_windows(ramp, 250)[0, :, 0]
+    assert windows[0, 0] == 0 and windows[-1, -1] == samples - 1
+    assert windows[:, 0].diff().max() <= 125
+    assert torch.equal(windows - windows[:, :1], torch.arange(250.0).expand_as(windows))
+
+
+def test_random_window_starts_anywhere_and_in_each_record_elsewhere():
+    torch.manual_seed(0)
+    ramp = torch.arange(60.0).expand(2000, 2, -1)
+    windows = random_window(ramp, 50)
+    start = windows[:, 0, 0]
+    assert torch.equal(windows, (start[:, None, None] + torch.arange(50.0)).expand_as(windows))
+    counts = torch.bincount(start.long(), minlength=11)
+    assert len(counts) == 11 and stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_signal_becomes_an_image_of_height_one_and_then_tokens():

@@ -37,7 +37,9 @@ def same(x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     return x, y
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, clip_norm: float = math.inf) -> dict[str, Tensor]:
+def step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, clip_norm: float = math.inf
+) -> dict[str, Tensor]:
     return train_step(
         model,
         LeastSquares(),
@@ -108,7 +110,9 @@ def test_windows_are_predicted_one_by_one_and_aggregated(aggregate: str) -> None
     assert found.y.tolist() == [[1.0]]
 
 
-def train(model: nn.Module, metrics: Iterator[dict[str, float]], **options: Any) -> tuple[Position, list[tuple[int, bool]]]:
+def train(
+    model: nn.Module, metrics: Iterator[dict[str, float]], **options: Any
+) -> tuple[Position, list[tuple[int, bool]]]:
     saved: list[tuple[int, bool]] = []
     lr = options.pop("lr", 0.01)
     position = fit(

@@ -44,7 +44,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
         The final metrics, ``val/…`` and ``test/…``.
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
-        run.load("best")
+        run.load_weights("best")
     found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
     metrics: dict[str, float] = {}
     for split, evaluation in found.items():
@@ -61,7 +61,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
         recorder.table(_predictions(run, split, evaluation), f"predictions/{split}.json")
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
         recorder.file(file, "checkpoints")
-    example = next(iter(run.data.splits.values())).take(torch.arange(2, device=run.device), run.window)
+    example = run.data.splits["train"].take(torch.zeros(2, dtype=torch.long, device=run.device), run.window)
     exported = Probabilities(deepcopy(run.model), run.task.single_label).cpu().eval()
     recorder.model(exported, example.cpu().numpy(), run.data.labels.classes)
     return metrics
@@ -74,7 +74,8 @@ def macro_auroc_interval(run: Run, split: str, found: Evaluation) -> Interval:
 
 def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict[str, Figure]:
     pca = PCA().fit_covariance(run.moments.mean, run.moments.covariance)
-    multipliers = [run.schedule(step, run.position.step) for step in range(run.position.step)]
+    total = run.settings.trainer.epochs * run.steps_per_epoch
+    multipliers = [run.schedule(step, total) for step in range(total)]
     pictures = {
         "loss": figures.loss_figure(recorder.history),
         "schedule": figures.schedule_figure(np.array(multipliers)),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from einthoven.build import build, check
 from einthoven.commands.terminal import bar, console, results_table
-from einthoven.data.labels import TASKS
+from einthoven.data.labels import TASKS, NoLabelsError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,6 +31,10 @@ def prepare(config: DictConfig) -> None:
             console.print(f"{affected} records have {what}")
     rows = []
     for task in TASKS:
-        labels = source.labels(store.table, task)
+        try:
+            labels = source.labels(store.table, task)
+        except NoLabelsError:
+            rows.append([task, "0", "0", "0"])
+            continue
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
     console.print(results_table("label sets", ["task", "classes", "records", "positives"], rows))

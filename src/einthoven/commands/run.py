@@ -59,7 +59,8 @@ class Run:
         self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
         if self.window > train.samples:
             raise UserError(
-                f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; expected that or less."
+                f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; "
+                "expected that or less."
             )
         self.moments: LeadMoments
         self.model, self.moments = assemble.build_model(
@@ -150,6 +151,11 @@ class Run:
             "einthoven": einthoven.__version__,
         }
         checkpoint.save(self.folder / "checkpoints" / f"{name}.safetensors", state, meta)
+
+    def load_weights(self, name: str) -> None:
+        """Take the weights, and nothing else, of a checkpoint of this run."""
+        state, _ = checkpoint.load(self.folder / "checkpoints" / f"{name}.safetensors")
+        self.model.load_state_dict(state["model"])
 
     def load(self, name: str) -> dict[str, Any]:
         """Continue from a checkpoint of this run; returns its notes."""

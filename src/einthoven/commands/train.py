@@ -46,7 +46,7 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     with closing(recorder):
         metrics = execute(run, recorder)
     if PARENT not in os.environ:
-        _say_what_next(run, recorder, metrics)
+        _say_what_next(run, recorder, metrics, overrides)
     return metrics
 
 
@@ -157,7 +157,7 @@ def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
     console.print(f"resuming after epoch {run.position.epoch} of {run.settings.trainer.epochs}")
     with closing(recorder):
         metrics = execute(run, recorder)
-    _say_what_next(run, recorder, metrics)
+    _say_what_next(run, recorder, metrics, overrides)
     return metrics
 
 
@@ -180,14 +180,18 @@ def metric_rows(metrics: Mapping[str, float], splits: tuple[str, ...] = ("val", 
     return rows
 
 
-def _say_what_next(run: Run, recorder: Recorder, metrics: Mapping[str, float]) -> None:
+def _say_what_next(run: Run, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]) -> None:
     splits = [split for split in ("val", "test") if f"{split}/macro_auroc" in metrics]
     if splits:
         console.print(
             results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], metric_rows(metrics))
         )
-    console.print(f"run {recorder.run_id} in {recorder.uri}; checkpoints in {run.folder}/checkpoints")
+    console.print(f"run {recorder.run_id} in {recorder.uri}; checkpoints in {run.folder}/checkpoints", soft_wrap=True)
+    given = " ".join(o for o in overrides if not o.startswith("resume="))
     console.print("next:")
-    console.print("  make ui                                            look at the run in MLflow")
-    console.print('  make train ARGS="optimizer=muon schedule=cosine"   change any part of it')
-    console.print("  make sweep                                         several optimizers and seeds, side by side")
+    for command, purpose in (
+        ("make ui", "look at the run in MLflow"),
+        (f'make train ARGS="{given} optimizer=muon"'.replace('" ', '"'), "change any part of it"),
+        (f'make sweep ARGS="{given} optimizer=adamw,sgd seed=0,1,2"'.replace('" ', '"'), "compare several"),
+    ):
+        console.print(f"  {command}   {purpose}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -37,14 +38,7 @@ def ui(arguments: list[str]) -> None:
     else:
         print(f"no runs yet in {options['uri']}: make train makes one; {address}")
     print("stop with Ctrl-C", flush=True)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        options["uri"],
-        "--host",
-        "127.0.0.1",
-    ]
-    subprocess.run([*command, "--port", options["port"]], check=False)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", options["uri"], "--host", "127.0.0.1"]
+    # One worker, and none of the job queues: a local page needs neither, and each of them is a process.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run([*command, "--port", options["port"], "--workers", "1"], env=environment, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class Synthetic:
     fs: int
     cache: str | Path
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """Folder of the generated records; its name changes with every setting and with the generator itself."""
         code = b"".join(file.read_bytes() for file in sorted(Path(synthetic.__file__).parent.glob("*.py")))

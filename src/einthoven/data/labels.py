@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
 
-_DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
+_DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 _STATEMENT_COLUMNS = ("diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
+
+
+class NoLabelsError(UserError):
+    """No record carries a statement of the task."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ def select_labels(
     """`ptbxl_labels` on tables already read."""
     if task not in TASKS:
         raise UserError(f"task {task!r} is unknown; expected one of {', '.join(TASKS)}.")
+    codes_of_records = parse_codes(database)
+    _refuse_unknown(codes_of_records, database, statements)
     mapping = _class_of_statement(statements, task)
     diagnostic = set(statements.index[statements["diagnostic"] == 1])
     sets = [
@@ -112,11 +118,11 @@ def select_labels(
             for key, likelihood in codes.items()
             if (task == "all" or key in mapping) and not (key in diagnostic and 0 < likelihood < min_likelihood)
         }
-        for codes in parse_codes(database)
+        for codes in codes_of_records
     ]
     classes = tuple(sorted(set().union(*sets)))
     if not classes:
-        raise UserError(f"task {task!r}: none of the {len(sets)} records carries a statement of this task.")
+        raise NoLabelsError(f"task {task!r}: none of the {len(sets)} records carries a statement of this task.")
     column = {name: k for k, name in enumerate(classes)}
     matrix = np.zeros((len(sets), len(classes)), dtype=np.uint8)
     rows = [row for row, names in enumerate(sets) for _ in names]
@@ -125,7 +131,9 @@ def select_labels(
     count = matrix.sum(axis=1)
     keep = count == 1 if single_label else (np.ones(len(sets), dtype=bool) if keep_unlabelled else count > 0)
     if not keep.any():
-        raise UserError(f"task {task!r}: none of the {len(sets)} records carries exactly one statement of this task.")
+        raise NoLabelsError(
+            f"task {task!r}: none of the {len(sets)} records carries exactly one statement of this task."
+        )
     used = matrix[keep].any(axis=0)  # a class may have stood only beside others
     return Labels(
         matrix=matrix[keep][:, used],
@@ -135,6 +143,13 @@ def select_labels(
         patients=database["patient_id"].to_numpy(np.int64)[keep],
         dropped=int(len(sets) - keep.sum()),
     )
+
+
+def _refuse_unknown(codes: list[dict[str, float]], database: pd.DataFrame, statements: pd.DataFrame) -> None:
+    known = set(map(str, statements.index))
+    for ecg_id, record in zip(database["ecg_id"], codes, strict=True):
+        if unknown := sorted(record.keys() - known):
+            raise UserError(f"record {ecg_id}: statement {unknown[0]!r} in scp_codes is not in scp_statements.csv.")
 
 
 def _class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:
@@ -159,7 +174,8 @@ def parse_codes(database: pd.DataFrame) -> list[dict[str, float]]:
                 parsed[text] = {str(k): float(v) for k, v in value.items()}
             except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, RecursionError, MemoryError):
                 raise UserError(
-                    f"record {ecg_id}: scp_codes {str(text)[:80]!r} cannot be read; expected a dict such as {{'NORM': 100.0}}."
+                    f"record {ecg_id}: scp_codes {str(text)[:80]!r} cannot be read; "
+                    "expected a dict such as {'NORM': 100.0}."
                 ) from None
         codes.append(parsed[text])
     return codes
@@ -172,9 +188,6 @@ def read_database(path: str | Path) -> pd.DataFrame:
         values = table[column]
         if values.dtype.kind not in "if" or not np.isfinite(values).all() or (values % 1 != 0).any():
             raise UserError(f"{path}: column {column} has empty or other entries than whole numbers.")
-    for column in ("filename_lr", "filename_hr"):
-        if table[column].isna().any():
-            raise UserError(f"{path}: column {column} has empty entries; expected the path of a record in each row.")
     if table["ecg_id"].duplicated().any():
         twice = table.loc[table["ecg_id"].duplicated(), "ecg_id"].iloc[0]
         raise UserError(f"{path}: ecg_id {twice} stands in more than one row; expected one row per record.")

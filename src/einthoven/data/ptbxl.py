@@ -55,17 +55,22 @@ class PTBXL:
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
         database = read_database(root / "ptbxl_database.csv")
-        names = database[RATES[self.fs]].tolist()
+        column = RATES[self.fs]
+        if column not in database or database[column].isna().any():
+            raise UserError(
+                f"{root / 'ptbxl_database.csv'}: column {column} has to name a {self.fs} Hz record in each row."
+            )
+        names = database[column].tolist()
         present = [name for name in names if (root / f"{name}.hea").exists()]
         if not present:
             raise UserError(f"data.root={root}: no record of {self.fs} Hz found; expected {names[0]}.hea and the like.")
         if len(present) < len(names) and not self.allow_missing:
             missing = sorted(set(names) - set(present))
             raise UserError(
-                f"{root / missing[0]}.hea: missing, though ptbxl_database.csv lists it, as are {len(missing) - 1} more; "
-                "data.allow_missing=true leaves such records out."
+                f"{root / missing[0]}.hea: missing, though ptbxl_database.csv lists it, as are {len(missing) - 1} "
+                "more; data.allow_missing=true leaves such records out."
             )
-        database = database[database[RATES[self.fs]].isin(present)]
+        database = database[database[column].isin(present)]
         tables = [root / "ptbxl_database.csv", root / "scp_statements.csv"]
         read_statements(tables[1])
         key = store_key(root, present, tables, self.fs)

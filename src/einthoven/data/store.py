@@ -121,7 +121,12 @@ def open_store(path: Path) -> Store:
 def _build(
     path: Path, root: Path, records: Sequence[str], table: pd.DataFrame, fs: float, progress: Progress | None
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: cannot be made ({error.strerror}); data.cache names a folder for packed stores."
+        ) from None
     _remove_abandoned(path.parent)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir()

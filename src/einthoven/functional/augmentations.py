@@ -280,11 +280,13 @@ class Compose:
     Parameters
     ----------
     transforms
-        Name -> transform. An entry that is None is skipped, so that one can be switched off by its name.
+        Name -> transform. One that is None, or has a ``probability`` of 0, is off and costs nothing.
     """
 
     def __init__(self, transforms: Mapping[str, Augmentation | None]) -> None:
-        self.transforms: dict[str, Augmentation] = {k: t for k, t in transforms.items() if t is not None}
+        self.transforms: dict[str, Augmentation] = {
+            name: t for name, t in transforms.items() if t is not None and getattr(t, "probability", 1.0) > 0
+        }
 
     @property
     def changes(self) -> frozenset[str]:

@@ -1,15 +1,36 @@
 """Building blocks shared by the architectures: convolution, attention, pooling.
 
 A signal ``[B, C, T]`` (batch, channels, time) passes through the convolutions as an image of height one,
-``[B, C, 1, T]``, channels last in memory: the convolutions of CPUs and GPUs are fastest in that layout (on a CPU
-a training step takes two thirds of the time). A sequence of tokens is ``[B, N, D]`` (batch, tokens, features).
+``[B, C, 1, T]``, channels last in memory: the convolutions of CPUs and GPUs are fastest in that layout (on a
+CPU a training step takes two thirds of the time). A sequence of tokens is ``[B, N, D]`` (batch, tokens,
+features).
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def random_window(x: Tensor, length: int) -> Tensor:
+    """Cut ``[B, C, T]`` to ``[B, C, length]``, each record at its own place, drawn from torch's generator."""
+    start = torch.randint(0, x.shape[2] - length + 1, (x.shape[0], 1, 1), device=x.device)
+    samples = start + torch.arange(length, device=x.device)
+    return x.gather(2, samples.expand(-1, x.shape[1], -1))
+
+
+def overlapping_windows(x: Tensor, length: int) -> Tensor:
+    """Cut ``[B, C, T]`` into ``[B, n, C, length]``: the fewest even steps of at most half a window.
+
+    The first window starts with the record and the last ends with it. 1,000 samples make 7 windows of 250.
+    """
+    room = x.shape[2] - length
+    steps = math.ceil(2 * room / length)
+    starts = [room * i // max(steps, 1) for i in range(steps + 1)]
+    return torch.stack([x[:, :, start : start + length] for start in starts], dim=1)
 
 
 def to_image(signal: Tensor) -> Tensor:
@@ -40,8 +61,9 @@ class ConvNormAct(nn.Sequential):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False)
-        # He et al. 2015: the variance of the activations is kept through convolution and ReLU.
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False
+        )  # He et al. 2015: the variance of the activations is kept through convolution and ReLU.
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu" if act else "linear")
         self.norm = nn.BatchNorm2d(out_channels)
         if zero_init:

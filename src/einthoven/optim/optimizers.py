@@ -48,7 +48,7 @@ def sgd(
     lr: float = 0.1,
     momentum: float = 0.9,
     nesterov: bool = True,
-    weight_decay: float = 1e-4,
+    weight_decay: float = 5e-4,
 ) -> Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum.
 
@@ -74,10 +74,10 @@ def sgd(
 def adamw(
     model: nn.Module,
     *,
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    lr: float = 4e-3,
+    betas: tuple[float, float] = (0.9, 0.99),
     eps: float = 1e-8,
-    weight_decay: float = 1e-2,
+    weight_decay: float = 0.05,
 ) -> Optimizer:
     """Adam with decoupled weight decay: Loshchilov & Hutter, "Decoupled weight decay regularization", 2019.
 
@@ -93,18 +93,18 @@ def adamw(
     _check(lr=lr, weight_decay=weight_decay, eps=eps)
     first, second = _check_betas(betas)
     groups = parameter_groups(model, weight_decay)
-    return _with_initial_lr(torch.optim.AdamW(groups, lr=lr, betas=(first, second), eps=eps))
+    return _with_initial_lr(torch.optim.AdamW(groups, lr=lr, betas=(first, second), eps=eps, fused=True))
 
 
 def muon(
     model: nn.Module,
     *,
-    lr: float = 1e-3,
+    lr: float = 4e-3,
     momentum: float = 0.95,
     nesterov: bool = True,
-    weight_decay: float = 1e-2,
+    weight_decay: float = 0.05,
     adamw_lr: float | None = None,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[float, float] = (0.9, 0.99),
     eps: float = 1e-8,
 ) -> Optimizer:
     """Muon on the hidden matrices, AdamW on everything else.
@@ -155,7 +155,7 @@ def muon(
     ]
     if rest:
         groups = _decay_groups(rest, weight_decay)
-        optimizers.append(torch.optim.AdamW(groups, lr=adamw_lr, betas=(first, second), eps=eps))
+        optimizers.append(torch.optim.AdamW(groups, lr=adamw_lr, betas=(first, second), eps=eps, fused=True))
     return _with_initial_lr(Mixture(optimizers, matrices))
 
 

@@ -18,7 +18,7 @@ def constant(step: int, total_steps: int) -> float:
     return 1.0
 
 
-def cosine(step: int, total_steps: int, *, warmup: float = 0.05, floor: float = 0.0) -> float:
+def cosine(step: int, total_steps: int, *, warmup: float = 0.1, floor: float = 0.0) -> float:
     """Linear warm-up to 1, then half a cosine down to `floor`.
 
     With ``warmup=0`` it is equation 5 of Loshchilov & Hutter, "SGDR", 2017, without restarts.

@@ -221,7 +221,7 @@ def closing(recorder: Recorder) -> Iterator[Recorder]:
         recorder.finish("KILLED")
         raise
     except BaseException as error:
-        recorder.tags({"error": f"{type(error).__name__}: {error}"[:4000]})
+        recorder.tags({"error": without_folders(f"{type(error).__name__}: {error}")[:4000]})
         recorder.finish("FAILED")
         raise
     recorder.finish()

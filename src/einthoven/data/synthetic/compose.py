@@ -162,9 +162,9 @@ def _form_statements(rng: np.random.Generator, patient: Patient, heart: Heart, s
     return [code for code in out if code != "-"]
 
 
-def compose(rng: np.random.Generator, patient: Patient, build: Build) -> Recording:
-    """Make one noise-free record of a patient."""
-    rhythm = draw_rhythm(rng, patient)
+def compose(rng: np.random.Generator, patient: Patient, build: Build, rhythm: str | None = None) -> Recording:
+    """Make one noise-free record of a patient, in a rhythm drawn for the patient unless one is given."""
+    rhythm = rhythm or draw_rhythm(rng, patient)
     usual = build.rate + (0.0 if "NORM" in patient.conditions else 4.0)
     rate = draw_rate(rng, rhythm, usual)
     share = 0.02 if "NORM" in patient.conditions else 0.085

@@ -12,10 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 
-K = TypeVar("K", str, tuple[str, ...])
+K = TypeVar("K")
+
+Menu = dict[tuple[str, ...], float]
 
 # How superclasses occur together: part of all patients.
-_COMBINATIONS: dict[tuple[str, ...], float] = {
+_COMBINATIONS: Menu = {
     ("NORM",): 0.416,
     ("NORM", "CD"): 0.019,
     ("MI",): 0.117,
@@ -37,7 +39,7 @@ _COMBINATIONS: dict[tuple[str, ...], float] = {
 }
 
 # Which statements make up a superclass; more than one may be drawn where they can stand together.
-_MI = {
+_MI: Menu = {
     ("IMI",): 0.33,
     ("ASMI",): 0.28,
     ("ASMI", "IMI"): 0.09,
@@ -53,7 +55,7 @@ _MI = {
     ("IPMI",): 0.01,
     ("PMI",): 0.01,
 }
-_CD = {
+_CD: Menu = {
     ("LAFB",): 0.26,
     ("IRBBB",): 0.17,
     ("IVCD",): 0.13,
@@ -69,7 +71,7 @@ _CD = {
     ("WPW",): 0.03,
     ("ILBBB",): 0.02,
 }
-_HYP = {
+_HYP: Menu = {
     ("LVH",): 0.72,
     ("LVH", "LAO/LAE"): 0.07,
     ("LAO/LAE",): 0.10,
@@ -77,7 +79,7 @@ _HYP = {
     ("RVH", "RAO/RAE"): 0.03,
     ("RAO/RAE",): 0.05,
 }
-_STTC = {
+_STTC: Menu = {
     ("NDT",): 0.37,
     ("ISC_",): 0.17,
     ("NST_",): 0.15,
@@ -91,7 +93,7 @@ _STTC = {
     ("EL",): 0.02,
     ("DIG",): 0.03,
 }
-_MENU = {"MI": _MI, "CD": _CD, "HYP": _HYP, "STTC": _STTC}
+_MENU: dict[str, Menu] = {"MI": _MI, "CD": _CD, "HYP": _HYP, "STTC": _STTC}
 
 # Blocks that hide or imitate what the other statement is read from are not drawn together.
 _WIDE = {"CLBBB", "WPW"}
@@ -129,7 +131,8 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
         elif name == "STTC" and "HYP" in superclasses and rng.random() < 0.75:
             codes.append("ISC_")
         else:
-            codes.extend(_choose(rng, _MENU[name]))
+            drawn = _choose(rng, _MENU[name])
+            codes.extend(drawn)
     if _WIDE & set(codes):
         codes = [c for c in codes if c not in {"LAFB", "IMI", "ISC_"} or rng.random() < 0.3]
     if {"ASMI", "AMI", "ALMI"} & set(codes) and rng.random() < 0.05:
@@ -137,7 +140,7 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
     mean, spread = _AGE["NORM" if "NORM" in codes else "OTHER"]
     if {"WPW", "IRBBB"} & set(codes):
         mean -= 8.0
-    age = int(np.clip(rng.normal(mean, spread), 16, 94))
+    age = int(np.clip(rng.normal(mean, spread), 16, 89))
     men = {"NORM": 0.45, "MI": 0.64, "CD": 0.63, "HYP": 0.57, "STTC": 0.48}
     share = float(np.mean([men[s] for s in superclasses])) if superclasses else 0.5
     severity = {code: float(rng.beta(1.8, 1.8)) for code in codes}

@@ -30,7 +30,7 @@ INFARCTS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
     "AMI": ({"septum_right": 0.7, "anterior": 0.7, "apex": 0.6}, ("anterior", "apical")),
     "ALMI": ({"anterior": 0.6, "apex": 0.7, "lateral": 0.7, "high_lateral": 0.5}, ("apical", "lateral")),
     "LMI": ({"lateral": 0.9, "high_lateral": 0.9, "anterior": 0.3}, ("lateral", "high_lateral")),
-    "IMI": ({"inferior": 0.65, "apex": 0.3}, ("inferior",)),
+    "IMI": ({"inferior": 0.6, "apex": 0.3}, ("inferior",)),
     "ILMI": ({"inferior": 0.75, "apex": 0.4, "lateral": 0.6}, ("inferior", "lateral")),
     "IPMI": ({"inferior": 0.75, "posterior": 0.8}, ("inferior", "posterior")),
     "IPLMI": ({"inferior": 0.7, "posterior": 0.7, "lateral": 0.5}, ("inferior", "posterior", "lateral")),
@@ -235,7 +235,7 @@ def preexcitation(rng: np.random.Generator, heart: Heart, severity: float) -> No
 
 def hypertrophy_left(rng: np.random.Generator, heart: Heart, severity: float) -> None:
     """More left ventricle: tall R in I, aVL, V5-V6, deep S in V1-V3, slightly longer QRS; strain follows ISC_."""
-    grown = _range(severity, 0.30, 0.95)
+    grown = _range(severity, 0.32, 1.0)
     heart.moment[LEFT] *= 1.0 + grown * rng.uniform(0.75, 1.25, (len(LEFT), 1))
     turn = rotation(np.deg2rad(rng.normal(-6.0, 5.0)), 0.0, np.deg2rad(rng.normal(-3.0, 8.0)))
     heart.moment = heart.moment @ turn.T

@@ -102,10 +102,6 @@ class Kernels:
         self.right.append(right)
         self.moment.append(moment)
 
-    def copy(self) -> Kernels:
-        """Return an independent copy of the lists."""
-        return Kernels(*(list(x) for x in (self.place, self.centre, self.left, self.right, self.moment)))
-
 
 @dataclass
 class Heart:

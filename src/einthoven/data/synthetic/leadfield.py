@@ -58,7 +58,7 @@ def _infinite_medium(electrodes: Array, sources: Array) -> Array:
     """Return the leads (S, 8, 3) of unit dipoles at `sources` (S, 3) in an unbounded homogeneous conductor."""
     offset = electrodes[None] - sources[:, None]
     distance = np.linalg.norm(offset, axis=-1, keepdims=True)
-    return FROM_ELECTRODES @ (offset / distance**3)
+    return np.asarray(FROM_ELECTRODES @ (offset / distance**3))
 
 
 # The torso is finite and its lungs insulate: local differences reach the chest leads at about half the size.
@@ -84,4 +84,4 @@ def lead_field(sources: Array, electrodes: Array = ELECTRODE_POSITIONS) -> Array
     array (S, 8, 3)
         mV on each of `INDEPENDENT_LEADS` per unit of dipole on x, y, z.
     """
-    return DOWER + LOCALITY * _SCALE[:, None] * (_infinite_medium(electrodes, sources) - _CENTRE)
+    return np.asarray(DOWER + LOCALITY * _SCALE[:, None] * (_infinite_medium(electrodes, sources) - _CENTRE))

@@ -17,8 +17,10 @@ T_ONSET = 0.53
 
 @dataclass
 class Wave:
-    """Kernels of one wave, as seen by the leads: times (K,) on the wave's clock, leads (K, 8) at rest and the
-    change (K, 8) at full inspiration.
+    """Kernels of one wave as the leads see them.
+
+    Times (K,) are on the wave's clock; `leads` (K, 8) at rest and `breath` (K, 8) their change at full
+    inspiration, mV.
     """
 
     centre: Array
@@ -41,17 +43,11 @@ class Complex:
     qtc: float
 
 
-def _wave(
-    place: Array, centre: Array, left: Array, right: Array, moment: Array, electrodes: Array, sway: Array
-) -> Wave:
-    field = lead_field(place, electrodes)
+def _wave(kernels: Kernels, electrodes: Array, sway: Array) -> Wave:
+    field, moment = lead_field(np.array(kernels.place), electrodes), np.array(kernels.moment)
     rest = np.einsum("klx,kx->kl", field, moment)
-    return Wave(centre, left, right, rest, np.einsum("klx,kx->kl", field, moment @ sway.T) - rest)
-
-
-def _kernels(kernels: Kernels, electrodes: Array, sway: Array) -> Wave:
-    arrays = [np.array(x) for x in (kernels.place, kernels.centre, kernels.left, kernels.right, kernels.moment)]
-    return _wave(*arrays, electrodes, sway)
+    change = np.einsum("klx,kx->kl", field, moment @ sway.T) - rest
+    return Wave(np.array(kernels.centre), np.array(kernels.left), np.array(kernels.right), rest, change)
 
 
 def project(heart: Heart, electrodes: Array, sway: float) -> Complex:
@@ -73,9 +69,9 @@ def project(heart: Heart, electrodes: Array, sway: float) -> Complex:
         list(heart.moment) + heart.extra.moment,
     )
     return Complex(
-        p=_kernels(heart.atria, electrodes, turn) if heart.atria.moment else None,
-        qrs=_kernels(depolarization, electrodes, turn),
-        t=_kernels(heart.recovery, electrodes, turn),
+        p=_wave(heart.atria, electrodes, turn) if heart.atria.moment else None,
+        qrs=_wave(depolarization, electrodes, turn),
+        t=_wave(heart.recovery, electrodes, turn),
         pr=heart.pr,
         p_duration=heart.p_duration,
         qrs_duration=heart.qrs,
@@ -95,9 +91,10 @@ def _draw(
     """Add one wave of several beats: `start` (B,) sample of the clock's zero, `clock` (B,) seconds per unit."""
     first = np.ceil(start + span[0] * fs).astype(int)
     length = int((span[1] - span[0]) * fs)
-    z = ((first - start)[:, None] + np.arange(length)) / fs / clock[:, None]
-    z = z.astype(np.float32)[:, None, :] - wave.centre.astype(np.float32)[:, None]
-    z *= np.where(z < 0, (1 / wave.left).astype(np.float32)[:, None], (1 / wave.right).astype(np.float32)[:, None])
+    at = ((first - start)[:, None] + np.arange(length)) / fs / clock[:, None]
+    z = at.astype(np.float32)[:, None, :] - wave.centre.astype(np.float32)[:, None]
+    rising, falling = ((1 / x).astype(np.float32)[:, None] for x in (wave.left, wave.right))
+    z *= np.where(z < 0, rising, falling)
     np.square(z, out=z)
     z *= -0.5
     np.maximum(z, -40.0, out=z)  # keeps the exponential clear of slow subnormal numbers

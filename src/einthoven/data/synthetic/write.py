@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,11 +18,11 @@ from einthoven.functional.leads import LEADS
 
 _README = """# Embedded ECG data
 
-{records} synthetic 12-lead ECGs of ten seconds in the layout of PTB-XL, made by `einthoven` (seed {seed}, noise {noise}).
-No measured signal is in it and no person behind it; not for clinical use.
+{records} synthetic 12-lead ECGs of ten seconds in the layout of PTB-XL, made by `einthoven` (seed {seed},
+noise {noise}). No measured signal is in it and no person behind it; not for clinical use.
 
 - `ptbxl_database.csv`, `scp_statements.csv`: the tables of PTB-XL, for these records.
-- `records100/`, `records500/`: WFDB, format 16, 1000 steps per mV (the folder of a rate that was not asked for is absent).
+- `records100/`, `records500/`: WFDB, format 16, 1000 steps per mV (only the rates asked for).
 - `masks100.npy`, `masks500.npy`: uint8 (records, samples), the extents of the waves: bit 1 P, bit 2 QRS, bit 4 T.
 """
 
@@ -114,7 +113,7 @@ def write_synthetic(
             np.save(build / f"masks{fs}.npy", masks[fs])
         (build / "README.md").write_text(_README.format(records=records, seed=seed, noise=noise))
         build.chmod(0o755)
-        os.replace(build, root)
+        build.replace(root)
     finally:
         shutil.rmtree(build, ignore_errors=True)
     return root

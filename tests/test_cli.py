@@ -1,0 +1,168 @@
+"""Mistakes on the command line: one sentence on stderr, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+import einthoven
+from einthoven import cli
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty working folder, and what Hydra and the command line keep for the process put back."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(sys, "argv", ["einthoven"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    handlers = logging.getLogger().handlers[:]
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
+    """Runs a command that must fail: gives its sentence, having looked at all that is asked of a refusal."""
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ending:
+            cli.main(list(arguments))
+        err = capfd.readouterr().err
+        assert ending.value.code == 2
+        assert err.startswith("einthoven: error: ") and err.endswith(("\n",))
+        sentence = err.removeprefix("einthoven: error: ").strip()
+        assert "\n" not in sentence and "Traceback" not in err
+        assert sentence[-1] in ".…"
+        assert_nothing_half_written(tmp_path / "work")
+        return sentence
+
+    return run
+
+
+def assert_nothing_half_written(work: Path) -> None:
+    assert not list(work.rglob("*.partial"))
+    assert all((store / "store.json").exists() for store in work.glob("data/stores/*"))
+    assert not list(work.rglob("*.safetensors")) and not list(work.rglob("config.yaml"))
+    if (work / "mlflow.db").exists():
+        with sqlite3.connect(work / "mlflow.db") as database:
+            assert database.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
+
+
+@pytest.fixture
+def mine(corpus: Path, tmp_path: Path) -> Path:
+    """A copy of the corpus that the test may damage."""
+    return shutil.copytree(corpus, tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["optimizer=admw"], "optimizer=admw: unknown; did you mean adamw"),
+        (["model=xresnet"], "did you mean xresnet1d101"),
+        (["experiment=nothing"], "experiment=nothing: unknown"),
+        (["trainer.epochs=abc"], "trainer.epochs"),
+        (["trainer.epoch=3"], "trainer.epoch: unknown; did you mean epochs"),
+        (["trainr.epochs=3"], "did you mean trainer"),
+        (["optimizer.lrr=0.1"], "optimizer.lrr: unknown; did you mean lr"),
+        (["+optimizer.lrr=0.1"], "optimizer.lrr: unknown; did you mean lr"),
+        (["optimizer.lr=fast"], "optimizer.lr=fast: expected a number"),
+        (["epochs"], "epochs"),
+        (["trainer.epochs=[1"], "trainer.epochs"),
+        (["trainer.epochs=0"], "trainer.epochs=0: expected"),
+        (["trainer.precision=fp8"], "trainer.precision=fp8: expected"),
+        (["trainer.device=tpu"], "trainer.device=tpu"),
+        (["seed=-1"], "seed=-1: expected"),
+        (["data.folds.train=[1,2,9]"], "fold 9 is in both train and val"),
+        (["data.folds.train=all"], "data.folds.train"),
+        (["data.folds.train=[]"], "data.folds.train=[] holds no labelled record"),
+        (["data.fs=250"], "data.fs=250"),
+        (["trainer.window=60"], "trainer.window=60"),
+        (["task.labels=super"], "super"),
+        (["folds=cv", "data.folds.train=[1]"], "cross-validation needs two folds"),
+        (["folds=cv", "trainer.select=best"], "trainer.select=last"),
+        (["resume=/nowhere"], "resume=/nowhere"),
+        (["resume=/nowhere", "seed=1"], "seed=1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_sentence(corpus: Path, refused: Refused, arguments: list[str], expected: str) -> None:
+    assert expected in refused("train", "data=ptbxl", f"data.root={corpus}", *arguments)
+
+
+def test_data_that_are_not_there(refused: Refused) -> None:
+    assert "data.root=/nowhere: no such folder" in refused("train", "data=ptbxl", "data.root=/nowhere")
+    assert "data.root" in refused("train", "data=ptbxl")
+    assert "data.root=/nowhere: no such folder" in refused("prepare", "data=ptbxl", "data.root=/nowhere")
+
+
+def test_an_empty_table(mine: Path, refused: Refused) -> None:
+    (mine / "ptbxl_database.csv").write_text("")
+    for verb in ("train", "prepare"):
+        assert "ptbxl_database.csv: empty" in refused(verb, "data=ptbxl", f"data.root={mine}")
+
+
+def test_a_truncated_signal(mine: Path, refused: Refused) -> None:
+    file = mine / "records100" / "00000" / "00007_lr.dat"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert "00007_lr.dat: truncated" in refused("train", "data=ptbxl", f"data.root={mine}")
+
+
+def test_a_damaged_store(corpus: Path, refused: Refused) -> None:
+    cli.main(["prepare", "data=ptbxl", f"data.root={corpus}"])
+    (signals,) = Path("data").rglob("signals.i16")
+    signals.write_bytes(b"\0" * 100)
+    assert "a damaged store" in refused("train", "data=ptbxl", f"data.root={corpus}")
+
+
+def test_a_patient_in_two_splits(mine: Path, refused: Refused) -> None:
+    table = mine / "ptbxl_database.csv"
+    table.write_text(table.read_text().replace(",8.0,", ",0.0,"))  # a patient of fold 9 becomes one of fold 1
+    assert "records in both train and val" in refused("train", "data=ptbxl", f"data.root={mine}")
+
+
+def test_a_cache_that_cannot_be_written(corpus: Path, refused: Refused) -> None:
+    Path("data").write_text("a file stands where the folder should be")
+    assert "data.cache names a folder" in refused("train", "data=ptbxl", f"data.root={corpus}")
+
+
+def test_an_unknown_verb_and_group(refused: Refused) -> None:
+    assert "did you mean train" in refused("trian")
+    assert "did you mean optimizer" in refused("list", "optimiser")
+    assert "port" in refused("ui", "prt=1")
+
+
+def test_a_mistake_in_a_sweep_closes_its_parent(corpus: Path, refused: Refused) -> None:
+    data = ["data=ptbxl", f"data.root={corpus}"]
+    assert "trainer.epochs=0" in refused("train", "-m", *data, "trainer.epochs=0", "seed=0,1")
+
+
+def test_prepare_says_what_is_there(corpus: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cli.main(["prepare", "data=ptbxl", f"data.root={corpus}"])
+    shown = capfd.readouterr().out
+    assert "48 records, 12 leads, 1000 samples at 100 Hz" in shown and "superdiagnostic" in shown
+
+
+def test_help_version_and_list(capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"], ["-h"], ["help"]):
+        cli.main(arguments)
+        assert "usage: einthoven VERB" in capfd.readouterr().out
+    cli.main(["--version"])
+    assert capfd.readouterr().out.strip() == einthoven.__version__
+    cli.main(["list", "optimizer"])
+    shown = capfd.readouterr().out
+    assert "adamw" in shown and "muon" in shown and "one_cycle" not in shown

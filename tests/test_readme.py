@@ -1,0 +1,230 @@
+"""What README and docs say can be typed, opened and looked up: commands compose, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from einthoven import cli
+from einthoven.build import build, check
+from einthoven.commands import assemble
+from einthoven.data import labels
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src" / "einthoven"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GROUPS = sorted(folder.name for folder in cli.conf_folder().iterdir() if folder.is_dir())
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
+PLACEHOLDER = re.compile(r"[…<A-Z]")  # of a sentence about commands: make X, einthoven VERB, data.root=…
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+@cache
+def spans(page: Path) -> tuple[str, ...]:
+    """Inline code of a page."""
+    return tuple(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", page.read_text())))
+
+
+@cache
+def blocks(page: Path, language: str) -> tuple[str, ...]:
+    """Code blocks of a page in one language."""
+    return tuple(body for name, body in FENCE.findall(page.read_text()) if name == language)
+
+
+def everywhere(pattern: str) -> list[str]:
+    """Inline code of all pages that is of one form as a whole."""
+    return sorted({span for page in PAGES for span in spans(page) if re.fullmatch(pattern, span)})
+
+
+def commands() -> list[str]:
+    typed = [line.strip() for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    inline = [span for span in everywhere(r"(einthoven|make) .*") if not PLACEHOLDER.search(span)]
+    shown = [re.split(r" {2,}", line.strip())[0] for line in cli.HELP.splitlines() if line.startswith("  einthoven ")]
+    return sorted({line for line in (*typed, *inline, *shown) if line})
+
+
+def composed(verb: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+        config = compose(verb, overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+def without_flags(arguments: list[str]) -> list[str]:
+    """Overrides alone: no ``-m``, no ``--cfg job``."""
+    flags = [n for n, argument in enumerate(arguments) if argument.startswith("-")]
+    values = [n + 1 for n in flags if arguments[n] in ("--cfg", "-p")]
+    return [argument for n, argument in enumerate(arguments) if n not in flags + values]
+
+
+def check_overrides(verb: str, arguments: list[str]) -> None:
+    """Compose each run that a command asks for, and bind every signature."""
+    parsed = OverridesParser.create().parse_overrides(without_flags(arguments))
+    choices = [
+        list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.get_value_element_as_str()] for o in parsed
+    ]
+    assert "-m" in arguments or all(len(choice) == 1 for choice in choices), "a comma needs -m"
+    for values in itertools.product(*choices):
+        pairs = zip(parsed, values, strict=True)
+        config = composed(verb, *(f"{o.get_key_element()}={value}" for o, value in pairs))
+        if verb == "train":
+            assemble.settings(config)
+        else:
+            check(config.data, "data")
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "hydra.searchpath" not in c])
+def test_a_command_composes(command: str) -> None:
+    program, first, *rest = shlex.split(command)
+    if program == "make":
+        assert first in TARGETS
+        arguments = [word.removeprefix("ARGS=") for word in rest if word.startswith("ARGS=")]
+        if arguments and first in ("train", "sweep", "prepare"):
+            check_overrides("prepare" if first == "prepare" else "train", shlex.split(arguments[0]))
+    elif program == "einthoven" and first in ("train", "prepare"):
+        check_overrides(first, rest)
+    elif program == "einthoven" and first == "list":
+        assert set(rest) <= set(GROUPS)
+    else:
+        assert command in ("einthoven --help", "einthoven --version", "einthoven ui")
+
+
+def test_the_two_commands_of_a_newcomer_are_there() -> None:
+    assert "make train\nmake test\n" in blocks(PAGES[0], "bash")
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_every_make_target_is_explained_in_help(target: str) -> None:
+    assert re.search(rf"^{target}:.*## \S", MAKEFILE, flags=re.MULTILINE)
+
+
+# ---------------------------------------------------------------- options
+
+
+def exists(key: str, config: DictConfig) -> bool:
+    node = config
+    for name in key.split("."):
+        if not isinstance(node, DictConfig) or name not in node:
+            return False
+        node = node._get_node(name)  # type: ignore[assignment]  # the node itself: its value may be missing
+    return True
+
+
+@pytest.mark.parametrize("key", everywhere(rf"({'|'.join(GROUPS)})(\.[a-z_]+)+(=.*)?"))
+def test_an_option_exists(key: str) -> None:
+    configs = [composed("train", f"data={data}") for data in ("synthetic", "ptbxl")]
+    assert any(exists(key.split("=")[0], config) for config in configs)
+
+
+@pytest.mark.parametrize("option", [o for o in everywhere(r"[a-z_.]+=[^=]+") if not PLACEHOLDER.search(o)])
+def test_an_option_takes_its_value(option: str) -> None:
+    data = [] if option.startswith("data=") else ["data=ptbxl"]
+    assemble.settings(composed("train", *data, "+data.root=somewhere" if not data else "data.root=somewhere", option))
+
+
+def test_the_columns_of_a_corpus_are_told() -> None:
+    told = set(spans(PAGES[0]))
+    assert {*labels._DATABASE_COLUMNS, *labels._STATEMENT_COLUMNS} <= told
+
+
+# ---------------------------------------------------------------- links, files, functions, metrics
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("http"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve()
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
+
+
+@pytest.mark.parametrize("path", everywhere(r"[\w./-]+/[\w.-]+\.(py|yaml|md)"))
+def test_a_file_exists(path: str) -> None:
+    assert (ROOT / path).exists() or (SRC / path).exists()
+
+
+@pytest.mark.parametrize("reference", everywhere(r"[\w/]+\.py: [\w.]+"))
+def test_a_function_is_where_it_is_said_to_be(reference: str) -> None:
+    path, name = reference.split(": ")
+    body: list[ast.stmt] = ast.parse((SRC / path).read_text()).body
+    for part in name.split("."):
+        found = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == part]
+        assert found, f"{path} has no {name}"
+        body = found[0].body
+
+
+@pytest.mark.parametrize("metric", everywhere(r"(train|val|test|grad|diag|optim)/[a-z_]+(/<[a-z]+>)?"))
+def test_a_metric_is_named_in_the_source(metric: str) -> None:
+    source = "\n".join(file.read_text() for file in SRC.rglob("*.py"))
+    name = metric.partition("/<")[0]
+    assert f'"{name}' in source or f'"{name.partition("/")[2]}"' in source or f"{name.partition('/')[2]}/{{" in source
+
+
+# ---------------------------------------------------------------- the example of adding parts from outside
+
+
+def test_the_parts_of_the_architecture_page_work_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / "docs" / "architecture.md"
+    written = []
+    for block in (*blocks(page, "python"), *blocks(page, "yaml")):
+        first, _, body = block.partition("\n")
+        file = tmp_path / first.removeprefix("# ")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text((file.read_text() if file.exists() else "") + body)
+        written.append(file.name)
+    assert {"my_parts.py", "linear.yaml", "rmsprop.yaml", "polarity.yaml", "small.yaml"} <= set(written)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (command,) = [c for c in commands() if "hydra.searchpath" in c]
+    assignment, program, verb, *overrides = shlex.split(command)
+    assert (assignment, program, verb) == ("PYTHONPATH=.", "einthoven", "train")
+    config = composed("train", *overrides)
+    assemble.settings(config)
+
+    model = build(config.model)(in_channels=8, num_classes=5)
+    x, y = torch.randn(4, 8, 250), torch.ones(4, 5)
+    optimizer, before = build(config.optimizer)(model), model.conv.weight.clone()
+    model(x).square().mean().backward()
+    optimizer.step()
+    assert not torch.equal(model.conv.weight, before)
+    assert all(group["initial_lr"] == group["lr"] for group in optimizer.param_groups)
+    schedule = build(config.schedule)
+    assert schedule(0, 10) == 1.0 and schedule(10, 10) == pytest.approx(0.01)
+    augment = build(config.augment)
+    assert list(augment)[-1] == "polarity" and "NORM" in augment.changes
+    turned, _ = augment.transforms["polarity"](x, y, torch.Generator().manual_seed(0))
+    assert torch.equal(turned.abs(), x.abs()) and not torch.equal(turned, x)
