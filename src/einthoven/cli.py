@@ -176,7 +176,9 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
             mistakes.append(_of_the_system(error))
         return None
 
-    sys.argv = [f"einthoven {name}", *arguments]
+    # Hydra's parser takes its flags before or after the overrides, not among them.
+    flags = [a for a in arguments if a in ("-m", "--multirun")]
+    sys.argv = [f"einthoven {name}", *flags, *(a for a in arguments if a not in flags)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing them
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(guarded)()

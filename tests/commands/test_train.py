@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -21,6 +22,12 @@ def runs(workplace: Path, experiment: str) -> list[MlflowRun]:
     found = client.get_experiment_by_name(experiment)
     assert found is not None
     return list(client.search_runs([found.experiment_id]))
+
+
+def table_of(run: MlflowRun, workplace: Path, path: str) -> pd.DataFrame:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    table: pd.DataFrame = client.load_table(run.info.experiment_id, path, run_ids=[run.info.run_id])
+    return table
 
 
 def same_tensors(a: Path, b: Path) -> bool:
@@ -77,7 +84,7 @@ def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_
     (model_id,) = [output.model_id for output in default_run.outputs.model_outputs]
     mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
     model = mlflow.pyfunc.load_model(f"models:/{model_id}")
-    predictions = mlflow.load_table("predictions/test.json", run_ids=[default_run.info.run_id])
+    predictions = table_of(default_run, workplace, "predictions/test.json")
     classes = [c.removesuffix("_label") for c in predictions if c.endswith("_label")]
     signals = _signals_of(workplace, predictions["ecg_id"].tolist())
     p = model.predict(signals)
@@ -146,7 +153,7 @@ def test_single_label_keeps_records_with_one_label_and_says_how_many_it_dropped(
     (run,) = runs(workplace, "single")
     assert "dropped" in capsys.readouterr().out
     assert 0 <= run.data.metrics["val/accuracy"] <= 1
-    table = mlflow.load_table("predictions/val.json", run_ids=[run.info.run_id])
+    table = table_of(run, workplace, "predictions/val.json")
     np.testing.assert_allclose(table.filter(like="_probability").sum(axis=1), 1, atol=1e-5)
     assert (table.filter(like="_label").sum(axis=1) == 1).all()
 
@@ -172,9 +179,7 @@ def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callabl
     train(*FAST, "folds=cv", "data.folds.train=[1,2,3]", "tracking.experiment=cv")
     found = runs(workplace, "cv")
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
-    tables = [
-        mlflow.load_table("predictions/val.json", run_ids=[run.info.run_id]) for run in found if run is not parent
-    ]
+    tables = [table_of(run, workplace, "predictions/val.json") for run in found if run is not parent]
     assert len(tables) == 3
     ids = [set(table["ecg_id"]) for table in tables]
     assert sum(map(len, ids)) == len(set.union(*ids)) > 10

@@ -108,8 +108,6 @@ def select_labels(
     """`ptbxl_labels` on tables already read."""
     if task not in TASKS:
         raise UserError(f"task {task!r} is unknown; expected one of {', '.join(TASKS)}.")
-    codes_of_records = parse_codes(database)
-    _refuse_unknown(codes_of_records, database, statements)
     mapping = _class_of_statement(statements, task)
     diagnostic = set(statements.index[statements["diagnostic"] == 1])
     sets = [
@@ -118,7 +116,7 @@ def select_labels(
             for key, likelihood in codes.items()
             if (task == "all" or key in mapping) and not (key in diagnostic and 0 < likelihood < min_likelihood)
         }
-        for codes in codes_of_records
+        for codes in parse_codes(database)
     ]
     classes = tuple(sorted(set().union(*sets)))
     if not classes:
@@ -143,13 +141,6 @@ def select_labels(
         patients=database["patient_id"].to_numpy(np.int64)[keep],
         dropped=int(len(sets) - keep.sum()),
     )
-
-
-def _refuse_unknown(codes: list[dict[str, float]], database: pd.DataFrame, statements: pd.DataFrame) -> None:
-    known = set(map(str, statements.index))
-    for ecg_id, record in zip(database["ecg_id"], codes, strict=True):
-        if unknown := sorted(record.keys() - known):
-            raise UserError(f"record {ecg_id}: statement {unknown[0]!r} in scp_codes is not in scp_statements.csv.")
 
 
 def _class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:

@@ -189,8 +189,8 @@ class Recorder:
 
         n = -1
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.float32), (n, *example.shape[1:]), "signal_mV")]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(classes)), "probability")]),
+            inputs=Schema([TensorSpec(np.dtype(np.float32), (n, *example.shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(classes)))]),
         )
         with mlflow.start_run(run_id=self.run_id):
             mlflow.pytorch.log_model(
