@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
-import scipy.stats
 import torch
 from torch import Generator, Tensor
 
@@ -160,7 +159,9 @@ _ELECTRODES_TO_LEADS = _electrodes_to_leads()
 
 @functools.cache
 def _beta_quantiles(alpha: float) -> list[float]:
-    quantiles: list[float] = scipy.stats.beta.ppf((np.arange(1024) + 0.5) / 1024, alpha, alpha).tolist()
+    from scipy.stats import beta  # a second of imports that only mixup needs
+
+    quantiles: list[float] = beta.ppf((np.arange(1024) + 0.5) / 1024, alpha, alpha).tolist()
     return quantiles
 
 

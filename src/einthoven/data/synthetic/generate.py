@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import firwin, upfirdn
 
 from einthoven.data.synthetic.compose import FS, MARGIN, SAMPLES, TIME, Recording, compose
 from einthoven.data.synthetic.conditions import Patient, draw_patient
@@ -22,7 +21,7 @@ Row = dict[str, object]
 _COHORT, _PATIENT, _RECORD = 0, 1, 2
 
 _STEP = int(FS) // 100
-_TAPS = firwin(8 * _STEP * 2 + 1, 43.0, fs=FS).astype(np.float32)
+_CUTOFF = 43.0  # Hz
 
 
 @dataclass
@@ -57,8 +56,11 @@ class Generated:
 
 def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.float32]:
     """500 Hz -> 100 Hz with a linear-phase low-pass below 50 Hz, `margin` samples dropped at both ends."""
-    half = len(_TAPS) // 2
-    out = upfirdn(_TAPS, leads[:, margin - half : leads.shape[1] - margin + half], 1, _STEP, axis=1)
+    from scipy.signal import firwin, upfirdn  # a second of imports that a run on packed records can do without
+
+    half = 8 * _STEP
+    taps = firwin(2 * half + 1, _CUTOFF, fs=FS).astype(np.float32)
+    out = upfirdn(taps, leads[:, margin - half : leads.shape[1] - margin + half], 1, _STEP, axis=1)
     first = 2 * half // _STEP
     count = (leads.shape[1] - 2 * margin) // _STEP
     return np.asarray(out[:, first : first + count])
