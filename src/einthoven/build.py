@@ -24,6 +24,7 @@ def build(config: DictConfig) -> Any:
     UserError
         If the target or one of its arguments is unknown, or of the wrong type.
     """
+    import hydra.errors
     import hydra.utils
 
     check(config, "")
@@ -31,7 +32,12 @@ def build(config: DictConfig) -> Any:
     # Hydra 1.4 wants the targets that may be called named by the caller; 1.3 does not know the argument.
     # The user's own configuration names them, extensions included; configurations of others are not read.
     allowed = {"_execution_whitelist_": _targets(config)} if "_execution_whitelist_" in accepted else {}
-    return hydra.utils.instantiate(config, _convert_="all", **allowed)
+    try:
+        return hydra.utils.instantiate(config, _convert_="all", **allowed)
+    except hydra.errors.InstantiationException as error:
+        if isinstance(error.__cause__, UserError):  # what we refused ourselves needs no wrapping
+            raise error.__cause__ from None
+        raise
 
 
 def check(config: Any, key: str) -> None:

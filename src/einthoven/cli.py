@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -127,7 +128,13 @@ def _train(arguments: list[str]) -> None:
         from einthoven.commands.train import train
 
         hydra = HydraConfig.get()
-        return train(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+        folder = Path(hydra.runtime.output_dir)
+        try:
+            return train(config, folder, list(hydra.overrides.task))
+        finally:
+            for unused in (folder, folder.parent):  # made by Hydra before anything could be refused
+                with contextlib.suppress(OSError):
+                    unused.rmdir()  # only if it is empty
 
     try:
         _run_hydra("train", arguments, job)

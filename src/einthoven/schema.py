@@ -61,7 +61,7 @@ class Trainer:
     def __post_init__(self) -> None:
         """Check the ranges."""
         _require(self.epochs >= 1, "trainer.epochs", self.epochs, "a number of epochs, 1 or more")
-        _require(self.batch_size >= 1, "trainer.batch_size", self.batch_size, "a number of records, 1 or more")
+        _require(self.batch_size >= 2, "trainer.batch_size", self.batch_size, "a number of records, 2 or more")
         _require(
             self.clip_norm is None or self.clip_norm > 0,
             "trainer.clip_norm",

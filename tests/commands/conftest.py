@@ -25,7 +25,9 @@ def train(workplace: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Tra
 
     def run(*overrides: str) -> None:
         monkeypatch.chdir(workplace)
-        data = () if any(o.startswith("resume=") for o in overrides) else ("data=ptbxl", f"data.root={corpus}")
+        uri = f"tracking.uri=sqlite:///{workplace}/mlflow.db"  # MLflow keeps a relative address open across folders
+        resumed = any(o.startswith("resume=") for o in overrides)
+        data = () if resumed else ("data=ptbxl", f"data.root={corpus}", uri)
         cli.main(["train", *data, *overrides])
 
     return run

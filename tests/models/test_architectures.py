@@ -124,7 +124,7 @@ def test_starts_with_small_logits_and_gradients_everywhere(build):
 
 def test_conv_attention_trains_on_windows_and_evaluates_their_mean():
     torch.manual_seed(0)
-    model = ConvAttention(8, 5, window=250)
+    model = ConvAttention(8, 5, window=2.5)
     x = torch.randn(3, 8, 600)
     sizes = []
     model.stem.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape)))

@@ -70,6 +70,8 @@ def settings(config: DictConfig) -> Settings:
     )
     for part in _PARTS:
         check(_part(config, part), part)
+    build(config.task)
+    build(config.schedule)(0, 1)
     return checked
 
 
@@ -135,6 +137,16 @@ def shown(container: Mapping[str, Any]) -> dict[str, object]:
         for name, value in _flat(container)
         if not name.startswith("tracking.")
     }
+
+
+def shown_yaml(container: Mapping[str, Any]) -> str:
+    """The configuration as YAML, fit to be logged."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.create()
+    for name, value in shown(container).items():
+        OmegaConf.update(tree, name, value, force_add=True)
+    return OmegaConf.to_yaml(tree)
 
 
 def config_hash(container: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.commands.run import Run
+from einthoven.data.batches import windows
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA
@@ -23,16 +24,19 @@ if TYPE_CHECKING:
 
 
 class Probabilities(nn.Module):
-    """A classifier with its output activation: raw mV (n, 12, T) -> probabilities (n, K)."""
+    """What a run reports, as one module: raw mV (n, 12, T) -> windows -> classifier -> probabilities (n, K)."""
 
-    def __init__(self, classifier: nn.Module, single_label: bool) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
-        self.classifier, self.single_label = classifier, single_label
+        self.classifier, self.activation = deepcopy(run.model), run.task.activation
+        self.window, self.stride, self.aggregate = run.window, run.stride, run.settings.trainer.aggregate
 
     def forward(self, signal: Tensor) -> Tensor:
         """Probabilities of each class."""
-        logits: Tensor = self.classifier(signal)
-        return logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
+        cut = windows(signal, self.window, self.stride)
+        logits: Tensor = self.classifier(cut.flatten(0, 1))
+        p: Tensor = self.activation(logits.view(-1, cut.shape[1], logits.shape[-1]))
+        return p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1)
 
 
 def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
@@ -45,7 +49,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
-    found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
+    found = {split: run.evaluate(split, "fp32") for split in ("val", "test") if split in run.data.splits}
     metrics: dict[str, float] = {}
     for split, evaluation in found.items():
         metrics |= {
@@ -61,9 +65,10 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
         recorder.table(_predictions(run, split, evaluation), f"predictions/{split}.json")
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
         recorder.file(file, "checkpoints")
-    example = run.data.splits["train"].take(torch.zeros(2, dtype=torch.long, device=run.device), run.window)
-    exported = Probabilities(deepcopy(run.model), run.task.single_label).cpu().eval()
-    recorder.model(exported, example.cpu().numpy(), run.data.labels.classes)
+    train = run.data.splits["train"]
+    example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
+    exported = Probabilities(run).cpu().eval()
+    recorder.model(exported, example.cpu().numpy(), run.data.labels.classes, run.data.store.fs)
     return metrics
 
 

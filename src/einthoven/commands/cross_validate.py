@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from omegaconf import DictConfig
 
 from einthoven.commands import assemble
 from einthoven.commands.run import Run
@@ -17,8 +17,15 @@ from einthoven.evaluation.bootstrap import bootstrap_interval
 from einthoven.tracking.recorder import Recorder, client, closing
 from einthoven.tracking.sweep import PARENT, report
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+
+def _held_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
+    """Configuration of the run that is judged by one fold and trained on the others."""
+    from omegaconf import OmegaConf
+
+    split = {"train": [f for f in folds if f != fold], "val": [fold], "test": [], "cross_validate": False}
+    held_out = OmegaConf.merge(config, {"data": {"folds": split}})
+    assert isinstance(held_out, DictConfig)
+    return held_out
 
 
 def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
@@ -38,6 +45,10 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
     folds, name = checked.folds.train, checked.tracking.run_name
     if len(folds) < 2:
         raise UserError(f"data.folds.train={folds}: cross-validation needs two folds or more.")
+    if checked.folds.val or checked.folds.test:
+        raise UserError(
+            "folds=cv holds out each fold of data.folds.train in turn: data.folds.val and .test stay empty."
+        )
     if checked.trainer.select == "best" or checked.trainer.patience is not None:
         raise UserError(
             "folds=cv judges by the held-out fold, so it may not select on it: use trainer.select=last, patience=null."
@@ -46,8 +57,8 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
     labels, probabilities, patients, cells = [], [], [], []
     try:
         for fold in folds:
-            split = {"train": [f for f in folds if f != fold], "val": [fold], "test": []}
-            run = Run(config, folder / f"fold-{fold}", split)
+            run = Run(_held_out(config, folds, fold), folder / f"fold-{fold}")
+            run.write_config()
             if parent is None:
                 parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT))
             console.print(f"held out: fold {fold}")
@@ -70,5 +81,6 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         pooled |= {"val/macro_auroc_low": interval.low, "val/macro_auroc_high": interval.high}
         parent.record(0, pooled)
         cells.append(["pooled", str(len(y)), f"{pooled['val/macro_auroc']:.4f} {interval}"])
+        console.print(f"run {parent.run_id} in {parent.uri}")
         report(client(parent.uri), parent.run_id, ["held out", "records", "macro AUROC"], cells)
     return pooled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -42,18 +41,16 @@ class Run:
         As composed from ``conf/train.yaml``.
     folder : Path
         Where checkpoints are kept.
-    folds : mapping, optional
-        Split name -> folds, in place of those of the configuration (cross-validation).
     """
 
-    def __init__(self, config: DictConfig, folder: Path, folds: Mapping[str, list[int]] | None = None) -> None:
+    def __init__(self, config: DictConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.settings = assemble.settings(config)
         trainer, seed = self.settings.trainer, self.settings.seed
         self.device = choose_device(trainer.device)
         self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
         self.task = build(config.task)
-        self.data = assemble.load_data(config, folds or asdict(self.settings.folds), self.task, self.device, seed)
+        self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, seed)
         train, fs = self.data.splits["train"], self.data.store.fs
         self.window = train.samples if trainer.window is None else round(trainer.window * fs)
         self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
@@ -62,6 +59,8 @@ class Run:
                 f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; "
                 "expected that or less."
             )
+        if "val" not in self.data.splits and (trainer.patience is not None or trainer.select == "best"):
+            raise UserError("trainer.patience and trainer.select=best need records in data.folds.val; it has none.")
         self.moments: LeadMoments
         self.model, self.moments = assemble.build_model(
             config, train, len(self.data.labels.classes), self.window, self.device, seed
@@ -108,15 +107,16 @@ class Run:
                 patience=trainer.patience,
             )
 
-    def evaluate(self, split: str) -> Evaluation:
-        """Labels and probabilities of a split."""
+    def evaluate(self, split: str, precision: str | None = None) -> Evaluation:
+        """Labels and probabilities of a split, in the precision of the training unless another is given."""
+        autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         return evaluate(
             self.model,
             self.task,
             evaluation_batches(self.data.splits[split], size=max(32, self.settings.trainer.batch_size)),
             cut=lambda x: windows(x, self.window, self.stride),
             aggregate=self.settings.trainer.aggregate,
-            autocast=self.autocast,
+            autocast=autocast,
         )
 
     def validate(self) -> dict[str, float]:
@@ -130,6 +130,13 @@ class Run:
         self._previous = found.p
         return metrics
 
+    def write_config(self) -> None:
+        """Write the resolved configuration, from which the run can be resumed."""
+        from omegaconf import OmegaConf
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(assemble.plain(self.config))))
+
     def save(self, name: str, recorder: Recorder) -> None:
         """Write everything that a resumed run needs."""
         state = {
@@ -137,7 +144,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "diagnostics": self.diagnose.state_dict(),
             "previous_predictions": None if self._previous is None else torch.from_numpy(self._previous),
-            "rng": torch.get_rng_state(),
+            "rng": torch.get_rng_state(),  # for what may draw between steps; the steps themselves are seeded anew
         }
         meta = {
             "position": asdict(self.position),
@@ -160,6 +167,8 @@ class Run:
     def load(self, name: str) -> dict[str, Any]:
         """Continue from a checkpoint of this run; returns its notes."""
         state, meta = checkpoint.load(self.folder / "checkpoints" / f"{name}.safetensors")
+        if meta["data"] != self.data.store.fingerprint:
+            raise UserError(f"resume={self.folder}: the records have changed since its checkpoint was written.")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.diagnose.load_state_dict(state["diagnostics"])

@@ -41,7 +41,7 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
 
         return cross_validate(config, folder, overrides)
     run = Run(config, folder)
-    _write_config(config, folder)
+    run.write_config()
     recorder = open_recorder(run, checked.tracking.run_name, overrides, parent=os.environ.get(PARENT))
     with closing(recorder):
         metrics = execute(run, recorder)
@@ -81,6 +81,7 @@ def open_recorder(
         assemble.shown(container) | {"model.parameters": parameters, "data.classes": len(run.data.labels.classes)}
     )
     if run_id is None:
+        recorder.text(assemble.shown_yaml(container), "config.yaml")
         for split, rows in run.data.rows.items():
             if len(rows):
                 recorder.dataset(
@@ -130,13 +131,6 @@ def _describe(run: Run) -> None:
     )
 
 
-def _write_config(config: DictConfig, folder: Path) -> None:
-    from omegaconf import OmegaConf
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(assemble.plain(config))))
-
-
 def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
     from omegaconf import DictConfig, OmegaConf
 
@@ -151,8 +145,8 @@ def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
     assert isinstance(config, DictConfig)
     run = Run(config, folder)
     meta = run.load("last")
-    if meta["data"] != run.data.store.fingerprint:
-        raise UserError(f"resume={folder}: the records have changed since; expected the data {meta['data'][:12]}.")
+    if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
+        raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
     recorder = open_recorder(run, run.settings.tracking.run_name, overrides, parent=None, run_id=meta["run_id"])
     console.print(f"resuming after epoch {run.position.epoch} of {run.settings.trainer.epochs}")
     with closing(recorder):
@@ -187,11 +181,15 @@ def _say_what_next(run: Run, recorder: Recorder, metrics: Mapping[str, float], o
             results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], metric_rows(metrics))
         )
     console.print(f"run {recorder.run_id} in {recorder.uri}; checkpoints in {run.folder}/checkpoints", soft_wrap=True)
-    given = " ".join(o for o in overrides if not o.startswith("resume="))
+    changed = ("resume=", "optimizer=", "seed=")
+    given = "".join(f"{o} " for o in overrides if not o.startswith(changed))
+    train, sweep, end = ("make train ARGS='", "make sweep ARGS='", "'")
+    if not Path("Makefile").exists():  # installed, not in a checkout
+        train, sweep, end = ("einthoven train ", "einthoven train -m ", "")
     console.print("next:")
     for command, purpose in (
-        ("make ui", "look at the run in MLflow"),
-        (f'make train ARGS="{given} optimizer=muon"'.replace('" ', '"'), "change any part of it"),
-        (f'make sweep ARGS="{given} optimizer=adamw,sgd seed=0,1,2"'.replace('" ', '"'), "compare several"),
+        (f"{train.split()[0]} ui", "look at the run in MLflow"),
+        (f"{train}{given}optimizer=sgd{end}", "change any part of it"),
+        (f"{sweep}{given}optimizer=adamw,sgd seed=0,1,2{end}", "compare, over seeds"),
     ):
         console.print(f"  {command}   {purpose}", soft_wrap=True)

@@ -41,4 +41,6 @@ def ui(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", options["uri"], "--host", "127.0.0.1"]
     # One worker, and none of the job queues: a local page needs neither, and each of them is a process.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    subprocess.run([*command, "--port", options["port"], "--workers", "1"], env=environment, check=False)
+    server = subprocess.run([*command, "--port", options["port"], "--workers", "1"], env=environment, check=False)
+    if server.returncode > 0:
+        raise UserError(f"the MLflow server ended with code {server.returncode}; is port={options['port']} taken?")

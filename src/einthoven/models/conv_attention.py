@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from einthoven.errors import UserError
 from einthoven.models.blocks import (
     AttentionPool,
     ConvNormAct,
@@ -46,8 +47,9 @@ class ConvAttention(nn.Module):
         Channels that the frontend hands over.
     num_classes
         Logits.
-    window
-        Samples of a window; None reads records as a whole, in training as in evaluation.
+    window, fs
+        Seconds of a window, at a sampling frequency in Hz; None reads records as a whole, in training as in
+        evaluation.
     channels
         Channels of the stem and of each residual block; every one of them halves the time axis.
     stem_kernel, kernel
@@ -64,7 +66,8 @@ class ConvAttention(nn.Module):
         in_channels: int,
         num_classes: int,
         *,
-        window: int | None = 250,
+        window: float | None = 2.5,
+        fs: float = 100.0,
         channels: Sequence[int] = (64, 128, 128),
         stem_kernel: int = 7,
         kernel: int = 5,
@@ -76,7 +79,13 @@ class ConvAttention(nn.Module):
         head_dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.window = window
+        if not channels or channels[-1] % (2 * heads):
+            raise UserError(
+                f"model.channels={list(channels)}: the last must be a multiple of twice model.heads={heads}."
+            )
+        if kernel % 2 == 0 or stem_kernel % 2 == 0:
+            raise UserError(f"model.kernel={kernel}, model.stem_kernel={stem_kernel}: expected odd numbers of samples.")
+        self.window = None if window is None else round(window * fs)
         dim = channels[-1]
         self.stem = ConvNormAct(in_channels, channels[0], stem_kernel, stride=2)
         self.conv = nn.Sequential(

@@ -97,8 +97,9 @@ class Frontend(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map mV ``[B, in_channels, T]`` to ``[B, out_channels, T]`` of about unit variance."""
-        scaled = (x - self.mean) / self.std
-        return nn.functional.conv1d(scaled, self.projection.unsqueeze(-1), self.offset)
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would drown the smallest components
+            scaled = (x.to(self.mean.dtype) - self.mean) / self.std
+            return nn.functional.conv1d(scaled, self.projection.unsqueeze(-1), self.offset)
 
     def extra_repr(self) -> str:
         """Show the channels in and out."""

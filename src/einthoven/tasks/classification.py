@@ -11,11 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from einthoven.errors import UserError
 from einthoven.evaluation import metrics
 from einthoven.objectives.classification import binary_cross_entropy, softmax_cross_entropy
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
+
+
+LABEL_SETS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,15 @@ class Classification:
     keep_unlabelled: bool
     min_likelihood: float
     shuffle_labels: bool
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.labels not in LABEL_SETS:
+            raise UserError(f"task.labels={self.labels}: expected one of {', '.join(LABEL_SETS)}.")
+        if not 0 <= self.min_likelihood <= 100:
+            raise UserError(f"task.min_likelihood={self.min_likelihood}: expected percent, 0 to 100.")
+        if self.single_label and self.keep_unlabelled:
+            raise UserError("task.single_label keeps records with exactly one label: it excludes task.keep_unlabelled.")
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean loss over the valid records, and the logits (B, K)."""

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _BATCH = 1000  # metrics that MLflow takes in one call
+_NOT_IN_A_NAME = re.compile(r"[^\w./ :-]")  # what MLflow refuses in the name of a metric
 
 
 def client(uri: str) -> MlflowClient:
@@ -38,15 +39,30 @@ def client(uri: str) -> MlflowClient:
 def experiment_id(mlflow_client: MlflowClient, name: str) -> str:
     """Number of the experiment with this name, which is made if there is none."""
     found = mlflow_client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else mlflow_client.create_experiment(name))
+    if found:
+        return str(found.experiment_id)
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on training runs, not on GenAI
+    return str(mlflow_client.create_experiment(name, tags=kind))
+
+
+_PATH = re.compile(
+    r"""(?P<before>^|[\s=,:\[('"])      # where a value begins, or the path of an address such as sqlite:///
+        (?://+|~?/|[A-Za-z]:[\\/])     # an absolute path, under Unix or Windows
+        (?:[^\s,\])'"]*[\\/])?         # its folders
+        (?P<name>[^\s,\])'"\\/]+)[\\/]?""",
+    re.VERBOSE,
+)
 
 
 def without_folders(text: str) -> str:
     """Cut absolute paths down to their last part: where a user keeps files is not the run's business.
 
-    Works on a value (``/home/me/ptb-xl`` -> ``…/ptb-xl``) and on overrides (``data.root=/home/me/ptb-xl``).
+    Works on a value (``/home/me/ptb-xl`` -> ``…/ptb-xl``), on overrides (``data.root=/home/me/ptb-xl``) and on the
+    text of an error. A value that as a whole is an absolute path may hold spaces.
     """
-    return re.sub(r"(?<![^\s=,\[])(?:/|~/|[A-Za-z]:[\\/])(?:[^\s,\]]*[\\/])?([^\s,\]\\/]+)[\\/]?", r"…/\1", text)
+    if PurePosixPath(text).is_absolute() and not re.search(r"\s/", text):
+        return f"…/{PurePosixPath(text).name}"
+    return _PATH.sub(r"\g<before>…/\g<name>", text)
 
 
 class Recorder:
@@ -77,6 +93,7 @@ class Recorder:
         run_id: str | None = None,
         interval: int = 50,
     ) -> None:
+
         self._client = client(uri)
         self.uri, self.interval = uri, interval
         self.latest: dict[str, float] = {}
@@ -85,9 +102,11 @@ class Recorder:
         self._written: dict[str, int] = {}
         if run_id is None:
             links = {"mlflow.parentRunId": parent} if parent else {}
-            run = self._client.create_run(
-                experiment_id(self._client, experiment), tags={**tags, **links}, run_name=run_name
+            # beside its parent, whatever the sweep changes in the experiment's name
+            place = (
+                self._client.get_run(parent).info.experiment_id if parent else experiment_id(self._client, experiment)
             )
+            run = self._client.create_run(place, tags={**tags, **links}, run_name=run_name)
         else:
             run = self._client.get_run(run_id)
             self._client.update_run(run_id, status="RUNNING")
@@ -117,7 +136,8 @@ class Recorder:
         numbers = iter(torch.stack(tensors).tolist() if tensors else [])  # sync: once per flush
         metrics = []
         for step, now, values in self._buffer:
-            for name, value in values.items():
+            for given, value in values.items():
+                name = _NOT_IN_A_NAME.sub("_", given)
                 number = next(numbers) if isinstance(value, Tensor) else float(value)
                 self.latest[name] = number
                 if step > self._written.get(name, -1):
@@ -175,13 +195,16 @@ class Recorder:
         """Log a file."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
-    def model(self, model: nn.Module, example: NDArray[np.float32], classes: tuple[str, ...]) -> None:
+    def model(self, model: nn.Module, example: NDArray[np.float32], classes: tuple[str, ...], fs: float) -> None:
         """Log an exported model: raw mV (n, 12, T) in, probabilities (n, K) out; loads without pickle.
 
         Parameters
         ----------
         example : ndarray of float32, shape (2, 12, T)
             Two records: with one, the export would freeze the batch size at one.
+        classes : tuple of str
+        fs : float
+            Sampling frequency that the model expects, in Hz.
         """
         import mlflow
         from mlflow.models import ModelSignature

@@ -113,7 +113,11 @@ def write_synthetic(
             np.save(build / f"masks{fs}.npy", masks[fs])
         (build / "README.md").write_text(_README.format(records=records, seed=seed, noise=noise))
         build.chmod(0o755)
-        build.replace(root)
+        try:
+            build.replace(root)
+        except OSError:
+            if not (root / "ptbxl_database.csv").exists():  # otherwise another process was first with the same records
+                raise
     finally:
         shutil.rmtree(build, ignore_errors=True)
     return root
