@@ -17,6 +17,7 @@ import wfdb
 
 from einthoven.data import store as store_module
 from einthoven.data.embedded import Synthetic
+from einthoven.data.plan import Plan
 from einthoven.data.ptbxl import PTBXL
 from einthoven.data.store import Store, open_store
 from einthoven.errors import UserError
@@ -136,16 +137,49 @@ def test_the_key_changes_with_an_input(mine: Path, cache: Path, name: str) -> No
     assert before.path != after.path and len(contents(cache)) == 2
 
 
-def test_the_key_changes_with_the_sampling_frequency_and_the_format(
-    corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def key(fs: float) -> str:
-        return store_module.store_key(corpus, ["records100/00000/00001_lr"], [corpus / "ptbxl_database.csv"], fs)
+def plan_of(corpus: Path, **settings: object) -> Plan:
+    table = pd.read_csv(corpus / "ptbxl_database.csv")
+    files = [corpus / name for name in table["filename_lr"]]
+    return Plan(**{"name": "small", "files": files, "table": table, "fs": 100} | settings)  # type: ignore[arg-type]
 
-    before = key(100)
-    assert key(500) != before == key(100)
+
+def test_the_key_changes_with_every_setting_and_the_format(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ({}, {"fs": 500}, {"leads": ("I", "V1")}, {"leads": ("V1", "I")}, {"seconds": 5.0}, {"long": "slide"})
+    keys = [store_module.store_key(plan_of(corpus, **changed)) for changed in settings]
+    assert len(set(keys)) == len(settings) and keys[0] == store_module.store_key(plan_of(corpus))
     monkeypatch.setattr(store_module, "FORMAT", store_module.FORMAT + 1)
-    assert key(100) != before
+    assert store_module.store_key(plan_of(corpus)) not in keys
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"leads": ()}, "data.leads="),
+        ({"leads": ("I", "I")}, "data.leads="),
+        ({"leads": ("V7",)}, "data.leads=.V7"),
+        ({"fs": 0}, "data.fs=0"),
+        ({"seconds": -1.0}, "data.seconds=-1"),
+        ({"on_error": "ignore"}, "data.on_error=ignore"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_sentence(corpus: Path, settings: dict[str, object], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        plan_of(corpus, **settings)
+
+
+def test_fewer_leads_are_rows_of_the_whole(corpus: Path, cache: Path) -> None:
+    whole, few = PTBXL(corpus, 100, cache).open(), PTBXL(corpus, 100, cache, leads=("V2", "I")).open()
+    assert few.leads == ("V2", "I") and whole.leads[:2] == ("I", "II")
+    np.testing.assert_array_equal(few.signals, whole.signals[:, [7, 0]])
+
+
+def test_shards_are_the_whole_in_order(corpus: Path, cache: Path) -> None:
+    whole = PTBXL(corpus, 100, cache).open()
+    shards = [PTBXL(corpus, 100, cache).open(shard=(k, 5)) for k in range(5)]
+    assert [ecg_id for shard in shards for ecg_id in shard.table["ecg_id"]] == whole.table["ecg_id"].tolist()
+    np.testing.assert_array_equal(np.concatenate([shard.signals for shard in shards]), whole.signals)
+    with pytest.raises(UserError, match=r"data.shard=5 of data.shards=5"):
+        PTBXL(corpus, 100, cache).open(shard=(5, 5))
 
 
 def test_the_key_does_not_change_with_the_place(corpus: Path, mine: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from einthoven.commands.run import Run
 from einthoven.data.batches import windows
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
-from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA
 from einthoven.report import ecg_paper, figures
 from einthoven.training.loop import Evaluation
@@ -84,7 +83,7 @@ def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict
     pictures = {
         "loss": figures.loss_figure(recorder.history),
         "schedule": figures.schedule_figure(np.array(multipliers)),
-        "pca_scree": figures.pca_scree_figure(pca.explained_variance_ratio_, pca.components_, LEADS),
+        "pca_scree": figures.pca_scree_figure(pca.explained_variance_ratio_, pca.components_, run.data.store.leads),
     }
     for split, evaluation in found.items():
         pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)

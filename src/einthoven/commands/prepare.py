@@ -18,9 +18,9 @@ def prepare(config: DictConfig) -> None:
     source = build(config.data)
     with bar("preparing records") as progress:
         store = source.open(progress)
-    n, _, samples = store.signals.shape
+    n, leads, samples = store.signals.shape
     console.print(
-        f"{n} records, 12 leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
+        f"{n} records, {leads} leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
         f"in {store.path}"
     )
     for column, what in (

@@ -18,7 +18,6 @@ from einthoven.data.batches import evaluation_batches, mix, training_batches, wi
 from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
-from einthoven.functional.leads import LEADS
 from einthoven.training import checkpoint
 from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
 from einthoven.training.precision import choose_autocast, choose_device
@@ -151,7 +150,7 @@ class Run:
             "seed": self.settings.seed,
             "run_id": recorder.run_id,
             "classes": list(self.data.labels.classes),
-            "leads": list(LEADS),
+            "leads": list(self.data.store.leads),
             "fs": self.data.store.fs,
             "data": self.data.store.fingerprint,
             "config": assemble.shown(assemble.plain(self.config)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from einthoven.data.labels import Labels
 from einthoven.data.ptbxl import PTBXL, RATES
 from einthoven.data.store import Progress, Store
 from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,10 @@ class Synthetic:
         100 or 500 Hz.
     cache : path
         Folder for the generated records and their packed store.
+    leads : sequence of str
+        Leads to keep, in this order.
+    seconds : float or None
+        Length of a record, 10 s or less; None: as generated.
     """
 
     records: int
@@ -42,6 +48,8 @@ class Synthetic:
     noise: float
     fs: int
     cache: str | Path
+    leads: Sequence[str] = LEADS
+    seconds: float | None = None
 
     @cached_property
     def root(self) -> Path:
@@ -50,8 +58,8 @@ class Synthetic:
         settings = json.dumps([self.records, self.seed, self.noise, self.fs]).encode()
         return Path(self.cache) / f"synthetic-{self.records}-{hashlib.sha256(settings + code).hexdigest()[:8]}"
 
-    def open(self, progress: Progress | None = None) -> Store:
-        """Open the packed store, generating the records on first use.
+    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+        """Open the packed store (or one shard of it), generating the records on first use.
 
         Raises
         ------
@@ -72,7 +80,7 @@ class Synthetic:
                 noise=self.noise,
                 progress=progress,
             )
-        return self._corpus.open(progress)
+        return self._corpus.open(progress, shard)
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Labels of the records in a store's table; options as in `ptbxl_labels`."""
@@ -80,4 +88,4 @@ class Synthetic:
 
     @property
     def _corpus(self) -> PTBXL:
-        return PTBXL(self.root, self.fs, self.cache)
+        return PTBXL(self.root, self.fs, self.cache, leads=self.leads, seconds=self.seconds)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.data.labels import Labels, read_database, read_statements, select_labels
-from einthoven.data.store import Progress, Store, open_or_build, store_key
+from einthoven.data.plan import Plan
+from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +33,10 @@ class PTBXL:
         Where the packed store is kept.
     allow_missing : bool
         Leave out records that the table lists and the folder lacks, instead of refusing.
+    leads : sequence of str
+        Leads to keep, in this order.
+    seconds : float or None
+        Length of a record; None: as recorded.
 
     References
     ----------
@@ -40,9 +47,11 @@ class PTBXL:
     fs: int
     cache: str | Path
     allow_missing: bool = False
+    leads: Sequence[str] = LEADS
+    seconds: float | None = None
 
-    def open(self, progress: Progress | None = None) -> Store:
-        """Open the packed store of this corpus, building it on first use.
+    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+        """Open the packed store of this corpus (or of one shard of it), building it on first use.
 
         Raises
         ------
@@ -71,11 +80,17 @@ class PTBXL:
                 "more; data.allow_missing=true leaves such records out."
             )
         database = database[database[column].isin(present)]
-        tables = [root / "ptbxl_database.csv", root / "scp_statements.csv"]
-        read_statements(tables[1])
-        key = store_key(root, present, tables, self.fs)
-        path = Path(self.cache) / "stores" / f"{root.resolve().name}-{self.fs}hz-{key}"
-        return open_or_build(path, root, present, database, self.fs, progress)
+        read_statements(root / "scp_statements.csv")
+        plan = Plan(
+            name=root.resolve().name,
+            files=[root / name for name in database[column]],
+            table=database.assign(source="ptbxl"),
+            tables=(root / "ptbxl_database.csv", root / "scp_statements.csv"),
+            fs=self.fs,
+            leads=self.leads,
+            seconds=self.seconds,
+        )
+        return open_or_build(plan, Path(self.cache), progress, shard)
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Labels of the records in a store's table; options as in `ptbxl_labels`."""

@@ -114,12 +114,19 @@ def read_record(path: str | Path) -> Record:
     return Record(signal, header.fs, LEADS, header.path.stem)
 
 
-def read_microvolts(path: str | Path) -> tuple[NDArray[np.int16], float, int, int]:
+def read_microvolts(path: str | Path, want: Sequence[str] = LEADS) -> tuple[NDArray[np.int16], float, int, int]:
     """Read a record as int16 µV, the form in which the store keeps it.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_record`.
+    want : sequence of str
+        Canonical leads to return, in this order.
 
     Returns
     -------
-    signal : ndarray of int16, shape (12, T)
+    signal : ndarray of int16, shape (len(want), T)
         µV, rounded half to even; invalid samples are 0, overflow is clipped; both are counted.
     fs : float
         Sampling frequency in Hz.
@@ -127,7 +134,8 @@ def read_microvolts(path: str | Path) -> tuple[NDArray[np.int16], float, int, in
         Number of samples marked invalid in the file, and of samples beyond the int16 range.
     """
     record = read_record(path)
-    microvolts = np.rint(record.signal.astype(np.float64) * 1000.0)
+    rows = [LEADS.index(lead) for lead in want]
+    microvolts = np.rint(record.signal[rows].astype(np.float64) * 1000.0)
     invalid = ~np.isfinite(microvolts)
     microvolts[invalid] = 0.0
     clipped = int(np.count_nonzero(np.abs(microvolts) > 32767))

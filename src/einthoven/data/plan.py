@@ -1,0 +1,90 @@
+"""What a store is to hold: which records, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A corpus as its source describes it, before any signal is read.
+
+    Parameters
+    ----------
+    name : str
+        Beginning of the store's name, for people who look into the cache.
+    files : sequence of Path
+        One record file for each row of `table`, as `read_record` takes it.
+    table : DataFrame
+        One row per record: int64 `ecg_id` (unique), `patient_id` and `strat_fold`, str `source`, and whatever the
+        labels are made of.
+    fs : float
+        Sampling frequency of the store in Hz; records of another are resampled.
+    tables : tuple of Path
+        Files beside the records from which labels are made: their content is part of the store's identity.
+    leads : sequence of str
+        Canonical leads to keep, in this order.
+    seconds : float or None
+        Length of a stored record; None: as recorded, where all are equally long.
+    long, short : str
+        What becomes of a longer record (``crop`` or ``slide``) and of a shorter one (``pad`` or ``refuse``).
+    stride : float or None
+        Seconds between the windows of ``slide``; None: windows that touch.
+    on_error : str
+        ``fail``: the first record that cannot be read ends the build. ``quarantine``: such records are left out and
+        listed with the reason.
+    reading : mapping
+        Further arguments of `read_record`: fs, units and leads of files that do not say, checksum.
+
+    Raises
+    ------
+    UserError
+        If a setting is out of its range.
+    """
+
+    name: str
+    files: Sequence[Path]
+    table: pd.DataFrame
+    fs: float
+    tables: tuple[Path, ...] = ()
+    leads: Sequence[str] = LEADS
+    seconds: float | None = None
+    long: str = "crop"
+    short: str = "pad"
+    stride: float | None = None
+    on_error: str = "fail"
+    reading: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        known, shown = set(LEADS), " ".join(map(str, self.leads))
+        if not self.leads or not set(self.leads) <= known or len(set(self.leads)) < len(self.leads):
+            raise UserError(f"data.leads=[{shown}]: expected some of {' '.join(LEADS)}, each once.")
+        if not 0 < self.fs < float("inf"):
+            raise UserError(f"data.fs={self.fs}: expected a sampling frequency in Hz.")
+        if self.seconds is not None and not 1 <= self.seconds * self.fs < float("inf"):
+            raise UserError(f"data.seconds={self.seconds}: expected the length of a record in seconds, or null.")
+        if self.on_error not in ("fail", "quarantine"):
+            raise UserError(f"data.on_error={self.on_error}: expected fail or quarantine.")
+
+    def part(self, k: int, n: int) -> Plan:
+        """The k-th of n parts of the records, k from 0; together the parts are the whole, in order.
+
+        Raises
+        ------
+        UserError
+            If there is no such part.
+        """
+        if not 0 <= k < n:
+            raise UserError(f"data.shard={k} of data.shards={n}: expected a number from 0 to {n - 1}.")
+        first, last = (len(self.files) * i // n for i in (k, k + 1))
+        return replace(self, files=self.files[first:last], table=self.table.iloc[first:last])
