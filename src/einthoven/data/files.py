@@ -54,14 +54,14 @@ def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise UserError(f"{path}: cannot be read ({reason(error)}), though {named_in} names it.") from None
-    real = Path(path).resolve()
-    if not real.is_relative_to(Path(folder).resolve()):
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(os.path.realpath(folder)):
         raise UserError(
             f"{path}: a symbolic link that leads outside the record's folder; expected a file in it, as {named_in} "
             "names it."
         )
     try:
-        return open_file(str(real), os.O_NOFOLLOW)
+        return open_file(real, os.O_NOFOLLOW)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}), though {named_in} names it.") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -62,7 +62,7 @@ class Plan:
     short: str = "pad"
     stride: float | None = None
     on_error: str = "fail"
-    reading: Mapping[str, object] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -21,7 +21,7 @@ _MAX_FS = 1e6  # Hz
 
 # each of these reads any text in time proportional to its length: a header may be made to be slow
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_FORMAT = re.compile(r"([0-9]{1,4})(?:x([0-9]{1,9}))?(?::([0-9]{1,9}))?(?:\+([0-9]{1,18}))?")
+_FORMAT = re.compile(r"([0-9]{1,4})(?:x(0|[1-9][0-9]{0,8}))?(?::([0-9]{1,9}))?(?:\+([0-9]{1,18}))?")
 _GAIN = re.compile(rf"({_NUMBER.pattern})(?:\(([-+]?[0-9]{{1,10}})\))?(?:/(\S+))?")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _INTEGERS = re.compile(rf"(?:{_INTEGER.pattern})?(?: (?:{_INTEGER.pattern})?)*")
@@ -188,7 +188,9 @@ def parse_header(text: str, folder: str, name: str, *, segment: bool = False) ->
     rest = lines[1 : expected + 1]
     if segments is not None:
         parts = tuple(_segment_line(line, name) for line in rest)
-        return Header(folder, name, fs, samples, count, _layout((), (), (), ()), (), (), (), parts, tuple(comments))
+        return Header(
+            folder, name, fs, samples, count, _layout((), (), (), (), (), ()), (), (), (), parts, tuple(comments)
+        )
     rows = [line.split(None, 8) for line in rest]
     try:
         layout, files, initial, checksums = _signal_lines(rows)
@@ -238,35 +240,43 @@ def _signal_lines(
 ) -> tuple[Layout, tuple[str, ...], tuple[int | None, ...], tuple[int | None, ...]]:
     """Layout, files, initial values and checksums; ValueError where a field cannot be read."""
     if not rows:
-        return _layout((), (), (), ()), (), (), ()
+        return _layout((), (), (), (), (), ()), (), (), ()
     full = [row if len(row) == 9 else [*row, *[""] * (9 - len(row))] for row in rows]
-    files, formats, gains, _, zeros, initial, checksums, _, names = zip(*full, strict=True)
-    return _layout(formats, gains, zeros, names), files, _optional_integers(initial), _optional_integers(checksums)
+    files, formats, gains, bits, zeros, initial, checksums, blocks, names = zip(*full, strict=True)
+    layout = _layout(formats, gains, bits, zeros, blocks, names)
+    return layout, files, _optional_integers(initial), _optional_integers(checksums)
 
 
 @lru_cache(maxsize=64)
-def _layout(formats: tuple[str, ...], gains: tuple[str, ...], zeros: tuple[str, ...], names: tuple[str, ...]) -> Layout:
-    specs = [_signal(*fields) for fields in zip(formats, gains, zeros, strict=True)]
+def _layout(
+    formats: tuple[str, ...],
+    gains: tuple[str, ...],
+    bits: tuple[str, ...],
+    zeros: tuple[str, ...],
+    blocks: tuple[str, ...],
+    names: tuple[str, ...],
+) -> Layout:
+    for unused in (bits, blocks):
+        _optional_integers(unused)
+    specs = [
+        _signal(fmt, gain, zero or 0) for fmt, gain, zero in zip(formats, gains, _optional_integers(zeros), strict=True)
+    ]
     fmt, per_frame, skews, offsets, gain, baselines, units = zip(*specs, strict=True) if specs else ((),) * 7
     plain = len({spec[:4] for spec in specs}) == 1 and per_frame[0] == 1 and skews[0] == 0
     return Layout(names, fmt, per_frame, skews, offsets, gain, baselines, units, plain)
 
 
-def _signal(fmt: str, gain: str, zero: str) -> tuple[str, int, int, int, float, int, str]:
+def _signal(fmt: str, gain: str, zero: int) -> tuple[str, int, int, int, float, int, str]:
     layout, calibration = _FORMAT.fullmatch(fmt), _GAIN.fullmatch(gain)
-    if layout is None or calibration is None:
-        raise ValueError
-    per_frame = int(layout[2] or 1)
-    baseline = calibration[2] if calibration[2] is not None else zero or "0"
-    if per_frame < 1:
+    if layout is None or calibration is None or layout[2] == "0":
         raise ValueError
     return (
         layout[1],
-        per_frame,
+        int(layout[2] or 1),
         int(layout[3] or 0),
         int(layout[4] or 0),
         float(calibration[1]),
-        _integer(baseline),
+        zero if calibration[2] is None else int(calibration[2]),
         calibration[3] or "mV",  # the WFDB default
     )
 

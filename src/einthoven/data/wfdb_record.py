@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -136,14 +136,17 @@ def _plan(header: Header, want: tuple[str, ...]) -> _Plan:
         columns = {} if segment is None else _columns(segment.layout.names, names, used)
         absent += len(columns) < len(used)
         if segment is not None and columns:
-            for column in columns.values():
-                _unit(segment.layout, column, segment.name)
-            held[segment.name] = found = frame_count(segment, columns.values())
+            if segment.name not in held:
+                held[segment.name] = frame_count(segment, columns.values())
+                _check_signals(segment, columns.values(), held[segment.name])
+            found = held[segment.name]
             length = found if length is None else length
             if length != found:
                 raise UserError(f"{segment.name}: {found} samples per lead found, {header.name} says {length}.")
             parts.append(_Part(segment, start, length, columns))
         start += length or 0
+    if start == 0:
+        raise UserError(f"{header.name}: no samples of {' '.join(want)} found; expected a segment that holds some.")
     if start > _MOST_GAPS * sum(held.values()):  # memory is taken for all of it
         raise UserError(
             f"{header.name}: {start} samples per lead found, of which the files hold {sum(held.values())}; expected "
@@ -155,8 +158,18 @@ def _plan(header: Header, want: tuple[str, ...]) -> _Plan:
     if rates:
         notes.append(f"leads of several rates averaged over each frame, to {header.fs:g} Hz")
     if absent:
-        notes.append(f"leads missing from {absent} of {len(segments)} segments are NaN there")
+        notes.append(f"NaN in {absent} of {len(segments)} segments, which lack some or all of the leads")
     return _Plan(parts, leads, header.fs * per_frame, per_frame, start * per_frame, tuple(notes))
+
+
+def _check_signals(header: Header, columns: Iterable[int], frames: int) -> None:
+    for column in columns:
+        _unit(header.layout, column, header.name)
+        if header.layout.skews[column] >= frames:
+            raise UserError(
+                f"{header.name}: lead {header.layout.names[column]}: skew of {header.layout.skews[column]} samples "
+                f"found, expected less than the {frames} of the record."
+            )
 
 
 def _segments(header: Header) -> tuple[list[tuple[int | None, Header | None]], tuple[str, ...]]:
@@ -241,7 +254,7 @@ def _amplitudes(
     values[invalid] = np.nan
     skew = layout.skews[column] * plan.per_frame
     if skew:
-        values = np.concatenate([values[skew:], np.full(min(skew, len(values)), np.nan)])
+        values = np.concatenate([values[skew:], np.full(skew, np.nan)])
     return values
 
 
