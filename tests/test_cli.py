@@ -166,3 +166,20 @@ def test_help_version_and_list(capfd: pytest.CaptureFixture[str]) -> None:
     cli.main(["list", "optimizer"])
     shown = capfd.readouterr().out
     assert "adamw" in shown and "muon" in shown and "one_cycle" not in shown
+
+
+def test_list_takes_plurals_names_sources_and_draws_schedules(capfd: pytest.CaptureFixture[str]) -> None:
+    cli.main(["list", "optimizers", "augmentations"])
+    shown = capfd.readouterr().out
+    assert "Loshchilov and Hutter" in shown and "adamw" in shown and "augment" in shown
+    cli.main(["list", "schedules", "--plot"])
+    shown = capfd.readouterr().out
+    curve = next(line for line in shown.splitlines() if line.startswith(" linear"))
+    blocks = ["▁▂▃▄▅▆▇█".index(c) for c in curve if c in "▁▂▃▄▅▆▇█"]
+    top = blocks.index(max(blocks))
+    assert blocks[:top] == sorted(blocks[:top]) and blocks[top:] == sorted(blocks[top:], reverse=True)
+    assert Path("schedules.png").stat().st_size > 20_000
+
+
+def test_only_schedules_are_drawn(refused: Refused) -> None:
+    assert "einthoven list schedules --plot" in refused("list", "models", "--plot")

@@ -31,7 +31,7 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and erro
     "schema": {"build"},
     "cli": {"build", "commands", "tracking"},
     "commands": {"build", "schema", "data", "functional", "models", "diagnostics", "evaluation", "report"}
-    | {"tracking", "training"},
+    | {"optim", "tracking", "training"},
     "__main__": {"cli"},
 }
 OUTSIDE = {  # package -> rooms that may import it

@@ -55,9 +55,12 @@ usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...]
 Generates or reads the records of data=… and packs them into a store, as training does on first use.
 """,
     "list": """\
-usage: einthoven list [PART ...]
+usage: einthoven list [PART ...] [--plot]
 
-Shows the options of every part of a run, or of the parts named.
+Shows the options of every part of a run, or of the parts named (einthoven list models losses), one line each, with
+the source. An option without figures on real records is marked experimental.
+
+  --plot   with schedules: draw them, here and in schedules.png
 """,
     "ui": """\
 usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]

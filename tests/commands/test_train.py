@@ -137,6 +137,29 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert steps[0] == steps[1] > 0
 
 
+def test_a_plateau_is_resumed_with_what_it_has_seen(
+    train: Callable[..., None], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plateau = ("schedule=plateau", "schedule.patience=0", "schedule.threshold=1.0", "tracking.experiment=plateau")
+    options = (*FAST, "trainer.epochs=4", *plateau)  # nothing improves by 1: a reduction at every evaluation but one
+    train(*options, "hydra.run.dir=plateau/whole")
+    save = Run.save
+
+    def killed(self: Run, name: str, recorder: object) -> None:
+        save(self, name, recorder)  # type: ignore[arg-type]
+        if self.position.epoch == 2 and name == "last":
+            raise SystemExit(137)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Run, "save", killed)
+        train(*options, "hydra.run.dir=plateau/cut")
+    train("resume=plateau/cut")
+    files = [workplace / "plateau" / folder / "checkpoints" / "last.safetensors" for folder in ("whole", "cut")]
+    assert same_tensors(*files)
+    first, second = runs(workplace, "plateau")
+    assert first.data.metrics["optim/lr"] == second.data.metrics["optim/lr"] == pytest.approx(4e-3 * 0.3**2)
+
+
 def test_resume_takes_no_other_option(
     train: Callable[..., None], capsys: pytest.CaptureFixture[str], workplace: Path
 ) -> None:

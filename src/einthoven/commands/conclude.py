@@ -78,11 +78,11 @@ def macro_auroc_interval(run: Run, split: str, found: Evaluation) -> Interval:
 
 def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict[str, Figure]:
     pca = PCA().fit_covariance(run.moments.mean, run.moments.covariance)
-    total = run.settings.trainer.epochs * run.steps_per_epoch
-    multipliers = [run.schedule(step, total) for step in range(total)]
+    _, rates = recorder.history["optim/lr"]  # as it was: what a plateau does cannot be told before
+    base = run.optimizer.param_groups[0]["initial_lr"]
     pictures = {
         "loss": figures.loss_figure(recorder.history),
-        "schedule": figures.schedule_figure(np.array(multipliers)),
+        "schedule": figures.schedule_figure(np.array(rates) / base),
         "pca_scree": figures.pca_scree_figure(pca.explained_variance_ratio_, pca.components_, run.data.store.leads),
     }
     for split, evaluation in found.items():

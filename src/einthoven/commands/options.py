@@ -1,32 +1,108 @@
-"""`einthoven list`: what can be chosen, read from the first line of each yaml."""
+"""`einthoven list`: what can be chosen, read from the first lines of each yaml."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from einthoven.build import unknown_name
+from einthoven.build import build, unknown_name
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
 
+# Parts whose options are measured on real records; what has no such figure is marked experimental.
+MEASURED = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")
+STEPS = 400  # of the run that a plotted schedule is drawn for
+_BLOCKS, _WIDTH = "▁▂▃▄▅▆▇█", 32
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the leading comments of a yaml say: what it is, who it is from, and how it did on real records."""
+
+    what: str
+    source: str
+    measured: str
+
 
 def show_options(conf: Path, arguments: list[str]) -> None:
-    """Print every option of every group, or of the groups named."""
+    """Print every option of every group, or of the groups named; ``--plot`` draws the schedules.
+
+    Raises
+    ------
+    UserError
+        If a group is unknown, or there is nothing to plot.
+    """
     groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir() and any(folder.glob("*.yaml")))
-    for name in arguments:
-        if name not in groups:
-            raise UserError(unknown_name(name, name, groups))
-    for group in arguments or groups:
+    names = [argument for argument in arguments if argument != "--plot"]
+    chosen = [_group(name, groups) for name in names] or groups
+    plot = "--plot" in arguments
+    if plot and chosen != ["schedule"]:
+        raise UserError("--plot draws learning-rate schedules alone, as in: einthoven list schedules --plot.")
+    for group in chosen:
         table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)
         table.add_column(min_width=20, no_wrap=True)
+        if plot:
+            table.add_column(no_wrap=True, min_width=_WIDTH)
         for path in sorted((conf / group).glob("*.yaml")):
-            table.add_row(path.stem, escape(describe(path)))
+            option = describe(path)
+            notes = [f"[dim]{escape(option.source)}[/dim]"] if option.source else []
+            if group in MEASURED and path.stem not in ("none", "default"):
+                notes.append(f"[dim]{escape(option.measured)}[/dim]" if option.measured else "[yellow]experimental[/]")
+            curve = [sparkline(multipliers(path))] if plot else []
+            table.add_row(path.stem, *curve, "\n".join([escape(option.what), *[" · ".join(notes)] * bool(notes)]))
         console.print(table)
+    if plot:
+        _plot(conf)
 
 
-def describe(path: Path) -> str:
-    """The first comment of a yaml, which says what the option is."""
-    lines = (line.lstrip("# ").strip() for line in path.read_text().splitlines() if line.startswith("#"))
-    return next((line for line in lines if not line.startswith("@package")), "")
+def describe(path: Path) -> Option:
+    """The leading comments of a yaml: what the option is, ``Source: …`` and ``Measured: …``."""
+    lines: list[str] = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.lstrip("# ").strip())
+
+    def after(mark: str) -> str:
+        return next((line.removeprefix(mark).strip() for line in lines if line.startswith(mark)), "")
+
+    what = next((line for line in lines if not line.startswith(("Source:", "Measured:"))), "")
+    return Option(what, after("Source:"), after("Measured:"))
+
+
+def multipliers(path: Path) -> list[float]:
+    """A schedule's multiplier at each of `STEPS` steps, with the options of its yaml."""
+    from omegaconf import DictConfig, OmegaConf
+
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    schedule = build(config)
+    return [schedule(step, STEPS) for step in range(STEPS)]
+
+
+def sparkline(values: list[float], width: int = _WIDTH) -> str:
+    """A curve from 0 to 1 as a row of blocks."""
+    means = [float(part.mean()) for part in np.array_split(np.asarray(values), width)]
+    return "".join(_BLOCKS[min(int(mean * len(_BLOCKS)), len(_BLOCKS) - 1)] for mean in means)
+
+
+def _plot(conf: Path) -> None:
+    from einthoven.report.figures import schedules_figure
+
+    paths = sorted((conf / "schedule").glob("*.yaml"))
+    figure = schedules_figure({path.stem: multipliers(path) for path in paths})
+    figure.savefig("schedules.png", dpi=150)
+    console.print("drawn in schedules.png (a plateau waits for a metric: without one, it is constant)")
+
+
+def _group(name: str, groups: list[str]) -> str:
+    """The group by its name or its plural: optimizers, losses, augmentations."""
+    for group in groups:
+        if name == group or (name.startswith(group) and name.removeprefix(group) in ("s", "es", "ations")):
+            return group
+    raise UserError(unknown_name(name, name, groups))

@@ -18,6 +18,7 @@ from einthoven.data.batches import evaluation_batches, mix, training_batches, wi
 from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
+from einthoven.optim.plateau import Plateau
 from einthoven.training import checkpoint
 from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
 from einthoven.training.precision import choose_autocast, choose_device
@@ -58,14 +59,18 @@ class Run:
                 f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; "
                 "expected that or less."
             )
-        if "val" not in self.data.splits and (trainer.patience is not None or trainer.select == "best"):
-            raise UserError("trainer.patience and trainer.select=best need records in data.folds.val; it has none.")
+        self.schedule = build(config.schedule)
+        selects = trainer.patience is not None or trainer.select == "best" or isinstance(self.schedule, Plateau)
+        if "val" not in self.data.splits and selects:
+            raise UserError(
+                "trainer.patience, trainer.select=best and schedule=plateau need records in data.folds.val; it has "
+                "none."
+            )
         self.moments: LeadMoments
         self.model, self.moments = assemble.build_model(
             config, train, len(self.data.labels.classes), self.window, self.device, seed
         )
         self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
-        self.schedule = build(config.schedule)
         self.augment = build(config.augment)
         self.diagnose = StepDiagnostics(self.model.network, self.task.single_label, self.settings.diagnostics.every)
         self.steps_per_epoch = max(1, len(train) // min(trainer.batch_size, len(train)))
@@ -127,6 +132,8 @@ class Run:
         if self._previous is not None:
             metrics["diag/kl_drift"] = kl_drift(self._previous, found.p, single_label=self.task.single_label)
         self._previous = found.p
+        if isinstance(self.schedule, Plateau):
+            self.schedule.observe(metrics[MONITOR])
         return metrics
 
     def write_config(self) -> None:
@@ -141,6 +148,7 @@ class Run:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
             "diagnostics": self.diagnose.state_dict(),
             "previous_predictions": None if self._previous is None else torch.from_numpy(self._previous),
             "rng": torch.get_rng_state(),  # for what may draw between steps; the steps themselves are seeded anew
@@ -171,6 +179,8 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.diagnose.load_state_dict(state["diagnostics"])
+        if isinstance(self.schedule, Plateau):
+            self.schedule.load_state_dict(state["schedule"])
         previous = state["previous_predictions"]
         self._previous = None if previous is None else previous.numpy()
         torch.set_rng_state(state["rng"])

@@ -238,6 +238,35 @@ def schedule_figure(multipliers: npt.ArrayLike) -> Figure:
     return figure
 
 
+def schedules_figure(schedules: Mapping[str, npt.ArrayLike]) -> Figure:
+    """Several learning-rate schedules side by side, on the same axes.
+
+    Parameters
+    ----------
+    schedules : mapping of str to array-like, shape (steps,)
+        Name -> factor on the base learning rate at each step.
+    """
+    if not schedules:
+        raise UserError("A figure of schedules needs at least one.")
+    columns = min(3, len(schedules))
+    rows = -(-len(schedules) // columns)
+    with use_style():
+        figure = new_figure(4 * columns, 2.4 * rows)
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        for axes, (name, multipliers) in zip(grid, schedules.items(), strict=False):
+            values = np.asarray(multipliers, dtype=np.float64)
+            done = np.linspace(0, 100, len(values))
+            axes.fill_between(done, values, color=BLUE, alpha=0.12, linewidth=0)
+            axes.plot(done, values, color=BLUE)
+            axes.set_title(name)
+            axes.set_ylim(0, 1.08)
+        for axes in list(grid)[len(schedules) :]:
+            axes.remove()
+        figure.supxlabel("% of the run")
+        figure.supylabel("× base learning rate")
+    return figure
+
+
 def smooth(values: npt.ArrayLike, window: int) -> FloatArray:
     """Centred running mean over the finite values in a window, which shrinks at the ends.
 
