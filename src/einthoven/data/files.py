@@ -12,6 +12,7 @@ from einthoven.errors import UserError
 
 # a pipe in place of a file does not keep us waiting, and a symbolic link is seen before it is followed
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_LONGEST_NAME = 255
 
 
 def open_file(path: str, flags: int = 0) -> tuple[int, int]:
@@ -48,6 +49,8 @@ def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
         raise UserError(
             f"{named_in}: file {shown(name)} lies outside the record's folder; expected the name of a file in it."
         )
+    if len(name) > _LONGEST_NAME:
+        raise UserError(f"{named_in}: file {shown(name)} named; expected a name of at most {_LONGEST_NAME} characters.")
     path = f"{folder}{name}"
     try:
         return open_file(path, os.O_NOFOLLOW)

@@ -59,6 +59,11 @@ class Layout:
     units: tuple[str, ...]
     plain: bool
 
+    def lead(self, column: int) -> str:
+        """Name of a signal as it can stand in a sentence."""
+        name = self.names[column]
+        return name if name.isprintable() and len(name) <= 20 else shown(name)
+
 
 @dataclass(frozen=True, eq=False)
 class Header:

@@ -167,7 +167,7 @@ def _check_signals(header: Header, columns: Iterable[int], frames: int) -> None:
         _unit(header.layout, column, header.name)
         if header.layout.skews[column] >= frames:
             raise UserError(
-                f"{header.name}: lead {header.layout.names[column]}: skew of {header.layout.skews[column]} samples "
+                f"{header.name}: lead {header.layout.lead(column)}: skew of {header.layout.skews[column]} samples "
                 f"found, expected less than the {frames} of the record."
             )
 
@@ -266,7 +266,7 @@ def _unit(layout: Layout, column: int, source: str) -> float:
     UserError
         If the unit is unknown, or the gain says that the signal is not calibrated.
     """
-    unit, gain, lead = layout.units[column], layout.gains[column], layout.names[column]
+    unit, gain, lead = layout.units[column], layout.gains[column], layout.lead(column)
     scale = millivolts(unit, source, lead)
     if not _GAINS[0] <= abs(gain) / scale <= _GAINS[1]:
         raise UserError(

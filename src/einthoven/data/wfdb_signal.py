@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.channels import shown
 from einthoven.data.files import open_inside, read_bytes, reason
 from einthoven.data.wfdb_header import Header
 from einthoven.errors import UserError
@@ -89,7 +90,10 @@ def frame_count(header: Header, wanted: Collection[int]) -> int:
         os.close(descriptor)
         found.append(_frames(header, columns, size))
     if len(set(found)) > 1:
-        raise UserError(f"{header.name}: signal files of {found} samples found; expected one length, or the header's.")
+        raise UserError(
+            f"{header.name}: signal files of {min(found)} to {max(found)} samples found; expected one length, or that "
+            "of the header."
+        )
     return found[0]
 
 
@@ -106,10 +110,12 @@ def _open(header: Header, columns: Sequence[int]) -> tuple[int, int]:
     layout, first = header.layout, columns[0]
     file, fmt = header.files[first], layout.formats[first]
     if not layout.plain and len({(layout.formats[c], layout.offsets[c]) for c in columns}) > 1:
-        raise UserError(f"{header.name}: file {file} in several formats or offsets; expected one for all its signals.")
+        raise UserError(
+            f"{header.name}: file {shown(file)} in several formats or offsets; expected one for all its signals."
+        )
     if fmt not in _STORED and fmt not in _COMPRESSED:
         known = " ".join([*_STORED, *_COMPRESSED])
-        raise UserError(f"{header.name}: signal format {fmt} found for {file}, expected one of {known}.")
+        raise UserError(f"{header.name}: signal format {fmt} found for {shown(file)}, expected one of {known}.")
     return open_inside(header.folder, file, header.name)
 
 
@@ -235,7 +241,7 @@ def _verify(
             fault = f"first sample {value} found, {header.name} says {initial}"
         else:
             continue
-        fault = f"{header.files[column]}: lead {header.layout.names[column]}: {fault}"
+        fault = f"{header.files[column]}: lead {header.layout.lead(column)}: {fault}"
         if checksum == "verify":
             raise UserError(f"{fault}: the file is damaged or the header is not its own.")
         notes.append(fault)
