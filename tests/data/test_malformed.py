@@ -114,6 +114,12 @@ def link_out(path: Path) -> None:
     path.symlink_to(outside)
 
 
+def flac(samples: int) -> Change:
+    """A FLAC file that says it has so many samples of 12 channels of 16 bits, and has none."""
+    info = (4096 << 48 | 4096 << 32).to_bytes(8) + bytes(2) + (100 << 44 | 11 << 41 | 15 << 36 | samples).to_bytes(8)
+    return write("a.dat", b"fLaC\x80\0\0\x22" + info + bytes(16))
+
+
 def segments(text: str) -> Change:
     """The record `a` as a segment, under a master header `m`; reading starts there."""
     return lambda folder: (folder / "m.hea").write_text(text)
@@ -227,9 +233,18 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "path with a zero byte": (all_fields(0, "a\0.dat"), "outside the record's folder"),
     "path too long": (all_fields(0, "a" * 300), "expected a name of at most 255 characters"),
     "no signal file": (all_fields(0, "~"), "~: cannot be read"),
-    "FLAC that is none": (all_fields(1, "516"), "a.hea: the wfdb package cannot read this record"),
-    "FLAC of terabytes": (both(all_fields(1, "516"), field(0, 3, "999999999999")), "a.dat: truncated"),
     "FLAC without a length": (both(all_fields(1, "516"), edit("a 12 100 50", "a 12 100")), "a.hea: no number"),
+    "FLAC that is none": (all_fields(1, "516"), "a.dat: "),
+    "FLAC of a header alone": (both(all_fields(1, "516"), flac(SAMPLES)), "a.hea: the wfdb package cannot read this"),
+    "FLAC of fewer samples": (both(all_fields(1, "516"), flac(SAMPLES - 1)), "a.dat: truncated: 49 of 50"),
+    "FLAC of all samples there are": (
+        both(all_fields(1, "516"), flac(2**36 - 1), field(0, 3, str(2**36 - 1))),
+        "a.dat: truncated: 2752512 of 68719476735",
+    ),
+    "FLAC of a billion samples in a few bytes": (
+        both(all_fields(1, "516"), flac(2**36 - 1), field(0, 3, "2752512")),
+        "a.hea: the wfdb package cannot read this record",
+    ),
     "format 8 too short": (both(all_fields(1, "8"), field(0, 3, "101")), "a.dat: truncated: 100 of 101"),
     "format 310 too short": (both(all_fields(1, "310"), field(0, 3, "76")), "a.dat: truncated: 75 of 76"),
     "format 212 too short": (both(all_fields(1, "212"), field(0, 3, "67")), "a.dat: truncated: 66 of 67"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.wfdb_record import read_wfdb, read_wfdb_microvolts
-from einthoven.data.wfdb_signal import Checksum
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
+
+if TYPE_CHECKING:
+    from einthoven.data.wfdb_signal import Checksum
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ def read_record(
     UserError
         If a file is missing, truncated or damaged, a lead is missing or doubled, or a unit is unknown.
     """
+    from einthoven.data.wfdb_record import read_wfdb
+
     _check(path, fs, units, leads, want, checksum)
-    found = read_wfdb(path, tuple(want), checksum)
-    return Record(found.signal, found.fs, tuple(want), found.source, found.notes, found.comments)
+    return read_wfdb(path, tuple(want), checksum)
 
 
 def read_microvolts(
@@ -100,6 +103,8 @@ def read_microvolts(
     invalid, clipped : int
         Number of samples marked invalid in the file, and of samples beyond the int16 range.
     """
+    from einthoven.data.wfdb_record import read_wfdb_microvolts
+
     _check(path, fs, units, leads, want, checksum)
     return read_wfdb_microvolts(path, tuple(want), checksum)
 
@@ -114,7 +119,7 @@ def _check(
 ) -> None:
     if checksum not in ("verify", "warn"):
         raise UserError(f"checksum={checksum!r}: expected verify or warn.")
-    if not want or not set(want) <= set(LEADS) or len(set(want)) < len(want):
+    if tuple(want) != LEADS and (not want or not set(want) <= set(LEADS) or len(set(want)) < len(want)):
         raise UserError(f"leads {' '.join(want)!r} wanted; expected some of {' '.join(LEADS)}, each once.")
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
         if value is not None:

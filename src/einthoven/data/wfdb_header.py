@@ -17,6 +17,7 @@ from einthoven.data.files import open_file, open_inside, read_bytes, reason
 from einthoven.errors import UserError
 
 LIMIT = 2**20  # bytes of a header; that of a 12-lead ECG has about a thousand
+DEFAULT_FS, DEFAULT_UNIT = 250.0, "mV"  # where a header leaves them out: the format's own defaults
 _MAX_FS = 1e6  # Hz
 
 # each of these reads any text in time proportional to its length: a header may be made to be slow
@@ -35,6 +36,7 @@ class Layout:
     Attributes
     ----------
     names, formats, units : tuple of str
+        A unit is empty where it is left out.
     per_frame : tuple of int
         Samples per frame.
     skews : tuple of int
@@ -87,6 +89,8 @@ class Header:
         Name and number of frames of each segment; empty in a record of one segment.
     comments : tuple of str
         The comment lines, without ``#``.
+    notes : tuple of str
+        What the record line leaves out.
     """
 
     folder: str
@@ -100,6 +104,7 @@ class Header:
     checksums: tuple[int | None, ...]
     segments: tuple[tuple[str, int], ...]
     comments: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -185,33 +190,29 @@ def parse_header(text: str, folder: str, name: str, *, segment: bool = False) ->
             lines.append(line)
     if not lines:
         raise UserError(f"{name}: empty; expected a WFDB header.")
-    segments, count, fs, samples = _record_line(lines[0], name, segment)
+    segments, count, fs, samples, notes = _record_line(lines[0], name, segment)
     expected = count if segments is None else segments
     if len(lines) - 1 < expected:
         kind = "signal" if segments is None else "segment"
         raise UserError(f"{name}: {len(lines) - 1} {kind} lines found, expected {expected}.")
     rest = lines[1 : expected + 1]
-    if segments is not None:
-        parts = tuple(_segment_line(line, name) for line in rest)
-        return Header(
-            folder, name, fs, samples, count, _layout((), (), (), (), (), ()), (), (), (), parts, tuple(comments)
-        )
-    rows = [line.split(None, 8) for line in rest]
+    parts = () if segments is None else tuple(_segment_line(line, name) for line in rest)
+    rows = [] if parts else [line.split(None, 8) for line in rest]
     try:
         layout, files, initial, checksums = _signal_lines(rows)
     except ValueError:
         raise UserError(_first_refused(rows, rest, name)) from None
-    return Header(folder, name, fs, samples, count, layout, files, initial, checksums, (), tuple(comments))
+    return Header(folder, name, fs, samples, count, layout, files, initial, checksums, parts, tuple(comments), notes)
 
 
-def _record_line(line: str, name: str, segment: bool) -> tuple[int | None, int, float, int | None]:
-    """Number of segments (None: not a multi-segment record), number of signals, fs, samples."""
+def _record_line(line: str, name: str, segment: bool) -> tuple[int | None, int, float, int | None, tuple[str, ...]]:
+    """Number of segments (None: not a multi-segment record), number of signals, fs, samples, notes."""
     fields = line.split()
     _, several, segments = fields[0].partition("/")
     try:
         parts = _integer(segments) if several else None
         count = _integer(fields[1])
-        fs = _number(fields[2].partition("/")[0].partition("(")[0]) if len(fields) > 2 else 250.0  # the WFDB default
+        fs = _number(fields[2].partition("/")[0].partition("(")[0]) if len(fields) > 2 else DEFAULT_FS
         samples = _integer(fields[3]) if len(fields) > 3 else None
     except (IndexError, ValueError):
         raise UserError(
@@ -226,7 +227,8 @@ def _record_line(line: str, name: str, segment: bool) -> tuple[int | None, int, 
     if parts is not None and (segment or parts < 1):
         inside = "a multi-segment record inside another" if segment else f"{parts} segments"
         raise UserError(f"{name}: {inside} found; expected {'one segment' if segment else 'at least one'}.")
-    return parts, count, fs, samples
+    notes = () if len(fields) > 2 else (f"no sampling frequency: {fs:g} Hz, as the format has it",)
+    return parts, count, fs, samples, notes
 
 
 def _segment_line(line: str, name: str) -> tuple[str, int]:
@@ -282,7 +284,7 @@ def _signal(fmt: str, gain: str, zero: int) -> tuple[str, int, int, int, float, 
         int(layout[4] or 0),
         float(calibration[1]),
         zero if calibration[2] is None else int(calibration[2]),
-        calibration[3] or "mV",  # the WFDB default
+        calibration[3] or "",
     )
 
 

@@ -11,24 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.channels import LeadMap, lead_map, millivolts
-from einthoven.data.wfdb_header import Header, Layout, read_header, read_segment_header
+from einthoven.data.records import Record
+from einthoven.data.wfdb_header import DEFAULT_UNIT, Header, Layout, read_header, read_segment_header
 from einthoven.data.wfdb_signal import INVALID, Checksum, Counts, frame_count, read_counts
 from einthoven.errors import UserError
 
 _GAINS = (1e-3, 1e9)  # counts per mV; the ECGs of this world lie well between
 _GAP = "~"  # a segment of this name: nothing was recorded
 _MOST_GAPS = 1000  # samples of a record for each one that its files hold
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What `read_wfdb` returns: leads (wanted, T) in mV, samples per second, and what stands beside them."""
-
-    signal: NDArray[np.float32]
-    fs: float
-    notes: tuple[str, ...]
-    comments: tuple[str, ...]
-    source: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class _Plan:
     notes: tuple[str, ...]
 
 
-def read_wfdb(path: str | Path, want: tuple[str, ...], checksum: Checksum) -> Recording:
+def read_wfdb(path: str | Path, want: tuple[str, ...], checksum: Checksum) -> Record:
     """Read the wanted leads of a record in mV; NaN where samples are invalid or not recorded.
 
     Leads of several samples per frame come at their own rate; where they differ in it, at that of the frames, each
@@ -70,8 +60,8 @@ def read_wfdb(path: str | Path, want: tuple[str, ...], checksum: Checksum) -> Re
     faults: list[str] = []
     for lead, where, row in _rows(plan, checksum, 1.0, faults):
         signal[lead, where] = row
-    notes = (*plan.leads.notes, *plan.notes, *faults)
-    return Recording(signal, plan.fs, notes, header.comments, header.name.removesuffix(".hea"))
+    notes = (*header.notes, *plan.leads.notes, *plan.notes, *faults)
+    return Record(signal, plan.fs, want, header.name.removesuffix(".hea"), notes, header.comments)
 
 
 def read_wfdb_microvolts(
@@ -157,6 +147,8 @@ def _plan(header: Header, want: tuple[str, ...]) -> _Plan:
     per_frame, notes = rates.pop() if len(rates) == 1 else 1, []
     if rates:
         notes.append(f"leads of several rates averaged over each frame, to {header.fs:g} Hz")
+    if any(not part.header.layout.units[column] for part in parts for column in part.columns.values()):
+        notes.append(f"leads without a unit taken as {DEFAULT_UNIT}, as the format has it")
     if absent:
         notes.append(f"NaN in {absent} of {len(segments)} segments, which lack some or all of the leads")
     return _Plan(parts, leads, header.fs * per_frame, per_frame, start * per_frame, tuple(notes))
@@ -266,7 +258,7 @@ def _unit(layout: Layout, column: int, source: str) -> float:
     UserError
         If the unit is unknown, or the gain says that the signal is not calibrated.
     """
-    unit, gain, lead = layout.units[column], layout.gains[column], layout.lead(column)
+    unit, gain, lead = layout.units[column] or DEFAULT_UNIT, layout.gains[column], layout.lead(column)
     scale = millivolts(unit, source, lead)
     if not _GAINS[0] <= abs(gain) / scale <= _GAINS[1]:
         raise UserError(

@@ -24,7 +24,7 @@ _PLAIN = {"16": 48, "61": 48, "160": 48, "212": 36, "24": 72, "32": 96, "80": 24
 _WHOLE = {"8": 24, "310": 32, "311": 32}  # by the wfdb package
 _STORED = _PLAIN | _WHOLE  # format -> bits that three samples take
 _COMPRESSED = ("508", "516", "524")  # FLAC, by the wfdb package
-_FRAMES_PER_BYTE = 2**16  # no block of a FLAC file holds more frames, and none is smaller than some bytes
+_MOST_PER_BYTE = 2**16  # samples: no block of a FLAC file holds more, and none is as small as a byte
 
 _BITS = {8: "80 508", 10: "310 311", 12: "212", 16: "16 61 160 516", 24: "24 524", 32: "32"}
 INVALID = {name: -(2 ** (bits - 1)) for bits, names in _BITS.items() for name in names.split()}
@@ -87,8 +87,10 @@ def frame_count(header: Header, wanted: Collection[int]) -> int:
     found = []
     for columns in _groups(header, wanted):
         descriptor, size = _open(header, columns)
-        os.close(descriptor)
-        found.append(_frames(header, columns, size))
+        try:
+            found.append(_frames(header, columns, descriptor, size))
+        finally:
+            os.close(descriptor)
     if len(set(found)) > 1:
         raise UserError(
             f"{header.name}: signal files of {min(found)} to {max(found)} samples found; expected one length, or that "
@@ -119,23 +121,37 @@ def _open(header: Header, columns: Sequence[int]) -> tuple[int, int]:
     return open_inside(header.folder, file, header.name)
 
 
-def _frames(header: Header, columns: Sequence[int], size: int) -> int:
+def _frames(header: Header, columns: Sequence[int], descriptor: int, size: int) -> int:
     """Number of frames to read from a file of `size` bytes."""
     layout, first = header.layout, columns[0]
-    fmt, file = layout.formats[first], header.files[first]
+    fmt, file, offset = layout.formats[first], header.files[first], layout.offsets[first]
     if fmt in _COMPRESSED:
         if header.samples is None:
             raise UserError(f"{header.name}: no number of samples found; expected one, as {file} is compressed.")
-        available = size * _FRAMES_PER_BYTE
+        available = _flac_samples(descriptor, size, file) // layout.per_frame[first] - offset
     else:
-        available = max(size - layout.offsets[first], 0) * 24 // (_STORED[fmt] * _width(header, columns))
+        available = (size - offset) * 24 // (_STORED[fmt] * _width(header, columns))
     frames = available if header.samples is None else header.samples
     if not 0 < frames <= available:
         raise UserError(
-            f"{file}: truncated: {available} of {frames} samples per lead found ({size} bytes from "
-            f"{layout.offsets[first]} on), as {header.name} has them."
+            f"{file}: truncated: {max(available, 0)} of {frames} samples per lead found ({size} bytes, read from "
+            f"{offset} on), as {header.name} has them."
         )
     return frames
+
+
+def _flac_samples(descriptor: int, size: int, file: str) -> int:
+    """Samples of each channel, as the first block of a FLAC file has them, or as many as its size can hold.
+
+    References
+    ----------
+    RFC 9639, section 8.2: the last 36 bits of the first 18 bytes after the marker and the header of that block.
+    """
+    start = read_bytes(descriptor, 26)
+    if len(start) < 26 or start[:4] != b"fLaC":
+        raise UserError(f"{file}: {shown(start[:4].decode('latin-1'))} found at its start, expected a FLAC file.")
+    most = size * _MOST_PER_BYTE
+    return min(int.from_bytes(start[18:26]) & (2**36 - 1) or most, most)  # 0: unknown
 
 
 def _width(header: Header, columns: Sequence[int]) -> int:
@@ -149,9 +165,9 @@ def _read_file(header: Header, columns: Sequence[int]) -> Counts | list[Counts]:
     fmt, file = layout.formats[first], header.files[first]
     descriptor, size = _open(header, columns)
     try:
-        frames, width = _frames(header, columns, size), _width(header, columns)
+        frames, width = _frames(header, columns, descriptor, size), _width(header, columns)
         if fmt not in _PLAIN:
-            return _read_with_wfdb(header, columns)
+            return _read_with_wfdb(header, columns, frames)
         needed = -(-frames * width * _PLAIN[fmt] // 24)
         data = read_bytes(descriptor, needed, layout.offsets[first])
     except OSError as error:
@@ -203,7 +219,7 @@ def decode(data: bytes, fmt: str, count: int) -> Counts:
     return (pairs.reshape(-1)[:count] << 4) >> 4
 
 
-def _read_with_wfdb(header: Header, columns: Sequence[int]) -> list[Counts]:
+def _read_with_wfdb(header: Header, columns: Sequence[int], frames: int) -> list[Counts]:
     import wfdb
 
     try:
@@ -214,8 +230,9 @@ def _read_with_wfdb(header: Header, columns: Sequence[int]) -> list[Counts]:
             ignore_skew=True,
             channels=list(columns),
         ).e_d_signal
-        if len(counts) != len(columns) or any(len(row) == 0 for row in counts):
-            raise ValueError("no samples")
+        expected = [frames * header.layout.per_frame[column] for column in columns]
+        if [len(row) for row in counts] != expected:
+            raise ValueError(f"{len(counts[0])} samples found for {expected[0]}")
     except Exception as error:  # wfdb raises whatever numpy, ast or struct raised; the user needs the file's name
         raise UserError(f"{header.name}: the wfdb package cannot read this record ({reason(error)}).") from None
     return list(counts)
