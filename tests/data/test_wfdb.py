@@ -222,6 +222,20 @@ def test_without_a_number_of_samples_the_file_says(tmp_path: Path, fmt: str) -> 
     assert assert_equal(stem).shape == (12, 60)
 
 
+def test_what_the_header_leaves_to_the_format_is_said(tmp_path: Path) -> None:
+    stem = write(tmp_path, "a", ["16"] * 12, samples=60, gains="1000")
+    header = stem.with_suffix(".hea")
+    header.write_text(header.read_text().replace(" 250 60\n", "\n", 1))
+    expected = wfdb.rdrecord(str(stem)).p_signal.T  # which takes 250 Hz and mV, too
+    record = read_record(stem, checksum="warn")
+    np.testing.assert_array_equal(record.signal, expected.astype(np.float32))
+    assert record.fs == 250
+    assert record.notes[:2] == (
+        "no sampling frequency: 250 Hz, as the format has it",
+        "leads without a unit taken as mV, as the format has it",
+    )
+
+
 def test_only_the_wanted_leads_have_to_be_there(tmp_path: Path) -> None:
     files = ["a.dat"] * 6 + ["b.dat"] * 6
     stem = write(tmp_path, "a", ["16"] * 12, files=files, gains=["1000/mV"] * 6 + ["5/mmHg"] * 6)
