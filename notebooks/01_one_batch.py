@@ -46,15 +46,11 @@ from einthoven.data.synthetic import write_synthetic
 from einthoven.diagnostics.gradients import gradient_norms, stages
 from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.step import StepDiagnostics
-from einthoven.functional.augmentations import (
-    AmplitudeScale,
-    BaselineWander,
-    LeadDropout,
-    Mixup,
-    Noise,
-    TimeMask,
-    TimeShift,
-)
+from einthoven.functional.augment.amplitude import AmplitudeScale
+from einthoven.functional.augment.masks import LeadDropout, TimeMask
+from einthoven.functional.augment.mix import Mixup
+from einthoven.functional.augment.noise import BaselineWander, Noise
+from einthoven.functional.augment.time import TimeShift
 from einthoven.functional.information import bernoulli_cross_entropy, bernoulli_entropy, bernoulli_kl
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, lead_moments
@@ -230,8 +226,9 @@ figure
 # call the same ECG, it cannot be learned by heart. All variations are made on the whole batch at once, and
 # all their randomness comes from one generator, so a run can be repeated.
 #
-# Below are all that the package has, for each the record and lead of this batch that it changed most. Which
-# of them a run uses, and how often, its configuration says.
+# Below are some of those that the package has (`einthoven list augment` names them all), for each the record
+# and lead of this batch that it changed most. Which of them a run uses, and how often, its configuration
+# says.
 
 # %%
 augment = build(config.augment)

@@ -10,10 +10,11 @@ from einthoven.data.synthetic.compose import FS, MARGIN, Recording, compose
 from einthoven.data.synthetic.conditions import Patient
 from einthoven.data.synthetic.generate import generate
 from einthoven.data.synthetic.heart import draw_build
-from einthoven.data.synthetic.leadfield import DOWER, FROM_ELECTRODES, lead_field
+from einthoven.data.synthetic.leadfield import FROM_ELECTRODES, lead_field
 from einthoven.data.synthetic.noise import TO_ELECTRODES
 from einthoven.data.synthetic.render import P_BIT, QRS_BIT, T_BIT
 from einthoven.data.synthetic.rhythm import NORMAL, VENTRICULAR, draw_beats
+from einthoven.functional.vectorcardiogram import DOWER
 
 Array = NDArray[np.float64]
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6", "III", "aVL", "aVF")

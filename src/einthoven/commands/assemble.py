@@ -22,6 +22,8 @@ from einthoven.data.batches import DeviceSplit
 from einthoven.data.labels import Labels
 from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
+from einthoven.errors import UserError
+from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
 from einthoven.tracking.recorder import without_folders
@@ -119,6 +121,34 @@ def build_model(
     sized = {"samples": window} if "samples" in inspect.signature(network.func).parameters else {}
     model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=classes, **sized))
     return model.to(device), moments
+
+
+def check_changes(augment: Any, labels: Labels) -> None:
+    """Refuse a training that would teach labels which its own augmentation has made wrong.
+
+    A warning would be read after the run, if at all, and the labels are wrong in every epoch; so it takes
+    ``augment.allow_changes=true`` to train so, which stands among the run's parameters.
+
+    Raises
+    ------
+    UserError
+        If a transform changes a class of the task and that is not allowed.
+    """
+    parts: Mapping[str, Any] = getattr(augment, "transforms", {"augment": augment})
+    for name, transform in parts.items():
+        changed = changed_classes(getattr(transform, "changes", ()), labels.classes, labels.class_of)
+        if not changed:
+            continue
+        listed = ", ".join(
+            label if statements == (label,) else f"{label} ({' '.join(statements)})"
+            for label, statements in changed.items()
+        )
+        if not getattr(augment, "allow_changes", False):
+            raise UserError(
+                f"augment: {name} can make labels of this task true or false: {listed}; leave it out "
+                "(its probability=0), choose another task, or accept that with augment.allow_changes=true."
+            )
+        console.print(f"augment: {name} can make labels true or false: {listed}; allowed by augment.allow_changes")
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Run:
         )
         self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
         self.augment = build(config.augment)
+        assemble.check_changes(self.augment, self.data.labels)
         self.diagnose = StepDiagnostics(self.model.network, self.task.single_label, self.settings.diagnostics.every)
         self.steps_per_epoch = max(1, len(train) // min(trainer.batch_size, len(train)))
         self.position = Position()

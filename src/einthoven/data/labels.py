@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,8 @@ class Labels:
         Record number, stratified fold (1-10) and patient of each row.
     dropped : int
         Records left out: without a label of this task, or without exactly one where one is asked for.
+    class_of : mapping
+        Class of each statement, as LVH -> HYP, where a class is more than the statement of its name.
     """
 
     matrix: NDArray[np.uint8]
@@ -48,6 +50,7 @@ class Labels:
     folds: NDArray[np.int64]
     patients: NDArray[np.int64]
     dropped: int
+    class_of: Mapping[str, str] = field(default_factory=dict)
 
 
 def ptbxl_labels(
@@ -140,6 +143,7 @@ def select_labels(
         folds=database["strat_fold"].to_numpy(np.int64)[keep],
         patients=database["patient_id"].to_numpy(np.int64)[keep],
         dropped=int(len(sets) - keep.sum()),
+        class_of=mapping,
     )
 
 

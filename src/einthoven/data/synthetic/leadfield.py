@@ -1,11 +1,11 @@
 """From dipoles in the heart to eight independent leads.
 
 Axes are Frank's: x to the left arm, y to the feet, z to the back; lengths in centimetres from the heart's
-centre. A dipole at the centre is projected by Dower's matrix (Dower, Machado and Osborne 1980, "On deriving
-the electrocardiogram from vectorcardiographic leads", Clin. Cardiol. 3:87). One fixed dipole spans three
-dimensions only, so a source elsewhere sees a different lead field: the one of Dower plus the difference
-between the fields of a dipole in an infinite homogeneous conductor at that place and at the centre. Chest
-electrodes lie close to the heart, hence a septal source is large in V1-V2 and a lateral one in V5-V6.
+centre. A dipole at the centre is projected by Dower's matrix (Dower, Machado and Osborne 1980). One fixed
+dipole spans three dimensions only, so a source elsewhere sees a different lead field: the one of Dower plus
+the difference between the fields of a dipole in an infinite homogeneous conductor at that place and at the
+centre. Chest electrodes lie close to the heart, hence a septal source is large in V1-V2 and a lateral one in
+V5-V6.
 """
 
 from __future__ import annotations
@@ -13,25 +13,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.functional.electrodes import electrode_matrix
+from einthoven.functional.vectorcardiogram import DOWER, INDEPENDENT_LEADS
+
 Array = NDArray[np.float64]
 
-INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
-
-DOWER = np.array(
-    [
-        [0.632, -0.235, 0.059],
-        [0.235, 1.066, -0.132],
-        [-0.515, 0.157, -0.917],
-        [0.044, 0.164, -1.387],
-        [0.882, 0.098, -1.277],
-        [1.213, 0.127, -0.601],
-        [1.125, 0.127, -0.086],
-        [0.831, 0.076, 0.230],
-    ]
-)
-
-# Rows in the order of ELECTRODES, an adult of average build.
+# RA, LA, LL, V1 to V6 of an adult of average build.
 ELECTRODE_POSITIONS = np.array(
     [
         [-20.0, -18.0, 1.0],
@@ -46,12 +33,8 @@ ELECTRODE_POSITIONS = np.array(
     ]
 )
 
-# Eight leads from nine electrode potentials: I = LA - RA, II = LL - RA, Vi against Wilson's central terminal.
-FROM_ELECTRODES = np.zeros((8, 9))
-FROM_ELECTRODES[0, :2] = (-1.0, 1.0)
-FROM_ELECTRODES[1, [0, 2]] = (-1.0, 1.0)
-FROM_ELECTRODES[2:, 3:] = np.eye(6)
-FROM_ELECTRODES[2:, :3] = -1.0 / 3.0
+# Eight leads from nine electrode potentials.
+FROM_ELECTRODES = electrode_matrix(INDEPENDENT_LEADS)
 
 
 def _infinite_medium(electrodes: Array, sources: Array) -> Array:
@@ -77,7 +60,7 @@ def lead_field(sources: Array, electrodes: Array = ELECTRODE_POSITIONS) -> Array
     sources : array (S, 3)
         Places of the dipoles, cm from the centre of the heart.
     electrodes : array (9, 3)
-        Places of the electrodes of this patient, cm, in the order of `ELECTRODES`.
+        Places of the electrodes of this patient, cm: RA, LA, LL, V1 to V6.
 
     Returns
     -------

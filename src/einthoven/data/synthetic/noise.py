@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from einthoven.data.synthetic.leadfield import ELECTRODES, FROM_ELECTRODES
+from einthoven.data.synthetic.leadfield import FROM_ELECTRODES
+from einthoven.functional.electrodes import ELECTRODES
 
 Array32 = NDArray[np.float32]
 
