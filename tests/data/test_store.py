@@ -5,22 +5,33 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import wfdb
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
-from einthoven.data import store as store_module
+from einthoven.data import inputs, packing
+from einthoven.data import plan as plan_module
 from einthoven.data.embedded import Synthetic
 from einthoven.data.plan import Plan
 from einthoven.data.ptbxl import PTBXL
-from einthoven.data.store import Store, open_store
+from einthoven.data.signals import Signals
+from einthoven.data.store import Store, open_or_build, open_store
 from einthoven.errors import UserError
+from einthoven.functional.leads import derive_limb_leads
 
 WriteRecord = Callable[..., Path]
 
@@ -75,9 +86,9 @@ def test_limb_lead_laws_survive(corpus: Path, cache: Path) -> None:
 
 def test_signals_are_memory_mapped_and_read_only(corpus: Path, cache: Path) -> None:
     signals = PTBXL(corpus, 100, cache).open().signals
-    assert isinstance(signals, np.memmap)
+    assert isinstance(signals[3:5], np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        signals[0, 0, 0] = 1
+        signals[3:5][0, 0, 0] = 1
 
 
 def test_invalid_and_clipped_samples_are_counted(mine: Path, cache: Path, write_record: WriteRecord) -> None:
@@ -97,7 +108,7 @@ def test_a_second_open_does_not_build(corpus: Path, cache: Path, monkeypatch: py
     def refuse(*_: object) -> None:
         raise AssertionError("a record was read again")
 
-    monkeypatch.setattr(store_module, "read_microvolts", refuse)
+    monkeypatch.setattr(packing, "read_microvolts", refuse)
     second = PTBXL(corpus, 100, cache).open()
     assert (second.path, second.fingerprint) == (first.path, first.fingerprint)
     pd.testing.assert_frame_equal(first.table, second.table)
@@ -115,17 +126,26 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
-def touch_record(root: Path) -> None:
-    file = root / "records100" / "00000" / "00005_lr.dat"
-    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+def other_signal(root: Path) -> None:
+    """Another signal in a file of the same size and time."""
+    file = root / "records100" / "00000" / "00005_lr"
+    before = file.with_suffix(".dat").stat()
+    _, rest = file.with_suffix(".hea").read_text().split("\n", 1)
+    lines = [line.split() for line in rest.splitlines()]
+    samples = np.fromfile(file.with_suffix(".dat"), "<i2")[::-1].reshape(1000, 12)
+    for line, row in zip(lines, samples.T, strict=True):
+        line[5:7] = [str(row[0]), str(np.sum(row, dtype=np.int16))]
+    file.with_suffix(".hea").write_text("\n".join(["00005_lr 12 100 1000", *map(" ".join, lines)]) + "\n")
+    file.with_suffix(".dat").write_bytes(samples.tobytes())
+    os.utime(file.with_suffix(".dat"), ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 CHANGES = {
     "a label": replace_in("ptbxl_database.csv", "NORM", "IMI"),
     "a fold": replace_in("ptbxl_database.csv", ",1,records100", ",2,records100"),
     "a statement": replace_in("scp_statements.csv", "NORM,1.0", "NORM,0.0"),
-    "a header": replace_in("records100/00000/00005_lr.hea", "1000.0(0)/mV", "1000.00(0)/mV"),
-    "a signal's time": touch_record,
+    "a gain": replace_in("records100/00000/00005_lr.hea", "1000.0(0)/mV", "1001.0(0)/mV"),
+    "a signal": other_signal,
 }
 
 
@@ -143,12 +163,12 @@ def plan_of(corpus: Path, **settings: object) -> Plan:
     return Plan(**{"name": "small", "files": files, "table": table, "fs": 100} | settings)  # type: ignore[arg-type]
 
 
-def test_the_key_changes_with_every_setting_and_the_format(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packs_are_kept_apart_by_every_setting_and_the_format(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ({}, {"fs": 500}, {"leads": ("I", "V1")}, {"leads": ("V1", "I")}, {"seconds": 5.0}, {"long": "slide"})
-    keys = [store_module.store_key(plan_of(corpus, **changed)) for changed in settings]
-    assert len(set(keys)) == len(settings) and keys[0] == store_module.store_key(plan_of(corpus))
-    monkeypatch.setattr(store_module, "FORMAT", store_module.FORMAT + 1)
-    assert store_module.store_key(plan_of(corpus)) not in keys
+    names = [plan_of(corpus, **changed).pool for changed in settings]
+    assert len(set(names)) == len(settings) and names[0] == plan_of(corpus).pool
+    monkeypatch.setattr(plan_module, "FORMAT", plan_module.FORMAT + 1)
+    assert plan_of(corpus).pool not in names
 
 
 @pytest.mark.parametrize(
@@ -192,13 +212,164 @@ def test_the_key_does_not_change_with_the_place(corpus: Path, mine: Path, tmp_pa
 def test_the_fingerprint_follows_signals_and_labels(mine: Path, cache: Path, write_record: WriteRecord) -> None:
     source = PTBXL(mine, 100, cache)
     prints = [source.open().fingerprint]
-    touch_record(mine)
-    assert source.open().fingerprint == prints[0]  # another key, the same data
     replace_in("ptbxl_database.csv", "NORM", "IMI")(mine)
     prints.append(source.open().fingerprint)
     write_record(mine / "records100" / "00000", "00002_lr", np.ones((12, 1000), dtype=np.int16))
     prints.append(source.open().fingerprint)
     assert len(set(prints)) == 3
+
+
+def rows_written(cache: Path) -> int:
+    return sum(file.stat().st_size for file in cache.glob("packs/*/*/signals.i16")) // 24_000
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the records that are read from here on."""
+    names: list[str] = []
+    read = packing.read_microvolts
+
+    def spy(path: Path, *rest: Any, **more: Any) -> Any:
+        names.append(path.name)
+        return read(path, *rest, **more)
+
+    monkeypatch.setattr(packing, "read_microvolts", spy)
+    return names
+
+
+def test_a_touched_file_is_read_but_nothing_is_rebuilt(
+    mine: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PTBXL(mine, 100, cache)
+    before, names = source.open(), reads(monkeypatch)
+    for suffix in (".hea", ".dat"):
+        (mine / "records100" / "00000" / f"00005_lr{suffix}").touch()
+    after = source.open()
+    assert names == ["00005_lr"] and after.path == before.path and rows_written(cache) == 48
+    source.open()
+    assert names == ["00005_lr"]  # and only once
+
+
+def test_labels_that_change_cost_no_packing(mine: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, names = PTBXL(mine, 100, cache).open(), reads(monkeypatch)
+    replace_in("ptbxl_database.csv", "NORM", "IMI")(mine)
+    after = PTBXL(mine, 100, cache).open()
+    assert after.path != before.path and not names and rows_written(cache) == 48
+    np.testing.assert_array_equal(after.signals, before.signals)
+
+
+def test_records_that_are_added_are_packed_alone(
+    corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, names = plan_of(corpus), reads(monkeypatch)
+    some = [row for row in range(48) if row % 5]
+    part = replace(whole, files=[whole.files[row] for row in some], table=whole.table.iloc[some])
+    first = open_or_build(part, cache)
+    assert len(names) == len(first.signals) == 38
+    packed = {file: file.stat().st_mtime_ns for file in cache.glob("packs/*/*/*")}
+    grown = open_or_build(whole, cache)
+    assert names[38:] == [whole.files[row].name for row in range(0, 48, 5)] and rows_written(cache) == 48
+    assert {file: file.stat().st_mtime_ns for file in packed} == packed
+    alone = open_or_build(whole, tmp_path / "other")
+    assert grown.fingerprint == alone.fingerprint
+    pd.testing.assert_frame_equal(grown.table, alone.table)
+    np.testing.assert_array_equal(grown.signals, alone.signals)
+    np.testing.assert_array_equal(first.signals, open_or_build(part, tmp_path / "other").signals)
+
+
+@given(st.lists(st.integers(0, 47), max_size=60), st.integers(0, 47), st.integers(0, 47))
+def test_signals_of_several_packs_are_indexed_like_one_array(
+    shards: tuple[Signals, NDArray[np.int16]], rows: list[int], first: int, last: int
+) -> None:
+    joined, plain = shards
+    index = np.array(rows, dtype=np.int64)
+    np.testing.assert_array_equal(joined[index], plain[index])
+    np.testing.assert_array_equal(joined.read(index), plain[index])
+    np.testing.assert_array_equal(joined[first:last], plain[first:last])
+    np.testing.assert_array_equal(joined[first, 3:5, last], plain[first, 3:5, last])
+    np.testing.assert_array_equal(joined[first:last, [7, 0]], plain[first:last, [7, 0]])
+    mask = np.isin(np.arange(48), index)
+    np.testing.assert_array_equal(joined[mask], plain[mask])
+
+
+@pytest.fixture(scope="module")
+def shards(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Signals, NDArray[np.int16]]:
+    """The corpus out of five packs, and as one array."""
+    cache = tmp_path_factory.mktemp("shards")
+    source = PTBXL(corpus, 100, cache)
+    for k in (3, 0, 4, 1, 2):
+        source.open(shard=(k, 5))
+    joined = source.open()
+    assert len(joined.signals.files) == 5 and rows_written(cache) == 48
+    single = PTBXL(corpus, 100, cache / "single").open()
+    assert len(single.signals.files) == 1 and joined.fingerprint == single.fingerprint
+    return joined.signals, np.array(single.signals)
+
+
+# ---------------------------------------------------------------- other rates, other lengths, faults
+
+
+def test_records_of_any_rate_and_length_come_to_one(cache: Path, tmp_path: Path, write_record: WriteRecord) -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(0, 12, 1 / 500)
+    slow = np.rint(800 * np.sin(2 * np.pi * 3 * t + rng.uniform(0, 6, (12, 1)))).astype(np.int16)
+    files = [write_record(tmp_path, "long", slow, 500), write_record(tmp_path, "short", slow[:, ::5][:, :700], 100)]
+    table = pd.DataFrame({"ecg_id": [7, 9], "patient_id": [1, 2], "strat_fold": [1, 2], "source": "x"})
+    plan = Plan("any", files, table, 100, seconds=10)
+    store = open_or_build(plan, cache)
+    assert store.signals.shape == (2, 12, 1000) and store.table["valid_samples"].tolist() == [1000, 700]
+    np.testing.assert_array_equal(store.signals[1, :, 700:], 0)
+    np.testing.assert_array_equal(store.signals[1, :, :700], slow[:, ::5][:, :700])
+    assert np.abs(store.signals[0, :, 20:].astype(int) - slow[:, ::5][:, 20:1000]).max() <= 2  # µV; a slow sine
+    slid = open_or_build(replace(plan, long="slide", stride=1.0), cache)
+    assert slid.table["record_id"].tolist() == [7, 7, 7, 9] and slid.table["start_s"].tolist() == [0, 1, 2, 0]
+    assert slid.table["ecg_id"].is_unique and slid.table["ecg_id"].dtype == np.int64
+    np.testing.assert_array_equal(slid.signals[2, :, :800], slid.signals[0, :, 200:])
+
+
+def test_faults_are_counted_by_window(cache: Path, tmp_path: Path, write_record: WriteRecord) -> None:
+    digital = np.zeros((12, 2000), dtype=np.int16)
+    digital[0, 3:7], digital[2, 1500:1520], digital[5, 1999] = -32768, -32768, 500
+    files = [write_record(tmp_path, "a", digital, gain="10/mV")]
+    table = pd.DataFrame({"ecg_id": [1], "patient_id": [1], "strat_fold": [1], "source": "x"})
+    store = open_or_build(Plan("faults", files, table, 100, seconds=10, long="slide"), cache)
+    assert store.table["invalid_samples"].tolist() == [4, 20] and store.table["clipped_samples"].tolist() == [0, 1]
+
+
+@given(arrays(np.float64, (1, 3, 40), elements=st.floats(-32.767, 32.767)))
+def test_rounding_loses_half_a_microvolt_at_most(millivolts: NDArray[np.float64]) -> None:
+    packed, invalid, clipped = packing.to_microvolts(millivolts)
+    assert np.abs(packed - millivolts * 1000).max() <= 0.5 + 1e-9 and not invalid.any() and not clipped.any()
+
+
+def test_limb_lead_laws_survive_resampling(cache: Path, tmp_path: Path, write_record: WriteRecord) -> None:
+    i, ii = np.cumsum(np.random.default_rng(1).normal(0, 20, (2, 5000)), axis=1)
+    digital = np.rint(np.concatenate([derive_limb_leads(i, ii), np.zeros((6, 5000))])).astype(np.int16)
+    table = pd.DataFrame({"ecg_id": [1], "patient_id": [1], "strat_fold": [1], "source": "x"})
+    store = open_or_build(Plan("laws", [write_record(tmp_path, "a", digital, 500)], table, 100), cache)
+    found = store.signals[0, :6].astype(float)
+    assert store.signals.shape == (1, 12, 1000)
+    # three values rounded at 500 Hz and again at 100 Hz
+    assert np.abs(found - derive_limb_leads(found[0], found[1])).max() <= 3
+
+
+def test_unreadable_records_are_left_out_and_listed(mine: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = mine / "records100" / "00000"
+    (folder / "00030_lr.dat").write_bytes(b"short")
+    (folder / "00002_lr.hea").write_text("no header")
+    calls: list[tuple[int, int]] = []
+    plan = plan_of(mine, on_error="quarantine")
+    store = open_or_build(plan, cache, lambda done, total: calls.append((done, total)))
+    assert len(store.signals) == 46 and calls[-1] == (48, 48)
+    listed = pd.read_csv(store.path / "quarantine.csv")
+    assert listed["ecg_id"].tolist() == [2, 30] and listed["file"].tolist() == ["00002_lr", "00030_lr"]
+    assert listed["reason"].str.contains("00030_lr.dat: truncated").tolist() == [False, True]
+    pd.testing.assert_frame_equal(store.quarantine, listed)
+    names = reads(monkeypatch)
+    assert open_or_build(plan, cache).path == store.path and not names  # what cannot be read is not tried again
+    with pytest.raises(UserError, match="00002_lr"):
+        open_or_build(plan_of(mine), cache)
+    with pytest.raises(UserError, match=r"no record can be read; the first: 00002_lr"):
+        open_or_build(replace(plan, files=plan.files[1:2], table=plan.table.iloc[1:2]), cache)
 
 
 # ---------------------------------------------------------------- whole or absent
@@ -225,28 +396,76 @@ def test_a_build_that_fails_leaves_nothing(
     assert contents(cache) == []
 
 
-def test_records_of_other_length_or_rate_are_refused(mine: Path, cache: Path, write_record: WriteRecord) -> None:
-    folder = mine / "records100" / "00000"
-    write_record(folder, "00003_lr", np.zeros((12, 999), dtype=np.int16))
-    with pytest.raises(UserError, match=r"00003_lr: 999 samples at 100 Hz found, expected 1000 at 100 Hz"):
-        PTBXL(mine, 100, cache).open()
-    write_record(folder, "00003_lr", np.zeros((12, 1000), dtype=np.int16), fs=500)
-    with pytest.raises(UserError, match=r"00003_lr: 1000 samples at 500 Hz found"):
+def test_records_of_other_lengths_are_refused(mine: Path, cache: Path, write_record: WriteRecord) -> None:
+    write_record(mine / "records100" / "00000", "00003_lr", np.zeros((12, 999), dtype=np.int16))
+    with pytest.raises(UserError, match=r"00003_lr: records of 999 and of 1000 samples at 100 Hz found"):
         PTBXL(mine, 100, cache).open()
     assert contents(cache) == []
+    assert PTBXL(mine, 100, cache, seconds=9.5).open().signals.shape == (48, 12, 950)
 
 
 def test_a_build_that_was_killed_is_swept_away_and_a_living_one_is_not(corpus: Path, cache: Path) -> None:
-    dead, alive = (cache / "stores" / f"small-100hz-{name}.partial" for name in ("dead", "alive"))
+    pool = cache / "packs" / f"{corpus.name}-100hz-{plan_of(corpus).pool[-8:]}"
+    dead, alive = (pool / f"{name}.partial" for name in ("dead", "alive"))
     for folder in (dead, alive):
         folder.mkdir(parents=True)
         (folder / "signals.i16").write_bytes(b"\0" * 100)
-    long_ago = time.time() - store_module.ABANDONED_AFTER - 60
+    long_ago = time.time() - packing.ABANDONED_AFTER - 60
     for path in (dead / "signals.i16", dead):
         os.utime(path, (long_ago, long_ago))
     os.utime(alive, (long_ago, long_ago))  # the folder is old, but its file is being written
     PTBXL(corpus, 100, cache).open()
     assert not dead.exists() and alive.exists()
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from einthoven.data import packing
+from einthoven.data.ptbxl import PTBXL
+packing.PACK_BYTES = 200_000  # several packs
+print("ready", flush=True)
+print(PTBXL(Path(sys.argv[1]), 100, sys.argv[2]).open().fingerprint)
+"""
+
+
+def start_build(corpus: Path, cache: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", BUILD, corpus, cache], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_build_that_is_killed_at_any_moment_is_taken_up_by_the_next(
+    corpus: Path, cache: Path, tmp_path: Path
+) -> None:
+    undisturbed = PTBXL(corpus, 100, tmp_path / "undisturbed").open()
+    rng = np.random.default_rng()
+    kills = int(os.environ.get("EINTHOVEN_KILLS", "4"))
+    for _ in range(kills):
+        shutil.rmtree(cache, ignore_errors=True)
+        process = start_build(corpus, cache)
+        time.sleep(rng.uniform(0, 0.25))  # reading tables, reading records, writing packs, writing the store
+        process.kill()
+        process.wait()
+        for store in cache.glob("stores/*"):
+            if store.suffix != ".partial":
+                assert open_store(store).fingerprint == undisturbed.fingerprint  # whole, or not there
+        again = PTBXL(corpus, 100, cache).open()
+        assert again.fingerprint == undisturbed.fingerprint
+        np.testing.assert_array_equal(again.signals, undisturbed.signals)
+        assert rows_written(cache) - _in_partial_folders(cache) == 48  # and what was finished was kept
+
+
+def _in_partial_folders(cache: Path) -> int:
+    return sum(file.stat().st_size for file in cache.glob("packs/*/*.partial/signals.i16")) // 24_000
+
+
+def test_several_processes_may_build_and_read_at_once(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    undisturbed = PTBXL(corpus, 100, tmp_path / "undisturbed").open()
+    processes = [start_build(corpus, cache) for _ in range(3)]
+    found = [process.communicate(timeout=120)[0] for process in processes]
+    assert [text.strip() for text in found] == [undisturbed.fingerprint] * 3
+    assert rows_written(cache) == 48 and not list(cache.glob("**/*.partial"))
 
 
 def test_two_builds_at_once_both_succeed(corpus: Path, cache: Path) -> None:
@@ -271,8 +490,8 @@ def test_two_builds_at_once_both_succeed(corpus: Path, cache: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "signals cut": lambda path: (path / "signals.i16").write_bytes(b"\0" * 24),
-    "signals gone": lambda path: (path / "signals.i16").unlink(),
+    "rows cut": lambda path: (path / "rows.npy").write_bytes((path / "rows.npy").read_bytes()[:200]),
+    "rows gone": lambda path: (path / "rows.npy").unlink(),
     "notes gone": lambda path: (path / "store.json").unlink(),
     "notes cut": lambda path: (path / "store.json").write_text('{"format": 1, "shape": [48'),
     "notes without shape": lambda path: (path / "store.json").write_text("{}"),
@@ -290,6 +509,27 @@ def test_a_damaged_store_is_one_sentence(corpus: Path, cache: Path, name: str) -
     with pytest.raises(UserError, match=r"a damaged store .* delete that folder") as refusal:
         PTBXL(corpus, 100, cache).open()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("file", ["signals.i16", "index.parquet"])
+def test_a_damaged_pack_is_one_sentence_and_can_be_deleted(corpus: Path, cache: Path, file: str) -> None:
+    store = PTBXL(corpus, 100, cache).open()
+    (pack,) = cache.glob("packs/*/*")
+    (pack / file).write_bytes((pack / file).read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"a damaged pack .* delete that folder"):
+        PTBXL(corpus, 100, cache).open()
+    shutil.rmtree(pack)
+    with pytest.raises(UserError, match="a damaged store"):
+        open_store(store.path)
+    assert PTBXL(corpus, 100, cache).open().fingerprint == store.fingerprint
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_one_sentence(corpus: Path, cache: Path) -> None:
+    signals = PTBXL(corpus, 100, cache).open().signals
+    os.truncate(signals.files[0], 24_000 * 5 + 100)
+    assert signals.read(np.arange(5)).shape == (5, 12, 1000)
+    with pytest.raises(UserError, match="truncated"):
+        signals.read(np.arange(6))
 
 
 def test_the_notes_of_a_store_describe_it(corpus: Path, cache: Path) -> None:
@@ -350,3 +590,9 @@ def test_embedded_data_with_a_setting_out_of_range_are_refused_before_they_are_m
     with pytest.raises(UserError):
         Synthetic(**values).open()  # type: ignore[arg-type]
     assert not cache.exists() or not any(cache.iterdir())
+
+
+def test_marks_survive_in_arrays_though_some_end_in_zeros() -> None:
+    marks = [inputs.mark(str(k).encode()) for k in range(2000)]
+    assert np.array(marks, "S16").tolist() == marks and min(map(len, marks)) < 16  # every 256th ends in a zero
+    assert len(set(marks)) == 2000

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven.data.conform import LONG, SHORT
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FORMAT = 3  # of packs and stores
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Plan:
     seconds : float or None
         Length of a stored record; None: as recorded, where all are equally long.
     long, short : str
-        What becomes of a longer record (``crop`` or ``slide``) and of a shorter one (``pad`` or ``refuse``).
+        What becomes of a longer record (``crop``, ``centre`` or ``slide``) and of a shorter one (``pad`` or
+        ``refuse``), as in `einthoven.data.conform.cut`.
     stride : float or None
         Seconds between the windows of ``slide``; None: windows that touch.
     on_error : str
@@ -73,8 +79,18 @@ class Plan:
             raise UserError(f"data.fs={self.fs}: expected a sampling frequency in Hz.")
         if self.seconds is not None and not 1 <= self.seconds * self.fs < float("inf"):
             raise UserError(f"data.seconds={self.seconds}: expected the length of a record in seconds, or null.")
+        for option, value, values in (("long", self.long, LONG), ("short", self.short, SHORT)):
+            if value not in values:
+                raise UserError(f"data.{option}={value}: expected {' or '.join(values)}.")
         if self.on_error not in ("fail", "quarantine"):
             raise UserError(f"data.on_error={self.on_error}: expected fail or quarantine.")
+
+    @property
+    def pool(self) -> str:
+        """Name of the folder of packs that fit this plan: another setting that changes signals gives another name."""
+        settings = [FORMAT, self.fs, list(self.leads), self.seconds, self.long, self.short, self.stride]
+        text = json.dumps([*settings, sorted(self.reading.items())])
+        return f"{self.name}-{self.fs:g}hz-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def part(self, k: int, n: int) -> Plan:
         """The k-th of n parts of the records, k from 0; together the parts are the whole, in order.

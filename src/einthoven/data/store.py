@@ -1,8 +1,11 @@
-"""The packed store: every record of a corpus as int16 µV in one memory-mapped file, built once.
+"""The packed store: the records of a corpus as int16 µV with one gain for all leads, so that limb-lead laws survive.
 
-A store is a folder: ``signals.i16`` (n, L, T) little-endian int16 µV with one gain for all leads, so that the
-limb-lead laws survive; ``table.parquet`` with one row per record; ``store.json`` with shape, sampling frequency
-and fingerprint. It is built beside its final place and renamed into it: a store exists whole or not at all.
+A store is a folder with ``table.parquet`` (one row per signal), ``rows.npy`` (where in the packs each signal stands),
+``store.json`` (shape, sampling frequency, leads, packs, fingerprint) and, where records could not be read,
+``quarantine.csv``. The signals are in packs (`einthoven.data.packs`), and a store only points to them: records that
+are added to a corpus are packed alone, labels that change cost no packing, and shards that were packed apart are
+joined by opening the whole. Each folder is built beside its final place and renamed into it: it exists whole or not
+at all.
 """
 
 from __future__ import annotations
@@ -10,10 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import time
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,19 +20,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.plan import Plan
-from einthoven.data.records import read_microvolts
+from einthoven.data.packing import Progress, make_folder, pack, partial_folder, publish, remove_abandoned
+from einthoven.data.packs import Packs
+from einthoven.data.plan import FORMAT, Plan
+from einthoven.data.signals import Signals
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 2
 MILLIVOLT_PER_COUNT = 1e-3  # the store counts microvolts
+WINDOWS = 100_000  # most windows of one record: with `slide`, ecg_id is that of the record times this, plus the window
 
-ABANDONED_AFTER = 3600.0  # seconds; process numbers would not do: a cache may be shared by machines and containers
-
-Progress = Callable[[int, int], None]
+__all__ = ["MILLIVOLT_PER_COUNT", "Progress", "Store", "open_or_build", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -43,49 +42,34 @@ class Store:
     Attributes
     ----------
     path : Path
-    signals : ndarray of int16, shape (n, L, T), memory-mapped
-        Amplitudes in µV.
+    signals : Signals, int16, shape (n, L, T)
+        Amplitudes in µV, memory-mapped.
     table : DataFrame
-        One row per record: the corpus' own columns, and `invalid_samples`, `clipped_samples`.
+        One row per signal: the corpus' own columns, and `record_id`, `start_s` (where in the record it begins),
+        `valid_samples` (the rest is padding), `invalid_samples`, `clipped_samples`.
     fs : float
         Sampling frequency in Hz.
     leads : tuple of str
         The L leads, canonical names.
     fingerprint : str
-        SHA-256 over signals and table: two stores with one fingerprint hold the same data.
+        SHA-256 over signals, table and label tables: two stores with one fingerprint hold the same data.
+    quarantine : DataFrame
+        `ecg_id`, `file` and `reason` of the records that were left out.
     """
 
     path: Path
-    signals: NDArray[np.int16]
+    signals: Signals
     table: pd.DataFrame
     fs: float
     leads: tuple[str, ...]
     fingerprint: str
-
-
-def store_key(plan: Plan) -> str:
-    """Name of the store that these inputs and settings lead to: any change of either gives another name.
-
-    Record files enter by name, size and modification time; the tables by their content.
-    """
-    settings = [FORMAT, plan.fs, list(plan.leads), plan.seconds, plan.long, plan.short, plan.stride]
-    digest = hashlib.sha256(json.dumps([*settings, sorted(plan.reading.items())]).encode())
-    for table in plan.tables:
-        digest.update(table.read_bytes())
-    for file in plan.files:
-        for suffix in (".hea", ".dat"):
-            try:
-                status = file.with_name(f"{file.name}{suffix}").stat()
-            except FileNotFoundError:
-                continue  # building names the missing file
-            digest.update(f"{file.name}{suffix} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+    quarantine: pd.DataFrame
 
 
 def open_or_build(
     plan: Plan, cache: Path, progress: Progress | None = None, shard: tuple[int, int] | None = None
 ) -> Store:
-    """Open the store of a plan, building it from the records where it is not there yet.
+    """Open the store of a plan, reading those records that are new or have changed since they were packed.
 
     Parameters
     ----------
@@ -93,9 +77,9 @@ def open_or_build(
     cache : Path
         Folder for packed stores.
     progress : callable, optional
-        Called with (records done, records in all).
+        Called with (records done, records in all) while records are read.
     shard : (int, int), optional
-        (k, n): only the k-th of n parts of the records, k from 0.
+        (k, n): only the k-th of n parts of the records, k from 0. The whole then finds them packed.
 
     Raises
     ------
@@ -104,9 +88,32 @@ def open_or_build(
     """
     if shard is not None:
         plan = plan.part(*shard)
-    path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{store_key(plan)}"
+    pool, failed = cache / "packs" / plan.pool, plan.on_error == "quarantine"
+    packs = Packs(pool, len(plan.leads))
+    first = packs.find(plan.files, failed)
+    if (first < 0).any():
+        pack(pool, plan, np.flatnonzero(first < 0).tolist(), packs, progress)
+        packs = Packs(pool, len(plan.leads))
+        first = packs.find(plan.files, failed)
+        if (first < 0).any():
+            file = plan.files[int(np.argmin(first))]
+            raise UserError(f"{file.name}: changed while it was being read; try again when its folder is at rest.")
+    entries, record = packs.windows(first)
+    good = packs.index["window"][entries] >= 0
+    table, quarantine = _table(plan, packs, entries[good], record[good]), _quarantine(plan, packs, first)
+    if table.empty:
+        found = f"{quarantine['file'][0]}: {quarantine['reason'][0]}" if len(quarantine) else "there are none."
+        raise UserError(f"{plan.name}: no record can be read; the first: {found}")
+    samples = np.unique(packs.index["samples"][entries[good]])
+    if len(samples) > 1:
+        raise UserError(
+            f"{plan.name}: records of {' and of '.join(map(str, samples))} samples at {plan.fs:g} Hz found, expected "
+            "all equally long; data.seconds=… brings them to one length."
+        )
+    fingerprint = _fingerprint(plan, packs.index["digest"][entries[good]], table)
+    path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
     if not path.exists():
-        _build(path, plan, progress)
+        _write(path, plan, packs, packs.place[entries[good]], int(samples[0]), table, quarantine, fingerprint)
     return open_store(path)
 
 
@@ -116,82 +123,101 @@ def open_store(path: Path) -> Store:
     Raises
     ------
     UserError
-        If one of its files is missing or damaged.
+        If one of its files, or one of the packs that it points to, is missing or damaged.
     """
     import pandas as pd
 
-    file = path / "signals.i16"
     try:
         meta = json.loads((path / "store.json").read_text())
         n, leads, samples = meta["shape"]
-        expected, found = 2 * n * leads * samples, file.stat().st_size
-        if found != expected:
-            raise ValueError(f"signals.i16 has {found} bytes, expected {expected}")
-        signals = np.memmap(file, dtype="<i2", mode="r", shape=(n, leads, samples))
+        rows = np.load(path / "rows.npy")
+        files, sizes = [path / name / "signals.i16" for name, _ in meta["packs"]], [size for _, size in meta["packs"]]
+        for file, size in zip(files, sizes, strict=True):
+            expected, found = 2 * size * leads * samples, file.stat().st_size
+            if found != expected:
+                raise ValueError(f"{file.parent.name}/signals.i16 has {found} bytes, expected {expected}")
         table = pd.read_parquet(path / "table.parquet")
-        if len(table) != n:
-            raise ValueError(f"table.parquet has {len(table)} rows, expected {n}")
-        return Store(path, signals, table, meta["fs"], tuple(meta["leads"]), meta["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among them
+        if not len(table) == len(rows) == n:
+            raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
+        listed = path / "quarantine.csv"
+        quarantine = pd.read_csv(listed) if listed.exists() else pd.DataFrame(columns=["ecg_id", "file", "reason"])
+        signals = Signals(files, sizes, rows, leads, samples)
+        return Store(path, signals, table, meta["fs"], tuple(meta["leads"]), meta["fingerprint"], quarantine)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # pyarrow's errors are among them
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
 
 
-def _build(path: Path, plan: Plan, progress: Progress | None) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{path.parent}: cannot be made ({error.strerror}); data.cache names a folder for packed stores."
-        ) from None
-    _remove_abandoned(path.parent)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir()
-    try:
-        n, fs = len(plan.files), plan.fs
-        samples = None if plan.seconds is None else round(plan.seconds * fs)
-        quality, digest = np.zeros((n, 2), dtype=np.int64), hashlib.sha256()
-        with (partial / "signals.i16").open("wb") as file:
-            for row, record in enumerate(plan.files):
-                signal, found_fs, *quality[row] = read_microvolts(record, tuple(plan.leads), **plan.reading)
-                samples = samples or signal.shape[1]
-                if found_fs != fs or signal.shape[1] != samples:
-                    raise UserError(
-                        f"{record.name}: {signal.shape[1]} samples at {found_fs:g} Hz found, "
-                        f"expected {samples} at {fs:g} Hz as in the others."
-                    )
-                data = signal.tobytes()
-                digest.update(data)
-                file.write(data)
-                if progress is not None:
-                    progress(row + 1, n)
-            os.fsync(file.fileno())
-        table = plan.table.assign(invalid_samples=quality[:, 0], clipped_samples=quality[:, 1]).reset_index(drop=True)
-        table.to_parquet(partial / "table.parquet")
-        digest.update(table.to_csv(index=False).encode())
+def _table(plan: Plan, packs: Packs, entries: NDArray[np.int64], record: NDArray[np.int64]) -> pd.DataFrame:
+    """One row per signal."""
+    table = plan.table.iloc[record].reset_index(drop=True)
+    window = packs.index["window"][entries].astype(np.int64)
+    if len(window) and window.max() >= WINDOWS:
+        raise UserError(f"{plan.name}: a record of {window.max() + 1} windows found, expected {WINDOWS} or fewer.")
+    record_id = table["ecg_id"].to_numpy(np.int64)
+    columns = ("start_s", "valid_samples", "invalid_samples", "clipped_samples")
+    return table.assign(
+        ecg_id=record_id * WINDOWS + window if plan.long == "slide" else record_id,
+        record_id=record_id,
+        **{name: packs.index[name][entries] for name in columns},
+    )
+
+
+def _quarantine(plan: Plan, packs: Packs, first: NDArray[np.int64]) -> pd.DataFrame:
+    import pandas as pd
+
+    out = np.flatnonzero(packs.index["window"][first] < 0)
+    return pd.DataFrame(
+        {
+            "ecg_id": plan.table["ecg_id"].to_numpy()[out],
+            "file": [plan.files[row].name for row in out.tolist()],
+            "reason": packs.index["reason"][first[out]],
+        }
+    )
+
+
+def _fingerprint(plan: Plan, digests: NDArray[np.generic], table: pd.DataFrame) -> str:
+    """What the store holds, however its signals are spread over packs."""
+    digest = hashlib.sha256(json.dumps([FORMAT, plan.fs, list(plan.leads), len(table)]).encode())
+    digest.update(digests.tobytes())
+    for file in plan.tables:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for start in range(0, len(table), 10_000):
+        digest.update(table.iloc[start : start + 10_000].to_csv(index=False).encode())
+    return digest.hexdigest()
+
+
+def _write(
+    path: Path,
+    plan: Plan,
+    packs: Packs,
+    place: NDArray[np.int64],
+    samples: int,
+    table: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    fingerprint: str,
+) -> None:
+    make_folder(path.parent)
+    remove_abandoned(path.parent)
+    starts = np.concatenate([[0], np.cumsum(packs.sizes, dtype=np.int64)])
+    pack_of = np.searchsorted(starts, place, "right") - 1
+    used, compact = np.unique(pack_of, return_inverse=True)  # the packs that this store points to
+    sizes = [packs.sizes[number] for number in used]
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    with partial_folder(path.parent) as folder:
+        np.save(folder / "rows.npy", place - starts[pack_of] + offsets[compact])
+        table.to_parquet(folder / "table.parquet")
+        if len(quarantine):
+            quarantine.to_csv(folder / "quarantine.csv", index=False)
         meta = {
             "format": FORMAT,
-            "shape": [n, len(plan.leads), samples],
-            "fs": fs,
+            "shape": [len(table), len(plan.leads), samples],
+            "fs": plan.fs,
             "leads": list(plan.leads),
-            "fingerprint": digest.hexdigest(),
+            "packs": [
+                [os.path.relpath(packs.folders[number], path), size] for number, size in zip(used, sizes, strict=True)
+            ],
+            "fingerprint": fingerprint,
         }
-        (partial / "store.json").write_text(json.dumps(meta))
-        try:
-            partial.replace(path)
-        except OSError:
-            if not path.exists():  # otherwise another process was first with the same store
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed builds left behind: partial stores that nobody has written to for an hour."""
-    for partial in folder.glob("*.partial"):
-        try:
-            newest = max(file.stat().st_mtime for file in (partial, *partial.iterdir()))
-        except OSError:  # just finished, or removed by another process
-            continue
-        if time.time() - newest > ABANDONED_AFTER:
-            shutil.rmtree(partial, ignore_errors=True)
+        (folder / "store.json").write_text(json.dumps(meta))
+        publish(folder, path)

@@ -1,0 +1,106 @@
+"""Rows of signals that stand in one or several packs, as one array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.errors import UserError
+
+Int16 = NDArray[np.int16]
+
+
+class Signals:
+    """int16 µV (n, L, T): memory-mapped where it is indexed, read straight into place by `read`.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        ``signals.i16`` of each pack.
+    sizes : sequence of int
+        Rows of each.
+    rows : ndarray of int64, shape (n,)
+        Which rows, counted over all packs.
+    leads, samples : int
+    """
+
+    dtype = np.dtype("<i2")
+    ndim = 3
+
+    def __init__(
+        self, files: Sequence[Path], sizes: Sequence[int], rows: NDArray[np.int64], leads: int, samples: int
+    ) -> None:
+        self.files, self.rows, self.shape = list(files), rows, (len(rows), leads, samples)
+        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self._maps = [
+            np.memmap(file, dtype=self.dtype, mode="r", shape=(size, leads, samples))
+            for file, size in zip(files, sizes, strict=True)
+        ]
+        # in the usual case the rows are those of one file, in order
+        self._plain = len(files) == 1 and len(rows) == sizes[0] and bool((np.diff(rows) == 1).all())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return int(np.prod(self.shape, dtype=np.int64)) * 2
+
+    def __getitem__(self, key: Any) -> Int16:
+        """Rows by number, slice, mask or list; further indices apply to leads and samples."""
+        if self._plain:
+            return cast(Int16, self._maps[0][key])
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, int | np.integer):
+            pack, row = self._where(self.rows[first])
+            return cast(Int16, self._maps[int(pack)][int(row)][tuple(rest)])
+        signals = self.read(np.arange(len(self))[first])
+        return signals[(slice(None), *rest)] if rest else signals
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All rows, in memory."""
+        return self.read(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def read(self, index: NDArray[np.int64], out: Int16 | None = None) -> Int16:
+        """Read rows into an array of one's own (len(index), L, T): neighbours in one go, and nothing stays mapped.
+
+        Raises
+        ------
+        UserError
+            If a file has become shorter.
+        """
+        out = np.empty((len(index), *self.shape[1:]), self.dtype) if out is None else out
+        size = self.dtype.itemsize * self.shape[1] * self.shape[2]
+        pack, row = self._where(self.rows[index])
+        # runs of rows that stand one after the other in one file
+        cuts = np.flatnonzero((np.diff(row) != 1) | (np.diff(pack) != 0)) + 1
+        bounds = np.concatenate([[0], cuts, [len(index)]]) if len(index) else np.zeros(1, np.int64)
+        opened: dict[int, int] = {}
+        try:
+            for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+                number = int(pack[first])
+                if number not in opened:
+                    opened[number] = os.open(self.files[number], os.O_RDONLY)
+                self._fill(opened[number], out[first:last], int(row[first]) * size, number)
+        finally:
+            for descriptor in opened.values():
+                os.close(descriptor)
+        return out
+
+    def _fill(self, descriptor: int, out: Int16, offset: int, number: int) -> None:
+        view = memoryview(out).cast("B")  # type: ignore[arg-type]
+        while view:
+            got = os.preadv(descriptor, [view], offset)  # one call reads 2 GiB at most
+            if got == 0:
+                raise UserError(f"{self.files[number]}: truncated; delete its folder, and it is built anew.")
+            view, offset = view[got:], offset + got
+
+    def _where(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        pack = np.searchsorted(self._starts, rows, "right") - 1
+        return pack, rows - self._starts[pack]
