@@ -1,37 +1,80 @@
+"""What every network promises, whatever it is made of. Small ones, so that this takes seconds."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import hydra.utils
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
+from torch import nn
 
+from einthoven.cli import conf_folder
 from einthoven.errors import UserError
+from einthoven.models.activations import ACTIVATIONS
 from einthoven.models.conv_attention import ConvAttention
+from einthoven.models.inception1d import Inception1d
 from einthoven.models.logistic import Logistic
-from einthoven.models.xresnet1d import xresnet1d101
+from einthoven.models.norms import NORMS, TOKEN_NORMS
+from einthoven.models.positions import POSITIONS
+from einthoven.models.vit1d import ViT1d
+from einthoven.models.wang import fcn_wang, resnet1d_wang
+from einthoven.models.xresnet1d import xresnet1d18, xresnet1d50, xresnet1d101
+
+SMALL: dict[str, dict[str, Any]] = {  # option of conf/model -> what makes it small
+    "conv_attention": {"channels": [8, 16, 16], "heads": 2},
+    "xresnet1d18": {"width": 8, "hidden": 16},
+    "xresnet1d50": {"width": 4, "hidden": 16},
+    "xresnet1d101": {"width": 4, "hidden": 16},
+    "resnet1d_wang": {"width": 16, "hidden": 16},
+    "fcn_wang": {"channels": [16, 16, 16], "hidden": 16},
+    "inception1d": {"filters": 8, "bottleneck": 8, "hidden": 16},
+    "lstm": {"hidden": 16, "head_hidden": 16},
+    "bilstm": {"hidden": 16, "head_hidden": 16},
+    "s4d": {"width": 16, "depth": 2},
+    "vit1d": {"dim": 16, "heads": 2, "depth": 2},
+    "mlp": {"width": 32},
+    "logistic": {},
+}
+FIXED_LENGTH = ("mlp", "logistic")
+NO_DROPOUT = {"dropout": 0.0, "drop_path": 0.0, "head_dropout": 0.0, "dropouts": [0.0, 0.0]}
 
 
-def logistic(in_channels: int, num_classes: int) -> Logistic:
-    return Logistic(in_channels, num_classes, samples=250)
+def option(name: str, samples: int = 120, **options: Any) -> Callable[..., nn.Module]:
+    """The model of conf/model/NAME.yaml at 100 Hz, with some options changed."""
+    config = OmegaConf.create(
+        {"data": {"fs": 100.0}, "model": OmegaConf.load(conf_folder() / "model" / f"{name}.yaml")}
+    )
+    values = OmegaConf.to_container(config.model, resolve=True)
+    assert isinstance(values, dict)
+    target = hydra.utils.get_object(values.pop("_target_"))
+    del values["_partial_"]
+    unknown = set(options) - set(values)
+    assert not unknown
+    if name in FIXED_LENGTH:
+        values["samples"] = samples
+    return partial(target, **values | options)
 
 
-BUILDERS = {"conv_attention": ConvAttention, "xresnet1d101": xresnet1d101, "logistic": logistic}
+def small(name: str, channels: int = 12, classes: int = 5, **options: Any) -> nn.Module:
+    """A small one, with weights that follow from the seed 0."""
+    torch.manual_seed(0)
+    return option(name, **SMALL[name] | options)(channels, classes)
+
+
+def without_dropout(name: str) -> dict[str, Any]:
+    given = OmegaConf.load(conf_folder() / "model" / f"{name}.yaml")
+    return {key: value for key, value in NO_DROPOUT.items() if key in given}
+
+
+def options_of(key: str) -> list[str]:
+    return [name for name in SMALL if key in OmegaConf.load(conf_folder() / "model" / f"{name}.yaml")]
 
 
 def count(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
-@pytest.mark.parametrize("channels", [8, 12])
-def test_forward_gives_logits(build, channels):
-    torch.manual_seed(0)
-    logits = build(channels, 5).eval()(torch.randn(3, channels, 250))
-    assert logits.shape == (3, 5)
-    assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("build", [ConvAttention, xresnet1d101])
-@pytest.mark.parametrize("samples", [100, 257, 1000, 5000])
-def test_any_length_goes_through(build, samples):
-    assert build(8, 4).eval()(torch.randn(1, 8, samples)).shape == (1, 4)
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(5, 1_872_261), (71, 1_880_775)])
@@ -52,7 +95,7 @@ def test_xresnet1d101_has_the_parameters_of_the_benchmark(classes, expected):
 
 
 def test_logistic_is_linear_and_starts_at_even_odds():
-    model = logistic(12, 5)
+    model = Logistic(12, 5, samples=250)
     x = torch.randn(4, 12, 250)
     assert count(model) == 12 * 250 * 5 + 5
     assert torch.equal(model(x).sigmoid(), torch.full((4, 5), 0.5))
@@ -62,64 +105,7 @@ def test_logistic_is_linear_and_starts_at_even_odds():
 
 def test_logistic_refuses_another_length():
     with pytest.raises(UserError, match="250 samples and got 300"):
-        logistic(12, 5)(torch.randn(1, 12, 300))
-
-
-@pytest.mark.parametrize(
-    ("build", "stages"),
-    [
-        (ConvAttention, ["stem", "conv", "attention", "pool", "head"]),
-        (xresnet1d101, ["stem", "stage1", "stage2", "stage3", "stage4", "pool", "head"]),
-        (logistic, ["linear"]),
-    ],
-)
-def test_direct_children_are_the_stages_in_forward_order(build, stages):
-    model = build(8, 5).eval()
-    seen = []
-    for name, child in model.named_children():
-        child.register_forward_hook(lambda *_, name=name: seen.append(name))
-    model(torch.randn(1, 8, 250))
-    assert [name for name, _ in model.named_children()] == stages
-    assert seen == stages
-
-
-@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
-def test_seed_decides_the_weights(build):
-    models = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        models.append(torch.nn.utils.parameters_to_vector(build(8, 5).parameters()))
-    assert torch.equal(models[0], models[1])
-    if build is not logistic:
-        assert not torch.equal(models[0], models[2])
-
-
-@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
-def test_evaluation_does_not_look_at_the_neighbours_in_the_batch(build):
-    torch.manual_seed(0)
-    model = build(8, 5).eval()
-    for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
-    x = torch.randn(6, 8, 250)
-    together = model(x)
-    torch.testing.assert_close(together.flip(0), model(x.flip(0)), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(together[2:3], model(x[2:3]), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("build", [ConvAttention, xresnet1d101])
-def test_starts_with_small_logits_and_gradients_everywhere(build):
-    torch.manual_seed(0)
-    model = build(12, 5)
-    x, y = torch.randn(16, 12, 250), (torch.rand(16, 5) < 0.3).float()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    logits = model(x)
-    assert logits.std() < 3
-    for _ in range(2):  # the second step also reaches what lies behind weights that start at zero
-        optimizer.zero_grad()
-        F.binary_cross_entropy_with_logits(model(x), y).backward()
-        optimizer.step()
-    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert silent == []
+        Logistic(12, 5, samples=250)(torch.randn(1, 12, 300))
 
 
 def test_conv_attention_trains_on_windows_and_evaluates_their_mean():
@@ -142,13 +128,199 @@ def test_conv_attention_without_window_reads_the_record_as_a_whole():
     assert torch.equal(model(x), model.read(x))
 
 
-@pytest.mark.parametrize(("build", "samples"), [(ConvAttention, 250), (ConvAttention, 600), (logistic, 250)])
-def test_exports_with_a_dynamic_batch(build, samples):
-    torch.manual_seed(0)
-    model = build(12, 5).eval()
+@pytest.mark.parametrize(
+    ("build", "classes", "millions"),
+    [
+        (xresnet1d101, 71, 1.88),
+        (xresnet1d101, 5, 1.87),
+        (Inception1d, 5, 0.51),
+        (Inception1d, 71, 0.52),
+        (resnet1d_wang, 5, 0.47),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(build, classes, millions):
+    assert round(count(build(12, classes)) / 1e6, 2) == millions
+
+
+def test_other_parameter_counts_follow_from_the_published_layers():
+    head = 2 * 256 + (256 * 128 + 128) + 2 * 128 + (128 * 5 + 5)  # norm, linear, norm, linear on 2 x 128 features
+    fcn = (12 * 128 * 8 + 256) + (128 * 256 * 5 + 512) + (256 * 128 * 3 + 256)
+    assert count(fcn_wang(12, 5)) == fcn + head
+    stem = (12 * 128 * 7) + 256
+    block = (128 * 128 * 5 + 256) + (128 * 128 * 3 + 256)
+    assert count(resnet1d_wang(12, 5)) == stem + 3 * block + 2 * (128 * 128 + 256) + head
+    inside = 32 * 32 * (39 + 19 + 9) + 256  # convolutions side by side, and the norm over them
+    inception = (2 * 12 * 32 + inside) + 5 * (2 * 128 * 32 + inside) + (12 * 128 + 256) + (128 * 128 + 256)
+    assert count(Inception1d(12, 5)) == inception + head
+    stem = (12 * 32 * 5 + 64) + (32 * 32 * 5 + 64) + (32 * 64 * 5 + 128)
+    blocks = 8 * 2 * (64 * 64 * 5 + 128)
+    assert count(xresnet1d18(12, 5)) == stem + blocks + 2 * 128 + (128 * 128 + 128) + 2 * 128 + (128 * 5 + 5)
+    assert round(count(xresnet1d50(12, 5)) / 1e6, 2) == 0.95
+    assert count(xresnet1d101(12, 5)) - count(xresnet1d50(12, 5)) == 17 * (256 * 64 + 64 * 64 * 5 + 64 * 256 + 768)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("channels", "classes"), [(1, 1), (8, 71), (12, 5)])
+def test_any_number_of_channels_and_classes(name, channels, classes):
+    logits = small(name, channels, classes).eval()(torch.randn(2, channels, 120))
+    assert logits.shape == (2, classes)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("samples", [250, 257, 1000])
+def test_any_length_is_read_or_refused(name, samples):
+    model, x = small(name).eval(), torch.randn(2, 12, samples)
+    if name in FIXED_LENGTH:
+        with pytest.raises(UserError, match=f"model={name} was built for windows of 120 samples and got {samples}"):
+            model(x)
+    else:
+        assert model(x).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_stages_are_the_direct_children_in_forward_order(name):
+    model, seen = small(name).eval(), []
+    for stage, child in model.named_children():
+        child.register_forward_hook(lambda *_, stage=stage: seen.append(stage))
+    model(torch.randn(1, 12, 120))
+    assert seen == [stage for stage, _ in model.named_children()]
+    assert set(dict(model.named_parameters())) == {
+        f"{s}.{n}" for s, c in model.named_children() for n, _ in c.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_seed_decides_the_weights_and_evaluation_is_deterministic(name):
+    x = torch.randn(2, 12, 120)
+    first, again = small(name).eval(), small(name).eval()
+    assert torch.equal(first(x), again(x)) and torch.equal(first(x), first(x))
+    torch.manual_seed(1)
+    other = option(name, **SMALL[name])(12, 5).eval()
+    assert torch.equal(other(x), first(x)) == (name == "logistic")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_evaluation_does_not_look_at_the_neighbours_in_the_batch(name):
+    model = small(name).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    x = torch.randn(6, 12, 120)
+    together = model(x)
+    torch.testing.assert_close(together.flip(0), model(x.flip(0)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(together[2:3], model(x[2:3]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_starts_with_small_logits_and_gradients_everywhere(name):
+    model = small(name)
+    x, y = torch.randn(16, 12, 120), (torch.rand(16, 5) < 0.3).float()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    assert model(x).std() < 3
+    for _ in range(2):  # the second step also reaches what lies behind weights that start at zero
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(model(x), y).backward()
+        optimizer.step()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_sixteen_records_are_learnt_by_heart(name):
+    model = small(name, **without_dropout(name))
+    generator = torch.Generator().manual_seed(0)
+    x = (
+        torch.randn(16, 12, 120, generator=generator).cumsum(dim=2) / 5
+    )  # as smooth as an ECG, nothing to learn but noise
+    y = (torch.rand(16, 5, generator=generator) < 0.5).float()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if loss < 0.05:
+            break
+    assert loss < 0.05
+    assert torch.equal((model(x) > 0).float(), y)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_bfloat16_stays_finite_and_near(name):
+    model, x = small(name), torch.randn(4, 12, 120)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(x).float().square().mean()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    model.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(x).float()
+    torch.testing.assert_close(found, model(x), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_exports_with_a_dynamic_batch(name):
+    samples = 20 if "lstm" in name else 120  # torch traces an LSTM step by step, which takes seconds
+    model = small(name).eval()
     exported = torch.export.export(
         model, (torch.randn(2, 12, samples),), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}
-    )
+    ).module()
     for batch in (1, 7):
         x = torch.randn(batch, 12, samples)
-        torch.testing.assert_close(exported.module()(x), model(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_conv_attention_exports_with_its_windows():
+    model = small("conv_attention").eval()
+    x = torch.randn(3, 12, 600)
+    exported = torch.export.export(model, (x[:2],), dynamic_shapes={"x": {0: torch.export.Dim("batch")}}).module()
+    torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["activation", "mlp_activation", "norm", "token_norm", "positions"])
+def test_every_choice_makes_a_network_of_its_own(key):
+    tokens = {"conv_attention": "token_norm", "vit1d": "norm", "s4d": "norm"}
+    x = torch.randn(4, 12, 120)
+    for name in options_of(key):
+        known = {"positions": POSITIONS, "activation": tuple(ACTIVATIONS), "mlp_activation": tuple(ACTIVATIONS)}
+        choices = known.get(key, TOKEN_NORMS if tokens.get(name) == key else NORMS)
+        outputs = []
+        for choice in choices:
+            model = small(name, **{key: choice}, **without_dropout(name))
+            logits = model(x)  # in training, where batch norm differs from none
+            logits.sum().backward()
+            assert logits.isfinite().all() and all(p.grad.isfinite().all() for p in model.parameters()), (name, choice)
+            outputs.append(logits)
+        for i, first in enumerate(outputs):
+            assert not any(torch.allclose(first, other, atol=1e-6) for other in outputs[:i]), (name, choices[i])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("mlp", {"activation": "swish"}, "activation=swish"),
+        ("xresnet1d18", {"norm": "instance"}, "norm=instance"),
+        ("xresnet1d18", {"kernel": 4}, r"model\.kernel=4"),
+        ("xresnet1d18", {"dropouts": [0.5]}, r"dropouts=\[0.5\]"),
+        ("fcn_wang", {"kernels": [5]}, "expected as many of both"),
+        ("inception1d", {"depth": 4}, "expected a multiple of 3"),
+        ("inception1d", {"kernels": [8]}, "expected odd numbers"),
+        ("vit1d", {"dim": 18}, r"model\.dim=18"),
+        ("vit1d", {"norm": "batch"}, "norm=batch: expected one of layer, rms, none"),
+        ("s4d", {"norm": "group"}, "norm=group: expected one of layer, rms, none"),
+        ("conv_attention", {"token_norm": "batch"}, "token_norm=batch"),
+        ("conv_attention", {"positions": "absolute"}, "positions=absolute"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_sentence(name, options, expected):
+    with pytest.raises(UserError, match=expected) as refusal:
+        small(name, **options)
+    assert "\n" not in str(refusal.value)
+
+
+def test_learned_positions_are_as_many_as_the_tokens_of_a_window():
+    assert ConvAttention(12, 5, positions="learned").attention[0].table.shape == (32, 128)  # 250 samples over 8
+    assert ConvAttention(12, 5, positions="learned", window=None).attention[0].table.shape == (125, 128)
+    assert ConvAttention(12, 5, positions="learned", samples=100).attention[0].table.shape == (13, 128)
+    assert ViT1d(12, 5, samples=260).attention[0].table.shape == (11, 128)

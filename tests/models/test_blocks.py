@@ -7,82 +7,16 @@ from scipy import stats
 from torch import nn
 
 from einthoven.models.blocks import (
-    AttentionPool,
     ConcatPool,
+    ConvNormAct,
     DropPath,
     ResidualBlock,
-    SelfAttention,
-    SinusoidalPositions,
-    TransformerBlock,
     overlapping_windows,
     random_window,
     to_image,
     to_tokens,
 )
-
-
-def test_self_attention_is_softmax_of_scaled_products_in_float64():
-    torch.manual_seed(0)
-    layer = SelfAttention(12, heads=3).double()
-    tokens = torch.randn(2, 7, 12, dtype=torch.float64)
-    query, key, value = layer.qkv(tokens).split(12, dim=-1)
-    heads = []
-    for h in range(3):
-        part = slice(4 * h, 4 * h + 4)
-        scores = query[..., part] @ key[..., part].mT / math.sqrt(4)
-        heads.append(torch.softmax(scores, dim=-1) @ value[..., part])
-    expected = layer.out(torch.cat(heads, dim=-1))
-    torch.testing.assert_close(layer(tokens), expected, rtol=0, atol=1e-12)
-
-
-def test_self_attention_follows_a_permutation_of_the_tokens():
-    torch.manual_seed(0)
-    layer = SelfAttention(8, heads=2).double()
-    tokens = torch.randn(1, 9, 8, dtype=torch.float64)
-    order = torch.randperm(9)
-    torch.testing.assert_close(layer(tokens[:, order]), layer(tokens)[:, order])
-
-
-def test_attention_pool_is_softmax_of_scaled_products_in_float64():
-    torch.manual_seed(0)
-    pool = AttentionPool(12, heads=3).double()
-    nn.init.normal_(pool.query)
-    tokens = torch.randn(2, 7, 12, dtype=torch.float64)
-    key = pool.key(tokens)
-    expected = []
-    for h in range(3):
-        part = slice(4 * h, 4 * h + 4)
-        weight = torch.softmax(key[..., part] @ pool.query[h, 0] / math.sqrt(4), dim=1)
-        expected.append((weight[..., None] * tokens[..., part]).sum(dim=1))
-    torch.testing.assert_close(pool(tokens), torch.cat(expected, dim=-1), rtol=0, atol=1e-12)
-
-
-def test_attention_pool_starts_as_the_mean():
-    tokens = torch.randn(3, 11, 8)
-    torch.testing.assert_close(AttentionPool(8, heads=2)(tokens), tokens.mean(dim=1))
-
-
-@pytest.mark.parametrize("layer", [SelfAttention, AttentionPool])
-def test_heads_must_divide_the_features(layer):
-    with pytest.raises(ValueError, match="5 heads do not divide 12 features"):
-        layer(12, 5)
-
-
-def test_positions_are_the_sines_and_cosines_of_the_paper():
-    dim, length = 6, 50
-    added = SinusoidalPositions(dim)(torch.zeros(1, length, dim))[0]
-    for position in (0, 1, 17, 49):
-        for i in range(dim // 2):
-            angle = position / 10000 ** (2 * i / dim)
-            assert added[position, i].item() == pytest.approx(math.sin(angle), abs=1e-5)
-            assert added[position, dim // 2 + i].item() == pytest.approx(math.cos(angle), abs=1e-5)
-
-
-def test_positions_make_attention_see_order():
-    torch.manual_seed(0)
-    tokens = torch.randn(1, 9, 8)
-    seeing = nn.Sequential(SinusoidalPositions(8), SelfAttention(8, 2))
-    assert not torch.allclose(seeing(tokens.flip(1)), seeing(tokens).flip(1), atol=1e-3)
+from einthoven.models.norms import NORMS
 
 
 def test_drop_path_drops_whole_records_and_keeps_the_mean():
@@ -94,15 +28,6 @@ def test_drop_path_drops_whole_records_and_keeps_the_mean():
     assert per_record[:, 0].unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert out.mean().item() == pytest.approx(1.0, abs=5 * math.sqrt(1 / 3 / 4000))
     assert torch.equal(layer.eval()(torch.ones(2, 3)), torch.ones(2, 3))
-
-
-def test_transformer_block_keeps_its_input_in_the_sum():
-    torch.manual_seed(0)
-    block = TransformerBlock(8, heads=2, dropout=0.0)
-    for parameter in block.parameters():
-        nn.init.zeros_(parameter)
-    tokens = torch.randn(2, 5, 8)
-    assert torch.equal(block(tokens), tokens)
 
 
 @pytest.mark.parametrize(("samples", "length", "starts"), [(1000, 250, range(0, 751, 125)), (250, 250, [0])])
@@ -159,3 +84,39 @@ def test_convolutions_are_those_of_one_dimension(stride):
 def test_concat_pool_is_maximum_then_mean():
     x = torch.tensor([[[[1.0, 2.0, 6.0]], [[-1.0, -3.0, -5.0]]]])
     assert ConcatPool()(x).tolist() == [[6.0, -1.0, 3.0, -3.0]]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(5, 1), (5, 2), (8, 1), (8, 2), (1, 1)])
+def test_convolution_is_a_sliding_dot_product(kernel, stride):
+    torch.manual_seed(0)
+    layer = ConvNormAct(3, 4, kernel, stride, activation=None, norm="none").double()
+    nn.init.normal_(layer.conv.bias)
+    x = torch.randn(2, 3, 23, dtype=torch.float64)
+    out = layer(to_image(x))[:, :, 0]
+    assert out.shape[2] == math.ceil(23 / stride)
+    before = (kernel - 1) // 2
+    padded = torch.cat([torch.zeros(2, 3, before).double(), x, torch.zeros(2, 3, kernel).double()], dim=2)
+    weight = layer.conv.weight[:, :, 0]
+    for t in range(out.shape[2]):
+        window = padded[:, :, t * stride : t * stride + kernel]
+        expected = torch.einsum("bck,ock->bo", window, weight) + layer.conv.bias
+        torch.testing.assert_close(out[:, :, t], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "rms", "none"])
+def test_convolutions_move_with_the_signal(norm):
+    torch.manual_seed(0)
+    layers = nn.Sequential(ConvNormAct(3, 8, 7, norm=norm), ResidualBlock(8, 8, 5, norm=norm)).double().eval()
+    for parameter in layers.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    wave = F.pad(torch.randn(1, 3, 20, dtype=torch.float64), (40, 40))
+    still, moved = layers(to_image(wave)), layers(to_image(wave.roll(11, dims=2)))
+    torch.testing.assert_close(moved[..., 20:-20], still.roll(11, dims=3)[..., 20:-20], rtol=0, atol=1e-12)
+    assert not torch.allclose(moved, still)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_residual_block_starts_as_its_shortcut(norm):
+    torch.manual_seed(0)
+    x = to_image(torch.randn(2, 16, 30))
+    torch.testing.assert_close(ResidualBlock(16, 16, 5, norm=norm)(x), x.relu())

@@ -1,4 +1,4 @@
-"""Building blocks shared by the architectures: convolution, attention, pooling.
+"""Building blocks shared by the architectures: windows, convolution, pooling, the head.
 
 A signal ``[B, C, T]`` (batch, channels, time) passes through the convolutions as an image of height one,
 ``[B, C, 1, T]``, channels last in memory: the convolutions of CPUs and GPUs are fastest in that layout (on a
@@ -9,10 +9,14 @@ features).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from einthoven.errors import UserError
+from einthoven.models.activations import activation_layer, init_weight
+from einthoven.models.norms import feature_norm, image_norm
 
 
 def random_window(x: Tensor, length: int) -> Tensor:
@@ -44,10 +48,22 @@ def to_tokens(image: Tensor) -> Tensor:
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, and ReLU unless ``act=False``.
+    """Convolution, norm, activation; the convolution has a bias only where ``norm="none"`` adds none.
 
-    Zero padding keeps ``ceil(T / stride)`` samples for an odd kernel. ``zero_init`` starts the norm's scale
-    at zero, so that a residual branch that ends here is silent at first (Goyal et al. 2017, section 5.1).
+    Zero padding keeps ``ceil(T / stride)`` samples, for even kernels too (one more zero after than before).
+    ``zero_init`` starts the norm's scale at zero (without a norm: the convolution's weight), so that a residual
+    branch that ends here is silent at first (Goyal et al. 2017, section 5.1).
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel, stride
+        Of the convolution.
+    activation
+        Name, as in `einthoven.models.activations`; None for none.
+    norm
+        Name, as in `einthoven.models.norms`.
+    zero_init
+        Start at zero.
     """
 
     def __init__(
@@ -57,19 +73,23 @@ class ConvNormAct(nn.Sequential):
         kernel: int,
         stride: int = 1,
         *,
-        act: bool = True,
+        activation: str | None = "relu",
+        norm: str = "batch",
         zero_init: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False
-        )  # He et al. 2015: the variance of the activations is kept through convolution and ReLU.
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu" if act else "linear")
-        self.norm = nn.BatchNorm2d(out_channels)
+        if kernel % 2 == 0:
+            self.pad = nn.ZeroPad2d((kernel // 2 - 1, kernel // 2, 0, 0))
+        padding = (0, kernel // 2 if kernel % 2 else 0)
+        self.conv = nn.Conv2d(in_channels, out_channels, (1, kernel), (1, stride), padding, bias=norm == "none")
+        init_weight(self.conv, activation)
+        self.norm = image_norm(norm, out_channels)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
         if zero_init:
-            nn.init.zeros_(self.norm.weight)
-        if act:
-            self.act = nn.ReLU(inplace=True)
+            nn.init.zeros_(self.conv.weight if norm == "none" else self.norm.get_parameter("weight"))
+        if activation is not None:
+            self.act = activation_layer(activation)
 
 
 class DropPath(nn.Module):
@@ -105,54 +125,79 @@ class ResidualBlock(nn.Module):
     in_channels, out_channels
         Channels before and after.
     kernel
-        Odd width of both convolutions, in samples.
+        Width of both convolutions, in samples.
     stride
         1 or 2, in the first convolution.
     drop_path
         Probability with which training skips the branch, for each record.
+    activation, norm
+        Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
     """
 
+    expansion = 1
+
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, drop_path: float = 0.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        drop_path: float = 0.0,
+        *,
+        activation: str = "relu",
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            ConvNormAct(in_channels, out_channels, kernel, stride),
-            ConvNormAct(out_channels, out_channels, kernel, act=False, zero_init=True),
+            ConvNormAct(in_channels, out_channels, kernel, stride, activation=activation, norm=norm),
+            ConvNormAct(out_channels, out_channels, kernel, activation=None, norm=norm, zero_init=True),
         )
-        self.shortcut = shortcut(in_channels, out_channels, stride)
+        self.shortcut = shortcut(in_channels, out_channels, stride, norm)
         self.drop_path = DropPath(drop_path)
+        self.act = activation_layer(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, in_channels, 1, T]`` to ``[B, out_channels, 1, ceil(T / stride)]``."""
-        return F.relu(self.shortcut(x) + self.drop_path(self.branch(x)))
+        out: Tensor = self.act(self.shortcut(x) + self.drop_path(self.branch(x)))
+        return out
 
 
 class Bottleneck(nn.Module):
     """1x1, wide, 1x1 convolutions beside a shortcut, four times as many channels out as inside.
 
     He et al. 2016, figure 5, with the stride in the wide convolution and the ResNet-D shortcut of He et al.
-    2019.
+    2019. Options as in `ResidualBlock`.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, kernel: int, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        activation: str = "relu",
+        norm: str = "batch",
+    ) -> None:
         super().__init__()
         out_channels = self.expansion * width
         self.branch = nn.Sequential(
-            ConvNormAct(in_channels, width, 1),
-            ConvNormAct(width, width, kernel, stride),
-            ConvNormAct(width, out_channels, 1, act=False, zero_init=True),
+            ConvNormAct(in_channels, width, 1, activation=activation, norm=norm),
+            ConvNormAct(width, width, kernel, stride, activation=activation, norm=norm),
+            ConvNormAct(width, out_channels, 1, activation=None, norm=norm, zero_init=True),
         )
-        self.shortcut = shortcut(in_channels, out_channels, stride)
+        self.shortcut = shortcut(in_channels, out_channels, stride, norm)
+        self.act = activation_layer(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, in_channels, 1, T]`` to ``[B, 4 * width, 1, ceil(T / stride)]``."""
-        return F.relu(self.shortcut(x) + self.branch(x))
+        out: Tensor = self.act(self.shortcut(x) + self.branch(x))
+        return out
 
 
-def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+def shortcut(in_channels: int, out_channels: int, stride: int, norm: str = "batch") -> nn.Sequential:
     """Return the path around a residual branch: pooling where it strides, 1x1 convolution for new channels.
 
     An empty ``nn.Sequential`` is the identity.
@@ -161,113 +206,8 @@ def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     if stride != 1:
         path.append(nn.AvgPool2d((1, stride), ceil_mode=True))
     if in_channels != out_channels:
-        path.append(ConvNormAct(in_channels, out_channels, 1, act=False))
+        path.append(ConvNormAct(in_channels, out_channels, 1, activation=None, norm=norm))
     return path
-
-
-class SinusoidalPositions(nn.Module):
-    """Add sines and cosines of the position to a sequence of tokens (Vaswani et al. 2017, section 3.5).
-
-    Fixed, so it holds for sequences longer than those of the training.
-
-    Parameters
-    ----------
-    dim
-        Even number of features; feature pair i has the wavelength ``2 pi 10000^(2i/dim)`` tokens.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
-        self.register_buffer("frequencies", 10000.0**-exponents, persistent=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``[B, N, D]`` to ``[B, N, D]``."""
-        steps = torch.arange(tokens.shape[1], device=tokens.device, dtype=self.frequencies.dtype)
-        angles = steps[:, None] * self.frequencies
-        return tokens + torch.cat([angles.sin(), angles.cos()], dim=1).to(tokens.dtype)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention: ``softmax(Q K^T / sqrt(d)) V`` (Vaswani et al. 2017, equation 1)."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        if dim % heads:
-            raise ValueError(f"{heads} heads do not divide {dim} features")
-        self.heads = heads
-        self.qkv = linear(dim, 3 * dim)
-        self.out = linear(dim, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``[B, N, D]`` to ``[B, N, D]``."""
-        batch, length, dim = tokens.shape
-        qkv = self.qkv(tokens).view(batch, length, 3, self.heads, dim // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, N, d]
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        merged: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
-        return merged
-
-
-class TransformerBlock(nn.Module):
-    """Self-attention, then a two-layer perceptron on each token, both normalised first and added back.
-
-    Pre-norm (Xiong et al. 2020) trains without a warm-up; GELU as in Hendrycks and Gimpel 2016.
-
-    Parameters
-    ----------
-    dim, heads
-        Features of a token; attention heads, a divisor of ``dim``.
-    expansion
-        Hidden features of the perceptron over ``dim``.
-    dropout
-        Probability on the two branch outputs.
-    drop_path
-        Probability with which training skips a branch, for each record.
-    """
-
-    def __init__(self, dim: int, heads: int, expansion: int = 2, dropout: float = 0.0, drop_path: float = 0.0) -> None:
-        super().__init__()
-        self.norm_attention = nn.LayerNorm(dim)
-        self.attention = SelfAttention(dim, heads)
-        self.norm_mlp = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(linear(dim, expansion * dim), nn.GELU(), linear(expansion * dim, dim))
-        self.dropout = nn.Dropout(dropout)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``[B, N, D]`` to ``[B, N, D]``."""
-        tokens = tokens + self.drop_path(self.dropout(self.attention(self.norm_attention(tokens))))
-        out: Tensor = tokens + self.drop_path(self.dropout(self.mlp(self.norm_mlp(tokens))))
-        return out
-
-
-class AttentionPool(nn.Module):
-    """Average of the tokens, weighted by learned queries: one summary a head.
-
-    Every head has one query; its weights over time are ``softmax(Q K^T / sqrt(d))`` as in Lee et al. 2019
-    ("Set Transformer", pooling by multi-head attention). Queries start at zero: the pool starts as the plain
-    mean.
-    """
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        if dim % heads:
-            raise ValueError(f"{heads} heads do not divide {dim} features")
-        self.query = nn.Parameter(torch.zeros(heads, 1, dim // heads))
-        self.key = linear(dim, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``[B, N, D]`` to ``[B, D]``."""
-        batch, length, dim = tokens.shape
-        heads = self.query.shape[0]
-        key = self.key(tokens).view(batch, length, heads, dim // heads).transpose(1, 2)
-        value = tokens.view(batch, length, heads, dim // heads).transpose(1, 2)
-        query = self.query.to(tokens.dtype).expand(batch, -1, -1, -1)
-        pooled: Tensor = F.scaled_dot_product_attention(query, key, value).reshape(batch, dim)
-        return pooled
 
 
 class ConcatPool(nn.Module):
@@ -276,6 +216,57 @@ class ConcatPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, 2 C]``."""
         return torch.cat([x.amax(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1)
+
+
+def head(
+    features: int,
+    num_classes: int,
+    *,
+    hidden: int,
+    dropouts: Sequence[float],
+    activation: str = "relu",
+    norm: str = "batch",
+) -> nn.Sequential:
+    """Build the benchmark's head: pooled features ``[B, D]`` to logits, through one hidden layer.
+
+    Norm, dropout and a linear layer, twice (Strodthoff et al. 2021; Howard and Gugger 2020).
+
+    Parameters
+    ----------
+    features, num_classes
+        In and out.
+    hidden
+        Features of the hidden layer.
+    dropouts
+        Probabilities before the two linear layers.
+    activation, norm
+        Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
+    """
+    if len(dropouts) != 2:
+        raise UserError(f"model: dropouts={list(dropouts)}: expected two, before the two layers of the head.")
+    return nn.Sequential(
+        feature_norm(norm, features),
+        nn.Dropout(dropouts[0]),
+        linear(features, hidden),
+        activation_layer(activation),
+        feature_norm(norm, hidden),
+        nn.Dropout(dropouts[1]),
+        linear(hidden, num_classes),
+    )
+
+
+def check_samples(x: Tensor, samples: int, model: str) -> None:
+    """Refuse a signal ``[B, C, T]`` of another length than the one that a model was built for.
+
+    Raises
+    ------
+    UserError
+    """
+    if x.shape[2] != samples:
+        raise UserError(
+            f"model={model} was built for windows of {samples} samples and got {x.shape[2]}; "
+            "choose windows of that length or a model that reads any length."
+        )
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:

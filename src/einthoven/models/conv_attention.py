@@ -7,25 +7,25 @@ it, and what keeps it best is to show it one short window of a record at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
+from einthoven.models.attention import AttentionMaxPool, TransformerBlock, attention_maps
 from einthoven.models.blocks import (
-    AttentionPool,
     ConvNormAct,
     ResidualBlock,
-    SinusoidalPositions,
-    TransformerBlock,
     linear,
     overlapping_windows,
     random_window,
     to_image,
     to_tokens,
 )
+from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
+from einthoven.models.positions import added_positions
 
 
 class ConvAttention(nn.Module):
@@ -59,6 +59,16 @@ class ConvAttention(nn.Module):
     dropout, drop_path, head_dropout
         Probabilities on the transformer's branches, of skipping a residual branch, and before the linear
         head.
+    activation, norm
+        Of the convolutions, as in `einthoven.models.activations` and `einthoven.models.norms`; the norm of the head,
+        too.
+    mlp_activation, token_norm
+        Of the transformer; the norm is one of ``layer``, ``rms`` and ``none``.
+    positions
+        Of the tokens, as in `einthoven.models.positions`.
+    samples
+        Length of a record in training, in samples: where records are read as a whole, it is that of the table of
+        learned positions.
     """
 
     def __init__(
@@ -77,6 +87,12 @@ class ConvAttention(nn.Module):
         dropout: float = 0.1,
         drop_path: float = 0.1,
         head_dropout: float = 0.5,
+        activation: str = "relu",
+        norm: str = "batch",
+        mlp_activation: str = "gelu",
+        token_norm: str = "layer",
+        positions: str = "sinusoidal",
+        samples: int = 1000,
     ) -> None:
         super().__init__()
         if not channels or channels[-1] % (2 * heads):
@@ -86,21 +102,35 @@ class ConvAttention(nn.Module):
         if kernel % 2 == 0 or stem_kernel % 2 == 0:
             raise UserError(f"model.kernel={kernel}, model.stem_kernel={stem_kernel}: expected odd numbers of samples.")
         self.window = None if window is None else round(window * fs)
+        check_norm(token_norm, TOKEN_NORMS, "token_norm")
         dim = channels[-1]
-        self.stem = ConvNormAct(in_channels, channels[0], stem_kernel, stride=2)
+        length = math.ceil(min(self.window or samples, samples) / 2 ** len(channels))
+        self.stem = ConvNormAct(in_channels, channels[0], stem_kernel, 2, activation=activation, norm=norm)
         self.conv = nn.Sequential(
             *(
-                ResidualBlock(before, after, kernel, stride=2, drop_path=drop_path)
+                ResidualBlock(before, after, kernel, 2, drop_path, activation=activation, norm=norm)
                 for before, after in pairwise(channels)
             )
         )
         self.attention = nn.Sequential(
-            SinusoidalPositions(dim),
-            *(TransformerBlock(dim, heads, expansion, dropout, drop_path) for _ in range(depth)),
-            nn.LayerNorm(dim),
+            added_positions(positions, dim, length),
+            *(
+                TransformerBlock(
+                    dim,
+                    heads,
+                    expansion,
+                    dropout,
+                    drop_path,
+                    rotary=positions == "rotary",
+                    activation=mlp_activation,
+                    norm=token_norm,
+                )
+                for _ in range(depth)
+            ),
+            feature_norm(token_norm, dim),
         )
         self.pool = AttentionMaxPool(dim, heads)
-        self.head = nn.Sequential(nn.BatchNorm1d(2 * dim), nn.Dropout(head_dropout), linear(2 * dim, num_classes))
+        self.head = nn.Sequential(feature_norm(norm, 2 * dim), nn.Dropout(head_dropout), linear(2 * dim, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
@@ -114,18 +144,17 @@ class ConvAttention(nn.Module):
 
     def read(self, window: Tensor) -> Tensor:
         """Map one window of each record, ``[B, in_channels, T]``, to logits ``[B, num_classes]``."""
-        tokens = to_tokens(self.conv(self.stem(to_image(window))))
-        logits: Tensor = self.head(self.pool(self.attention(tokens)))
+        logits: Tensor = self.head(self.pool(self.attention(self.tokens(window))))
         return logits
 
+    def tokens(self, window: Tensor) -> Tensor:
+        """Map one window of each record to the tokens that attention reads, ``[B, N, D]``, N = T/8 by default."""
+        return to_tokens(self.conv(self.stem(to_image(window))))
 
-class AttentionMaxPool(nn.Module):
-    """The attention-weighted mean beside the maximum over time: what is typical, and what happened once."""
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Attention weights of every transformer block, ``[B, heads, N, N]``, for `x` as one window.
 
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.attention = AttentionPool(dim, heads)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``[B, N, D]`` to ``[B, 2 D]``."""
-        return torch.cat([self.attention(tokens), tokens.amax(dim=1)], dim=1)
+        Whatever the length of `x`, it is not cut: give it a window (`overlapping_windows` makes those of an
+        evaluation) to see what a prediction rests on. Call ``eval()`` first, as for a prediction.
+        """
+        return attention_maps(self.attention, self.tokens(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from einthoven.errors import UserError
+from einthoven.models.blocks import check_samples
 
 
 class Logistic(nn.Module):
@@ -25,10 +25,6 @@ class Logistic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, samples]`` to logits ``[B, num_classes]``."""
-        if x.shape[2] != self.samples:
-            raise UserError(
-                f"model=logistic was built for windows of {self.samples} samples and got {x.shape[2]}; "
-                "choose windows of that length or a model that reads any length."
-            )
+        check_samples(x, self.samples, "logistic")
         logits: Tensor = self.linear(x.flatten(1))
         return logits

@@ -1,0 +1,120 @@
+"""Where a token stands in its sequence: the `positions` option of the networks with attention.
+
+Attention sees a set of tokens. ``sinusoidal`` and ``learned`` positions are added to the tokens, ``rotary`` ones turn
+the queries and keys inside the attention, and with ``none`` the order of the tokens is not seen.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from einthoven.errors import UserError
+
+POSITIONS = ("sinusoidal", "learned", "rotary", "none")
+
+
+def added_positions(name: str, dim: int, length: int) -> nn.Module:
+    """Build the module that adds positions to tokens ``[B, N, D]``: the identity for ``rotary`` and ``none``.
+
+    Parameters
+    ----------
+    name
+        One of `POSITIONS`.
+    dim
+        Features of a token, an even number.
+    length
+        Tokens of a sequence in training: the number of learned positions.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown.
+    """
+    if name not in POSITIONS:
+        raise UserError(f"model: positions={name}: expected one of {', '.join(POSITIONS)}.")
+    if name == "sinusoidal":
+        return SinusoidalPositions(dim)
+    return LearnedPositions(dim, length) if name == "learned" else nn.Identity()
+
+
+def angles(length: int, frequencies: Tensor) -> Tensor:
+    """Position times frequency, ``[length, len(frequencies)]``, in radians."""
+    steps = torch.arange(length, device=frequencies.device, dtype=frequencies.dtype)
+    return steps[:, None] * frequencies
+
+
+def frequencies(dim: int) -> Tensor:
+    """Angles by which the ``dim / 2`` feature pairs turn from one token to the next: ``10000^(-2i/dim)``."""
+    return 10000.0 ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+
+
+class SinusoidalPositions(nn.Module):
+    """Add sines and cosines of the position to a sequence of tokens (Vaswani et al. 2017, section 3.5).
+
+    Fixed, so it holds for sequences longer than those of the training.
+
+    Parameters
+    ----------
+    dim
+        Even number of features; feature pair i has the wavelength ``2 pi 10000^(2i/dim)`` tokens.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", frequencies(dim), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map ``[B, N, D]`` to ``[B, N, D]``."""
+        turned = angles(tokens.shape[1], self.frequencies)
+        return tokens + torch.cat([turned.sin(), turned.cos()], dim=1).to(tokens.dtype)
+
+
+class LearnedPositions(nn.Module):
+    """Add a learned vector for each position (Dosovitskiy et al. 2021, section 3.1).
+
+    A sequence of another length than the table's gets the table interpolated over its length (as they do, section
+    3.2, for images of another size).
+    """
+
+    def __init__(self, dim: int, length: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(length, dim))
+        nn.init.normal_(self.table, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map ``[B, N, D]`` to ``[B, N, D]``."""
+        table: Tensor = self.table
+        if tokens.shape[1] != len(table):
+            table = F.interpolate(table.T[None], size=tokens.shape[1], mode="linear", align_corners=False)[0].T
+        return tokens + table.to(tokens.dtype)
+
+
+class RotaryPositions(nn.Module):
+    """Turn pairs of features by an angle that grows with the position (Su et al. 2021, equation 34).
+
+    Queries and keys turned this way have scalar products that depend on their contents and their distance alone.
+
+    Parameters
+    ----------
+    dim
+        Even number of features of a head; features i and i + dim/2 are a pair.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 2:
+            raise UserError(f"model: positions=rotary needs heads of an even number of features, found {dim}.")
+        self.register_buffer("frequencies", frequencies(dim), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map queries or keys ``[B, heads, N, d]`` to the same shape."""
+        turned = angles(x.shape[2], self.frequencies)
+        cosine, sine = turned.cos().to(x.dtype), turned.sin().to(x.dtype)
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)

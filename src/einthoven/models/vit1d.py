@@ -1,0 +1,115 @@
+"""A vision transformer in one dimension: attention between short windows of the signal."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from einthoven.errors import UserError
+from einthoven.models.attention import TransformerBlock, attention_maps
+from einthoven.models.blocks import linear
+from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
+from einthoven.models.positions import added_positions
+
+
+class PatchEmbedding(nn.Module):
+    """Cut the signal into windows that do not overlap, and map each with one linear layer."""
+
+    def __init__(self, in_channels: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.linear = linear(in_channels * patch, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, C, T]`` to tokens ``[B, ceil(T / patch), dim]``; zeros fill up the last window."""
+        x = F.pad(x, (0, -x.shape[2] % self.patch))
+        windows = x.view(*x.shape[:2], -1, self.patch).transpose(1, 2)
+        tokens: Tensor = self.linear(windows.flatten(2))
+        return tokens
+
+
+class ViT1d(nn.Module):
+    """Patches, positions, transformer blocks, the mean over time, a linear layer.
+
+    Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token (their appendix D.3). From scratch on
+    tens of thousands of ECGs, a transformer without convolutions loses to them.
+
+    Stages (direct children): ``patches``, ``attention``, ``head``.
+
+    Parameters
+    ----------
+    in_channels, num_classes
+        In and out.
+    samples
+        Length of a record in training, in samples: that of the table of learned positions.
+    patch
+        Length of a window, in samples.
+    dim, depth, heads, expansion
+        Features of a token; transformer blocks; attention heads; hidden features of a block's perceptron over `dim`.
+    dropout, drop_path
+        Probabilities on the transformer's branches, and of skipping one.
+    positions
+        As in `einthoven.models.positions`.
+    activation, norm
+        Of the transformer; the norm is one of ``layer``, ``rms`` and ``none``.
+
+    Raises
+    ------
+    UserError
+        If `dim` is not a multiple of twice the `heads`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        samples: int = 1000,
+        patch: int = 25,
+        dim: int = 128,
+        depth: int = 6,
+        heads: int = 4,
+        expansion: int = 4,
+        dropout: float = 0.1,
+        drop_path: float = 0.1,
+        positions: str = "learned",
+        activation: str = "gelu",
+        norm: str = "layer",
+    ) -> None:
+        super().__init__()
+        if dim % (2 * heads):
+            raise UserError(f"model.dim={dim}: expected a multiple of twice model.heads={heads}.")
+        check_norm(norm, TOKEN_NORMS)
+        self.patches = PatchEmbedding(in_channels, dim, patch)
+        self.attention = nn.Sequential(
+            added_positions(positions, dim, math.ceil(samples / patch)),
+            *(
+                TransformerBlock(
+                    dim,
+                    heads,
+                    expansion,
+                    dropout,
+                    drop_path,
+                    rotary=positions == "rotary",
+                    activation=activation,
+                    norm=norm,
+                )
+                for _ in range(depth)
+            ),
+            feature_norm(norm, dim),
+        )
+        self.head = linear(dim, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
+        logits: Tensor = self.head(self.attention(self.patches(x)).mean(dim=1))
+        return logits
+
+    def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Attention weights of every transformer block, ``[B, heads, N, N]``, N windows of `patch` samples.
+
+        Call ``eval()`` first, as for a prediction.
+        """
+        return attention_maps(self.attention, self.patches(x))
