@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from einthoven.functional.pca import PCA, lead_moments
+from einthoven.functional.pca import PCA, lead_moments, randomized_pca, sample_moments, window_moments
 
 Array = NDArray[np.float64]
 
@@ -158,3 +158,72 @@ def test_real_ecgs_span_eight_dimensions() -> None:
     assert np.all(values[8:] < 1e-6)
     whitened = PCA(whiten=True, tolerance=1e-6 / values[0]).fit_covariance(moments.mean, moments.covariance)
     assert whitened.components_.shape == (8, 12)
+
+
+@pytest.mark.parametrize(("width", "stride"), [(1, 1), (8, 1), (8, 3), (20, 20)])
+def test_window_moments_equal_brute_force(width: int, stride: int) -> None:
+    rng = np.random.default_rng(2)
+    chunks = [rng.integers(-900, 900, size=(n, 3, t)).cumsum(axis=2).astype(np.int64) for n, t in ((40, 30), (2, 20))]
+    moments = window_moments(iter(chunks), width, stride, scale=1e-3)
+    flat = np.array(
+        [
+            row[start : start + width] / 1000
+            for chunk in chunks
+            for row in chunk.reshape(-1, chunk.shape[2])
+            for start in range(0, len(row) - width + 1, stride)
+        ]
+    )
+    np.testing.assert_allclose(moments.mean, flat.mean(axis=0), rtol=1e-10, atol=1e-12)
+    expected = np.cov(flat, rowvar=False, bias=True).reshape(width, width)
+    np.testing.assert_allclose(moments.covariance, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_windows_longer_than_the_records_are_refused() -> None:
+    with pytest.raises(ValueError, match="windows of 30 samples"):
+        window_moments([np.zeros((2, 12, 20))], 30)
+
+
+def test_pca_in_pieces_is_that_of_the_whole() -> None:
+    x = make_samples(500, 9) + 1e4
+    moments = sample_moments([x[:1], x[1:7], x[7:7], x[7:]])
+    pieces = PCA(4).fit_covariance(moments.mean, moments.covariance * 500 / 499)
+    whole = sklearn.decomposition.PCA(4).fit(x)
+    np.testing.assert_allclose(pieces.explained_variance_, whole.explained_variance_, rtol=1e-8)
+    np.testing.assert_allclose(np.abs(pieces.components_), np.abs(whole.components_), atol=1e-7)
+
+
+def decaying(n: int, d: int, rate: float) -> Array:
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(n, d)) * np.exp(-rate * np.arange(d)) @ np.linalg.qr(rng.normal(size=(d, d)))[0] + 5.0
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(300, 120, 5), (12, 200, 6), (50, 8, 8)])
+def test_randomized_equals_scikit_learn(n: int, d: int, k: int) -> None:
+    x = decaying(n, d, 0.15)
+    ours = randomized_pca(lambda: iter([x[:5], x[5:5], x[5:]]), k)
+    theirs = sklearn.decomposition.PCA(k, svd_solver="full").fit(x)
+    np.testing.assert_allclose(ours.mean_, theirs.mean_, rtol=1e-10)
+    np.testing.assert_allclose(ours.explained_variance_, theirs.explained_variance_, rtol=1e-6)
+    np.testing.assert_allclose(ours.explained_variance_ratio_, theirs.explained_variance_ratio_, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(ours.transform(x)), np.abs(theirs.transform(x)), atol=1e-3)
+    np.testing.assert_allclose(ours.components_ @ ours.components_.T, np.eye(k), atol=1e-12)
+    assert np.all(ours.components_[np.arange(k), np.abs(ours.components_).argmax(axis=1)] > 0)
+
+
+def test_more_iterations_come_nearer_where_the_spectrum_is_flat() -> None:
+    x = decaying(400, 150, 0.01)
+    best = PCA(10).fit(x).explained_variance_.sum()
+    missed = [
+        1 - randomized_pca(lambda: [x], 10, oversampling=2, iterations=q).explained_variance_.sum() / best
+        for q in (0, 2, 8)
+    ]
+    assert missed[0] > 4 * missed[1] > 16 * missed[2] > -1e-9
+
+
+def test_randomized_refuses_what_it_cannot_use() -> None:
+    with pytest.raises(ValueError, match="at least 2 samples, found 1"):
+        randomized_pca(lambda: [np.zeros((1, 4))], 1)
+    with pytest.raises(ValueError, match="within 1 and 4"):
+        randomized_pca(lambda: [np.zeros((3, 4))], 5)
+    with pytest.raises(ValueError, match="not finite"):
+        randomized_pca(lambda: [np.full((3, 4), np.inf)], 2)

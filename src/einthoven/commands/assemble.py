@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -113,12 +113,20 @@ def build_model(
     config: DictConfig, train: DeviceSplit, classes: int, window: int, device: torch.device, seed: int
 ) -> tuple[Classifier, LeadMoments]:
     """The classifier: a frontend fitted on the training records, and a network with weights drawn from the seed."""
-    chunks: Iterable[NDArray[np.int16]] = (part.cpu().numpy() for part in torch.split(train.signals, 256))
-    moments = lead_moments(chunks, scale=MILLIVOLT_PER_COUNT)
-    frontend = build(config.pca)(moments)
+
+    def chunks() -> Iterator[NDArray[np.int16]]:
+        return (part.cpu().numpy() for part in torch.split(train.signals, 256))
+
+    moments = lead_moments(chunks(), scale=MILLIVOLT_PER_COUNT)
+    fit = build(config.pca)
+    records = {"records": (part * MILLIVOLT_PER_COUNT for part in chunks())}
+    frontend = fit(moments, **(records if "records" in inspect.signature(fit).parameters else {}))
     torch.manual_seed(seed)
     network: partial[nn.Module] = build(config.model)
-    sized = {"samples": window} if "samples" in inspect.signature(network.func).parameters else {}
+    accepted = inspect.signature(network.func).parameters
+    sized: dict[str, Any] = {"samples": frontend.steps(window)} if "samples" in accepted else {}
+    if frontend.stride > 1 and network.keywords.get("fs"):
+        sized["fs"] = network.keywords["fs"] / frontend.stride  # of what the network sees
     model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=classes, **sized))
     return model.to(device), moments
 

@@ -13,7 +13,9 @@ from einthoven.commands.run import Run
 from einthoven.data.batches import windows
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.functional.pca import PCA
+from einthoven.models.time_frontend import TimeFrontend
 from einthoven.report import ecg_paper, figures
+from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
@@ -56,8 +58,12 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
         }
         interval = macro_auroc_interval(run, split, evaluation)
         metrics |= {f"{split}/macro_auroc_low": interval.low, f"{split}/macro_auroc_high": interval.high}
-    recorder.record(run.position.step + 1, metrics)
+    pca = _principal_components(run)
+    shares = pca.explained_variance_ratio_
+    recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
     recorder.flush()
+    numbers = list(range(1, len(shares) + 1))
+    recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
     for name, figure in _figures(run, recorder, found).items():
         recorder.figure(figure, name)
     for split, evaluation in found.items():
@@ -77,13 +83,12 @@ def macro_auroc_interval(run: Run, split: str, found: Evaluation) -> Interval:
 
 
 def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict[str, Figure]:
-    pca = PCA().fit_covariance(run.moments.mean, run.moments.covariance)
     _, rates = recorder.history["optim/lr"]  # as it was: what a plateau does cannot be told before
     base = run.optimizer.param_groups[0]["initial_lr"]
     pictures = {
         "loss": figures.loss_figure(recorder.history),
         "schedule": figures.schedule_figure(np.array(rates) / base),
-        "pca_scree": figures.pca_scree_figure(pca.explained_variance_ratio_, pca.components_, run.data.store.leads),
+        "pca_scree": _pca_figure(run),
     }
     for split, evaluation in found.items():
         pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
@@ -91,6 +96,22 @@ def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict
         split, evaluation = list(found.items())[-1]
         pictures |= _examples(run, split, evaluation)
     return pictures
+
+
+def _principal_components(run: Run) -> PCA:
+    """The components that the frontend keeps: of windows, or of the leads (all of them without a projection)."""
+    frontend = run.model.frontend
+    if isinstance(frontend, TimeFrontend):
+        return frontend.pca
+    return PCA(frontend.out_channels).fit_covariance(run.moments.mean, run.moments.covariance)
+
+
+def _pca_figure(run: Run) -> Figure:
+    kept = _principal_components(run)
+    if isinstance(run.model.frontend, TimeFrontend):
+        return principal_shapes_figure(kept.explained_variance_ratio_, kept.components_, run.data.store.fs)
+    shares = PCA().fit_covariance(run.moments.mean, run.moments.covariance).explained_variance_ratio_
+    return figures.pca_scree_figure(shares, kept.components_, run.data.store.leads)
 
 
 def _examples(run: Run, split: str, found: Evaluation) -> dict[str, Figure]:

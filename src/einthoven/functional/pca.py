@@ -1,8 +1,8 @@
-"""Principal component analysis, from samples or from moments."""
+"""Principal component analysis: from samples, from moments, or by random projection where neither fits into memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -27,12 +27,54 @@ class LeadMoments(NamedTuple):
     """Standard deviation over all leads and samples."""
 
 
-def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMoments:
-    """Accumulate the moments of records that need not fit into memory together.
+class Moments(NamedTuple):
+    """Mean ``(d,)`` and covariance ``(d, d)``, normalized by the number of samples."""
+
+    mean: Float64
+    covariance: Float64
+
+
+class _Running:
+    """Mean and scatter of samples that come in pieces, which need not fit into memory together.
 
     Two passes within a piece, and the pairwise update of Chan, Golub & LeVeque, "Updating formulae and a
     pairwise algorithm for computing sample variances", 1979, between pieces, all in float64: no cancellation,
-    whatever the offset of a lead.
+    whatever the offset.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Float64 = np.zeros(0)
+        self.scatter: Float64 = np.zeros((0, 0))
+
+    def add(self, samples: Float64) -> None:
+        """Take samples ``(d, n)`` in."""
+        added = samples.shape[1]
+        if not added:
+            return
+        added_mean = samples.mean(axis=1)
+        samples = samples - added_mean[:, None]  # not in place: it may be a view of the caller's array
+        added_scatter = samples @ samples.T
+        if self.count == 0:
+            self.count, self.mean, self.scatter = added, added_mean, added_scatter
+            return
+        gap = added_mean - self.mean
+        total = self.count + added
+        self.mean = self.mean + gap * (added / total)
+        self.scatter = self.scatter + added_scatter + np.outer(gap, gap) * (self.count * added / total)
+        self.count = total
+
+    def moments(self, scale: float, what: str) -> Moments:
+        """Mean and covariance, in another unit."""
+        if self.count == 0:
+            raise ValueError(f"no samples to compute the mean and covariance of {what} from")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.scatter).all()):
+            raise ValueError("the signals contain samples that are not finite, so their covariance is undefined")
+        return Moments(self.mean * scale, self.scatter * (scale * scale / self.count))
+
+
+def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMoments:
+    """Accumulate the moments of the leads, over records that need not fit into memory together.
 
     Parameters
     ----------
@@ -46,37 +88,61 @@ def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMome
     ValueError
         If there is no sample, or one that is not finite.
     """
-    count = 0
-    mean: Float64 = np.zeros(0)
-    scatter: Float64 = np.zeros((0, 0))
-    for chunk in chunks:
-        for start in range(0, len(chunk), _RECORDS_AT_ONCE):
-            piece = np.asarray(chunk[start : start + _RECORDS_AT_ONCE], dtype=np.float64)
-            leads = np.moveaxis(piece, 1, 0).reshape(piece.shape[1], -1)
-            if not leads.size:
-                continue
-            added = leads.shape[1]
-            added_mean = leads.mean(axis=1)
-            leads = leads - added_mean[:, None]  # not in place: it may be a view of the caller's array
-            added_scatter = leads @ leads.T
-            if count == 0:
-                count, mean, scatter = added, added_mean, added_scatter
-                continue
-            gap = added_mean - mean
-            total = count + added
-            mean = mean + gap * (added / total)
-            scatter = scatter + added_scatter + np.outer(gap, gap) * (count * added / total)
-            count = total
-    if count == 0:
-        raise ValueError("no samples to compute the mean and covariance of the leads from")
-    if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
-        raise ValueError("the signals contain samples that are not finite, so their covariance is undefined")
-    mean = mean * scale
-    covariance = scatter * (scale * scale / count)
+    running = _Running()
+    for piece in _pieces(chunks, _RECORDS_AT_ONCE):
+        running.add(np.moveaxis(piece, 1, 0).reshape(piece.shape[1], -1))
+    mean, covariance = running.moments(scale, "the leads")
     scalar_mean = float(mean.mean())
     # Law of total variance over the leads, which all have the same number of samples.
     variance = float(np.diag(covariance).mean() + ((mean - scalar_mean) ** 2).mean())
     return LeadMoments(mean, covariance, scalar_mean, variance**0.5)
+
+
+def window_moments(chunks: Iterable[NDArray[Any]], width: int, stride: int = 1, scale: float = 1.0) -> Moments:
+    """Accumulate the moments of short windows of single leads, all leads and records pooled.
+
+    The eigenvectors of this covariance are the principal shapes of a window: Karhunen-Loève functions, as
+    used on ECGs by Moody and Mark 1989, "QRS morphology representation and noise estimation using the
+    Karhunen-Loève transform".
+
+    Parameters
+    ----------
+    chunks, scale
+        As in `lead_moments`.
+    width, stride
+        Samples of a window, and from the beginning of one to that of the next.
+
+    Raises
+    ------
+    ValueError
+        If no record is as long as a window, or a sample is not finite.
+    """
+    running = _Running()
+    for piece in _pieces(chunks, max(1, _RECORDS_AT_ONCE // width)):
+        if piece.shape[2] >= width:
+            windows = np.lib.stride_tricks.sliding_window_view(piece, width, axis=2)[:, :, ::stride]
+            running.add(windows.reshape(-1, width).T)
+    return running.moments(scale, f"windows of {width} samples")
+
+
+def sample_moments(chunks: Iterable[NDArray[Any]]) -> Moments:
+    """Accumulate the moments of samples ``(n, d)``: with `PCA.fit_covariance`, an exact incremental PCA.
+
+    Raises
+    ------
+    ValueError
+        If there is no sample, or one that is not finite.
+    """
+    running = _Running()
+    for chunk in chunks:
+        running.add(np.asarray(chunk, dtype=np.float64).T)
+    return running.moments(1.0, "the samples")
+
+
+def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[Float64]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), size):
+            yield np.asarray(chunk[start : start + size], dtype=np.float64)
 
 
 class PCA:
@@ -160,12 +226,15 @@ class PCA:
             if rank == 0:
                 raise ValueError("PCA: the samples do not vary, so they cannot be whitened")
             kept = min(kept, rank)
+        return self._keep(np.asarray(mean, dtype=np.float64), components[:kept], variances[:kept], variances.sum())
+
+    def _keep(self, mean: Float64, components: Float64, variances: Float64, total: float) -> Self:
+        """Take components ``(k, d)`` and their variances over, with the signs that the class promises."""
         largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
-        total = variances.sum()
-        self.mean_ = np.asarray(mean, dtype=np.float64)
-        self.components_ = (components * np.where(largest < 0, -1.0, 1.0))[:kept]
-        self.explained_variance_ = variances[:kept]
-        self.explained_variance_ratio_ = variances[:kept] / (total if total > 0 else 1.0)
+        self.mean_ = mean
+        self.components_ = components * np.where(largest < 0, -1.0, 1.0)
+        self.explained_variance_ = variances
+        self.explained_variance_ratio_ = variances / (total if total > 0 else 1.0)
         return self
 
     def transform(self, x: NDArray[Any]) -> Float64:
@@ -180,3 +249,75 @@ class PCA:
             coordinates = coordinates * np.sqrt(self.explained_variance_)
         samples: Float64 = coordinates @ self.components_ + self.mean_
         return samples
+
+
+def randomized_pca(
+    chunks: Callable[[], Iterable[NDArray[Any]]], k: int, *, oversampling: int = 10, iterations: int = 3, seed: int = 0
+) -> PCA:
+    """Find the first `k` principal components of samples too many, and too long, for a covariance matrix.
+
+    Randomized subspace iteration (Halko, Martinsson and Tropp 2011, "Finding structure with randomness",
+    algorithm 4.4) on the centred samples, which are read `iterations` + 3 times, in float64: for records as
+    vectors of 12 T numbers, whose covariance would be (12 T)². It holds d (k + oversampling) numbers. Exact
+    where the samples have no more than k + oversampling dimensions; else the error falls geometrically with
+    `iterations`, the faster the steeper the spectrum.
+
+    Parameters
+    ----------
+    chunks
+        Called once for each reading; gives arrays ``(n, d)``, `d` the same in all.
+    k
+        Number of components.
+    oversampling
+        Dimensions of the random subspace beyond `k`.
+    iterations
+        Power iterations.
+    seed
+        Of the random subspace.
+
+    Returns
+    -------
+    PCA
+        Fitted, with the unbiased covariance (normalized by n - 1).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 samples, one is not finite, or `k` is not within 1 ... d.
+    """
+    count, mean, scatter = 0, np.zeros(0), np.zeros(0)
+    for samples in map(_as_float64, chunks()):
+        if not len(samples):
+            continue
+        total, added = count + len(samples), samples.mean(axis=0)
+        if not np.isfinite(added).all():
+            raise ValueError("PCA: the samples contain values that are not finite")
+        mean = mean if count else np.zeros_like(added)
+        gap = added - mean
+        inner = ((samples - added) ** 2).sum(axis=0) + gap**2 * (count * len(samples) / total)
+        scatter = scatter + inner if count else inner
+        mean, count = mean + gap * (len(samples) / total), total
+    if count < 2:
+        raise ValueError(f"PCA needs at least 2 samples, found {count}")
+    if not 1 <= k <= len(mean):
+        raise ValueError(f"PCA: k must lie within 1 and {len(mean)}, the number of dimensions, found {k}")
+
+    width = min(k + oversampling, len(mean))
+    basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(mean), width)))[0]
+    for _ in range(iterations + 1):
+        image = np.zeros_like(basis)
+        for samples in map(_as_float64, chunks()):
+            centred = samples - mean
+            image += centred.T @ (centred @ basis)
+        basis = np.linalg.qr(image)[0]
+    small = np.zeros((width, width))
+    for samples in map(_as_float64, chunks()):
+        scores = (samples - mean) @ basis
+        small += scores.T @ scores
+    values, vectors = np.linalg.eigh(small / (count - 1))
+    variances = np.maximum(values[::-1], 0.0)[:k]
+    return PCA(k)._keep(mean, (basis @ vectors[:, ::-1][:, :k]).T, variances, float(scatter.sum()) / (count - 1))
+
+
+def _as_float64(samples: NDArray[Any]) -> Float64:
+    return np.asarray(samples, dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.functional.pca import PCA, Float64, LeadMoments
+
+if TYPE_CHECKING:
+    from einthoven.models.time_frontend import TimeFrontend
 
 # Whitening divides by the standard deviation of each direction. Four of the twelve leads follow from the
 # others, so four directions hold only the rounding of the stored samples (1 to 5 microvolts in the files in
@@ -39,6 +42,7 @@ class Frontend(nn.Module):
     std: Tensor
     projection: Tensor
     offset: Tensor
+    stride: ClassVar[int] = 1
 
     def __init__(self, in_channels: int = 12, out_channels: int | None = None) -> None:
         super().__init__()
@@ -101,6 +105,10 @@ class Frontend(nn.Module):
             scaled = (x.to(self.mean.dtype) - self.mean) / self.std
             return nn.functional.conv1d(scaled, self.projection.unsqueeze(-1), self.offset)
 
+    def steps(self, samples: int) -> int:
+        """Steps that the network sees of so many samples."""
+        return samples
+
     def extra_repr(self) -> str:
         """Show the channels in and out."""
         return f"{self.in_channels}, {self.out_channels}"
@@ -117,7 +125,7 @@ class Classifier(nn.Module):
         Maps ``[B, frontend.out_channels, T]`` to logits ``[B, K]``. Its direct children are its stages.
     """
 
-    def __init__(self, frontend: Frontend, network: nn.Module) -> None:
+    def __init__(self, frontend: Frontend | TimeFrontend, network: nn.Module) -> None:
         super().__init__()
         self.frontend = frontend
         self.network = network
