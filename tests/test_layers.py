@@ -40,6 +40,9 @@ OUTSIDE = {  # package -> rooms that may import it
     "hydra": {"build", "cli", "commands", "tracking"},
     "omegaconf": {"build", "schema", "cli", "commands", "tracking"},
     "wfdb": {"data"},
+    "pydicom": {"data"},
+    "edfio": {"data"},
+    "ecgdatakit": {"data"},
     "pandas": {"data"},
     "sklearn": {"evaluation", "models"},
 }

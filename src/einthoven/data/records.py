@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.dicom import read_dicom
+from einthoven.data.ecg_xml import read_xml
+from einthoven.data.edf import read_edf
+from einthoven.data.file_signals import FileSignals, Told, wanted_leads
+from einthoven.data.tabular import read_npy, read_npz, read_table
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
     from einthoven.data.wfdb_signal import Checksum
+
+_WFDB = ("", ".hea", ".dat", ".mat")
+_COMPLETE: dict[str, Callable[[str | Path], FileSignals]] = {  # suffix -> reader of files that say all themselves
+    ".edf": read_edf,
+    ".dcm": read_dicom,
+    ".xml": read_xml,
+}
+_BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> reader of files that may have to be helped
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".npy": read_npy,
+    ".npz": read_npz,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,8 @@ def read_record(
     Parameters
     ----------
     path : str or Path
-        A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``) or their common stem.
+        A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``) or their common stem; or a file
+        that ends in ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.edf``, ``.dcm`` or ``.xml`` (see docs/formats.md).
     fs, units, leads
         Sampling frequency in Hz, unit and names of the signals, for files that do not say so themselves.
     want : sequence of str
@@ -75,12 +95,18 @@ def read_record(
     Raises
     ------
     UserError
-        If a file is missing, truncated or damaged, a lead is missing or doubled, or a unit is unknown.
+        If a file is missing, truncated or damaged, of another format, or takes a package that is not installed; if a
+        lead is missing or doubled, a unit is unknown, or fs, units or leads are said nowhere or in two ways.
     """
     from einthoven.data.wfdb_record import read_wfdb
 
-    _check(path, fs, units, leads, want, checksum)
-    return read_wfdb(path, tuple(want), checksum)
+    _check(want, checksum)
+    signals = _other_format(path, fs, units, leads)
+    if signals is None:
+        return read_wfdb(path, tuple(want), checksum)
+    name = Path(path).name
+    signal, notes = wanted_leads(signals, tuple(want), name)
+    return Record(signal.astype(np.float32), signals.fs, tuple(want), Path(name).stem, notes)
 
 
 def read_microvolts(
@@ -105,22 +131,38 @@ def read_microvolts(
     """
     from einthoven.data.wfdb_record import read_wfdb_microvolts
 
-    _check(path, fs, units, leads, want, checksum)
-    return read_wfdb_microvolts(path, tuple(want), checksum)
+    _check(want, checksum)
+    signals = _other_format(path, fs, units, leads)
+    if signals is None:
+        return read_wfdb_microvolts(path, tuple(want), checksum)
+    millivolt, _ = wanted_leads(signals, tuple(want), Path(path).name)
+    microvolts = np.rint(millivolt * 1000.0)
+    invalid = np.isnan(microvolts)
+    microvolts[invalid] = 0.0
+    clipped = int(np.count_nonzero(np.abs(microvolts) > 32767))
+    return np.clip(microvolts, -32767, 32767).astype(np.int16), signals.fs, int(np.count_nonzero(invalid)), clipped
 
 
-def _check(
-    path: str | Path,
-    fs: float | None,
-    units: str | None,
-    leads: Sequence[str] | None,
-    want: Sequence[str],
-    checksum: str,
-) -> None:
+def _other_format(
+    path: str | Path, fs: float | None, units: str | None, leads: Sequence[str] | None
+) -> FileSignals | None:
+    """The signals of a file that is no WFDB record, or None where it is one: the file's suffix says it."""
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 (a corpus asks this for every record)
+    if suffix in _BARE:
+        return _BARE[suffix](path, Told(fs, units, None if leads is None else tuple(leads)))
+    for name, value in (("fs", fs), ("units", units), ("leads", leads)):
+        if value is not None:
+            raise UserError(f"{path}: {name}={value} given; expected none, as such a file says it itself.")
+    if suffix in _COMPLETE:
+        return _COMPLETE[suffix](path)
+    if suffix not in _WFDB and os.path.isfile(path) and not os.path.isfile(f"{path}.hea"):  # noqa: PTH113
+        known = " ".join([*_WFDB[1:], *_COMPLETE, *_BARE])
+        raise UserError(f"{path}: ends in {suffix}; expected the stem of a WFDB record, or one of {known}.")
+    return None
+
+
+def _check(want: Sequence[str], checksum: str) -> None:
     if checksum not in ("verify", "warn"):
         raise UserError(f"checksum={checksum!r}: expected verify or warn.")
     if tuple(want) != LEADS and (not want or not set(want) <= set(LEADS) or len(set(want)) < len(want)):
         raise UserError(f"leads {' '.join(want)!r} wanted; expected some of {' '.join(LEADS)}, each once.")
-    for name, value in (("fs", fs), ("units", units), ("leads", leads)):
-        if value is not None:
-            raise UserError(f"{path}: {name}={value} given; expected none, as a WFDB header says it itself.")
