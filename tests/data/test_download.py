@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from einthoven.data import download as module
 from einthoven.data.download import SUMS, download, parse_sums
+from einthoven.data.ptbxl import PTBXL
 from einthoven.errors import UserError
 
 FILES = {f"records100/{n // 10:02d}/{n:05d}.dat": os.urandom(3000 + 7 * n) for n in range(40)}
@@ -329,3 +331,15 @@ def test_killed_at_any_moment_the_next_call_finishes(server: Server, tmp_path: P
     server.delay = 0.0
     assert fetch(server, tmp_path) < 41
     assert whole(tmp_path)
+
+
+def test_a_corpus_is_downloaded_packed_and_not_asked_for_again(corpus: Path, tmp_path: Path) -> None:
+    files = {str(file.relative_to(corpus)): file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
+    server = Server({path: data for path, data in files.items() if "stores" not in path})
+    source = PTBXL(tmp_path / "ptb-xl", 100, tmp_path / "cache", download=True, mirrors=[server.url])
+    store = source.open()
+    assert len(store.signals) == 48 and not any(path.startswith("records500") for path in server.asked)
+    np.testing.assert_array_equal(store.signals, PTBXL(corpus, 100, tmp_path / "cache").open().signals)
+    server.http.shutdown()
+    server.http.server_close()
+    assert source.open().fingerprint == store.fingerprint  # all is there: the server may be gone

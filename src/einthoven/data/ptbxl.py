@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from einthoven.data.download import download
 from einthoven.data.labels import Labels, read_database, read_statements, select_labels
 from einthoven.data.plan import Plan
 from einthoven.data.store import Progress, Store, open_or_build
@@ -16,6 +17,7 @@ from einthoven.functional.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
+MIRRORS = ("https://physionet.org/files/ptb-xl/1.0.3",)
 RATES = {100: "filename_lr", 500: "filename_hr"}  # Hz -> column with the record's path
 
 
@@ -37,6 +39,10 @@ class PTBXL:
         Leads to keep, in this order.
     seconds : float or None
         Length of a record; None: as recorded.
+    download : bool
+        First bring the corpus to `root` from the publisher: the tables, and the records of `fs` alone.
+    mirrors : sequence of str
+        Addresses of the publisher's folder, the one with ``SHA256SUMS.txt``.
 
     References
     ----------
@@ -49,6 +55,8 @@ class PTBXL:
     allow_missing: bool = False
     leads: Sequence[str] = LEADS
     seconds: float | None = None
+    download: bool = False
+    mirrors: Sequence[str] = MIRRORS
 
     def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
         """Open the packed store of this corpus (or of one shard of it), building it on first use.
@@ -59,8 +67,13 @@ class PTBXL:
             If the folder is not in PTB-XL's layout or a record cannot be read.
         """
         root = Path(self.root)
+        if self.fs in RATES and self.download:
+            self._download(root, progress)
         if not root.is_dir():
-            raise UserError(f"data.root={root}: no such folder; expected one with ptbxl_database.csv in it.")
+            raise UserError(
+                f"data.root={root}: no such folder; expected one with ptbxl_database.csv in it "
+                "(data.download=true brings PTB-XL there)."
+            )
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
         database = read_database(root / "ptbxl_database.csv")
@@ -91,6 +104,14 @@ class PTBXL:
             seconds=self.seconds,
         )
         return open_or_build(plan, Path(self.cache), progress, shard)
+
+    def _download(self, root: Path, progress: Progress | None) -> None:
+        folder = f"records{self.fs}/"
+
+        def size(path: str) -> int:  # 12 leads, 10 s, two bytes a sample; headers and tables are smaller
+            return 12 * 10 * self.fs * 2 if path.endswith(".dat") else 1000
+
+        download(root, self.mirrors, lambda path: "/" not in path or path.startswith(folder), size, progress)
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Labels of the records in a store's table; options as in `ptbxl_labels`."""
