@@ -73,7 +73,7 @@ def mine(corpus: Path, tmp_path: Path) -> Path:
     ("arguments", "expected"),
     [
         (["optimizer=admw"], "optimizer=admw: unknown; did you mean adamw"),
-        (["model=xresnet"], "did you mean xresnet1d101"),
+        (["model=xresnet1d10"], "did you mean xresnet1d101"),
         (["experiment=nothing"], "experiment=nothing: unknown"),
         (["trainer.epochs=abc"], "trainer.epochs"),
         (["trainer.epoch=3"], "trainer.epoch: unknown; did you mean epochs"),
