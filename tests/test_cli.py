@@ -126,7 +126,7 @@ def test_a_damaged_store(corpus: Path, refused: Refused) -> None:
     cli.main(["prepare", "data=ptbxl", f"data.root={corpus}"])
     (signals,) = Path("data").rglob("signals.i16")
     signals.write_bytes(b"\0" * 100)
-    assert "a damaged store" in refused("train", "data=ptbxl", f"data.root={corpus}")
+    assert "a damaged pack" in refused("train", "data=ptbxl", f"data.root={corpus}")
 
 
 def test_a_patient_in_two_splits(mine: Path, refused: Refused) -> None:
