@@ -22,7 +22,8 @@ usage: einthoven VERB [OPTION=VALUE ...]
 
 verbs
   train     train a classifier and write the run to MLflow
-  prepare   generate or read the records and pack them, without training
+  prepare   generate or read the records, pack and examine them, without training
+  doctor    say what is wrong with records:  einthoven doctor FILE...
   list      show the options of every part, or of one:  einthoven list optimizer
   ui        open the MLflow page on the training charts
 
@@ -50,9 +51,24 @@ Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this f
   experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
 """,
     "prepare": """\
-usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...]
+usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...] [doctor=false] [strict=true]
 
-Generates or reads the records of data=… and packs them into a store, as training does on first use.
+Generates or reads the records of data=… and packs them into a store, as training does on first use. Then the record
+doctor examines them: a table of its findings, doctor.parquet and, where there are errors, quarantine.csv in the store.
+
+  doctor=false   do not examine
+  strict=true    exit code 1 where a record has an error or a warning
+""",
+    "doctor": """\
+usage: einthoven doctor FILE ... [--json] [--strict] [--fs HZ] [--units UNIT] [--leads LEAD,LEAD,...]
+
+Examines records and says what is wrong with them, with the numbers and limits that it rests on. FILE is a record in any
+format that can be read, a folder of them (searched with its subfolders) or a pattern such as 'records/*.hea'.
+
+  --json     for machines: one JSON list, one object per record
+  --strict   exit code 1 for any error or warning, not only for a file that cannot be read
+  --fs --units --leads
+             sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy)
 """,
     "list": """\
 usage: einthoven list [PART ...] [--plot]
@@ -77,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     verbs: dict[str, Callable[[list[str]], None]] = {
         "train": _train,
         "prepare": _prepare,
+        "doctor": _doctor,
         "list": _list,
         "ui": _ui,
     }
@@ -155,6 +172,13 @@ def _prepare(arguments: list[str]) -> None:
         prepare(config)
 
     _run_hydra("prepare", arguments, job)
+
+
+def _doctor(arguments: list[str]) -> None:
+    from einthoven.commands.doctor import doctor
+
+    if not doctor(arguments):
+        sys.exit(1)
 
 
 def _list(arguments: list[str]) -> None:

@@ -93,6 +93,20 @@ class Seed:
 
 
 @dataclass
+class Examination:
+    """What `einthoven prepare` does beside packing."""
+
+    doctor: bool
+    """Examine every record of the store."""
+    strict: bool
+    """End with exit code 1 where a record has an error or a warning."""
+
+    def __post_init__(self) -> None:
+        """Strictness about what nobody looks for would be a promise that is not kept."""
+        _require(self.doctor or not self.strict, "strict", self.strict, "false where doctor=false")
+
+
+@dataclass
 class Diagnostics:
     """What is measured while training."""
 

@@ -21,6 +21,7 @@ from einthoven.functional.beats import (
     qrs_amplitude,
     qrs_area,
     qrs_duration,
+    repeatability,
     representative_beat,
     rr_intervals,
 )
@@ -105,6 +106,18 @@ def test_the_representative_beat_is_the_wave_itself() -> None:
     assert qrs_amplitude(beat, 100.0)[0] == pytest.approx([1.0, 0.5], rel=0.08)
     area = qrs_area(beat, 100.0)[0]
     assert area == pytest.approx([0.02 * np.sqrt(2 * np.pi), -0.01 * np.sqrt(2 * np.pi)], rel=0.1)
+
+
+def test_what_follows_the_heartbeat() -> None:
+    """Also where every second beat is of another form; not in a lead of noise; unknown in one without voltage."""
+    places = np.arange(0.4, 9.6, 0.6)
+    sign = np.where(np.arange(len(places)) % 2, 1.0, -0.4)
+    wave = np.exp(-0.5 * ((np.arange(1000) / 100 - places[:, None]) / 0.02) ** 2)
+    noise = np.random.default_rng(0).normal(0.0, 0.3, (40, 1000))
+    x = np.concatenate([[wave.sum(0), (sign[:, None] * wave).sum(0), np.zeros(1000)], noise])[None]
+    found = repeatability(x, detect_beats(x[:, :2], 100.0), 100.0)[0]
+    assert found[0] > 0.99 and found[1] > 0.9 and np.isnan(found[2])
+    assert abs(found[3:].mean()) < 0.15
 
 
 def test_records_are_measured_alone(generated: Generated) -> None:

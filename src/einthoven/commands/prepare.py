@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from omegaconf import OmegaConf
+
+from einthoven import schema
 from einthoven.build import build, check
+from einthoven.commands.doctor import examine_corpus
 from einthoven.commands.terminal import bar, console, results_table
 from einthoven.data.labels import TASKS, NoLabelsError
 
@@ -13,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def prepare(config: DictConfig) -> None:
-    """Build the store of ``data=…`` (or find it built), and show its labels by task."""
+    """Build the store of ``data=…`` (or find it built), show its labels by task, and examine its records."""
+    wanted = OmegaConf.masked_copy(config, ["doctor", "strict"])
+    examination = schema.typed(wanted, schema.Examination, "")
     check(config.data, "data")
     source = build(config.data)
     with bar("preparing records") as progress:
@@ -38,3 +44,5 @@ def prepare(config: DictConfig) -> None:
             continue
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
     console.print(results_table("label sets", ["task", "classes", "records", "positives"], rows))
+    if examination.doctor:
+        examine_corpus(store, strict=examination.strict)

@@ -54,7 +54,7 @@ class Store:
     fingerprint : str
         SHA-256 over signals, table and label tables: two stores with one fingerprint hold the same data.
     quarantine : DataFrame
-        `ecg_id`, `file` and `reason` of the records that were left out.
+        `ecg_id`, `file` and `reason` of the records that were left out, and of those in which the doctor found errors.
     """
 
     path: Path

@@ -1,0 +1,94 @@
+"""What the examination of a store leaves beside it: ``doctor.parquet`` and ``quarantine.csv``."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einthoven.data.doctor.examination import examine_store
+from einthoven.data.doctor.finding import CODES, SEVERITIES
+from einthoven.data.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LISTED = "quarantine.csv"
+QUARANTINE = ["ecg_id", "file", "reason"]
+
+
+def examined(store: Store, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+    """The examination of a store as in `examine_store`: read from ``doctor.parquet``, or made and written there.
+
+    It is made again when the store or the doctor has changed.
+    """
+    import pandas as pd
+
+    file, key = store.path / "doctor.parquet", _key(store)
+    if file.exists():
+        try:
+            found = pd.read_parquet(file)
+        except (OSError, ValueError):  # damaged: what follows mends it
+            found = pd.DataFrame()
+        if found.attrs.get("doctor") == key and len(found) == len(store.table):
+            return found
+    found = examine_store(store, progress)
+    found.attrs["doctor"] = key
+    _write(file, found.to_parquet)
+    return found
+
+
+def _key(store: Store) -> str:
+    code = b"".join(part.read_bytes() for part in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(store.fingerprint.encode() + code).hexdigest()
+
+
+def quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
+    """Records with errors and why, merged into the store's ``quarantine.csv``.
+
+    Lines that are there of records that are not in the store, such as those that could not be read, stay.
+    """
+    import pandas as pd
+
+    file = store.path / LISTED
+    names = _names(store)
+    rows = [
+        (str(number), name, "; ".join(f"{f['code']}: {f['evidence']}" for f in findings if f["severity"] == "error"))
+        for number, name, findings, severity in zip(
+            found["ecg_id"], names, found["findings"], found["severity"], strict=True
+        )
+        if severity == "error"
+    ]
+    listed = pd.DataFrame(rows, columns=QUARANTINE, dtype=str)
+    if file.exists():
+        before = pd.read_csv(file, dtype=str, keep_default_na=False)
+        listed = pd.concat([before[~before["file"].isin(set(names))], listed], ignore_index=True)
+    if len(listed) or file.exists():
+        _write(file, lambda path: listed.to_csv(path, index=False))
+    return listed
+
+
+def _names(store: Store) -> list[str]:
+    """What each record is called: the file, where the table says it, else its ecg_id."""
+    wanted = ["file", "filename_hr" if store.fs > 100 else "filename_lr"]
+    column = next((name for name in wanted if name in store.table), "ecg_id")
+    return [str(name) for name in store.table[column]]
+
+
+def counts(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
+    """(code, severity, meaning, records) of every finding in a corpus, the most serious and frequent first."""
+    records = Counter(pair for findings in found["findings"] for pair in {(f["code"], f["severity"]) for f in findings})
+    rows = [(code, severity, CODES[code], count) for (code, severity), count in records.items()]
+    return sorted(rows, key=lambda row: (-SEVERITIES.index(row[1]), -row[3], row[0]))
+
+
+def _write(file: Path, write: Callable[[Path], object]) -> None:
+    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        write(partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""`einthoven doctor` and the report of `einthoven prepare`: what is shown, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from einthoven import cli
+from einthoven.commands.doctor import doctor, expand
+from einthoven.data.synthetic import generate, write_synthetic
+from einthoven.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_record: Callable[..., Path]) -> Path:
+    """Three records: one sound, one with a flat lead, one that is truncated."""
+    x = generate(3, seed=4).signals[100]
+    x[1, 8] = 0
+    (tmp_path / "r").mkdir()
+    for name, signal in zip(("a", "b", "c"), x, strict=True):
+        write_record(tmp_path / "r", name, signal)
+    file = tmp_path / "r" / "c.dat"
+    file.write_bytes(file.read_bytes()[:100])
+    return tmp_path / "r"
+
+
+def test_one_bad_file_is_reported_and_the_rest_done(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert not doctor([str(folder), "--json"])
+    reports = json.loads(capfd.readouterr().out)
+    assert [Path(report["file"]).name for report in reports] == ["a.hea", "b.hea", "c.hea"]
+    codes = [{finding["code"] for finding in report["findings"]} for report in reports]
+    assert "flat" in codes[1] and codes[2] == {"unreadable"} and not {"flat", "unreadable"} & codes[0]
+    assert "truncated" in reports[2]["findings"][0]["evidence"]
+    assert reports[0]["fs"] == 100 and reports[0]["seconds"] == 10 and len(reports[0]["leads"]) == 12
+
+
+def test_the_table_and_strictness(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert doctor([str(folder / "b.hea")])
+    assert not doctor([str(folder / "b.hea"), "--strict"])
+    assert doctor([str(folder / "a"), "--strict"])
+    shown = capfd.readouterr().out
+    assert "V3 spans 0.000 mV" in " ".join(shown.split()) and "1 files by their worst finding" in shown
+
+
+def test_patterns_and_folders(folder: Path, tmp_path: Path) -> None:
+    assert [file.name for file in expand([f"{folder}/[ab].hea", str(folder)])] == ["a.hea", "b.hea", "c.hea"]
+    for name in (f"{folder}/*.nothing", str(tmp_path / "empty")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="holds no record"):
+            expand([name])
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "--fs", "fast"], ["a", "--nothing"]])
+def test_a_mistake_is_a_sentence(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match=r"doctor: .*--help"):
+        doctor(arguments)
+
+
+def test_exit_codes(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["doctor", str(folder)])
+    assert ending.value.code == 1
+    cli.main(["doctor", str(folder / "a.hea")])
+    cli.main(["doctor", "--help"])
+    assert "usage: einthoven doctor FILE" in capfd.readouterr().out
+
+
+def test_prepare_reports_and_strictness_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On generated records spoilt on disk: the table, the files beside the store, exit code 1 with the counts."""
+    root = tmp_path / "corpus"
+    write_synthetic(root, records=12, seed=4)
+    record = next((root / "records100").rglob("00003_lr.dat"))
+    samples = np.fromfile(record, dtype="<i2").reshape(-1, 12)
+    header = record.with_suffix(".hea").read_text().splitlines()
+    samples[:, 8] = 0
+    fields = header[9].split()
+    fields[5:7] = ["0", "0"]  # initial value and checksum
+    header[9] = " ".join(fields)
+    samples.tofile(record)
+    record.with_suffix(".hea").write_text("\n".join(header) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    data = ["data=ptbxl", f"data.root={root}"]
+    cli.main(["prepare", *data, "doctor=false"])
+    assert "what the doctor found" not in capfd.readouterr().out and not list(tmp_path.rglob("doctor.parquet"))
+    cli.main(["prepare", *data])
+    shown = capfd.readouterr().out
+    assert "what the doctor found" in shown and "powerline noise and pacing spikes cannot be measured" in shown
+    (listed,) = tmp_path.rglob("quarantine.csv")
+    assert "00003_lr,flat: V3 spans 0.000 mV" in listed.read_text()
+    assert (listed.parent / "doctor.parquet").exists()
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["prepare", *data, "strict=true"])
+    assert ending.value.code == 1 and "1 × flat (error)" in capfd.readouterr().err
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["prepare", *data, "strict=true", "doctor=false"])
+    assert ending.value.code == 2 and "strict=True: expected false where doctor=false" in capfd.readouterr().err
