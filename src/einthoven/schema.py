@@ -112,10 +112,18 @@ class Diagnostics:
 
     every: int
     """Steps between two measurements of gradients and outputs."""
+    activations: int | None
+    """Steps between two measurements of the variance between the stages; null never measures it."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _require(self.every >= 1, "diagnostics.every", self.every, "a number of steps, 1 or more")
+        _require(
+            self.activations is None or self.activations >= 1,
+            "diagnostics.activations",
+            self.activations,
+            "a number of steps, 1 or more, or null",
+        )
 
 
 @dataclass

@@ -31,7 +31,8 @@ from einthoven.tracking.recorder import without_folders
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_PARTS = ("data", "task", "pca", "augment", "model", "optimizer", "schedule")
+_PARTS = ("data", "task", "pca", "augment", "model", "init", "optimizer", "schedule")
+PROBE = 64  # training records that an initialization may look at
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,10 @@ def build_model(
     sized: dict[str, Any] = {"samples": frontend.steps(window)} if "samples" in accepted else {}
     if frontend.stride > 1 and network.keywords.get("fs"):
         sized["fs"] = network.keywords["fs"] / frontend.stride  # of what the network sees
-    model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=classes, **sized))
-    return model.to(device), moments
+    model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=classes, **sized)).to(device)
+    first = torch.arange(min(PROBE, len(train)), device=device)
+    build(config.init)(model.network, model.frontend(train.take(first, window)))
+    return model, moments
 
 
 def check_changes(augment: Any, labels: Labels) -> None:

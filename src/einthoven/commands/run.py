@@ -73,7 +73,12 @@ class Run:
         self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
         self.augment = build(config.augment)
         assemble.check_changes(self.augment, self.data.labels)
-        self.diagnose = StepDiagnostics(self.model.network, self.task.single_label, self.settings.diagnostics.every)
+        self.diagnose = StepDiagnostics(
+            self.model.network,
+            self.task.single_label,
+            self.settings.diagnostics.every,
+            self.settings.diagnostics.activations,
+        )
         self.steps_per_epoch = max(1, len(train) // min(trainer.batch_size, len(train)))
         self.position = Position()
         self._previous: np.ndarray[Any, np.dtype[np.float64]] | None = None
@@ -81,7 +86,10 @@ class Run:
     def train(self, recorder: Recorder) -> None:
         """Train to the last epoch, from wherever this run stands."""
         trainer, seed, split = self.settings.trainer, self.settings.seed, self.data.splits["train"]
-        with TrainingDisplay(trainer.epochs, self.steps_per_epoch, trainer.batch_size, recorder.latest) as display:
+        with (
+            TrainingDisplay(trainer.epochs, self.steps_per_epoch, trainer.batch_size, recorder.latest) as display,
+            self.diagnose.activations.watching(),
+        ):
 
             def save(position: Position, best: bool) -> None:
                 recorder.flush()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from einthoven.diagnostics.activations import ActivationVariance
 from einthoven.diagnostics.gradients import gradient_norms, stages
 from einthoven.diagnostics.information import PriorKL, predictive_entropy
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StepDiagnostics:
-    """Called between backward pass and update: gradient norms per stage, entropy and KL of the predictions.
+    """Called between backward pass and update: gradient norms and activation variances per stage, entropy and KL.
 
     Parameters
     ----------
@@ -24,20 +25,26 @@ class StepDiagnostics:
         Whether the outputs are one categorical distribution or one Bernoulli distribution a class.
     every : int
         Steps between two measurements.
+    activations : int or None
+        Steps between two measurements of the activations' variance, while `activations.watching()`; None: never.
     """
 
-    def __init__(self, network: nn.Module, single_label: bool, every: int) -> None:
+    def __init__(self, network: nn.Module, single_label: bool, every: int, activations: int | None = None) -> None:
         self._stages = stages(network)
         self._single_label, self._every, self._calls = single_label, every, 0
         self._prior = PriorKL()
+        self.activations = ActivationVariance(network, activations)
 
     def __call__(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Metrics of this step, as device tensors; empty between two measurements."""
         self._calls += 1
+        variances = self.activations.take()
+        self.activations.expect(self._calls)
         if (self._calls - 1) % self._every:
-            return {}
+            return variances
         probabilities = logits.softmax(dim=-1) if self._single_label else logits.sigmoid()
         return {
+            **variances,
             **gradient_norms(self._stages),
             "diag/entropy": predictive_entropy(logits, self._single_label),
             "diag/kl_prior": self._prior.update(batch.y, probabilities),
@@ -50,4 +57,5 @@ class StepDiagnostics:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._calls = state["calls"]
+        self.activations.expect(self._calls)
         self._prior.load_state_dict(state["prior"])

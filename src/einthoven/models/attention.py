@@ -86,6 +86,8 @@ class TransformerBlock(nn.Module):
         Activation inside the perceptron; norm of both branches.
     """
 
+    branches = ("attention", "mlp")
+
     def __init__(
         self,
         dim: int,

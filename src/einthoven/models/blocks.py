@@ -136,6 +136,8 @@ class ResidualBlock(nn.Module):
 
     expansion = 1
 
+    branches = ("branch",)
+
     def __init__(
         self,
         in_channels: int,
@@ -170,6 +172,7 @@ class Bottleneck(nn.Module):
     """
 
     expansion = 4
+    branches = ("branch",)
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ class InceptionBlock(nn.Module):
 class InceptionGroup(nn.Module):
     """Three inception blocks beside a 1x1 convolution."""
 
+    branches = ("branch",)
+
     def __init__(
         self, in_channels: int, filters: int, bottleneck: int, kernels: Sequence[int], *, activation: str, norm: str
     ) -> None:

@@ -21,6 +21,7 @@ class DenseLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.skip = skip
+        self.branches = ("linear",) if skip else ()
         self.linear = nn.Linear(in_features, out_features)
         init_weight(self.linear, activation)
         nn.init.zeros_(self.linear.bias)

@@ -86,6 +86,8 @@ class S4DBlock(nn.Module):
     The block of S4 (Gu et al. 2022) with its norm last; the gate is that of Dauphin et al. 2017.
     """
 
+    branches = ("gate",)
+
     def __init__(self, width: int, states: int, *, activation: str, norm: str, dropout: float) -> None:
         super().__init__()
         self.mix = DiagonalStateSpace(width, states)

@@ -20,6 +20,8 @@ class PlainResidualBlock(nn.Module):
     He et al. 2016, without the averaging shortcut and the silent start of `blocks.ResidualBlock`.
     """
 
+    branches = ("branch",)
+
     def __init__(self, channels: int, stride: int, *, activation: str, norm: str) -> None:
         super().__init__()
         self.branch = nn.Sequential(
