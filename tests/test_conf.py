@@ -70,9 +70,13 @@ def targets(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
 
 
 def part(config: DictConfig, name: str) -> DictConfig:
-    """A part as it is built: of data, without the folds."""
+    """A part as it is built: of data, without the folds and the shards."""
     node: DictConfig = config[name]
-    return OmegaConf.masked_copy(node, [str(k) for k in node if k != "folds"]) if name == "data" else node
+    return (
+        OmegaConf.masked_copy(node, [str(k) for k in node if k not in ("folds", "shard", "shards")])
+        if name == "data"
+        else node
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
@@ -206,6 +210,8 @@ def test_a_function_with_arguments_bound_may_leave_some_open() -> None:
         ("trainer", {"window": -2.5}, "trainer.window=-2.5"),
         ("trainer", {"stride": 0.0}, "trainer.stride=0.0"),
         ("trainer", {"aggregate": "median"}, "trainer.aggregate=median"),
+        ("trainer", {"sampler": "random"}, "trainer.sampler=random"),
+        ("trainer", {"residency": "disk"}, "trainer.residency=disk"),
         ("trainer", {"epochs": "???"}, "trainer.epochs"),
         ("diagnostics", {"every": 0}, "diagnostics.every=0"),
         ("tracking", {"interval": 0}, "tracking.interval=0"),

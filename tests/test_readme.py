@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from einthoven import cli
 from einthoven.build import build, check
 from einthoven.commands import assemble
+from einthoven.commands.prepare import without_shards
 from einthoven.data import labels
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +93,7 @@ def check_overrides(verb: str, arguments: list[str]) -> None:
         if verb == "train":
             assemble.settings(config)
         else:
-            check(config.data, "data")
+            check(without_shards(config.data), "data")
 
 
 # ---------------------------------------------------------------- commands

@@ -57,6 +57,10 @@ class Trainer:
     """Seconds between the windows of a record in evaluation; null takes half a window."""
     aggregate: str
     """Over the windows of a record: mean or max of the probabilities."""
+    sampler: str
+    """Records of an epoch: shuffle takes each once, balanced draws them by inverse class frequency."""
+    residency: str
+    """Signals on the device, or stream; auto streams what half of the device's free memory does not hold."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -77,6 +81,13 @@ class Trainer:
         )
         _require(self.window is None or 0 < self.window < math.inf, "trainer.window", self.window, "seconds, or null")
         _require(self.stride is None or 0 < self.stride < math.inf, "trainer.stride", self.stride, "seconds, or null")
+        _require(self.sampler in ("shuffle", "balanced"), "trainer.sampler", self.sampler, "shuffle or balanced")
+        _require(
+            self.residency in ("auto", "device", "stream"),
+            "trainer.residency",
+            self.residency,
+            "auto, device or stream",
+        )
         _require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from torch import nn
 from einthoven import schema
 from einthoven.build import build, check
 from einthoven.commands.terminal import bar, console
-from einthoven.data.batches import DeviceSplit
+from einthoven.data.batches import DeviceSplit, Split
 from einthoven.data.labels import Labels
 from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
+from einthoven.data.streaming import StreamedSplit, fits
 from einthoven.errors import UserError
 from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
@@ -53,7 +54,7 @@ class Data:
     store: Store
     labels: Labels
     rows: Mapping[str, NDArray[np.int64]]  # of `labels`, for each split
-    splits: Mapping[str, DeviceSplit]
+    splits: Mapping[str, Split]
 
     def patients(self, split: str) -> NDArray[np.int64]:
         """Patient of each record of a split."""
@@ -102,25 +103,23 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
     stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
     matrices = {split: labels.matrix[rows[split]] for split in SPLITS}
     matrices["train"] = task.shuffled(matrices["train"], seed)
-    splits = {
-        split: DeviceSplit.load(store.signals, stored[rows[split]], matrices[split], device)
-        for split in SPLITS
-        if rows[split].size
+    kept = sum(rows[split].size for split in SPLITS) * (store.signals.nbytes // len(store.signals))
+    residency = config.trainer.residency
+    streamed = residency == "stream" or (residency == "auto" and not fits(kept, device))
+    make: Callable[..., Split] = StreamedSplit.open if streamed else DeviceSplit.load
+    splits: dict[str, Split] = {
+        split: make(store.signals, stored[rows[split]], matrices[split], device) for split in SPLITS if rows[split].size
     }
     return Data(store, labels, rows, splits)
 
 
 def build_model(
-    config: DictConfig, train: DeviceSplit, classes: int, window: int, device: torch.device, seed: int
+    config: DictConfig, train: Split, classes: int, window: int, device: torch.device, seed: int
 ) -> tuple[Classifier, LeadMoments]:
     """The classifier: a frontend fitted on the training records, and a network with weights drawn from the seed."""
-
-    def chunks() -> Iterator[NDArray[np.int16]]:
-        return (part.cpu().numpy() for part in torch.split(train.signals, 256))
-
-    moments = lead_moments(chunks(), scale=MILLIVOLT_PER_COUNT)
+    moments = lead_moments(train.chunks(), scale=MILLIVOLT_PER_COUNT)
     fit = build(config.pca)
-    records = {"records": (part * MILLIVOLT_PER_COUNT for part in chunks())}
+    records = {"records": (part * MILLIVOLT_PER_COUNT for part in train.chunks())}
     frontend = fit(moments, **(records if "records" in inspect.signature(fit).parameters else {}))
     torch.manual_seed(seed)
     network: partial[nn.Module] = build(config.model)

@@ -11,24 +11,38 @@ from einthoven.build import build, check
 from einthoven.commands.doctor import examine_corpus
 from einthoven.commands.terminal import bar, console, results_table
 from einthoven.data.labels import TASKS, NoLabelsError
+from einthoven.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+def without_shards(data: DictConfig) -> DictConfig:
+    """The options of the source: those of ``data``, without what only this verb knows."""
+    source: DictConfig = OmegaConf.masked_copy(data, [str(key) for key in data if key not in ("shard", "shards")])
+    return source
 
 
 def prepare(config: DictConfig) -> None:
     """Build the store of ``data=…`` (or find it built), show its labels by task, and examine its records."""
     wanted = OmegaConf.masked_copy(config, ["doctor", "strict"])
     examination = schema.typed(wanted, schema.Examination, "")
-    check(config.data, "data")
-    source = build(config.data)
+    shard, shards = config.data.shard, config.data.shards
+    for name, value in (("shard", shard), ("shards", shards)):
+        if not (isinstance(value, int) or (name == "shard" and value is None)) or isinstance(value, bool):
+            raise UserError(f"data.{name}={value}: expected a whole number.")
+    data = without_shards(config.data)
+    check(data, "data")
+    source = build(data)
     with bar("preparing records") as progress:
-        store = source.open(progress)
+        store = source.open(progress, None if shard is None else (shard, shards))
     n, leads, samples = store.signals.shape
     console.print(
         f"{n} records, {leads} leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
         f"in {store.path}"
     )
+    if left_out := int((~store.quarantine["ecg_id"].isin(store.table["record_id"])).sum()):
+        console.print(f"{left_out} records cannot be read: {store.path / 'quarantine.csv'} says why")
     for column, what in (
         ("invalid_samples", "samples marked invalid"),
         ("clipped_samples", "samples beyond ±32.767 mV"),

@@ -102,7 +102,12 @@ class Run:
                 self.model,
                 self.task,
                 lambda epoch: training_batches(
-                    split, size=trainer.batch_size, window=self.window, seed=seed, epoch=epoch
+                    split,
+                    size=trainer.batch_size,
+                    window=self.window,
+                    seed=seed,
+                    epoch=epoch,
+                    sampler=trainer.sampler,
                 ),
                 self.optimizer,
                 self.schedule,

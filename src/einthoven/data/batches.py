@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from einthoven.data.signals import Signals, read_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT
 from einthoven.errors import UserError
 
@@ -38,9 +40,36 @@ class Batch:
     valid: Tensor
 
 
+class Split(Protocol):
+    """Records of one split, wherever their signals are."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels, float32 (n, K), on the device."""
+
+    def __len__(self) -> int:
+        """Records, n."""
+
+    @property
+    def samples(self) -> int:
+        """Samples per record, T."""
+
+    def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
+        """Signals of some records in mV, cropped to `window` samples from `start` (B,), or from the beginning."""
+
+    def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """The drawn records (ascending) in the random order in which batches of `size` are to be served."""
+
+    def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Records in this order, `size` at a time: their index and their int16 signals, on the device."""
+
+    def chunks(self) -> Iterator[NDArray[np.int16]]:
+        """All signals, some hundred records at a time, on the host."""
+
+
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split packed on the device: int16 µV signals (n, 12, T) and float32 labels (n, K)."""
+    """A split packed on the device: int16 µV signals (n, L, T) and float32 labels (n, K)."""
 
     signals: Tensor
     labels: Tensor
@@ -48,13 +77,13 @@ class DeviceSplit:
     @classmethod
     def load(
         cls,
-        signals: NDArray[np.int16],
+        signals: Signals | NDArray[np.int16],
         rows: NDArray[np.int64],
         labels: NDArray[np.uint8],
         device: torch.device,
     ) -> DeviceSplit:
         """Read the given rows of a store once, and move them to the device."""
-        packed = torch.from_numpy(np.ascontiguousarray(signals[rows]))
+        packed = torch.from_numpy(read_rows(signals, rows))
         return cls(packed.to(device), torch.from_numpy(labels.astype(np.float32)).to(device))
 
     def __len__(self) -> int:
@@ -67,39 +96,89 @@ class DeviceSplit:
 
     def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
         """Signals of some records in mV, cropped to `window` samples from `start` (B,), or from the beginning."""
-        signals = self.signals[index]
-        if start is None:
-            signals = signals[..., :window]
-        elif window < self.samples:
-            offsets = start[:, None] + torch.arange(window, device=start.device)
-            signals = signals.gather(-1, offsets[:, None, :].expand(-1, signals.shape[1], -1))
-        return signals.to(torch.float32) * MILLIVOLT_PER_COUNT
+        return crop(self.signals[index], window, start)
+
+    def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """The drawn records in random order."""
+        return drawn[torch.randperm(len(drawn), generator=generator)]
+
+    def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Records in this order, `size` at a time."""
+        order = order.to(self.signals.device)
+        for index in torch.split(order, size):
+            yield index, self.signals[index]
+
+    def chunks(self) -> Iterator[NDArray[np.int16]]:
+        """All signals, some hundred records at a time, on the host."""
+        return (part.cpu().numpy() for part in torch.split(self.signals, 256))
 
 
-def training_batches(split: DeviceSplit, *, size: int, window: int, seed: int, epoch: int) -> Iterator[Batch]:
+def crop(signals: Tensor, window: int, start: Tensor | None = None) -> Tensor:
+    """int16 µV (B, L, T) -> mV (B, L, window), from `start` (B,) on, or from the beginning."""
+    if start is None:
+        signals = signals[..., :window]
+    elif window < signals.shape[-1]:
+        offsets = start[:, None] + torch.arange(window, device=start.device)
+        signals = signals.gather(-1, offsets[:, None, :].expand(-1, signals.shape[1], -1))
+    return signals.to(torch.float32) * MILLIVOLT_PER_COUNT
+
+
+def training_batches(
+    split: Split, *, size: int, window: int, seed: int, epoch: int, sampler: str = "shuffle"
+) -> Iterator[Batch]:
     """Shuffled batches of one epoch, each record cropped at a random place to `window` samples.
 
     The records beyond the last full batch sit this epoch out (another shuffle, other records): batch
     normalization then never sees a batch of one. A split smaller than `size` is one batch.
+
+    Parameters
+    ----------
+    sampler : str
+        ``shuffle``: each record once. ``balanced``: as many draws, with replacement and `balanced_weights`.
     """
-    device, n = split.signals.device, len(split)
+    device, n = split.labels.device, len(split)
     generator = torch.Generator().manual_seed(mix(seed, epoch, 0))
-    order = torch.randperm(n, generator=generator).to(device)
-    starts = torch.randint(split.samples - window + 1, (n,), generator=generator).to(device)
     size = min(size, n)
+    drawn = torch.arange(n)
+    if sampler == "balanced":
+        weights = balanced_weights(split.labels.cpu())
+        # the inverse of the distribution function: torch.multinomial takes no more than 2**24 weights
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+        drawn = torch.searchsorted(weights.cumsum(0), uniform).clamp(max=n - 1).sort().values
+    order = split.shuffled(drawn, size, generator)
+    starts = torch.randint(split.samples - window + 1, (n,), generator=generator).to(device)
     valid = torch.ones(size, dtype=torch.bool, device=device)
-    for first in range(0, n - size + 1, size):
-        index = order[first : first + size]
-        yield Batch(split.take(index, window, starts[index]), split.labels[index], index, valid)
+    for number, (index, signals) in enumerate(split.serve(order[: n - n % size], size)):
+        start = starts[number * size : (number + 1) * size]
+        yield Batch(crop(signals, window, start), split.labels[index], index, valid)
 
 
-def evaluation_batches(split: DeviceSplit, *, size: int) -> Iterator[Batch]:
+def balanced_weights(labels: Tensor) -> Tensor:
+    """Weight of each record, from labels (n, K) of 0 and 1: the sum over its classes of one over their records.
+
+    The weights sum to 1. With one label a record every class is drawn equally often; records without a label are a
+    class of their own. It is the limit beta -> 1 of weights by the effective number of samples,
+    (1 - beta) / (1 - beta^n) (Cui et al. 2019, "Class-balanced loss based on effective number of samples").
+
+    Raises
+    ------
+    UserError
+        If the labels are not classes.
+    """
+    if not bool(((labels == 0) | (labels == 1)).all()):
+        raise UserError("trainer.sampler=balanced: the labels of this task are no classes; expected shuffle.")
+    classes = torch.cat([labels, (labels.sum(dim=1, keepdim=True) == 0).to(labels.dtype)], dim=1).double()
+    weights = (classes / classes.sum(dim=0).clamp(min=1)).sum(dim=1)
+    return weights / weights.sum()
+
+
+def evaluation_batches(split: Split, *, size: int) -> Iterator[Batch]:
     """Whole records in order; the last batch is filled up with its last record, marked not valid."""
-    device, n = split.signals.device, len(split)
-    for first in range(0, n, size):
-        row = torch.arange(first, first + size, device=device)
-        index = row.clamp(max=n - 1)
-        yield Batch(split.take(index, split.samples), split.labels[index], index, row < n)
+    n = len(split)
+    order = torch.arange(-(-n // size) * size)
+    for number, (index, signals) in enumerate(split.serve(order.clamp(max=n - 1), size)):
+        valid = torch.arange(number * size, (number + 1) * size, device=index.device) < n
+        yield Batch(crop(signals, split.samples), split.labels[index], index, valid)
 
 
 def windows(x: Tensor, window: int, stride: int) -> Tensor:

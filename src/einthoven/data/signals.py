@@ -104,3 +104,8 @@ class Signals:
     def _where(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         pack = np.searchsorted(self._starts, rows, "right") - 1
         return pack, rows - self._starts[pack]
+
+
+def read_rows(signals: Signals | Int16, rows: NDArray[np.int64]) -> Int16:
+    """Rows of a store's signals, or of an array, as an array of one's own."""
+    return signals.read(rows) if isinstance(signals, Signals) else np.ascontiguousarray(signals[rows])
