@@ -135,7 +135,7 @@ def test_auto_streams_what_half_of_the_free_memory_does_not_hold() -> None:
 
 
 EPOCH = """
-import resource, sys, torch, numpy as np
+import sys, torch, numpy as np
 from pathlib import Path
 from einthoven.data.batches import training_batches
 from einthoven.data.signals import Signals
@@ -146,15 +146,17 @@ peaks = []
 for epoch in range(2):
     for batch in training_batches(split, size=32, window=1000, seed=0, epoch=epoch):
         pass
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    status = Path("/proc/self/status").read_text().split()
+    peaks.append(status[status.index("VmHWM:") + 1])
 print(*peaks)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc.")
 def test_memory_stays_flat(tmp_path: Path) -> None:
     file = tmp_path / "signals.i16"
     with file.open("wb") as out:
         out.truncate(8000 * 24_000)  # 192 MB of zeros that take no room on the disk
     found = subprocess.run([sys.executable, "-c", EPOCH, file], capture_output=True, text=True, check=True)
     first, second = map(int, found.stdout.split())
-    assert second - first < 8_000  # kB
+    assert second - first < 32_000  # kB, of 192,000 that were read twice; two buffers are 25,000

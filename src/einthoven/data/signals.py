@@ -106,6 +106,8 @@ class Signals:
         return pack, rows - self._starts[pack]
 
 
-def read_rows(signals: Signals | Int16, rows: NDArray[np.int64]) -> Int16:
+def read_rows(signals: Signals | Int16, rows: NDArray[np.int64], out: Int16 | None = None) -> Int16:
     """Rows of a store's signals, or of an array, as an array of one's own."""
-    return signals.read(rows) if isinstance(signals, Signals) else np.ascontiguousarray(signals[rows])
+    if isinstance(signals, Signals):
+        return signals.read(rows, out)
+    return np.take(signals, rows, axis=0, out=out, mode="clip" if out is not None else "raise")

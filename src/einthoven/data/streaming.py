@@ -81,15 +81,16 @@ class StreamedSplit:
     def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Records in this order, `size` at a time; the next buffer is read while this one is served."""
         parts, device = torch.split(order, self._portion(size)), self.labels.device
+        shape = (min(self._portion(size), len(order)), *self.signals.shape[1:])
+        buffers = [np.empty(shape, np.int16) for _ in parts[:2]]  # used in turn: new memory would have to be cleared
         with ThreadPoolExecutor(1) as reader:  # reading releases the interpreter
-            coming = reader.submit(self._read, parts[0])
+            coming = reader.submit(self._read, parts[0], buffers[0])
             for number, part in enumerate(parts):
                 signals, place = coming.result()
                 if number + 1 < len(parts):
-                    coming = reader.submit(self._read, parts[number + 1])
+                    coming = reader.submit(self._read, parts[number + 1], buffers[(number + 1) % 2])
                 for index, rows in zip(torch.split(part, size), torch.split(place, size), strict=True):
                     yield index.to(device), signals[rows].to(device)
-                del signals
 
     def chunks(self) -> Iterator[NDArray[np.int16]]:
         """All signals, some hundred records at a time."""
@@ -99,10 +100,11 @@ class StreamedSplit:
         """Records that are read at a time: whole batches."""
         return max(1, self.buffer // size) * size
 
-    def _read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, index: Tensor, buffer: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
         """Signals of these records in the order of the store, each once, and where each of them is."""
         rows, place = np.unique(self.rows[index.numpy()], return_inverse=True)
-        return torch.from_numpy(read_rows(self.signals, rows)), torch.from_numpy(place)
+        signals = read_rows(self.signals, rows, buffer[: len(rows)])
+        return torch.from_numpy(signals), torch.from_numpy(place)
 
 
 def fits(nbytes: int, device: torch.device) -> bool:
