@@ -120,9 +120,8 @@ def opening(folder: Path, records: int) -> None:
     print(f"first batch of {records}     {seconds(first_batch):6.2f} s (bar: 2 s)")
     plain = seconds(lambda: [np.fromfile(file, "<i2") for file in store.signals.files])
     ours = seconds(lambda: store.signals.read(np.arange(records)))
-    print(
-        f"reading all of it          {plain / ours:6.2f} x the bandwidth of np.fromfile ({store.signals.nbytes / ours / 1e9:.1f} GB/s)"
-    )
+    rate = store.signals.nbytes / ours / 1e9
+    print(f"reading all of it          {plain / ours:6.2f} x the bandwidth of np.fromfile ({rate:.1f} GB/s)")
 
 
 def stream(file: Path, rows: int) -> None:
