@@ -1,0 +1,135 @@
+"""A run of a model that is fitted to features at once: no gradient, no steps, the same evaluation and record of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from einthoven.build import build
+from einthoven.commands import assemble
+from einthoven.commands.conclude import examples, final_metrics, predictions
+from einthoven.commands.terminal import console
+from einthoven.data.batches import evaluation_batches
+from einthoven.errors import UserError
+from einthoven.evaluation.importance import permutation_importance
+from einthoven.evaluation.metrics import macro_auroc
+from einthoven.functional.features import Features, ecg_features
+from einthoven.models.features import FeatureModel
+from einthoven.report import figures
+from einthoven.report.importance import importance_figure
+from einthoven.training.loop import Evaluation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from omegaconf import DictConfig
+
+    from einthoven.tracking.recorder import Recorder
+
+USED = ("data", "task", "model", "tracking", "seed")
+"""Groups that such a run depends on; it is recorded without the others."""
+
+_NOT_REFUSED = (*USED, "folds", "experiment", "sweep", "resume", "hydra")
+_RECORDS_AT_ONCE = 128  # the arrays of more no longer fit the cache
+_JUDGED_ON = 1000  # records that feature importance is measured on, at most
+
+
+def is_fitted(config: DictConfig) -> bool:
+    """Whether the model of a configuration is fitted to features instead of trained by gradients."""
+    import hydra.utils
+
+    target = hydra.utils.get_object(config.model._target_)
+    return isinstance(target, type) and issubclass(target, FeatureModel)
+
+
+def refuse_unused(overrides: list[str]) -> None:
+    """Refuse options of the command line that a fitted model has no use for.
+
+    Raises
+    ------
+    UserError
+        Names the first.
+    """
+    for override in overrides:
+        group = override.lstrip("+~").partition("=")[0].split(".")[0].split("@")[0]
+        if group not in _NOT_REFUSED:
+            raise UserError(
+                f"{override}: this model is fitted to features at once, and only {', '.join(USED)} and folds change "
+                "it; leave that out, or choose a network."
+            )
+
+
+class FittedRun:
+    """One run of a feature model: its parts, and what is done with them.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/train.yaml``.
+    folder : Path
+        Where the fitted model is kept.
+    """
+
+    def __init__(self, config: DictConfig, folder: Path) -> None:
+        from omegaconf import OmegaConf
+
+        self.folder = folder
+        self.settings = assemble.settings(config)
+        self.config = OmegaConf.masked_copy(config, list(USED))
+        self.device, self.precision = torch.device("cpu"), "float64"
+        self.task = build(config.task)
+        self.data = assemble.load_data(
+            config, asdict(self.settings.folds), self.task, self.device, self.settings.seed
+        )
+        self.model: FeatureModel = build(config.model)
+        self._tables: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+
+    def fit(self) -> None:
+        """Measure the features of the training records, and fit the model to them."""
+        features, y = self._measured("train")
+        x = self.model.table.fit(features, self.settings.seed).transform(features)
+        self.model.fit(x, y, single_label=self.task.single_label, seed=self.settings.seed)
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Labels and probabilities of a split."""
+        x, y = self.table(split)
+        return Evaluation(y, self.model.predict(x))
+
+    def table(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Features (n, F) and labels (n, K) of a split; measured once."""
+        if split not in self._tables:
+            features, y = self._measured(split)
+            self._tables[split] = self.model.table.transform(features), y
+        return self._tables[split]
+
+    def _measured(self, split: str) -> tuple[Features, NDArray[np.float64]]:
+        pieces, labels = [], []
+        for batch in evaluation_batches(self.data.splits[split], size=_RECORDS_AT_ONCE):
+            x, y = batch.x[batch.valid].numpy(), batch.y[batch.valid].numpy()
+            pieces.append(ecg_features(x, self.data.store.fs, self.data.store.leads))
+            labels.append(y.astype(np.float64))
+        values, beats = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("values", "beat"))
+        return Features(pieces[0].names, values, beats), np.concatenate(labels)
+
+
+def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
+    """Fit, evaluate, and log what a reader of the run wants to see; the value is the final metrics."""
+    run.fit()
+    names = run.model.table.names
+    console.print(f"fitted to {len(names)} features of {len(run.data.splits['train'])} records")
+    found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
+    metrics = final_metrics(run, found)
+    recorder.record(1, metrics)
+    recorder.flush()
+    for split, evaluation in found.items():
+        recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes), f"roc_{split}")
+        recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
+    for name, figure in examples(run, *list(found.items())[-1]).items() if found else ():
+        recorder.figure(figure, name)
+    _importance(run, recorder, next(iter(found), "train"))
+    recorder.file(write_model(run), "checkpoints")
+    return metrics

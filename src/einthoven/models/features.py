@@ -1,0 +1,91 @@
+"""Models that are fitted to a table of features at once, instead of descending a loss: what they have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.errors import UserError
+from einthoven.functional.features import Features
+from einthoven.functional.pca import PCA, randomized_pca
+
+Float = NDArray[np.float64]
+
+
+class FeatureTable:
+    """ECG features, and the scores of the representative beat along its principal components.
+
+    The components, fitted on training records alone, are beats of all leads: averages and differences of normal and
+    abnormal ones (Karhunen-Loève functions of whole beats; Moody and Mark 1989). A record without a representative
+    beat has no scores: NaN.
+
+    Parameters
+    ----------
+    components : int
+        Principal components of the beat; 0 for none. Never more than there are training records or numbers in a beat.
+    """
+
+    pca: PCA | None
+
+    def __init__(self, components: int) -> None:
+        if components < 0:
+            raise UserError(f"model.components={components}: expected a number of principal components, 0 or more.")
+        self.components = components
+
+    def fit(self, features: Features, seed: int) -> Self:
+        """Fit the principal components on training records."""
+        beats = _flat(features.beat)
+        beats = beats[np.isfinite(beats).all(axis=1)]
+        k = min(self.components, *beats.shape)
+        self.pca = randomized_pca(lambda: [beats], k, seed=seed) if k and len(beats) > 1 else None
+        found = 0 if self.pca is None else len(self.pca.components_)
+        self.names = (*features.names, *(f"beat_pc{i + 1}" for i in range(found)))
+        return self
+
+    def transform(self, features: Features) -> Float:
+        """Table (n, F) in the order of `names`."""
+        if self.pca is None:
+            return features.values
+        return np.concatenate([features.values, self.pca.transform(_flat(features.beat))], axis=1)
+
+
+class FeatureModel(ABC):
+    """A classifier of feature tables.
+
+    A subclass takes its options in its constructor, and `components` as one of them; a run builds it, calls `fit`
+    once and `predict` on each split. It states what it does with NaN.
+
+    Parameters
+    ----------
+    components : int
+        See `FeatureTable`.
+    """
+
+    trusted: ClassVar[tuple[str, ...]] = ()
+    """Types, beyond plain numbers and arrays, that loading its file has to allow."""
+
+    def __init__(self, components: int) -> None:
+        self.table = FeatureTable(components)
+
+    @abstractmethod
+    def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
+        """Fit a table (n, F) to labels (n, K), which are 0 or 1: several a row, or with `single_label` one."""
+
+    @abstractmethod
+    def predict(self, x: Float) -> Float:
+        """Probabilities (n, K) of a table (n, F)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What was fitted, fit to be written without pickle."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+
+
+def _flat(beat: Float) -> Float:
+    return beat.reshape(len(beat), -1)
