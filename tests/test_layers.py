@@ -45,6 +45,7 @@ OUTSIDE = {  # package -> rooms that may import it
     "ecgdatakit": {"data"},
     "pandas": {"data"},
     "sklearn": {"evaluation", "models"},
+    "skops": {"models"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from einthoven.training.loop import Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from einthoven.commands.fitted import FittedRun
     from einthoven.tracking.recorder import Recorder
 
 
@@ -51,13 +53,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
     found = {split: run.evaluate(split, "fp32") for split in ("val", "test") if split in run.data.splits}
-    metrics: dict[str, float] = {}
-    for split, evaluation in found.items():
-        metrics |= {
-            f"{split}/{k}": v for k, v in run.task.metrics(evaluation.y, evaluation.p, run.data.labels.classes).items()
-        }
-        interval = macro_auroc_interval(run, split, evaluation)
-        metrics |= {f"{split}/macro_auroc_low": interval.low, f"{split}/macro_auroc_high": interval.high}
+    metrics = final_metrics(run, found)
     pca = _principal_components(run)
     shares = pca.explained_variance_ratio_
     recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
@@ -67,7 +63,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     for name, figure in _figures(run, recorder, found).items():
         recorder.figure(figure, name)
     for split, evaluation in found.items():
-        recorder.table(_predictions(run, split, evaluation), f"predictions/{split}.json")
+        recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
         recorder.file(file, "checkpoints")
     train = run.data.splits["train"]
@@ -77,7 +73,19 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     return metrics
 
 
-def macro_auroc_interval(run: Run, split: str, found: Evaluation) -> Interval:
+def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, float]:
+    """Metrics of each split under its name, the macro AUROC with its interval."""
+    metrics: dict[str, float] = {}
+    for split, evaluation in found.items():
+        metrics |= {
+            f"{split}/{k}": v for k, v in run.task.metrics(evaluation.y, evaluation.p, run.data.labels.classes).items()
+        }
+        interval = macro_auroc_interval(run, split, evaluation)
+        metrics |= {f"{split}/macro_auroc_low": interval.low, f"{split}/macro_auroc_high": interval.high}
+    return metrics
+
+
+def macro_auroc_interval(run: Run | FittedRun, split: str, found: Evaluation) -> Interval:
     """95 % bootstrap interval of the macro AUROC, resampling patients."""
     return bootstrap_interval(found.y, found.p, seed=run.settings.seed, groups=run.data.patients(split))
 
@@ -94,7 +102,7 @@ def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict
         pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
     if found:
         split, evaluation = list(found.items())[-1]
-        pictures |= _examples(run, split, evaluation)
+        pictures |= examples(run, split, evaluation)
     return pictures
 
 
@@ -114,7 +122,7 @@ def _pca_figure(run: Run) -> Figure:
     return figures.pca_scree_figure(shares, kept.components_, run.data.store.leads)
 
 
-def _examples(run: Run, split: str, found: Evaluation) -> dict[str, Figure]:
+def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, Figure]:
     """Three records of the split on ECG paper, with what was expected and what was predicted."""
     packed, fs, classes = run.data.splits[split], run.data.store.fs, run.data.labels.classes
     rows = np.linspace(0, len(packed) - 1, num=min(3, len(packed)), dtype=int)
@@ -134,7 +142,8 @@ def _examples(run: Run, split: str, found: Evaluation) -> dict[str, Figure]:
     return drawn
 
 
-def _predictions(run: Run, split: str, found: Evaluation) -> dict[str, list[object]]:
+def predictions(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, list[object]]:
+    """Columns of a table of the records of a split: labels and probabilities."""
     columns: dict[str, list[object]] = {"ecg_id": run.data.labels.ecg_ids[run.data.rows[split]].tolist()}
     for k, name in enumerate(run.data.labels.classes):
         columns[f"{name}_label"] = found.y[:, k].astype(int).tolist()

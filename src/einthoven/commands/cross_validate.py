@@ -9,9 +9,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from einthoven.commands import assemble
-from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
-from einthoven.commands.train import execute, open_recorder
+from einthoven.commands.train import assembled, execute, open_recorder
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import bootstrap_interval
 from einthoven.tracking.recorder import Recorder, client, closing
@@ -57,7 +56,7 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
     labels, probabilities, patients, cells = [], [], [], []
     try:
         for fold in folds:
-            run = Run(_held_out(config, folds, fold), folder / f"fold-{fold}")
+            run = assembled(_held_out(config, folds, fold), folder / f"fold-{fold}")
             run.write_config()
             if parent is None:
                 parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT))

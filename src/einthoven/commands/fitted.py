@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+import einthoven
 from einthoven.build import build
 from einthoven.commands import assemble
 from einthoven.commands.conclude import examples, final_metrics, predictions
@@ -19,6 +20,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.importance import permutation_importance
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.functional.features import Features, ecg_features
+from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
 from einthoven.report import figures
 from einthoven.report.importance import importance_figure
@@ -63,6 +65,18 @@ def refuse_unused(overrides: list[str]) -> None:
             )
 
 
+def renamed(config: DictConfig) -> DictConfig:
+    """The configuration with a name of the run that does not tell of an optimizer and a schedule."""
+    from omegaconf import DictConfig, OmegaConf
+
+    tracking = OmegaConf.to_container(config.tracking, resolve=False)
+    assert isinstance(tracking, dict)
+    name = re.sub(r"-\$\{hydra:runtime\.choices\.(optimizer|schedule)\}", "", str(tracking["run_name"]))
+    named = OmegaConf.merge(config, {"tracking": {"run_name": name}})
+    assert isinstance(named, DictConfig)
+    return named
+
+
 class FittedRun:
     """One run of a feature model: its parts, and what is done with them.
 
@@ -82,9 +96,7 @@ class FittedRun:
         self.config = OmegaConf.masked_copy(config, list(USED))
         self.device, self.precision = torch.device("cpu"), "float64"
         self.task = build(config.task)
-        self.data = assemble.load_data(
-            config, asdict(self.settings.folds), self.task, self.device, self.settings.seed
-        )
+        self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, self.settings.seed)
         self.model: FeatureModel = build(config.model)
         self._tables: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
@@ -106,6 +118,25 @@ class FittedRun:
             self._tables[split] = self.model.table.transform(features), y
         return self._tables[split]
 
+    def write_config(self) -> None:
+        """Write the resolved configuration, of the groups that the run depends on."""
+        assemble.write_config(self.config, self.folder)
+
+    def save(self) -> Path:
+        """Write the fitted model, and what its numbers stand for, to ``checkpoints/fitted.skops``."""
+        path = self.folder / "checkpoints" / "fitted.skops"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        notes = {
+            "classes": list(self.data.labels.classes),
+            "leads": list(self.data.store.leads),
+            "fs": self.data.store.fs,
+            "data": self.data.store.fingerprint,
+            "config": assemble.shown(assemble.plain(self.config)),
+            "einthoven": einthoven.__version__,
+        }
+        feature_models.save(self.model, notes, path)
+        return path
+
     def _measured(self, split: str) -> tuple[Features, NDArray[np.float64]]:
         pieces, labels = [], []
         for batch in evaluation_batches(self.data.splits[split], size=_RECORDS_AT_ONCE):
@@ -119,17 +150,30 @@ class FittedRun:
 def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
     """Fit, evaluate, and log what a reader of the run wants to see; the value is the final metrics."""
     run.fit()
-    names = run.model.table.names
-    console.print(f"fitted to {len(names)} features of {len(run.data.splits['train'])} records")
+    names, classes = run.model.table.names, run.data.labels.classes
+    console.print(f"fitted to {len(names)} features; of the options, only {', '.join(USED)} and folds apply")
     found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
     metrics = final_metrics(run, found)
     recorder.record(1, metrics)
     recorder.flush()
     for split, evaluation in found.items():
-        recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes), f"roc_{split}")
+        recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, classes), f"roc_{split}")
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
-    for name, figure in examples(run, *list(found.items())[-1]).items() if found else ():
-        recorder.figure(figure, name)
-    _importance(run, recorder, next(iter(found), "train"))
-    recorder.file(write_model(run), "checkpoints")
+    if found:
+        for name, figure in examples(run, *list(found.items())[-1]).items():
+            recorder.figure(figure, name)
+        _importance(run, recorder, next(iter(found)))
+    recorder.file(run.save(), "checkpoints")
     return metrics
+
+
+def _importance(run: FittedRun, recorder: Recorder, split: str) -> None:
+    """Log a table and a picture of what each feature is worth on records that the model was not fitted to."""
+    x, y = (part[:_JUDGED_ON] for part in run.table(split))
+    names = run.model.table.names
+    lost = permutation_importance(run.model.predict, x, y, macro_auroc, run.settings.seed)
+    order = np.argsort(-lost, kind="stable")
+    recorder.table(
+        {"feature": [names[k] for k in order], "macro_auroc_lost": lost[order].tolist()}, "features/importance.json"
+    )
+    recorder.figure(importance_figure(names, lost, title=f"What the features are worth ({split})"), "importance")

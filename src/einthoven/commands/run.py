@@ -152,10 +152,7 @@ class Run:
 
     def write_config(self) -> None:
         """Write the resolved configuration, from which the run can be resumed."""
-        from omegaconf import OmegaConf
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(assemble.plain(self.config))))
+        assemble.write_config(self.config, self.folder)
 
     def save(self, name: str, recorder: Recorder) -> None:
         """Write everything that a resumed run needs."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import einthoven
-from einthoven.commands import assemble
+from einthoven.commands import assemble, fitted
 from einthoven.commands.conclude import conclude
+from einthoven.commands.fitted import FittedRun
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
@@ -36,11 +37,15 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     if config.resume is not None:
         return _resume(Path(config.resume), overrides)
     checked = assemble.settings(config)
+    if fitted.is_fitted(config):
+        fitted.refuse_unused(overrides)
+        config = fitted.renamed(config)
+        checked = assemble.settings(config)
     if checked.folds.cross_validate:
         from einthoven.commands.cross_validate import cross_validate
 
         return cross_validate(config, folder, overrides)
-    run = Run(config, folder)
+    run = assembled(config, folder)
     run.write_config()
     recorder = open_recorder(run, checked.tracking.run_name, overrides, parent=os.environ.get(PARENT))
     with closing(recorder):
@@ -50,9 +55,16 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     return metrics
 
 
-def execute(run: Run, recorder: Recorder) -> dict[str, float]:
+def assembled(config: DictConfig, folder: Path) -> Run | FittedRun:
+    """A run of whichever kind the model asks for."""
+    return FittedRun(config, folder) if fitted.is_fitted(config) else Run(config, folder)
+
+
+def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
     """Train and conclude a run whose recorder is open."""
     _describe(run)
+    if isinstance(run, FittedRun):
+        return fitted.execute(run, recorder)
     try:
         run.train(recorder)
     except KeyboardInterrupt:
@@ -63,7 +75,7 @@ def execute(run: Run, recorder: Recorder) -> dict[str, float]:
 
 
 def open_recorder(
-    run: Run, name: str, overrides: list[str], *, parent: str | None, run_id: str | None = None
+    run: Run | FittedRun, name: str, overrides: list[str], *, parent: str | None, run_id: str | None = None
 ) -> Recorder:
     """Open the MLflow run: tags to filter by, parameters, datasets."""
     tracking, container = run.settings.tracking, assemble.plain(run.config)
@@ -76,10 +88,8 @@ def open_recorder(
         run_id=run_id,
         interval=tracking.interval,
     )
-    parameters = sum(p.numel() for p in run.model.parameters())
-    recorder.params(
-        assemble.shown(container) | {"model.parameters": parameters, "data.classes": len(run.data.labels.classes)}
-    )
+    parameters = {} if isinstance(run, FittedRun) else {"model.parameters": _parameters(run)}
+    recorder.params(assemble.shown(container) | parameters | {"data.classes": len(run.data.labels.classes)})
     if run_id is None:
         recorder.text(assemble.shown_yaml(container), "config.yaml")
         for split, rows in run.data.rows.items():
@@ -94,7 +104,7 @@ def open_recorder(
     return recorder
 
 
-def _tags(run: Run, container: Mapping[str, Any], overrides: list[str]) -> dict[str, str]:
+def _tags(run: Run | FittedRun, container: Mapping[str, Any], overrides: list[str]) -> dict[str, str]:
     commit = git_commit()
     tags = {
         "mlflow.source.name": "einthoven train",
@@ -122,12 +132,16 @@ def git_commit() -> str:
         return ""
 
 
-def _describe(run: Run) -> None:
+def _parameters(run: Run) -> int:
+    return sum(p.numel() for p in run.model.parameters())
+
+
+def _describe(run: Run | FittedRun) -> None:
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
-    parameters = sum(p.numel() for p in run.model.parameters())
+    model = type(run.model).__name__ if isinstance(run, FittedRun) else f"{_parameters(run):,} parameters"
     console.print(
         f"{run.task.labels}: {len(run.data.labels.classes)} classes; records: {sizes}; "
-        f"{parameters:,} parameters on {run.device} in {run.precision}"
+        f"{model} on {run.device} in {run.precision}"
     )
 
 
@@ -174,14 +188,18 @@ def metric_rows(metrics: Mapping[str, float], splits: tuple[str, ...] = ("val", 
     return rows
 
 
-def _say_what_next(run: Run, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]) -> None:
+def _say_what_next(
+    run: Run | FittedRun, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]
+) -> None:
     splits = [split for split in ("val", "test") if f"{split}/macro_auroc" in metrics]
     if splits:
         console.print(
             results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], metric_rows(metrics))
         )
     console.print(f"run {recorder.run_id} in {recorder.uri}; checkpoints in {run.folder}/checkpoints", soft_wrap=True)
-    changed = ("resume=", "optimizer=", "seed=")
+    fits = isinstance(run, FittedRun)
+    group, other, both = ("model", "decision_tree", "forest,naive_bayes") if fits else ("optimizer", "sgd", "adamw,sgd")
+    changed = ("resume=", f"{group}=", f"{group}.", "seed=")
     given = "".join(f"{o} " for o in overrides if not o.startswith(changed))
     train, sweep, end = ("make train ARGS='", "make sweep ARGS='", "'")
     if not Path("Makefile").exists():  # installed, not in a checkout
@@ -189,7 +207,7 @@ def _say_what_next(run: Run, recorder: Recorder, metrics: Mapping[str, float], o
     console.print("next:")
     for command, purpose in (
         (f"{train.split()[0]} ui", "look at the run in MLflow"),
-        (f"{train}{given}optimizer=sgd{end}", "change any part of it"),
-        (f"{sweep}{given}optimizer=adamw,sgd seed=0,1,2{end}", "compare, over seeds"),
+        (f"{train}{given}{group}={other}{end}", "change any part of it"),
+        (f"{sweep}{given}{group}={both} seed=0,1,2{end}", "compare, over seeds"),
     ):
         console.print(f"  {command}   {purpose}", soft_wrap=True)

@@ -29,6 +29,7 @@ Bool = NDArray[np.bool_]
 BASELINE = 0.02  # s before the QRS whose mean is the isoelectric line, as in `beats.qrs_area`
 P_WINDOW = (0.22, 0.02)  # s before the onset of QRS within which P is looked for
 ST_POINT = 0.06  # s behind the end of QRS (J point) where the ST level is read, the mean of 20 ms to either side
+NO_R = 0.02  # mV: a QRS that rises no higher is a QS, and all of it is Q
 T_START, T_SHARE = 0.10, 0.6  # s behind the J point, and share of the RR interval behind QRS, between which T lies
 
 
@@ -86,12 +87,14 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     qrs = _between(time, onset, end)
     p_wave = _between(time, onset - P_WINDOW[0], onset - P_WINDOW[1])
     t_wave = _between(time, end + T_START, centre + after)
-    peak = np.where(qrs[:, None, :], np.nan_to_num(beat), -np.inf).argmax(axis=-1)[..., None] / fs  # (n, L, 1)
+    r = np.maximum(_extreme(beat, qrs[:, None, :], np.maximum), 0.0)
+    peak = np.where(qrs[:, None, :], np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
+    peak = np.where(r > NO_R, peak, np.inf)[..., None]  # (n, L, 1)
     q = qrs[:, None, :] & (time < peak)
     s = qrs[:, None, :] & (time > peak)
     waves = {
         "q": np.minimum(_extreme(beat, q, np.minimum), 0.0),
-        "r": np.maximum(_extreme(beat, qrs[:, None, :], np.maximum), 0.0),
+        "r": r,
         "s": np.minimum(_extreme(beat, s, np.minimum), 0.0),
         "qrs_net": _mean(beat, qrs),
         "j": _mean(beat, _between(time, end, end + BASELINE)),

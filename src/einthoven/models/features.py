@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Self
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +87,50 @@ class FeatureModel(ABC):
     @abstractmethod
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave."""
+
+
+def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
+    """Write a fitted model and notes of what its numbers stand for, without pickle (the skops format).
+
+    Loading it calls no code of the file's choosing: types beyond numbers, texts and arrays must be named by the reader.
+    """
+    import skops.io
+
+    pca = model.table.pca
+    table = {
+        "names": list(model.table.names),
+        "mean": None if pca is None else pca.mean_,
+        "components": None if pca is None else pca.components_,
+    }
+    unfinished = path.with_name(path.name + ".part")
+    content = {"notes": notes, "table": table, "model": model.state()}
+    unfinished.write_bytes(skops.io.dumps(content, compression=ZIP_DEFLATED))
+    unfinished.replace(path)
+
+
+def load(model: FeatureModel, path: Path) -> dict[str, Any]:
+    """Fill a model, built with the options that the file's was, from a file of `save`; returns the notes.
+
+    Raises
+    ------
+    UserError
+        If the file needs a type that this model does not.
+    """
+    import skops.io
+
+    unknown = set(skops.io.get_untrusted_types(file=path)) - set(model.trusted)
+    if unknown:
+        raise UserError(f"{path.name}: needs {', '.join(sorted(unknown))}, which {type(model).__name__} does not.")
+    content: dict[str, Any] = skops.io.load(path, trusted=list(model.trusted))
+    table = content["table"]
+    model.table.names = tuple(table["names"])
+    model.table.pca = None
+    if table["mean"] is not None:
+        model.table.pca = PCA(len(table["components"]))
+        model.table.pca.mean_, model.table.pca.components_ = table["mean"], table["components"]
+    model.load_state(content["model"])
+    notes: dict[str, Any] = content["notes"]
+    return notes
 
 
 def _flat(beat: Float) -> Float:
