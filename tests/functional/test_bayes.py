@@ -55,7 +55,7 @@ def test_a_test_that_never_answers_positive_has_no_predictive_value() -> None:
 
 
 def test_a_percentage_is_refused() -> None:
-    with pytest.raises(UserError, match=r"prevalence=20"):
+    with pytest.raises(UserError, match=r"prevalence=20.0"):
         predictive_values(0.9, 0.9, 20)
 
 

@@ -67,7 +67,7 @@ def predictive_values(
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
     for name, array in arrays.items():
         if not ((array >= 0) & (array <= 1)).all():
-            raise UserError(f"{name}={values[name]}: expected within 0 and 1.")
+            raise UserError(f"{name}={array.tolist()}: expected within 0 and 1.")
     se, sp, pi = arrays.values()
     with np.errstate(invalid="ignore"):
         ppv = se * pi / (se * pi + (1 - sp) * (1 - pi))

@@ -157,7 +157,7 @@ def _row_mean(values: Float) -> Float:
     """Mean of the finite values of each row; NaN where there are none."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
-    return np.where(count, np.where(known, values, 0.0).sum(axis=1), np.nan) / np.maximum(count, 1)
+    return np.asarray(np.where(count, np.where(known, values, 0.0).sum(axis=1), np.nan) / np.maximum(count, 1))
 
 
 def _between(time: Float, start: Float, stop: Float) -> Bool:
@@ -183,14 +183,14 @@ def _signed_extreme(beat: Float, window: Bool) -> Float:
     inside = np.where(window[:, None, :], np.nan_to_num(beat), 0.0)
     at = np.abs(inside).argmax(axis=-1)[..., None]
     values = np.take_along_axis(inside, at, axis=-1)[..., 0]
-    return _known(beat, np.where(window.any(axis=1)[:, None], values, np.nan))
+    return _known(beat, np.where(np.any(window, axis=1, keepdims=True), values, np.nan))
 
 
 def _peak_time(beat: Float, window: Bool, time: Float) -> Float:
     """Second (n,) at which the root of the summed squares of all leads is largest within windows (n, W)."""
     size = np.where(window, np.square(np.nan_to_num(beat)).sum(axis=1), -1.0)
-    return np.where(window.any(axis=1), time[size.argmax(axis=1)], np.nan)
+    return np.asarray(np.where(np.any(window, axis=1), time[np.argmax(size, axis=1)], np.nan))
 
 
 def _known(beat: Float, values: Float) -> Float:
-    return np.where(np.isfinite(beat).all(axis=(1, 2))[:, None], values, np.nan)
+    return np.where(np.all(np.isfinite(beat), axis=(1, 2), keepdims=True)[..., 0], values, np.nan)

@@ -43,12 +43,15 @@ class _Trees(FeatureModel):
                 columns.append(_of_class(found, known, 1))
         return np.stack(columns, axis=1)
 
-    def _start(self, y: Float, single_label: bool) -> NDArray[np.int64]:
-        """Labels as scikit-learn takes them: (n, K), or of a single label its number (n,)."""
+    def _start(self, x: Float, y: Float, single_label: bool) -> tuple[Float, NDArray[np.int64]]:
+        """Table and labels as scikit-learn takes them: labels (n, K), or of a single label its number (n,).
+
+        A feature that no training record has is made constant: no split asks for it.
+        """
         self._records, self._classes = y.shape
         self._single_label = single_label
         labels = y.argmax(axis=1) if single_label else y
-        return labels.astype(np.int64)
+        return np.where(np.isfinite(x).any(axis=0), x, 0.0), labels.astype(np.int64)
 
     def state(self) -> dict[str, Any]:
         """The estimators, and what they were fitted to."""
@@ -86,7 +89,7 @@ class DecisionTree(_Trees):
         """Grow the tree. The seed decides between equally good splits."""
         from sklearn.tree import DecisionTreeClassifier
 
-        labels = self._start(y, single_label)
+        x, labels = self._start(x, y, single_label)
         tree = DecisionTreeClassifier(
             criterion="entropy", max_depth=self.depth, min_samples_leaf=self.min_leaf, random_state=seed
         )
@@ -117,7 +120,7 @@ class RandomForest(_Trees):
         """Grow the trees; bootstrap samples and features are drawn from the seed."""
         from sklearn.ensemble import RandomForestClassifier
 
-        labels = self._start(y, single_label)
+        x, labels = self._start(x, y, single_label)
         forest = RandomForestClassifier(
             self.trees,
             criterion="entropy",
@@ -126,7 +129,7 @@ class RandomForest(_Trees):
             n_jobs=-1,
             random_state=seed,
         )
-        self._fitted = [forest.fit(x, labels)]
+        self._fitted = [forest.fit(x, labels).set_params(n_jobs=1)]  # threads would add up in any order
         return self
 
 
@@ -160,7 +163,7 @@ class GradientBoosting(_Trees):
         from sklearn.dummy import DummyClassifier
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        labels = self._start(y, single_label)
+        x, labels = self._start(x, y, single_label)
         self._fitted = []
         for column in [labels] if single_label else list(labels.T):
             model = (
