@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from einthoven import cli
 from einthoven.build import build, check
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "einthoven"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = sorted(folder.name for folder in cli.conf_folder().iterdir() if folder.is_dir())
+SOURCES = sorted(path.stem for path in (cli.conf_folder() / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
@@ -59,8 +60,13 @@ def everywhere(pattern: str) -> list[str]:
     return sorted({span for page in PAGES for span in spans(page) if re.fullmatch(pattern, span)})
 
 
+def joined(block: str) -> list[str]:
+    """Lines of a block, those that a backslash continues as one."""
+    return re.sub(r"\\\n\s*", "", block).splitlines()
+
+
 def commands() -> list[str]:
-    typed = [line.strip() for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
+    typed = [line.strip() for page in PAGES for block in blocks(page, "bash") for line in joined(block)]
     inline = [span for span in everywhere(r"(einthoven|make) .*") if not PLACEHOLDER.search(span)]
     shown = [re.split(r" {2,}", line.strip())[0] for line in cli.HELP.splitlines() if line.startswith("  einthoven ")]
     return sorted({line for line in (*typed, *inline, *shown) if line})
@@ -142,14 +148,16 @@ def exists(key: str, config: DictConfig) -> bool:
 
 @pytest.mark.parametrize("key", everywhere(rf"({'|'.join(GROUPS)})(\.[a-z_]+)+(=.*)?"))
 def test_an_option_exists(key: str) -> None:
-    configs = [composed("train", f"data={data}") for data in ("synthetic", "ptbxl")]
-    assert any(exists(key.split("=")[0], config) for config in configs)
+    assert any(exists(key.split("=")[0], composed("train", f"data={data}")) for data in SOURCES)
 
 
 @pytest.mark.parametrize("option", [o for o in everywhere(r"[a-z_.]+=[^=]+") if not PLACEHOLDER.search(o)])
 def test_an_option_takes_its_value(option: str) -> None:
-    data = [] if option.startswith("data=") else ["data=ptbxl"]
-    assemble.settings(composed("train", *data, "+data.root=somewhere" if not data else "data.root=somewhere", option))
+    key, value = option.split("=")
+    having = [name for name in SOURCES if exists(key, composed("train", f"data={name}"))]
+    data = value if key == "data" else "ptbxl" if "ptbxl" in having or not having else having[0]
+    root = ["data.root=somewhere"] if OmegaConf.is_missing(composed("train", f"data={data}").data, "root") else []
+    assemble.settings(composed("train", f"data={data}", *root, *([] if key == "data" else [option])))
 
 
 def test_the_columns_of_a_corpus_are_told() -> None:

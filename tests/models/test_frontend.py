@@ -68,6 +68,15 @@ def test_state_dict_carries_everything(mode: str, k: int | None) -> None:
     assert torch.equal(loaded(SIGNALS), fitted(SIGNALS))
 
 
+@pytest.mark.parametrize("mode", ["leads", "whiten"])
+@pytest.mark.parametrize("leads", [1, 3])
+def test_of_fewer_leads_than_k_there_are_as_many_components(mode: str, leads: int) -> None:
+    few = lead_moments([RECORDS[:, :leads]], scale=1e-3)
+    frontend, expected = Frontend.fit(few, mode, 8), Frontend.fit(few, mode)
+    assert 1 <= frontend.out_channels <= leads
+    torch.testing.assert_close(frontend(SIGNALS[:, :leads]), expected(SIGNALS[:, :leads]))
+
+
 def test_nothing_to_train_and_any_length() -> None:
     frontend = Frontend.fit(MOMENTS, "leads", 8)
     assert list(frontend.parameters()) == []

@@ -146,6 +146,29 @@ def test_missing_samples_are_left_blank_and_a_missing_lead_is_named() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
+@pytest.mark.parametrize("leads", [("I",), ("V2", "I", "II"), LEADS[:4]])
+def test_up_to_four_leads_have_a_row_of_ten_seconds_each(leads: tuple[str, ...]) -> None:
+    signal = wave()[: len(leads)]
+    figure = ecg_paper_figure(signal, 100, title="A", leads=leads)
+    heights = []
+    for lead, mv in zip(leads, signal, strict=True):
+        (trace,) = lines(figure, lead)
+        assert len(trace) == 1000 and trace[-1, 0] - trace[0, 0] == pytest.approx(9.99 * 25)
+        baseline = trace[:, 1] - 10 * mv
+        assert np.ptp(baseline) < 1e-9
+        heights.append(baseline[0])
+    assert heights == sorted(heights, reverse=True) and len(set(heights)) == len(leads)
+
+
+def test_of_five_to_eleven_leads_the_other_places_stay_empty() -> None:
+    leads = ("I", "III", "V1", "V2", "V6")
+    figure = ecg_paper_figure(wave()[:5], 100, title="A", leads=leads)
+    assert [len(lines(figure, lead)) for lead in leads] == [2, 1, 1, 1, 1]  # without II, I is the rhythm strip
+    assert not any(lines(figure, lead) for lead in set(LEADS) - set(leads))
+    whole = ecg_paper_figure(wave(), 100, title="A")
+    assert lines(figure, "V6")[0][0, 0] == pytest.approx(lines(whole, "V6")[0][0, 0])
+
+
 @pytest.mark.parametrize(("n", "across", "down"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (4, 2, 2)])
 def test_examples_are_at_the_same_scale(n: int, across: int, down: int) -> None:
     signals = np.stack([wave(amplitude=0.2 * (i + 1)) for i in range(n)])

@@ -29,6 +29,7 @@ from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
 from einthoven.tracking.recorder import without_folders
+from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,11 +56,36 @@ class Data:
     store: Store
     labels: Labels
     rows: Mapping[str, NDArray[np.int64]]  # of `labels`, for each split
+    stored: NDArray[np.int64]  # row of the store for each of `labels`
     splits: Mapping[str, Split]
 
+    def windows(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Record of each window of a split, and where in the record it begins, in seconds."""
+        table = self.store.table.iloc[self.stored[self.rows[split]]]
+        return table["record_id"].to_numpy(np.int64), table["start_s"].to_numpy(np.float64)
+
     def patients(self, split: str) -> NDArray[np.int64]:
-        """Patient of each record of a split."""
-        return self.labels.patients[self.rows[split]]
+        """Patient of each record of a split, in the order of `records`."""
+        return self.labels.patients[self.rows[split]][records(self.windows(split)[0])[0]]
+
+    def by_record(self, split: str, found: Evaluation, aggregate: str) -> Evaluation:
+        """Aggregate what was found in the windows of each record of a split: the mean or the max of probabilities."""
+        first, of = records(self.windows(split)[0])
+        if len(first) == len(of):
+            return found
+        if aggregate == "max":
+            p = np.zeros((len(first), found.p.shape[1]))
+            np.maximum.at(p, of, found.p)
+        else:
+            p = np.stack([np.bincount(of, column) for column in found.p.T], axis=1) / np.bincount(of)[:, None]
+        return Evaluation(found.y[first], p)
+
+
+def records(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First window of each record, in order, and the record (by its place in that order) of each window."""
+    _, first, of = np.unique(record_ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[of]
 
 
 def settings(config: DictConfig) -> Settings:
@@ -83,6 +109,8 @@ def settings(config: DictConfig) -> Settings:
 def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, device: torch.device, seed: int) -> Data:
     """Open the store (building it on first use), label and split its records, move each split to the device."""
     source = build(_part(config, "data"))
+    if task.labels not in source.label_sets:
+        raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
         store = source.open(progress)
     labels = source.labels(
@@ -92,6 +120,8 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
         keep_unlabelled=task.keep_unlabelled,
         min_likelihood=task.min_likelihood,
     )
+    for note in labels.notes:
+        console.print(note)
     if task.single_label:
         console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
     rows = split_rows(labels, folds)
@@ -111,7 +141,7 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
     splits: dict[str, Split] = {
         split: make(store.signals, stored[rows[split]], matrices[split], device) for split in SPLITS if rows[split].size
     }
-    return Data(store, labels, rows, splits)
+    return Data(store, labels, rows, stored, splits)
 
 
 def build_model(
@@ -200,7 +230,8 @@ def shown_yaml(container: Mapping[str, Any]) -> str:
 
 def config_hash(container: Mapping[str, Any]) -> str:
     """Twelve hex digits that are the same for the same configuration, wherever its data and runs are kept."""
-    relevant = {name: value for name, value in shown(container).items() if name not in ("data.root", "data.cache")}
+    places = (".root", ".cache")
+    relevant = {name: value for name, value in shown(container).items() if not name.endswith(places)}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -52,7 +52,8 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
-    found = {split: run.evaluate(split, "fp32") for split in ("val", "test") if split in run.data.splits}
+    by_window = {split: run.predict(split, "fp32") for split in ("val", "test") if split in run.data.splits}
+    found = by_record(run, by_window)
     metrics = final_metrics(run, found)
     pca = _principal_components(run)
     shares = pca.explained_variance_ratio_
@@ -60,9 +61,9 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     recorder.flush()
     numbers = list(range(1, len(shares) + 1))
     recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
-    for name, figure in _figures(run, recorder, found).items():
+    for name, figure in _figures(run, recorder, found, by_window).items():
         recorder.figure(figure, name)
-    for split, evaluation in found.items():
+    for split, evaluation in by_window.items():
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
         recorder.file(file, "checkpoints")
@@ -71,6 +72,12 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     exported = Probabilities(run).cpu().eval()
     recorder.model(exported, example.cpu().numpy(), run.data.labels.classes, run.data.store.fs)
     return metrics
+
+
+def by_record(run: Run | FittedRun, by_window: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+    """Of each split, what was found in the windows of a record as one."""
+    aggregate = run.settings.trainer.aggregate
+    return {split: run.data.by_record(split, found, aggregate) for split, found in by_window.items()}
 
 
 def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, float]:
@@ -90,7 +97,9 @@ def macro_auroc_interval(run: Run | FittedRun, split: str, found: Evaluation) ->
     return bootstrap_interval(found.y, found.p, seed=run.settings.seed, groups=run.data.patients(split))
 
 
-def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict[str, Figure]:
+def _figures(
+    run: Run, recorder: Recorder, found: dict[str, Evaluation], by_window: dict[str, Evaluation]
+) -> dict[str, Figure]:
     _, rates = recorder.history["optim/lr"]  # as it was: what a plateau does cannot be told before
     base = run.optimizer.param_groups[0]["initial_lr"]
     pictures = {
@@ -100,8 +109,8 @@ def _figures(run: Run, recorder: Recorder, found: dict[str, Evaluation]) -> dict
     }
     for split, evaluation in found.items():
         pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
-    if found:
-        split, evaluation = list(found.items())[-1]
+    if by_window:
+        split, evaluation = list(by_window.items())[-1]
         pictures |= examples(run, split, evaluation)
     return pictures
 
@@ -138,13 +147,19 @@ def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, F
             fs,
             title=f"record {ecg_id} ({split}): {actual}",
             subtitle=f"predicted: {predicted}",
+            leads=run.data.store.leads,
         )
     return drawn
 
 
 def predictions(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, list[object]]:
-    """Columns of a table of the records of a split: labels and probabilities."""
-    columns: dict[str, list[object]] = {"ecg_id": run.data.labels.ecg_ids[run.data.rows[split]].tolist()}
+    """Columns of a table with a row per window: its record, where it begins there, labels and probabilities."""
+    record, start = run.data.windows(split)
+    columns: dict[str, list[object]] = {
+        "ecg_id": run.data.labels.ecg_ids[run.data.rows[split]].tolist(),
+        "record_id": record.tolist(),
+        "start_s": start.tolist(),
+    }
     for k, name in enumerate(run.data.labels.classes):
         columns[f"{name}_label"] = found.y[:, k].astype(int).tolist()
         columns[f"{name}_probability"] = np.round(found.p[:, k], 6).tolist()

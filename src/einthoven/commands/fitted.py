@@ -13,7 +13,7 @@ import torch
 import einthoven
 from einthoven.build import build
 from einthoven.commands import assemble
-from einthoven.commands.conclude import examples, final_metrics, predictions
+from einthoven.commands.conclude import by_record, examples, final_metrics, predictions
 from einthoven.commands.terminal import console
 from einthoven.data.batches import evaluation_batches
 from einthoven.errors import UserError
@@ -107,7 +107,11 @@ class FittedRun:
         self.model.fit(x, y, single_label=self.task.single_label, seed=self.settings.seed)
 
     def evaluate(self, split: str) -> Evaluation:
-        """Labels and probabilities of a split."""
+        """Labels and probabilities of the records of a split: those of a long one from all of its windows."""
+        return self.data.by_record(split, self.predict(split), self.settings.trainer.aggregate)
+
+    def predict(self, split: str) -> Evaluation:
+        """Labels and probabilities of the rows of a split."""
         x, y = self.table(split)
         return Evaluation(y, self.model.predict(x))
 
@@ -152,15 +156,16 @@ def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
     run.fit()
     names, classes = run.model.table.names, run.data.labels.classes
     console.print(f"fitted to {len(names)} features; of the options, only {', '.join(USED)} and folds apply")
-    found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
+    by_window = {split: run.predict(split) for split in ("val", "test") if split in run.data.splits}
+    found = by_record(run, by_window)
     metrics = final_metrics(run, found)
     recorder.record(1, metrics)
     recorder.flush()
     for split, evaluation in found.items():
         recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, classes), f"roc_{split}")
-        recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
+        recorder.table(predictions(run, split, by_window[split]), f"predictions/{split}.json")
     if found:
-        for name, figure in examples(run, *list(found.items())[-1]).items():
+        for name, figure in examples(run, *list(by_window.items())[-1]).items():
             recorder.figure(figure, name)
         _importance(run, recorder, next(iter(found)))
     recorder.file(run.save(), "checkpoints")

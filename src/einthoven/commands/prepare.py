@@ -10,7 +10,7 @@ from einthoven import schema
 from einthoven.build import build, check
 from einthoven.commands.doctor import examine_corpus
 from einthoven.commands.terminal import bar, console, results_table
-from einthoven.data.labels import TASKS, NoLabelsError
+from einthoven.data.labels import NoLabelsError
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def prepare(config: DictConfig) -> None:
         if affected := int((store.table[column] > 0).sum()):
             console.print(f"{affected} records have {what}")
     rows = []
-    for task in TASKS:
+    for task in source.label_sets:
         try:
             labels = source.labels(store.table, task)
         except NoLabelsError:
             rows.append([task, "0", "0", "0"])
             continue
+        for note in labels.notes:
+            console.print(f"{task}: {note}")
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
     console.print(results_table("label sets", ["task", "classes", "records", "positives"], rows))
     if examination.doctor:

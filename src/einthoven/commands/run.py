@@ -126,7 +126,11 @@ class Run:
             )
 
     def evaluate(self, split: str, precision: str | None = None) -> Evaluation:
-        """Labels and probabilities of a split, in the precision of the training unless another is given."""
+        """Labels and probabilities of the records of a split: those of a long one from all of its windows."""
+        return self.data.by_record(split, self.predict(split, precision), self.settings.trainer.aggregate)
+
+    def predict(self, split: str, precision: str | None = None) -> Evaluation:
+        """Labels and probabilities of the rows of a split, in the precision of the training unless another is given."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         return evaluate(
             self.model,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.data import synthetic
-from einthoven.data.labels import Labels
+from einthoven.data.labels import TASKS, Labels
 from einthoven.data.ptbxl import PTBXL, RATES
 from einthoven.data.store import Progress, Store
 from einthoven.errors import UserError
@@ -51,6 +51,8 @@ class Synthetic:
     leads: Sequence[str] = LEADS
     seconds: float | None = None
 
+    label_sets = TASKS
+
     @cached_property
     def root(self) -> Path:
         """Folder of the generated records; its name changes with every setting and with the generator itself."""
@@ -86,6 +88,18 @@ class Synthetic:
         """Labels of the records in a store's table; options as in `ptbxl_labels`."""
         return self._corpus.labels(table, task, **options)
 
+    def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
+        """Classes that each record of a store's table is positive for."""
+        return self._corpus.positives(table, task, min_likelihood)
+
+    def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
+        """Classes that the generator knows."""
+        return self._corpus.annotates(table, task)
+
+    def class_of(self, task: str) -> dict[str, str]:
+        """Class of each SCP-ECG statement, as in `einthoven.data.labels.Labels`."""
+        return self._corpus.class_of(task)
+
     @property
     def _corpus(self) -> PTBXL:
-        return PTBXL(self.root, self.fs, self.cache, leads=self.leads, seconds=self.seconds)
+        return PTBXL(self.root, self.fs, self.cache, leads=self.leads, seconds=self.seconds, source="synthetic")

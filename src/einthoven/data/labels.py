@@ -42,6 +42,8 @@ class Labels:
         Records left out: without a label of this task, or without exactly one where one is asked for.
     class_of : mapping
         Class of each statement, as LVH -> HYP, where a class is more than the statement of its name.
+    notes : tuple of str
+        What a reader of the labels should know, one sentence each.
     """
 
     matrix: NDArray[np.uint8]
@@ -51,6 +53,7 @@ class Labels:
     patients: NDArray[np.int64]
     dropped: int
     class_of: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def ptbxl_labels(
@@ -109,11 +112,25 @@ def select_labels(
     single_label: bool = False,
 ) -> Labels:
     """`ptbxl_labels` on tables already read."""
+    return label_matrix(
+        database,
+        positive_classes(database, statements, task, min_likelihood),
+        task,
+        keep_unlabelled=keep_unlabelled,
+        single_label=single_label,
+        class_of=class_of_statement(statements, task),
+    )
+
+
+def positive_classes(
+    database: pd.DataFrame, statements: pd.DataFrame, task: str, min_likelihood: float = 0.0
+) -> list[set[str]]:
+    """Classes of one of PTB-XL's tasks that each record is positive for."""
     if task not in TASKS:
         raise UserError(f"task {task!r} is unknown; expected one of {', '.join(TASKS)}.")
-    mapping = _class_of_statement(statements, task)
+    mapping = class_of_statement(statements, task)
     diagnostic = set(statements.index[statements["diagnostic"] == 1])
-    sets = [
+    return [
         {
             mapping.get(key, key) if task == "all" else mapping[key]
             for key, likelihood in codes.items()
@@ -121,33 +138,102 @@ def select_labels(
         }
         for codes in parse_codes(database)
     ]
-    classes = tuple(sorted(set().union(*sets)))
+
+
+def annotated_classes(statements: pd.DataFrame, task: str) -> frozenset[str]:
+    """Classes of one of PTB-XL's tasks that its annotators knew, whether or not a record is positive for them."""
+    return frozenset(map(str, statements.index) if task == "all" else class_of_statement(statements, task).values())
+
+
+def label_matrix(
+    table: pd.DataFrame,
+    positives: Sequence[set[str]],
+    task: str,
+    *,
+    keep_unlabelled: bool = False,
+    single_label: bool = False,
+    class_of: Mapping[str, str] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Labels:
+    """Labels of the records of a table, given the classes that each is positive for.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per record, with `ecg_id`, `patient_id` and `strat_fold`.
+    positives : sequence of sets of str
+        One per row.
+    task : str
+        Name of the label set, for the sentence.
+    keep_unlabelled, single_label : bool
+        As in `ptbxl_labels`.
+    class_of : mapping, optional
+        As in `Labels`.
+    notes : tuple of str
+        What a reader of the labels should know, one sentence each.
+
+    Raises
+    ------
+    NoLabelsError
+        If no record is left.
+    """
+    classes = tuple(sorted(set().union(*positives)))
     if not classes:
-        raise NoLabelsError(f"task {task!r}: none of the {len(sets)} records carries a statement of this task.")
+        raise NoLabelsError(f"task {task!r}: none of the {len(positives)} records carries a statement of this task.")
     column = {name: k for k, name in enumerate(classes)}
-    matrix = np.zeros((len(sets), len(classes)), dtype=np.uint8)
-    rows = [row for row, names in enumerate(sets) for _ in names]
-    matrix[rows, [column[name] for names in sets for name in names]] = 1
+    matrix = np.zeros((len(positives), len(classes)), dtype=np.uint8)
+    rows = [row for row, names in enumerate(positives) for _ in names]
+    matrix[rows, [column[name] for names in positives for name in names]] = 1
 
     count = matrix.sum(axis=1)
-    keep = count == 1 if single_label else (np.ones(len(sets), dtype=bool) if keep_unlabelled else count > 0)
+    keep = count == 1 if single_label else (np.ones(len(matrix), dtype=bool) if keep_unlabelled else count > 0)
     if not keep.any():
         raise NoLabelsError(
-            f"task {task!r}: none of the {len(sets)} records carries exactly one statement of this task."
+            f"task {task!r}: none of the {len(matrix)} records carries exactly one statement of this task."
         )
     used = matrix[keep].any(axis=0)  # a class may have stood only beside others
     return Labels(
         matrix=matrix[keep][:, used],
         classes=tuple(name for name, there in zip(classes, used, strict=True) if there),
-        ecg_ids=database["ecg_id"].to_numpy(np.int64)[keep],
-        folds=database["strat_fold"].to_numpy(np.int64)[keep],
-        patients=database["patient_id"].to_numpy(np.int64)[keep],
-        dropped=int(len(sets) - keep.sum()),
-        class_of=mapping,
+        ecg_ids=table["ecg_id"].to_numpy(np.int64)[keep],
+        folds=table["strat_fold"].to_numpy(np.int64)[keep],
+        patients=table["patient_id"].to_numpy(np.int64)[keep],
+        dropped=int(len(matrix) - keep.sum()),
+        notes=notes,
+        class_of=class_of or {},
     )
 
 
-def _class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:
+def shared_classes(
+    annotated: Mapping[str, frozenset[str]], *, refuse: bool = False
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The classes that every source annotates: where one does not, absent would not mean negative.
+
+    Parameters
+    ----------
+    annotated : mapping of str to frozenset of str
+        Source -> the classes that it says something about.
+    refuse : bool
+        Refuse, instead of leaving a class out.
+
+    Returns
+    -------
+    classes : frozenset of str
+    notes : tuple of str
+        What was left out, and whose lack it was.
+    """
+    shared = frozenset.intersection(*annotated.values())
+    left_out = sorted(frozenset().union(*annotated.values()) - shared)
+    if not left_out:
+        return shared, ()
+    lacks = {name: [who for who, classes in annotated.items() if name not in classes] for name in left_out}
+    listed = ", ".join(f"{name} (by {', '.join(who)})" for name, who in lacks.items())
+    if refuse:
+        raise UserError(f"classes that are not annotated: {listed}; expected sources that share all of them.")
+    return shared, (f"left out, as they are not annotated: {listed}",)
+
+
+def class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:
     """Statement -> class name, for the statements that count in this task."""
     if task == "all":
         return {}

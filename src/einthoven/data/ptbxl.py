@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.data.download import download
-from einthoven.data.labels import Labels, read_database, read_statements, select_labels
+from einthoven.data.labels import (
+    TASKS,
+    Labels,
+    annotated_classes,
+    class_of_statement,
+    positive_classes,
+    read_database,
+    read_statements,
+    select_labels,
+)
 from einthoven.data.plan import Plan
 from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.errors import UserError
@@ -43,6 +52,8 @@ class PTBXL:
         First bring the corpus to `root` from the publisher: the tables, and the records of `fs` alone.
     mirrors : sequence of str
         Addresses of the publisher's folder, the one with ``SHA256SUMS.txt``.
+    source : str
+        Name of the corpus in its table. Records of ``ptbxl`` are known by their `ecg_id` in every source.
 
     References
     ----------
@@ -57,6 +68,9 @@ class PTBXL:
     seconds: float | None = None
     download: bool = False
     mirrors: Sequence[str] = MIRRORS
+    source: str = "ptbxl"
+
+    label_sets = TASKS
 
     def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
         """Open the packed store of this corpus (or of one shard of it), building it on first use.
@@ -97,7 +111,7 @@ class PTBXL:
         plan = Plan(
             name=root.resolve().name,
             files=[root / name for name in database[column]],
-            table=database.assign(source="ptbxl"),
+            table=database.assign(source=self.source),
             tables=(root / "ptbxl_database.csv", root / "scp_statements.csv"),
             fs=self.fs,
             leads=self.leads,
@@ -115,5 +129,19 @@ class PTBXL:
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Labels of the records in a store's table; options as in `ptbxl_labels`."""
-        statements = read_statements(Path(self.root) / "scp_statements.csv")
-        return select_labels(table, statements, task, **options)  # type: ignore[arg-type]
+        return select_labels(table, self._statements(), task, **options)  # type: ignore[arg-type]
+
+    def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
+        """Classes that each record of a store's table is positive for."""
+        return positive_classes(table, self._statements(), task, min_likelihood)
+
+    def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
+        """Classes that the annotators of this corpus knew."""
+        return {self.source: annotated_classes(self._statements(), task)}
+
+    def class_of(self, task: str) -> dict[str, str]:
+        """Class of each SCP-ECG statement, as in `einthoven.data.labels.Labels`."""
+        return class_of_statement(self._statements(), task)
+
+    def _statements(self) -> pd.DataFrame:
+        return read_statements(Path(self.root) / "scp_statements.csv")

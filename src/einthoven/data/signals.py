@@ -35,7 +35,8 @@ class Signals:
     def __init__(
         self, files: Sequence[Path], sizes: Sequence[int], rows: NDArray[np.int64], leads: int, samples: int
     ) -> None:
-        self.files, self.rows, self.shape = list(files), rows, (len(rows), leads, samples)
+        self.files, self.sizes, self.rows = list(files), list(sizes), rows
+        self.shape = (len(rows), leads, samples)
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self._maps = [
             np.memmap(file, dtype=self.dtype, mode="r", shape=(size, leads, samples))

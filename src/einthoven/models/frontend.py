@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, Float64, LeadMoments
 
 if TYPE_CHECKING:
@@ -67,19 +68,20 @@ class Frontend(nn.Module):
             component divided by its own standard deviation; components that hold nothing but rounding are
             dropped.
         k
-            Number of components, all of them where it is None. ``whiten`` may keep fewer; ``none`` takes no
-            `k`.
+            Number of components, all of them where it is None; of fewer leads than `k`, as many as there are
+            leads. ``whiten`` may keep fewer; ``none`` takes no `k`.
 
         Raises
         ------
         UserError
-            If the mode is unknown, `k` does not fit it or the number of leads, or the signals do not vary.
+            If the mode is unknown, `k` does not fit it or is not within 1 and 12, or the signals do not vary.
         """
         leads = len(moments.mean)
         if mode not in MODES:
             raise UserError(f"pca: mode must be one of {', '.join(MODES)}, found {mode!r}")
-        if k is not None and mode != "none" and not 1 <= k <= leads:
-            raise UserError(f"pca: k must lie within 1 and {leads}, the number of leads, found {k}")
+        most = max(leads, len(LEADS))  # what suits twelve leads suits fewer: the default need not be changed for them
+        if k is not None and mode != "none" and not 1 <= k <= most:
+            raise UserError(f"pca: k must lie within 1 and {most}, the number of leads, found {k}")
         if not np.trace(moments.covariance) > 0:
             raise UserError("the training signals do not vary: there is nothing to scale")
         if mode == "none":
@@ -88,7 +90,7 @@ class Frontend(nn.Module):
             rows: Float64 = np.eye(leads)
             centre = np.full(leads, moments.scalar_mean)
         else:
-            rows = _directions(moments, mode, k)
+            rows = _directions(moments, mode, k if k is None else min(k, leads))
             centre = moments.mean
         frontend = cls(leads, len(rows))
         frontend.mean.fill_(moments.scalar_mean)

@@ -26,6 +26,7 @@ GAIN = 10.0  # mm per mV
 COLUMN_SECONDS = 2.5
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 RHYTHM_LEAD = "II"
+STRIPS = 4  # up to this many leads, each has a row of its own
 
 PAPER, MINOR, MAJOR, TRACE = "#FFF6F3", "#F7D3CB", "#EBA093", "#101018"
 LEAD_IN = 15.0  # mm of a row before its signal, with the calibration pulse
@@ -34,6 +35,7 @@ MM_PER_INCH = 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
 
 FloatArray = npt.NDArray[np.float64]
+Traces = dict[str, FloatArray]  # lead -> mV (T,)
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,34 @@ class _Grid:
 
 
 def ecg_paper_figure(
-    signal: npt.ArrayLike, fs: float, *, title: str, subtitle: str | None = None, dpi: float = 150
+    signal: npt.ArrayLike,
+    fs: float,
+    *,
+    title: str,
+    subtitle: str | None = None,
+    leads: Sequence[str] = LEADS,
+    dpi: float = 150,
 ) -> Figure:
     """Draw a record as a clinical 12-lead page: 3 x 4 leads of 2.5 s and lead II as a rhythm strip.
 
     The page is A4 landscape, 25 mm/s and 10 mm/mV, with a 1 mm and 5 mm grid and a pulse of 1 mV and 0.2 s
-    before each row. The four columns follow one another in time, as on an electrocardiograph. A record
+    before each row. The four columns follow one another in time, as on an electrocardiograph. Of fewer leads, up
+    to four have a row of 10 s each; of more, the places of those that are missing stay empty. A record
     shorter than 10 s shows its beginning in every column; of a longer one, the first 10 s are shown. The foot
     of the page says what is left out, and which leads are clipped because they exceed 3 mV.
 
     Parameters
     ----------
-    signal : array-like, shape (12, T)
-        mV, leads in the order of `einthoven.functional.leads.LEADS`; NaN is left blank.
+    signal : array-like, shape (leads, T)
+        mV, one row a lead; NaN is left blank.
     fs : float
         Sampling frequency, Hz.
     title : str
         The large line above.
     subtitle : str, optional
         A smaller line below it.
+    leads : sequence of str
+        Names of the rows, all twelve by default.
     dpi : float
         Dots per inch; the page is 297 mm x 210 mm at any.
 
@@ -76,9 +87,9 @@ def ecg_paper_figure(
     Raises
     ------
     UserError
-        If the signal is not (12, T) with at least two samples, or fs is not positive.
+        If the signal is not (leads, T) with at least two samples, or fs is not positive.
     """
-    mv = _checked(signal, fs)
+    traces = _checked(signal, fs, leads)
     grid = _Grid(left=8.5, bottom=10, width=280, height=180)
     left = grid.left + 5
     baselines = [grid.bottom + height for height in (150, 110, 70, 30)]
@@ -87,30 +98,33 @@ def ecg_paper_figure(
         figure, axes = _page(297, 210, dpi)
         _draw_grid(axes, grid)
         clipped = set()
-        for row, baseline in zip(LAYOUT, baselines[:-1], strict=True):
-            clipped |= _draw_row(axes, mv, fs, row, left, baseline, limit)
-        _draw_pulse(axes, left, baselines[-1])
-        whole = 4 * COLUMN_SECONDS * fs
-        clipped |= _draw_trace(axes, mv, fs, RHYTHM_LEAD, 0.0, whole, left + LEAD_IN, baselines[-1], limit)
+        strips = tuple((lead,) for lead in traces)
+        rhythm = (RHYTHM_LEAD if RHYTHM_LEAD in traces else next(iter(traces)),)
+        for row, baseline in zip(strips if len(strips) <= STRIPS else (*LAYOUT, rhythm), baselines, strict=False):
+            clipped |= _draw_row(axes, traces, fs, row, left, baseline, limit)
         _text(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
         if subtitle:
             _text(axes, grid.left, 194.5, subtitle, 3.6, va="center")
         _text(axes, grid.left, 5, _scale(fs), 3.4, va="center")
-        _text(axes, grid.left + grid.width, 5, _notes(mv, fs, limit, clipped), 3.4, va="center", ha="right")
+        _text(axes, grid.left + grid.width, 5, _notes(traces, fs, limit, clipped), 3.4, va="center", ha="right")
     return figure
 
 
-def examples_figure(signals: npt.ArrayLike, fs: float, titles: Sequence[str], *, dpi: float = 100) -> Figure:
+def examples_figure(
+    signals: npt.ArrayLike, fs: float, titles: Sequence[str], *, leads: Sequence[str] = LEADS, dpi: float = 100
+) -> Figure:
     """Draw several records on one page of ECG paper, without rhythm strips, two abreast.
 
     Parameters
     ----------
-    signals : array-like, shape (n, 12, T)
-        mV, leads in the order of `einthoven.functional.leads.LEADS`.
+    signals : array-like, shape (n, leads, T)
+        mV, one row a lead.
     fs : float
         Sampling frequency, Hz.
     titles : sequence of n str
         One line above each record.
+    leads : sequence of str
+        Names of the rows, all twelve by default; the places of those that are missing stay empty.
     dpi : float
         Dots per inch.
 
@@ -127,7 +141,7 @@ def examples_figure(signals: npt.ArrayLike, fs: float, titles: Sequence[str], *,
     records = np.asarray(signals, dtype=np.float64)
     if not len(records) or len(records) != len(titles):
         raise UserError(f"One title per example is needed, found {len(titles)} titles for {len(records)} records.")
-    checked = [_checked(record, fs) for record in records]
+    checked = [_checked(record, fs, leads) for record in records]
     across = min(2, len(checked))
     down = -(-len(checked) // across)
     margin, head, foot = 8.0, 13.0, 10.0
@@ -136,26 +150,26 @@ def examples_figure(signals: npt.ArrayLike, fs: float, titles: Sequence[str], *,
     page_height = down * (height + head) + foot
     with use_style():
         figure, axes = _page(across * (width + margin) + margin, page_height, dpi)
-        for i, (mv, title) in enumerate(zip(checked, titles, strict=True)):
+        for i, (traces, title) in enumerate(zip(checked, titles, strict=True)):
             top = page_height - (i // across) * (height + head)
             grid = _Grid(margin + (i % across) * (width + margin), top - head - height, width, height)
             _draw_grid(axes, grid)
             clipped = set()
             for row, above in zip(LAYOUT, (85, 55, 25), strict=True):
-                clipped |= _draw_row(axes, mv, fs, row, grid.left + 5, grid.bottom + above, limit)
+                clipped |= _draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit)
             _text(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
-            _text(axes, grid.left + width, top - head + 3, _notes(mv, fs, limit, clipped), 4.5, ha="right")
+            _text(axes, grid.left + width, top - head + 3, _notes(traces, fs, limit, clipped), 4.5, ha="right")
         _text(axes, margin, foot / 2, _scale(fs), 5, va="center")
     return figure
 
 
-def _checked(signal: npt.ArrayLike, fs: float) -> FloatArray:
+def _checked(signal: npt.ArrayLike, fs: float, leads: Sequence[str]) -> Traces:
     mv = np.asarray(signal, dtype=np.float64)
-    if mv.ndim != 2 or len(mv) != len(LEADS) or mv.shape[1] < 2:
-        raise UserError(f"An ECG page needs a signal of shape (12, T) with T >= 2, found {mv.shape}.")
+    if mv.ndim != 2 or len(mv) != len(leads) or mv.shape[1] < 2:
+        raise UserError(f"An ECG page needs a signal of shape ({len(leads)}, T) with T >= 2, found {mv.shape}.")
     if not fs > 0:
         raise UserError(f"The sampling frequency must be positive, found {fs} Hz.")
-    return mv
+    return dict(zip(leads, mv, strict=True))
 
 
 def _page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
@@ -188,17 +202,21 @@ def _draw_grid(axes: Axes, grid: _Grid) -> None:
 
 
 def _draw_row(
-    axes: Axes, mv: FloatArray, fs: float, row: Sequence[str], left: float, baseline: float, limit: float
+    axes: Axes, traces: Traces, fs: float, row: Sequence[str], left: float, baseline: float, limit: float
 ) -> set[str]:
-    """Draw a calibration pulse and four leads one after the other, from ``left`` on; return the clipped."""
+    """Draw a calibration pulse, and the leads of the row one after the other over 10 s; return the clipped."""
     clipped = set()
     _draw_pulse(axes, left, baseline)
-    per_column = COLUMN_SECONDS * fs
-    follow = mv.shape[1] >= np.floor(4 * per_column)  # else the record is too short to be shown in turns
+    column_seconds = 4 * COLUMN_SECONDS / len(row)
+    per_column = column_seconds * fs
+    # else the record is too short to be shown in turns
+    follow = len(next(iter(traces.values()))) >= np.floor(4 * COLUMN_SECONDS * fs)
     for column, lead in enumerate(row):
-        at = left + LEAD_IN + column * COLUMN_SECONDS * SPEED
+        if lead not in traces:
+            continue
+        at = left + LEAD_IN + column * column_seconds * SPEED
         first = column * per_column if follow else 0.0
-        clipped |= _draw_trace(axes, mv, fs, lead, first, first + per_column, at, baseline, limit)
+        clipped |= _draw_trace(axes, traces[lead], fs, lead, first, first + per_column, at, baseline, limit)
         if column:
             axes.plot([at, at], [baseline - 3, baseline + 3], color=TRACE, linewidth=0.8, zorder=3)
     return clipped
@@ -220,9 +238,9 @@ def _draw_trace(
     Returns the lead if it exceeds the limit there, else nothing.
     """
     # The last sample of a column is also the first of the next: the line does not break at the column's edge.
-    samples = np.arange(np.ceil(first), min(np.floor(stop), mv.shape[1] - 1) + 1, dtype=np.int64)
+    samples = np.arange(np.ceil(first), min(np.floor(stop), len(mv) - 1) + 1, dtype=np.int64)
     x = at + (samples - first) / fs * SPEED
-    trace = mv[LEADS.index(lead), samples]
+    trace = mv[samples]
     y = baseline + GAIN * np.clip(trace, -limit, limit)
     axes.plot(x, y, color=TRACE, linewidth=0.3 * POINTS_PER_MM, solid_joinstyle="round", label=lead, zorder=4)
     _text(axes, at + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
@@ -279,17 +297,18 @@ def _scale(fs: float) -> str:
     return f"{SPEED:g} mm/s    {GAIN:g} mm/mV    {fs:g} Hz"
 
 
-def _notes(mv: FloatArray, fs: float, limit: float, clipped: set[str]) -> str:
+def _notes(traces: Traces, fs: float, limit: float, clipped: set[str]) -> str:
     """Say what the page does not show."""
-    seconds, shown = mv.shape[1] / fs, 4 * COLUMN_SECONDS
+    samples = len(next(iter(traces.values())))
+    seconds, shown = samples / fs, 4 * COLUMN_SECONDS
     notes = []
     if seconds > shown + 1 / fs:
         notes.append(f"first {shown:g} s of {seconds:.1f} s")
-    elif mv.shape[1] < np.floor(shown * fs):
+    elif samples < np.floor(shown * fs):
         notes.append(f"record of {seconds:.1f} s: each lead from its start")
     if clipped:
         notes.append(f"clipped at {limit:g} mV: {', '.join(lead for lead in LEADS if lead in clipped)}")
-    empty = [lead for lead, trace in zip(LEADS, mv, strict=True) if np.isnan(trace).all()]
+    empty = [lead for lead, trace in traces.items() if np.isnan(trace).all()]
     if empty:
         notes.append(f"no signal: {', '.join(empty)}")
     return "    ".join(notes)

@@ -13,23 +13,21 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.evaluation import metrics
+from einthoven.evaluation.challenge import challenge_score
 from einthoven.objectives.classification import binary_cross_entropy, softmax_cross_entropy
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
 
 
-LABEL_SETS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
-
-
 @dataclass(frozen=True)
 class Classification:
-    """Classify records into the statements of one PTB-XL label set.
+    """Classify records into the classes of one label set.
 
     Parameters
     ----------
     labels : str
-        The label set: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm.
+        The label set, one of those that the source of the records has.
     single_label : bool
         False: sigmoid outputs and binary cross-entropy. True: softmax outputs and categorical cross-entropy,
         on the records with exactly one label.
@@ -49,8 +47,6 @@ class Classification:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.labels not in LABEL_SETS:
-            raise UserError(f"task.labels={self.labels}: expected one of {', '.join(LABEL_SETS)}.")
         if not 0 <= self.min_likelihood <= 100:
             raise UserError(f"task.min_likelihood={self.min_likelihood}: expected percent, 0 to 100.")
         if self.single_label and self.keep_unlabelled:
@@ -75,10 +71,15 @@ class Classification:
         return float((positive - (1 - y) * np.log(np.maximum(1 - p, tiny))).mean())
 
     def metrics(self, y: NDArray[np.floating], p: NDArray[np.floating], classes: Sequence[str]) -> dict[str, float]:
-        """Metrics of probabilities (n, K): `loss`, the ranking metrics, and `accuracy` for a single label."""
+        """Metrics of probabilities (n, K): `loss`, the ranking metrics, and those that the labels call for.
+
+        A single label has an `accuracy`; the classes of the CinC challenge have its score, at a threshold of 0.5.
+        """
         found = {"loss": self.negative_log_likelihood(y, p), **metrics.summary(y, p, classes)}
         if self.single_label:
             found["accuracy"] = float((y.argmax(axis=1) == p.argmax(axis=1)).mean())
+        elif self.labels == "cinc2021":
+            found["challenge_score"] = challenge_score(y, p >= 0.5, classes)
         return found
 
     def shuffled(self, y: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

@@ -1,0 +1,290 @@
+"""Anyone's ECGs as a source: a folder of readable files, and one CSV table that says what they show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.labels import Labels, label_matrix
+from einthoven.data.plan import Plan
+from einthoven.data.store import Progress, Store, open_or_build
+from einthoven.data.stratify import stratified_folds
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABEL_SET = "columns"
+RECORD_SUFFIXES = frozenset({".hea", ".edf", ".dcm", ".xml", ".npy", ".npz"})  # of files that are surely records
+_PARTS = (".hea", ".dat", ".mat")  # of one WFDB record
+_CLASS = re.compile(r"^[\w\-. :/]+$")  # what a metric's name may hold
+_YES_NO = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of record files and a table of their labels.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the records.
+    table : path
+        CSV with a header line and one row per record; relative to `root`.
+    path_column : str
+        Column with the file of each record, relative to `root`.
+    label_column : str or None
+        Column with the classes of each record, apart by `separator`; empty: none of them.
+    separator : str
+    class_columns : sequence of str or None
+        Instead of `label_column`: columns of 0 and 1, one per class.
+    patient_column, fold_column, age_column, sex_column : str or None
+        Columns with these. Without a patient column each record is its own patient; without a fold column ten
+        folds are made by patient, in which every class is as frequent as in the whole.
+    file_fs, file_units, file_leads
+        Sampling frequency, unit and leads of files that do not say so themselves.
+    fs : float
+        Sampling frequency of the store in Hz; records of another are resampled.
+    cache : path
+        Where the packed store is kept.
+    leads : sequence of str
+        Leads to keep, in this order.
+    seconds, long, short, stride, on_error
+        As in `einthoven.data.plan.Plan`.
+    allow_missing : bool
+        Leave out rows whose file is not there, instead of refusing.
+    """
+
+    root: str | Path
+    fs: float
+    cache: str | Path
+    table: str | Path = "labels.csv"
+    path_column: str = "path"
+    label_column: str | None = "labels"
+    separator: str = ";"
+    class_columns: Sequence[str] | None = None
+    patient_column: str | None = None
+    fold_column: str | None = None
+    age_column: str | None = None
+    sex_column: str | None = None
+    file_fs: float | None = None
+    file_units: str | None = None
+    file_leads: Sequence[str] | None = None
+    leads: Sequence[str] = LEADS
+    seconds: float | None = 10.0
+    long: str = "crop"
+    short: str = "pad"
+    stride: float | None = None
+    on_error: str = "fail"
+    allow_missing: bool = False
+
+    label_sets = (LABEL_SET,)
+
+    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+        """Open the packed store of these records (or of one shard of them), building it on first use.
+
+        Raises
+        ------
+        UserError
+            If the table does not fit the files, or a record cannot be read.
+        """
+        root, csv = Path(self.root), self._csv
+        if not root.is_dir():
+            raise UserError(f"data.root={root}: no such folder; expected one with ECG records in it.")
+        rows = self._read()
+        there = np.array([_exists(root / path) for path in rows[self.path_column]], dtype=bool)
+        if not there.all() and not self.allow_missing:
+            raise UserError(
+                f"{csv.name}: {rows[self.path_column][~there].iloc[0]} is not in {root}, nor are {(~there).sum() - 1} "
+                "more that it lists; data.allow_missing=true leaves such rows out."
+            )
+        if not there.any():
+            raise UserError(f"{csv.name}: none of its {len(rows)} records is in {root}; data.root is their folder.")
+        rows = rows[there]
+        given = {"fs": self.file_fs, "units": self.file_units, "leads": self.file_leads}
+        plan = Plan(
+            name=root.resolve().name,
+            files=[root / path for path in rows[self.path_column]],
+            table=self._table(rows),
+            tables=(csv,),
+            fs=self.fs,
+            leads=self.leads,
+            seconds=self.seconds,
+            long=self.long,
+            short=self.short,
+            stride=self.stride,
+            on_error=self.on_error,
+            reading={name: value for name, value in given.items() if value is not None},
+        )
+        return open_or_build(plan, Path(self.cache), progress, shard)
+
+    def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
+        """Classes that each record of a store's table is positive for."""
+        if min_likelihood:
+            raise UserError(f"task.min_likelihood={min_likelihood}: these labels have no likelihood; expected 0.")
+        return [set(filter(None, names.split("\n"))) for names in table["classes"]]
+
+    def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
+        """The classes of the table: those of its columns, or those that stand in its label column."""
+        if self.class_columns is not None:
+            return {"folder": frozenset(self.class_columns)}
+        return {"folder": frozenset[str]().union(*self.positives(table, task))}
+
+    def class_of(self, task: str) -> dict[str, str]:
+        """Class of each SCP-ECG statement, as in `einthoven.data.labels.Labels`."""
+        return {}  # a class of one's own that has a statement's name is taken for it
+
+    def labels(
+        self,
+        table: pd.DataFrame,
+        task: str,
+        *,
+        keep_unlabelled: bool = False,
+        min_likelihood: float = 0.0,
+        single_label: bool = False,
+    ) -> Labels:
+        """Labels of the records in a store's table."""
+        return label_matrix(
+            table,
+            self.positives(table, task, min_likelihood),
+            task,
+            keep_unlabelled=keep_unlabelled,
+            single_label=single_label,
+            notes=self._notes(table),
+        )
+
+    @property
+    def _csv(self) -> Path:
+        return Path(self.root) / self.table
+
+    def _read(self) -> pd.DataFrame:
+        """The table as text, checked: columns, one row per record."""
+        import pandas as pd
+
+        csv = self._csv
+        if (self.label_column is None) == (self.class_columns is None):
+            raise UserError("data.label_column and data.class_columns: expected one of them; the other is null.")
+        try:
+            rows = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        except OSError as error:
+            raise UserError(f"{csv}: cannot be read ({error.strerror}); data.table names a CSV of labels.") from None
+        except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+            raise UserError(f"{csv}: not a CSV table with a header line ({' '.join(str(error).split())}).") from None
+        optional = (self.label_column, self.patient_column, self.fold_column, self.age_column, self.sex_column)
+        columns = [self.path_column, *filter(None, optional), *(self.class_columns or ())]
+        if missing := [name for name in columns if name not in rows]:
+            raise UserError(
+                f"{csv.name}: no column {missing[0]!r}; it has {', '.join(map(str, rows))} (data.*_column name them)."
+            )
+        if rows.empty:
+            raise UserError(f"{csv.name}: no rows; expected one per record.")
+        for name in filter(None, (self.path_column, self.patient_column, self.fold_column)):
+            if (blank := rows[name].str.strip() == "").any():
+                raise UserError(f"{csv.name}: row {_row(blank)}: column {name!r} is empty.")
+        stems = rows[self.path_column].map(_stem)
+        if (twice := stems.duplicated()).any():
+            first = stems == stems[twice].iloc[0]
+            raise UserError(
+                f"{csv.name}: rows {_row(first)} and {_row(twice)} are both of {stems[twice].iloc[0]}; expected one "
+                f"row per record (several classes stand in one row, apart by {self.separator!r})."
+            )
+        return rows
+
+    def _table(self, rows: pd.DataFrame) -> pd.DataFrame:
+        import pandas as pd
+
+        classes = self._classes(rows)
+        names = {name: k for k, name in enumerate(sorted(set().union(*classes)))}
+        for name in names:
+            if not _CLASS.match(name):
+                raise UserError(
+                    f"{self._csv.name}: class {name!r}: expected letters, digits and - _ . : / in its name."
+                )
+        matrix = np.zeros((len(rows), len(names)), dtype=bool)
+        for row, found in enumerate(classes):
+            matrix[row, [names[name] for name in found]] = True
+        ecg_id = rows.index.to_numpy(np.int64) + 1  # the row of the table: 1 is the first below the header
+        patient = ecg_id if self.patient_column is None else _numbered(rows[self.patient_column]) + 1
+        table = pd.DataFrame(
+            {
+                "ecg_id": ecg_id,
+                "patient_id": patient,
+                "strat_fold": stratified_folds(matrix, patient) if self.fold_column is None else self._folds(rows),
+                "source": "folder",
+                "path": rows[self.path_column].to_numpy(),
+                "classes": ["\n".join(sorted(found)) for found in classes],
+            }
+        )
+        if self.age_column is not None:
+            table["age"] = pd.to_numeric(rows[self.age_column], errors="coerce").to_numpy(np.float64)
+        if self.sex_column is not None:
+            table["sex"] = rows[self.sex_column].to_numpy()
+        return table
+
+    def _classes(self, rows: pd.DataFrame) -> list[set[str]]:
+        """Classes of each row."""
+        if self.class_columns is None:
+            assert self.label_column is not None
+            return [{part.strip() for part in cell.split(self.separator)} - {""} for cell in rows[self.label_column]]
+        found: list[set[str]] = [set() for _ in range(len(rows))]
+        for name in self.class_columns:
+            for number, (cell, names) in enumerate(zip(rows[name].str.strip().str.lower(), found, strict=True)):
+                if cell not in _YES_NO:
+                    raise UserError(
+                        f"{self._csv.name}: row {rows.index[number] + 1}: column {name!r} has {cell[:40]!r}; expected "
+                        "0 or 1 (an empty cell is neither)."
+                    )
+                if _YES_NO[cell]:
+                    names.add(name)
+        return found
+
+    def _folds(self, rows: pd.DataFrame) -> NDArray[np.int64]:
+        cells = rows[self.fold_column].str.strip()
+        if (bad := ~cells.str.fullmatch(r"\d{1,6}(\.0)?")).any():
+            raise UserError(
+                f"{self._csv.name}: row {_row(bad)}: column {self.fold_column!r} has {cells[bad].iloc[0]!r}; expected "
+                "the number of a fold."
+            )
+        folds: NDArray[np.int64] = cells.astype(float).to_numpy().astype(np.int64)
+        return folds
+
+    def _notes(self, table: pd.DataFrame) -> tuple[str, ...]:
+        root, notes = Path(self.root), []
+        listed = {str((root / _stem(path)).resolve()) for path in table["path"]}
+        files = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in RECORD_SUFFIXES)
+        unlisted = [file for file in files if str(file.parent.resolve() / _stem(file.name)) not in listed]
+        if unlisted:
+            notes.append(
+                f"{len(unlisted)} record files of {root.name} are not in use, such as {unlisted[0].relative_to(root)}: "
+                f"{self._csv.name} does not list them, or they could not be read"
+            )
+        if self.patient_column is None:
+            notes.append("no data.patient_column: records of one patient may stand in different folds")
+        return tuple(notes)
+
+
+def _stem(path: str) -> str:
+    """A WFDB record by its name alone, whichever of its files is given; other files as they are."""
+    return str(Path(path).with_suffix("")) if Path(path).suffix.lower() in _PARTS else str(Path(path))
+
+
+def _exists(path: Path) -> bool:
+    return path.is_file() or path.with_name(f"{path.name}.hea").is_file()
+
+
+def _row(marked: pd.Series[bool]) -> int:
+    """Number of the first marked row, counted from 1 below the header."""
+    return int(marked.to_numpy().argmax()) + 1
+
+
+def _numbered(column: pd.Series[str]) -> NDArray[np.int64]:
+    """Whole numbers for the values of a column, in their sorted order."""
+    _, numbers = np.unique(column.str.strip().to_numpy(dtype=str), return_inverse=True)
+    return numbers.astype(np.int64)

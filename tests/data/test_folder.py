@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from einthoven.data.folder import Folder
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+
+LABELS = ["AF", "AF; RBBB", "", "RBBB", "normal", "normal", "normal", ""]
+
+
+@pytest.fixture
+def made(tmp_path: Path, write_record: Callable[..., Path]) -> Folder:
+    """Eight records of two patients each, two sampling frequencies, and their table."""
+    rng, root = np.random.default_rng(0), tmp_path / "mine"
+    (root / "b").mkdir(parents=True)
+    rows = ["path,labels,who,fold,years,AF,RBBB"]
+    for k, labels in enumerate(LABELS):
+        folder, fs = (root, 100) if k % 2 else (root / "b", 500)
+        write_record(folder, f"r{k}", rng.integers(-500, 500, (12, 10 * fs)), fs)
+        name = f"r{k}.hea" if k % 2 else f"b/r{k}"
+        rows.append(f"{name},{labels},p{k // 2},{k // 2 + 1},{50 + k},{int('AF' in labels)},{int('RBBB' in labels)}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return Folder(root, 100, tmp_path / "cache", patient_column="who", age_column="years")
+
+
+def rewrite(source: Folder, change: Callable[[list[str]], list[str]]) -> None:
+    file = Path(source.root) / "labels.csv"
+    file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")
+
+
+def test_records_of_two_rates_and_their_labels(made: Folder) -> None:
+    store = made.open()
+    assert store.signals.shape == (8, 12, 1000) and store.table["ecg_id"].tolist() == list(range(1, 9))
+    labels = made.labels(store.table, "columns", keep_unlabelled=True)
+    assert labels.classes == ("AF", "RBBB", "normal")
+    assert labels.matrix.tolist() == [[w in row for w in labels.classes] for row in LABELS]
+    assert store.table["age"].tolist() == list(range(50, 58))
+
+
+def test_folds_are_made_by_patient_and_are_the_same_each_time(made: Folder) -> None:
+    table = made.open().table
+    assert table.groupby("patient_id")["strat_fold"].nunique().max() == 1
+    assert table["patient_id"].nunique() == table["strat_fold"].nunique() == 4
+    again = replace(made, cache=Path(made.cache) / "other").open().table
+    assert again["strat_fold"].tolist() == table["strat_fold"].tolist()
+
+
+def test_folds_may_be_given(made: Folder) -> None:
+    assert replace(made, fold_column="fold").open().table["strat_fold"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_column_a_class(made: Folder) -> None:
+    source = replace(made, label_column=None, class_columns=["AF", "RBBB"])
+    labels = source.labels(source.open().table, "columns", keep_unlabelled=True)
+    assert labels.classes == ("AF", "RBBB") and labels.matrix.sum(axis=0).tolist() == [2, 2]
+    assert source.annotates(source.open().table, "columns") == {"folder": {"AF", "RBBB"}}
+
+
+def test_what_is_not_listed_is_said(made: Folder) -> None:
+    root = Path(made.root)
+    table = made.open().table
+    assert made.labels(table, "columns").notes == ()
+    for suffix in (".hea", ".dat"):
+        shutil.copy(root / f"r1{suffix}", root / f"extra{suffix}")
+    notes = replace(made, patient_column=None).labels(table, "columns").notes
+    assert "1 record files of mine are not in use, such as extra.hea" in notes[0]
+    assert "one patient may stand in different folds" in notes[1]
+
+
+def test_missing_files_may_be_left_out(made: Folder) -> None:
+    (Path(made.root) / "r1.hea").unlink()
+    with pytest.raises(UserError, match=r"r1\.hea is not in .*data\.allow_missing=true"):
+        made.open()
+    assert len(replace(made, allow_missing=True).open().table) == 7
+
+
+def test_an_unreadable_record_is_quarantined_where_asked_for(made: Folder) -> None:
+    (Path(made.root) / "r1.dat").write_bytes(b"short")
+    with pytest.raises(UserError, match=r"r1\.dat"):
+        made.open()
+    store = replace(made, on_error="quarantine").open()
+    assert len(store.table) == 7 and len(store.quarantine) == 1
+
+
+def cell(row: int, column: int, value: str) -> Callable[[list[str]], list[str]]:
+    def change(lines: list[str]) -> list[str]:
+        cells = lines[row].split(",")
+        cells[column] = value
+        return [*lines[:row], ",".join(cells), *lines[row + 1 :]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "expected"),
+    [
+        (lambda lines: [*lines, lines[1].replace("b/r0", "b/r0.hea")], {}, "rows 1 and 9 are both of b/r0"),
+        (lambda lines: lines[:1], {}, "no rows"),
+        (lambda lines: [], {}, "not a CSV table"),
+        (lambda lines: ["a,b", '"x'], {}, "not a CSV table"),
+        (cell(0, 0, "file"), {}, "no column 'path'; it has file, labels"),
+        (cell(3, 2, ""), {}, "row 3: column 'who' is empty"),
+        (cell(3, 0, "b/none"), {}, "b/none is not in"),
+        (cell(2, 1, "A|B"), {}, "class 'A|B': expected letters, digits"),
+        (cell(2, 3, "x"), {"fold_column": "fold"}, "row 2: column 'fold' has 'x'; expected the number of a fold"),
+        (cell(2, 5, ""), {"label_column": None, "class_columns": ["AF"]}, "row 2: column 'AF' has ''; expected 0 or 1"),
+        (list, {"class_columns": ["AF"]}, "expected one of them"),
+        (list, {"label_column": None}, "expected one of them"),
+        (list, {"root": "nowhere"}, "no such folder"),
+        (list, {"table": "none.csv"}, "none.csv: cannot be read"),
+        (list, {"leads": ["X"]}, "data.leads=[X]"),
+    ],
+)
+def test_each_mistake_is_one_sentence(
+    made: Folder, change: Callable[[list[str]], list[str]], options: dict[str, Any], expected: str
+) -> None:
+    rewrite(made, change)
+    with pytest.raises(UserError) as refusal:
+        replace(made, **options).open()
+    assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_mistake_leaves_no_store(made: Folder) -> None:
+    rewrite(made, cell(3, 0, "b/none"))
+    with pytest.raises(UserError):
+        made.open()
+    assert not (Path(made.cache) / "stores").exists()
+
+
+def test_formats_may_be_mixed(made: Folder) -> None:
+    """A CSV that says all itself and an array with its sidecar beside WFDB records."""
+    rng, root = np.random.default_rng(1), Path(made.root)
+    signal = rng.normal(0, 0.5, (1000, 12)).round(3)
+    lines = [",".join([str(t / 100), *map(str, row)]) for t, row in enumerate(signal.tolist())]
+    (root / "x.csv").write_text("\n".join([",".join(("time", *LEADS)), *lines]))
+    (root / "x.json").write_text(json.dumps({"units": "mV"}))
+    np.save(root / "y.npy", signal.T)
+    (root / "y.json").write_text(json.dumps({"fs": 100, "units": "mV", "leads": list(LEADS)}))
+    more = ["x.csv,AF,p8,1,60,1,0", "y.npy,,p9,1,60,0,0"]
+    rewrite(made, lambda lines: [*lines, *more])
+    store = made.open()
+    assert store.signals.shape == (10, 12, 1000)
+    for row in (8, 9):
+        np.testing.assert_allclose(store.signals[row] * 1e-3, signal.T, atol=6e-4)
+    assert made.labels(store.table, "columns").notes == ()
