@@ -116,6 +116,25 @@ def macro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
     return _macro(auroc_per_class(y_true, y_score), "AUROC")
 
 
+def micro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
+    """AUROC of all (record, class) pairs taken together: it also asks that classes are on one scale.
+
+    Parameters
+    ----------
+    y_true : array-like, shape (n, K)
+        Labels, each 0 or 1.
+    y_score : array-like, shape (n, K)
+        Scores, higher for positive.
+
+    Raises
+    ------
+    UserError
+        If there are not both labels; otherwise see `check_labels_scores`.
+    """
+    positive, scores = check_labels_scores(y_true, y_score)
+    return macro_auroc(positive.reshape(-1, 1), scores.reshape(-1, 1))
+
+
 def average_precision_per_class(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> FloatArray:
     """Average precision of each class: the area under the precision-recall steps.
 
@@ -172,6 +191,25 @@ def macro_auprc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
         If no class has both labels; otherwise see `check_labels_scores`.
     """
     return _macro(average_precision_per_class(y_true, y_score), "average precision")
+
+
+def micro_auprc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
+    """Average precision of all (record, class) pairs taken together.
+
+    Parameters
+    ----------
+    y_true : array-like, shape (n, K)
+        Labels, each 0 or 1.
+    y_score : array-like, shape (n, K)
+        Scores, higher for positive.
+
+    Raises
+    ------
+    UserError
+        If there are not both labels; otherwise see `check_labels_scores`.
+    """
+    positive, scores = check_labels_scores(y_true, y_score)
+    return macro_auprc(positive.reshape(-1, 1), scores.reshape(-1, 1))
 
 
 def fmax(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
