@@ -23,7 +23,7 @@ cases = st.builds(case, seed=st.integers(0, 2**32 - 1), n=st.integers(2, 60), le
 
 
 @given(cases, st.sampled_from([0.25, 0.5, 1.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_rates_equal_scikit_learn(arrays: tuple[np.ndarray, np.ndarray], threshold: float) -> None:
     y, p = arrays
     stated = p >= threshold
@@ -115,16 +115,16 @@ def test_plain_calibration_error_equals_scikit_learns_quantile_bins() -> None:
     assert plain[0] == pytest.approx(np.abs(observed - stated).mean(), abs=1e-12)  # 60 records in each bin
 
 
-def test_the_debiased_error_is_nearer_to_the_truth() -> None:
-    # p is perfect: the error is 0. p is .1 too high everywhere: it is .1.
+def test_debiasing_takes_off_what_noise_adds() -> None:
+    # p is perfect: the error is 0, and the noise once more adds sqrt(2) - 1 of what it has added. p is .1 too high: .1.
     rng = np.random.default_rng(0)
     for shift in (0.0, 0.1):
         truth = rng.uniform(0.05, 0.85, (400, 200))
         y = rng.random(truth.shape) < truth
         plain = scores.calibration_error_per_class(y, truth + shift, debias=False).mean()
         debiased = scores.calibration_error_per_class(y, truth + shift).mean()
-        assert abs(debiased - shift) < 0.65 * abs(plain - shift)  # in theory 2 - sqrt(2) at a shift of 0
         assert plain > debiased >= 0
+        assert debiased < 0.65 * plain if shift == 0 else abs(debiased - shift) < 0.01
 
 
 def test_micro_averages_equal_scikit_learn() -> None:

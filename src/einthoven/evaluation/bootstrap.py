@@ -1,35 +1,41 @@
-"""Percentile bootstrap intervals of the macro AUROC, without sorting anything twice.
-
-A resample of n records is a vector of n counts. For one class, let its positives have the distinct scores
-``s_1 < ... < s_L``. The number of pairs that the positives at level j win, ties counted one half, is
-
-    ``P_j U_j``,  ``U_j = sum over i <= j of D_i``,
-
-where ``P_j`` is the count of positives at level j and ``D_i`` the count of negatives that level i adds: those
-between level i-1 and level i, half of those tied with i, half of those tied with i-1. P and D are linear in
-the counts, with coefficients 0, 1/2 and 1 that do not depend on the resample: two sparse matrices, made once
-from one sort, turn any batch of resamples into AUROCs. All intermediate values are multiples of one half,
-exact in float64, so the result is the AUROC of the repeated records and not an approximation of it.
-"""
+"""Bootstrap intervals of a metric: by record or by patient, percentile or BCa; of one model, or of two compared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.metrics import BoolArray, FloatArray, IntArray, check_labels_scores
+from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores, macro_auroc
+from einthoven.evaluation.resampling import (
+    Metric,
+    by_repetition,
+    leave_one_out,
+    members_of,
+    resample_counts,
+    resampled,
+)
+from einthoven.evaluation.weighted_auroc import WeightedAUROC
 
-# Columns of float64 that a batch of resamples keeps for each record: small enough for the cache.
-_BATCH = 64
+__all__ = [
+    "Difference",
+    "Interval",
+    "auroc_intervals",
+    "bootstrap_interval",
+    "bootstrap_macro_auroc",
+    "metric_interval",
+    "paired_difference",
+    "resample_counts",
+]
+
+METHODS = ("percentile", "bca")
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval and what it rests on.
+    """A bootstrap interval and what it rests on.
 
     Attributes
     ----------
@@ -56,6 +62,28 @@ class Interval:
         return f"[{self.low:.4f}, {self.high:.4f}]"
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much a metric of model b exceeds that of model a on the same records.
+
+    Attributes
+    ----------
+    difference : float
+        Metric of b minus metric of a.
+    interval : Interval
+        Of the difference, with the number of resamples that it rests on.
+    p : float
+        Two-sided: twice the smaller share of resamples on either side of 0, these and 0 counted in.
+    classes : int
+        Classes with both labels, on which both models are judged; the others are left out of both.
+    """
+
+    difference: float
+    interval: Interval
+    p: float
+    classes: int
+
+
 def bootstrap_interval(
     y_true: npt.ArrayLike,
     y_score: npt.ArrayLike,
@@ -64,8 +92,9 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
     groups: npt.ArrayLike | None = None,
+    method: str = "percentile",
 ) -> Interval:
-    """Percentile bootstrap interval of the macro AUROC.
+    """Bootstrap interval of the macro AUROC.
 
     A class that lacks positives or negatives in a resample is left out of that resample's macro average (with
     71 classes only about one plain resample in nine has them all), and the result says how often. A class
@@ -85,6 +114,8 @@ def bootstrap_interval(
         Seed of the resampling.
     groups : array-like, shape (n,), optional
         Patient of each record; then patients are resampled, each with all of their records.
+    method : str
+        ``percentile``, or ``bca``: corrected for bias and skewness, see `interval_of`.
 
     Returns
     -------
@@ -93,24 +124,71 @@ def bootstrap_interval(
     Raises
     ------
     UserError
-        If no class has both labels, ``level`` or ``resamples`` is out of range, or ``groups`` has not n
-        entries; otherwise see `einthoven.evaluation.metrics.check_labels_scores`.
+        If no class has both labels, ``level`` or ``resamples`` is out of range, the method is unknown, or ``groups``
+        has not n entries; otherwise see `einthoven.evaluation.metrics.check_labels_scores`.
     """
-    if not 0 < level < 1:
-        raise UserError(f"The level of an interval lies between 0 and 1, found {level}.")
-    macro, valid = bootstrap_macro_auroc(y_true, y_score, resamples=resamples, seed=seed, groups=groups)
-    macro, valid = macro[valid.any(axis=1)], valid[valid.any(axis=1)]
-    if not len(macro):
+    return auroc_intervals(y_true, y_score, resamples=resamples, level=level, seed=seed, groups=groups, method=method)[
+        0
+    ]
+
+
+def auroc_intervals(
+    y_true: npt.ArrayLike,
+    y_score: npt.ArrayLike,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: npt.ArrayLike | None = None,
+    method: str = "percentile",
+) -> tuple[Interval, list[Interval | None]]:
+    """Bootstrap intervals of the macro AUROC and of the AUROC of each class, from the same resamples.
+
+    Parameters
+    ----------
+    y_true, y_score, resamples, level, seed, groups, method
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    macro : Interval
+    per_class : list of K Interval or None
+        None where a class lacks one of the labels in the data, or in every resample.
+
+    Raises
+    ------
+    UserError
+        As in `bootstrap_interval`.
+    """
+    check_options(level, resamples, method)
+    usable, auroc, n = _auroc(y_true, y_score)
+    members = members_of(groups, n)
+    values = resampled(auroc, members, resamples, seed)
+    left_out = leave_one_out(auroc, members) if method == "bca" else None
+    estimate = auroc(np.ones((1, len(members))))[0]
+    valid = ~np.isnan(values)
+    defined = valid.any(axis=1)
+    if not defined.any():
         raise UserError(f"None of {resamples} resamples had a class with both labels: too few records.")
-    low, high = np.quantile(macro, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(
-        low=float(low),
-        high=float(high),
-        level=level,
-        resamples=len(macro),
-        complete=int(valid.all(axis=1).sum()),
-        classes_missing_share=float(1 - valid.mean()),
+    macro = interval_of(
+        _mean_of_valid(values)[defined],
+        level,
+        estimate=float(estimate.mean()),
+        left_out=None if left_out is None else _mean_of_valid(left_out),
+        valid=valid[defined],
     )
+    per_class: list[Interval | None] = [None] * len(usable)
+    for column, k in enumerate(np.flatnonzero(usable)):
+        there = valid[:, column]
+        if there.any():
+            per_class[k] = interval_of(
+                values[there, column],
+                level,
+                estimate=float(estimate[column]),
+                left_out=None if left_out is None else left_out[:, column],
+                valid=valid[:, [column]],
+            )
+    return macro, per_class
 
 
 def bootstrap_macro_auroc(
@@ -124,8 +202,7 @@ def bootstrap_macro_auroc(
     """Macro AUROC of each resample.
 
     The resamples depend on the seed, the number of records and the groups alone: two models evaluated on the
-    same records with the same seed are paired, and the quantiles of the difference of their results are the
-    paired bootstrap interval.
+    same records with the same seed are paired.
 
     Parameters
     ----------
@@ -144,115 +221,203 @@ def bootstrap_macro_auroc(
     UserError
         As in `bootstrap_interval`.
     """
-    positive, scores = check_labels_scores(y_true, y_score)
-    if resamples < 1:
-        raise UserError(f"At least one resample is needed, found {resamples}.")
-    usable = positive.any(axis=0) & ~positive.all(axis=0)
-    if not usable.any():
-        raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
-    sorted_once = _Sorted(positive[:, usable], scores[:, usable])
-    members = _members(groups, len(positive))
-    rng = np.random.default_rng(seed)
-    macro, valid = [], []
-    for start in range(0, resamples, _BATCH):
-        counts = resample_counts(members, min(_BATCH, resamples - start), rng)
-        auroc = sorted_once.auroc(counts)
-        present = ~np.isnan(auroc)
-        total = np.where(present, auroc, 0.0).sum(axis=1)
-        number = present.sum(axis=1)
-        macro.append(np.where(number > 0, total / np.maximum(number, 1), np.nan))
-        valid.append(present)
-    return np.concatenate(macro), np.concatenate(valid)
+    check_options(0.95, resamples, "percentile")
+    _, auroc, n = _auroc(y_true, y_score)
+    values = resampled(auroc, members_of(groups, n), resamples, seed)
+    return _mean_of_valid(values), ~np.isnan(values)
 
 
-def resample_counts(members: IntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
-    """How often each record occurs in each resample.
+def metric_interval(
+    y_true: npt.ArrayLike,
+    y_score: npt.ArrayLike,
+    metric: Metric,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: npt.ArrayLike | None = None,
+    method: str = "percentile",
+) -> Interval:
+    """Bootstrap interval of any metric ``metric(y, score) -> float``.
+
+    A resample in which the metric is refused (`UserError`) or ``nan`` is left out and not counted.
 
     Parameters
     ----------
-    members : array of int, shape (n,)
-        Group of each record, numbered from 0 without gaps; ``arange(n)`` resamples the records themselves.
-    resamples : int
-        Number of resamples.
-    rng : numpy.random.Generator
-        Drawn from in order, so that the counts do not depend on how resamples are batched.
+    y_true, y_score, resamples, level, seed, groups, method
+        As in `bootstrap_interval`, of which this is the slow and general form.
+    metric : callable
 
     Returns
     -------
-    array of float64, shape (resamples, n)
+    Interval
+
+    Raises
+    ------
+    UserError
+        If the metric refuses the data themselves or every resample, or as in `bootstrap_interval`.
     """
-    size = int(members.max()) + 1
-    drawn = rng.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
-    per_group = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
-    return per_group[:, members].astype(np.float64)
+    check_options(level, resamples, method)
+    positive, scores = check_labels_scores(y_true, y_score)
+    members, statistic = members_of(groups, len(positive)), by_repetition(metric, positive, scores)
+    values = resampled(statistic, members, resamples, seed)[:, 0]
+    left_out = leave_one_out(statistic, members)[:, 0] if method == "bca" else None
+    return interval_of(values[~np.isnan(values)], level, estimate=metric(positive, scores), left_out=left_out)
 
 
-class _Sorted:
-    """The two sparse matrices of the module's docstring, for all classes; each needs both labels."""
+def paired_difference(
+    y: npt.ArrayLike,
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    metric: Metric = macro_auroc,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: npt.ArrayLike | None = None,
+) -> Difference:
+    """Compare two models on the same records and the same classes: ``metric(y, b) - metric(y, a)``.
 
-    def __init__(self, positive: BoolArray, scores: FloatArray) -> None:
-        # Work per resample grows with the number of distinct positive scores, so the rarer label plays the
-        # positive: exchanging the labels and the sign of the scores leaves the AUROC as it is.
-        flip = positive.mean(axis=0) > 0.5
-        positive = positive ^ flip
-        scores = np.where(flip, -scores, scores)
-        parts = [_levels(positive[:, k], scores[:, k]) for k in range(positive.shape[1])]
-        sizes = [levels for levels, _, _ in parts]
-        self.first_row = np.concatenate([[0], np.cumsum(sizes)])
-        n = len(positive)
-        self.positives = _stack([entries for _, entries, _ in parts], self.first_row, n)
-        self.added = _stack([entries for _, _, entries in parts], self.first_row, n)
+    Both are evaluated on each resample, so that what makes some records hard for both cancels. Classes without both
+    labels are left out for both, in the data and in each resample.
 
-    def auroc(self, counts: FloatArray) -> FloatArray:
-        """AUROC per resample and class, nan where a label is missing: counts (B, n) -> (B, K)."""
-        by_record = np.ascontiguousarray(counts.T)
-        at_level: FloatArray = self.positives @ by_record  # P, (rows, B)
-        below: FloatArray = self.added @ by_record  # D, then U
-        for start, stop in zip(self.first_row[:-1], self.first_row[1:], strict=True):
-            np.cumsum(below[start:stop], axis=0, out=below[start:stop])
-        wins = np.add.reduceat(at_level * below, self.first_row[:-1], axis=0)
-        positives = np.add.reduceat(at_level, self.first_row[:-1], axis=0)
-        pairs = positives * (counts.sum(axis=1) - positives)
-        auroc = np.full(pairs.shape, np.nan)
-        np.divide(wins, pairs, out=auroc, where=pairs > 0)
-        return auroc.T
+    Parameters
+    ----------
+    y : array-like, shape (n, K)
+        Labels, each 0 or 1.
+    a, b : array-like, shape (n, K)
+        Scores of the two models.
+    metric : callable
+        ``metric(y, score) -> float``; the macro AUROC has a fast path.
+    resamples, level, seed, groups
+        As in `bootstrap_interval`.
 
+    Returns
+    -------
+    Difference
 
-_Entries = tuple[IntArray, IntArray, FloatArray]  # row (level), column (record), coefficient
+    Raises
+    ------
+    UserError
+        If there is nothing to compare, or as in `bootstrap_interval`.
 
+    References
+    ----------
+    Efron and Tibshirani, "An introduction to the bootstrap" (1993), sections 13.3 and 15.4; the 1 that is added to
+    both counts of p: Davison and Hinkley, "Bootstrap methods and their application" (1997), equation 4.11.
+    """
+    check_options(level, resamples, "percentile")
+    positive, first = check_labels_scores(y, a)
+    _, second = check_labels_scores(y, b)
+    usable = positive.any(axis=0) & ~positive.all(axis=0)
+    if not usable.any():
+        raise UserError("A comparison needs a class with both positive and negative records, found none.")
+    positive, first, second = positive[:, usable], first[:, usable], second[:, usable]
+    members = members_of(groups, len(positive))
 
-def _levels(positive: BoolArray, scores: FloatArray) -> tuple[int, _Entries, _Entries]:
-    """Count the levels of one class and list the entries of its rows of P and D."""
-    levels, level_of_positive = np.unique(scores[positive], return_inverse=True)
-    pos, neg = np.flatnonzero(positive), np.flatnonzero(~positive)
-    p_entries = (level_of_positive.reshape(-1), pos, np.ones(len(pos)))
-    # The first level that is not below a negative; a negative above all of them loses to none.
-    reached = np.searchsorted(levels, scores[neg])
-    loses = reached < len(levels)
-    reached, neg = reached[loses], neg[loses]
-    tied = levels[reached] == scores[neg]
-    # A tie gives one half to its own level and the other half to the next one, if there is one.
-    carries = tied & (reached + 1 < len(levels))
-    rows = np.concatenate([reached, reached[carries] + 1])
-    columns = np.concatenate([neg, neg[carries]])
-    values = np.concatenate([np.where(tied, 0.5, 1.0), np.full(int(carries.sum()), 0.5)])
-    return len(levels), p_entries, (rows, columns, values)
+    def values(scores: FloatArray) -> tuple[FloatArray, BoolArray]:
+        if metric is macro_auroc:
+            found = resampled(WeightedAUROC(positive, scores), members, resamples, seed)
+            return _mean_of_valid(found), ~np.isnan(found)
+        found = resampled(by_repetition(metric, positive, scores), members, resamples, seed)
+        return found[:, 0], ~np.isnan(found)
 
-
-def _stack(parts: list[_Entries], first_row: IntArray, n: int) -> Any:
-    """One CSR matrix of all classes' rows, (rows, n)."""
-    from scipy.sparse import csr_array
-
-    rows = np.concatenate([part[0] + start for part, start in zip(parts, first_row[:-1], strict=True)])
-    columns = np.concatenate([part[1] for part in parts])
-    values = np.concatenate([part[2] for part in parts])
-    return csr_array((values, (rows, columns)), shape=(int(first_row[-1]), n))
+    (of_a, valid), (of_b, _) = values(first), values(second)
+    differences = of_b - of_a
+    defined = ~np.isnan(differences)
+    interval = interval_of(differences[defined], level, valid=valid[defined])
+    tails = min((differences[defined] <= 0).sum(), (differences[defined] >= 0).sum())
+    return Difference(
+        difference=metric(positive, second) - metric(positive, first),
+        interval=interval,
+        p=min(1.0, 2 * float(1 + tails) / (1 + interval.resamples)),
+        classes=int(usable.sum()),
+    )
 
 
-def _members(groups: npt.ArrayLike | None, n: int) -> IntArray:
-    if groups is None:
-        return np.arange(n)
-    names = np.asarray(groups)
-    if names.shape != (n,):
-        raise UserError(f"Groups need one entry per record, found shape {names.shape} for {n} records.")
-    return np.unique(names, return_inverse=True)[1].reshape(-1)
+def interval_of(
+    values: FloatArray,
+    level: float,
+    *,
+    estimate: float = np.nan,
+    left_out: FloatArray | None = None,
+    valid: BoolArray | None = None,
+) -> Interval:
+    """The interval that resampled values give: their quantiles, with `left_out` those of BCa.
+
+    BCa shifts the two quantiles by the bias ``z0``, the normal quantile of the share of values below the estimate
+    (ties counted one half), and by the acceleration ``a``, from the skewness of the values with one group left out:
+    ``Phi(z0 + (z0 + z) / (1 - a (z0 + z)))`` in place of ``Phi(z)``.
+
+    Parameters
+    ----------
+    values : array of float64, shape (resamples,)
+        The metric in each resample in which it is defined.
+    level : float
+        Nominal coverage.
+    estimate : float
+        The metric of the data; for BCa.
+    left_out : array of float64, shape (groups,), optional
+        The metric without each of the groups that are resampled; for BCa.
+    valid : array of bool, shape (resamples, classes), optional
+        Which classes took part; all, if not given.
+
+    Raises
+    ------
+    UserError
+        If there are no values.
+
+    References
+    ----------
+    Efron, "Better bootstrap confidence intervals", Journal of the American Statistical Association 1987.
+    """
+    from scipy.special import ndtr, ndtri
+
+    if not len(values):
+        raise UserError("No resample had the metric defined: too few records.")
+    quantiles = np.array([(1 - level) / 2, (1 + level) / 2])
+    if left_out is not None:
+        below = (np.count_nonzero(values < estimate) + np.count_nonzero(values <= estimate)) / (2 * len(values))
+        deviation = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
+        spread = float((deviation**2).sum())
+        if 0 < below < 1 and spread > 0:  # else all values are on one side, as at an AUROC of 1: no shift is known
+            bias, acceleration = ndtri(below), float((deviation**3).sum()) / (6 * spread**1.5)
+            z = bias + ndtri(quantiles)
+            quantiles = ndtr(bias + z / (1 - acceleration * z))
+    low, high = np.quantile(values, quantiles)
+    took_part = np.ones((len(values), 1), dtype=np.bool_) if valid is None else valid
+    return Interval(
+        low=float(low),
+        high=float(high),
+        level=level,
+        resamples=len(values),
+        complete=int(took_part.all(axis=1).sum()),
+        classes_missing_share=float(1 - took_part.mean()),
+    )
+
+
+def check_options(level: float, resamples: int, method: str) -> None:
+    """Refuse options of a bootstrap that make no sense."""
+    if not 0 < level < 1:
+        raise UserError(f"The level of an interval lies between 0 and 1, found {level}.")
+    if resamples < 1:
+        raise UserError(f"At least one resample is needed, found {resamples}.")
+    if method not in METHODS:
+        raise UserError(f"The method of an interval is one of {', '.join(METHODS)}, found {method}.")
+
+
+def _auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> tuple[BoolArray, WeightedAUROC, int]:
+    """Which classes have both labels, their AUROCs under any counts, and the number of records."""
+    positive, scores = check_labels_scores(y_true, y_score)
+    usable: BoolArray = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+    if not usable.any():
+        raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
+    return usable, WeightedAUROC(positive[:, usable], scores[:, usable]), len(positive)
+
+
+def _mean_of_valid(values: FloatArray) -> FloatArray:
+    """Mean over the columns that are not nan, nan where none is: (B, K) -> (B,)."""
+    present = ~np.isnan(values)
+    number = present.sum(axis=1)
+    total = np.where(present, values, 0.0).sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)

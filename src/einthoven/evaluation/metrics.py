@@ -84,14 +84,20 @@ def auroc_per_class(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> FloatArray
         See `check_labels_scores`.
     """
     positive, scores = check_labels_scores(y_true, y_score)
-    order = np.argsort(scores, axis=0)
-    first, last = _tie_bounds(np.take_along_axis(scores, order, axis=0))
-    ranks = (first + last) / 2 + 1
-    rank_sum = np.where(np.take_along_axis(positive, order, axis=0), ranks, 0.0).sum(axis=0)
+    rank_sum = np.where(positive, midranks(scores), 0.0).sum(axis=0)
     positives = positive.sum(axis=0).astype(np.float64)
     pairs = positives * (len(scores) - positives)
     wins = rank_sum - positives * (positives + 1) / 2
     return _ratio(wins, pairs, pairs > 0)
+
+
+def midranks(scores: FloatArray) -> FloatArray:
+    """Ranks from 1 within each column, (n, K) -> (n, K); tied values share the mean of their ranks."""
+    order = np.argsort(scores, axis=0)
+    first, last = _tie_bounds(np.take_along_axis(scores, order, axis=0))
+    ranks = np.empty(scores.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=0)
+    return ranks
 
 
 def macro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
