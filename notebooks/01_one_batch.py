@@ -579,6 +579,7 @@ finished = fit(
     device=device,
     monitor="val/macro_auroc",
     patience=None,
+    penalty=build(config.penalty),
 )
 print(f"{finished.step} steps, best validation AUROC {finished.best:.3f} after epoch {finished.best_epoch}")
 

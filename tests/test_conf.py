@@ -24,7 +24,7 @@ CONF = cli.conf_folder()
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent != CONF]
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them
-PARTS = ("data", "task", "pca", "augment", "model", "optimizer", "schedule")
+PARTS = ("data", "task", "pca", "augment", "model", "optimizer", "schedule", "penalty")
 FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking": schema.Tracking}
 
 
@@ -202,6 +202,7 @@ def test_a_function_with_arguments_bound_may_leave_some_open() -> None:
         ("trainer", {"epochs": 1.5}, "trainer.epochs: value '1.5'"),
         ("trainer", {"epoch": 3}, "trainer.epoch: unknown; did you mean epochs"),
         ("trainer", {"batch_size": -1}, "trainer.batch_size=-1"),
+        ("trainer", {"micro_batch": 0}, "trainer.micro_batch=0"),
         ("trainer", {"clip_norm": 0.0}, "trainer.clip_norm=0.0"),
         ("trainer", {"clip_norm": float("nan")}, "trainer.clip_norm=nan"),
         ("trainer", {"select": "first"}, "trainer.select=first"),

@@ -215,7 +215,7 @@ def test_the_parts_of_the_architecture_page_work_from_outside(tmp_path: Path, mo
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((file.read_text() if file.exists() else "") + body)
         written.append(file.name)
-    assert {"my_parts.py", "quarter_circle.yaml", "rmsprop.yaml", "polarity.yaml", "small.yaml"} <= set(written)
+    assert {"my_parts.py", "quarter_circle.yaml", "adadelta.yaml", "polarity.yaml", "small.yaml"} <= set(written)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (command,) = [c for c in commands() if "hydra.searchpath" in c]

@@ -39,8 +39,10 @@ class Trainer:
 
     epochs: int
     """Passes over the training records."""
-    batch_size: int
-    """Records per step."""
+    batch_size: int | None
+    """Records per step; null takes all training records: full-batch gradient descent."""
+    micro_batch: int | None
+    """Most records that pass through the model at once, the gradients of a batch adding up; null: the batch."""
     clip_norm: float | None
     """Largest global gradient norm; null leaves gradients as they are."""
     precision: str
@@ -65,7 +67,9 @@ class Trainer:
     def __post_init__(self) -> None:
         """Check the ranges."""
         _require(self.epochs >= 1, "trainer.epochs", self.epochs, "a number of epochs, 1 or more")
-        _require(self.batch_size >= 2, "trainer.batch_size", self.batch_size, "a number of records, 2 or more")
+        for name in ("batch_size", "micro_batch"):
+            size = getattr(self, name)
+            _require(size is None or size >= 1, f"trainer.{name}", size, "a number of records, 1 or more, or null")
         _require(
             self.clip_norm is None or self.clip_norm > 0,
             "trainer.clip_norm",

@@ -226,3 +226,21 @@ def test_windows_shorter_than_the_record(train: Callable[..., None], workplace: 
     train(*FAST, "trainer.window=2.5", "trainer.aggregate=max", "tracking.experiment=window")
     (run,) = runs(workplace, "window")
     assert run.data.params["model.parameters"] == str(8 * 250 * 5 + 5)
+
+
+def test_gradient_descent_of_all_records_with_an_l1_penalty(train: Callable[..., None], workplace: Path) -> None:
+    full = ("optimizer=gradient_descent", "trainer.batch_size=null", "trainer.micro_batch=8", "penalty=l1_proximal")
+    train("model=logistic", "trainer.epochs=3", *full, "penalty.strength=0.01", "tracking.experiment=full")
+    (run,) = runs(workplace, "full")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3  # a step an epoch
+    assert 0 < run.data.metrics["weight/zeros"] < 1
+
+
+def test_single_records_are_for_models_that_can_take_them(
+    train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train("trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
+    assert "trainer.batch_size or micro_batch leaves one record" in capsys.readouterr().err
+    train("model=logistic", "trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")

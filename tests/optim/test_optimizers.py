@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from einthoven.errors import UserError
+from einthoven.optim.groups import parameter_groups
 from einthoven.optim.mixture import Mixture
-from einthoven.optim.optimizers import adamw, hidden_matrices, muon, parameter_groups, sgd
+from einthoven.optim.muon import hidden_matrices, muon
+from einthoven.optim.optimizers import adamw, sgd
 
 FACTORIES = [sgd, adamw, muon]
 CLASSES = 3

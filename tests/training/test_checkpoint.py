@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from einthoven.errors import UserError
-from einthoven.optim.optimizers import adamw, muon, sgd
+from einthoven.optim.muon import muon
+from einthoven.optim.optimizers import adamw, sgd
 from einthoven.training import checkpoint
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from einthoven.data.batches import Batch, windows
 from einthoven.errors import UserError
 from einthoven.optim.optimizers import sgd
+from einthoven.optim.penalties import Penalty
 from einthoven.training.loop import Events, Position, evaluate, fit, train_step
 
 
@@ -50,6 +51,7 @@ def step(
         autocast=contextlib.nullcontext,
         clip_norm=clip_norm,
         diagnose=lambda batch, outputs: {},
+        penalty=Penalty(),
     )
 
 
@@ -138,6 +140,7 @@ def train(
             "device": torch.device("cpu"),
             "monitor": "val/macro_auroc",
             "patience": None,
+            "penalty": Penalty(),
             **options,
         },
     )

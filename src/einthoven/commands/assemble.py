@@ -34,7 +34,7 @@ from einthoven.training.loop import Evaluation
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_PARTS = ("data", "task", "pca", "augment", "model", "init", "optimizer", "schedule")
+_PARTS = ("data", "task", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty")
 PROBE = 64  # training records that an initialization may look at
 
 
@@ -103,6 +103,7 @@ def settings(config: DictConfig) -> Settings:
         check(_part(config, part), part)
     build(config.task)
     build(config.schedule)(0, 1)
+    build(config.penalty)
     return checked
 
 

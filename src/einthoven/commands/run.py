@@ -20,6 +20,7 @@ from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.optim.plateau import Plateau
 from einthoven.training import checkpoint
+from einthoven.training.accumulation import check_takes_one_record, smallest_part
 from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
 from einthoven.training.precision import choose_autocast, choose_device
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from einthoven.tracking.recorder import Recorder
 
 MONITOR = "val/macro_auroc"
+EVALUATION_BATCH = 256  # at most, so that full-batch training does not ask for full-batch evaluation
 
 
 class Run:
@@ -71,6 +73,8 @@ class Run:
             config, train, len(self.data.labels.classes), self.window, self.device, seed
         )
         self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
+        self.penalty = build(config.penalty)
+        self.penalty.check(self.optimizer)
         self.augment = build(config.augment)
         assemble.check_changes(self.augment, self.data.labels)
         self.diagnose = StepDiagnostics(
@@ -79,7 +83,12 @@ class Run:
             self.settings.diagnostics.every,
             self.settings.diagnostics.activations,
         )
-        self.steps_per_epoch = max(1, len(train) // min(trainer.batch_size, len(train)))
+        self.batch_size = min(trainer.batch_size or len(train), len(train))
+        self.steps_per_epoch = len(train) // self.batch_size
+        if smallest_part(self.batch_size, trainer.micro_batch) == 1:
+            check_takes_one_record(
+                self.model, train.take(torch.zeros(1, dtype=torch.long, device=self.device), self.window)
+            )
         self.position = Position()
         self._previous: np.ndarray[Any, np.dtype[np.float64]] | None = None
 
@@ -87,7 +96,7 @@ class Run:
         """Train to the last epoch, from wherever this run stands."""
         trainer, seed, split = self.settings.trainer, self.settings.seed, self.data.splits["train"]
         with (
-            TrainingDisplay(trainer.epochs, self.steps_per_epoch, trainer.batch_size, recorder.latest) as display,
+            TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest) as display,
             self.diagnose.activations.watching(),
         ):
 
@@ -103,7 +112,7 @@ class Run:
                 self.task,
                 lambda epoch: training_batches(
                     split,
-                    size=trainer.batch_size,
+                    size=self.batch_size,
                     window=self.window,
                     seed=seed,
                     epoch=epoch,
@@ -123,6 +132,8 @@ class Run:
                 device=self.device,
                 monitor=MONITOR,
                 patience=trainer.patience,
+                penalty=self.penalty,
+                micro_batch=trainer.micro_batch,
             )
 
     def evaluate(self, split: str, precision: str | None = None) -> Evaluation:
@@ -135,7 +146,7 @@ class Run:
         return evaluate(
             self.model,
             self.task,
-            evaluation_batches(self.data.splits[split], size=max(32, self.settings.trainer.batch_size)),
+            evaluation_batches(self.data.splits[split], size=max(32, min(self.batch_size, EVALUATION_BATCH))),
             cut=lambda x: windows(x, self.window, self.stride),
             aggregate=self.settings.trainer.aggregate,
             autocast=autocast,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
+from einthoven.training.accumulation import backward, split
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
@@ -31,6 +32,19 @@ class Task(Protocol):
 
     def activation(self, logits: Tensor) -> Tensor:
         """Outputs -> probabilities."""
+
+
+class Penalty(Protocol):
+    """What the loop knows of a penalty on the weights."""
+
+    def loss(self, model: nn.Module) -> Tensor | None:
+        """What is added to the loss; None for nothing."""
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """What is done to the weights after a step."""
+
+    def metrics(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """What to tell once an epoch."""
 
 
 @dataclass
@@ -63,26 +77,36 @@ def train_step(
     autocast: Autocast,
     clip_norm: float,
     diagnose: Diagnose,
+    penalty: Penalty,
+    micro_batch: int | None = None,
 ) -> dict[str, Tensor]:
     """One optimizer step. Returns device tensors; nothing here waits for the device.
 
     The optimizer is given a closure, so that one which needs the gradient at several points can ask for it.
+    The closure is a function of the weights: dropout draws the same masks each time. With a `micro_batch`, no
+    more records than that pass through the model at once, and their gradients add up to that of the batch.
     """
     x, y = augment(batch.x, batch.y, generator)
     batch = replace(batch, x=x, y=y)
+    parts = split(batch, micro_batch or len(x))
     seen: dict[str, Tensor] = {}
 
     def closure() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        with autocast():
-            loss, outputs = task.loss(model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        seen.update(diagnose(batch, outputs.detach()))
-        seen["grad/norm"] = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)  # the norm before clipping
-        seen["train/loss"] = loss.detach()
-        return loss
+        torch.manual_seed(generator.initial_seed())  # dropout
+        loss, outputs = backward(model, task, parts, autocast)
+        told, objective = {"train/loss": loss}, loss
+        if (cost := penalty.loss(model)) is not None:
+            cost.backward()  # type: ignore[no-untyped-call]
+            told["train/penalty"], objective = cost.detach(), loss + cost.detach()
+        if not seen:  # what is told of a step is measured where it starts
+            seen.update(told | dict(diagnose(batch, outputs)))
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        seen.setdefault("grad/norm", norm)  # before clipping
+        return objective
 
     optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float, its optimizers return the tensor
+    penalty.after_step(optimizer)
     return seen
 
 
@@ -149,6 +173,8 @@ def fit(
     device: torch.device,
     monitor: str,
     patience: int | None,
+    penalty: Penalty,
+    micro_batch: int | None = None,
 ) -> Position:
     """Train from `position` to the last epoch.
 
@@ -157,7 +183,7 @@ def fit(
         for epoch:
             for batch:
                 learning rate = base * schedule(step, total)
-                train_step: augment, forward, loss, backward, clip, update
+                train_step: augment, forward, loss and penalty, backward, clip, update
                 record
             evaluate, record
             save: last, and best if the monitored metric improved
@@ -175,6 +201,8 @@ def fit(
         Name of the metric to maximize among those that `events.evaluate` returns.
     patience : int or None
         Epochs without improvement to accept; None trains to the end.
+    micro_batch : int or None
+        Most records that pass through the model at once; None takes the batch as it is.
 
     Returns
     -------
@@ -188,13 +216,13 @@ def fit(
     generator, total = torch.Generator(device), epochs * steps_per_epoch
     while position.epoch < epochs and not position.stopped:
         model.train()
+        switch(optimizer, "train")
         loss = torch.zeros((), device=device)
         for batch in batches(position.epoch):
             multiplier = schedule(position.step, total)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * multiplier
             seed = seed_of(position.epoch, position.step)
-            torch.manual_seed(seed)  # dropout
             seen = train_step(
                 model,
                 task,
@@ -205,6 +233,8 @@ def fit(
                 autocast=autocast,
                 clip_norm=clip_norm or math.inf,
                 diagnose=diagnose,
+                penalty=penalty,
+                micro_batch=micro_batch,
             )
             loss = seen["train/loss"]
             position.step += 1
@@ -216,11 +246,18 @@ def fit(
                 f"the training loss is {float(loss)} after epoch {position.epoch} (step {position.step}): training "
                 "diverged; try a lower optimizer.lr or trainer.clip_norm."
             )
+        switch(optimizer, "eval")
         metrics = events.evaluate()
-        events.record(position.step, metrics)
+        events.record(position.step, {**metrics, **penalty.metrics(model)})
         improved = monitor in metrics and metrics[monitor] > position.best
         if improved:
             position.best, position.best_epoch = metrics[monitor], position.epoch
         position.stopped = patience is not None and position.epoch - position.best_epoch >= patience
         events.save(position, improved)
     return position
+
+
+def switch(optimizer: torch.optim.Optimizer, mode: str) -> None:
+    """Tell an optimizer that trains and evaluates at different weights (schedule-free ones) which it shall be."""
+    if hasattr(optimizer, mode):
+        getattr(optimizer, mode)()
