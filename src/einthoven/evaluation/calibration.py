@@ -1,0 +1,278 @@
+"""Calibration: probabilities that mean what they say, fitted on records that are reported nowhere.
+
+Each method is built as ``method(classes, single_label)``, has ``fit(y, p)`` and ``transform(p)``, and keeps what it has
+learned in attributes with a trailing underscore. Single-label probabilities are a softmax and stay one: what a
+multi-label method does to the logit of a class, it does there to the logarithms of all classes, which are then
+normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from einthoven.errors import UserError
+from einthoven.evaluation.metrics import BoolArray, FloatArray
+from einthoven.evaluation.scores import check_probabilities
+
+_TINY = 1e-12  # a probability of exactly 0 or 1 has no logit
+
+
+class Calibration(Protocol):
+    """What every method offers."""
+
+    def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Calibration:
+        """Learn from labels (n, K) and probabilities (n, K) of records that are not reported."""
+
+    def transform(self, p: npt.ArrayLike) -> FloatArray:
+        """Calibrated probabilities, (n, K)."""
+
+
+class Uncalibrated:
+    """Probabilities as the model gives them."""
+
+    def __init__(self, classes: Sequence[str], single_label: bool) -> None:
+        self.classes, self.single_label = tuple(classes), single_label
+
+    def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Uncalibrated:
+        """Learn nothing."""
+        check_probabilities(y, p)
+        return self
+
+    def transform(self, p: npt.ArrayLike) -> FloatArray:
+        """Probabilities as they are."""
+        return np.asarray(p, dtype=np.float64)
+
+
+class Temperature:
+    """One number for all classes: logits are divided by it. The order of records in a class stays as it is.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+    """
+
+    def __init__(self, classes: Sequence[str], single_label: bool) -> None:
+        self.classes, self.single_label = tuple(classes), single_label
+
+    def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Temperature:
+        """Choose the temperature, .01 ... 100, of the lowest negative log-likelihood (convex in its inverse)."""
+        from scipy.optimize import minimize_scalar
+
+        positive, probability = _checked(y, p, self.classes)
+        z = _logits(probability, self.single_label)
+
+        def loss(log_temperature: float) -> float:
+            return _loss(positive, z / np.exp(log_temperature), self.single_label)
+
+        found = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100.0)), method="bounded", options={"xatol": 1e-8})
+        self.temperature_ = float(np.exp(found.x))
+        return self
+
+    def transform(self, p: npt.ArrayLike) -> FloatArray:
+        """Calibrated probabilities, (n, K)."""
+        return _probabilities(_logits(p, self.single_label) / self.temperature_, self.single_label)
+
+
+class Vector:
+    """A slope and an offset for the logit of each class: Platt scaling class by class; single-label, vector scaling.
+
+    A class without both labels in the fitting records keeps its logit. A small pull of the slopes to 1 and of the
+    offsets to 0, worth `prior` records, keeps a class finite that is told apart without an error.
+
+    References
+    ----------
+    Platt, "Probabilistic outputs for support vector machines", 1999; vector scaling: Guo et al., ICML 2017.
+    """
+
+    def __init__(self, classes: Sequence[str], single_label: bool, prior: float = 1.0) -> None:
+        if not prior >= 0:
+            raise UserError(f"calibration.prior={prior}: expected a number of records, 0 or more.")
+        self.classes, self.single_label, self.prior = tuple(classes), single_label, prior
+
+    def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Vector:
+        """Choose slopes and offsets of the lowest negative log-likelihood, with its exact gradient."""
+        from scipy.optimize import minimize
+
+        positive, probability = _checked(y, p, self.classes)
+        z = _logits(probability, self.single_label)
+        n, num_classes = z.shape
+        fitted = positive.any(axis=0) & ~positive.all(axis=0)
+        start = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])
+        scale = 1.0 if self.single_label else 1 / num_classes
+
+        def loss(x: FloatArray) -> tuple[float, FloatArray]:
+            slope, offset = np.where(fitted, x[:num_classes], 1.0), np.where(fitted, x[num_classes:], 0.0)
+            moved = z * slope + offset
+            error = (_probabilities(moved, self.single_label) - positive) * fitted * scale / n
+            pull = self.prior / n * scale
+            value = _loss(positive, moved, self.single_label)
+            value += 0.5 * pull * float(((x - start) ** 2).sum())
+            gradient = np.concatenate([(error * z).sum(axis=0), error.sum(axis=0)])
+            return value, gradient + pull * (x - start)
+
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-9})
+        self.slope_, self.offset_ = found.x[:num_classes], found.x[num_classes:]
+        return self
+
+    def transform(self, p: npt.ArrayLike) -> FloatArray:
+        """Calibrated probabilities, (n, K)."""
+        z = _logits(p, self.single_label)
+        return _probabilities(z * self.slope_ + self.offset_, self.single_label)
+
+
+class Isotonic:
+    """Any rising curve, class by class; it needs some hundred positives of a class to be worth its freedom.
+
+    The curve rises linearly between the fitted records and is flat beyond them. Its values stay a little off 0 and 1,
+    as if half a positive and half a negative record had been seen in each fitted set, for a finite sample cannot
+    exclude anything. Single-label probabilities are normalised afterwards.
+
+    References
+    ----------
+    Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002.
+    """
+
+    def __init__(self, classes: Sequence[str], single_label: bool) -> None:
+        self.classes, self.single_label = tuple(classes), single_label
+
+    def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Isotonic:
+        """Least squares under a rising order, by pooling adjacent violators."""
+        from scipy.optimize import isotonic_regression
+
+        positive, probability = _checked(y, p, self.classes)
+        n = len(positive)
+        self.stated_: list[FloatArray] = []
+        self.observed_: list[FloatArray] = []
+        for label, column in zip(positive.T, probability.T, strict=True):
+            stated, member, count = np.unique(column, return_inverse=True, return_counts=True)
+            share = np.bincount(member.reshape(-1), weights=label) / count  # ties have one value
+            rising = isotonic_regression(share, weights=count).x
+            self.stated_.append(stated)
+            self.observed_.append((rising * n + 0.5) / (n + 1))
+        return self
+
+    def transform(self, p: npt.ArrayLike) -> FloatArray:
+        """Calibrated probabilities, (n, K)."""
+        columns = np.asarray(p, dtype=np.float64).T
+        risen = np.stack([np.interp(*part) for part in zip(columns, self.stated_, self.observed_, strict=True)], axis=1)
+        return risen / risen.sum(axis=1, keepdims=True) if self.single_label else risen
+
+
+class PriorShift:
+    """Bayes' rule for another prevalence: the odds of a class change as its prior odds do.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    single_label : bool
+    prevalence : mapping of str to float
+        Share of records with each class where the model is to be used. Single-label: of every class, summing to 1;
+        multi-label: classes that are not named keep the prevalence of the fitting records.
+
+    References
+    ----------
+    Saerens, Latinne, Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities: a simple
+    procedure", Neural Computation 2002, equation 2.4.
+    """
+
+    def __init__(self, classes: Sequence[str], single_label: bool, prevalence: Mapping[str, float]) -> None:
+        if unknown := sorted(set(prevalence) - set(classes)):
+            raise UserError(
+                f"calibration.prevalence.{unknown[0]}: no such class; expected some of {', '.join(classes)}."
+            )
+        for name, share in prevalence.items():
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+                raise UserError(f"calibration.prevalence.{name}={share}: expected a share between 0 and 1.")
+        if not prevalence:
+            raise UserError("calibration.prevalence names no class; give it as +calibration.prevalence.CLASS=SHARE.")
+        if single_label and (len(prevalence) < len(classes) or abs(sum(prevalence.values()) - 1) > 1e-6):
+            raise UserError(
+                f"calibration.prevalence sums to {sum(prevalence.values()):g} over {len(prevalence)} classes; with one "
+                f"label a record, expected all {len(classes)} classes and a sum of 1."
+            )
+        self.classes, self.single_label, self.prevalence = tuple(classes), single_label, dict(prevalence)
+
+    def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> PriorShift:
+        """Take the present prevalence from the fitting records."""
+        positive, _ = _checked(y, p, self.classes)
+        # Half a record more of either kind: a class that none of them has is rare, not impossible.
+        self.fitted_ = (positive.sum(axis=0) + 0.5) / (len(positive) + 1)
+        self.stated_ = np.array([self.prevalence.get(k, f) for k, f in zip(self.classes, self.fitted_, strict=True)])
+        return self
+
+    def transform(self, p: npt.ArrayLike) -> FloatArray:
+        """Probabilities at the stated prevalence, (n, K)."""
+        if self.single_label:
+            shift = np.log(self.stated_) - np.log(self.fitted_)
+        else:
+            shift = np.log(self.stated_ / (1 - self.stated_)) - np.log(self.fitted_ / (1 - self.fitted_))
+        return _probabilities(_logits(p, self.single_label) + shift, self.single_label)
+
+
+def check_apart(fitted: npt.ArrayLike, reported: npt.ArrayLike, what: str) -> None:
+    """Refuse to fit a calibration or a threshold on what is reported.
+
+    Parameters
+    ----------
+    fitted, reported : array-like
+        Folds, records or patients of the two sets.
+    what : str
+        What they are, for the sentence.
+
+    Raises
+    ------
+    UserError
+        If they share any.
+    """
+    if len(shared := np.intersect1d(fitted, reported)):
+        raise UserError(
+            f"{what} {shared[0]} is both fitted on and reported ({len(shared)} such); a calibration and its thresholds "
+            "are fitted on other records than the figures that they are judged by."
+        )
+
+
+def learned(calibration: Calibration) -> dict[str, object]:
+    """What a method has learned, fit for JSON: its attributes with a trailing underscore."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    return {name.rstrip("_"): plain(value) for name, value in vars(calibration).items() if name.endswith("_")}
+
+
+def _checked(y: npt.ArrayLike, p: npt.ArrayLike, classes: Sequence[str]) -> tuple[BoolArray, FloatArray]:
+    positive, probability = check_probabilities(y, p)
+    if positive.shape[1] != len(classes):
+        raise UserError(
+            f"One class name per column is needed, found {len(classes)} names for {positive.shape[1]} columns."
+        )
+    return positive, probability
+
+
+def _logits(p: npt.ArrayLike, single_label: bool) -> FloatArray:
+    """What the activation was applied to; of a softmax, up to a constant for each record."""
+    inside = np.asarray(p, dtype=np.float64).clip(_TINY, 1 - _TINY)
+    z: FloatArray = np.log(inside) if single_label else np.log(inside) - np.log1p(-inside)
+    return z
+
+
+def _probabilities(z: FloatArray, single_label: bool) -> FloatArray:
+    from scipy.special import expit, softmax
+
+    p: FloatArray = softmax(z, axis=1) if single_label else expit(z)
+    return p
+
+
+def _loss(positive: BoolArray, z: FloatArray, single_label: bool) -> float:
+    """Negative log-likelihood of logits: a mean over records, multi-label over classes too."""
+    from scipy.special import logsumexp
+
+    if single_label:
+        return float((logsumexp(z, axis=1) - (z * positive).sum(axis=1)).mean())
+    return float(np.logaddexp(0.0, np.where(positive, -z, z)).mean())
