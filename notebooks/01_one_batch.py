@@ -572,7 +572,7 @@ finished = fit(
     epochs=epochs,
     steps_per_epoch=steps_per_epoch,
     augment=augment,
-    diagnose=StepDiagnostics(network, task.single_label, every=1),
+    diagnose=StepDiagnostics(network, task.output, every=1),
     autocast=autocast,
     clip_norm=config.trainer.clip_norm,
     seed_of=lambda epoch, step: mix(seed, epoch, step),

@@ -24,7 +24,7 @@ CONF = cli.conf_folder()
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent != CONF]
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them
-PARTS = ("data", "task", "pca", "augment", "model", "optimizer", "schedule", "penalty")
+PARTS = ("data", "task", "loss", "pca", "augment", "model", "optimizer", "schedule", "penalty")
 FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking": schema.Tracking}
 
 
@@ -135,7 +135,7 @@ def test_a_default_stands_in_one_place() -> None:
     assert not differing
 
 
-@pytest.mark.parametrize("group", ["schedule", "augment", "task", "optimizer", "pca"])
+@pytest.mark.parametrize("group", ["schedule", "augment", "task", "loss", "optimizer", "pca"])
 def test_what_can_be_built_without_data_is_built(group: str) -> None:
     for option in sorted(path.stem for path in (CONF / group).glob("*.yaml")):
         config = composed("train", f"{group}={option}", "data.fs=500")  # at which mains can be recorded

@@ -215,7 +215,9 @@ def test_the_parts_of_the_architecture_page_work_from_outside(tmp_path: Path, mo
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((file.read_text() if file.exists() else "") + body)
         written.append(file.name)
-    assert {"my_parts.py", "quarter_circle.yaml", "adadelta.yaml", "polarity.yaml", "small.yaml"} <= set(written)
+    assert {"my_parts.py", "quarter_circle.yaml", "adadelta.yaml", "polarity.yaml", "brier.yaml", "small.yaml"} <= set(
+        written
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (command,) = [c for c in commands() if "hydra.searchpath" in c]
@@ -231,6 +233,10 @@ def test_the_parts_of_the_architecture_page_work_from_outside(tmp_path: Path, mo
     optimizer.step()
     assert not torch.equal(model.conv.weight, before)
     assert all(group["initial_lr"] == group["lr"] for group in optimizer.param_groups)
+    half = torch.full((4, 5), 0.5)
+    assert torch.equal(
+        assemble.build_task(config).objective(0 * half, half.round(), output="sigmoid", prior=None), half[:, 0] ** 2
+    )
     schedule = build(config.schedule)
     assert schedule(0, 10) == 1.0 and schedule(10, 10) == pytest.approx(0.01)
     augment = build(config.augment)

@@ -34,7 +34,7 @@ from einthoven.training.loop import Evaluation
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_PARTS = ("data", "task", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty")
+_PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty")
 PROBE = 64  # training records that an initialization may look at
 
 
@@ -101,10 +101,19 @@ def settings(config: DictConfig) -> Settings:
     )
     for part in _PARTS:
         check(_part(config, part), part)
-    build(config.task)
+    build_task(config)
     build(config.schedule)(0, 1)
     build(config.penalty)
     return checked
+
+
+def build_task(config: DictConfig) -> Any:
+    """The task, with its loss."""
+    from omegaconf import OmegaConf
+
+    task, loss = (OmegaConf.to_container(part, resolve=True) for part in (config.task, config.loss))
+    assert isinstance(task, dict)
+    return build(OmegaConf.create({**task, "objective": loss}))
 
 
 def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, device: torch.device, seed: int) -> Data:

@@ -51,8 +51,9 @@ class Run:
         trainer, seed = self.settings.trainer, self.settings.seed
         self.device = choose_device(trainer.device)
         self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
-        self.task = build(config.task)
+        self.task = assemble.build_task(config)
         self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, seed)
+        self.task = self.task.fit(self.data.splits["train"].labels)
         train, fs = self.data.splits["train"], self.data.store.fs
         self.window = train.samples if trainer.window is None else round(trainer.window * fs)
         self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
@@ -79,7 +80,7 @@ class Run:
         assemble.check_changes(self.augment, self.data.labels)
         self.diagnose = StepDiagnostics(
             self.model.network,
-            self.task.single_label,
+            self.task.output,
             self.settings.diagnostics.every,
             self.settings.diagnostics.activations,
         )

@@ -21,17 +21,18 @@ class StepDiagnostics:
     ----------
     network : Module
         Its direct children are the stages.
-    single_label : bool
-        Whether the outputs are one categorical distribution or one Bernoulli distribution a class.
+    output : str
+        What the logits are made into: ``softmax``, one categorical distribution; ``sigmoid``, one Bernoulli
+        distribution a class; of others, the gradient alone is measured.
     every : int
         Steps between two measurements.
     activations : int or None
         Steps between two measurements of the activations' variance, while `activations.watching()`; None: never.
     """
 
-    def __init__(self, network: nn.Module, single_label: bool, every: int, activations: int | None = None) -> None:
+    def __init__(self, network: nn.Module, output: str, every: int, activations: int | None = None) -> None:
         self._stages = stages(network)
-        self._single_label, self._every, self._calls = single_label, every, 0
+        self._output, self._every, self._calls = output, every, 0
         self._prior = PriorKL()
         self.activations = ActivationVariance(network, activations)
 
@@ -42,11 +43,14 @@ class StepDiagnostics:
         self.activations.expect(self._calls)
         if (self._calls - 1) % self._every:
             return variances
-        probabilities = logits.softmax(dim=-1) if self._single_label else logits.sigmoid()
+        measured = {**variances, **gradient_norms(self._stages)}
+        if self._output not in ("sigmoid", "softmax"):
+            return measured
+        single_label = self._output == "softmax"
+        probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
         return {
-            **variances,
-            **gradient_norms(self._stages),
-            "diag/entropy": predictive_entropy(logits, self._single_label),
+            **measured,
+            "diag/entropy": predictive_entropy(logits, single_label),
             "diag/kl_prior": self._prior.update(batch.y, probabilities),
         }
 

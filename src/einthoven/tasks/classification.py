@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 from einthoven.evaluation import metrics
 from einthoven.evaluation.challenge import challenge_score
-from einthoven.objectives.classification import binary_cross_entropy, softmax_cross_entropy
+from einthoven.functional import outputs
+from einthoven.objectives.classification import cross_entropy
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
@@ -29,14 +30,24 @@ class Classification:
     labels : str
         The label set, one of those that the source of the records has.
     single_label : bool
-        False: sigmoid outputs and binary cross-entropy. True: softmax outputs and categorical cross-entropy,
-        on the records with exactly one label.
+        False: sigmoid outputs. True: softmax outputs, on the records with exactly one label.
     keep_unlabelled : bool
         Keep records without a label of the set, as all-negative rows.
     min_likelihood : float
         Leave out diagnostic statements with a likelihood (percent) above 0 and below this.
     shuffle_labels : bool
         Negative control: permute the training labels among the records, so that there is nothing to learn.
+    temperature : float
+        Divisor of the logits, in training and after it.
+    objective : callable
+        The loss, ``f(logits, y, output=…, prior=…)`` with one value per record.
+    prior : Tensor (K,), optional
+        Share of the training records that is positive for each class; `fit` sets it.
+
+    Raises
+    ------
+    UserError
+        If an option is out of its range, or the loss is not one of such outputs.
     """
 
     labels: str
@@ -44,26 +55,50 @@ class Classification:
     keep_unlabelled: bool
     min_likelihood: float
     shuffle_labels: bool
+    temperature: float
+    objective: Callable[..., Tensor] = cross_entropy
+    prior: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges, and the loss on two made-up records."""
         if not 0 <= self.min_likelihood <= 100:
             raise UserError(f"task.min_likelihood={self.min_likelihood}: expected percent, 0 to 100.")
+        if not 0 < self.temperature < float("inf"):
+            raise UserError(f"task.temperature={self.temperature}: expected a number above 0.")
         if self.single_label and self.keep_unlabelled:
             raise UserError("task.single_label keeps records with exactly one label: it excludes task.keep_unlabelled.")
+        check_objective(self.objective, torch.eye(2), self.output)
+
+    @property
+    def output(self) -> str:
+        """What the logits are made into."""
+        return "softmax" if self.single_label else "sigmoid"
+
+    def fit(self, y: Tensor) -> Classification:
+        """The task with what its loss wants to know of the training labels (n, K)."""
+        return replace(self, prior=y.mean(dim=0))
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean loss over the valid records, and the logits (B, K)."""
-        logits = model(batch.x).float()
-        per_record = (softmax_cross_entropy if self.single_label else binary_cross_entropy)(logits, batch.y)
+        logits = outputs.tempered(model(batch.x).float(), self.temperature)
+        per_record = self.objective(logits, batch.y, output=self.output, prior=self.prior)
         return (per_record * batch.valid).sum() / batch.valid.sum(), logits
 
     def activation(self, logits: Tensor) -> Tensor:
-        """Logits (..., K) -> probabilities."""
-        return logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
+        """Outputs of the model (..., K) -> probabilities."""
+        return (outputs.softmax if self.single_label else outputs.sigmoid)(logits, self.temperature)
+
+    def training_loss(self, y: NDArray[np.floating], p: NDArray[np.floating]) -> float:
+        """The loss of probabilities (n, K): equal to `loss` where each record is one window."""
+        probability, tiny = torch.from_numpy(p), torch.finfo(torch.float64).tiny
+        logits = probability.clamp_min(tiny).log()
+        if not self.single_label:
+            logits = logits - (1 - probability).clamp_min(tiny).log()
+        prior = None if self.prior is None else self.prior.double().cpu()  # sync: once per evaluation
+        return float(self.objective(logits, torch.from_numpy(y), output=self.output, prior=prior).mean())
 
     def negative_log_likelihood(self, y: NDArray[np.floating], p: NDArray[np.floating]) -> float:
-        """The loss of probabilities (n, K): equal to `loss` where each record is one window."""
+        """Of probabilities (n, K), whatever the training loss is: with it, runs of different losses compare."""
         tiny = np.finfo(np.float64).tiny
         positive = -(y * np.log(np.maximum(p, tiny)))
         if self.single_label:
@@ -71,11 +106,15 @@ class Classification:
         return float((positive - (1 - y) * np.log(np.maximum(1 - p, tiny))).mean())
 
     def metrics(self, y: NDArray[np.floating], p: NDArray[np.floating], classes: Sequence[str]) -> dict[str, float]:
-        """Metrics of probabilities (n, K): `loss`, the ranking metrics, and those that the labels call for.
+        """Metrics of probabilities (n, K): `loss`, `nll`, the ranking metrics, and those that the labels call for.
 
         A single label has an `accuracy`; the classes of the CinC challenge have its score, at a threshold of 0.5.
         """
-        found = {"loss": self.negative_log_likelihood(y, p), **metrics.summary(y, p, classes)}
+        found = {
+            "loss": self.training_loss(y, p),
+            "nll": self.negative_log_likelihood(y, p),
+            **metrics.summary(y, p, classes),
+        }
         if self.single_label:
             found["accuracy"] = float((y.argmax(axis=1) == p.argmax(axis=1)).mean())
         elif self.labels == "cinc2021":
@@ -89,3 +128,25 @@ class Classification:
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
         shuffled: NDArray[np.uint8] = y[order.numpy()]
         return shuffled
+
+
+def check_objective(objective: Callable[..., Tensor], y: Tensor, output: str) -> None:
+    """Refuse, before any data are read, a loss that does not fit the outputs of a task.
+
+    Parameters
+    ----------
+    objective : callable
+        As in `Classification`.
+    y : Tensor (B, ...)
+        Targets of made-up records.
+    output : str
+        sigmoid, softmax or identity.
+
+    Raises
+    ------
+    UserError
+        The loss's own sentence; or ours, if it does not return one value per record.
+    """
+    value = objective(torch.zeros_like(y), y, output=output, prior=None)
+    if value.shape != y.shape[:1]:
+        raise UserError(f"loss: one value per record is expected, found {tuple(value.shape)} for {len(y)} records.")
