@@ -117,3 +117,27 @@ def categorical_kl(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1)
         The classes; reduced.
     """
     return (categorical_cross_entropy(p, q, logits=logits, dim=dim) - categorical_entropy(p, dim=dim)).clamp_min(0)
+
+
+def gaussian_kl(
+    mean: Tensor, log_variance: Tensor, other_mean: Tensor | float = 0.0, other_log_variance: Tensor | float = 0.0
+) -> Tensor:
+    """Divergence ``KL(N(m, v) || N(m', v'))`` of Gaussians in one dimension, elementwise, at least 0.
+
+    ``(log v' - log v + (v + (m - m')²) / v' - 1) / 2``. Of a Gaussian with diagonal covariance the divergence is the
+    sum over its dimensions. The second one is the standard normal unless it is given, as in a variational autoencoder.
+
+    Parameters
+    ----------
+    mean, log_variance
+        Of the reference.
+    other_mean, other_log_variance
+        Of the other.
+
+    References
+    ----------
+    Kingma & Welling, "Auto-encoding variational Bayes", ICLR 2014, appendix B.
+    """
+    log_ratio = log_variance - other_log_variance
+    distance = torch.square(mean - other_mean) * torch.exp(-torch.as_tensor(other_log_variance))
+    return 0.5 * (torch.expm1(log_ratio) - log_ratio + distance)
