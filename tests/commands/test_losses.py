@@ -36,7 +36,6 @@ def test_a_loss_trains(options: tuple[str, ...], train: Train, workplace: Path) 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("loss=mse",), "loss=mse: measures a quantity"),
         (("loss=asymmetric", "task.single_label=true"), "loss=asymmetric"),
         (("loss=focal", "loss.gamma=-1"), "loss.gamma=-1"),
         (("loss=focal", "loss.gama=1"), "gama"),

@@ -25,7 +25,6 @@ from einthoven.objectives.classification import (
     focal,
     softmax_cross_entropy,
 )
-from einthoven.objectives.regression import mean_squared_error
 
 LOSSES = {
     "cross-entropy": cross_entropy,
@@ -210,7 +209,6 @@ def test_each_record_has_a_value_of_its_own() -> None:
         (partial(focal, gamma=math.nan), "sigmoid", "loss.gamma=nan"),
         (partial(focal, alpha=1.0), "sigmoid", "loss.alpha=1.0"),
         (partial(focal, alpha=0.25), "softmax", "loss.alpha=0.25: weighs positives against negatives"),
-        (mean_squared_error, "sigmoid", "loss=mse: measures a quantity"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(loss: Callable[..., Tensor], output: str, expected: str) -> None:

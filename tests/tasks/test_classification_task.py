@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from einthoven.data.batches import Batch
 from einthoven.errors import UserError
 from einthoven.objectives.classification import asymmetric, cross_entropy, focal
-from einthoven.objectives.regression import mean_squared_error
 from einthoven.tasks.classification import Classification
 
 
@@ -72,7 +71,6 @@ def test_certain_probabilities_have_a_finite_loss() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"objective": mean_squared_error}, "loss=mse: measures a quantity"),
         ({"objective": asymmetric, "single_label": True}, "loss=asymmetric"),
         ({"objective": partial(focal, gamma=-1.0)}, "loss.gamma=-1.0"),
         ({"temperature": 0.0}, "task.temperature=0.0"),

@@ -248,7 +248,7 @@ def _powered(base: Tensor, exponent: float) -> Tensor:
 
 def _require_classes(name: str, output: str) -> None:
     if output not in ("sigmoid", "softmax"):
-        raise UserError(f"loss={name}: measures probabilities of classes, and this task asks for a quantity; use mse.")
+        raise UserError(f"loss={name}: measures probabilities of classes, and this task asks for a quantity.")
 
 
 def _require_exponent(name: str, value: float) -> None:
