@@ -40,7 +40,7 @@ def _compose(verb: str, *overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(verb, overrides=list(overrides), return_hydra_config=True)
-    if OmegaConf.is_missing(config.data, "root"):
+    if "data" in config and OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
     OmegaConf.set_readonly(config, True)
     return config
@@ -54,6 +54,11 @@ def composed(verb: str, *overrides: str) -> DictConfig:
 
 def chosen(group: str, option: str) -> DictConfig:
     return composed("train", f"{group}={option}")
+
+
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "calibration"])
+def test_every_calibration_composes_and_fits_its_signature(option: str) -> None:
+    check(composed("evaluate", f"calibration={option}")["calibration"], "calibration")
 
 
 def targets(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -87,7 +92,7 @@ def test_the_first_line_says_what_the_file_is(path: Path) -> None:
     assert len(what) > 15 and not what.startswith("@")
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] != "calibration"])
 def test_every_option_composes_and_fits_its_signature(group: str, option: str) -> None:
     config = chosen(group, option)
     for name in PARTS:
@@ -109,6 +114,7 @@ def test_every_verb_composes(verb: str) -> None:
 
 def test_every_group_is_in_the_table_of_contents() -> None:
     listed = {str(next(iter(entry))) for entry in OmegaConf.load(CONF / "train.yaml").defaults if entry != "_self_"}
+    listed |= {"calibration"} if "calibration" in OmegaConf.load(CONF / "evaluate.yaml").defaults[0] else set()
     assert {group for group, _ in OPTIONS} == {name for name in listed if not name.startswith("override ")}
 
 

@@ -22,6 +22,7 @@ usage: einthoven VERB [OPTION=VALUE ...]
 
 verbs
   train     train a classifier and write the run to MLflow
+  evaluate  say what a finished run is worth:  einthoven evaluate run=FOLDER
   prepare   generate or read the records, pack and examine them, without training
   doctor    say what is wrong with records:  einthoven doctor FILE...
   list      show the options of every part, or of one:  einthoven list optimizer
@@ -49,6 +50,21 @@ Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this f
   -m, --multirun     several values a name, separated by commas: one run for each combination
   resume=FOLDER      take up an interrupted run (outputs/…) where it stopped
   experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
+""",
+    "evaluate": """\
+usage: einthoven evaluate run=FOLDER [calibration=OPTION] [OPTION=VALUE ...]
+
+Takes up the run of a folder (outputs/…) and says what it is worth on its test folds: AUROC with intervals by patient,
+calibration before and after, operating points with their error on other records, subgroups, decision curves. Writes
+evaluation.json into the folder, and metrics, figures and tables to the same MLflow run.
+
+  calibration=OPTION         temperature, vector, isotonic, prior_shift or none; fitted on fit=val, judged on
+                             report=test
+  against=FOLDER             compare with another run on the same records
+  data.folds.val=[…] data.folds.test=[…]
+                             other folds than those of the run; never one that it was trained on
+  resamples=1000 level=0.95 interval=bca small=50
+                             the bootstrap, and from how few patients on a subgroup is marked small
 """,
     "prepare": """\
 usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...] [doctor=false] [strict=true]
@@ -92,6 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     verbs: dict[str, Callable[[list[str]], None]] = {
         "train": _train,
+        "evaluate": _evaluate,
         "prepare": _prepare,
         "doctor": _doctor,
         "list": _list,
@@ -163,6 +180,15 @@ def _train(arguments: list[str]) -> None:
             from einthoven.tracking.sweep import abandon
 
             abandon()
+
+
+def _evaluate(arguments: list[str]) -> None:
+    def job(config: DictConfig) -> None:
+        from einthoven.commands.evaluate import evaluate
+
+        evaluate(config)
+
+    _run_hydra("evaluate", arguments, job)
 
 
 def _prepare(arguments: list[str]) -> None:

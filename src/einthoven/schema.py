@@ -122,6 +122,47 @@ class Examination:
 
 
 @dataclass
+class Evaluation:
+    """How `einthoven evaluate` judges a finished run."""
+
+    run: str
+    """Folder of the run."""
+    against: str | None
+    """Folder of another run on the same records; null compares with none."""
+    fit: str
+    """Split that the calibration and the thresholds are fitted on: val or test."""
+    report: str
+    """Split that every figure is of: the other one."""
+    resamples: int
+    """Resamples of the bootstrap."""
+    level: float
+    """Nominal coverage of every interval."""
+    interval: str
+    """bca or percentile."""
+    small: int
+    """Patients below which a subgroup is marked small."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for key, value in (("fit", self.fit), ("report", self.report)):
+            _require(value in ("train", "val", "test"), key, value, "val or test")
+        _require(self.resamples >= 1, "resamples", self.resamples, "a number of resamples, 1 or more")
+        _require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
+        _require(self.interval in ("bca", "percentile"), "interval", self.interval, "bca or percentile")
+        _require(self.small >= 0, "small", self.small, "a number of patients, 0 or more")
+
+
+@dataclass
+class OtherFolds:
+    """Folds to evaluate on in place of those of the run."""
+
+    val: list[int] | None
+    """For the split val; null: as in the run."""
+    test: list[int] | None
+    """For the split test; null: as in the run."""
+
+
+@dataclass
 class Diagnostics:
     """What is measured while training."""
 

@@ -137,19 +137,20 @@ class Run:
                 micro_batch=trainer.micro_batch,
             )
 
-    def evaluate(self, split: str, precision: str | None = None) -> Evaluation:
+    def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
         """Labels and probabilities of the records of a split: those of a long one from all of its windows."""
-        return self.data.by_record(split, self.predict(split, precision), self.settings.trainer.aggregate)
+        aggregate = aggregate or self.settings.trainer.aggregate
+        return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
 
-    def predict(self, split: str, precision: str | None = None) -> Evaluation:
-        """Labels and probabilities of the rows of a split, in the precision of the training unless another is given."""
+    def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
+        """Labels and probabilities of the rows of a split, in precision and aggregation of the training by default."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         return evaluate(
             self.model,
             self.task,
             evaluation_batches(self.data.splits[split], size=max(32, min(self.batch_size, EVALUATION_BATCH))),
             cut=lambda x: windows(x, self.window, self.stride),
-            aggregate=self.settings.trainer.aggregate,
+            aggregate=aggregate or self.settings.trainer.aggregate,
             autocast=autocast,
         )
 

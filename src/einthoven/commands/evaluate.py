@@ -1,0 +1,308 @@
+"""`einthoven evaluate run=FOLDER`: what a finished run is worth, with intervals, written to the same MLflow run."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven import schema
+from einthoven.build import build, check
+from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
+from einthoven.commands.finished import finished
+from einthoven.commands.run import Run
+from einthoven.commands.terminal import console
+from einthoven.errors import UserError
+from einthoven.evaluation.bootstrap import Difference, Interval, auroc_intervals, paired_difference
+from einthoven.evaluation.calibration import Calibration, check_apart, learned
+from einthoven.evaluation.metrics import auroc_per_class
+from einthoven.evaluation.operating_points import Point, Rule, operating_point
+from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
+from einthoven.evaluation.subgroups import Subgroup, age_bands, subgroups
+from einthoven.report.decisions import decision_curve_figure, reliability_figure
+from einthoven.tracking.recorder import Recorder, closing
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from einthoven.training.loop import Evaluation
+
+RULES = (
+    Rule("sensitivity", 0.9),
+    Rule("sensitivity", 0.95),
+    Rule("specificity", 0.9),
+    Rule("youden"),
+    Rule("f1"),
+)
+FLAGS = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
+NAMED = ("site", "device", "source")
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that an evaluation has found, before it is written anywhere."""
+
+    metrics: dict[str, float]
+    interval: Interval
+    per_class: list[Interval | None]
+    points: dict[str, dict[Rule, Point]]
+    groups: list[Subgroup]
+    differences: dict[str, Difference]
+    learned: dict[str, object]
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Evaluate the run of a folder; the value is the metrics that were logged.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/evaluate.yaml``.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no run, or something would be fitted on what is reported.
+    """
+    from omegaconf import OmegaConf
+
+    fixed = [str(name) for name in config if name not in ("calibration", "data")]
+    options = schema.typed(OmegaConf.masked_copy(config, fixed), schema.Evaluation, "")
+    other_folds = schema.typed(config.data.folds, schema.OtherFolds, "data.folds")
+    check(config.calibration, "calibration")
+    if "train" in (options.fit, options.report) or options.fit == options.report:
+        raise UserError(
+            f"fit={options.fit} report={options.report}: expected val and test, one each; neither a calibration nor a "
+            "figure may rest on records that were trained on, nor both on the same."
+        )
+    run, meta = finished(Path(options.run), "run", asdict(other_folds))
+    for split in (options.fit, options.report):
+        if split not in run.data.splits:
+            raise UserError(
+                f"data.folds.{split}: no labelled record there; give other folds as data.folds.{split}=[…]."
+            )
+    folds = asdict(run.settings.folds)
+    check_apart(folds[options.fit], folds[options.report], "fold")
+    check_apart(run.data.patients(options.fit), run.data.patients(options.report), "patient")
+    method: Calibration = build(config.calibration)(run.data.labels.classes, run.task.single_label)
+    fit, raw = run.evaluate(options.fit, "fp32"), run.evaluate(options.report, "fp32")
+    method.fit(fit.y, fit.p)
+    p = method.transform(raw.p)
+    found = Found(
+        metrics=_metrics(run, raw, p),
+        **_intervals(run, options, raw),
+        points=_points(run, options, fit.y, method.transform(fit.p), raw.y, p),
+        groups=_subgroups(run, options, raw.y, p),
+        differences=_differences(run, options, raw),
+        learned=learned(method),
+    )
+    name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
+    _show(run, options, found, name)
+    result = _as_json(run, options, found, name)
+    partial = run.folder / ".evaluation.json.tmp"
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    partial.replace(run.folder / "evaluation.json")  # whole or not at all
+    tracking = run.settings.tracking
+    recorder = Recorder(tracking.uri, tracking.experiment, tracking.run_name, tags={}, run_id=meta["run_id"])
+    with closing(recorder):
+        _log(recorder, run, found, raw, p)
+    console.print(
+        f"written to {run.folder / 'evaluation.json'} and run {recorder.run_id} in {recorder.uri}", soft_wrap=True
+    )
+    return found.metrics
+
+
+def _metrics(run: Run, raw: Evaluation, p: NDArray[np.float64]) -> dict[str, float]:
+    """The task's metrics, and what calibration changes: before and after."""
+    metrics = dict(run.task.metrics(raw.y, raw.p, run.data.labels.classes))
+    for when, probability in (("before", raw.p), ("after", p)):
+        metrics |= {
+            f"nll/{when}": run.task.negative_log_likelihood(raw.y, probability),
+            f"brier/{when}": float(brier_per_class(raw.y, probability).mean()),
+            f"ece/{when}": float(calibration_error_per_class(raw.y, probability).mean()),
+        }
+    return metrics
+
+
+def _bootstrap(run: Run, options: schema.Evaluation) -> dict[str, Any]:
+    return {
+        "resamples": options.resamples,
+        "level": options.level,
+        "seed": run.settings.seed,
+        "groups": run.data.patients(options.report),
+    }
+
+
+def _intervals(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[str, Any]:
+    macro, per_class = auroc_intervals(raw.y, raw.p, method=options.interval, **_bootstrap(run, options))
+    return {"interval": macro, "per_class": per_class}
+
+
+def _points(
+    run: Run,
+    options: schema.Evaluation,
+    fit_y: NDArray[np.float64],
+    fit_p: NDArray[np.float64],
+    y: NDArray[np.float64],
+    p: NDArray[np.float64],
+) -> dict[str, dict[Rule, Point]]:
+    """Every rule for each class that has both labels where the thresholds are chosen."""
+    points: dict[str, dict[Rule, Point]] = {}
+    for k, name in enumerate(run.data.labels.classes):
+        if 0 < fit_y[:, k].sum() < len(fit_y):
+            points[name] = {
+                rule: operating_point((fit_y[:, k], fit_p[:, k]), (y[:, k], p[:, k]), rule, **_bootstrap(run, options))
+                for rule in RULES
+            }
+    return points
+
+
+def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: NDArray[np.float64]) -> list[Subgroup]:
+    """Every attribute that the records' table has and in which they differ."""
+    same = _bootstrap(run, options)
+    patients = same.pop("groups")
+    groups: list[Subgroup] = []
+    for attribute, values in _attributes(run, options.report).items():
+        if len(set(values)) > 1:
+            groups += subgroups(y, p, attribute, values, patients, small=options.small, **same)
+    return groups
+
+
+def _attributes(run: Run, split: str) -> dict[str, list[str | None]]:
+    """Attribute -> its value for each record of a split, by the columns of PTB-XL's table that are there."""
+    rows = run.data.stored[run.data.rows[split]]
+    _, first = np.unique(run.data.windows(split)[0], return_index=True)
+    table = run.data.store.table.iloc[rows[np.sort(first)]]
+    found: dict[str, list[str | None]] = {}
+    if "age" in table:
+        found["age"] = age_bands(table["age"].to_numpy(np.float64))
+    if "sex" in table:
+        found["sex"] = [{0.0: "male", 1.0: "female"}.get(value) for value in table["sex"]]
+    for name in NAMED:
+        if name in table:
+            found[name] = [None if _unknown(value) else str(value).strip() for value in table[name]]
+    for name in FLAGS:  # where there is noise, the column says in which leads
+        if name in table:
+            found[name] = ["no" if _unknown(value) or not str(value).strip() else "yes" for value in table[name]]
+    if "validated_by_human" in table:
+        known = {"true": "yes", "false": "no"}
+        found["validated_by_human"] = [known.get(str(value).lower()) for value in table["validated_by_human"]]
+    return found
+
+
+def _unknown(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _differences(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[str, Difference]:
+    """Max of windows against their mean where a record has several, and this run against another."""
+    found: dict[str, Difference] = {}
+    same = _bootstrap(run, options)
+    kinds = {kind: run.evaluate(options.report, "fp32", aggregate=kind).p for kind in ("mean", "max")}
+    if not np.array_equal(kinds["mean"], kinds["max"]):
+        for name, metric in (("macro AUROC", None), ("loss", run.task.negative_log_likelihood)):
+            given = {} if metric is None else {"metric": metric}
+            found[f"{name}: max less mean of windows"] = paired_difference(
+                raw.y, kinds["mean"], kinds["max"], **given, **same
+            )
+    if options.against is not None:
+        folds = asdict(run.settings.folds)
+        other, _ = finished(Path(options.against), "against", {split: folds[split] for split in ("val", "test")})
+        ours, theirs = (r.data.labels.ecg_ids[r.data.rows[options.report]] for r in (run, other))
+        if other.data.labels.classes != run.data.labels.classes or not np.array_equal(ours, theirs):
+            raise UserError(
+                f"against={options.against}: its records or classes are not those of run={options.run}; two models "
+                "are compared on the same."
+            )
+        found["macro AUROC: run less against"] = paired_difference(
+            raw.y, other.evaluate(options.report, "fp32").p, raw.p, **same
+        )
+    return found
+
+
+def _show(run: Run, options: schema.Evaluation, found: Found, calibration: str) -> None:
+    folds = asdict(run.settings.folds)
+    console.print(
+        f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
+        f"({calibration}) and thresholds fitted on folds {folds[options.fit]}; intervals {options.level:.0%}, "
+        f"{options.interval}, {found.interval.resamples} resamples of patients, "
+        f"{found.interval.classes_missing_share:.1%} of (resample, class) pairs without both labels left out"
+    )
+    absent = [name for name, i in zip(run.data.labels.classes, found.per_class, strict=True) if i is None]
+    if absent:
+        console.print(f"without both labels in these folds, and left out: {' '.join(absent)}")
+    unchosen = [name for name in run.data.labels.classes if name not in found.points]
+    if unchosen:
+        console.print(f"without both labels in the fitting folds, and so without thresholds: {' '.join(unchosen)}")
+    console.print(metrics_table(run.data.labels.classes, found.metrics, found.interval, found.per_class))
+    console.print(points_table({name: of[RULES[0]] for name, of in found.points.items()}, RULES[0]))
+    if found.groups:
+        console.print(subgroups_table(found.groups, run.data.labels.classes))
+    if found.differences:
+        console.print(differences_table(found.differences))
+
+
+def _as_json(run: Run, options: schema.Evaluation, found: Found, calibration: str) -> dict[str, Any]:
+    """Everything, as JSON knows it: what is not defined is null."""
+    classes, folds = run.data.labels.classes, asdict(run.settings.folds)
+    result: dict[str, Any] = _plain(
+        {
+            "folds": {"train": folds["train"], "fit": folds[options.fit], "report": folds[options.report]},
+            "records": len(run.data.patients(options.report)),
+            "interval": {"level": options.level, "method": options.interval, "by": "patient"},
+            "metrics": found.metrics,
+            "macro_auroc": asdict(found.interval),
+            "auroc": {
+                name: None if interval is None else asdict(interval)
+                for name, interval in zip(classes, found.per_class, strict=True)
+            },
+            "calibration": {"method": calibration, "learned": found.learned},
+            "operating_points": {
+                name: {str(rule): asdict(point) for rule, point in of.items()} for name, of in found.points.items()
+            },
+            "subgroups": [asdict(group) for group in found.groups],
+            "differences": {name: asdict(difference) for name, difference in found.differences.items()},
+        }
+    )
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _log(recorder: Recorder, run: Run, found: Found, raw: Evaluation, p: NDArray[np.float64]) -> None:
+    classes = run.data.labels.classes
+    metrics = found.metrics | {"macro_auroc_low": found.interval.low, "macro_auroc_high": found.interval.high}
+    named = {f"evaluate/{name}": value for name, value in metrics.items()}
+    # A second evaluation of a run, with another calibration, is a later point of the same curves.
+    steps = [recorder.history[name][0][-1] for name in named if name in recorder.history]
+    recorder.record(max(steps, default=0) + 1, named)
+    drawn = np.flatnonzero(~np.isnan(auroc_per_class(raw.y, raw.p)))
+    names, y = [classes[k] for k in drawn], raw.y[:, drawn]
+    recorder.figure(reliability_figure(y, {"before": raw.p[:, drawn], "after": p[:, drawn]}, names), "reliability")
+    recorder.figure(decision_curve_figure(y, p[:, drawn], names), "decision_curves")
+    points = [(name, rule, point) for name, of in found.points.items() for rule, point in of.items()]
+    recorder.table(
+        {
+            "class": [name for name, _, _ in points],
+            "rule": [str(rule) for _, rule, _ in points],
+            "threshold": [point.threshold for _, _, point in points],
+            "transfer": [point.transfer for _, _, point in points],
+            **{
+                m: [point.judged[m] for _, _, point in points]
+                for m in ("sensitivity", "specificity", "ppv", "npv", "f1")
+            },
+        },
+        "evaluation/operating_points.json",
+    )
+    recorder.file(run.folder / "evaluation.json", "evaluation")

@@ -1,0 +1,53 @@
+"""A finished run, taken up again from its folder to be evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from einthoven.commands.run import Run
+from einthoven.errors import UserError
+from einthoven.training import checkpoint
+from einthoven.training.loop import Position
+
+
+def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -> tuple[Run, dict[str, Any]]:
+    """The run of a folder with the weights that it reports, and the notes of its checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``config.yaml`` and ``checkpoints/last.safetensors``.
+    option : str
+        What named the folder, for sentences.
+    folds : mapping of "val" and "test" to lists of folds, or None
+        Other folds than those of the run, whose training folds stay what they were.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, its data have other classes now, or a fold was trained on.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    if not (folder / "checkpoints" / "last.safetensors").exists():
+        raise UserError(
+            f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
+        )
+    config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
+    assert isinstance(config, DictConfig)
+    for split, chosen in folds.items():
+        if chosen is not None:
+            config.data.folds[split] = chosen
+    run = Run(config, folder)
+    _, meta = checkpoint.load(folder / "checkpoints" / "last.safetensors")
+    if tuple(meta["classes"]) != run.data.labels.classes:
+        raise UserError(
+            f"{option}={folder}: trained on the classes {' '.join(meta['classes'])}, but its data now have "
+            f"{' '.join(run.data.labels.classes)}."
+        )
+    run.position = Position(**meta["position"])
+    best = run.settings.trainer.select == "best" and run.position.best_epoch
+    run.load_weights("best" if best else "last")
+    return run, meta

@@ -1,0 +1,109 @@
+"""Figures of probabilities and what is decided by them: reliability before and after, decision curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from einthoven.errors import UserError
+from einthoven.evaluation.operating_points import net_benefit
+from einthoven.evaluation.scores import calibration_error_per_class, reliability
+from einthoven.report.style import FAINT, INK, new_figure, series_style, use_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST = 12  # classes that are drawn: of more, those with the most positives
+
+
+def reliability_figure(
+    y_true: npt.ArrayLike, stated: Mapping[str, npt.ArrayLike], classes: Sequence[str], *, bins: int = 10
+) -> Figure:
+    """Reliability diagram of each class: observed share against stated probability, in bins of equal number.
+
+    Parameters
+    ----------
+    y_true : array-like, shape (n, K)
+        Labels, each 0 or 1.
+    stated : mapping of str to array-like, shape (n, K)
+        Name, such as before and after, -> probabilities.
+    classes : sequence of K str
+    bins : int
+
+    Raises
+    ------
+    UserError
+        If there is nothing to draw, or as in `einthoven.evaluation.scores.reliability`.
+    """
+    labels = np.asarray(y_true)
+    if not stated or labels.ndim != 2 or labels.shape[1] != len(classes):
+        raise UserError(f"A reliability diagram needs probabilities and {len(classes)} columns, found {labels.shape}.")
+    errors = {name: calibration_error_per_class(labels, p) for name, p in stated.items()}
+    drawn = _drawn(labels)
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    with use_style():
+        figure = new_figure(4.2 * columns, 4.2 * rows)
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+        for axes, k in zip(panels, drawn, strict=False):
+            axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
+            for i, (name, p) in enumerate(stated.items()):
+                found = reliability(labels[:, k], np.asarray(p)[:, k], bins)
+                label = f"{name}  ECE {errors[name][k]:.3f}"
+                axes.plot(found.stated, found.observed, marker="o", markersize=4, label=label, **series_style(3 * i))
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+            axes.set_title(classes[k])
+            axes.legend(loc="upper left", fontsize=9)
+        for axes in panels[len(drawn) :]:
+            axes.set_visible(False)
+        figure.supxlabel("stated probability")
+        figure.supylabel("share of positives")
+    return figure
+
+
+def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequence[str]) -> Figure:
+    """Net benefit of acting on each class over the threshold probability, against acting always and never.
+
+    Parameters
+    ----------
+    y_true, p : array-like, shape (n, K)
+        Labels and probabilities.
+    classes : sequence of K str
+
+    Raises
+    ------
+    UserError
+        If shapes do not fit, or as in `einthoven.evaluation.operating_points.net_benefit`.
+    """
+    labels, probability = np.asarray(y_true), np.asarray(p)
+    if labels.ndim != 2 or labels.shape[1] != len(classes):
+        raise UserError(f"A decision curve needs {len(classes)} columns, found {labels.shape}.")
+    at = np.linspace(0.0, 0.95, 96)
+    drawn = _drawn(labels)
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    with use_style():
+        figure = new_figure(4.6 * columns, 3.4 * rows)
+        panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel().tolist()
+        for axes, k in zip(panels, drawn, strict=False):
+            model, always = net_benefit(labels[:, k], probability[:, k], at)
+            axes.axhline(0, color=INK, linewidth=1, label="never")
+            axes.plot(at, always, color=FAINT, label="always")
+            axes.plot(at, model, label="model", **series_style(0))
+            top = max(float(model.max()), float(labels[:, k].mean()), 0.01)
+            axes.set_ylim(-0.25 * top, 1.1 * top)
+            axes.set_title(classes[k])
+        panels[0].legend(loc="upper right", fontsize=9)
+        for axes in panels[len(drawn) :]:
+            axes.set_visible(False)
+        figure.supxlabel("threshold probability")
+        figure.supylabel("net benefit (true positives a record)")
+    return figure
+
+
+def _drawn(labels: npt.NDArray[np.generic]) -> list[int]:
+    """The classes to draw, in their order."""
+    return sorted(np.argsort(-labels.sum(axis=0), kind="stable")[:MOST].tolist())
