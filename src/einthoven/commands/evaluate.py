@@ -185,7 +185,7 @@ def _attributes(run: Run, split: str) -> dict[str, list[str | None]]:
         found["sex"] = [{0.0: "male", 1.0: "female"}.get(value) for value in table["sex"]]
     for name in NAMED:
         if name in table:
-            found[name] = [None if _unknown(value) else str(value).strip() for value in table[name]]
+            found[name] = [None if _unknown(value) else _name(value) for value in table[name]]
     for name in FLAGS:  # where there is noise, the column says in which leads
         if name in table:
             found[name] = ["no" if _unknown(value) or not str(value).strip() else "yes" for value in table[name]]
@@ -193,6 +193,11 @@ def _attributes(run: Run, split: str) -> dict[str, list[str | None]]:
         known = {"true": "yes", "false": "no"}
         found["validated_by_human"] = [known.get(str(value).lower()) for value in table["validated_by_human"]]
     return found
+
+
+def _name(value: object) -> str:
+    """A number that a gap in its column has made a float is named as the number that it is."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _unknown(value: object) -> bool:

@@ -37,8 +37,8 @@ class Subgroup:
         Over how many classes.
     gap : array of float64, shape (K,)
         Calibration in the large of each class: mean probability less share of positives.
-    gap_intervals : list of K Interval
-        Each for its class alone; of many, some leave 0 out by chance.
+    gap_intervals : list of K Interval or None
+        Each for its class alone; of many, some leave 0 out by chance. None for one patient: nothing to resample.
     """
 
     attribute: str
@@ -50,7 +50,7 @@ class Subgroup:
     auroc_interval: Interval | None
     classes: int
     gap: FloatArray
-    gap_intervals: list[Interval]
+    gap_intervals: list[Interval | None]
 
 
 def subgroups(
@@ -117,7 +117,7 @@ def subgroups(
                 auroc_interval=interval,
                 classes=int(usable.sum()),
                 gap=difference.mean(axis=0),
-                gap_intervals=[interval_of(column, level) for column in resampled_gaps.T],
+                gap_intervals=[interval_of(column, level) if number > 1 else None for column in resampled_gaps.T],
             )
         )
     return found

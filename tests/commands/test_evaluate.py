@@ -1,0 +1,110 @@
+"""`einthoven evaluate`: a finished run judged on records that nothing was fitted on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from einthoven import cli
+from einthoven.tracking.recorder import client
+
+Train = Callable[..., None]
+FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
+
+
+@pytest.fixture
+def run(train: Train, workplace: Path) -> Path:
+    """The folder of a run, trained once."""
+    folder = workplace / "evaluate" / "run"
+    if not folder.exists():
+        train(*FOLDS, "model=logistic", "augment=none", "trainer.epochs=2", f"hydra.run.dir={folder}")
+    return folder
+
+
+def evaluate(folder: Path, *overrides: str) -> dict:
+    cli.main(["evaluate", f"run={folder}", "resamples=40", *overrides])
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
+    run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    found = evaluate(run, f"against={run}")
+    shown = capfd.readouterr().out
+    assert "macro AUROC" in shown and "operating points" in shown and "(small)" in shown
+    assert found["folds"] == {"train": [2, 3, 4], "fit": [5, 6, 7], "report": [1, 8, 9, 10]}
+    assert found["calibration"]["method"] == "temperature" and found["calibration"]["learned"]["temperature"] > 0
+    same = found["differences"]["macro AUROC: run less against"]
+    assert (same["difference"], same["p"]) == (0, 1)
+    tracker = client(f"sqlite:///{workplace}/mlflow.db")
+    (tracked,) = [
+        r
+        for r in tracker.search_runs([e.experiment_id for e in tracker.search_experiments()])
+        if "evaluate/nll/after" in r.data.metrics
+    ]
+    assert tracked.info.status == "FINISHED"
+    metrics = tracked.data.metrics
+    # The same records as at the end of the training: the same figure.
+    assert metrics["evaluate/macro_auroc"] == pytest.approx(metrics["test/macro_auroc"], abs=1e-9)
+    assert metrics["evaluate/nll/before"] == pytest.approx(metrics["test/loss"], abs=1e-6)
+    assert found["metrics"]["nll/after"] == pytest.approx(metrics["evaluate/nll/after"])
+    figures = {f.path for f in tracker.list_artifacts(tracked.info.run_id, "figures")}
+    assert {"figures/reliability.png", "figures/decision_curves.png"} <= figures
+    again = evaluate(run, "calibration=none", "interval=percentile")
+    assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]
+    history = tracker.get_metric_history(tracked.info.run_id, "evaluate/nll/after")
+    assert [m.value for m in history] == pytest.approx([found["metrics"]["nll/after"], again["metrics"]["nll/after"]])
+
+
+def test_thresholds_are_those_of_the_fitting_folds(run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    points = evaluate(run, "calibration=none")["operating_points"]
+    assert points
+    for of in points.values():
+        assert of["sensitivity=0.9"]["chosen"]["sensitivity"] >= 0.9
+        assert of["specificity=0.9"]["chosen"]["specificity"] >= 0.9
+    swapped = evaluate(run, "calibration=none", "fit=test", "report=val")
+    assert swapped["folds"]["report"] == [5, 6, 7]
+    assert not np.isclose(swapped["metrics"]["loss"], evaluate(run, "calibration=none")["metrics"]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["fit=test"], "fit=test report=test: expected val and test, one each"),
+        (["fit=train"], "fit=train report=test: expected"),
+        (["report=train"], "fit=val report=train: expected"),
+        (["data.folds.test=[4]"], "fold 4 is in both train and test"),
+        (["data.folds.test=[5]"], "fold 5 is in both val and test"),
+        (["data.folds.test=[]"], "data.folds.test: no labelled record"),
+        (["calibration=temprature"], "did you mean temperature"),
+        (["calibration=prior_shift"], "calibration.prevalence names no class"),
+        (["calibration=prior_shift", "+calibration.prevalence.XYZ=0.1"], "prevalence.XYZ: no such class"),
+        (["level=95"], "level=95.0: expected a coverage"),
+        (["interval=normal"], "interval=normal: expected bca or percentile"),
+        (["resamples=0"], "resamples=0"),
+        (["against=nowhere"], "against=nowhere: no checkpoints/last.safetensors there"),
+        (["run=nowhere"], "run=nowhere: no checkpoints/last.safetensors there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence(
+    run: Path,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    overrides: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(workplace)
+    named = [] if overrides[0].startswith("run=") else [f"run={run}"]
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["evaluate", *named, *overrides])
+    err = capfd.readouterr().err.strip()
+    assert ending.value.code == 2 and err.startswith("einthoven: error: ") and "\n" not in err
+    assert expected in err
