@@ -194,6 +194,8 @@ class Tracking:
     """Name of the run."""
     interval: int
     """Steps between two writes of metrics."""
+    artifacts: bool
+    """Log figures, predictions, checkpoints and the exported model too; false: metrics and parameters alone."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty")
+_OPTIONAL = ("probe", "figure")
 PROBE = 64  # training records that an initialization may look at
 
 
@@ -99,7 +100,7 @@ def settings(config: DictConfig) -> Settings:
         tracking=schema.typed(config.tracking, schema.Tracking, "tracking"),
         seed=schema.typed(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
     )
-    for part in _PARTS:
+    for part in (*_PARTS, *(name for name in _OPTIONAL if name in config)):
         check(_part(config, part), part)
     build_task(config)
     build(config.schedule)(0, 1)
@@ -220,11 +221,11 @@ def write_config(config: DictConfig, folder: Path) -> None:
 
 
 def shown(container: Mapping[str, Any]) -> dict[str, object]:
-    """Flat ``group.option`` names and values, fit to be logged: without folders, and without where it is logged."""
+    """Flat ``group.option`` names and values, fit to be logged: without folders, where it is logged, and what is drawn."""
     return {
         name: without_folders(value) if isinstance(value, str) else value
         for name, value in _flat(container)
-        if not name.startswith("tracking.")
+        if not name.startswith(("tracking.", "figure."))
     }
 
 

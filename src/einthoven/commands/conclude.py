@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from einthoven.build import build
 from einthoven.commands.run import Run
 from einthoven.data.batches import windows
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
@@ -59,6 +60,9 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     shares = pca.explained_variance_ratio_
     recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
     recorder.flush()
+    _probe(run, recorder)
+    if not run.settings.tracking.artifacts:
+        return metrics
     numbers = list(range(1, len(shares) + 1))
     recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
     for name, figure in _figures(run, recorder, found, by_window).items():
@@ -78,6 +82,16 @@ def by_record(run: Run | FittedRun, by_window: Mapping[str, Evaluation]) -> dict
     """Of each split, what was found in the windows of a record as one."""
     aggregate = run.settings.trainer.aggregate
     return {split: run.data.by_record(split, found, aggregate) for split, found in by_window.items()}
+
+
+def _probe(run: Run, recorder: Recorder) -> None:
+    """Measure the trained model, if a probe is chosen, and log what it finds as arrays."""
+    if "probe" not in run.config:
+        return
+    split = run.data.splits["val" if "val" in run.data.splits else "train"]
+    run.model.eval()
+    found = build(run.config.probe)(run.model, run.task, split)
+    recorder.arrays({name: value.detach().cpu().numpy() for name, value in found.items()})
 
 
 def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, float]:

@@ -13,9 +13,10 @@ from einthoven.commands import assemble, fitted
 from einthoven.commands.conclude import conclude
 from einthoven.commands.fitted import FittedRun
 from einthoven.commands.run import Run
+from einthoven.commands.sweep import draw
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
-from einthoven.tracking.recorder import Recorder, closing, without_folders
+from einthoven.tracking.recorder import Recorder, client, closing, without_folders
 from einthoven.tracking.sweep import PARENT
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     with closing(recorder):
         metrics = execute(run, recorder)
     if PARENT not in os.environ:
+        if "figure" in config:  # of this run alone
+            tracking = client(recorder.uri)
+            draw(config, tracking, recorder.run_id, [tracking.get_run(recorder.run_id)])
         _say_what_next(run, recorder, metrics, overrides)
     return metrics
 

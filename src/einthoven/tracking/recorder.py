@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+
+PROBE = "probe.npz"
+"""Artifact with the arrays that a probe found."""
 
 _BATCH = 1000  # metrics that MLflow takes in one call
 _NOT_IN_A_NAME = re.compile(r"[^\w./ :-]")  # what MLflow refuses in the name of a metric
@@ -194,6 +198,12 @@ class Recorder:
     def file(self, path: Path, folder: str) -> None:
         """Log a file."""
         self._client.log_artifact(self.run_id, str(path), folder)
+
+    def arrays(self, found: Mapping[str, NDArray[Any]]) -> None:
+        """Log named arrays in one file, which loads without pickle."""
+        with TemporaryDirectory() as folder:
+            np.savez_compressed(Path(folder) / PROBE, allow_pickle=False, **found)
+            self._client.log_artifact(self.run_id, str(Path(folder) / PROBE))
 
     def model(self, model: nn.Module, example: NDArray[np.float32], classes: tuple[str, ...], fs: float) -> None:
         """Log an exported model: raw mV (n, 12, T) in, probabilities (n, K) out; loads without pickle.

@@ -7,14 +7,19 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hydra.experimental.callback import Callback
+import numpy as np
+from numpy.typing import NDArray
 
-from einthoven.tracking.recorder import client, experiment_id, without_folders
+from einthoven.tracking.recorder import PROBE
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+FloatArray = NDArray[np.float64]
 
 PARENT = "EINTHOVEN_PARENT_RUN"
 """Environment variable with the run id of the sweep's parent: workers of any launcher inherit it."""
@@ -99,51 +104,46 @@ def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-class SweepCallback(Callback):
-    """Opens the parent run before the jobs of a multirun, and writes the table into it after them."""
+def children(tracking: MlflowClient, parent: str) -> list[MlflowRun]:
+    """Runs below a parent run, in the order in which they started."""
+    place = tracking.get_run(parent).info.experiment_id
+    found = tracking.search_runs([place], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=50_000)
+    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_name))
 
-    def __init__(self) -> None:
-        self._run_id: str | None = None
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open the parent run."""
-        from hydra.core.hydra_config import HydraConfig
+def differing(children: Sequence[MlflowRun]) -> list[dict[str, str]]:
+    """The overrides of each run in which the runs differ, the seed apart."""
+    given = [dict(o.split("=", 1) for o in overrides(run).split() if "=" in o) for run in children]
+    names = [name for name in dict.fromkeys(n for one in given for n in one) if name != "seed"]
+    differ = [name for name in names if len({one.get(name) for one in given}) > 1]
+    return [{name.lstrip("+"): _as_in_yaml(one[name]) for name in differ if name in one} for one in given]
 
-        HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
-        overrides = without_folders(" ".join(config.hydra.overrides.task))
-        tracking = client(config.tracking.uri)
-        run = tracking.create_run(
-            experiment_id(tracking, config.tracking.experiment),
-            run_name=f"sweep {overrides}"[:250],
-            tags={
-                "mlflow.source.name": f"einthoven train -m {overrides}",
-                "mlflow.source.type": "LOCAL",
-                "einthoven.overrides": overrides,
-            },
-        )
-        self._run_id = os.environ[PARENT] = run.info.run_id
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the table, and close the parent run."""
-        assert self._run_id is not None
-        os.environ.pop(PARENT, None)
-        tracking = client(config.tracking.uri)
-        parent = tracking.get_run(self._run_id)
-        children = tracking.search_runs(
-            [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{self._run_id}'", max_results=50_000
-        )
-        groups = group_by_seed(
-            [(c.data.tags.get("einthoven.overrides", ""), c.info.status, c.data.metrics) for c in children]
-        )
-        columns, cells = rows(groups)
-        report(tracking, self._run_id, columns, cells)
-        if groups:
-            for metric in METRICS:
-                for name, value in ((metric, groups[0].mean(metric)), (f"{metric}_sd", groups[0].sd(metric))):
-                    if not math.isnan(value):
-                        tracking.log_metric(self._run_id, name, value)
-            tracking.set_tag(self._run_id, "best", groups[0].overrides)
-        tracking.set_terminated(self._run_id, "FAILED" if any(g.failed for g in groups) else "FINISHED")
+def _as_in_yaml(value: str) -> str:
+    """Hydra's sweeper writes True where the yaml says true."""
+    return value.lower() if value in ("True", "False", "None") else value
+
+
+def overrides(run: MlflowRun) -> str:
+    """What the command line, or the sweep, changed in a run."""
+    return str(run.data.tags.get("einthoven.overrides", ""))
+
+
+def history(tracking: MlflowClient, run: MlflowRun) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Every metric of a run: steps and values."""
+    found = {}
+    for name in run.data.metrics:
+        points = sorted(tracking.get_metric_history(run.info.run_id, name), key=lambda point: point.step)
+        found[name] = (np.array([p.step for p in points], float), np.array([p.value for p in points], float))
+    return found
+
+
+def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:
+    """What the probe of a run found; empty if it had none."""
+    if not any(file.path == PROBE for file in tracking.list_artifacts(run.info.run_id)):
+        return {}
+    with TemporaryDirectory() as folder, np.load(tracking.download_artifacts(run.info.run_id, PROBE, folder)) as file:
+        return dict(file)
 
 
 def report(tracking: Any, run_id: str, columns: list[str], cells: list[list[str]]) -> None:

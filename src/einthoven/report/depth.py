@@ -1,0 +1,124 @@
+"""Along the depth of a network: what its stages do to a gradient on its way back, or to a signal on its way in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from einthoven.errors import UserError
+from einthoven.report.figures import smooth
+from einthoven.report.style import FAINT, new_figure, series_style, use_style
+from einthoven.report.trials import MANY, End, FloatArray, Trial, by_label, label_ends, mean_series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NUMBERED = re.compile(r"(\d+)$")
+SMALLEST = 1e-45  # float32 ends there
+
+
+def depth_figure(
+    trials: Sequence[Trial],
+    *,
+    metric: str,
+    title: str,
+    ylabel: str,
+    panel: str | None = None,
+    relative: bool = False,
+    outcome: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Figure:
+    """Draw a metric of every numbered stage at the first step, along the depth of the network, one line a run.
+
+    Parameters
+    ----------
+    metric : str
+        ``grad/norm`` or ``act/variance``: what stands before the name of the stage.
+    title, ylabel : str
+        The question that the figure answers; the quantity.
+    panel : str, optional
+        An option, such as ``model.activation``, that gets one panel a value.
+    relative : bool
+        Divide by the value of the first stage.
+    outcome : str, optional
+        A metric to draw over the steps, in a panel of its own: what came of it.
+    names : mapping, optional
+        See `Trial.label`.
+    """
+    names = names or {}
+    panels: dict[str, list[Trial]] = {}
+    for trial in trials:
+        panels.setdefault(trial.options.get(panel, "") if panel else "", []).append(trial)
+    columns = len(panels) + (outcome is not None)
+    with use_style():
+        figure = new_figure(max(8.0, 6.5 * columns), 5.2)
+        axes = figure.subplots(1, columns, squeeze=False)[0]
+        ends: list[list[End]] = []
+        for place, (value, members) in zip(axes, panels.items(), strict=False):
+            ends.append(_draw_profiles(place, by_label(members, names, panel), metric, relative))
+            place.set_title(value)
+            place.set_xlabel("layer, from the input to the output")
+            place.xaxis.get_major_locator().set_params(integer=True)
+        axes[0].set_ylabel(ylabel)
+        if outcome is not None:
+            ends.append(_draw_outcome(axes[-1], by_label(trials, names), outcome))
+        low = min(a.get_ylim()[0] for a in axes[: len(panels)])
+        high = max(a.get_ylim()[1] for a in axes[: len(panels)])
+        for place in axes[: len(panels)]:
+            place.set_ylim(low, high)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
+        figure.draw_without_rendering()
+        for place, drawn in zip(axes, ends, strict=True):
+            label_ends(place, drawn)
+    return figure
+
+
+def profile(trial: Trial, metric: str) -> tuple[FloatArray, FloatArray]:
+    """Numbers of the stages, and a metric of each at its first step.
+
+    Raises
+    ------
+    UserError
+        If the run has fewer than two numbered stages with this metric.
+    """
+    found = {}
+    for name, (_, values) in trial.history.items():
+        number = _NUMBERED.search(name)
+        if number and name.startswith(f"{metric}/"):
+            found[int(number[1])] = float(values[0])
+    if len(found) < 2:
+        raise UserError(f"figure: {metric} of two or more numbered stages (layer1, layer2, …) is needed, as of model=mlp.")
+    depth = np.array(sorted(found), dtype=np.float64)
+    return depth, np.array([found[int(d)] for d in depth])
+
+
+def _draw_profiles(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: str, relative: bool) -> list[End]:
+    ends = []
+    for i, (label, members) in enumerate(groups.items()):
+        depth, _ = profile(members[0], metric)
+        logs = [np.log(np.maximum(profile(trial, metric)[1], SMALLEST)) for trial in members]
+        values = np.exp(np.mean(logs, axis=0))  # over seeds
+        values = values / values[0] if relative else values
+        style = series_style(i)
+        axes.plot(depth, values, marker="o", markersize=4, **style)
+        ends.append((float(values[-1]), label, str(style["color"])))
+    axes.set_yscale("log")
+    if relative:
+        axes.axhline(1.0, color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
+    return ends
+
+
+def _draw_outcome(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: str) -> list[End]:
+    ends = []
+    for i, (label, members) in enumerate(groups.items()):
+        steps, values = mean_series(members, metric)
+        drawn, style = smooth(values, len(values) // 20), series_style(i)
+        axes.plot(steps, drawn, marker=None if len(values) > MANY else "o", markersize=4, **style)
+        ends.append((float(drawn[-1]), label, str(style["color"])))
+    axes.set(xlabel="step", ylabel=metric)
+    axes.set_title("What comes of it")
+    return ends
