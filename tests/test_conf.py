@@ -25,6 +25,7 @@ FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent != CONF]
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them
 PARTS = ("data", "task", "loss", "pca", "augment", "model", "optimizer", "schedule", "penalty")
+OPTIONAL = ("probe", "figure")
 FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking": schema.Tracking}
 
 
@@ -95,7 +96,7 @@ def test_the_first_line_says_what_the_file_is(path: Path) -> None:
 @pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] != "calibration"])
 def test_every_option_composes_and_fits_its_signature(group: str, option: str) -> None:
     config = chosen(group, option)
-    for name in PARTS:
+    for name in (*PARTS, *(set(OPTIONAL) & set(map(str, config)))):
         check(part(config, name), name)
     for key, dataclass in FIXED.items():
         schema.typed(config[key], dataclass, key)
@@ -125,7 +126,7 @@ def test_a_default_stands_in_one_place() -> None:
     """
     values: dict[tuple[str, str], dict[str, Any]] = {}
     for group, option in OPTIONS:
-        if group not in PARTS or group in RECIPES:
+        if group not in (*PARTS, *OPTIONAL) or group in RECIPES:
             continue
         for key, node in targets(part(chosen(group, option), group), group):
             for name, value in node.items():

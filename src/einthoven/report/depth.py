@@ -91,7 +91,9 @@ def profile(trial: Trial, metric: str) -> tuple[FloatArray, FloatArray]:
         if number and name.startswith(f"{metric}/"):
             found[int(number[1])] = float(values[0])
     if len(found) < 2:
-        raise UserError(f"figure: {metric} of two or more numbered stages (layer1, layer2, …) is needed, as of model=mlp.")
+        raise UserError(
+            f"figure: {metric} of two or more numbered stages (layer1, layer2, …) is needed, as of model=mlp."
+        )
     depth = np.array(sorted(found), dtype=np.float64)
     return depth, np.array([found[int(d)] for d in depth])
 

@@ -63,7 +63,7 @@ class Trial:
             return float(self.params[option])
         except (KeyError, ValueError):
             found = self.params.get(option, "nothing")
-            raise UserError(f"figure.option={option}: expected an option with numbers, found {found}.") from None
+            raise UserError(f"figure: {option}: expected an option with numbers, found {found}.") from None
 
     def label(self, names: Mapping[str, str], leave_out: str | None = None) -> str:
         """What tells this run from the others, as text.
@@ -83,9 +83,7 @@ class Trial:
         return ", ".join(part for part in shown if part) or "run"
 
 
-def by_label(
-    trials: Sequence[Trial], names: Mapping[str, str], leave_out: str | None = None
-) -> dict[str, list[Trial]]:
+def by_label(trials: Sequence[Trial], names: Mapping[str, str], leave_out: str | None = None) -> dict[str, list[Trial]]:
     """Runs of the same label together: they differ in their seed (or in what is left out) alone.
 
     Raises
@@ -102,11 +100,17 @@ def by_label(
 
 
 def mean_series(trials: Sequence[Trial], metric: str) -> tuple[FloatArray, FloatArray]:
-    """A metric over the steps that all the given runs recorded, averaged over the runs."""
+    """A metric over the steps that all the given runs recorded, averaged over the runs.
+
+    Of what is recorded once an epoch, the last value is left out where it stands a step behind the last epoch: it is
+    the final evaluation of the same weights.
+    """
     all_series = [trial.series(metric) for trial in trials]
     steps = all_series[0][0]
     for other, _ in all_series[1:]:
         steps = np.intersect1d(steps, other)
+    if len(steps) > 2 and steps[-1] - steps[-2] == 1 < steps[1] - steps[0]:
+        steps = steps[:-1]
     return steps, np.mean([values[np.isin(at, steps)] for at, values in all_series], axis=0)
 
 

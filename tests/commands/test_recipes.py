@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from mlflow import MlflowClient
+from omegaconf import DictConfig, OmegaConf
+
+from einthoven import cli
+from einthoven.commands.assemble import settings
+
+CONF = cli.conf_folder()
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "MULTIRUN" in path.read_text())
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+def composed(*overrides: str) -> DictConfig:
+    config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_run_of_a_recipe_fits_its_signatures(recipe: str) -> None:
+    first = (CONF / "experiment" / f"{recipe}.yaml").read_text().splitlines()[1]
+    assert first.startswith(f"# einthoven train experiment={recipe}: ")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        given = composed(f"experiment={recipe}")
+        assert not given.tracking.artifacts and "figure" in given
+        params = OmegaConf.to_container(given.hydra.sweeper.params)
+        assert isinstance(params, dict)
+        choices = [[f"{name}={value}" for value in str(values).split(",")] for name, values in params.items()]
+        for overrides in itertools.product(*choices):
+            settings(composed(f"experiment={recipe}", *overrides))
+
+
+def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None], workplace: Path) -> None:
+    """One sweep from its command to the picture: gradients along the depth of four small networks."""
+    small = ("model.depth=4", "model.width=8", "trainer.epochs=1", "trainer.batch_size=8")
+    train("experiment=vanishing_gradients", *small, "tracking.experiment=recipe")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    found = client.get_experiment_by_name("recipe")
+    runs = client.search_runs([found.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(runs) == 5 and {run.info.status for run in runs} == {"FINISHED"}
+    assert " -m " not in parent.data.tags["mlflow.source.name"]  # the recipe itself says that it is a sweep
+    picture = client.download_artifacts(parent.info.run_id, "figures/depth_figure.png", str(workplace))
+    assert min(matplotlib.image.imread(picture).shape[:2]) > 300
+    child = next(run for run in runs if run is not parent)
+    assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["config.yaml"]

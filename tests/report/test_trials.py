@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einthoven.errors import UserError
+from einthoven.report.depth import depth_figure, profile
+from einthoven.report.races import race_figure
+from einthoven.report.style import new_figure
+from einthoven.report.trials import LABEL_GAP, Trial, by_label, label_ends, mean_series
+
+
+def trial(values: list[float], *, seed: int = 0, **options: str) -> Trial:
+    steps = np.arange(1.0, len(values) + 1)
+    names = {"model." + name: value for name, value in options.items()}
+    return Trial(names, {"seed": str(seed), **names}, {"train/loss": (steps, np.array(values))})
+
+
+def deep(activation: str, factor: float, layers: int = 12) -> Trial:
+    step = np.array([1.0, 2.0])
+    history = {f"grad/norm/layer{i}": (step, np.array([factor**i, 99.0])) for i in range(1, layers + 1)}
+    return Trial({"model.activation": activation}, {}, {**history, "grad/norm": (step, step)})
+
+
+def texts(figure: object) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]  # type: ignore[attr-defined]
+
+
+def test_a_run_is_named_by_what_speaks_for_itself() -> None:
+    assert trial([1.0], activation="relu", skip="true", depth="3").label({}) == "relu, skip true, depth 3"
+    assert trial([1.0], activation="relu", skip="false").label({"model.skip=false": ""}) == "relu"
+    assert trial([1.0], depth="3").label({}, leave_out="model.depth") == "run"
+
+
+def test_seeds_are_averaged_over_the_steps_they_share() -> None:
+    runs = [trial([1.0, 2.0, 3.0]), trial([3.0, 4.0], seed=1)]
+    (members,) = by_label(runs, {}).values()
+    steps, values = mean_series(members, "train/loss")
+    assert steps.tolist() == [1, 2] and values.tolist() == [2.0, 3.0]
+
+
+def test_no_runs_and_unknown_metrics_are_refused() -> None:
+    with pytest.raises(UserError, match="nothing to draw"):
+        by_label([], {})
+    with pytest.raises(UserError, match="train/loss"):
+        trial([1.0]).series("train/los")
+    with pytest.raises(UserError, match=r"model\.activation: expected an option with numbers, found relu"):
+        Trial({}, {"model.activation": "relu"}).number("model.activation")
+
+
+def test_names_at_the_end_of_lines_do_not_overlap() -> None:
+    axes = new_figure(6, 4).add_subplot()
+    axes.set_ylim(0, 1)
+    label_ends(axes, [(0.5, "a", "k"), (0.5, "b", "k"), (0.51, "c", "k"), (-3.0, "d", "k"), (float("nan"), "e", "k")])
+    heights = sorted(text.xy[1] for text in axes.texts)
+    assert len(heights) == 5 and heights[0] >= 0 and np.diff(heights).min() > LABEL_GAP - 1e-3
+
+
+def test_a_profile_follows_the_layers_in_their_order_at_the_first_step() -> None:
+    depth, values = profile(deep("sigmoid", 0.1), "grad/norm")
+    assert depth.tolist() == list(range(1, 13))
+    np.testing.assert_allclose(values, 0.1**depth)
+
+
+def test_the_depth_figure_has_a_panel_a_value_and_a_name_a_line() -> None:
+    figure = depth_figure(
+        [deep("sigmoid", 0.1), deep("relu", 1.1)],
+        metric="grad/norm",
+        title="?",
+        ylabel="norm",
+        panel="model.activation",
+        relative=True,
+    )
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["sigmoid", "relu"]
+    np.testing.assert_allclose(figure.axes[0].get_lines()[0].get_ydata()[-1], 0.1**11)
+    with pytest.raises(UserError, match="two or more numbered stages"):
+        depth_figure([trial([1.0])], metric="grad/norm", title="?", ylabel="")
+
+
+def test_a_race_draws_the_mean_of_the_seeds_by_name() -> None:
+    runs = [
+        trial([4.0, 2.0, v], activation=a, seed=s) for a, s, v in (("relu", 0, 1.0), ("relu", 1, 2.0), ("elu", 0, 3.0))
+    ]
+    figure = race_figure(runs, title="?", metrics=["train/loss"])
+    assert texts(figure) == ["relu", "elu"]  # from below to above
+    assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [4.0, 2.0, 1.5]
