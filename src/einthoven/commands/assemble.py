@@ -221,7 +221,7 @@ def write_config(config: DictConfig, folder: Path) -> None:
 
 
 def shown(container: Mapping[str, Any]) -> dict[str, object]:
-    """Flat ``group.option`` names and values, fit to be logged: without folders, and without what only logs or draws."""
+    """Flat ``group.option`` names and values, fit to be logged: without folders, and of what is trained alone."""
     return {
         name: without_folders(value) if isinstance(value, str) else value
         for name, value in _flat(container)
