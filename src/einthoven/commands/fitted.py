@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 USED = ("data", "task", "model", "tracking", "seed")
 """Groups that such a run depends on; it is recorded without the others."""
 
-_NOT_REFUSED = (*USED, "folds", "experiment", "sweep", "resume", "hydra")
+_NOT_REFUSED = (*USED, "folds", "figure", "experiment", "sweep", "resume", "hydra")
 _RECORDS_AT_ONCE = 128  # the arrays of more no longer fit the cache
 _JUDGED_ON = 1000  # records that feature importance is measured on, at most
 
@@ -161,6 +161,8 @@ def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
     metrics = final_metrics(run, found)
     recorder.record(1, metrics)
     recorder.flush()
+    if not run.settings.tracking.artifacts:
+        return metrics
     for split, evaluation in found.items():
         recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, classes), f"roc_{split}")
         recorder.table(predictions(run, split, by_window[split]), f"predictions/{split}.json")
