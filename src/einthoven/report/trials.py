@@ -139,7 +139,8 @@ def label_ends(axes: Axes, ends: Sequence[End], *, size: float = 11) -> None:
         push = np.maximum(missing, 0.0) / 2
         heights[:-1] -= push
         heights[1:] += push
-    heights += max(0.0, -heights[0]) if len(heights) else 0.0
+    if len(heights):
+        heights += max(0.0, -heights[0]) - max(0.0, heights[-1] - 1.0)
     for height, (_, text, color) in zip(heights, placed, strict=True):
         axes.annotate(
             text,

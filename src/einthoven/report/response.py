@@ -1,0 +1,130 @@
+"""What an option does to a result: metrics against its values, with the spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from einthoven.errors import UserError
+from einthoven.report.figures import smooth
+from einthoven.report.style import BLUE, FAINT, VERMILLION, new_figure, series_style, use_style
+from einthoven.report.trials import FloatArray, Trial, by_label, label_ends, mean_series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def response_figure(
+    trials: Sequence[Trial],
+    *,
+    option: str,
+    title: str,
+    xlabel: str,
+    metric: str = "val/macro_auroc",
+    beside: str | None = None,
+    log: bool = False,
+) -> Figure:
+    """Draw a metric against an option: every run, and the mean over the seeds; a second metric on an axis of its own.
+
+    Parameters
+    ----------
+    option : str
+        An option with numbers, such as ``pca.k``.
+    title, xlabel : str
+        The question that the figure answers; what the option means.
+    metric, beside : str
+        Final metrics to draw to the left and, if wanted, to the right.
+    log : bool
+        Draw the option on a logarithmic axis.
+
+    Raises
+    ------
+    UserError
+        If the option has no numbers, or the runs lack a metric.
+    """
+    by_label(trials, {})
+    with use_style():
+        figure = new_figure(9, 5.5)
+        axes = figure.add_subplot()
+        if log:
+            axes.set_xscale("log")
+        x, mean = _draw(axes, trials, option, metric, BLUE)
+        best = int(np.argmax(mean))
+        axes.axhline(mean[best], color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
+        axes.set(xlabel=xlabel)
+        axes.set_ylabel(metric, color=BLUE)
+        if not log and len(x) <= 16:
+            axes.set_xticks(x)
+        if beside is not None:
+            twin = axes.twinx()
+            twin.grid(visible=False)
+            twin.spines["right"].set_visible(True)
+            _draw(twin, trials, option, beside, VERMILLION)
+            twin.set_ylabel(beside, color=VERMILLION)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
+    return figure
+
+
+def _draw(axes: Axes, trials: Sequence[Trial], option: str, metric: str, color: str) -> tuple[FloatArray, FloatArray]:
+    x = np.array([trial.number(option) for trial in trials])
+    y = np.array([trial.last(metric) for trial in trials])
+    values = np.unique(x)
+    mean = np.array([y[x == value].mean() for value in values])
+    axes.plot(values, mean, color=color, marker="o", markersize=6)
+    axes.plot(x, y, "o", color=color, alpha=0.35, markersize=4, linestyle="none")
+    return values, mean
+
+
+def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str] | None = None) -> Figure:
+    """Draw the training loss against the learning rate of a range test, and mark where it falls fastest.
+
+    The rate suggested is that of the steepest descent of the smoothed loss per decade, before its minimum; Smith 2017,
+    "Cyclical learning rates", section 3.3, reads it off the same curve by eye.
+    """
+    groups = by_label(trials, names or {})
+    with use_style():
+        figure = new_figure(9, 5.5)
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        ends, starts, lows = [], [], []
+        for i, (label, members) in enumerate(groups.items()):
+            rates, losses = mean_series(members, "optim/lr")[1], mean_series(members, "train/loss")[1]
+            curve, style = smooth(losses, max(5, len(losses) // 15)), series_style(i)
+            axes.plot(rates, curve, **style)
+            at = steepest(rates, curve)
+            axes.plot(rates[at], curve[at], "o", markersize=9, color=style["color"])
+            axes.annotate(
+                f"{rates[at]:.1g}",
+                (rates[at], curve[at]),
+                xytext=(8, 6),
+                textcoords="offset points",
+                color=style["color"],
+            )
+            ends.append((float(curve[-1]), label, str(style["color"])))
+            starts.append(curve[0])
+            lows.append(np.nanmin(curve))
+        axes.set(xlabel="learning rate, rising by the same factor at every step", ylabel="train/loss, smoothed")
+        low, high = min(lows), max(starts)
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=16)
+        figure.draw_without_rendering()
+        label_ends(axes, ends)
+    return figure
+
+
+def steepest(rates: FloatArray, losses: FloatArray) -> int:
+    """Index of the steepest descent of the loss per decade of the learning rate, before the loss is least.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than three rates, or the rate does not rise.
+    """
+    if len(rates) < 3 or not (np.diff(rates) > 0).all():
+        raise UserError("figure: a range test needs a learning rate that rises, over three steps or more.")
+    slope = smooth(np.gradient(losses, np.log10(rates)), len(rates) // 8)  # one lucky batch is not a trend
+    end = max(2, int(np.nanargmin(losses)))
+    return int(np.nanargmin(slope[:end]))

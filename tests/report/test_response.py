@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einthoven.errors import UserError
+from einthoven.report.response import range_figure, response_figure, steepest
+from einthoven.report.trials import Trial
+
+
+def kept(k: int, auroc: float) -> Trial:
+    step = np.array([1.0])
+    history = {"val/macro_auroc": (step, np.array([auroc])), "pca/explained": (step, np.array([k / 3]))}
+    return Trial({"pca.k": str(k)}, {"pca.k": str(k)}, history)
+
+
+def test_a_response_is_drawn_in_the_order_of_its_option_with_the_mean_of_the_seeds() -> None:
+    runs = [kept(3, 0.9), kept(1, 0.6), kept(3, 0.8), kept(2, 0.7)]
+    figure = response_figure(runs, option="pca.k", title="?", xlabel="k", beside="pca/explained")
+    line = figure.axes[0].get_lines()[0]
+    assert line.get_xdata().tolist() == [1, 2, 3]
+    np.testing.assert_allclose(line.get_ydata(), [0.6, 0.7, 0.85])
+    np.testing.assert_allclose(figure.axes[1].get_lines()[0].get_ydata(), [1 / 3, 2 / 3, 1])
+    with pytest.raises(UserError, match=r"pca\.n: expected an option with numbers, found nothing"):
+        response_figure(runs, option="pca.n", title="?", xlabel="k")
+
+
+def test_the_steepest_descent_is_found_whatever_happens_after_the_minimum() -> None:
+    rates = np.geomspace(1e-5, 1.0, 101)
+    fall = 1 / (1 + np.exp((np.log10(rates) + 2.5) * 4))  # steepest at 10^-2.5
+    losses = np.where(rates > 0.2, 50.0 * rates, fall)
+    assert rates[steepest(rates, losses)] == pytest.approx(10**-2.5, rel=0.2)
+    with pytest.raises(UserError, match="rises"):
+        steepest(rates[::-1], losses)
+
+
+def test_a_range_test_marks_the_rate_of_each_optimizer() -> None:
+    step, rates = np.arange(1.0, 61.0), np.geomspace(1e-4, 1.0, 60)
+    losses = 1 / (1 + np.exp((np.log10(rates) + 2) * 4))
+    run = Trial({"optimizer": "sgd"}, {}, {"optim/lr": (step, rates), "train/loss": (step, losses)})
+    (axes,) = range_figure([run], title="?").axes
+    assert [text.get_text() for text in axes.texts] == ["0.01", "sgd"]
