@@ -137,7 +137,7 @@ def test_a_default_stands_in_one_place() -> None:
     for (target, name), found in values.items():
         parameters = inspect.signature(hydra.utils.get_object(target)).parameters
         default = parameters[name].default if name in parameters else inspect.Parameter.empty
-        if default is not inspect.Parameter.empty and len(set(found.values())) == 1:
+        if default is not inspect.Parameter.empty and len(set(map(repr, found.values()))) == 1:
             differing |= {where: (plain, default) for where, plain in found.items() if plain != default}
     assert not differing
 
