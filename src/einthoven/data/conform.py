@@ -109,7 +109,7 @@ class Windows:
     Attributes
     ----------
     signal : ndarray, shape (W, L, T)
-        The windows, in order of time.
+        The windows, in order of time; a view of the record where that is as long as a window.
     valid_samples : ndarray of int64, shape (W,)
         Samples of each that come from the record: T, or fewer where its end is padding (0 mV).
     start_s : ndarray of float64, shape (W,)
@@ -175,6 +175,8 @@ def cut(
         padded[0, :, :have] = signal
         return Windows(padded, np.array([have]), np.zeros(1))
     spare = have - want
+    if spare == 0:
+        return Windows(signal[None], np.array([want]), np.zeros(1))
     if long == "slide":
         starts = np.unique(np.append(np.arange(0, spare + 1, step), spare))
     else:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,20 @@ from numpy.typing import NDArray
 
 from einthoven.data.conform import Windows, cut, resample
 from einthoven.data.inputs import main_file, mark, other_files, state, state_of_others
-from einthoven.data.packs import COLUMNS, Packs
+from einthoven.data.packs import IndexWriter, Packs
 from einthoven.data.plan import Plan
 from einthoven.data.records import read_microvolts, read_record
 from einthoven.errors import UserError
 
 PACK_BYTES = 2**29  # of signals; what a killed build may have to read again
-PACK_ENTRIES = 2**16  # of the index, which is in memory until its pack is finished
+PACK_ENTRIES = 2**16  # of the index
+WRITE_BYTES = 2**20  # of signals that are written at a time
 ABANDONED_AFTER = 3600.0  # seconds; process numbers would not do: a cache may be shared by machines and containers
 
 Progress = Callable[[int, int], None]
 
 
-def pack(pool: Path, plan: Plan, missing: Sequence[int], packs: Packs, progress: Progress | None = None) -> None:
+def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progress: Progress | None = None) -> None:
     """Read the missing records of a plan and write packs of them into `pool`.
 
     Packs are finished one after the other: a build that is interrupted leaves those, and the next goes on from there.
@@ -46,23 +46,19 @@ def pack(pool: Path, plan: Plan, missing: Sequence[int], packs: Packs, progress:
     more = True
     while more:
         with partial_folder(pool) as folder:
-            index: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-            rows, written, own = 0, 0, dict[bytes, int]()
-            with (folder / "signals.i16").open("wb") as file:
-                while written < PACK_BYTES and len(index["row"]) < PACK_ENTRIES:
+            index, rows, written, own = IndexWriter(folder), 0, 0, set[bytes]()
+            with (folder / "signals.i16").open("wb", buffering=WRITE_BYTES) as file:
+                while written < PACK_BYTES and index.entries < PACK_ENTRIES:
                     record = next(left, None)
                     if (more := record is not None) is False:
                         break
                     assert record is not None
                     for entry, signal in _entries(plan, plan.files[record]):
-                        new = signal is not None and not (
-                            entry["digest"] in own or packs.locate(np.array([entry["digest"]], "S16"))[0] >= 0
-                        )
+                        new = signal is not None and not (entry["digest"] in own or packs.hold(entry["digest"]))
                         if signal is not None and new:
-                            own[entry["digest"]] = rows
+                            own.add(entry["digest"])
                             written += file.write(signal)
-                        for name in COLUMNS:
-                            index[name].append(entry.get(name, rows if new else -1))
+                        index.add({"row": rows if new else -1} | entry)
                         rows += new
                         if entry["window"] == 0:
                             lengths.add(entry["samples"])
@@ -73,10 +69,9 @@ def pack(pool: Path, plan: Plan, missing: Sequence[int], packs: Packs, progress:
                         progress(done, total)
                 file.flush()
                 os.fsync(file.fileno())
-            if index["row"]:
-                _write_index(folder, index)
-                identity = hashlib.sha256(b"".join(index["main"] + index["state"] + index["digest"])).hexdigest()
-                publish(folder, pool / identity[:16])
+            identity = index.close()
+            if index.entries:
+                publish(folder, pool / identity)
 
 
 def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
@@ -147,17 +142,6 @@ def _unequal(name: str, lengths: set[int], fs: float) -> str:
         f"{name}: records of {found} samples at {fs:g} Hz found, expected all equally long; data.seconds=… brings them "
         "to one length."
     )
-
-
-def _write_index(folder: Path, index: dict[str, list[Any]]) -> None:
-    import pandas as pd
-
-    table = pd.DataFrame({name: pd.Series(index[name], dtype=_parquet(COLUMNS[name])) for name in COLUMNS})
-    table.to_parquet(folder / "index.parquet")
-
-
-def _parquet(dtype: str) -> str:
-    return "object" if dtype in ("O", "S16") else dtype
 
 
 # ---------------------------------------------------------------- folders that exist whole or not at all

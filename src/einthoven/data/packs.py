@@ -8,8 +8,10 @@ holds already is not written again: its entry has row -1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ COLUMNS = {
     "start_s": "f8",
     "reason": "O",  # why the record cannot be read
 }
+PART = 2**12  # records or entries that are in memory as Python objects at a time
 
 
 class Packs:
@@ -96,15 +99,25 @@ class Packs:
         at = np.minimum(np.searchsorted(self._digests, digests), len(self._digests) - 1)
         return np.where(self._digests[at] == digests, self._digest_place[at], -1)
 
-    def find(self, records: Iterable[Path], failed: bool) -> NDArray[np.int64]:
+    def hold(self, digest: bytes) -> bool:
+        """Whether some pack holds the signal of this digest."""
+        return len(self._digests) > 0 and bool(self.locate(np.array([digest], "S16"))[0] >= 0)
+
+    def find(self, records: Sequence[Path], failed: bool) -> NDArray[np.int64]:
         """First entry of each record whose files are as they were when it was packed; -1 for the others.
 
         Parameters
         ----------
-        records : iterable of Path
+        records : sequence of Path
         failed : bool
             Whether a record that could not be read counts as found.
         """
+        if not len(self._mains):
+            return np.full(len(records), -1)
+        parts = [self._find(records[start : start + PART], failed) for start in range(0, len(records), PART)]
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    def _find(self, records: Sequence[Path], failed: bool) -> NDArray[np.int64]:
         mains = [main_file(record) for record in records]
         states = np.array([state(main) for main in mains], "S16")
         first = np.searchsorted(self._mains, states, "left")
@@ -130,6 +143,53 @@ class Packs:
         record = np.repeat(np.arange(len(first)), count)
         within = np.arange(len(record)) - np.repeat(np.cumsum(count) - count, count)
         return first[record] + within, record
+
+
+class IndexWriter:
+    """The index of a pack that is being written; few of its entries are in memory.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the pack.
+
+    Attributes
+    ----------
+    entries : int
+        How many there are so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types = {"S16": "binary", "O": "string", "i4": "int32", "i8": "int64", "f8": "float64"}
+        self._schema = pa.schema([(name, types[dtype]) for name, dtype in COLUMNS.items()])
+        self._writer = pq.ParquetWriter(folder / "index.parquet", self._schema)
+        self._part: list[Mapping[str, Any]] = []
+        self._identity = hashlib.sha256()
+        self.entries = 0
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry: a value for each of `COLUMNS`."""
+        self._part.append(entry)
+        self.entries += 1
+        if len(self._part) == PART:
+            self._write()
+
+    def close(self) -> str:
+        """Finish the file; returns the name of the pack, which is a function of its entries."""
+        self._write()
+        self._writer.close()
+        return self._identity.hexdigest()[:16]
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        columns = {name: [entry[name] for entry in self._part] for name in COLUMNS}
+        self._identity.update(b"".join(columns["main"] + columns["state"] + columns["digest"]))
+        self._writer.write_table(pa.table(columns, self._schema))
+        self._part = []
 
 
 def _read(folder: Path, leads: int) -> dict[str, NDArray[np.generic]]:

@@ -92,7 +92,7 @@ def open_or_build(
     packs = Packs(pool, len(plan.leads))
     first = packs.find(plan.files, failed)
     if (first < 0).any():
-        pack(pool, plan, np.flatnonzero(first < 0).tolist(), packs, progress)
+        pack(pool, plan, np.flatnonzero(first < 0), packs, progress)
         packs = Packs(pool, len(plan.leads))
         first = packs.find(plan.files, failed)
         if (first < 0).any():

@@ -166,6 +166,7 @@ def _text(descriptor: int, size: int, name: str) -> str:
         raise UserError(f"{name}: not a text file in UTF-8 (byte {error.start}); expected a WFDB header.") from None
 
 
+@lru_cache(maxsize=2)  # packing asks which files a record has, and then reads it
 def parse_header(text: str, folder: str, name: str, *, segment: bool = False) -> Header:
     """Parse the text of a header.
 
