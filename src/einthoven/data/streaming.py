@@ -90,7 +90,7 @@ class StreamedSplit:
                 if number + 1 < len(parts):
                     coming = reader.submit(self._read, parts[number + 1], buffers[(number + 1) % 2])
                 for index, rows in zip(torch.split(part, size), torch.split(place, size), strict=True):
-                    yield index.to(device), signals[rows].to(device)
+                    yield index.to(device), signals.index_select(0, rows).to(device)
 
     def chunks(self) -> Iterator[NDArray[np.int16]]:
         """All signals, some hundred records at a time."""
