@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from einthoven.data.batches import DeviceSplit, training_batches
+from einthoven.data.batches import DeviceSplit, crop, training_batches
 from einthoven.data.plan import Plan
 from einthoven.data.signals import Signals
 from einthoven.data.store import open_or_build
@@ -83,7 +83,7 @@ def packing_speed(folder: Path) -> None:
     print(f"packing into the store     {theirs / ours:6.1f} x a loop of wfdb.rdsamp ({ours * 1e6:.0f} µs a record)")
 
 
-def build_memory(folder: Path, records: int) -> None:
+def build_memory(folder: Path, records: int) -> tuple[int, float]:
     """Peak of a build above the interpreter with its imports, in a process of its own."""
     code = f"""
 import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -95,7 +95,10 @@ b.open_or_build(b.corpus_plan(files), Path({str(folder / "memory")!r}))
 print(len(files), (b.peak() - before) / 1024)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    shutil.rmtree(folder / "memory", ignore_errors=True)
+    shutil.rmtree(folder / "memory0", ignore_errors=True)
     print(f"memory of a build          {float(found[1]):6.0f} MiB above the interpreter, {found[0]} records")
+    return int(found[0]), float(found[1])
 
 
 def opening(folder: Path, records: int) -> None:
@@ -161,6 +164,9 @@ def stream(file: Path, rows: int) -> None:
             assert len(batch.x)
 
     whole = seconds(cold(batches), 1)
+    held = torch.from_numpy(signals.read(np.arange(split.buffer)))
+    mixed = torch.randperm(len(held))[: len(held) // 32 * 32].split(32)
+    converting = seconds(lambda: [crop(held.index_select(0, index), 1000) for index in mixed])
     settled = peaks[2:]
     print(
         json.dumps(
@@ -168,6 +174,8 @@ def stream(file: Path, rows: int) -> None:
                 "warm": warm,
                 "ratio": plain / ours,
                 "float": plain / whole,
+                "disk": signals.nbytes / plain / 1e9,
+                "core": held.nbytes / converting / 1e9,
                 "rate": signals.nbytes / ours / 1e9,
                 "size": signals.nbytes / 1e9,
                 "low": (min(settled) - base) / 2**20,
@@ -198,6 +206,10 @@ bench_store.stream(Path({str(file)!r}), {rows})
         f"shuffled int16 batches ({found['rate']:.1f} GB/s); as float32 mV {found['float']:.2f} x; "
         f"were it in the page cache {found['warm']:.2f} x"
     )
+    print(
+        f"                           the disk reads {found['disk']:.2f} GB/s, one core gathers and converts "
+        f"{found['core']:.2f} GB/s of int16 from memory: float32 at most {min(1, found['core'] / found['disk']):.2f} x"
+    )
     print(f"memory over the epochs     {found['low']:.0f} to {found['high']:.0f} MiB above the start")
 
 
@@ -212,9 +224,11 @@ def main() -> None:
         folder = Path(name)
         packing_speed(folder)
         opening(folder, options.records)
-        for records in (options.records // 4, options.records):
-            build_memory(folder, records)
-            shutil.rmtree(folder / "memory", ignore_errors=True)
+        few, low = build_memory(folder, options.records // 4)
+        many, high = build_memory(folder, options.records)
+        print(
+            f"                           {(high - low) * 2**20 / (many - few):.0f} bytes more for each further record"
+        )
         for part in ("records", "store", "packing"):
             shutil.rmtree(folder / part, ignore_errors=True)
         streaming(folder, options.gigabytes)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from einthoven.data import inputs, packing
+from einthoven.data import inputs, packing, packs
 from einthoven.data import plan as plan_module
 from einthoven.data.embedded import Synthetic
 from einthoven.data.plan import Plan
@@ -561,6 +561,15 @@ def test_a_missing_signal_file_is_refused(mine: Path, cache: Path) -> None:
         PTBXL(mine, 100, cache, allow_missing=True).open()
 
 
+def test_an_unreadable_record_is_left_out_and_listed_where_asked_for(mine: Path, cache: Path) -> None:
+    (mine / "records100" / "00000" / "00005_lr.dat").write_bytes(b"short")
+    with pytest.raises(UserError, match=r"00005_lr.dat: truncated"):
+        PTBXL(mine, 100, cache).open()
+    store = PTBXL(mine, 100, cache, on_error="quarantine").open()
+    assert len(store.table) == 47 and store.quarantine["ecg_id"].to_list() == [5]
+    assert "truncated" in store.quarantine["reason"][0]
+
+
 def test_what_is_not_ptbxl_is_refused(corpus: Path, mine: Path, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         PTBXL(tmp_path / "nowhere", 100, cache).open()
@@ -590,6 +599,17 @@ def test_embedded_data_with_a_setting_out_of_range_are_refused_before_they_are_m
     with pytest.raises(UserError):
         Synthetic(**values).open()  # type: ignore[arg-type]
     assert not cache.exists() or not any(cache.iterdir())
+
+
+def test_the_index_of_a_pack_is_written_and_searched_in_parts(
+    corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = PTBXL(corpus, 100, tmp_path / "whole").open()
+    monkeypatch.setattr(packs, "PART", 7)
+    for _ in range(2):  # the second time all is found
+        assert PTBXL(corpus, 100, cache).open().fingerprint == whole.fingerprint
+    assert len(list(cache.glob("packs/*/*/index.parquet"))) == 1
+    assert [p.name for p in cache.glob("packs/*/*")] == [p.name for p in (tmp_path / "whole").glob("packs/*/*")]
 
 
 def test_marks_survive_in_arrays_though_some_end_in_zeros() -> None:

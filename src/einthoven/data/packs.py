@@ -173,6 +173,7 @@ class IndexWriter:
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append an entry: a value for each of `COLUMNS`."""
         self._part.append(entry)
+        self._identity.update(entry["main"] + entry["state"] + entry["digest"])
         self.entries += 1
         if len(self._part) == PART:
             self._write()
@@ -187,19 +188,18 @@ class IndexWriter:
         import pyarrow as pa
 
         columns = {name: [entry[name] for entry in self._part] for name in COLUMNS}
-        self._identity.update(b"".join(columns["main"] + columns["state"] + columns["digest"]))
         self._writer.write_table(pa.table(columns, self._schema))
         self._part = []
 
 
 def _read(folder: Path, leads: int) -> dict[str, NDArray[np.generic]]:
-    import pandas as pd
+    import pyarrow.parquet as pq
 
     try:
-        table = pd.read_parquet(folder / "index.parquet")
+        table = pq.read_table(folder / "index.parquet")
         part: dict[str, NDArray[np.generic]] = {}
         for name, dtype in COLUMNS.items():
-            values = table[name].tolist() if dtype in ("O", "S16") else table[name]
+            values = table[name].to_pylist() if dtype in ("O", "S16") else table[name].to_numpy()
             if dtype == "O":  # few different ones, in many entries
                 values = list(map({value: value for value in values}.__getitem__, values))
             part[name] = np.array(values, dtype)

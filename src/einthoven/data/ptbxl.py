@@ -48,6 +48,8 @@ class PTBXL:
         Leads to keep, in this order.
     seconds : float or None
         Length of a record; None: as recorded.
+    on_error : str
+        A record that cannot be read ends the build (``fail``), or is left out and listed (``quarantine``).
     download : bool
         First bring the corpus to `root` from the publisher: the tables, and the records of `fs` alone.
     mirrors : sequence of str
@@ -66,6 +68,7 @@ class PTBXL:
     allow_missing: bool = False
     leads: Sequence[str] = LEADS
     seconds: float | None = None
+    on_error: str = "fail"
     download: bool = False
     mirrors: Sequence[str] = MIRRORS
     source: str = "ptbxl"
@@ -116,6 +119,7 @@ class PTBXL:
             fs=self.fs,
             leads=self.leads,
             seconds=self.seconds,
+            on_error=self.on_error,
         )
         return open_or_build(plan, Path(self.cache), progress, shard)
 

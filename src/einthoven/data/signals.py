@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from einthoven.errors import UserError
 
 Int16 = NDArray[np.int16]
+AHEAD = 16  # runs that are asked for before they are read: a disk answers several faster at once than in turn
+AHEAD_BYTES = 2**20  # of each, at most
 
 
 class Signals:
@@ -84,10 +87,13 @@ class Signals:
         bounds = np.concatenate([[0], cuts, [len(index)]]) if len(index) else np.zeros(1, np.int64)
         opened: dict[int, int] = {}
         try:
-            for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            for number in np.unique(pack).tolist():
+                opened[number] = os.open(self.files[number], os.O_RDONLY)
+            runs = list(pairwise(bounds.tolist()))
+            for run, (first, last) in enumerate(runs):
+                for coming, end in runs[run + AHEAD if run else 1 : run + AHEAD + 1]:
+                    self._announce(opened[int(pack[coming])], int(row[coming]) * size, (end - coming) * size)
                 number = int(pack[first])
-                if number not in opened:
-                    opened[number] = os.open(self.files[number], os.O_RDONLY)
                 self._fill(opened[number], out[first:last], int(row[first]) * size, number)
         finally:
             for descriptor in opened.values():
@@ -101,6 +107,10 @@ class Signals:
             if got == 0:
                 raise UserError(f"{self.files[number]}: truncated; delete its folder, and it is built anew.")
             view, offset = view[got:], offset + got
+
+    def _announce(self, descriptor: int, offset: int, size: int) -> None:
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            os.posix_fadvise(descriptor, offset, min(size, AHEAD_BYTES), os.POSIX_FADV_WILLNEED)
 
     def _where(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         pack = np.searchsorted(self._starts, rows, "right") - 1
