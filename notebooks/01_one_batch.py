@@ -54,7 +54,7 @@ from einthoven.functional.augment.time import TimeShift
 from einthoven.functional.information import bernoulli_cross_entropy, bernoulli_entropy, bernoulli_kl
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, lead_moments
-from einthoven.models.blocks import SelfAttention
+from einthoven.models.attention import SelfAttention
 from einthoven.models.frontend import ROUNDING_MV, Classifier
 from einthoven.objectives.classification import binary_cross_entropy
 from einthoven.report.ecg_paper import ecg_paper_figure

@@ -86,17 +86,20 @@ def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_
     model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     predictions = table_of(default_run, workplace, "predictions/test.json")
     classes = [c.removesuffix("_label") for c in predictions if c.endswith("_label")]
-    signals = _signals_of(workplace, predictions["ecg_id"].tolist())
+    signals = _signals_of(workplace, default_run, predictions["ecg_id"].tolist())
     p = model.predict(signals)
     assert p.shape == (len(predictions), len(classes)) and len(predictions) > 2
     expected = predictions[[f"{name}_probability" for name in classes]].to_numpy()
     np.testing.assert_allclose(p, expected, atol=1e-4)
 
 
-def _signals_of(workplace: Path, ecg_ids: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _signals_of(
+    workplace: Path, run: MlflowRun, ecg_ids: list[int]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     from einthoven.data.store import open_store
 
-    store = open_store(next((workplace / "data" / "stores").iterdir()))
+    stores = [open_store(path) for path in (workplace / "data" / "stores").iterdir() if path.is_dir()]
+    (store,) = [each for each in stores if each.fingerprint.startswith(run.data.tags["data.fingerprint"])]
     rows = [store.table["ecg_id"].tolist().index(ecg_id) for ecg_id in ecg_ids]
     return (store.signals[rows] * 1e-3).astype(np.float32)
 
