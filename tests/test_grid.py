@@ -1,0 +1,179 @@
+"""Every option with every other that it meets: two steps of training, or a refusal that says why.
+
+Options are found in the folders of conf/, so a new one is covered by being there. What is refused stands in
+the tables below, each with a word of its reason: a refusal that nobody expected fails, and so does an expected one
+that is not made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+
+from einthoven.build import build
+from einthoven.commands.fitted import FittedRun, is_fitted
+from einthoven.errors import UserError
+from two_steps import CONF, Bench, combined, composed, options, two_steps
+
+COVERED = {"augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"}
+ELSEWHERE = {  # where the options of the other groups are trained
+    "data": "tests/data, tests/commands",
+    "diagnostics": "tests/commands",
+    "experiment": "the recipes' own tests",
+    "folds": "tests/commands/test_train.py",
+    "sweep": "tests/commands/test_train.py",
+    "tracking": "tests/tracking",
+    "trainer": "tests/commands/test_train.py",
+}
+
+# Fewer channels and blocks of the same kind; a model that is not named trains as its yaml says.
+SMALL = {
+    "bilstm": ("model.hidden=8", "model.layers=1"),
+    "conv_attention": ("model.channels=[8,8]", "model.heads=2", "model.window=1.0"),
+    "fcn_wang": ("model.channels=[8,8,8]",),
+    "inception1d": ("model.depth=3", "model.filters=4", "model.bottleneck=4"),
+    "lstm": ("model.hidden=8", "model.layers=1"),
+    "mlp": ("model.width=16",),
+    "resnet1d_wang": ("model.width=8",),
+    "s4d": ("model.width=8", "model.depth=1"),
+    "vit1d": ("model.dim=16", "model.depth=1", "model.heads=2"),
+    "xresnet1d101": ("model.width=4",),
+    "xresnet1d18": ("model.width=4",),
+    "xresnet1d50": ("model.width=4",),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Bench(tmp_path_factory.mktemp("grid"), patch)
+
+
+def a_model(name: str) -> tuple[str, ...]:
+    return (f"model={name}", *SMALL.get(name, ()))
+
+
+WITH_BRANCHES = a_model("conv_attention")  # it has a part for each initialization to work on
+
+
+def is_network(name: str) -> bool:
+    """Whether a model is trained by steps, and not fitted at once."""
+    return not is_fitted(composed(*a_model(name)))
+
+
+NETWORKS = list(filter(is_network, options("model")))
+FITTED = sorted(set(options("model")) - set(NETWORKS))
+
+
+def trains_or_says(bench: Bench, config: DictConfig, expected: str | None) -> None:
+    """Train, or be refused in one sentence that has the expected word in it."""
+    if expected is None:
+        bench.train(config)
+        return
+    with pytest.raises(UserError) as refusal:
+        bench.train(config)
+    assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_every_group_is_covered() -> None:
+    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == COVERED | ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_optimizer_and_schedule(bench: Bench, optimizer: str) -> None:
+    run = bench.assembled(combined(optimizer=(f"optimizer={optimizer}",)))
+    for schedule in options("schedule"):
+        run.schedule = build(composed(f"schedule={schedule}").schedule)
+        assert two_steps(run)["optim/lr"] >= 0, schedule
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_optimizer_and_penalty(bench: Bench, optimizer: str) -> None:
+    for penalty in options("penalty"):
+        config = combined(optimizer=(f"optimizer={optimizer}",), penalty=(f"penalty={penalty}",))
+        averages = (optimizer, penalty) == ("schedule_free_adamw", "l1_proximal")  # averages are not exactly zero
+        trains_or_says(bench, config, "penalty=l1" if averages else None)
+
+
+ASKED = pytest.mark.parametrize("single_label", [False, True], ids=["multi-label", "single-label"])
+
+
+def labels(single_label: bool) -> tuple[str, ...]:
+    return ("task=superdiagnostic", f"task.single_label={str(single_label).lower()}")
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@ASKED
+def test_network_and_labels(bench: Bench, model: str, single_label: bool) -> None:
+    bench.train(combined(model=a_model(model), task=labels(single_label)))
+
+
+@pytest.mark.parametrize("model", FITTED)
+@ASKED
+def test_fitted_model_and_labels(bench: Bench, model: str, single_label: bool) -> None:
+    more = ("data.records=150",)  # leaves of boosted trees have 20 records
+    run = FittedRun(combined(model=a_model(model), task=labels(single_label), data=more), bench.folder)
+    run.fit()
+    p = run.evaluate("val").p
+    assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
+    assert len(np.unique(p, axis=0)) > 1, "every record is answered alike"
+
+
+OF_OTHER_DATA = {"cinc2021", "columns"}  # labels that these records do not have
+
+
+@pytest.mark.parametrize("task", options("task"))
+def test_task(bench: Bench, task: str) -> None:
+    trains_or_says(bench, combined(task=(f"task={task}",)), "these data have" if task in OF_OTHER_DATA else None)
+
+
+FOR_SEVERAL_LABELS = {"asymmetric"}
+FOR_NUMBERS = {"mse"}
+
+
+@pytest.mark.parametrize("loss", options("loss"))
+@ASKED
+def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
+    refused = loss in FOR_NUMBERS or (single_label and loss in FOR_SEVERAL_LABELS)
+    config = combined(loss=(f"loss={loss}",), task=labels(single_label))
+    trains_or_says(bench, config, f"loss={loss}" if refused else None)
+
+
+@pytest.mark.parametrize("augment", options("augment"))
+def test_augmentation(bench: Bench, augment: str) -> None:
+    if augment == "powerline":  # there are no mains below 50 Hz
+        trains_or_says(bench, combined(augment=(f"augment={augment}",)), "data.fs=500")
+        return
+    # whole records, and a network that reads any length: there are sets that crop
+    config = combined(augment=(f"augment={augment}",), trainer=("trainer.window=null",), model=WITH_BRANCHES)
+    try:
+        bench.train(config)
+    except UserError as refusal:  # which tests/commands/test_augment_changes.py expects
+        assert "augment.allow_changes=true" in str(refusal)
+        config.augment.allow_changes = True
+        bench.train(config)
+
+
+@pytest.mark.parametrize("pca", options("pca"))
+@pytest.mark.parametrize("init", options("init"))
+def test_pca_and_initialization(bench: Bench, pca: str, init: str) -> None:
+    config = combined(pca=(f"pca={pca}",), init=(f"init={init}",), model=WITH_BRANCHES)
+    bench.train(config)
+
+
+WITHOUT_BRANCHES = ("bilstm", "fcn_wang", "logistic", "lstm", "mlp")
+WITHOUT_CONVOLUTION = ("bilstm", "logistic", "lstm", "mlp", "s4d", "vit1d")
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("init", options("init"))
+def test_model_and_initialization(bench: Bench, model: str, init: str) -> None:
+    expected = {"zero_residual": WITHOUT_BRANCHES, "pca_patches": WITHOUT_CONVOLUTION}.get(init, ())
+    config = combined(model=a_model(model), init=(f"init={init}",))
+    if model in expected:
+        trains_or_says(bench, config, "init")
+    else:
+        bench.assembled(config)

@@ -1,0 +1,142 @@
+"""A run of two steps on a few generated records, with any choice of parts: for tests of many choices.
+
+The configuration is composed as the command line composes it, and the run is assembled as `einthoven train`
+assembles it, refusals included; MLflow alone is left out. A composed choice and the labelled records of a task
+are kept, so that a combination costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from einthoven import cli
+from einthoven.commands import assemble, run
+from einthoven.commands.run import Run
+from einthoven.training.loop import Position
+
+CONF = cli.conf_folder()
+RECORDS = ("data=synthetic", "data.records=60", "data.fs=100")
+MODEL = ("model=mlp", "model.width=8", "model.depth=1")  # where none is chosen
+TINY = ("augment=none", "trainer.window=2.5", "trainer.stride=10")
+QUIET = ("tracking.experiment=grid", "tracking.run_name=grid")  # the usual ones ask Hydra for names
+SHORT = ("trainer.epochs=2", "trainer.batch_size=64", "trainer.device=cpu")  # all training records are one batch
+
+
+def options(group: str) -> list[str]:
+    """Every option of a group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """A tiny run, changed by the overrides; not to be written to."""
+    GlobalHydra.instance().clear()
+    model = () if any(override.startswith("model=") for override in overrides) else MODEL
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=[*RECORDS, *TINY, *QUIET, *SHORT, *model, *overrides])
+    GlobalHydra.instance().clear()
+    OmegaConf.set_readonly(config, True)
+    return config
+
+
+def combined(**parts: tuple[str, ...]) -> DictConfig:
+    """A tiny run in which each part named is taken from a composition of its own."""
+    config = composed().copy()
+    OmegaConf.set_readonly(config, False)
+    for part, overrides in parts.items():
+        config[part] = composed(*overrides)[part]
+    return config
+
+
+class Notes:
+    """In the recorder's place: keeps what is recorded."""
+
+    run_id = "none"
+
+    def __init__(self) -> None:
+        self.latest: dict[str, float] = {}
+        self.losses: list[float] = []
+
+    def record(self, step: int, values: Mapping[str, Tensor | float]) -> None:
+        self.latest |= {name: float(value) for name, value in values.items()}
+        if "train/loss" in values:
+            self.losses.append(self.latest["train/loss"])
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class Bench:
+    """Trains combinations on records that are read once for each task.
+
+    Parameters
+    ----------
+    folder : Path
+        Where records and checkpoints are kept.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self._data: dict[str, Any] = {}
+        self._load = assemble.load_data
+        monkeypatch.setattr(assemble, "load_data", self._kept)
+        monkeypatch.setattr(run, "TrainingDisplay", _Silence)
+
+    def _kept(self, config: DictConfig, *others: Any) -> Any:
+        config = config.copy()
+        OmegaConf.set_readonly(config, False)
+        config.data.cache = str(self.folder / "cache")
+        key = OmegaConf.to_yaml(config.data, resolve=True) + OmegaConf.to_yaml(config.task, resolve=True)
+        if key not in self._data:
+            self._data[key] = self._load(config, *others)
+        return self._data[key]
+
+    def assembled(self, config: DictConfig) -> Run:
+        """The run of a configuration, with everything built and nothing trained."""
+        return Run(config, self.folder)
+
+    def train(self, config: DictConfig) -> dict[str, float]:
+        """Two steps of a configuration."""
+        return two_steps(self.assembled(config))
+
+
+def two_steps(made: Run) -> dict[str, float]:
+    """Two steps from the beginning, a validation and a checkpoint; the metrics that were recorded.
+
+    Every loss is finite, and the weights have moved.
+    """
+    made.position, notes = Position(), Notes()
+    before = [p.detach().clone() for p in made.model.parameters()]
+    made.train(notes)  # type: ignore[arg-type]
+    after = list(made.model.parameters())
+    assert len(notes.losses) == 2 and all(map(math.isfinite, notes.losses)), notes.losses
+    assert math.isfinite(notes.latest["val/loss"])
+    assert all(p.isfinite().all() for p in after)
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), "no weight has moved"
+    return notes.latest
+
+
+class _Silence:
+    """In the display's place."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __enter__(self) -> _Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def step(self, position: Any) -> None: ...
+
+    def epoch(self, position: Any) -> None: ...
