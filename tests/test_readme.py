@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from einthoven import cli
-from einthoven.build import build, check
+from einthoven.build import check
 from einthoven.commands import assemble
 from einthoven.commands.prepare import without_shards
 from einthoven.data import labels
@@ -207,45 +206,3 @@ def test_a_metric_is_named_in_the_source(metric: str) -> None:
     source = "\n".join(file.read_text() for file in SRC.rglob("*.py"))
     name = metric.partition("/<")[0]
     assert f'"{name}' in source or f'"{name.partition("/")[2]}"' in source or f"{name.partition('/')[2]}/{{" in source
-
-
-# ---------------------------------------------------------------- the example of adding parts from outside
-
-
-def test_the_parts_of_the_architecture_page_work_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ROOT / "docs" / "architecture.md"
-    written = []
-    for block in (*blocks(page, "python"), *blocks(page, "yaml")):
-        first, _, body = block.partition("\n")
-        file = tmp_path / first.removeprefix("# ")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text((file.read_text() if file.exists() else "") + body)
-        written.append(file.name)
-    assert {"my_parts.py", "quarter_circle.yaml", "adadelta.yaml", "polarity.yaml", "brier.yaml", "small.yaml"} <= set(
-        written
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (command,) = [c for c in commands() if "hydra.searchpath" in c]
-    assignment, program, verb, *overrides = shlex.split(command)
-    assert (assignment, program, verb) == ("PYTHONPATH=.", "einthoven", "train")
-    config = composed("train", *overrides)
-    assemble.settings(config)
-
-    model = build(config.model)(in_channels=8, num_classes=5)
-    x, y = torch.randn(4, 8, 250), torch.ones(4, 5)
-    optimizer, before = build(config.optimizer)(model), model.conv.weight.clone()
-    model(x).square().mean().backward()
-    optimizer.step()
-    assert not torch.equal(model.conv.weight, before)
-    assert all(group["initial_lr"] == group["lr"] for group in optimizer.param_groups)
-    half = torch.full((4, 5), 0.5)
-    assert torch.equal(
-        assemble.build_task(config).objective(0 * half, half.round(), output="sigmoid", prior=None), half[:, 0] ** 2
-    )
-    schedule = build(config.schedule)
-    assert schedule(0, 10) == 1.0 and schedule(10, 10) == pytest.approx(0.01)
-    augment = build(config.augment)
-    assert list(augment)[-1] == "polarity" and "NORM" in augment.changes
-    turned, _ = augment.transforms["polarity"](x, y, torch.Generator().manual_seed(0))
-    assert torch.equal(turned.abs(), x.abs()) and not torch.equal(turned, x)
