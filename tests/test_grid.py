@@ -19,10 +19,13 @@ from two_steps import CONF, Bench, a_model, combined, composed, options, two_ste
 
 COVERED = {"augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"}
 ELSEWHERE = {  # where the options of the other groups are trained
+    "calibration": "tests/evaluation/test_calibration.py, tests/commands/test_evaluate.py",
     "data": "tests/data, tests/commands",
     "diagnostics": "tests/commands",
-    "experiment": "the recipes' own tests",
+    "experiment": "tests/commands/test_recipes.py",
+    "figure": "tests/commands/test_recipes.py, tests/report",
     "folds": "tests/commands/test_train.py",
+    "probe": "tests/commands/test_recipes.py",
     "sweep": "tests/commands/test_train.py",
     "tracking": "tests/tracking",
     "trainer": "tests/commands/test_train.py",

@@ -37,7 +37,7 @@ def rows() -> list[Row]:
     cells = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in PAGE.read_text().splitlines()
-        if line.startswith("| ") and not line.startswith("| concept")
+        if line.startswith("| ") and not line.startswith(("| concept", "| command", "| `"))
     ]
     return [Row(c[0], c[2], *(c[3:] or ("", ""))) for c in cells]
 
