@@ -180,6 +180,12 @@ def _train(arguments: list[str]) -> None:
             from einthoven.tracking.sweep import abandon
 
             abandon()
+    from einthoven.commands import sweep
+
+    if sweep.mistakes:
+        told = "\n".join(sweep.mistakes)
+        sweep.mistakes.clear()
+        raise UserError(told)
 
 
 def _evaluate(arguments: list[str]) -> None:

@@ -60,3 +60,17 @@ def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None
     assert min(matplotlib.image.imread(picture).shape[:2]) > 300
     child = next(run for run in runs if run is not parent)
     assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["config.yaml"]
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_mistake_of_the_command(
+    train: Callable[..., None], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The response figure wants an option with numbers; no optimizer here has a name."""
+    sweep = ("-m", "optimizer=sgd,adamw", "figure=response", "figure.option=optimizer.name", "tracking.artifacts=false")
+    with pytest.raises(SystemExit) as ending:
+        train("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", *sweep, "tracking.experiment=undrawn")
+    assert ending.value.code == 2
+    assert "figure" in capsys.readouterr().err
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("undrawn").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]

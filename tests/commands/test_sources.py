@@ -49,6 +49,8 @@ def test_one_lead_from_the_store_to_the_exported_model(train_on: TrainOn, workpl
     mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
     model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     assert model.predict(np.zeros((2, 1, 1000), np.float32)).shape == (2, 5)
+    told = model.metadata.metadata
+    assert told["leads"] == ["I"] and told["fs"] == 100 and len(told["classes"]) == 5
     figures = MlflowClient(f"sqlite:///{workplace}/mlflow.db").list_artifacts(run.info.run_id, "figures")
     assert {"figures/ecg_1.png", "figures/pca_scree.png"} <= {file.path for file in figures}
 

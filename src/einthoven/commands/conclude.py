@@ -74,7 +74,9 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     train = run.data.splits["train"]
     example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
     exported = Probabilities(run).cpu().eval()
-    recorder.model(exported, example.cpu().numpy(), run.data.labels.classes, run.data.store.fs)
+    recorder.model(
+        exported, example.cpu().numpy(), run.data.labels.classes, tuple(run.data.store.leads), run.data.store.fs
+    )
     return metrics
 
 

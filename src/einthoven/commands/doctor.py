@@ -21,7 +21,7 @@ from einthoven.data.records import read_record
 from einthoven.data.store import Store
 from einthoven.errors import UserError
 
-SUFFIXES = (".hea", ".npy", ".npz", ".edf", ".bdf", ".dcm", ".xml")  # what a folder is searched for; tables may be CSV
+SUFFIXES = (".hea", ".npy", ".npz", ".edf", ".dcm", ".xml")  # what a folder is searched for; tables may be CSV
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
 COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"}
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+mistakes: list[str] = []
+"""Sentences for the user from a callback: Hydra makes a warning of an exception that leaves one."""
+
+
 class SweepCallback(Callback):
     """Opens the parent run before the jobs of a multirun, and writes table and figure into it after them."""
 
@@ -77,8 +81,8 @@ class SweepCallback(Callback):
         if "figure" in config:
             try:
                 draw(config, tracking, self._run_id, [run for run in runs if run.info.status == "FINISHED"])
-            except UserError as error:  # an exception that leaves a callback of Hydra's is only a warning
-                console.print(f"einthoven: error: {error}", soft_wrap=True)
+            except UserError as error:
+                mistakes.append(str(error))
                 failed = True
         tracking.set_terminated(self._run_id, "FAILED" if failed else "FINISHED")
         os.environ.pop(PARENT, None)

@@ -202,17 +202,25 @@ class Recorder:
     def arrays(self, found: Mapping[str, NDArray[Any]]) -> None:
         """Log named arrays in one file, which loads without pickle."""
         with TemporaryDirectory() as folder:
-            np.savez_compressed(Path(folder) / PROBE, allow_pickle=False, **found)
+            np.savez_compressed(Path(folder) / PROBE, **found)  # type: ignore[arg-type]  # the stub has names before them
             self._client.log_artifact(self.run_id, str(Path(folder) / PROBE))
 
-    def model(self, model: nn.Module, example: NDArray[np.float32], classes: tuple[str, ...], fs: float) -> None:
-        """Log an exported model: raw mV (n, 12, T) in, probabilities (n, K) out; loads without pickle.
+    def model(
+        self,
+        model: nn.Module,
+        example: NDArray[np.float32],
+        classes: tuple[str, ...],
+        leads: tuple[str, ...],
+        fs: float,
+    ) -> None:
+        """Log an exported model: raw mV (n, L, T) in, probabilities (n, K) out; loads without pickle.
 
         Parameters
         ----------
-        example : ndarray of float32, shape (2, 12, T)
+        example : ndarray of float32, shape (2, L, T)
             Two records: with one, the export would freeze the batch size at one.
-        classes : tuple of str
+        classes, leads : tuple of str
+            What the columns of the output and the rows of a record are; both go into the model's metadata.
         fs : float
             Sampling frequency that the model expects, in Hz.
         """
@@ -235,7 +243,9 @@ class Recorder:
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
                 metadata={
                     "classes": list(classes),
-                    "input": "mV, leads I II III aVR aVL aVF V1 V2 V3 V4 V5 V6",
+                    "leads": list(leads),
+                    "fs": fs,
+                    "units": "mV",
                 },
             )
 
