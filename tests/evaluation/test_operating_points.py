@@ -12,8 +12,10 @@ from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import bootstrap_interval
 from einthoven.evaluation.decisions import confusion
 from einthoven.evaluation.metrics import macro_auroc
-from einthoven.evaluation.operating_points import Rule, choose_threshold, net_benefit, operating_point
+from einthoven.evaluation.operating_points import Point, Rule, choose_threshold, net_benefit, operating_points
 from einthoven.evaluation.subgroups import age_bands, subgroups
+
+Pair = tuple[np.ndarray, np.ndarray]
 
 
 def case(seed: int, n: int, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -49,10 +51,29 @@ def test_thresholds_equal_an_exhaustive_search(seed: int, levels: int | None) ->
     assert f1_score(y, p >= choose_threshold(y, p, Rule("f1"))) == pytest.approx(best, abs=1e-12)
 
 
+def alone(fit: Pair, report: Pair, rule: Rule, **options: object) -> Point:
+    """The point of one class by one rule."""
+    columns = ((y[:, None], p[:, None]) for y, p in (fit, report))
+    return operating_points(*columns, [rule], **options)[0][rule]  # type: ignore[arg-type]
+
+
+def test_points_in_company_are_those_alone() -> None:
+    rules = [Rule("specificity", 0.9), Rule("youden"), Rule("f1")]
+    fit, report = ([case(seed, n) for seed in seeds] for seeds, n in (((5, 6), 150), ((7, 8), 120)))
+    together = operating_points(
+        *((np.stack([y for y, _ in of], axis=1), np.stack([p for _, p in of], axis=1)) for of in (fit, report)),
+        rules,
+        resamples=70,
+    )
+    for k, of in enumerate(together):
+        assert of == {rule: alone(fit[k], report[k], rule, resamples=70) for rule in rules}
+
+
 def test_a_point_is_judged_on_other_records() -> None:
     fit, report = case(1, 300), case(2, 400)
     groups = np.arange(400) // 2
-    point = operating_point(fit, report, Rule("sensitivity", 0.9), resamples=400, groups=groups)
+    rule = Rule("sensitivity", 0.9)
+    point = alone(fit, report, rule, resamples=400, groups=groups)
     assert point.chosen["sensitivity"] >= 0.9
     judged = confusion(report[0][:, None], report[1][:, None] >= point.threshold)
     assert point.judged == {n: getattr(judged, n)[0] for n in ("sensitivity", "specificity", "ppv", "npv", "f1")}
@@ -61,7 +82,7 @@ def test_a_point_is_judged_on_other_records() -> None:
     assert point.transfer_interval.low < point.transfer < point.transfer_interval.high
     for name, interval in point.intervals.items():
         assert interval is not None and interval.low < point.judged[name] < interval.high
-    narrow = operating_point(fit, report, Rule("sensitivity", 0.9), resamples=400, level=0.5, groups=groups)
+    narrow = alone(fit, report, rule, resamples=400, level=0.5, groups=groups)
     assert narrow.intervals["ppv"].high - narrow.intervals["ppv"].low < 0.5 * (  # type: ignore[union-attr]
         point.intervals["ppv"].high - point.intervals["ppv"].low  # type: ignore[union-attr]
     )

@@ -21,7 +21,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import Difference, Interval, auroc_intervals, paired_difference
 from einthoven.evaluation.calibration import Calibration, check_apart, learned
 from einthoven.evaluation.metrics import auroc_per_class
-from einthoven.evaluation.operating_points import Point, Rule, operating_point
+from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
 from einthoven.evaluation.subgroups import Subgroup, age_bands, subgroups
 from einthoven.report.decisions import decision_curve_figure, reliability_figure
@@ -152,14 +152,11 @@ def _points(
     p: NDArray[np.float64],
 ) -> dict[str, dict[Rule, Point]]:
     """Every rule for each class that has both labels where the thresholds are chosen."""
-    points: dict[str, dict[Rule, Point]] = {}
-    for k, name in enumerate(run.data.labels.classes):
-        if 0 < fit_y[:, k].sum() < len(fit_y):
-            points[name] = {
-                rule: operating_point((fit_y[:, k], fit_p[:, k]), (y[:, k], p[:, k]), rule, **_bootstrap(run, options))
-                for rule in RULES
-            }
-    return points
+    both = np.flatnonzero(fit_y.any(axis=0) & ~fit_y.all(axis=0))
+    found = operating_points(
+        (fit_y[:, both], fit_p[:, both]), (y[:, both], p[:, both]), RULES, **_bootstrap(run, options)
+    )
+    return {run.data.labels.classes[k]: of for k, of in zip(both, found, strict=True)}
 
 
 def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: NDArray[np.float64]) -> list[Subgroup]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,54 +118,60 @@ def choose_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, rule: Rule) -> flo
     return float(thresholds[np.argmax(worth)])
 
 
-def operating_point(
+def operating_points(
     fit: tuple[npt.ArrayLike, npt.ArrayLike],
     report: tuple[npt.ArrayLike, npt.ArrayLike],
-    rule: Rule,
+    rules: Sequence[Rule],
     *,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
     groups: npt.ArrayLike | None = None,
-) -> Point:
-    """Choose a threshold for one class on some records, and judge it on others.
+) -> list[dict[Rule, Point]]:
+    """Choose thresholds for each class by each rule on some records, and judge them on others.
+
+    All are judged on the same resamples, drawn once.
 
     Parameters
     ----------
-    fit, report : (labels, probabilities), each of shape (n,)
+    fit, report : (labels, probabilities), each of shape (n, K)
         Records to choose on, and records to judge on.
-    rule : Rule
+    rules : sequence of Rule
     resamples, level, seed, groups
         Of the judging records, as in `einthoven.evaluation.bootstrap.bootstrap_interval`.
+
+    Returns
+    -------
+    list of K dict of Rule to Point
 
     Raises
     ------
     UserError
-        If the choosing records lack one of the labels, or as in `bootstrap_interval`.
+        If a class lacks one of the labels in the choosing records, or as in `bootstrap_interval`.
     """
     check_options(level, resamples, "percentile")
-    threshold = choose_threshold(*fit, rule)
-
-    def decided(labels: npt.ArrayLike, p: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        return np.asarray(labels)[:, None] == 1, np.asarray(p)[:, None] >= threshold
-
-    chosen = _measures(confusion(*decided(*fit)))[0]
-    labels, stated = decided(*report)
-    judged = _measures(confusion(labels, stated))[0]
+    (fit_y, fit_p), (y, p) = ([np.asarray(array) for array in pair] for pair in (fit, report))
+    pairs = [(k, rule) for k in range(fit_y.shape[1]) for rule in rules]
+    column = [k for k, _ in pairs]
+    thresholds = np.array([choose_threshold(fit_y[:, k], fit_p[:, k], rule) for k, rule in pairs])
+    labels, stated = y[:, column], p[:, column] >= thresholds
+    chosen = _measures(confusion(fit_y[:, column], fit_p[:, column] >= thresholds))
+    judged = _measures(confusion(labels, stated))
     values = resampled(
         lambda counts: _measures(confusion(labels, stated, counts)), members_of(groups, len(labels)), resamples, seed
     )
-    transfer = dict(zip(MEASURES, (judged - chosen).tolist(), strict=True))[rule.measure]
-    intervals = {name: _interval(column, level) for name, column in zip(MEASURES, values.T, strict=True)}
-    column = MEASURES.index(rule.measure)
-    return Point(
-        threshold=threshold,
-        chosen=dict(zip(MEASURES, chosen.tolist(), strict=True)),
-        judged=dict(zip(MEASURES, judged.tolist(), strict=True)),
-        intervals=intervals,
-        transfer=transfer,
-        transfer_interval=_interval(values[:, column] - chosen[column], level),
-    )
+    points: list[dict[Rule, Point]] = [{} for _ in range(fit_y.shape[1])]
+    for i, (k, rule) in enumerate(pairs):
+        of_rule = MEASURES.index(rule.measure)
+        points[k][rule] = Point(
+            threshold=float(thresholds[i]),
+            chosen=dict(zip(MEASURES, chosen[i].tolist(), strict=True)),
+            judged=dict(zip(MEASURES, judged[i].tolist(), strict=True)),
+            intervals={name: _interval(values[:, i, m], level) for m, name in enumerate(MEASURES)},
+            transfer=float(judged[i, of_rule] - chosen[i, of_rule]),
+            transfer_interval=_interval(values[:, i, of_rule] - chosen[i, of_rule], level),
+        )
+    return points
 
 
 def net_benefit(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -205,9 +212,8 @@ def net_benefit(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.ArrayLi
 
 
 def _measures(found: Confusion) -> FloatArray:
-    """The measures of one class in a row: confusion of (..., 1) -> (B, measures)."""
-    columns = [np.atleast_1d(getattr(found, name)[..., 0]) for name in MEASURES]
-    return np.stack(columns, axis=-1)
+    """The measures side by side: confusion of (..., K) -> (..., K, measures)."""
+    return np.stack([getattr(found, name) for name in MEASURES], axis=-1)
 
 
 def _interval(values: FloatArray, level: float) -> Interval | None:

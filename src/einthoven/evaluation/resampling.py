@@ -1,6 +1,6 @@
 """Resamples of records or patients, as counts of how often each record was drawn.
 
-A statistic maps counts (B, n) to values (B, m): for AUROCs all classes at once
+A statistic maps counts (B, n) to values (B, ...): for AUROCs all classes at once
 (`einthoven.evaluation.weighted_auroc`), for any other metric by repeating the records.
 """
 
@@ -18,11 +18,11 @@ from einthoven.evaluation.metrics import BoolArray, FloatArray, IntArray
 _BATCH = 64
 
 Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float]
-Statistic = Callable[[FloatArray], FloatArray]  # counts (B, n) -> values (B, m), nan where undefined
+Statistic = Callable[[FloatArray], FloatArray]  # counts (B, n) -> values (B, ...), nan where undefined
 
 
 def resampled(statistic: Statistic, members: IntArray, resamples: int, seed: int) -> FloatArray:
-    """Values of a statistic on resamples of the groups: (resamples, m).
+    """Values of a statistic on resamples of the groups: (resamples, ...).
 
     The resamples depend on the seed and the groups alone, so that two statistics with one seed are paired.
     """
@@ -32,7 +32,7 @@ def resampled(statistic: Statistic, members: IntArray, resamples: int, seed: int
 
 
 def leave_one_out(statistic: Statistic, members: IntArray) -> FloatArray:
-    """Values of a statistic without each group in turn: (groups, m)."""
+    """Values of a statistic without each group in turn: (groups, ...)."""
     size = int(members.max()) + 1
     parts = [np.arange(start, min(start + _BATCH, size)) for start in range(0, size, _BATCH)]
     return np.concatenate([statistic((members != part[:, None]).astype(np.float64)) for part in parts])
