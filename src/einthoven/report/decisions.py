@@ -11,7 +11,7 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.operating_points import net_benefit
 from einthoven.evaluation.scores import calibration_error_per_class, reliability
-from einthoven.report.style import FAINT, INK, new_figure, series_style, use_style
+from einthoven.report.style import FAINT, INK, panels, series_style, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,12 +43,9 @@ def reliability_figure(
         raise UserError(f"A reliability diagram needs probabilities and {len(classes)} columns, found {labels.shape}.")
     errors = {name: calibration_error_per_class(labels, p) for name, p in stated.items()}
     drawn = _drawn(labels)
-    columns = min(3, len(drawn))
-    rows = -(-len(drawn) // columns)
     with use_style():
-        figure = new_figure(4.2 * columns, 4.2 * rows)
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-        for axes, k in zip(panels, drawn, strict=False):
+        figure, places = panels(len(drawn), 4.2, 4.2, sharey=True)
+        for axes, k in zip(places, drawn, strict=True):
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
             for i, (name, p) in enumerate(stated.items()):
                 found = reliability(labels[:, k], np.asarray(p)[:, k], bins)
@@ -57,8 +54,6 @@ def reliability_figure(
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
             axes.set_title(classes[k])
             axes.legend(loc="upper left", fontsize=9)
-        for axes in panels[len(drawn) :]:
-            axes.set_visible(False)
         figure.supxlabel("stated probability")
         figure.supylabel("share of positives")
     return figure
@@ -83,12 +78,9 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
         raise UserError(f"A decision curve needs {len(classes)} columns, found {labels.shape}.")
     at = np.linspace(0.0, 0.95, 96)
     drawn = _drawn(labels)
-    columns = min(3, len(drawn))
-    rows = -(-len(drawn) // columns)
     with use_style():
-        figure = new_figure(4.6 * columns, 3.4 * rows)
-        panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel().tolist()
-        for axes, k in zip(panels, drawn, strict=False):
+        figure, places = panels(len(drawn), 4.6, 3.4)
+        for axes, k in zip(places, drawn, strict=True):
             model, always = net_benefit(labels[:, k], probability[:, k], at)
             axes.axhline(0, color=INK, linewidth=1, label="never")
             axes.plot(at, always, color=FAINT, label="always")
@@ -96,9 +88,7 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
             top = max(float(model.max()), float(labels[:, k].mean()), 0.01)
             axes.set_ylim(-0.25 * top, 1.1 * top)
             axes.set_title(classes[k])
-        panels[0].legend(loc="upper right", fontsize=9)
-        for axes in panels[len(drawn) :]:
-            axes.set_visible(False)
+        places[0].legend(loc="upper right", fontsize=9)
         figure.supxlabel("threshold probability")
         figure.supylabel("net benefit (true positives a record)")
     return figure

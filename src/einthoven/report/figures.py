@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import auroc_per_class, macro_auroc, roc_curve
-from einthoven.report.style import BLUE, FAINT, INK, ORANGE, VERMILLION, new_figure, series_style, use_style
+from einthoven.report.style import BLUE, FAINT, INK, ORANGE, VERMILLION, new_figure, panels, series_style, use_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,17 +116,17 @@ def loss_figure(history: History) -> Figure:
     with_auroc = "val/macro_auroc" in series
     with use_style():
         figure = new_figure(9, 7 if with_loss and with_auroc else 4.5)
-        panels = figure.subplots(
+        parts = figure.subplots(
             int(with_loss) + int(with_auroc),
             squeeze=False,
             sharex=True,
             height_ratios=[3, 2] if with_loss and with_auroc else None,
         )[:, 0]
         if with_loss:
-            _draw_losses(panels[0], series)
+            _draw_losses(parts[0], series)
         if with_auroc:
-            _draw_auroc(panels[-1], *series["val/macro_auroc"])
-        panels[-1].set_xlabel("step")
+            _draw_auroc(parts[-1], *series["val/macro_auroc"])
+        parts[-1].set_xlabel("step")
     return figure
 
 
@@ -248,20 +248,15 @@ def schedules_figure(schedules: Mapping[str, npt.ArrayLike]) -> Figure:
     """
     if not schedules:
         raise UserError("A figure of schedules needs at least one.")
-    columns = min(3, len(schedules))
-    rows = -(-len(schedules) // columns)
     with use_style():
-        figure = new_figure(4 * columns, 2.4 * rows)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
-        for axes, (name, multipliers) in zip(grid, schedules.items(), strict=False):
+        figure, places = panels(len(schedules), 4, 2.4, sharey=True)
+        for axes, (name, multipliers) in zip(places, schedules.items(), strict=True):
             values = np.asarray(multipliers, dtype=np.float64)
             done = np.linspace(0, 100, len(values))
             axes.fill_between(done, values, color=BLUE, alpha=0.12, linewidth=0)
             axes.plot(done, values, color=BLUE)
             axes.set_title(name)
             axes.set_ylim(0, 1.08)
-        for axes in list(grid)[len(schedules) :]:
-            axes.remove()
         figure.supxlabel("% of the run")
         figure.supylabel("× base learning rate")
     return figure

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.report.style import BLUE, FAINT, VERMILLION, new_figure, series_style, use_style
+from einthoven.report.style import BLUE, FAINT, VERMILLION, new_figure, panels, series_style, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,19 +66,14 @@ def augmentation_figure(
     end = max(2, round(seconds * fs))
     # A step that most of the record stays within, the same in all panels, so that sizes can be compared.
     step = 1.2 * float(np.max(np.ptp(np.nan_to_num(before[rows, :end]), axis=1), initial=0.5))
-    columns = min(3, len(after))
-    lines = -(-len(after) // columns)
     with use_style():
-        figure = new_figure(5 * columns, 2.6 * lines + 0.4)
-        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-        for axes, (name, array) in zip(panels, after.items(), strict=False):
+        figure, places = panels(len(after), 5, 2.7, sharey=True)
+        for axes, (name, array) in zip(places, after.items(), strict=True):
             for place, row in enumerate(rows):
                 for trace, color, width in ((before, FAINT, 1.6), (array, BLUE, 0.9)):
                     y = trace[row, :end] - place * step
                     axes.plot(np.arange(len(y)) / fs, y, color=color, linewidth=width)
             axes.set_title(name, fontsize=12)
-        for axes in panels[len(after) :]:
-            axes.set_visible(False)
         figure.axes[0].set_yticks([-place * step for place in range(len(rows))], list(show))
         figure.axes[0].set_ylim(-(len(rows) - 0.3) * step, 0.9 * step)
         figure.supxlabel(f"s; {step:.2g} mV from lead to lead; grey: before", fontsize=12)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any colour vision. Their order, but that the
@@ -79,6 +80,35 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """Make a figure of equal panels, three in a row, on one horizontal axis: its numbers are below each column.
+
+    Parameters
+    ----------
+    count : int
+        Number of panels, 1 or more.
+    width, height : float
+        Of one panel, inches.
+    sharey : bool
+        One vertical axis too.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    panels : list of `count` matplotlib.axes.Axes
+        Row by row.
+    """
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = new_figure(width * columns, height * rows)
+    drawn = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).ravel().tolist()
+    for axes in drawn[count:]:
+        axes.remove()
+    for axes in drawn[max(count - columns, 0) : count]:
+        axes.tick_params(labelbottom=True)
+    return figure, drawn[:count]
 
 
 def series_style(i: int) -> dict[str, Any]:
