@@ -103,6 +103,24 @@ def test_a_folder_of_ones_own(
     assert "no data.patient_column" in capsys.readouterr().out
 
 
+def test_a_split_without_a_class_of_both_labels_is_announced_and_left_out(
+    train_on: TrainOn, tmp_path: Path, write_record: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, rows = np.random.default_rng(0), ["path,labels,fold"]
+    for k in range(20):  # all of fold 2 are AF alone, all of fold 3 nothing
+        write_record(tmp_path, f"r{k}", rng.integers(-500, 500, (12, 1000)))
+        labels = ("AF", "AF;PVC", "", "")[k % 4] if k < 16 else ("AF", "")[k // 18]
+        rows.append(f"r{k},{labels},{1 + k // 16 + k // 18}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    folds = ("data.fold_column=fold", "data.folds.train=[1]", "data.folds.val=[2]", "data.folds.test=[3]")
+    run = train_on("one_sided", "data=folder", f"data.root={tmp_path}", "task=columns", *folds)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "fold 2: no class with both labels: no val metrics" in said
+    assert "fold 3: no class with both labels: no test metrics" in said
+    assert "train/loss" in run.data.metrics and run.info.status == "FINISHED"
+    assert not [name for name in run.data.metrics if name.startswith(("val/", "test/"))]
+
+
 def test_a_label_set_that_the_data_lack_is_refused_before_they_are_read(
     train_on: TrainOn, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,10 +137,11 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
         console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
     rows = split_rows(labels, folds)
     for split in ("val", "test"):
-        if folds[split] and not rows[split].size:
-            console.print(
-                f"no records in fold{'s' * (len(folds[split]) > 1)} {_listed(folds[split])}: no {split} metrics"
-            )
+        positive = labels.matrix[rows[split]].astype(bool)
+        if folds[split] and not (positive.any(axis=0) & ~positive.all(axis=0)).any():
+            lack = "no class with both labels" if len(positive) else "no records"
+            console.print(f"fold{'s' * (len(folds[split]) > 1)} {_listed(folds[split])}: {lack}: no {split} metrics")
+            rows[split] = rows[split][:0]
     position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
     stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
     matrices = {split: labels.matrix[rows[split]] for split in SPLITS}

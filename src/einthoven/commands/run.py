@@ -66,8 +66,8 @@ class Run:
         selects = trainer.patience is not None or trainer.select == "best" or isinstance(self.schedule, Plateau)
         if "val" not in self.data.splits and selects:
             raise UserError(
-                "trainer.patience, trainer.select=best and schedule=plateau need records in data.folds.val; it has "
-                "none."
+                "trainer.patience, trainer.select=best and schedule=plateau need val metrics; data.folds.val="
+                f"{self.settings.folds.val} gives none."
             )
         self.moments: LeadMoments
         self.model, self.moments = assemble.build_model(
