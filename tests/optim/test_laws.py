@@ -243,7 +243,14 @@ def test_ours_agree_with_those_of_the_library(name: str, ours: Callable[..., Opt
     ("options", "sentence"),
     [
         ({"name": "adopd"}, "optimizer.name=adopd: expected"),
+        ({"name": "adopd"}, "did you mean adopt or "),
+        ({"name": "no such"}, "as its documentation lists them"),
+        (
+            {"name": "bnb_adamw8bit"},
+            "optimizer.name=bnb_adamw8bit: cannot be used here (bitsandbytes",
+        ),
         ({"name": "adopt", "options": {"betaz": 1}}, "optimizer.options.betaz: adopt takes"),
+        ({"name": "adopt", "options": {"kwargs": 1}}, "optimizer.options.kwargs: adopt takes lr, betas"),
         ({"name": "adopt", "lr": -1.0}, "lr must be"),
         ({"name": "adopt", "options": {"betas": (2.0, 0.9)}}, "optimizer.name=adopt: cannot be built"),
     ],
@@ -252,7 +259,12 @@ def test_the_library_refuses_in_one_sentence(options: dict[str, object], sentenc
     pytest.importorskip("pytorch_optimizer", reason=pytorch_optimizer)
     with pytest.raises(UserError) as refusal:
         library(nn.Linear(3, 2), **{"lr": 0.1, "weight_decay": 0.0, "options": {}, **options})  # type: ignore[arg-type]
-    assert sentence in str(refusal.value)
+    assert sentence in str(refusal.value) and len(str(refusal.value)) < 250
+
+
+def test_the_library_takes_a_name_in_any_case() -> None:
+    pytest.importorskip("pytorch_optimizer", reason=pytorch_optimizer)
+    assert type(library(nn.Linear(3, 2), name="AdOPT", options={})).__name__ == "ADOPT"
 
 
 def test_without_the_library_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

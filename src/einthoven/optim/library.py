@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from torch.optim import Optimizer
 
 from einthoven.errors import UserError
 from einthoven.optim.groups import check, parameter_groups, with_initial_lr
+
+_OF_OTHER_PACKAGES = ("bnb", "q_galore", "torchao")  # which pytorch-optimizer hands on, and does not list
 
 
 def library(
@@ -37,8 +40,8 @@ def library(
     Raises
     ------
     UserError
-        If the package is not installed, has no optimizer of that name, or the optimizer does not know an
-        option, or needs more than parameters and numbers.
+        If the package is not installed, has no optimizer of that name, or one that cannot be used here, or the
+        optimizer does not know an option, or needs more than parameters and numbers.
     """
     try:
         import pytorch_optimizer
@@ -47,16 +50,23 @@ def library(
             "optimizer=library needs the package pytorch-optimizer: install einthoven[optimizers]."
         ) from None
     check(lr=lr, weight_decay=weight_decay)
+    known = pytorch_optimizer.get_supported_optimizers()
+    if name.lower() not in known and not name.lower().startswith(_OF_OTHER_PACKAGES):
+        close = difflib.get_close_matches(name.lower(), known, cutoff=0.5)
+        raise UserError(
+            f"optimizer.name={name}: expected one of the {len(known)} optimizers of pytorch-optimizer"
+            + (f"; did you mean {' or '.join(close)}?" if close else ", as its documentation lists them.")
+        )
     try:
         kind = pytorch_optimizer.load_optimizer(name)
-    except (NotImplementedError, ImportError) as error:
-        known = ", ".join(pytorch_optimizer.get_supported_optimizers())
-        raise UserError(f"optimizer.name={name}: expected one that can be used here of {known} ({error}).") from None
-    accepted = inspect.signature(kind).parameters
+    except (ImportError, RuntimeError) as error:  # another package is missing, needs CUDA, or does not know the name
+        raise UserError(f"optimizer.name={name}: cannot be used here ({error}).") from None
+    parameters = list(inspect.signature(kind).parameters.values())[1:]
+    accepted = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     given = {"lr": lr, **options}
     for option in given:
         if option not in accepted:  # the package would swallow it without a word
-            raise UserError(f"optimizer.options.{option}: {name} takes {', '.join(list(accepted)[1:])}.")
+            raise UserError(f"optimizer.options.{option}: {name} takes {', '.join(accepted)}.")
     try:
         optimizer: Optimizer = kind(parameter_groups(model, weight_decay), **given)
     except (TypeError, ValueError) as error:
