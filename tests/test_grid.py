@@ -75,6 +75,15 @@ def test_optimizer_and_penalty(bench: Bench, optimizer: str) -> None:
         trains_or_says(bench, config, "penalty=l1" if averages else None)
 
 
+def test_micro_batches_change_nothing_that_is_told_of_a_step(bench: Bench) -> None:
+    plain = ("model=mlp", "model.width=8", "model.norm=none", "model.dropout=0")  # each record by itself
+    whole, parts = (
+        bench.train(combined(model=plain, trainer=(f"trainer.micro_batch={size}",))) for size in ("null", "7")
+    )
+    assert {"act/variance/layer1", "grad/norm/head", "diag/kl_prior", "train/loss"} <= whole.keys()
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
 ASKED = pytest.mark.parametrize("single_label", [False, True], ids=["multi-label", "single-label"])
 
 

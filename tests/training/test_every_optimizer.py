@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from einthoven import cli
 from einthoven.build import build
 from einthoven.data.batches import Batch
+from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.optim.penalties import Penalty
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, smallest_part, split
-from einthoven.training.loop import Events, Position, fit, train_step
+from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part, split
+from einthoven.training.loop import Diagnose, Events, Position, fit, train_step
 
 OPTIONS = sorted(path.stem for path in (cli.conf_folder() / "optimizer").glob("*.yaml"))
 
@@ -170,7 +171,11 @@ def test_sam_sees_the_same_dropout_twice() -> None:
 
 
 def step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, micro_batch: int | None = None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    micro_batch: int | None = None,
+    diagnose: Diagnose = lambda batch, outputs: {"outputs": outputs},
 ) -> dict[str, Tensor]:
     return train_step(
         model,
@@ -181,7 +186,7 @@ def step(
         generator=torch.Generator().manual_seed(0),
         autocast=contextlib.nullcontext,
         clip_norm=math.inf,
-        diagnose=lambda batch, outputs: {"outputs": outputs},
+        diagnose=diagnose,
         penalty=Penalty(),
         micro_batch=micro_batch,
     )
@@ -205,7 +210,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(size: int) -> None:
 @pytest.mark.parametrize(("records", "size", "smallest"), [(32, None, 32), (3, 2, 1), (32, 31, 16), (1, None, 1)])
 def test_the_smallest_part_is_known_before_training(records: int, size: int | None, smallest: int) -> None:
     batch = Batch(torch.zeros(records, 1, 4), torch.zeros(records, 1), torch.arange(records), torch.ones(records) > 0)
-    assert min(len(part.x) for part in split(batch, size or records)) == smallest_part(records, size) == smallest
+    assert min(len(part.x) for part in split(batch, size)) == smallest_part(records, size) == smallest
 
 
 def test_a_batch_norm_that_would_see_one_value_is_refused_and_one_over_time_is_not() -> None:
@@ -215,3 +220,35 @@ def test_a_batch_norm_that_would_see_one_value_is_refused_and_one_over_time_is_n
     assert all(torch.equal(value, state[name]) for name, value in over_time.state_dict().items())
     with pytest.raises(UserError, match="one value a channel"):
         check_takes_one_record(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(40)), torch.randn(1, 1, 40))
+
+
+# ---------------------------------------------------------------- what is told of a step
+
+
+class Bare(nn.Module):
+    """Its first stage gives no single tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(1, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.lstm(x.mT)[0][:, -1])
+        return logits
+
+
+@pytest.mark.parametrize("option", ["adamw", "sam"])
+@pytest.mark.parametrize("micro_batch", [None, 5])
+def test_the_variance_of_activations_is_that_of_the_batch_where_a_step_starts(
+    option: str, micro_batch: int | None
+) -> None:
+    model = Bare()
+    optimizer = optimizer_of(option)(model)
+    diagnose = StepDiagnostics(model, "identity", every=1, activations=1, passes=parts_of(16, micro_batch))
+    with diagnose.activations.watching():
+        for batch in batches(0)[:3]:
+            expected = model(batch.x).var()
+            seen = step(model, optimizer, batch, micro_batch, diagnose=diagnose)
+            assert {name for name in seen if name.startswith("act/")} == {"act/variance/head"}
+            torch.testing.assert_close(seen["act/variance/head"], expected)

@@ -20,7 +20,7 @@ from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.optim.plateau import Plateau
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, smallest_part
+from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part
 from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
 from einthoven.training.precision import choose_autocast, choose_device
 
@@ -78,14 +78,15 @@ class Run:
         self.penalty.check(self.optimizer)
         self.augment = build(config.augment)
         assemble.check_changes(self.augment, self.data.labels)
+        self.batch_size = min(trainer.batch_size or len(train), len(train))
+        self.steps_per_epoch = len(train) // self.batch_size
         self.diagnose = StepDiagnostics(
             self.model.network,
             self.task.output,
             self.settings.diagnostics.every,
             self.settings.diagnostics.activations,
+            passes=parts_of(self.batch_size, trainer.micro_batch),
         )
-        self.batch_size = min(trainer.batch_size or len(train), len(train))
-        self.steps_per_epoch = len(train) // self.batch_size
         if smallest_part(self.batch_size, trainer.micro_batch) == 1:
             check_takes_one_record(
                 self.model, train.take(torch.zeros(1, dtype=torch.long, device=self.device), self.window)

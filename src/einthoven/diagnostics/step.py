@@ -28,13 +28,17 @@ class StepDiagnostics:
         Steps between two measurements.
     activations : int or None
         Steps between two measurements of the activations' variance, while `activations.watching()`; None: never.
+    passes : int
+        Forward passes in which a step reads its batch.
     """
 
-    def __init__(self, network: nn.Module, output: str, every: int, activations: int | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, output: str, every: int, activations: int | None = None, passes: int = 1
+    ) -> None:
         self._stages = stages(network)
         self._output, self._every, self._calls = output, every, 0
         self._prior = PriorKL()
-        self.activations = ActivationVariance(network, activations)
+        self.activations = ActivationVariance(network, activations, passes)
 
     def __call__(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Metrics of this step, as device tensors; empty between two measurements."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from einthoven.training.precision import Autocast
 
 
-def split(batch: Batch, size: int) -> list[Batch]:
+def split(batch: Batch, size: int | None) -> list[Batch]:
     """Split a batch into the fewest parts of at most `size` records; their sizes differ by one at most."""
-    count = math.ceil(len(batch.x) / size)
+    count = parts_of(len(batch.x), size)
     columns = (getattr(batch, f.name).tensor_split(count) for f in fields(batch))
     return [type(batch)(*values) for values in zip(*columns, strict=True)]
 
@@ -51,9 +51,14 @@ def backward(model: nn.Module, task: Task, parts: Sequence[Batch], autocast: Aut
     return (torch.stack(losses) * shares).sum(), torch.cat(outputs)
 
 
+def parts_of(records: int, size: int | None) -> int:
+    """Parts of a batch that is split into parts of at most `size` records; None takes it as it is."""
+    return math.ceil(records / (size or records))
+
+
 def smallest_part(records: int, size: int | None) -> int:
-    """Records in the smallest part of a batch that is split into parts of at most `size`."""
-    return records // math.ceil(records / (size or records))
+    """Records in the smallest of those parts."""
+    return records // parts_of(records, size)
 
 
 def check_takes_one_record(model: nn.Module, record: Tensor) -> None:

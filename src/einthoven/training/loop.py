@@ -88,7 +88,7 @@ def train_step(
     """
     x, y = augment(batch.x, batch.y, generator)
     batch = replace(batch, x=x, y=y)
-    parts = split(batch, micro_batch or len(x))
+    parts = split(batch, micro_batch)
     seen: dict[str, Tensor] = {}
 
     def closure() -> Tensor:
