@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from einthoven import cli
+from einthoven.commands.finished import finished
+from einthoven.evaluation.metrics import macro_auroc
+from einthoven.evaluation.scores import log_loss_per_class
 from einthoven.tracking.recorder import client
 
 Train = Callable[..., None]
@@ -41,6 +44,7 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert found["calibration"]["method"] == "temperature" and found["calibration"]["learned"]["temperature"] > 0
     same = found["differences"]["macro AUROC: run less against"]
     assert (same["difference"], same["p"]) == (0, 1)
+    assert set(found["differences"]) == {"macro AUROC: run less against"}  # a record is one window
     tracker = client(f"sqlite:///{workplace}/mlflow.db")
     (tracked,) = [
         r
@@ -59,6 +63,46 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]
     history = tracker.get_metric_history(tracked.info.run_id, "evaluate/nll/after")
     assert [m.value for m in history] == pytest.approx([found["metrics"]["nll/after"], again["metrics"]["nll/after"]])
+
+
+def test_max_of_windows_is_compared_with_their_mean(
+    train: Train, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workplace / "evaluate" / "windows"
+    train(*FOLDS, "model=logistic", "augment=none", "trainer.epochs=1", "trainer.window=5", f"hydra.run.dir={folder}")
+    monkeypatch.chdir(workplace)
+    found = evaluate(folder, "calibration=isotonic")
+    run, _ = finished(folder, "run", {})
+    mean, most = (run.evaluate("test", "fp32", aggregate=kind) for kind in ("mean", "max"))
+    assert (most.p >= mean.p).all() and not np.allclose(most.p, mean.p)
+    for name, metric in (
+        ("macro AUROC", macro_auroc),
+        ("negative log-likelihood", lambda y, p: log_loss_per_class(y, p).mean()),
+    ):
+        difference = found["differences"][f"{name}: max less mean of windows"]["difference"]
+        assert difference == pytest.approx(metric(mean.y, most.p) - metric(mean.y, mean.p), abs=1e-6)
+    stated, observed = (found["calibration"]["learned"][name] for name in ("stated", "observed"))
+    assert len(stated) == len(observed) == mean.y.shape[1]
+    expected = np.stack([np.interp(*part) for part in zip(mean.p.T, stated, observed, strict=True)], axis=1)
+    assert found["metrics"]["nll/after"] == pytest.approx(log_loss_per_class(mean.y, expected).mean(), abs=1e-6)
+    learned = evaluate(folder, "calibration=vector")["calibration"]["learned"]
+    assert len(learned["slope"]) == len(learned["offset"]) == mean.y.shape[1]
+
+
+def test_subgroups_are_of_the_records_of_their_rows(
+    run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    found = evaluate(run, "calibration=none")
+    again, _ = finished(run, "run", {})
+    result, table = again.evaluate("test", "fp32"), again.data.table("test")
+    assert table["ecg_id"].tolist() == again.data.labels.ecg_ids[again.data.rows["test"]].tolist()
+    assert {group["value"] for group in found["subgroups"]} == {"40 to 59", "60 to 79"}
+    for group in found["subgroups"]:
+        low, high = (int(age) for age in group["value"].split(" to "))
+        members = table["age"].between(low, high).to_numpy()
+        assert group["attribute"] == "age" and group["records"] == members.sum() > 0
+        assert group["gap"] == pytest.approx((result.p - result.y)[members].mean(axis=0), abs=1e-6)
 
 
 def test_thresholds_are_those_of_the_fitting_folds(run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,10 +134,17 @@ def test_a_group_without_both_labels_has_no_auroc() -> None:
     assert lone.gap_intervals == [None]  # one patient: a resample is that patient again
 
 
+def test_groups_stand_in_the_order_of_their_numbers() -> None:
+    y, p = np.tile([[0], [1]], (10, 1)), np.full((20, 1), 0.5)
+    for values in (["2", "10", "1", None] * 5, age_bands([85, 30, 45, 61] * 5)):
+        found = [g.value for g in subgroups(y, p, "x", values, np.arange(20), resamples=5)]
+        assert found in (["1", "2", "10", "not known"], ["0 to 39", "40 to 59", "60 to 79", "80 +"])
+
+
 def test_ages_fall_into_bands() -> None:
     assert age_bands([0, 39, 40, 59, 79.5, 80, 300, np.nan]) == [
-        "under 40",
-        "under 40",
+        "0 to 39",
+        "0 to 39",
         "40 to 59",
         "40 to 59",
         "60 to 79",

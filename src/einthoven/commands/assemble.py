@@ -33,6 +33,7 @@ from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from pandas import DataFrame
 
 _PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty")
 _OPTIONAL = ("probe", "figure")
@@ -68,6 +69,10 @@ class Data:
     def patients(self, split: str) -> NDArray[np.int64]:
         """Patient of each record of a split, in the order of `records`."""
         return self.labels.patients[self.rows[split]][records(self.windows(split)[0])[0]]
+
+    def table(self, split: str) -> DataFrame:
+        """What the source's table says of each record of a split, in the order of `records`."""
+        return self.store.table.iloc[self.stored[self.rows[split]][records(self.windows(split)[0])[0]]]
 
     def by_record(self, split: str, found: Evaluation, aggregate: str) -> Evaluation:
         """Aggregate what was found in the windows of each record of a split: the mean or the max of probabilities."""

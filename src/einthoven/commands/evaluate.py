@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven import schema
 from einthoven.build import build, check
+from einthoven.commands.attributes import attributes
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.commands.finished import finished
 from einthoven.commands.run import Run
@@ -20,10 +21,10 @@ from einthoven.commands.terminal import console
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import Difference, Interval, auroc_intervals, paired_difference
 from einthoven.evaluation.calibration import Calibration, check_apart, learned
-from einthoven.evaluation.metrics import auroc_per_class
+from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
 from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
-from einthoven.evaluation.subgroups import Subgroup, age_bands, subgroups
+from einthoven.evaluation.subgroups import Subgroup, subgroups
 from einthoven.report.decisions import decision_curve_figure, reliability_figure
 from einthoven.tracking.recorder import Recorder, closing
 
@@ -39,8 +40,6 @@ RULES = (
     Rule("youden"),
     Rule("f1"),
 )
-FLAGS = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
-NAMED = ("site", "device", "source")
 
 
 @dataclass(frozen=True)
@@ -164,53 +163,24 @@ def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: 
     same = _bootstrap(run, options)
     patients = same.pop("groups")
     groups: list[Subgroup] = []
-    for attribute, values in _attributes(run, options.report).items():
+    for attribute, values in attributes(run.data.table(options.report)).items():
         if len(set(values)) > 1:
             groups += subgroups(y, p, attribute, values, patients, small=options.small, **same)
     return groups
-
-
-def _attributes(run: Run, split: str) -> dict[str, list[str | None]]:
-    """Attribute -> its value for each record of a split, by the columns of PTB-XL's table that are there."""
-    rows = run.data.stored[run.data.rows[split]]
-    _, first = np.unique(run.data.windows(split)[0], return_index=True)
-    table = run.data.store.table.iloc[rows[np.sort(first)]]
-    found: dict[str, list[str | None]] = {}
-    if "age" in table:
-        found["age"] = age_bands(table["age"].to_numpy(np.float64))
-    if "sex" in table:
-        found["sex"] = [{0.0: "male", 1.0: "female"}.get(value) for value in table["sex"]]
-    for name in NAMED:
-        if name in table:
-            found[name] = [None if _unknown(value) else _name(value) for value in table[name]]
-    for name in FLAGS:  # where there is noise, the column says in which leads
-        if name in table:
-            found[name] = ["no" if _unknown(value) or not str(value).strip() else "yes" for value in table[name]]
-    if "validated_by_human" in table:
-        known = {"true": "yes", "false": "no"}
-        found["validated_by_human"] = [known.get(str(value).lower()) for value in table["validated_by_human"]]
-    return found
-
-
-def _name(value: object) -> str:
-    """A number that a gap in its column has made a float is named as the number that it is."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def _unknown(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _differences(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[str, Difference]:
     """Max of windows against their mean where a record has several, and this run against another."""
     found: dict[str, Difference] = {}
     same = _bootstrap(run, options)
-    kinds = {kind: run.evaluate(options.report, "fp32", aggregate=kind).p for kind in ("mean", "max")}
-    if not np.array_equal(kinds["mean"], kinds["max"]):
-        for name, metric in (("macro AUROC", None), ("loss", run.task.negative_log_likelihood)):
-            given = {} if metric is None else {"metric": metric}
+    if run.several_windows(options.report):
+        kinds = {run.settings.trainer.aggregate: raw.p}
+        for kind in {"mean", "max"} - set(kinds):
+            kinds[kind] = run.evaluate(options.report, "fp32", aggregate=kind).p
+        measures = {"macro AUROC": macro_auroc, "negative log-likelihood": run.task.negative_log_likelihood}
+        for name, metric in measures.items():
             found[f"{name}: max less mean of windows"] = paired_difference(
-                raw.y, kinds["mean"], kinds["max"], **given, **same
+                raw.y, kinds["mean"], kinds["max"], metric, **same
             )
     if options.against is not None:
         folds = asdict(run.settings.folds)

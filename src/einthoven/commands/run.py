@@ -143,6 +143,11 @@ class Run:
         aggregate = aggregate or self.settings.trainer.aggregate
         return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
 
+    def several_windows(self, split: str) -> bool:
+        """Whether the model sees a record of a split in more than one piece."""
+        rows = self.data.splits[split]
+        return self.window < rows.samples or len(self.data.patients(split)) < len(rows)
+
     def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
         """Labels and probabilities of the rows of a split, in precision and aggregation of the training by default."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -65,7 +66,7 @@ def subgroups(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[Subgroup]:
-    """Figures of the records with each value of an attribute, in the order of the values' names.
+    """Figures of the records with each value of an attribute, in the order of the values' names, their numbers by size.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def subgroups(
             f"found {len(names)} and {len(who)}."
         )
     found = []
-    for value in np.unique(names).tolist():
+    for value in sorted(set(names.tolist()), key=_numbers_by_size):
         rows = names == value
         label, stated = positive[rows], probability[rows]
         usable = label.any(axis=0) & ~label.all(axis=0)
@@ -126,13 +127,17 @@ def subgroups(
 def age_bands(ages: npt.ArrayLike, edges: Sequence[int] = AGE_BANDS) -> list[str | None]:
     """Name the band of each age in years; None where it is not known (nan)."""
     names = [
-        f"under {edges[0]}",
+        f"0 to {edges[0] - 1}",
         *(f"{a} to {b - 1}" for a, b in pairwise(edges)),
         f"{edges[-1]} +",
     ]
     years = np.asarray(ages, dtype=np.float64)
     bands = np.digitize(years, edges)
     return [None if np.isnan(age) else names[band] for age, band in zip(years, bands, strict=True)]
+
+
+def _numbers_by_size(name: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _means(values: FloatArray) -> Statistic:
