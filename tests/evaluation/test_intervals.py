@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from einthoven.errors import UserError
-from einthoven.evaluation import bootstrap
+from einthoven.evaluation import intervals, resampling
 from einthoven.evaluation.bootstrap import auroc_intervals, bootstrap_interval, metric_interval, paired_difference
 from einthoven.evaluation.decisions import confusion
 from einthoven.evaluation.delong import delong
@@ -36,9 +36,9 @@ def test_bca_equals_scipy_on_scipys_own_resamples(levels: int | None) -> None:
         (np.arange(60),), auroc, vectorized=False, n_resamples=400, method="BCa", rng=np.random.default_rng(1)
     )
     left_out = np.array([auroc(np.delete(np.arange(60), i)) for i in range(60)])
-    ours = bootstrap.interval_of(found.bootstrap_distribution, 0.95, estimate=auroc(np.arange(60)), left_out=left_out)
+    ours = intervals.interval_of(found.bootstrap_distribution, 0.95, estimate=auroc(np.arange(60)), left_out=left_out)
     assert (ours.low, ours.high) == pytest.approx(tuple(found.confidence_interval), abs=1e-12)
-    plain = bootstrap.interval_of(found.bootstrap_distribution, 0.95)
+    plain = intervals.interval_of(found.bootstrap_distribution, 0.95)
     assert (plain.low, plain.high) != (ours.low, ours.high)
 
 
@@ -78,7 +78,7 @@ def test_a_model_is_as_good_as_itself() -> None:
 
 
 @pytest.mark.parametrize("metric", [macro_auroc, macro_auprc])
-def test_a_better_model_is_found_better(metric: bootstrap.Metric) -> None:
+def test_a_better_model_is_found_better(metric: resampling.Metric) -> None:
     y, b = case(6, 250, 3)
     a = b + np.random.default_rng(0).normal(0, 0.5, b.shape)
     found = paired_difference(y, a, b, metric, resamples=120)

@@ -19,8 +19,10 @@ from einthoven.commands.finished import finished
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import Difference, Interval, auroc_intervals, paired_difference
+from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.calibration import Calibration, check_apart, learned
+from einthoven.evaluation.comparison import Difference, paired_difference
+from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
 from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class

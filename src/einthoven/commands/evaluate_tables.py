@@ -8,7 +8,8 @@ import numpy as np
 from rich.table import Table
 
 from einthoven.commands.terminal import results_table
-from einthoven.evaluation.bootstrap import Difference, Interval
+from einthoven.evaluation.comparison import Difference
+from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.operating_points import Point, Rule
 from einthoven.evaluation.subgroups import Subgroup
 

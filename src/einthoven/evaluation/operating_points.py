@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import Interval, check_options, interval_of
 from einthoven.evaluation.decisions import Confusion, confusion
+from einthoven.evaluation.intervals import Interval, check_options, interval_of
 from einthoven.evaluation.metrics import FloatArray, check_labels_scores
 from einthoven.evaluation.resampling import members_of, resampled
 from einthoven.evaluation.scores import check_probabilities

@@ -81,3 +81,11 @@ def members_of(groups: npt.ArrayLike | None, n: int) -> IntArray:
     if names.shape != (n,):
         raise UserError(f"Groups need one entry per record, found shape {names.shape} for {n} records.")
     return np.unique(names, return_inverse=True)[1].reshape(-1)
+
+
+def mean_of_valid(values: FloatArray) -> FloatArray:
+    """Mean over the columns that are not nan, nan where none is: (B, K) -> (B,)."""
+    present = ~np.isnan(values)
+    number = present.sum(axis=1)
+    total = np.where(present, values, 0.0).sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)

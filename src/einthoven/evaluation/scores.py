@@ -144,7 +144,8 @@ def calibration_error_per_class(
     The plain estimate is too large even for perfect probabilities, for the observed share of a bin is noisy. With
     `debias`, the expected effect of that noise is taken off: how much larger the estimate becomes when noise of the
     same normal distribution is added once more, in closed form (the mean of a folded normal). This takes off about
-    half of it where the probabilities are perfect, and nearly all where they are not.
+    two fifths of it where the probabilities are perfect; where a bin is off by one to three times its noise it takes
+    off too much, so that a true error of .1 in bins of 27 records is found as .09, and as .11 without.
 
     Parameters
     ----------

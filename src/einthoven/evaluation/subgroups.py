@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import Interval, auroc_intervals, interval_of
+from einthoven.evaluation.bootstrap import auroc_intervals
+from einthoven.evaluation.intervals import Interval, interval_of
 from einthoven.evaluation.metrics import FloatArray, macro_auroc
 from einthoven.evaluation.resampling import Statistic, members_of, resampled
 from einthoven.evaluation.scores import check_probabilities
