@@ -17,6 +17,7 @@ from einthoven.functional.augment.base import chosen, constant, normal, uniform
 from einthoven.functional.augment.statements import (
     AXIS_STATEMENTS,
     INFARCTION_STATEMENTS,
+    ISCHAEMIA_STATEMENTS,
     SHAPE_STATEMENTS,
     VOLTAGE_STATEMENTS,
 )
@@ -117,7 +118,9 @@ class ElectrodeSwap:
     swaps: Sequence[str] = SWAPS
     leads: Sequence[str] = LEADS
     probability: float = 0.1
-    changes: ClassVar[frozenset[str]] = AXIS_STATEMENTS | SHAPE_STATEMENTS | INFARCTION_STATEMENTS | {"NORM"}
+    changes: ClassVar[frozenset[str]] = (
+        AXIS_STATEMENTS | SHAPE_STATEMENTS | INFARCTION_STATEMENTS | ISCHAEMIA_STATEMENTS | {"NORM"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse swaps that these leads do not know the outcome of."""

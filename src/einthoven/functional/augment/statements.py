@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-VOLTAGE_STATEMENTS = frozenset({"LVH", "RVH", "SEHYP", "VCLVH", "LAO/LAE", "RAO/RAE", "LVOLT", "HVOLT"})
+VOLTAGE_STATEMENTS = frozenset(
+    {"LVH", "RVH", "SEHYP", "VCLVH", "LAO/LAE", "RAO/RAE", "LVOLT", "HVOLT", "LOWT", "STD_", "STE_"}
+)
 """Statements whose criteria are voltages."""
 
 AXIS_STATEMENTS = frozenset({"LAFB", "LPFB", "RVH"})
@@ -25,13 +27,16 @@ INTERVAL_STATEMENTS = frozenset(
 EPISODE_STATEMENTS = frozenset({"PVC", "PAC", "PRC(S)", "BIGU", "TRIGU", "SARRH", "SVARR", "2AVB", "3AVB"})
 """Statements that a few beats may decide."""
 
-SHAPE_STATEMENTS = frozenset({"ABQRS", "QWAVE", "INVT", "LOWT", "NT_", "TAB_"})
-"""Statements about the sign and size of a wave in single leads."""
+SHAPE_STATEMENTS = frozenset({"ABQRS", "QWAVE", "INVT", "LOWT", "NDT", "NT_", "TAB_", "NST_", "STD_", "STE_"})
+"""Statements about the sign and size of a wave, or the level of ST, in single leads."""
 
 INFARCTION_STATEMENTS = frozenset(
     {"IMI", "ILMI", "IPMI", "IPLMI", "LMI", "PMI", "AMI", "ASMI", "ALMI", "INJAS", "INJAL", "INJIN", "INJIL", "INJLA"}
 )
 """Statements that name the place of an infarction by the leads that show it."""
+
+ISCHAEMIA_STATEMENTS = frozenset({"ISCAL", "ISCAN", "ISCAS", "ISCIL", "ISCIN", "ISCLA"})
+"""Statements that name the leads that show ischaemia."""
 
 
 def changed_classes(
