@@ -14,6 +14,7 @@ exact in float64, so the result is the AUROC of the repeated records and not an 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class WeightedAUROC:
         flip = positive.mean(axis=0) > 0.5
         positive = positive ^ flip
         scores = np.where(flip, -scores, scores)
+        self.label = positive.astype(np.float64)
         parts = [_levels(positive[:, k], scores[:, k]) for k in range(positive.shape[1])]
         sizes = [levels for levels, _, _ in parts]
         self.first_row = np.concatenate([[0], np.cumsum(sizes)])
@@ -50,10 +52,11 @@ class WeightedAUROC:
         by_record = np.ascontiguousarray(counts.T)
         at_level: FloatArray = self.positives @ by_record  # P, (rows, B)
         below: FloatArray = self.added @ by_record  # D, then U
-        for start, stop in zip(self.first_row[:-1], self.first_row[1:], strict=True):
+        positives = (counts @ self.label).T
+        wins = np.empty_like(positives)
+        for k, (start, stop) in enumerate(pairwise(self.first_row)):
             np.cumsum(below[start:stop], axis=0, out=below[start:stop])
-        wins = np.add.reduceat(at_level * below, self.first_row[:-1], axis=0)
-        positives = np.add.reduceat(at_level, self.first_row[:-1], axis=0)
+            np.einsum("lb,lb->b", at_level[start:stop], below[start:stop], out=wins[k])
         pairs = positives * (counts.sum(axis=1) - positives)
         auroc = np.full(pairs.shape, np.nan)
         np.divide(wins, pairs, out=auroc, where=pairs > 0)
