@@ -105,10 +105,8 @@ def macro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    y_true : array-like, shape (n, K)
-        Labels, each 0 or 1.
-    y_score : array-like, shape (n, K)
-        Scores, higher for positive.
+    y_true, y_score
+        As in `auroc_per_class`.
 
     Returns
     -------
@@ -127,10 +125,8 @@ def micro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    y_true : array-like, shape (n, K)
-        Labels, each 0 or 1.
-    y_score : array-like, shape (n, K)
-        Scores, higher for positive.
+    y_true, y_score
+        As in `auroc_per_class`.
 
     Raises
     ------
@@ -149,10 +145,8 @@ def average_precision_per_class(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -
 
     Parameters
     ----------
-    y_true : array-like, shape (n, K)
-        Labels, each 0 or 1.
-    y_score : array-like, shape (n, K)
-        Scores, higher for positive.
+    y_true, y_score
+        As in `auroc_per_class`.
 
     Returns
     -------
@@ -182,10 +176,8 @@ def macro_auprc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    y_true : array-like, shape (n, K)
-        Labels, each 0 or 1.
-    y_score : array-like, shape (n, K)
-        Scores, higher for positive.
+    y_true, y_score
+        As in `auroc_per_class`.
 
     Returns
     -------
@@ -204,10 +196,8 @@ def micro_auprc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    y_true : array-like, shape (n, K)
-        Labels, each 0 or 1.
-    y_score : array-like, shape (n, K)
-        Scores, higher for positive.
+    y_true, y_score
+        As in `auroc_per_class`.
 
     Raises
     ------
@@ -287,13 +277,18 @@ def roc_curve(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> tuple[FloatArray
     positives = int(positive.sum())
     if positives in (0, len(scores)):
         raise UserError(f"A ROC curve needs both labels, found {positives} positive of {len(scores)} records.")
-    order = np.argsort(-scores)
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    true_positives = np.cumsum(positive[order])[ends]
-    false_positives = ends + 1 - true_positives
+    _, true_positives, false_positives = at_each_score(positive, scores)
     tpr = np.append(0.0, true_positives / positives)
     fpr = np.append(0.0, false_positives / (len(scores) - positives))
     return fpr, tpr
+
+
+def at_each_score(positive: BoolArray, scores: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Distinct scores (S,) of one class (n,), falling, and the true and false positives at or above each."""
+    order = np.argsort(-scores)
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    true_positives = np.cumsum(positive[order])[ends].astype(np.float64)
+    return scores[order][ends], true_positives, ends + 1 - true_positives
 
 
 def summary(y_true: npt.ArrayLike, y_score: npt.ArrayLike, classes: Sequence[str]) -> dict[str, float]:

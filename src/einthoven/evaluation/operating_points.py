@@ -11,7 +11,7 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.decisions import Confusion, confusion
 from einthoven.evaluation.intervals import Interval, check_options, interval_of
-from einthoven.evaluation.metrics import FloatArray, check_labels_scores
+from einthoven.evaluation.metrics import FloatArray, at_each_score, check_labels_scores
 from einthoven.evaluation.resampling import members_of, resampled
 from einthoven.evaluation.scores import check_probabilities
 
@@ -102,12 +102,9 @@ def choose_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, rule: Rule) -> flo
     label, score = positive[:, 0], scores[:, 0]
     if label.all() or not label.any():
         raise UserError(f"A threshold needs both labels, found {int(label.sum())} positive of {len(label)} records.")
-    order = np.argsort(-score)
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    tp = np.cumsum(label[order])[ends].astype(np.float64)
-    fp = ends + 1 - tp
+    distinct, tp, fp = at_each_score(label, score)
     # Above all scores: no positive decision, which keeps any specificity.
-    thresholds = np.append(np.nextafter(score.max(), np.inf), score[order][ends])
+    thresholds = np.append(np.nextafter(distinct[0], np.inf), distinct)
     tp, fp = np.append(0.0, tp), np.append(0.0, fp)
     at = Confusion(tp, fp, label.sum() - tp, (~label).sum() - fp)
     if rule.target is not None:
