@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -257,9 +259,18 @@ class Folder:
 
     def _notes(self, table: pd.DataFrame) -> tuple[str, ...]:
         root, notes = Path(self.root), []
-        listed = {str((root / _stem(path)).resolve()) for path in table["path"]}
-        files = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in RECORD_SUFFIXES)
-        unlisted = [file for file in files if str(file.parent.resolve() / _stem(file.name)) not in listed]
+        real = cache(os.path.realpath)  # of the few folders, not of each record
+
+        def place(folder: str, name: str) -> str:
+            return f"{real(folder)}/{_stem(name)}"
+
+        listed = {place(*os.path.split(root / path)) for path in table["path"]}
+        unlisted = sorted(
+            Path(folder) / name
+            for folder, _, names in os.walk(root)
+            for name in names
+            if os.path.splitext(name)[1].lower() in RECORD_SUFFIXES and place(folder, name) not in listed  # noqa: PTH122
+        )
         if unlisted:
             notes.append(
                 f"{len(unlisted)} record files of {root.name} are not in use, such as {unlisted[0].relative_to(root)}: "
@@ -272,11 +283,12 @@ class Folder:
 
 def _stem(path: str) -> str:
     """A WFDB record by its name alone, whichever of its files is given; other files as they are."""
-    return str(Path(path).with_suffix("")) if Path(path).suffix.lower() in _PARTS else str(Path(path))
+    stem, suffix = os.path.splitext(os.path.normpath(path))  # noqa: PTH122
+    return stem if suffix.lower() in _PARTS else f"{stem}{suffix}"
 
 
 def _exists(path: Path) -> bool:
-    return path.is_file() or path.with_name(f"{path.name}.hea").is_file()
+    return path.is_file() or Path(f"{path}.hea").is_file()
 
 
 def _row(marked: pd.Series[bool]) -> int:
