@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from einthoven.data.doctor import noise, plausible, samples, swap, thresholds
 from einthoven.data.doctor.finding import SEVERITIES, Block, Check, Finding
 from einthoven.data.records import Record
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
+from einthoven.errors import UserError
 from einthoven.functional.beats import Float, detect_beats, heart_rate, repeatability, representative_beat
 from einthoven.functional.leads import LEADS
 
@@ -32,7 +34,6 @@ CHECKS: tuple[Check, ...] = (
     plausible.check_fs,
     plausible.check_ecg,
     plausible.check_spikes,
-    noise.check_noise,
 )
 
 SAMPLES_AT_ONCE = 2_000_000  # of all leads together: about 200 MB while they are examined
@@ -74,14 +75,14 @@ def examine(x: NDArray[np.floating], fs: float, leads: Sequence[str] = LEADS) ->
     list of list of Finding
         For each record, the most serious first.
     """
-    return _examine(block_of(x, fs, leads))
+    block = block_of(x, fs, leads)
+    return _examine(block, noise.measure_noise(block))
 
 
-def _examine(block: Block) -> list[list[Finding]]:
+def _examine(block: Block, decibels: noise.Noise) -> list[list[Finding]]:
     found: list[list[Finding]] = [[] for _ in range(len(block.x))]
-    for check in CHECKS:
-        for row, finding in check(block):
-            found[row].append(finding)
+    for row, finding in chain(*(check(block) for check in CHECKS), noise.check_noise(block, decibels)):
+        found[row].append(finding)
     return [sort(findings) for findings in found]
 
 
@@ -136,7 +137,7 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
             part = of[start : start + step]
             block = block_of(store.signals[part][:, :, :count] * MILLIVOLT_PER_COUNT, store.fs, store.leads)
             rate, decibels = heart_rate(block.beats, store.fs), noise.measure_noise(block)
-            for k, (row, findings) in enumerate(zip(part, _examine(block), strict=True)):
+            for k, (row, findings) in enumerate(zip(part, _examine(block, decibels), strict=True)):
                 both = sort(findings + cautions[row] + _counted(table, int(row)))
                 rows[row] = {
                     "heart_rate": rate[k],
@@ -181,8 +182,6 @@ def read_and_examine(read: Callable[..., Record], path: str | Path, **options: o
     UserError
         If it cannot be read at all, in the words of the reader.
     """
-    from einthoven.errors import UserError
-
     try:
         record = read(path, **options)
     except UserError:
@@ -194,8 +193,6 @@ def read_and_examine(read: Callable[..., Record], path: str | Path, **options: o
 
 
 def _can_read(read: Callable[..., Record], path: str | Path, lead: str, options: dict[str, object]) -> bool:
-    from einthoven.errors import UserError
-
     try:
         read(path, want=(lead,), **options)
     except UserError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.doctor.thresholds import FLAT
 from einthoven.functional.beats import Float, Int
 
 SEVERITIES = ("info", "caution", "warning", "error")  # ascending
@@ -97,8 +98,6 @@ class Block:
     @property
     def live(self) -> NDArray[np.bool_]:
         """Leads with any voltage ``(n, L)``."""
-        from einthoven.data.doctor.thresholds import FLAT
-
         return self.span >= FLAT
 
 

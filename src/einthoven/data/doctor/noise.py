@@ -66,9 +66,8 @@ def measure_noise(block: Block) -> Noise:
     return Noise(ratio(wander), ratio(mains), ratio(muscle))
 
 
-def check_noise(block: Block) -> Found:
+def check_noise(block: Block, noise: Noise) -> Found:
     """Leads with less ECG than `thresholds.SNR` allows."""
-    noise = measure_noise(block)
     for kind, what in (("baseline", "wander below 0.5 Hz"), ("powerline", "mains"), ("muscle", "muscle noise")):
         value, least = getattr(noise, kind), limit.SNR[kind]
         text = "ECG over " + what + " {value:.1f} dB in {lead}; expected {limit:g} dB at least"
