@@ -101,3 +101,24 @@ def test_prepare_reports_and_strictness_fails(
     with pytest.raises(SystemExit) as ending:
         cli.main(["prepare", *data, "strict=true", "doctor=false"])
     assert ending.value.code == 2 and "strict=True: expected false where doctor=false" in capfd.readouterr().err
+
+
+def test_windows_and_several_sources_are_prepared_and_counted_right(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "labels.csv").write_text("path,labels\na,AF\nb,AF\nc,\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    mine = ["data=folder", f"data.root={folder}", "data.on_error=quarantine", "data.seconds=5", "data.long=slide"]
+    for _ in range(2):  # the second time, the doctor's list is there
+        cli.main(["prepare", *mine])
+        assert "1 records cannot be read" in capfd.readouterr().out
+    (listed,) = tmp_path.rglob("quarantine.csv")
+    rows = [line.split(",") for line in listed.read_text().splitlines()[1:]]
+    assert [row[1] for row in rows] == ["c", "b", "b"] and all("flat" in row[2] for row in rows[1:])
+    options = (f"root={folder}", "on_error=quarantine")
+    named = ["+data@data.sources.a=folder", *(f"data.sources.a.{option}" for option in options)]
+    cli.main(["prepare", "data=concat", *named, "data.seconds=10"])
+    assert "what the doctor found" in capfd.readouterr().out
+    found = [path.parent.name for path in tmp_path.rglob("doctor.parquet")]
+    assert sorted(name.split("-")[0] for name in found) == ["a", "r"]

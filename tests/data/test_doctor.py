@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,8 @@ def a_store(folder: Path, x: NDArray[np.int16]) -> Store:
             "valid_samples": x.shape[-1],
         }
     )
-    return Store(folder, x, table, 100.0, LEADS, "fingerprint", pd.DataFrame())  # an array reads as Signals do
+    none = pd.DataFrame(columns=["ecg_id", "file", "reason"])
+    return Store(folder, x, table, 100.0, LEADS, "fingerprint", none)  # an array reads as Signals do
 
 
 def test_a_store_is_examined_once_and_errors_are_listed(tmp_path: Path) -> None:
@@ -249,7 +251,8 @@ def test_a_store_is_examined_once_and_errors_are_listed(tmp_path: Path) -> None:
     store.table.loc[4, "valid_samples"] = 500
     store.table.loc[0, "age"] = 9.0
     store.table.loc[1, "clipped_samples"] = 3
-    (tmp_path / "quarantine.csv").write_text("ecg_id,file,reason\n99,r/99_lr,cannot be read\n4,r/4_lr,of last time\n")
+    store.quarantine.loc[0] = [99, "r/99_lr", "cannot be read"]
+    store.quarantine.loc[1] = [4, "r/4_lr", "of last time"]
     found = examined(store)
     assert found["ecg_id"].tolist() == [1, 2, 3, 4, 5, 6]
     assert found["severity"][3] == "error" and found["heart_rate"].between(30, 200).all()
@@ -260,7 +263,8 @@ def test_a_store_is_examined_once_and_errors_are_listed(tmp_path: Path) -> None:
     listed = quarantine(store, found)
     assert listed["file"].tolist() == ["r/99_lr", "r/4_lr"]
     assert listed["reason"][1].startswith("flat: V3 spans 0.000 mV")
-    assert quarantine(store, found).equals(listed)
+    assert pd.read_csv(tmp_path / "quarantine.csv", dtype=str).equals(listed)
+    assert quarantine(replace(store, quarantine=listed), found).equals(listed)
     written = (tmp_path / "doctor.parquet").stat().st_mtime_ns
     again = examined(store)
     assert (tmp_path / "doctor.parquet").stat().st_mtime_ns == written
@@ -268,3 +272,13 @@ def test_a_store_is_examined_once_and_errors_are_listed(tmp_path: Path) -> None:
     (tmp_path / "doctor.parquet").write_bytes(b"damaged")
     assert counts(examined(store)) == counts(found)
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("column", ["path", "name"])
+def test_records_of_other_sources_are_listed_by_their_file(tmp_path: Path, column: str) -> None:
+    x = generate(3, seed=0).signals[100]
+    x[1:, 8] = 0
+    store = a_store(tmp_path / "not_there_yet", x)
+    table = store.table.drop(columns="filename_lr").assign(**{column: ["a.hea", "b/c.hea", None]})
+    store = replace(store, table=table)
+    assert quarantine(store, examined(store))["file"].tolist() == ["b/c.hea", "3"]

@@ -41,7 +41,8 @@ def prepare(config: DictConfig) -> None:
         f"{n} records, {leads} leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
         f"in {store.path}"
     )
-    if left_out := int((~store.quarantine["ecg_id"].isin(store.table["record_id"])).sum()):
+    there = {*store.table["record_id"], *store.table["ecg_id"]}  # the doctor lists windows
+    if left_out := int((~store.quarantine["ecg_id"].isin(there)).sum()):
         console.print(f"{left_out} records cannot be read: {store.path / 'quarantine.csv'} says why")
     for column, what in (
         ("invalid_samples", "samples marked invalid"),

@@ -53,7 +53,6 @@ def quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    file = store.path / LISTED
     names = _names(store)
     rows = [
         (str(number), name, "; ".join(f"{f['code']}: {f['evidence']}" for f in findings if f["severity"] == "error"))
@@ -63,19 +62,21 @@ def quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
         if severity == "error"
     ]
     listed = pd.DataFrame(rows, columns=QUARANTINE, dtype=str)
-    if file.exists():
-        before = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if len(store.quarantine):
+        before = store.quarantine.astype(str)
         listed = pd.concat([before[~before["file"].isin(set(names))], listed], ignore_index=True)
-    if len(listed) or file.exists():
-        _write(file, lambda path: listed.to_csv(path, index=False))
+    if len(listed) or len(store.quarantine):
+        _write(store.path / LISTED, lambda path: listed.to_csv(path, index=False))
     return listed
 
 
 def _names(store: Store) -> list[str]:
     """What each record is called: the file, where the table says it, else its ecg_id."""
-    wanted = ["file", "filename_hr" if store.fs > 100 else "filename_lr"]
-    column = next((name for name in wanted if name in store.table), "ecg_id")
-    return [str(name) for name in store.table[column]]
+    names = store.table["ecg_id"].astype(str)
+    for column in ("filename_hr" if store.fs > 100 else "filename_lr", "name", "path"):  # PTB-XL, CinC 2021, a folder
+        if column in store.table:
+            names = store.table[column].fillna(names)
+    return [str(name) for name in names]
 
 
 def counts(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
@@ -86,6 +87,7 @@ def counts(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
 
 
 def _write(file: Path, write: Callable[[Path], object]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)  # of several sources together, nothing is on the disk yet
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         write(partial)
