@@ -24,7 +24,7 @@ class Batch:
 
     Attributes
     ----------
-    x : Tensor, float32 (B, 12, T)
+    x : Tensor, float32 (B, L, T)
         Signals in mV.
     y : Tensor, float32 (B, K)
         Labels.

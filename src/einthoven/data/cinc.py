@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.labels import Labels, label_matrix, read_database, shared_classes
+from einthoven.data.labels import Labels, indicators, label_matrix, read_database, shared_classes
 from einthoven.data.plan import Plan
 from einthoven.data.snomed import LABEL_SETS, annotated, class_of_statement, classes_of, diagnoses, parse_diagnoses
 from einthoven.data.store import Progress, Store, open_or_build
@@ -26,7 +26,9 @@ ORIGINS = ("ptbxl", "cpsc2018", "cpsc2018_extra", "st_petersburg", "ptb", "georg
 """The databases behind the challenge, in the order of their record numbers: millions of the ecg_id."""
 
 PATIENTS_UNKNOWN = ("st_petersburg", "ptb")  # several records of a patient, and the files do not say which
-CHAPMAN = 10646  # JS records up to this one are of Chapman-Shaoxing, those beyond of Ningbo
+# JS records up to this one are of Chapman-Shaoxing, those beyond of Ningbo: no header says so, but the 10,247 up to
+# here are as many as the challenge counts for Chapman-Shaoxing, and others who compared the two folders say the same
+CHAPMAN = 10646
 
 _NAME = re.compile(r"^(HR|JS|A|Q|I|S|E)(\d{1,6})$")
 _PREFIX = {"HR": "ptbxl", "A": "cpsc2018", "Q": "cpsc2018_extra", "I": "st_petersburg", "S": "ptb", "E": "georgia"}
@@ -112,30 +114,15 @@ class CinC2021:
         """Class of each SCP-ECG statement, as in `einthoven.data.labels.Labels`."""
         return class_of_statement(task)
 
-    def labels(
-        self,
-        table: pd.DataFrame,
-        task: str,
-        *,
-        keep_unlabelled: bool = False,
-        min_likelihood: float = 0.0,
-        single_label: bool = False,
-    ) -> Labels:
-        """Labels of the records in a store's table, on the classes that all of its databases annotate."""
+    def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
+        """Labels of a store's table on the classes that all of its databases annotate; options of `label_matrix`."""
         shared, notes = shared_classes(self.annotates(table, task))
         notes = tuple(f"{note}; data.only=[…] chooses the databases" for note in notes)
         unknown = sorted({code for dx in table["dx"] for code in dx.split()} - set(diagnoses()))
         if unknown:
             notes += (f"{len(unknown)} codes belong to no class, being unknown to the challenge: {unknown[0]} …",)
-        return label_matrix(
-            table,
-            [found & shared for found in self.positives(table, task, min_likelihood)],
-            task,
-            keep_unlabelled=keep_unlabelled,
-            single_label=single_label,
-            class_of=self.class_of(task),
-            notes=notes,
-        )
+        positives = [found & shared for found in self.positives(table, task, min_likelihood)]
+        return label_matrix(table, positives, task, class_of=self.class_of(task), notes=notes, **options)
 
     def _files(self) -> list[Path]:
         root = Path(self.root)
@@ -166,7 +153,7 @@ class CinC2021:
         for origin in PATIENTS_UNKNOWN:
             patient_id[source == origin] = ORIGINS.index(origin) * 10**6
         free = ~np.isin(source, (*PATIENTS_UNKNOWN, "ptbxl"))
-        strat_fold[free] = stratified_folds(_indicators([dx[row] for row in np.flatnonzero(free)]), patient_id[free])
+        strat_fold[free] = stratified_folds(indicators([dx[row] for row in np.flatnonzero(free)])[0], patient_id[free])
         if (ours := source == "ptbxl").any():
             patient_id[ours], strat_fold[ours] = self._ptbxl(ecg_id[ours])
         return pd.DataFrame(
@@ -219,14 +206,6 @@ def _comments(file: Path) -> dict[str, str]:
         raise UserError(f"{file}: cannot be read ({error.strerror}); expected a WFDB header.") from None
     pairs = (line.lstrip("# ").partition(":") for line in lines if line.startswith("#"))
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
-
-
-def _indicators(sets: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-    column: Mapping[str, int] = {name: k for k, name in enumerate(sorted({name for names in sets for name in names}))}
-    matrix = np.zeros((len(sets), len(column)), dtype=bool)
-    for row, names in enumerate(sets):
-        matrix[row, [column[name] for name in names]] = True
-    return matrix
 
 
 def _number(text: str) -> float:

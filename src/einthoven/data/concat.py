@@ -109,36 +109,27 @@ class Concat:
                 table[column] += np.where(known, 0, number * APART)
             twice = known & np.isin(table["record_id"], seen)
             seen = np.union1d(seen, table["record_id"][known])
-            table["source"] = [name if own in (name, "folder") else f"{name}/{own}" for own in table["source"]]
+            table["source"] = [_called(name, own) for own in table["source"]]
             tables.append(table[~twice])
             kept.append(np.flatnonzero(~twice))
         return _joined(stores, kept, pd.concat(tables, ignore_index=True))
 
-    def labels(
-        self,
-        table: pd.DataFrame,
-        task: str,
-        *,
-        keep_unlabelled: bool = False,
-        min_likelihood: float = 0.0,
-        single_label: bool = False,
-    ) -> Labels:
-        """Labels of the records in a store's table, on the shared classes."""
+    def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
+        """Labels of the records in a store's table on the shared classes; options as in `label_matrix`."""
         positives: list[set[str]] = []
         annotated: dict[str, frozenset[str]] = {}
         for name, source, own in self._tables(table):
             positives += source.positives(own, task, min_likelihood)
             for origin, classes in source.annotates(own, task).items():
-                annotated[name if origin in (name, "folder") else f"{name}/{origin}"] = classes
+                annotated[_called(name, origin)] = classes
         shared, notes = shared_classes(annotated, refuse=self.classes == "all")
         return label_matrix(
             table,
             [found & shared for found in positives],
             task,
-            keep_unlabelled=keep_unlabelled,
-            single_label=single_label,
             class_of={name: c for source in self.parts.values() for name, c in source.class_of(task).items()},
             notes=notes,
+            **options,
         )
 
     def _tables(self, table: pd.DataFrame) -> Iterator[tuple[str, Source, pd.DataFrame]]:
@@ -149,6 +140,11 @@ class Concat:
             if own.any():
                 origin = split[2][own].where(split[2][own] != "", name)
                 yield name, source, table[own].assign(source=origin)
+
+
+def _called(name: str, origin: str) -> str:
+    """Where a record is from: the source, and what it says itself, if that is more."""
+    return name if origin in (name, "folder") else f"{name}/{origin}"
 
 
 def _joined(stores: Mapping[str, Store], kept: Sequence[NDArray[np.int64]], table: pd.DataFrame) -> Store:

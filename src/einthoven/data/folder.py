@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.labels import Labels, label_matrix
+from einthoven.data.labels import Labels, indicators, label_matrix
 from einthoven.data.plan import Plan
 from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.data.stratify import stratified_folds
@@ -143,24 +143,10 @@ class Folder:
         """Class of each SCP-ECG statement, as in `einthoven.data.labels.Labels`."""
         return {}  # a class of one's own that has a statement's name is taken for it
 
-    def labels(
-        self,
-        table: pd.DataFrame,
-        task: str,
-        *,
-        keep_unlabelled: bool = False,
-        min_likelihood: float = 0.0,
-        single_label: bool = False,
-    ) -> Labels:
-        """Labels of the records in a store's table."""
-        return label_matrix(
-            table,
-            self.positives(table, task, min_likelihood),
-            task,
-            keep_unlabelled=keep_unlabelled,
-            single_label=single_label,
-            notes=self._notes(table),
-        )
+    def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
+        """Labels of the records in a store's table; options as in `label_matrix`."""
+        positives = self.positives(table, task, min_likelihood)
+        return label_matrix(table, positives, task, class_of=self.class_of(task), notes=self._notes(table), **options)
 
     @property
     def _csv(self) -> Path:
@@ -203,15 +189,12 @@ class Folder:
         import pandas as pd
 
         classes = self._classes(rows)
-        names = {name: k for k, name in enumerate(sorted(set().union(*classes)))}
+        matrix, names = indicators(classes)
         for name in names:
             if not _CLASS.match(name):
                 raise UserError(
                     f"{self._csv.name}: class {name!r}: expected letters, digits and - _ . : / in its name."
                 )
-        matrix = np.zeros((len(rows), len(names)), dtype=bool)
-        for row, found in enumerate(classes):
-            matrix[row, [names[name] for name in found]] = True
         ecg_id = rows.index.to_numpy(np.int64) + 1  # the row of the table: 1 is the first below the header
         patient = ecg_id if self.patient_column is None else _numbered(rows[self.patient_column]) + 1
         table = pd.DataFrame(

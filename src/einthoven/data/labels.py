@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,23 +103,12 @@ def ptbxl_labels(
 
 
 def select_labels(
-    database: pd.DataFrame,
-    statements: pd.DataFrame,
-    task: str,
-    *,
-    keep_unlabelled: bool = False,
-    min_likelihood: float = 0.0,
-    single_label: bool = False,
+    database: pd.DataFrame, statements: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool
 ) -> Labels:
     """`ptbxl_labels` on tables already read."""
-    return label_matrix(
-        database,
-        positive_classes(database, statements, task, min_likelihood),
-        task,
-        keep_unlabelled=keep_unlabelled,
-        single_label=single_label,
-        class_of=class_of_statement(statements, task),
-    )
+    positives = positive_classes(database, statements, task, min_likelihood)
+    class_of = class_of_statement(statements, task)
+    return label_matrix(database, positives, task, class_of=class_of, notes=(), **options)
 
 
 def positive_classes(
@@ -177,14 +166,9 @@ def label_matrix(
     NoLabelsError
         If no record is left.
     """
-    classes = tuple(sorted(set().union(*positives)))
+    matrix, classes = indicators(positives)
     if not classes:
         raise NoLabelsError(f"task {task!r}: none of the {len(positives)} records carries a statement of this task.")
-    column = {name: k for k, name in enumerate(classes)}
-    matrix = np.zeros((len(positives), len(classes)), dtype=np.uint8)
-    rows = [row for row, names in enumerate(positives) for _ in names]
-    matrix[rows, [column[name] for names in positives for name in names]] = 1
-
     count = matrix.sum(axis=1)
     keep = count == 1 if single_label else (np.ones(len(matrix), dtype=bool) if keep_unlabelled else count > 0)
     if not keep.any():
@@ -202,6 +186,16 @@ def label_matrix(
         notes=notes,
         class_of=class_of or {},
     )
+
+
+def indicators(sets: Sequence[Collection[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Matrix (n, K) of 0 and 1, and the K names: which of all names, sorted, are in each set."""
+    names = tuple(sorted(set().union(*sets)))
+    column = {name: k for k, name in enumerate(names)}
+    matrix = np.zeros((len(sets), len(names)), dtype=np.uint8)
+    rows = [row for row, found in enumerate(sets) for _ in found]
+    matrix[rows, [column[name] for found in sets for name in found]] = 1
+    return matrix, names
 
 
 def shared_classes(
