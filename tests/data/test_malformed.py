@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +21,12 @@ WriteRecord = Callable[..., Path]
 Change = Callable[[Path], object]
 SAMPLES = 50
 
+pytestmark = pytest.mark.usefixtures("bounded")
+
 
 @pytest.fixture(scope="module")
 def digital() -> np.ndarray:
     return np.random.default_rng(0).integers(-30000, 30000, (12, SAMPLES)).astype(np.int16)
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """No refusal takes long or much memory: both would end the test here."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, hard))
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 # ------------------------------------------------------------------ ways to do damage

@@ -102,6 +102,17 @@ def _invalid_after(invalid: NDArray[np.bool_], up: int, down: int, samples: int)
     return count[:, last] > count[:, first]
 
 
+def rounded(
+    microvolts: NDArray[np.floating],
+) -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_]]:
+    """µV of any shape as int16, rounded half to even, and which samples are invalid (now 0) and which clipped."""
+    nearest = np.rint(microvolts)
+    invalid = ~np.isfinite(nearest)
+    nearest[invalid] = 0.0
+    clipped = np.abs(nearest) > 32767
+    return np.clip(nearest, -32767, 32767).astype(np.int16), invalid, clipped
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of one record.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from einthoven.data.channels import shown
-from einthoven.data.file_signals import FileSignals, load, missing_package
+from einthoven.data.file_signals import FileSignals, load
 from einthoven.data.files import reason
 from einthoven.errors import UserError
 from einthoven.functional.leads import canonical_lead
@@ -34,12 +34,9 @@ def read_dicom(path: str | Path) -> FileSignals:
     ----------
     DICOM PS3.3, C.10.9, Waveform Module.
     """
-    source = Path(path).name
-    try:
-        import pydicom
-    except ImportError:
-        raise missing_package(source, "pydicom", "dicom") from None
+    import pydicom
 
+    source = Path(path).name
     data = load(path)
     try:
         meta = pydicom.filereader.read_file_meta_info(path)

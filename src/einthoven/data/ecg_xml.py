@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from einthoven.data.file_signals import FileSignals, load, missing_package
+from einthoven.data.file_signals import FileSignals, load
 from einthoven.data.files import reason
 from einthoven.errors import UserError
 
@@ -24,12 +24,9 @@ def read_xml(path: str | Path) -> FileSignals:
     UserError
         If it is none of these kinds, or damaged, or a lead is not calibrated or differs in length or rate.
     """
-    source = Path(path).name
-    try:
-        from ecgdatakit import ChecksumWarning, FileParser
-    except ImportError:
-        raise missing_package(source, "ecgdatakit", "xml") from None
+    from ecgdatakit import ChecksumWarning, FileParser
 
+    source = Path(path).name
     load(path, MOST_BYTES)  # an ordinary file of a bounded size; the package opens it again itself
     try:
         with warnings.catch_warnings(record=True) as caught:

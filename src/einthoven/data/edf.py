@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from einthoven.data.channels import shown
-from einthoven.data.file_signals import FileSignals, leads_alone, load, missing_package
+from einthoven.data.file_signals import FileSignals, leads_alone, load
 from einthoven.data.files import reason
 from einthoven.errors import UserError
 
@@ -25,12 +25,9 @@ def read_edf(path: str | Path) -> FileSignals:
     ----------
     Kemp, Olivan 2003, "European data format 'plus' (EDF+)".
     """
-    source = Path(path).name
-    try:
-        import edfio
-    except ImportError:
-        raise missing_package(source, "edfio", "edf") from None
+    import edfio
 
+    source = Path(path).name
     data = load(path)
     try:
         with warnings.catch_warnings():

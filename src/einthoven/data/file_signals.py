@@ -90,8 +90,3 @@ def load(path: str | Path, most: int = MOST_BYTES) -> bytes:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
-
-
-def missing_package(source: str, package: str, extra: str) -> UserError:
-    """What to say where an optional package is not there."""
-    return UserError(f"{source}: reading it takes the package {package}, which is missing; install einthoven[{extra}].")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.conform import Windows, cut, resample
+from einthoven.data.conform import Windows, cut, resample, rounded
 from einthoven.data.inputs import main_file, mark, other_files, state, state_of_others
 from einthoven.data.packs import IndexWriter, Packs
 from einthoven.data.plan import Plan
@@ -128,11 +128,7 @@ def read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], ND
 
 def to_microvolts(signal: NDArray[np.floating]) -> tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
     """Windows (W, L, T) from mV to int16 µV, rounded half to even; invalid and clipped samples of each are counted."""
-    microvolts = np.rint(signal.astype(np.float64) * 1000.0)
-    invalid = ~np.isfinite(microvolts)
-    microvolts[invalid] = 0.0
-    clipped = np.abs(microvolts) > 32767
-    packed = np.clip(microvolts, -32767, 32767).astype("<i2")
+    packed, invalid, clipped = rounded(signal.astype(np.float64) * 1000.0)
     return packed, invalid.sum(axis=(1, 2)), clipped.sum(axis=(1, 2))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.conform import rounded
 from einthoven.data.dicom import read_dicom
 from einthoven.data.ecg_xml import read_xml
 from einthoven.data.edf import read_edf
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from einthoven.data.wfdb_signal import Checksum
 
 _WFDB = ("", ".hea", ".dat", ".mat")
-_COMPLETE: dict[str, Callable[[str | Path], FileSignals]] = {  # suffix -> reader of files that say all themselves
-    ".edf": read_edf,
-    ".dcm": read_dicom,
-    ".xml": read_xml,
+_COMPLETE: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = {
+    ".edf": (read_edf, "edf"),  # suffix -> reader of files that say all themselves, and the extra that it takes
+    ".dcm": (read_dicom, "dicom"),
+    ".xml": (read_xml, "xml"),
 }
 _BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> reader of files that may have to be helped
     ".csv": read_table,
@@ -136,11 +137,8 @@ def read_microvolts(
     if signals is None:
         return read_wfdb_microvolts(path, tuple(want), checksum)
     millivolt, _ = wanted_leads(signals, tuple(want), Path(path).name)
-    microvolts = np.rint(millivolt * 1000.0)
-    invalid = np.isnan(microvolts)
-    microvolts[invalid] = 0.0
-    clipped = int(np.count_nonzero(np.abs(microvolts) > 32767))
-    return np.clip(microvolts, -32767, 32767).astype(np.int16), signals.fs, int(np.count_nonzero(invalid)), clipped
+    packed, invalid, clipped = rounded(millivolt * 1000.0)
+    return packed, signals.fs, int(np.count_nonzero(invalid)), int(np.count_nonzero(clipped))
 
 
 def _other_format(
@@ -154,7 +152,13 @@ def _other_format(
         if value is not None:
             raise UserError(f"{path}: {name}={value} given; expected none, as such a file says it itself.")
     if suffix in _COMPLETE:
-        return _COMPLETE[suffix](path)
+        read, extra = _COMPLETE[suffix]
+        try:
+            return read(path)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{path}: reading it takes the package {error.name}, which is missing; install einthoven[{extra}]."
+            ) from None
     if suffix not in _WFDB and os.path.isfile(path) and not os.path.isfile(f"{path}.hea"):  # noqa: PTH113
         known = " ".join([*_WFDB[1:], *_COMPLETE, *_BARE])
         raise UserError(f"{path}: ends in {suffix}; expected the stem of a WFDB record, or one of {known}.")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.channels import LeadMap, lead_map, millivolts
+from einthoven.data.conform import rounded
 from einthoven.data.records import Record
 from einthoven.data.wfdb_header import DEFAULT_UNIT, Header, Layout, read_header, read_segment_header
 from einthoven.data.wfdb_signal import INVALID, Checksum, Counts, frame_count, read_counts
@@ -92,12 +93,9 @@ def read_wfdb_microvolts(
     plan = _plan(header, want)
     signal, valid, clipped = np.zeros((len(want), plan.samples), dtype=np.int16), 0, 0
     for lead, where, row in _rows(plan, checksum, 1000.0, []):
-        microvolts = np.rint(row)
-        finite = np.isfinite(microvolts)
-        valid += int(np.count_nonzero(finite))
-        microvolts[~finite] = 0.0
-        clipped += int(np.count_nonzero(np.abs(microvolts) > 32767))
-        signal[lead, where] = np.clip(microvolts, -32767, 32767)
+        signal[lead, where], bad, beyond = rounded(row)
+        valid += len(row) - int(np.count_nonzero(bad))
+        clipped += int(np.count_nonzero(beyond))
     return signal, plan.fs, signal.size - valid, clipped
 
 
