@@ -17,11 +17,10 @@ from rich.table import Table
 from einthoven.commands.terminal import bar, console, results_table
 from einthoven.data.doctor import SEVERITIES, Finding, counts, examined, quarantine, read_and_examine, unmeasurable
 from einthoven.data.doctor.report import LISTED
-from einthoven.data.records import read_record
+from einthoven.data.records import RECORD_SUFFIXES, read_record
 from einthoven.data.store import Store
 from einthoven.errors import UserError
 
-SUFFIXES = (".hea", ".npy", ".npz", ".edf", ".dcm", ".xml")  # what a folder is searched for; tables may be CSV
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
 COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"}
 
@@ -88,14 +87,16 @@ def expand(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in RECORD_SUFFIXES)
         elif not path.exists() and glob.has_magic(name):
             found = sorted(Path(file) for file in glob.glob(name, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
         else:
             found = [path]
         if not found:
             kind = "folder" if path.is_dir() else "pattern"
-            raise UserError(f"{name}: this {kind} holds no record; expected files such as {', '.join(SUFFIXES)}.")
+            raise UserError(
+                f"{name}: this {kind} holds no record; expected files such as {', '.join(RECORD_SUFFIXES)}."
+            )
         out.update(dict.fromkeys(found))
     return list(out)
 

@@ -26,8 +26,8 @@ ORIGINS = ("ptbxl", "cpsc2018", "cpsc2018_extra", "st_petersburg", "ptb", "georg
 """The databases behind the challenge, in the order of their record numbers: millions of the ecg_id."""
 
 PATIENTS_UNKNOWN = ("st_petersburg", "ptb")  # several records of a patient, and the files do not say which
-# JS records up to this one are of Chapman-Shaoxing, those beyond of Ningbo: no header says so, but the 10,247 up to
-# here are as many as the challenge counts for Chapman-Shaoxing, and others who compared the two folders say the same
+# JS records up to this one are of Chapman-Shaoxing, those beyond of Ningbo; no header says so: it is the border that
+# public projects with both folders state (the reader of torch_ecg among them)
 CHAPMAN = 10646
 
 _NAME = re.compile(r"^(HR|JS|A|Q|I|S|E)(\d{1,6})$")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.labels import Labels, indicators, label_matrix
 from einthoven.data.plan import Plan
+from einthoven.data.records import RECORD_SUFFIXES
 from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.data.stratify import stratified_folds
 from einthoven.errors import UserError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LABEL_SET = "columns"
-RECORD_SUFFIXES = frozenset({".hea", ".edf", ".dcm", ".xml", ".npy", ".npz"})  # of files that are surely records
 _PARTS = (".hea", ".dat", ".mat")  # of one WFDB record
 _CLASS = re.compile(r"^[\w\-. :/]+$")  # what a metric's name may hold
 _YES_NO = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}

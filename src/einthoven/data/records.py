@@ -35,6 +35,8 @@ _BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> rea
     ".npy": read_npy,
     ".npz": read_npz,
 }
+RECORD_SUFFIXES = (".hea", *_COMPLETE, ".npy", ".npz")
+"""What a folder is searched for: a table may be a record, or something else."""
 
 
 @dataclass(frozen=True)
