@@ -127,17 +127,12 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def other_signal(root: Path) -> None:
-    """Another signal in a file of the same size and time."""
-    file = root / "records100" / "00000" / "00005_lr"
-    before = file.with_suffix(".dat").stat()
-    _, rest = file.with_suffix(".hea").read_text().split("\n", 1)
-    lines = [line.split() for line in rest.splitlines()]
-    samples = np.fromfile(file.with_suffix(".dat"), "<i2")[::-1].reshape(1000, 12)
-    for line, row in zip(lines, samples.T, strict=True):
-        line[5:7] = [str(row[0]), str(np.sum(row, dtype=np.int16))]
-    file.with_suffix(".hea").write_text("\n".join(["00005_lr 12 100 1000", *map(" ".join, lines)]) + "\n")
-    file.with_suffix(".dat").write_bytes(samples.tobytes())
-    os.utime(file.with_suffix(".dat"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    """Another signal in a file of the same size and time, for which the header holds, too."""
+    file = root / "records100" / "00000" / "00005_lr.dat"
+    before = file.stat()
+    samples = np.fromfile(file, "<i2").reshape(1000, 12)
+    file.write_bytes(np.concatenate([samples[:1], samples[:0:-1]]).tobytes())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 CHANGES = {
@@ -247,6 +242,16 @@ def test_a_touched_file_is_read_but_nothing_is_rebuilt(
     assert names == ["00005_lr"] and after.path == before.path and rows_written(cache) == 48
     source.open()
     assert names == ["00005_lr"]  # and only once
+
+
+def test_a_signal_that_several_records_share_is_written_once(mine: Path, cache: Path) -> None:
+    folder = mine / "records100" / "00000"
+    for suffix in (".hea", ".dat"):
+        text = (folder / f"00005_lr{suffix}").read_bytes()
+        (folder / f"00009_lr{suffix}").write_bytes(text.replace(b"00005", b"00009") if suffix == ".hea" else text)
+    signals = PTBXL(mine, 100, cache).open().signals
+    assert len(signals) == 48 and rows_written(cache) == 47
+    np.testing.assert_array_equal(signals[8], signals[4])
 
 
 def test_labels_that_change_cost_no_packing(mine: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
