@@ -223,6 +223,8 @@ def test_a_function_with_arguments_bound_may_leave_some_open() -> None:
         ("trainer", {"epochs": "???"}, "trainer.epochs"),
         ("diagnostics", {"every": 0}, "diagnostics.every=0"),
         ("tracking", {"interval": 0}, "tracking.interval=0"),
+        ("tracking", {"uri": "some/folder"}, "tracking.uri=some/folder: expected a database"),
+        ("tracking", {"uri": "htp://server"}, "tracking.uri=htp://server: expected a database"),
     ],
 )
 def test_a_fixed_group_refuses_in_one_sentence(group: str, change: dict[str, Any], expected: str) -> None:

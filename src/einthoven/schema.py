@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
@@ -199,6 +200,12 @@ class Tracking:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        _require(
+            re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://|https?://|databricks", self.uri) is not None,
+            "tracking.uri",
+            self.uri,
+            "a database such as sqlite:///mlflow.db, or the address of an MLflow server (MLflow keeps no runs in folders)",
+        )
         _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
 
 
