@@ -181,5 +181,11 @@ def test_list_takes_plurals_names_sources_and_draws_schedules(capfd: pytest.Capt
     assert Path("schedules.png").stat().st_size > 20_000
 
 
-def test_only_schedules_are_drawn(refused: Refused) -> None:
+def test_an_ecg_is_drawn_under_every_augmentation(capfd: pytest.CaptureFixture[str]) -> None:
+    cli.main(["list", "augmentations", "--plot"])
+    assert "augmentations.png" in capfd.readouterr().out
+    assert Path("augmentations.png").stat().st_size > 100_000
+
+
+def test_only_schedules_and_augmentations_are_drawn(refused: Refused) -> None:
     assert "einthoven list schedules --plot" in refused("list", "models", "--plot")

@@ -92,7 +92,8 @@ usage: einthoven list [PART ...] [--plot]
 Shows the options of every part of a run, or of the parts named (einthoven list models losses), one line each, with
 the source. An option without figures on real records is marked experimental.
 
-  --plot   with schedules: draw them, here and in schedules.png
+  --plot   with schedules: draw them, here and in schedules.png; with augmentations: one ECG under each, in
+           augmentations.png
 """,
     "ui": """\
 usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]

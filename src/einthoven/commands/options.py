@@ -9,13 +9,13 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from einthoven.build import build, unknown_name
+from einthoven.build import unknown_name
+from einthoven.commands import plots
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
 
 # Parts whose options are measured on real records; what has no such figure is marked experimental.
 MEASURED = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")
-STEPS = 400  # of the run that a plotted schedule is drawn for
 _BLOCKS, _WIDTH = "▁▂▃▄▅▆▇█", 32
 
 
@@ -29,7 +29,7 @@ class Option:
 
 
 def show_options(conf: Path, arguments: list[str]) -> None:
-    """Print every option of every group, or of the groups named; ``--plot`` draws the schedules.
+    """Print every option of every group, or of the groups named; ``--plot`` draws schedules or augmentations.
 
     Raises
     ------
@@ -40,23 +40,24 @@ def show_options(conf: Path, arguments: list[str]) -> None:
     names = [argument for argument in arguments if argument != "--plot"]
     chosen = [_group(name, groups) for name in names] or groups
     plot = "--plot" in arguments
-    if plot and chosen != ["schedule"]:
-        raise UserError("--plot draws learning-rate schedules alone, as in: einthoven list schedules --plot.")
+    if plot and chosen not in (["schedule"], ["augment"]):
+        raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
+    curves = plot and chosen == ["schedule"]
     for group in chosen:
         table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)
         table.add_column(min_width=20, no_wrap=True)
-        if plot:
+        if curves:
             table.add_column(no_wrap=True, min_width=_WIDTH)
         for path in sorted((conf / group).glob("*.yaml")):
             option = describe(path)
             notes = [f"[dim]{escape(option.source)}[/dim]"] if option.source else []
             if group in MEASURED and path.stem not in ("none", "default"):
                 notes.append(f"[dim]{escape(option.measured)}[/dim]" if option.measured else "[yellow]experimental[/]")
-            curve = [sparkline(multipliers(path))] if plot else []
+            curve = [sparkline(plots.multipliers(path))] if curves else []
             table.add_row(path.stem, *curve, "\n".join([escape(option.what), *[" · ".join(notes)] * bool(notes)]))
         console.print(table)
     if plot:
-        _plot(conf)
+        (plots.plot_schedules if curves else plots.plot_augmentations)(conf)
 
 
 def describe(path: Path) -> Option:
@@ -75,29 +76,10 @@ def describe(path: Path) -> Option:
     return Option(what, after("Source:"), after("Measured:"))
 
 
-def multipliers(path: Path) -> list[float]:
-    """A schedule's multiplier at each of `STEPS` steps, with the options of its yaml."""
-    from omegaconf import DictConfig, OmegaConf
-
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    schedule = build(config)
-    return [schedule(step, STEPS) for step in range(STEPS)]
-
-
 def sparkline(values: list[float], width: int = _WIDTH) -> str:
     """A curve from 0 to 1 as a row of blocks."""
     means = [float(part.mean()) for part in np.array_split(np.asarray(values), width)]
     return "".join(_BLOCKS[min(int(mean * len(_BLOCKS)), len(_BLOCKS) - 1)] for mean in means)
-
-
-def _plot(conf: Path) -> None:
-    from einthoven.report.figures import schedules_figure
-
-    paths = sorted((conf / "schedule").glob("*.yaml"))
-    figure = schedules_figure({path.stem: multipliers(path) for path in paths})
-    figure.savefig("schedules.png", dpi=150)
-    console.print("drawn in schedules.png (a plateau waits for a metric: without one, it is constant)")
 
 
 def _group(name: str, groups: list[str]) -> str:
