@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -14,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from einthoven import cli
 from einthoven.commands.assemble import settings
+from einthoven.tracking.sweep import arrays
+from einthoven.training import checkpoint
 
 CONF = cli.conf_folder()
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "MULTIRUN" in path.read_text())
@@ -74,3 +77,15 @@ def test_a_figure_that_cannot_be_drawn_is_a_mistake_of_the_command(
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("undrawn").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_the_probe_of_a_run_is_kept_with_it(train: Callable[..., None], workplace: Path) -> None:
+    small = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.artifacts=false")
+    train("probe=weights", *small, "tracking.experiment=probe", "hydra.run.dir=probed")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("probe").experiment_id])
+    found = arrays(client, run)
+    state, _ = checkpoint.load(workplace / "probed" / "checkpoints" / "last.safetensors")
+    assert found.keys() == {"linear.weight", "linear.bias"} and found["linear.weight"].any()
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, state["model"][f"network.{name}"].numpy())
