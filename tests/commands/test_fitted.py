@@ -72,7 +72,9 @@ def _signals_of(workplace: Path, ecg_ids: list[int]) -> np.ndarray[tuple[int, ..
     return (store.signals[rows] * 1e-3).astype(np.float32)
 
 
-@pytest.mark.parametrize("override", ["optimizer=sgd", "trainer.epochs=3", "pca.k=4", "augment=none"])
+@pytest.mark.parametrize(
+    "override", ["optimizer=sgd", "trainer.epochs=3", "pca.k=4", "augment=none", "task.temperature=2.0"]
+)
 def test_an_option_without_use_is_refused(train: Train, capsys: pytest.CaptureFixture[str], override: str) -> None:
     with pytest.raises(SystemExit) as exit_:
         train("model=forest", override)

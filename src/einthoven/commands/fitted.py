@@ -96,6 +96,11 @@ class FittedRun:
         self.config = OmegaConf.masked_copy(config, list(USED))
         self.device, self.precision = torch.device("cpu"), "float64"
         self.task = build(config.task)
+        if self.task.temperature != 1.0:
+            raise UserError(
+                f"task.temperature={self.task.temperature}: this model is fitted to features at once and gives "
+                "probabilities, so that there are no logits to divide; expected 1, or a network."
+            )
         self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, self.settings.seed)
         self.model: FeatureModel = build(config.model)
         self._tables: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
