@@ -1,4 +1,4 @@
-"""Parameters of every model, and the time of a training step on the CPU over that of the default model.
+"""Parameters of every network, and the time of a training step on the CPU over that of the default model.
 
     python bench/bench_models.py [MODEL ...]
 
@@ -8,6 +8,7 @@ each model counts. Note that conv_attention reads 250 of the 1000 samples in a t
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from einthoven.build import build
 from einthoven.cli import conf_folder
@@ -29,9 +31,15 @@ def model_of(name: str) -> torch.nn.Module:
         config = compose("train", overrides=[f"model={name}"])
     torch.manual_seed(0)
     network = build(config.model)
-    sized = {"samples": 1000} if name in ("logistic", "mlp") else {}
+    sized = {"samples": 1000} if "samples" in inspect.signature(network.func).parameters else {}
     made: torch.nn.Module = network(in_channels=12, num_classes=5, **sized)
     return made
+
+
+def networks() -> list[str]:
+    """Every option of conf/model that is trained step by step."""
+    files = sorted((conf_folder() / "model").glob("*.yaml"))
+    return [file.stem for file in files if OmegaConf.load(file).get("_partial_")]
 
 
 def stepper(model: torch.nn.Module) -> Callable[[], None]:
@@ -47,7 +55,7 @@ def stepper(model: torch.nn.Module) -> Callable[[], None]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+    names = sys.argv[1:] or networks()
     models = {name: model_of(name) for name in dict.fromkeys([DEFAULT, *names])}
     steps = {name: stepper(model) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
