@@ -20,12 +20,13 @@ from einthoven.models.lstm import LSTM
 from einthoven.models.mlp import MLP, DenseLayer
 from einthoven.models.s4d import S4D
 from einthoven.models.wang import resnet1d_wang
-from einthoven.models.xresnet1d import xresnet1d18
+from einthoven.models.xresnet1d import XResNet1d
 
+XRESNET = partial(XResNet1d, bottleneck=False, blocks=(2, 2, 2, 2))
 XAVIER = partial(init.xavier, gain=5 / 3)
 RESIDUAL = [
     partial(ConvAttention, window=None),
-    xresnet1d18,
+    XRESNET,
     resnet1d_wang,
     Inception1d,
     S4D,
@@ -113,7 +114,7 @@ def test_gates_of_an_lstm_are_matrices_of_their_own_and_remember_at_first() -> N
     assert lstm.bias_ih_l0.view(4, -1).sum(dim=1).tolist() == [0, lstm.hidden_size, 0, 0]
 
 
-@pytest.mark.parametrize("model", [xresnet1d18, partial(ConvAttention, window=None)], ids=["xresnet", "conv_attention"])
+@pytest.mark.parametrize("model", [XRESNET, partial(ConvAttention, window=None)], ids=["xresnet", "conv_attention"])
 def test_lsuv_gives_every_layer_that_is_reached_unit_variance(model: Any) -> None:
     torch.manual_seed(0)
     network, x = model(8, 5), signals()

@@ -47,6 +47,17 @@ def to_tokens(image: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
+class ImageStages(nn.Sequential):
+    """Stages that read a signal as an image of height one, in their order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, C, T]`` to logits ``[B, K]``."""
+        x = to_image(x)
+        for stage in self:
+            x = stage(x)
+        return x
+
+
 class ConvNormAct(nn.Sequential):
     """Convolution, norm, activation; the convolution has a bias only where ``norm="none"`` adds none.
 

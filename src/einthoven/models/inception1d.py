@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.models.activations import activation_layer, init_weight
-from einthoven.models.blocks import ConcatPool, ConvNormAct, head, to_image
+from einthoven.models.blocks import ConcatPool, ConvNormAct, ImageStages, head
 from einthoven.models.norms import image_norm
 
 
@@ -62,7 +62,7 @@ class InceptionGroup(nn.Module):
         return out
 
 
-class Inception1d(nn.Module):
+class Inception1d(ImageStages):
     """The benchmark's inception1d: 0.51 M parameters at 5 classes, 0.52 M at 71, with 12 channels in.
 
     Strodthoff et al. 2021, after Ismail Fawaz et al. 2020: the length of the signal is kept up to the pooling.
@@ -118,13 +118,6 @@ class Inception1d(nn.Module):
             channels = (len(kernels) + 1) * filters
         self.pool = ConcatPool()
         self.head = head(2 * channels, num_classes, hidden=hidden, dropouts=dropouts, activation=activation, norm=norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        x = to_image(x)
-        for stage in self.children():
-            x = stage(x)
-        return x
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int) -> nn.Conv2d:

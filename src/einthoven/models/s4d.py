@@ -40,7 +40,7 @@ class DiagonalStateSpace(nn.Module):
     def __init__(self, channels: int, states: int) -> None:
         super().__init__()
         self.shape = (2, channels, states)
-        # All kept flat: what is no matrix does not decay (optim/optimizers.py), and these are time constants.
+        # All kept flat: what is no matrix does not decay (optim/groups.py), and these are time constants.
         self.log_step = nn.Parameter(torch.empty(2 * channels).uniform_(math.log(1e-3), math.log(1e-1)))
         self.log_decay = nn.Parameter(torch.full((2 * channels * states,), math.log(0.5)))
         self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(2 * channels))

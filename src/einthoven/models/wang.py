@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.models.activations import activation_layer
-from einthoven.models.blocks import ConcatPool, ConvNormAct, head, to_image
+from einthoven.models.blocks import ConcatPool, ConvNormAct, ImageStages, head
 
 
 class PlainResidualBlock(nn.Module):
@@ -37,17 +37,6 @@ class PlainResidualBlock(nn.Module):
         """Map ``[B, C, 1, T]`` to ``[B, C, 1, ceil(T / stride)]``."""
         out: Tensor = self.act(self.shortcut(x) + self.branch(x))
         return out
-
-
-class ImageStages(nn.Sequential):
-    """Stages that read a signal as an image of height one, in their order."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a signal ``[B, C, T]`` to logits ``[B, K]``."""
-        x = to_image(x)
-        for stage in self:
-            x = stage(x)
-        return x
 
 
 def resnet1d_wang(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from einthoven.errors import UserError
-from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, ResidualBlock, head, to_image
+from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, ImageStages, ResidualBlock, head
 
 
-class XResNet1d(nn.Module):
-    """A residual network with the tweaks of He et al. 2019 ("Bag of tricks"), in one dimension.
+class XResNet1d(ImageStages):
+    """The benchmark's residual networks: the tweaks of He et al. 2019 ("Bag of tricks"), in one dimension.
 
-    A stem of three convolutions, stages of residual blocks whose channels do not grow with depth, and a
-    head with one hidden layer on the concatenated maximum and mean.
+    Parameters with 12 channels in and 5 classes (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989): xresnet1d18
+    is 2-2-2-2 blocks of two convolutions, 0.36 M; xresnet1d50 3-4-6-3 bottlenecks, 0.95 M; xresnet1d101 3-4-23-3
+    bottlenecks, 1.87 M.
+
+    A stem of three convolutions, stages of residual blocks whose channels do not grow with depth, and a head with one
+    hidden layer on the concatenated maximum and mean.
 
     Stages (direct children): ``stem``, ``stage1``, ``stage2``, and so on, ``pool``, ``head``.
 
@@ -24,8 +28,8 @@ class XResNet1d(nn.Module):
         Channels that the frontend hands over.
     num_classes
         Logits.
-    block
-        `ResidualBlock` or `Bottleneck`.
+    bottleneck
+        Blocks are a `Bottleneck` each, or a `ResidualBlock`.
     blocks
         Blocks in each stage; every stage after the first halves the time axis.
     stem
@@ -46,7 +50,7 @@ class XResNet1d(nn.Module):
         in_channels: int,
         num_classes: int,
         *,
-        block: type[ResidualBlock] | type[Bottleneck],
+        bottleneck: bool,
         blocks: Sequence[int],
         stem: Sequence[int] = (32, 32, 64),
         width: int = 64,
@@ -59,6 +63,7 @@ class XResNet1d(nn.Module):
         super().__init__()
         if kernel % 2 == 0:
             raise UserError(f"model.kernel={kernel}: expected an odd number of samples.")
+        block: type[ResidualBlock] | type[Bottleneck] = Bottleneck if bottleneck else ResidualBlock
         self.stem = nn.Sequential()
         channels = in_channels
         for i, out in enumerate(stem):
@@ -75,100 +80,3 @@ class XResNet1d(nn.Module):
             self.add_module(f"stage{i + 1}", stage)
         self.pool = ConcatPool()
         self.head = head(2 * channels, num_classes, hidden=hidden, dropouts=dropouts, activation=activation, norm=norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        x = to_image(x)
-        for stage in self.children():
-            x = stage(x)
-        return x
-
-
-def xresnet1d18(
-    in_channels: int,
-    num_classes: int,
-    *,
-    width: int = 64,
-    kernel: int = 5,
-    hidden: int = 128,
-    dropouts: Sequence[float] = (0.25, 0.5),
-    activation: str = "relu",
-    norm: str = "batch",
-) -> XResNet1d:
-    """Build the benchmark's xresnet1d18 (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989).
-
-    2-2-2-2 blocks of two convolutions: 0.36 M parameters at 5 classes, with 12 channels in. The parameters are those of
-    `XResNet1d`.
-    """
-    return XResNet1d(
-        in_channels,
-        num_classes,
-        block=ResidualBlock,
-        blocks=(2, 2, 2, 2),
-        width=width,
-        kernel=kernel,
-        hidden=hidden,
-        dropouts=dropouts,
-        activation=activation,
-        norm=norm,
-    )
-
-
-def xresnet1d50(
-    in_channels: int,
-    num_classes: int,
-    *,
-    width: int = 64,
-    kernel: int = 5,
-    hidden: int = 128,
-    dropouts: Sequence[float] = (0.25, 0.5),
-    activation: str = "relu",
-    norm: str = "batch",
-) -> XResNet1d:
-    """Build the benchmark's xresnet1d50 (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989).
-
-    3-4-6-3 bottlenecks: 0.95 M parameters at 5 classes, with 12 channels in. The parameters are those of
-    `XResNet1d`.
-    """
-    return XResNet1d(
-        in_channels,
-        num_classes,
-        block=Bottleneck,
-        blocks=(3, 4, 6, 3),
-        width=width,
-        kernel=kernel,
-        hidden=hidden,
-        dropouts=dropouts,
-        activation=activation,
-        norm=norm,
-    )
-
-
-def xresnet1d101(
-    in_channels: int,
-    num_classes: int,
-    *,
-    width: int = 64,
-    kernel: int = 5,
-    hidden: int = 128,
-    dropouts: Sequence[float] = (0.25, 0.5),
-    activation: str = "relu",
-    norm: str = "batch",
-) -> XResNet1d:
-    """Build the benchmark's xresnet1d101 (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989).
-
-    3-4-23-3 bottlenecks: 1.87 M parameters at 5 classes, 1.88 M at 71, with 12 channels in. The parameters are those of
-    `XResNet1d`.
-    """
-    return XResNet1d(
-        in_channels,
-        num_classes,
-        block=Bottleneck,
-        blocks=(3, 4, 23, 3),
-        width=width,
-        kernel=kernel,
-        hidden=hidden,
-        dropouts=dropouts,
-        activation=activation,
-        norm=norm,
-    )
