@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from einthoven.models.activations import activation_layer
 from einthoven.models.blocks import DropPath, linear
 from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
-from einthoven.models.positions import RotaryPositions
+from einthoven.models.positions import RotaryPositions, added_positions
 
 
 def explicit_attention() -> AbstractContextManager[None]:
@@ -116,6 +116,44 @@ class TransformerBlock(nn.Module):
         tokens = tokens + self.drop_path(self.dropout(self.attention(self.norm_attention(tokens))))
         out: Tensor = tokens + self.drop_path(self.dropout(self.mlp(self.norm_mlp(tokens))))
         return out
+
+
+def transformer(
+    dim: int,
+    *,
+    depth: int,
+    heads: int,
+    expansion: int,
+    dropout: float,
+    drop_path: float,
+    positions: str,
+    length: int,
+    activation: str,
+    norm: str,
+) -> nn.Sequential:
+    """Positions, `depth` blocks and a last norm, for tokens ``[B, N, dim]``.
+
+    Parameters
+    ----------
+    positions, length
+        As in `einthoven.models.positions`; tokens of a sequence in training.
+    dim, depth, heads, expansion, dropout, drop_path, activation, norm
+        Blocks, and the options of each, as in `TransformerBlock`.
+    """
+    blocks = (
+        TransformerBlock(
+            dim,
+            heads,
+            expansion,
+            dropout,
+            drop_path,
+            rotary=positions == "rotary",
+            activation=activation,
+            norm=norm,
+        )
+        for _ in range(depth)
+    )
+    return nn.Sequential(added_positions(positions, dim, length), *blocks, feature_norm(norm, dim))
 
 
 def attention_maps(layers: Iterable[nn.Module], tokens: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
-from einthoven.models.attention import AttentionMaxPool, TransformerBlock, attention_maps
+from einthoven.models.attention import AttentionMaxPool, attention_maps, transformer
 from einthoven.models.blocks import (
     ConvNormAct,
     ResidualBlock,
@@ -25,7 +25,6 @@ from einthoven.models.blocks import (
     to_tokens,
 )
 from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
-from einthoven.models.positions import added_positions
 
 
 class ConvAttention(nn.Module):
@@ -112,22 +111,17 @@ class ConvAttention(nn.Module):
                 for before, after in pairwise(channels)
             )
         )
-        self.attention = nn.Sequential(
-            added_positions(positions, dim, length),
-            *(
-                TransformerBlock(
-                    dim,
-                    heads,
-                    expansion,
-                    dropout,
-                    drop_path,
-                    rotary=positions == "rotary",
-                    activation=mlp_activation,
-                    norm=token_norm,
-                )
-                for _ in range(depth)
-            ),
-            feature_norm(token_norm, dim),
+        self.attention = transformer(
+            dim,
+            depth=depth,
+            heads=heads,
+            expansion=expansion,
+            dropout=dropout,
+            drop_path=drop_path,
+            positions=positions,
+            length=length,
+            activation=mlp_activation,
+            norm=token_norm,
         )
         self.pool = AttentionMaxPool(dim, heads)
         self.head = nn.Sequential(feature_norm(norm, 2 * dim), nn.Dropout(head_dropout), linear(2 * dim, num_classes))

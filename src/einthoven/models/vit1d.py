@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
-from einthoven.models.attention import TransformerBlock, attention_maps
+from einthoven.models.attention import attention_maps, transformer
 from einthoven.models.blocks import linear
-from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
-from einthoven.models.positions import added_positions
+from einthoven.models.norms import TOKEN_NORMS, check_norm
 
 
 class PatchEmbedding(nn.Module):
@@ -83,22 +82,17 @@ class ViT1d(nn.Module):
             raise UserError(f"model.dim={dim}: expected a multiple of twice model.heads={heads}.")
         check_norm(norm, TOKEN_NORMS)
         self.patches = PatchEmbedding(in_channels, dim, patch)
-        self.attention = nn.Sequential(
-            added_positions(positions, dim, math.ceil(samples / patch)),
-            *(
-                TransformerBlock(
-                    dim,
-                    heads,
-                    expansion,
-                    dropout,
-                    drop_path,
-                    rotary=positions == "rotary",
-                    activation=activation,
-                    norm=norm,
-                )
-                for _ in range(depth)
-            ),
-            feature_norm(norm, dim),
+        self.attention = transformer(
+            dim,
+            depth=depth,
+            heads=heads,
+            expansion=expansion,
+            dropout=dropout,
+            drop_path=drop_path,
+            positions=positions,
+            length=math.ceil(samples / patch),
+            activation=activation,
+            norm=norm,
         )
         self.head = linear(dim, num_classes)
 
