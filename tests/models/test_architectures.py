@@ -1,5 +1,6 @@
 """What every network promises, whatever it is made of. Small ones, so that this takes seconds."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -37,22 +38,22 @@ SMALL: dict[str, dict[str, Any]] = {  # option of conf/model -> what makes it sm
     "mlp": {"width": 32},
     "logistic": {},
 }
+CONFIGS = {path.stem: OmegaConf.load(path) for path in sorted((conf_folder() / "model").glob("*.yaml"))}
+NETWORKS = [name for name, config in CONFIGS.items() if config.get("_partial_")]  # the others are fitted to features
 FIXED_LENGTH = ("mlp", "logistic")
 NO_DROPOUT = {"dropout": 0.0, "drop_path": 0.0, "head_dropout": 0.0, "dropouts": [0.0, 0.0]}
 
 
 def option(name: str, samples: int = 120, **options: Any) -> Callable[..., nn.Module]:
     """The model of conf/model/NAME.yaml at 100 Hz, with some options changed."""
-    config = OmegaConf.create(
-        {"data": {"fs": 100.0}, "model": OmegaConf.load(conf_folder() / "model" / f"{name}.yaml")}
-    )
+    config = OmegaConf.create({"data": {"fs": 100.0}, "model": CONFIGS[name]})
     values = OmegaConf.to_container(config.model, resolve=True)
     assert isinstance(values, dict)
     target = hydra.utils.get_object(values.pop("_target_"))
     del values["_partial_"]
     unknown = set(options) - set(values)
     assert not unknown
-    if name in FIXED_LENGTH:
+    if "samples" in inspect.signature(target).parameters:  # as a run tells it
         values["samples"] = samples
     return partial(target, **values | options)
 
@@ -60,16 +61,15 @@ def option(name: str, samples: int = 120, **options: Any) -> Callable[..., nn.Mo
 def small(name: str, channels: int = 12, classes: int = 5, **options: Any) -> nn.Module:
     """A small one, with weights that follow from the seed 0."""
     torch.manual_seed(0)
-    return option(name, **SMALL[name] | options)(channels, classes)
+    return option(name, **SMALL.get(name, {}) | options)(channels, classes)
 
 
 def without_dropout(name: str) -> dict[str, Any]:
-    given = OmegaConf.load(conf_folder() / "model" / f"{name}.yaml")
-    return {key: value for key, value in NO_DROPOUT.items() if key in given}
+    return {key: value for key, value in NO_DROPOUT.items() if key in CONFIGS[name]}
 
 
 def options_of(key: str) -> list[str]:
-    return [name for name in SMALL if key in OmegaConf.load(conf_folder() / "model" / f"{name}.yaml")]
+    return [name for name in NETWORKS if key in CONFIGS[name]]
 
 
 def count(model: torch.nn.Module) -> int:
@@ -159,7 +159,7 @@ def test_other_parameter_counts_follow_from_the_published_layers():
     assert deeper - deep == 17 * (256 * 64 + 64 * 64 * 5 + 64 * 256 + 768)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("channels", "classes"), [(1, 1), (8, 71), (12, 5)])
 def test_any_number_of_channels_and_classes(name, channels, classes):
     logits = small(name, channels, classes).eval()(torch.randn(2, channels, 120))
@@ -167,7 +167,7 @@ def test_any_number_of_channels_and_classes(name, channels, classes):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("samples", [250, 257, 1000])
 def test_any_length_is_read_or_refused(name, samples):
     model, x = small(name).eval(), torch.randn(2, 12, samples)
@@ -178,7 +178,7 @@ def test_any_length_is_read_or_refused(name, samples):
         assert model(x).shape == (2, 5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_stages_are_the_direct_children_in_forward_order(name):
     model, seen = small(name).eval(), []
     for stage, child in model.named_children():
@@ -190,17 +190,17 @@ def test_the_stages_are_the_direct_children_in_forward_order(name):
     }
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_seed_decides_the_weights_and_evaluation_is_deterministic(name):
     x = torch.randn(2, 12, 120)
     first, again = small(name).eval(), small(name).eval()
     assert torch.equal(first(x), again(x)) and torch.equal(first(x), first(x))
     torch.manual_seed(1)
-    other = option(name, **SMALL[name])(12, 5).eval()
+    other = option(name, **SMALL.get(name, {}))(12, 5).eval()
     assert torch.equal(other(x), first(x)) == (name == "logistic")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_evaluation_does_not_look_at_the_neighbours_in_the_batch(name):
     model = small(name).eval()
     for parameter in model.parameters():
@@ -211,7 +211,7 @@ def test_evaluation_does_not_look_at_the_neighbours_in_the_batch(name):
     torch.testing.assert_close(together[2:3], model(x[2:3]), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_starts_with_small_logits_and_gradients_everywhere(name):
     model = small(name)
     x, y = torch.randn(16, 12, 120), (torch.rand(16, 5) < 0.3).float()
@@ -225,7 +225,7 @@ def test_starts_with_small_logits_and_gradients_everywhere(name):
     assert silent == []
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_sixteen_records_are_learnt_by_heart(name):
     model = small(name, **without_dropout(name))
     generator = torch.Generator().manual_seed(0)
@@ -246,7 +246,7 @@ def test_sixteen_records_are_learnt_by_heart(name):
     assert torch.equal((model(x) > 0).float(), y)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_bfloat16_stays_finite_and_near(name):
     model, x = small(name), torch.randn(4, 12, 120)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -259,7 +259,7 @@ def test_bfloat16_stays_finite_and_near(name):
     torch.testing.assert_close(found, model(x), rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_exports_with_a_dynamic_batch(name):
     samples = 20 if "lstm" in name else 120  # torch traces an LSTM step by step, which takes seconds
     model = small(name).eval()
