@@ -45,9 +45,9 @@ SMALL = {
     "resnet1d_wang": ("model.width=8",),
     "s4d": ("model.width=8", "model.depth=1"),
     "vit1d": ("model.dim=16", "model.depth=1", "model.heads=2"),
-    "xresnet1d101": ("model.width=4",),
-    "xresnet1d18": ("model.width=4",),
-    "xresnet1d50": ("model.width=4",),
+    "xresnet1d101": ("model.width=4", "model.blocks=[1,1,1,1]"),
+    "xresnet1d18": ("model.width=4", "model.blocks=[1,1,1,1]"),
+    "xresnet1d50": ("model.width=4", "model.blocks=[1,1,1,1]"),
 }
 
 
