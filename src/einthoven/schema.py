@@ -204,7 +204,7 @@ class Tracking:
             re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://|https?://|databricks", self.uri) is not None,
             "tracking.uri",
             self.uri,
-            "a database such as sqlite:///mlflow.db, or the address of an MLflow server (MLflow keeps no runs in folders)",
+            "a database such as sqlite:///mlflow.db, or the address of a server (MLflow keeps no runs in folders)",
         )
         _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
 
