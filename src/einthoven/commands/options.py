@@ -38,7 +38,7 @@ def show_options(conf: Path, arguments: list[str]) -> None:
     """
     groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir() and any(folder.glob("*.yaml")))
     names = [argument for argument in arguments if argument != "--plot"]
-    chosen = [_group(name, groups) for name in names] or groups
+    chosen = [group_named(name, groups) for name in names] or groups
     plot = "--plot" in arguments
     if plot and chosen not in (["schedule"], ["augment"]):
         raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
@@ -82,7 +82,7 @@ def sparkline(values: list[float], width: int = _WIDTH) -> str:
     return "".join(_BLOCKS[min(int(mean * len(_BLOCKS)), len(_BLOCKS) - 1)] for mean in means)
 
 
-def _group(name: str, groups: list[str]) -> str:
+def group_named(name: str, groups: list[str]) -> str:
     """The group by its name or its plural: optimizers, losses, augmentations."""
     for group in groups:
         if name == group or (name.startswith(group) and name.removeprefix(group) in ("s", "es", "ations")):
