@@ -43,8 +43,9 @@ from einthoven.data.batches import DeviceSplit, evaluation_batches, mix, trainin
 from einthoven.data.ptbxl import PTBXL
 from einthoven.data.splits import split_rows
 from einthoven.data.synthetic import write_synthetic
-from einthoven.diagnostics.gradients import gradient_norms, stages
+from einthoven.diagnostics.gradients import gradient_norms
 from einthoven.diagnostics.information import kl_drift
+from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.functional.augment.amplitude import AmplitudeScale
 from einthoven.functional.augment.masks import LeadDropout, TimeMask
@@ -60,6 +61,7 @@ from einthoven.objectives.classification import binary_cross_entropy
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.figures import loss_figure, pca_scree_figure, schedule_figure
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style
+from einthoven.schema import Diagnostics, typed
 from einthoven.training.loop import Events, Position, evaluate, fit
 from einthoven.training.precision import choose_autocast, choose_device
 
@@ -69,7 +71,7 @@ from einthoven.training.precision import choose_autocast, choose_device
 
 # %%
 with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-    config = compose("train", overrides=["model=conv_attention", "trainer.device=cpu"])
+    config = compose("train", overrides=["model=conv_attention", "trainer.device=cpu", "diagnostics.gradients=1"])
 
 seed = 0
 device = choose_device(config.trainer.device)
@@ -561,18 +563,21 @@ def validate() -> dict[str, float]:
     return metrics
 
 
+optimizer = optimizer_of(model)
 finished = fit(
     model,
     task,
     lambda epoch: training_batches(train, size=config.trainer.batch_size, window=train.samples, seed=seed, epoch=epoch),
-    optimizer_of(model),
+    optimizer,
     schedule,
     Events(record_metrics, validate, save=lambda position, best: None),
     position=Position(),
     epochs=epochs,
     steps_per_epoch=steps_per_epoch,
     augment=augment,
-    diagnose=StepDiagnostics(network, task.output, every=1),
+    diagnose=StepDiagnostics(
+        model, task, optimizer, typed(config.diagnostics, Diagnostics, "diagnostics"), autocast=autocast
+    ),
     autocast=autocast,
     clip_norm=config.trainer.clip_norm,
     seed_of=lambda epoch, step: mix(seed, epoch, step),

@@ -221,7 +221,7 @@ def test_a_function_with_arguments_bound_may_leave_some_open() -> None:
         ("trainer", {"sampler": "random"}, "trainer.sampler=random"),
         ("trainer", {"residency": "disk"}, "trainer.residency=disk"),
         ("trainer", {"epochs": "???"}, "trainer.epochs"),
-        ("diagnostics", {"every": 0}, "diagnostics.every=0"),
+        ("diagnostics", {"gradients": 0}, "diagnostics.gradients=0"),
         ("tracking", {"interval": 0}, "tracking.interval=0"),
         ("tracking", {"uri": "some/folder"}, "tracking.uri=some/folder: expected a database"),
         ("tracking", {"uri": "htp://server"}, "tracking.uri=htp://server: expected a database"),

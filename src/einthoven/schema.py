@@ -165,22 +165,38 @@ class OtherFolds:
 
 @dataclass
 class Diagnostics:
-    """What is measured while training."""
+    """What is measured while training: steps between two measurements of each; null never measures it."""
 
-    every: int
-    """Steps between two measurements of gradients and outputs."""
+    gradients: int | None
+    """L2 norms of the gradient per stage, first stage over last, entries that are no finite numbers."""
+    gradients_l1: int | None
+    """L1 norms of the gradient per stage."""
+    clipping: int | None
+    """Steps that were clipped, and the norm of the gradient after it."""
+    cosine: int | None
+    """Angle between the gradients of successive steps."""
+    noise_scale: int | None
+    """Gradient noise scale, by another pass of the batch."""
+    updates: int | None
+    """Size of a step per stage, and over that of the weights."""
+    weights: int | None
+    """L2 and L1 norms of the weights per stage."""
+    spectral: int | None
+    """Largest singular value per stage."""
+    second_moments: int | None
+    """Spread of the optimizer's second moments."""
+    predictions: int | None
+    """Entropy of the predictions, and divergence of their mean from the labels'."""
     activations: int | None
-    """Steps between two measurements of the variance between the stages; null never measures it."""
+    """Variance of each stage's output."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _require(self.every >= 1, "diagnostics.every", self.every, "a number of steps, 1 or more")
-        _require(
-            self.activations is None or self.activations >= 1,
-            "diagnostics.activations",
-            self.activations,
-            "a number of steps, 1 or more, or null",
-        )
+        for f in fields(self):
+            every = getattr(self, f.name)
+            _require(
+                every is None or every >= 1, f"diagnostics.{f.name}", every, "a number of steps, 1 or more, or null"
+            )
 
 
 @dataclass

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.diagnostics.gradients import gradient_norms, stages
+from einthoven.diagnostics.gradients import gradient_norms
+from einthoven.diagnostics.stages import stages
 
 
 class Net(nn.Module):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from einthoven.diagnostics.gradients import gradient_norms, stages
+from einthoven.diagnostics.gradients import gradient_norms
+from einthoven.diagnostics.stages import stages
 from einthoven.errors import UserError
 from einthoven.models.mlp import MLP, DenseLayer
 

@@ -59,7 +59,6 @@ def train(
             generator=torch.Generator(),
             autocast=contextlib.nullcontext,
             clip_norm=math.inf,
-            diagnose=lambda batch, outputs: {},
             penalty=penalty,
         )
     return seen

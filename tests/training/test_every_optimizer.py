@@ -19,10 +19,12 @@ from einthoven.build import build
 from einthoven.data.batches import Batch
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
+from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.penalties import Penalty
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part, split
 from einthoven.training.loop import Diagnose, Events, Position, fit, train_step
+from intervals import intervals
 
 OPTIONS = sorted(path.stem for path in (cli.conf_folder() / "optimizer").glob("*.yaml"))
 
@@ -42,6 +44,8 @@ def optimizer_of(option: str, *overrides: str) -> Any:
 
 class Waves:
     """Which of two frequencies a signal has."""
+
+    output = "identity"
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch.x)
@@ -115,7 +119,6 @@ def train(
         epochs=epochs,
         steps_per_epoch=10,
         augment=lambda x, y, generator: (x, y),
-        diagnose=lambda batch, outputs: {},
         autocast=contextlib.nullcontext,
         clip_norm=1.0,
         seed_of=lambda epoch, step: 1000 * epoch + step,
@@ -170,12 +173,22 @@ def test_sam_sees_the_same_dropout_twice() -> None:
 # ---------------------------------------------------------------- how many records at once
 
 
+class Outputs:
+    """Tells the outputs of a step."""
+
+    def before(self, batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
+        return {"outputs": outputs}
+
+    def after(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
+        return {}
+
+
 def step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     micro_batch: int | None = None,
-    diagnose: Diagnose = lambda batch, outputs: {"outputs": outputs},
+    diagnose: Diagnose | None = None,
 ) -> dict[str, Tensor]:
     return train_step(
         model,
@@ -186,7 +199,7 @@ def step(
         generator=torch.Generator().manual_seed(0),
         autocast=contextlib.nullcontext,
         clip_norm=math.inf,
-        diagnose=diagnose,
+        diagnose=diagnose or Outputs(),
         penalty=Penalty(),
         micro_batch=micro_batch,
     )
@@ -245,8 +258,10 @@ def test_the_variance_of_activations_is_that_of_the_batch_where_a_step_starts(
 ) -> None:
     model = Bare()
     optimizer = optimizer_of(option)(model)
-    diagnose = StepDiagnostics(model, "identity", every=1, activations=1, passes=parts_of(16, micro_batch))
-    with diagnose.activations.watching():
+    classifier = Classifier(Frontend(1), model)
+    every, passes = intervals(activations=1), parts_of(16, micro_batch)
+    diagnose = StepDiagnostics(classifier, Waves(), optimizer, every, autocast=contextlib.nullcontext, passes=passes)
+    with diagnose.watching():
         for batch in batches(0)[:3]:
             expected = model(batch.x).var()
             seen = step(model, optimizer, batch, micro_batch, diagnose=diagnose)

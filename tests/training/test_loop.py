@@ -50,7 +50,6 @@ def step(
         generator=torch.Generator(),
         autocast=contextlib.nullcontext,
         clip_norm=clip_norm,
-        diagnose=lambda batch, outputs: {},
         penalty=Penalty(),
     )
 
@@ -133,7 +132,6 @@ def train(
             "epochs": 5,
             "steps_per_epoch": 2,
             "augment": same,
-            "diagnose": lambda batch, outputs: {},
             "autocast": contextlib.nullcontext,
             "clip_norm": None,
             "seed_of": lambda epoch, step: epoch * 1000 + step,

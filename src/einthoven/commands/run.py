@@ -80,12 +80,19 @@ class Run:
         assemble.check_changes(self.augment, self.data.labels)
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
+        passes = parts_of(self.batch_size, trainer.micro_batch)
+        if self.settings.diagnostics.noise_scale is not None and self.batch_size // max(2, passes) < 2:
+            raise UserError(
+                f"diagnostics.noise_scale={self.settings.diagnostics.noise_scale} compares parts of a batch: expected "
+                f"2 records or more in each of {max(2, passes)} parts, found batches of {self.batch_size}; or null."
+            )
         self.diagnose = StepDiagnostics(
-            self.model.network,
-            self.task.output,
-            self.settings.diagnostics.every,
-            self.settings.diagnostics.activations,
-            passes=parts_of(self.batch_size, trainer.micro_batch),
+            self.model,
+            self.task,
+            self.optimizer,
+            self.settings.diagnostics,
+            autocast=self.autocast,
+            passes=passes,
         )
         if smallest_part(self.batch_size, trainer.micro_batch) == 1:
             check_takes_one_record(
@@ -99,7 +106,7 @@ class Run:
         trainer, seed, split = self.settings.trainer, self.settings.seed, self.data.splits["train"]
         with (
             TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest) as display,
-            self.diagnose.activations.watching(),
+            self.diagnose.watching(),
         ):
 
             def save(position: Position, best: bool) -> None:
@@ -127,7 +134,6 @@ class Run:
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
                 augment=self.augment,
-                diagnose=self.diagnose,
                 autocast=self.autocast,
                 clip_norm=trainer.clip_norm,
                 seed_of=partial(mix, seed),
@@ -135,6 +141,7 @@ class Run:
                 monitor=MONITOR,
                 patience=trainer.patience,
                 penalty=self.penalty,
+                diagnose=self.diagnose,
                 micro_batch=trainer.micro_batch,
             )
 

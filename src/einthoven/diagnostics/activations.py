@@ -42,9 +42,9 @@ class ActivationVariance:
             for handle in handles:
                 handle.remove()
 
-    def expect(self, step: int) -> None:
-        """Measure the coming passes if that is due at `step`."""
-        self._due = self._every is not None and step % self._every == 0
+    def expect(self, step: int | None) -> None:
+        """Measure the coming passes if that is due at `step`; None: they belong to no step."""
+        self._due = self._every is not None and step is not None and step % self._every == 0
 
     def take(self) -> dict[str, Tensor]:
         """``act/variance/<stage>`` of what was measured, as device tensors; empty if nothing was."""

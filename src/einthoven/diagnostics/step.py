@@ -2,68 +2,140 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
 from einthoven.diagnostics.activations import ActivationVariance
-from einthoven.diagnostics.gradients import gradient_norms, stages
+from einthoven.diagnostics.gradients import (
+    GradientCosine,
+    clipping,
+    gradient_norms,
+    gradient_norms_l1,
+    nonfinite,
+)
 from einthoven.diagnostics.information import PriorKL, predictive_entropy
+from einthoven.diagnostics.moments import second_moment_spread
+from einthoven.diagnostics.noise import NoiseScale
+from einthoven.diagnostics.stages import stages
+from einthoven.diagnostics.updates import Updates
+from einthoven.diagnostics.weights import spectral_norms, weight_norms
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
+    from einthoven.models.frontend import Classifier
+    from einthoven.schema import Diagnostics
+    from einthoven.training.precision import Autocast
 
 
 class StepDiagnostics:
-    """Called between backward pass and update: gradient norms and activation variances per stage, entropy and KL.
+    """What a step tells of itself: `before` its update, where the gradient is known, and `after` it.
+
+    Each measure has its own interval, and costs nothing between two measurements. All values are device tensors, and
+    nothing waits for the device. Measuring changes no training: weights, gradients and running statistics are left as
+    they are.
 
     Parameters
     ----------
-    network : Module
-        Its direct children are the stages.
-    output : str
-        What the logits are made into: ``softmax``, one categorical distribution; ``sigmoid``, one Bernoulli
-        distribution a class; of others, the gradient alone is measured.
-    every : int
-        Steps between two measurements.
-    activations : int or None
-        Steps between two measurements of the activations' variance, while `activations.watching()`; None: never.
+    model : Classifier
+        The direct children of its network are the stages.
+    task : Task
+        Where its output is ``softmax``, the logits of a record are one categorical distribution, where it is
+        ``sigmoid``, one Bernoulli distribution a class; of others, predictions are not measured.
+    optimizer : Optimizer
+        For its second moments.
+    intervals : Diagnostics
+        Steps between two measurements of each measure; None: never.
+    autocast : callable
+        In which forward passes run.
     passes : int
         Forward passes in which a step reads its batch.
     """
 
     def __init__(
-        self, network: nn.Module, output: str, every: int, activations: int | None = None, passes: int = 1
+        self,
+        model: Classifier,
+        task: Any,
+        optimizer: Optimizer,
+        intervals: Diagnostics,
+        *,
+        autocast: Autocast,
+        passes: int = 1,
     ) -> None:
-        self._stages = stages(network)
-        self._output, self._every, self._calls = output, every, 0
-        self._prior = PriorKL()
-        self.activations = ActivationVariance(network, activations, passes)
+        self._stages, self._output, self._optimizer = stages(model.network), task.output, optimizer
+        self._every, self._step = intervals, 0
+        self._prior, self._updates = PriorKL(), Updates(self._stages)
+        self._cosine = GradientCosine(self._stages, intervals.cosine)
+        self._noise = NoiseScale(model, task, autocast, max(2, passes))
+        self._activations = ActivationVariance(model.network, intervals.activations, passes)
 
-    def __call__(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Metrics of this step, as device tensors; empty between two measurements."""
-        self._calls += 1
-        variances = self.activations.take()
-        self.activations.expect(self._calls)
-        if (self._calls - 1) % self._every:
-            return variances
-        measured = {**variances, **gradient_norms(self._stages)}
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """See the forward passes of the network inside this block."""
+        with self._activations.watching():
+            yield
+
+    def before(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        """Measure between backward pass and clipping; of an optimizer with several gradients a step, at the first."""
+        every, told = self._every, self._activations.take()
+        if self._due(every.gradients):
+            told |= gradient_norms(self._stages) | {"grad/nonfinite": nonfinite(self._stages)}
+        if self._due(every.gradients_l1):
+            told |= gradient_norms_l1(self._stages)
+        if self._due(every.predictions):
+            told |= self._predictions(batch, logits)
+        if self._due(every.updates):
+            self._updates.before()
+        told |= self._cosine.update(self._step)
+        self._activations.expect(None)
+        if self._due(every.noise_scale):
+            told["grad/noise_scale"] = self._noise.update(batch)
+        return told
+
+    def after(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
+        """Measure after the update; `norm` is that of the gradient before it was clipped to `limit`."""
+        every, told = self._every, self._updates.after()
+        if self._due(every.clipping):
+            told |= clipping(norm, limit)
+        if self._due(every.weights):
+            told |= weight_norms(self._stages)
+        if self._due(every.spectral):
+            told |= spectral_norms(self._stages)
+        if self._due(every.second_moments):
+            told |= second_moment_spread(self._optimizer)
+        self._step += 1
+        self._activations.expect(self._step)
+        return told
+
+    def _predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         if self._output not in ("sigmoid", "softmax"):
-            return measured
+            return {}
         single_label = self._output == "softmax"
         probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
         return {
-            **measured,
             "diag/entropy": predictive_entropy(logits, single_label),
             "diag/kl_prior": self._prior.update(batch.y, probabilities),
         }
 
+    def _due(self, every: int | None) -> bool:
+        return every is not None and self._step % every == 0
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"calls": self._calls, "prior": self._prior.state_dict()}
+        return {
+            "step": self._step,
+            "prior": self._prior.state_dict(),
+            "cosine": self._cosine.state_dict(),
+            "noise": self._noise.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self._calls = state["calls"]
-        self.activations.expect(self._calls)
+        self._step = state["step"]
+        self._activations.expect(self._step)
         self._prior.load_state_dict(state["prior"])
+        self._cosine.load_state_dict(state["cosine"])
+        self._noise.load_state_dict(state["noise"])

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from einthoven.training.precision import Autocast
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-Diagnose = Callable[["Batch", Tensor], Mapping[str, Tensor]]
 Record = Callable[[int, Mapping[str, Tensor | float]], None]
 
 
@@ -32,6 +31,16 @@ class Task(Protocol):
 
     def activation(self, logits: Tensor) -> Tensor:
         """Outputs -> probabilities."""
+
+
+class Diagnose(Protocol):
+    """What the loop knows of the measurements of a step: each method may tell metrics, as device tensors."""
+
+    def before(self, batch: Batch, outputs: Tensor) -> Mapping[str, Tensor]:
+        """Between the backward pass and clipping."""
+
+    def after(self, norm: Tensor, limit: float) -> Mapping[str, Tensor]:
+        """After the update, with the norm of the gradient before clipping, and the largest one allowed."""
 
 
 class Penalty(Protocol):
@@ -76,8 +85,8 @@ def train_step(
     generator: torch.Generator,
     autocast: Autocast,
     clip_norm: float,
-    diagnose: Diagnose,
     penalty: Penalty,
+    diagnose: Diagnose | None = None,
     micro_batch: int | None = None,
 ) -> dict[str, Tensor]:
     """One optimizer step. Returns device tensors; nothing here waits for the device.
@@ -100,14 +109,14 @@ def train_step(
             cost.backward()  # type: ignore[no-untyped-call]
             told["train/penalty"], objective = cost.detach(), loss + cost.detach()
         if not seen:  # what is told of a step is measured where it starts
-            seen.update(told | dict(diagnose(batch, outputs)))
+            seen.update(told | (dict(diagnose.before(batch, outputs)) if diagnose else {}))
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         seen.setdefault("grad/norm", norm)  # before clipping
         return objective
 
     optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float, its optimizers return the tensor
     penalty.after_step(optimizer)
-    return seen
+    return seen | (dict(diagnose.after(seen["grad/norm"], clip_norm)) if diagnose else {})
 
 
 @torch.no_grad()
@@ -166,7 +175,6 @@ def fit(
     epochs: int,
     steps_per_epoch: int,
     augment: Augment,
-    diagnose: Diagnose,
     autocast: Autocast,
     clip_norm: float | None,
     seed_of: Callable[[int, int], int],
@@ -174,6 +182,7 @@ def fit(
     monitor: str,
     patience: int | None,
     penalty: Penalty,
+    diagnose: Diagnose | None = None,
     micro_batch: int | None = None,
 ) -> Position:
     """Train from `position` to the last epoch.
@@ -183,7 +192,7 @@ def fit(
         for epoch:
             for batch:
                 learning rate = base * schedule(step, total)
-                train_step: augment, forward, loss and penalty, backward, clip, update
+                train_step: augment, forward, loss and penalty, backward, diagnose, clip, update, diagnose
                 record
             evaluate, record
             save: last, and best if the monitored metric improved
@@ -201,6 +210,8 @@ def fit(
         Name of the metric to maximize among those that `events.evaluate` returns.
     patience : int or None
         Epochs without improvement to accept; None trains to the end.
+    diagnose : Diagnose or None
+        What is measured at each step; None: the loss and the norm of the gradient alone.
     micro_batch : int or None
         Most records that pass through the model at once; None takes the batch as it is.
 
@@ -232,8 +243,8 @@ def fit(
                 generator=generator.manual_seed(seed),
                 autocast=autocast,
                 clip_norm=clip_norm or math.inf,
-                diagnose=diagnose,
                 penalty=penalty,
+                diagnose=diagnose,
                 micro_batch=micro_batch,
             )
             loss = seen["train/loss"]
