@@ -59,10 +59,30 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert found["metrics"]["nll/after"] == pytest.approx(metrics["evaluate/nll/after"])
     figures = {f.path for f in tracker.list_artifacts(tracked.info.run_id, "figures")}
     assert {"figures/reliability.png", "figures/decision_curves.png"} <= figures
+    assert "evaluation/model_card.md" in {f.path for f in tracker.list_artifacts(tracked.info.run_id, "evaluation")}
     again = evaluate(run, "calibration=none", "interval=percentile")
     assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]
     history = tracker.get_metric_history(tracked.info.run_id, "evaluate/nll/after")
     assert [m.value for m in history] == pytest.approx([found["metrics"]["nll/after"], again["metrics"]["nll/after"]])
+
+
+def test_the_model_card_says_what_was_found(run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    found = evaluate(run)
+    card = (run / "model_card.md").read_text()
+    assert "not for diagnosis" in card
+    macro, interval = found["metrics"]["macro_auroc"], found["macro_auroc"]
+    assert f"| macro AUROC | {macro:.3f} ({interval['low']:.3f}-{interval['high']:.3f}) |" in card
+    assert f"| {found['metrics']['nll/before']:.4f} | {found['metrics']['nll/after']:.4f} |" in card
+    again, _ = finished(run, "run", {})
+    labels, patients = again.data.record_labels("test"), again.data.patients("test")
+    line = next(line for line in card.splitlines() if line.startswith("| report every figure"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2:4] == [str(len(labels)), str(len(set(patients.tolist())))]
+    assert cells[6:] == [str(n) for n in labels.sum(axis=0)]
+    assert again.data.table("test")["age"].median() == pytest.approx(float(cells[4].split()[0]), abs=0.5)
+    for point in (of["youden"] for of in found["operating_points"].values()):
+        assert f"| youden | {point['threshold']:.3f} | {point['judged']['sensitivity']:.2f}" in card
 
 
 def test_max_of_windows_is_compared_with_their_mean(

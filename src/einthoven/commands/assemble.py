@@ -70,6 +70,10 @@ class Data:
         """Patient of each record of a split, in the order of `records`."""
         return self.labels.patients[self.rows[split]][records(self.windows(split)[0])[0]]
 
+    def record_labels(self, split: str) -> NDArray[np.uint8]:
+        """Labels of each record of a split, in the order of `records`."""
+        return self.labels.matrix[self.rows[split]][records(self.windows(split)[0])[0]]
+
     def table(self, split: str) -> DataFrame:
         """What the source's table says of each record of a split, in the order of `records`."""
         return self.store.table.iloc[self.stored[self.rows[split]][records(self.windows(split)[0])[0]]]

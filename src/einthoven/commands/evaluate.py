@@ -16,6 +16,7 @@ from einthoven.build import build, check
 from einthoven.commands.attributes import attributes
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.commands.finished import finished
+from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
@@ -105,15 +106,15 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
     _show(run, options, found, name)
     result = _as_json(run, options, found, name)
-    partial = run.folder / ".evaluation.json.tmp"
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(run.folder / "evaluation.json")  # whole or not at all
+    _write(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    _write(run.folder / "model_card.md", card(run, options, result, meta))
     tracking = run.settings.tracking
     recorder = Recorder(tracking.uri, tracking.experiment, tracking.run_name, tags={}, run_id=meta["run_id"])
     with closing(recorder):
         _log(recorder, run, found, raw, p)
     console.print(
-        f"written to {run.folder / 'evaluation.json'} and run {recorder.run_id} in {recorder.uri}", soft_wrap=True
+        f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {recorder.uri}",
+        soft_wrap=True,
     )
     return found.metrics
 
@@ -280,3 +281,11 @@ def _log(recorder: Recorder, run: Run, found: Found, raw: Evaluation, p: NDArray
         "evaluation/operating_points.json",
     )
     recorder.file(run.folder / "evaluation.json", "evaluation")
+    recorder.file(run.folder / "model_card.md", "evaluation")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(text)
+    partial.replace(path)
