@@ -165,7 +165,7 @@ class OtherFolds:
 
 @dataclass
 class Diagnostics:
-    """What is measured while training: steps between two measurements of each; null never measures it."""
+    """What is measured while training, and how often; null never measures it."""
 
     gradients: int | None
     """L2 norms of the gradient per stage, first stage over last, entries that are no finite numbers."""
@@ -186,16 +186,25 @@ class Diagnostics:
     second_moments: int | None
     """Spread of the optimizer's second moments."""
     predictions: int | None
-    """Entropy of the predictions, and divergence of their mean from the labels'."""
+    """Entropy of predictions and labels, divergence of the predictions from the labels, and of their means."""
     activations: int | None
     """Variance of each stage's output."""
+    drift: int | None
+    """Divergence of the predictions from those of the evaluation before; this and the following: in epochs."""
+    calibration: int | None
+    """Distance of the probabilities of each class from what is observed, and share of confident errors."""
+    windows: int | None
+    """Divergence between the windows of a record."""
+    entropy_histogram: int | None
+    """How many records have which predictive entropy; kept for a figure."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for f in fields(self):
-            every = getattr(self, f.name)
+        names = [f.name for f in fields(self)]
+        for name in names:
+            every, unit = getattr(self, name), "epochs" if names.index(name) >= names.index("drift") else "steps"
             _require(
-                every is None or every >= 1, f"diagnostics.{f.name}", every, "a number of steps, 1 or more, or null"
+                every is None or every >= 1, f"diagnostics.{name}", every, f"a number of {unit}, 1 or more, or null"
             )
 
 

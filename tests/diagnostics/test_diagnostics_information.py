@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.spatial
+import scipy.special
 import scipy.stats
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from einthoven.diagnostics.information import PriorKL, kl_drift, predictive_entropy
+from einthoven.diagnostics.information import (
+    PriorKL,
+    confident_wrong,
+    entropy_histogram,
+    kl_drift,
+    kl_windows,
+    label_information,
+    predictive_entropy,
+)
 
 
 def bernoulli_kl(p: float, q: float) -> float:
@@ -117,3 +128,73 @@ def test_drift_of_nothing_is_zero_and_of_saturated_outputs_finite() -> None:
     assert 1 < kl_drift(torch.zeros(1, 2), torch.ones(1, 2)) < 50
     with pytest.raises(ValueError, match="different records"):
         kl_drift(p, p[:4])
+
+
+# ---------------------------------------------------------------- labels, windows, confidence
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("single_label", [False, True])
+def test_cross_entropy_is_the_entropy_of_the_labels_and_a_divergence(soft: bool, single_label: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(8, 4, generator=generator, dtype=torch.float64)
+    labels = torch.rand(8, 4, generator=generator, dtype=torch.float64)
+    labels = labels / labels.sum(-1, keepdim=True) if single_label else labels
+    if not soft:
+        labels = nn.functional.one_hot(labels.argmax(-1), 4).double() if single_label else labels.round()
+    p = logits.softmax(-1) if single_label else logits.sigmoid()
+    found = label_information(labels, logits, single_label)
+    pairs = [(labels, p)] if single_label else [(labels, p), (1 - labels, 1 - p)]
+    kl = sum(scipy.special.rel_entr(a.numpy(), b.numpy()).sum(-1).mean() for a, b in pairs)
+    entropy = sum(scipy.special.entr(a.numpy()).sum(-1).mean() for a, _ in pairs)
+    assert found["diag/kl_labels"].item() == pytest.approx(kl, rel=1e-4)
+    assert found["diag/entropy_labels"].item() == pytest.approx(entropy, rel=1e-4, abs=1e-9)
+    loss = nn.functional.cross_entropy if single_label else nn.functional.binary_cross_entropy_with_logits
+    total = loss(logits, labels, reduction="sum").item() / 8
+    assert sum(value.item() for value in found.values()) == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_windows_of_a_record_equal_brute_force(single_label: bool) -> None:
+    rng = np.random.default_rng(0)
+    p, record = rng.random((9, 3)), np.array([7, 2, 7, 7, 2, 5, 7, 2, 9])
+    p = p / p.sum(1, keepdims=True) if single_label else p
+    means = []
+    for r in (7, 2):  # 5 and 9 have one window
+        mine = p[record == r]
+        pairs = [(mine, mine.mean(0))] if single_label else [(mine, mine.mean(0)), (1 - mine, 1 - mine.mean(0))]
+        means.append(sum(scipy.special.rel_entr(a, b).sum(1).mean() for a, b in pairs))
+    assert kl_windows(p, record, single_label=single_label) == pytest.approx(np.mean(means))
+    assert kl_windows(p, np.arange(9)) is None
+    if single_label:  # Jensen-Shannon: entropy of the mean less mean of the entropies
+        pair = p[record == 2][:2]
+        expected = scipy.spatial.distance.jensenshannon(*pair) ** 2
+        assert kl_windows(pair, np.zeros(2, int), single_label=True) == pytest.approx(expected)
+
+
+def test_windows_that_agree_or_are_saturated() -> None:
+    assert kl_windows(np.tile([[1.0, 0.0, 0.3]], (4, 1)), np.zeros(4, int)) == pytest.approx(0, abs=1e-12)
+    assert kl_windows(np.array([[1.0], [0.0]]), np.zeros(2, int)) == pytest.approx(math.log(2))
+
+
+def test_confidence_that_is_wrong() -> None:
+    y = np.array([[1.0, 0.0], [0.0, 1.0]])
+    p = np.array([[0.05, 0.95], [0.89, 0.99]])
+    assert confident_wrong(y, p) == 0.5
+    assert confident_wrong(y, p, 0.85) == 0.75
+    rng = np.random.default_rng(0)
+    p = rng.random((100_000, 1))
+    assert confident_wrong(rng.random(p.shape) < p, p) == pytest.approx(0.2 * 0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_the_histogram_has_every_record_in_its_bin(single_label: bool) -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([0.3] * 4, 200) if single_label else rng.beta(0.3, 0.3, (200, 4))
+    counts, edges = entropy_histogram(p, single_label=single_label, bins=7)
+    entropy = scipy.special.entr(p).sum(1) + (0 if single_label else scipy.special.entr(1 - p).sum(1))
+    assert counts.sum() == 200 and edges[-1] == pytest.approx(math.log(4) if single_label else 4 * math.log(2))
+    assert counts.tolist() == [int(((entropy >= a) & (entropy < b)).sum()) for a, b in pairwise(edges)]
+    sure, unsure = np.eye(4)[:3], np.full((3, 4), 0.25 if single_label else 0.5)
+    assert entropy_histogram(sure, single_label=single_label)[0][0] == 3
+    assert entropy_histogram(unsure, single_label=single_label)[0][-1] == 3

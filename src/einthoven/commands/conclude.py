@@ -61,6 +61,8 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
     recorder.flush()
     _probe(run, recorder)
+    if kept := run.validation.arrays():
+        recorder.arrays(kept, "diagnostics.npz")
     if not run.settings.tracking.artifacts:
         return metrics
     numbers = list(range(1, len(shares) + 1))

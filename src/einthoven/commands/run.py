@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import einthoven
 from einthoven.build import build
 from einthoven.commands import assemble
 from einthoven.commands.terminal import TrainingDisplay
+from einthoven.commands.validation import Validation
 from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
-from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.optim.plateau import Plateau
@@ -99,7 +98,7 @@ class Run:
                 self.model, train.take(torch.zeros(1, dtype=torch.long, device=self.device), self.window)
             )
         self.position = Position()
-        self._previous: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        self.validation = Validation(self)
 
     def train(self, recorder: Recorder) -> None:
         """Train to the last epoch, from wherever this run stands."""
@@ -168,14 +167,8 @@ class Run:
         )
 
     def validate(self) -> dict[str, float]:
-        """Validation metrics, and how far the predictions moved since the last validation."""
-        if "val" not in self.data.splits:
-            return {}
-        found = self.evaluate("val")
-        metrics = {f"val/{k}": v for k, v in self.task.metrics(found.y, found.p, self.data.labels.classes).items()}
-        if self._previous is not None:
-            metrics["diag/kl_drift"] = kl_drift(self._previous, found.p, single_label=self.task.single_label)
-        self._previous = found.p
+        """Metrics at the end of an epoch."""
+        metrics = self.validation()
         if isinstance(self.schedule, Plateau):
             self.schedule.observe(metrics[MONITOR])
         return metrics
@@ -191,7 +184,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
             "diagnostics": self.diagnose.state_dict(),
-            "previous_predictions": None if self._previous is None else torch.from_numpy(self._previous),
+            "validation": self.validation.state_dict(),
             "rng": torch.get_rng_state(),  # for what may draw between steps; the steps themselves are seeded anew
         }
         meta = {
@@ -222,8 +215,7 @@ class Run:
         self.diagnose.load_state_dict(state["diagnostics"])
         if isinstance(self.schedule, Plateau):
             self.schedule.load_state_dict(state["schedule"])
-        previous = state["previous_predictions"]
-        self._previous = None if previous is None else previous.numpy()
+        self.validation.load_state_dict(state["validation"])
         torch.set_rng_state(state["rng"])
         self.position = Position(**meta["position"])
         return meta

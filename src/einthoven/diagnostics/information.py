@@ -35,6 +35,29 @@ def predictive_entropy(logits: Tensor, single_label: bool = False) -> Tensor:
     return bernoulli_entropy(logits, logits=True).sum(dim=-1).mean()
 
 
+@torch.no_grad()
+def label_information(labels: Tensor, logits: Tensor, single_label: bool = False) -> dict[str, Tensor]:
+    """What of the cross-entropy lies in the labels, and what in the model: device tensors, means over records.
+
+    ``cross-entropy = diag/entropy_labels + diag/kl_labels``: the entropy of the labels, which is 0 where they are hard
+    and what no model can remove where they are smoothed or mixed, and KL(labels ‖ predictions). Summed over classes,
+    as `predictive_entropy`. Of hard labels, smoothed in the loss, the entropy is 0 here.
+
+    Parameters
+    ----------
+    labels, logits
+        ``[B, K]``.
+    single_label
+        As in `predictive_entropy`.
+    """
+    labels, logits = labels.float(), logits.float()
+    if single_label:
+        entropy, kl = categorical_entropy(labels), categorical_kl(labels, logits, logits=True)
+    else:
+        entropy, kl = bernoulli_entropy(labels).sum(-1), bernoulli_kl(labels, logits, logits=True).sum(-1)
+    return {"diag/entropy_labels": entropy.mean(), "diag/kl_labels": kl.mean()}
+
+
 class PriorKL:
     """Divergence of the mean predictions from the frequencies of the labels.
 
@@ -115,3 +138,74 @@ def kl_drift(
     now = now.clamp(eps, 1.0 - eps)
     kl = categorical_kl(previous, now) if single_label else bernoulli_kl(previous, now).sum(dim=-1)
     return float(kl.mean())  # sync: once per evaluation
+
+
+def kl_windows(p: NDArray[np.floating[Any]], record: NDArray[np.int64], *, single_label: bool = False) -> float | None:
+    """How far the predictions for the windows of one record lie apart, in nats.
+
+    Mean over records of the mean over their windows of KL(p of the window ‖ mean p of the record): the Jensen-Shannon
+    divergence of the windows (Lin 1991, "Divergence measures based on the Shannon entropy", equation 5.1), summed
+    over classes.
+
+    Parameters
+    ----------
+    p
+        Probabilities of windows, ``(m, K)``.
+    record
+        Record of each window, ``(m,)``.
+    single_label
+        As in `kl_drift`.
+
+    Returns
+    -------
+    float or None
+        None if no record has two windows: records with one are left out.
+    """
+    _, of, count = np.unique(record, return_inverse=True, return_counts=True)
+    several = count[of] > 1
+    if not several.any():
+        return None
+    mean = np.stack([np.bincount(of, column) for column in p.T], axis=1) / count[:, None]
+    window, centre = torch.as_tensor(p[several]).double(), torch.from_numpy(mean[of[several]])
+    kl = categorical_kl(window, centre) if single_label else bernoulli_kl(window, centre).sum(dim=-1)
+    return float(np.average(kl.numpy(), weights=1 / count[of[several]]))
+
+
+def confident_wrong(y: NDArray[np.floating[Any]], p: NDArray[np.floating[Any]], confidence: float = 0.9) -> float:
+    """Share of the decisions, one for each record and class, that are made with confidence and are wrong.
+
+    Parameters
+    ----------
+    y, p
+        Labels of 0 and 1, and probabilities, ``(n, K)``.
+    confidence
+        A decision is one of confidence where the class, or its absence, has more than this probability. Calibrated
+        probabilities are wrong in fewer than ``1 - confidence`` of those.
+    """
+    return float((np.abs(y - p) > confidence).mean())
+
+
+def entropy_histogram(
+    p: NDArray[np.floating[Any]], *, single_label: bool = False, bins: int = 30
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many records have which predictive entropy.
+
+    Parameters
+    ----------
+    p
+        Probabilities, ``(n, K)``.
+    single_label
+        As in `kl_drift`.
+    bins
+        Of equal width from 0 to the largest entropy there is: log K, or K log 2.
+
+    Returns
+    -------
+    counts : array of int64, shape (bins,)
+    edges : array of float64, shape (bins + 1,)
+        In nats.
+    """
+    probability, classes = torch.as_tensor(p).double(), p.shape[1]
+    entropy = categorical_entropy(probability) if single_label else bernoulli_entropy(probability).sum(dim=-1)
+    largest = np.log(classes) if single_label else classes * np.log(2)
+    return np.histogram(entropy.clamp(0, largest).numpy(), bins, (0.0, largest))

@@ -17,7 +17,7 @@ from einthoven.diagnostics.gradients import (
     gradient_norms_l1,
     nonfinite,
 )
-from einthoven.diagnostics.information import PriorKL, predictive_entropy
+from einthoven.diagnostics.information import PriorKL, label_information, predictive_entropy
 from einthoven.diagnostics.moments import second_moment_spread
 from einthoven.diagnostics.noise import NoiseScale
 from einthoven.diagnostics.stages import stages
@@ -116,6 +116,7 @@ class StepDiagnostics:
         single_label = self._output == "softmax"
         probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
         return {
+            **label_information(batch.y, logits, single_label),
             "diag/entropy": predictive_entropy(logits, single_label),
             "diag/kl_prior": self._prior.update(batch.y, probabilities),
         }

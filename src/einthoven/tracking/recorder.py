@@ -199,11 +199,11 @@ class Recorder:
         """Log a file."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
-    def arrays(self, found: Mapping[str, NDArray[Any]]) -> None:
+    def arrays(self, found: Mapping[str, NDArray[Any]], name: str = PROBE) -> None:
         """Log named arrays in one file, which loads without pickle."""
         with TemporaryDirectory() as folder:
-            np.savez_compressed(Path(folder) / PROBE, **found)  # type: ignore[arg-type]  # the stub has names before them
-            self._client.log_artifact(self.run_id, str(Path(folder) / PROBE))
+            np.savez_compressed(Path(folder) / name, **found)  # type: ignore[arg-type]  # the stub has names before them
+            self._client.log_artifact(self.run_id, str(Path(folder) / name))
 
     def model(
         self,

@@ -69,10 +69,14 @@ class Position:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Labels (n, K) and probabilities (n, K), as float64 arrays on the host."""
+    """Labels (n, K) and probabilities (n, K), as float64 arrays on the host.
+
+    Where records were cut, also the probabilities of each of their windows (n, W, K), of which `p` is the aggregate.
+    """
 
     y: NDArray[np.float64]
     p: NDArray[np.float64]
+    windows: NDArray[np.float64] | None = None
 
 
 def train_step(
@@ -149,8 +153,8 @@ def evaluate(
         valid.append(batch.valid)
     z, y, keep = (torch.cat(parts).cpu() for parts in (logits, labels, valid))  # sync: once per evaluation
     p = task.activation(z[keep].double())
-    p = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
-    return Evaluation(y[keep].double().numpy(), p.numpy())
+    whole = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
+    return Evaluation(y[keep].double().numpy(), whole.numpy(), p.numpy())
 
 
 @dataclass(frozen=True)
