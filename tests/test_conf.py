@@ -22,7 +22,7 @@ from einthoven.errors import UserError
 
 CONF = cli.conf_folder()
 FILES = sorted(CONF.rglob("*.yaml"))
-OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent != CONF]
+OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent.parent == CONF]  # deeper: parts of a recipe
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them
 PARTS = ("data", "task", "loss", "pca", "augment", "model", "optimizer", "schedule", "penalty")
 OPTIONAL = ("probe", "figure")

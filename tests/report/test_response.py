@@ -15,14 +15,37 @@ def kept(k: int, auroc: float) -> Trial:
 
 
 def test_a_response_is_drawn_in_the_order_of_its_option_with_the_mean_of_the_seeds() -> None:
-    runs = [kept(3, 0.9), kept(1, 0.6), kept(3, 0.8), kept(2, 0.7)]
-    figure = response_figure(runs, option="pca.k", title="?", xlabel="k", beside="pca/explained")
-    line = figure.axes[0].get_lines()[0]
+    runs = [kept(3, 0.9), kept(1, 0.6), kept(3, 0.8), kept(2, 0.8)]
+    names = {"pca/explained": "share"}
+    figure = response_figure(
+        runs, option="pca.k", title="?", xlabel="k", metrics=["val/macro_auroc", "pca/explained"], names=names
+    )
+    above, below = figure.axes
+    line = above.get_lines()[0]
     assert line.get_xdata().tolist() == [1, 2, 3]
-    np.testing.assert_allclose(line.get_ydata(), [0.6, 0.7, 0.85])
-    np.testing.assert_allclose(figure.axes[1].get_lines()[0].get_ydata(), [1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(line.get_ydata(), [0.6, 0.8, 0.85])
+    np.testing.assert_allclose(below.get_lines()[0].get_ydata(), [1 / 3, 2 / 3, 1])
+    assert below.get_ylabel() == "share"
+    assert above.get_title(loc="left") == "Highest at 3: 0.850 ± 0.071; the first within that spread is 2"
     with pytest.raises(UserError, match=r"pca\.n: expected an option with numbers, found nothing"):
         response_figure(runs, option="pca.n", title="?", xlabel="k")
+
+
+def test_what_differs_beside_the_option_gets_a_line_of_its_own() -> None:
+    runs = [
+        Trial(
+            {"penalty": name, "penalty.strength": text},
+            {"penalty.strength": text},
+            {"weight/zeros": (np.array([1.0]), np.array([zeros]))},
+        )
+        for name, text, zeros in (("l1", "0.1", 0.0), ("l2", "0.1", 0.0), ("l1", "1", 0.5), ("l2", "1", 0.0))
+    ]
+    (axes,) = response_figure(
+        runs, option="penalty.strength", title="?", xlabel="", metrics=["weight/zeros"], log=True
+    ).axes
+    assert sorted(text.get_text() for text in axes.texts) == ["l1", "l2"]
+    drawn = [line.get_ydata().tolist() for line in axes.get_lines() if line.get_linestyle() == "-"]
+    assert drawn == [[0.0, 0.5], [0.0, 0.0]] and axes.get_xscale() == "log"
 
 
 def test_the_steepest_descent_is_found_whatever_happens_after_the_minimum() -> None:

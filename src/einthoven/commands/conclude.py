@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from einthoven.build import build
 from einthoven.commands.run import Run
-from einthoven.data.batches import windows
+from einthoven.data.batches import Batch, windows
+from einthoven.diagnostics.probes import Trained
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.functional.pca import PCA
 from einthoven.models.time_frontend import TimeFrontend
@@ -92,9 +93,16 @@ def _probe(run: Run, recorder: Recorder) -> None:
     """Measure the trained model, if a probe is chosen, and log what it finds as arrays."""
     if "probe" not in run.config:
         return
-    split = run.data.splits["val" if "val" in run.data.splits else "train"]
-    run.model.eval()
-    found = build(run.config.probe)(run.model, run.task, split)
+    store, splits = run.data.store, run.data.splits
+
+    def batch(name: str, rows: Tensor) -> Batch:
+        split, rows = splits[name], rows.to(run.device)
+        valid = torch.ones(len(rows), dtype=torch.bool, device=run.device)
+        return Batch(split.take(rows, run.window), split.labels[rows], rows, valid)
+
+    records = {name: len(split) for name, split in splits.items()}
+    trained = Trained(run.model.eval(), run.task, records, batch, run.data.labels.classes, store.leads, store.fs)
+    found = build(run.config.probe)(trained)
     recorder.arrays({name: value.detach().cpu().numpy() for name, value in found.items()})
 
 

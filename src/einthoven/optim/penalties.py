@@ -38,44 +38,41 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class L2(Penalty):
-    """``strength / 2 · Σ w²``: its gradient is ``strength · w``, the coupled decay of weights."""
+class Shrinkage(Penalty):
+    """What the penalties share: a strength, and a look at what it does to the weights."""
 
     strength: float
 
     def __post_init__(self) -> None:
         """Check the range."""
-        _check_strength(self.strength)
-
-    def loss(self, model: nn.Module) -> Tensor:
-        """The penalty."""
-        return self.strength / 2 * torch.stack([w.square().sum() for w in penalized(model)]).sum()
-
-
-@dataclass(frozen=True)
-class L1(Penalty):
-    """``strength · Σ |w|``, by its subgradient ``strength · sign(w)``.
-
-    Weights come near zero and step over it, by turns from either side; `ProximalL1` lets them arrive.
-    """
-
-    strength: float
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _check_strength(self.strength)
-
-    def loss(self, model: nn.Module) -> Tensor:
-        """The penalty."""
-        return self.strength * torch.stack([w.abs().sum() for w in penalized(model)]).sum()
+        if not 0.0 <= self.strength < float("inf"):
+            raise UserError(f"penalty.strength={self.strength}: expected a number of at least 0.")
 
     def metrics(self, model: nn.Module) -> dict[str, Tensor]:
         """``weight/zeros``, the share of exact zeros among the penalized weights."""
         return {"weight/zeros": share_of_zeros(model)}
 
 
-@dataclass(frozen=True)
-class ProximalL1(Penalty):
+class L2(Shrinkage):
+    """``strength / 2 · Σ w²``: its gradient is ``strength · w``, the coupled decay of weights."""
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """The penalty."""
+        return self.strength / 2 * torch.stack([w.square().sum() for w in penalized(model)]).sum()
+
+
+class L1(Shrinkage):
+    """``strength · Σ |w|``, by its subgradient ``strength · sign(w)``.
+
+    Weights come near zero and step over it, by turns from either side; `ProximalL1` lets them arrive.
+    """
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """The penalty."""
+        return self.strength * torch.stack([w.abs().sum() for w in penalized(model)]).sum()
+
+
+class ProximalL1(Shrinkage):
     """``strength · Σ |w|`` by soft-thresholding after each step: ``w ← sign(w) max(|w| - lr · strength, 0)``.
 
     The proximal operator of ``lr · strength · ‖w‖₁``, with the learning rate of the moment (Beck & Teboulle, "A
@@ -89,12 +86,6 @@ class ProximalL1(Penalty):
     where gradients are large: to L1 what AdamW's decoupled decay is to L2. Its rest points balance
     `strength` against the scaled gradient, not the gradient.
     """
-
-    strength: float
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _check_strength(self.strength)
 
     def check(self, optimizer: Optimizer) -> None:
         """Refuse an optimizer that evaluates an average of its weights: averages are not exactly zero."""
@@ -116,10 +107,6 @@ class ProximalL1(Penalty):
                 torch._foreach_clamp_min_(sizes, 0.0)
                 torch._foreach_copy_(weights, torch._foreach_mul(sizes, signs))
 
-    def metrics(self, model: nn.Module) -> dict[str, Tensor]:
-        """``weight/zeros``, the share of exact zeros among the penalized weights."""
-        return {"weight/zeros": share_of_zeros(model)}
-
 
 def penalized(model: nn.Module) -> list[nn.Parameter]:
     """Trainable parameters of 2 or more dimensions."""
@@ -131,8 +118,3 @@ def share_of_zeros(model: nn.Module) -> Tensor:
     weights = penalized(model)
     zeros = torch.stack([(w == 0).sum() for w in weights]).sum()
     return zeros / sum(w.numel() for w in weights)
-
-
-def _check_strength(strength: float) -> None:
-    if not 0.0 <= strength < float("inf"):
-        raise UserError(f"penalty.strength={strength}: expected a number of at least 0.")

@@ -39,7 +39,7 @@ Traces = dict[str, FloatArray]  # lead -> mV (T,)
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """A rectangle of grid paper: lower left corner and size in mm, sizes in multiples of 5."""
 
     left: float
@@ -89,24 +89,24 @@ def ecg_paper_figure(
     UserError
         If the signal is not (leads, T) with at least two samples, or fs is not positive.
     """
-    traces = _checked(signal, fs, leads)
-    grid = _Grid(left=8.5, bottom=10, width=280, height=180)
+    traces = traces_of(signal, fs, leads)
+    grid = Grid(left=8.5, bottom=10, width=280, height=180)
     left = grid.left + 5
     baselines = [grid.bottom + height for height in (150, 110, 70, 30)]
     limit = 3.0  # mV: the outer rows are 30 mm from the edge of the grid
     with use_style():
-        figure, axes = _page(297, 210, dpi)
-        _draw_grid(axes, grid)
+        figure, axes = empty_page(297, 210, dpi)
+        draw_grid(axes, grid)
         clipped = set()
         strips = tuple((lead,) for lead in traces)
         rhythm = (RHYTHM_LEAD if RHYTHM_LEAD in traces else next(iter(traces)),)
         for row, baseline in zip(strips if len(strips) <= STRIPS else (*LAYOUT, rhythm), baselines, strict=False):
-            clipped |= _draw_row(axes, traces, fs, row, left, baseline, limit)
-        _text(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
+            clipped |= draw_row(axes, traces, fs, row, left, baseline, limit)
+        write(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
         if subtitle:
-            _text(axes, grid.left, 194.5, subtitle, 3.6, va="center")
-        _text(axes, grid.left, 5, _scale(fs), 3.4, va="center")
-        _text(axes, grid.left + grid.width, 5, _notes(traces, fs, limit, clipped), 3.4, va="center", ha="right")
+            write(axes, grid.left, 194.5, subtitle, 3.6, va="center")
+        write(axes, grid.left, 5, scale_line(fs), 3.4, va="center")
+        write(axes, grid.left + grid.width, 5, _notes(traces, fs, limit, clipped), 3.4, va="center", ha="right")
     return figure
 
 
@@ -141,7 +141,7 @@ def examples_figure(
     records = np.asarray(signals, dtype=np.float64)
     if not len(records) or len(records) != len(titles):
         raise UserError(f"One title per example is needed, found {len(titles)} titles for {len(records)} records.")
-    checked = [_checked(record, fs, leads) for record in records]
+    checked = [traces_of(record, fs, leads) for record in records]
     across = min(2, len(checked))
     down = -(-len(checked) // across)
     margin, head, foot = 8.0, 13.0, 10.0
@@ -149,21 +149,22 @@ def examples_figure(
     limit = 2.5  # mV: the outer rows are 25 mm from the edge of the grid
     page_height = down * (height + head) + foot
     with use_style():
-        figure, axes = _page(across * (width + margin) + margin, page_height, dpi)
+        figure, axes = empty_page(across * (width + margin) + margin, page_height, dpi)
         for i, (traces, title) in enumerate(zip(checked, titles, strict=True)):
             top = page_height - (i // across) * (height + head)
-            grid = _Grid(margin + (i % across) * (width + margin), top - head - height, width, height)
-            _draw_grid(axes, grid)
+            grid = Grid(margin + (i % across) * (width + margin), top - head - height, width, height)
+            draw_grid(axes, grid)
             clipped = set()
             for row, above in zip(LAYOUT, (85, 55, 25), strict=True):
-                clipped |= _draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit)
-            _text(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
-            _text(axes, grid.left + width, top - head + 3, _notes(traces, fs, limit, clipped), 4.5, ha="right")
-        _text(axes, margin, foot / 2, _scale(fs), 5, va="center")
+                clipped |= draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit)
+            write(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
+            write(axes, grid.left + width, top - head + 3, _notes(traces, fs, limit, clipped), 4.5, ha="right")
+        write(axes, margin, foot / 2, scale_line(fs), 5, va="center")
     return figure
 
 
-def _checked(signal: npt.ArrayLike, fs: float, leads: Sequence[str]) -> Traces:
+def traces_of(signal: npt.ArrayLike, fs: float, leads: Sequence[str]) -> Traces:
+    """Rows of a signal by their leads; a `UserError` if they are not what a page can show."""
     mv = np.asarray(signal, dtype=np.float64)
     if mv.ndim != 2 or len(mv) != len(leads) or mv.shape[1] < 2:
         raise UserError(f"An ECG page needs a signal of shape ({len(leads)}, T) with T >= 2, found {mv.shape}.")
@@ -172,7 +173,7 @@ def _checked(signal: npt.ArrayLike, fs: float, leads: Sequence[str]) -> Traces:
     return dict(zip(leads, mv, strict=True))
 
 
-def _page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
+def empty_page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
     """Make a figure of width x height mm with one axes over all of it, in mm."""
     from matplotlib.figure import Figure
 
@@ -184,7 +185,8 @@ def _page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw_grid(axes: Axes, grid: _Grid) -> None:
+def draw_grid(axes: Axes, grid: Grid) -> None:
+    """Draw the paper, with its lines every 1 and 5 mm."""
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 
@@ -201,7 +203,7 @@ def _draw_grid(axes: Axes, grid: _Grid) -> None:
         )
 
 
-def _draw_row(
+def draw_row(
     axes: Axes, traces: Traces, fs: float, row: Sequence[str], left: float, baseline: float, limit: float
 ) -> set[str]:
     """Draw a calibration pulse, and the leads of the row one after the other over 10 s; return the clipped."""
@@ -243,7 +245,7 @@ def _draw_trace(
     trace = mv[samples]
     y = baseline + GAIN * np.clip(trace, -limit, limit)
     axes.plot(x, y, color=TRACE, linewidth=0.3 * POINTS_PER_MM, solid_joinstyle="round", label=lead, zorder=4)
-    _text(axes, at + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
+    write(axes, at + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
     return {lead} if np.any(np.abs(trace) > limit) else set()
 
 
@@ -262,7 +264,7 @@ def _draw_pulse(axes: Axes, left: float, baseline: float) -> None:
     )
 
 
-def _text(
+def write(
     axes: Axes,
     x: float,
     y: float,
@@ -293,7 +295,8 @@ def _text(
     )
 
 
-def _scale(fs: float) -> str:
+def scale_line(fs: float) -> str:
+    """Say how time and voltage are drawn."""
     return f"{SPEED:g} mm/s    {GAIN:g} mm/mV    {fs:g} Hz"
 
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from einthoven.errors import UserError
 from einthoven.report.figures import smooth
-from einthoven.report.style import BLUE, FAINT, VERMILLION, new_figure, series_style, use_style
+from einthoven.report.style import new_figure, series_style, use_style
 from einthoven.report.trials import FloatArray, Trial, by_label, label_ends, mean_series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MANY_TICKS = 16  # values of an option, up to which each is named on its axis
 
 
 def response_figure(
@@ -23,11 +25,11 @@ def response_figure(
     option: str,
     title: str,
     xlabel: str,
-    metric: str = "val/macro_auroc",
-    beside: str | None = None,
+    metrics: Sequence[str] = ("val/macro_auroc",),
+    names: Mapping[str, str] | None = None,
     log: bool = False,
 ) -> Figure:
-    """Draw a metric against an option: every run, and the mean over the seeds; a second metric on an axis of its own.
+    """Draw final metrics against an option: a line for what else differs, every run, mean and SD over the seeds.
 
     Parameters
     ----------
@@ -35,8 +37,10 @@ def response_figure(
         An option with numbers, such as ``pca.k``.
     title, xlabel : str
         The question that the figure answers; what the option means.
-    metric, beside : str
-        Final metrics to draw to the left and, if wanted, to the right.
+    metrics : sequence of str
+        Final metrics, one panel each, from above to below.
+    names : mapping, optional
+        See `Trial.label`; a metric's name stands for its axis.
     log : bool
         Draw the option on a logarithmic axis.
 
@@ -45,37 +49,52 @@ def response_figure(
     UserError
         If the option has no numbers, or the runs lack a metric.
     """
-    by_label(trials, {})
+    names = names or {}
+    groups = by_label(trials, names, leave_out=option)
     with use_style():
-        figure = new_figure(9, 5.5)
-        axes = figure.add_subplot()
-        if log:
-            axes.set_xscale("log")
-        x, mean = _draw(axes, trials, option, metric, BLUE)
-        best = int(np.argmax(mean))
-        axes.axhline(mean[best], color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
-        axes.set(xlabel=xlabel)
-        axes.set_ylabel(metric, color=BLUE)
-        if not log and len(x) <= 16:
-            axes.set_xticks(x)
-        if beside is not None:
-            twin = axes.twinx()
-            twin.grid(visible=False)
-            twin.spines["right"].set_visible(True)
-            _draw(twin, trials, option, beside, VERMILLION)
-            twin.set_ylabel(beside, color=VERMILLION)
+        figure = new_figure(9, 1.4 + 3.3 * len(metrics))
+        places = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, metric in zip(places, metrics, strict=True):
+            if log:
+                axes.set_xscale("log")
+            ends = []
+            for i, (label, members) in enumerate(groups.items()):
+                x, mean, spread = _draw(axes, members, option, metric, str(series_style(i)["color"]))
+                ends.append((float(mean[-1]), label, str(series_style(i)["color"])))
+                if len(x) <= MANY_TICKS and not log:
+                    axes.set_xticks(x)
+            axes.set_ylabel(names.get(metric, metric))
+            figure.draw_without_rendering()
+            if len(groups) > 1:
+                label_ends(axes, ends)
+            elif axes is places[0] and spread.any():
+                axes.set_title(_answer(x, mean, spread))
+        places[-1].set_xlabel(xlabel)
         figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 
-def _draw(axes: Axes, trials: Sequence[Trial], option: str, metric: str, color: str) -> tuple[FloatArray, FloatArray]:
+def _answer(x: FloatArray, mean: FloatArray, spread: FloatArray) -> str:
+    """The value of the highest mean, and the first that comes as near to it as its seeds to each other."""
+    best = int(np.argmax(mean))
+    first = x[mean >= mean[best] - spread[best]][0]
+    found = f"Highest at {x[best]:g}: {mean[best]:.3f} ± {spread[best]:.3f}"
+    return found if first == x[best] else f"{found}; the first within that spread is {first:g}"
+
+
+def _draw(
+    axes: Axes, trials: Sequence[Trial], option: str, metric: str, color: str
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Draw the runs of one line; return the values of the option, mean and SD of the metric at each."""
     x = np.array([trial.number(option) for trial in trials])
     y = np.array([trial.last(metric) for trial in trials])
     values = np.unique(x)
     mean = np.array([y[x == value].mean() for value in values])
+    spread = np.array([y[x == value].std(ddof=1) if (x == value).sum() > 1 else 0.0 for value in values])
+    axes.fill_between(values, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
     axes.plot(values, mean, color=color, marker="o", markersize=6)
     axes.plot(x, y, "o", color=color, alpha=0.35, markersize=4, linestyle="none")
-    return values, mean
+    return values, mean, spread
 
 
 def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str] | None = None) -> Figure:

@@ -31,6 +31,7 @@ _NOT_IN_A_NAME = re.compile(r"[^\w./ :-]")  # what MLflow refuses in the name of
 def client(uri: str) -> MlflowClient:
     """A client of the tracking store, quietly: MLflow's own log lines do not belong in a progress display."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
 

@@ -1,0 +1,222 @@
+"""Attention over the ECG: which moments a network with attention reads, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+from einthoven.report.ecg_paper import (
+    LEAD_IN,
+    ROW_LENGTH,
+    SPEED,
+    Grid,
+    Traces,
+    draw_grid,
+    draw_row,
+    empty_page,
+    scale_line,
+    traces_of,
+    write,
+)
+from einthoven.report.style import INK, use_style
+from einthoven.report.trials import FloatArray, Trial, by_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PROBE = "attention"
+SHOW = ("II", "V1", "V5")
+ROW, STRIP = 25.0, 5.0  # mm, of a lead and of a head
+HEAD, FOOT, MARGIN = 14.0, 16.0, 8.0
+LIMIT = 1.2  # mV of a lead, to either side of its middle
+STRONGEST = 4.0  # times the mean, from which on all is drawn alike
+COLORS = "Blues"
+
+
+def attention_figure(
+    signal: npt.ArrayLike,
+    fs: float,
+    maps: Mapping[str, npt.ArrayLike],
+    *,
+    title: str,
+    leads: Sequence[str] = LEADS,
+    show: Sequence[str] = SHOW,
+    dpi: float = 100,
+) -> Figure:
+    """Draw where a network looks in one record: some leads on ECG paper, its attention behind them and head by head.
+
+    Parameters
+    ----------
+    signal : array-like, shape (leads, T)
+        mV; the T samples are what the maps are of. The first 10 s are drawn.
+    fs : float
+        Sampling frequency, Hz.
+    maps : mapping of str to array-like, shape (heads, N, N)
+        Of each transformer block, in their order, the weights with which a token (row) reads the others (columns):
+        ``model.attention_maps(x)`` of one record. Each of the N tokens is of T/N samples.
+    title : str
+        The line above.
+    leads : sequence of str
+        Names of the rows of the signal.
+    show : sequence of str
+        Which of them to draw, from above to below.
+    dpi : float
+        Dots per inch, at 25 mm/s and 10 mm/mV.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If the signal or the maps are not of these shapes, or a lead to show is not there.
+    """
+    return _page_of([[(title, _shown(traces_of(signal, fs, leads), show), _checked(maps))]], fs, None, dpi)
+
+
+def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence[str] = SHOW) -> Figure:
+    """Draw where the networks of a sweep look, one column a network and one row a record.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Runs with probe=attention.
+    title : str
+        The line above all.
+    show : sequence of str
+        Leads to draw, from above to below.
+    """
+    columns, fs = [], 100.0
+    for label, members in by_label(trials, {}).items():
+        trial = members[0]
+        fs = float(trial.array("fs", PROBE))
+        found = {kind: _named(trial, kind) for kind in ("signal", "map", "label", "probability")}
+        column = []
+        for row in range(len(next(iter(found["signal"].values())))):
+            traces = {lead: values[row].astype(np.float64) for lead, values in found["signal"].items()}
+            maps = {block: values[row] for block, values in found["map"].items()}
+            names = [name for name, values in found["label"].items() if values[row] == 1]
+            says = ", ".join(f"{found['probability'][name][row]:.2f}" for name in names)
+            column.append((f"{label}: {' '.join(names)}, predicted {says}", _shown(traces, show), _checked(maps)))
+        columns.append(column)
+    return _page_of(columns, fs, title, 72)
+
+
+def rollout(maps: Sequence[FloatArray]) -> FloatArray:
+    """Share of each token in the mean of the tokens after all blocks, times their number: 1 where all are alike.
+
+    The attention of a block, averaged over its heads, and the skip connection around it count one half each, and the
+    blocks are multiplied: Abnar and Zuidema 2020, "Quantifying attention flow in transformers", section 3. What the
+    blocks do beside attention is left out.
+
+    Parameters
+    ----------
+    maps : sequence of array, shape (heads, N, N)
+        Of each block, in their order.
+    """
+    tokens = maps[0].shape[-1]
+    flow: FloatArray = np.eye(tokens)
+    for weights in maps:
+        flow = (weights.mean(axis=0) + np.eye(tokens)) / 2 @ flow
+    share: FloatArray = flow.mean(axis=0) * tokens
+    return share
+
+
+def received(weights: FloatArray) -> FloatArray:
+    """Attention that a token gets from all, head by head ``(heads, N)``, times their number: 1 where all are alike."""
+    share: FloatArray = weights.mean(axis=1) * weights.shape[-1]
+    return share
+
+
+def _named(trial: Trial, kind: str) -> dict[str, npt.NDArray[np.float32]]:
+    trial.array("fs", PROBE)
+    return {name.partition("/")[2]: values for name, values in trial.arrays.items() if name.startswith(f"{kind}/")}
+
+
+def _checked(maps: Mapping[str, npt.ArrayLike]) -> list[FloatArray]:
+    found = [np.asarray(weights, dtype=np.float64) for weights in maps.values()]
+    if not found or any(w.ndim != 3 or w.shape[1:] != found[0].shape[1:] or w.shape[1] != w.shape[2] for w in found):
+        raise UserError(f"An attention figure needs maps of shape (heads, N, N), found {[w.shape for w in found]}.")
+    return found
+
+
+def _shown(traces: Traces, show: Sequence[str]) -> Traces:
+    if missing := [lead for lead in show if lead not in traces]:
+        raise UserError(f"An attention figure cannot show {', '.join(missing)} of {', '.join(traces)}.")
+    return {lead: traces[lead] for lead in show}
+
+
+def _page_of(
+    columns: Sequence[Sequence[tuple[str, Traces, list[FloatArray]]]], fs: float, title: str | None, dpi: float
+) -> Figure:
+    """Draw panels of (title, leads, maps), column by column, with one scale for all."""
+    width = 5 * np.ceil((ROW_LENGTH + 10) / 5)
+    above = 16.0 if title else 2.0
+    heights = [HEAD + ROW * len(c[0][1]) + STRIP * len(c[0][2][-1]) + 4 for c in columns]
+    height = max(heights)
+    down = max(len(column) for column in columns)
+    with use_style():
+        total = down * height + above + FOOT
+        figure, axes = empty_page(len(columns) * (width + MARGIN) + MARGIN, total, dpi)
+        if title:
+            write(axes, MARGIN, total - 12, title, 9, weight="bold")
+        for i, column in enumerate(columns):
+            left = MARGIN + i * (width + MARGIN)
+            for j, panel in enumerate(column):
+                _draw_panel(axes, left, total - above - j * height, width, fs, *panel)
+        _draw_key(axes, fs)
+    return figure
+
+
+def _draw_panel(
+    axes: Axes, left: float, top: float, width: float, fs: float, title: str, traces: Traces, maps: list[FloatArray]
+) -> None:
+    write(axes, left, top - HEAD + 3, title, 6.5, weight="bold")
+    grid = Grid(left, top - HEAD - ROW * len(traces), width, ROW * len(traces))
+    draw_grid(axes, grid)
+    samples = len(next(iter(traces.values())))
+    start, length = left + 5 + LEAD_IN, samples / fs * SPEED
+    _draw_strip(axes, rollout(maps), start, length, grid.bottom, grid.height)
+    for row, lead in enumerate(traces):
+        draw_row(axes, traces, fs, (lead,), left + 5, grid.bottom + grid.height - (row + 0.55) * ROW, LIMIT)
+    for head, values in enumerate(received(maps[-1])):
+        bottom = grid.bottom - (head + 1) * STRIP
+        _draw_strip(axes, values, start, length, bottom, STRIP)
+        write(axes, start - 2, bottom + STRIP / 2, f"head {head + 1}", 4, ha="right", va="center")
+
+
+def _draw_strip(axes: Axes, values: FloatArray, left: float, length: float, bottom: float, height: float) -> None:
+    end = min(length, ROW_LENGTH - LEAD_IN)
+    image = axes.imshow(
+        values[None],
+        cmap=COLORS,
+        vmin=0,
+        vmax=STRONGEST,
+        extent=(left, left + length, bottom, bottom + height),
+        aspect="auto",
+        interpolation="nearest",
+        zorder=2,
+        alpha=0.75,
+    )
+    from matplotlib.patches import Rectangle
+
+    image.set_clip_path(Rectangle((left, bottom), end, height, transform=axes.transData))
+
+
+def _draw_key(axes: Axes, fs: float) -> None:
+    """Draw the scale of the attention, and what it is of."""
+    from matplotlib.patches import Rectangle
+
+    left, bottom, width = MARGIN, 5.0, 60.0
+    _draw_strip(axes, np.linspace(0, STRONGEST, 64), left, width, bottom, 5)
+    axes.add_patch(Rectangle((left, bottom), width, 5, fill=False, edgecolor=INK, linewidth=0.5))
+    ends = f"attention 0 … {STRONGEST:g} times the mean"
+    what = "behind the leads: all blocks together (roll-out); below: the last block, head by head"
+    write(axes, left + width + 4, bottom + 2.5, f"{ends}; {what};  {scale_line(fs)}", 5, va="center")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einthoven.errors import UserError
+from einthoven.report.attention import attention_figure, attention_maps_figure, received, rollout
+from einthoven.report.trials import Trial
+
+
+def maps(heads: int = 2, tokens: int = 10, seed: int = 0) -> np.ndarray:
+    weights = np.random.default_rng(seed).random((heads, tokens, tokens))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def test_roll_out_is_one_where_all_tokens_are_read_alike_and_follows_the_blocks() -> None:
+    even = np.full((2, 4, 4), 0.25)
+    np.testing.assert_allclose(rollout([even, even]), 1.0)
+    first, second = maps(seed=1), maps(seed=2)
+    both = rollout([first, second])
+    assert both.mean() == pytest.approx(1.0)  # a share of every token, times their number
+    eye, mixed = np.eye(10), [m.mean(axis=0) for m in (first, second)]
+    # a token of the second block reads what the tokens of the first have become
+    by_hand = [sum(0.5 * (mixed[1][i] + eye[i])[j] * 0.5 * (mixed[0] + eye)[j] for j in range(10)) for i in range(10)]
+    np.testing.assert_allclose(both, 10 * np.mean(by_hand, axis=0))
+
+
+def test_what_a_head_reads_is_told_token_by_token() -> None:
+    weights = np.zeros((1, 4, 4))
+    weights[:, :, 2] = 1.0  # all read the third
+    assert received(weights).tolist() == [[0, 0, 4, 0]]
+
+
+def test_attention_stands_where_its_moment_is() -> None:
+    weights = np.zeros((1, 10, 10))
+    weights[:, :, 3] = 1.0  # the fourth second of ten
+    figure = attention_figure(np.zeros((12, 1000)), 100, {"block1": weights}, title="a record", show=("II", "V1"))
+    behind, head = figure.axes[0].get_images()[:2]
+    assert behind.get_array().argmax() == head.get_array().argmax() == 3
+    left, right, *_ = head.get_extent()
+    (trace,) = [line for line in figure.axes[0].get_lines() if line.get_label() == "II"]
+    assert trace.get_xdata()[0] == pytest.approx(left)
+    assert trace.get_xdata()[-1] == pytest.approx(right, abs=0.5)  # 250 mm are 10 s
+    assert "a record" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_maps_that_are_none_and_leads_that_are_missing_are_refused() -> None:
+    signal = np.zeros((12, 1000))
+    for wrong in ({}, {"block1": np.zeros((2, 4, 5))}, {"block1": maps(), "block2": maps(tokens=5)}):
+        with pytest.raises(UserError, match=r"maps of shape \(heads, N, N\)"):
+            attention_figure(signal, 100, wrong, title="")
+    with pytest.raises(UserError, match="cannot show V9"):
+        attention_figure(signal, 100, {"block1": maps()}, title="", show=("V9",))
+
+
+def test_a_sweep_has_a_column_a_network_and_a_row_a_record() -> None:
+    found = {
+        "signal/II": np.zeros((2, 500), np.float32),
+        "map/block1": np.stack([maps(), maps()]),
+        "fs": np.array(100.0),
+    }
+    found |= {"label/MI": np.array([1.0, 0.0]), "label/NORM": np.array([0.0, 1.0])}
+    found |= {"probability/MI": np.array([0.9, 0.2]), "probability/NORM": np.array([0.1, 0.75])}
+    runs = [Trial({"model": name}, arrays=found) for name in ("conv_attention", "vit1d")]
+    shown = [text.get_text() for text in attention_maps_figure(runs, title="?", show=["II"]).axes[0].texts]
+    assert {"conv_attention: MI, predicted 0.90", "vit1d: NORM, predicted 0.75"} <= set(shown)

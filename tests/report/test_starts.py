@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einthoven.errors import UserError
+from einthoven.report.starts import distances, objective, starts_figure
+from einthoven.report.trials import Trial
+
+
+def ended(model: str, weight: list[float], losses: tuple[float, ...] = (2.0, 1.0)) -> Trial:
+    step = np.arange(1.0, len(losses) + 1)
+    history = {"train/loss": (step, np.array(losses)), "train/penalty": (step, np.full(len(losses), 0.5))}
+    return Trial({"model": model}, {}, history, {"w": np.array([weight]), "b": np.array([0.0])})
+
+
+def test_distances_are_those_of_every_two_runs_relative_to_their_norms() -> None:
+    runs = [ended("mlp", [1.0, 0.0]), ended("mlp", [0.0, 1.0]), ended("mlp", [1.0, 0.0]), ended("mlp", [4.0, 0.0])]
+    np.testing.assert_allclose(distances(runs), [2**0.5, 0, 1.5, 2**0.5, 17**0.5 / 2, 1.5])
+
+
+def test_what_is_minimized_is_the_loss_with_its_penalty() -> None:
+    assert objective(ended("logistic", [1.0]))[1].tolist() == [2.5, 1.5]
+
+
+def test_each_configuration_has_its_starts_and_the_distances_of_all_stand_beside() -> None:
+    runs = [ended("logistic", [1.0, 0.0], (3.0, 1.0)), ended("logistic", [1.0, 1e-3])]
+    runs += [ended("mlp", [1.0, 0.0]), ended("mlp", [0.0, 1.0], (2.0, 1.2))]
+    *descents, apart = starts_figure(runs, title="?").axes
+    assert [axes.get_title(loc="left") for axes in descents] == ["logistic", "mlp"]
+    above = [line.get_ydata().tolist() for line in descents[1].get_lines()]
+    np.testing.assert_allclose(above, [[1.0, 1e-8], [1.0, 0.2]])  # above the lowest of all starts
+    assert [label.get_text() for label in apart.get_xticklabels()] == ["logistic", "mlp"]
+    with pytest.raises(UserError, match="one run of mlp; expected two seeds"):
+        starts_figure(runs[:3], title="?")
+    with pytest.raises(UserError, match="probe=weights"):
+        distances([Trial({}), Trial({})])
