@@ -122,7 +122,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty tracking store, made once: copying it is quicker than running MLflow's migrations again."""
-    from einthoven.tracking.recorder import client
+    from einthoven.tracking.server import client
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     client(f"sqlite:///{path}").search_experiments()

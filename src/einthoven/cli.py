@@ -25,6 +25,7 @@ verbs
   evaluate  say what a finished run is worth:  einthoven evaluate run=FOLDER
   prepare   generate or read the records, pack and examine them, without training
   doctor    say what is wrong with records:  einthoven doctor FILE...
+  sync      send to MLflow what a run could not:  einthoven sync FOLDER
   list      show the options of every part, or of one:  einthoven list optimizer
   ui        open the MLflow page on the training charts
 
@@ -95,12 +96,23 @@ the source. An option without figures on real records is marked experimental.
   --plot   with schedules: draw them, here and in schedules.png; with augmentations: one ECG under each, in
            augmentations.png
 """,
+    "sync": """\
+usage: einthoven sync FOLDER ...
+
+Sends what runs have left in their folders (outputs/…) to their tracking stores: what could not be sent because a store
+did not answer, or the whole of a run with tracking.offline=true. Nothing is sent twice. Exit code 3 if something is
+still not in the store.
+""",
     "ui": """\
 usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]
 
 Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest experiment and run.
 """,
 }
+
+
+UNSENT = 3
+"""Exit code: done, but the tracking store does not have all of it yet."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -113,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
         "prepare": _prepare,
         "doctor": _doctor,
         "list": _list,
+        "sync": _sync,
         "ui": _ui,
     }
     if verb in ("--help", "-h", "help"):
@@ -130,6 +143,7 @@ def main(argv: list[str] | None = None) -> None:
             print(VERB_HELP[verb], end="")
             return
         verbs[verb](rest)
+        _tell_unsent()
     except UserError as error:
         _fail(str(error))
     except BrokenPipeError:  # the reader of our output left, as `head` does
@@ -218,6 +232,25 @@ def _list(arguments: list[str]) -> None:
     from einthoven.commands.options import show_options
 
     show_options(conf_folder(), arguments)
+
+
+def _sync(arguments: list[str]) -> None:
+    from einthoven.tracking.sync import sync
+
+    if not arguments:
+        raise UserError("sync: no folder given; expected the folders of runs (outputs/…).")
+    for folder in arguments:
+        print(sync(Path(folder)))
+
+
+def _tell_unsent() -> None:
+    """Say what a tracking store does not have of the runs of this process; exit code 3 if there is such."""
+    recorder = sys.modules.get("einthoven.tracking.recorder")
+    if recorder is not None and recorder.unsent:
+        told, recorder.unsent[:] = list(recorder.unsent), []
+        for sentence in told:
+            print(f"einthoven: warning: {sentence}", file=sys.stderr)
+        sys.exit(UNSENT)
 
 
 def _ui(arguments: list[str]) -> None:

@@ -218,10 +218,20 @@ class Tracking:
     """Name of the MLflow experiment."""
     run_name: str
     """Name of the run."""
+    artifact_location: str | None
+    """Where a new experiment keeps its files; null: where the store says."""
     interval: int
     """Steps between two writes of metrics."""
+    patience: float
+    """Seconds that the end of a run waits for a store that does not answer."""
+    offline: bool
+    """Write to the run's folder alone, for `einthoven sync` to send it later."""
     artifacts: bool
     """Log figures, predictions, checkpoints and the exported model too; false: metrics and parameters alone."""
+    register: str | None
+    """Name in the model registry that the exported model becomes a version of; null registers nothing."""
+    alias: str | None
+    """Alias of that version; null gives it none."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -232,6 +242,13 @@ class Tracking:
             "a database such as sqlite:///mlflow.db, or the address of a server (MLflow keeps no runs in folders)",
         )
         _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
+        _require(self.patience >= 0, "tracking.patience", self.patience, "a number of seconds, 0 or more")
+        exports = self.register is None or self.artifacts
+        _require(
+            exports, "tracking.register", self.register, "null where tracking.artifacts=false: no model is exported"
+        )
+        names = self.alias is None or self.register is not None
+        _require(names, "tracking.alias", self.alias, "null, or a name in tracking.register whose version it names")
 
 
 def typed(config: DictConfig, schema: type[T], key: str) -> T:

@@ -13,7 +13,7 @@ from einthoven import cli
 from einthoven.commands.finished import finished
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.scores import log_loss_per_class
-from einthoven.tracking.recorder import client
+from einthoven.tracking.server import client
 
 Train = Callable[..., None]
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")

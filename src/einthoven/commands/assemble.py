@@ -28,7 +28,7 @@ from einthoven.errors import UserError
 from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
-from einthoven.tracking.recorder import without_folders
+from einthoven.tracking.privacy import without_folders
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:

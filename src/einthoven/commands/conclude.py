@@ -60,7 +60,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     pca = _principal_components(run)
     shares = pca.explained_variance_ratio_
     recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
-    recorder.flush()
+    recorder.flush(everything=True)
     _probe(run, recorder)
     if kept := run.validation.arrays():
         recorder.arrays(kept, "diagnostics.npz")
@@ -78,7 +78,13 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
     exported = Probabilities(run).cpu().eval()
     recorder.model(
-        exported, example.cpu().numpy(), run.data.labels.classes, tuple(run.data.store.leads), run.data.store.fs
+        exported,
+        example.cpu().numpy(),
+        run.data.labels.classes,
+        tuple(run.data.store.leads),
+        run.data.store.fs,
+        register=run.settings.tracking.register,
+        alias=run.settings.tracking.alias,
     )
     return metrics
 

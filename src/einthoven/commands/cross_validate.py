@@ -13,7 +13,8 @@ from einthoven.commands.terminal import console
 from einthoven.commands.train import assembled, execute, open_recorder
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import bootstrap_interval
-from einthoven.tracking.recorder import Recorder, client, closing
+from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.server import client, shown
 from einthoven.tracking.sweep import PARENT, report
 
 
@@ -52,6 +53,8 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         raise UserError(
             "folds=cv judges by the held-out fold, so it may not select on it: use trainer.select=last, patience=null."
         )
+    if checked.tracking.offline:
+        raise UserError("tracking.offline=true: folds=cv compares runs in the store; expected false.")
     parent: Recorder | None = None
     labels, probabilities, patients, cells = [], [], [], []
     try:
@@ -59,7 +62,7 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
             run = assembled(_held_out(config, folds, fold), folder / f"fold-{fold}")
             run.write_config()
             if parent is None:
-                parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT))
+                parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT), folder=folder)
             console.print(f"held out: fold {fold}")
             with closing(open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id)) as recorder:
                 metrics = execute(run, recorder)
@@ -80,6 +83,6 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         pooled |= {"val/macro_auroc_low": interval.low, "val/macro_auroc_high": interval.high}
         parent.record(0, pooled)
         cells.append(["pooled", str(len(y)), f"{pooled['val/macro_auroc']:.4f} {interval}"])
-        console.print(f"run {parent.run_id} in {parent.uri}")
+        console.print(f"run {parent.run_id} in {shown(parent.uri)}")
         report(client(parent.uri), parent.run_id, ["held out", "records", "macro AUROC"], cells)
     return pooled

@@ -30,6 +30,7 @@ from einthoven.evaluation.scores import brier_per_class, calibration_error_per_c
 from einthoven.evaluation.subgroups import Subgroup, subgroups
 from einthoven.report.decisions import decision_curve_figure, reliability_figure
 from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.server import shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -109,11 +110,20 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     _write(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
     _write(run.folder / "model_card.md", card(run, options, result, meta))
     tracking = run.settings.tracking
-    recorder = Recorder(tracking.uri, tracking.experiment, tracking.run_name, tags={}, run_id=meta["run_id"])
+    recorder = Recorder(
+        tracking.uri,
+        tracking.experiment,
+        tracking.run_name,
+        folder=run.folder,
+        tags={},
+        run_id=meta["run_id"],
+        patience=tracking.patience,
+        offline=tracking.offline,
+    )
     with closing(recorder):
         _log(recorder, run, found, raw, p)
     console.print(
-        f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {recorder.uri}",
+        f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {shown(recorder.uri)}",
         soft_wrap=True,
     )
     return found.metrics

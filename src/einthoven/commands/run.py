@@ -191,6 +191,7 @@ class Run:
             "position": asdict(self.position),
             "seed": self.settings.seed,
             "run_id": recorder.run_id,
+            "recorder": recorder.position,
             "classes": list(self.data.labels.classes),
             "leads": list(self.data.store.leads),
             "fs": self.data.store.fs,

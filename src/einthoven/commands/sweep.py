@@ -12,7 +12,8 @@ from einthoven.build import build
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
 from einthoven.report.trials import Trial
-from einthoven.tracking.recorder import client, experiment_id, without_folders
+from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.server import client, experiment_id, shown
 from einthoven.tracking.sweep import (
     METRICS,
     PARENT,
@@ -53,7 +54,7 @@ class SweepCallback(Callback):
         multirun = "" if {"experiment", "sweep"} & {o.split("=")[0] for o in config.hydra.overrides.task} else "-m "
         tracking = client(config.tracking.uri)
         run = tracking.create_run(
-            experiment_id(tracking, config.tracking.experiment),
+            experiment_id(tracking, config.tracking.experiment, config.tracking.artifact_location),
             run_name=f"sweep {given}"[:250],
             tags={
                 "mlflow.source.name": f"einthoven train {multirun}{given}",
@@ -97,4 +98,4 @@ def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence
     function = build(config.figure)
     path = f"figures/{function.func.__name__}.png"
     tracking.log_figure(run_id, function(trials), path, save_kwargs={"dpi": 150})
-    console.print(f"{path} in run {run_id} of {config.tracking.uri}", soft_wrap=True)
+    console.print(f"{path} in run {run_id} of {shown(config.tracking.uri)}", soft_wrap=True)

@@ -16,7 +16,9 @@ from einthoven.commands.run import Run
 from einthoven.commands.sweep import draw
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
-from einthoven.tracking.recorder import Recorder, client, closing, without_folders
+from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.recorder import Recorder, closing, unsent
+from einthoven.tracking.server import client, shown
 from einthoven.tracking.sweep import PARENT
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     with closing(recorder):
         metrics = execute(run, recorder)
     if PARENT not in os.environ:
-        if "figure" in config:  # of this run alone
+        if "figure" in config and not unsent and not checked.tracking.offline:  # of this run alone
             tracking = client(recorder.uri)
             draw(config, tracking, recorder.run_id, [tracking.get_run(recorder.run_id)])
         _say_what_next(run, recorder, metrics, overrides)
@@ -79,18 +81,31 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
 
 
 def open_recorder(
-    run: Run | FittedRun, name: str, overrides: list[str], *, parent: str | None, run_id: str | None = None
+    run: Run | FittedRun,
+    name: str,
+    overrides: list[str],
+    *,
+    parent: str | None,
+    folder: Path | None = None,
+    run_id: str | None = None,
+    position: int | None = None,
 ) -> Recorder:
-    """Open the MLflow run: tags to filter by, parameters, datasets."""
+    """Open the MLflow run: tags to filter by, parameters, datasets. Its folder is that of the run, if not another."""
     tracking, container = run.settings.tracking, assemble.plain(run.config)
     recorder = Recorder(
         tracking.uri,
         tracking.experiment,
         name,
+        folder=folder or run.folder,
         tags=_tags(run, container, overrides),
         parent=parent,
         run_id=run_id,
+        position=position,
+        steps=0 if isinstance(run, FittedRun) else run.settings.trainer.epochs * run.steps_per_epoch,
         interval=tracking.interval,
+        patience=tracking.patience,
+        offline=tracking.offline,
+        artifact_location=tracking.artifact_location,
     )
     parameters = {} if isinstance(run, FittedRun) else {"model.parameters": _parameters(run)}
     recorder.params(assemble.shown(container) | parameters | {"data.classes": len(run.data.labels.classes)})
@@ -165,7 +180,14 @@ def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
     meta = run.load("last")
     if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
         raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
-    recorder = open_recorder(run, run.settings.tracking.run_name, overrides, parent=None, run_id=meta["run_id"])
+    recorder = open_recorder(
+        run,
+        run.settings.tracking.run_name,
+        overrides,
+        parent=None,
+        run_id=meta["run_id"],
+        position=meta["recorder"],
+    )
     console.print(f"resuming after epoch {run.position.epoch} of {run.settings.trainer.epochs}")
     with closing(recorder):
         metrics = execute(run, recorder)
@@ -200,7 +222,10 @@ def _say_what_next(
         console.print(
             results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], metric_rows(metrics))
         )
-    console.print(f"run {recorder.run_id} in {recorder.uri}; checkpoints in {run.folder}/checkpoints", soft_wrap=True)
+    place = f"run {recorder.run_id} in {shown(recorder.uri)}"
+    if not recorder.run_id:
+        place = f"run in {run.folder}/tracking, which einthoven sync {run.folder} sends to {shown(recorder.uri)}"
+    console.print(f"{place}; checkpoints in {run.folder}/checkpoints", soft_wrap=True)
     fits = isinstance(run, FittedRun)
     group, other, both = ("model", "decision_tree", "forest,naive_bayes") if fits else ("optimizer", "sgd", "adamw,sgd")
     changed = ("resume=", f"{group}=", f"{group}.", "seed=")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from einthoven.errors import UserError
-from einthoven.tracking.recorder import client
+from einthoven.tracking.server import client
 
 
 def ui(arguments: list[str]) -> None:

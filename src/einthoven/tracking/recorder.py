@@ -1,15 +1,24 @@
-"""One MLflow run: buffered metrics, parameters, pictures, files, the exported model."""
+"""One MLflow run: metrics, parameters, pictures, files, the exported model.
+
+Everything is written into the run's folder first, and from there to the tracking store by threads that the training
+never waits for:
+
+    record -> buffer -> flush -> series.bin (every value) -> metrics.parquet, an artifact
+                              -> means over intervals      -> entries.jsonl -> the store
+    params, tags, datasets ------------------------------------^
+    figures, tables, files, the model -------------------> files.jsonl   -> the artifact store
+"""
 
 from __future__ import annotations
 
-import logging
-import os
+import contextlib
+import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,57 +26,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from einthoven.errors import UserError
+from einthoven.tracking import run_folder
+from einthoven.tracking.delivery import Delivery, first_line
+from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.series import Means, Point, SeriesFile
+from einthoven.tracking.server import reach, shown
+from einthoven.tracking.spool import Spool
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from mlflow import MlflowClient
 
 PROBE = "probe.npz"
 """Artifact with the arrays that a probe found."""
 
-_BATCH = 1000  # metrics that MLflow takes in one call
+SERIES = "series/metrics.parquet"
+"""Artifact with every recorded value."""
+
+POINTS = 5000
+"""Most points of a metric of every step in the store."""
+
+_BATCH = 1000  # metrics in one entry
+_LONGEST_NOTE = 5000  # what MLflow takes in a tag, with room for characters of several bytes
 _NOT_IN_A_NAME = re.compile(r"[^\w./ :-]")  # what MLflow refuses in the name of a metric
 
-
-def client(uri: str) -> MlflowClient:
-    """A client of the tracking store, quietly: MLflow's own log lines do not belong in a progress display."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
-
-
-def experiment_id(mlflow_client: MlflowClient, name: str) -> str:
-    """Number of the experiment with this name, which is made if there is none."""
-    found = mlflow_client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on training runs, not on GenAI
-    return str(mlflow_client.create_experiment(name, tags=kind))
-
-
-_PATH = re.compile(
-    r"""(?P<before>^|[\s=,:\[('"])      # where a value begins, or the path of an address such as sqlite:///
-        (?://+|~?/|[A-Za-z]:[\\/])     # an absolute path, under Unix or Windows
-        (?:[^\s,\])'"]*[\\/])?         # its folders
-        (?P<name>[^\s,\])'"\\/]+)[\\/]?""",
-    re.VERBOSE,
-)
-
-
-def without_folders(text: str) -> str:
-    """Cut absolute paths down to their last part: where a user keeps files is not the run's business.
-
-    Works on a value (``/home/me/ptb-xl`` -> ``…/ptb-xl``), on overrides (``data.root=/home/me/ptb-xl``) and on the
-    text of an error. A value that as a whole is an absolute path may hold spaces.
-    """
-    if PurePosixPath(text).is_absolute() and not re.search(r"\s/", text):
-        return f"…/{PurePosixPath(text).name}"
-    return _PATH.sub(r"\g<before>…/\g<name>", text)
+unsent: list[str] = []
+"""Sentences about runs of this process of which the store does not have everything."""
 
 
 class Recorder:
@@ -78,13 +62,30 @@ class Recorder:
     uri : str
         Tracking store, such as ``sqlite:///mlflow.db`` or ``http://…``.
     experiment, run_name : str
+    folder : Path
+        The run's own folder: everything is in ``tracking/`` there until the store has it.
     tags : mapping
     parent : str, optional
         Run id of the parent run.
     run_id : str, optional
         Continue this run: what it already holds of a metric up to some step is not written twice.
+    position : int, optional
+        Of the checkpoint that the run continues from: as `position` was then.
+    steps : int
+        Steps that are planned; beyond `POINTS`, series are thinned (`Means`).
     interval : int
         Recorded steps between two flushes.
+    patience : float
+        Seconds that the end of the run waits for a store that does not answer.
+    offline : bool
+        Write to the folder alone.
+    artifact_location : str, optional
+        Where a new experiment keeps its files.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be reached, or the folder is in use.
     """
 
     def __init__(
@@ -93,118 +94,228 @@ class Recorder:
         experiment: str,
         run_name: str,
         *,
+        folder: Path,
         tags: Mapping[str, str],
         parent: str | None = None,
         run_id: str | None = None,
+        position: int | None = None,
+        steps: int = 0,
         interval: int = 50,
+        patience: float = 60.0,
+        offline: bool = False,
+        artifact_location: str | None = None,
     ) -> None:
-
-        self._client = client(uri)
-        self.uri, self.interval = uri, interval
-        self.latest: dict[str, float] = {}
+        self.uri, self.interval, self.latest = uri, interval, dict[str, float]()
         self.history: dict[str, tuple[list[int], list[float]]] = {}
+        self._run_folder, self._folder = folder, folder / "tracking"
+        self._patience, self._offline = patience, offline
         self._buffer: list[tuple[int, int, dict[str, Tensor | float]]] = []
-        self._written: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        self._last: dict[str, Point] = {}  # that was put into the spool, of each metric
+        self._params: dict[str, str] = {}
+        self._dataset: tuple[str, str] | tuple[()] = ()
+        self._means = Means(steps, POINTS)
+        self._delivery = Delivery(self._folder, uri)
+        self._lock = run_folder.lock(self._folder)
+        known = (self._folder / "run.json").exists()
+        if run_id is None and known:  # another run had the same folder
+            run_folder.clear(self._folder)
+        if (run_id is None and not offline) or (run_id is not None and not known):
+            reach(uri)
+        self._entries = Spool(self._folder / "entries.jsonl", self._delivery)
+        self._files = Spool(self._folder / "files.jsonl", self._delivery)
+        self._series = SeriesFile(self._folder)
         if run_id is None:
             links = {"mlflow.parentRunId": parent} if parent else {}
-            # beside its parent, whatever the sweep changes in the experiment's name
-            place = (
-                self._client.get_run(parent).info.experiment_id if parent else experiment_id(self._client, experiment)
+            self._open(
+                {
+                    "experiment": experiment,
+                    "name": run_name,
+                    "tags": {**tags, **links},
+                    "time": _now(),
+                    "artifact_location": artifact_location,
+                }
             )
-            run = self._client.create_run(place, tags={**tags, **links}, run_name=run_name)
         else:
-            run = self._client.get_run(run_id)
-            self._client.update_run(run_id, status="RUNNING")
-            self._restore(run_id, run.data.metrics)
-        self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
+            self._continue(run_id, position, known)
+        if not offline:
+            self._entries.start()
+            self._files.start()
 
-    def _restore(self, run_id: str, names: Mapping[str, float]) -> None:
-        for name in names:
-            points = sorted(self._client.get_metric_history(run_id, name), key=lambda m: m.step)
-            self.history[name] = ([m.step for m in points], [m.value for m in points])
-            self._written[name] = points[-1].step
+    @property
+    def run_id(self) -> str:
+        """Id of the run; empty as long as the store has not made it."""
+        return self._delivery.run_id
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of its experiment; empty as long as there is no run."""
+        return self._delivery.experiment_id
+
+    @property
+    def position(self) -> int:
+        """How much has been written; a checkpoint keeps it, so that a run which continues there goes back to it."""
+        self._series.sync()
+        return len(self._series)
+
+    def _open(self, wanted: dict[str, Any]) -> None:
+        if self._offline:
+            self._delivery.identify("", "")
+            self._entries.put({"run": wanted})
+            return
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._delivery.create(wanted)
+        except MlflowException as error:
+            raise UserError(f"tracking.uri={shown(self.uri)}: {first_line(error)}") from None
+
+    def _continue(self, run_id: str, position: int | None, known: bool) -> None:
+        points: list[Point] = []
+        if known:
+            for entry in self._entries.entries():
+                points += [Point(*point) for point in entry.get("metrics", ())]
+                self._params |= entry.get("params", {})
+                if "dataset" in entry:
+                    self._dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
+        else:  # the folder came without its tracking/: what the store has is what is known
+            client = self._delivery.client
+            run = client.get_run(run_id)
+            self._delivery.identify(run_id, str(run.info.experiment_id))
+            self._params = dict(run.data.params)
+            points = [
+                Point(name, m.value, m.timestamp, m.step)
+                for name in run.data.metrics
+                for m in sorted(client.get_metric_history(run_id, name), key=lambda m: m.step)
+            ]
+        for point in points:
+            self._remember(point)
+        if position is not None:
+            self._series.truncate(position)
+        for point in self._series.after({name: p.step for name, p in self._last.items()}):
+            self._means.add(point)
+        self._entries.put({"status": {"status": "RUNNING"}})
 
     def record(self, step: int, values: Mapping[str, Tensor | float]) -> None:
         """Note metrics of a step. Tensors must be scalars; nothing waits for the device."""
         if values:
-            self._buffer.append((step, int(time.time() * 1000), dict(values)))
+            self._buffer.append((step, _now(), dict(values)))
         if len(self._buffer) >= self.interval:
             self.flush()
 
-    def flush(self) -> None:
-        """Move what is buffered to the host in one transfer, and send it."""
-        from mlflow.entities import Metric
+    def flush(self, *, everything: bool = False) -> None:
+        """Move what is buffered to the host in one transfer, and write it to the run's folder.
 
+        Parameters
+        ----------
+        everything : bool
+            Also the means of intervals that have not ended; for the end of a training.
+
+        Raises
+        ------
+        UserError
+            If the disk is full.
+        """
         tensors = [
             v.detach().float() for _, _, values in self._buffer for v in values.values() if isinstance(v, Tensor)
         ]
         numbers = iter(torch.stack(tensors).tolist() if tensors else [])  # sync: once per flush
-        metrics = []
-        for step, now, values in self._buffer:
-            for given, value in values.items():
-                name = _NOT_IN_A_NAME.sub("_", given)
-                number = next(numbers) if isinstance(value, Tensor) else float(value)
-                self.latest[name] = number
-                if step > self._written.get(name, -1):
-                    steps, series = self.history.setdefault(name, ([], []))
-                    steps.append(step)
-                    series.append(number)
-                    metrics.append(Metric(name, number, now, step))
+        points = [
+            Point(self._name(name), next(numbers) if isinstance(value, Tensor) else float(value), now, step)
+            for step, now, values in self._buffer
+            for name, value in values.items()
+        ]
+        last = self._buffer[-1][0] if self._buffer else 0
         self._buffer.clear()
-        for first in range(0, len(metrics), _BATCH):
-            self._client.log_batch(self.run_id, metrics=metrics[first : first + _BATCH])
-        self._written.update({m.key: m.step for m in metrics})
+        with self._full_disk_told():
+            self._series.append(points)
+            for point in points:
+                self.latest[point.metric] = point.value
+                before = self._last.get(point.metric)
+                if before is None or point.step > before.step:
+                    self._means.add(point)
+            means = self._means.take(last, everything=everything)
+            for first in range(0, len(means), _BATCH):
+                self._entries.put({"metrics": means[first : first + _BATCH]})
+        for point in means:
+            self._remember(point)
+
+    def _name(self, given: str) -> str:
+        if given not in self._names:
+            self._names[given] = _NOT_IN_A_NAME.sub("_", given)
+        return self._names[given]
+
+    def _remember(self, point: Point) -> None:
+        steps, series = self.history.setdefault(point.metric, ([], []))
+        steps.append(point.step)
+        series.append(point.value)
+        self._last[point.metric] = point
+
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self._folder}: {error.strerror}; the run ends here, and what was written stays readable. "
+                f"With room on that disk, einthoven train resume={self._run_folder} takes it up from its last "
+                "checkpoint."
+            ) from error
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters (once each)."""
-        from mlflow.entities import Param
-
-        known = self._client.get_run(self.run_id).data.params
-        new = [Param(k, str(v)[:6000]) for k, v in values.items() if k not in known]
-        for first in range(0, len(new), 100):
-            self._client.log_batch(self.run_id, params=new[first : first + 100])
+        new = {k: str(v)[:6000] for k, v in values.items() if k not in self._params}
+        self._params |= new
+        self._put(self._entries, {"params": new})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        for key, value in values.items():
-            self._client.set_tag(self.run_id, key, value)
+        self._put(self._entries, {"tags": dict(values)})
+
+    def note(self, markdown: str) -> None:
+        """Set the description of the run, the first thing on its page; a long one goes on in the artifact note.md."""
+        if len(markdown) > _LONGEST_NOTE:
+            self.text(markdown, "note.md")
+            markdown = markdown[: markdown.rfind("\n", 0, _LONGEST_NOTE)] + "\n\n… the rest is in `note.md`."
+        self.tags({"mlflow.note.content": markdown})
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: Mapping[str, object], context: str) -> None:
         """Log a dataset input: its name, fingerprint and size as used for `context` (training, validation, test)."""
-        import json
-
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        entity = Dataset(
-            name=name,
-            digest=fingerprint[:12],
-            source_type="local",
-            source=json.dumps({"uri": source}),
-            profile=json.dumps(dict(profile)),
-        )
-        self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+        self._dataset = (name, fingerprint[:12])
+        entry = {"name": name, "digest": fingerprint[:12], "source": source, "profile": dict(profile)}
+        self._put(self._entries, {"dataset": {**entry, "context": context}})
 
     def figure(self, figure: Figure, name: str) -> None:
         """Log a picture under ``figures/``."""
-        self._client.log_figure(self.run_id, figure, f"figures/{name}.png", save_kwargs={"dpi": 150})
+        path = self._staged(f"figures/{name}.png")
+        figure.savefig(path, dpi=150)
+        self._file(path, "figures")
 
     def text(self, text: str, path: str) -> None:
         """Log a text file."""
-        self._client.log_text(self.run_id, text, path)
+        staged = self._staged(path)
+        staged.write_text(text)
+        self._file(staged, _folder_of(path))
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
         """Log a table, shown by the MLflow page as such."""
-        self._client.log_table(self.run_id, dict(columns), path)
+        staged = self._staged(path)
+        rows = [[_in_json(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        staged.write_text(json.dumps({"columns": list(columns), "data": rows}))
+        self._file(staged, _folder_of(path), table=True)
 
     def file(self, path: Path, folder: str) -> None:
-        """Log a file."""
-        self._client.log_artifact(self.run_id, str(path), folder)
+        """Log a file; one of the run's folder is not copied, and stays there until it is sent."""
+        if path.resolve().is_relative_to(self._run_folder.resolve()):
+            self._file(path, folder, staged=False)
+        else:
+            self._file(Path(shutil.copy2(path, self._staged(path.name))), folder)
 
     def arrays(self, found: Mapping[str, NDArray[Any]], name: str = PROBE) -> None:
         """Log named arrays in one file, which loads without pickle."""
-        with TemporaryDirectory() as folder:
-            np.savez_compressed(Path(folder) / name, **found)  # type: ignore[arg-type]  # the stub has names before them
-            self._client.log_artifact(self.run_id, str(Path(folder) / name))
+        path = self._staged(name)
+        np.savez_compressed(path, **found)  # type: ignore[arg-type]  # the stub has names before them
+        self._file(path, "")
 
     def model(
         self,
@@ -213,47 +324,91 @@ class Recorder:
         classes: tuple[str, ...],
         leads: tuple[str, ...],
         fs: float,
+        *,
+        register: str | None = None,
+        alias: str | None = None,
     ) -> None:
-        """Log an exported model: raw mV (n, L, T) in, probabilities (n, K) out; loads without pickle.
+        """Log an exported model with the last val and test metrics, and register it under a name if asked for.
 
         Parameters
         ----------
-        example : ndarray of float32, shape (2, L, T)
-            Two records: with one, the export would freeze the batch size at one.
-        classes, leads : tuple of str
-            What the columns of the output and the rows of a record are; both go into the model's metadata.
-        fs : float
-            Sampling frequency that the model expects, in Hz.
+        example, classes, leads, fs
+            As in `einthoven.tracking.models.export`.
+        register, alias : str, optional
+            Name in the model registry, and the alias that its new version gets there.
         """
-        import mlflow
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
+        from einthoven.tracking.models import NAME, export
 
-        n = -1
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.float32), (n, *example.shape[1:]))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(classes)))]),
-        )
-        with mlflow.start_run(run_id=self.run_id):
-            mlflow.pytorch.log_model(
-                model,
-                name="model",
-                input_example=example,
-                signature=signature,
-                serialization_format="pt2",
-                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
-                metadata={
-                    "classes": list(classes),
-                    "leads": list(leads),
-                    "fs": fs,
-                    "units": "mV",
-                },
-            )
+        path = self._staged(NAME)
+        export(model, example, classes, leads, fs, path)
+        content = {
+            "path": str(path.relative_to(self._folder)),
+            "params": self._params,
+            "metrics": [point for name, point in self._last.items() if name.startswith(("val/", "test/"))],
+            "dataset": self._dataset,
+            "register": register,
+            "alias": alias,
+        }
+        self._put(self._files, {"model": content})
+
+    def _staged(self, path: str) -> Path:
+        """A place for a file until it is sent, in a folder of its own."""
+        folder = self._folder / "files" / str(self._files.size)
+        shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+        folder.mkdir(parents=True)
+        return folder / PurePosixPath(path).name
+
+    def _file(self, path: Path, place: str, *, table: bool = False, staged: bool = True) -> None:
+        relative = path.relative_to(self._folder) if staged else Path("..") / path.relative_to(self._run_folder)
+        content = {"path": str(relative), "place": place, "table": table, "staged": staged}
+        self._put(self._files, {"file": content})
+
+    def _put(self, spool: Spool, entry: Mapping[str, Any]) -> None:
+        with self._full_disk_told():
+            spool.put(entry)
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Flush, and close the run as FINISHED, FAILED or KILLED."""
-        self.flush()
-        self._client.set_terminated(self.run_id, status=status)
+        """Write the rest, send it, and close the run as FINISHED, FAILED or KILLED."""
+        end = {"status": {"status": status, "time": _now()}}
+        try:
+            self.flush(everything=True)
+            self._log_series()
+            self._put(self._entries, end)
+        except (UserError, OSError):  # no room to write it down
+            with contextlib.suppress(Exception):
+                self._delivery([end], False)
+            raise
+        finally:
+            self._end()
+
+    def _log_series(self) -> None:
+        if len(self._series):
+            path = self._staged(SERIES)
+            self._series.write_parquet(path)
+            self._file(path, _folder_of(SERIES))
+
+    def _end(self) -> None:
+        """Send what is left, and say so if that is not possible."""
+        if not self._offline:
+            with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait
+                self._entries.drain(self._patience) and self._files.drain(self._patience)
+            unsent.extend(run_folder.left(self.uri, self._run_folder, self._entries, self._files))
+        self._entries.close()
+        self._files.close()
+        self._lock.release()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _folder_of(path: str) -> str:
+    folder = str(PurePosixPath(path).parent)
+    return "" if folder == "." else folder
+
+
+def _in_json(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 @contextmanager
@@ -265,7 +420,10 @@ def closing(recorder: Recorder) -> Iterator[Recorder]:
         recorder.finish("KILLED")
         raise
     except BaseException as error:
-        recorder.tags({"error": without_folders(f"{type(error).__name__}: {error}")[:4000]})
-        recorder.finish("FAILED")
+        full = (UserError, OSError)  # a full disk is what `error` tells
+        with contextlib.suppress(*full):
+            recorder.tags({"error": without_folders(f"{type(error).__name__}: {error}")[:4000]})
+        with contextlib.suppress(*full):
+            recorder.finish("FAILED")
         raise
     recorder.finish()

@@ -1,0 +1,78 @@
+"""``tracking/`` in the folder of a run: who may write there, and what is left in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from einthoven.errors import UserError
+from einthoven.tracking.delivery import first_line
+from einthoven.tracking.server import shown
+from einthoven.tracking.spool import Spool, number_in
+
+LANES = ("entries", "files")
+"""Spools of a run: what is small, and what is not; a slow upload holds up no metric."""
+
+
+def left(uri: str, folder: Path, *spools: Spool) -> list[str]:
+    """Sentences about what a store does not have of the run of a folder."""
+    errors = [first_line(spool.error) for spool in spools if spool.error]
+    refused = [reason for spool in spools for reason in spool.refused]
+    told = []
+    if any(spool.waiting for spool in spools):
+        reason = f" ({errors[0]})" if errors else ""
+        told.append(
+            f"{shown(uri)} does not have all of this run{reason}; the rest is in {folder / 'tracking'}, and "
+            f"einthoven sync {folder} sends it."
+        )
+    if refused:
+        told.append(
+            f"{shown(uri)} refused {len(refused)} entries of this run ({refused[0]}); they are in "
+            f"{folder / 'tracking'}/*.refused."
+        )
+    return told
+
+
+def lock(folder: Path) -> FileLock:
+    """Take the tracking/ of a run for this process.
+
+    Raises
+    ------
+    UserError
+        If another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = FileLock(folder / "lock")
+    try:
+        taken.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{folder.parent}: another process is writing this run; expected one at a time.") from None
+    return taken
+
+
+def clear(folder: Path) -> None:
+    """Make room for a new run where an old one has been sent."""
+    sizes = [(folder / f"{name}.jsonl", folder / f"{name}.sent") for name in LANES]
+    if any(file.exists() and file.stat().st_size > number_in(sent) for file, sent in sizes):
+        raise UserError(
+            f"{folder.parent}: a run there has not been sent to its store; expected another folder (hydra.run.dir=…), "
+            f"or einthoven sync {folder.parent} first."
+        )
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def ended(folder: Path) -> bool:
+    """Whether the last that is known of a run is that it has ended."""
+    last = ""
+    with (folder / "entries.jsonl").open() as file:
+        for line in file:
+            if line.startswith('{"status"') and line.endswith("\n"):
+                last = json.loads(line)["status"]["status"]
+    return last not in ("", "RUNNING")
