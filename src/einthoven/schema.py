@@ -243,10 +243,8 @@ class Tracking:
         )
         _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
         _require(self.patience >= 0, "tracking.patience", self.patience, "a number of seconds, 0 or more")
-        exports = self.register is None or self.artifacts
-        _require(
-            exports, "tracking.register", self.register, "null where tracking.artifacts=false: no model is exported"
-        )
+        exported = self.register is None or self.artifacts
+        _require(exported, "tracking.register", self.register, "null where tracking.artifacts=false exports no model")
         names = self.alias is None or self.register is not None
         _require(names, "tracking.alias", self.alias, "null, or a name in tracking.register whose version it names")
 

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import math
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
 
+from einthoven.errors import UserError
+from einthoven.tracking import recorder as module
 from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.series import SeriesFile
+from einthoven.tracking.sync import sync
 
 
 @pytest.fixture
@@ -86,3 +94,144 @@ def test_a_run_that_breaks_off_is_closed_as_such(uri: str, error: BaseException,
         raise error
     run = MlflowClient(uri).get_run(recorder.run_id)
     assert (run.info.status, run.data.metrics) == (status, {"a": 1.0})
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here (it takes root on Linux).")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(
+    uri: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "unsent", [])
+    recorder = Recorder(uri, "experiment", "run", folder=small_disk / "run", tags={}, interval=10)
+    with pytest.raises(UserError, match="No space left on device; the run ends here") as full, closing(recorder):
+        for step in range(1, 100_000):
+            recorder.record(step, {"train/loss": float(step), "optim/lr": 0.1})
+    assert f"resume={small_disk / 'run'}" in str(full.value)
+    client = MlflowClient(uri)
+    run = client.get_run(recorder.run_id)
+    history = sorted(m.step for m in client.get_metric_history(recorder.run_id, "train/loss"))
+    assert run.info.status == "FAILED" and history == list(range(1, len(history) + 1)) and len(history) > 1000
+    kept = [p.step for p in SeriesFile(small_disk / "run" / "tracking").after({}) if p.metric == "train/loss"]
+    assert kept[: len(history)] == history and module.unsent == []
+
+
+def test_a_run_that_starts_offline_is_sent_later(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "unsent", [])
+    recorder = open_run(uri, offline=True)
+    for step in range(1, 11):
+        recorder.record(step, {"train/loss": 1.0 / step})
+    recorder.text("a", "a.txt")
+    recorder.finish()
+    client, folder = MlflowClient(uri), recorder._run_folder
+    assert recorder.run_id == "" and client.get_experiment_by_name("experiment") is None
+    with pytest.raises(UserError, match="has not been sent"):
+        open_run(uri)
+    for _ in range(2):  # the second time there is nothing left to do
+        run_id = sync(folder).split()[1]
+        (run,) = client.search_runs([client.get_experiment_by_name("experiment").experiment_id])
+        assert (run.info.run_id, run.info.status, run.data.tags["a"]) == (run_id, "FINISHED", "b")
+        assert len(client.get_metric_history(run_id, "train/loss")) == 10
+        assert {f.path for f in client.list_artifacts(run_id)} == {"a.txt", "series"}
+    assert module.unsent == []
+
+
+def test_a_killed_run_is_closed_as_such_when_it_is_sent(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = open_run(uri)
+    recorder.record(1, {"train/loss": 1.0})
+    recorder.flush()
+    with pytest.raises(UserError, match="another process"):
+        sync(recorder._run_folder)
+    kill(recorder)
+    sync(recorder._run_folder)
+    run = MlflowClient(uri).get_run(recorder.run_id)
+    assert (run.info.status, run.data.metrics) == ("KILLED", {"train/loss": 1.0})
+
+
+def test_a_long_run_is_thinned_in_the_store_and_whole_in_its_artifact_across_a_kill(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POINTS", 20)
+    values = {step: math.sin(step) for step in range(1, 201)}
+
+    def train(recorder: Recorder, first: int, last: int) -> None:
+        for step in range(first, last + 1):
+            recorder.record(step, {"train/loss": values[step]} | ({"val/loss": step} if step % 40 == 0 else {}))
+
+    first = open_run(uri, steps=200, interval=7)
+    train(first, 1, 63)
+    first.flush()
+    position = first.position
+    train(first, 64, 95)
+    first.flush()
+    kill(first)
+    second = open_run(uri, run_id=first.run_id, position=position, steps=200, interval=7)
+    train(second, 64, 200)
+    second.finish()
+    client = MlflowClient(uri)
+    found = sorted((m.step, m.value) for m in client.get_metric_history(first.run_id, "train/loss"))
+    assert [step for step, _ in found] == list(range(10, 201, 10))
+    for step, value in found:
+        assert value == pytest.approx(sum(values[s] for s in range(step - 9, step + 1)) / 10)
+    assert second.history["train/loss"] == ([s for s, _ in found], [v for _, v in found])
+    rare = client.get_metric_history(first.run_id, "val/loss")
+    assert sorted((m.step, m.value) for m in rare) == [(step, float(step)) for step in range(40, 201, 40)]
+    table = pq.read_table(client.download_artifacts(first.run_id, "series/metrics.parquet")).to_pylist()
+    assert {r["step"]: r["value"] for r in table if r["metric"] == "train/loss"} == values
+    assert len(table) == 205
+
+
+def test_an_interrupted_run_goes_on_behind_the_part_of_an_interval_that_it_had_told(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POINTS", 5)
+    first = open_run(uri, steps=50)
+    for step in range(1, 34):
+        first.record(step, {"train/loss": float(step)})
+    first.flush()
+    position = first.position
+    first.finish("KILLED")
+    second = open_run(uri, run_id=first.run_id, position=position, steps=50)
+    for step in range(34, 51):
+        second.record(step, {"train/loss": float(step)})
+    second.finish()
+    found = MlflowClient(uri).get_metric_history(first.run_id, "train/loss")
+    expected = [(10, 5.5), (20, 15.5), (30, 25.5), (33, 32.0), (40, 37.0), (50, 45.5)]
+    assert sorted((m.step, m.value) for m in found) == expected
+
+
+def test_a_run_without_its_folder_continues_from_what_the_store_has(uri: str) -> None:
+    first = open_run(uri)
+    for step in range(1, 6):
+        first.record(step, {"train/loss": float(step)})
+    first.params({"a": 1})
+    first.finish("KILLED")
+    shutil.rmtree(first._folder)
+    second = open_run(uri, run_id=first.run_id)
+    second.params({"a": 2, "b": 3})
+    second.record(5, {"train/loss": 5.0})
+    second.record(6, {"train/loss": 6.0})
+    second.finish()
+    run = MlflowClient(uri).get_run(first.run_id)
+    assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1", "b": "3"})
+    assert [m.step for m in MlflowClient(uri).get_metric_history(first.run_id, "train/loss")] == [1, 2, 3, 4, 5, 6]
+    assert module.unsent == []
+
+
+def test_a_long_note_goes_on_in_a_file(uri: str) -> None:
+    recorder = open_run(uri)
+    recorder.note("\n".join(f"line {k} µ" for k in range(2000)))
+    recorder.finish()
+    client = MlflowClient(uri)
+    note = client.get_run(recorder.run_id).data.tags["mlflow.note.content"]
+    assert note.startswith("line 0 µ\nline 1 µ") and note.endswith("µ\n\n… the rest is in `note.md`.")
+    assert Path(client.download_artifacts(recorder.run_id, "note.md")).read_text().endswith("line 1999 µ")
