@@ -14,7 +14,6 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from einthoven.cli import conf_folder
-from einthoven.commands.conclude import macro_auroc_interval
 from einthoven.commands.run import Run
 from einthoven.evaluation.metrics import summary
 
@@ -29,7 +28,7 @@ def main(folder: Path, root: str, folds: list[int]) -> None:
     run.load_weights("last")  # the fitted frontend included: nothing of the real training folds is left in the model
     found = run.evaluate("val")
     figures = summary(found.y, found.p, run.data.labels.classes)
-    interval = macro_auroc_interval(run, "val", found)
+    interval = run.task.intervals(found.y, found.p, run.data.patients("val"), run.settings.seed)["macro_auroc"]
     print(f"{len(found.y)} real records of folds {folds}: macro AUROC {figures['macro_auroc']:.4f} {interval}")
     print("  ".join(f"{name} {figures[f'auroc/{name}']:.3f}" for name in run.data.labels.classes))
 

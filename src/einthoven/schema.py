@@ -53,7 +53,7 @@ class Trainer:
     select: str
     """Which weights are reported and exported: last, or best on validation."""
     patience: int | None
-    """Stop after this many epochs without a better validation AUROC; null trains to the end."""
+    """Stop after this many epochs without a better validation AUROC (of a quantity, R²); null trains to the end."""
     window: float | None
     """Seconds of signal in a training crop and in a window of evaluation; null takes whole records."""
     stride: float | None

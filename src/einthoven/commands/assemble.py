@@ -24,10 +24,12 @@ from einthoven.data.labels import Labels
 from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
 from einthoven.data.streaming import StreamedSplit, fits
+from einthoven.data.targets import targets
 from einthoven.errors import UserError
 from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
+from einthoven.tasks.regression import Regression
 from einthoven.tracking.privacy import without_folders
 from einthoven.training.loop import Evaluation
 
@@ -79,7 +81,7 @@ class Data:
         return self.store.table.iloc[self.stored[self.rows[split]][records(self.windows(split)[0])[0]]]
 
     def by_record(self, split: str, found: Evaluation, aggregate: str) -> Evaluation:
-        """Aggregate what was found in the windows of each record of a split: the mean or the max of probabilities."""
+        """Aggregate what was found in the windows of each record of a split: the mean or the max of predictions."""
         first, of = records(self.windows(split)[0])
         if len(first) == len(of):
             return found
@@ -87,8 +89,8 @@ class Data:
             p = np.zeros((len(first), found.p.shape[1]))
             np.maximum.at(p, of, found.p)
         else:
-            p = np.stack([np.bincount(of, column) for column in found.p.T], axis=1) / np.bincount(of)[:, None]
-        return Evaluation(found.y[first], p)
+            p = _means(found.p, of)
+        return Evaluation(_means(found.y, of), p)  # labels of a record are the same in its windows, quantities may not
 
 
 def records(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -96,6 +98,11 @@ def records(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np
     _, first, of = np.unique(record_ids, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[of]
+
+
+def _means(values: NDArray[np.float64], of: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean over the windows of each record: (windows, K) -> (records, K)."""
+    return np.stack([np.bincount(of, column) for column in values.T], axis=1) / np.bincount(of)[:, None]
 
 
 def settings(config: DictConfig) -> Settings:
@@ -128,32 +135,19 @@ def build_task(config: DictConfig) -> Any:
 
 def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, device: torch.device, seed: int) -> Data:
     """Open the store (building it on first use), label and split its records, move each split to the device."""
-    source = build(_part(config, "data"))
-    if task.labels not in source.label_sets:
-        raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
-    with bar("preparing records") as progress:
-        store = source.open(progress)
-    labels = source.labels(
-        store.table,
-        task.labels,
-        single_label=task.single_label,
-        keep_unlabelled=task.keep_unlabelled,
-        min_likelihood=task.min_likelihood,
-    )
-    for note in labels.notes:
-        console.print(note)
-    if task.single_label:
-        console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
+    store, labels = _read(build(_part(config, "data")), task)
     rows = split_rows(labels, folds)
     for split in ("val", "test"):
-        positive = labels.matrix[rows[split]].astype(bool)
-        if folds[split] and not (positive.any(axis=0) & ~positive.all(axis=0)).any():
-            lack = "no class with both labels" if len(positive) else "no records"
+        found = labels.matrix[rows[split]]
+        positive = found.astype(bool)
+        judged = bool(len(found)) if _measures(task) else (positive.any(axis=0) & ~positive.all(axis=0)).any()
+        if folds[split] and not judged:
+            lack = "no class with both labels" if len(found) else "no records"
             console.print(f"fold{'s' * (len(folds[split]) > 1)} {_listed(folds[split])}: {lack}: no {split} metrics")
             rows[split] = rows[split][:0]
     position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
     stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
-    matrices = {split: labels.matrix[rows[split]] for split in SPLITS}
+    matrices = {split: task.encode(labels.matrix[rows[split]]) for split in SPLITS}
     matrices["train"] = task.shuffled(matrices["train"], seed)
     kept = sum(rows[split].size for split in SPLITS) * (store.signals.nbytes // len(store.signals))
     residency = config.trainer.residency
@@ -165,8 +159,38 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
     return Data(store, labels, rows, stored, splits)
 
 
+def _read(source: Any, task: Any) -> tuple[Store, Labels]:
+    """Open the store of a source, and read or measure what the task asks of its records."""
+    if not _measures(task) and task.labels not in source.label_sets:
+        raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
+    with bar("preparing records") as progress:
+        store: Store = source.open(progress)
+    if _measures(task):
+        with bar(f"measuring {task.target}") as progress:
+            labels = targets(store, task.target, progress)
+        console.print(f"{task.target}: {len(labels.ecg_ids)} records kept, {labels.dropped} without it dropped")
+        return store, labels
+    labels = source.labels(
+        store.table,
+        task.labels,
+        single_label=task.single_label,
+        keep_unlabelled=task.keep_unlabelled,
+        min_likelihood=task.min_likelihood,
+    )
+    for note in labels.notes:
+        console.print(note)
+    if task.single_label:
+        console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
+    return store, labels
+
+
+def _measures(task: Any) -> bool:
+    """Whether a task asks for a quantity, not for classes."""
+    return isinstance(task, Regression)
+
+
 def build_model(
-    config: DictConfig, train: Split, classes: int, window: int, device: torch.device, seed: int
+    config: DictConfig, train: Split, outputs: int, window: int, device: torch.device, seed: int
 ) -> tuple[Classifier, LeadMoments]:
     """The classifier: a frontend fitted on the training records, and a network with weights drawn from the seed."""
     moments = lead_moments(train.chunks(), scale=MILLIVOLT_PER_COUNT)
@@ -179,7 +203,7 @@ def build_model(
     sized: dict[str, Any] = {"samples": frontend.steps(window)} if "samples" in accepted else {}
     if frontend.stride > 1 and network.keywords.get("fs"):
         sized["fs"] = network.keywords["fs"] / frontend.stride  # of what the network sees
-    model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=classes, **sized)).to(device)
+    model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=outputs, **sized)).to(device)
     first = torch.arange(min(PROBE, len(train)), device=device)
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments

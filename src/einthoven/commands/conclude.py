@@ -14,10 +14,10 @@ from einthoven.build import build
 from einthoven.commands.run import Run
 from einthoven.data.batches import Batch, windows
 from einthoven.diagnostics.probes import Trained
-from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.functional.pca import PCA
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.report import ecg_paper, figures
+from einthoven.report.agreement import agreement_figure
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.training.loop import Evaluation
 
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     from einthoven.tracking.recorder import Recorder
 
 
-class Probabilities(nn.Module):
-    """What a run reports, as one module: raw mV (n, 12, T) -> windows -> classifier -> probabilities (n, K)."""
+class Predictor(nn.Module):
+    """What a run reports, as one module: raw mV (n, 12, T) -> windows -> classifier -> predictions (n, K)."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        self.classifier, self.activation = deepcopy(run.model), run.task.activation
+        self.classifier, self.task = deepcopy(run.model), run.task
         self.window, self.stride, self.aggregate = run.window, run.stride, run.settings.trainer.aggregate
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Probabilities of each class."""
+        """Probabilities of each class, or a quantity in its unit."""
         cut = windows(signal, self.window, self.stride)
         logits: Tensor = self.classifier(cut.flatten(0, 1))
-        p: Tensor = self.activation(logits.view(-1, cut.shape[1], logits.shape[-1]))
-        return p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1)
+        p: Tensor = self.task.activation(logits.view(-1, cut.shape[1], logits.shape[-1]))
+        told: Tensor = self.task.readout(p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1))
+        return told
 
 
 def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
@@ -76,7 +77,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
         recorder.file(file, "checkpoints")
     train = run.data.splits["train"]
     example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
-    exported = Probabilities(run).cpu().eval()
+    exported = Predictor(run).cpu().eval()
     recorder.model(
         exported,
         example.cpu().numpy(),
@@ -113,20 +114,15 @@ def _probe(run: Run, recorder: Recorder) -> None:
 
 
 def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, float]:
-    """Metrics of each split under its name, the macro AUROC with its interval."""
+    """Metrics of each split under its name, some with their intervals."""
     metrics: dict[str, float] = {}
     for split, evaluation in found.items():
         metrics |= {
             f"{split}/{k}": v for k, v in run.task.metrics(evaluation.y, evaluation.p, run.data.labels.classes).items()
         }
-        interval = macro_auroc_interval(run, split, evaluation)
-        metrics |= {f"{split}/macro_auroc_low": interval.low, f"{split}/macro_auroc_high": interval.high}
+        intervals = run.task.intervals(evaluation.y, evaluation.p, run.data.patients(split), run.settings.seed)
+        metrics |= {f"{split}/{k}_{end}": getattr(i, end) for k, i in intervals.items() for end in ("low", "high")}
     return metrics
-
-
-def macro_auroc_interval(run: Run | FittedRun, split: str, found: Evaluation) -> Interval:
-    """95 % bootstrap interval of the macro AUROC, resampling patients."""
-    return bootstrap_interval(found.y, found.p, seed=run.settings.seed, groups=run.data.patients(split))
 
 
 def _figures(
@@ -135,12 +131,16 @@ def _figures(
     _, rates = recorder.history["optim/lr"]  # as it was: what a plateau does cannot be told before
     base = run.optimizer.param_groups[0]["initial_lr"]
     pictures = {
-        "loss": figures.loss_figure(recorder.history),
+        "loss": figures.loss_figure(recorder.history, run.monitor, run.task.shown[run.task.monitor]),
         "schedule": figures.schedule_figure(np.array(rates) / base),
         "pca_scree": _pca_figure(run),
     }
     for split, evaluation in found.items():
-        pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
+        if run.task.output == "identity":
+            true, error = run.task.told(evaluation.y, evaluation.p)
+            pictures[f"agreement_{split}"] = agreement_figure(true, error, run.task.name, run.task.unit)
+        else:
+            pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
     if by_window:
         split, evaluation = list(by_window.items())[-1]
         pictures |= examples(run, split, evaluation)
@@ -171,9 +171,7 @@ def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, F
     drawn = {}
     for number, row in enumerate(rows):
         ecg_id = run.data.labels.ecg_ids[run.data.rows[split][row]]
-        actual = " ".join(name for name, label in zip(classes, found.y[row], strict=True) if label) or "none"
-        ranked = np.argsort(-found.p[row])[:5]
-        predicted = "  ".join(f"{classes[k]} {found.p[row, k]:.2f}" for k in ranked)
+        actual, predicted = run.task.described(found.y[row], found.p[row], classes)
         drawn[f"ecg_{number + 1}"] = ecg_paper.ecg_paper_figure(
             signals[number],
             fs,
@@ -185,14 +183,12 @@ def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, F
 
 
 def predictions(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, list[object]]:
-    """Columns of a table with a row per window: its record, where it begins there, labels and probabilities."""
+    """Columns of a table with a row per window: its record, where it begins there, what was true and predicted."""
     record, start = run.data.windows(split)
     columns: dict[str, list[object]] = {
         "ecg_id": run.data.labels.ecg_ids[run.data.rows[split]].tolist(),
         "record_id": record.tolist(),
         "start_s": start.tolist(),
     }
-    for k, name in enumerate(run.data.labels.classes):
-        columns[f"{name}_label"] = found.y[:, k].astype(int).tolist()
-        columns[f"{name}_probability"] = np.round(found.p[:, k], 6).tolist()
+    columns |= run.task.table(found.y, found.p, run.data.labels.classes)
     return columns

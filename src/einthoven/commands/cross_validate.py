@@ -12,7 +12,6 @@ from einthoven.commands import assemble
 from einthoven.commands.terminal import console
 from einthoven.commands.train import assembled, execute, open_recorder
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import bootstrap_interval
 from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import client, shown
 from einthoven.tracking.sweep import PARENT, report
@@ -70,7 +69,7 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
             labels.append(found.y)
             probabilities.append(found.p)
             patients.append(run.data.patients("val"))
-            cells.append([f"fold {fold}", str(len(found.y)), f"{metrics['val/macro_auroc']:.4f}"])
+            cells.append([f"fold {fold}", str(len(found.y)), f"{metrics[f'val/{run.task.monitor}']:.4f}"])
     except BaseException:
         if parent is not None:
             parent.finish("FAILED")
@@ -78,11 +77,12 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
     assert parent is not None
     with closing(parent):
         y, p = np.concatenate(labels), np.concatenate(probabilities)
-        interval = bootstrap_interval(y, p, seed=checked.seed, groups=np.concatenate(patients))
+        intervals = run.task.intervals(y, p, np.concatenate(patients), checked.seed)
         pooled = {f"val/{k}": v for k, v in run.task.metrics(y, p, run.data.labels.classes).items()}
-        pooled |= {"val/macro_auroc_low": interval.low, "val/macro_auroc_high": interval.high}
+        pooled |= {f"val/{k}_{end}": getattr(i, end) for k, i in intervals.items() for end in ("low", "high")}
         parent.record(0, pooled)
-        cells.append(["pooled", str(len(y)), f"{pooled['val/macro_auroc']:.4f} {interval}"])
+        monitor = run.task.monitor
+        cells.append(["pooled", str(len(y)), f"{pooled[f'val/{monitor}']:.4f} {intervals[monitor]}"])
         console.print(f"run {parent.run_id} in {shown(parent.uri)}")
-        report(client(parent.uri), parent.run_id, ["held out", "records", "macro AUROC"], cells)
+        report(client(parent.uri), parent.run_id, ["held out", "records", run.task.shown[monitor]], cells)
     return pooled

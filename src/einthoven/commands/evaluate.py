@@ -84,6 +84,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             "figure may rest on records that were trained on, nor both on the same."
         )
     run, meta = finished(Path(options.run), "run", asdict(other_folds))
+    if run.task.output == "identity":
+        raise UserError(
+            f"run={options.run}: predicts {run.task.name}, which has no probabilities to calibrate and no thresholds; "
+            "its errors and their intervals are in the run itself."
+        )
     for split in (options.fit, options.report):
         if split not in run.data.splits:
             raise UserError(

@@ -95,7 +95,12 @@ class FittedRun:
         self.settings = assemble.settings(config)
         self.config = OmegaConf.masked_copy(config, list(USED))
         self.device, self.precision = torch.device("cpu"), "float64"
-        self.task = build(config.task)
+        self.task = assemble.build_task(config)
+        if self.task.output == "identity":
+            raise UserError(
+                f"task.target={self.task.target}: this model is fitted to classes, and the task asks for a quantity; "
+                "expected a network, or a task of classes."
+            )
         if self.task.temperature != 1.0:
             raise UserError(
                 f"task.temperature={self.task.temperature}: this model is fitted to features at once and gives "

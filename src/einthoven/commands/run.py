@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from einthoven.functional.pca import LeadMoments
     from einthoven.tracking.recorder import Recorder
 
-MONITOR = "val/macro_auroc"
 EVALUATION_BATCH = 256  # at most, so that full-batch training does not ask for full-batch evaluation
 
 
@@ -51,6 +50,8 @@ class Run:
         self.device = choose_device(trainer.device)
         self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
         self.task = assemble.build_task(config)
+        if self.task.output == "identity" and trainer.aggregate == "max":
+            raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, seed)
         self.task = self.task.fit(self.data.splits["train"].labels)
         train, fs = self.data.splits["train"], self.data.store.fs
@@ -70,7 +71,7 @@ class Run:
             )
         self.moments: LeadMoments
         self.model, self.moments = assemble.build_model(
-            config, train, len(self.data.labels.classes), self.window, self.device, seed
+            config, train, train.labels.shape[1], self.window, self.device, seed
         )
         self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
         self.penalty = build(config.penalty)
@@ -100,11 +101,22 @@ class Run:
         self.position = Position()
         self.validation = Validation(self)
 
+    @property
+    def monitor(self) -> str:
+        """The metric that early stopping, the choice of weights and a plateau go by; more is better."""
+        return f"val/{self.task.monitor}"
+
     def train(self, recorder: Recorder) -> None:
         """Train to the last epoch, from wherever this run stands."""
         trainer, seed, split = self.settings.trainer, self.settings.seed, self.data.splits["train"]
         with (
-            TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest) as display,
+            TrainingDisplay(
+                trainer.epochs,
+                self.steps_per_epoch,
+                self.batch_size,
+                recorder.latest,
+                (self.monitor, self.task.shown[self.task.monitor]),
+            ) as display,
             self.diagnose.watching(),
         ):
 
@@ -137,7 +149,7 @@ class Run:
                 clip_norm=trainer.clip_norm,
                 seed_of=partial(mix, seed),
                 device=self.device,
-                monitor=MONITOR,
+                monitor=self.monitor,
                 patience=trainer.patience,
                 penalty=self.penalty,
                 diagnose=self.diagnose,
@@ -145,7 +157,7 @@ class Run:
             )
 
     def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
-        """Labels and probabilities of the records of a split: those of a long one from all of its windows."""
+        """Goals and predictions of the records of a split: those of a long one from all of its windows."""
         aggregate = aggregate or self.settings.trainer.aggregate
         return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
 
@@ -155,7 +167,7 @@ class Run:
         return self.window < rows.samples or len(self.data.patients(split)) < len(rows)
 
     def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
-        """Labels and probabilities of the rows of a split, in precision and aggregation of the training by default."""
+        """Goals and predictions of the rows of a split, in precision and aggregation of the training by default."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         return evaluate(
             self.model,
@@ -170,7 +182,7 @@ class Run:
         """Metrics at the end of an epoch."""
         metrics = self.validation()
         if isinstance(self.schedule, Plateau):
-            self.schedule.observe(metrics[MONITOR])
+            self.schedule.observe(metrics[self.monitor])
         return metrics
 
     def write_config(self) -> None:
@@ -193,6 +205,7 @@ class Run:
             "run_id": recorder.run_id,
             "recorder": recorder.position,
             "classes": list(self.data.labels.classes),
+            "task": self.task.fitted,
             "leads": list(self.data.store.leads),
             "fs": self.data.store.fs,
             "data": self.data.store.fingerprint,

@@ -53,20 +53,30 @@ def bar(text: str) -> Iterator[Bar]:
 
 
 class TrainingDisplay:
-    """Epoch, loss, learning rate, samples/s, time left and validation AUROC of a training in progress.
+    """Epoch, loss, learning rate, samples/s, time left and the monitored metric of a training in progress.
 
-    On a terminal a live line; elsewhere (a log file, CI) one line an epoch.
+    On a terminal a live line; elsewhere (a log file, CI) one line an epoch. `monitor` is that metric and its label.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, batch_size: int, latest: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        epochs: int,
+        steps_per_epoch: int,
+        batch_size: int,
+        latest: Mapping[str, float],
+        monitor: tuple[str, str],
+    ) -> None:
         self._epochs, self._steps, self._batch, self._latest = epochs, steps_per_epoch, batch_size, latest
+        self._monitor, label = monitor
+        self._label = f"val {label.removeprefix('macro ')}"
         self._start: tuple[float, int] | None = None
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]:>3}/" + str(epochs)),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn(
-                "loss {task.fields[loss]}  lr {task.fields[lr]}  val AUROC {task.fields[auroc]}  {task.fields[rate]}"
+                f"loss {{task.fields[loss]}}  lr {{task.fields[lr]}}  {self._label} {{task.fields[metric]}}  "
+                "{task.fields[rate]}"
             ),
             TimeRemainingColumn(),
             console=console,
@@ -95,7 +105,7 @@ class TrainingDisplay:
             fields = self._fields(position.epoch, position.step)
             console.print(
                 f"epoch {position.epoch}/{self._epochs}  loss {fields['loss']}  lr {fields['lr']}  "
-                f"val AUROC {fields['auroc']}  {fields['rate']}"
+                f"{self._label} {fields['metric']}  {fields['rate']}"
             )
 
     def _fields(self, epoch: int, step: int) -> dict[str, Any]:
@@ -108,7 +118,7 @@ class TrainingDisplay:
             "epoch": min(epoch, self._epochs),
             "loss": show("train/loss", ".4f"),
             "lr": show("optim/lr", ".1e"),
-            "auroc": show("val/macro_auroc", ".4f"),
+            "metric": show(self._monitor, ".4f"),
             "rate": rate,
         }
 

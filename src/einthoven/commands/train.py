@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def _tags(run: Run | FittedRun, container: Mapping[str, Any], overrides: list[st
         "mlflow.source.type": "LOCAL",
         "einthoven.version": einthoven.__version__,
         "einthoven.overrides": without_folders(" ".join(overrides)),
-        "task": run.task.labels + (" (single label)" if run.task.single_label else ""),
+        "task": run.task.name,
         "data.fingerprint": run.data.store.fingerprint[:12],
         "config.hash": assemble.config_hash(container),
         "device": str(run.device),
@@ -158,10 +159,8 @@ def _parameters(run: Run) -> int:
 def _describe(run: Run | FittedRun) -> None:
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
     model = type(run.model).__name__ if isinstance(run, FittedRun) else f"{_parameters(run):,} parameters"
-    console.print(
-        f"{run.task.labels}: {len(run.data.labels.classes)} classes; records: {sizes}; "
-        f"{model} on {run.device} in {run.precision}"
-    )
+    classes = "" if run.task.output == "identity" else f": {len(run.data.labels.classes)} classes"
+    console.print(f"{run.task.name}{classes}; records: {sizes}; {model} on {run.device} in {run.precision}")
 
 
 def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
@@ -195,21 +194,15 @@ def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
     return metrics
 
 
-def metric_rows(metrics: Mapping[str, float], splits: tuple[str, ...] = ("val", "test")) -> list[list[str]]:
-    """Rows of the table at the end of a run: a metric, and its value on each split."""
-    present = [split for split in splits if f"{split}/macro_auroc" in metrics]
+def metric_rows(metrics: Mapping[str, float], names: Mapping[str, str], splits: Sequence[str]) -> list[list[str]]:
+    """Rows of the table at the end of a run: a metric by its label, and its value on each split."""
     rows = []
-    for name, label in (
-        ("macro_auroc", "macro AUROC"),
-        ("macro_auprc", "macro AUPRC"),
-        ("fmax", "Fmax"),
-        ("loss", "loss"),
-    ):
+    for name, label in names.items():
         cells = []
-        for split in present:
+        for split in splits:
             low, high = metrics.get(f"{split}/{name}_low"), metrics.get(f"{split}/{name}_high")
             interval = f" ({low:.3f}-{high:.3f})" if low is not None and high is not None else ""
-            cells.append(f"{metrics[f'{split}/{name}']:.3f}{interval}")
+            cells.append(f"{metrics.get(f'{split}/{name}', math.nan):.3f}{interval}")
         rows.append([label, *cells])
     return rows
 
@@ -217,11 +210,10 @@ def metric_rows(metrics: Mapping[str, float], splits: tuple[str, ...] = ("val", 
 def _say_what_next(
     run: Run | FittedRun, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]
 ) -> None:
-    splits = [split for split in ("val", "test") if f"{split}/macro_auroc" in metrics]
+    splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
-        console.print(
-            results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], metric_rows(metrics))
-        )
+        rows = metric_rows(metrics, run.task.shown, splits)
+        console.print(results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], rows))
     place = f"run {recorder.run_id} in {shown(recorder.uri)}"
     if not recorder.run_id:
         place = f"run in {run.folder}/tracking, which einthoven sync {run.folder} sends to {shown(recorder.uri)}"

@@ -26,8 +26,8 @@ class Batch:
     ----------
     x : Tensor, float32 (B, L, T)
         Signals in mV.
-    y : Tensor, float32 (B, K)
-        Labels.
+    y : Tensor, float32 (B, K), or (B, C, T)
+        Labels, quantities, or masks that run along with the signal.
     index : Tensor, int64 (B,)
         Row of each record in its split.
     valid : Tensor, bool (B,)
@@ -45,7 +45,7 @@ class Split(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Labels, float32 (n, K), on the device."""
+        """Labels or quantities, float32 (n, K), or masks (n, C, T), on the device."""
 
     def __len__(self) -> int:
         """Records, n."""
@@ -69,7 +69,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split packed on the device: int16 µV signals (n, L, T) and float32 labels (n, K)."""
+    """A split packed on the device: int16 µV signals (n, L, T) and float32 labels, as in `Split`."""
 
     signals: Tensor
     labels: Tensor
@@ -79,7 +79,7 @@ class DeviceSplit:
         cls,
         signals: Signals | NDArray[np.int16],
         rows: NDArray[np.int64],
-        labels: NDArray[np.uint8],
+        labels: NDArray[np.generic],
         device: torch.device,
     ) -> DeviceSplit:
         """Read the given rows of a store once, and move them to the device."""
@@ -118,9 +118,14 @@ def crop(signals: Tensor, window: int, start: Tensor | None = None) -> Tensor:
     if start is None:
         signals = signals[..., :window]
     elif window < signals.shape[-1]:
-        offsets = start[:, None] + torch.arange(window, device=start.device)
-        signals = signals.gather(-1, offsets[:, None, :].expand(-1, signals.shape[1], -1))
+        signals = piece(signals, window, start)
     return signals.to(torch.float32).mul_(MILLIVOLT_PER_COUNT)  # in place: new memory would have to be cleared
+
+
+def piece(x: Tensor, window: int, start: Tensor) -> Tensor:
+    """Samples from `start` (B,) on of (B, C, T): (B, C, window)."""
+    offsets = start[:, None] + torch.arange(window, device=start.device)
+    return x.gather(-1, offsets[:, None, :].expand(-1, x.shape[1], -1))
 
 
 def training_batches(
@@ -150,7 +155,10 @@ def training_batches(
     valid = torch.ones(size, dtype=torch.bool, device=device)
     for number, (index, signals) in enumerate(split.serve(order[: n - n % size], size)):
         start = starts[number * size : (number + 1) * size]
-        yield Batch(crop(signals, window, start), split.labels[index], index, valid)
+        y = split.labels[index]
+        if y.ndim == 3:  # a mask
+            y = piece(y, window, start)
+        yield Batch(crop(signals, window, start), y, index, valid)
 
 
 def balanced_weights(labels: Tensor) -> Tensor:

@@ -28,14 +28,14 @@ class NoLabelsError(UserError):
 
 @dataclass(frozen=True)
 class Labels:
-    """Which statements hold for which record.
+    """Which statements hold for which record, or how much of a quantity it has.
 
     Attributes
     ----------
-    matrix : ndarray of uint8, shape (n, K)
-        1 where the class is present.
+    matrix : ndarray of uint8 or float32, shape (n, K)
+        1 where the class is present; or quantities.
     classes : tuple of str
-        Class names, sorted.
+        Class names, sorted; or names of the quantities.
     ecg_ids, folds, patients : ndarray of int, shape (n,)
         Record number, stratified fold (1-10) and patient of each row.
     dropped : int
@@ -46,7 +46,7 @@ class Labels:
         What a reader of the labels should know, one sentence each.
     """
 
-    matrix: NDArray[np.uint8]
+    matrix: NDArray[np.uint8] | NDArray[np.float32]
     classes: tuple[str, ...]
     ecg_ids: NDArray[np.int64]
     folds: NDArray[np.int64]

@@ -248,7 +248,7 @@ def _powered(base: Tensor, exponent: float) -> Tensor:
 
 def _require_classes(name: str, output: str) -> None:
     if output not in ("sigmoid", "softmax"):
-        raise UserError(f"loss={name}: measures probabilities of classes, and this task asks for a quantity.")
+        raise UserError(f"loss={name}: is of classes, and this task asks for a quantity; expected mse.")
 
 
 def _require_exponent(name: str, value: float) -> None:

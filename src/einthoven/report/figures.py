@@ -87,14 +87,15 @@ def roc_figure(
     return figure
 
 
-def loss_figure(history: History) -> Figure:
-    """Training and validation loss over the steps, and the validation AUROC below.
+def loss_figure(history: History, monitor: str = "val/macro_auroc", label: str = "macro AUROC") -> Figure:
+    """Training and validation loss over the steps, and the monitored metric below.
 
     Parameters
     ----------
     history : mapping of str to (steps, values)
-        Of these, what is there is drawn: ``train/loss`` (raw and smoothed), ``val/loss`` and
-        ``val/macro_auroc``.
+        Of these, what is there is drawn: ``train/loss`` (raw and smoothed), ``val/loss`` and `monitor`.
+    monitor, label : str
+        A metric of which more is better, and what it is called.
 
     Returns
     -------
@@ -107,25 +108,25 @@ def loss_figure(history: History) -> Figure:
     """
     series = {
         name: (np.asarray(history[name][0], dtype=np.float64), np.asarray(history[name][1], dtype=np.float64))
-        for name in ("train/loss", "val/loss", "val/macro_auroc")
+        for name in ("train/loss", "val/loss", monitor)
         if name in history and np.size(history[name][0])
     }
     if not series:
-        raise UserError("A loss figure needs train/loss, val/loss or val/macro_auroc, found none in the history.")
+        raise UserError(f"A loss figure needs train/loss, val/loss or {monitor}, found none in the history.")
     with_loss = "train/loss" in series or "val/loss" in series
-    with_auroc = "val/macro_auroc" in series
+    with_metric = monitor in series
     with use_style():
-        figure = new_figure(9, 7 if with_loss and with_auroc else 4.5)
+        figure = new_figure(9, 7 if with_loss and with_metric else 4.5)
         parts = figure.subplots(
-            int(with_loss) + int(with_auroc),
+            int(with_loss) + int(with_metric),
             squeeze=False,
             sharex=True,
-            height_ratios=[3, 2] if with_loss and with_auroc else None,
+            height_ratios=[3, 2] if with_loss and with_metric else None,
         )[:, 0]
         if with_loss:
             _draw_losses(parts[0], series)
-        if with_auroc:
-            _draw_auroc(parts[-1], *series["val/macro_auroc"])
+        if with_metric:
+            _draw_metric(parts[-1], *series[monitor], monitor, label)
         parts[-1].set_xlabel("step")
     return figure
 
@@ -319,11 +320,11 @@ def _draw_losses(axes: Axes, series: Mapping[str, tuple[FloatArray, FloatArray]]
     axes.legend(loc="upper right")
 
 
-def _draw_auroc(axes: Axes, steps: FloatArray, values: FloatArray) -> None:
-    axes.plot(steps, values, color=VERMILLION, marker="o", markersize=5, label="val/macro_auroc")
+def _draw_metric(axes: Axes, steps: FloatArray, values: FloatArray, name: str, label: str) -> None:
+    axes.plot(steps, values, color=VERMILLION, marker="o", markersize=5, label=name)
     if np.isfinite(values).any():
         best = int(np.nanargmax(values))
         axes.plot(steps[best], values[best], marker="o", markersize=11, color=ORANGE, zorder=1.5, label="_best")
         axes.axhline(values[best], color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
-        axes.set_title(f"Validation macro AUROC: best {values[best]:.4f} at step {steps[best]:,.0f}")
-    axes.set_ylabel("macro AUROC")
+        axes.set_title(f"Validation {label}: best {values[best]:.4f} at step {steps[best]:,.0f}")
+    axes.set_ylabel(label)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.evaluation import metrics
+from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.evaluation.challenge import challenge_score
 from einthoven.functional import outputs
 from einthoven.objectives.classification import cross_entropy
+from einthoven.tasks.objective import check_objective, permuted
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
@@ -59,6 +61,9 @@ class Classification:
     objective: Callable[..., Tensor] = cross_entropy
     prior: Tensor | None = None
 
+    monitor = "macro_auroc"
+    shown: ClassVar = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC", "fmax": "Fmax", "loss": "loss"}
+
     def __post_init__(self) -> None:
         """Check the ranges, and the loss on two made-up records."""
         if not 0 <= self.min_likelihood <= 100:
@@ -74,6 +79,20 @@ class Classification:
         """What the logits are made into."""
         return "softmax" if self.single_label else "sigmoid"
 
+    @property
+    def name(self) -> str:
+        """What is asked, in a word or two."""
+        return self.labels + (" (single label)" if self.single_label else "")
+
+    @property
+    def fitted(self) -> dict[str, list[float]]:
+        """What `fit` found."""
+        return {} if self.prior is None else {"prior": self.prior.tolist()}
+
+    def encode(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Labels (n, K) as probabilities are compared with them."""
+        return values
+
     def fit(self, y: Tensor) -> Classification:
         """The task with what its loss wants to know of the training labels (n, K)."""
         return replace(self, prior=y.mean(dim=0))
@@ -84,9 +103,17 @@ class Classification:
         per_record = self.objective(logits, batch.y, output=self.output, prior=self.prior)
         return (per_record * batch.valid).sum() / batch.valid.sum(), logits
 
+    def goal(self, batch: Batch) -> Tensor:
+        """What the probabilities are compared with."""
+        return batch.y
+
     def activation(self, logits: Tensor) -> Tensor:
         """Outputs of the model (..., K) -> probabilities."""
         return (outputs.softmax if self.single_label else outputs.sigmoid)(logits, self.temperature)
+
+    def readout(self, predictions: Tensor) -> Tensor:
+        """Probabilities of whole records -> what is told: the same."""
+        return predictions
 
     def training_loss(self, y: NDArray[np.floating], p: NDArray[np.floating]) -> float:
         """The loss of probabilities (n, K): equal to `loss` where each record is one window."""
@@ -121,32 +148,27 @@ class Classification:
             found["challenge_score"] = challenge_score(y, p >= 0.5, classes)
         return found
 
+    def intervals(
+        self, y: NDArray[np.floating], p: NDArray[np.floating], patients: NDArray[np.int64], seed: int
+    ) -> Mapping[str, Interval]:
+        """95 % bootstrap interval of the macro AUROC, resampling patients."""
+        return {"macro_auroc": bootstrap_interval(y, p, groups=patients, seed=seed)}
+
+    def table(
+        self, y: NDArray[np.floating], p: NDArray[np.floating], classes: Sequence[str]
+    ) -> dict[str, list[object]]:
+        """Columns of the table of predictions: label and probability of each class."""
+        columns: dict[str, list[object]] = {}
+        for k, name in enumerate(classes):
+            columns[f"{name}_label"] = y[:, k].astype(int).tolist()
+            columns[f"{name}_probability"] = np.round(p[:, k], 6).tolist()
+        return columns
+
+    def described(self, y: NDArray[np.floating], p: NDArray[np.floating], classes: Sequence[str]) -> tuple[str, str]:
+        """Labels and most probable classes (K,) of one record in words."""
+        actual = " ".join(name for name, label in zip(classes, y, strict=True) if label) or "none"
+        return actual, "  ".join(f"{classes[k]} {p[k]:.2f}" for k in np.argsort(-p)[:5])
+
     def shuffled(self, y: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         """Training labels, permuted if this task is a negative control."""
-        if not self.shuffle_labels:
-            return y
-        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-        shuffled: NDArray[np.uint8] = y[order.numpy()]
-        return shuffled
-
-
-def check_objective(objective: Callable[..., Tensor], y: Tensor, output: str) -> None:
-    """Refuse, before any data are read, a loss that does not fit the outputs of a task.
-
-    Parameters
-    ----------
-    objective : callable
-        As in `Classification`.
-    y : Tensor (B, ...)
-        Targets of made-up records.
-    output : str
-        sigmoid, softmax or identity.
-
-    Raises
-    ------
-    UserError
-        The loss's own sentence; or ours, if it does not return one value per record.
-    """
-    value = objective(torch.zeros_like(y), y, output=output, prior=None)
-    if value.shape != y.shape[:1]:
-        raise UserError(f"loss: one value per record is expected, found {tuple(value.shape)} for {len(y)} records.")
+        return permuted(y, seed) if self.shuffle_labels else y

@@ -24,7 +24,8 @@ FloatArray = NDArray[np.float64]
 PARENT = "EINTHOVEN_PARENT_RUN"
 """Environment variable with the run id of the sweep's parent: workers of any launcher inherit it."""
 
-METRICS = ("val/macro_auroc", "test/macro_auroc")
+METRICS = ("val/macro_auroc", "test/macro_auroc", "val/r2", "test/r2")
+"""What runs are compared by; of the first that any of them has, more is better."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> l
         for name, runs in gathered.items()
     ]
 
+    first = next((metric for metric in METRICS if any(group.values[metric] for group in groups)), METRICS[0])
+
     def score(group: Group) -> float:
-        value = group.mean(METRICS[0])
+        value = group.mean(first)
         return -math.inf if math.isnan(value) else value
 
     return sorted(groups, key=score, reverse=True)

@@ -27,10 +27,13 @@ class Task(Protocol):
     """What the loop knows of a task."""
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scalar loss, and the model's outputs."""
+        """Mean loss over the valid records, and the model's outputs (B, ...)."""
 
-    def activation(self, logits: Tensor) -> Tensor:
-        """Outputs -> probabilities."""
+    def goal(self, batch: Batch) -> Tensor:
+        """What predictions are compared with (B, ...): labels, quantities, a mask, or the signal itself."""
+
+    def activation(self, outputs: Tensor, /) -> Tensor:
+        """Outputs of the model -> predictions."""
 
 
 class Diagnose(Protocol):
@@ -69,9 +72,9 @@ class Position:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Labels (n, K) and probabilities (n, K), as float64 arrays on the host.
+    """Goals and predictions (n, ...), as float64 arrays on the host: labels and probabilities of a classifier.
 
-    Where records were cut, also the probabilities of each of their windows (n, W, K), of which `p` is the aggregate.
+    Where records were cut, also the predictions of each of their windows (n, W, ...), of which `p` is the aggregate.
     """
 
     y: NDArray[np.float64]
@@ -133,7 +136,9 @@ def evaluate(
     aggregate: str,
     autocast: Autocast,
 ) -> Evaluation:
-    """Probabilities of every record: cut into windows, predicted, and aggregated over the windows.
+    """Predictions of every record: cut into windows, predicted, and aggregated over the windows.
+
+    Where the outputs run along the signal, as masks do, a window is the whole record.
 
     Parameters
     ----------
@@ -143,15 +148,15 @@ def evaluate(
         ``mean`` or ``max`` over the windows of a record.
     """
     model.eval()
-    logits, labels, valid = [], [], []
+    outputs, goals, valid = [], [], []
     for batch in batches:
         x = cut(batch.x)
         with autocast():
             z = model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
-        logits.append(z)
-        labels.append(batch.y)
+        outputs.append(z)
+        goals.append(task.goal(batch))
         valid.append(batch.valid)
-    z, y, keep = (torch.cat(parts).cpu() for parts in (logits, labels, valid))  # sync: once per evaluation
+    z, y, keep = (torch.cat(parts).cpu() for parts in (outputs, goals, valid))  # sync: once per evaluation
     p = task.activation(z[keep].double())
     whole = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
     return Evaluation(y[keep].double().numpy(), whole.numpy(), p.numpy())
