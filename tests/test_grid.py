@@ -104,23 +104,40 @@ def test_fitted_model_and_labels(bench: Bench, model: str, single_label: bool) -
     bench.train(combined(model=a_model(model), task=labels(single_label), data=more))
 
 
+QUANTITY = "task=heart_rate"  # which chooses its loss
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_model_and_quantity(bench: Bench, model: str) -> None:
+    config = combined(model=a_model(model), task=(QUANTITY,), loss=(QUANTITY,))
+    trains_or_says(bench, config, "this model is fitted to classes" if model in FITTED else None)
+
+
 OF_OTHER_DATA = {"cinc2021", "columns"}  # labels that these records do not have
 
 
 @pytest.mark.parametrize("task", options("task"))
 def test_task(bench: Bench, task: str) -> None:
-    trains_or_says(bench, combined(task=(f"task={task}",)), "these data have" if task in OF_OTHER_DATA else None)
+    config = combined(task=(f"task={task}",), loss=(f"task={task}",))
+    trains_or_says(bench, config, "these data have" if task in OF_OTHER_DATA else None)
 
 
+OF_QUANTITIES = {"mse"}
 FOR_SEVERAL_LABELS = {"asymmetric"}
 
 
 @pytest.mark.parametrize("loss", options("loss"))
 @ASKED
 def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
-    refused = single_label and loss in FOR_SEVERAL_LABELS
+    refused = loss in OF_QUANTITIES or (single_label and loss in FOR_SEVERAL_LABELS)
     config = combined(loss=(f"loss={loss}",), task=labels(single_label))
     trains_or_says(bench, config, f"loss={loss}" if refused else None)
+
+
+@pytest.mark.parametrize("loss", options("loss"))
+def test_loss_and_quantity(bench: Bench, loss: str) -> None:
+    config = combined(loss=(f"loss={loss}",), task=(QUANTITY,))
+    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: is of classes")
 
 
 @pytest.mark.parametrize("augment", options("augment"))
