@@ -134,6 +134,8 @@ class Evaluation:
     """Split that the calibration and the thresholds are fitted on: val or test."""
     report: str
     """Split that every figure is of: the other one."""
+    laplace: bool
+    """Integrate the weights of the last layer out, by their Laplace approximation on the training records."""
     resamples: int
     """Resamples of the bootstrap."""
     level: float

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from einthoven.build import build, check
 from einthoven.commands.attributes import attributes
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.commands.finished import finished
+from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
@@ -31,11 +34,12 @@ from einthoven.evaluation.subgroups import Subgroup, subgroups
 from einthoven.report.decisions import decision_curve_figure, reliability_figure
 from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import shown
+from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from einthoven.training.loop import Evaluation
+Predict = Callable[..., Evaluation]  # (split, aggregate=…)
 
 RULES = (
     Rule("sensitivity", 0.9),
@@ -57,6 +61,7 @@ class Found:
     groups: list[Subgroup]
     differences: dict[str, Difference]
     learned: dict[str, object]
+    prior_precision: float | None
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
@@ -98,7 +103,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     check_apart(folds[options.fit], folds[options.report], "fold")
     check_apart(run.data.patients(options.fit), run.data.patients(options.report), "patient")
     method: Calibration = build(config.calibration)(run.data.labels.classes, run.task.single_label)
-    fit, raw = run.evaluate(options.fit, "fp32"), run.evaluate(options.report, "fp32")
+    posterior = LaplaceRun(run) if options.laplace else None
+    predict: Predict = posterior.evaluate if posterior else partial(run.evaluate, precision="fp32")
+    fit, raw = predict(options.fit), predict(options.report)
     method.fit(fit.y, fit.p)
     p = method.transform(raw.p)
     found = Found(
@@ -106,8 +113,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         **_intervals(run, options, raw),
         points=_points(run, options, fit.y, method.transform(fit.p), raw.y, p),
         groups=_subgroups(run, options, raw.y, p),
-        differences=_differences(run, options, raw),
+        differences=_differences(run, options, raw, predict),
         learned=learned(method),
+        prior_precision=posterior.posterior.prior_precision if posterior else None,
     )
     name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
     _show(run, options, found, name)
@@ -187,19 +195,24 @@ def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: 
     return groups
 
 
-def _differences(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[str, Difference]:
-    """Max of windows against their mean where a record has several, and this run against another."""
+def _differences(run: Run, options: schema.Evaluation, raw: Evaluation, predict: Predict) -> dict[str, Difference]:
+    """Max of windows against their mean, a last layer integrated out against the trained one, this run and another."""
     found: dict[str, Difference] = {}
     same = _bootstrap(run, options)
     if run.several_windows(options.report):
         kinds = {run.settings.trainer.aggregate: raw.p}
         for kind in {"mean", "max"} - set(kinds):
-            kinds[kind] = run.evaluate(options.report, "fp32", aggregate=kind).p
+            kinds[kind] = predict(options.report, aggregate=kind).p
         measures = {"macro AUROC": macro_auroc, "negative log-likelihood": run.task.negative_log_likelihood}
         for name, metric in measures.items():
             found[f"{name}: max less mean of windows"] = paired_difference(
                 raw.y, kinds["mean"], kinds["max"], metric, **same
             )
+    if options.laplace:
+        trained = run.evaluate(options.report, "fp32").p
+        found["negative log-likelihood: last layer integrated out less as trained"] = paired_difference(
+            raw.y, trained, raw.p, run.task.negative_log_likelihood, **same
+        )
     if options.against is not None:
         folds = asdict(run.settings.folds)
         other, _ = finished(Path(options.against), "against", {split: folds[split] for split in ("val", "test")})
@@ -251,6 +264,7 @@ def _as_json(run: Run, options: schema.Evaluation, found: Found, calibration: st
                 name: None if interval is None else asdict(interval)
                 for name, interval in zip(classes, found.per_class, strict=True)
             },
+            "laplace": {"prior_precision": found.prior_precision} if options.laplace else None,
             "calibration": {"method": calibration, "learned": found.learned},
             "operating_points": {
                 name: {str(rule): asdict(point) for rule, point in of.items()} for name, of in found.points.items()
