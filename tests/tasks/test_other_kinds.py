@@ -109,7 +109,6 @@ def trained(
         epochs=20,
         steps_per_epoch=2,
         augment=lambda x, y, generator: (x, y),
-        diagnose=lambda batch, outputs: {},
         autocast=contextlib.nullcontext,
         clip_norm=None,
         seed_of=lambda epoch, step: step,

@@ -29,7 +29,6 @@ from einthoven.errors import UserError
 from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
-from einthoven.tasks.regression import Regression
 from einthoven.tracking.privacy import without_folders
 from einthoven.training.loop import Evaluation
 
@@ -72,7 +71,7 @@ class Data:
         """Patient of each record of a split, in the order of `records`."""
         return self.labels.patients[self.rows[split]][records(self.windows(split)[0])[0]]
 
-    def record_labels(self, split: str) -> NDArray[np.uint8]:
+    def record_labels(self, split: str) -> NDArray[Any]:
         """Labels of each record of a split, in the order of `records`."""
         return self.labels.matrix[self.rows[split]][records(self.windows(split)[0])[0]]
 
@@ -186,7 +185,7 @@ def _read(source: Any, task: Any) -> tuple[Store, Labels]:
 
 def _measures(task: Any) -> bool:
     """Whether a task asks for a quantity, not for classes."""
-    return isinstance(task, Regression)
+    return bool(task.output == "identity")
 
 
 def build_model(

@@ -199,9 +199,10 @@ def _calibration(found: Mapping[str, Any]) -> list[str]:
         (label, *(_number(found["metrics"][f"{key}/{when}"], 4) for when in ("before", "after")))
         for key, label in names
     ]
+    posterior = " Of probabilities with the weights of the last layer integrated out." if found.get("laplace") else ""
     return [
         "## Calibration",
-        f"Method: {found['calibration']['method']}, fitted on folds {_folds(found['folds']['fit'])}.",
+        f"Method: {found['calibration']['method']}, fitted on folds {_folds(found['folds']['fit'])}.{posterior}",
         *_table(("", "before", "after"), rows),
     ]
 
