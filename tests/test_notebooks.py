@@ -57,3 +57,24 @@ def test_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("optim/lr", "grad/norm", "grad/vanishing", "diag/entropy", "diag/kl_prior", "val/macro_auroc"):
         assert np.isfinite(history[name][1]).all(), name
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_likelihoods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("02_likelihoods.py", tmp_path, monkeypatch)
+
+    for name in ("gaussian", "bernoulli", "categorical", "kl", "soft", "prior", "lasso"):
+        assert shown[f"{name}_error"] < 1e-9, name
+    assert shown["least_squares_error"] < 1e-6 and shown["ridge_error"] < 1e-6
+    np.testing.assert_allclose(shown["by_loss"], shown["by_likelihood"], atol=1e-4)
+    assert abs(shown["best_rate"] - float(shown["rate"].mean())) <= 0.25  # the grid of guesses
+    assert shown["residual"].std() < 0.7 * shown["sigma"]
+
+    assert shown["counted"]["the shares"] == min(shown["counted"].values())
+    pi, answers = shown["pi"], shown["answers"]
+    np.testing.assert_allclose(answers["cross-entropy"], pi, atol=2e-3)
+    assert shown["smoothed_error"] < 2e-3
+    rare = pi < 0.4
+    assert (answers["focal, γ = 2"][rare] > pi[rare] + 0.02).all()  # towards the middle
+    assert (answers["asymmetric"][rare] > answers["focal, γ = 2"][rare]).all()
+    assert shown["zeros"] > 15 and (shown["closed"] != 0).all()
+    assert not list(tmp_path.iterdir())

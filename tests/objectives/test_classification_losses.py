@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize, stats
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical
@@ -51,6 +52,12 @@ def logits_and_labels(kind: str, records: int = 6, classes: int = 4) -> tuple[Te
 @pytest.mark.parametrize("kind", ["hard", "mixed"])
 def test_cross_entropy_is_minus_the_log_likelihood(kind: str) -> None:
     z, y = logits_and_labels(kind)
+    if kind == "hard":  # of which scipy knows the probability, too
+        found = cross_entropy(z, y, output="sigmoid"), cross_entropy(z, y, output="softmax")
+        by_scipy = stats.bernoulli(z.sigmoid().numpy()).logpmf(y.numpy()).mean(axis=1)
+        np.testing.assert_allclose(found[0], -by_scipy, rtol=1e-12)
+        by_scipy = stats.multinomial(1, z.softmax(dim=1).numpy()).logpmf(y.numpy())
+        np.testing.assert_allclose(found[1], -by_scipy, rtol=1e-12)
     bernoulli = y * Bernoulli(logits=z).log_prob(torch.ones(())) + (1 - y) * Bernoulli(logits=z).log_prob(
         torch.zeros(())
     )
@@ -216,3 +223,24 @@ def test_what_does_not_fit_is_one_sentence(loss: Callable[..., Tensor], output: 
     with pytest.raises(UserError) as refusal:
         loss(z, y, output=output)
     assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+def test_only_cross_entropy_asks_for_the_share_of_the_positives(share: float) -> None:
+    """Of records that look alike: label smoothing asks for a mixture with a coin, focal for less certainty."""
+
+    def answer(loss: Callable[..., Tensor]) -> float:
+        def expected(z: float) -> float:
+            logit = torch.full((2, 1), z, dtype=torch.float64)
+            of_one, of_none = loss(logit, torch.tensor([[1.0], [0.0]], dtype=torch.float64)).tolist()
+            return float(share * of_one + (1 - share) * of_none)
+
+        z = optimize.minimize_scalar(expected, bounds=(-12, 12), method="bounded", options={"xatol": 1e-9}).x
+        return float(1 / (1 + math.exp(-z)))
+
+    assert answer(cross_entropy) == pytest.approx(share, abs=1e-6)
+    assert answer(partial(cross_entropy, label_smoothing=0.2)) == pytest.approx(0.8 * share + 0.1, abs=1e-6)
+    assert answer(partial(focal, gamma=0.0)) == pytest.approx(share, abs=1e-6)
+    less_sure = abs(answer(focal) - 0.5)
+    assert less_sure < abs(share - 0.5) - 0.02 if share != 0.5 else less_sure < 1e-6
+    assert answer(asymmetric) > share + 0.02  # negatives that are forgotten do not pull it down
