@@ -207,7 +207,7 @@ def test_each_record_has_a_value_of_its_own() -> None:
     [
         (partial(cross_entropy, class_weight="equal"), "sigmoid", "loss.class_weight=equal: expected none or balanced"),
         (partial(cross_entropy, label_smoothing=1.0), "sigmoid", "loss.label_smoothing=1.0"),
-        (cross_entropy, "identity", "loss=cross_entropy: measures probabilities of classes"),
+        (cross_entropy, "identity", "loss=cross_entropy: is of classes"),
         (focal, "identity", "loss=focal"),
         (asymmetric, "identity", "loss=asymmetric"),
         (asymmetric, "softmax", "loss=asymmetric: tells the positives"),
