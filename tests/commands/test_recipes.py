@@ -63,7 +63,7 @@ def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None
     picture = client.download_artifacts(parent.info.run_id, "figures/depth_figure.png", str(workplace))
     assert min(matplotlib.image.imread(picture).shape[:2]) > 300
     child = next(run for run in runs if run is not parent)
-    assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["config.yaml"]
+    assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["config.yaml", "series"]
 
 
 TINY = ("trainer.epochs=1", "trainer.device=cpu")
@@ -72,7 +72,7 @@ SMALL = {  # recipe -> what makes it small, and how many runs are left
     "attention_maps": (("trainer.batch_size=8", "experiment/attention_maps@_global_=vit1d", "model.depth=1"), 1),
     "augmentation_ablation": (("trainer.batch_size=8", "augment=none,mixup", "seed=0", *SMALL_CONV), 2),
     "batch_noise": (("trainer.batch_size=8", "model=logistic,mlp"), 2),
-    "convexity": (("seed=0,1",), 4),
+    "convexity": (("experiment/convexity@_global_=mlp", "seed=0,1"), 2),
     "l1_sparsity": (("trainer.batch_size=8", "penalty=l1_proximal,l2", "penalty.strength=0.1,1", "seed=0"), 4),
     "pca_ablation": (("trainer.batch_size=8", "pca.k=1,3", "seed=0,1", *SMALL_CONV), 4),
 }

@@ -23,14 +23,20 @@ def test_what_is_minimized_is_the_loss_with_its_penalty() -> None:
     assert objective(ended("logistic", [1.0]))[1].tolist() == [2.5, 1.5]
 
 
-def test_each_configuration_has_its_starts_and_the_distances_of_all_stand_beside() -> None:
-    runs = [ended("logistic", [1.0, 0.0], (3.0, 1.0)), ended("logistic", [1.0, 1e-3])]
+def test_a_weight_stands_where_two_starts_took_it() -> None:
+    runs = [ended("logistic", [1.0, 0.5], (3.0, 1.0)), ended("logistic", [1.0, 0.5])]
     runs += [ended("mlp", [1.0, 0.0]), ended("mlp", [0.0, 1.0], (2.0, 1.2))]
-    *descents, apart = starts_figure(runs, title="?").axes
-    assert [axes.get_title(loc="left") for axes in descents] == ["logistic", "mlp"]
-    above = [line.get_ydata().tolist() for line in descents[1].get_lines()]
-    np.testing.assert_allclose(above, [[1.0, 1e-8], [1.0, 0.2]])  # above the lowest of all starts
-    assert [label.get_text() for label in apart.get_xticklabels()] == ["logistic", "mlp"]
+    descents, convex, network = starts_figure(runs, title="?").axes
+    assert [line.get_ydata().tolist() for line in descents.get_lines()] == [
+        [3.5, 1.5],
+        [2.5, 1.5],
+        [2.5, 1.5],
+        [2.5, 1.7],
+    ]
+    assert convex.get_title(loc="left") == "logistic: starts end 0 apart"
+    assert network.get_title(loc="left") == "mlp: starts end 1.4 apart"
+    drawn = convex.get_lines()[1]
+    assert drawn.get_xdata().tolist() == drawn.get_ydata().tolist() == [1.0, 0.5]  # without the bias
     with pytest.raises(UserError, match="one run of mlp; expected two seeds"):
         starts_figure(runs[:3], title="?")
     with pytest.raises(UserError, match="probe=weights"):

@@ -51,7 +51,8 @@ def test_no_runs_and_unknown_metrics_are_refused() -> None:
 def test_names_at_the_end_of_lines_do_not_overlap() -> None:
     axes = new_figure(6, 4).add_subplot()
     axes.set_ylim(0, 1)
-    label_ends(axes, [(0.5, "a", "k"), (0.5, "b", "k"), (0.51, "c", "k"), (-3.0, "d", "k"), (float("nan"), "e", "k")])
+    style = {"color": "k"}
+    label_ends(axes, [(y, text, style) for text, y in zip("abcde", (0.5, 0.5, 0.51, -3.0, float("nan")), strict=True)])
     heights = sorted(text.xy[1] for text in axes.texts)
     assert len(heights) == 5 and heights[0] >= 0 and np.diff(heights).min() > LABEL_GAP - 1e-3
 
@@ -84,3 +85,14 @@ def test_a_race_draws_the_mean_of_the_seeds_by_name() -> None:
     figure = race_figure(runs, title="?", metrics=["train/loss"])
     assert texts(figure) == ["relu", "elu"]  # from below to above
     assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [4.0, 2.0, 1.5]
+
+
+def test_lines_of_one_colour_are_told_apart_by_a_piece_of_them() -> None:
+    runs = [trial([1.0, float(i)], depth=str(i)) for i in range(8)]
+    (axes,) = race_figure(runs, title="?", metrics=["train/loss"]).axes
+    named = {text.get_text(): text for text in axes.texts}
+    pieces = {
+        line.get_ydata()[0]: line.get_linestyle() for line in axes.lines if line.get_transform() == axes.transAxes
+    }
+    assert named["depth 0"].get_color() == named["depth 6"].get_color()
+    assert {pieces[named[name].xy[1]] for name in ("depth 0", "depth 6")} == {"-", "--"}

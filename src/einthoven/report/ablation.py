@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from einthoven.errors import UserError
-from einthoven.report.style import BLUE, FAINT, INK, ORANGE, VERMILLION, new_figure, use_style
+from einthoven.report.style import BLUE, FAINT, INK, VERMILLION, new_figure, use_style
 from einthoven.report.trials import Trial, by_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+UNDECIDED = "#707070"
 
 
 def ablation_figure(
@@ -54,15 +57,14 @@ def ablation_figure(
     base = groups[reference]
     ranked = sorted(groups, key=lambda label: float(np.mean(list(groups[label].values()))))
     with use_style():
-        figure = new_figure(9, 1.6 + 0.42 * len(groups))
+        figure = new_figure(9, 1.9 + 0.42 * len(groups))
         axes = figure.add_subplot()
         for row, label in enumerate(ranked):
             values = np.array(list(groups[label].values()))
             error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
             gain, sure = difference(groups[label], base)
-            color = (
-                INK if label == reference else BLUE if gain > 2 * sure else VERMILLION if gain < -2 * sure else ORANGE
-            )
+            color = BLUE if gain > 2 * sure else VERMILLION if gain < -2 * sure else UNDECIDED
+            color = INK if label == reference else color
             axes.plot(values, np.full(len(values), row), "o", color=color, alpha=0.35, markersize=5)
             axes.errorbar(values.mean(), row, xerr=error, fmt="D", color=color, markersize=7, capsize=4)
             text = "reference" if label == reference else f"{gain:+.3f} ± {sure:.3f}"
@@ -70,7 +72,10 @@ def ablation_figure(
         axes.axvline(float(np.mean(list(base.values()))), color=FAINT, linewidth=1.5, linestyle=(0, (4, 4)), zorder=1)
         axes.set_yticks(range(len(ranked)), ranked)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel(names.get(metric, metric))
+        axes.set_xlabel(f"{names.get(metric, metric)}: runs, mean and standard error")
+        figure.supxlabel(
+            f"right: difference from {reference}, seed by seed; in colour beyond two standard errors", fontsize=12
+        )
         figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 

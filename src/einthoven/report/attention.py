@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 PROBE = "attention"
 SHOW = ("II", "V1", "V5")
-ROW, STRIP = 25.0, 5.0  # mm, of a lead and of a head
-HEAD, FOOT, MARGIN = 14.0, 16.0, 8.0
+ROW, STRIP = 30.0, 6.0  # mm, of a lead and of a head
+HEAD, FOOT, MARGIN = 12.0, 18.0, 8.0
 LIMIT = 1.2  # mV of a lead, to either side of its middle
 STRONGEST = 4.0  # times the mean, from which on all is drawn alike
 COLORS = "Blues"
@@ -184,12 +184,16 @@ def _draw_panel(
     samples = len(next(iter(traces.values())))
     start, length = left + 5 + LEAD_IN, samples / fs * SPEED
     _draw_strip(axes, rollout(maps), start, length, grid.bottom, grid.height)
+    clipped = set()
     for row, lead in enumerate(traces):
-        draw_row(axes, traces, fs, (lead,), left + 5, grid.bottom + grid.height - (row + 0.55) * ROW, LIMIT)
+        clipped |= draw_row(axes, traces, fs, (lead,), left + 5, grid.bottom + grid.height - (row + 0.6) * ROW, LIMIT)
+    if clipped:
+        text = f"clipped at {LIMIT:g} mV: {', '.join(lead for lead in traces if lead in clipped)}"
+        write(axes, left + width, top - HEAD + 3, text, 4.5, ha="right")
     for head, values in enumerate(received(maps[-1])):
         bottom = grid.bottom - (head + 1) * STRIP
         _draw_strip(axes, values, start, length, bottom, STRIP)
-        write(axes, start - 2, bottom + STRIP / 2, f"head {head + 1}", 4, ha="right", va="center")
+        write(axes, start - 2, bottom + STRIP / 2, f"head {head + 1}", 4.5, ha="right", va="center")
 
 
 def _draw_strip(axes: Axes, values: FloatArray, left: float, length: float, bottom: float, height: float) -> None:
@@ -211,12 +215,13 @@ def _draw_strip(axes: Axes, values: FloatArray, left: float, length: float, bott
 
 
 def _draw_key(axes: Axes, fs: float) -> None:
-    """Draw the scale of the attention, and what it is of."""
+    """Draw the scale of the attention, and say what it is of."""
     from matplotlib.patches import Rectangle
 
-    left, bottom, width = MARGIN, 5.0, 60.0
-    _draw_strip(axes, np.linspace(0, STRONGEST, 64), left, width, bottom, 5)
-    axes.add_patch(Rectangle((left, bottom), width, 5, fill=False, edgecolor=INK, linewidth=0.5))
-    ends = f"attention 0 … {STRONGEST:g} times the mean"
-    what = "behind the leads: all blocks together (roll-out); below: the last block, head by head"
-    write(axes, left + width + 4, bottom + 2.5, f"{ends}; {what};  {scale_line(fs)}", 5, va="center")
+    left, bottom, width = MARGIN, 6.0, 60.0
+    _draw_strip(axes, np.linspace(0, STRONGEST, 64), left, width, bottom, 6)
+    axes.add_patch(Rectangle((left, bottom), width, 6, fill=False, edgecolor=INK, linewidth=0.5))
+    behind = f"attention, 0 to {STRONGEST:g} times the mean. Behind the leads: all blocks together (roll-out)."
+    write(axes, left + width + 4, bottom + 5.5, behind, 5, va="center")
+    below = f"Below them: the last block, head by head.    {scale_line(fs)}"
+    write(axes, left + width + 4, bottom - 0.5, below, 5, va="center")

@@ -99,7 +99,7 @@ def profile(trial: Trial, metric: str) -> tuple[FloatArray, FloatArray]:
 
 
 def _draw_profiles(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: str, relative: bool) -> list[End]:
-    ends = []
+    ends: list[End] = []
     for i, (label, members) in enumerate(groups.items()):
         depth, _ = profile(members[0], metric)
         logs = [np.log(np.maximum(profile(trial, metric)[1], SMALLEST)) for trial in members]
@@ -107,7 +107,7 @@ def _draw_profiles(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: st
         values = values / values[0] if relative else values
         style = series_style(i)
         axes.plot(depth, values, marker="o", markersize=4, **style)
-        ends.append((float(values[-1]), label, str(style["color"])))
+        ends.append((float(values[-1]), label, style))
     axes.set_yscale("log")
     if relative:
         axes.axhline(1.0, color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
@@ -115,12 +115,12 @@ def _draw_profiles(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: st
 
 
 def _draw_outcome(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: str) -> list[End]:
-    ends = []
+    ends: list[End] = []
     for i, (label, members) in enumerate(groups.items()):
         steps, values = mean_series(members, metric)
         drawn, style = smooth(values, len(values) // 20), series_style(i)
         axes.plot(steps, drawn, marker=None if len(values) > MANY else "o", markersize=4, **style)
-        ends.append((float(drawn[-1]), label, str(style["color"])))
+        ends.append((float(drawn[-1]), label, style))
     axes.set(xlabel="step", ylabel=metric)
     axes.set_title("What comes of it")
     return ends

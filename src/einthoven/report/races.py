@@ -45,7 +45,7 @@ def race_figure(
                 drawn = smooth(values, len(values) // 20) if often else values
                 style = series_style(i)
                 axes.plot(steps, drawn, marker=None if len(values) > MANY else "o", markersize=4, **style)
-                ends.append((float(drawn[-1]), label, style["color"]))
+                ends.append((float(drawn[-1]), label, style))
                 shown.append(drawn[len(drawn) // 20 :])
             axes.set_ylabel(metric)
             axes.margins(x=0.01)

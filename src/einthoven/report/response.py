@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,8 +59,8 @@ def response_figure(
                 axes.set_xscale("log")
             ends = []
             for i, (label, members) in enumerate(groups.items()):
-                x, mean, spread = _draw(axes, members, option, metric, str(series_style(i)["color"]))
-                ends.append((float(mean[-1]), label, str(series_style(i)["color"])))
+                x, mean, spread = _draw(axes, members, option, metric, series_style(i))
+                ends.append((float(mean[-1]), label, series_style(i)))
                 if len(x) <= MANY_TICKS and not log:
                     axes.set_xticks(x)
             axes.set_ylabel(names.get(metric, metric))
@@ -83,7 +83,7 @@ def _answer(x: FloatArray, mean: FloatArray, spread: FloatArray) -> str:
 
 
 def _draw(
-    axes: Axes, trials: Sequence[Trial], option: str, metric: str, color: str
+    axes: Axes, trials: Sequence[Trial], option: str, metric: str, style: Mapping[str, Any]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Draw the runs of one line; return the values of the option, mean and SD of the metric at each."""
     x = np.array([trial.number(option) for trial in trials])
@@ -91,9 +91,9 @@ def _draw(
     values = np.unique(x)
     mean = np.array([y[x == value].mean() for value in values])
     spread = np.array([y[x == value].std(ddof=1) if (x == value).sum() > 1 else 0.0 for value in values])
-    axes.fill_between(values, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
-    axes.plot(values, mean, color=color, marker="o", markersize=6)
-    axes.plot(x, y, "o", color=color, alpha=0.35, markersize=4, linestyle="none")
+    axes.fill_between(values, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(values, mean, marker="o", markersize=6, **style)
+    axes.plot(x, y, "o", color=style["color"], alpha=0.35, markersize=4, linestyle="none")
     return values, mean, spread
 
 
@@ -122,7 +122,7 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
                 textcoords="offset points",
                 color=style["color"],
             )
-            ends.append((float(curve[-1]), label, str(style["color"])))
+            ends.append((float(curve[-1]), label, style))
             starts.append(curve[0])
             lows.append(np.nanmin(curve))
         axes.set(xlabel="learning rate, rising by the same factor at every step", ylabel="train/loss, smoothed")

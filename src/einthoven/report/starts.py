@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from einthoven.errors import UserError
-from einthoven.report.style import FAINT, INK, new_figure, series_style, use_style
+from einthoven.report.style import FAINT, new_figure, series_style, use_style
 from einthoven.report.trials import FloatArray, Trial, by_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SMALLEST = 1e-8  # float32 tells a loss of about 1 no better
+NOTE = "apart: median distance of the weights of two starts, over their norm; 1.4 where they have nothing in common"
+MOST = 20_000  # weights of a panel; of more, every so many are drawn
 
 
 def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str] | None = None) -> Figure:
-    """Draw what training minimizes from several starts, above the lowest that any reached, and how far apart they end.
+    """Draw what training minimizes from several starts, and each weight at the end of one start against another.
 
-    A panel a configuration, a line a seed; the last panel has the distance of the final weights of each two seeds,
-    ``‖a - b‖ / sqrt(‖a‖ ‖b‖)``: 0 where they are the same, √2 where they have nothing in common.
+    To the left, the loss with its penalty, a line a start. Then a panel a configuration: a point a weight, where two
+    starts, its first, took it; on the diagonal, they took it to the same value. Above stands the median distance of
+    the weights of every two starts, ``‖a - b‖ / sqrt(‖a‖ ‖b‖)``: 0 where they are the same, 1.41 where they have
+    nothing in common.
 
     Parameters
     ----------
@@ -44,29 +47,33 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
         if len(members) < 2:
             raise UserError(f"figure: one run of {label}; expected two seeds or more, as seed=0,1.")
     with use_style():
-        figure = new_figure(4.8 * (len(groups) + 1), 5.0)
-        *places, apart = figure.subplots(1, len(groups) + 1)
-        for axes, (label, members) in zip(places, groups.items(), strict=True):
-            _draw_descents(axes, members)
-            axes.set_title(label)
-            axes.sharey(places[0])
-        places[0].set_ylabel("loss and penalty, above the lowest of all starts")
-        _draw_distances(apart, groups)
+        figure = new_figure(4.8 * (len(groups) + 1), 5.2)
+        descents, *places = figure.subplots(1, len(groups) + 1)
+        for i, (axes, (label, members)) in enumerate(zip(places, groups.items(), strict=True)):
+            style = series_style(i)
+            for j, (steps, values) in enumerate(map(objective, members)):
+                descents.loglog(steps, values, color=style["color"], alpha=0.7, label=label if j == 0 else None)
+            _draw_weights(axes, members, str(style["color"]))
+            axes.set_title(f"{label}: starts end {np.median(distances(members)):.2g} apart")
+        descents.set(xlabel="step, on all records", ylabel="loss and penalty")
+        descents.set_title(f"{max(map(len, groups.values()))} starts each")
+        descents.legend()
+        figure.supxlabel(NOTE, fontsize=12)
         figure.suptitle(title, x=0.01, ha="left", fontsize=16)
     return figure
 
 
 def distances(trials: Sequence[Trial]) -> FloatArray:
-    """Distance of the final weights of every two runs, relative to their norms."""
-    every = [np.concatenate([values.ravel() for values in _weights(trial).values()]) for trial in trials]
-    norm = np.linalg.norm
+    """Distance of the final weights, biases apart, of every two runs, relative to their norms."""
+    every, norm = [_weights(trial) for trial in trials], np.linalg.norm
     return np.array([norm(a - b) / np.sqrt(norm(a) * norm(b)) for a, b in combinations(every, 2)])
 
 
-def _weights(trial: Trial) -> dict[str, FloatArray]:
+def _weights(trial: Trial) -> FloatArray:
     if not trial.arrays:
         raise UserError("figure: the runs left no weights; run them with probe=weights.")
-    return {name: np.asarray(values, dtype=np.float64) for name, values in sorted(trial.arrays.items())}
+    matrices = [np.ravel(values) for _, values in sorted(trial.arrays.items()) if values.ndim > 1]
+    return np.concatenate(matrices).astype(np.float64)
 
 
 def objective(trial: Trial) -> tuple[FloatArray, FloatArray]:
@@ -75,27 +82,12 @@ def objective(trial: Trial) -> tuple[FloatArray, FloatArray]:
     return steps, loss + (trial.series("train/penalty")[1] if "train/penalty" in trial.history else 0.0)
 
 
-def _draw_descents(axes: Axes, trials: Sequence[Trial]) -> None:
-    curves = [objective(trial) for trial in trials]
-    lowest = min(float(values.min()) for _, values in curves)
-    for i, (steps, values) in enumerate(curves):
-        axes.loglog(steps, np.maximum(values - lowest, SMALLEST), **series_style(i))
-    axes.set_xlabel(f"step; {len(trials)} starts")
-
-
-def _draw_distances(axes: Axes, groups: Mapping[str, Sequence[Trial]]) -> None:
-    for place, members in enumerate(groups.values()):
-        found = distances(members)
-        spread = np.linspace(-0.12, 0.12, len(found)) if len(found) > 1 else np.zeros(1)
-        axes.plot(place + spread, found, "o", color=series_style(place)["color"], markersize=8, alpha=0.8)
-        axes.annotate(
-            f"{np.median(found):.1g}", (place + 0.2, float(np.median(found))), va="center", color=INK, fontsize=13
-        )
-    axes.axhline(np.sqrt(2), color=FAINT, linewidth=1.5, linestyle=(0, (4, 4)), zorder=1)
-    axes.annotate("√2: nothing in common", (0.02, np.sqrt(2)), xycoords=("axes fraction", "data"), va="bottom")
-    axes.set_yscale("log")
-    axes.set_ylim(top=4)
-    axes.set_xlim(-0.5, len(groups) - 0.3)
-    axes.set_xticks(range(len(groups)), list(groups))
-    axes.set_title("Distance of the weights at the end")
-    axes.set_ylabel("of every two starts, relative to their norm")
+def _draw_weights(axes: Axes, trials: Sequence[Trial], color: str) -> None:
+    one, other = (_weights(trial) for trial in trials[:2])
+    few = slice(None, None, -(-len(one) // MOST))
+    most = 1.2 * float(np.quantile(np.abs([one, other]), 0.999)) or 1.0  # a few far away must not shrink the others
+    axes.plot([-most, most], [-most, most], color=FAINT, linewidth=1.5, linestyle=(0, (4, 4)), zorder=1)
+    axes.plot(one[few], other[few], ".", color=color, markersize=3, alpha=0.4, rasterized=True)
+    axes.set(xlim=(-most, most), ylim=(-most, most), aspect="equal")
+    axes.locator_params(nbins=5)
+    axes.set(xlabel="weights from one start", ylabel="the same weights from another")

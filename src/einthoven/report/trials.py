@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FloatArray = npt.NDArray[np.float64]
-End = tuple[float, str, str]  # of a line: y, name, colour
+End = tuple[float, str, Mapping[str, Any]]  # of a line: y, name, colour and line style
 MANY = 50  # values of a line, from which on they are not marked one by one
 LABEL_GAP = 0.062  # of the height of the axes, between two lines of text
 
@@ -117,20 +117,23 @@ def mean_series(trials: Sequence[Trial], metric: str) -> tuple[FloatArray, Float
 def label_ends(axes: Axes, ends: Sequence[End], *, size: float = 11) -> None:
     """Name lines at the right edge of the axes, where they end, moved apart where they would overlap.
 
-    Call it when the limits of the axes are final.
+    Call it when the limits of the axes are final. Where lines are told apart by more than their colours, a piece of
+    the line stands before its name.
 
     Parameters
     ----------
-    ends : sequence of (y, text, colour)
-        In data coordinates; where y is not finite, the text stands at the bottom.
+    ends : sequence of (y, text, style)
+        In data coordinates; where y is not finite, the text stands at the bottom. The style is as of `series_style`.
     """
+    from matplotlib.lines import Line2D
+
     to_axes = axes.transData + axes.transAxes.inverted()
     x = axes.get_xlim()[1]
     placed = []
-    for y, text, color in ends:
+    for y, text, style in ends:
         height = float(to_axes.transform((x, y))[1]) if np.isfinite(y) else 0.0
-        placed.append((min(max(height, 0.0), 1.0) if np.isfinite(height) else 0.0, text, color))
-    placed.sort()
+        placed.append((min(max(height, 0.0), 1.0) if np.isfinite(height) else 0.0, text, style))
+    placed.sort(key=lambda end: end[:2])
     heights = np.array([height for height, _, _ in placed])
     for _ in range(200):  # move neighbours apart, half of what is missing each
         missing = LABEL_GAP - np.diff(heights)
@@ -141,15 +144,19 @@ def label_ends(axes: Axes, ends: Sequence[End], *, size: float = 11) -> None:
         heights[1:] += push
     if len(heights):
         heights += max(0.0, -heights[0]) - max(0.0, heights[-1] - 1.0)
-    for height, (_, text, color) in zip(heights, placed, strict=True):
+    sampled = len({style.get("linestyle", "-") for _, _, style in ends}) > 1
+    for height, (_, text, style) in zip(heights, placed, strict=True):
+        if sampled:
+            line = Line2D([1.01, 1.05], [height, height], transform=axes.transAxes, clip_on=False, **style)
+            axes.add_artist(line)
         axes.annotate(
             text,
-            (1.0, height),
+            (1.05 if sampled else 1.0, height),
             xycoords="axes fraction",
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
-            color=color,
+            color=style["color"],
             fontsize=size,
             annotation_clip=False,
         )
