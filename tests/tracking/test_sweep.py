@@ -35,6 +35,15 @@ def test_the_table_tells_mean_spread_and_failures() -> None:
     assert markdown(columns, cells).splitlines()[2] == "| optimizer=adamw | 2 (1 failed) | 0.9000 |"
 
 
+def test_runs_of_a_quantity_are_compared_by_r2() -> None:
+    children = [
+        (f"optimizer={name}", "FINISHED", {"val/r2": r2, "val/mae": 5.0}) for name, r2 in (("a", 0.2), ("b", 0.6))
+    ]
+    found = group_by_seed(children)
+    assert [group.overrides for group in found] == ["optimizer=b", "optimizer=a"]
+    assert rows(found)[0] == ["configuration", "runs", "val/r2 (mean ± sd)"]
+
+
 def test_seeds_alone_are_one_group_and_no_runs_none() -> None:
     (group,) = group_by_seed([child("seed=0", 0.5), child("seed=1", 0.6)])
     assert group.overrides == "(all runs)"

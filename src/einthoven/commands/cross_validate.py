@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
             labels.append(found.y)
             probabilities.append(found.p)
             patients.append(run.data.patients("val"))
-            cells.append([f"fold {fold}", str(len(found.y)), f"{metrics[f'val/{run.task.monitor}']:.4f}"])
+            cells.append([f"fold {fold}", str(len(found.y)), f"{metrics.get(f'val/{run.task.monitor}', math.nan):.4f}"])
     except BaseException:
         if parent is not None:
             parent.finish("FAILED")

@@ -181,7 +181,7 @@ class Run:
     def validate(self) -> dict[str, float]:
         """Metrics at the end of an epoch."""
         metrics = self.validation()
-        if isinstance(self.schedule, Plateau):
+        if isinstance(self.schedule, Plateau) and self.monitor in metrics:  # R² is not defined of equal targets
             self.schedule.observe(metrics[self.monitor])
         return metrics
 

@@ -66,5 +66,5 @@ def agreement_figure(true: npt.ArrayLike, error: npt.ArrayLike, name: str, unit:
                 color=color,
             )
         difference.set(xlabel=f"mean of both ({unit})", ylabel=f"predicted − true ({unit})")
-        difference.set_title(f"Bias and limits of agreement; mean absolute error {np.abs(e).mean():.3g} {unit}")
+        difference.set_title(f"Bias and limits of agreement; MAE {np.abs(e).mean():.3g} {unit}")
     return figure
