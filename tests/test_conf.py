@@ -24,7 +24,7 @@ CONF = cli.conf_folder()
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent.parent == CONF]  # deeper: parts of a recipe
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them
-PARTS = ("data", "task", "loss", "pca", "augment", "model", "optimizer", "schedule", "penalty")
+PARTS = ("data", "task", "loss", "pca", "augment", "model", "optimizer", "schedule", "penalty", "advice")
 OPTIONAL = ("probe", "figure")
 FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking": schema.Tracking}
 

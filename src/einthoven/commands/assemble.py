@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pandas import DataFrame
 
-_PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty")
+_PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
 _OPTIONAL = ("probe", "figure")
 PROBE = 64  # training records that an initialization may look at
 
@@ -258,7 +258,7 @@ def shown(container: Mapping[str, Any]) -> dict[str, object]:
     return {
         name: without_folders(value) if isinstance(value, str) else value
         for name, value in _flat(container)
-        if not name.startswith(("tracking.", "figure."))
+        if not name.startswith(("tracking.", "figure.", "advice."))
     }
 
 

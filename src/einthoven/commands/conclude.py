@@ -45,13 +45,15 @@ class Predictor(nn.Module):
         return told
 
 
-def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
+def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, Evaluation]]:
     """Evaluate the selected weights, and log what a reader of the run wants to see.
 
     Returns
     -------
-    dict of str to float
+    metrics : dict of str to float
         The final metrics, ``val/…`` and ``test/…``.
+    found : dict of str to Evaluation
+        What was found in the records of each split.
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
@@ -66,7 +68,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
     if kept := run.validation.arrays():
         recorder.arrays(kept, "diagnostics.npz")
     if not run.settings.tracking.artifacts:
-        return metrics
+        return metrics, found
     numbers = list(range(1, len(shares) + 1))
     recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
     for name, figure in _figures(run, recorder, found, by_window).items():
@@ -87,7 +89,7 @@ def conclude(run: Run, recorder: Recorder) -> dict[str, float]:
         register=run.settings.tracking.register,
         alias=run.settings.tracking.alias,
     )
-    return metrics
+    return metrics, found
 
 
 def by_record(run: Run | FittedRun, by_window: Mapping[str, Evaluation]) -> dict[str, Evaluation]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from einthoven.tracking.recorder import Recorder
 
-USED = ("data", "task", "model", "tracking", "seed")
+USED = ("data", "task", "model", "tracking", "advice", "seed")
 """Groups that such a run depends on; it is recorded without the others."""
 
 _NOT_REFUSED = (*USED, "folds", "figure", "experiment", "sweep", "resume", "hydra")
@@ -161,8 +161,8 @@ class FittedRun:
         return Features(pieces[0].names, values, beats), np.concatenate(labels)
 
 
-def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
-    """Fit, evaluate, and log what a reader of the run wants to see; the value is the final metrics."""
+def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[str, Evaluation]]:
+    """Fit, evaluate, and log what a reader of the run wants to see; final metrics, and what was found in each split."""
     run.fit()
     names, classes = run.model.table.names, run.data.labels.classes
     console.print(f"fitted to {len(names)} features; of the options, only {', '.join(USED)} and folds apply")
@@ -172,7 +172,7 @@ def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
     recorder.record(1, metrics)
     recorder.flush()
     if not run.settings.tracking.artifacts:
-        return metrics
+        return metrics, found
     for split, evaluation in found.items():
         recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, classes), f"roc_{split}")
         recorder.table(predictions(run, split, by_window[split]), f"predictions/{split}.json")
@@ -181,7 +181,7 @@ def execute(run: FittedRun, recorder: Recorder) -> dict[str, float]:
             recorder.figure(figure, name)
         _importance(run, recorder, next(iter(found)))
     recorder.file(run.save(), "checkpoints")
-    return metrics
+    return metrics, found
 
 
 def _importance(run: FittedRun, recorder: Recorder, split: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import einthoven
-from einthoven.commands import assemble, fitted
+from einthoven.commands import advise, assemble, fitted
 from einthoven.commands.conclude import conclude
 from einthoven.commands.fitted import FittedRun
 from einthoven.commands.run import Run
@@ -70,15 +70,23 @@ def assembled(config: DictConfig, folder: Path) -> Run | FittedRun:
 def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
     """Train and conclude a run whose recorder is open."""
     _describe(run)
+    facts = advise.examine(run, recorder)
     if isinstance(run, FittedRun):
-        return fitted.execute(run, recorder)
+        metrics, found = fitted.execute(run, recorder)
+        advise.conclude(run, recorder, facts, metrics, found)
+        return metrics
     try:
         run.train(recorder)
     except KeyboardInterrupt:
         if (run.folder / "checkpoints" / "last.safetensors").exists():
             console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
         raise
-    return conclude(run, recorder)
+    except Exception as error:  # a run that fails is the one that needs advice
+        advise.conclude(run, recorder, facts, {}, {}, error)
+        raise
+    metrics, found = conclude(run, recorder)
+    advise.conclude(run, recorder, facts, metrics, found)
+    return metrics
 
 
 def open_recorder(

@@ -1,0 +1,177 @@
+"""Each rule on a series that is broken in its way, and on a healthy one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from einthoven.build import build
+from einthoven.cli import conf_folder
+from einthoven.diagnostics.advice import RULES, advise
+from einthoven.diagnostics.rules.base import Advice, Limits
+
+STAGES = ("stem", "body", "head")
+STEPS = 400
+Series = dict[str, tuple[list[int], list[float]]]
+
+
+@pytest.fixture(scope="module")
+def limits() -> Limits:
+    made: Limits = build(OmegaConf.load(conf_folder() / "advice" / "default.yaml"))  # type: ignore[arg-type]
+    return made
+
+
+def series(values: Any, every: int = 1) -> tuple[list[int], list[float]]:
+    found = (
+        np.broadcast_to(np.asarray(values, float), (STEPS // every,)) if np.ndim(values) == 0 else np.asarray(values)
+    )
+    return list(range(every, every * len(found) + 1, every)), [float(v) for v in found]
+
+
+def healthy() -> Series:
+    t = np.linspace(0, 1, STEPS)
+    epochs = np.linspace(0, 1, 9)[1:]
+    history = {
+        "train/loss": series(0.3 + 0.4 * np.exp(-6 * t)),
+        "optim/lr": series(1e-3 * np.sin(np.pi * np.clip(t, 0.01, 0.99))),
+        "grad/norm": series(0.8),
+        "grad/clipped": series((np.arange(STEPS) % 5 == 0) * 1.0),
+        "grad/vanishing": series(0.3, 10),
+        "grad/nonfinite": series(0.0, 10),
+        "diag/entropy": series(2.5 - 0.8 * t),
+        "diag/kl_prior": series(0.4 * np.exp(-8 * t)),
+        "val/nll": series(0.55 - 0.15 * (1 - np.exp(-5 * epochs)), 50),
+        "val/macro_auroc": series(0.85 - 0.15 * np.exp(-5 * epochs), 50),
+    }
+    for number, stage in enumerate(STAGES):
+        history[f"act/variance/{stage}"] = series(0.5 + number, 10)
+        history[f"grad/norm/{stage}"] = series(0.4 + number, 10)
+        history[f"update/ratio/{stage}"] = series(3e-3, 10)
+        history[f"act/dead/{stage}"] = series(0.1, 10)
+    history["act/attention_entropy/block1/1"] = series(0.7, 10)
+    return history
+
+
+FACTS: dict[str, Any] = {
+    "records": {"train": 800, "val": 100},
+    "flat": {"train": 0, "val": 0},
+    "repeated": {"train": 0, "val": 0},
+    "duplicates": {("train", "val"): 0},
+    "patients": {("train", "val"): 0},
+    "positives": {"train": {"NORM": 400, "MI": 200}, "val": {"NORM": 50, "MI": 25}},
+    "psi": {"val": {"NORM": 0.0, "MI": 0.0}},
+    "stages": STAGES,
+    "normalised": True,
+    "layers": 12,
+    "clip_norm": 1.0,
+    "epochs": 8,
+    "plain_loss": True,
+    "chance": {"train": 0.6, "val": 0.6},
+    "predicted": {
+        "val": {
+            "NORM": {"positive": 50, "lowest": 0.02, "highest": 0.98},
+            "MI": {"positive": 25, "lowest": 0.01, "highest": 0.8},
+        }
+    },
+}
+
+EPOCHS = np.arange(8)
+VAL = {"NORM": {"positive": 50, "lowest": 0.4, "highest": 0.9}, "MI": {"positive": 25, "lowest": 0.1, "highest": 0.3}}
+SAME = {name: {"positive": 25, "lowest": 0.25, "highest": 0.2501} for name in ("NORM", "MI")}
+BROKEN: dict[
+    str, tuple[Series, Mapping[str, Any]]
+] = {  # rule -> series and facts in which a run differs from a healthy one
+    "constant_input": ({}, {"flat": {"train": 80, "val": 0}}),
+    "missing_class": ({}, {"positives": {"train": {"NORM": 400, "MI": 0}, "val": {"NORM": 50, "MI": 25}}}),
+    "shared_between_splits": ({}, {"duplicates": {("train", "val"): 7}}),
+    "label_drift": ({}, {"psi": {"val": {"NORM": 0.0, "MI": 0.4}}}),
+    "broken_init": ({"act/variance/body": series(0.0, 10)}, {}),
+    "learning_rate_high": ({f"update/ratio/{stage}": series(4e-2, 10) for stage in STAGES}, {}),
+    "learning_rate_low": ({f"update/ratio/{stage}": series(5e-6, 10) for stage in STAGES}, {}),
+    "diverged": ({"train/loss": series(np.where(np.arange(STEPS) < 200, 0.5, np.nan))}, {}),
+    "vanishing_gradient": ({"grad/vanishing": series(2.5e-4, 10)}, {}),
+    "exploding_gradient": ({"grad/vanishing": series(4e4, 10)}, {}),
+    "no_normalisation": ({"act/variance/body": series(40.0, 10)}, {"normalised": False}),
+    "label_noise": ({"val/nll": series(0.62 - 0.005 * EPOCHS, 50)}, {}),
+    "nothing_learned": (
+        {"val/nll": series(0.6 + 0.01 * EPOCHS, 50), "val/macro_auroc": series(0.52 + 0.001 * EPOCHS, 50)},
+        {},
+    ),
+    "constant_output": ({}, {"predicted": {"val": SAME}}),
+    "dead_units": ({"act/dead/body": series(0.9, 10)}, {}),
+    "overfitting": ({"val/macro_auroc": series([0.7, 0.8, 0.85, 0.84, 0.82, 0.8, 0.79, 0.78], 50)}, {}),
+    "overconfident": ({"val/nll": series([0.5, 0.45, 0.4, 0.42, 0.45, 0.5, 0.55, 0.6], 50)}, {}),
+    "wrong_prior": ({"diag/kl_prior": series(0.7)}, {}),
+    "class_never_predicted": ({}, {"predicted": {"val": VAL}}),
+    "clipped_steps": ({"grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0)}, {}),
+    "uniform_attention": ({"act/attention_entropy/block1/2": series(0.999, 10)}, {}),
+    "still_improving": ({"val/macro_auroc": series(0.5 + 0.04 * EPOCHS, 50)}, {}),
+}
+
+
+def advice_on(change: Series, facts: Mapping[str, Any], limits: Limits) -> list[Advice]:
+    return advise({**healthy(), **change}, {**FACTS, **facts}, limits)
+
+
+def test_a_healthy_run_gets_no_advice(limits: Limits) -> None:
+    assert advise(healthy(), FACTS, limits) == []
+
+
+def test_of_a_run_that_recorded_nothing_nothing_is_said(limits: Limits) -> None:
+    assert advise({}, {}, limits) == []
+
+
+def test_every_rule_has_a_broken_run() -> None:
+    named = {rule.__name__ for rule in RULES}
+    assert named == set(BROKEN) - {"exploding_gradient"}  # the other direction of vanishing_gradient
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_run_gets_its_advice_first(rule: str, limits: Limits) -> None:
+    first, *others = advice_on(*BROKEN[rule], limits)
+    assert first.rule == rule and first.rank == 1
+    assert [each.rank for each in others] == list(range(2, len(others) + 2))
+    assert all(text and "nan" not in text for text in (first.sentence, first.evidence, first.remedy))
+
+
+@pytest.mark.parametrize("rule", sorted({rule.__name__ for rule in RULES}))
+def test_a_rule_whose_series_are_absent_stays_silent(rule: str, limits: Limits) -> None:
+    (function,) = [each for each in RULES if each.__name__ == rule]
+    change, facts = BROKEN[rule]
+    assert function({**healthy(), **change}, {**FACTS, **facts}, limits)
+    assert function({}, {}, limits) is None
+
+
+def test_sentences_tell_the_numbers(limits: Limits) -> None:
+    def sentence(rule: str) -> str:
+        return advice_on(*BROKEN[rule], limits)[0].sentence
+
+    assert "stem, the first stage, receives 1/4,000 of the gradient of head, the last" in sentence("vanishing_gradient")
+    assert sentence("clipped_steps").startswith("90 % of the steps are clipped")
+    assert "by 4 % of their size" in sentence("learning_rate_high")
+    assert sentence("class_never_predicted").startswith("Class MI is never predicted")
+    assert sentence("missing_class").startswith("Class MI has no positive record in training")
+    assert sentence("shared_between_splits").startswith("7 records of val are also in train")
+    assert "rises by 50 % after step 150" in sentence("overconfident")
+    assert "from step 201 on, the loss" in sentence("diverged")
+
+
+def test_causes_stand_before_their_consequences(limits: Limits) -> None:
+    broken = {**BROKEN["learning_rate_high"][0], **BROKEN["diverged"][0], **BROKEN["nothing_learned"][0]}
+    found = [each.rule for each in advice_on(broken, BROKEN["missing_class"][1], limits)]
+    assert found[:3] == ["missing_class", "learning_rate_high", "diverged"] and "nothing_learned" in found
+
+
+def test_small_steps_of_a_warm_up_and_of_a_schedules_end_are_no_low_learning_rate(limits: Limits) -> None:
+    rate = np.asarray(healthy()["optim/lr"][1])
+    ratio = series(3e-3 * (rate / rate.max())[9::10] ** 8, 10)
+    assert advice_on({f"update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
+
+
+def test_a_training_that_has_only_begun_is_not_taken_for_noisy_labels(limits: Limits) -> None:
+    change = {**BROKEN["label_noise"][0], "diag/kl_prior": series(0.5 * np.ones(STEPS))}
+    assert "label_noise" not in [each.rule for each in advice_on(change, {}, limits)]
