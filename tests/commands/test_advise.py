@@ -22,13 +22,13 @@ def last_run(workplace: Path) -> MlflowRun:
 def test_a_run_says_what_it_was_and_what_came_out(
     train: Callable[..., None], workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(*FAST, "tracking.experiment=advice", "optimizer.lr=1e-9")
+    train(*FAST, "tracking.experiment=advice", "model=mlp", "model.width=8", "optimizer.lr=1e-9")
     run, printed = last_run(workplace), capsys.readouterr().out
     note, metrics = run.data.tags[NOTE], run.data.metrics
     assert note.startswith("**superdiagnostic**, 5 classes, on ")
     assert f"{metrics['data/records/train']:.0f} train" in note and "2 of 2 epochs" in note
     low, high = metrics["test/macro_auroc_low"], metrics["test/macro_auroc_high"]
-    assert f"{metrics['test/macro_auroc']:.3f} ({low:.3f} to {high:.3f})" in note
+    assert f"{metrics['test/macro_auroc']:.3f} ({low:.3f} to {high:.3f}, 95 %)" in note
     assert "The learning rate is too low" in note.partition("### Advice")[2]
     assert "advice 1: " in printed and "The learning rate is too low" in printed
 

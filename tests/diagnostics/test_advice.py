@@ -26,9 +26,7 @@ def limits() -> Limits:
 
 
 def series(values: Any, every: int = 1) -> tuple[list[int], list[float]]:
-    found = (
-        np.broadcast_to(np.asarray(values, float), (STEPS // every,)) if np.ndim(values) == 0 else np.asarray(values)
-    )
+    found = np.full(STEPS // every, values) if np.ndim(values) == 0 else values
     return list(range(every, every * len(found) + 1, every)), [float(v) for v in found]
 
 

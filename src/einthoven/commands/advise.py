@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from einthoven.tracking.recorder import Recorder
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_CLASSES = ("sigmoid", "softmax")
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-_SHOWN = {"macro_auroc": "macro AUROC (95 % interval)", "macro_auprc": "macro AUPRC", "fmax": "Fmax", "nll": "NLL"}
 
 
 def examine(run: Run | FittedRun, recorder: Recorder) -> dict[str, Any]:
     """Look at the splits before training: metrics ``data/…`` into the run, and the facts that advice rests on."""
     held, classes = run.data.splits, run.data.labels.classes
-    labelled = run.task.output in ("sigmoid", "softmax")
+    labelled = run.task.output in _CLASSES
     metrics, facts = data.examine(
         {
             name: data.Split(
@@ -79,10 +79,10 @@ def conclude(
         Why it failed.
     """
     recorder.flush()
-    facts = {**facts, **_facts(run), "predicted": {k: _predicted(run, each) for k, each in found.items()}}
+    predicted = {split: _predicted(run, each) for split, each in found.items() if run.task.output in _CLASSES}
+    facts = {**facts, **_facts(run), "predicted": predicted}
     advice = advise(recorder.history, facts, build(run.config.advice))
-    told = note(_overview(run), _results(metrics), advice, None if error is None else str(error))
-    recorder.tags({"mlflow.note.content": told})
+    recorder.note(note(_overview(run), _results(run, metrics), advice, None if error is None else str(error)))
     for each in advice:
         console.print(f"advice {each.rank}: {each.sentence} {each.remedy}", markup=False, soft_wrap=True)
 
@@ -107,7 +107,7 @@ def _is_likelihood(run: Run) -> bool:
     """Whether the training loss is the negative log-likelihood, which chance can be told of."""
     y = np.eye(max(2, len(run.data.labels.classes)))[:, : len(run.data.labels.classes)]
     p = np.full_like(y, 0.3) if run.task.output == "sigmoid" else np.full_like(y, 1 / y.shape[1])
-    return run.task.output in ("sigmoid", "softmax") and bool(
+    return run.task.output in _CLASSES and bool(
         np.isclose(run.task.training_loss(y, p), run.task.negative_log_likelihood(y, p))
     )
 
@@ -124,9 +124,9 @@ def _overview(run: Run | FittedRun) -> list[str]:
     store, classes = run.data.store, run.data.labels.classes
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in run.data.rows.items() if len(rows))
     seconds = store.signals.shape[-1] / store.fs
-    task = run.task.labels + (" (single label)" if run.task.single_label else "")
+    asked = f", {len(classes)} classes" if run.task.output in _CLASSES else ""
     told = [
-        f"**{task}**, {len(classes)} classes, on {store.path.name.rsplit('-', 1)[0]}: {sizes} records of "
+        f"**{run.task.name}**{asked}, on {store.path.name.rsplit('-', 1)[0]}: {sizes} records of "
         f"{len(store.leads)} leads and {seconds:g} s at {store.fs:g} Hz."
     ]
     if isinstance(run, FittedRun):
@@ -142,12 +142,12 @@ def _overview(run: Run | FittedRun) -> list[str]:
     ]
 
 
-def _results(metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
+def _results(run: Run | FittedRun, metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
-    for name, label in _SHOWN.items():
-        for split in ("val", "test"):
+    for name, label in run.task.shown.items():
+        for split in SPLITS:
             if (value := metrics.get(f"{split}/{name}")) is not None:
                 low, high = (metrics.get(f"{split}/{name}_{end}") for end in ("low", "high"))
-                interval = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
+                interval = f" ({low:.3f} to {high:.3f}, 95 %)" if low is not None and high is not None else ""
                 rows.setdefault(label, {})[split] = f"{value:.3f}{interval}"
     return rows

@@ -77,6 +77,7 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
         return metrics
     try:
         run.train(recorder)
+        metrics, found = conclude(run, recorder)
     except KeyboardInterrupt:
         if (run.folder / "checkpoints" / "last.safetensors").exists():
             console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
@@ -84,7 +85,6 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
     except Exception as error:  # a run that fails is the one that needs advice
         advise.conclude(run, recorder, facts, {}, {}, error)
         raise
-    metrics, found = conclude(run, recorder)
     advise.conclude(run, recorder, facts, metrics, found)
     return metrics
 

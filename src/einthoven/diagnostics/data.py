@@ -84,7 +84,7 @@ def repeated(within: Signatures) -> NDArray[np.bool_]:
     found = np.zeros(len(within.points), bool)
     known, first, count = np.unique(within.points[~within.flat], axis=0, return_inverse=True, return_counts=True)
     if len(known) > 1:
-        distance, _ = KDTree(known).query(known, k=2, distance_upper_bound=SAME)
+        distance = np.asarray(KDTree(known).query(known, k=2, distance_upper_bound=SAME)[0])
         count = count + np.isfinite(distance[:, 1])
     found[~within.flat] = count[first.ravel()] > 1
     return found
