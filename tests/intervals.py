@@ -9,4 +9,5 @@ from einthoven.schema import Diagnostics
 
 def intervals(**every: int | None) -> Diagnostics:
     """Those named, and never the others."""
-    return Diagnostics(**{**dict.fromkeys(f.name for f in fields(Diagnostics)), **every})
+    never = dict.fromkeys(f.name for f in fields(Diagnostics))
+    return Diagnostics(**{**never, "landscape": False, "probe_records": 1, **every})  # type: ignore[arg-type]

@@ -191,6 +191,8 @@ class Diagnostics:
     """Entropy of predictions and labels, divergence of the predictions from the labels, and of their means."""
     activations: int | None
     """Variance of each stage's output."""
+    dead: int | None
+    """Share of each stage's rectified units that are zero for the whole batch."""
     drift: int | None
     """Divergence of the predictions from those of the evaluation before; this and the following: in epochs."""
     calibration: int | None
@@ -199,14 +201,30 @@ class Diagnostics:
     """Divergence between the windows of a record."""
     entropy_histogram: int | None
     """How many records have which predictive entropy; kept for a figure."""
+    effective_rank: int | None
+    """Directions that the features before the head use."""
+    attention_entropy: int | None
+    """How widely each head of attention looks."""
+    sharpness: int | None
+    """Largest eigenvalue of the Hessian of the loss."""
+    hessian_trace: int | None
+    """Sum of its eigenvalues."""
+    trajectory: int | None
+    """Weights that are kept for a figure of their way."""
+    landscape: bool
+    """The loss around the final weights, at the end of a run; with a trajectory, along their way too."""
+    probe_records: int
+    """Training records that attention, Hessian and landscape are of."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        names = [f.name for f in fields(self)]
-        for name in names:
-            every, unit = getattr(self, name), "epochs" if names.index(name) >= names.index("drift") else "steps"
+        for f in fields(self):
+            value = getattr(self, f.name)
             _require(
-                every is None or every >= 1, f"diagnostics.{name}", every, f"a number of {unit}, 1 or more, or null"
+                value is None or value is False or value >= 1,
+                f"diagnostics.{f.name}",
+                value,
+                "a whole number, 1 or more" + ", or null" * ("None" in str(f.type)),
             )
 
 

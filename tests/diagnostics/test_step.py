@@ -27,7 +27,7 @@ from einthoven.training.loop import train_step
 from intervals import intervals
 
 EVERY_STEP = ("gradients", "gradients_l1", "clipping", "cosine", "noise_scale", "updates", "weights", "spectral")
-ALL = (*EVERY_STEP, "second_moments", "predictions", "activations")
+ALL = (*EVERY_STEP, "second_moments", "predictions", "activations", "dead")
 
 
 class Waves:
@@ -81,10 +81,8 @@ def step(model: nn.Module, optimizer: Any, batch: Batch, clip: float = math.inf,
     )
 
 
-def diagnosing(model: Classifier, optimizer: Any, passes: int = 1, **every: int | None) -> StepDiagnostics:
-    return StepDiagnostics(
-        model, Waves(), optimizer, intervals(**every), autocast=contextlib.nullcontext, passes=passes
-    )
+def diagnosing(model: Classifier, optimizer: Any, parts: int = 2, **every: int | None) -> StepDiagnostics:
+    return StepDiagnostics(model, Waves(), optimizer, intervals(**every), autocast=contextlib.nullcontext, parts=parts)
 
 
 def weights(parameters: Any) -> NDArray[np.float64]:
@@ -309,7 +307,7 @@ def test_measuring_changes_no_training(micro_batch: int | None) -> None:
     for every in (None, 1):
         model = a_model()
         optimizer = sam(model, base=lambda m: torch.optim.Adam(m.parameters(), lr=0.01))
-        diagnose = diagnosing(model, optimizer, -(-16 // (micro_batch or 16)), **dict.fromkeys(ALL, every))
+        diagnose = diagnosing(model, optimizer, 4 if micro_batch else 2, **dict.fromkeys(ALL, every))
         with diagnose.watching():
             for number in range(3):
                 seen = step(model, optimizer, a_batch(number), 0.5, diagnose=diagnose, micro_batch=micro_batch)

@@ -22,7 +22,7 @@ from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.penalties import Penalty
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part, split
+from einthoven.training.accumulation import check_takes_one_record, smallest_part, split
 from einthoven.training.loop import Diagnose, Events, Position, fit, train_step
 from intervals import intervals
 
@@ -259,11 +259,12 @@ def test_the_variance_of_activations_is_that_of_the_batch_where_a_step_starts(
     model = Bare()
     optimizer = optimizer_of(option)(model)
     classifier = Classifier(Frontend(1), model)
-    every, passes = intervals(activations=1), parts_of(16, micro_batch)
-    diagnose = StepDiagnostics(classifier, Waves(), optimizer, every, autocast=contextlib.nullcontext, passes=passes)
+    every = intervals(activations=1)
+    diagnose = StepDiagnostics(classifier, Waves(), optimizer, every, autocast=contextlib.nullcontext)
     with diagnose.watching():
         for batch in batches(0)[:3]:
-            expected = model(batch.x).var()
+            expected = model.eval()(batch.x).var()
+            model.train()
             seen = step(model, optimizer, batch, micro_batch, diagnose=diagnose)
             assert {name for name in seen if name.startswith("act/")} == {"act/variance/head"}
             torch.testing.assert_close(seen["act/variance/head"], expected)

@@ -120,6 +120,8 @@ def settings(config: DictConfig) -> Settings:
     build_task(config)
     build(config.schedule)(0, 1)
     build(config.penalty)
+    if "probe" in config:
+        build(config.probe)
     return checked
 
 

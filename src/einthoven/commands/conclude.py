@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.build import build
+from einthoven.commands.landscape import landscape
 from einthoven.commands.run import Run
 from einthoven.data.batches import Batch, windows
 from einthoven.diagnostics.probes import Trained
@@ -18,6 +19,7 @@ from einthoven.functional.pca import PCA
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.report import ecg_paper, figures
 from einthoven.report.agreement import agreement_figure
+from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.training.loop import Evaluation
 
@@ -67,11 +69,19 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     _probe(run, recorder)
     if kept := run.validation.arrays():
         recorder.arrays(kept, "diagnostics.npz")
+    around = landscape(run) if run.settings.diagnostics.landscape else {}
+    if around:
+        recorder.arrays(around, "landscape.npz")
     if not run.settings.tracking.artifacts:
         return metrics, found
     numbers = list(range(1, len(shares) + 1))
     recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
-    for name, figure in _figures(run, recorder, found, by_window).items():
+    pictures = _figures(run, recorder, found, by_window)
+    if around:
+        pictures["landscape"] = landscape_figure(around)
+    if "path/loss" in around:
+        pictures["trajectory"] = path_figure(around)
+    for name, figure in pictures.items():
         recorder.figure(figure, name)
     for split, evaluation in by_window.items():
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
@@ -100,8 +110,13 @@ def by_record(run: Run | FittedRun, by_window: Mapping[str, Evaluation]) -> dict
 
 def _probe(run: Run, recorder: Recorder) -> None:
     """Measure the trained model, if a probe is chosen, and log what it finds as arrays."""
-    if "probe" not in run.config:
-        return
+    if "probe" in run.config:
+        found = build(run.config.probe)(trained(run))
+        recorder.arrays({name: value.detach().cpu().numpy() for name, value in found.items()})
+
+
+def trained(run: Run) -> Trained:
+    """What a probe may look at of a run."""
     store, splits = run.data.store, run.data.splits
 
     def batch(name: str, rows: Tensor) -> Batch:
@@ -110,9 +125,7 @@ def _probe(run: Run, recorder: Recorder) -> None:
         return Batch(split.take(rows, run.window), split.labels[rows], rows, valid)
 
     records = {name: len(split) for name, split in splits.items()}
-    trained = Trained(run.model.eval(), run.task, records, batch, run.data.labels.classes, store.leads, store.fs)
-    found = build(run.config.probe)(trained)
-    recorder.arrays({name: value.detach().cpu().numpy() for name, value in found.items()})
+    return Trained(run.model.eval(), run.task, records, batch, run.data.labels.classes, store.leads, store.fs)
 
 
 def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, float]:

@@ -80,19 +80,17 @@ class Run:
         assemble.check_changes(self.augment, self.data.labels)
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
-        passes = parts_of(self.batch_size, trainer.micro_batch)
-        if self.settings.diagnostics.noise_scale is not None and self.batch_size // max(2, passes) < 2:
+        parts, noise_scale = (
+            max(2, parts_of(self.batch_size, trainer.micro_batch)),
+            self.settings.diagnostics.noise_scale,
+        )
+        if noise_scale is not None and self.batch_size // parts < 2:
             raise UserError(
-                f"diagnostics.noise_scale={self.settings.diagnostics.noise_scale} compares parts of a batch: expected "
-                f"2 records or more in each of {max(2, passes)} parts, found batches of {self.batch_size}; or null."
+                f"diagnostics.noise_scale={noise_scale} compares {parts} parts of a batch: expected 2 records or more "
+                f"in each, found a batch of {self.batch_size}; or null."
             )
         self.diagnose = StepDiagnostics(
-            self.model,
-            self.task,
-            self.optimizer,
-            self.settings.diagnostics,
-            autocast=self.autocast,
-            passes=passes,
+            self.model, self.task, self.optimizer, self.settings.diagnostics, autocast=self.autocast, parts=parts
         )
         if smallest_part(self.batch_size, trainer.micro_batch) == 1:
             check_takes_one_record(
@@ -184,6 +182,10 @@ class Run:
         if isinstance(self.schedule, Plateau) and self.monitor in metrics:  # R² is not defined of equal targets
             self.schedule.observe(metrics[self.monitor])
         return metrics
+
+    def trainable(self) -> list[torch.Tensor]:
+        """Parameters that the optimizer moves."""
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def write_config(self) -> None:
         """Write the resolved configuration, from which the run can be resumed."""

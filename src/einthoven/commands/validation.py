@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from einthoven.commands.probing import attention_maps, hessian
+from einthoven.diagnostics import curvature
+from einthoven.diagnostics.activations import attention_entropy
 from einthoven.diagnostics.information import confident_wrong, entropy_histogram, kl_drift, kl_windows
+from einthoven.diagnostics.landscape import flat
+from einthoven.diagnostics.rank import effective_rank, features
 from einthoven.evaluation.scores import calibration_error_per_class
 
 if TYPE_CHECKING:
@@ -24,22 +30,33 @@ class Validation:
     kept : dict of str to list of arrays
         One array for each measurement: ``entropy/epoch``, ``entropy/counts`` (bins,) and ``entropy/edges``
         (bins + 1,), in nats.
+    snapshots : list of array of float32, shape (n,)
+        The weights at the epochs that a trajectory is drawn through.
     """
 
     def __init__(self, run: Run) -> None:
         self._run, self._every = run, run.settings.diagnostics
         self._previous: NDArray[np.float64] | None = None
         self.kept: dict[str, list[NDArray[Any]]] = {}
+        self.snapshots: list[NDArray[np.float32]] = []
 
     def __call__(self) -> dict[str, float]:
-        """Metrics of the validation split; empty without one."""
+        """Metrics of the validation split, if there is one, and of the model."""
+        return self._validation() | self._model()
+
+    def _validation(self) -> dict[str, float]:
         run = self._run
         if "val" not in run.data.splits:
             return {}
-        by_window = run.predict("val")
+        with ExitStack() as stack:
+            ranked = self._due(self._every.effective_rank)
+            seen = stack.enter_context(features(run.model.network)) if ranked else []
+            by_window = run.predict("val")
         found = run.data.by_record("val", by_window, run.settings.trainer.aggregate)
         told = {f"val/{k}": v for k, v in run.task.metrics(found.y, found.p, run.data.labels.classes).items()}
-        if run.task.output in ("sigmoid", "softmax"):
+        if ranked:
+            told["act/effective_rank"] = effective_rank(torch.cat(seen))
+        if run.task.output in ("sigmoid", "softmax") and found.p.ndim == 2:  # classes
             told |= self._predictions(found, by_window)
         return told
 
@@ -64,6 +81,22 @@ class Validation:
             self._keep("entropy", epoch=np.int64(run.position.epoch), counts=counts, edges=edges)
         return told
 
+    def _model(self) -> dict[str, float]:
+        run, every, told = self._run, self._every, dict[str, float]()
+        run.model.eval()
+        if self._due(every.attention_entropy):
+            told |= attention_entropy(attention_maps(run))
+        if self._due(every.sharpness) or self._due(every.hessian_trace):
+            with hessian(run) as of_probe:
+                generator = torch.Generator().manual_seed(run.settings.seed)
+                if self._due(every.sharpness):
+                    told["diag/sharpness"] = curvature.sharpness(of_probe, generator)
+                if self._due(every.hessian_trace):
+                    told["diag/hessian_trace"] = curvature.trace(of_probe, generator)
+        if self._due(every.trajectory):
+            self.snapshots.append(flat(run.trainable()))
+        return told
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was kept, one array for each name, measurements along its first axis."""
         return {name: np.stack(values) for name, values in self.kept.items()}
@@ -80,9 +113,11 @@ class Validation:
         return {
             "previous": None if self._previous is None else torch.from_numpy(self._previous),
             "kept": {name: [torch.from_numpy(value) for value in values] for name, values in self.kept.items()},
+            "snapshots": [torch.from_numpy(weights) for weights in self.snapshots],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._previous = None if state["previous"] is None else state["previous"].numpy()
         self.kept = {name: [value.numpy() for value in values] for name, values in state["kept"].items()}
+        self.snapshots = [weights.numpy() for weights in state["snapshots"]]

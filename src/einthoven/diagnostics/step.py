@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from einthoven.diagnostics.activations import ActivationVariance
+from einthoven.diagnostics.activations import ActivationVariance, DeadUnits
 from einthoven.diagnostics.gradients import (
     GradientCosine,
     clipping,
@@ -51,8 +51,8 @@ class StepDiagnostics:
         Steps between two measurements of each measure; None: never.
     autocast : callable
         In which forward passes run.
-    passes : int
-        Forward passes in which a step reads its batch.
+    parts : int
+        Parts of a batch that the noise scale compares, 2 or more.
     """
 
     def __init__(
@@ -63,24 +63,32 @@ class StepDiagnostics:
         intervals: Diagnostics,
         *,
         autocast: Autocast,
-        passes: int = 1,
+        parts: int = 2,
     ) -> None:
         self._stages, self._output, self._optimizer = stages(model.network), task.output, optimizer
         self._every, self._step = intervals, 0
         self._prior, self._updates = PriorKL(), Updates(self._stages)
         self._cosine = GradientCosine(self._stages, intervals.cosine)
-        self._noise = NoiseScale(model, task, autocast, max(2, passes))
-        self._activations = ActivationVariance(model.network, intervals.activations, passes)
+        self._noise = NoiseScale(model, task, autocast, parts)
+        self._watches = (
+            ActivationVariance(model.network, intervals.activations),
+            DeadUnits(model.network, intervals.dead),
+        )
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """See the forward passes of the network inside this block."""
-        with self._activations.watching():
+        with ExitStack() as stack:
+            for watch in self._watches:
+                stack.enter_context(watch.watching())
             yield
 
     def before(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Measure between backward pass and clipping; of an optimizer with several gradients a step, at the first."""
-        every, told = self._every, self._activations.take()
+        every, told = self._every, dict[str, Tensor]()
+        for watch in self._watches:
+            told |= watch.take()
+            watch.expect(None)
         if self._due(every.gradients):
             told |= gradient_norms(self._stages) | {"grad/nonfinite": nonfinite(self._stages)}
         if self._due(every.gradients_l1):
@@ -90,7 +98,6 @@ class StepDiagnostics:
         if self._due(every.updates):
             self._updates.before()
         told |= self._cosine.update(self._step)
-        self._activations.expect(None)
         if self._due(every.noise_scale):
             told["grad/noise_scale"] = self._noise.update(batch)
         return told
@@ -106,12 +113,11 @@ class StepDiagnostics:
             told |= spectral_norms(self._stages)
         if self._due(every.second_moments):
             told |= second_moment_spread(self._optimizer)
-        self._step += 1
-        self._activations.expect(self._step)
+        self._go_to(self._step + 1)
         return told
 
     def _predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        if self._output not in ("sigmoid", "softmax"):
+        if self._output not in ("sigmoid", "softmax") or logits.shape != batch.y.shape:  # no classes
             return {}
         single_label = self._output == "softmax"
         probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
@@ -120,6 +126,11 @@ class StepDiagnostics:
             "diag/entropy": predictive_entropy(logits, single_label),
             "diag/kl_prior": self._prior.update(batch.y, probabilities),
         }
+
+    def _go_to(self, step: int) -> None:
+        self._step = step
+        for watch in self._watches:
+            watch.expect(step)
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self._step % every == 0
@@ -135,8 +146,7 @@ class StepDiagnostics:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self._step = state["step"]
-        self._activations.expect(self._step)
+        self._go_to(state["step"])
         self._prior.load_state_dict(state["prior"])
         self._cosine.load_state_dict(state["cosine"])
         self._noise.load_state_dict(state["noise"])

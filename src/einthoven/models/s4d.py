@@ -98,8 +98,8 @@ class S4DBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[B, T, width]`` to ``[B, T, width]``."""
-        mixed = self.dropout(self.act(self.mix(tokens.transpose(1, 2))))  # in the order of memory: faster
-        gated = F.glu(self.gate(mixed.transpose(1, 2)), dim=-1)
+        mixed = self.dropout(self.act(self.mix(tokens.transpose(1, 2)).transpose(1, 2)))
+        gated = F.glu(self.gate(mixed), dim=-1)
         out: Tensor = self.norm(tokens + self.dropout(gated))
         return out
 
