@@ -86,6 +86,7 @@ class Notes:
     """In the recorder's place: keeps what is recorded."""
 
     run_id = "none"
+    position = 0
 
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
