@@ -67,23 +67,21 @@ class Packs:
         self.folders: list[Path] = []
         self.sizes: list[int] = []
         self.samples: list[int] = []
-        parts: list[dict[str, NDArray[np.generic]]] = []
+        parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
         places: list[NDArray[np.int64]] = []
         for folder in sorted(pool.glob("*/")) if pool.is_dir() else []:
             if folder.suffix == ".partial":
                 continue
             part = _read(folder, leads)
-            start, rows = sum(self.sizes), part["row"].astype(np.int64)
-            parts.append(part)
+            start, rows = sum(self.sizes), part["row"]
+            for name, values in part.items():
+                parts[name].append(values)
             places.append(np.where(rows >= 0, rows + start, -1))
             if (rows >= 0).any():
                 self.folders.append(folder)
                 self.sizes.append(int(rows.max()) + 1)
                 self.samples.append(int(part["samples"][rows.argmax()]))
-        self.index = {
-            name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, dtype)
-            for name, dtype in COLUMNS.items()
-        }
+        self.index = {name: np.concatenate(parts.pop(name)) for name in COLUMNS}
         own = np.concatenate(places) if places else np.empty(0, np.int64)
         here = np.flatnonzero(own >= 0)
         here = here[np.argsort(self.index["digest"][here], kind="stable")]
@@ -192,18 +190,23 @@ class IndexWriter:
         self._part = []
 
 
-def _read(folder: Path, leads: int) -> dict[str, NDArray[np.generic]]:
+def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
+    """The index of a pack, read part by part: as Python objects it would take several times its memory."""
     import pyarrow.parquet as pq
 
+    parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
+    texts: dict[str, str] = {}
     try:
-        table = pq.read_table(folder / "index.parquet")
-        part: dict[str, NDArray[np.generic]] = {}
-        for name, dtype in COLUMNS.items():
-            values = table[name].to_pylist() if dtype in ("O", "S16") else table[name].to_numpy()
-            if dtype == "O":  # few different ones, in many entries
-                values = list(map({value: value for value in values}.__getitem__, values))
-            part[name] = np.array(values, dtype)
-        rows = part["row"].astype(np.int64)
+        with pq.ParquetFile(folder / "index.parquet") as file:
+            for number in range(file.num_row_groups):  # of `PART` entries
+                batch = file.read_row_group(number, use_threads=False)
+                for name, dtype in COLUMNS.items():
+                    values = batch[name].to_pylist() if dtype in ("O", "S16") else batch[name].to_numpy()
+                    if dtype == "O":  # few different ones, in many entries
+                        values = [texts.setdefault(value, value) for value in values]
+                    parts[name].append(np.array(values, dtype))
+        part = {name: np.concatenate(parts.pop(name)) for name in COLUMNS}
+        rows = part["row"]
         if (rows >= 0).any():
             samples = part["samples"][rows >= 0]
             expected = (int(rows.max()) + 1) * leads * int(samples.max()) * 2

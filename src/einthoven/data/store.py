@@ -88,6 +88,11 @@ def open_or_build(
     """
     if shard is not None:
         plan = plan.part(*shard)
+    return open_store(_build(plan, cache, progress))
+
+
+def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
+    """The store of a plan, whatever it takes; the index of the packs is in memory no longer than this lasts."""
     pool, failed = cache / "packs" / plan.pool, plan.on_error == "quarantine"
     packs = Packs(pool, len(plan.leads))
     first = packs.find(plan.files, failed)
@@ -114,7 +119,7 @@ def open_or_build(
     path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
     if not path.exists():
         _write(path, plan, packs, packs.place[entries[good]], int(samples[0]), table, quarantine, fingerprint)
-    return open_store(path)
+    return path
 
 
 def open_store(path: Path) -> Store:
