@@ -80,7 +80,8 @@ doctor examines them: a table of its findings, doctor.parquet and, where there a
 usage: einthoven doctor FILE ... [--json] [--strict] [--fs HZ] [--units UNIT] [--leads LEAD,LEAD,...]
 
 Examines records and says what is wrong with them, with the numbers and limits that it rests on. FILE is a record in any
-format that can be read, a folder of them (searched with its subfolders) or a pattern such as 'records/*.hea'.
+format that can be read, a folder of them (searched with its subfolders, tables apart) or a pattern such as
+'records/*.csv'.
 
   --json     for machines: one JSON list, one object per record
   --strict   exit code 1 for any error or warning, not only for a file that cannot be read

@@ -43,7 +43,7 @@ def test_the_table_and_strictness(folder: Path, capfd: pytest.CaptureFixture[str
     assert not doctor([str(folder / "b.hea"), "--strict"])
     assert doctor([str(folder / "a"), "--strict"])
     shown = capfd.readouterr().out
-    assert "V3 spans 0.000 mV" in " ".join(shown.split()) and "1 files by their worst finding" in shown
+    assert "V3 spans 0.000 mV" in " ".join(shown.split()) and "1 file by its worst finding" in shown
 
 
 def test_patterns_and_folders(folder: Path, tmp_path: Path) -> None:
@@ -52,6 +52,9 @@ def test_patterns_and_folders(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(UserError, match="holds no record"):
             expand([name])
+    (tmp_path / "empty" / "a.csv").write_text("I,II")
+    with pytest.raises(UserError, match=r"tables by a pattern: '.*empty/\*\.csv'\.$"):
+        expand([str(tmp_path / "empty")])
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "--fs", "fast"], ["a", "--nothing"]])

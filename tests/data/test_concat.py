@@ -123,6 +123,17 @@ def test_label_sets_are_those_of_all(tmp_path: Path, corpus: Path, challenge: Pa
     assert Concat({"a": Folder("x", 100, "y"), **source.sources}, 100, tmp_path).label_sets == ()
 
 
+def test_what_a_folder_says_of_its_records_is_said_of_the_whole(
+    tmp_path: Path, write_record: Callable[..., Path]
+) -> None:
+    for name in ("a", "b"):
+        write_record(tmp_path, name, np.ones((12, 1000), np.int16), 100)
+    (tmp_path / "labels.csv").write_text("path,labels\na,AF\nb,\n")
+    source = Concat({"mine": Folder(tmp_path, 100, "unused")}, 100, tmp_path / "cache")
+    notes = source.labels(source.open().table, "columns").notes
+    assert any(note.startswith("mine: no data.patient_column") for note in notes)
+
+
 def test_real_sources_together(real_data: Path, tmp_path: Path) -> None:
     sources = {
         "ptbxl": PTBXL(real_data / "ptbxl", 100, "unused"),

@@ -90,6 +90,15 @@ def test_what_is_said_nowhere(tmp_path: Path, suffix: str, missing: str) -> None
     refused(path, f"does not say the .*expected {missing}=…")
 
 
+def test_all_that_is_said_nowhere_is_asked_for_at_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "bad.npy", ECG)
+    refused(
+        tmp_path / "bad.npy",
+        "does not say the names of the leads, the sampling frequency, the unit of the amplitudes; expected leads=…, "
+        "fs=…, units=…, or 'leads', 'fs', 'units' in bad.json beside it",
+    )
+
+
 @pytest.mark.parametrize(
     ("sidecar", "sentence"),
     [

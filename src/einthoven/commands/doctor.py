@@ -17,7 +17,7 @@ from rich.table import Table
 from einthoven.commands.terminal import bar, console, results_table
 from einthoven.data.doctor import SEVERITIES, Finding, counts, examined, quarantine, read_and_examine, unmeasurable
 from einthoven.data.doctor.report import LISTED
-from einthoven.data.records import RECORD_SUFFIXES, read_record
+from einthoven.data.records import RECORD_SUFFIXES, TABLE_SUFFIXES, read_record
 from einthoven.data.store import Store
 from einthoven.errors import UserError
 
@@ -95,10 +95,17 @@ def expand(names: Sequence[str]) -> list[Path]:
         if not found:
             kind = "folder" if path.is_dir() else "pattern"
             raise UserError(
-                f"{name}: this {kind} holds no record; expected files such as {', '.join(RECORD_SUFFIXES)}."
+                f"{name}: this {kind} holds no record; expected files such as {', '.join(RECORD_SUFFIXES)}"
+                f"{_tables(path) if path.is_dir() else ''}."
             )
         out.update(dict.fromkeys(found))
     return list(out)
+
+
+def _tables(folder: Path) -> str:
+    """How to name the tables of a folder, which may be records or something else."""
+    table = next((file for suffix in TABLE_SUFFIXES for file in sorted(folder.rglob(f"*{suffix}"))), None)
+    return f", or tables by a pattern: '{table.parent / f'*{table.suffix}'}'" if table else ""
 
 
 def _report(file: Path, reading: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +155,8 @@ def _show(reports: list[dict[str, Any]]) -> None:
     worst = [report["severity"] for report in reports]
     counted = ", ".join(f"{worst.count(s)} {s}" for s in reversed(SEVERITIES) if s in worst)
     clean = sum(severity is None for severity in worst)
-    console.print(f"{len(reports)} files by their worst finding: {counted or 'nothing found'}; {clean} without any")
+    files = "1 file by its" if len(reports) == 1 else f"{len(reports)} files by their"
+    console.print(f"{files} worst finding: {counted or 'nothing found'}; {clean} without any")
 
 
 def examine_corpus(store: Store, *, strict: bool) -> None:
@@ -164,7 +172,10 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     listed = quarantine(store, found)
     rows = counts(found)
     table = [[code, severity, str(n), meaning] for code, severity, meaning, n in rows]
-    console.print(results_table("what the doctor found", ["finding", "severity", "records", "meaning"], table))
+    if table:
+        console.print(results_table("what the doctor found", ["finding", "severity", "records", "meaning"], table))
+    else:
+        console.print("the doctor found nothing")
     for finding in unmeasurable(store.fs):
         console.print(finding.evidence)
     console.print(f"details: {store.path / 'doctor.parquet'}")

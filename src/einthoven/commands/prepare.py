@@ -37,8 +37,10 @@ def prepare(config: DictConfig) -> None:
     with bar("preparing records") as progress:
         store = source.open(progress, None if shard is None else (shard, shards))
     n, leads, samples = store.signals.shape
+    recorded = store.table["record_id"].nunique()
     console.print(
-        f"{n} records, {leads} leads, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
+        f"{n} {'records' if recorded == n else f'windows of {recorded} records'}, {leads} "
+        f"lead{'s' * (leads > 1)}, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
         f"in {store.path}"
     )
     there = {*store.table["record_id"], *store.table["ecg_id"]}  # the doctor lists windows
@@ -60,6 +62,6 @@ def prepare(config: DictConfig) -> None:
         for note in labels.notes:
             console.print(f"{task}: {note}")
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
-    console.print(results_table("label sets", ["task", "classes", "records", "positives"], rows))
+    console.print(results_table("label sets", ["task", "classes", "labelled records", "positives"], rows))
     if examination.doctor:
         examine_corpus(store, strict=examination.strict)

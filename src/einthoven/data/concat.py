@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.folder import Folder
 from einthoven.data.labels import Labels, label_matrix, shared_classes
 from einthoven.data.signals import Signals
 from einthoven.data.store import Progress, Store
@@ -118,17 +119,20 @@ class Concat:
         """Labels of the records in a store's table on the shared classes; options as in `label_matrix`."""
         positives: list[set[str]] = []
         annotated: dict[str, frozenset[str]] = {}
+        said: tuple[str, ...] = ()
         for name, source, own in self._tables(table):
             positives += source.positives(own, task, min_likelihood)
             for origin, classes in source.annotates(own, task).items():
                 annotated[_called(name, origin)] = classes
+            if isinstance(source, Folder):  # others have no notes but those on shared classes
+                said += tuple(f"{name}: {note}" for note in source.notes(own))
         shared, notes = shared_classes(annotated, refuse=self.classes == "all")
         return label_matrix(
             table,
             [found & shared for found in positives],
             task,
             class_of={name: c for source in self.parts.values() for name, c in source.class_of(task).items()},
-            notes=notes,
+            notes=notes + said,
             **options,
         )
 

@@ -146,7 +146,7 @@ class Folder:
     def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
         """Labels of the records in a store's table; options as in `label_matrix`."""
         positives = self.positives(table, task, min_likelihood)
-        return label_matrix(table, positives, task, class_of=self.class_of(task), notes=self._notes(table), **options)
+        return label_matrix(table, positives, task, class_of=self.class_of(task), notes=self.notes(table), **options)
 
     @property
     def _csv(self) -> Path:
@@ -240,7 +240,8 @@ class Folder:
         folds: NDArray[np.int64] = cells.astype(float).to_numpy().astype(np.int64)
         return folds
 
-    def _notes(self, table: pd.DataFrame) -> tuple[str, ...]:
+    def notes(self, table: pd.DataFrame) -> tuple[str, ...]:
+        """What a reader of these labels should know: record files that are not in use, patients that are not named."""
         root, notes = Path(self.root), []
         real = cache(os.path.realpath)  # of the few folders, not of each record
 

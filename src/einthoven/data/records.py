@@ -29,9 +29,9 @@ _COMPLETE: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = {
     ".dcm": (read_dicom, "dicom"),
     ".xml": (read_xml, "xml"),
 }
+TABLE_SUFFIXES = (".csv", ".tsv")
 _BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> reader of files that may have to be helped
-    ".csv": read_table,
-    ".tsv": read_table,
+    **dict.fromkeys(TABLE_SUFFIXES, read_table),
     ".npy": read_npy,
     ".npz": read_npz,
 }

@@ -129,28 +129,28 @@ def _signals(
     others = beside.leads or told.leads
     named = inside.leads if others is None or any(map(canonical_lead, inside.leads or ())) else None
     leads = _agreed("leads", source, named, beside.leads, told.leads)
-    if leads is None:
-        raise _unsaid(source, "leads", "names of the leads")
+    fs = _agreed("fs", source, inside.fs, beside.fs, told.fs)
+    unit = _agreed("units", source, inside.units, beside.units, told.units)
+    if leads is None or fs is None or (unit is None and not any(each)):
+        raise _unsaid(source, leads=leads is None, fs=fs is None, units=unit is None and not any(each))
     if not each:
         values = _leads_first(values, len(leads), source)
     elif len(leads) != len(each):
         raise UserError(f"{source}: {len(each)} columns found; expected {len(leads)}: {' '.join(leads)}.")
-    fs = _agreed("fs", source, inside.fs, beside.fs, told.fs)
-    if fs is None:
-        raise _unsaid(source, "fs", "sampling frequency")
-    unit = _agreed("units", source, inside.units, beside.units, told.units)
     for own in each:
         _agreed("units", source, own or None, unit, None)
-    if unit is None and not any(each):
-        raise _unsaid(source, "units", "unit of the amplitudes")
     if np.isinf(values).any():
         raise UserError(f"{source}: an infinite value found; expected amplitudes, or nan where a sample is invalid.")
     return FileSignals(values, leads, tuple(own or unit or "" for own in each or ("",) * len(leads)), fs, notes)
 
 
-def _unsaid(source: str, key: str, what: str) -> UserError:
-    sidecar = Path(source).with_suffix(".json").name
-    return UserError(f"{source}: does not say the {what}; expected {key}=…, or {key!r} in {sidecar} beside it.")
+def _unsaid(source: str, **lacks: bool) -> UserError:
+    words = {"leads": "names of the leads", "fs": "sampling frequency", "units": "unit of the amplitudes"}
+    keys, sidecar = [key for key in words if lacks[key]], Path(source).with_suffix(".json").name
+    return UserError(
+        f"{source}: does not say the {', the '.join(words[key] for key in keys)}; expected "
+        f"{', '.join(f'{key}=…' for key in keys)}, or {', '.join(map(repr, keys))} in {sidecar} beside it."
+    )
 
 
 def _agreed(key: str, source: str, inside: Said | None, beside: Said | None, told: Said | None) -> Said | None:
