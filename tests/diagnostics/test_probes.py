@@ -68,6 +68,8 @@ def test_attention_is_that_of_the_network_on_the_records_that_are_kept_beside_it
     torch.testing.assert_close(found["probability/B"], network(signal).sigmoid()[:, 1])
     with pytest.raises(UserError, match="Flatten has no attention maps"):
         attention(trained(nn.Flatten(), x, y))
+    with pytest.raises(UserError, match="no train record has one class alone"):
+        attention(trained(network, x, torch.ones_like(y)))
 
 
 def test_a_network_of_short_windows_is_asked_about_the_first() -> None:

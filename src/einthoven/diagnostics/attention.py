@@ -28,7 +28,7 @@ def attention(trained: Trained) -> dict[str, Tensor]:
     Raises
     ------
     UserError
-        If the network has no attention maps.
+        If the network has no attention maps, or there are no such records.
     """
     network = trained.model.network
     read: Callable[[Tensor], dict[str, Tensor]] | None = getattr(network, "attention_maps", None)
@@ -37,17 +37,22 @@ def attention(trained: Trained) -> dict[str, Tensor]:
             f"probe=attention: {type(network).__name__} has no attention maps; choose model=conv_attention or vit1d."
         )
     split = next(name for name in ("val", "test", "train") if name in trained.records)
-    parts = [trained.batch(split, rows) for rows in torch.split(torch.arange(trained.records[split]), CHUNK)]
-    y = torch.cat([part.y for part in parts])
-    p = trained.task.activation(torch.cat([trained.model(part.x).float() for part in parts]))
-    rows = surest(y, p)
+    y, p = [], []
+    for rows in torch.split(torch.arange(trained.records[split]), CHUNK):
+        part = trained.batch(split, rows)
+        y.append(part.y)
+        p.append(trained.task.activation(trained.model(part.x).float()))
+    label, probability = torch.cat(y), torch.cat(p)
+    rows = surest(label, probability)
+    if not len(rows):
+        raise UserError(f"probe=attention: no {split} record has one class alone.")
     x = trained.batch(split, rows).x[..., : getattr(network, "window", None)]
     maps = read(trained.model.frontend(x))
     return {
         **{f"signal/{lead}": x[:, k] for k, lead in enumerate(trained.leads)},
         **{f"map/{block}": weights for block, weights in maps.items()},
-        **{f"label/{name}": y[rows, k] for k, name in enumerate(trained.classes)},
-        **{f"probability/{name}": p[rows, k] for k, name in enumerate(trained.classes)},
+        **{f"label/{name}": label[rows, k] for k, name in enumerate(trained.classes)},
+        **{f"probability/{name}": probability[rows, k] for k, name in enumerate(trained.classes)},
         "fs": torch.tensor(trained.fs),
     }
 
