@@ -23,6 +23,8 @@ usage: einthoven VERB [OPTION=VALUE ...]
 verbs
   train     train a classifier and write the run to MLflow
   evaluate  say what a finished run is worth:  einthoven evaluate run=FOLDER
+  predict   answer for files:  einthoven predict [BUNDLE] FILE...
+  export    write a bundle as .pt2 or .onnx:  einthoven export BUNDLE FILE
   prepare   generate or read the records, pack and examine them, without training
   doctor    say what is wrong with records:  einthoven doctor FILE...
   sync      send to MLflow what a run could not:  einthoven sync FOLDER
@@ -66,6 +68,31 @@ evaluation.json into the folder, and metrics, figures and tables to the same MLf
                              other folds than those of the run; never one that it was trained on
   resamples=1000 level=0.95 interval=bca small=50
                              the bootstrap, and from how few patients on a subgroup is marked small
+""",
+    "predict": """\
+usage: einthoven predict [BUNDLE ...] FILE ... [--json | --csv] [--pdf FILE] [OPTION VALUE ...]
+
+Answers for records: calibrated probabilities with 95 % intervals, the statements that the record may have, and
+cautions. FILE is a record in any format that can be read, a folder of them or a pattern such as 'records/*.hea'. One
+that cannot be answered is told with its reason, the others are answered, and the exit code is 1.
+
+BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION; several are an ensemble.
+Without any, a small model answers that was trained on generated ECGs. Nothing here is for diagnosis.
+
+  --json, --csv      for machines; JSON has everything, CSV a row for each record
+  --pdf FILE         a page of ECG paper for each record, too
+  --timeline         long recordings: a row for each window;  --stride S  seconds between windows
+  --alpha SHARE      of the true statements, the share that "may be" misses as a mean: 0.05, 0.1 or 0.2
+  --draws N          N dropout masks for each answer: how unsure the network itself is;  --seed N  of the masks
+  --fs --units --leads
+                     sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy)
+""",
+    "export": """\
+usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
+
+Writes a bundle (by default the one that comes with the package) as one file for other runtimes: millivolts
+(n, leads, samples) in, calibrated probabilities (n, classes) out. Every network can be a .pt2 file (torch.export);
+.onnx takes einthoven[onnx], and a convolutional network or the default one.
 """,
     "prepare": """\
 usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...] [doctor=false] [strict=true]
@@ -123,6 +150,8 @@ def main(argv: list[str] | None = None) -> None:
     verbs: dict[str, Callable[[list[str]], None]] = {
         "train": _train,
         "evaluate": _evaluate,
+        "predict": _predict,
+        "export": _export,
         "prepare": _prepare,
         "doctor": _doctor,
         "list": _list,
@@ -227,6 +256,19 @@ def _doctor(arguments: list[str]) -> None:
 
     if not doctor(arguments):
         sys.exit(1)
+
+
+def _predict(arguments: list[str]) -> None:
+    from einthoven.commands.predict import predict
+
+    if not predict(arguments):
+        sys.exit(1)
+
+
+def _export(arguments: list[str]) -> None:
+    from einthoven.commands.predict import export
+
+    export(arguments)
 
 
 def _list(arguments: list[str]) -> None:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pandas import DataFrame
 
+    from einthoven.models.frontend import Frontend
+    from einthoven.models.time_frontend import TimeFrontend
+
 _PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
 _OPTIONAL = ("probe", "figure")
 PROBE = 64  # training records that an initialization may look at
@@ -199,15 +202,22 @@ def build_model(
     records = {"records": (part * MILLIVOLT_PER_COUNT for part in train.chunks())}
     frontend = fit(moments, **(records if "records" in inspect.signature(fit).parameters else {}))
     torch.manual_seed(seed)
-    network: partial[nn.Module] = build(config.model)
-    accepted = inspect.signature(network.func).parameters
-    sized: dict[str, Any] = {"samples": frontend.steps(window)} if "samples" in accepted else {}
-    if frontend.stride > 1 and network.keywords.get("fs"):
-        sized["fs"] = network.keywords["fs"] / frontend.stride  # of what the network sees
-    model = Classifier(frontend, network(in_channels=frontend.out_channels, num_classes=outputs, **sized)).to(device)
+    network = build(config.model).func(**network_options(config, frontend, outputs, window))
+    model = Classifier(frontend, network).to(device)
     first = torch.arange(min(PROBE, len(train)), device=device)
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments
+
+
+def network_options(config: DictConfig, frontend: Frontend | TimeFrontend, outputs: int, window: int) -> dict[str, Any]:
+    """All arguments of the network: those of the configuration, and those that follow from data and frontend."""
+    network: partial[nn.Module] = build(config.model)
+    options: dict[str, Any] = {**network.keywords, "in_channels": frontend.out_channels, "num_classes": outputs}
+    if "samples" in inspect.signature(network.func).parameters:
+        options["samples"] = frontend.steps(window)
+    if frontend.stride > 1 and options.get("fs"):
+        options["fs"] /= frontend.stride  # of what the network sees
+    return options
 
 
 def check_changes(augment: Any, labels: Labels) -> None:

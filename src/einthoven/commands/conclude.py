@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from einthoven.build import build
 from einthoven.commands.landscape import landscape
+from einthoven.commands.bundle import FOLDER as BUNDLE
+from einthoven.commands.bundle import write_bundle
 from einthoven.commands.run import Run
+from einthoven.commands.terminal import console
 from einthoven.data.batches import Batch, windows
 from einthoven.diagnostics.probes import Trained
 from einthoven.functional.pca import PCA
@@ -72,6 +75,7 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     around = landscape(run) if run.settings.diagnostics.landscape else {}
     if around:
         recorder.arrays(around, "landscape.npz")
+    console.print(write_bundle(run), soft_wrap=True)
     if not run.settings.tracking.artifacts:
         return metrics, found
     numbers = list(range(1, len(shares) + 1))
@@ -87,6 +91,8 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
         recorder.file(file, "checkpoints")
+    for file in sorted((run.folder / BUNDLE).glob("*")):
+        recorder.file(file, BUNDLE)
     train = run.data.splits["train"]
     example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
     exported = Predictor(run).cpu().eval()

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from einthoven import schema
 from einthoven.build import build, check
 from einthoven.commands.attributes import attributes
+from einthoven.commands.bundle import FOLDER as BUNDLE
+from einthoven.commands.bundle import Fitted, write_bundle
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.commands.finished import finished
 from einthoven.commands.laplace import LaplaceRun
@@ -122,6 +124,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     result = _as_json(run, options, found, name)
     _write(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
     _write(run.folder / "model_card.md", card(run, options, result, meta))
+    told = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
+    if posterior is None:
+        told = write_bundle(run, _fitted(options, found, method, fit))
     tracking = run.settings.tracking
     recorder = Recorder(
         tracking.uri,
@@ -135,11 +140,23 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     )
     with closing(recorder):
         _log(recorder, run, found, raw, p)
+    console.print(told, soft_wrap=True)
     console.print(
         f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {shown(recorder.uri)}",
         soft_wrap=True,
     )
     return found.metrics
+
+
+def _fitted(options: schema.Evaluation, found: Found, method: Calibration, fit: Evaluation) -> Fitted:
+    """What goes into the bundle of the run."""
+    points = {
+        label: {str(rule): _plain({"threshold": point.threshold, **point.judged}) for rule, point in of.items()}
+        for label, of in found.points.items()
+    }
+    kept = {key: found.metrics[key] for key in ("macro_auroc", "nll/after", "brier/after", "ece/after")}
+    kept |= {"macro_auroc_low": found.interval.low, "macro_auroc_high": found.interval.high}
+    return Fitted(method, options.fit, fit.y, method.transform(fit.p), points, _plain(kept))
 
 
 def _metrics(run: Run, raw: Evaluation, p: NDArray[np.float64]) -> dict[str, float]:
@@ -311,6 +328,8 @@ def _log(recorder: Recorder, run: Run, found: Found, raw: Evaluation, p: NDArray
     )
     recorder.file(run.folder / "evaluation.json", "evaluation")
     recorder.file(run.folder / "model_card.md", "evaluation")
+    for file in sorted((run.folder / BUNDLE).glob("*")) if found.prior_precision is None else ():
+        recorder.file(file, BUNDLE)
 
 
 def _write(path: Path, text: str) -> None:

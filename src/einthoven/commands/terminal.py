@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from einthoven.training.loop import Position
 
 console = Console(highlight=False)
+errors = Console(highlight=False, stderr=True)
 
 
 class Bar:
@@ -38,7 +39,7 @@ class Bar:
 
 
 @contextmanager
-def bar(text: str) -> Iterator[Bar]:
+def bar(text: str, shown_on: Console = console) -> Iterator[Bar]:
     """Show a progress bar that disappears when the work is done."""
     with Progress(
         SpinnerColumn(),
@@ -46,7 +47,7 @@ def bar(text: str) -> Iterator[Bar]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=shown_on,
         transient=True,
     ) as progress:
         yield Bar(progress, text)

@@ -204,13 +204,15 @@ class PriorShift:
         self.stated_ = np.array([self.prevalence.get(k, f) for k, f in zip(self.classes, self.fitted_, strict=True)])
         return self
 
+    @property
+    def shift(self) -> FloatArray:
+        """What is added to the logits (K,)."""
+        found: FloatArray = np.log(self.stated_) - np.log(self.fitted_)
+        return found if self.single_label else found - np.log1p(-self.stated_) + np.log1p(-self.fitted_)
+
     def transform(self, p: npt.ArrayLike) -> FloatArray:
         """Probabilities at the stated prevalence, (n, K)."""
-        if self.single_label:
-            shift = np.log(self.stated_) - np.log(self.fitted_)
-        else:
-            shift = np.log(self.stated_ / (1 - self.stated_)) - np.log(self.fitted_ / (1 - self.fitted_))
-        return _probabilities(_logits(p, self.single_label) + shift, self.single_label)
+        return _probabilities(_logits(p, self.single_label) + self.shift, self.single_label)
 
 
 def check_apart(fitted: npt.ArrayLike, reported: npt.ArrayLike, what: str) -> None:
@@ -244,6 +246,38 @@ def learned(calibration: Calibration) -> dict[str, object]:
         return [plain(item) for item in value] if isinstance(value, list) else value
 
     return {name.rstrip("_"): plain(value) for name, value in vars(calibration).items() if name.endswith("_")}
+
+
+METHODS: dict[str, tuple[type, frozenset[str]]] = {
+    "none": (Uncalibrated, frozenset()),
+    "temperature": (Temperature, frozenset({"temperature"})),
+    "vector": (Vector, frozenset({"slope", "offset"})),
+    "isotonic": (Isotonic, frozenset({"stated", "observed"})),
+    "prior_shift": (PriorShift, frozenset({"stated", "fitted"})),
+}
+"""Methods by the name of their option in ``conf/calibration``, and what each learns."""
+
+
+def restored(method: str, classes: Sequence[str], single_label: bool, state: Mapping[str, object]) -> Calibration:
+    """A fitted method from its name and what `learned` gave.
+
+    Raises
+    ------
+    UserError
+        If there is no such method, or `state` is not what it learns.
+    """
+    if method not in METHODS:
+        raise UserError(f"calibration {method}: expected one of {', '.join(METHODS)}.")
+    kind, names = METHODS[method]
+    if set(state) != names:
+        raise UserError(f"calibration {method}: learns {sorted(names)}, found {sorted(state)}.")
+    found: Calibration = object.__new__(kind)  # what was fitted, without the options that it was fitted with
+    vars(found).update(classes=tuple(classes), single_label=single_label)
+    for name, value in state.items():
+        curves = isinstance(value, list) and method == "isotonic"  # one for each class, of different lengths
+        arrays = [np.asarray(curve, dtype=np.float64) for curve in value] if curves else np.asarray(value, np.float64)  # type: ignore[attr-defined]
+        setattr(found, f"{name}_", arrays)
+    return found
 
 
 def _checked(y: npt.ArrayLike, p: npt.ArrayLike, classes: Sequence[str]) -> tuple[BoolArray, FloatArray]:

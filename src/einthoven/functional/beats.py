@@ -8,6 +8,8 @@ as long as a beat. It has no state, hence no loop over samples; here the energy 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,18 +38,23 @@ def band_pass(x: NDArray[np.floating], fs: float, low: float | None, high: float
     low, high : float or None
         Corners in Hz. Without `low` a low-pass, without `high` a high-pass; `high` beyond 0.45 `fs` is set there.
     """
-    from scipy.signal import butter, sosfiltfilt  # a second of imports
+    from scipy.signal import sosfiltfilt  # a second of imports
 
-    high = None if high is None else min(high, 0.45 * fs)
-    if low is not None and high is not None:
-        sections = butter(2, (low, high), "bandpass", fs=fs, output="sos")
-    elif low is not None:
-        sections = butter(2, low, "highpass", fs=fs, output="sos")
-    else:
-        assert high is not None, "one corner at least"
-        sections = butter(2, high, "lowpass", fs=fs, output="sos")
+    sections = _sections(fs, low, None if high is None else min(high, 0.45 * fs))
     pad = min(x.shape[-1] - 1, int(fs))
     return np.asarray(sosfiltfilt(sections, x, axis=-1, padlen=pad), dtype=np.float64)
+
+
+@lru_cache(maxsize=256)  # of a single record, the design takes longer than the filtering
+def _sections(fs: float, low: float | None, high: float | None) -> Float:
+    from scipy.signal import butter
+
+    if low is not None and high is not None:
+        return np.asarray(butter(2, (low, high), "bandpass", fs=fs, output="sos"))
+    if low is not None:
+        return np.asarray(butter(2, low, "highpass", fs=fs, output="sos"))
+    assert high is not None, "one corner at least"
+    return np.asarray(butter(2, high, "lowpass", fs=fs, output="sos"))
 
 
 def qrs_energy(x: NDArray[np.floating], fs: float) -> Float:

@@ -55,6 +55,7 @@ def ecg_paper_figure(
     title: str,
     subtitle: str | None = None,
     leads: Sequence[str] = LEADS,
+    foot: Sequence[str] = (),
     dpi: float = 150,
 ) -> Figure:
     """Draw a record as a clinical 12-lead page: 3 x 4 leads of 2.5 s and lead II as a rhythm strip.
@@ -77,6 +78,8 @@ def ecg_paper_figure(
         A smaller line below it.
     leads : sequence of str
         Names of the rows, all twelve by default.
+    foot : sequence of str
+        Up to two small lines at the foot, above and below the one with the scale.
     dpi : float
         Dots per inch; the page is 297 mm x 210 mm at any.
 
@@ -107,6 +110,8 @@ def ecg_paper_figure(
             write(axes, grid.left, 194.5, subtitle, 3.6, va="center")
         write(axes, grid.left, 5, scale_line(fs), 3.4, va="center")
         write(axes, grid.left + grid.width, 5, _notes(traces, fs, limit, clipped), 3.4, va="center", ha="right")
+        for line, height in zip(foot, (8.4, 1.8), strict=False):
+            write(axes, grid.left, height, line, 2.4, va="center")
     return figure
 
 

@@ -10,7 +10,14 @@ examination all checks over records, files and stores
 report      parquet and quarantine list beside a store
 """
 
-from einthoven.data.doctor.examination import examine, examine_record, examine_store, read_and_examine, unmeasurable
+from einthoven.data.doctor.examination import (
+    examine,
+    examine_record,
+    examine_records,
+    examine_store,
+    read_and_examine,
+    unmeasurable,
+)
 from einthoven.data.doctor.finding import CODES, SEVERITIES, Finding
 from einthoven.data.doctor.report import counts, examined, quarantine
 
@@ -21,6 +28,7 @@ __all__ = [
     "counts",
     "examine",
     "examine_record",
+    "examine_records",
     "examine_store",
     "examined",
     "quarantine",

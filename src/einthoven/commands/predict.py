@@ -1,0 +1,186 @@
+"""`einthoven predict [BUNDLE] FILE ...`: calibrated probabilities of files, for people or for machines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NoReturn
+
+from einthoven.commands.doctor import expand
+from einthoven.commands.predict_output import OUTPUTS, Answer, Output
+from einthoven.commands.terminal import bar, errors
+from einthoven.data.doctor import SEVERITIES, Finding, examine_records
+from einthoven.data.records import Record, read_record
+from einthoven.errors import UserError
+from einthoven.predict import DESCRIPTION, Predictor, load_bundle
+from einthoven.predict.predictor import AT_ONCE
+from einthoven.predict.signal import Prepared, prepare
+
+WORTH_TELLING = SEVERITIES[SEVERITIES.index("caution") :]
+OF_THE_READING = ("missing_leads", "unmeasurable")  # a model that reads two leads is given two
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog.split()[-1]}: {message}; {self.prog} --help shows what is expected.")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One file: what the model will see of it, or why it will not."""
+
+    file: Path
+    record: Record | None = None
+    prepared: Prepared | None = None
+    refused: str | None = None
+
+
+def predict(arguments: Sequence[str]) -> bool:
+    """Answer for files, and show it.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        As on the command line, after the verb.
+
+    Returns
+    -------
+    bool
+        Whether every file was answered.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, a bundle cannot be loaded, or a pattern or folder names no file.
+    """
+    options = _options(arguments)
+    named = list(takewhile(_is_bundle, options.paths))
+    if len(named) == len(options.paths):
+        raise UserError("predict: no FILE given; expected records, folders of them or patterns, after the bundles.")
+    predictor = load_bundle(*named, draws=options.draws, seed=options.seed)
+    if predictor.alphas and options.alpha not in predictor.alphas:
+        known = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)
+        raise UserError(f"--alpha {options.alpha:g}: this bundle has thresholds for {known}.")
+    reading = {name: getattr(options, name) for name in ("fs", "units", "leads") if getattr(options, name) is not None}
+    files = expand(options.paths[len(named) :])
+    output: Output = OUTPUTS[options.output](predictor, options.pdf, options.timeline)
+    complete = True
+    with bar("predicting", errors) as progress, output:
+        for answer in answers(predictor, files, reading, options.alpha, options.stride, progress):
+            complete &= answer.refused is None
+            output.add(answer)
+    return complete
+
+
+def answers(
+    predictor: Predictor,
+    files: Sequence[Path],
+    reading: dict[str, Any],
+    alpha: float = 0.1,
+    stride: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Answer]:
+    """The answer for each file, in order: some files are read and examined while the network answers for others."""
+    groups = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
+    done = 0
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(_read, groups[0], predictor, reading, stride) if groups else None
+        for number in range(len(groups)):
+            assert coming is not None
+            read = coming.result()
+            if number + 1 < len(groups):
+                coming = reader.submit(_read, groups[number + 1], predictor, reading, stride)
+            good = [item.prepared for item in read if item.prepared is not None]
+            prediction, row = predictor.answer(good, alpha), 0
+            for item in read:
+                if item.prepared is None:
+                    yield Answer(item.file, refused=item.refused)
+                else:
+                    yield Answer(item.file, item.record, prediction, row)
+                    row += 1
+            done += len(read)
+            if progress is not None:
+                progress(done, len(files))
+
+
+def _read(files: Sequence[Path], predictor: Predictor, reading: dict[str, Any], stride: float | None) -> list[_Read]:
+    """Read, prepare and examine some files."""
+    read = []
+    for file in files:
+        try:
+            record = read_record(file, want=predictor.reads.leads, **reading)
+            read.append(_Read(file, record, prepare(record, predictor.reads, stride)))
+        except UserError as error:
+            read.append(_Read(file, refused=str(error)))
+    good = [item for item in read if item.record is not None]
+    found = dict(zip((id(item) for item in good), examine_records([i.record for i in good if i.record]), strict=True))
+    return [_with_cautions(item, found[id(item)]) if id(item) in found else item for item in read]
+
+
+def _with_cautions(item: _Read, findings: Sequence[Finding]) -> _Read:
+    assert item.prepared is not None
+    told = tuple(
+        f"{finding.code}: {finding.evidence}"
+        for finding in findings
+        if finding.severity in WORTH_TELLING and finding.code not in OF_THE_READING
+    )
+    return replace(item, prepared=replace(item.prepared, cautions=(*item.prepared.cautions, *told)))
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="einthoven predict", add_help=False, allow_abbrev=False)
+    parser.add_argument("paths", nargs="+", metavar="FILE")
+    form = parser.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        form.add_argument(f"--{name}", dest="output", action="store_const", const=name, default="table")
+    parser.add_argument("--pdf", type=Path)
+    parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--timeline", action="store_true")
+    parser.add_argument("--stride", type=float)
+    parser.add_argument("--draws", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fs", type=float)
+    parser.add_argument("--units")
+    parser.add_argument("--leads", type=lambda text: tuple(text.split(",")))
+    return parser.parse_args(list(arguments))
+
+
+def _is_bundle(path: str) -> bool:
+    """Whether an argument names a bundle, or a run, which may lack one: then it is said what to do."""
+    inside = (DESCRIPTION, f"bundle/{DESCRIPTION}", "checkpoints")
+    return path.startswith(("runs:/", "models:/")) or any((Path(path) / name).exists() for name in inside)
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Write a bundle as one file for other runtimes: ``.pt2`` or ``.onnx``.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        As on the command line, after the verb.
+
+    Raises
+    ------
+    UserError
+        If the bundle cannot be loaded, or the file not be written.
+    """
+    parser = _Parser(prog="einthoven export", add_help=False, allow_abbrev=False)
+    parser.add_argument("bundle", nargs="?")
+    parser.add_argument("file", type=Path)
+    options = parser.parse_args(list(arguments))
+    from einthoven.commands.terminal import console
+    from einthoven.predict.export import export as write
+
+    (bundle,) = load_bundle(*([options.bundle] if options.bundle else [])).bundles
+    write(bundle, options.file)
+    reads = bundle.reads
+    console.print(
+        f"{options.file}: mV (n, {len(reads.leads)}, {reads.samples}) at {reads.fs:g} Hz, leads "
+        f"{' '.join(reads.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}",
+        soft_wrap=True,
+    )
+    console.print(bundle.notice, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""A network out of its description: the name of a class of `einthoven.models` or `torch.nn`, and plain options."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+
+from einthoven.errors import UserError
+from einthoven.models.frontend import Classifier
+
+_HOMES = ("einthoven.models.", "torch.nn.")
+
+
+def build(part: Mapping[str, Any]) -> nn.Module:
+    """Build ``{"class": name, "options": {…}}``.
+
+    Raises
+    ------
+    UserError
+        If the name is not that of a network's class, or the options do not fit it.
+    """
+    name, options = str(part["class"]), dict(part["options"])
+    make = named(name)
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise UserError(f"{name}: its options do not fit ({error}).") from None
+    return make(**options)
+
+
+def named(name: str) -> Callable[..., nn.Module]:
+    """The class, or the function with a network as its declared value, of this name.
+
+    What a bundle names is called when it is loaded. So nothing is found but what can only make a network: no other
+    function of these packages, and nothing that they have imported.
+
+    Raises
+    ------
+    UserError
+    """
+    refusal = UserError(f"{name}: a bundle may only name networks of einthoven.models and torch.nn.")
+    module, _, attribute = name.rpartition(".")
+    if not name.startswith(_HOMES) or not all(part.isidentifier() for part in name.split(".")):
+        raise refusal
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise refusal from None
+    if not str(getattr(found, "__module__", "")).startswith(_HOMES):
+        raise refusal
+    made = found if inspect.isclass(found) else get_type_hints(found).get("return") if callable(found) else None
+    if not (inspect.isclass(made) and issubclass(made, nn.Module)):
+        raise refusal
+    make: Callable[..., nn.Module] = found
+    return make
+
+
+def classifier(parts: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Classifier:
+    """Frontend and network with their weights, ready to predict; torch's random numbers stay where they were.
+
+    Raises
+    ------
+    UserError
+        If the weights are not those of such a network.
+    """
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, to be replaced
+        model = Classifier(build(parts["frontend"]), build(parts["network"]))  # type: ignore[arg-type]
+    try:
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    except RuntimeError as error:
+        raise UserError(f"the weights are not those of {parts['network']['class']}: {_short(error)}.") from None
+    return model.eval()
+
+
+def last_layer(model: Classifier, classes: int) -> nn.Linear | None:
+    """The linear layer that gives the logits, if there is one: what it reads are the features of a record."""
+    layers = [m for m in model.network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+    return layers[-1] if layers else None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")

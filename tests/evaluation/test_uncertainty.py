@@ -1,0 +1,123 @@
+"""Entropy and its parts, the risk-coverage curve, intervals of probabilities, and distance from the training data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2, entropy, norm
+
+from einthoven.errors import UserError
+from einthoven.evaluation.band import calibration_covariance, probability_interval
+from einthoven.evaluation.familiarity import Familiarity
+from einthoven.evaluation.uncertainty import entropy_parts, risk_coverage, wrong_decisions
+
+
+def test_the_parts_of_the_entropy_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), size=(5, 7))
+    parts = entropy_parts(p, single_label=True)
+    assert parts.total == pytest.approx(entropy(p.mean(axis=0), axis=-1))
+    assert parts.aleatoric == pytest.approx(entropy(p, axis=-1).mean(axis=0))
+    # the mutual information of member and answer is the mean divergence of the members from their mean
+    divergence = entropy(p, np.broadcast_to(p.mean(axis=0), p.shape), axis=-1).mean(axis=0)
+    assert parts.epistemic == pytest.approx(divergence)
+    both = entropy_parts(p, single_label=False)
+    binary = np.stack([p, 1 - p], axis=-1)
+    assert both.total == pytest.approx(entropy(binary.mean(axis=0), axis=-1).sum(axis=-1))
+    assert both.aleatoric == pytest.approx(entropy(binary, axis=-1).sum(axis=-1).mean(axis=0))
+
+
+@given(st.integers(0, 1000), st.booleans())
+def test_the_parts_add_up_and_members_that_agree_leave_nothing_open(seed: int, single_label: bool) -> None:
+    p = np.random.default_rng(seed).dirichlet(np.ones(3), size=(4, 5))
+    parts = entropy_parts(p, single_label)
+    assert parts.total == pytest.approx(parts.aleatoric + parts.epistemic)
+    assert (parts.epistemic >= 0).all() and (parts.epistemic <= np.log(4) * (1 if single_label else 3) + 1e-12).all()
+    assert entropy_parts(p[:1].repeat(4, axis=0), single_label).epistemic == pytest.approx(np.zeros(5), abs=1e-12)
+
+
+@given(st.integers(0, 1000), st.integers(1, 30), st.booleans())
+def test_the_risk_coverage_curve_is_that_of_a_loop(seed: int, n: int, tied: bool) -> None:
+    rng = np.random.default_rng(seed)
+    loss, unsure = rng.uniform(size=n), rng.uniform(size=n)
+    unsure = np.round(unsure, 1) if tied else unsure
+    curve = risk_coverage(loss, unsure)
+    for c, r in zip(curve.coverage, curve.risk, strict=True):
+        answered = np.sort(unsure)[round(c * n) - 1]
+        assert r == pytest.approx(loss[unsure <= answered].mean())
+    assert curve.coverage[-1] == 1 and curve.risk[-1] == pytest.approx(loss.mean())
+    drawn = []  # ties in random order: the mean over orders
+    for _ in range(300 if tied else 1):
+        order = rng.permutation(n)
+        ordered = loss[order][np.argsort(unsure[order], kind="stable")]
+        drawn.append((np.cumsum(ordered) / np.arange(1, n + 1)).mean())
+    assert curve.area == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / 17 + 1e-12)
+
+
+def test_uncertainty_that_tells_nothing_gains_nothing() -> None:
+    loss = np.random.default_rng(0).uniform(size=50)
+    assert risk_coverage(loss, np.ones(50)).area == pytest.approx(loss.mean())
+    assert risk_coverage(loss, loss).area < loss.mean() < risk_coverage(loss, -loss).area
+    with pytest.raises(UserError, match="Finite"):
+        risk_coverage([np.nan], [1.0])
+
+
+def test_wrong_decisions_are_counted_by_label_or_by_record() -> None:
+    y, p = np.array([[1, 0], [0, 1]]), np.array([[0.7, 0.6], [0.9, 0.1]])
+    assert wrong_decisions(y, p, single_label=False) == pytest.approx([0.5, 1.0])
+    assert wrong_decisions(y, p, single_label=True) == pytest.approx([0.0, 1.0])
+
+
+def test_the_interval_holds_the_refitted_line_as_often_as_it_says() -> None:
+    """Labels drawn anew from the stated probabilities; the maximum-likelihood line through them, by Newton's method."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(-1, 1.5, 400)
+    p = 1 / (1 + np.exp(-z))
+    at = np.array([0.05, 0.3, 0.8])
+    design, grid = np.stack([np.ones_like(z), z], axis=1), np.stack([np.ones(3), np.log(at / (1 - at))], axis=1)
+    inside = []
+    for _ in range(400):
+        y = rng.uniform(size=400) < p
+        low, high = probability_interval(at[:, None], calibration_covariance(y[:, None], p[:, None]))[:, 0].T
+        line = np.array([0.0, 1.0])
+        for _ in range(8):
+            q = 1 / (1 + np.exp(-design @ line))
+            line += np.linalg.solve((design * (q * (1 - q))[:, None]).T @ design, design.T @ (y - q))
+        refitted = 1 / (1 + np.exp(-grid @ line))
+        inside.append((low <= refitted) & (refitted <= high))
+    assert np.mean(inside, axis=0) == pytest.approx(0.95, abs=0.04)
+
+
+def test_the_interval_of_a_class_without_both_labels_is_unknown() -> None:
+    y, p = np.array([[1, 0], [0, 0], [1, 0]]), np.full((3, 2), 0.4)
+    interval = probability_interval(p, calibration_covariance(y, p))
+    assert np.isfinite(interval[:, 0]).all() and np.isnan(interval[:, 1]).all()
+    assert (interval[:, 0, 0] < 0.4).all() and (interval[:, 0, 1] > 0.4).all()
+    wider = probability_interval(p, calibration_covariance(y, p), level=0.99)
+    assert (wider[:, 0, 0] < interval[:, 0, 0]).all()
+    assert norm.ppf(0.975) == pytest.approx(1.959963984540054)
+
+
+def test_distances_are_those_of_the_inverse_covariance_and_the_share_is_uniform() -> None:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(6, 6))
+    train, held, new = (rng.normal(size=(n, 6)) @ mix + 3.0 for n in (4000, 300, 3000))
+    found = Familiarity.fit(train, held)
+    centred = new - train.mean(axis=0)
+    exact = np.sqrt(np.einsum("ni,ij,nj->n", centred, np.linalg.inv(np.cov(train.T)), centred) / 6)
+    assert found.distance(new) == pytest.approx(exact, rel=0.05)  # the covariance is shrunk a little
+    assert np.mean(found.distance(new) ** 2 * 6 <= chi2.ppf(0.9, 6)) == pytest.approx(0.9, abs=0.03)
+    share = found.share(found.distance(new))
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(share <= level) == pytest.approx(level, abs=0.07)  # 300 records hold it so far
+    assert found.share(found.distance(new[:1] + 100.0)) == pytest.approx(1 / 301)
+    assert found.share(np.array([0.0])) == 1.0
+
+
+def test_features_that_are_too_many_or_too_few_are_refused() -> None:
+    with pytest.raises(UserError, match="1025 features found"):
+        Familiarity.fit(np.zeros((3, 1025)), np.zeros((3, 1025)))
+    with pytest.raises(UserError, match="one other"):
+        Familiarity.fit(np.zeros((3, 2)), np.zeros((0, 2)))
