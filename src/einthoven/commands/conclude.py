@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.build import build
-from einthoven.commands.landscape import landscape
 from einthoven.commands.bundle import FOLDER as BUNDLE
 from einthoven.commands.bundle import write_bundle
+from einthoven.commands.landscape import landscape
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
 from einthoven.data.batches import Batch, windows
