@@ -19,18 +19,28 @@ from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import load_bundle
 from einthoven.tracking.server import client
 
-Train = Callable[..., None]
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
 SMALL = ("model=conv_attention", "model.channels=[8,8]", "model.heads=2", "model.window=1.0")
 
 
-@pytest.fixture
-def run(train: Train, workplace: Path) -> Path:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, mlflow_db: Path) -> Path:
+    """A folder to run in, with a tracking store of its own: another test counts the evaluated runs of the usual one."""
+    folder = tmp_path_factory.mktemp("predict")
+    shutil.copy(mlflow_db, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(place: Path, corpus: Path) -> Path:
     """The folder of a run, trained and evaluated once."""
-    folder = workplace / "predict" / "run"
-    if not folder.exists():
-        train(*FOLDS, *SMALL, "augment=none", "trainer.epochs=2", "trainer.window=5", f"hydra.run.dir={folder}")
-        shutil.copytree(folder / "bundle", workplace / "predict" / "uncalibrated")
+    folder = place / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        where = ("data=ptbxl", f"data.root={corpus}", f"tracking.uri=sqlite:///{place}/mlflow.db")
+        short = ("augment=none", "trainer.epochs=2", "trainer.window=5", f"hydra.run.dir={folder}")
+        cli.main(["train", *where, *FOLDS, *SMALL, *short])
+        shutil.copytree(folder / "bundle", place / "uncalibrated")
         cli.main(["evaluate", f"run={folder}", "resamples=40", "calibration=vector"])
     return folder
 
@@ -48,10 +58,10 @@ def outcome(*arguments: object) -> int:
     return 0
 
 
-def test_the_answers_are_those_of_the_evaluation(run: Path, workplace: Path, corpus: Path) -> None:
+def test_the_answers_are_those_of_the_evaluation(run: Path, place: Path, corpus: Path) -> None:
     """Before calibration, and after it, with the calibration fitted anew here."""
     taken, _ = finished(run, "run", {})
-    plain, calibrated = load_bundle(workplace / "predict" / "uncalibrated"), load_bundle(run)
+    plain, calibrated = load_bundle(place / "uncalibrated"), load_bundle(run)
     assert "not calibrated" in plain.notice and "calibration: vector" in calibrated.notice
     fit, report = (taken.evaluate(split, "fp32") for split in ("val", "test"))
     files = files_of(corpus, taken.data.table("test")["ecg_id"].to_numpy())
@@ -73,11 +83,11 @@ def test_the_answers_are_those_of_the_evaluation(run: Path, workplace: Path, cor
     )
 
 
-def test_a_run_of_mlflow_is_found_by_its_address(run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace}/mlflow.db")
+def test_a_run_of_mlflow_is_found_by_its_address(run: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
     expected = load_bundle(run).bundles[0].sha256
-    tracker = client(f"sqlite:///{workplace}/mlflow.db")
+    tracker = client(f"sqlite:///{place}/mlflow.db")
     for experiment in tracker.search_experiments():
         for found in tracker.search_runs([experiment.experiment_id]):
             if "evaluate/nll/after" in found.data.metrics and found.info.run_name:
@@ -160,13 +170,13 @@ def test_a_table_of_numbers_is_told_its_rate_and_unit_and_shown_as_a_timeline(
 def test_a_mistake_is_one_sentence(
     run: Path,
     corpus: Path,
-    workplace: Path,
+    place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     arguments: list[str],
     expected: str,
 ) -> None:
-    monkeypatch.chdir(workplace)
+    monkeypatch.chdir(place)
     named = {"RUN": str(run), "CORPUS": str(corpus)}
     capfd.readouterr()
     assert outcome(*(named.get(a, a) for a in arguments)) == 2
