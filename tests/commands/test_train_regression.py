@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -16,9 +17,11 @@ from mlflow.entities import Run as MlflowRun
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from einthoven import cli
+from einthoven.commands.assemble import Data
 from einthoven.commands.conclude import Predictor
 from einthoven.data.store import open_store
 from einthoven.training import checkpoint
+from einthoven.training.loop import Evaluation
 from two_steps import Bench, composed
 
 Train = Callable[..., None]
@@ -104,6 +107,15 @@ def test_an_angle_is_exported_in_degrees(tmp_path: Path, monkeypatch: pytest.Mon
     degrees = exported(x)[:, 0].detach().numpy()
     assert degrees.shape == target.shape and np.abs(degrees).max() <= 180
     np.testing.assert_allclose((target + error - degrees + 180) % 360, 180, atol=1e-2)
+
+
+def test_a_record_of_several_windows_has_the_mean_of_what_was_measured_in_them() -> None:
+    table = pd.DataFrame({"record_id": [7, 7, 3, 3, 3], "start_s": [0.0, 10.0, 0.0, 10.0, 20.0]})
+    rows = np.arange(5)
+    data = Data(SimpleNamespace(table=table), None, {"val": rows}, rows, {})  # type: ignore[arg-type]
+    y, p = np.array([[60.0, 80.0, 50.0, 70.0, 75.0], [61.0, 81.0, 50.0, 60.0, 70.0]])[..., None]
+    found = data.by_record("val", Evaluation(y, p), "mean")
+    assert (found.y.tolist(), found.p.tolist()) == ([[70.0], [65.0]], [[71.0], [60.0]])
 
 
 def test_weights_are_chosen_by_r2(train: Train, workplace: Path) -> None:
