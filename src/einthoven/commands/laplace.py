@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from einthoven.data.batches import evaluation_batches, windows
 from einthoven.errors import UserError
 from einthoven.evaluation.laplace import fit_last_layer
+from einthoven.predict.network import last_layer
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ class LaplaceRun:
     def __init__(self, run: Run) -> None:
         if run.task.single_label:
             raise UserError("laplace=true: expected several labels, each with a probability of its own; found one.")
-        self.run, self.layer = run, _last_linear(run.model.network)
+        layer = last_layer(run.model, len(run.data.labels.classes))
+        if layer is None or layer.in_features > _MOST_FEATURES:
+            found = f"one on {layer.in_features} features" if layer else "none"
+            raise UserError(
+                f"laplace=true: expected a last linear layer on {_MOST_FEATURES} features or fewer, found {found}."
+            )
+        self.run, self.layer = run, layer
         features, _ = self._seen("train")
         self.posterior = fit_last_layer(
             features.reshape(-1, features.shape[-1]), self._weights(), share=1.0 / features.shape[1]
@@ -80,14 +87,3 @@ class LaplaceRun:
         finally:
             handle.remove()
         return torch.cat(features).numpy(), torch.cat(labels).numpy()
-
-
-def _last_linear(network: nn.Module) -> nn.Linear:
-    """The last linear layer of a network, in the order of its definition."""
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if not layers or layers[-1].in_features > _MOST_FEATURES:
-        found = f"one on {layers[-1].in_features} features" if layers else "none"
-        raise UserError(
-            f"laplace=true: expected a last linear layer on {_MOST_FEATURES} features or fewer, found {found}."
-        )
-    return layers[-1]
