@@ -113,7 +113,7 @@ def test_a_corpus_is_examined_split_by_split() -> None:
     metrics, facts = examine(splits, ("NORM", "MI"))
     assert facts["records"] == {"train": 10, "val": 4}
     assert facts["flat"] == {"train": 1, "val": 1} and facts["repeated"] == {"train": 2, "val": 0}
-    assert facts["duplicates"] == {("train", "val"): 1} and facts["patients"] == {("train", "val"): 2}
+    assert facts["duplicates"] == {"train-val": 1} and facts["patients"] == {"train-val": 2}
     assert facts["positives"] == {"train": {"NORM": 10, "MI": 0}, "val": {"NORM": 2, "MI": 3}}
     assert metrics["data/duplicates/train-val"] == 1.0 and metrics["data/share/val/MI"] == 0.75
     kl, psi = label_drift(*y)

@@ -79,21 +79,21 @@ def conclude(
         Why it failed.
     """
     recorder.flush()
-    predicted = {split: _predicted(run, each) for split, each in found.items() if run.task.output in _CLASSES}
-    facts = {**facts, **_facts(run), "predicted": predicted}
-    advice = advise(recorder.history, facts, build(run.config.advice))
+    advice = advise(recorder.history, {**facts, **at_end(run, found)}, build(run.config.advice))
     recorder.note(note(_overview(run), _results(run, metrics), advice, None if error is None else str(error)))
     for each in advice:
         console.print(f"advice {each.rank}: {each.sentence} {each.remedy}", markup=False, soft_wrap=True)
 
 
-def _facts(run: Run | FittedRun) -> dict[str, Any]:
-    """What no series says of a training."""
+def at_end(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """What no series says of a training, and the range of its predictions: further facts that advice rests on."""
+    predicted = {split: _predicted(run, each) for split, each in found.items() if run.task.output in _CLASSES}
     if isinstance(run, FittedRun):
-        return {}
+        return {"predicted": predicted}
     trainer, network = run.settings.trainer, run.model.network
     return {
-        "stages": tuple(stages(network)),
+        "predicted": predicted,
+        "stages": list(stages(network)),
         "normalised": any(isinstance(module, _NORMS) for module in network.modules()),
         "layers": sum(isinstance(module, _WEIGHTS) for module in network.modules()),
         "epochs": trainer.epochs,

@@ -144,7 +144,7 @@ def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict
         first split ``data/kl/<split>`` and ``data/psi/<split>``, sums over the classes.
     facts : dict
         The same for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by split,
-        ``duplicates`` and ``patients`` by two splits, ``psi`` by split and class.
+        ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
     """
     seen = {name: signatures(split.signals) for name, split in splits.items()}
     records = {name: len(each.flat) for name, each in seen.items()}
@@ -152,15 +152,13 @@ def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict
         "records": records,
         "flat": {name: int(each.flat.sum()) for name, each in seen.items()},
         "repeated": {name: int(repeated(each).sum()) for name, each in seen.items()},
-        "duplicates": {(a, b): int(twins(seen[a], seen[b]).sum()) for a, b in combinations(splits, 2)},
+        "duplicates": {f"{a}-{b}": int(twins(seen[a], seen[b]).sum()) for a, b in combinations(splits, 2)},
         "patients": {
-            (a, b): len(np.intersect1d(splits[a].patients, splits[b].patients)) for a, b in combinations(splits, 2)
+            f"{a}-{b}": len(np.intersect1d(splits[a].patients, splits[b].patients)) for a, b in combinations(splits, 2)
         },
     }
     metrics = {
-        f"data/{fact}/{place if isinstance(place, str) else '-'.join(place)}": float(count)
-        for fact, counts in facts.items()
-        for place, count in counts.items()
+        f"data/{fact}/{place}": float(count) for fact, counts in facts.items() for place, count in counts.items()
     }
     labels = {name: split.labels for name, split in splits.items() if split.labels is not None}
     if not labels:

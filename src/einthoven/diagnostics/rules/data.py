@@ -56,7 +56,8 @@ def shared_between_splits(history: History, facts: Facts, limits: Limits) -> Adv
     """The same signal or the same patient in two splits: figures of the second are too good."""
     records, evidence, worst = facts.get("records", {}), [], None
     for kind, found in (("records", facts.get("duplicates", {})), ("patients", facts.get("patients", {}))):
-        for (a, b), count in found.items():
+        for pair, count in found.items():
+            a, _, b = pair.partition("-")
             if count > limits.shared_share * records[b]:
                 worst = worst or (kind, a, b, count)
                 name = "duplicates" if kind == "records" else "patients"
