@@ -658,7 +658,7 @@ figure
 # | the schedule of section 8 | `optim/lr`, and `figures/schedule.png` |
 # | entropy and divergences | `diag/entropy`, `diag/kl_prior`, `diag/kl_drift` |
 # | the answer | `val/macro_auroc`, `val/auroc/<class>`, `test/…` with a 95 % interval |
-# | a record on paper with its predictions | `figures/ecg_1.png` and the next two |
+# | the best and the worst predictions, on paper | `figures/ecg_best_1.png`, `figures/ecg_worst_1.png` … |
 #
 # The last of these, made here: of the records that the model has not been trained on, the one whose labels it
 # is surest of after a few dozen steps. The title has the labels, the line below the predictions.

@@ -52,7 +52,7 @@ def test_one_lead_from_the_store_to_the_exported_model(train_on: TrainOn, workpl
     told = model.metadata.metadata
     assert told["leads"] == ["I"] and told["fs"] == 100 and len(told["classes"]) == 5
     figures = MlflowClient(f"sqlite:///{workplace}/mlflow.db").list_artifacts(run.info.run_id, "figures")
-    assert {"figures/ecg_1.png", "figures/pca_scree.png"} <= {file.path for file in figures}
+    assert {"figures/ecg_worst_1.png", "figures/pca_scree.png"} <= {file.path for file in figures}
 
 
 def test_the_challenge_with_long_records_as_windows(train_on: TrainOn, workplace: Path, real_data: Path) -> None:

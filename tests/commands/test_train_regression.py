@@ -63,7 +63,7 @@ def test_metrics_and_predictions_are_in_years(of_age: MlflowRun, workplace: Path
     assert of_age.data.tags["task"] == "age"
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     pictures = {Path(file.path).stem for file in client.list_artifacts(of_age.info.run_id, "figures")}
-    assert {"agreement_val", "agreement_test", "loss", "ecg_1"} <= pictures
+    assert {"agreement_val", "agreement_test", "loss", "ecg_best_1", "ecg_worst_1"} <= pictures
 
 
 def test_the_exported_model_gives_years(of_age: MlflowRun, workplace: Path) -> None:

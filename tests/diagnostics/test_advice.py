@@ -50,7 +50,8 @@ def healthy() -> Series:
         history[f"grad/norm/{stage}"] = series(0.4 + number, 10)
         history[f"update/ratio/{stage}"] = series(3e-3, 10)
         history[f"act/dead/{stage}"] = series(0.1, 10)
-    history["act/attention_entropy/block1/1"] = series(0.7, 10)
+    history["act/attention_entropy/block1/1"] = series(2.0, 10)
+    history["act/attention_entropy_uniform/block1"] = series(3.0, 10)
     return history
 
 
@@ -106,7 +107,7 @@ BROKEN: dict[
     "wrong_prior": ({"diag/kl_prior": series(0.7)}, {}),
     "class_never_predicted": ({}, {"predicted": {"val": VAL}}),
     "clipped_steps": ({"grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0)}, {}),
-    "uniform_attention": ({"act/attention_entropy/block1/2": series(0.999, 10)}, {}),
+    "uniform_attention": ({"act/attention_entropy/block1/2": series(2.99, 10)}, {}),
     "still_improving": ({"val/macro_auroc": series(0.5 + 0.04 * EPOCHS, 50)}, {}),
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,21 +13,14 @@ from einthoven.build import build
 from einthoven.commands.bundle import FOLDER as BUNDLE
 from einthoven.commands.bundle import write_bundle
 from einthoven.commands.landscape import landscape
+from einthoven.commands.pictures import pictures, principal_components
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
 from einthoven.data.batches import Batch, windows
 from einthoven.diagnostics.probes import Trained
-from einthoven.functional.pca import PCA
-from einthoven.models.time_frontend import TimeFrontend
-from einthoven.report import ecg_paper, figures
-from einthoven.report.agreement import agreement_figure
-from einthoven.report.landscape import landscape_figure, path_figure
-from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from einthoven.commands.fitted import FittedRun
     from einthoven.tracking.recorder import Recorder
 
@@ -65,7 +57,7 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     by_window = {split: run.predict(split, "fp32") for split in ("val", "test") if split in run.data.splits}
     found = by_record(run, by_window)
     metrics = final_metrics(run, found)
-    pca = _principal_components(run)
+    pca = principal_components(run)
     shares = pca.explained_variance_ratio_
     recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
     recorder.flush(everything=True)
@@ -80,13 +72,8 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
         return metrics, found
     numbers = list(range(1, len(shares) + 1))
     recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
-    pictures = _figures(run, recorder, found, by_window)
-    if around:
-        pictures["landscape"] = landscape_figure(around)
-    if "path/loss" in around:
-        pictures["trajectory"] = path_figure(around)
-    for name, figure in pictures.items():
-        recorder.figure(figure, name)
+    for name, draw in pictures(run, recorder.history, found, by_window, around).items():
+        recorder.figure(draw(), name)
     for split, evaluation in by_window.items():
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
     for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
@@ -144,63 +131,6 @@ def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict
         intervals = run.task.intervals(evaluation.y, evaluation.p, run.data.patients(split), run.settings.seed)
         metrics |= {f"{split}/{k}_{end}": getattr(i, end) for k, i in intervals.items() for end in ("low", "high")}
     return metrics
-
-
-def _figures(
-    run: Run, recorder: Recorder, found: dict[str, Evaluation], by_window: dict[str, Evaluation]
-) -> dict[str, Figure]:
-    _, rates = recorder.history["optim/lr"]  # as it was: what a plateau does cannot be told before
-    base = run.optimizer.param_groups[0]["initial_lr"]
-    pictures = {
-        "loss": figures.loss_figure(recorder.history, run.monitor, run.task.shown[run.task.monitor]),
-        "schedule": figures.schedule_figure(np.array(rates) / base),
-        "pca_scree": _pca_figure(run),
-    }
-    for split, evaluation in found.items():
-        if run.task.output == "identity":
-            true, error = run.task.told(evaluation.y, evaluation.p)
-            pictures[f"agreement_{split}"] = agreement_figure(true, error, run.task.name, run.task.unit)
-        else:
-            pictures[f"roc_{split}"] = figures.roc_figure(evaluation.y, evaluation.p, run.data.labels.classes)
-    if by_window:
-        split, evaluation = list(by_window.items())[-1]
-        pictures |= examples(run, split, evaluation)
-    return pictures
-
-
-def _principal_components(run: Run) -> PCA:
-    """The components that the frontend keeps: of windows, or of the leads (all of them without a projection)."""
-    frontend = run.model.frontend
-    if isinstance(frontend, TimeFrontend):
-        return frontend.pca
-    return PCA(frontend.out_channels).fit_covariance(run.moments.mean, run.moments.covariance)
-
-
-def _pca_figure(run: Run) -> Figure:
-    kept = _principal_components(run)
-    if isinstance(run.model.frontend, TimeFrontend):
-        return principal_shapes_figure(kept.explained_variance_ratio_, kept.components_, run.data.store.fs)
-    shares = PCA().fit_covariance(run.moments.mean, run.moments.covariance).explained_variance_ratio_
-    return figures.pca_scree_figure(shares, kept.components_, run.data.store.leads)
-
-
-def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, Figure]:
-    """Three records of the split on ECG paper, with what was expected and what was predicted."""
-    packed, fs, classes = run.data.splits[split], run.data.store.fs, run.data.labels.classes
-    rows = np.linspace(0, len(packed) - 1, num=min(3, len(packed)), dtype=int)
-    signals = packed.take(torch.from_numpy(rows).to(run.device), packed.samples).cpu().numpy()
-    drawn = {}
-    for number, row in enumerate(rows):
-        ecg_id = run.data.labels.ecg_ids[run.data.rows[split][row]]
-        actual, predicted = run.task.described(found.y[row], found.p[row], classes)
-        drawn[f"ecg_{number + 1}"] = ecg_paper.ecg_paper_figure(
-            signals[number],
-            fs,
-            title=f"record {ecg_id} ({split}): {actual}",
-            subtitle=f"predicted: {predicted}",
-            leads=run.data.store.leads,
-        )
-    return drawn
 
 
 def predictions(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, list[object]]:

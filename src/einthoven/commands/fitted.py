@@ -13,7 +13,8 @@ import torch
 import einthoven
 from einthoven.build import build
 from einthoven.commands import assemble
-from einthoven.commands.conclude import by_record, examples, final_metrics, predictions
+from einthoven.commands.conclude import by_record, final_metrics, predictions
+from einthoven.commands.pictures import examples, outcome
 from einthoven.commands.terminal import console
 from einthoven.data.batches import evaluation_batches
 from einthoven.errors import UserError
@@ -22,7 +23,6 @@ from einthoven.evaluation.metrics import macro_auroc
 from einthoven.functional.features import Features, ecg_features
 from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
-from einthoven.report import figures
 from einthoven.report.importance import importance_figure
 from einthoven.training.loop import Evaluation
 
@@ -164,7 +164,7 @@ class FittedRun:
 def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[str, Evaluation]]:
     """Fit, evaluate, and log what a reader of the run wants to see; final metrics, and what was found in each split."""
     run.fit()
-    names, classes = run.model.table.names, run.data.labels.classes
+    names = run.model.table.names
     console.print(f"fitted to {len(names)} features; of the options, only {', '.join(USED)} and folds apply")
     by_window = {split: run.predict(split) for split in ("val", "test") if split in run.data.splits}
     found = by_record(run, by_window)
@@ -174,11 +174,12 @@ def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[
     if not run.settings.tracking.artifacts:
         return metrics, found
     for split, evaluation in found.items():
-        recorder.figure(figures.roc_figure(evaluation.y, evaluation.p, classes), f"roc_{split}")
         recorder.table(predictions(run, split, by_window[split]), f"predictions/{split}.json")
+        for name, draw in outcome(run, split, evaluation).items():
+            recorder.figure(draw(), name)
     if found:
-        for name, figure in examples(run, *list(by_window.items())[-1]).items():
-            recorder.figure(figure, name)
+        for name, draw in examples(run, *list(by_window.items())[-1]).items():
+            recorder.figure(draw(), name)
         _importance(run, recorder, next(iter(found)))
     recorder.file(run.save(), "checkpoints")
     return metrics, found

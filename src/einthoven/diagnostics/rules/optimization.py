@@ -192,15 +192,19 @@ def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
 
 def uniform_attention(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Attention heads that look at everything alike."""
-    heads = {name: found[-1] for name, found in by_stage(history, "act/attention_entropy").items() if len(found)}
-    uniform = [name for name, entropy in heads.items() if entropy > limits.attention_entropy]
+    heads = {}
+    for name, found in by_stage(history, "act/attention_entropy").items():
+        equal = values(history, f"act/attention_entropy_uniform/{name.rpartition('/')[0]}")
+        if len(found) and len(equal):
+            heads[name] = found[-1] / equal[-1]
+    uniform = {name: ratio for name, ratio in heads.items() if ratio > limits.attention_entropy}
     if not uniform:
         return None
     return Advice(
         "uniform_attention",
-        f"{len(uniform)} of {len(heads)} attention heads are uniform: they average over all tokens "
-        f"({', '.join(uniform[:5])}).",
-        f"act/attention_entropy above {limits.attention_entropy:g} of that of equal weights",
+        f"{len(uniform)} of {len(heads)} attention heads are uniform, they average over all tokens: "
+        f"{', '.join(list(uniform)[:5])}.",
+        f"act/attention_entropy is more than {limits.attention_entropy:g} times that of equal weights",
         "Take fewer heads (model.heads), other positions (model.positions), or train for longer.",
     )
 
