@@ -248,6 +248,8 @@ class Tracking:
     """Write to the run's folder alone, for `einthoven sync` to send it later."""
     artifacts: bool
     """Log figures, predictions, checkpoints and the exported model too; false: metrics and parameters alone."""
+    system_metrics: bool
+    """Load and memory of processor and GPU, sampled every ten seconds; needs einthoven[system]."""
     register: str | None
     """Name in the model registry that the exported model becomes a version of; null registers nothing."""
     alias: str | None

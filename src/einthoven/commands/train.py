@@ -115,6 +115,7 @@ def open_recorder(
         patience=tracking.patience,
         offline=tracking.offline,
         artifact_location=tracking.artifact_location,
+        system_metrics=tracking.system_metrics,
     )
     parameters = {} if isinstance(run, FittedRun) else {"model.parameters": _parameters(run)}
     recorder.params(assemble.shown(container) | parameters | {"data.classes": len(run.data.labels.classes)})

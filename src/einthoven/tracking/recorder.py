@@ -33,6 +33,7 @@ from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.series import Means, Point, SeriesFile
 from einthoven.tracking.server import reach, shown
 from einthoven.tracking.spool import Spool
+from einthoven.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,6 +82,8 @@ class Recorder:
         Write to the folder alone.
     artifact_location : str, optional
         Where a new experiment keeps its files.
+    system_metrics : bool
+        Sample load and memory of the machine too.
 
     Raises
     ------
@@ -104,13 +107,16 @@ class Recorder:
         patience: float = 60.0,
         offline: bool = False,
         artifact_location: str | None = None,
+        system_metrics: bool = False,
     ) -> None:
+        self._system = SystemMetrics() if system_metrics else None
         self.uri, self.interval, self.latest = uri, interval, dict[str, float]()
         self.history: dict[str, tuple[list[int], list[float]]] = {}
         self._run_folder, self._folder = folder, folder / "tracking"
         self._patience, self._offline = patience, offline
         self._buffer: list[tuple[int, int, dict[str, Tensor | float]]] = []
         self._names: dict[str, str] = {}
+        self._step = 0  # the last that was recorded
         self._last: dict[str, Point] = {}  # that was put into the spool, of each metric
         self._params: dict[str, str] = {}
         self._dataset: tuple[str, str] | tuple[()] = ()
@@ -225,8 +231,13 @@ class Recorder:
             for step, now, values in self._buffer
             for name, value in values.items()
         ]
-        last = self._buffer[-1][0] if self._buffer else 0
+        if self._buffer:
+            self._step = self._buffer[-1][0]
         self._buffer.clear()
+        if self._system is not None:  # samples have times of their own, and stand at the step of this flush
+            points += [
+                Point(name, v, now, self._step) for now, values in self._system.take() for name, v in values.items()
+            ]
         with self._full_disk_told():
             self._series.append(points)
             for point in points:
@@ -234,7 +245,7 @@ class Recorder:
                 before = self._last.get(point.metric)
                 if before is None or point.step > before.step:
                     self._means.add(point)
-            means = self._means.take(last, everything=everything)
+            means = self._means.take(self._step, everything=everything)
             for first in range(0, len(means), _BATCH):
                 self._entries.put({"metrics": means[first : first + _BATCH]})
         for point in means:
@@ -389,6 +400,8 @@ class Recorder:
 
     def _end(self) -> None:
         """Send what is left, and say so if that is not possible."""
+        if self._system is not None:
+            self._system.stop()
         if not self._offline:
             with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait
                 self._entries.drain(self._patience) and self._files.drain(self._patience)

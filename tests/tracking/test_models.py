@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import Tensor, nn
+
+from einthoven.tracking import recorder as module
+from einthoven.tracking.recorder import Recorder
+
+
+class Probabilities(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.mean(dim=2)).sigmoid()
+
+
+def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
+    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "unsent", [])
+    shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    place = str(tmp_path / "elsewhere")
+    network = Probabilities()
+    example = np.random.default_rng(0).normal(size=(2, 12, 50)).astype(np.float32)
+    runs = []
+    for seed in (0, 1):
+        recorder = Recorder(
+            uri, "models", "run", folder=tmp_path / f"run{seed}", tags={}, artifact_location=place
+        )  # the second run finds the experiment made
+        recorder.params({"seed": seed})
+        recorder.dataset("ptbxl", "0123456789abcdef", "here", {"records": 2}, "test")
+        recorder.record(1, {"train/loss": 0.5, "val/macro_auroc": 0.7})
+        recorder.record(2, {"val/macro_auroc": 0.8, "test/macro_auroc": 0.75})
+        recorder.flush(everything=True)
+        recorder.model(network, example, ("a", "b", "c"), ("I",) * 12, 100.0, register="ecg", alias="champion")
+        recorder.finish()
+        runs.append(recorder)
+    assert module.unsent == []
+    client = MlflowClient(uri)
+    for seed, recorder in enumerate(runs):
+        run = client.get_run(recorder.run_id)
+        (output,) = run.outputs.model_outputs
+        model = client.get_logged_model(output.model_id)
+        assert (model.name, str(model.status), model.source_run_id) == ("model", "READY", recorder.run_id)
+        assert model.params == {"seed": str(seed)} and model.artifact_location.startswith(place)
+        linked = {(m.key, m.value, m.step, m.dataset_name, m.dataset_digest) for m in model.metrics}
+        data = ("ptbxl", "0123456789ab")
+        assert linked == {("val/macro_auroc", 0.8, 2, *data), ("test/macro_auroc", 0.75, 2, *data)}
+        assert [m.step for m in client.get_metric_history(recorder.run_id, "val/macro_auroc")] == [1, 2]
+        loaded = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+        assert loaded.metadata.run_id == recorder.run_id and loaded.metadata.metadata["classes"] == ["a", "b", "c"]
+        with torch.no_grad():
+            np.testing.assert_allclose(loaded.predict(example[:1]), network(torch.from_numpy(example[:1])), atol=1e-6)
+    champion = client.get_model_version_by_alias("ecg", "champion")
+    assert (champion.version, champion.run_id) in (("2", runs[1].run_id), (2, runs[1].run_id))
+    assert not list((tmp_path / "run0" / "tracking" / "files").iterdir())  # what has arrived takes no room
