@@ -78,7 +78,7 @@ def conclude(
     error : Exception, optional
         Why it failed.
     """
-    recorder.flush()
+    recorder.flush(everything=True)
     advice = advise(recorder.history, {**facts, **at_end(run, found)}, build(run.config.advice))
     recorder.note(note(_overview(run), _results(run, metrics), advice, None if error is None else str(error)))
     for each in advice:

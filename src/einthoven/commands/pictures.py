@@ -49,10 +49,11 @@ def pictures(
     around : mapping of str to ndarray
         The loss around the weights; empty if it was not looked at.
     """
-    names, rates = list(stages(run.model.network)), np.array(history["optim/lr"][1])
+    names = list(stages(run.model.network))
+    steps, rates = (np.array(part) for part in history["optim/lr"])
     drawn: dict[str, Draw] = {
         "loss": partial(figures.loss_figure, history, run.monitor, run.task.shown[run.task.monitor]),
-        "schedule": partial(figures.schedule_figure, rates / run.optimizer.param_groups[0]["initial_lr"]),
+        "schedule": partial(figures.schedule_figure, rates / run.optimizer.param_groups[0]["initial_lr"], steps - 1),
         "pca_scree": partial(_pca_figure, run),
     }
     if f"grad/norm/{names[0]}" in history:

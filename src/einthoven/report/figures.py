@@ -198,13 +198,15 @@ def pca_scree_figure(
     return figure
 
 
-def schedule_figure(multipliers: npt.ArrayLike) -> Figure:
+def schedule_figure(multipliers: npt.ArrayLike, steps: npt.ArrayLike | None = None) -> Figure:
     """Learning-rate multiplier over the steps of a run.
 
     Parameters
     ----------
-    multipliers : array-like, shape (steps,)
-        Factor on the base learning rate at each step.
+    multipliers : array-like, shape (n,)
+        Factor on the base learning rate.
+    steps : array-like, shape (n,), optional
+        Where; at each step from 0 on if not given.
 
     Returns
     -------
@@ -221,14 +223,14 @@ def schedule_figure(multipliers: npt.ArrayLike) -> Figure:
     with use_style():
         figure = new_figure(8, 4)
         axes = figure.add_subplot()
-        steps = np.arange(len(values))
-        axes.fill_between(steps, values, color=BLUE, alpha=0.12, linewidth=0)
-        axes.plot(steps, values, color=BLUE, label="multiplier")
+        at = np.arange(len(values)) if steps is None else np.asarray(steps)
+        axes.fill_between(at, values, color=BLUE, alpha=0.12, linewidth=0)
+        axes.plot(at, values, color=BLUE, label="multiplier")
         peak = int(np.argmax(values))
-        axes.plot(peak, values[peak], "o", color=VERMILLION)
+        axes.plot(at[peak], values[peak], "o", color=VERMILLION)
         axes.annotate(
-            f"{values[peak]:.3g} at step {peak:,}",
-            (peak, values[peak]),
+            f"{values[peak]:.3g} at step {at[peak]:,}",
+            (at[peak], values[peak]),
             xytext=(8, 6) if peak < len(values) / 2 else (-8, 6),
             textcoords="offset points",
             ha="left" if peak < len(values) / 2 else "right",
