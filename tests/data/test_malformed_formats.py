@@ -84,7 +84,7 @@ def test_what_is_said_nowhere(tmp_path: Path, suffix: str, missing: str) -> None
     else:
         np.savez(path, signal=ECG)
     told = {key: value for key, value in TOLD.items() if key != missing}
-    refused(path, f"does not say the .*expected {missing}=…, or '{missing}' in bad.json", **told)
+    refused(path, f"does not say the .*expected {missing}=… .*data.file_{missing} .*or '{missing}' in bad.json", **told)
     sidecar = {key: list(value) if key == "leads" else value for key, value in told.items()}
     (tmp_path / "bad.json").write_text(json.dumps(sidecar))
     refused(path, f"does not say the .*expected {missing}=…")
@@ -95,7 +95,7 @@ def test_all_that_is_said_nowhere_is_asked_for_at_once(tmp_path: Path) -> None:
     refused(
         tmp_path / "bad.npy",
         "does not say the names of the leads, the sampling frequency, the unit of the amplitudes; expected leads=…, "
-        "fs=…, units=…, or 'leads', 'fs', 'units' in bad.json beside it",
+        r"fs=…, units=… \(.*\), or 'leads', 'fs', 'units' in bad.json beside it",
     )
 
 

@@ -152,7 +152,10 @@ def _other_format(
         return _BARE[suffix](path, Told(fs, units, None if leads is None else tuple(leads)))
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
         if value is not None:
-            raise UserError(f"{path}: {name}={value} given; expected none, as such a file says it itself.")
+            raise UserError(
+                f"{path}: {name}={value} given; expected none, as such a file says it itself (beside those of its folder "
+                "that do not, a .json may)."
+            )
     if suffix in _COMPLETE:
         read, extra = _COMPLETE[suffix]
         try:

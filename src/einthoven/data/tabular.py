@@ -149,7 +149,8 @@ def _unsaid(source: str, **lacks: bool) -> UserError:
     keys, sidecar = [key for key in words if lacks[key]], Path(source).with_suffix(".json").name
     return UserError(
         f"{source}: does not say the {', the '.join(words[key] for key in keys)}; expected "
-        f"{', '.join(f'{key}=…' for key in keys)}, or {', '.join(map(repr, keys))} in {sidecar} beside it."
+        f"{', '.join(f'{key}=…' for key in keys)} (--{keys[0]} for the doctor, data.file_{keys[0]} with data=folder), "
+        f"or {', '.join(map(repr, keys))} in {sidecar} beside it."
     )
 
 
