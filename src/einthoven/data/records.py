@@ -153,8 +153,8 @@ def _other_format(
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
         if value is not None:
             raise UserError(
-                f"{path}: {name}={value} given; expected none, as such a file says it itself (beside those of its folder "
-                "that do not, a .json may)."
+                f"{path}: {name}={value} given; expected none, as such a file says it itself (a .json beside others "
+                "of its folder may say it for those)."
             )
     if suffix in _COMPLETE:
         read, extra = _COMPLETE[suffix]
