@@ -7,9 +7,8 @@ epoch in turn, so that whatever else the machine does meets all of them alike: w
 that keeps nothing, with the default diagnostics and MLflow in a sqlite file, and with ``diagnostics=full`` likewise.
 An epoch ends with its validation in all of them; the checkpoint is left out. Three ratios are printed: of the time on
 the clock and of the processor time of all threads, each with over without; and, where a busy machine drowns those, of
-one run with itself: the processor time of all but what is spent inside measuring and recording, and with that. Claimed
-are 1.03 for the default set, 1.25 for the full one. ``--epochs`` should be a multiple of the rarest interval of the full
-set.
+one run with itself: all its processor time over that of what is neither measuring nor recording. Claimed are 1.03 for
+the default set and 1.25 for the full one. ``--epochs`` should be a multiple of the rarest interval of the full set.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Inside:
         """Time what the default and the full set add to a step and to an epoch."""
         for owner, names in (
             (run.diagnose, ("before", "after")),
-            (run.validation, ("_predictions", "_model")),
+            (run.validation, ("_predictions", "_rank", "_model")),
             (recorder, ("record", "flush")),
             *((watch, ("_look",)) for watch in run.diagnose._watches),
         ):

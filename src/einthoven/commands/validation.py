@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from einthoven.commands.probing import attention_maps, hessian
 from einthoven.diagnostics import curvature
@@ -49,16 +50,19 @@ class Validation:
         if "val" not in run.data.splits:
             return {}
         with ExitStack() as stack:
-            ranked = self._due(self._every.effective_rank)
-            seen = stack.enter_context(features(run.model.network)) if ranked else []
+            due = self._due(self._every.effective_rank)
+            seen = stack.enter_context(features(run.model.network)) if due else []
             by_window = run.predict("val")
         found = run.data.by_record("val", by_window, run.settings.trainer.aggregate)
         told = {f"val/{k}": v for k, v in run.task.metrics(found.y, found.p, run.data.labels.classes).items()}
-        if ranked:
-            told["act/effective_rank"] = effective_rank(torch.cat(seen))
+        if seen:
+            told |= self._rank(seen)
         if run.task.output in ("sigmoid", "softmax") and found.p.ndim == 2:  # classes
             told |= self._predictions(found, by_window)
         return told
+
+    def _rank(self, seen: list[Tensor]) -> dict[str, float]:
+        return {"act/effective_rank": effective_rank(torch.cat(seen))}
 
     def _predictions(self, found: Evaluation, by_window: Evaluation) -> dict[str, float]:
         run, every, told = self._run, self._every, dict[str, float]()
