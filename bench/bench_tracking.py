@@ -50,14 +50,15 @@ def main() -> None:
         others = time.process_time() - time.thread_time() - others
         store = client(uri)
         points = [len(store.get_metric_history(recorder.run_id, name)) for name in names]
-        table = pq.read_table(store.download_artifacts(recorder.run_id, SERIES, folder))
+        file = Path(store.download_artifacts(recorder.run_id, SERIES))
+        table = pq.read_table(file)
         print(f"{options.steps:,} steps of {options.metrics} metrics: {options.steps * options.metrics:,} values")
         waited = recording + end
         print(f"  the run waits:    {waited:6.1f} s ({recording:.1f} s while recording, {end:.1f} s at its end)")
         print(f"  processor:        {busy + others:6.1f} s ({busy:.1f} s of the run, {others:.1f} s of other threads)")
         print(f"  log_metric:       {naive:6.0f} s, extrapolated from {NAIVE:,} calls: {naive / waited:.0f} times that")
         print(f"  points in store:  {max(points):,} a metric at most (limit {POINTS:,})")
-        print(f"  artifact:         {table.num_rows:,} rows, {size(folder):.1f} MB")
+        print(f"  artifact:         {table.num_rows:,} rows, {file.stat().st_size / 1e6:.1f} MB")
         assert max(points) <= POINTS
         check(table, names, values)
         print("  every value in the artifact is the one that was recorded")
@@ -80,11 +81,6 @@ def check(table: object, names: list[str], values: torch.Tensor) -> None:
         own = frame[frame["metric"] == name].sort_values("step")
         assert np.array_equal(own["step"], np.arange(1, len(values) + 1))
         assert np.array_equal(own["value"].to_numpy(), values[:, k].double().numpy())
-
-
-def size(folder: str) -> float:
-    """Megabytes of the artifact."""
-    return Path(folder, SERIES).stat().st_size / 1e6
 
 
 if __name__ == "__main__":
