@@ -19,7 +19,7 @@ from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder, closing, unsent
-from einthoven.tracking.server import client, shown
+from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         fitted.refuse_unused(overrides)
         config = fitted.renamed(config)
         checked = assemble.settings(config)
+    if not checked.tracking.offline:
+        reach(checked.tracking.uri)  # before any data are read
     if checked.folds.cross_validate:
         from einthoven.commands.cross_validate import cross_validate
 

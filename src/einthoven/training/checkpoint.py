@@ -57,6 +57,9 @@ def save(path: str | os.PathLike[str], tensors: Mapping[str, Any], meta: Mapping
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(destination)
+    except OSError as error:  # a full disk does not say which it is
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(destination)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
