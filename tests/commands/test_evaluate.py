@@ -58,7 +58,12 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert metrics["evaluate/nll/before"] == pytest.approx(metrics["test/loss"], abs=1e-6)
     assert found["metrics"]["nll/after"] == pytest.approx(metrics["evaluate/nll/after"])
     figures = {f.path for f in tracker.list_artifacts(tracked.info.run_id, "figures")}
-    assert {"figures/reliability.png", "figures/decision_curves.png"} <= figures
+    assert {"figures/reliability.png", "figures/decision_curves.png", "figures/risk_coverage.png"} <= figures
+    result = finished(run, "run", {})[0].evaluate("test", "fp32")
+    told, temperature = found["metrics"], found["calibration"]["learned"]["temperature"]
+    p = 1 / (1 + (1 / result.p - 1) ** (1 / temperature))
+    assert told["abstention/risk_100"] == pytest.approx(((p >= 0.5) != result.y).mean(), abs=1e-6)
+    assert {"abstention/risk_50", "conformal/missed_10", "conformal/size_20"} <= set(told)
     assert "evaluation/model_card.md" in {f.path for f in tracker.list_artifacts(tracked.info.run_id, "evaluation")}
     again = evaluate(run, "calibration=none", "interval=percentile")
     assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]

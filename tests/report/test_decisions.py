@@ -8,7 +8,8 @@ import pytest
 from einthoven.errors import UserError
 from einthoven.evaluation.operating_points import net_benefit
 from einthoven.evaluation.scores import reliability
-from einthoven.report.decisions import MOST, decision_curve_figure, reliability_figure
+from einthoven.evaluation.uncertainty import risk_coverage
+from einthoven.report.decisions import MOST, decision_curve_figure, reliability_figure, risk_coverage_figure
 
 
 def case(classes: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -31,6 +32,14 @@ def test_the_curves_are_those_of_the_functions() -> None:
         at = model.get_xdata()
         for line, benefit in zip((model, always), net_benefit(y[:, k], p[:, k], at), strict=True):
             np.testing.assert_allclose(line.get_ydata(), benefit)
+
+
+def test_the_risk_coverage_curve_is_drawn_beside_withholding_at_random() -> None:
+    curve = risk_coverage(*np.random.default_rng(0).uniform(size=(2, 40)))
+    (axes,) = risk_coverage_figure(curve).axes
+    drawn, chance = axes.get_lines()
+    np.testing.assert_allclose(drawn.get_xydata(), np.stack([curve.coverage, curve.risk], axis=1))
+    assert set(chance.get_ydata()) == {curve.risk[-1]}
 
 
 def test_of_many_classes_the_most_frequent_are_drawn() -> None:

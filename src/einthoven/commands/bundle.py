@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import einthoven
 from einthoven.commands import assemble
+from einthoven.commands.evaluate_unsure import ALPHAS
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.calibration import METHODS, Calibration, Uncalibrated
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from einthoven.commands.run import Run
 
 FOLDER = "bundle"
-ALPHAS = (0.05, 0.1, 0.2)  # expected shares of missed true statements that sets are offered for
 ASKED = 4000  # training records, at most, that say what is familiar
 
 

@@ -19,6 +19,7 @@ from einthoven.commands.attributes import attributes
 from einthoven.commands.bundle import FOLDER as BUNDLE
 from einthoven.commands.bundle import Fitted, write_bundle
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
+from einthoven.commands.evaluate_unsure import abstention, unsure_metrics, unsure_table
 from einthoven.commands.finished import finished
 from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
@@ -33,7 +34,7 @@ from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
 from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
 from einthoven.evaluation.subgroups import Subgroup, subgroups
-from einthoven.report.decisions import decision_curve_figure, reliability_figure
+from einthoven.report.decisions import decision_curve_figure, reliability_figure, risk_coverage_figure
 from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import shown
 from einthoven.training.loop import Evaluation
@@ -111,7 +112,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     method.fit(fit.y, fit.p)
     p = method.transform(raw.p)
     found = Found(
-        metrics=_metrics(run, raw, p),
+        metrics=_metrics(run, raw, p) | unsure_metrics(fit.y, method.transform(fit.p), raw.y, p, run.task.single_label),
         **_intervals(run, options, raw),
         points=_points(run, options, fit.y, method.transform(fit.p), raw.y, p),
         groups=_subgroups(run, options, raw.y, p),
@@ -261,6 +262,7 @@ def _show(run: Run, options: schema.Evaluation, found: Found, calibration: str) 
         console.print(f"without both labels in the fitting folds, and so without thresholds: {' '.join(unchosen)}")
     console.print(metrics_table(run.data.labels.classes, found.metrics, found.interval, found.per_class))
     console.print(points_table({name: of[RULES[0]] for name, of in found.points.items()}, RULES[0]))
+    console.print(unsure_table(found.metrics))
     if found.groups:
         console.print(subgroups_table(found.groups, run.data.labels.classes))
     if found.differences:
@@ -312,6 +314,7 @@ def _log(recorder: Recorder, run: Run, found: Found, raw: Evaluation, p: NDArray
     names, y = [classes[k] for k in drawn], raw.y[:, drawn]
     recorder.figure(reliability_figure(y, {"before": raw.p[:, drawn], "after": p[:, drawn]}, names), "reliability")
     recorder.figure(decision_curve_figure(y, p[:, drawn], names), "decision_curves")
+    recorder.figure(risk_coverage_figure(abstention(raw.y, p, run.task.single_label)), "risk_coverage")
     points = [(name, rule, point) for name, of in found.points.items() for rule, point in of.items()]
     recorder.table(
         {

@@ -26,7 +26,7 @@ from einthoven.predict.signal import Prepared, prepare
 AT_ONCE = 32  # records through the network together: more do not fit the cache
 LEVEL = 0.95  # of the intervals
 NORMAL = 1.959963984540054  # deviations of a normal distribution that hold 95 %
-UNLIKE = 0.01  # share of the records of the calibration that are as far from the training records as a caution asks
+UNLIKE = 0.05  # share of the calibration records that are as far from the training records, below which it is told
 
 Float = NDArray[np.float64]
 

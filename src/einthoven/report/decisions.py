@@ -11,6 +11,7 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.operating_points import net_benefit
 from einthoven.evaluation.scores import calibration_error_per_class, reliability
+from einthoven.evaluation.uncertainty import RiskCoverage
 from einthoven.report.style import FAINT, INK, panels, series_style, use_style
 
 if TYPE_CHECKING:
@@ -91,6 +92,18 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
         places[0].legend(loc="upper right", fontsize=9)
         figure.supxlabel("threshold probability")
         figure.supylabel("net benefit (true positives a record)")
+    return figure
+
+
+def risk_coverage_figure(curve: RiskCoverage) -> Figure:
+    """Share of wrong decisions over the share of records that are answered, the surest first."""
+    with use_style():
+        figure, (axes,) = panels(1, 4.6, 3.4)
+        axes.plot(curve.coverage, curve.risk, label=f"by entropy  area {curve.area:.3f}", **series_style(0))
+        axes.axhline(float(curve.risk[-1]), color=FAINT, linewidth=1, label="withheld at random")
+        axes.set(xlim=(0, 1.02), xlabel="share of records answered", ylabel="share of wrong decisions")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="best", fontsize=9)
     return figure
 
 

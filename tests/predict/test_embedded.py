@@ -1,0 +1,78 @@
+"""The bundle that comes with the package: small, and honest about what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from einthoven import cli
+from einthoven.data.records import Record
+from einthoven.data.synthetic import write_synthetic
+from einthoven.evaluation.metrics import macro_auroc
+from einthoven.predict import EMBEDDED, load_bundle
+
+
+def test_it_is_small_and_says_what_it_was_trained_on() -> None:
+    predictor = load_bundle()
+    assert sum(file.stat().st_size for file in EMBEDDED.iterdir()) < 2_000_000
+    assert "synthetic ECGs (generated, of no person)" in predictor.notice and "Not for diagnosis" in predictor.notice
+    assert predictor.classes == ("CD", "HYP", "MI", "NORM", "STTC") and predictor.alphas == (0.05, 0.1, 0.2)
+    (bundle,) = predictor.bundles
+    assert bundle.provenance["folds"] == {"train": list(range(1, 9)), "fit": [9]}
+    assert bundle.provenance["metrics"]["macro_auroc"] > 0.85
+    assert "/" not in str(bundle.provenance["config"]["data.cache"]).removeprefix("…/")
+
+
+def test_it_tells_new_generated_records_apart(tmp_path: Path) -> None:
+    from einthoven.data.ptbxl import PTBXL
+
+    write_synthetic(tmp_path / "corpus", records=150, seed=77, rates=(100,))
+    source = PTBXL(tmp_path / "corpus", 100, tmp_path, source="synthetic")
+    store = source.open()
+    labels = source.labels(store.table, "superdiagnostic", single_label=False, keep_unlabelled=False, min_likelihood=0)
+    position = {number: row for row, number in enumerate(store.table["ecg_id"])}
+    rows = [position[number] for number in labels.ecg_ids]
+    records = [Record(store.signals[row] * np.float32(1e-3), 100.0, store.leads, str(row)) for row in rows]
+    found = load_bundle().predict(records)
+    assert macro_auroc(labels.matrix, found.probabilities) > 0.8
+    assert np.median(found.familiar) > 0.2, "records of its own kind are familiar"
+    missed = [len(t - set(s)) / len(t) for t, s in zip(_names(labels), found.sets, strict=True)]
+    assert np.mean(missed) < 0.1 + 3 * np.std(missed) / np.sqrt(len(missed))
+
+
+def _names(labels: object) -> list[set[str]]:
+    matrix, classes = labels.matrix, labels.classes  # type: ignore[attr-defined]
+    return [{name for name, label in zip(classes, row, strict=True) if label} for row in matrix]
+
+
+def test_predict_works_before_any_training(
+    tmp_path: Path, write_record: object, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise = np.rint(np.random.default_rng(0).normal(0, 3000, (12, 1000))).astype(np.int16)
+    write_record(tmp_path, "a", noise)  # type: ignore[operator]
+    cli.main(["predict", "a.hea"])
+    out = capfd.readouterr().out
+    assert "a.hea" in out and "synthetic" in out and "Not for diagnosis" in out
+    assert "unlike" in out and "no_ecg" in out
+
+
+def test_each_file_of_other_databases_is_answered_or_refused_with_a_reason(
+    real_data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    files = sorted((real_data / "cinc2021").glob("*.hea"))
+    try:
+        cli.main(["predict", str(real_data / "cinc2021"), "--json"])
+    except SystemExit as end:
+        assert end.code == 1
+    found = json.loads(capfd.readouterr().out)
+    assert len(found["records"]) + len(found["not_answered"]) == len(files)
+    for item in found["records"]:
+        assert all(0 <= p <= 1 for p in item["probabilities"].values()) and item["windows"]
+    for item in found["not_answered"]:
+        assert Path(item["file"]).stem in item["reason"]
+    assert len(found["records"]) >= 40
