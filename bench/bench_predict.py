@@ -64,13 +64,15 @@ def main(root: Path, count: int) -> None:
         print(f"one file to {name}: median {wall:.1f} ms, least {least:.1f} ms (processor {cpu:.1f} ms)")
     loop = timed(lambda: [one(file, True) for file in files[: count // 4]])
     torch.set_num_threads(2)
-    many = timed(lambda: list(answers(predictor, files, {})))
+    with_doctor = timed(lambda: list(answers(predictor, files, {})))
+    without = timed(lambda: list(answers(predictor, files, {}, doctor=False)))
+    alone = (count // 4) / loop[0]
     for name, (wall, cpu), n in (
-        ("a loop over single files, one core", loop, count // 4),
-        ("einthoven predict, two cores", many, count),
+        ("a loop over single files with cautions, one core", loop, count // 4),
+        ("einthoven predict, two cores", with_doctor, count),
+        ("einthoven predict --no-doctor, two cores", without, count),
     ):
-        print(f"{name}: {n / wall:.0f} files/s (processor {1e3 * cpu / n:.2f} ms a file)")
-    print(f"ratio: {many[0] and (count / many[0]) / ((count // 4) / loop[0]):.2f}")
+        print(f"{name}: {n / wall:.0f} files/s (processor {1e3 * cpu / n:.2f} ms a file), {n / wall / alone:.2f} times")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ Without any, a small model answers that was trained on generated ECGs. Nothing h
   --pdf FILE         a page of ECG paper for each record, too
   --timeline         long recordings: a row for each window;  --stride S  seconds between windows
   --alpha SHARE      of the true statements, the share that "may be" misses as a mean: 0.05, 0.1 or 0.2
+  --no-doctor        without the doctor's cautions: faster, where thousands of files have been examined before
   --draws N          N dropout masks for each answer: how unsure the network itself is;  --seed N  of the masks
   --fs --units --leads
                      sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from einthoven import cli
 from einthoven.commands.finished import finished
+from einthoven.commands.predict import answers
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import load_bundle
@@ -120,6 +122,19 @@ def test_three_broken_files_of_a_hundred_give_97_answers_and_3_reasons(
     p = np.array([list(item["probabilities"].values()) for item in found["records"]])
     assert p == pytest.approx(expected.probabilities, abs=1e-6)  # in batches of other sizes
     assert "Not for diagnosis" in found["notice"] and found["models"][0]["folds"]["fit"] == [5, 6, 7]
+
+
+def test_the_doctor_can_be_left_out(run: Path, tmp_path: Path, write_record: Callable[..., Path]) -> None:
+    flat = np.zeros((12, 1000), np.int16)
+    files = [write_record(tmp_path, f"flat{number}", flat) for number in range(40)]
+    predictor, threads = load_bundle(run), torch.get_num_threads()
+    examined, plain = (list(answers(predictor, files, {}, doctor=doctor)) for doctor in (True, False))
+    for one, other in zip(examined, plain, strict=True):
+        assert one.prediction is not None and other.prediction is not None
+        assert any(text.startswith("flat: ") for text in one.prediction.cautions[one.row])
+        assert not any(text.startswith("flat: ") for text in other.prediction.cautions[other.row])
+        assert one.prediction.probabilities[one.row].tolist() == other.prediction.probabilities[other.row].tolist()
+    assert torch.get_num_threads() == threads
 
 
 def test_every_form_of_output_says_what_the_model_was_trained_on(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, NoReturn
+
+import torch
 
 from einthoven.commands.doctor import expand
 from einthoven.commands.predict_output import OUTPUTS, Answer, Output
@@ -70,7 +74,8 @@ def predict(arguments: Sequence[str]) -> bool:
     output: Output = OUTPUTS[options.output](predictor, options.pdf, options.timeline)
     complete = True
     with bar("predicting", errors) as progress, output:
-        for answer in answers(predictor, files, reading, options.alpha, options.stride, progress):
+        found = answers(predictor, files, reading, options.alpha, options.stride, progress, options.doctor)
+        for answer in found:
             complete &= answer.refused is None
             output.add(answer)
     return complete
@@ -83,31 +88,39 @@ def answers(
     alpha: float = 0.1,
     stride: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    doctor: bool = True,
 ) -> Iterator[Answer]:
-    """The answer for each file, in order: some files are read and examined while the network answers for others."""
+    """The answer for each file, in order: some files are read and examined while the network answers for others.
+
+    One core is for the reading, the others for the network: more threads than cores would only wait for each other.
+    """
     groups = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
-    done = 0
+    read_group = partial(_read, predictor=predictor, reading=reading, stride=stride, doctor=doctor)
+    threads, done = torch.get_num_threads(), 0
+    if len(groups) > 1:
+        torch.set_num_threads(max(threads - 1, 1))
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(_read, groups[0], predictor, reading, stride) if groups else None
-        for number in range(len(groups)):
-            assert coming is not None
-            read = coming.result()
-            if number + 1 < len(groups):
-                coming = reader.submit(_read, groups[number + 1], predictor, reading, stride)
+        coming = deque(reader.submit(read_group, group) for group in groups[:1])
+        for following in [*groups[1:], None]:
+            read = coming.popleft().result()
+            if following is not None:
+                coming.append(reader.submit(read_group, following))
             good = [item.prepared for item in read if item.prepared is not None]
-            prediction, row = predictor.answer(good, alpha), 0
+            prediction, rows = predictor.answer(good, alpha), count()
             for item in read:
                 if item.prepared is None:
                     yield Answer(item.file, refused=item.refused)
                 else:
-                    yield Answer(item.file, item.record, prediction, row)
-                    row += 1
+                    yield Answer(item.file, item.record, prediction, next(rows))
             done += len(read)
             if progress is not None:
                 progress(done, len(files))
+    torch.set_num_threads(threads)
 
 
-def _read(files: Sequence[Path], predictor: Predictor, reading: dict[str, Any], stride: float | None) -> list[_Read]:
+def _read(
+    files: Sequence[Path], predictor: Predictor, reading: dict[str, Any], stride: float | None, doctor: bool
+) -> list[_Read]:
     """Read, prepare and examine some files."""
     read = []
     for file in files:
@@ -116,7 +129,7 @@ def _read(files: Sequence[Path], predictor: Predictor, reading: dict[str, Any], 
             read.append(_Read(file, record, prepare(record, predictor.reads, stride)))
         except UserError as error:
             read.append(_Read(file, refused=str(error)))
-    good = [item for item in read if item.record is not None]
+    good = [item for item in read if item.record is not None and doctor]
     found = dict(zip((id(item) for item in good), examine_records([i.record for i in good if i.record]), strict=True))
     return [_with_cautions(item, found[id(item)]) if id(item) in found else item for item in read]
 
@@ -138,6 +151,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     for name in ("json", "csv"):
         form.add_argument(f"--{name}", dest="output", action="store_const", const=name, default="table")
     parser.add_argument("--pdf", type=Path)
+    parser.add_argument("--no-doctor", dest="doctor", action="store_false")
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--timeline", action="store_true")
     parser.add_argument("--stride", type=float)
