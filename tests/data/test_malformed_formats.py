@@ -90,6 +90,11 @@ def test_what_is_said_nowhere(tmp_path: Path, suffix: str, missing: str) -> None
     refused(path, f"does not say the .*expected {missing}=…")
 
 
+def test_amplitudes_beyond_float32(tmp_path: Path) -> None:
+    np.save(tmp_path / "bad.npy", ECG.astype(np.float64) * 1e300)
+    refused(tmp_path / "bad.npy", "beyond the range of 32-bit numbers", **TOLD)
+
+
 def test_all_that_is_said_nowhere_is_asked_for_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "bad.npy", ECG)
     refused(

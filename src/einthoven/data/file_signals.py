@@ -48,7 +48,8 @@ def wanted_leads(
     Raises
     ------
     UserError
-        If the sampling frequency is none, there are no samples, a lead is missing or doubled, or a unit is unknown.
+        If the sampling frequency is none, there are no samples, a lead is missing or doubled, a unit is unknown, or an
+        amplitude is beyond float32.
     """
     if not 0 < signals.fs < 1e6:  # NaN fails, too
         raise UserError(f"{source}: {signals.fs:g} Hz found; expected a positive sampling frequency below 1 MHz.")
@@ -60,8 +61,10 @@ def wanted_leads(
         millivolts(unit, source, name) if needed else 0.0
         for name, unit, needed in zip(signals.names, signals.units, used, strict=True)
     ]
-    millivolt = signals.values * np.array(scale)[:, None]
-    return leads.apply(millivolt), (*leads.notes, *signals.notes)
+    millivolt = leads.apply(signals.values * np.array(scale)[:, None])
+    if (np.abs(millivolt) > np.finfo(np.float32).max).any():
+        raise UserError(f"{source}: amplitudes beyond the range of 32-bit numbers found; expected those of an ECG.")
+    return millivolt, (*leads.notes, *signals.notes)
 
 
 def leads_alone(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
