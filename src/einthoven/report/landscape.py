@@ -32,6 +32,7 @@ def landscape_figure(found: Arrays) -> Figure:
         left, right = figure.subplots(1, 2)
         left.plot(found["line/step"], found["line/loss"], color=BLUE)
         left.axvline(0, color=FAINT, linestyle="--", zorder=0)
+        left.set_xticks([-1, -0.5, 0, 0.5, 1])
         left.set(xlabel="step, 1 = as long as the weights", ylabel="loss", title="Along one random direction")
         step = found["plane/step"]
         _contours(figure, right, step, step, found["plane/loss"])
