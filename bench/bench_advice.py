@@ -184,7 +184,7 @@ HELD_OUT = _set(
         Recipe("inception1d, linear", (), (*INCEPTION, "schedule=linear")),
         Recipe("xresnet1d18, whitened", (), (*XRESNET, "pca=whiten")),
         Recipe("vit1d", (), VIT),
-        Recipe("fcn_wang, group norm, momentum", (), (*FCN, "model.norm=group", "optimizer=momentum")),
+        Recipe("resnet1d_wang, no projection", (), (*WANG, "pca=none")),
         Recipe("conv_attention, muon, orthogonal", (), (*CONV, "optimizer=muon", "init=orthogonal")),
         Recipe("conv_attention, single label", (), (*CONV, "task.single_label=true")),
         Recipe("xresnet1d18, gelu, no augmentation", (), (*XRESNET, "model.activation=gelu", "augment=none")),

@@ -171,6 +171,11 @@ def test_small_steps_of_a_warm_up_and_of_a_schedules_end_are_no_low_learning_rat
     assert advice_on({f"update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
 
 
+def test_weights_that_start_at_zero_are_no_high_learning_rate(limits: Limits) -> None:
+    ratio = series(1.0 / np.arange(1, STEPS, 10), 10)  # of weights that have grown by k steps of one size
+    assert advice_on({f"update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
+
+
 def test_a_training_that_has_only_begun_is_not_taken_for_noisy_labels(limits: Limits) -> None:
     change = {**BROKEN["label_noise"][0], "diag/kl_prior": series(0.5 * np.ones(STEPS))}
     assert "label_noise" not in [each.rule for each in advice_on(change, {}, limits)]

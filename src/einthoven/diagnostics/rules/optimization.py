@@ -210,9 +210,12 @@ def uniform_attention(history: History, facts: Facts, limits: Limits) -> Advice 
 
 
 def _update_ratio(history: History) -> float | None:
-    """Median over the stages of the median size of a step over that of the weights, at the height of the rate."""
+    """Median over the stages of the median size of a step over that of the weights, at the height of the rate.
+
+    Of these steps, the later half: weights that start at zero are small at first, and every step large beside them.
+    """
     ratios = [at_work(history, f"update/ratio/{stage}") for stage in by_stage(history, "update/ratio")]
-    medians = [float(np.median(found)) for found in ratios if len(found)]
+    medians = [float(np.median(found[len(found) // 2 :])) for found in ratios if len(found)]
     return float(np.median(medians)) if medians else None
 
 
