@@ -168,11 +168,7 @@ HELD_OUT = _set(
         Recipe("learning rate / 1000", ("learning_rate_low",), (*INCEPTION, "optimizer.lr=4e-6")),
         Recipe("24 sigmoid layers", ("vanishing_gradient",), (*SIGMOID, "model.depth=24")),
         Recipe("zero initialization", ("broken_init",), FCN, after=zeroed),
-        Recipe(
-            "no normalisation",
-            ("no_normalisation",),
-            (*BARE, "model.depth=2"),
-        ),
+        Recipe("no normalisation", ("no_normalisation",), (*WANG, "model.norm=none", "model.width=64")),
         Recipe("shuffled labels", ("nothing_learned",), (*XRESNET, "task.shuffle_labels=true")),
         Recipe("one class missing", ("missing_class",), WANG, without_class(4)),
         Recipe("12 % of val copied from train", ("shared_between_splits",), XRESNET, copied(0.12, 0.6)),

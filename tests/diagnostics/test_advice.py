@@ -69,6 +69,7 @@ FACTS: dict[str, Any] = {
     "clip_norm": 1.0,
     "epochs": 8,
     "plain_loss": True,
+    "proportional": True,
     "chance": {"train": 0.6, "val": 0.6},
     "predicted": {
         "val": {
@@ -169,6 +170,10 @@ def test_small_steps_of_a_warm_up_and_of_a_schedules_end_are_no_low_learning_rat
     rate = np.asarray(healthy()["optim/lr"][1])
     ratio = series(3e-3 * (rate / rate.max())[9::10] ** 8, 10)
     assert advice_on({f"update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
+
+
+def test_clipping_is_no_matter_where_the_optimizer_divides_by_the_gradient(limits: Limits) -> None:
+    assert advice_on(BROKEN["clipped_steps"][0], {"proportional": False}, limits) == []
 
 
 def test_weights_that_start_at_zero_are_no_high_learning_rate(limits: Limits) -> None:

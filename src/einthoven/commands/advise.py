@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
+from torch.optim import SGD
 
 from einthoven.build import build
 from einthoven.commands.fitted import FittedRun
@@ -100,6 +101,7 @@ def at_end(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, A
         "steps_per_epoch": run.steps_per_epoch,
         "clip_norm": trainer.clip_norm,
         "plain_loss": _is_likelihood(run),
+        "proportional": isinstance(run.optimizer, SGD),
     }
 
 

@@ -42,10 +42,10 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
         Every metric as it was recorded.
     facts : mapping
         What is no series. Of the splits as `einthoven.diagnostics.data.examine` finds it; ``stages`` (names, first to
-        last), ``normalised`` (bool), ``clip_norm``, ``epochs``; ``chance``, by split the negative log-likelihood of
-        telling every record the shares of the training labels; ``plain_loss``, whether the training loss is such a
-        likelihood; ``predicted``, by split and class the ``positive`` records and the ``lowest`` and ``highest``
-        probability.
+        last), ``normalised`` (bool), ``layers`` with weights, ``clip_norm``, ``epochs``; ``chance``, by split the
+        negative log-likelihood of telling every record the shares of the labels; ``plain_loss``, whether the training
+        loss is such a likelihood; ``proportional``, whether steps are proportional to the gradient; ``predicted``, by
+        split and class the ``positive`` records and the ``lowest`` and ``highest`` probability.
     limits : Limits
     """
     found = [advice for rule in RULES if (advice := rule(history, facts, limits))]

@@ -140,28 +140,39 @@ def learning_rate_low(history: History, facts: Facts, limits: Limits) -> Advice 
 
 def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """A network without normalisation between whose stages the signal changes its size, or that learns nothing."""
-    medians = {stage: float(np.median(found)) for stage, found in by_stage(history, "act/variance").items()}
-    medians.pop(next(reversed(facts.get("stages", ())), ""), None)  # logits are of any size
-    if facts.get("normalised", True) or facts.get("layers", 0) < limits.deep or len(medians) < 2:
+    measured = by_stage(history, "act/variance")
+    measured.pop(next(reversed(facts.get("stages", ())), ""), None)  # logits are of any size
+    if facts.get("normalised", True) or facts.get("layers", 0) < limits.deep or len(measured) < 2:
         return None
-    low, high = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+    at_first = {stage: float(found[0]) for stage, found in measured.items()}
+    later = {stage: float(np.median(found)) for stage, found in measured.items()}
+    sizes = max(at_first, later, key=_spread)
     gained = validation_gain(history, facts)
-    if medians[high] <= limits.variance_spread * medians[low] and (gained is None or gained >= limits.learned):
+    if _spread(sizes) <= limits.variance_spread and (gained is None or gained >= limits.learned):
         return None
+    low, high = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     return Advice(
         "no_normalisation",
-        f"The network does not normalise, and the signal does not keep its size on the way: the variance of {high} is "
-        f"{medians[high] / max(medians[low], 1e-30):,.0f} times that of {low}.",
-        f"medians of act/variance: {', '.join(f'{stage} {v:.1e}' for stage, v in medians.items())}; no layer "
-        "normalises",
+        "The network does not normalise, and the signal does not keep its size on the way: the variance of "
+        f"{high} is {_spread(sizes):,.0f} times that of {low}.",
+        f"act/variance {'at first' if sizes is at_first else '(medians)'}: "
+        f"{', '.join(f'{stage} {v:.1e}' for stage, v in sizes.items())}; no layer normalises",
         "Normalise (model.norm=batch, layer or group), or draw weights that keep the variance (init=lsuv).",
     )
 
 
+def _spread(sizes: dict[str, float]) -> float:
+    """Largest over smallest."""
+    return max(sizes.values()) / max(min(sizes.values()), 1e-30)
+
+
 def clipped_steps(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Clipping that is the rule and no exception."""
+    """Clipping that is the rule and no exception, where the gradient's size is that of the step.
+
+    Adam and its kin divide by the size of recent gradients, so that a factor common to all of them changes nothing.
+    """
     clipped = values(history, "grad/clipped")
-    if not len(clipped) or facts.get("clip_norm") is None:
+    if not len(clipped) or facts.get("clip_norm") is None or not facts.get("proportional"):
         return None
     share, norm = float(np.mean(clipped)), float(np.nanmedian(values(history, "grad/norm")))
     if share <= limits.clipped_share:

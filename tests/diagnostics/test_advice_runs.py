@@ -1,0 +1,38 @@
+"""Runs of ``bench/bench_advice.py`` as they were recorded: each still gets its advice, and nothing false."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from einthoven.build import build
+from einthoven.cli import conf_folder
+from einthoven.diagnostics.advice import advise
+
+RUNS: dict[str, Any] = {
+    run["name"]: run for run in json.loads((Path(__file__).parent / "advice_runs.json").read_text())
+}
+
+
+def rules(run: Any) -> list[str]:
+    limits = build(OmegaConf.load(conf_folder() / "advice" / "default.yaml"))  # type: ignore[arg-type]
+    return [each.rule for each in advise(run["history"], run["facts"], limits)]
+
+
+def test_every_way_to_break_a_run_is_there_and_several_healthy_ones() -> None:
+    broken = {run["expected"][0] for run in RUNS.values() if run["expected"]}
+    assert len(broken) == 10 and sum(not run["expected"] for run in RUNS.values()) >= 7
+
+
+@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run["expected"]])
+def test_a_run_that_was_broken_gets_the_right_advice_first(name: str) -> None:
+    assert rules(RUNS[name])[0] in RUNS[name]["expected"]
+
+
+@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if not run["expected"]])
+def test_a_healthy_run_gets_none(name: str) -> None:
+    assert rules(RUNS[name]) == []
