@@ -32,10 +32,10 @@ def main(root: Path, bundles: list[str]) -> None:
     labels = source.labels(table, "superdiagnostic", single_label=False, keep_unlabelled=False, min_likelihood=0)
     rows = table.set_index("ecg_id").loc[labels.ecg_ids]
     predictor = load_bundle(*bundles)
-    found = answers(predictor, [root / f"{name}.hea" for name in rows["filename_lr"]], {})
+    found = answers(predictor, [root / f"{name}.hea" for name in rows["filename_lr"]], {}, doctor=False)
     p = np.stack([answer.prediction.probabilities[answer.row] for answer in found])
     y, patients = labels.matrix.astype(bool), labels.patients
-    print(predictor.notice)
+    print(predictor.notice, flush=True)
     print(f"{len(y)} records of {len(set(patients))} patients, {SPLITS} splits by patient")
     rng = np.random.default_rng(0)
     for alpha in (0.05, 0.1, 0.2):
