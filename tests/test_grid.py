@@ -19,6 +19,7 @@ from two_steps import CONF, Bench, a_model, combined, composed, options, two_ste
 
 COVERED = {"augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"}
 ELSEWHERE = {  # where the options of the other groups are trained
+    "advice": "tests/commands/test_advise.py, tests/diagnostics/test_advice.py",
     "calibration": "tests/evaluation/test_calibration.py, tests/commands/test_evaluate.py",
     "data": "tests/data, tests/commands",
     "diagnostics": "tests/commands",

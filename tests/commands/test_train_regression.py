@@ -88,8 +88,10 @@ def test_the_checkpoint_says_what_the_targets_were_standardized_by(of_age: Mlflo
 
 
 def test_folds_are_pooled(train: Train, workplace: Path) -> None:
-    train(*FAST, "task=age", "folds=cv", "data.folds.train=[1,2]", "tracking.artifacts=false", "tracking.experiment=cv")
-    found = runs(workplace, "cv")
+    train(
+        *FAST, "task=age", "folds=cv", "data.folds.train=[1,2]", "tracking.artifacts=false", "tracking.experiment=cv2"
+    )
+    found = runs(workplace, "cv2")
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     errors = [run.data.metrics["val/mae"] for run in found if run is not parent]
     assert min(errors) <= parent.data.metrics["val/mae"] <= max(errors)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import math
 import signal
 import subprocess
@@ -191,7 +192,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatc
     checkpoint.save(path, {"step": 1}, {})
 
     def disk_full(descriptor: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr("os.fsync", disk_full)
     with pytest.raises(OSError, match="no space"):
