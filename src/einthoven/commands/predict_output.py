@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import sys
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Answer:
     refused: str | None = None
 
 
-class Output:
+class Output(ABC):
     """Takes the answers one after the other; what cannot be answered is listed at the end, on the error stream.
 
     Parameters
@@ -72,7 +73,6 @@ class Output:
     def add(self, answer: Answer) -> None:
         """Take one answer."""
         if answer.prediction is None:
-            self.refused.append(str(answer.refused))
             self.refuse(answer)
             return
         self.answered += 1
@@ -82,12 +82,13 @@ class Output:
             self._pages.add(record.signal, record.fs, record.leads, answer.file.name, probable(told), told["cautions"])
         self.take(told)
 
+    @abstractmethod
     def take(self, told: dict[str, Any]) -> None:
         """One file that was answered, as `described`."""
-        raise NotImplementedError
 
     def refuse(self, answer: Answer) -> None:
         """One file that was not."""
+        self.refused.append(str(answer.refused))
 
     def end(self) -> None:
         """All files are done: say which were not answered, and what has to stand on every output."""
@@ -150,6 +151,7 @@ class JsonOutput(Output):
 
     def refuse(self, answer: Answer) -> None:
         """Keep the reason."""
+        super().refuse(answer)
         self._refused.append({"file": str(answer.file), "reason": str(answer.refused)})
 
     def end(self) -> None:
@@ -198,6 +200,7 @@ class CsvOutput(Output):
 
     def refuse(self, answer: Answer) -> None:
         """Write a row without numbers."""
+        super().refuse(answer)
         blank = [""] * (1 + 3 * len(self.predictor.classes) + 5)
         self._writer.writerow([str(answer.file), *blank, str(answer.refused), self.predictor.notice])
 
