@@ -327,8 +327,8 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
-        from einthoven.commands.explain import explain
+        from einthoven.commands.mistakes import sentence
 
-        raise UserError(explain(error, conf_folder(), name, arguments)) from None
+        raise UserError(sentence(error, conf_folder(), name, arguments)) from None
     if mistakes:
         raise UserError("\n".join(dict.fromkeys(mistakes)))

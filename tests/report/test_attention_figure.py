@@ -4,25 +4,13 @@ import numpy as np
 import pytest
 
 from einthoven.errors import UserError
-from einthoven.report.attention import attention_figure, attention_maps_figure, received, rollout
+from einthoven.report.attention import attention_figure, attention_maps_figure, received
 from einthoven.report.trials import Trial
 
 
 def maps(heads: int = 2, tokens: int = 10, seed: int = 0) -> np.ndarray:
     weights = np.random.default_rng(seed).random((heads, tokens, tokens))
     return weights / weights.sum(axis=-1, keepdims=True)
-
-
-def test_roll_out_is_one_where_all_tokens_are_read_alike_and_follows_the_blocks() -> None:
-    even = np.full((2, 4, 4), 0.25)
-    np.testing.assert_allclose(rollout([even, even]), 1.0)
-    first, second = maps(seed=1), maps(seed=2)
-    both = rollout([first, second])
-    assert both.mean() == pytest.approx(1.0)  # a share of every token, times their number
-    eye, mixed = np.eye(10), [m.mean(axis=0) for m in (first, second)]
-    # a token of the second block reads what the tokens of the first have become
-    by_hand = [sum(0.5 * (mixed[1][i] + eye[i])[j] * 0.5 * (mixed[0] + eye)[j] for j in range(10)) for i in range(10)]
-    np.testing.assert_allclose(both, 10 * np.mean(by_hand, axis=0))
 
 
 def test_what_a_head_reads_is_told_token_by_token() -> None:

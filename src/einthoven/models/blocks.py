@@ -31,10 +31,15 @@ def overlapping_windows(x: Tensor, length: int) -> Tensor:
 
     The first window starts with the record and the last ends with it. 1,000 samples make 7 windows of 250.
     """
-    room = x.shape[2] - length
-    steps = math.ceil(2 * room / length)
-    starts = [room * i // max(steps, 1) for i in range(steps + 1)]
+    starts = window_starts(x.shape[2], length)
     return torch.stack([x[:, :, start : start + length] for start in starts], dim=1)
+
+
+def window_starts(samples: int, length: int) -> list[int]:
+    """Where the windows of `overlapping_windows` begin."""
+    room = samples - length
+    steps = math.ceil(2 * room / length)
+    return [room * i // max(steps, 1) for i in range(steps + 1)]
 
 
 def to_image(signal: Tensor) -> Tensor:

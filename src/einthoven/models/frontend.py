@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, Float64, LeadMoments
+from einthoven.models.blocks import window_starts
 
 if TYPE_CHECKING:
     from einthoven.models.time_frontend import TimeFrontend
@@ -111,6 +112,10 @@ class Frontend(nn.Module):
         """Steps that the network sees of so many samples."""
         return samples
 
+    def samples(self, steps: int) -> int:
+        """Samples that so many steps are made of."""
+        return steps
+
     def extra_repr(self) -> str:
         """Show the channels in and out."""
         return f"{self.in_channels}, {self.out_channels}"
@@ -136,6 +141,18 @@ class Classifier(nn.Module):
         """Map mV ``[B, leads, T]`` to logits ``[B, K]``."""
         logits: Tensor = self.network(self.frontend(x))
         return logits
+
+    def pieces(self, samples: int) -> tuple[list[int], int]:
+        """Where the windows begin that the network cuts a record into and reads one by one, and how long they are.
+
+        In samples of the record, in the order in which they lie in the network's batch; the whole record for a network
+        that does not cut.
+        """
+        steps, window = self.frontend.steps(samples), getattr(self.network, "window", None)
+        if window is None or window >= steps:
+            return [0], samples
+        starts = window_starts(steps, window)
+        return [start * self.frontend.stride for start in starts], self.frontend.samples(window)
 
 
 def _directions(moments: LeadMoments, mode: str, k: int | None) -> Float64:

@@ -144,6 +144,10 @@ class TimeFrontend(nn.Module):
             raise UserError(f"pca: a window of {width} samples is longer than the signal, which has {samples}.")
         return (samples - width) // self.stride + 1
 
+    def samples(self, steps: int) -> int:
+        """Samples that so many steps are made of."""
+        return (steps - 1) * self.stride + len(self.centre)
+
     def extra_repr(self) -> str:
         """Show the channels, and the windows."""
         k, width = self.projection.shape

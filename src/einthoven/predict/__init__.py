@@ -2,6 +2,7 @@
 
 bundle     the folder: what it holds, writing and reading it
 network    a network out of its description
+explaining what an answer rests on
 signal     what a model reads, and how a record is made to fit or refused
 predictor  probabilities, intervals, sets, uncertainty
 """

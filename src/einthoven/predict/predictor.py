@@ -17,9 +17,11 @@ from einthoven.data.records import Record, read_record
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation
 from einthoven.evaluation.conformal import statement_sets
+from einthoven.evaluation.saliency import Method, integrated_gradients
 from einthoven.evaluation.uncertainty import EntropyParts, entropy_parts
 from einthoven.functional import outputs
 from einthoven.predict.bundle import Bundle
+from einthoven.predict.explaining import Explanation, explain
 from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Prepared, prepare
 
@@ -148,6 +150,20 @@ class Predictor:
         if not isinstance(record, Record):
             record = read_record(record, want=self.reads.leads)
         return prepare(record, self.reads)
+
+    def explain(
+        self,
+        record: Record | Prepared | str | Path,
+        label: str | None = None,
+        method: Method = integrated_gradients,
+        *,
+        judge: bool = False,
+    ) -> Explanation:
+        """Say what one class of a record rests on, by default the most probable one; see `predict.explaining.explain`.
+
+        ``load_bundle(path).explain("a.hea", "MI").by_lead`` is the share of each lead.
+        """
+        return explain(self, record, label, method, judge=judge)
 
     def answer(self, prepared: Sequence[Prepared], alpha: float = 0.1) -> Prediction:
         """Answer for records that are prepared."""

@@ -109,30 +109,19 @@ def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence
     return _page_of(columns, fs, title, 72)
 
 
-def rollout(maps: Sequence[FloatArray]) -> FloatArray:
-    """Share of each token in the mean of the tokens after all blocks, times their number: 1 where all are alike.
-
-    The attention of a block, averaged over its heads, and the skip connection around it count one half each, and the
-    blocks are multiplied: Abnar and Zuidema 2020, "Quantifying attention flow in transformers", section 3. What the
-    blocks do beside attention is left out.
-
-    Parameters
-    ----------
-    maps : sequence of array, shape (heads, N, N)
-        Of each block, in their order.
-    """
-    tokens = maps[0].shape[-1]
-    flow: FloatArray = np.eye(tokens)
-    for weights in maps:
-        flow = (weights.mean(axis=0) + np.eye(tokens)) / 2 @ flow
-    share: FloatArray = flow.mean(axis=0) * tokens
-    return share
-
-
 def received(weights: FloatArray) -> FloatArray:
     """Attention that a token gets from all, head by head ``(heads, N)``, times their number: 1 where all are alike."""
     share: FloatArray = weights.mean(axis=1) * weights.shape[-1]
     return share
+
+
+def _rolled_out(maps: Sequence[FloatArray]) -> FloatArray:
+    import torch  # the mathematics is shared with `evaluation.saliency`
+
+    from einthoven.evaluation.saliency import rollout
+
+    shares: FloatArray = rollout([torch.from_numpy(weights) for weights in maps]).numpy()
+    return shares
 
 
 def _named(trial: Trial, kind: str) -> dict[str, npt.NDArray[np.float32]]:
@@ -183,7 +172,7 @@ def _draw_panel(
     draw_grid(axes, grid)
     samples = len(next(iter(traces.values())))
     start, length = left + 5 + LEAD_IN, samples / fs * SPEED
-    _draw_strip(axes, rollout(maps), start, length, grid.bottom, grid.height)
+    _draw_strip(axes, _rolled_out(maps), start, length, grid.bottom, grid.height)
     clipped = set()
     for row, lead in enumerate(traces):
         clipped |= draw_row(axes, traces, fs, (lead,), left + 5, grid.bottom + grid.height - (row + 0.6) * ROW, LIMIT)

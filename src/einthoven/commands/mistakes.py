@@ -11,7 +11,7 @@ from hydra.errors import OverrideParseException
 from einthoven.build import unknown_name
 
 
-def explain(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
+def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
     """One sentence for an error of composing ``conf/NAME.yaml`` with the given arguments."""
     message = str(error)
     if found := re.search(r"Could not find '(\S+)/([^'/]+)'", message):

@@ -1,0 +1,87 @@
+"""The log-odds of what a model reports, as a function of millivolts: what an explanation is of."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from einthoven.data.batches import windows
+from einthoven.functional.outputs import tempered
+from einthoven.models.frontend import Classifier
+
+
+class LogOdds(nn.Module):
+    """Raw mV (n, L, T) -> windows -> classifier -> probabilities over the windows -> their log-odds (n, K).
+
+    Of one window with a sigmoid these are the logits. A softmax of one class against all others has log-odds, too,
+    which do not move with what is the same in all logits.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        In evaluation mode.
+    window, stride : int
+        Samples that the classifier sees at once, and from one such window to the next.
+    aggregate : str
+        ``mean`` or ``max`` of the windows' probabilities.
+    single_label : bool
+        Softmax over the classes, or a sigmoid for each.
+    temperature : float
+        Divisor of the logits.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        window: int,
+        stride: int,
+        aggregate: str,
+        *,
+        single_label: bool,
+        temperature: float,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.window, self.stride, self.aggregate = window, stride, aggregate
+        self.single_label, self.temperature = single_label, temperature
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self.classifier.network
+
+    @property
+    def frontend(self) -> nn.Module:
+        """The projection of the leads."""
+        return self.classifier.frontend
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-odds of each class."""
+        cut = windows(x, self.window, self.stride)
+        z = tempered(self.classifier(cut.flatten(0, 1)), self.temperature)
+        if self.single_label:
+            z = z - _of_the_others(z)
+        z = z.view(*cut.shape[:2], -1)
+        if self.aggregate == "max":
+            return z.amax(dim=1)
+        return _log_mean(F.logsigmoid(z)) - _log_mean(F.logsigmoid(-z))
+
+    def pieces(self, samples: int) -> tuple[list[int], int]:
+        """As `Classifier.pieces`, of records that are cut into windows first."""
+        inner, length = self.classifier.pieces(self.window)
+        outer = windows(torch.arange(samples)[None, None], self.window, self.stride)[0, :, 0, 0].tolist()
+        return [a + b for a in outer for b in inner], length
+
+
+def _log_mean(z: Tensor) -> Tensor:
+    """Logarithm of the mean over windows (n, W, K) of what has these logarithms."""
+    return z.logsumexp(dim=1) - math.log(z.shape[1])
+
+
+def _of_the_others(z: Tensor) -> Tensor:
+    """For each class, the logarithm of the summed exponentials of all others: (n, K)."""
+    alone = torch.eye(z.shape[1], dtype=torch.bool, device=z.device)
+    return z[:, None].masked_fill(alone, -math.inf).logsumexp(dim=2)
