@@ -12,13 +12,11 @@ never waits for:
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 from einthoven.tracking import run_folder
 from einthoven.tracking.delivery import Delivery, first_line
+from einthoven.tracking.files import Files, folder_of
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.series import Means, Point, SeriesFile
 from einthoven.tracking.server import reach, shown
@@ -36,10 +35,7 @@ from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PROBE = "probe.npz"
-"""Artifact with the arrays that a probe found."""
+    pass
 
 SERIES = "series/metrics.parquet"
 """Artifact with every recorded value."""
@@ -55,7 +51,7 @@ unsent: list[str] = []
 """Sentences about runs of this process of which the store does not have everything."""
 
 
-class Recorder:
+class Recorder(Files):
     """Writes one run. `record` only buffers: device tensors stay where they are until `flush` moves them at once.
 
     Parameters
@@ -112,7 +108,6 @@ class Recorder:
         self._system = SystemMetrics() if system_metrics else None
         self.uri, self.interval, self.latest = uri, interval, dict[str, float]()
         self.history: dict[str, tuple[list[int], list[float]]] = {}
-        self._run_folder, self._folder = folder, folder / "tracking"
         self._patience, self._offline = patience, offline
         self._buffer: list[tuple[int, int, dict[str, Tensor | float]]] = []
         self._names: dict[str, str] = {}
@@ -121,16 +116,17 @@ class Recorder:
         self._params: dict[str, str] = {}
         self._dataset: tuple[str, str] | tuple[()] = ()
         self._means = Means(steps, POINTS)
-        self._delivery = Delivery(self._folder, uri)
-        self._lock = run_folder.lock(self._folder)
-        known = (self._folder / "run.json").exists()
+        own = folder / "tracking"
+        self._delivery = Delivery(own, uri)
+        self._lock = run_folder.lock(own)
+        known = (own / "run.json").exists()
         if run_id is None and known:  # another run had the same folder
-            run_folder.clear(self._folder)
+            run_folder.clear(own)
         if (run_id is None and not offline) or (run_id is not None and not known):
             reach(uri)
-        self._entries = Spool(self._folder / "entries.jsonl", self._delivery)
-        self._files = Spool(self._folder / "files.jsonl", self._delivery)
-        self._series = SeriesFile(self._folder)
+        super().__init__(folder, Spool(own / "files.jsonl", self._delivery))
+        self._entries = Spool(own / "entries.jsonl", self._delivery)
+        self._series = SeriesFile(own)
         if run_id is None:
             links = {"mlflow.parentRunId": parent} if parent else {}
             self._open(
@@ -238,7 +234,7 @@ class Recorder:
             points += [
                 Point(name, v, now, self._step) for now, values in self._system.take() for name, v in values.items()
             ]
-        with self._full_disk_told():
+        with run_folder.full_disk_told(self._run_folder):
             self._series.append(points)
             for point in points:
                 self.latest[point.metric] = point.value
@@ -262,17 +258,6 @@ class Recorder:
         series.append(point.value)
         self._last[point.metric] = point
 
-    @contextmanager
-    def _full_disk_told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"{self._folder}: {error.strerror}; the run ends here, and what was written stays readable. "
-                f"With room on that disk, einthoven train resume={self._run_folder} takes it up from its last "
-                "checkpoint."
-            ) from error
-
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters (once each)."""
         new = {k: str(v)[:6000] for k, v in values.items() if k not in self._params}
@@ -295,38 +280,6 @@ class Recorder:
         self._dataset = (name, fingerprint[:12])
         entry = {"name": name, "digest": fingerprint[:12], "source": source, "profile": dict(profile)}
         self._put(self._entries, {"dataset": {**entry, "context": context}})
-
-    def figure(self, figure: Figure, name: str) -> None:
-        """Log a picture under ``figures/``."""
-        path = self._staged(f"figures/{name}.png")
-        figure.savefig(path, dpi=150)
-        self._file(path, "figures")
-
-    def text(self, text: str, path: str) -> None:
-        """Log a text file."""
-        staged = self._staged(path)
-        staged.write_text(text)
-        self._file(staged, _folder_of(path))
-
-    def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
-        """Log a table, shown by the MLflow page as such."""
-        staged = self._staged(path)
-        rows = [[_in_json(value) for value in row] for row in zip(*columns.values(), strict=True)]
-        staged.write_text(json.dumps({"columns": list(columns), "data": rows}))
-        self._file(staged, _folder_of(path), table=True)
-
-    def file(self, path: Path, folder: str) -> None:
-        """Log a file; one of the run's folder is not copied, and stays there until it is sent."""
-        if path.resolve().is_relative_to(self._run_folder.resolve()):
-            self._file(path, folder, staged=False)
-        else:
-            self._file(Path(shutil.copy2(path, self._staged(path.name))), folder)
-
-    def arrays(self, found: Mapping[str, NDArray[Any]], name: str = PROBE) -> None:
-        """Log named arrays in one file, which loads without pickle."""
-        path = self._staged(name)
-        np.savez_compressed(path, **found)  # type: ignore[arg-type]  # the stub has names before them
-        self._file(path, "")
 
     def model(
         self,
@@ -362,22 +315,6 @@ class Recorder:
         }
         self._put(self._files, {"model": content})
 
-    def _staged(self, path: str) -> Path:
-        """A place for a file until it is sent, in a folder of its own."""
-        folder = self._folder / "files" / str(self._files.size)
-        shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
-        folder.mkdir(parents=True)
-        return folder / PurePosixPath(path).name
-
-    def _file(self, path: Path, place: str, *, table: bool = False, staged: bool = True) -> None:
-        relative = path.relative_to(self._folder) if staged else Path("..") / path.relative_to(self._run_folder)
-        content = {"path": str(relative), "place": place, "table": table, "staged": staged}
-        self._put(self._files, {"file": content})
-
-    def _put(self, spool: Spool, entry: Mapping[str, Any]) -> None:
-        with self._full_disk_told():
-            spool.put(entry)
-
     def finish(self, status: str = "FINISHED") -> None:
         """Write the rest, send it, and close the run as FINISHED, FAILED or KILLED."""
         end = {"status": {"status": status, "time": _now()}}
@@ -396,7 +333,7 @@ class Recorder:
         if len(self._series):
             path = self._staged(SERIES)
             self._series.write_parquet(path)
-            self._file(path, _folder_of(SERIES))
+            self._file(path, folder_of(SERIES))
 
     def _end(self) -> None:
         """Send what is left, and say so if that is not possible."""
@@ -413,15 +350,6 @@ class Recorder:
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _folder_of(path: str) -> str:
-    folder = str(PurePosixPath(path).parent)
-    return "" if folder == "." else folder
-
-
-def _in_json(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 @contextmanager

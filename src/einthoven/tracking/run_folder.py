@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -66,6 +68,24 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != "lock":
             path.unlink()
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Tell what to do about a disk that does not take what is written for the run of a folder.
+
+    Raises
+    ------
+    UserError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder / 'tracking'}: {error.strerror}; the run ends here, and what was written stays readable. "
+            f"With room on that disk, einthoven train resume={folder} takes it up from its last checkpoint."
+        ) from error
 
 
 def ended(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.tracking.recorder import PROBE
+from einthoven.tracking.files import PROBE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
