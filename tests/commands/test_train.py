@@ -249,3 +249,14 @@ def test_single_records_are_for_models_that_can_take_them(
         train("trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
     assert "trainer.batch_size or micro_batch leaves one record" in capsys.readouterr().err
     train("model=logistic", "trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
+
+
+@pytest.mark.parametrize("option", ["model.heads=0", "model.window=-1", "model.dropout=2", "model.channels=[-32,64]"])
+def test_options_of_which_no_network_can_be_made_are_refused_in_a_sentence(
+    train: Callable[..., None], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        train(option)
+    assert error.value.code == 2
+    told = capsys.readouterr().err
+    assert "model" in told and option.split("=")[0].split(".")[1] + "=" in told

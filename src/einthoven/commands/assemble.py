@@ -196,15 +196,28 @@ def _measures(task: Any) -> bool:
 def build_model(
     config: DictConfig, train: Split, outputs: int, window: int, device: torch.device, seed: int
 ) -> tuple[Classifier, LeadMoments]:
-    """The classifier: a frontend fitted on the training records, and a network with weights drawn from the seed."""
+    """The classifier: a frontend fitted on the training records, and a network with weights drawn from the seed.
+
+    Raises
+    ------
+    UserError
+        If no network can be made with these options, or the one that is made cannot read the records.
+    """
     moments = lead_moments(train.chunks(), scale=MILLIVOLT_PER_COUNT)
     fit = build(config.pca)
     records = {"records": (part * MILLIVOLT_PER_COUNT for part in train.chunks())}
     frontend = fit(moments, **(records if "records" in inspect.signature(fit).parameters else {}))
     torch.manual_seed(seed)
-    network = build(config.model).func(**network_options(config, frontend, outputs, window))
-    model = Classifier(frontend, network).to(device)
+    options = network_options(config, frontend, outputs, window)
     first = torch.arange(min(PROBE, len(train)), device=device)
+    try:
+        model = Classifier(frontend, build(config.model).func(**options)).to(device)
+        with torch.no_grad():
+            model.eval()(train.take(first[:2], window))
+        model.train()
+    except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
+        given = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
+        raise UserError(f"model: no network for {window} samples can be made of {given} ({error}).") from error
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments
 
