@@ -1,16 +1,17 @@
 """Advice on runs that are broken on purpose, and on healthy ones: is the right thing said first, and nothing false?
 
-    python bench/bench_advice.py [--tune] [--store FILE] [NAME ...]
+    python bench/bench_advice.py [--draw N] [--store FILE]
 
-Ten broken recipes and ten healthy ones, small networks on 800 embedded records, some ten seconds of one core each. With
---tune, the runs on which the limits of conf/advice were set: other seeds, other records and other severities. --store
-writes the series that the rules read, thinned, for the test that runs without training.
+Ten broken recipes and ten healthy ones, small networks on 800 embedded records, some ten seconds of one core each.
+Which network, how severe, which records and seeds follows from the number of the draw: the limits of conf/advice were
+set on draws 0 and 1, and any other number is a set that nobody has looked at before. --store writes the series that the
+rules read, thinned, for the test that runs without training.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -38,7 +39,6 @@ from einthoven.training.loop import Evaluation
 
 FAST = ("data.records=800", "trainer.epochs=8", "tracking.experiment=bench", "tracking.run_name=bench")
 CONV = ("model=conv_attention", "model.channels=[32,64,64]")
-BARE = (*CONV, "model.norm=none", "model.token_norm=none")
 WANG = ("model=resnet1d_wang", "trainer.window=2.5", "model.width=48")
 FCN = ("model=fcn_wang", "trainer.window=2.5", "model.channels=[48,96,48]")
 INCEPTION = ("model=inception1d", "trainer.window=2.5", "model.depth=3", "model.filters=12", "model.bottleneck=12")
@@ -46,7 +46,27 @@ XRESNET = ("model=xresnet1d18", "trainer.window=2.5", "model.width=24")
 VIT = ("model=vit1d", "model.depth=2", "model.dim=64")
 S4D = ("model=s4d", "trainer.window=2.5", "model.width=32", "model.depth=2")
 SIGMOID = ("model=mlp", "model.norm=none", "model.dropout=0", "model.activation=sigmoid", "trainer.window=2.5")
-SIGMOID += ("optimizer.lr=1e-3", "augment=none", "model.width=128")
+SIGMOID += ("optimizer.lr=1e-3", "augment=none")
+NETWORKS = {
+    "conv_attention": CONV,
+    "resnet1d_wang": WANG,
+    "fcn_wang": FCN,
+    "inception1d": INCEPTION,
+    "xresnet1d18": XRESNET,
+    "vit1d": VIT,
+    "s4d": S4D,
+}
+UNNORMALISED = {
+    "conv_attention": ("model.norm=none", "model.token_norm=none"),
+    "resnet1d_wang": ("model.norm=none",),
+}
+HEALTHY = (
+    ("optimizer=adamw", "optimizer=nadam", "optimizer=sgd", "optimizer=muon"),
+    ("schedule=cosine", "schedule=one_cycle", "schedule=linear"),
+    ("pca=leads", "pca=whiten", "pca=none"),
+    ("augment=default", "augment=none"),
+)
+LR = 4e-3  # of the default optimizer
 POINTS = 40  # of a series that is stored, at most
 READ = ("train/loss", "optim/lr", "grad/", "diag/entropy", "diag/kl_prior", "val/nll", "val/macro_auroc")
 READ += ("act/variance/", "update/ratio/")
@@ -153,70 +173,62 @@ def zeroed(run: Run) -> None:
             parameter.zero_()
 
 
-def _set(seed: int, recipes: list[Recipe]) -> list[Recipe]:
-    """Records of one seed, and a seed of its own for each run."""
+def drawn(seed: int) -> list[Recipe]:
+    """Ten broken runs and ten healthy ones: networks, severities, records and seeds all follow from one number."""
+    rng = np.random.default_rng(seed)
+
+    def network(*names: str) -> tuple[str, tuple[str, ...]]:
+        name = str(rng.choice(names or tuple(NETWORKS)))
+        return name, NETWORKS[name]
+
+    def about(value: float) -> float:
+        return float(value * rng.uniform(1, 1.5) ** rng.choice([-1, 1]))
+
+    def broken(
+        what: str, expected: tuple[str, ...], *options: str, networks: tuple[str, ...] = (), **how: Any
+    ) -> Recipe:
+        name, own = network(*networks)
+        return Recipe(f"{what}, {name}", expected, (*own, *options), **how)
+
+    depth, width = rng.integers(20, 29), rng.choice([96, 128, 160])
+    high, low = about(100), about(1000)
+    k, shared, gain, still, flips = (
+        rng.integers(5),
+        about(0.15),
+        about(1.0),
+        rng.uniform(0.3, 1),
+        rng.uniform(0.35, 0.45),
+    )
+    recipes = [
+        broken(f"learning rate x {high:.0f}", ("learning_rate_high", "diverged"), f"optimizer.lr={LR * high:.3g}"),
+        broken(f"learning rate / {low:.0f}", ("learning_rate_low",), f"optimizer.lr={LR / low:.3g}"),
+        Recipe(
+            f"{depth} sigmoid layers",
+            ("vanishing_gradient",),
+            (*SIGMOID, f"model.depth={depth}", f"model.width={width}"),
+        ),
+        broken("zero initialization", ("broken_init",), after=zeroed),
+        Recipe(
+            "no normalisation, " + (bare := network(*UNNORMALISED))[0],
+            ("no_normalisation",),
+            (*bare[1], *UNNORMALISED[bare[0]]),
+        ),
+        broken("shuffled labels", ("nothing_learned",), "task.shuffle_labels=true"),
+        broken(f"class {k} missing", ("missing_class",), corrupt=without_class(k)),
+        broken(
+            f"{shared:.0%} of val copied, times {gain:.2f}", ("shared_between_splits",), corrupt=copied(shared, gain)
+        ),
+        broken(f"{still:.0%} constant input", ("constant_input",), corrupt=constant(still)),
+        broken(f"{flips:.0%} of labels flipped", ("label_noise",), corrupt=flipped(flips)),
+    ]
+    for _ in range(10):
+        name, own = network()
+        options = tuple(str(rng.choice(choices)) for choices in HEALTHY)
+        recipes.append(Recipe(", ".join((name, *(o.split("=")[1] for o in options))), (), (*own, *options)))
     return [
-        replace(recipe, options=(*recipe.options, f"data.seed={seed}", f"seed={seed + number}"))
+        replace(recipe, options=(*recipe.options, f"data.seed={seed}", f"seed={100 * seed + number}"))
         for number, recipe in enumerate(recipes)
     ]
-
-
-HELD_OUT = _set(
-    7,
-    [
-        Recipe("learning rate x 100", ("learning_rate_high", "diverged"), (*FCN, "optimizer.lr=0.4")),
-        Recipe("learning rate / 1000", ("learning_rate_low",), (*INCEPTION, "optimizer.lr=4e-6")),
-        Recipe("24 sigmoid layers", ("vanishing_gradient",), (*SIGMOID, "model.depth=24")),
-        Recipe("zero initialization", ("broken_init",), FCN, after=zeroed),
-        Recipe("no normalisation", ("no_normalisation",), (*WANG, "model.norm=none", "model.width=64")),
-        Recipe("shuffled labels", ("nothing_learned",), (*XRESNET, "task.shuffle_labels=true")),
-        Recipe("one class missing", ("missing_class",), WANG, without_class(4)),
-        Recipe("12 % of val copied from train", ("shared_between_splits",), XRESNET, copied(0.12, 0.6)),
-        Recipe("60 % constant input", ("constant_input",), VIT, constant(0.6)),
-        Recipe("40 % of the labels flipped", ("label_noise",), CONV, flipped(0.4)),
-        Recipe("conv_attention", (), CONV),
-        Recipe("resnet1d_wang, sgd, one_cycle", (), (*WANG, "optimizer=sgd", "schedule=one_cycle")),
-        Recipe("fcn_wang, nadam", (), (*FCN, "optimizer=nadam")),
-        Recipe("inception1d, linear", (), (*INCEPTION, "schedule=linear")),
-        Recipe("xresnet1d18, whitened", (), (*XRESNET, "pca=whiten")),
-        Recipe("vit1d", (), VIT),
-        Recipe("resnet1d_wang, no projection", (), (*WANG, "pca=none")),
-        Recipe("conv_attention, muon, orthogonal", (), (*CONV, "optimizer=muon", "init=orthogonal")),
-        Recipe("conv_attention, single label", (), (*CONV, "task.single_label=true")),
-        Recipe("xresnet1d18, gelu, no augmentation", (), (*XRESNET, "model.activation=gelu", "augment=none")),
-    ],
-)
-TUNE = _set(
-    0,
-    [
-        Recipe("learning rate x 100, conv_attention", ("learning_rate_high",), (*CONV, "optimizer.lr=0.4")),
-        Recipe("learning rate x 100, resnet1d_wang", ("learning_rate_high",), (*WANG, "optimizer.lr=0.4")),
-        Recipe("learning rate x 50, sgd", ("learning_rate_high",), (*FCN, "optimizer=sgd", "optimizer.lr=5.0")),
-        Recipe("learning rate / 1000, conv_attention", ("learning_rate_low",), (*CONV, "optimizer.lr=4e-6")),
-        Recipe("learning rate / 1000, sgd", ("learning_rate_low",), (*FCN, "optimizer=sgd", "optimizer.lr=1e-4")),
-        Recipe("20 sigmoid layers", ("vanishing_gradient",), (*SIGMOID, "model.depth=20")),
-        Recipe("zero initialization", ("broken_init",), CONV, after=zeroed),
-        Recipe("no normalisation", ("no_normalisation",), BARE),
-        Recipe("no normalisation, resnet1d_wang", ("no_normalisation",), (*WANG, "model.norm=none")),
-        Recipe("shuffled labels", ("nothing_learned",), (*CONV, "task.shuffle_labels=true")),
-        Recipe("shuffled labels, resnet1d_wang", ("nothing_learned",), (*WANG, "task.shuffle_labels=true")),
-        Recipe("one class missing", ("missing_class",), CONV, without_class(1)),
-        Recipe("30 % of val copied from train", ("shared_between_splits",), CONV, copied(0.3, 1.0)),
-        Recipe("constant input", ("constant_input",), CONV, constant(0.999)),
-        Recipe("30 % of the labels flipped", ("label_noise",), CONV, flipped(0.3)),
-        Recipe("45 % of the labels flipped", ("label_noise",), CONV, flipped(0.45)),
-        Recipe("conv_attention", (), CONV),
-        Recipe("resnet1d_wang", (), WANG),
-        Recipe("fcn_wang", (), FCN),
-        Recipe("inception1d", (), INCEPTION),
-        Recipe("xresnet1d18", (), XRESNET),
-        Recipe("vit1d", (), VIT),
-        Recipe("s4d", (), S4D),
-        Recipe("xresnet1d18, single label", (), (*XRESNET, "task.single_label=true")),
-        Recipe("conv_attention, sgd", (), (*CONV, "optimizer=sgd")),
-        Recipe("conv_attention, muon", (), (*CONV, "optimizer=muon")),
-    ],
-)
 
 
 def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list[Advice]]:
@@ -259,15 +271,13 @@ def thinned(history: History) -> dict[str, list[list[float]]]:
 def main() -> None:
     torch.set_num_threads(1)
     console.quiet = True
-    arguments = sys.argv[1:]
-    recipes = TUNE if "--tune" in arguments else HELD_OUT
-    store = Path(arguments[arguments.index("--store") + 1]) if "--store" in arguments else None
-    names = [a for a in arguments if not a.startswith("--") and (store is None or a != str(store))]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draw", type=int, default=2)
+    parser.add_argument("--store", type=Path)
+    options = parser.parse_args()
     kept, wrong = [], 0
-    print(f"{'run':<38}{'expected first':<24}{'AUROC':>6}  advice")
-    for recipe in recipes:
-        if names and recipe.name not in names:
-            continue
+    print(f"{'run':<46}{'expected first':<24}{'AUROC':>6}  advice")
+    for recipe in drawn(options.draw):
         start = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             history, facts, advice = trained(recipe, Path(folder))
@@ -276,13 +286,13 @@ def main() -> None:
         wrong += not right
         auroc = history.get("val/macro_auroc", ([], [float("nan")]))[1][-1]
         print(
-            f"{recipe.name:<38}{(recipe.expected or ('nothing',))[0]:<24}{auroc:>6.3f}  "
+            f"{recipe.name:<46}{(recipe.expected or ('nothing',))[0]:<24}{auroc:>6.3f}  "
             f"{'' if right else 'WRONG: '}{', '.join(rules) or 'nothing'}  ({time.process_time() - start:.0f} s)",
             flush=True,
         )
         kept.append({"name": recipe.name, "expected": recipe.expected, "history": thinned(history), "facts": facts})
-        if store:
-            store.write_text(json.dumps(kept))
+        if options.store:
+            options.store.write_text(json.dumps(kept))
     print(f"{wrong} of {len(kept)} wrong")
 
 
