@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -94,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20)
     epochs = parser.parse_args().epochs
+    torch.set_num_threads(1)  # so that what other threads do is tracking
     with tempfile.TemporaryDirectory() as folder:
         runs = {setting: assembled(setting, Path(folder)) for setting in SETTINGS}
         clocks = {"processor": time.process_time, "clock": time.perf_counter}
