@@ -82,12 +82,14 @@ FACTS: dict[str, Any] = {
 EPOCHS = np.arange(8)
 VAL = {"NORM": {"positive": 50, "lowest": 0.4, "highest": 0.9}, "MI": {"positive": 25, "lowest": 0.1, "highest": 0.3}}
 SAME = {name: {"positive": 25, "lowest": 0.25, "highest": 0.2501} for name in ("NORM", "MI")}
+FLIPPED = {"NORM": 800 * 0.34, "MI": 800 * 0.38, "CD": 800 * 0.62}  # 0.1, 0.2 and 0.8 of which 30 % are flipped
 BROKEN: dict[
     str, tuple[Series, Mapping[str, Any]]
 ] = {  # rule -> series and facts in which a run differs from a healthy one
     "constant_input": ({}, {"flat": {"train": 80, "val": 0}}),
     "missing_class": ({}, {"positives": {"train": {"NORM": 400, "MI": 0}, "val": {"NORM": 50, "MI": 25}}}),
     "shared_between_splits": ({}, {"duplicates": {"train-val": 7}}),
+    "flipped_labels": ({}, {"positives": {"train": FLIPPED, "val": {"NORM": 10, "MI": 20, "CD": 80}}}),
     "label_drift": ({}, {"psi": {"val": {"NORM": 0.0, "MI": 0.4}}}),
     "broken_init": ({"act/variance/body": series(0.0, 10)}, {}),
     "learning_rate_high": ({f"update/ratio/{stage}": series(4e-2, 10) for stage in STAGES}, {}),
@@ -115,6 +117,16 @@ BROKEN: dict[
 
 def advice_on(change: Series, facts: Mapping[str, Any], limits: Limits) -> list[Advice]:
     return advise({**healthy(), **change}, {**FACTS, **facts}, limits)
+
+
+def test_the_share_of_flipped_labels_is_told(limits: Limits) -> None:
+    first, *_ = advice_on(*BROKEN["flipped_labels"], limits)
+    assert "About 30 %" in first.sentence
+
+
+def test_classes_that_move_apart_are_no_flipped_labels(limits: Limits) -> None:
+    moved = {"positives": {"train": {**FLIPPED, "CD": 800 * 0.9}, "val": {"NORM": 10, "MI": 20, "CD": 80}}}
+    assert "flipped_labels" not in [each.rule for each in advice_on({}, moved, limits)]
 
 
 def test_a_healthy_run_gets_no_advice(limits: Limits) -> None:

@@ -11,6 +11,7 @@ RULES = (
     data.constant_input,
     data.missing_class,
     data.shared_between_splits,
+    data.flipped_labels,
     optimization.broken_init,
     optimization.learning_rate_high,
     optimization.diverged,

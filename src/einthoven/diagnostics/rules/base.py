@@ -46,6 +46,7 @@ class Limits:
     flat_share: float
     repeated_share: float
     shared_share: float
+    flipped_share: float
     drift_psi: float
     update_high: float
     update_usual: float

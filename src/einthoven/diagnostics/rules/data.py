@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits, counted, listed, percent
+
+FAR_FROM_HALF = 0.3  # of the shares of negative and positive records, how much they differ
 
 
 def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | None:
@@ -73,6 +77,34 @@ def shared_between_splits(history: History, facts: Facts, limits: Limits) -> Adv
         "to be true.",
         "; ".join(evidence),
         "Make folds by patient (data.folds, strat_fold), and leave copies of a record out of all but one of them.",
+    )
+
+
+def flipped_labels(history: History, facts: Facts, limits: Limits) -> Advice | None:
+    """Training labels of which the same share is flipped in every class, going by the shares of the other splits.
+
+    A label that is flipped with probability f turns a share p of positive records into ``p + f (1 - 2 p)``, so that
+    each class tells of f; a population that differs moves one class up and another one down. Classes near one half,
+    which tell nothing, are left out.
+    """
+    records, positives = facts.get("records", {}), facts.get("positives", {})
+    others = [split for split in positives if split != "train"]
+    n = sum(records[split] for split in others)
+    flips = {}
+    for name, count in positives.get("train", {}).items() if n else ():
+        share = sum(positives[split][name] for split in others) / n
+        if abs(1 - 2 * share) > FAR_FROM_HALF:
+            flips[name] = (count / records["train"] - share) / (1 - 2 * share)
+    if len(flips) < 3 or min(flips.values()) < limits.flipped_share:
+        return None
+    share = median(flips.values())
+    return Advice(
+        "flipped_labels",
+        f"About {percent(share)} of the training labels are wrong: every class is nearer to one half there than in the "
+        "other splits, as if so many had been flipped.",
+        f"by the shares of the classes, flipped are {', '.join(f'{name} {f:.2f}' for name, f in flips.items())} "
+        f"(all above {limits.flipped_share:g})",
+        "Look at how the training labels came about, and whether those of all splits follow one rule.",
     )
 
 
