@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from einthoven.data import inputs, packing, packs
+from einthoven.data import inputs, packing, packs, rows
 from einthoven.data import plan as plan_module
 from einthoven.data.embedded import Synthetic
 from einthoven.data.plan import Plan
@@ -395,7 +395,7 @@ def test_a_build_that_fails_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    monkeypatch.setattr(np, "save", fail)
     with pytest.raises(type(error)):
         PTBXL(corpus, 100, cache).open()
     assert contents(cache) == []
@@ -615,6 +615,30 @@ def test_the_index_of_a_pack_is_written_and_searched_in_parts(
         assert PTBXL(corpus, 100, cache).open().fingerprint == whole.fingerprint
     assert len(list(cache.glob("packs/*/*/index.parquet"))) == 1
     assert [p.name for p in cache.glob("packs/*/*")] == [p.name for p in (tmp_path / "whole").glob("packs/*/*")]
+
+
+def test_the_table_is_written_in_parts(mine: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine / "records100" / "00000" / "00030_lr.dat").write_bytes(b"short")
+    plan = plan_of(mine, on_error="quarantine")
+    sparse = [None] * 40 + [True] * 8  # a part may not show of what type a column is
+    plan = replace(plan, table=plan.table.assign(sparse=pd.Series(sparse, dtype=object, index=plan.table.index)))
+    whole = open_or_build(plan, cache / "whole")
+    monkeypatch.setattr(rows, "PART", 5)
+    parts = open_or_build(plan, cache)
+    pd.testing.assert_frame_equal(parts.table, whole.table)
+    pd.testing.assert_frame_equal(parts.table[["sparse"]][-8:], plan.table[["sparse"]][-8:].set_axis(range(39, 47)))
+    np.testing.assert_array_equal(parts.signals, whole.signals)
+    assert parts.quarantine["ecg_id"].tolist() == [30] and len(parts.table) == 47
+
+
+def test_the_index_is_searched_with_few_packs_in_memory(
+    corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = PTBXL(corpus, 100, cache / "whole").open()
+    for k in (3, 0, 4, 1, 2):
+        PTBXL(corpus, 100, cache).open(shard=(k, 5))
+    monkeypatch.setattr(packs, "KEPT", 2)
+    assert PTBXL(corpus, 100, cache).open().fingerprint == whole.fingerprint
 
 
 def test_marks_survive_in_arrays_though_some_end_in_zeros() -> None:

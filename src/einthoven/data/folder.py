@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.labels import Labels, indicators, label_matrix
-from einthoven.data.plan import Plan
+from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.records import RECORD_SUFFIXES
 from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.data.stratify import stratified_folds
@@ -101,7 +101,7 @@ class Folder:
         if not root.is_dir():
             raise UserError(f"data.root={root}: no such folder; expected one with ECG records in it.")
         rows = self._read()
-        there = np.array([_exists(root / path) for path in rows[self.path_column]], dtype=bool)
+        there = np.fromiter((_exists(root / path) for path in rows[self.path_column]), bool, len(rows))
         if not there.all() and not self.allow_missing:
             raise UserError(
                 f"{csv.name}: {rows[self.path_column][~there].iloc[0]} is not in {root}, nor are {(~there).sum() - 1} "
@@ -113,7 +113,7 @@ class Folder:
         given = {"fs": self.file_fs, "units": self.file_units, "leads": self.file_leads}
         plan = Plan(
             name=root.resolve().name,
-            files=[root / path for path in rows[self.path_column]],
+            files=RecordFiles(root, rows[self.path_column]),
             table=self._table(rows),
             tables=(csv,),
             fs=self.fs,

@@ -34,6 +34,7 @@ COLUMNS = {
     "reason": "O",  # why the record cannot be read
 }
 PART = 2**12  # records or entries that are in memory as Python objects at a time
+KEPT = 8  # indices of packs in memory, of some 9 MB each
 
 
 class Packs:
@@ -52,10 +53,9 @@ class Packs:
         The packs that hold signals.
     sizes, samples : list of int
         Rows of each, and their length T.
-    index : dict of str to ndarray
-        The entries of all packs, one after the other; see `COLUMNS`.
-    place : ndarray of int64
-        Where the signal of each entry stands, counted over the rows of all packs; -1: nowhere.
+    entries : int
+        How many the indices of all packs have, one after the other. They are known by their number; what they hold
+        stays on the disk (`read`), apart from what is searched for.
 
     Raises
     ------
@@ -67,28 +67,66 @@ class Packs:
         self.folders: list[Path] = []
         self.sizes: list[int] = []
         self.samples: list[int] = []
-        parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
-        places: list[NDArray[np.int64]] = []
-        for folder in sorted(pool.glob("*/")) if pool.is_dir() else []:
-            if folder.suffix == ".partial":
-                continue
-            part = _read(folder, leads)
-            start, rows = sum(self.sizes), part["row"]
-            for name, values in part.items():
-                parts[name].append(values)
-            places.append(np.where(rows >= 0, rows + start, -1))
-            if (rows >= 0).any():
+        self._leads, self._kept = leads, dict[int, dict[str, NDArray[Any]]]()
+        self._packs = sorted(pool.glob("*/")) if pool.is_dir() else []
+        self._packs = [folder for folder in self._packs if folder.suffix != ".partial"]
+        self._first, self._row = [0], list[int]()  # of each pack: its first entry, and its first row among all
+        parts: list[tuple[NDArray[Any], ...]] = [(np.empty(0, "S16"), np.empty(0, "S16"), *[np.empty(0, np.int64)] * 2)]
+        for number, folder in enumerate(self._packs):
+            part = self._index(number)
+            rows, start = part["row"], sum(self.sizes)
+            here, starts = np.flatnonzero(rows >= 0), np.flatnonzero(part["window"] <= 0)
+            parts.append((part["main"], part["digest"][here], rows[here] + start, starts + self._first[-1]))
+            self._first.append(self._first[-1] + len(rows))
+            self._row.append(start)
+            if len(here):
                 self.folders.append(folder)
                 self.sizes.append(int(rows.max()) + 1)
                 self.samples.append(int(part["samples"][rows.argmax()]))
-        self.index = {name: np.concatenate(parts.pop(name)) for name in COLUMNS}
-        own = np.concatenate(places) if places else np.empty(0, np.int64)
-        here = np.flatnonzero(own >= 0)
-        here = here[np.argsort(self.index["digest"][here], kind="stable")]
-        self._digests, self._digest_place = self.index["digest"][here], own[here]
-        self.place = self.locate(self.index["digest"])
-        self._by_main = np.argsort(self.index["main"], kind="stable")
-        self._mains = self.index["main"][self._by_main]
+        self.entries = self._first[-1]
+        self._mains, self._digests, self._digest_place, starts = map(np.concatenate, zip(*parts, strict=True))
+        self._starts = np.append(starts, self.entries)  # first entries of records
+        self._by_main = np.argsort(self._mains, kind="stable")
+        self._mains = self._mains[self._by_main]
+        order = np.argsort(self._digests, kind="stable")
+        self._digests, self._digest_place = self._digests[order], self._digest_place[order]
+
+    def read(self, entries: NDArray[np.int64], *columns: str) -> dict[str, NDArray[Any]]:
+        """Columns of some entries, from the disk; ``place`` is where the signal stands, counted over all rows.
+
+        Parameters
+        ----------
+        entries : ndarray of int64
+        *columns : str
+            Of `COLUMNS`, or ``place``, which is -1 where no pack holds the signal.
+        """
+        wanted = ["digest", "row"] if "place" in columns else []
+        names = dict.fromkeys([*wanted, *(name for name in columns if name != "place")])
+        found: dict[str, NDArray[Any]] = {name: np.empty(len(entries), COLUMNS[name]) for name in names}
+        pack = np.searchsorted(self._first, entries, "right") - 1
+        start = np.zeros(len(entries), np.int64)
+        for number in np.unique(pack).tolist():
+            here = np.flatnonzero(pack == number)
+            start[here] = self._row[number]
+            part = self._index(number)
+            for name, values in found.items():
+                values[here] = part[name][entries[here] - self._first[number]]
+        if "place" in columns:
+            row = found["row"]
+            found["place"] = np.where(row >= 0, row + start, -1)
+            elsewhere = np.flatnonzero(row < 0)
+            found["place"][elsewhere] = self.locate(found["digest"][elsewhere])
+        return found
+
+    def _index(self, number: int) -> dict[str, NDArray[Any]]:
+        """The index of one pack; the last few that were asked for are in memory."""
+        index = self._kept.pop(number, None)
+        if index is None:
+            index = _read(self._packs[number], self._leads)
+            if len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+        self._kept[number] = index
+        return index
 
     def locate(self, digests: NDArray[np.generic]) -> NDArray[np.int64]:
         """Place of each signal, by its digest; -1 where no pack holds it."""
@@ -112,35 +150,37 @@ class Packs:
         """
         if not len(self._mains):
             return np.full(len(records), -1)
-        parts = [self._find(records[start : start + PART], failed) for start in range(0, len(records), PART)]
-        return np.concatenate([np.empty(0, np.int64), *parts])
+        found = np.empty(len(records), np.int64)
+        for start in range(0, len(records), PART):
+            found[start : start + PART] = self._find(records[start : start + PART], failed)
+        return found
 
     def _find(self, records: Sequence[Path], failed: bool) -> NDArray[np.int64]:
         mains = [main_file(record) for record in records]
         states = np.array([state(main) for main in mains], "S16")
         first = np.searchsorted(self._mains, states, "left")
-        last = np.searchsorted(self._mains, states, "right")
+        count = np.searchsorted(self._mains, states, "right") - first
+        record = np.repeat(np.arange(len(mains)), count)
+        entries = self._by_main[_ranges(first, count)]
+        part = self.read(entries, "window", "state", "others", "place")
+        usable = np.where(part["window"] == 0, part["place"] >= 0, failed & (part["window"] < 0))
         found = np.full(len(mains), -1)
-        for record in np.flatnonzero(last > first).tolist():
-            for entry in self._by_main[first[record] : last[record]].tolist():
-                packed = self.place[entry] >= 0 if self.index["window"][entry] == 0 else failed
-                if (
-                    packed
-                    and self.index["window"][entry] <= 0
-                    and self.index["state"][entry] == state_of_others(mains[record], self.index["others"][entry])
-                ):
-                    found[record] = entry
-                    break
+        for here in np.flatnonzero(usable).tolist():
+            main, others = mains[record[here]], part["others"][here]
+            if found[record[here]] < 0 and part["state"][here] == state_of_others(main, others):
+                found[record[here]] = entries[here]
         return found
 
     def windows(self, first: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Entries of all windows of the records whose first entries are given, and the record of each."""
-        starts = np.append(np.flatnonzero(self.index["window"] <= 0), len(self.index["window"]))
-        number = np.searchsorted(starts, first)
-        count = starts[number + 1] - starts[number]
-        record = np.repeat(np.arange(len(first)), count)
-        within = np.arange(len(record)) - np.repeat(np.cumsum(count) - count, count)
-        return first[record] + within, record
+        number = np.searchsorted(self._starts, first)
+        count = self._starts[number + 1] - self._starts[number]
+        return _ranges(first, count), np.repeat(np.arange(len(first)), count)
+
+
+def _ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers from each of `first` on, `count` of them, one range after the other."""
+    return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(count.sum())
 
 
 class IndexWriter:

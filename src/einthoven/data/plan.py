@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from einthoven.data.conform import LONG, SHORT
 from einthoven.errors import UserError
@@ -17,6 +17,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 3  # of packs and stores
+
+
+class RecordFiles(Sequence[Path]):
+    """Record files by name: a path is made when it is asked for, as a million of them take half a gigabyte.
+
+    Parameters
+    ----------
+    root : Path
+    names : Series of str
+        Relative to `root`.
+    """
+
+    def __init__(self, root: Path, names: pd.Series[str]) -> None:
+        self._root, self._names = root, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, key: int) -> Path: ...
+    @overload
+    def __getitem__(self, key: slice) -> RecordFiles: ...
+    def __getitem__(self, key: int | slice) -> Path | RecordFiles:
+        if isinstance(key, slice):
+            return RecordFiles(self._root, self._names.iloc[key])
+        return self._root / str(self._names.iat[key])
 
 
 @dataclass(frozen=True)

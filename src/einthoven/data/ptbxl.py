@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from einthoven.data.download import download
 from einthoven.data.labels import (
@@ -18,7 +21,7 @@ from einthoven.data.labels import (
     read_statements,
     select_labels,
 )
-from einthoven.data.plan import Plan
+from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -99,21 +102,23 @@ class PTBXL:
             raise UserError(
                 f"{root / 'ptbxl_database.csv'}: column {column} has to name a {self.fs} Hz record in each row."
             )
-        names = database[column].tolist()
-        present = [name for name in names if (root / f"{name}.hea").exists()]
-        if not present:
-            raise UserError(f"data.root={root}: no record of {self.fs} Hz found; expected {names[0]}.hea and the like.")
-        if len(present) < len(names) and not self.allow_missing:
-            missing = sorted(set(names) - set(present))
+        names = database[column]
+        there = np.fromiter((os.path.exists(f"{root}/{name}.hea") for name in names), bool, len(names))  # noqa: PTH110
+        if not there.any():
+            raise UserError(
+                f"data.root={root}: no record of {self.fs} Hz found; expected {names.iloc[0]}.hea and the like."
+            )
+        if not there.all() and not self.allow_missing:
+            missing = sorted(set(names[~there]))
             raise UserError(
                 f"{root / missing[0]}.hea: missing, though ptbxl_database.csv lists it, as are {len(missing) - 1} "
                 "more; data.allow_missing=true leaves such records out."
             )
-        database = database[database[column].isin(present)]
+        database = database[there]
         read_statements(root / "scp_statements.csv")
         plan = Plan(
             name=root.resolve().name,
-            files=[root / name for name in database[column]],
+            files=RecordFiles(root, database[column]),
             table=database.assign(source=self.source),
             tables=(root / "ptbxl_database.csv", root / "scp_statements.csv"),
             fs=self.fs,

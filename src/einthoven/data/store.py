@@ -10,7 +10,6 @@ at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from einthoven.data.packing import Progress, make_folder, pack, partial_folder, publish, remove_abandoned
 from einthoven.data.packs import Packs
 from einthoven.data.plan import FORMAT, Plan
+from einthoven.data.rows import Rows
 from einthoven.data.signals import Signals
 from einthoven.errors import UserError
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MILLIVOLT_PER_COUNT = 1e-3  # the store counts microvolts
-WINDOWS = 100_000  # most windows of one record: with `slide`, ecg_id is that of the record times this, plus the window
 
 __all__ = ["MILLIVOLT_PER_COUNT", "Progress", "Store", "open_or_build", "open_store"]
 
@@ -98,27 +96,26 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     first = packs.find(plan.files, failed)
     if (first < 0).any():
         pack(pool, plan, np.flatnonzero(first < 0), packs, progress)
+        del packs  # one index in memory at a time
         packs = Packs(pool, len(plan.leads))
         first = packs.find(plan.files, failed)
         if (first < 0).any():
             file = plan.files[int(np.argmin(first))]
             raise UserError(f"{file.name}: changed while it was being read; try again when its folder is at rest.")
-    entries, record = packs.windows(first)
-    good = packs.index["window"][entries] >= 0
-    table, quarantine = _table(plan, packs, entries[good], record[good]), _quarantine(plan, packs, first)
-    if table.empty:
+    rows, quarantine = Rows.of(plan, packs, first)
+    if not len(rows.entries):
         found = f"{quarantine['file'][0]}: {quarantine['reason'][0]}" if len(quarantine) else "there are none."
         raise UserError(f"{plan.name}: no record can be read; the first: {found}")
-    samples = np.unique(packs.index["samples"][entries[good]])
+    samples = sorted(set[int]().union(*(part["samples"].tolist() for part in rows.read("samples"))))
     if len(samples) > 1:
         raise UserError(
             f"{plan.name}: records of {' and of '.join(map(str, samples))} samples at {plan.fs:g} Hz found, expected "
             "all equally long; data.seconds=… brings them to one length."
         )
-    fingerprint = _fingerprint(plan, packs.index["digest"][entries[good]], table)
+    fingerprint = rows.fingerprint()
     path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
     if not path.exists():
-        _write(path, plan, packs, packs.place[entries[good]], int(samples[0]), table, quarantine, fingerprint)
+        _write(path, rows, samples[0], quarantine, fingerprint)
     return path
 
 
@@ -153,57 +150,11 @@ def open_store(path: Path) -> Store:
         raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
 
 
-def _table(plan: Plan, packs: Packs, entries: NDArray[np.int64], record: NDArray[np.int64]) -> pd.DataFrame:
-    """One row per signal."""
-    table = plan.table.iloc[record].reset_index(drop=True)
-    window = packs.index["window"][entries].astype(np.int64)
-    if len(window) and window.max() >= WINDOWS:
-        raise UserError(f"{plan.name}: a record of {window.max() + 1} windows found, expected {WINDOWS} or fewer.")
-    record_id = table["ecg_id"].to_numpy(np.int64)
-    columns = ("start_s", "valid_samples", "invalid_samples", "clipped_samples")
-    return table.assign(
-        ecg_id=record_id * WINDOWS + window if plan.long == "slide" else record_id,
-        record_id=record_id,
-        **{name: packs.index[name][entries] for name in columns},
-    )
-
-
-def _quarantine(plan: Plan, packs: Packs, first: NDArray[np.int64]) -> pd.DataFrame:
-    import pandas as pd
-
-    out = np.flatnonzero(packs.index["window"][first] < 0)
-    return pd.DataFrame(
-        {
-            "ecg_id": plan.table["ecg_id"].to_numpy()[out],
-            "file": [plan.files[row].name for row in out.tolist()],
-            "reason": packs.index["reason"][first[out]],
-        }
-    )
-
-
-def _fingerprint(plan: Plan, digests: NDArray[np.generic], table: pd.DataFrame) -> str:
-    """What the store holds, however its signals are spread over packs."""
-    digest = hashlib.sha256(json.dumps([FORMAT, plan.fs, list(plan.leads), len(table)]).encode())
-    digest.update(digests.tobytes())
-    for file in plan.tables:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    for start in range(0, len(table), 10_000):
-        digest.update(table.iloc[start : start + 10_000].to_csv(index=False).encode())
-    return digest.hexdigest()
-
-
-def _write(
-    path: Path,
-    plan: Plan,
-    packs: Packs,
-    place: NDArray[np.int64],
-    samples: int,
-    table: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    fingerprint: str,
-) -> None:
+def _write(path: Path, rows: Rows, samples: int, quarantine: pd.DataFrame, fingerprint: str) -> None:
+    plan, packs = rows.plan, rows.packs
     make_folder(path.parent)
     remove_abandoned(path.parent)
+    place = np.concatenate([part["place"] for part in rows.read("place")])
     starts = np.concatenate([[0], np.cumsum(packs.sizes, dtype=np.int64)])
     pack_of = np.searchsorted(starts, place, "right") - 1
     used, compact = np.unique(pack_of, return_inverse=True)  # the packs that this store points to
@@ -211,12 +162,12 @@ def _write(
     offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     with partial_folder(path.parent) as folder:
         np.save(folder / "rows.npy", place - starts[pack_of] + offsets[compact])
-        table.to_parquet(folder / "table.parquet")
+        rows.write_table(folder / "table.parquet")
         if len(quarantine):
             quarantine.to_csv(folder / "quarantine.csv", index=False)
         meta = {
             "format": FORMAT,
-            "shape": [len(table), len(plan.leads), samples],
+            "shape": [len(place), len(plan.leads), samples],
             "fs": plan.fs,
             "leads": list(plan.leads),
             "packs": [
