@@ -1,6 +1,6 @@
 """The packed store, as ratios: packing, opening, reading whole, streaming beyond memory.
 
-    python bench/bench_store.py [--records 21837] [--folder /tmp]
+    python bench/bench_store.py [--records 21837] [--tiny 100000] [--folder /tmp]
 
 Needs EINTHOVEN_REAL_DATA for the first figure. The large stores are random numbers, and removed afterwards. Packing,
 opening and reading are done from the page cache; streaming from the disk, as what is larger than memory must be.
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from einthoven.data.batches import DeviceSplit, training_batches
-from einthoven.data.plan import Plan
+from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.signals import Signals
 from einthoven.data.store import open_or_build
 from einthoven.data.streaming import StreamedSplit
@@ -58,7 +58,11 @@ def forget(file: Path) -> None:
     os.close(descriptor)
 
 
-def corpus_plan(files: list[Path]) -> Plan:
+def numbered(folder: Path, records: int) -> RecordFiles:
+    return RecordFiles(folder, pd.Series([f"{k:06d}.hea" for k in range(records)]))
+
+
+def corpus_plan(files: Sequence[Path]) -> Plan:
     table = pd.DataFrame({"ecg_id": np.arange(len(files)), "patient_id": 0, "strat_fold": 1, "source": "bench"})
     return Plan("bench", files, table, 100)
 
@@ -83,22 +87,36 @@ def packing_speed(folder: Path) -> None:
     print(f"packing into the store     {theirs / ours:6.1f} x a loop of wfdb.rdsamp ({ours * 1e6:.0f} µs a record)")
 
 
-def build_memory(folder: Path, records: int) -> tuple[int, float]:
-    """Peak of a build above the interpreter with its imports, in a process of its own."""
-    code = f"""
-import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+def build_memory(folder: Path, many: int) -> None:
+    """Peak of a build above the interpreter with its imports, at two sizes of a corpus, each in a process of its own.
+
+    What a build holds grows with the number of its records, not with their length: these have 20 samples. What their
+    source holds, its table above all, counts as well.
+    """
+    (folder / "tiny").mkdir()
+    noise = np.random.default_rng(0).integers(-2000, 2000, (12, 20 + many), dtype=np.int16)
+    for k in range(many):
+        write_record(folder / "tiny" / f"{k:06d}", noise[:, k : k + 20], 100)
+    found = dict[int, float]()
+    for records in (many // 4, many):
+        code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path; import bench_store as b, wfdb, pyarrow.parquet
-files = sorted(Path({str(folder / "records")!r}).glob("*.hea"))[:{records}]
-plan = b.corpus_plan(files[:50]); b.open_or_build(plan, Path({str(folder / "memory0")!r}))
+folder = Path({str(folder)!r})
+b.open_or_build(b.corpus_plan(b.numbered(folder / "tiny", 50)), folder / "memory0")
 before = b.peak()
-b.open_or_build(b.corpus_plan(files), Path({str(folder / "memory")!r}))
-print(len(files), (b.peak() - before) / 1024)
+b.open_or_build(b.corpus_plan(b.numbered(folder / "tiny", {records})), folder / "memory")
+print((b.peak() - before) / 1024)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    shutil.rmtree(folder / "memory", ignore_errors=True)
-    shutil.rmtree(folder / "memory0", ignore_errors=True)
-    print(f"memory of a build          {float(found[1]):6.0f} MiB above the interpreter, {found[0]} records")
-    return int(found[0]), float(found[1])
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        found[records] = float(done.stdout)
+        for name in ("memory", "memory0"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        print(f"memory of a build          {found[records]:6.0f} MiB above the interpreter, {records} records")
+    shutil.rmtree(folder / "tiny")
+    each = (found[many] - found[many // 4]) / (many - many // 4)
+    reach = (300 - found[many]) / each + many
+    print(f"                           {each * 2**20:.0f} bytes for each further record: 300 MiB at {reach:,.0f}")
 
 
 def opening(folder: Path, records: int) -> None:
@@ -208,6 +226,7 @@ bench_store.stream(Path({str(file)!r}), {rows})
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=21837)
+    parser.add_argument("--tiny", type=int, default=100_000, help="records of 20 samples, for the memory of a build")
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--folder", default=None)
     options = parser.parse_args()
@@ -216,11 +235,7 @@ def main() -> None:
         folder = Path(name)
         packing_speed(folder)
         opening(folder, options.records)
-        few, low = build_memory(folder, options.records // 4)
-        many, high = build_memory(folder, options.records)
-        print(
-            f"                           {(high - low) * 2**20 / (many - few):.0f} bytes more for each further record"
-        )
+        build_memory(folder, options.tiny)
         for part in ("records", "store", "packing"):
             shutil.rmtree(folder / part, ignore_errors=True)
         streaming(folder, options.gigabytes)

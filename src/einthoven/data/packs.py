@@ -34,7 +34,7 @@ COLUMNS = {
     "reason": "O",  # why the record cannot be read
 }
 PART = 2**12  # records or entries that are in memory as Python objects at a time
-KEPT = 8  # indices of packs in memory, of some 9 MB each
+KEPT = 4  # indices of packs in memory, of some 9 MB each
 
 
 class Packs:
@@ -85,6 +85,7 @@ class Packs:
                 self.samples.append(int(part["samples"][rows.argmax()]))
         self.entries = self._first[-1]
         self._mains, self._digests, self._digest_place, starts = map(np.concatenate, zip(*parts, strict=True))
+        del parts
         self._starts = np.append(starts, self.entries)  # first entries of records
         self._by_main = np.argsort(self._mains, kind="stable")
         self._mains = self._mains[self._by_main]

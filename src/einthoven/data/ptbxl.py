@@ -96,6 +96,9 @@ class PTBXL:
             )
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
+        return open_or_build(self._plan(root), Path(self.cache), progress, shard)
+
+    def _plan(self, root: Path) -> Plan:
         database = read_database(root / "ptbxl_database.csv")
         column = RATES[self.fs]
         if column not in database or database[column].isna().any():
@@ -116,7 +119,7 @@ class PTBXL:
             )
         database = database[there]
         read_statements(root / "scp_statements.csv")
-        plan = Plan(
+        return Plan(
             name=root.resolve().name,
             files=RecordFiles(root, database[column]),
             table=database.assign(source=self.source),
@@ -126,7 +129,6 @@ class PTBXL:
             seconds=self.seconds,
             on_error=self.on_error,
         )
-        return open_or_build(plan, Path(self.cache), progress, shard)
 
     def _download(self, root: Path, progress: Progress | None) -> None:
         folder = f"records{self.fs}/"

@@ -84,9 +84,9 @@ def open_or_build(
     UserError
         If a record cannot be read, or records differ where they may not.
     """
-    if shard is not None:
-        plan = plan.part(*shard)
-    return open_store(_build(plan, cache, progress))
+    path = _build(plan if shard is None else plan.part(*shard), cache, progress)
+    del plan  # its table need not be in memory beside that of the store
+    return open_store(path)
 
 
 def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
