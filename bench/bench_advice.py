@@ -219,7 +219,7 @@ def drawn(seed: int) -> list[Recipe]:
             f"{shared:.0%} of val copied, times {gain:.2f}", ("shared_between_splits",), corrupt=copied(shared, gain)
         ),
         broken(f"{still:.0%} constant input", ("constant_input",), corrupt=constant(still)),
-        broken(f"{flips:.0%} of labels flipped", ("flipped_labels", "label_noise"), corrupt=flipped(flips)),
+        broken(f"{flips:.0%} of labels flipped", ("flipped_labels",), corrupt=flipped(flips)),
     ]
     for _ in range(10):
         name, own = network()

@@ -18,7 +18,6 @@ RULES = (
     optimization.vanishing_gradient,
     optimization.learning_rate_low,
     optimization.no_normalisation,
-    learning.label_noise,
     learning.nothing_learned,
     data.label_drift,
     learning.constant_output,

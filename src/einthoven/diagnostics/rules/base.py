@@ -61,9 +61,7 @@ class Limits:
     attention_entropy: float
     constant_output: float
     learned: float
-    noise_auroc: float
-    noise_gain: float
-    noise_prior_kl: float
+    learned_auroc: float
     loss_rise: float
     auroc_lost: float
     prior_kl: float

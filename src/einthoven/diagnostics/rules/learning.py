@@ -32,36 +32,10 @@ def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | 
     )
 
 
-def label_noise(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Records in the right order and probabilities that stay in the middle: what labels teach of which many are wrong.
-
-    Labels that are flipped at random leave the order of the probabilities as it is, and draw them together (Natarajan
-    et al. 2013, "Learning with noisy labels", lemma 1). So does a training that has only begun; its mean predictions
-    are not those of the labels yet.
-    """
-    auroc, prior, gained = _best_auroc(history), values(history, "diag/kl_prior"), validation_gain(history, facts)
-    if auroc is None or gained is None or not len(prior) or prior[-1] >= limits.noise_prior_kl:
-        return None
-    usual = limits.noise_gain * (2 * auroc - 1) ** 2  # grows as the square of what the order tells
-    if auroc < limits.noise_auroc or gained >= usual:
-        return None
-    return Advice(
-        "label_noise",
-        "Many training labels are wrong: the model puts the records in the right order, and yet its probabilities stay "
-        "close to the shares of the classes.",
-        f"val/macro_auroc is {auroc:.2f} at best, and val/nll {_compared(gained)} that of telling every record the "
-        "shares "
-        f"of the classes ({facts['chance']['val']:.3f}); with this AUROC, {percent(usual)} or more is usual",
-        "Look at how the training labels came about, and at the records with the highest loss; loss.label_smoothing "
-        "and "
-        "early stopping (trainer.patience) make wrong labels cost less.",
-    )
-
-
 def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Predictions that are no better on other records than the shares of the classes, in whatever order."""
     auroc, gained = _best_auroc(history), validation_gain(history, facts)
-    if auroc is None or gained is None or gained >= limits.learned or auroc >= limits.noise_auroc:
+    if auroc is None or gained is None or gained >= limits.learned or auroc >= limits.learned_auroc:
         return None
     in_training = _training_gain(history, facts)
     by_heart = in_training is not None and in_training > limits.learned
