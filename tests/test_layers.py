@@ -47,6 +47,7 @@ OUTSIDE = {  # package -> rooms that may import it
     "pandas": {"data"},
     "sklearn": {"evaluation", "models"},
     "skops": {"models"},
+    "optuna": {"commands"},
     "onnx": {"predict"},
     "onnxscript": {"predict"},
 }

@@ -53,6 +53,7 @@ Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this f
   -m, --multirun     several values a name, separated by commas: one run for each combination
   resume=FOLDER      take up an interrupted run (outputs/…) where it stopped
   experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
+  again=true         with several runs: run those too that the store has finished already
 """,
     "evaluate": """\
 usage: einthoven evaluate run=FOLDER [calibration=OPTION] [OPTION=VALUE ...]
@@ -203,35 +204,46 @@ def _fail(message: str) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from einthoven.tracking.sweep import PARENT
+    from einthoven.tracking.sweep import PARENT, abandon
 
     def job(config: DictConfig) -> dict[str, float]:
         from hydra.core.hydra_config import HydraConfig
 
-        from einthoven.commands.train import train
-
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
+        if PARENT in os.environ:
+            from einthoven.commands.child import child as run
+        else:
+            from einthoven.commands.train import train as run
         try:
-            return train(config, folder, list(hydra.overrides.task))
+            return run(config, folder, list(hydra.overrides.task))
         finally:
             for unused in (folder, folder.parent):  # made by Hydra before anything could be refused
                 with contextlib.suppress(OSError):
                     unused.rmdir()  # only if it is empty
 
+    ended = "FAILED"
     try:
         _run_hydra("train", arguments, job)
+    except (KeyboardInterrupt, SystemExit):
+        ended = "KILLED"
+        raise
     finally:
+        told = _told_of_sweep()
         if PARENT in os.environ:
-            from einthoven.tracking.sweep import abandon
+            abandon(ended)
+            print("einthoven: the sweep has not ended; the same command goes on with it", file=sys.stderr)
+        if told:
+            raise UserError(told)
 
-            abandon()
+
+def _told_of_sweep() -> str:
+    """Sentences that a sweep has left for the user."""
     from einthoven.commands import sweep
 
-    if sweep.mistakes:
-        told = "\n".join(sweep.mistakes)
-        sweep.mistakes.clear()
-        raise UserError(told)
+    told = "\n".join(sweep.mistakes)
+    sweep.mistakes.clear()
+    return told
 
 
 def _evaluate(arguments: list[str]) -> None:

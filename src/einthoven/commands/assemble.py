@@ -163,6 +163,12 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
     return Data(store, labels, rows, stored, splits)
 
 
+def fingerprint(config: DictConfig) -> str:
+    """Fingerprint of the records of a configuration; their store is built on first use."""
+    with bar("preparing records") as progress:
+        return str(build(_part(config, "data")).open(progress).fingerprint)
+
+
 def _read(source: Any, task: Any) -> tuple[Store, Labels]:
     """Open the store of a source, and read or measure what the task asks of its records."""
     if not _measures(task) and task.labels not in source.label_sets:
@@ -267,7 +273,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items() if key not in ("hydra", "resume")}
+    return {str(key): value for key, value in container.items() if key not in ("hydra", "resume", "again")}
 
 
 def write_config(config: DictConfig, folder: Path) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 from omegaconf import DictConfig
 
 from einthoven.commands import assemble
-from einthoven.commands.terminal import console
+from einthoven.commands.identity import identity
+from einthoven.commands.terminal import console, results_table
 from einthoven.commands.train import assembled, execute, open_recorder
 from einthoven.errors import UserError
-from einthoven.tracking.recorder import Recorder, closing
+from einthoven.report.sweep_note import markdown
+from einthoven.tracking.recorder import Recorder, closing, error_tag
 from einthoven.tracking.server import client, shown
-from einthoven.tracking.sweep import PARENT, report
+from einthoven.tracking.sweep import PARENT, put_note, put_table
 
 
 def _held_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
@@ -63,6 +65,7 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
             run.write_config()
             if parent is None:
                 parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT), folder=folder)
+                parent.tags(identity(config))  # of all folds
             console.print(f"held out: fold {fold}")
             with closing(open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id)) as recorder:
                 metrics = execute(run, recorder)
@@ -71,9 +74,10 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
             probabilities.append(found.p)
             patients.append(run.data.patients("val"))
             cells.append([f"fold {fold}", str(len(found.y)), f"{metrics.get(f'val/{run.task.monitor}', math.nan):.4f}"])
-    except BaseException:
+    except BaseException as error:
         if parent is not None:
-            parent.finish("FAILED")
+            parent.tags(error_tag(error))
+            parent.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     assert parent is not None
     with closing(parent):
@@ -85,5 +89,8 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         monitor = run.task.monitor
         cells.append(["pooled", str(len(y)), f"{pooled[f'val/{monitor}']:.4f} {intervals[monitor]}"])
         console.print(f"run {parent.run_id} in {shown(parent.uri)}")
-        report(client(parent.uri), parent.run_id, ["held out", "records", run.task.shown[monitor]], cells)
+        columns, tracking = ["held out", "records", run.task.shown[monitor]], client(parent.uri)
+        put_note(tracking, parent.run_id, markdown(columns, cells))
+        put_table(tracking, parent.run_id, "results.json", columns, cells)
+        console.print(results_table("", columns, cells))
     return pooled

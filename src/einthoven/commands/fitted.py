@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 USED = ("data", "task", "model", "tracking", "advice", "seed")
 """Groups that such a run depends on; it is recorded without the others."""
 
-_NOT_REFUSED = (*USED, "folds", "figure", "experiment", "sweep", "resume", "hydra")
+_NOT_REFUSED = (*USED, "folds", "figure", "experiment", "sweep", "again", "resume", "hydra")
 _RECORDS_AT_ONCE = 128  # the arrays of more no longer fit the cache
 _JUDGED_ON = 1000  # records that feature importance is measured on, at most
 

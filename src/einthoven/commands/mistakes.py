@@ -16,6 +16,8 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
     message = str(error)
     if found := re.search(r"Could not find '(\S+)/([^'/]+)'", message):
         group, option = found[1], found[2]
+        if group == "hydra/launcher" and option.startswith(("joblib", "submitit")):
+            return f"{group}={option}: its package is not installed; install einthoven[launchers]."
         return unknown_name(f"{group}={option}", option, [path.stem for path in (conf / group).glob("*.yaml")])
     if found := re.search(r"Could not override '([^']+)'", message):
         key = found[1].split("@")[0]

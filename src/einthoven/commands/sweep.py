@@ -1,35 +1,46 @@
-"""A sweep: the parent run of its jobs, with their table and, where one is chosen, their figure."""
+"""A sweep: the parent run of its jobs, with best value, table and pictures; the same sweep goes on where it stopped."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hydra.experimental.callback import Callback
 
 from einthoven.build import build
-from einthoven.commands.terminal import console
+from einthoven.commands.identity import code_hash, shown_overrides
+from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
+from einthoven.report.option_importance import option_importance_figure
+from einthoven.report.parallel_coordinates import parallel_coordinates_figure
+from einthoven.report.sweep_note import METRICS, Group, command, compared_by, group_by_seed, note, rows
 from einthoven.report.trials import Trial
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client, experiment_id, shown
 from einthoven.tracking.sweep import (
-    METRICS,
     PARENT,
+    SWEEP,
     arrays,
     children,
+    close_leftovers,
     differing,
-    group_by_seed,
     history,
     overrides,
-    report,
-    rows,
+    parent_before,
+    put_note,
+    put_table,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
     from omegaconf import DictConfig
@@ -38,55 +49,164 @@ if TYPE_CHECKING:
 mistakes: list[str] = []
 """Sentences for the user from a callback: Hydra makes a warning of an exception that leaves one."""
 
+_UNSAID = ("again", "resume", "tracking")  # in what a sweep may differ and still be the same
+
 
 class SweepCallback(Callback):
-    """Opens the parent run before the jobs of a multirun, and writes table and figure into it after them."""
+    """Opens the parent run before the jobs of a multirun, and tells in it after them what they have shown."""
 
     def __init__(self) -> None:
         self._run_id: str | None = None
+        self._start = 0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open the parent run."""
+        """Open the parent run, or that of the same sweep before."""
         from hydra.core.hydra_config import HydraConfig
 
         HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
-        given = without_folders(" ".join(config.hydra.overrides.task))
-        multirun = "" if {"experiment", "sweep"} & {o.split("=")[0] for o in config.hydra.overrides.task} else "-m "
-        tracking = client(config.tracking.uri)
-        run = tracking.create_run(
-            experiment_id(tracking, config.tracking.experiment, config.tracking.artifact_location),
-            run_name=f"sweep {given}"[:250],
-            tags={
-                "mlflow.source.name": f"einthoven train {multirun}{given}",
-                "mlflow.source.type": "LOCAL",
-                "einthoven.overrides": given,
-            },
-        )
-        self._run_id = os.environ[PARENT] = run.info.run_id
+        self._start = int(time.time() * 1000)
+        try:
+            self._run_id = os.environ[PARENT] = _open_parent(config)
+        except UserError as error:
+            mistakes.append(str(error))
+            raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the table and the figure, and close the parent run."""
+        """Write what came out, and close the parent run."""
         assert self._run_id is not None
         tracking = client(config.tracking.uri)
+        close_leftovers(tracking, self._run_id)
         runs = children(tracking, self._run_id)
+        failed = [run for run in runs if run.info.status != "FINISHED"]
+        if failed:
+            mistakes.append(_told(failed, len(runs), self._run_id))
+        finished = [run for run in runs if run.info.status == "FINISHED"]
         groups = group_by_seed([(overrides(run), run.info.status, run.data.metrics) for run in runs])
-        columns, cells = rows(groups)
-        report(tracking, self._run_id, columns, cells)
-        if groups:
-            for metric in METRICS:
-                for name, value in ((metric, groups[0].mean(metric)), (f"{metric}_sd", groups[0].sd(metric))):
-                    if not math.isnan(value):
-                        tracking.log_metric(self._run_id, name, value)
-            tracking.set_tag(self._run_id, "best", groups[0].overrides)
-        failed = any(group.failed for group in groups)
+        found = sum(run.info.end_time < self._start for run in finished)
+        counts = {"trained": len(finished) - found, "found again": found, "failed": len(failed)}
+        _write(tracking, self._run_id, groups, runs, counts)
+        _draw_options(tracking, self._run_id, finished)
+        undrawn = 0
         if "figure" in config:
             try:
-                draw(config, tracking, self._run_id, [run for run in runs if run.info.status == "FINISHED"])
+                draw(config, tracking, self._run_id, finished)
             except UserError as error:
                 mistakes.append(str(error))
-                failed = True
-        tracking.set_terminated(self._run_id, "FAILED" if failed else "FINISHED")
+                undrawn = 1
+        _say(config, tracking, self._run_id, groups, counts)
+        tracking.set_terminated(self._run_id, "FAILED" if failed or undrawn else "FINISHED")
         os.environ.pop(PARENT, None)
+
+
+def _open_parent(config: DictConfig) -> str:
+    if config.tracking.offline:
+        raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
+    tracking = client(config.tracking.uri)
+    place = experiment_id(tracking, config.tracking.experiment, config.tracking.artifact_location)
+    key = _key(config)
+    before = None if config.again else parent_before(tracking, place, key)
+    if before is not None:
+        console.print(f"this sweep has a parent run, and goes on below it: {before}")
+        tracking.update_run(before, status="RUNNING")
+        return before
+    given = shown_overrides(config.hydra.overrides.task)
+    plugins = shown_overrides([o for o in config.hydra.overrides.hydra if not o.startswith("hydra.mode=")])
+    words = ["einthoven train", "" if _mode_in_yaml() else "-m", given, plugins]
+    tags = {
+        "mlflow.source.name": " ".join(word for word in words if word),
+        "mlflow.source.type": "LOCAL",
+        "einthoven.overrides": given,
+        SWEEP: key,
+    }
+    return str(tracking.create_run(place, run_name=f"sweep {given}"[:250], tags=tags).info.run_id)
+
+
+def _mode_in_yaml() -> bool:
+    """Whether a recipe asks for several runs, not the command line."""
+    return not {"-m", "--multirun"} & set(sys.argv)
+
+
+def _key(config: DictConfig) -> str:
+    """The same for the same sweep: what it fixes, what it varies, and the source that it runs."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    hydra = plain.pop("hydra")
+    sweeper = {name: value for name, value in hydra["sweeper"].items() if name != "trials"}
+    fixed = {name: value for name, value in plain.items() if name not in _UNSAID}
+    given = [o for o in config.hydra.overrides.task if not o.startswith(_UNSAID)]
+    content = json.dumps([fixed, sweeper, given, code_hash()], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _told(failed: Sequence[MlflowRun], runs: int, parent: str) -> str:
+    first = failed[0].data.tags.get("error", f"it ended as {failed[0].info.status}")
+    return (
+        f"{len(failed)} of {runs} runs failed, the first ({overrides(failed[0])}) by {first.rstrip('.')}. They are "
+        f"marked below run {parent}; the same command runs them again, and no other."
+    )
+
+
+def _write(
+    tracking: MlflowClient, run_id: str, groups: Sequence[Group], runs: Sequence[MlflowRun], counts: dict[str, int]
+) -> None:
+    """Best value, note and tables, on the parent run."""
+    columns, cells = rows(groups)
+    put_table(tracking, run_id, "results.json", columns, cells)
+    metrics = [metric for metric in METRICS if any(metric in run.data.metrics for run in runs)]
+    put_table(
+        tracking,
+        run_id,
+        "runs.json",
+        ["run", "status", "options", *metrics],
+        ([run.info.run_id, run.info.status, overrides(run), *map(run.data.metrics.get, metrics)] for run in runs),
+    )
+    if not groups:
+        return
+    for metric in METRICS:
+        for name, value in ((metric, groups[0].mean(metric)), (f"{metric}_sd", groups[0].sd(metric))):
+            if not math.isnan(value):
+                tracking.log_metric(run_id, name, value)
+    tracking.set_tag(run_id, "best", groups[0].overrides)
+    errors = {overrides(run): run.data.tags["error"] for run in runs if "error" in run.data.tags}
+    again = command(groups[0].given, mode_in_yaml=_mode_in_yaml())
+    put_note(tracking, run_id, note(groups, counts, again, errors))
+
+
+def _draw_options(tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
+    """Pictures of which option made what of the runs, where there is something to compare."""
+    metric = compared_by([run.data.metrics for run in runs])
+    judged = [run for run in runs if math.isfinite(run.data.metrics.get(metric, math.nan))]
+    options, values = differing(judged), np.array([run.data.metrics[metric] for run in judged])
+    varied = {name for each in options for name in each}
+    if varied and np.ptp(values) > 0:
+        place = "sweep/{}.png".format
+        figure = parallel_coordinates_figure(options, values, metric=metric)
+        tracking.log_figure(run_id, figure, place("parallel_coordinates"), save_kwargs={"dpi": 150})
+        if len(varied) > 1:
+            figure = option_importance_figure(options, values, metric=metric)
+            tracking.log_figure(run_id, figure, place("importance"), save_kwargs={"dpi": 150})
+
+
+def _say(
+    config: DictConfig, tracking: MlflowClient, run_id: str, groups: Sequence[Group], counts: dict[str, int]
+) -> None:
+    """The table, and what to do next, on the terminal."""
+    columns, cells = rows(groups)
+    title = f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}"
+    console.print(results_table(title, columns, cells))
+    console.print(f"run {run_id} in {shown(config.tracking.uri)}; its pictures are in sweep/", soft_wrap=True)
+    if groups:
+        private = {without_folders(option): option for option in config.hydra.overrides.task}
+        given = [shlex.join(private.get(o, o) for o in shlex.split(each)) for each in groups[0].given]
+        ui = "make ui" if Path("Makefile").exists() else "einthoven ui"
+        console.print("next:")
+        for typed, purpose in (
+            (ui, "look at the sweep in MLflow"),
+            (command(given, mode_in_yaml=_mode_in_yaml()), "run the best again"),
+        ):
+            console.print(f"  {typed}   {purpose}", markup=False, soft_wrap=True)
 
 
 def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import einthoven
 from einthoven.commands import advise, assemble, fitted
 from einthoven.commands.conclude import conclude
 from einthoven.commands.fitted import FittedRun
+from einthoven.commands.identity import git_commit, identity, shown_overrides
 from einthoven.commands.run import Run
 from einthoven.commands.sweep import draw
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
-from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder, closing, unsent
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
@@ -108,7 +107,7 @@ def open_recorder(
         tracking.experiment,
         name,
         folder=folder or run.folder,
-        tags=_tags(run, container, overrides),
+        tags=_tags(run, folder or run.folder, overrides),
         parent=parent,
         run_id=run_id,
         position=position,
@@ -135,32 +134,22 @@ def open_recorder(
     return recorder
 
 
-def _tags(run: Run | FittedRun, container: Mapping[str, Any], overrides: list[str]) -> dict[str, str]:
+def _tags(run: Run | FittedRun, folder: Path, overrides: list[str]) -> dict[str, str]:
     commit = git_commit()
     tags = {
         "mlflow.source.name": "einthoven train",
         "mlflow.source.type": "LOCAL",
         "einthoven.version": einthoven.__version__,
-        "einthoven.overrides": without_folders(" ".join(overrides)),
+        "einthoven.overrides": shown_overrides(overrides),
         "task": run.task.name,
         "data.fingerprint": run.data.store.fingerprint[:12],
-        "config.hash": assemble.config_hash(container),
+        **identity(run.config),
         "device": str(run.device),
         "precision": run.precision,
     }
+    here = folder.resolve().is_relative_to(Path.cwd())
+    tags |= {"folder": str(folder.resolve().relative_to(Path.cwd()))} if here else {}
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
-
-
-def git_commit() -> str:
-    """Commit of the checkout that this package runs from, ``-dirty`` if it was changed; empty for an installed one."""
-    root = Path(__file__).parents[3]
-    if not (root / ".git").exists():
-        return ""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-    except OSError:
-        return ""
 
 
 def _parameters(run: Run) -> int:
@@ -175,11 +164,25 @@ def _describe(run: Run | FittedRun) -> None:
 
 
 def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
-    from omegaconf import DictConfig, OmegaConf
-
     others = [o for o in overrides if not o.startswith("resume=")]
     if others:
         raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
+    run, recorder = taken_up(folder, overrides)
+    metrics = continued(run, recorder)
+    _say_what_next(run, recorder, metrics, overrides)
+    return metrics
+
+
+def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
+    """An interrupted run at its last checkpoint, and its open recorder.
+
+    Raises
+    ------
+    UserError
+        If there is none in the folder, it has trained to its end, its records have changed or it is being written.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
     if not (folder / "checkpoints" / "last.safetensors").exists():
         raise UserError(
             f"resume={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
@@ -198,11 +201,14 @@ def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
         run_id=meta["run_id"],
         position=meta["recorder"],
     )
+    return run, recorder
+
+
+def continued(run: Run, recorder: Recorder) -> dict[str, float]:
+    """Train a run that was taken up to its end."""
     console.print(f"resuming after epoch {run.position.epoch} of {run.settings.trainer.epochs}")
     with closing(recorder):
-        metrics = execute(run, recorder)
-    _say_what_next(run, recorder, metrics, overrides)
-    return metrics
+        return execute(run, recorder)
 
 
 def metric_rows(metrics: Mapping[str, float], names: Mapping[str, str], splits: Sequence[str]) -> list[list[str]]:

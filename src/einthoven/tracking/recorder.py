@@ -352,6 +352,11 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
+def error_tag(error: BaseException) -> dict[str, str]:
+    """The tag of a run that failed."""
+    return {"error": without_folders(f"{type(error).__name__}: {error}")[:4000]}
+
+
 @contextmanager
 def closing(recorder: Recorder) -> Iterator[Recorder]:
     """Finish the run however the block ends: FINISHED, KILLED on Ctrl-C, FAILED with the error as a tag."""
@@ -363,7 +368,7 @@ def closing(recorder: Recorder) -> Iterator[Recorder]:
     except BaseException as error:
         full = (UserError, OSError)  # a full disk is what `error` tells
         with contextlib.suppress(*full):
-            recorder.tags({"error": without_folders(f"{type(error).__name__}: {error}")[:4000]})
+            recorder.tags(error_tag(error))
         with contextlib.suppress(*full):
             recorder.finish("FAILED")
         raise

@@ -1,12 +1,11 @@
-"""A sweep is a parent run: its children hang below it, and it shows them in one table."""
+"""A sweep in the tracking store: a parent run, the runs below it, and what the store has of them already."""
 
 from __future__ import annotations
 
-import math
+import json
 import os
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.tracking.files import PROBE
+from einthoven.tracking.recorder import error_tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,99 +24,71 @@ FloatArray = NDArray[np.float64]
 PARENT = "EINTHOVEN_PARENT_RUN"
 """Environment variable with the run id of the sweep's parent: workers of any launcher inherit it."""
 
-METRICS = ("val/macro_auroc", "test/macro_auroc", "val/r2", "test/r2")
-"""What runs are compared by; of the first that any of them has, more is better."""
+SWEEP = "sweep.hash"
+"""Tag of a parent run: the same for the same sweep."""
+
+_FOUND = "sweep.found"  # and the id of a parent: tag of a run that counts there, too
+_MANY = 50_000  # runs in one answer
 
 
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in their seed alone."""
-
-    overrides: str
-    values: Mapping[str, tuple[float, ...]]  # metric -> one value a run
-    runs: int
-    failed: int
-
-    def mean(self, metric: str) -> float:
-        """Mean over the seeds; NaN if no run has the metric."""
-        values = self.values.get(metric, ())
-        return statistics.fmean(values) if values else math.nan
-
-    def sd(self, metric: str) -> float:
-        """Sample standard deviation over the seeds; NaN below two runs."""
-        values = self.values.get(metric, ())
-        return statistics.stdev(values) if len(values) > 1 else math.nan
-
-    def cell(self, metric: str) -> str:
-        """``mean ± sd`` as text."""
-        mean, sd = self.mean(metric), self.sd(metric)
-        if math.isnan(mean):
-            return "–"
-        return f"{mean:.4f}" if math.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
+def parent_before(tracking: MlflowClient, experiment: str, key: str) -> str | None:
+    """Id of the newest parent run of the same sweep."""
+    found = tracking.search_runs([experiment], f"tags.`{SWEEP}` = '{key}'", max_results=1)
+    return found[0].info.run_id if found else None
 
 
-def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> list[Group]:
-    """Gather runs by the overrides in which they differ, the seed apart; best mean first.
-
-    Parameters
-    ----------
-    children : sequence of (overrides, status, metrics)
-    """
-    common = set.intersection(*(set(overrides.split()) for overrides, _, _ in children)) if children else set()
-    gathered: dict[str, list[tuple[str, Mapping[str, float]]]] = {}
-    for overrides, status, metrics in children:
-        own = [o for o in overrides.split() if o not in common and not o.startswith("seed=")]
-        name = " ".join(own) or "(all runs)"
-        gathered.setdefault(name, []).append((status, metrics))
-    groups = [
-        Group(
-            overrides=name,
-            values={m: tuple(metrics[m] for _, metrics in runs if m in metrics) for m in METRICS},
-            runs=len(runs),
-            failed=sum(status != "FINISHED" for status, _ in runs),
-        )
-        for name, runs in gathered.items()
-    ]
-
-    first = next((metric for metric in METRICS if any(group.values[metric] for group in groups)), METRICS[0])
-
-    def score(group: Group) -> float:
-        value = group.mean(first)
-        return -math.inf if math.isnan(value) else value
-
-    return sorted(groups, key=score, reverse=True)
+def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) -> list[MlflowRun]:
+    """Runs with these tags in the experiment of a parent run, the newest first."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items())
+    return list(tracking.search_runs([_experiment(tracking, parent)], wanted, max_results=_MANY))
 
 
-def rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
-    """Column names and cells of the table of a sweep."""
-    metrics = [m for m in METRICS if any(group.values.get(m) for group in groups)]
-    columns = ["configuration", "runs", *(f"{m} (mean ± sd)" for m in metrics)]
-    return columns, [
-        [
-            g.overrides,
-            f"{g.runs}" + (f" ({g.failed} failed)" if g.failed else ""),
-            *(g.cell(m) for m in metrics),
-        ]
-        for g in groups
-    ]
-
-
-def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, which MLflow shows at the top of the run page."""
-    lines = [columns, ["---"] * len(columns), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def count_below(tracking: MlflowClient, parent: str, run: MlflowRun) -> None:
+    """Let a finished run count below a parent run too, wherever it hangs."""
+    tracking.set_tag(run.info.run_id, f"{_FOUND}.{parent}", "true")
 
 
 def children(tracking: MlflowClient, parent: str) -> list[MlflowRun]:
-    """Runs below a parent run, in the order in which they started."""
-    place = tracking.get_run(parent).info.experiment_id
-    found = tracking.search_runs([place], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=50_000)
-    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_name))
+    """Runs that count below a parent run, in the order in which they started.
+
+    Of several runs of one configuration, it is the newest that has finished; if none has, the newest.
+    """
+    place = _experiment(tracking, parent)
+    own = tracking.search_runs([place], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_MANY)
+    found = tracking.search_runs([place], f"tags.`{_FOUND}.{parent}` = 'true'", max_results=_MANY)
+    newest: dict[str, MlflowRun] = {}
+    for run in sorted([*own, *found], key=_age):
+        newest[run.data.tags.get("config.hash", overrides(run))] = run
+    return sorted(newest.values(), key=lambda run: (run.info.start_time, run.info.run_name))
+
+
+def _age(run: MlflowRun) -> tuple[bool, int]:
+    return run.info.status == "FINISHED", run.info.start_time
+
+
+def _experiment(tracking: MlflowClient, run_id: str) -> str:
+    return str(tracking.get_run(run_id).info.experiment_id)
+
+
+def close_leftovers(tracking: MlflowClient, parent: str) -> None:
+    """Close runs below a parent that a kill has left open, when all of its runs are over."""
+    place = _experiment(tracking, parent)
+    left = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+    for run in tracking.search_runs([place], left, max_results=_MANY):
+        tracking.set_terminated(run.info.run_id, "KILLED")
+
+
+def put_failed(tracking: MlflowClient, parent: str, name: str, tags: Mapping[str, str], error: BaseException) -> None:
+    """Write a run that failed before it could open its own record."""
+    told = error_tag(error)
+    tags = {**tags, **told, "mlflow.parentRunId": parent, "mlflow.note.content": f"Failed: {told['error']}"}
+    run = tracking.create_run(_experiment(tracking, parent), tags=tags, run_name=name)
+    tracking.set_terminated(run.info.run_id, "FAILED")
 
 
 def differing(children: Sequence[MlflowRun]) -> list[dict[str, str]]:
     """The overrides of each run in which the runs differ, the seed apart."""
-    given = [dict(o.split("=", 1) for o in overrides(run).split() if "=" in o) for run in children]
+    given = [dict(o.split("=", 1) for o in shlex.split(overrides(run)) if "=" in o) for run in children]
     names = [name for name in dict.fromkeys(n for one in given for n in one) if name != "seed"]
     differ = [name for name in names if len({one.get(name) for one in given}) > 1]
     return [{name.lstrip("+"): _as_in_yaml(one[name]) for name in differ if name in one} for one in given]
@@ -149,22 +121,25 @@ def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:
         return dict(file)
 
 
-def report(tracking: Any, run_id: str, columns: list[str], cells: list[list[str]]) -> None:
-    """Put a table on a run: its description, an artifact, and the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    tracking.set_tag(run_id, "mlflow.note.content", markdown(columns, cells))
-    tracking.log_table(run_id, {name: [row[k] for row in cells] for k, name in enumerate(columns)}, "results.json")
-    table = Table(*columns)
-    for row in cells:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+def put_note(tracking: MlflowClient, run_id: str, markdown: str) -> None:
+    """Set the description of a run."""
+    tracking.set_tag(run_id, "mlflow.note.content", markdown)
 
 
-def abandon() -> None:
+def put_table(
+    tracking: MlflowClient, run_id: str, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Put a table on a run, which its page shows as such, in the place of the one of this name."""
+    content = {"columns": list(columns), "data": [list(row) for row in rows]}
+    tracking.log_text(run_id, json.dumps(content, ensure_ascii=False), name)
+    known = json.loads(tracking.get_run(run_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
+    entry = {"path": name, "type": "table"}
+    tracking.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([*(one for one in known if one != entry), entry]))
+
+
+def abandon(status: str) -> None:
     """Close the parent run of a sweep that ended before its time."""
     from mlflow import MlflowClient
 
     if run_id := os.environ.pop(PARENT, None):
-        MlflowClient().set_terminated(run_id, "FAILED")  # of the store that was opened for the sweep
+        MlflowClient().set_terminated(run_id, status)  # of the store that was opened for the sweep

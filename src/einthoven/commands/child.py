@@ -1,0 +1,87 @@
+"""One run of a sweep: found finished in the store, taken up where it was interrupted, or trained."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einthoven.commands import assemble
+from einthoven.commands.identity import identity, shown_overrides
+from einthoven.commands.terminal import console, errors
+from einthoven.commands.train import continued, taken_up, train
+from einthoven.errors import UserError
+from einthoven.tracking.server import client
+from einthoven.tracking.sweep import PARENT, count_below, put_failed, same_runs
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+    from omegaconf import DictConfig
+
+
+def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """Give a run of a sweep its metrics; none where it fails, which ends nothing but itself.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/train.yaml``.
+    folder : Path
+        The run's own folder.
+    overrides : list of str
+        What the command line and the sweep changed.
+    """
+    console.print(f"{folder.name}: {shown_overrides(overrides)}", markup=False, soft_wrap=True)
+    parent, tags = os.environ[PARENT], {"einthoven.overrides": shown_overrides(overrides)}
+    try:
+        if config.resume is not None:
+            return train(config, folder, overrides)
+        tags |= identity(config)
+        before = [] if config.again else _same_runs(config, parent)
+        for run in before:
+            if run.info.status == "FINISHED":
+                count_below(client(config.tracking.uri), parent, run)
+                console.print(f"finished already: run {run.info.run_id}")
+                return {name: v for name, v in run.data.metrics.items() if name.startswith(("val/", "test/"))}
+        return _continued(before, parent) or train(config, folder, overrides)
+    except Exception as error:
+        if isinstance(error, (UserError, OSError)):
+            errors.print(f"failed: {error}", markup=False, soft_wrap=True)
+        else:
+            traceback.print_exc()
+        if not (folder / "tracking" / "run.json").exists():  # a run that was opened says so itself
+            put_failed(client(config.tracking.uri), parent, str(config.tracking.run_name), tags, error)
+        return {}
+
+
+def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:
+    """Runs of the same configuration and source on the same records, the newest first."""
+    found = same_runs(client(config.tracking.uri), parent, identity(config))
+    if not found:  # before any data are read
+        return []
+    records = assemble.fingerprint(config)[:12]
+    return [run for run in found if run.data.tags.get("data.fingerprint") == records]
+
+
+def _continued(before: list[MlflowRun], parent: str) -> dict[str, float]:
+    """Metrics of the interrupted run of this sweep, trained to its end; none if there is none to take up."""
+    for run in before:
+        interrupted = run.info.status in ("RUNNING", "KILLED") and run.data.tags.get("mlflow.parentRunId") == parent
+        folder = Path(run.data.tags.get("folder", ""))
+        if not interrupted or _run_in(folder) != run.info.run_id:
+            continue
+        try:
+            taken, recorder = taken_up(folder, [])
+        except UserError as error:
+            console.print(f"from the start: {error}", markup=False, soft_wrap=True)
+            continue
+        return continued(taken, recorder)
+    return {}
+
+
+def _run_in(folder: Path) -> str:
+    """Id of the run that a folder is of."""
+    known = folder / "tracking" / "run.json"
+    return str(json.loads(known.read_text())["run_id"]) if known.exists() else ""

@@ -1,0 +1,62 @@
+"""Which runs are the same run: configuration, source, records."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import einthoven
+from einthoven.commands import assemble, fitted
+from einthoven.tracking.privacy import without_folders
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_SHOWS = ("report", "tracking")  # rooms that no number of a run follows from
+
+
+def identity(config: DictConfig) -> dict[str, str]:
+    """Tags that two runs share if they are to end at the same numbers; the records, ``data.fingerprint``, apart.
+
+    ``config.hash`` is of the whole configuration, the seed included, without what is only told or shown of a run
+    (tracking, figure, advice) and without folders. ``code.hash`` is of this package's source, whatever git says: two
+    edits of one commit differ, and an installed package has one too. Versions of other packages, and the device where
+    the configuration leaves it open, are not part of it.
+    """
+    from omegaconf import OmegaConf
+
+    if fitted.is_fitted(config):
+        config = OmegaConf.masked_copy(config, list(fitted.USED))
+    return {"config.hash": assemble.config_hash(assemble.plain(config)), "code.hash": code_hash()}
+
+
+@cache
+def code_hash() -> str:
+    """Twelve hex digits of the source of this package, of the rooms that results follow from."""
+    root, digest = Path(einthoven.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        if path.relative_to(root).parts[0] not in _SHOWS:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def git_commit() -> str:
+    """Commit of the checkout that this package runs from, ``-dirty`` if it was changed; empty for an installed one."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def shown_overrides(overrides: Sequence[str]) -> str:
+    """Options as they are typed, fit to be logged: without folders; ``again`` is none of the run itself."""
+    return shlex.join(without_folders(each) for each in overrides if not each.startswith("again="))

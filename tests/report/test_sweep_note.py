@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from einthoven.report.sweep_note import brief, command, group_by_seed, markdown, note, rows
+
+
+def child(overrides: str, auroc: float | None, status: str = "FINISHED") -> tuple[str, str, dict[str, float]]:
+    return overrides, status, {} if auroc is None else {"val/macro_auroc": auroc}
+
+
+CHILDREN = [
+    child("data=x optimizer=sgd seed=0", 0.7),
+    child("data=x optimizer=sgd seed=1", 0.8),
+    child("data=x optimizer=adamw seed=0", 0.9),
+    child("data=x optimizer=adamw seed=1", None, "FAILED"),
+]
+
+
+def test_runs_are_grouped_by_what_differs_best_first() -> None:
+    best, other = group_by_seed(CHILDREN)
+    assert (best.overrides, best.runs, best.failed) == ("optimizer=adamw", 2, 1)
+    assert other.mean("val/macro_auroc") == pytest.approx(np.mean([0.7, 0.8]))
+    assert other.sd("val/macro_auroc") == pytest.approx(np.std([0.7, 0.8], ddof=1))
+    assert math.isnan(best.sd("val/macro_auroc"))  # one value has no spread
+
+
+def test_the_table_tells_mean_spread_and_failures() -> None:
+    columns, cells = rows(group_by_seed(CHILDREN))
+    assert columns == ["configuration", "runs", "val/macro_auroc (mean ± sd)"]
+    assert cells == [["optimizer=adamw", "2 (1 failed)", "0.9000"], ["optimizer=sgd", "2", "0.7500 ± 0.0707"]]
+    assert markdown(columns, cells).splitlines()[2] == "| optimizer=adamw | 2 (1 failed) | 0.9000 |"
+
+
+def test_runs_of_a_quantity_are_compared_by_r2() -> None:
+    children = [
+        (f"optimizer={name}", "FINISHED", {"val/r2": r2, "val/mae": 5.0}) for name, r2 in (("a", 0.2), ("b", 0.6))
+    ]
+    found = group_by_seed(children)
+    assert [group.overrides for group in found] == ["optimizer=b", "optimizer=a"]
+    assert rows(found)[0] == ["configuration", "runs", "val/r2 (mean ± sd)"]
+
+
+def test_seeds_alone_are_one_group_and_no_runs_none() -> None:
+    (group,) = group_by_seed([child("seed=0", 0.5), child("seed=1", 0.6)])
+    assert group.overrides == "(all runs)"
+    assert group_by_seed([]) == []
+
+
+def test_the_command_of_several_seeds_runs_them_all_again() -> None:
+    given = ["'model.channels=[8,8]' optimizer=sgd seed=0", "'model.channels=[8,8]' optimizer=sgd seed=1"]
+    repeat = "einthoven train -m 'model.channels=[8,8]' optimizer=sgd seed=0,1 again=true"
+    assert command(given, mode_in_yaml=False) == command(given, mode_in_yaml=True) == repeat
+
+
+def test_the_command_of_one_run_is_no_sweep_even_of_a_recipe_that_is() -> None:
+    given = ["sweep=optimizers optimizer=muon seed=1"]
+    assert command(given, mode_in_yaml=True) == "einthoven train sweep=optimizers optimizer=muon seed=1 hydra.mode=RUN"
+    assert command(["optimizer=muon"], mode_in_yaml=False) == "einthoven train optimizer=muon"
+
+
+def test_the_note_begins_with_the_best_and_ends_with_what_failed() -> None:
+    counts = {"trained": 2, "found again": 1, "failed": 1}
+    told = note(group_by_seed(CHILDREN), counts, "einthoven train x=1", {"optimizer=adamw seed=1": "RuntimeError: no"})
+    assert told.startswith("**val/macro_auroc 0.9000** with `optimizer=adamw`, the best of 2 configurations.")
+    assert "```\neinthoven train x=1\n```" in told
+    assert "4 runs: 2 trained, 1 found again, 1 failed." in told
+    assert told.endswith("- failed: `optimizer=adamw seed=1`: RuntimeError: no")
+
+
+def test_a_choice_by_the_test_records_is_not_to_be_quoted() -> None:
+    counts = {"trained": 1, "found again": 0, "failed": 0}
+    assert "too good to be quoted" in note(group_by_seed([("", "FINISHED", {"test/r2": 0.5})]), counts, "x", {})
+    assert "quoted" not in note(group_by_seed([("", "FINISHED", {"val/r2": 0.5})]), counts, "x", {})
+
+
+def test_a_long_table_is_cut_and_long_numbers_are_shortened() -> None:
+    many = group_by_seed([child(f"optimizer.lr=0.00{k}123456789", 0.5) for k in range(1, 50)])
+    told = note(many, {"trained": 49, "found again": 0, "failed": 0}, "x", {})
+    assert told.count("| optimizer.lr=") == 30 and "… and 19 more" in told
+    assert brief("optimizer.lr=0.00123456789 a=1.5 b=3.2000000001e-05") == "optimizer.lr=0.001235 a=1.5 b=3.2e-05"
