@@ -44,7 +44,7 @@ train: setup  ## train on the embedded data (or as ARGS says) and log to MLflow
 prepare: setup  ## generate or pack records without training
 	@$(BIN)/einthoven prepare $(ARGS)
 
-sweep: setup  ## compare optimizers over seeds on the embedded data
+sweep: setup  ## compare optimizers and schedules over seeds on the embedded data
 	@$(BIN)/einthoven train $(if $(ARGS),-m $(ARGS),sweep=optimizers)
 
 ui: setup  ## open the MLflow page

@@ -228,6 +228,11 @@ def _train(arguments: list[str]) -> None:
     except (KeyboardInterrupt, SystemExit):
         ended = "KILLED"
         raise
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("joblib", "submitit"):
+            raise
+        lost = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"a process of the sweep was lost: {lost}") from None
     finally:
         told = _told_of_sweep()
         if PARENT in os.environ:
