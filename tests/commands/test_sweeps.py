@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import matplotlib.image
@@ -29,6 +32,7 @@ class Workshop:
     def __init__(self, folder: Path, corpus: Path) -> None:
         self.folder, self.uri = folder, f"sqlite:///{folder}/mlflow.db"
         self.client = MlflowClient(self.uri)
+        self.told = StringIO()  # of the sweep that went on
         self._data = ("data=ptbxl", f"data.root={corpus}", f"tracking.uri={self.uri}")
 
     def train(self, experiment: str, *overrides: str) -> int:
@@ -91,7 +95,8 @@ def interrupted(workshop: Workshop) -> list[MlflowRun]:
 @pytest.fixture(scope="module")
 def continued(workshop: Workshop, interrupted: list[MlflowRun]) -> list[MlflowRun]:
     """The runs after the same command was given again."""
-    assert workshop.train("interrupted", *GRID) == 0
+    with redirect_stdout(workshop.told):
+        assert workshop.train("interrupted", *GRID) == 0
     return workshop.runs("interrupted")
 
 
@@ -137,13 +142,13 @@ def test_the_parent_tells_the_best_and_shows_it(workshop: Workshop, continued: l
 def test_the_command_in_the_note_reaches_the_best_again(
     workshop: Workshop, continued: list[MlflowRun], corpus: Path
 ) -> None:
-    typed = note_of(continued[0]).split("```")[1].strip()
-    assert str(corpus.parent) not in typed and "again=true" in typed
-    program, verb, *arguments = shlex.split(typed)
-    assert (program, verb) == ("einthoven", "train")
-    kept = [o for o in arguments if not o.startswith(("data.root=", "tracking."))]
-    assert workshop.train("repeated", *kept) == 0
-    (parent,) = workshop.parents("repeated")
+    noted = note_of(continued[0]).split("```")[1].strip()
+    (typed,) = re.findall(r"^  (einthoven train .*)   run the best again$", workshop.told.getvalue(), re.MULTILINE)
+    assert str(corpus.parent) not in noted and f"data.root={corpus}" in typed
+    assert [o.split("=")[0] for o in shlex.split(noted)] == [o.split("=")[0] for o in shlex.split(typed)]
+    cli.main(shlex.split(typed)[1:])
+    parent = workshop.parents("interrupted")[-1]
+    assert parent.info.run_id != continued[0].info.run_id
     assert parent.data.metrics["val/macro_auroc"] == continued[0].data.metrics["val/macro_auroc"]
 
 

@@ -198,8 +198,7 @@ def _say(
     console.print(results_table(title, columns, cells))
     console.print(f"run {run_id} in {shown(config.tracking.uri)}; its pictures are in sweep/", soft_wrap=True)
     if groups:
-        private = {without_folders(option): option for option in config.hydra.overrides.task}
-        given = [shlex.join(private.get(o, o) for o in shlex.split(each)) for each in groups[0].given]
+        given = [_with_folders(each, config.hydra.overrides.task) for each in groups[0].given]
         ui = "make ui" if Path("Makefile").exists() else "einthoven ui"
         console.print("next:")
         for typed, purpose in (
@@ -207,6 +206,13 @@ def _say(
             (command(given, mode_in_yaml=_mode_in_yaml()), "run the best again"),
         ):
             console.print(f"  {typed}   {purpose}", markup=False, soft_wrap=True)
+
+
+def _with_folders(given: str, typed: Sequence[str]) -> str:
+    """Options of a run as the user typed them: the folders that its tag does not tell are told on the terminal."""
+    pairs = [(key, each) for key, _, value in (o.partition("=") for o in typed) for each in (value, *value.split(","))]
+    told = {without_folders(f"{key}={value}"): f"{key}={value}" for key, value in pairs}
+    return shlex.join(told.get(option.replace("\\", ""), option) for option in shlex.split(given))
 
 
 def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:

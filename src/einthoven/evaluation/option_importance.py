@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 _POINTS = 20_000  # combinations of options at most, at which the surrogate is asked
-_TREES = 200
+_TREES = 100
 
 
 def option_importance(options: Sequence[Mapping[str, str]], values: Sequence[float]) -> dict[str, float]:
