@@ -87,12 +87,8 @@ class Data:
         first, of = records(self.windows(split)[0])
         if len(first) == len(of):
             return found
-        if aggregate == "max":
-            p = np.zeros((len(first), found.p.shape[1]))
-            np.maximum.at(p, of, found.p)
-        else:
-            p = _means(found.p, of)
-        return Evaluation(_means(found.y, of), p)  # labels of a record are the same in its windows, quantities may not
+        # labels of a record are the same in its windows, quantities may not be
+        return Evaluation(aggregated(found.y, of, "mean"), aggregated(found.p, of, aggregate))
 
 
 def records(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -102,8 +98,12 @@ def records(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np
     return first[order], np.argsort(order)[of]
 
 
-def _means(values: NDArray[np.float64], of: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean over the windows of each record: (windows, K) -> (records, K)."""
+def aggregated(values: NDArray[np.float64], of: NDArray[np.intp], aggregate: str) -> NDArray[np.float64]:
+    """The mean or the max (of probabilities) over the windows of each record: (windows, K) -> (records, K)."""
+    if aggregate == "max":
+        largest = np.zeros((of.max(initial=-1) + 1, values.shape[1]))
+        np.maximum.at(largest, of, values)
+        return largest
     return np.stack([np.bincount(of, column) for column in values.T], axis=1) / np.bincount(of)[:, None]
 
 

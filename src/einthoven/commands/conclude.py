@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -134,11 +135,16 @@ def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict
 
 
 def predictions(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, list[object]]:
-    """Columns of a table with a row per window: its record, where it begins there, what was true and predicted."""
+    """Columns of a table with a row per window: its record and patient, where it begins, what was true and predicted.
+
+    Patients are numbered within the split: the table says which records are of one person, and not of whom.
+    """
     record, start = run.data.windows(split)
+    rows = run.data.rows[split]
     columns: dict[str, list[object]] = {
-        "ecg_id": run.data.labels.ecg_ids[run.data.rows[split]].tolist(),
+        "ecg_id": run.data.labels.ecg_ids[rows].tolist(),
         "record_id": record.tolist(),
+        "patient": np.unique(run.data.labels.patients[rows], return_inverse=True)[1].tolist(),
         "start_s": start.tolist(),
     }
     columns |= run.task.table(found.y, found.p, run.data.labels.classes)
