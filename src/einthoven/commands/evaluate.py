@@ -25,6 +25,7 @@ from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
+from einthoven.commands.write import write_whole
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.calibration import Calibration, check_apart, learned
@@ -123,8 +124,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
     _show(run, options, found, name)
     result = _as_json(run, options, found, name)
-    _write(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
-    _write(run.folder / "model_card.md", card(run, options, result, meta))
+    write_whole(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_whole(run.folder / "model_card.md", card(run, options, result, meta))
     told = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
     if posterior is None:
         told = write_bundle(run, _fitted(options, found, method, fit))
@@ -333,10 +334,3 @@ def _log(recorder: Recorder, run: Run, found: Found, raw: Evaluation, p: NDArray
     recorder.file(run.folder / "model_card.md", "evaluation")
     for file in sorted((run.folder / BUNDLE).glob("*")) if found.prior_precision is None else ():
         recorder.file(file, BUNDLE)
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(text)
-    partial.replace(path)

@@ -5,13 +5,51 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-from pathlib import Path
-from tempfile import mkdtemp
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
 from einthoven.tracking.server import client
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
 DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+def usual_store(asked_for: str) -> str:
+    """Address of the store of ``MLFLOW_TRACKING_URI``, or of ``mlflow.db`` in this folder.
+
+    Parameters
+    ----------
+    asked_for : str
+        What needs it, for the sentence.
+
+    Raises
+    ------
+    UserError
+        If there is neither.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    if uri == DEFAULT_URI and not Path("mlflow.db").exists():
+        raise UserError(f"{asked_for}: no mlflow.db in this folder; MLFLOW_TRACKING_URI names another store.")
+    return uri
+
+
+def files(tracking: MlflowClient, run: MlflowRun, folder: str) -> list[str]:
+    """Paths of the files of a run in one of its folders, ``.`` for the uppermost."""
+    found = tracking.list_artifacts(run.info.run_id, None if folder == "." else folder)
+    return [file.path for file in found if not file.is_dir]
+
+
+def content(tracking: MlflowClient, run: MlflowRun, path: str) -> bytes | None:
+    """What a file of a run holds; None if the run has none of that path."""
+    if path not in files(tracking, run, str(PurePosixPath(path).parent)):
+        return None
+    with TemporaryDirectory() as place:
+        return Path(tracking.download_artifacts(run.info.run_id, path, place)).read_bytes()
 
 
 def downloaded_bundle(address: str, description: str) -> Path:
@@ -32,9 +70,7 @@ def downloaded_bundle(address: str, description: str) -> Path:
     """
     from mlflow.exceptions import MlflowException
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
-    if uri == DEFAULT_URI and not Path("mlflow.db").exists():
-        raise UserError(f"{address}: no mlflow.db in this folder; MLFLOW_TRACKING_URI names another store.")
+    uri = usual_store(address)
     tracking = client(uri)
     kind, _, rest = address.partition(":/")
     name, _, version = rest.strip("/").partition("/")

@@ -19,6 +19,21 @@ LANES = ("entries", "files")
 """Spools of a run: what is small, and what is not; a slow upload holds up no metric."""
 
 
+def identity(folder: Path) -> dict[str, str]:
+    """Who the run of a folder is: ``uri`` of its store; ``run_id`` and ``experiment_id`` there, empty if not sent.
+
+    Raises
+    ------
+    UserError
+        If the folder is not that of a run.
+    """
+    file = folder / "tracking" / "run.json"
+    if not file.exists():
+        raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
+    known: dict[str, str] = json.loads(file.read_text())
+    return known
+
+
 def left(uri: str, folder: Path, *spools: Spool) -> list[str]:
     """Sentences about what a store does not have of the run of a folder."""
     errors = [first_line(spool.error) for spool in spools if spool.error]

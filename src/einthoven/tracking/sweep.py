@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from tempfile import TemporaryDirectory
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.tracking.artifacts import content
 from einthoven.tracking.files import PROBE
 from einthoven.tracking.recorder import error_tag
 
@@ -104,10 +105,12 @@ def overrides(run: MlflowRun) -> str:
     return str(run.data.tags.get("einthoven.overrides", ""))
 
 
-def history(tracking: MlflowClient, run: MlflowRun) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Every metric of a run: steps and values."""
+def history(
+    tracking: MlflowClient, run: MlflowRun, names: Collection[str] | None = None
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Every metric of a run, or those of some names that it has: steps and values."""
     found = {}
-    for name in run.data.metrics:
+    for name in run.data.metrics if names is None else [name for name in names if name in run.data.metrics]:
         points = sorted(tracking.get_metric_history(run.info.run_id, name), key=lambda point: point.step)
         found[name] = (np.array([p.step for p in points], float), np.array([p.value for p in points], float))
     return found
@@ -115,9 +118,10 @@ def history(tracking: MlflowClient, run: MlflowRun) -> dict[str, tuple[FloatArra
 
 def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:
     """What the probe of a run found; empty if it had none."""
-    if not any(file.path == PROBE for file in tracking.list_artifacts(run.info.run_id)):
+    kept = content(tracking, run, PROBE)
+    if kept is None:
         return {}
-    with TemporaryDirectory() as folder, np.load(tracking.download_artifacts(run.info.run_id, PROBE, folder)) as file:
+    with np.load(BytesIO(kept)) as file:
         return dict(file)
 
 
@@ -130,8 +134,8 @@ def put_table(
     tracking: MlflowClient, run_id: str, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Put a table on a run, which its page shows as such, in the place of the one of this name."""
-    content = {"columns": list(columns), "data": [list(row) for row in rows]}
-    tracking.log_text(run_id, json.dumps(content, ensure_ascii=False), name)
+    table = {"columns": list(columns), "data": [list(row) for row in rows]}
+    tracking.log_text(run_id, json.dumps(table, ensure_ascii=False), name)
     known = json.loads(tracking.get_run(run_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
     entry = {"path": name, "type": "table"}
     tracking.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([*(one for one in known if one != entry), entry]))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from einthoven.errors import UserError
 from einthoven.tracking import run_folder
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder, unsent
@@ -29,9 +27,7 @@ def sync(folder: Path, patience: float = 10.0) -> str:
         If the folder is not that of a run, the run still goes on, or its store cannot be reached.
     """
     own = folder / "tracking"
-    if not (own / "run.json").exists():
-        raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
-    uri = json.loads((own / "run.json").read_text())["uri"]
+    uri = run_folder.identity(folder)["uri"]
     reach(uri)
     if not run_folder.ended(own):
         killed = Recorder(uri, "", "", folder=folder, tags={}, run_id="", patience=patience)
