@@ -135,6 +135,8 @@ def test_a_command_composes(command: str) -> None:
         assert all(group_named(word, GROUPS) for word in rest if word != "--plot")
     elif program == "einthoven" and first == "evaluate":
         composed("evaluate", *rest)
+    elif program == "einthoven" and first == "report":
+        assert {word.split("=")[0] for word in rest if "=" in word} <= {"output", "uri"}
     elif program == "einthoven" and first == "doctor":
         assert rest and not [word for word in rest if word.startswith("--")]
     else:

@@ -30,6 +30,7 @@ verbs
   sync      send to MLflow what a run could not:  einthoven sync FOLDER
   list      show the options of every part, or of one:  einthoven list optimizer
   ui        open the MLflow page on the training charts
+  report    set runs side by side on one page of HTML:  einthoven report RUN RUN
 
 examples
   einthoven train
@@ -138,6 +139,19 @@ usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]
 
 Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest experiment and run.
 """,
+    "report": """\
+usage: einthoven report RUN ... [output=report.html] [uri=sqlite:///mlflow.db]
+
+Writes one page of HTML that needs nothing else: which options differ, final metrics side by side with intervals, the
+difference of each run to the first on the same records, curves over one another, and advice. One run alone: its page,
+with its pictures.
+
+RUN is the folder of a run (outputs/...), its id, runs:/ID or its name; a sweep, given alone, stands for its runs. At
+most twelve are shown, the first and the best of the others.
+
+  output=FILE   where the page goes
+  uri=ADDRESS   another tracking store than that of the folder, of MLFLOW_TRACKING_URI or mlflow.db
+""",
 }
 
 
@@ -159,6 +173,7 @@ def main(argv: list[str] | None = None) -> None:
         "list": _list,
         "sync": _sync,
         "ui": _ui,
+        "report": _report,
     }
     if verb in ("--help", "-h", "help"):
         print(HELP, end="")
@@ -318,6 +333,12 @@ def _ui(arguments: list[str]) -> None:
     from einthoven.commands.ui import ui
 
     ui(arguments)
+
+
+def _report(arguments: list[str]) -> None:
+    from einthoven.commands.report import report
+
+    report(arguments)
 
 
 def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]) -> None:

@@ -203,6 +203,7 @@ def _say(
         console.print("next:")
         for typed, purpose in (
             (ui, "look at the sweep in MLflow"),
+            (f"einthoven report {run_id}", "its runs on one page"),
             (command(given, mode_in_yaml=_mode_in_yaml()), "run the best again"),
         ):
             console.print(f"  {typed}   {purpose}", markup=False, soft_wrap=True)

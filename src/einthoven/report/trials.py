@@ -100,18 +100,21 @@ def by_label(trials: Sequence[Trial], names: Mapping[str, str], leave_out: str |
 
 
 def mean_series(trials: Sequence[Trial], metric: str) -> tuple[FloatArray, FloatArray]:
-    """A metric over the steps that all the given runs recorded, averaged over the runs.
-
-    Of what is recorded once an epoch, the last value is left out where it stands a step behind the last epoch: it is
-    the final evaluation of the same weights.
-    """
+    """A metric over the steps that all the given runs recorded, averaged over the runs, `without_final`."""
     all_series = [trial.series(metric) for trial in trials]
     steps = all_series[0][0]
     for other, _ in all_series[1:]:
         steps = np.intersect1d(steps, other)
-    if len(steps) > 2 and steps[-1] - steps[-2] == 1 < steps[1] - steps[0]:
-        steps = steps[:-1]
-    return steps, np.mean([values[np.isin(at, steps)] for at, values in all_series], axis=0)
+    return without_final(steps, np.mean([values[np.isin(at, steps)] for at, values in all_series], axis=0))
+
+
+def without_final(steps: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """A series without the value of the final evaluation.
+
+    Of what is recorded once an epoch, that is the last value where it stands a step behind the last epoch.
+    """
+    final = len(steps) > 2 and steps[-1] - steps[-2] == 1 < steps[1] - steps[0]
+    return (steps[:-1], values[:-1]) if final else (steps, values)
 
 
 def label_ends(axes: Axes, ends: Sequence[End], *, size: float = 11) -> None:
