@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import glob
 import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from einthoven.commands.parser import Parser, reading
 from einthoven.commands.terminal import bar, console, results_table
 from einthoven.data.doctor import SEVERITIES, Finding, counts, examined, quarantine, read_and_examine, unmeasurable
 from einthoven.data.doctor.report import LISTED
@@ -23,11 +23,6 @@ from einthoven.errors import UserError
 
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
 COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"doctor: {message}; einthoven doctor --help shows what is expected.")
 
 
 def doctor(arguments: Sequence[str]) -> bool:
@@ -48,19 +43,16 @@ def doctor(arguments: Sequence[str]) -> bool:
     UserError
         If an option is wrong, or a pattern or folder names no file.
     """
-    parser = _Parser(prog="einthoven doctor", add_help=False, allow_abbrev=False)
+    parser = Parser("doctor")
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--strict", action="store_true")
-    parser.add_argument("--fs", type=float)
-    parser.add_argument("--units")
-    parser.add_argument("--leads", type=lambda text: tuple(text.split(",")))
+    parser.add_reading()
     options = parser.parse_args(list(arguments))
-    reading = {name: getattr(options, name) for name in ("fs", "units", "leads") if getattr(options, name) is not None}
-    files, reports = expand(options.files), []
+    files, given, reports = expand(options.files), reading(options), []
     with bar("examining records") as progress:
         for done, file in enumerate(files, 1):
-            reports.append(_report(file, reading))
+            reports.append(_report(file, given))
             if not options.json:
                 progress(done, len(files))
     if options.json:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from einthoven.commands.doctor import expand
+from einthoven.commands.parser import Parser, reading
 from einthoven.commands.predict_output import OUTPUTS, Answer, Output
 from einthoven.commands.terminal import bar, errors
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
@@ -26,11 +27,6 @@ from einthoven.predict.signal import Prepared, prepare
 
 WORTH_TELLING = SEVERITIES[SEVERITIES.index("caution") :]
 OF_THE_READING = ("missing_leads", "unmeasurable")  # a model that reads two leads is given two
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog.split()[-1]}: {message}; {self.prog} --help shows what is expected.")
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,11 @@ def predict(arguments: Sequence[str]) -> bool:
     if predictor.alphas and options.alpha not in predictor.alphas:
         known = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)
         raise UserError(f"--alpha {options.alpha:g}: this bundle has thresholds for {known}.")
-    reading = {name: getattr(options, name) for name in ("fs", "units", "leads") if getattr(options, name) is not None}
     files = expand(options.paths[len(named) :])
     output: Output = OUTPUTS[options.output](predictor, options.pdf, options.timeline)
     complete = True
     with bar("predicting", errors) as progress, output:
-        found = answers(predictor, files, reading, options.alpha, options.stride, progress, options.doctor)
+        found = answers(predictor, files, reading(options), options.alpha, options.stride, progress, options.doctor)
         for answer in found:
             complete &= answer.refused is None
             output.add(answer)
@@ -145,7 +140,7 @@ def _with_cautions(item: _Read, findings: Sequence[Finding]) -> _Read:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="einthoven predict", add_help=False, allow_abbrev=False)
+    parser = Parser("predict")
     parser.add_argument("paths", nargs="+", metavar="FILE")
     form = parser.add_mutually_exclusive_group()
     for name in ("json", "csv"):
@@ -157,9 +152,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stride", type=float)
     parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fs", type=float)
-    parser.add_argument("--units")
-    parser.add_argument("--leads", type=lambda text: tuple(text.split(",")))
+    parser.add_reading()
     return parser.parse_args(list(arguments))
 
 
@@ -182,7 +175,7 @@ def export(arguments: Sequence[str]) -> None:
     UserError
         If the bundle cannot be loaded, or the file not be written.
     """
-    parser = _Parser(prog="einthoven export", add_help=False, allow_abbrev=False)
+    parser = Parser("export")
     parser.add_argument("bundle", nargs="?")
     parser.add_argument("file", type=Path)
     options = parser.parse_args(list(arguments))
