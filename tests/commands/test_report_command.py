@@ -117,6 +117,21 @@ def test_of_many_runs_the_first_and_the_best_are_shown_and_the_others_named(
     assert "many0 kept no predictions of that split." in page
 
 
+def test_runs_with_nothing_to_show_are_told_and_left_out(
+    workplace: Path, runs: list[MlflowRun], store: MlflowClient
+) -> None:
+    place = runs[0].info.experiment_id
+    going = store.create_run(place, run_name="one going on").info.run_id
+    failed = store.create_run(
+        place, run_name="one that failed", tags={"error": "UserError: no such folder."}
+    ).info.run_id
+    store.set_terminated(failed, "FAILED")
+    page = page_of(workplace, bare(store, "one that ended"), going, failed)
+    store.set_terminated(going)
+    assert "<h1>one that ended</h1>" in page and "one going on has not ended yet." in page
+    assert "one that failed failed before it began (UserError: no such folder)." in page
+
+
 def test_a_mistake_is_told_in_one_sentence(
     workplace: Path, runs: list[MlflowRun], store: MlflowClient, tmp_path: Path
 ) -> None:
@@ -132,7 +147,7 @@ def test_a_mistake_is_told_in_one_sentence(
         (["twice"], "2 runs in"),
         ([str(tmp_path)], "is in sqlite:///other.db, not in"),
         ([str(workplace)], "no tracking/run.json there"),
-        ([going], "going on: not ended yet"),
+        ([going], "going on has not ended yet"),
         ([one, other], "of different tasks, superdiagnostic (of one task), rhythm (of another)"),
         ([one, runs[0].info.run_id], "trained nothing itself"),
         ([one, "output=."], "expected the name of a file"),

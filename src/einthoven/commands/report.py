@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 NOTE, WHOLE_NOTE = "mlflow.note.content", "note.md"
-GOING_ON = "RUNNING"
 _PICTURES = "figures"
 
 
@@ -60,8 +59,8 @@ def report(arguments: list[str]) -> Path:
     if not output.name or output.is_dir() or not output.parent.is_dir():
         raise UserError(f"output={options['output']}: expected the name of a file, in a folder that is there.")
     tracking = client(options["uri"] or _store(names))
-    asked_for = meant(tracking, names)
-    runs = _comparable(asked_for)
+    found = meant(tracking, names)
+    runs = _comparable(found)
     kept = _kept(runs)
     told = [_reported(tracking, run, label, len(kept) == 1) for run, label in zip(kept, _labels(kept), strict=True)]
     title = told[0].name if len(told) == 1 else f"{len(told)} runs compared: {kept[0].data.tags['task']}"
@@ -69,7 +68,7 @@ def report(arguments: list[str]) -> Path:
         title,
         told,
         _pairings(tracking, kept),
-        remarks=[*_going_on(asked_for), *_left_out(runs, kept)],
+        remarks=[f"{run.info.run_name} {_why_not(run)}." for run in found if _why_not(run)] + _left_out(runs, kept),
         by=f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
     )
     write_whole(output, page)
@@ -84,24 +83,27 @@ def _store(names: Sequence[str]) -> str:
 
 
 def _comparable(runs: Sequence[MlflowRun]) -> list[MlflowRun]:
-    """Those runs that have ended, which have to be of one task."""
-    ended = [run for run in runs if run.info.status != GOING_ON]
-    if not ended:
-        names = ", ".join(str(run.info.run_name) for run in runs)
-        raise UserError(f"{names}: not ended yet; a page is of runs that have.")
-    for run in ended:
+    """Those runs that have something to show, which have to be of one task."""
+    shown = [run for run in runs if not _why_not(run)]
+    if not shown:
+        raise UserError(f"report: {'; '.join(f'{run.info.run_name} {_why_not(run)}' for run in runs)}.")
+    for run in shown:
         if "task" not in run.data.tags:
             raise UserError(f"{run.info.run_name}: trained nothing itself; a sweep is reported alone, or by its runs.")
-    tasks = {run.data.tags["task"]: run.info.run_name for run in ended}
+    tasks = {run.data.tags["task"]: run.info.run_name for run in shown}
     if len(tasks) > 1:
         listed = ", ".join(f"{task} ({name})" for task, name in tasks.items())
         raise UserError(f"report: these runs are of different tasks, {listed}; expected one.")
-    return ended
+    return shown
 
 
-def _going_on(runs: Sequence[MlflowRun]) -> list[str]:
-    names = [str(run.info.run_name) for run in runs if run.info.status == GOING_ON]
-    return [f"Left out, for they have not ended: {', '.join(names)}."] if names else []
+def _why_not(run: MlflowRun) -> str:
+    """Why a run has nothing to show; empty if it has."""
+    if run.info.status == "RUNNING":
+        return "has not ended yet"
+    if "task" not in run.data.tags and "error" in run.data.tags:
+        return f"failed before it began ({run.data.tags['error'].rstrip('.')})"
+    return ""
 
 
 def _kept(runs: Sequence[MlflowRun]) -> list[MlflowRun]:
