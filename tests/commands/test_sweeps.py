@@ -114,6 +114,8 @@ def test_the_same_command_goes_on_and_runs_nothing_twice(
     assert len(below) == 4 and ids(below) == {run.info.run_id for run in below}
     assert {run.info.run_id for run in interrupted[1:]} < ids(below)  # the third was taken up, not begun anew
     assert [run.info.end_time for run in below[:2]] == [run.info.end_time for run in interrupted[1:3]]
+    names = [f"optimizer={optimizer} seed={seed}" for optimizer in ("sgd", "adamw") for seed in (0, 1)]
+    assert [run.info.run_name for run in below] == names
     steps = [workshop.points(run, "train/loss") for run in below]
     assert all(each == steps[0] == sorted(set(each)) for each in steps) and len(steps[0]) == 4
     assert {len(workshop.points(run, "val/macro_auroc")) for run in below} == {3}
@@ -208,6 +210,15 @@ def test_a_run_that_fails_is_marked_and_ends_nothing_but_itself(
     (again,) = workshop.parents("failing")
     assert ids(workshop.below(again)) > ids(below) and len(ids(workshop.below(again))) == 2
     assert "4 runs: 1 trained, 1 found again, 2 failed." in note_of(again)
+
+
+def test_a_cross_validation_is_found_again_as_a_whole(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = ("-m", "folds=cv", "data.folds.train=[1,2]", "optimizer=sgd,adamw")
+    assert workshop.train("folds", *sweep[:-1], "optimizer=sgd") == 0
+    trained: list[str] = []
+    monkeypatch.setattr(child, "train", lambda config, *rest: trained.append(config.optimizer._target_) or {})
+    assert workshop.train("folds", *sweep) == 2  # the second is not trained here
+    assert [name.rpartition(".")[2] for name in trained] == ["adamw"]
 
 
 def test_a_search_that_was_stopped_asks_for_the_same_runs(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

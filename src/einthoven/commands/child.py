@@ -13,8 +13,10 @@ from einthoven.commands.identity import identity, shown_overrides
 from einthoven.commands.terminal import console, errors
 from einthoven.commands.train import continued, taken_up, train
 from einthoven.errors import UserError
+from einthoven.report.sweep_note import brief
+from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client
-from einthoven.tracking.sweep import PARENT, count_below, put_failed, same_runs
+from einthoven.tracking.sweep import PARENT, VARIED, count_below, put_failed, same_runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -35,6 +37,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     """
     console.print(f"{folder.name}: {shown_overrides(overrides)}", markup=False, soft_wrap=True)
     parent, tags = os.environ[PARENT], {"einthoven.overrides": shown_overrides(overrides)}
+    config = _named(config, parent, overrides)
     try:
         if config.resume is not None:
             return train(config, folder, overrides)
@@ -54,6 +57,20 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         if not (folder / "tracking" / "run.json").exists():  # a run that was opened says so itself
             put_failed(client(config.tracking.uri), parent, str(config.tracking.run_name), tags, error)
         return {}
+
+
+def _named(config: DictConfig, parent: str, overrides: list[str]) -> DictConfig:
+    """The configuration with a name of the run that tells what the sweep varies, if the user has given none."""
+    from omegaconf import DictConfig, OmegaConf
+
+    varied = client(config.tracking.uri).get_run(parent).data.tags.get(VARIED, "").split()
+    own = [option for option in overrides if option.partition("=")[0] in varied]
+    if not own or any(option.startswith("tracking.run_name=") for option in overrides):
+        return config
+    name = " ".join(option.partition("=")[0].rpartition(".")[2] + "=" + option.partition("=")[2] for option in own)
+    named = OmegaConf.merge(config, {"tracking": {"run_name": brief(without_folders(name))[:250]}})
+    assert isinstance(named, DictConfig)
+    return named
 
 
 def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:

@@ -29,6 +29,7 @@ from einthoven.tracking.server import client, experiment_id, shown
 from einthoven.tracking.sweep import (
     PARENT,
     SWEEP,
+    VARIED,
     arrays,
     children,
     close_leftovers,
@@ -117,6 +118,7 @@ def _open_parent(config: DictConfig) -> str:
         "mlflow.source.type": "LOCAL",
         "einthoven.overrides": given,
         SWEEP: key,
+        VARIED: " ".join(_varied(config)),
     }
     return str(tracking.create_run(place, run_name=f"sweep {given}"[:250], tags=tags).info.run_id)
 
@@ -138,6 +140,16 @@ def _key(config: DictConfig) -> str:
     given = [o for o in config.hydra.overrides.task if not o.startswith(_UNSAID)]
     content = json.dumps([fixed, sweeper, given, code_hash()], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _varied(config: DictConfig) -> list[str]:
+    """Options that have several values in a sweep."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    params = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    given = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
+    last = {override.get_key_element(): override for override in given}
+    return [name for name, override in last.items() if override.is_sweep_override()]
 
 
 def _told(failed: Sequence[MlflowRun], runs: int, parent: str) -> str:

@@ -28,6 +28,9 @@ PARENT = "EINTHOVEN_PARENT_RUN"
 SWEEP = "sweep.hash"
 """Tag of a parent run: the same for the same sweep."""
 
+VARIED = "sweep.varies"
+"""Tag of a parent run: the options that its runs differ in."""
+
 _FOUND = "sweep.found"  # and the id of a parent: tag of a run that counts there, too
 _MANY = 50_000  # runs in one answer
 
