@@ -24,6 +24,7 @@ verbs
   train     train a classifier and write the run to MLflow
   evaluate  say what a finished run is worth:  einthoven evaluate run=FOLDER
   predict   answer for files:  einthoven predict [BUNDLE] FILE...
+  explain   draw what an answer rests on:  einthoven explain [BUNDLE] FILE...
   export    write a bundle as .pt2 or .onnx:  einthoven export BUNDLE FILE
   prepare   generate or read the records, pack and examine them, without training
   doctor    say what is wrong with records:  einthoven doctor FILE...
@@ -89,6 +90,22 @@ Without any, a small model answers that was trained on generated ECGs. Nothing h
   --draws N          N dropout masks for each answer: how unsure the network itself is;  --seed N  of the masks
   --fs --units --leads
                      sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy)
+""",
+    "explain": """\
+usage: einthoven explain [BUNDLE ...] FILE ... [--method NAME] [--class NAME] [--output FILE]
+
+Draws what speaks for a class, and against it, as colour behind the ECG on paper, and says how far the drawing can be
+trusted: whether the probability follows what it marks (deletion and insertion, beside a random order), and whether it
+depends on what the network has learned (its rank correlation with the map of weights dealt anew).
+
+FILE and BUNDLE are as for einthoven predict. Of a long record, the window with the highest probability is drawn. No
+colour is a cause, and nothing here is for diagnosis.
+
+  --method NAME      integrated_gradients by default; einthoven list explanation shows all
+  --class NAME       by default the most probable one of each record
+  --output FILE      explanation.pdf by default, with a page for each record; .png and .svg take one record
+  --fs --units --leads
+                     as for einthoven predict
 """,
     "export": """\
 usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
@@ -167,6 +184,7 @@ def main(argv: list[str] | None = None) -> None:
         "train": _train,
         "evaluate": _evaluate,
         "predict": _predict,
+        "explain": _explain,
         "export": _export,
         "prepare": _prepare,
         "doctor": _doctor,
@@ -295,6 +313,13 @@ def _predict(arguments: list[str]) -> None:
     from einthoven.commands.predict import predict
 
     if not predict(arguments):
+        sys.exit(1)
+
+
+def _explain(arguments: list[str]) -> None:
+    from einthoven.commands.explain import explain
+
+    if not explain(conf_folder(), arguments):
         sys.exit(1)
 
 

@@ -74,7 +74,7 @@ def test_a_run_keeps_pictures_predictions_and_checkpoints(default_run: MlflowRun
         for file in client.list_artifacts(default_run.info.run_id, folder)
     }
     pictures = {"loss.png", "schedule.png", "pca_scree.png", "roc_val.png", "roc_test.png"}
-    pictures |= {"ecg_best_1.png", "ecg_worst_2.png"}
+    pictures |= {"ecg_best_1.png", "ecg_worst_2.png", "explanations.png"}
     pictures |= {"gradient_flow.png", "updates.png", "information.png", "labels.png", "attention.png"}
     assert set(files) >= pictures | {"val.json", "test.json", "last.safetensors", "best.safetensors"}
     assert all(files[name] > 10_000 for name in pictures)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from einthoven.models.time_frontend import TimeFrontend
 
 _PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
-_OPTIONAL = ("probe", "figure")
+_OPTIONAL = ("probe", "figure", "explanation")  # the last is not in the configuration of earlier runs
 PROBE = 64  # training records that an initialization may look at
 
 
@@ -289,7 +289,7 @@ def shown(container: Mapping[str, Any]) -> dict[str, object]:
     return {
         name: without_folders(value) if isinstance(value, str) else value
         for name, value in _flat(container)
-        if not name.startswith(("tracking.", "figure.", "advice."))
+        if not name.startswith(("tracking.", "figure.", "advice.", "explanation."))
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.commands.run import Run
+from einthoven.commands.surest_answers import explanations
 from einthoven.diagnostics.stages import stages
 from einthoven.functional.pca import PCA
 from einthoven.models.time_frontend import TimeFrontend
@@ -74,6 +75,7 @@ def pictures(
     if by_window:
         split, evaluation = list(by_window.items())[-1]
         drawn |= examples(run, split, evaluation) | _attention(run, split, evaluation)
+        drawn |= explanations(run, split, evaluation)
     return drawn
 
 

@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, takewhile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from einthoven.commands.doctor import expand
-from einthoven.commands.parser import Parser, reading
+from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.predict_output import OUTPUTS, Answer, Output
 from einthoven.commands.terminal import bar, errors
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.records import Record, read_record
 from einthoven.errors import UserError
-from einthoven.predict import DESCRIPTION, Predictor, load_bundle
+from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.predictor import AT_ONCE
 from einthoven.predict.signal import Prepared, prepare
 
@@ -58,14 +58,12 @@ def predict(arguments: Sequence[str]) -> bool:
         If an option is wrong, a bundle cannot be loaded, or a pattern or folder names no file.
     """
     options = _options(arguments)
-    named = list(takewhile(_is_bundle, options.paths))
-    if len(named) == len(options.paths):
-        raise UserError("predict: no FILE given; expected records, folders of them or patterns, after the bundles.")
+    named, paths = bundles_and_files(options.paths, "predict")
     predictor = load_bundle(*named, draws=options.draws, seed=options.seed)
     if predictor.alphas and options.alpha not in predictor.alphas:
         known = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)
         raise UserError(f"--alpha {options.alpha:g}: this bundle has thresholds for {known}.")
-    files = expand(options.paths[len(named) :])
+    files = expand(paths)
     output: Output = OUTPUTS[options.output](predictor, options.pdf, options.timeline)
     complete = True
     with bar("predicting", errors) as progress, output:
@@ -154,12 +152,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_reading()
     return parser.parse_args(list(arguments))
-
-
-def _is_bundle(path: str) -> bool:
-    """Whether an argument names a bundle, or a run, which may lack one: then it is said what to do."""
-    inside = (DESCRIPTION, f"bundle/{DESCRIPTION}", "checkpoints")
-    return path.startswith(("runs:/", "models:/")) or any((Path(path) / name).exists() for name in inside)
 
 
 def export(arguments: Sequence[str]) -> None:

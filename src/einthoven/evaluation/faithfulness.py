@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from einthoven.evaluation.saliency import AT_ONCE, Explained, Method, chosen
 
-STEPS = 20  # of a curve of deletion or insertion
+STEPS = 10  # of a curve of deletion or insertion
 PATCH_S = 0.1  # s of a lead that are deleted together: about a QRS; single samples would leave spikes
 DRAWS = 3  # random orders
 
@@ -58,14 +58,25 @@ def faithfulness(
     seed : int
         Of the random orders and of the weights dealt anew.
     """
-    patch = max(round(PATCH_S * fs), 1)
-    generator = torch.Generator().manual_seed(seed)
-    random = [torch.rand(x.shape, generator=generator).to(x.device) for _ in range(DRAWS)]
-    areas = [deletion_insertion(model, x, order, target, patch=patch).mean(dim=2) for order in (relevance, *random)]
-    by_chance = torch.stack(areas[1:]).mean(dim=0)
+    patch = patch_of(fs)
+    areas = deletion_insertion(model, x, relevance, target, patch=patch).mean(dim=2)
     other = method(randomised(model, x, seed), x, target)
-    numbers = (*areas[0], *by_chance, rank_correlation(relevance.abs(), other.abs()))
+    alike = rank_correlation(relevance.abs(), other.abs())
+    numbers = (*areas, *areas_by_chance(model, x, target, patch=patch, seed=seed), alike)
     return Faithfulness(*(value.double().cpu().numpy() for value in numbers))
+
+
+def patch_of(fs: float) -> int:
+    """Samples that are deleted together, at a sampling frequency in Hz."""
+    return max(round(PATCH_S * fs), 1)
+
+
+def areas_by_chance(model: Explained, x: Tensor, target: Tensor, *, patch: int, seed: int = 0) -> Tensor:
+    """Areas of deletion and insertion in random orders, the mean over `DRAWS` of them: (2, N)."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = (torch.rand(x.shape, generator=generator).to(x.device) for _ in range(DRAWS))
+    areas = [deletion_insertion(model, x, order, target, patch=patch).mean(dim=2) for order in orders]
+    return torch.stack(areas).mean(dim=0)
 
 
 @torch.no_grad()

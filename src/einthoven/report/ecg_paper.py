@@ -6,7 +6,7 @@ is 25 and a millivolt 10 of them everywhere. Printed at 100 %, the page is what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,10 @@ FloatArray = npt.NDArray[np.float64]
 Traces = dict[str, FloatArray]  # lead -> mV (T,)
 
 
+# Draws behind the samples first … stop of a lead, the first of them at x = at: (axes, lead, first, stop, at, baseline).
+Behind = Callable[["Axes", str, float, float, float, float], None]
+
+
 @dataclass(frozen=True)
 class Grid:
     """A rectangle of grid paper: lower left corner and size in mm, sizes in multiples of 5."""
@@ -57,6 +61,7 @@ def ecg_paper_figure(
     leads: Sequence[str] = LEADS,
     foot: Sequence[str] = (),
     dpi: float = 150,
+    behind: Behind | None = None,
 ) -> Figure:
     """Draw a record as a clinical 12-lead page: 3 x 4 leads of 2.5 s and lead II as a rhythm strip.
 
@@ -82,6 +87,8 @@ def ecg_paper_figure(
         Up to two small lines at the foot, above and below the one with the scale.
     dpi : float
         Dots per inch; the page is 297 mm x 210 mm at any.
+    behind : Behind, optional
+        What to draw behind the traces.
 
     Returns
     -------
@@ -104,7 +111,7 @@ def ecg_paper_figure(
         strips = tuple((lead,) for lead in traces)
         rhythm = (RHYTHM_LEAD if RHYTHM_LEAD in traces else next(iter(traces)),)
         for row, baseline in zip(strips if len(strips) <= STRIPS else (*LAYOUT, rhythm), baselines, strict=False):
-            clipped |= draw_row(axes, traces, fs, row, left, baseline, limit)
+            clipped |= draw_row(axes, traces, fs, row, left, baseline, limit, behind)
         write(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
         if subtitle:
             write(axes, grid.left, 194.5, subtitle, 3.6, va="center")
@@ -116,7 +123,13 @@ def ecg_paper_figure(
 
 
 def examples_figure(
-    signals: npt.ArrayLike, fs: float, titles: Sequence[str], *, leads: Sequence[str] = LEADS, dpi: float = 100
+    signals: npt.ArrayLike,
+    fs: float,
+    titles: Sequence[str],
+    *,
+    leads: Sequence[str] = LEADS,
+    dpi: float = 100,
+    behind: Sequence[Behind | None] | None = None,
 ) -> Figure:
     """Draw several records on one page of ECG paper, without rhythm strips, two abreast.
 
@@ -132,6 +145,8 @@ def examples_figure(
         Names of the rows, all twelve by default; the places of those that are missing stay empty.
     dpi : float
         Dots per inch.
+    behind : sequence of n Behind, optional
+        What to draw behind the traces of each.
 
     Returns
     -------
@@ -153,15 +168,16 @@ def examples_figure(
     width, height = 275.0, 110.0
     limit = 2.5  # mV: the outer rows are 25 mm from the edge of the grid
     page_height = down * (height + head) + foot
+    drawn = behind or [None] * len(checked)
     with use_style():
         figure, axes = empty_page(across * (width + margin) + margin, page_height, dpi)
-        for i, (traces, title) in enumerate(zip(checked, titles, strict=True)):
+        for i, (traces, title, under) in enumerate(zip(checked, titles, drawn, strict=True)):
             top = page_height - (i // across) * (height + head)
             grid = Grid(margin + (i % across) * (width + margin), top - head - height, width, height)
             draw_grid(axes, grid)
             clipped = set()
             for row, above in zip(LAYOUT, (85, 55, 25), strict=True):
-                clipped |= draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit)
+                clipped |= draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit, under)
             write(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
             write(axes, grid.left + width, top - head + 3, _notes(traces, fs, limit, clipped), 4.5, ha="right")
         write(axes, margin, foot / 2, scale_line(fs), 5, va="center")
@@ -209,7 +225,14 @@ def draw_grid(axes: Axes, grid: Grid) -> None:
 
 
 def draw_row(
-    axes: Axes, traces: Traces, fs: float, row: Sequence[str], left: float, baseline: float, limit: float
+    axes: Axes,
+    traces: Traces,
+    fs: float,
+    row: Sequence[str],
+    left: float,
+    baseline: float,
+    limit: float,
+    behind: Behind | None = None,
 ) -> set[str]:
     """Draw a calibration pulse, and the leads of the row one after the other over 10 s; return the clipped."""
     clipped = set()
@@ -223,6 +246,8 @@ def draw_row(
             continue
         at = left + LEAD_IN + column * column_seconds * SPEED
         first = column * per_column if follow else 0.0
+        if behind is not None:
+            behind(axes, lead, first, first + per_column, at, baseline)
         clipped |= _draw_trace(axes, traces[lead], fs, lead, first, first + per_column, at, baseline, limit)
         if column:
             axes.plot([at, at], [baseline - 3, baseline + 3], color=TRACE, linewidth=0.8, zorder=3)

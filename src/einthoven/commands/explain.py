@@ -1,0 +1,142 @@
+"""`einthoven explain [BUNDLE] FILE ...`: what an answer rests on, drawn on the ECG and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from einthoven.build import build, unknown_name
+from einthoven.commands.doctor import expand
+from einthoven.commands.parser import Parser, bundles_and_files, reading
+from einthoven.commands.terminal import bar, console, errors
+from einthoven.data.records import read_record
+from einthoven.errors import UserError
+from einthoven.evaluation.saliency import Method
+from einthoven.predict import Predictor, load_bundle
+from einthoven.predict.explaining import Explanation
+
+METHOD = "integrated_gradients"
+SHOWN = 4  # leads with the largest shares
+
+
+def explain(conf: Path, arguments: Sequence[str]) -> bool:
+    """Draw what the answers for files rest on, and say how far the drawings can be trusted.
+
+    Parameters
+    ----------
+    conf : Path
+        The configuration folder: a method is a yaml in its ``explanation``.
+    arguments : sequence of str
+        As on the command line, after the verb.
+
+    Returns
+    -------
+    bool
+        Whether every file was explained.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, a bundle cannot be loaded, or a pattern or folder names no file.
+    """
+    parser = Parser("explain")
+    parser.add_argument("paths", nargs="+", metavar="FILE")
+    parser.add_argument("--method", default=METHOD)
+    parser.add_argument("--class", dest="label")
+    parser.add_argument("--output", type=Path, default=Path("explanation.pdf"))
+    parser.add_reading()
+    options = parser.parse_args(list(arguments))
+    bundles, paths = bundles_and_files(options.paths, "explain")
+    predictor, files = load_bundle(*bundles), expand(paths)
+    method = method_named(conf, options.method, predictor.reads.fs)
+    from einthoven.report.explanation import check_suffix
+
+    check_suffix(options.output)
+    if len(files) > 1 and options.output.suffix.lower() != ".pdf":
+        raise UserError(f"--output {options.output}: {len(files)} files take pages; expected a name that ends in .pdf.")
+    if options.label is not None and options.label not in predictor.classes:
+        raise UserError(unknown_name(f"--class {options.label}", options.label, predictor.classes))
+    found, refused = [], []
+    with bar("explaining", errors) as progress:
+        for done, file in enumerate(files, 1):
+            try:
+                record = read_record(file, want=predictor.reads.leads, **reading(options))
+                found.append((file, predictor.explain(record, options.label, method, judge=True)))
+            except UserError as error:
+                refused.append(str(error))
+            progress(done, len(files))
+    if found:
+        _draw(predictor, found, options.method, options.output)
+        _show(predictor, found, options.output)
+    if refused:
+        errors.print(f"{len(refused)} of {len(files)} files not explained:")
+        for reason in refused:
+            errors.print(f"  {escape(reason)}", soft_wrap=True)
+    return not refused
+
+
+def method_named(conf: Path, name: str, fs: float) -> Method:
+    """The method of a yaml in ``conf/explanation``, for records of a sampling frequency.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    from omegaconf import OmegaConf
+
+    known = sorted(path.stem for path in (conf / "explanation").glob("*.yaml"))
+    if name not in known:
+        raise UserError(unknown_name(f"--method {name}", name, known))
+    chosen = OmegaConf.load(conf / "explanation" / f"{name}.yaml")
+    method: Method = build(OmegaConf.create({"data": {"fs": fs}, "explanation": chosen}).explanation)
+    return method
+
+
+def _draw(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], method: str, path: Path) -> None:
+    from einthoven.report import explanation as report
+
+    def page(file: Path, told: Explanation) -> Any:
+        assert told.worth is not None
+        since = f" from {told.start_s:g} s" if told.start_s else ""
+        return report.explanation_figure(
+            told.signal,
+            told.fs,
+            told.relevance,
+            told.label,
+            title=f"{file.name}{since}: {told.label} {told.probability:.2f}",
+            subtitle=report.worth_line(method.replace("_", " "), told.worth),
+            leads=told.leads,
+            foot=(report.share_line(told.by_lead), predictor.notice),
+        )
+
+    report.save_pages((page(file, told) for file, told in found), path)
+
+
+def _show(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], path: Path) -> None:
+    """A row for each record, and what the numbers mean."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("file", "class", "deletion", "(chance)", "insertion", "(chance)", "sanity", "leads"):
+        table.add_column(name, overflow="fold")
+    for file, told in found:
+        assert told.worth is not None
+        deletion, insertion, by_chance, in_chance, sanity = (f"{value[0]:.2f}" for value in vars(told.worth).values())
+        shares = sorted(told.by_lead.items(), key=lambda item: -item[1])[:SHOWN]
+        told_of = f"{told.label} {told.probability:.2f}"
+        listed = "  ".join(f"{lead} {share:.0%}" for lead, share in shares)
+        row = (told_of, deletion, f"({by_chance})", insertion, f"({in_chance})", sanity, listed)
+        table.add_row(escape(file.name), *row)
+    console.print(table)
+    console.print(
+        "deletion, insertion: mean probability while the most relevant parts go, and come; a good map has a small one "
+        "and a large one, chance is a random order. sanity: rank correlation with the map of weights dealt anew; "
+        "near 1, the map does not depend on what was learned",
+        style="dim",
+        soft_wrap=True,
+    )
+    console.print(f"{path}: {len(found)} page{'s' * (len(found) > 1)}", soft_wrap=True)
+    console.print(predictor.notice, style="bold", soft_wrap=True)

@@ -1,0 +1,100 @@
+"""`einthoven explain`: a page that can be trusted as far as it says, from the bundle that comes with the package."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from einthoven import cli
+from einthoven.commands.explain import METHOD, method_named
+from einthoven.errors import UserError
+from einthoven.predict import load_bundle
+
+METHODS = sorted(path.stem for path in (cli.conf_folder() / "explanation").glob("*.yaml"))
+
+
+def outcome(*arguments: object) -> int:
+    """Exit code of `einthoven explain`."""
+    try:
+        cli.main(["explain", *map(str, arguments)])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def file(corpus: Path) -> Path:
+    return corpus / "records100" / "00000" / "00001_lr.hea"
+
+
+def test_a_page_comes_with_what_it_is_worth(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    page = tmp_path / "mi.svg"
+    assert outcome(file, "--class", "MI", "--method", "grad_cam", "--output", page) == 0
+    shown = capfd.readouterr().out
+    assert "MI 0." in shown and "deletion" in shown and "sanity" in shown
+    assert "synthetic ECGs" in shown and "Not for diagnosis" in shown
+    assert page.read_bytes().startswith(b"<?xml") and [f.name for f in tmp_path.iterdir()] == ["mi.svg"]
+
+
+def test_one_bad_file_is_told_and_the_others_are_explained(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for suffix in (".hea", ".dat"):
+        shutil.copy(file.with_suffix(suffix), tmp_path)
+    (tmp_path / "bad.hea").write_text("bad 12 100 1000\n")
+    output = tmp_path / "pages.pdf"
+    assert outcome(tmp_path, "--method", "input_gradient", "--output", output) == 1
+    found = capfd.readouterr()
+    assert "1 of 2 files not explained" in found.err and "bad.hea" in found.err
+    assert len(re.findall(rb"/Type /Page\b", output.read_bytes())) == 1 and "1 page" in found.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "no FILE given"),
+        (["--method", "grad_camm"], "did you mean grad_cam"),
+        (["--class", "MII"], "did you mean MI"),
+        (["--output", "page.gif"], "ends in .png, .svg, .pdf"),
+        (["TWO", "--output", "page.png"], "2 files take pages; expected a name that ends in .pdf"),
+        (["--metod", "x"], "explain: unrecognized arguments"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_sentence(
+    file: Path, arguments: list[str], expected: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    second = file.with_name("00002_lr.hea")
+    given = [second if word == "TWO" else word for word in arguments]
+    files = [file] if arguments else [tmp_path_with_bundle(tmp_path)]
+    assert outcome(*files, *given) == 2
+    assert expected in capfd.readouterr().err
+
+
+def tmp_path_with_bundle(tmp_path: Path) -> Path:
+    load_bundle().bundles[0].save(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_method_is_found_by_the_name_of_its_yaml_and_told_the_sampling_frequency() -> None:
+    assert METHOD in METHODS
+    found = method_named(cli.conf_folder(), "occlusion_by_wave", 250.0)
+    assert found.keywords == {"fs": 250.0}  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="there are attention_rollout, grad_cam, input_gradient"):
+        method_named(cli.conf_folder(), "??", 100.0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_explains_the_bundle_that_comes_with_the_package(name: str, file: Path) -> None:
+    found = load_bundle().explain(file, "NORM", method_named(cli.conf_folder(), name, 100.0))
+    assert found.relevance.shape == (12, 1000) and np.isfinite(found.relevance).all() and found.relevance.any()
+    assert torch.is_grad_enabled()
