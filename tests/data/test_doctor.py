@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from einthoven.data.doctor import Finding, counts, examine, examine_record, examined, quarantine, read_and_examine
 from einthoven.data.doctor.examination import block_of
+from einthoven.data.doctor.finding import longest_run
 from einthoven.data.doctor.noise import measure_noise
 from einthoven.data.doctor.plausible import from_comments
-from einthoven.data.doctor.samples import longest_run
 from einthoven.data.records import Record, read_record
 from einthoven.data.store import Store
 from einthoven.data.synthetic import generate

@@ -15,13 +15,13 @@ from einthoven.data.records import read_record
 from einthoven.data.synthetic import Generated, generate
 from einthoven.data.synthetic.render import QRS_BIT
 from einthoven.functional.beats import (
+    beat_and_repeatability,
     detect_beats,
     frontal_axis,
     heart_rate,
     qrs_amplitude,
     qrs_area,
     qrs_duration,
-    repeatability,
     representative_beat,
     rr_intervals,
 )
@@ -115,7 +115,9 @@ def test_what_follows_the_heartbeat() -> None:
     wave = np.exp(-0.5 * ((np.arange(1000) / 100 - places[:, None]) / 0.02) ** 2)
     noise = np.random.default_rng(0).normal(0.0, 0.3, (40, 1000))
     x = np.concatenate([[wave.sum(0), (sign[:, None] * wave).sum(0), np.zeros(1000)], noise])[None]
-    found = repeatability(x, detect_beats(x[:, :2], 100.0), 100.0)[0]
+    beats = detect_beats(x[:, :2], 100.0)
+    beat, (found,) = beat_and_repeatability(x, beats, 100.0)
+    np.testing.assert_array_equal(beat, representative_beat(x, beats, 100.0))
     assert found[0] > 0.99 and found[1] > 0.9 and np.isnan(found[2])
     assert abs(found[3:].mean()) < 0.15
 

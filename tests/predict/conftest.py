@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def with_familiarity() -> Callable[[Bundle], Bundle]:
         rng = np.random.default_rng(1)
         signal = np.rint(rng.normal(0, 300, (120, 12, 1000))).astype(np.int16)
         features = features_of(bundle, signal)
-        return Bundle(**{**vars(bundle), "familiarity": Familiarity.fit(features[:60], features[60:])})
+        return replace(bundle, familiarity=Familiarity.fit(features[:60], features[60:]))
 
     return add
 

@@ -149,6 +149,15 @@ def test_several_bundles_answer_with_the_mean_of_their_probabilities(make_bundle
         Predictor([bundles[0], fewer])
 
 
+def test_norms_that_are_part_of_their_convolutions_change_no_answer() -> None:
+    (bundle,) = load_bundle().bundles
+    x = torch.randn(4, 12, 1000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(bundle.answering(x), bundle.model(x), atol=1e-5, rtol=1e-5)
+    norms = [[isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()] for n in (bundle.model, bundle.answering)]
+    assert any(norms[0]) and not any(norms[1])
+
+
 def test_dropout_draws_depend_on_their_seed_alone_and_leave_the_network_as_it_was(make_bundle: Any) -> None:
     bundle, records = make_bundle(), [record(seed=s) for s in range(4)]
     sure = Predictor([bundle]).predict(records)
@@ -156,7 +165,7 @@ def test_dropout_draws_depend_on_their_seed_alone_and_leave_the_network_as_it_wa
     assert drawn[0].probabilities.tolist() == drawn[1].probabilities.tolist()
     assert drawn[0].probabilities.tolist() != drawn[2].probabilities.tolist()
     assert (drawn[0].entropy.epistemic > 0).all() and (sure.entropy.epistemic == 0).all()
-    assert not any(module.training for module in bundle.model.modules())
+    assert not any(module.training for module in (*bundle.model.modules(), *bundle.answering.modules()))
     assert Predictor([bundle]).predict(records).probabilities.tolist() == sure.probabilities.tolist()
     torch.manual_seed(5)
     expected = torch.rand(1)

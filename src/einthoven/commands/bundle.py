@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
     if layer is None or layer.in_features > MOST_FEATURES:
         return bundle
     train, held = (features_of(bundle, _signals(run, split)) for split in ("train", fitted.split))
-    return Bundle(**{**vars(bundle), "familiarity": Familiarity.fit(train, held)})
+    return replace(bundle, familiarity=Familiarity.fit(train, held))
 
 
 def write_bundle(run: Run, fitted: Fitted | None = None) -> str:

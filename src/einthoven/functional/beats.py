@@ -149,25 +149,35 @@ def representative_beat(x: NDArray[np.floating], beats: Int, fs: float) -> Float
     ndarray, shape (n, L, W)
         mV from `BEFORE` to `AFTER` the QRS, which lies at sample ``fiducial(fs)``; NaN where no beat is whole.
     """
-    pieces, whole = _windows(x, beats, fs)
+    return _median(*_windows(x, beats, fs))
+
+
+def _median(pieces: Float, whole: NDArray[np.bool_]) -> Float:
+    """The representative beat of beats that are cut out; `pieces` are not what they were afterwards."""
     if not whole.any():
-        return np.full((*x.shape[:2], fiducial(fs) + round(AFTER * fs)), np.nan)
+        return np.full((len(pieces), *pieces.shape[:1:-1]), np.nan)
     pieces[~whole] = np.inf
     pieces.sort(axis=1)
-    count, rows = whole.sum(axis=1), np.arange(len(x))
+    count, rows = whole.sum(axis=1), np.arange(len(pieces))
     middle = (pieces[rows, np.maximum(count - 1, 0) // 2] + pieces[rows, count // 2]) / 2
     middle[count == 0] = np.nan
     return np.asarray(middle.transpose(0, 2, 1))
 
 
-def repeatability(x: NDArray[np.floating], beats: Int, fs: float) -> Float:
-    """How much of a lead follows the heartbeat: correlation ``(n, L)`` of the means of two halves of the beats.
+def beat_and_repeatability(x: NDArray[np.floating], beats: Int, fs: float) -> tuple[Float, Float]:
+    """`representative_beat`, and how much of a lead follows the heartbeat, of beats that are cut out once.
 
-    One half are the beats 1, 4, 5, 8, …, the other 2, 3, 6, 7, …, so that alternation (bigeminy) falls into both. Near
-    1 in an ECG, near 0 in noise; NaN with fewer than two whole beats or in a lead without any amplitude. The
-    split-half reliability of test theory (Brown, Br. J. Psychol. 3:296, 1910), of beats in place of test items.
+    The latter is the correlation ``(n, L)`` of the means of two halves of the beats. One half are the beats 1, 4, 5, 8,
+    …, the other 2, 3, 6, 7, …, so that alternation (bigeminy) falls into both. Near 1 in an ECG, near 0 in noise; NaN
+    with fewer than two whole beats or in a lead without any amplitude. The split-half reliability of test theory
+    (Brown, Br. J. Psychol. 3:296, 1910), of beats in place of test items.
     """
     pieces, whole = _windows(x, beats, fs)
+    repeats = _repeatability(pieces, whole, fs)
+    return _median(pieces, whole), repeats
+
+
+def _repeatability(pieces: Float, whole: NDArray[np.bool_], fs: float) -> Float:
     near = slice(max(fiducial(fs) - round(NEAR * fs), 0), fiducial(fs) + round(NEAR * fs) + 1)
     pieces = pieces[:, :, near]  # the waves that wander shapes least
     order = np.cumsum(whole, axis=1)

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration, learned, restored
 from einthoven.evaluation.familiarity import Familiarity
 from einthoven.models.frontend import Classifier
-from einthoven.predict.network import classifier
+from einthoven.predict.network import classifier, folded
 from einthoven.predict.signal import Reads
 
 FORMAT = 1
@@ -78,6 +79,11 @@ class Bundle:
     points: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     familiarity: Familiarity | None = None
     sha256: str = ""
+
+    @cached_property
+    def answering(self) -> Classifier:
+        """What predictions are made with: `model` as `einthoven.predict.network.folded` has it."""
+        return folded(self.model)
 
     @property
     def notice(self) -> str:

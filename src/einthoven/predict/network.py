@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, get_type_hints
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from einthoven.errors import UserError
+from einthoven.models.blocks import ConvNormAct
 from einthoven.models.frontend import Classifier
 
 _HOMES = ("einthoven.models.", "torch.nn.")
@@ -75,6 +78,15 @@ def classifier(parts: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) ->
     except RuntimeError as error:
         raise UserError(f"the weights are not those of {parts['network']['class']}: {_short(error)}.") from None
     return model.eval()
+
+
+def folded(model: Classifier) -> Classifier:
+    """A copy in which the batch norm after a convolution is part of the convolution: the same numbers, sooner."""
+    model = deepcopy(model).eval()
+    for part in model.modules():
+        if isinstance(part, ConvNormAct) and isinstance(part.norm, nn.BatchNorm2d):
+            part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), nn.Identity()
+    return model
 
 
 def last_layer(model: Classifier, classes: int) -> nn.Linear | None:

@@ -205,7 +205,7 @@ class Predictor:
             yield forward(bundle, signal)
             return
         for draw in range(self.draws):
-            with _dropping(bundle.model, self.seed + draw):
+            with _dropping(bundle.answering, self.seed + draw):
                 yield forward(bundle, signal)[0], None
 
     def _intervals(self, p: Float) -> Float:
@@ -225,26 +225,26 @@ def forward(bundle: Bundle, signal: NDArray[np.int16]) -> tuple[Float, Float | N
     """Uncalibrated probabilities (n, K) of windows (n, L, T) in µV, and their distance from the training records."""
     if bundle.familiarity is None:
         return _forward(bundle, signal, None)[0], None
-    p, features = _forward(bundle, signal, last_layer(bundle.model, len(bundle.classes)))
+    p, features = _forward(bundle, signal, last_layer(bundle.answering, len(bundle.classes)))
     return p, bundle.familiarity.distance(features)
 
 
 def features_of(bundle: Bundle, signal: NDArray[np.int16]) -> Float:
     """What the last layer reads of windows (n, L, T) in µV, the mean over all that it is given of each: (n, D)."""
-    return _forward(bundle, signal, last_layer(bundle.model, len(bundle.classes)))[1]
+    return _forward(bundle, signal, last_layer(bundle.answering, len(bundle.classes)))[1]
 
 
 @torch.inference_mode()
 def _forward(bundle: Bundle, signal: NDArray[np.int16], layer: nn.Linear | None) -> tuple[Float, Float]:
     reads, classes = bundle.reads, len(bundle.classes)
     activation = outputs.softmax if bundle.single_label else outputs.sigmoid
-    device = next(bundle.model.parameters()).device
+    device = next(bundle.answering.parameters()).device
     p, features = [np.zeros((0, classes))], [np.zeros((0, layer.in_features if layer else 0))]
     with _reading(layer) as read:
         for first in range(0, len(signal), AT_ONCE):
             x = torch.from_numpy(signal[first : first + AT_ONCE]).to(device, torch.float32).mul_(1e-3)
             cut = windows(x, reads.window, reads.stride)
-            logits: Tensor = bundle.model(cut.flatten(0, 1))
+            logits: Tensor = bundle.answering(cut.flatten(0, 1))
             q = activation(logits.view(len(x), -1, classes).double().cpu(), bundle.temperature)
             p.append((q.amax(dim=1) if reads.aggregate == "max" else q.mean(dim=1)).numpy())
             if layer is not None:

@@ -15,7 +15,7 @@ from einthoven.data.doctor.finding import SEVERITIES, Block, Check, Finding
 from einthoven.data.records import Record
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
 from einthoven.errors import UserError
-from einthoven.functional.beats import Float, detect_beats, heart_rate, repeatability, representative_beat
+from einthoven.functional.beats import Float, beat_and_repeatability, detect_beats, heart_rate
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
@@ -46,14 +46,15 @@ def block_of(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Block:
     piece = min(max(round(2 * fs), 1), x.shape[-1])
     pieces = signal[..., : x.shape[-1] // piece * piece].reshape(*x.shape[:-1], -1, piece)
     beats = detect_beats(signal, fs)
+    beat, repeats = beat_and_repeatability(signal, beats, fs)
     return Block(
         x=signal,
         invalid=1.0 - finite.mean(axis=-1),
         fs=fs,
         leads=tuple(leads),
         beats=beats,
-        beat=representative_beat(signal, beats, fs),
-        repeats=repeatability(signal, beats, fs),
+        beat=beat,
+        repeats=repeats,
         span=np.median(np.ptp(pieces, axis=-1), axis=-1),
     )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.doctor.thresholds import FLAT
-from einthoven.functional.beats import Float, Int
+from einthoven.functional.beats import Float, Int, qrs_edges
 
 SEVERITIES = ("info", "caution", "warning", "error")  # ascending
 
@@ -95,10 +96,38 @@ class Block:
         """Length of the records."""
         return float(self.x.shape[2] / self.fs)
 
+    @cached_property
+    def still(self) -> Float:
+        """The longest time that a lead keeps one value ``(n, L)``, s."""
+        return (longest_run(np.diff(self.x, axis=-1) == 0) + 1) / self.fs
+
+    @cached_property
+    def qrs(self) -> tuple[Float, Float]:
+        """Onset and end of the QRS in the representative beat ``(n,)``, s."""
+        return qrs_edges(self.beat, self.fs)
+
+    @cached_property
+    def power(self) -> Float:
+        """Squared spectrum under a Hann window, without the mean ``(n, L, F)``; its frequencies are `frequencies`."""
+        centred = self.x - self.x.mean(axis=-1, keepdims=True)
+        spectrum = np.fft.rfft(centred * np.hanning(self.x.shape[-1]), axis=-1)
+        return np.asarray(np.square(spectrum.real) + np.square(spectrum.imag))
+
+    @property
+    def frequencies(self) -> Float:
+        """Of `power`, in Hz ``(F,)``."""
+        return np.asarray(np.fft.rfftfreq(self.x.shape[-1], 1.0 / self.fs))
+
     @property
     def live(self) -> NDArray[np.bool_]:
         """Leads with any voltage ``(n, L)``."""
         return self.span >= FLAT
+
+
+def longest_run(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Length of the longest run of true along the last axis."""
+    places = np.arange(1, chosen.shape[-1] + 1)
+    return np.asarray((places - np.maximum.accumulate(np.where(chosen, 0, places), axis=-1)).max(axis=-1, initial=0))
 
 
 Found = Iterator[tuple[int, Finding]]

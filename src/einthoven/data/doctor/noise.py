@@ -38,10 +38,8 @@ def measure_noise(block: Block) -> Noise:
     and 45 Hz in the median piece of a tenth of a second, where there is no QRS. Spectra under a Hann window.
     """
     samples = block.x.shape[-1]
-    window = np.hanning(samples)
-    spectrum = np.fft.rfft((block.x - block.x.mean(axis=-1, keepdims=True)) * window, axis=-1)
-    power = np.square(np.abs(spectrum)) * 2.0 / max(samples * np.square(window).sum(), 1e-12)
-    f = np.fft.rfftfreq(samples, 1.0 / block.fs)
+    power = block.power * (2.0 / max(samples * np.square(np.hanning(samples)).sum(), 1e-12))
+    f = block.frequencies
     wander = power[..., f < 0.5].sum(axis=-1)
     ecg = power[..., (f >= 0.5) & (f <= 40.0)].sum(axis=-1)
     can = measurable(block.fs)

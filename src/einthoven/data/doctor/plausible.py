@@ -17,10 +17,8 @@ PACING = {"10370003", "251266004", "PACE"}  # SNOMED CT: pacing rhythm, ventricu
 
 def half_power(block: Block) -> Float:
     """Frequency in Hz ``(n,)`` below which half of the power above 1 Hz lies, of all leads, each with equal weight."""
-    samples = block.x.shape[-1]
-    centred = (block.x - block.x.mean(axis=-1, keepdims=True)) * np.hanning(samples)
-    f = np.fft.rfftfreq(samples, 1.0 / block.fs)
-    power = np.square(np.abs(np.fft.rfft(centred, axis=-1)))[..., f > 1.0]
+    f = block.frequencies
+    power = block.power[..., f > 1.0]
     total = power.sum(axis=-1, keepdims=True)
     up_to = np.cumsum((power / np.where(total > 0, total, np.inf)).sum(axis=1), axis=-1)
     return np.asarray(f[f > 1.0][np.minimum((up_to < 0.5 * up_to[:, -1:]).sum(axis=-1), power.shape[-1] - 1)])
@@ -30,7 +28,7 @@ def check_fs(block: Block) -> Found:
     """A rate or a spectrum that no heart has, where beats repeat."""
     if block.seconds < limit.SPECTRUM_SECONDS:
         return
-    rate, middle, qrs = heart_rate(block.beats, block.fs), half_power(block), qrs_duration(block.beat, block.fs)
+    rate, middle = heart_rate(block.beats, block.fs), half_power(block)
     repeating = np.median(np.nan_to_num(block.repeats), axis=1) >= limit.REPEATS
     for value, bounds in ((middle, limit.HALF_POWER), (rate, limit.RATE)):
         wrong = (value < bounds[0]) | (value > bounds[1])
@@ -38,9 +36,10 @@ def check_fs(block: Block) -> Found:
             wrong &= (middle >= limit.HALF_POWER[0]) & (middle <= limit.HALF_POWER[1])
         for row in np.flatnonzero(repeating & wrong):
             high = value[row] > bounds[1]
+            qrs = qrs_duration(block.beat[row : row + 1], block.fs)[0]
             evidence = (
                 f"half of the power above 1 Hz lies below {middle[row]:.1f} Hz, {rate[row]:.0f} beats per minute, QRS "
-                f"{1e3 * qrs[row]:.0f} ms at {block.fs:g} Hz; expected {limit.HALF_POWER[0]:g} to "
+                f"{1e3 * qrs:.0f} ms at {block.fs:g} Hz; expected {limit.HALF_POWER[0]:g} to "
                 f"{limit.HALF_POWER[1]:g} Hz and {limit.RATE[0]:g} to {limit.RATE[1]:g} per minute: the true sampling "
                 f"frequency may be {'lower' if high else 'higher'}"
             )

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from einthoven.data.doctor import thresholds as limit
-from einthoven.data.doctor.finding import Block, Finding, Found, by_lead
+from einthoven.data.doctor.finding import Block, Finding, Found, by_lead, longest_run
 from einthoven.functional.beats import Float
-
-
-def longest_run(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Length of the longest run of true along the last axis."""
-    places = np.arange(1, chosen.shape[-1] + 1)
-    return np.asarray((places - np.maximum.accumulate(np.where(chosen, 0, places), axis=-1)).max(axis=-1, initial=0))
 
 
 def check_invalid(block: Block) -> Found:
@@ -32,18 +25,18 @@ def check_flat(block: Block) -> Found:
     flat = (whole < limit.FLAT) & (block.invalid < 1)
     text = "{lead} spans {value:.3f} mV in all; expected {limit:g} mV at least"
     yield from by_lead(block, "flat", "error", flat, whole, limit.FLAT, text)
-    still = (longest_run(np.diff(block.x, axis=-1) == 0) + 1) / block.fs
-    bad = (still >= limit.STUCK) & ~flat & (block.invalid == 0)
+    bad = (block.still >= limit.STUCK) & ~flat & (block.invalid == 0)
     text = "{lead} keeps one value for {value:.2f} s; expected less than {limit:g} s"
-    yield from by_lead(block, "stuck", "warning", bad, still, limit.STUCK, text)
+    yield from by_lead(block, "stuck", "warning", bad, block.still, limit.STUCK, text)
 
 
 def check_clipped(block: Block) -> Found:
     """Leads that stay at their largest or smallest value: an amplifier or a file format at its end."""
-    top, bottom = (block.x == end(block.x, axis=-1, keepdims=True) for end in (np.max, np.min))
-    held = np.maximum(longest_run(top), longest_run(bottom)) / block.fs
-    still = (longest_run(np.diff(block.x, axis=-1) == 0) + 1) / block.fs
-    bad = (held >= limit.CLIPPED) & block.live & (still < limit.STUCK) & (block.invalid == 0)
+    there = [block.x == end(block.x, axis=-1, keepdims=True) for end in (np.max, np.min)]
+    held = np.zeros(block.x.shape[:2])
+    often = np.maximum(*(at.sum(axis=-1) for at in there)) >= limit.CLIPPED * block.fs  # no run is longer than that
+    held[often] = np.maximum(*(longest_run(at[often]) for at in there)) / block.fs
+    bad = (held >= limit.CLIPPED) & block.live & (block.still < limit.STUCK) & (block.invalid == 0)
     text = "{lead} stays at its extreme for {value:.3f} s; expected less than {limit:g} s"
     yield from by_lead(block, "clipped", "warning", bad, held, limit.CLIPPED, text)
 

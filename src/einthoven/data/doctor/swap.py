@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.doctor import thresholds as limit
 from einthoven.data.doctor.finding import Block, Finding, Found
-from einthoven.functional.beats import Float, frontal_axis, qrs_edges
+from einthoven.functional.beats import Float, frontal_axis
 
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -35,7 +35,7 @@ def waves(block: Block) -> tuple[Float, Float]:
 
     P lies 200 to 30 ms before the QRS; the line is what lies around it.
     """
-    onset, end = qrs_edges(block.beat, block.fs)
+    onset, end = block.qrs
     time = np.arange(block.beat.shape[-1]) / block.fs
     since, after = time - onset[:, None], time - end[:, None]
     p = (since >= -0.20) & (since <= -0.03)
