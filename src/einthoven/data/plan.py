@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -30,10 +30,13 @@ class RecordFiles(Sequence[Path]):
     """
 
     def __init__(self, root: Path, names: pd.Series[str]) -> None:
-        self._root, self._names = root, names
+        self._root, self._series, self._names = root, names, names.array  # of the latter one is found sooner
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self._root / name for name in self._series)
 
     @overload
     def __getitem__(self, key: int) -> Path: ...
@@ -41,8 +44,8 @@ class RecordFiles(Sequence[Path]):
     def __getitem__(self, key: slice) -> RecordFiles: ...
     def __getitem__(self, key: int | slice) -> Path | RecordFiles:
         if isinstance(key, slice):
-            return RecordFiles(self._root, self._names.iloc[key])
-        return self._root / str(self._names.iat[key])
+            return RecordFiles(self._root, self._series.iloc[key])
+        return self._root / str(self._names[key])
 
 
 @dataclass(frozen=True)
