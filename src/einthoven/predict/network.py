@@ -85,7 +85,7 @@ def folded(model: Classifier) -> Classifier:
     model = deepcopy(model).eval()
     for part in model.modules():
         if isinstance(part, ConvNormAct) and isinstance(part.norm, nn.BatchNorm2d):
-            part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), nn.Identity()
+            part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), nn.Identity().eval()
     return model
 
 
