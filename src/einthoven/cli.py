@@ -25,6 +25,7 @@ verbs
   evaluate  say what a finished run is worth:  einthoven evaluate run=FOLDER
   predict   answer for files:  einthoven predict [BUNDLE] FILE...
   explain   draw what an answer rests on:  einthoven explain [BUNDLE] FILE...
+  app       the same on a page of this machine's browser:  einthoven app [BUNDLE]
   export    write a bundle as .pt2 or .onnx:  einthoven export BUNDLE FILE
   prepare   generate or read the records, pack and examine them, without training
   doctor    say what is wrong with records:  einthoven doctor FILE...
@@ -107,6 +108,18 @@ colour is a cause, and nothing here is for diagnosis.
   --fs --units --leads
                      as for einthoven predict
 """,
+    "app": """\
+usage: einthoven app [BUNDLE ...] [--port 8000] [--no-browser] [--max-size MB] [--timeout S]
+
+Opens a page in the browser: drop the files of a record on it, see the ECG on paper, what the doctor finds, calibrated
+probabilities and what they mean at thresholds. The page is served on 127.0.0.1, to this machine alone; nothing of a
+record is kept or written to a log. BUNDLE as in einthoven predict. Nothing here is for diagnosis.
+
+  --port N       another port than 8000;  0: one that is free
+  --no-browser   print the address alone
+  --max-size MB  of the files of a record (32)
+  --timeout S    seconds for one record (30)
+""",
     "export": """\
 usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
 
@@ -185,6 +198,7 @@ def main(argv: list[str] | None = None) -> None:
         "evaluate": _evaluate,
         "predict": _predict,
         "explain": _explain,
+        "app": _app,
         "export": _export,
         "prepare": _prepare,
         "doctor": _doctor,
@@ -321,6 +335,10 @@ def _explain(arguments: list[str]) -> None:
 
     if not explain(conf_folder(), arguments):
         sys.exit(1)
+def _app(arguments: list[str]) -> None:
+    from einthoven.commands.app import app
+
+    app(arguments)
 
 
 def _export(arguments: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from einthoven.commands.terminal import console, errors
 from einthoven.data.records import Record
 from einthoven.predict import Prediction, Predictor
+from einthoven.predict.plain import plain
 
 if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
@@ -76,7 +75,7 @@ class Output(ABC):
             self.refuse(answer)
             return
         self.answered += 1
-        told = described(answer, self.predictor)
+        told = {"file": str(answer.file), **plain(answer.prediction, answer.row, self.predictor)}
         if self._pages is not None and answer.record is not None:
             record = answer.record
             self._pages.add(record.signal, record.fs, record.leads, answer.file.name, probable(told), told["cautions"])
@@ -84,7 +83,7 @@ class Output(ABC):
 
     @abstractmethod
     def take(self, told: dict[str, Any]) -> None:
-        """One file that was answered, as `described`."""
+        """One file that was answered: its name, and the rest as `plain`."""
 
     def refuse(self, answer: Answer) -> None:
         """One file that was not."""
@@ -208,37 +207,6 @@ class CsvOutput(Output):
 OUTPUTS: dict[str, type[Output]] = {"table": TableOutput, "json": JsonOutput, "csv": CsvOutput}
 
 
-def described(answer: Answer, predictor: Predictor) -> dict[str, Any]:
-    """All that is known of one record, as JSON can express it."""
-    found, row, classes = answer.prediction, answer.row, predictor.classes
-    assert found is not None
-    p = dict(zip(classes, found.probabilities[row].tolist(), strict=True))
-    single = len(predictor.bundles) == 1
-    points = predictor.bundles[0].points if single else {}
-    rules = list(dict.fromkeys(rule for of in points.values() for rule in of))
-    return {
-        "file": str(answer.file),
-        "probabilities": p,
-        "intervals": {
-            name: None if np.isnan(pair).any() else pair.tolist()
-            for name, pair in zip(classes, found.intervals[row], strict=True)
-        },
-        "set": list(found.sets[row]),
-        "alpha": found.alpha,
-        "positive": {
-            rule: [name for name, of in points.items() if rule in of and p[name] >= (of[rule]["threshold"] or 0.0)]
-            for rule in rules
-        },
-        "entropy": {name: float(part[row]) for name, part in vars(found.entropy).items()},
-        "familiar": _known(float(found.familiar[row])),
-        "cautions": list(found.cautions[row]),
-        "windows": [
-            {"start_s": float(start), "probabilities": dict(zip(classes, values.tolist(), strict=True))}
-            for start, values in zip(found.start_s[row], found.windows[row], strict=True)
-        ],
-    }
-
-
 def probable(told: dict[str, Any]) -> list[str]:
     """The most probable classes of a record, each with its probability and interval."""
     ranked = sorted(told["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
@@ -247,7 +215,3 @@ def probable(told: dict[str, Any]) -> list[str]:
         pair = told["intervals"][name]
         lines.append(f"{name} {p:.2f}" + ("" if pair is None else f" ({pair[0]:.2f}-{pair[1]:.2f})"))
     return lines
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,0 +1,132 @@
+"""What a worker does with the files of one record: read, examine, predict, draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einthoven.data.doctor import CODES, examine_record
+from einthoven.data.records import TABLE_SUFFIXES, Record, read_record
+from einthoven.data.synthetic.generate import iterate
+from einthoven.data.synthetic.write import write_record
+from einthoven.errors import UserError
+from einthoven.predict import Predictor
+from einthoven.predict.plain import plain
+from einthoven.predict.signal import prepare
+from einthoven.report.ecg_paper import ecg_paper_figure
+
+BESIDE = (".dat", ".mat", ".json")  # files that belong to another one
+TOLD = (*TABLE_SUFFIXES, ".npy", ".npz")  # may not say themselves what they hold
+PAGE_SECONDS = 10.0
+EXAMPLE_FS = 500
+_OF_THE_COMMANDS = re.compile(r" \(--[^)]*\)")  # how to say it on the command line
+
+
+def about(predictor: Predictor) -> dict[str, Any]:
+    """What the page has to say of the model before there is a record."""
+    reads, known = predictor.reads, ("trained_on", "fitted_on", "metrics", "date")
+    return {
+        "notice": predictor.notice,
+        "classes": list(predictor.classes),
+        "reads": {"leads": list(reads.leads), "fs": reads.fs, "seconds": reads.seconds},
+        "models": [
+            {"calibration": b.method, "sha256": b.sha256, **{k: b.provenance[k] for k in known if k in b.provenance}}
+            for b in predictor.bundles
+        ],
+        "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
+        "told": list(TOLD),
+    }
+
+
+def answer(predictor: Predictor, folder: Path, reading: Mapping[str, Any], start_s: float = 0.0) -> dict[str, Any]:
+    """The answer for the record whose files are in a folder.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    folder : Path
+        Nothing else is in it.
+    reading : mapping
+        ``fs``, ``units`` and ``leads``, as `einthoven.data.read_record` takes them.
+    start_s : float
+        Where the page of ECG paper begins in a longer recording, seconds.
+
+    Returns
+    -------
+    dict
+        As `einthoven.predict.plain.plain`, and ``name``, ``fs``, ``seconds``, ``notes``, ``findings`` of the doctor,
+        ``start_s`` and ``paper``, an SVG.
+
+    Raises
+    ------
+    UserError
+        If the record cannot be read, or lacks what the model reads; without the folder's name.
+    """
+    try:
+        file = _main_file(folder)
+        record = read_record(file, want=predictor.reads.leads, **reading)
+        prepared = prepare(record, predictor.reads)
+    except UserError as error:
+        raise UserError(_OF_THE_COMMANDS.sub("", str(error).replace(f"{folder}/", ""))) from None
+    told = plain(predictor.answer([prepared]), 0, predictor)
+    seconds = record.signal.shape[1] / record.fs
+    start_s = min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))
+    return {
+        **told,
+        "name": file.name,
+        "fs": record.fs,
+        "seconds": seconds,
+        "notes": list(record.notes),
+        "findings": [
+            {
+                "code": f.code,
+                "means": CODES[f.code],
+                "severity": f.severity,
+                "leads": list(f.leads),
+                "evidence": f.evidence,
+            }
+            for f in examine_record(record)
+        ],
+        "start_s": start_s,
+        "paper": _paper(record, file.name, start_s, predictor.notice),
+    }
+
+
+def write_example(folder: Path, number: int) -> None:
+    """Write a generated record, for who has no other at hand."""
+    sample = next(iterate(1, number, rates=(EXAMPLE_FS,)))
+    write_record(folder / "generated", sample.signals[EXAMPLE_FS], EXAMPLE_FS)
+
+
+def _main_file(folder: Path) -> Path:
+    """The file by which the record is read."""
+    files = sorted(folder.iterdir())
+    main = [file for file in files if file.suffix.lower() not in BESIDE]
+    if len(main) > 1:
+        raise UserError(f"{_names(main)}: {len(main)} records found; expected the files of one.")
+    if main:
+        return main[0]
+    if not files:
+        raise UserError("no file found; expected the files of a record.")
+    raise UserError(f"{_names(files)}: no header (.hea) found; expected it together with its signal file.")
+
+
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(file.name for file in files[:5])
+
+
+def _paper(record: Record, title: str, start_s: float, notice: str) -> str:
+    """Ten seconds of the record on ECG paper."""
+    first = round(start_s * record.fs)
+    shown = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
+    seconds = record.signal.shape[1] / record.fs
+    part = None if seconds <= PAGE_SECONDS else f"from {start_s:g} s, of a recording of {seconds:.4g} s"
+    figure = ecg_paper_figure(shown, record.fs, title=title, subtitle=part, leads=record.leads, foot=("", notice))
+    drawn = StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()

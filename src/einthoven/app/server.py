@@ -1,0 +1,182 @@
+"""The page and its answers over HTTP, for a browser on this machine alone.
+
+Another site that is open in the same browser could send requests here, too: under a name of its own that leads to
+127.0.0.1 (DNS rebinding), or as a form. `Guard` knows both by their headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from einthoven.app import upload
+from einthoven.app.workers import Pool
+from einthoven.errors import UserError
+
+OWN_NAMES = ("127.0.0.1", "localhost")
+PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+LINGER_SECONDS, LINGER_CHUNKS = 1.0, 64  # what is read, and thrown away, of a request that is refused before its end
+AGAIN_SECONDS = 2
+
+
+class Refusal(Response):
+    """An error as JSON, before the whole request has been read.
+
+    Some of the rest is read all the same: a connection that is closed on a sender loses what was said to it.
+    """
+
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        content = json.dumps({"error": sentence}, ensure_ascii=False)
+        super().__init__(content, status, {"Connection": "close", **(headers or {})}, "application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                for _ in range(LINGER_CHUNKS):
+                    if not (await receive()).get("more_body"):
+                        break
+        await send({"type": "http.response.body", "body": b""})
+
+
+class Guard:
+    """Lets requests through that this machine's browser makes for this page; says what a browser may do with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        app = self._app if _is_own(Headers(scope=scope), scope["server"][1]) else NOT_OWN
+        await app(scope, receive, with_headers)
+
+
+NOT_OWN = Refusal(403, "a request of another site or name found; expected this page, at 127.0.0.1.")
+
+
+def _is_own(headers: Headers, port: int) -> bool:
+    names = {f"{name}:{port}" for name in OWN_NAMES} | (set(OWN_NAMES) if port == 80 else set())
+    origin = headers.get("origin")
+    return (
+        headers.get("host") in names
+        and (origin is None or urlsplit(origin)._replace(path="").geturl() in {f"http://{name}" for name in names})
+        and headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    )
+
+
+def application(pool: Pool, folder: Path) -> Guard:
+    """The application.
+
+    Parameters
+    ----------
+    pool : Pool
+    folder : Path
+        A private folder; each request has one inside it, until it is answered.
+    """
+    limits, active = pool.limits, 0
+    page = {path: (Path(__file__).parent / name).read_bytes() for path, name in PAGE.items()}
+    about = json.dumps(
+        {**pool.about, "limits": {"megabytes": limits.megabytes, "seconds": limits.seconds}}, ensure_ascii=False
+    )
+
+    async def show(request: Request) -> Response:
+        path = request.url.path
+        return Response(page[path], media_type=KINDS[Path(PAGE[path]).suffix])
+
+    async def tell(request: Request) -> Response:
+        return Response(about, media_type="application/json")
+
+    async def answer(request: Request) -> Response:
+        nonlocal active
+        if active >= limits.workers + limits.waiting:
+            sentence = f"{active} records are being answered for; try again in {AGAIN_SECONDS} s."
+            return Refusal(503, sentence, {"Retry-After": str(AGAIN_SECONDS)})
+        active += 1
+        try:
+            return await _answer(request, pool, folder)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            active -= 1
+
+    routes = [Route(path, show) for path in PAGE]
+    return Guard(Starlette(routes=[*routes, Route("/about", tell), Route("/answer", answer, methods=["POST"])]))
+
+
+async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
+    """Save the files of a request, and have a worker answer for them."""
+    limits, query = pool.limits, request.query_params
+    try:
+        if int(request.headers.get("content-length", 0)) > limits.bytes:
+            raise upload.too_large(limits.bytes)
+        options = _options(query)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            if options["example"] is None:
+                sizes = [int(_number("size", text)) for text in query.getlist("size")]
+                async with asyncio.timeout(limits.seconds):
+                    await upload.save(request.stream(), query.getlist("file"), sizes, Path(name), limits.bytes)
+            status, content = await pool.ask({"folder": name, **options})
+        return Response(content, status, media_type="application/json")
+    except TimeoutError:
+        return Refusal(408, f"not sent within {limits.seconds:g} s.")
+    except upload.TooLargeError as error:
+        return Refusal(413, str(error))
+    except UserError as error:
+        return Refusal(400, str(error))
+
+
+def _options(query: QueryParams) -> dict[str, Any]:
+    """How to read the files, and what to show of them."""
+    reading: dict[str, Any] = {}
+    if query.get("fs"):
+        reading["fs"] = _number("fs", query["fs"])
+    if query.get("units"):
+        reading["units"] = query["units"][:20]
+    if query.get("leads"):
+        reading["leads"] = [name for name in query["leads"][:1000].replace(",", " ").split(" ") if name]
+    example = int(_number("example", query["example"])) if "example" in query else None
+    return {"reading": reading, "start_s": _number("start", query.get("start", "0")), "example": example}
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise UserError(f"{name}={text[:20]}: expected a number, 0 or more.")
+    return value

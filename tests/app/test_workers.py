@@ -1,0 +1,83 @@
+"""Workers that are lost are replaced; uploads that are slow are given up; names are made safe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from einthoven.app.server import application
+from einthoven.app.upload import safe_name
+from einthoven.app.workers import Limits, Worker
+from einthoven.errors import UserError
+
+
+def job(folder: Path, number: int) -> dict[str, Any]:
+    place = folder / str(number)
+    place.mkdir()
+    return {"folder": str(place), "reading": {}, "start_s": 0.0, "example": number}
+
+
+def test_a_worker_that_hangs_or_dies_is_replaced(tmp_path: Path) -> None:
+    worker = Worker([], Limits(seconds=60.0, workers=1))
+    try:
+        assert worker.ask(job(tmp_path, 0))[0] == 200
+        process = worker._process.pid
+        os.kill(process, signal.SIGSTOP)  # hangs
+        worker._limits = Limits(seconds=0.2)
+        status, content = worker.ask(job(tmp_path, 1))
+        assert status == 422 and "not answered within 0.2 s" in json.loads(content)["error"]
+        worker._limits = Limits(seconds=60.0)
+        assert worker._process.pid != process and worker.ask(job(tmp_path, 2))[0] == 200
+        threading.Timer(
+            0.02, os.kill, (worker._process.pid, signal.SIGKILL)
+        ).start()  # as the system does without memory
+        status, content = worker.ask(job(tmp_path, 3))
+        assert status == 422 and "more than 2 GiB of memory" in json.loads(content)["error"]
+        assert worker.ask(job(tmp_path, 4))[0] == 200
+    finally:
+        worker.close()
+    assert not worker._process.is_alive()
+
+
+def test_a_bundle_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no bundle"):
+        Worker([tmp_path], Limits())
+
+
+def test_an_upload_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    class Idle:
+        limits, about = Limits(seconds=0.05), {}
+
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"1,2,3\n", "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/answer", "query_string": b"file=a.csv", "server": ("", 1)}
+    headers = [(b"host", b"127.0.0.1:1")]
+    asyncio.run(application(Idle(), tmp_path)({**scope, "headers": headers}, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 408 and b"not sent within 0.05 s" in sent[1]["body"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.text(max_size=130))
+def test_a_safe_name_is_one_plain_component(name: str) -> None:
+    try:
+        safe = safe_name(name)
+    except UserError:
+        return
+    assert safe == Path(safe).name and safe.isprintable() and safe[0] not in ". " and len(os.fsencode(safe)) <= 480
+    assert safe_name(safe) == safe
