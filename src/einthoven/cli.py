@@ -335,6 +335,8 @@ def _explain(arguments: list[str]) -> None:
 
     if not explain(conf_folder(), arguments):
         sys.exit(1)
+
+
 def _app(arguments: list[str]) -> None:
     from einthoven.commands.app import app
 

@@ -24,7 +24,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
 
 
 def texts(browser: chromium.Browser, selector: str) -> list[str]:
-    found = browser.value(f"[...document.querySelectorAll('{selector}')].map((cell) => cell.innerText)")
+    found = browser.value(
+        f"[...document.querySelectorAll('{selector}')].map((cell) => cell.innerText ?? cell.textContent)"
+    )
     return [str(text).strip() for text in found]
 
 
@@ -51,11 +53,15 @@ def test_files_are_chosen_dropped_refused_and_answered(
     for rule in ("youden", "sensitivity=0.95"):
         browser.value(f"at('rule').value = '{rule}'; at('rule').dispatchEvent(new Event('change'))")
         decided = ["positive" if p[n] >= (points[n][rule]["threshold"] or 0) else "negative" for n in ranked]
-        assert texts(browser, "#statements td:nth-child(6)") == decided
+        assert texts(browser, "#statements td:nth-child(5)") == decided
 
     assert browser.value("document.querySelectorAll('#timeline rect').length") == 3 * len(p) + 1
     browser.value("document.querySelectorAll('#timeline rect')[2].dispatchEvent(new Event('click'))")
     browser.wait("at('from').textContent === '20.0'")
+
+    browser.value("at('explained').value = 'MI'; at('explained').dispatchEvent(new Event('change'))")
+    browser.wait(f"{SHOWN} && at('label').textContent === 'MI'")
+    assert texts(browser, "#shares text")[0] == "I" and len(texts(browser, "#shares text")) == 24
 
     browser.drop(300, 200, record / "r.csv")
     browser.wait("at('status').classList.contains('error')")

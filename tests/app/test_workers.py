@@ -23,7 +23,7 @@ from einthoven.errors import UserError
 def job(folder: Path, number: int) -> dict[str, Any]:
     place = folder / str(number)
     place.mkdir()
-    return {"folder": str(place), "reading": {}, "start_s": 0.0, "example": number}
+    return {"folder": str(place), "reading": {}, "start_s": 0.0, "explain": None, "example": number}
 
 
 def test_a_worker_that_hangs_or_dies_is_replaced(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from einthoven.data.synthetic.generate import iterate
 from einthoven.data.synthetic.write import write_record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor
+from einthoven.predict.explaining import Explanation
 from einthoven.predict.plain import plain
-from einthoven.predict.signal import prepare
+from einthoven.predict.signal import Prepared, prepare
 from einthoven.report.ecg_paper import ecg_paper_figure
+from einthoven.report.explanation import explanation_figure
 
 BESIDE = (".dat", ".mat", ".json")  # files that belong to another one
 TOLD = (*TABLE_SUFFIXES, ".npy", ".npz")  # may not say themselves what they hold
@@ -43,7 +46,9 @@ def about(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def answer(predictor: Predictor, folder: Path, reading: Mapping[str, Any], start_s: float = 0.0) -> dict[str, Any]:
+def answer(
+    predictor: Predictor, folder: Path, reading: Mapping[str, Any], start_s: float = 0.0, explain: str | None = None
+) -> dict[str, Any]:
     """The answer for the record whose files are in a folder.
 
     Parameters
@@ -55,12 +60,15 @@ def answer(predictor: Predictor, folder: Path, reading: Mapping[str, Any], start
         ``fs``, ``units`` and ``leads``, as `einthoven.data.read_record` takes them.
     start_s : float
         Where the page of ECG paper begins in a longer recording, seconds.
+    explain : str, optional
+        The class to explain, or "" for the most probable one: the page is then the window that is nearest, as the model
+        reads it, with colour behind it.
 
     Returns
     -------
     dict
         As `einthoven.predict.plain.plain`, and ``name``, ``fs``, ``seconds``, ``notes``, ``findings`` of the doctor,
-        ``start_s`` and ``paper``, an SVG.
+        ``start_s`` and ``paper``, an SVG; ``explained``, with its ``label`` and the shares ``by_lead``, or None.
 
     Raises
     ------
@@ -75,7 +83,12 @@ def answer(predictor: Predictor, folder: Path, reading: Mapping[str, Any], start
         raise UserError(_OF_THE_COMMANDS.sub("", str(error).replace(f"{folder}/", ""))) from None
     told = plain(predictor.answer([prepared]), 0, predictor)
     seconds = record.signal.shape[1] / record.fs
-    start_s = min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))
+    if explain is None:
+        found, start_s = None, min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))
+    else:
+        found = _explanation(predictor, prepared, start_s, explain)
+        start_s = found.start_s
+    part = f"from {start_s:g} s, of a recording of {seconds:.4g} s" if seconds > PAGE_SECONDS else None
     return {
         **told,
         "name": file.name,
@@ -93,7 +106,8 @@ def answer(predictor: Predictor, folder: Path, reading: Mapping[str, Any], start
             for f in examine_record(record)
         ],
         "start_s": start_s,
-        "paper": _paper(record, file.name, start_s, predictor.notice),
+        "explained": None if found is None else {"label": found.label, "by_lead": found.by_lead},
+        "paper": _drawn(record, start_s, found, title=file.name, subtitle=part, foot=("", predictor.notice)),
     }
 
 
@@ -120,13 +134,23 @@ def _names(files: Sequence[Path]) -> str:
     return ", ".join(file.name for file in files[:5])
 
 
-def _paper(record: Record, title: str, start_s: float, notice: str) -> str:
-    """Ten seconds of the record on ECG paper."""
-    first = round(start_s * record.fs)
-    shown = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
-    seconds = record.signal.shape[1] / record.fs
-    part = None if seconds <= PAGE_SECONDS else f"from {start_s:g} s, of a recording of {seconds:.4g} s"
-    figure = ecg_paper_figure(shown, record.fs, title=title, subtitle=part, leads=record.leads, foot=("", notice))
+def _explanation(predictor: Predictor, prepared: Prepared, start_s: float, label: str) -> Explanation:
+    """What a class rests on in the window that begins nearest to a time."""
+    nearest = int(np.abs(prepared.start_s - start_s).argmin())
+    window = slice(nearest, nearest + 1)
+    alone = replace(prepared, signal=prepared.signal[window], start_s=prepared.start_s[window])
+    return predictor.explain(alone, label or None)
+
+
+def _drawn(record: Record, start_s: float, found: Explanation | None, **written: Any) -> str:
+    """Ten seconds of the record on ECG paper, or what was explained of it."""
+    if found is None:
+        first = round(start_s * record.fs)
+        shown = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
+        figure = ecg_paper_figure(shown, record.fs, leads=record.leads, **written)
+    else:
+        signal, relevance = found.signal, found.relevance
+        figure = explanation_figure(signal, found.fs, relevance, found.label, leads=found.leads, **written)
     drawn = StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()

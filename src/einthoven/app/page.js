@@ -3,7 +3,7 @@
 const FIRST = 12; // statements that are shown at once
 const SVG = "http://www.w3.org/2000/svg";
 const at = (id) => document.getElementById(id);
-const asked = { files: [], example: null }; // what the page shows an answer for
+const asked = { files: [], example: null, explained: "" }; // what the page shows an answer for; "": the likeliest
 let about = null;
 let found = null;
 
@@ -40,6 +40,7 @@ function say(text, error = false) {
 
 async function ask(start = 0) {
   const query = new URLSearchParams({ start });
+  if (asked.explained !== null) query.set("explain", asked.explained);
   if (asked.example !== null) {
     query.set("example", asked.example);
   } else {
@@ -75,8 +76,7 @@ const may_need_telling = () =>
 
 function take(files) {
   if (!files.length) return;
-  asked.files = [...files];
-  asked.example = null;
+  Object.assign(asked, { files: [...files], example: null, explained: asked.explained && "" });
   at("told").hidden = !may_need_telling();
   ask();
 }
@@ -91,6 +91,7 @@ function show() {
   at("paper").src = URL.createObjectURL(new Blob([found.paper], { type: "image/svg+xml" }));
   show_course();
   show_statements();
+  show_shares();
   at("cautions").replaceChildren(...found.cautions.map((text) => element("li", text)));
   const findings = found.findings.map((f) => {
     const line = row("td", [element("td", f.severity, { class: "severity" }), f.means, f.leads.join(" "), f.evidence]);
@@ -108,7 +109,7 @@ function show_statements(all = false) {
   const names = Object.keys(found.probabilities).sort((a, b) => found.probabilities[b] - found.probabilities[a]);
   const shown = all ? names : names.slice(0, FIRST);
   const heads = ["statement", "probability", "", ...(found.alpha === null ? [] : ["may be"]),
-    ...(rule ? ["threshold", "", "there: sensitivity, specificity"] : [])];
+    ...(rule ? ["", "threshold", "there: sensitivity, specificity"] : [])];
   const rows = shown.map((name) => {
     const p = found.probabilities[name];
     const interval = found.intervals[name];
@@ -118,7 +119,7 @@ function show_statements(all = false) {
     const cells = [name, number, element("td", [bar(name, p, interval, point?.threshold)])];
     if (found.alpha !== null) cells.push(found.set.includes(name) ? "●" : "");
     if (rule) {
-      cells.push(point ? point.threshold.toPrecision(2) : "none", point ? (positive ? "positive" : "negative") : "");
+      cells.push(point ? (positive ? "positive" : "negative") : "", point ? point.threshold.toPrecision(2) : "none");
       cells.push(point ? `${share(point.sensitivity)}, ${share(point.specificity)}` : "");
     }
     const line = row("td", cells);
@@ -147,6 +148,28 @@ function bar(name, p, interval, threshold) {
     box.append(drawn("rect", { x: Math.min(threshold * 100, 99.2), y: 0, width: 0.8, height: 10, fill: "#d55e00" }, `threshold ${threshold.toPrecision(2)}`));
   }
   return box;
+}
+
+/** What the probability of one statement rests on, lead by lead. */
+function show_shares() {
+  const of = found.explained;
+  const options = [element("option", "none", { value: "-" }), ...Object.keys(found.probabilities).map((name) => element("option", name))];
+  at("explained").replaceChildren(...options);
+  at("explained").value = of ? of.label : "-";
+  at("saliency").hidden = !of;
+  if (!of) return;
+  at("label").textContent = of.label;
+  const leads = Object.entries(of.by_lead);
+  const most = Math.max(...leads.map(([, part]) => part), 1e-9), wide = 600 / leads.length;
+  at("shares").replaceChildren(...leads.flatMap(([lead, part], k) => {
+    const tall = 70 * part / most, middle = (k + 0.5) * wide;
+    const texts = [[lead, 105], [`${Math.round(part * 100)} %`, 80 - tall]].map(([text, y]) => {
+      const made = drawn("text", { x: middle, y, "font-size": 12, "text-anchor": "middle" });
+      made.textContent = text;
+      return made;
+    });
+    return [drawn("rect", { x: k * wide + 8, y: 88 - tall, width: wide - 16, height: tall, fill: "#0072b2" }), ...texts];
+  }));
 }
 
 /** The probabilities of each window of a long recording, dark where high; a click shows its page. */
@@ -214,10 +237,14 @@ function show_about() {
 at("files").addEventListener("change", (event) => take(event.target.files));
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
 at("example").addEventListener("click", () => {
-  Object.assign(asked, { files: [], example: (asked.example ?? -1) + 1 });
+  Object.assign(asked, { files: [], example: (asked.example ?? -1) + 1, explained: asked.explained && "" });
   at("files").value = "";
   at("told").hidden = true;
   ask();
+});
+at("explained").addEventListener("change", (event) => {
+  asked.explained = event.target.value === "-" ? null : event.target.value;
+  ask(found.start_s);
 });
 at("rule").addEventListener("change", () => show_statements());
 at("all").addEventListener("click", () => show_statements(true));

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -22,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from einthoven.app import upload
+from einthoven.app.upload import TooLargeError, save, too_large
 from einthoven.app.workers import Pool
 from einthoven.errors import UserError
 
@@ -93,7 +92,7 @@ def _is_own(headers: Headers, port: int) -> bool:
     origin = headers.get("origin")
     return (
         headers.get("host") in names
-        and (origin is None or urlsplit(origin)._replace(path="").geturl() in {f"http://{name}" for name in names})
+        and (origin is None or origin in {f"http://{name}" for name in names})
         and headers.get("sec-fetch-site", "none") in ("none", "same-origin")
     )
 
@@ -142,18 +141,18 @@ async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
     limits, query = pool.limits, request.query_params
     try:
         if int(request.headers.get("content-length", 0)) > limits.bytes:
-            raise upload.too_large(limits.bytes)
+            raise too_large(limits.bytes)
         options = _options(query)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             if options["example"] is None:
                 sizes = [int(_number("size", text)) for text in query.getlist("size")]
                 async with asyncio.timeout(limits.seconds):
-                    await upload.save(request.stream(), query.getlist("file"), sizes, Path(name), limits.bytes)
+                    await save(request.stream(), query.getlist("file"), sizes, Path(name), limits.bytes)
             status, content = await pool.ask({"folder": name, **options})
         return Response(content, status, media_type="application/json")
     except TimeoutError:
         return Refusal(408, f"not sent within {limits.seconds:g} s.")
-    except upload.TooLargeError as error:
+    except TooLargeError as error:
         return Refusal(413, str(error))
     except UserError as error:
         return Refusal(400, str(error))
@@ -169,7 +168,12 @@ def _options(query: QueryParams) -> dict[str, Any]:
     if query.get("leads"):
         reading["leads"] = [name for name in query["leads"][:1000].replace(",", " ").split(" ") if name]
     example = int(_number("example", query["example"])) if "example" in query else None
-    return {"reading": reading, "start_s": _number("start", query.get("start", "0")), "example": example}
+    return {
+        "reading": reading,
+        "start_s": _number("start", query.get("start", "0")),
+        "example": example,
+        "explain": query.get("explain"),
+    }
 
 
 def _number(name: str, text: str) -> float:

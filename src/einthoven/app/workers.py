@@ -28,6 +28,7 @@ PRELOADED = [
     "einthoven.app.answer",
     "matplotlib.backends.backend_svg",
     "matplotlib.patheffects",
+    "scipy.ndimage",
     "scipy.signal",
     "scipy.special",
 ]
@@ -189,14 +190,14 @@ def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int) ->
 
 
 def _do(predictor: Any, job: Mapping[str, Any]) -> bytes:
-    """One job: ``folder``, ``reading``, ``start_s``, and ``example`` where the record is to be generated first."""
+    """One job: what `answer` takes, and ``example`` where the record is to be generated first."""
     from einthoven.app.answer import answer, write_example
 
     folder = Path(job["folder"])
     try:
         if job["example"] is not None:
             write_example(folder, job["example"])
-        return _reply(OK, answer(predictor, folder, job["reading"], job["start_s"]))
+        return _reply(OK, answer(predictor, folder, job["reading"], job["start_s"], job["explain"]))
     except UserError as error:
         return _reply(REFUSED, {"error": str(error)})
     except MemoryError:

@@ -11,17 +11,12 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 from einthoven.app.workers import Limits, Pool
+from einthoven.commands.parser import Parser
 from einthoven.errors import UserError
 
 ADDRESS = "127.0.0.1"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"app: {message}; einthoven app --help shows what is expected.")
 
 
 def app(arguments: Sequence[str]) -> None:
@@ -94,7 +89,7 @@ def _listening(port: int) -> socket.socket:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     limits = Limits()
-    parser = _Parser(prog="einthoven app", add_help=False, allow_abbrev=False)
+    parser = Parser("app")
     parser.add_argument("bundles", nargs="*", metavar="BUNDLE")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--no-browser", dest="browser", action="store_false")

@@ -21,7 +21,7 @@ from running import MEGABYTES, Server
 import einthoven.app
 from einthoven import cli
 from einthoven.data.doctor import examine_record
-from einthoven.data.records import read_record
+from einthoven.data.records import Record, read_record
 from einthoven.predict import load_bundle
 
 TOLD = {"fs": 500, "units": "mV"}
@@ -57,6 +57,23 @@ def test_a_page_from_within_a_long_recording(server: Server, record: Path) -> No
     first, later, last = (server.answer(*files, start=start)[1] for start in (0, 15, 1000))
     assert [first["start_s"], later["start_s"], last["start_s"]] == [0, 15, 20]
     assert first["paper"] != later["paper"] and first["probabilities"] == later["probabilities"]
+
+
+def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
+    files = (record / "r.hea", record / "r.dat")
+    plain, likeliest, told = (
+        server.answer(*files, start=12, **more)[1] for more in ({}, {"explain": ""}, {"explain": "MI"})
+    )
+    predictor = load_bundle()
+    window = Record(read_record(files[0]).signal[:, 5000:10_000], 500.0, predictor.reads.leads, "r")
+    expected = predictor.explain(window, "MI")
+    assert plain["explained"] is None and (told["explained"]["label"], told["start_s"]) == ("MI", 10)
+    ranked = sorted(plain["probabilities"], key=lambda name: -likeliest["windows"][1]["probabilities"][name])
+    assert likeliest["explained"]["label"] == ranked[0]
+    assert list(told["explained"]["by_lead"]) == list(predictor.reads.leads)
+    assert told["explained"]["by_lead"] == pytest.approx(expected.by_lead, abs=0.02)  # resampled with its neighbours
+    assert len({plain["paper"], likeliest["paper"], told["paper"]}) == 3
+    assert "class XX: unknown" in server.answer(*files, explain="XX")[1]["error"]
 
 
 def test_what_a_table_does_not_say_is_asked_for_in_the_words_of_the_page(server: Server, record: Path) -> None:
