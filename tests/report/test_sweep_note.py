@@ -51,8 +51,8 @@ def test_seeds_alone_are_one_group_and_no_runs_none() -> None:
 
 
 def test_the_command_of_several_seeds_runs_them_all_again() -> None:
-    given = ["'model.channels=[8,8]' optimizer=sgd seed=0", "'model.channels=[8,8]' optimizer=sgd seed=1"]
-    repeat = "einthoven train -m 'model.channels=[8,8]' optimizer=sgd seed=0,1 again=true"
+    given = [f"'model.channels=[8,8]' optimizer=sgd seed={seed}" for seed in (10, 1, 2)]
+    repeat = "einthoven train -m 'model.channels=[8,8]' optimizer=sgd seed=1,2,10 again=true"
     assert command(given, mode_in_yaml=False) == command(given, mode_in_yaml=True) == repeat
 
 

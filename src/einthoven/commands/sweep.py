@@ -208,7 +208,7 @@ def _say(
     columns, cells = rows(groups)
     title = f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}"
     console.print(results_table(title, columns, cells))
-    console.print(f"run {run_id} in {shown(config.tracking.uri)}; its pictures are in sweep/", soft_wrap=True)
+    console.print(f"run {run_id} in {shown(config.tracking.uri)}", soft_wrap=True)
     if groups:
         given = [_with_folders(each, config.hydra.overrides.task) for each in groups[0].given]
         ui = "make ui" if Path("Makefile").exists() else "einthoven ui"

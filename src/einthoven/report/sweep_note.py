@@ -120,7 +120,8 @@ def command(given: Sequence[str], *, mode_in_yaml: bool) -> str:
         Whether a recipe among them, not ``-m``, made it a sweep.
     """
     options = [option for option in shlex.split(given[0]) if not option.startswith("seed=")]
-    seeds = [option.removeprefix("seed=") for each in given for option in shlex.split(each) if option[:5] == "seed="]
+    found = {option.removeprefix("seed=") for each in given for option in shlex.split(each) if option[:5] == "seed="}
+    seeds = sorted(found, key=lambda seed: (len(seed), seed))
     if len(seeds) > 1:
         return "einthoven train -m " + shlex.join([*options, f"seed={','.join(seeds)}", "again=true"])
     single = ["hydra.mode=RUN"] * mode_in_yaml
