@@ -66,6 +66,7 @@ HEALTHY = (
     ("pca=leads", "pca=whiten", "pca=none"),
     ("augment=default", "augment=none"),
 )
+FACTUAL = {"class_never_predicted"}  # nothing is concluded: the probabilities are as it says, of healthy runs, too
 LONG = ("trainer.epochs=16",)  # a healthy run has learned something at its end, whatever the network
 LR = 4e-3  # of the default optimizer
 POINTS = 40  # of a series that is stored, at most
@@ -284,7 +285,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             history, facts, advice = trained(recipe, Path(folder))
         rules = [each.rule for each in advice]
-        right = rules[0] in recipe.expected if recipe.expected and rules else not rules and not recipe.expected
+        right = bool(rules) and rules[0] in recipe.expected if recipe.expected else FACTUAL.issuperset(rules)
         wrong += not right
         auroc = history.get("val/macro_auroc", ([], [float("nan")]))[1][-1]
         print(
