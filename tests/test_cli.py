@@ -146,9 +146,14 @@ def test_an_unknown_verb_and_group(refused: Refused) -> None:
     assert "port" in refused("ui", "prt=1")
 
 
-def test_a_mistake_in_a_sweep_closes_its_parent(corpus: Path, refused: Refused) -> None:
-    data = ["data=ptbxl", f"data.root={corpus}"]
-    assert "trainer.epochs=0" in refused("train", "-m", *data, "trainer.epochs=0", "seed=0,1")
+def test_a_mistake_in_a_sweep_is_told_of_each_run_and_closes_the_parent(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["train", "-m", "data=ptbxl", f"data.root={corpus}", "trainer.epochs=0", "seed=0,1"])
+    *each, last = capfd.readouterr().err.splitlines()
+    assert ending.value.code == 2 and len(each) == 2 and all("trainer.epochs=0" in line for line in each)
+    assert last.startswith("einthoven: error: 2 of 2 runs failed")
 
 
 def test_prepare_says_what_is_there(corpus: Path, capfd: pytest.CaptureFixture[str]) -> None:
