@@ -31,7 +31,8 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and erro
     "app": {"data", "predict", "report"},
     "build": set(),
     "schema": {"build"},
-    "cli": {"build", "commands", "tracking"},
+    "usage": set(),
+    "cli": {"build", "commands", "tracking", "usage"},
     "commands": {"app", "build", "schema", "data", "functional", "models", "diagnostics", "evaluation", "report"}
     | {"optim", "predict", "tracking", "training"},
     "__main__": {"cli"},

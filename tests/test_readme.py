@@ -24,6 +24,7 @@ from einthoven.commands import assemble
 from einthoven.commands.options import group_named
 from einthoven.commands.prepare import without_shards
 from einthoven.data import labels
+from einthoven.usage import HELP, VERB_HELP
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "einthoven"
@@ -69,7 +70,7 @@ def joined(block: str) -> list[str]:
 def commands() -> list[str]:
     typed = [line.strip() for page in PAGES for block in blocks(page, "bash") for line in joined(block)]
     inline = [span for span in everywhere(r"(einthoven|make) .*") if not PLACEHOLDER.search(span)]
-    shown = [re.split(r" {2,}", line.strip())[0] for line in cli.HELP.splitlines() if line.startswith("  einthoven ")]
+    shown = [re.split(r" {2,}", line.strip())[0] for line in HELP.splitlines() if line.startswith("  einthoven ")]
     return sorted({line for line in (*typed, *inline, *shown) if line})
 
 
@@ -122,7 +123,7 @@ def test_there_are_commands_to_test() -> None:
 @pytest.mark.parametrize("command", [c for c in commands() if "hydra.searchpath" not in c])
 def test_a_command_composes(command: str) -> None:
     program, first, *rest = (word for word in shlex.split(command) if not word.startswith("OMP_NUM_THREADS="))
-    if not rest and program == "einthoven" and first in cli.VERB_HELP:
+    if not rest and program == "einthoven" and first in VERB_HELP:
         return  # a verb spoken of
     if program == "make":
         assert first in TARGETS
