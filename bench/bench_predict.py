@@ -1,8 +1,9 @@
 """From files to calibrated probabilities: loading, one file, and many.
 
-    python bench/bench_predict.py PTBXL_ROOT [FILES]
+    python bench/bench_predict.py PTBXL_ROOT [FILES [BUNDLE]]
 
-With the bundle that comes with the package (the default network) and 100 Hz records of 10 s. Prints seconds to load the
+With 100 Hz records of 10 s, and the folder of a run or, if none is given, the bundle that comes with the package, whose
+network has half the default width. Prints seconds to load the
 bundle with torch imported; milliseconds from one file to its probabilities on one core, and with the doctor's cautions;
 files per second of `einthoven predict` on two cores, reading and cautions included, and of a loop over single files.
 Beside wall time stands the time of the processor, which other work on the machine does not change much.
@@ -41,12 +42,12 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def main(root: Path, count: int) -> None:
+def main(root: Path, count: int, *bundle: Path) -> None:
     found = (subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True) for _ in range(3))
     wall, cpu = min(tuple(map(float, run.stdout.split())) for run in found)
     print(f"load, torch imported: {wall:.2f} s (processor {cpu:.2f} s)")
     files = sorted((root / "records100").rglob("*.hea"))[:count]
-    predictor = load_bundle()
+    predictor = load_bundle(*bundle)
 
     torch.set_num_threads(1)
 
@@ -76,4 +77,4 @@ def main(root: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 960)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 960, *map(Path, sys.argv[3:]))
