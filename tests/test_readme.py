@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -100,12 +99,12 @@ def values_of(override: Override) -> list[str]:
 
 
 def check_overrides(verb: str, arguments: list[str]) -> None:
-    """Compose each run that a command asks for, and bind every signature."""
+    """Compose runs that a command asks for, each value in one of them, and bind every signature."""
     parsed = OverridesParser.create().parse_overrides(without_flags(arguments))
     choices = [values_of(override) for override in parsed]
     assert "-m" in arguments or all(len(choice) == 1 for choice in choices), "a comma needs -m"
-    for values in itertools.product(*choices):
-        pairs = zip(parsed, values, strict=True)
+    for k in range(max(map(len, choices), default=1)):  # each value once; all combinations would take minutes
+        pairs = [(override, values[k % len(values)]) for override, values in zip(parsed, choices, strict=True)]
         config = composed(verb, *(f"{o.get_key_element()}={value}" for o, value in pairs))
         if verb == "train":
             assemble.settings(config)

@@ -40,7 +40,13 @@ def same_tensors(a: Path, b: Path) -> bool:
 def default_run(train: Callable[..., None], workplace: Path) -> MlflowRun:
     """One run of the default model, made once."""
     if not (workplace / "default").exists():
-        train("trainer.epochs=2", "trainer.batch_size=8", "hydra.run.dir=default", "tracking.experiment=default")
+        train(
+            "trainer.epochs=2",
+            "trainer.batch_size=8",
+            "hydra.run.dir=default",
+            "tracking.experiment=default",
+            pictures=True,
+        )
     (run,) = runs(workplace, "default")
     return run
 

@@ -10,7 +10,8 @@ from mlflow.tracking import MlflowClient
 
 
 def test_a_run_reads_windows_as_shapes_and_says_what_they_explain(train: Callable[..., None], workplace: Path) -> None:
-    train("pca=time", "model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.experiment=pca_time")
+    fast = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8")
+    train("pca=time", *fast, "tracking.experiment=pca_time", pictures=True)
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     found = client.get_experiment_by_name("pca_time")
     assert found is not None

@@ -45,7 +45,7 @@ def predictions(run: MlflowRun, workplace: Path, split: str) -> pd.DataFrame:
 def of_age(train: Train, workplace: Path) -> MlflowRun:
     """One run on the ages of the corpus, made once."""
     if not (workplace / "age").exists():
-        train(*FAST, "task=age", "hydra.run.dir=age", "tracking.experiment=age")
+        train(*FAST, "task=age", "hydra.run.dir=age", "tracking.experiment=age", pictures=True)
     (run,) = runs(workplace, "age")
     return run
 
