@@ -155,8 +155,14 @@ def test_every_make_target_is_explained_in_help(target: str) -> None:
 # ---------------------------------------------------------------- options
 
 
-def exists(key: str, config: DictConfig) -> bool:
-    node = config
+@cache
+def of_source(data: str) -> DictConfig:
+    """Options of a run on a source, for looking up whether there is one: interpolations are not resolved."""
+    return composed("train", f"data={data}")
+
+
+def exists(key: str, data: str) -> bool:
+    node = of_source(data)
     for name in key.split("."):
         if not isinstance(node, DictConfig) or name not in node:
             return False
@@ -166,15 +172,15 @@ def exists(key: str, config: DictConfig) -> bool:
 
 @pytest.mark.parametrize("key", everywhere(rf"({'|'.join(GROUPS)})(\.[a-z_]+)+(=.*)?"))
 def test_an_option_exists(key: str) -> None:
-    assert any(exists(key.split("=")[0], composed("train", f"data={data}")) for data in SOURCES)
+    assert any(exists(key.split("=")[0], data) for data in SOURCES)
 
 
 @pytest.mark.parametrize("option", [o for o in everywhere(r"[a-z_.]+=[^=]+") if not PLACEHOLDER.search(o)])
 def test_an_option_takes_its_value(option: str) -> None:
     key, value = option.split("=")
-    having = [name for name in SOURCES if exists(key, composed("train", f"data={name}"))]
+    having = [name for name in SOURCES if exists(key, name)]
     data = value if key == "data" else "ptbxl" if "ptbxl" in having or not having else having[0]
-    root = ["data.root=somewhere"] if OmegaConf.is_missing(composed("train", f"data={data}").data, "root") else []
+    root = ["data.root=somewhere"] if OmegaConf.is_missing(of_source(data).data, "root") else []
     assemble.settings(composed("train", f"data={data}", *root, *([] if key == "data" else [option])))
 
 
