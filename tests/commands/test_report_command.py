@@ -34,7 +34,9 @@ def runs(train: Callable[..., None], workplace: Path, store: MlflowClient) -> li
     """A parent run, a trained run below it, and one that differs from that in seed and probabilities; made once."""
     if not (workplace / SWEEP).exists():
         fast = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
-        train(*fast, f"hydra.run.dir={SWEEP}", f"tracking.experiment={SWEEP}", f"tracking.run_name={NAME}")
+        train(
+            *fast, f"hydra.run.dir={SWEEP}", f"tracking.experiment={SWEEP}", f"tracking.run_name={NAME}", pictures=True
+        )
         place = store.get_experiment_by_name(SWEEP).experiment_id  # type: ignore[union-attr]
         (trained,) = store.search_runs([place])
         parent = store.create_run(place, run_name="the parent").info.run_id
