@@ -1,4 +1,4 @@
-"""The description of a run, in Markdown: what it was, what came out, what it shows and what to change."""
+"""The description of a run, in Markdown: what it shows and what to change, what it was, what came out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from einthoven.diagnostics.rules.base import Advice
 
-NOTHING = "Nothing found: no rule of advice applies to this run."
+NOTHING = "No rule of advice applies to this run."
 
 
 def note(
@@ -30,9 +30,10 @@ def note(
     error : str, optional
         Why the run ended before its time.
     """
-    parts = [*overview]
-    if error:
-        parts.append(f"**The run failed:** {error}")
+    parts = [f"**The run failed:** {error}"] if error else []
+    parts.append("### Advice")  # the page of a run shows the first lines, and the rest when asked to
+    parts += [f"{each.rank}. **{each.sentence}** {each.remedy} *({each.evidence})*" for each in advice] or [NOTHING]
+    parts += ["### The run", *overview]
     if results:
         splits = list(dict.fromkeys(split for by_split in results.values() for split in by_split))
         rows = [
@@ -41,6 +42,4 @@ def note(
             *(f"| {' | '.join([name, *(found.get(s, '') for s in splits)])} |" for name, found in results.items()),
         ]
         parts.append("\n".join(rows))
-    parts.append("### Advice")
-    parts += [f"{each.rank}. **{each.sentence}** {each.remedy} *({each.evidence})*" for each in advice] or [NOTHING]
     return "\n\n".join(parts) + "\n"
