@@ -23,7 +23,12 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, C, T]`` to features ``[B, 3 * directions * hidden]``."""
-        states, (last, _) = self.lstm(x.transpose(1, 2))
+        steps = x.transpose(1, 2)
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):  # not every CPU has an LSTM in bfloat16
+                states, (last, _) = self.lstm(steps.float())
+        else:
+            states, (last, _) = self.lstm(steps)
         directions = states.shape[2] // last.shape[2]
         ends = last[-directions:].transpose(0, 1).flatten(1)
         return torch.cat([states.mean(dim=1), states.amax(dim=1), ends], dim=1)
