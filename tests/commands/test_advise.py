@@ -25,11 +25,11 @@ def test_a_run_says_what_it_was_and_what_came_out(
     train(*FAST, "tracking.experiment=advice", "model=mlp", "model.width=8", "optimizer.lr=1e-9")
     run, printed = last_run(workplace), capsys.readouterr().out
     note, metrics = run.data.tags[NOTE], run.data.metrics
-    assert note.startswith("**superdiagnostic**, 5 classes, on ")
+    assert note.startswith("### Advice\n\n1. **The learning rate is too low")
+    assert "\n**superdiagnostic**, 5 classes, on " in note
     assert f"{metrics['data/records/train']:.0f} train" in note and "2 of 2 epochs" in note
     low, high = metrics["test/macro_auroc_low"], metrics["test/macro_auroc_high"]
     assert f"{metrics['test/macro_auroc']:.3f} ({low:.3f} to {high:.3f}, 95 %)" in note
-    assert "The learning rate is too low" in note.partition("### Advice")[2]
     assert "advice 1: " in printed and "The learning rate is too low" in printed
 
 
