@@ -108,10 +108,11 @@ def _train(arguments: list[str]) -> None:
         ended = "KILLED"
         raise
     except Exception as error:
+        # Those of launchers, which may not be installed, cannot be named here; all others go on as they are.
         if type(error).__module__.split(".")[0] not in ("joblib", "submitit"):
             raise
         lost = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"a process of the sweep was lost: {lost}") from None
+        raise UserError(f"a process of the sweep was lost: {lost}") from error
     finally:
         told = _told_of_sweep()
         if PARENT in os.environ:

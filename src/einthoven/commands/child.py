@@ -50,6 +50,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
                 return {name: v for name, v in run.data.metrics.items() if name.startswith(("val/", "test/"))}
         return _continued(before, parent) or train(config, folder, overrides)
     except Exception as error:
+        # Whatever it is: it is told here and on the run, and the other runs of the sweep go on.
         if isinstance(error, (UserError, OSError)):
             errors.print(f"failed: {error}", markup=False, soft_wrap=True)
         else:
