@@ -54,7 +54,7 @@ OPTIONS = {
 class Silent:
     """A recorder that keeps nothing: what is measured here is the final AUROC."""
 
-    run_id = ""
+    run_id, position = "", 0
     latest: Mapping[str, float] = {}
 
     def record(self, step: int, values: Mapping[str, Tensor | float]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from einthoven.cli import conf_folder
 from einthoven.errors import UserError
 from einthoven.models.activations import ACTIVATIONS
+from einthoven.models.blocks import to_image
 from einthoven.models.conv_attention import ConvAttention
 from einthoven.models.inception1d import Inception1d
 from einthoven.models.logistic import Logistic
@@ -112,19 +113,26 @@ def test_conv_attention_trains_on_windows_and_evaluates_their_mean():
     model = ConvAttention(8, 5, window=2.5)
     x = torch.randn(3, 8, 600)
     sizes = []
-    model.stem.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape)))
+    for stage in (model.stem, model.attention):
+        stage.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape)))
     model(x)
+    assert sizes == [(3, 8, 1, 250), (3, 32, 128)]
     logits = model.eval()(x)
-    assert sizes == [(3, 8, 1, 250), (12, 8, 1, 250)]
-    mean = torch.stack([model.read(x[:, :, s : s + 250]) for s in (0, 116, 233, 350)]).mean(dim=0)
-    torch.testing.assert_close(logits, mean, rtol=1e-4, atol=1e-5)
+    assert sizes[2:] == [(3, 8, 1, 600), (12, 32, 128)]
+    tokens = model.conv(model.stem(to_image(x)))[:, :, 0].transpose(1, 2)
+    read = [model.head(model.pool(model.attention(tokens[:, s : s + 32]))) for s in (0, 14, 28, 43)]
+    torch.testing.assert_close(logits, torch.stack(read).mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert model.pieces(600) == ([0, 112, 224, 344], 256)
 
 
-def test_conv_attention_without_window_reads_the_record_as_a_whole():
+@pytest.mark.parametrize(("window", "samples"), [(None, 600), (2.5, 250), (2.5, 100)])
+def test_conv_attention_reads_as_a_whole_what_is_no_longer_than_a_window(window, samples):
     torch.manual_seed(0)
-    model = ConvAttention(8, 5, window=None).eval()
-    x = torch.randn(3, 8, 600)
-    assert torch.equal(model(x), model.read(x))
+    model = ConvAttention(8, 5, window=window).eval()
+    x = torch.randn(3, 8, samples)
+    tokens = model.conv(model.stem(to_image(x)))[:, :, 0].transpose(1, 2)
+    torch.testing.assert_close(model(x), model.head(model.pool(model.attention(tokens))))
+    assert model.pieces(samples)[0] == [0] and model.pieces(samples)[1] >= samples
 
 
 @pytest.mark.parametrize(

@@ -32,15 +32,15 @@ def test_drop_path_drops_whole_records_and_keeps_the_mean():
 
 @pytest.mark.parametrize(("samples", "length", "starts"), [(1000, 250, range(0, 751, 125)), (250, 250, [0])])
 def test_overlapping_windows_lie_where_the_benchmark_puts_them(samples, length, starts):
-    x = torch.randn(2, 3, samples)
-    expected = torch.stack([x[:, :, s : s + length] for s in starts], dim=1)
+    x = torch.randn(2, samples, 3)
+    expected = torch.stack([x[:, s : s + length] for s in starts], dim=1)
     assert torch.equal(overlapping_windows(x, length), expected)
 
 
 @pytest.mark.parametrize("samples", [251, 333, 1007, 4999])
 def test_overlapping_windows_cover_the_record_in_steps_of_at_most_half(samples):
-    ramp = torch.arange(float(samples)).expand(1, 1, -1)
-    windows = overlapping_windows(ramp, 250)[0, :, 0]
+    ramp = torch.arange(float(samples)).view(1, -1, 1)
+    windows = overlapping_windows(ramp, 250)[0, :, :, 0]
     assert windows[0, 0] == 0 and windows[-1, -1] == samples - 1
     assert windows[:, 0].diff().max() <= 125
     assert torch.equal(windows - windows[:, :1], torch.arange(250.0).expand_as(windows))

@@ -90,8 +90,8 @@ def grad_cam(model: Explained, x: Tensor, target: Tensor) -> Tensor:
     """Where the last convolutions found what speaks for the class; one curve, the same in every lead, none below 0.
 
     ``relu(Σ_c α_c A_c)``, A the activations of the last stage with a convolution, α_c the mean over time of the
-    gradient with respect to channel c; linear between its steps, and the mean where windows overlap (Selvaraju et al.,
-    "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017, equations 1 and 2).
+    gradient with respect to channel c; linear between its steps (Selvaraju et al., "Grad-CAM: visual explanations from
+    deep networks via gradient-based localization", 2017, equations 1 and 2).
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def grad_cam(model: Explained, x: Tensor, target: Tensor) -> Tensor:
         handle.remove()
     activation, found = kept[0].detach().flatten(2), found.flatten(2)
     curve = (found.mean(dim=2, keepdim=True) * activation).sum(dim=1).relu()
-    return _over_pieces(curve, model, x)
+    return _over_windows(curve, [0], x.shape[2], x)
 
 
 def attention_rollout(model: Explained, x: Tensor, target: Tensor) -> Tensor:
@@ -138,11 +138,9 @@ def attention_rollout(model: Explained, x: Tensor, target: Tensor) -> Tensor:
     if read is None:
         name = type(model.network).__name__
         raise UserError(f"attention_rollout: {name} has no attention maps; expected a network with attention.")
-    starts, length = model.pieces(x.shape[2])
-    windows = torch.stack([x[..., start : start + length] for start in starts], dim=1).flatten(0, 1)
     with torch.no_grad():
-        maps = read(model.frontend(windows))
-        return _over_pieces(rollout(list(maps.values())), model, x)
+        maps = read(model.frontend(x))
+        return _over_windows(rollout(list(maps.values())), *model.pieces(x.shape[2]), x)
 
 
 def rollout(maps: Sequence[Tensor]) -> Tensor:
@@ -194,11 +192,11 @@ def _last_convolution(network: nn.Module) -> nn.Module:
     return stages[-1]
 
 
-def _over_pieces(curve: Tensor, model: Explained, x: Tensor) -> Tensor:
+def _over_windows(curve: Tensor, starts: list[int], length: int, x: Tensor) -> Tensor:
     """Curves of the windows of each record, one after the other (N W, n), as one over its samples: (N, L, T)."""
-    starts, length = model.pieces(x.shape[2])
     fine = F.interpolate(curve[:, None], size=length, mode="linear", align_corners=False).view(len(x), len(starts), -1)
     samples = (torch.tensor(starts, device=x.device)[:, None] + torch.arange(length, device=x.device)).flatten()
-    total = x.new_zeros(len(x), x.shape[2]).index_add_(1, samples, fine.flatten(1).to(x.dtype))
-    cover = x.new_zeros(x.shape[2]).index_add_(0, samples, x.new_ones(len(samples))).clamp(min=1)
-    return (total / cover)[:, None].expand_as(x).contiguous()
+    size = max(x.shape[2], starts[-1] + length)
+    total = x.new_zeros(len(x), size).index_add_(1, samples, fine.flatten(1).to(x.dtype))
+    cover = x.new_zeros(size).index_add_(0, samples, x.new_ones(len(samples))).clamp(min=1)
+    return (total / cover)[:, None, : x.shape[2]].expand_as(x).contiguous()

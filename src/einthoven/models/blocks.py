@@ -26,18 +26,18 @@ def random_window(x: Tensor, length: int) -> Tensor:
     return x.gather(2, samples.expand(-1, x.shape[1], -1))
 
 
-def overlapping_windows(x: Tensor, length: int) -> Tensor:
-    """Cut ``[B, C, T]`` into ``[B, n, C, length]``: the fewest even steps of at most half a window.
+def overlapping_windows(tokens: Tensor, length: int) -> Tensor:
+    """Cut ``[B, N, D]`` into ``[B, n, length, D]``: the fewest even steps of at most half a window.
 
-    The first window starts with the record and the last ends with it. 1,000 samples make 7 windows of 250.
+    The first window starts with the record and the last ends with it. 125 tokens make 7 windows of 32.
     """
-    starts = window_starts(x.shape[2], length)
-    return torch.stack([x[:, :, start : start + length] for start in starts], dim=1)
+    starts = window_starts(tokens.shape[1], length)
+    return torch.stack([tokens[:, start : start + length] for start in starts], dim=1)
 
 
-def window_starts(samples: int, length: int) -> list[int]:
+def window_starts(tokens: int, length: int) -> list[int]:
     """Where the windows of `overlapping_windows` begin."""
-    room = samples - length
+    room = tokens - length
     steps = math.ceil(2 * room / length)
     return [room * i // max(steps, 1) for i in range(steps + 1)]
 

@@ -23,6 +23,7 @@ from einthoven.models.blocks import (
     random_window,
     to_image,
     to_tokens,
+    window_starts,
 )
 from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
 
@@ -33,10 +34,10 @@ class ConvAttention(nn.Module):
     Pure transformers lose to convolutions when trained from scratch on tens of thousands of ECGs; behind a
     convolutional trunk (Xiao et al. 2021, "Early convolutions help transformers see better") they do not.
 
-    A training step reads one random window of each record. Evaluation reads windows that overlap by half or
-    more and cover the record, and averages their logits (the crops of Strodthoff et al. 2021, inside the
-    model: it takes whole records either way). The random windows come from torch's global generator, as
-    dropout does.
+    A training step reads one random window of each record. In evaluation the convolutions read the whole record
+    once, attention and the head read windows of their tokens that overlap by half or more and cover it, and the
+    logits are averaged (the crops of Strodthoff et al. 2021, inside the model: it takes whole records either
+    way). The random windows come from torch's global generator, as dropout does.
 
     Stages (direct children): ``stem``, ``conv``, ``attention``, ``pool``, ``head``.
 
@@ -103,7 +104,8 @@ class ConvAttention(nn.Module):
         self.window = None if window is None else round(window * fs)
         check_norm(token_norm, TOKEN_NORMS, "token_norm")
         dim = channels[-1]
-        length = math.ceil(min(self.window or samples, samples) / 2 ** len(channels))
+        self.stride = 2 ** len(channels)  # steps of the signal between tokens
+        self.length = math.ceil(min(self.window or samples, samples) / self.stride)
         self.stem = ConvNormAct(in_channels, channels[0], stem_kernel, 2, activation=activation, norm=norm)
         self.conv = nn.Sequential(
             *(
@@ -119,7 +121,7 @@ class ConvAttention(nn.Module):
             dropout=dropout,
             drop_path=drop_path,
             positions=positions,
-            length=length,
+            length=self.length,
             activation=mlp_activation,
             norm=token_norm,
         )
@@ -128,27 +130,28 @@ class ConvAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        if self.window is None or self.window >= x.shape[2]:
-            return self.read(x)
-        if self.training:
-            return self.read(random_window(x, self.window))
-        windows = overlapping_windows(x, self.window)
-        logits = self.read(windows.flatten(0, 1))
+        if self.training and self.window is not None and self.window < x.shape[2]:
+            x = random_window(x, self.window)
+        logits: Tensor = self.head(self.pool(self.attention(self.tokens(x))))
         return logits.view(x.shape[0], -1, logits.shape[1]).mean(dim=1)
 
-    def read(self, window: Tensor) -> Tensor:
-        """Map one window of each record, ``[B, in_channels, T]``, to logits ``[B, num_classes]``."""
-        logits: Tensor = self.head(self.pool(self.attention(self.tokens(window))))
-        return logits
+    def tokens(self, x: Tensor) -> Tensor:
+        """Map a signal to the tokens that attention reads, ``[B n, N, D]``: those of n windows, record by record."""
+        tokens = to_tokens(self.conv(self.stem(to_image(x))))
+        return overlapping_windows(tokens, self._window_of(tokens.shape[1])).flatten(0, 1)
 
-    def tokens(self, window: Tensor) -> Tensor:
-        """Map one window of each record to the tokens that attention reads, ``[B, N, D]``, N = T/8 by default."""
-        return to_tokens(self.conv(self.stem(to_image(window))))
+    def pieces(self, steps: int) -> tuple[list[int], int]:
+        """Where the windows of a signal of so many steps begin, and how long they are, in steps."""
+        tokens = math.ceil(steps / self.stride)
+        length = self._window_of(tokens)
+        return [start * self.stride for start in window_starts(tokens, length)], length * self.stride
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """Attention weights of every transformer block, ``[B, heads, N, N]``, for `x` as one window.
+        """Attention weights of every transformer block, ``[B n, heads, N, N]``, of the n windows of each record.
 
-        Whatever the length of `x`, it is not cut: give it a window (`overlapping_windows` makes those of an
-        evaluation) to see what a prediction rests on. Call ``eval()`` first, as for a prediction.
+        A signal no longer than `window` is one. Call ``eval()`` first, as for a prediction.
         """
         return attention_maps(self.attention, self.tokens(x))
+
+    def _window_of(self, tokens: int) -> int:
+        return tokens if self.window is None else min(self.length, tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, Float64, LeadMoments
-from einthoven.models.blocks import window_starts
 
 if TYPE_CHECKING:
     from einthoven.models.time_frontend import TimeFrontend
@@ -143,16 +143,16 @@ class Classifier(nn.Module):
         return logits
 
     def pieces(self, samples: int) -> tuple[list[int], int]:
-        """Where the windows begin that the network cuts a record into and reads one by one, and how long they are.
+        """Where the windows begin whose tokens the network's attention reads one by one, and how long they are.
 
         In samples of the record, in the order in which they lie in the network's batch; the whole record for a network
-        that does not cut.
+        that does not cut. The last may end a little after the record.
         """
-        steps, window = self.frontend.steps(samples), getattr(self.network, "window", None)
-        if window is None or window >= steps:
+        cut: Callable[[int], tuple[list[int], int]] | None = getattr(self.network, "pieces", None)
+        if cut is None:
             return [0], samples
-        starts = window_starts(steps, window)
-        return [start * self.frontend.stride for start in starts], self.frontend.samples(window)
+        starts, length = cut(self.frontend.steps(samples))
+        return [start * self.frontend.stride for start in starts], self.frontend.samples(length)
 
 
 def _directions(moments: LeadMoments, mode: str, k: int | None) -> Float64:
