@@ -2,11 +2,11 @@
 
     python bench/bench_predict.py PTBXL_ROOT [FILES [BUNDLE]]
 
-With 100 Hz records of 10 s, and the folder of a run or, if none is given, the bundle that comes with the package (the
-default network). Prints seconds to load the
-bundle with torch imported; milliseconds from one file to its probabilities on one core, and with the doctor's cautions;
-files per second of `einthoven predict` on two cores, reading and cautions included, and of a loop over single files.
-Beside wall time stands the time of the processor, which other work on the machine does not change much.
+With 100 Hz records of 10 s, and the folder of a run that was evaluated or, if none is given, the bundle that comes with
+the package (the default network at half its width). Prints seconds to load the bundle with torch imported; milliseconds
+from one file to its probabilities on one core, and with the doctor's cautions; files per second of `einthoven predict`
+on two cores, reading and cautions included, and of a loop over single files. Beside wall time stands the time of the
+processor, which other work on the machine does not change much.
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ def test_windows_of_windows_land_on_the_samples_of_the_record(
     """The classifier reads 4 s of 10, and the network 1 s of those."""
     reads = Reads(LEADS, 100.0, 10.0, False, 400, 300, aggregate)
     model = log_odds(make_bundle(reads=reads))
-    starts, length = model.pieces(1000)
-    assert starts[:2] == [0, 50] and length == 100 and starts[7] == 300 and starts[-1] == 900
+    assert model.windows(1000) == ([0, 300, 600], 400)
+    starts, length = model.pieces(400)
+    assert starts[:2] == [0, 48] and length == 100 and starts[-1] == 300
     x = torch.from_numpy(record().signal)[None]
     target = torch.tensor([1])
     found = method(model, x, target)

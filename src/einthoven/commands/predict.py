@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from einthoven.commands.doctor import expand
 from einthoven.commands.parser import Parser, bundles_and_files, reading
@@ -26,6 +28,7 @@ from einthoven.predict.predictor import AT_ONCE
 from einthoven.predict.signal import Prepared, prepare
 
 WORTH_TELLING = SEVERITIES[SEVERITIES.index("caution") :]
+MOST_WORKERS = 4  # more would wait for Python's one lock
 OF_THE_READING = ("missing_leads", "unmeasurable")  # a model that reads two leads is given two
 
 
@@ -83,32 +86,49 @@ def answers(
     progress: Callable[[int, int], None] | None = None,
     doctor: bool = True,
 ) -> Iterator[Answer]:
-    """The answer for each file, in order: some files are read and examined while the network answers for others.
-
-    One core is for the reading, the others for the network: more threads than cores would only wait for each other.
-    """
+    """The answer for each file, in order; groups of files are read, examined and answered side by side, a core each."""
     groups = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
-    read_group = partial(_read, predictor=predictor, reading=reading, stride=stride, doctor=doctor)
     threads, done = torch.get_num_threads(), 0
-    if len(groups) > 1:
-        torch.set_num_threads(max(threads - 1, 1))
-    with ThreadPoolExecutor(1) as reader:
-        coming = deque(reader.submit(read_group, group) for group in groups[:1])
-        for following in [*groups[1:], None]:
-            read = coming.popleft().result()
-            if following is not None:
-                coming.append(reader.submit(read_group, following))
-            good = [item.prepared for item in read if item.prepared is not None]
-            prediction, rows = predictor.answer(good, alpha), count()
-            for item in read:
-                if item.prepared is None:
-                    yield Answer(item.file, refused=item.refused)
-                else:
-                    yield Answer(item.file, item.record, prediction, next(rows))
-            done += len(read)
-            if progress is not None:
-                progress(done, len(files))
-    torch.set_num_threads(threads)
+    # dropout masks come from torch's one generator: their order must not depend on what runs beside
+    workers = 1 if predictor.draws else min(threads, len(groups), MOST_WORKERS)
+    free = SimpleQueue[Predictor]()
+    for worker in range(workers):
+        free.put(deepcopy(predictor) if worker else predictor)
+
+    def answer(group: Sequence[Path]) -> list[Answer]:
+        own = free.get()
+        try:
+            return _answers(own, _read(group, own, reading, stride, doctor), alpha)
+        finally:
+            free.put(own)
+
+    share = max(threads // max(workers, 1), 1)
+    pool = ThreadPoolExecutor(max(workers, 1), initializer=torch.set_num_threads, initargs=(share,))
+    try:
+        with pool, threadpool_limits(share, "blas"):  # NumPy's own threads spin while they wait
+            waiting, coming = iter(groups), deque[Future[list[Answer]]]()
+            while True:
+                coming.extend(pool.submit(answer, group) for group in islice(waiting, 1 + workers - len(coming)))
+                if not coming:
+                    break
+                answered = coming.popleft().result()
+                yield from answered
+                done += len(answered)
+                if progress is not None:
+                    progress(done, len(files))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _answers(predictor: Predictor, read: Sequence[_Read], alpha: float) -> list[Answer]:
+    """The answers for files that were read."""
+    prediction, rows = predictor.answer([item.prepared for item in read if item.prepared is not None], alpha), count()
+    return [
+        Answer(item.file, refused=item.refused)
+        if item.prepared is None
+        else Answer(item.file, item.record, prediction, next(rows))
+        for item in read
+    ]
 
 
 def _read(

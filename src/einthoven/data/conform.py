@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ LONG = ("crop", "centre", "slide")
 SHORT = ("pad", "refuse")
 
 
+@lru_cache
 def rational(fs: float, target: float, samples: int) -> tuple[int, int]:
     """Whole numbers `up` and `down` whose ratio is ``target / fs``.
 

@@ -37,8 +37,11 @@ class Explained(Protocol):
     def __call__(self, x: Tensor, /) -> Tensor:
         """Map mV ``[N, L, T]`` to one number a class ``[N, K]``: logits, or log-odds."""
 
+    def windows(self, samples: int, /) -> tuple[list[int], int]:
+        """Where the windows begin that the network is given one by one, and how long they are, in samples."""
+
     def pieces(self, samples: int, /) -> tuple[list[int], int]:
-        """Where the windows begin that the network reads one by one, and how long they are, in samples."""
+        """The same of the parts of a window that attention reads one by one."""
 
 
 Method = Callable[[Explained, Tensor, Tensor], Tensor]
@@ -91,7 +94,7 @@ def grad_cam(model: Explained, x: Tensor, target: Tensor) -> Tensor:
 
     ``relu(Σ_c α_c A_c)``, A the activations of the last stage with a convolution, α_c the mean over time of the
     gradient with respect to channel c; linear between its steps (Selvaraju et al., "Grad-CAM: visual explanations from
-    deep networks via gradient-based localization", 2017, equations 1 and 2).
+    deep networks via gradient-based localization", 2017, equations 1 and 2), and the mean where windows overlap.
 
     Parameters
     ----------
@@ -116,7 +119,7 @@ def grad_cam(model: Explained, x: Tensor, target: Tensor) -> Tensor:
         handle.remove()
     activation, found = kept[0].detach().flatten(2), found.flatten(2)
     curve = (found.mean(dim=2, keepdim=True) * activation).sum(dim=1).relu()
-    return _over_windows(curve, [0], x.shape[2], x)
+    return _over_windows(curve, *model.windows(x.shape[2]), x)
 
 
 def attention_rollout(model: Explained, x: Tensor, target: Tensor) -> Tensor:
@@ -138,9 +141,12 @@ def attention_rollout(model: Explained, x: Tensor, target: Tensor) -> Tensor:
     if read is None:
         name = type(model.network).__name__
         raise UserError(f"attention_rollout: {name} has no attention maps; expected a network with attention.")
+    starts, window = model.windows(x.shape[2])
+    parts, length = model.pieces(window)
+    given = torch.stack([x[..., start : start + window] for start in starts], dim=1).flatten(0, 1)
     with torch.no_grad():
-        maps = read(model.frontend(x))
-        return _over_windows(rollout(list(maps.values())), *model.pieces(x.shape[2]), x)
+        flow = rollout(list(read(model.frontend(given)).values()))
+    return _over_windows(flow, [start + part for start in starts for part in parts], length, x)
 
 
 def rollout(maps: Sequence[Tensor]) -> Tensor:

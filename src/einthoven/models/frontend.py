@@ -142,11 +142,15 @@ class Classifier(nn.Module):
         logits: Tensor = self.network(self.frontend(x))
         return logits
 
-    def pieces(self, samples: int) -> tuple[list[int], int]:
-        """Where the windows begin whose tokens the network's attention reads one by one, and how long they are.
+    def windows(self, samples: int) -> tuple[list[int], int]:
+        """Where the windows begin that the network is given one by one, and how long they are: the whole record."""
+        return [0], samples
 
-        In samples of the record, in the order in which they lie in the network's batch; the whole record for a network
-        that does not cut. The last may end a little after the record.
+    def pieces(self, samples: int) -> tuple[list[int], int]:
+        """Where the parts of a window begin whose tokens attention reads one by one, and how long they are.
+
+        In samples, in the order in which they lie in the network's batch; the whole window for a network that does not
+        cut. The last may end a little after the window.
         """
         cut: Callable[[int], tuple[list[int], int]] | None = getattr(self.network, "pieces", None)
         if cut is None:

@@ -69,11 +69,14 @@ class LogOdds(nn.Module):
             return z.amax(dim=1)
         return _log_mean(F.logsigmoid(z)) - _log_mean(F.logsigmoid(-z))
 
+    def windows(self, samples: int) -> tuple[list[int], int]:
+        """Where the windows begin that the network is given one by one, and how long they are, in samples."""
+        starts = windows(torch.arange(samples)[None, None], self.window, self.stride)[0, :, 0, 0].tolist()
+        return starts, self.window
+
     def pieces(self, samples: int) -> tuple[list[int], int]:
-        """As `Classifier.pieces`, of records that are cut into windows first."""
-        inner, length = self.classifier.pieces(self.window)
-        outer = windows(torch.arange(samples)[None, None], self.window, self.stride)[0, :, 0, 0].tolist()
-        return [a + b for a in outer for b in inner], length
+        """Those of the classifier."""
+        return self.classifier.pieces(samples)
 
 
 def _log_mean(z: Tensor) -> Tensor:
