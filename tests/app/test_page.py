@@ -52,7 +52,7 @@ def test_files_are_chosen_dropped_refused_and_answered(
     points = load_bundle().bundles[0].points
     for rule in ("youden", "sensitivity=0.95"):
         browser.value(f"at('rule').value = '{rule}'; at('rule').dispatchEvent(new Event('change'))")
-        decided = ["positive" if p[n] >= (points[n][rule]["threshold"] or 0) else "negative" for n in ranked]
+        decided = ["positive" if p[n] >= points[n][rule]["threshold"] else "negative" for n in ranked]
         assert texts(browser, "#statements td:nth-child(5)") == decided
 
     assert browser.value("document.querySelectorAll('#timeline rect').length") == 3 * len(p) + 1
@@ -77,8 +77,15 @@ def test_files_are_chosen_dropped_refused_and_answered(
     browser.wait("at('status').classList.contains('error')")
     assert browser.value("document.querySelectorAll('#status *').length") == 0
 
+    browser.value("window.ours = fetch; fetch = () => new Promise((give) => { window.late = give; }); 0")
+    browser.value("window.first = ask(); fetch = ours; 0")
     browser.value("at('example').click()")
     browser.wait(f"{SHOWN} && at('name').textContent === 'generated.hea'")
+    browser.value('late(new Response(\'{"error": "of before"}\', { status: 422 })), first')
+    assert browser.value(SHOWN), "an answer to an earlier question is not shown"
+    for seconds, told in ((10, "10 s"), (1800, "1800 s"), (29.996, "30 s"), (0.25, "0.25 s")):
+        browser.value(f"found.seconds = {seconds}; show()")
+        assert texts(browser, "#facts")[0].startswith(f"{told} at ")
     browser.resize(400)
     assert browser.value("document.documentElement.scrollWidth") <= 400
     outside = [

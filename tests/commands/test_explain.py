@@ -98,3 +98,26 @@ def test_every_method_explains_the_bundle_that_comes_with_the_package(name: str,
     found = load_bundle().explain(file, "NORM", method_named(cli.conf_folder(), name, 100.0))
     assert found.relevance.shape == (12, 1000) and np.isfinite(found.relevance).all() and found.relevance.any()
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["explain", "--output", "nowhere/a.pdf"], "--output nowhere/a.pdf: expected the name of a file, in a folder"),
+        (["export", "nowhere/a.pt2"], "export nowhere/a.pt2: expected the name of a file, in a folder that is there."),
+        (["export", "."], "export .: expected the name of a file"),
+    ],
+)
+def test_where_nothing_can_be_written_nothing_is_begun(
+    file: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.main(command + [str(file)] * (command[0] == "explain"))
+    err = capfd.readouterr().err.strip()
+    assert end.value.code == 2 and "\n" not in err and expected in err

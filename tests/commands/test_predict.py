@@ -167,6 +167,7 @@ def test_a_table_of_numbers_is_told_its_rate_and_unit_and_shown_as_a_timeline(
     assert outcome(run, tmp_path / "long.npy", *told) == 0
     rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
     assert [float(row["start_s"]) for row in rows] == [0, 10, 15]
+    assert all("no_ecg" in row["cautions"] for row in rows)
     assert outcome(run, tmp_path / "long.npy") == 1
     assert "long.npy" in capfd.readouterr().err
 
@@ -179,6 +180,8 @@ def test_a_table_of_numbers_is_told_its_rate_and_unit_and_shown_as_a_timeline(
         (["RUN", "nowhere/*.hea"], "this pattern holds no record"),
         (["RUN", "CORPUS", "--json", "--csv"], "not allowed with"),
         (["RUN", "CORPUS", "--colour"], "einthoven predict --help"),
+        (["RUN", "CORPUS", "--pdf", "."], "--pdf .: expected the name of a file"),
+        (["RUN", "CORPUS", "--pdf", "nowhere/a.pdf"], "--pdf nowhere/a.pdf: expected the name of a file, in a folder"),
         (["runs:/nothing", "CORPUS"], "runs:/nothing"),
     ],
 )

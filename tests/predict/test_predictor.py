@@ -144,6 +144,8 @@ def test_several_bundles_answer_with_the_mean_of_their_probabilities(make_bundle
     assert found.entropy.epistemic == pytest.approx(expected, abs=1e-9) and (expected > 1e-4).all()
     alone = np.mean([np.diff(Predictor([b]).predict(records).intervals, axis=-1) for b in bundles])
     assert np.diff(found.intervals, axis=-1).mean() > alone, "members that differ widen the interval"
+    assert Predictor(bundles).alphas == () and found.alpha is None, "no threshold was fitted to their mean"
+    assert set(found.sets) == {Predictor(bundles).classes}
     fewer = make_bundle(reads=Reads(LEADS, 100.0, 5.0, False, 500, 250, "mean"))
     with pytest.raises(UserError, match="differ in length of a record"):
         Predictor([bundles[0], fewer])
@@ -164,6 +166,7 @@ def test_dropout_draws_depend_on_their_seed_alone_and_leave_the_network_as_it_wa
     drawn = [Predictor([bundle], draws=6, seed=s).predict(records) for s in (0, 0, 1)]
     assert drawn[0].probabilities.tolist() == drawn[1].probabilities.tolist()
     assert drawn[0].probabilities.tolist() != drawn[2].probabilities.tolist()
+    assert drawn[0].alpha is None and sure.alpha == 0.1
     assert (drawn[0].entropy.epistemic > 0).all() and (sure.entropy.epistemic == 0).all()
     assert not any(module.training for module in (*bundle.model.modules(), *bundle.answering.modules()))
     assert Predictor([bundle]).predict(records).probabilities.tolist() == sure.probabilities.tolist()

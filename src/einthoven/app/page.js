@@ -6,6 +6,7 @@ const at = (id) => document.getElementById(id);
 const asked = { files: [], example: null, explained: "" }; // what the page shows an answer for; "": the likeliest
 let about = null;
 let found = null;
+let turns = 0; // an answer that comes after a later question is not shown
 
 // ------------------------------------------------------------------ small things
 
@@ -55,16 +56,19 @@ async function ask(start = 0) {
     return;
   }
   say("Reading …");
+  const turn = ++turns;
   try {
     const body = new Blob(asked.files);
     const headers = { "Content-Type": "application/octet-stream" };
     const response = await fetch(`/answer?${query}`, { method: "POST", body, headers });
     const content = await response.json();
+    if (turn !== turns) return;
     if (!response.ok) throw new Error(content.error);
     found = content;
     say("");
     show();
   } catch (error) {
+    if (turn !== turns) return;
     at("result").hidden = true;
     const gone = error instanceof TypeError;
     say(gone ? "No answer: is einthoven app still running, and can the file be read?" : error.message, true);
@@ -86,7 +90,7 @@ function take(files) {
 function show() {
   at("result").hidden = false;
   at("name").textContent = found.name;
-  at("facts").textContent = `${found.seconds.toPrecision(4).replace(/\.?0+$/, "")} s at ${found.fs} Hz`;
+  at("facts").textContent = `${Number(found.seconds.toPrecision(4))} s at ${found.fs} Hz`;
   URL.revokeObjectURL(at("paper").src);
   at("paper").src = URL.createObjectURL(new Blob([found.paper], { type: "image/svg+xml" }));
   show_course();

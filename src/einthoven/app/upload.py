@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from einthoven.errors import UserError
 
 MOST_FILES = 16
-LONGEST_NAME = 120  # characters: 255 bytes are what file systems take
+LONGEST_NAME = 240  # bytes; 255 are what file systems take
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
 
@@ -27,8 +28,9 @@ def safe_name(name: str) -> str:
         If nothing is left of it, or it is too long.
     """
     safe = _UNSAFE.sub("_", re.split(r"[/\\]", name)[-1]).lstrip(". ").rstrip()
-    if not safe or len(safe) > LONGEST_NAME:
-        raise UserError(f"a file name of {len(safe)} characters found; expected 1 to {LONGEST_NAME}.")
+    size = len(os.fsencode(safe))
+    if not 1 <= size <= LONGEST_NAME:
+        raise UserError(f"a file name of {size} bytes found; expected 1 to {LONGEST_NAME}.")
     return safe
 
 

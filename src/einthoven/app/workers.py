@@ -127,7 +127,10 @@ class Worker:
         self._end()
         if not self._closed:
             self._start()
-            self._wait(START_SECONDS)  # what it has to say of itself is known
+            try:
+                self._wait(START_SECONDS)  # what it has to say of itself is known
+            except (TimeoutError, EOFError, OSError):  # said later, it would be taken for an answer
+                self._end()  # the next request finds it gone, and starts another
         return REFUSED, json.dumps({"error": sentence}).encode()
 
 

@@ -13,6 +13,7 @@ from einthoven.build import build, unknown_name
 from einthoven.commands.doctor import expand
 from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.terminal import bar, console, errors
+from einthoven.commands.write import check_output
 from einthoven.data.records import read_record
 from einthoven.errors import UserError
 from einthoven.evaluation.saliency import Method
@@ -50,6 +51,7 @@ def explain(conf: Path, arguments: Sequence[str]) -> bool:
     parser.add_argument("--output", type=Path, default=Path("explanation.pdf"))
     parser.add_reading()
     options = parser.parse_args(list(arguments))
+    check_output(f"--output {options.output}", options.output)
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor, files = load_bundle(*bundles), expand(paths)
     method = method_named(conf, options.method, predictor.reads.fs)

@@ -20,6 +20,7 @@ from einthoven.commands.doctor import expand
 from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.predict_output import OUTPUTS, Answer, Output
 from einthoven.commands.terminal import bar, errors
+from einthoven.commands.write import check_output
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.records import Record, read_record
 from einthoven.errors import UserError
@@ -61,6 +62,8 @@ def predict(arguments: Sequence[str]) -> bool:
         If an option is wrong, a bundle cannot be loaded, or a pattern or folder names no file.
     """
     options = _options(arguments)
+    if options.pdf is not None:
+        check_output(f"--pdf {options.pdf}", options.pdf)
     named, paths = bundles_and_files(options.paths, "predict")
     predictor = load_bundle(*named, draws=options.draws, seed=options.seed)
     if predictor.alphas and options.alpha not in predictor.alphas:
@@ -191,6 +194,7 @@ def export(arguments: Sequence[str]) -> None:
     parser.add_argument("bundle", nargs="?")
     parser.add_argument("file", type=Path)
     options = parser.parse_args(list(arguments))
+    check_output(f"export {options.file}", options.file)
     from einthoven.commands.terminal import console
     from einthoven.predict.export import export as write
 

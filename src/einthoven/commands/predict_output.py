@@ -65,9 +65,11 @@ class Output(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Write what is left."""
-        self._stack.__exit__(kind, *error)  # type: ignore[arg-type]
-        if kind is None:
-            self.end()
+        try:
+            self._stack.__exit__(kind, *error)  # type: ignore[arg-type]
+        finally:
+            if kind is None:
+                self.end()
 
     def add(self, answer: Answer) -> None:
         """Take one answer."""
@@ -125,8 +127,7 @@ class TableOutput(Output):
         """Show it."""
         if self.answered:
             console.print(self._table)
-            alphas = [bundle.conformal for bundle in self.predictor.bundles]
-            if all(alphas):
+            if self.predictor.alphas:
                 console.print(
                     "may be: statements of which, as a mean over such records, the stated share of the true ones is "
                     "missing at most (--alpha, 10 % by default)",
@@ -187,7 +188,8 @@ class CsvOutput(Output):
             for window in told["windows"]:
                 p = [f"{value:.6f}" for value in window["probabilities"].values()]
                 bounds = [""] * (2 * len(p))
-                self._writer.writerow([file, f"{window['start_s']:g}", *p, *bounds, *[""] * 6, notice])
+                rest = [*[""] * 4, "; ".join(told["cautions"]), "", notice]
+                self._writer.writerow([file, f"{window['start_s']:g}", *p, *bounds, *rest])
             return
         p = [f"{value:.6f}" for value in told["probabilities"].values()]
         pairs = [pair or (None, None) for pair in told["intervals"].values()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import einthoven
 from einthoven.commands.paired import Judged, difference, judged
-from einthoven.commands.write import write_whole
+from einthoven.commands.write import check_output, write_whole
 from einthoven.errors import UserError
 from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
@@ -56,8 +56,7 @@ def report(arguments: list[str]) -> Path:
     if not names:
         raise UserError("report: no run given; expected folders (outputs/…), ids or names of runs.")
     output = Path(options["output"])
-    if not output.name or output.is_dir() or not output.parent.is_dir():
-        raise UserError(f"output={options['output']}: expected the name of a file, in a folder that is there.")
+    check_output(f"output={options['output']}", output)
     tracking = client(options["uri"] or _store(names))
     found = meant(tracking, names)
     runs = _comparable(found)

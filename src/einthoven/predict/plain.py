@@ -27,7 +27,7 @@ def plain(found: Prediction, row: int, predictor: Predictor) -> dict[str, Any]:
         "set": list(found.sets[row]),
         "alpha": found.alpha,
         "positive": {
-            rule: [name for name, of in points.items() if rule in of and p[name] >= (of[rule]["threshold"] or 0.0)]
+            rule: [name for name, of in points.items() if rule in of and _reaches(p[name], of[rule]["threshold"])]
             for rule in rules
         },
         "entropy": {name: float(part[row]) for name, part in vars(found.entropy).items()},
@@ -38,3 +38,7 @@ def plain(found: Prediction, row: int, predictor: Predictor) -> dict[str, Any]:
             for start, values in zip(found.start_s[row], found.windows[row], strict=True)
         ],
     }
+
+
+def _reaches(p: float, threshold: float | None) -> bool:
+    return threshold is not None and p >= threshold

@@ -26,7 +26,6 @@ from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Prepared, prepare
 
 AT_ONCE = 32  # records through the network together: more do not fit the cache
-LEVEL = 0.95  # of the intervals
 NORMAL = 1.959963984540054  # deviations of a normal distribution that hold 95 %
 UNLIKE = 0.05  # share of the calibration records that are as far from the training records, below which it is told
 
@@ -47,14 +46,14 @@ class Prediction:
         bundle was not calibrated, or a class had no record of both kinds.
     sets : tuple of n tuples of str
         The statements that the record may have: of those that are true, the share that such sets miss is `alpha` at
-        most, as a mean over records like those of the calibration. All classes where no bundle has a threshold.
+        most, as a mean over records like those of the calibration. All classes where nothing is promised.
     alpha : float or None
-        None where the sets promise nothing.
+        None where the sets promise nothing (`Predictor.alphas`).
     entropy : EntropyParts
         Predictive entropy of each record and its parts (n,), nats.
     familiar : ndarray of float64, shape (n,)
-        Share of the calibration records that are as unlike the training data as this one; small is unlike. NaN where a
-        bundle does not know.
+        Share of the calibration records that are as unlike the training data as this one, the mean over those bundles
+        that know; small is unlike. NaN where none does, and with dropout.
     windows : tuple of n ndarrays of float64, shape (W, K)
         Probabilities of each window of a record.
     start_s : tuple of n ndarrays of float64, shape (W,)
@@ -119,9 +118,8 @@ class Predictor:
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """Shares that sets can be asked for."""
-        known = [set(bundle.conformal) for bundle in self.bundles]
-        return tuple(sorted(set.intersection(*known)))
+        """Shares that sets can be asked for; none of several bundles or dropout: no threshold fits their mean."""
+        return () if self.draws or len(self.bundles) > 1 else tuple(sorted(self.bundles[0].conformal))
 
     def predict(self, records: Iterable[Record | str | Path], alpha: float = 0.1) -> Prediction:
         """Answer for records, or for files with records.
@@ -185,7 +183,7 @@ class Predictor:
         p = np.stack(members)
         mean = p.mean(axis=0)
         share = np.mean(familiar, axis=0) if familiar else np.full(len(prepared), np.nan)
-        threshold = max((bundle.conformal[alpha] for bundle in self.bundles), default=0.0) if self.alphas else 0.0
+        threshold = self.bundles[0].conformal[alpha] if self.alphas else 0.0
         return Prediction(
             sources=tuple(item.source for item in prepared),
             probabilities=mean,
