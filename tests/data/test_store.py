@@ -529,6 +529,20 @@ def test_a_damaged_pack_is_one_sentence_and_can_be_deleted(corpus: Path, cache: 
     assert PTBXL(corpus, 100, cache).open().fingerprint == store.fingerprint
 
 
+def test_signals_of_a_pack_that_was_deleted_are_packed_by_the_others_that_need_them(
+    corpus: Path, mine: Path, cache: Path
+) -> None:
+    first = PTBXL(corpus, 100, cache).open()
+    signals = first.signals[:].copy()
+    (pack,) = cache.glob("packs/*/*")
+    PTBXL(mine, 100, cache).open()  # its pack only points to the signals of the first
+    shutil.rmtree(pack)
+    shutil.rmtree(first.path)
+    store = PTBXL(mine, 100, cache).open()
+    assert store.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(store.signals[:], signals)
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_one_sentence(corpus: Path, cache: Path) -> None:
     signals = PTBXL(corpus, 100, cache).open().signals
     os.truncate(signals.files[0], 24_000 * 5 + 100)

@@ -213,12 +213,14 @@ class IndexWriter:
         """Append an entry: a value for each of `COLUMNS`."""
         self._part.append(entry)
         self._identity.update(entry["main"] + entry["state"] + entry["digest"])
+        if entry["row"] < 0:  # with the signal here it is another pack, which may be needed one day
+            self._identity.update(b"elsewhere")
         self.entries += 1
         if len(self._part) == PART:
             self._write()
 
     def close(self) -> str:
-        """Finish the file; returns the name of the pack, which is a function of its entries."""
+        """Finish the file; returns the name of the pack, a function of its entries and of which signals it holds."""
         self._write()
         self._writer.close()
         return self._identity.hexdigest()[:16]
