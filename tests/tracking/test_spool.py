@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
+    before = set(threading.enumerate())
     yield Store()
-    assert threading.active_count() < 20
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), f"{thread.name} goes on after its spool was closed"
 
 
 def filled(path: Path, store: Store, numbers: range) -> Spool:
@@ -74,6 +79,27 @@ def test_a_store_that_was_down_gets_everything_and_is_told_what_may_be_a_repetit
     spool.put({"n": 10})
     assert spool.drain(10.0) and store.calls[-1] == (1, False)
     spool.close()
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError(errno.EIO, "Input/output error")]
+    read = Spool._next
+
+    def unsteady(self: Spool) -> tuple[list[Entry], int]:
+        if failures:
+            raise failures.pop()
+        return read(self)
+
+    monkeypatch.setattr(Spool, "_next", unsteady)
+    spool = filled(tmp_path, store, range(3))
+    spool.start()
+    until = time.monotonic() + 10
+    while spool.waiting and time.monotonic() < until:
+        time.sleep(0.01)
+    spool.close()
+    assert store.taken == [0, 1, 2] and not failures
 
 
 def test_what_is_left_waits_for_the_next_process(tmp_path: Path, store: Store) -> None:

@@ -128,8 +128,8 @@ class Spool:
     def _work(self) -> None:
         failures = 0
         while self._wait(failures):
-            entries, end = self._next()
             try:
+                entries, end = self._next()
                 self._deliver(entries, self._doubtful)
             except RefusedError as error:
                 failures = 0
