@@ -37,23 +37,23 @@ def identity(config: DictConfig) -> dict[str, str]:
 
 @cache
 def code_hash() -> str:
-    """Twelve hex digits of the source of this package, of the rooms that results follow from."""
+    """Twelve hex digits of the source of this package and its tables, of the rooms that results follow from."""
     root, digest = Path(einthoven.__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.csv")]):
         if path.relative_to(root).parts[0] not in _SHOWS:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def git_commit() -> str:
-    """Commit of the checkout that this package runs from, ``-dirty`` if it was changed; empty for an installed one."""
+    """Commit of the checkout that this package runs from, ``-dirty`` if it was changed; empty if git tells none."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return ""
 
 
