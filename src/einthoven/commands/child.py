@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from omegaconf import DictConfig
 
+    from einthoven.commands.run import Run
+    from einthoven.tracking.recorder import Recorder
+
 
 def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
     """Give a run of a sweep its metrics; none where it fails, which ends nothing but itself.
@@ -39,7 +42,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     parent, tags = os.environ[PARENT], {"einthoven.overrides": shown_overrides(overrides)}
     config = _named(config, parent, overrides)
     try:
-        if config.resume is not None:
+        if config.resume is not None:  # below another parent, if any: a failure has to be written below this one, too
             return train(config, folder, overrides)
         tags |= identity(config)
         before = [] if config.again else _same_runs(config, parent)
@@ -48,7 +51,11 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
                 count_below(client(config.tracking.uri), parent, run)
                 console.print(f"finished already: run {run.info.run_id}")
                 return {name: v for name, v in run.data.metrics.items() if name.startswith(("val/", "test/"))}
-        return _continued(before, parent) or train(config, folder, overrides)
+        interrupted = _taken_up(before, parent)
+        if interrupted is None:
+            return train(config, folder, overrides)
+        folder = interrupted[0].folder
+        return continued(*interrupted)
     except Exception as error:
         # Whatever it is: it is told here and on the run, and the other runs of the sweep go on.
         if isinstance(error, (UserError, OSError)):
@@ -83,20 +90,18 @@ def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:
     return [run for run in found if run.data.tags.get("data.fingerprint") == records]
 
 
-def _continued(before: list[MlflowRun], parent: str) -> dict[str, float]:
-    """Metrics of the interrupted run of this sweep, trained to its end; none if there is none to take up."""
+def _taken_up(before: list[MlflowRun], parent: str) -> tuple[Run, Recorder] | None:
+    """The interrupted run of this sweep and its open recorder, if there is one to take up."""
     for run in before:
         interrupted = run.info.status in ("RUNNING", "KILLED") and run.data.tags.get("mlflow.parentRunId") == parent
         folder = Path(run.data.tags.get("folder", ""))
         if not interrupted or _run_in(folder) != run.info.run_id:
             continue
         try:
-            taken, recorder = taken_up(folder, [])
+            return taken_up(folder, [])
         except UserError as error:
             console.print(f"from the start: {error}", markup=False, soft_wrap=True)
-            continue
-        return continued(taken, recorder)
-    return {}
+    return None
 
 
 def _run_in(folder: Path) -> str:
