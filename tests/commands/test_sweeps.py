@@ -74,21 +74,26 @@ def ids(runs: list[MlflowRun], status: str = "FINISHED") -> set[str]:
     return {run.info.run_id for run in runs if run.info.status == status}
 
 
-@pytest.fixture(scope="module")
-def interrupted(workshop: Workshop) -> list[MlflowRun]:
-    """The runs of a sweep that was stopped by Ctrl-C in the middle of its third run."""
+def interrupt(workshop: Workshop, experiment: str, *sweep: str, run: int) -> None:
+    """Stop a sweep by Ctrl-C in the middle of a run, counted from 1."""
     save, begun = Run.save, list[str]()
 
     def stopped(self: Run, name: str, recorder: object) -> None:
         save(self, name, recorder)  # type: ignore[arg-type]
         if name == "last" and self.position.epoch == 1:
             begun.append(name)
-            if len(begun) == 3:
+            if len(begun) == run:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "save", stopped)
-        assert workshop.train("interrupted", *GRID) == 130
+        assert workshop.train(experiment, *sweep) == 130
+
+
+@pytest.fixture(scope="module")
+def interrupted(workshop: Workshop) -> list[MlflowRun]:
+    """The runs of a sweep that was stopped by Ctrl-C in the middle of its third run."""
+    interrupt(workshop, "interrupted", *GRID, run=3)
     return workshop.runs("interrupted")
 
 
@@ -212,6 +217,31 @@ def test_a_run_that_fails_is_marked_and_ends_nothing_but_itself(
     assert "4 runs: 1 trained, 1 found again, 2 failed." in note_of(again)
 
 
+def test_an_interrupted_run_without_metrics_is_taken_up_and_not_trained_again(workshop: Workshop) -> None:
+    sweep = ("-m", "seed=0", "data.folds.val=[]")  # with no test records either, there is nothing to evaluate
+    interrupt(workshop, "unjudged", *sweep, run=1)
+    begun = workshop.runs("unjudged")
+    assert workshop.train("unjudged", *sweep) == 0
+    ended = workshop.runs("unjudged")
+    assert len(ended) == 2 and ids(ended) == {run.info.run_id for run in begun}
+
+
+def test_an_interrupted_run_that_is_taken_up_and_fails_is_recorded_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(workshop, "failing later", "-m", "seed=0", run=1)
+    begun = workshop.runs("failing later")
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(Run, "train", broken)
+    assert workshop.train("failing later", "-m", "seed=0") == 2
+    ended = workshop.runs("failing later")
+    assert [run.info.run_id for run in ended] == [run.info.run_id for run in begun]
+    assert [run.data.tags["error"] for run in workshop.below(ended[0])] == ["RuntimeError: out of luck"]
+
+
 def test_a_cross_validation_is_found_again_as_a_whole(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = ("-m", "folds=cv", "data.folds.train=[1,2]", "optimizer=sgd,adamw")
     assert workshop.train("folds", *sweep[:-1], "optimizer=sgd") == 0
@@ -272,6 +302,16 @@ def test_a_process_that_is_lost_ends_the_sweep_with_a_sentence(
 def test_a_sweep_without_a_store_is_refused(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     assert workshop.train("offline", *GRID, "tracking.offline=true") == 2
     assert "a sweep compares runs in the store" in capsys.readouterr().err
+
+
+def test_a_store_that_takes_no_parent_run_ends_the_sweep_in_one_sentence(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.client.delete_experiment(workshop.client.create_experiment("deleted"))
+    assert workshop.train("deleted", *GRID) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("einthoven: error: tracking.uri=sqlite:///") and "'active' state" in told
+    assert not workshop.runs("deleted")
 
 
 def test_slurm_is_a_matter_of_configuration() -> None:

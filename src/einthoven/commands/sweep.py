@@ -24,6 +24,7 @@ from einthoven.report.option_importance import option_importance_figure
 from einthoven.report.parallel_coordinates import parallel_coordinates_figure
 from einthoven.report.sweep_note import METRICS, Group, command, compared_by, group_by_seed, note, rows
 from einthoven.report.trials import Trial
+from einthoven.tracking.delivery import first_line
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client, experiment_id, shown
 from einthoven.tracking.sweep import (
@@ -63,13 +64,15 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the parent run, or that of the same sweep before."""
         from hydra.core.hydra_config import HydraConfig
+        from mlflow.exceptions import MlflowException
 
         HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
         self._start = int(time.time() * 1000)
         try:
             self._run_id = os.environ[PARENT] = _open_parent(config)
-        except UserError as error:
-            mistakes.append(str(error))
+        except (UserError, MlflowException) as error:
+            told = isinstance(error, UserError)
+            mistakes.append(str(error) if told else f"tracking.uri={shown(config.tracking.uri)}: {first_line(error)}")
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
