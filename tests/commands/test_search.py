@@ -92,6 +92,31 @@ def test_what_cannot_be_searched_is_refused() -> None:
         searched(parabola, "seed=interval(0, 3)")
 
 
+@pytest.mark.parametrize(
+    ("space", "found"),
+    [
+        ("interval(5, 1)", "from 5 to 1; expected the smaller number first"),
+        ("tag(log, interval(0, 1))", "logarithmic from 0; expected numbers above 0"),
+        ("tag(log, interval(-0.5, 1))", "logarithmic from -0.5; expected numbers above 0"),
+        ("range(5, 1, -1)", "a range in steps of -1; expected steps above 0"),
+        ("sort(range(1, 5), reverse=true)", "a range in steps of -1; expected steps above 0"),
+        ("range(0.5, 0.1, -0.1)", "a range in steps of -0.1; expected steps above 0"),
+        ("range(1, 5, 0)", "a range in steps of 0; expected steps above 0"),
+        ("range(5, 5)", "a range without a number; expected one or more"),
+        ("range(5, 1)", "a range without a number; expected one or more"),
+    ],
+)
+def test_numbers_that_cannot_be_searched_are_one_sentence(space: str, found: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        searched(parabola, f"lr={space}")
+    assert str(refusal.value).startswith(f"lr={space}: ") and found in str(refusal.value)
+
+
+def test_a_range_of_fractions_is_searched_in_its_steps() -> None:
+    asked = searched(parabola, "lr=range(0.5, 2, 0.5)", trials=16, startup=16)
+    assert {float(job[0].split("=")[1]) for job in asked} == {0.5, 1.0, 1.5}
+
+
 def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"install einthoven\[search\]"):

@@ -65,7 +65,8 @@ class Search(Sweeper):
         Raises
         ------
         UserError
-            If Optuna is not installed, a number is out of range, or no run has a metric on validation records.
+            If Optuna is not installed, a number is out of range, an option is given numbers that cannot be searched, or
+            no run has a metric on validation records.
         """
         for name, least in (("trials", 1), ("startup", 0), ("batch", 1)):
             value = getattr(self, f"_{name}")
@@ -124,16 +125,24 @@ def _distribution(override: Override) -> BaseDistribution:
 
     value: Any = override.value()
     if override.is_interval_sweep():
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        low, high, log = value.start, value.end, "log" in value.tags
+        if not low <= high:
+            raise UserError(f"{override.input_line}: from {low:g} to {high:g}; expected the smaller number first.")
+        if log and low <= 0:
+            raise UserError(f"{override.input_line}: logarithmic from {low:g}; expected numbers above 0.")
+        whole = isinstance(low, int) and isinstance(high, int)
         kind = IntDistribution if whole else FloatDistribution
-        return kind(value.start, value.end, log="log" in value.tags)
-    choices = list(override.sweep_string_iterator())
-    if override.is_range_sweep() and not value.shuffle:
-        try:
-            return IntDistribution(int(choices[0]), int(choices[-1]), step=abs(int(value.step)))
-        except ValueError:
-            return FloatDistribution(float(choices[0]), float(choices[-1]), step=abs(float(value.step)))
-    return CategoricalDistribution(choices)
+        return kind(low, high, log=log)
+    if override.is_range_sweep():
+        if not value.step > 0:
+            raise UserError(f"{override.input_line}: a range in steps of {value.step}; expected steps above 0.")
+        numbers = list(value.range())
+        if not numbers:
+            raise UserError(f"{override.input_line}: a range without a number; expected one or more.")
+        if not value.shuffle:
+            kind = IntDistribution if isinstance(numbers[0], int) else FloatDistribution
+            return kind(numbers[0], numbers[-1], step=value.step)
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
 def _value(metrics: Mapping[str, float] | None) -> float:
