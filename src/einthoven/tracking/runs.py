@@ -50,7 +50,7 @@ def find(tracking: MlflowClient, name: str) -> MlflowRun:
     Raises
     ------
     UserError
-        If there is none, several runs have that name, or the run of a folder is not in this store.
+        If there is none, several runs have that name, the run of a folder is not in this store, or the store fails.
     """
     from mlflow.exceptions import MlflowException
 
@@ -66,9 +66,10 @@ def find(tracking: MlflowClient, name: str) -> MlflowRun:
         missing = ""
     try:
         return tracking.get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
         if missing:
-            raise UserError(missing) from None
+            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            raise UserError(missing if gone else f"{name}: {first_line(error)} (in {store}).") from None
     try:
         return _named(tracking, name, store)
     except MlflowException as error:
