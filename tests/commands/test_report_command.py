@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from einthoven import cli
 from einthoven.commands.paired import Judged, difference, judged
@@ -92,18 +94,30 @@ def test_one_run_is_found_by_each_of_its_names(workplace: Path, runs: list[Mlflo
         assert find(store, name).info.run_id == run_id
 
 
+def test_a_store_that_fails_is_not_told_as_another_store(
+    workplace: Path, runs: list[MlflowRun], store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(run_id: str) -> None:
+        raise MlflowException("database is locked\nin pages of words", TEMPORARILY_UNAVAILABLE)
+
+    monkeypatch.setattr(store, "get_run", locked)
+    with pytest.raises(UserError, match=rf"^{workplace / SWEEP}: database is locked \(in sqlite:[^\n]*\)\.$"):
+        find(store, str(workplace / SWEEP))
+
+
 def test_one_run_is_shown_with_its_pictures(workplace: Path, runs: list[MlflowRun]) -> None:
     page = page_of(workplace, runs[1].info.run_id)
     kinds = {str(image["src"]).split(";")[0] for image in assert_self_contained(page).all("img")}
     assert NAME in page and kinds == {"data:image/png", "data:image/svg+xml"}
 
 
-def bare(store: MlflowClient, name: str, task: str = "superdiagnostic", auroc: float = 0.5, **tags: str) -> str:
-    """A run that left nothing but a metric."""
+def bare(store: MlflowClient, name: str, task: str = "superdiagnostic", auroc: float | None = 0.5, **tags: str) -> str:
+    """A run that left nothing but a loss and, perhaps, a metric."""
     kept = {"task": task, "data.fingerprint": "f"} | tags
     run = store.create_run(store.get_experiment_by_name(SWEEP).experiment_id, run_name=name, tags=kept)  # type: ignore[union-attr]
-    store.log_metric(run.info.run_id, "val/macro_auroc", auroc)
-    store.log_metric(run.info.run_id, "val/loss", 1 - auroc)
+    if auroc is not None:
+        store.log_metric(run.info.run_id, "val/macro_auroc", auroc)
+    store.log_metric(run.info.run_id, "val/loss", 1 - (auroc or 0.0))
     store.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
@@ -117,6 +131,15 @@ def test_of_many_runs_the_first_and_the_best_are_shown_and_the_others_named(
     assert many[0] in page and many[13] in page and many[1] not in page and many[2] not in page
     assert "Left out: many1 (0.510), many2 (0.520)." in page
     assert "many0 kept no predictions of that split." in page
+
+
+def test_of_many_runs_without_a_metric_to_choose_by_the_first_are_shown(
+    workplace: Path, runs: list[MlflowRun], store: MlflowClient
+) -> None:
+    many = [bare(store, f"plain{k}", auroc=None) for k in range(14)]
+    page = page_of(workplace, *many)
+    assert all(run_id in page for run_id in many[:12]) and many[12] not in page and many[13] not in page
+    assert "The first 12 of 14 runs, none of which has a metric to choose by. Left out: plain12, plain13." in page
 
 
 def test_runs_with_nothing_to_show_are_told_and_left_out(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from einthoven.report.sweep_note import brief, command, group_by_seed, markdown, note, rows
+from einthoven.report.sweep_note import brief, command, compared_by, group_by_seed, markdown, note, rows
 
 
 def child(overrides: str, auroc: float | None, status: str = "FINISHED") -> tuple[str, str, dict[str, float]]:
@@ -42,6 +42,12 @@ def test_runs_of_a_quantity_are_compared_by_r2() -> None:
     found = group_by_seed(children)
     assert [group.overrides for group in found] == ["optimizer=b", "optimizer=a"]
     assert rows(found)[0] == ["configuration", "runs", "val/r2 (mean ± sd)"]
+
+
+def test_a_value_of_zero_is_a_value() -> None:
+    assert compared_by([{"val/r2": 0.0, "test/r2": 0.5}]) == "val/r2"
+    (group,) = group_by_seed([("seed=0", "FINISHED", {"val/r2": 0.0})])
+    assert compared_by([group.values]) == "val/r2"
 
 
 def test_seeds_alone_are_one_group_and_no_runs_none() -> None:

@@ -106,7 +106,7 @@ def _why_not(run: MlflowRun) -> str:
 
 
 def _kept(runs: Sequence[MlflowRun]) -> list[MlflowRun]:
-    """As many runs as a page takes: the first, and of the others the best."""
+    """As many runs as a page takes: the first, and of the others the best; the first ones, if none has a metric."""
     metric = compared_by([run.data.metrics for run in runs])
     best = sorted(runs[1:], key=lambda run: -_value(run, metric))[: MOST - 1]
     return [runs[0], *(run for run in runs[1:] if run in best)]
@@ -123,10 +123,14 @@ def _left_out(runs: Sequence[MlflowRun], kept: Sequence[MlflowRun]) -> list[str]
     metric = compared_by([run.data.metrics for run in runs])
     others = [run for run in runs if run not in kept]
     told = ", ".join(
-        f"{label} ({run.data.metrics.get(metric, math.nan):.3f})"
+        f"{label} ({run.data.metrics[metric]:.3f})" if metric in run.data.metrics else label
         for run, label in zip(others, _labels(others), strict=True)
     )
-    return [f"The first of {len(runs)} runs and the best of the others by {metric}. Left out: {told}."]
+    if any(metric in run.data.metrics for run in runs):
+        shown = f"first of {len(runs)} runs and the best of the others by {metric}"
+    else:
+        shown = f"first {len(kept)} of {len(runs)} runs, none of which has a metric to choose by"
+    return [f"The {shown}. Left out: {told}."]
 
 
 def _labels(runs: Sequence[MlflowRun]) -> list[str]:

@@ -24,7 +24,7 @@ class Group:
     overrides: str
     """In which they differ from other runs."""
     values: Mapping[str, tuple[float, ...]]
-    """Metric -> one value a run."""
+    """Metric -> one value of each run that has it; no metric that none has."""
     runs: int
     failed: int
     given: tuple[str, ...] = ()
@@ -49,8 +49,8 @@ class Group:
 
 
 def compared_by(found: Sequence[Mapping[str, object]]) -> str:
-    """The metric that some runs are compared by: the first of `METRICS` that any of them has."""
-    return next((metric for metric in METRICS if any(metrics.get(metric) for metrics in found)), METRICS[0])
+    """The metric that some runs are compared by: the first of `METRICS` that any of them has; if none, the first."""
+    return next((metric for metric in METRICS if any(metric in metrics for metrics in found)), METRICS[0])
 
 
 def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> list[Group]:
@@ -68,7 +68,7 @@ def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> l
     groups = [
         Group(
             overrides=name,
-            values={m: tuple(metrics[m] for _, _, metrics in runs if m in metrics) for m in METRICS},
+            values={m: held for m in METRICS if (held := tuple(found[m] for _, _, found in runs if m in found))},
             runs=len(runs),
             failed=sum(status != "FINISHED" for _, status, _ in runs),
             given=tuple(overrides for overrides, _, _ in runs),
