@@ -530,15 +530,17 @@ def test_a_damaged_pack_is_one_sentence_and_can_be_deleted(corpus: Path, cache: 
 
 
 def test_signals_of_a_pack_that_was_deleted_are_packed_by_the_others_that_need_them(
-    corpus: Path, mine: Path, cache: Path
+    corpus: Path, cache: Path, tmp_path: Path
 ) -> None:
+    elsewhere = shutil.copytree(corpus, tmp_path / corpus.name)
     first = PTBXL(corpus, 100, cache).open()
     signals = first.signals[:].copy()
     (pack,) = cache.glob("packs/*/*")
-    PTBXL(mine, 100, cache).open()  # its pack only points to the signals of the first
+    PTBXL(elsewhere, 100, cache).open()  # its pack only points to the signals of the first
+    assert rows_written(cache) == 48
     shutil.rmtree(pack)
     shutil.rmtree(first.path)
-    store = PTBXL(mine, 100, cache).open()
+    store = PTBXL(elsewhere, 100, cache).open()
     assert store.fingerprint == first.fingerprint
     np.testing.assert_array_equal(store.signals[:], signals)
 
