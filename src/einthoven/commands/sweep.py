@@ -24,9 +24,8 @@ from einthoven.report.option_importance import option_importance_figure
 from einthoven.report.parallel_coordinates import parallel_coordinates_figure
 from einthoven.report.sweep_note import METRICS, Group, command, compared_by, group_by_seed, note, rows
 from einthoven.report.trials import Trial
-from einthoven.tracking.delivery import first_line
 from einthoven.tracking.privacy import without_folders
-from einthoven.tracking.server import client, experiment_id, shown
+from einthoven.tracking.server import client, shown
 from einthoven.tracking.sweep import (
     PARENT,
     SWEEP,
@@ -36,8 +35,8 @@ from einthoven.tracking.sweep import (
     close_leftovers,
     differing,
     history,
+    open_parent,
     overrides,
-    parent_before,
     put_note,
     put_table,
 )
@@ -64,15 +63,13 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the parent run, or that of the same sweep before."""
         from hydra.core.hydra_config import HydraConfig
-        from mlflow.exceptions import MlflowException
 
         HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
         self._start = int(time.time() * 1000)
         try:
             self._run_id = os.environ[PARENT] = _open_parent(config)
-        except (UserError, MlflowException) as error:
-            told = isinstance(error, UserError)
-            mistakes.append(str(error) if told else f"tracking.uri={shown(config.tracking.uri)}: {first_line(error)}")
+        except UserError as error:
+            mistakes.append(str(error))
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -105,14 +102,6 @@ class SweepCallback(Callback):
 def _open_parent(config: DictConfig) -> str:
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
-    tracking = client(config.tracking.uri)
-    place = experiment_id(tracking, config.tracking.experiment, config.tracking.artifact_location)
-    key = _key(config)
-    before = None if config.again else parent_before(tracking, place, key)
-    if before is not None:
-        console.print(f"this sweep has a parent run, and goes on below it: {before}")
-        tracking.update_run(before, status="RUNNING")
-        return before
     given = shown_overrides(config.hydra.overrides.task)
     plugins = shown_overrides([o for o in config.hydra.overrides.hydra if not o.startswith("hydra.mode=")])
     words = ["einthoven train", "" if _mode_in_yaml() else "-m", given, plugins]
@@ -120,10 +109,13 @@ def _open_parent(config: DictConfig) -> str:
         "mlflow.source.name": " ".join(word for word in words if word),
         "mlflow.source.type": "LOCAL",
         "einthoven.overrides": given,
-        SWEEP: key,
+        SWEEP: _key(config),
         VARIED: " ".join(_varied(config)),
     }
-    return str(tracking.create_run(place, run_name=f"sweep {given}"[:250], tags=tags).info.run_id)
+    run_id, before = open_parent(config.tracking, f"sweep {given}"[:250], tags, config.again)
+    if before:
+        console.print(f"this sweep has a parent run, and goes on below it: {run_id}")
+    return run_id
 
 
 def _mode_in_yaml() -> bool:

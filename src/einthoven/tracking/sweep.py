@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.errors import UserError
 from einthoven.tracking.artifacts import content
+from einthoven.tracking.delivery import first_line
 from einthoven.tracking.files import PROBE
 from einthoven.tracking.recorder import error_tag
+from einthoven.tracking.server import client, experiment_id, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
+    from omegaconf import DictConfig
 
 FloatArray = NDArray[np.float64]
 
@@ -35,10 +39,31 @@ _FOUND = "sweep.found"  # and the id of a parent: tag of a run that counts there
 _MANY = 50_000  # runs in one answer
 
 
-def parent_before(tracking: MlflowClient, experiment: str, key: str) -> str | None:
-    """Id of the newest parent run of the same sweep."""
-    found = tracking.search_runs([experiment], f"tags.`{SWEEP}` = '{key}'", max_results=1)
-    return found[0].info.run_id if found else None
+def open_parent(place: DictConfig, name: str, tags: Mapping[str, str], again: bool) -> tuple[str, bool]:
+    """Id of an open parent run with these tags, and whether it is that of the same sweep before (not with `again`).
+
+    Parameters
+    ----------
+    place
+        ``uri``, ``experiment`` and ``artifact_location``, as of a run.
+
+    Raises
+    ------
+    UserError
+        If the store does not take it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tracking = client(place.uri)
+        experiment = experiment_id(tracking, place.experiment, place.artifact_location)
+        same = f"tags.`{SWEEP}` = '{tags[SWEEP]}'"
+        if not again and (before := tracking.search_runs([experiment], same, max_results=1)):
+            tracking.update_run(before[0].info.run_id, status="RUNNING")
+            return str(before[0].info.run_id), True
+        return str(tracking.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id), False
+    except MlflowException as error:
+        raise UserError(f"tracking.uri={shown(place.uri)}: {first_line(error)}") from None
 
 
 def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) -> list[MlflowRun]:
