@@ -20,8 +20,8 @@ def test_what_a_head_reads_is_told_token_by_token() -> None:
 
 
 def test_attention_stands_where_its_moment_is() -> None:
-    weights = np.zeros((1, 10, 10))
-    weights[:, :, 3] = 1.0  # the fourth second of ten
+    weights = np.zeros((1, 1, 10, 10))
+    weights[..., 3] = 1.0  # the fourth second of ten
     figure = attention_figure(np.zeros((12, 1000)), 100, {"block1": weights}, title="a record", show=("II", "V1"))
     behind, head = figure.axes[0].get_images()[:2]
     assert behind.get_array().argmax() == head.get_array().argmax() == 3
@@ -34,11 +34,21 @@ def test_attention_stands_where_its_moment_is() -> None:
 
 def test_maps_that_are_none_and_leads_that_are_missing_are_refused() -> None:
     signal = np.zeros((12, 1000))
-    for wrong in ({}, {"block1": np.zeros((2, 4, 5))}, {"block1": maps(), "block2": maps(tokens=5)}):
-        with pytest.raises(UserError, match=r"maps of shape \(heads, N, N\)"):
+    for wrong in ({}, {"block1": maps()}, {"block1": np.zeros((1, 2, 4, 5))}, {"block1": np.stack([maps(), maps()])}):
+        with pytest.raises(UserError, match=r"maps of shape \(windows, heads, N, N\)"):
             attention_figure(signal, 100, wrong, title="")
+    with pytest.raises(UserError, match="equally many tokens"):
+        attention_figure(signal, 100, {"block1": maps()[None], "block2": maps(tokens=5)[None]}, title="")
     with pytest.raises(UserError, match="cannot show V9"):
-        attention_figure(signal, 100, {"block1": maps()}, title="", show=("V9",))
+        attention_figure(signal, 100, {"block1": maps()[None]}, title="", show=("V9",))
+
+
+def test_of_windows_that_overlap_the_mean_is_drawn() -> None:
+    weights = np.zeros((2, 1, 10, 10))
+    weights[0, ..., 7] = weights[1, ..., 1] = 1.0  # tokens 7 and 6 of 15
+    figure = attention_figure(np.zeros((12, 1000)), 100, {"block1": weights}, title="", starts=(0, 5), show=("II",))
+    head = figure.axes[0].get_images()[1].get_array()
+    assert head.tolist() == [[0] * 6 + [5, 5] + [0] * 7]
 
 
 def test_a_sweep_has_a_column_a_network_and_a_row_a_record() -> None:

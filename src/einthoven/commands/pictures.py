@@ -129,15 +129,16 @@ def _attention(run: Run, split: str, found: Evaluation) -> dict[str, Draw]:
     @torch.no_grad()
     def draw() -> Figure:
         row = int(np.argmin(_losses(run, found)))
-        window = min(getattr(network, "window", None) or run.window, run.window)
-        x = run.data.splits[split].take(torch.tensor([row], device=run.device), window)
+        x = run.data.splits[split].take(torch.tensor([row], device=run.device), run.window)
         maps = network.attention_maps(run.model.eval().frontend(x))  # type: ignore[operator]
-        title, predicted = _told(run, split, found, row)
+        starts, length = run.model.pieces(x.shape[2])
+        title, _ = _told(run, split, found, row)
         return attention_figure(
             x[0].cpu().numpy(),
             run.data.store.fs,
-            {name: weights[0].float().cpu().numpy() for name, weights in maps.items()},
-            title=f"{title}; predicted: {predicted}",
+            {name: weights.float().cpu().numpy() for name, weights in maps.items()},
+            title=title,
+            starts=[round(start * next(iter(maps.values())).shape[-1] / length) for start in starts],
             leads=leads,
             show=[lead for lead in ("II", "V1", "V5") if lead in leads] or list(leads[:3]),
         )

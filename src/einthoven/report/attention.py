@@ -45,6 +45,7 @@ def attention_figure(
     maps: Mapping[str, npt.ArrayLike],
     *,
     title: str,
+    starts: Sequence[int] = (0,),
     leads: Sequence[str] = LEADS,
     show: Sequence[str] = SHOW,
     dpi: float = 100,
@@ -57,11 +58,13 @@ def attention_figure(
         mV; the T samples are what the maps are of. The first 10 s are drawn.
     fs : float
         Sampling frequency, Hz.
-    maps : mapping of str to array-like, shape (heads, N, N)
+    maps : mapping of str to array-like, shape (windows, heads, N, N)
         Of each transformer block, in their order, the weights with which a token (row) reads the others (columns):
-        ``model.attention_maps(x)`` of one record. Each of the N tokens is of T/N samples.
+        ``model.attention_maps(x)`` of one record. All tokens are of equally many samples.
     title : str
         The line above.
+    starts : sequence of int
+        Token of the record with which each window begins; where windows overlap, their mean is drawn.
     leads : sequence of str
         Names of the rows of the signal.
     show : sequence of str
@@ -78,7 +81,8 @@ def attention_figure(
     UserError
         If the signal or the maps are not of these shapes, or a lead to show is not there.
     """
-    return _page_of([[(title, _shown(traces_of(signal, fs, leads), show), _checked(maps))]], fs, None, dpi)
+    panel = (title, _shown(traces_of(signal, fs, leads), show), *_looks(maps, starts))
+    return _page_of([[panel]], fs, None, dpi)
 
 
 def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence[str] = SHOW) -> Figure:
@@ -101,17 +105,17 @@ def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence
         column = []
         for row in range(len(next(iter(found["signal"].values())))):
             traces = {lead: values[row].astype(np.float64) for lead, values in found["signal"].items()}
-            maps = {block: values[row] for block, values in found["map"].items()}
+            maps = {block: values[row][None] for block, values in found["map"].items()}
             names = [name for name, values in found["label"].items() if values[row] == 1]
             says = ", ".join(f"{found['probability'][name][row]:.2f}" for name in names)
-            column.append((f"{label}: {' '.join(names)}, predicted {says}", _shown(traces, show), _checked(maps)))
+            column.append((f"{label}: {' '.join(names)}, predicted {says}", _shown(traces, show), *_looks(maps, (0,))))
         columns.append(column)
     return _page_of(columns, fs, title, 72)
 
 
 def received(weights: FloatArray) -> FloatArray:
-    """Attention that a token gets from all, head by head ``(heads, N)``, times their number: 1 where all are alike."""
-    share: FloatArray = weights.mean(axis=1) * weights.shape[-1]
+    """Attention that a token gets from all, ``(..., heads, N)``, times their number: 1 where all are alike."""
+    share: FloatArray = weights.mean(axis=-2) * weights.shape[-1]
     return share
 
 
@@ -129,11 +133,27 @@ def _named(trial: Trial, kind: str) -> dict[str, npt.NDArray[np.float32]]:
     return {name.partition("/")[2]: values for name, values in trial.arrays.items() if name.startswith(f"{kind}/")}
 
 
-def _checked(maps: Mapping[str, npt.ArrayLike]) -> list[FloatArray]:
+def _looks(maps: Mapping[str, npt.ArrayLike], starts: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """The roll-out of all blocks, one row, and what each head of the last block reads, over the tokens of a record."""
     found = [np.asarray(weights, dtype=np.float64) for weights in maps.values()]
-    if not found or any(w.ndim != 3 or w.shape[1:] != found[0].shape[1:] or w.shape[1] != w.shape[2] for w in found):
-        raise UserError(f"An attention figure needs maps of shape (heads, N, N), found {[w.shape for w in found]}.")
-    return found
+    if not found or any(w.ndim != 4 or w.shape[2] != w.shape[3] or len(w) != len(starts) for w in found):
+        raise UserError(
+            f"An attention figure needs maps of shape (windows, heads, N, N), found {[w.shape for w in found]} of "
+            f"{len(starts)} windows."
+        )
+    if len({w.shape[2] for w in found}) > 1:
+        raise UserError(f"An attention figure needs blocks of equally many tokens, found {[w.shape for w in found]}.")
+    return _joined(_rolled_out(found)[:, None], starts), _joined(received(found[-1]), starts)
+
+
+def _joined(values: FloatArray, starts: Sequence[int]) -> FloatArray:
+    """Rows of windows (W, rows, N) as rows over the record, the mean where windows overlap."""
+    tokens = values.shape[2]
+    total, cover = np.zeros((values.shape[1], starts[-1] + tokens)), np.zeros(starts[-1] + tokens)
+    for start, window in zip(starts, values, strict=True):
+        total[:, start : start + tokens] += window
+        cover[start : start + tokens] += 1
+    return total / cover
 
 
 def _shown(traces: Traces, show: Sequence[str]) -> Traces:
@@ -143,12 +163,12 @@ def _shown(traces: Traces, show: Sequence[str]) -> Traces:
 
 
 def _page_of(
-    columns: Sequence[Sequence[tuple[str, Traces, list[FloatArray]]]], fs: float, title: str | None, dpi: float
+    columns: Sequence[Sequence[tuple[str, Traces, FloatArray, FloatArray]]], fs: float, title: str | None, dpi: float
 ) -> Figure:
-    """Draw panels of (title, leads, maps), column by column, with one scale for all."""
+    """Draw panels of (title, leads, roll-out, heads), column by column, with one scale for all."""
     width = 5 * np.ceil((ROW_LENGTH + 10) / 5)
     above = 16.0 if title else 2.0
-    heights = [HEAD + ROW * len(c[0][1]) + STRIP * len(c[0][2][-1]) + 4 for c in columns]
+    heights = [HEAD + ROW * len(c[0][1]) + STRIP * len(c[0][3]) + 4 for c in columns]
     height = max(heights)
     down = max(len(column) for column in columns)
     with use_style():
@@ -165,21 +185,29 @@ def _page_of(
 
 
 def _draw_panel(
-    axes: Axes, left: float, top: float, width: float, fs: float, title: str, traces: Traces, maps: list[FloatArray]
+    axes: Axes,
+    left: float,
+    top: float,
+    width: float,
+    fs: float,
+    title: str,
+    traces: Traces,
+    behind: FloatArray,
+    heads: FloatArray,
 ) -> None:
     write(axes, left, top - HEAD + 3, title, 6.5, weight="bold")
     grid = Grid(left, top - HEAD - ROW * len(traces), width, ROW * len(traces))
     draw_grid(axes, grid)
     samples = len(next(iter(traces.values())))
     start, length = left + 5 + LEAD_IN, samples / fs * SPEED
-    _draw_strip(axes, _rolled_out(maps), start, length, grid.bottom, grid.height)
+    _draw_strip(axes, behind[0], start, length, grid.bottom, grid.height)
     clipped = set()
     for row, lead in enumerate(traces):
         clipped |= draw_row(axes, traces, fs, (lead,), left + 5, grid.bottom + grid.height - (row + 0.6) * ROW, LIMIT)
     if clipped:
         text = f"clipped at {LIMIT:g} mV: {', '.join(lead for lead in traces if lead in clipped)}"
         write(axes, left + width, top - HEAD + 3, text, 4.5, ha="right")
-    for head, values in enumerate(received(maps[-1])):
+    for head, values in enumerate(heads):
         bottom = grid.bottom - (head + 1) * STRIP
         _draw_strip(axes, values, start, length, bottom, STRIP)
         write(axes, start - 2, bottom + STRIP / 2, f"head {head + 1}", 4.5, ha="right", va="center")
