@@ -128,7 +128,7 @@ def results_table(title: str, columns: list[str], rows: list[list[str]]) -> Tabl
     """A small table: the first column names, the others numbers."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
