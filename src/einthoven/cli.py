@@ -107,18 +107,20 @@ def _train(arguments: list[str]) -> None:
     except (KeyboardInterrupt, SystemExit):
         ended = "KILLED"
         raise
-    except Exception as error:
+    except RuntimeError as error:
         # Those of launchers, which may not be installed, cannot be named here; all others go on as they are.
         if type(error).__module__.split(".")[0] not in ("joblib", "submitit"):
             raise
-        lost = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"a process of the sweep was lost: {lost}") from error
+        # All that is said: submitit's first line names the job, and what the job died of comes after it.
+        raise UserError(f"a process of the sweep was lost: {str(error).strip() or type(error).__name__}") from error
     finally:
         told = _told_of_sweep()
         if PARENT in os.environ:
             abandon(ended)
             print("einthoven: the sweep has not ended; the same command goes on with it", file=sys.stderr)
-        if told:
+        if told and isinstance(sys.exc_info()[1], Exception):  # that one is told, too: neither hides the other
+            print(f"einthoven: {told}", file=sys.stderr)
+        elif told:
             raise UserError(told)
 
 

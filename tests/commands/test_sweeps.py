@@ -20,6 +20,7 @@ from einthoven import cli
 from einthoven.commands import child
 from einthoven.commands import train as train_module
 from einthoven.commands.run import Run
+from einthoven.commands.sweep import mistakes
 from einthoven.tracking.sweep import children
 
 SHORT = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=16", "trainer.device=cpu", "diagnostics=none")
@@ -290,12 +291,15 @@ def test_a_process_that_is_lost_ends_the_sweep_with_a_sentence(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lost(*args: object, **kwargs: object) -> None:
+        mistakes.append("a run of the sweep failed.")
         raise TerminatedWorkerError("A worker process was killed.\n\nby the operating system")
 
     monkeypatch.setattr("joblib.Parallel.__call__", lost)
     assert workshop.train("lost", "-m", "hydra/launcher=joblib", "seed=0,1") == 2
     told = capsys.readouterr().err
     assert "a process of the sweep was lost: A worker process was killed." in told and "Traceback" not in told
+    assert "by the operating system" in told, "what it was lost of may stand below the first line"
+    assert "einthoven: a run of the sweep failed." in told
     assert "the same command goes on with it" in told
     assert [run.info.status for run in workshop.parents("lost")] == ["FAILED"]
 

@@ -57,7 +57,8 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         folder = interrupted[0].folder
         return continued(*interrupted)
     except Exception as error:
-        # Whatever it is: it is told here and on the run, and the other runs of the sweep go on.
+        # Whatever it is: it is told here and on the run, and the other runs of the sweep go on; only a store that does
+        # not take it ends them, as nothing would count this run as failed.
         if isinstance(error, (UserError, OSError)):
             errors.print(f"failed: {error}", markup=False, soft_wrap=True)
         else:
