@@ -93,7 +93,7 @@ def answers(
     groups = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
     threads, done = torch.get_num_threads(), 0
     # dropout masks come from torch's one generator: their order must not depend on what runs beside
-    workers = 1 if predictor.draws else min(threads, len(groups), MOST_WORKERS)
+    workers = 1 if predictor.draws else max(min(threads, len(groups), MOST_WORKERS), 1)
     free = SimpleQueue[Predictor]()
     for worker in range(workers):
         free.put(deepcopy(predictor) if worker else predictor)
@@ -105,8 +105,8 @@ def answers(
         finally:
             free.put(own)
 
-    share = max(threads // max(workers, 1), 1)
-    pool = ThreadPoolExecutor(max(workers, 1), initializer=torch.set_num_threads, initargs=(share,))
+    share = threads // workers
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
     try:
         with pool, threadpool_limits(share, "blas"):  # NumPy's own threads spin while they wait
             waiting, coming = iter(groups), deque[Future[list[Answer]]]()
