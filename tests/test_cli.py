@@ -55,7 +55,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
 
 
 def assert_nothing_half_written(work: Path) -> None:
-    assert not list(work.rglob("*.partial"))
+    assert not list(work.rglob("*.partial*"))
     assert all((store / "store.json").exists() for store in work.glob("data/stores/*"))
     assert not list(work.rglob("*.safetensors")) and not list(work.rglob("config.yaml"))
     if (work / "mlflow.db").exists():

@@ -13,8 +13,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from einthoven import cli
+from einthoven.commands import conclude
 
 FAST = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8")
+BARE = "tracking.artifacts=false"  # of pictures, tables and exported models, which take longer than the training
 TrainOn = Callable[..., MlflowRun]
 
 
@@ -22,8 +24,10 @@ TrainOn = Callable[..., MlflowRun]
 def train_on(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> TrainOn:
     """Train on the given data, and return the run."""
 
-    def run(name: str, *overrides: str) -> MlflowRun:
+    def run(name: str, *overrides: str, pictures: bool = True) -> MlflowRun:
         monkeypatch.chdir(workplace)
+        if not pictures:
+            monkeypatch.setattr(conclude, "pictures", lambda *_: {})
         uri = f"sqlite:///{workplace}/mlflow.db"
         cli.main(["train", f"tracking.uri={uri}", f"tracking.experiment={name}", *FAST, *overrides])
         experiment = MlflowClient(uri).get_experiment_by_name(name)
@@ -58,7 +62,7 @@ def test_one_lead_from_the_store_to_the_exported_model(train_on: TrainOn, workpl
 def test_the_challenge_with_long_records_as_windows(train_on: TrainOn, workplace: Path, real_data: Path) -> None:
     options = ("data=cinc2021", f"data.root={real_data / 'cinc2021'}", "task=cinc2021")
     folds = ("data.folds.train=[2,3,4,5,6,7,8,9,10]", "data.folds.val=[1]", "data.folds.test=[]")  # S0001 is in 1
-    run = train_on("cinc", *options, "data.long=slide", *folds)
+    run = train_on("cinc", *options, "data.long=slide", *folds, pictures=False)
     table = predictions(run, workplace, "val")
     own = table[table["record_id"] == table["record_id"][table["start_s"].idxmax()]]
     assert len(own) > 1 and own["start_s"].is_monotonic_increasing and table["ecg_id"].is_unique
@@ -85,6 +89,7 @@ def test_several_sources_on_their_shared_classes(train_on: TrainOn, real_data: P
         "data.sources.synthetic.records=40",
         "data.leads=[I,II,V2]",
         "data.seconds=2.5",
+        BARE,
     )
     assert run.data.params["data.classes"] == "5" and np.isfinite(run.data.metrics["val/macro_auroc"])
 
@@ -98,7 +103,7 @@ def test_a_folder_of_ones_own(
         rows.append(f"r{k}.hea,{('AF', 'PVC', 'AF PVC', '')[k % 4]}")
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     columns = ("data.path_column=file", "data.label_column=what", "data.separator=' '")
-    run = train_on("folder", "data=folder", f"data.root={tmp_path}", "task=columns", *columns)
+    run = train_on("folder", "data=folder", f"data.root={tmp_path}", "task=columns", BARE, *columns)
     assert {"test/auroc/AF", "test/auroc/PVC"} <= set(run.data.metrics)
     assert "no data.patient_column" in capsys.readouterr().out
 
@@ -113,7 +118,7 @@ def test_a_split_without_a_class_of_both_labels_is_announced_and_left_out(
         rows.append(f"r{k},{labels},{1 + k // 16 + k // 18}")
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     folds = ("data.fold_column=fold", "data.folds.train=[1]", "data.folds.val=[2]", "data.folds.test=[3]")
-    run = train_on("one_sided", "data=folder", f"data.root={tmp_path}", "task=columns", *folds)
+    run = train_on("one_sided", "data=folder", f"data.root={tmp_path}", "task=columns", BARE, *folds)
     said = " ".join(capsys.readouterr().out.split())
     assert "fold 2: no class with both labels: no val metrics" in said
     assert "fold 3: no class with both labels: no test metrics" in said

@@ -15,6 +15,7 @@ from einthoven.commands.run import Run
 from einthoven.training import checkpoint
 
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
+BARE = "tracking.artifacts=false"  # of pictures, tables and exported models, which take longer than the training
 
 
 def runs(workplace: Path, experiment: str) -> list[MlflowRun]:
@@ -114,7 +115,7 @@ def _signals_of(
 
 def test_two_runs_with_one_seed_agree_and_another_seed_differs(train: Callable[..., None], workplace: Path) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train("trainer.epochs=1", "trainer.batch_size=8", f"seed={seed}", f"hydra.run.dir=same/{folder}")
+        train("trainer.epochs=1", "trainer.batch_size=8", f"seed={seed}", f"hydra.run.dir=same/{folder}", BARE)
     files = [workplace / "same" / folder / "checkpoints" / "last.safetensors" for folder in "abc"]
     assert same_tensors(files[0], files[1])
     assert not same_tensors(files[0], files[2])
@@ -125,7 +126,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     train: Callable[..., None], workplace: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ("model.channels=[16,32]", "trainer.epochs=3", "trainer.batch_size=8")
-    options = (*small, f"optimizer={optimizer}", f"tracking.experiment={optimizer}")
+    options = (*small, BARE, f"optimizer={optimizer}", f"tracking.experiment={optimizer}")
     whole, cut = f"resume/{optimizer}-whole", f"resume/{optimizer}-cut"
     train(*options, f"hydra.run.dir={whole}")
 
@@ -153,7 +154,12 @@ def test_a_plateau_is_resumed_with_what_it_has_seen(
     train: Callable[..., None], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plateau = ("schedule=plateau", "schedule.patience=0", "schedule.threshold=1.0", "tracking.experiment=plateau")
-    options = (*FAST, "trainer.epochs=4", *plateau)  # nothing improves by 1: a reduction at every evaluation but one
+    options = (
+        *FAST,
+        BARE,
+        "trainer.epochs=4",
+        *plateau,
+    )  # nothing improves by 1: a reduction at every evaluation but one
     train(*options, "hydra.run.dir=plateau/whole")
     save = Run.save
 
@@ -194,7 +200,7 @@ def test_single_label_keeps_records_with_one_label_and_says_how_many_it_dropped(
 
 
 def test_a_sweep_is_a_parent_with_children_and_a_table(train: Callable[..., None], workplace: Path) -> None:
-    train(*FAST, "-m", "optimizer=sgd,adamw", "seed=0,1", "tracking.experiment=sweep")
+    train(*FAST, BARE, "-m", "optimizer=sgd,adamw", "seed=0,1", "tracking.experiment=sweep")
     found = runs(workplace, "sweep")
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
@@ -226,23 +232,21 @@ def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callabl
 
 
 def test_weights_of_the_best_epoch_are_reported_where_asked_for(train: Callable[..., None], workplace: Path) -> None:
-    train(
-        "model=logistic", "trainer.epochs=6", "trainer.batch_size=8", "trainer.select=best", "tracking.experiment=best"
-    )
+    train(*FAST, BARE, "trainer.epochs=6", "trainer.select=best", "tracking.experiment=best")
     (run,) = runs(workplace, "best")
     history = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_metric_history(run.info.run_id, "val/macro_auroc")
     assert run.data.metrics["val/macro_auroc"] == max(m.value for m in history)
 
 
 def test_windows_shorter_than_the_record(train: Callable[..., None], workplace: Path) -> None:
-    train(*FAST, "trainer.window=2.5", "trainer.aggregate=max", "tracking.experiment=window")
+    train(*FAST, BARE, "trainer.window=2.5", "trainer.aggregate=max", "tracking.experiment=window")
     (run,) = runs(workplace, "window")
     assert run.data.params["model.parameters"] == str(8 * 250 * 5 + 5)
 
 
 def test_gradient_descent_of_all_records_with_an_l1_penalty(train: Callable[..., None], workplace: Path) -> None:
     full = ("optimizer=gradient_descent", "trainer.batch_size=null", "trainer.micro_batch=8", "penalty=l1_proximal")
-    train("model=logistic", "trainer.epochs=3", *full, "penalty.strength=0.01", "tracking.experiment=full")
+    train("model=logistic", BARE, "trainer.epochs=3", *full, "penalty.strength=0.01", "tracking.experiment=full")
     (run,) = runs(workplace, "full")
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3  # a step an epoch
@@ -255,7 +259,7 @@ def test_single_records_are_for_models_that_can_take_them(
     with pytest.raises(SystemExit):
         train("trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
     assert "trainer.batch_size or micro_batch leaves one record" in capsys.readouterr().err
-    train("model=logistic", "trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
+    train("model=logistic", BARE, "trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
 
 
 @pytest.mark.parametrize("option", ["model.heads=0", "model.window=-1", "model.dropout=2", "model.channels=[-32,64]"])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven import schema
+from einthoven.atomic import write_text
 from einthoven.build import build, check
 from einthoven.commands.attributes import attributes
 from einthoven.commands.bundle import FOLDER as BUNDLE
@@ -25,7 +26,6 @@ from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
-from einthoven.commands.write import write_whole
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.calibration import Calibration, check_apart, learned
@@ -124,8 +124,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
     _show(run, options, found, name)
     result = _as_json(run, options, found, name)
-    write_whole(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
-    write_whole(run.folder / "model_card.md", card(run, options, result, meta))
+    write_text(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_text(run.folder / "model_card.md", card(run, options, result, meta))
     told = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
     if posterior is None:
         told = write_bundle(run, _fitted(options, found, method, fit))

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from einthoven.build import build, unknown_name
 from einthoven.commands.doctor import expand
+from einthoven.commands.output import check_output
 from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.terminal import bar, console, errors
-from einthoven.commands.write import check_output
 from einthoven.data.records import read_record
 from einthoven.errors import UserError
 from einthoven.evaluation.saliency import Method

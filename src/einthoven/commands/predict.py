@@ -17,10 +17,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from einthoven.commands.doctor import expand
+from einthoven.commands.output import check_output
 from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.predict_output import OUTPUTS, Answer, Output
 from einthoven.commands.terminal import bar, errors
-from einthoven.commands.write import check_output
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.records import Record, read_record
 from einthoven.errors import UserError

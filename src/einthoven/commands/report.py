@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import einthoven
+from einthoven.atomic import write_text
+from einthoven.commands.output import check_output
 from einthoven.commands.paired import Judged, difference, judged
-from einthoven.commands.write import check_output, write_whole
 from einthoven.errors import UserError
 from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
@@ -70,7 +71,7 @@ def report(arguments: list[str]) -> Path:
         remarks=[f"{run.info.run_name} {_why_not(run)}." for run in found if _why_not(run)] + _left_out(runs, kept),
         by=f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
     )
-    write_whole(output, page)
+    write_text(output, page)
     print(f"{output} ({len(page.encode()) / 1e6:.1f} MB): {', '.join(run.name for run in told)}")
     return output
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import atomic
 from einthoven.data.labels import Labels, NoLabelsError
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Progress, Store
 from einthoven.errors import UserError
@@ -82,9 +82,8 @@ def measured(store: Store, name: str, progress: Progress | None = None) -> Float
         if progress is not None:
             progress(int(rows[-1]) + 1, n)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.stem}-{os.getpid()}.npy")
-    np.save(partial, found)
-    partial.replace(file)
+    with atomic(file) as partial:
+        np.save(partial, found)
     return found
 
 

@@ -10,6 +10,7 @@ from zipfile import ZIP_DEFLATED
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import atomic
 from einthoven.errors import UserError
 from einthoven.functional.features import Features
 from einthoven.functional.pca import PCA, randomized_pca
@@ -102,10 +103,9 @@ def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
         "mean": None if pca is None else pca.mean_,
         "components": None if pca is None else pca.components_,
     }
-    unfinished = path.with_name(path.name + ".part")
     content = {"notes": notes, "table": table, "model": model.state()}
-    unfinished.write_bytes(skops.io.dumps(content, compression=ZIP_DEFLATED))
-    unfinished.replace(path)
+    with atomic(path) as partial:
+        partial.write_bytes(skops.io.dumps(content, compression=ZIP_DEFLATED))
 
 
 def load(model: FeatureModel, path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from einthoven.atomic import atomic
 from einthoven.data.batches import windows
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Isotonic, PriorShift, Temperature, Vector
@@ -150,17 +151,13 @@ def export(bundle: Bundle, path: Path) -> None:
         "sha256": bundle.sha256,
     }
     example = torch.zeros((2, len(bundle.reads.leads), bundle.reads.samples))  # of one record, n would be fixed at one
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
-    try:
+    with atomic(path) as partial:
         if path.suffix == ".pt2":
             _to_pt2(bundle, example, notes, partial)
         elif path.suffix == ".onnx":
             _to_onnx(bundle, example, notes, partial)
         else:
             raise UserError(f"{path.name}: expected a file that ends in .pt2 or .onnx.")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _to_pt2(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from einthoven.atomic import atomic
 from einthoven.errors import UserError
 from einthoven.evaluation.faithfulness import Faithfulness
 from einthoven.functional.leads import LEADS
@@ -119,8 +120,7 @@ def save_pages(figures: Iterable[Figure], path: Path) -> None:
     """
     check_suffix(path)
     kind = path.suffix[1:].lower()
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic(path) as partial:
         if kind == "pdf":
             from matplotlib.backends.backend_pdf import PdfPages
 
@@ -130,9 +130,6 @@ def save_pages(figures: Iterable[Figure], path: Path) -> None:
         else:
             (figure,) = figures
             figure.savefig(partial, format=kind)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_suffix(path: Path) -> None:

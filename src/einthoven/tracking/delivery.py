@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven.atomic import write_text
 from einthoven.tracking.server import connect, experiment_id
 from einthoven.tracking.spool import Entry, RefusedError
 
@@ -61,9 +62,7 @@ class Delivery:
     def identify(self, run_id: str, experiment_id: str) -> None:
         """Note who the run is."""
         known = {"uri": self.uri, "run_id": run_id, "experiment_id": experiment_id}
-        temporary = self._path.with_name(".run.json.tmp")
-        temporary.write_text(json.dumps(known))
-        temporary.replace(self._path)
+        write_text(self._path, json.dumps(known))
         self._identity = known
 
     def create(self, wanted: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import atomic
+
 _ROW = np.dtype([("metric", "<u4"), ("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 _AT_ONCE = 1 << 17  # rows in memory while the file is read
 
@@ -94,17 +96,11 @@ class SeriesFile:
             {"metric": pa.dictionary(pa.int32(), pa.string()), "step": pa.int64(), "timestamp": pa.timestamp("ms")}
             | {"value": pa.float64()}
         )
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                for rows in self._chunks():
-                    metric = pa.DictionaryArray.from_arrays(rows["metric"].astype(np.int32), names)
-                    columns = [metric, rows["step"], pa.array(rows["time"]).cast(pa.timestamp("ms")), rows["value"]]
-                    writer.write_batch(pa.record_batch(columns, schema=schema))
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for rows in self._chunks():
+                metric = pa.DictionaryArray.from_arrays(rows["metric"].astype(np.int32), names)
+                columns = [metric, rows["step"], pa.array(rows["time"]).cast(pa.timestamp("ms")), rows["value"]]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
 
     def _chunks(self) -> Iterator[NDArray[np.void]]:
         with self._rows.open("rb") as file:

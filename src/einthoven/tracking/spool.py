@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from einthoven.atomic import write_text
+
 Entry = Mapping[str, Any]
 Deliver = Callable[[Sequence[Entry], bool], None]
 
@@ -175,11 +177,8 @@ class Spool:
             if end >= self._singly_until:
                 self._doubtful = False
             self._changed.notify_all()
-        note = self._path.with_suffix(".sent")
-        temporary = note.with_name(f".{note.name}.tmp")
         with contextlib.suppress(OSError):  # then some entries are sent again one day
-            temporary.write_text(str(end))
-            temporary.replace(note)
+            write_text(self._path.with_suffix(".sent"), str(end))
 
     def _set_aside(self, entry: Entry, reason: str) -> None:
         self.refused.append(reason)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from einthoven.atomic import atomic, write_text
 from einthoven.data.doctor.examination import examine_store
 from einthoven.data.doctor.finding import CODES, SEVERITIES
 from einthoven.data.store import Store
@@ -37,7 +37,9 @@ def examined(store: Store, progress: Callable[[int, int], None] | None = None) -
             return found
     found = examine_store(store, progress)
     found.attrs["doctor"] = key
-    _write(file, found.to_parquet)
+    file.parent.mkdir(parents=True, exist_ok=True)  # of several sources together, nothing is on the disk yet
+    with atomic(file) as partial:
+        found.to_parquet(partial)
     return found
 
 
@@ -66,7 +68,7 @@ def quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
         before = store.quarantine.astype(str)
         listed = pd.concat([before[~before["file"].isin(set(names))], listed], ignore_index=True)
     if len(listed) or len(store.quarantine):
-        _write(store.path / LISTED, lambda path: listed.to_csv(path, index=False))
+        write_text(store.path / LISTED, listed.to_csv(index=False))
     return listed
 
 
@@ -84,13 +86,3 @@ def counts(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
     records = Counter(pair for findings in found["findings"] for pair in {(f["code"], f["severity"]) for f in findings})
     rows = [(code, severity, CODES[code], count) for (code, severity), count in records.items()]
     return sorted(rows, key=lambda row: (-SEVERITIES.index(row[1]), -row[3], row[0]))
-
-
-def _write(file: Path, write: Callable[[Path], object]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)  # of several sources together, nothing is on the disk yet
-    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        write(partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
