@@ -18,7 +18,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 
 from einthoven import cli
 from einthoven.commands.assemble import Data
-from einthoven.commands.conclude import Predictor
+from einthoven.commands.conclude import pipeline
 from einthoven.data.store import open_store
 from einthoven.training import checkpoint
 from einthoven.training.loop import Evaluation
@@ -105,7 +105,7 @@ def test_an_angle_is_exported_in_degrees(tmp_path: Path, monkeypatch: pytest.Mon
     target, error = run.task.told(found.y, found.p)
     split = run.data.splits["val"]
     x = split.take(torch.arange(len(split)), split.samples)
-    exported = torch.export.export(Predictor(run).eval(), (x,)).module()
+    exported = torch.export.export(pipeline(run), (x,)).module()
     degrees = exported(x)[:, 0].detach().numpy()
     assert degrees.shape == target.shape and np.abs(degrees).max() <= 180
     np.testing.assert_allclose((target + error - degrees + 180) % 360, 180, atol=1e-2)

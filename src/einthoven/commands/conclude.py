@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from einthoven.build import build
 from einthoven.commands.bundle import FOLDER as BUNDLE
@@ -17,30 +16,22 @@ from einthoven.commands.landscape import landscape
 from einthoven.commands.pictures import pictures, principal_components
 from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
-from einthoven.data.batches import Batch, windows
+from einthoven.data.batches import Batch
 from einthoven.diagnostics.probes import Trained
+from einthoven.predict.export import Pipeline
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from einthoven.commands.fitted import FittedRun
     from einthoven.tracking.recorder import Recorder
 
 
-class Predictor(nn.Module):
-    """What a run reports, as one module: raw mV (n, 12, T) -> windows -> classifier -> predictions (n, K)."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.classifier, self.task = deepcopy(run.model), run.task
-        self.window, self.stride, self.aggregate = run.window, run.stride, run.settings.trainer.aggregate
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Probabilities of each class, or a quantity in its unit."""
-        cut = windows(signal, self.window, self.stride)
-        logits: Tensor = self.classifier(cut.flatten(0, 1))
-        p: Tensor = self.task.activation(logits.view(-1, cut.shape[1], logits.shape[-1]))
-        told: Tensor = self.task.readout(p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1))
-        return told
+def pipeline(run: Run) -> Pipeline:
+    """What a run reports, as one module on the CPU."""
+    model, aggregate = deepcopy(run.model).cpu(), run.settings.trainer.aggregate
+    return Pipeline(model, run.task.activation, run.window, run.stride, aggregate, run.task.readout).eval()
 
 
 def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, Evaluation]]:
@@ -83,9 +74,8 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
         recorder.file(file, BUNDLE)
     train = run.data.splits["train"]
     example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
-    exported = Predictor(run).cpu().eval()
     recorder.model(
-        exported,
+        pipeline(run),
         example.cpu().numpy(),
         run.data.labels.classes,
         tuple(run.data.store.leads),

@@ -24,20 +24,20 @@ ONNX = frozenset({"ConvAttention", "XResNet1d", "Inception1d", "fcn_wang", "resn
 _TINY = 1e-12
 
 
-class Probabilities(nn.Module):
-    """What a run reports, as one module: raw mV (n, L, T) -> windows -> classifier -> probabilities (n, K).
+class Pipeline(nn.Module):
+    """What a run reports, as one module: raw mV (n, L, T) -> windows -> classifier -> predictions (n, K).
 
     Parameters
     ----------
     classifier : nn.Module
     activation : callable
-        Outputs -> probabilities.
+        Outputs -> probabilities, or a quantity.
     window, stride : int
         Samples.
     aggregate : str
         ``mean`` or ``max`` over the windows.
-    calibration : nn.Module, optional
-        Probabilities -> probabilities, in float64.
+    finish : callable
+        Predictions of records (n, K) -> those that are told, such as calibrated ones.
     """
 
     def __init__(
@@ -47,24 +47,18 @@ class Probabilities(nn.Module):
         window: int,
         stride: int,
         aggregate: str,
-        calibration: nn.Module | None = None,
+        finish: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.classifier, self.activation, self.calibration = classifier, activation, calibration
+        self.classifier, self.activation, self.finish = classifier, activation, finish
         self.window, self.stride, self.aggregate = window, stride, aggregate
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Probabilities of each class."""
+        """Probabilities of each class, or a quantity in its unit."""
         cut = windows(signal, self.window, self.stride)
         logits: Tensor = self.classifier(cut.flatten(0, 1))
-        logits = logits.view(-1, cut.shape[1], logits.shape[-1])
-        if self.calibration is None:
-            return self._over(self.activation(logits))
-        calibrated: Tensor = self.calibration(self._over(self.activation(logits.double())))
-        return calibrated.float()
-
-    def _over(self, p: Tensor) -> Tensor:
-        return p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1)
+        p = self.activation(logits.view(-1, cut.shape[1], logits.shape[-1]))
+        return self.finish(p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1)).to(logits.dtype)
 
 
 class Affine(nn.Module):
@@ -117,18 +111,16 @@ class Curves(nn.Module):
         return at(self.observed, right - 1) * (1 - share) + at(self.observed, right) * share
 
 
-def exported(bundle: Bundle) -> Probabilities:
+def exported(bundle: Bundle) -> Pipeline:
     """The bundle as one module: mV (n, L, T) -> calibrated probabilities (n, K), float32."""
-    reads, single = bundle.reads, bundle.single_label
-    activation = outputs.softmax if single else outputs.sigmoid
+    reads, calibration = bundle.reads, calibration_module(bundle)
+    activation = outputs.softmax if bundle.single_label else outputs.sigmoid
 
     def probabilities(logits: Tensor) -> Tensor:
-        return activation(logits, bundle.temperature)
+        return activation(logits if calibration is None else logits.double(), bundle.temperature)
 
-    model = deepcopy(bundle.model).cpu()
-    return Probabilities(
-        model, probabilities, reads.window, reads.stride, reads.aggregate, calibration_module(bundle)
-    ).eval()
+    model, finish = deepcopy(bundle.model).cpu(), calibration or nn.Identity()
+    return Pipeline(model, probabilities, reads.window, reads.stride, reads.aggregate, finish).eval()
 
 
 def export(bundle: Bundle, path: Path) -> None:
