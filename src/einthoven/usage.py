@@ -77,7 +77,7 @@ Without any, a small model answers that was trained on generated ECGs. Nothing h
   --no-doctor        without the doctor's cautions: faster, where thousands of files have been examined before
   --draws N          N dropout masks for each answer: how unsure the network itself is;  --seed N  of the masks
   --fs --units --leads
-                     sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy)
+                     sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy, mat)
 """,
     "explain": """\
 usage: einthoven explain [BUNDLE ...] FILE ... [--method NAME] [--class NAME] [--output FILE]
@@ -133,7 +133,7 @@ format that can be read, a folder of them (searched with its subfolders, tables 
   --json     for machines: one JSON list, one object per record
   --strict   exit code 1 for any error or warning, not only for a file that cannot be read
   --fs --units --leads
-             sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy)
+             sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy, mat)
 """,
     "list": """\
 usage: einthoven list [PART ...] [--plot]

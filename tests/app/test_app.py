@@ -20,8 +20,10 @@ from running import MEGABYTES, Server
 
 import einthoven.app
 from einthoven import cli
+from einthoven.app.upload import MOST_FILES
 from einthoven.data.doctor import examine_record
 from einthoven.data.records import Record, read_record
+from einthoven.functional.leads import LEADS
 from einthoven.predict import load_bundle
 
 TOLD = {"fs": 500, "units": "mV"}
@@ -82,6 +84,45 @@ def test_what_a_table_does_not_say_is_asked_for_in_the_words_of_the_page(server:
     assert "--fs" not in found["error"] and "/" not in found["error"]
 
 
+def test_a_matrix_without_a_header_is_told_what_it_does_not_say(server: Server, record: Path, tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    savemat(tmp_path / "r.mat", {"val": read_record(record / "r.hea").signal * 1000})
+    status, found = server.answer(tmp_path / "r.mat")
+    assert status == 422 and "r.mat: does not say the names of the leads, the sampling frequency" in found["error"]
+    assert found["error"].endswith("or its header r.hea.")
+    status, found = server.answer(tmp_path / "r.mat", fs=500, units="uV", leads=",".join(LEADS))
+    expected = server.answer(record / "r.hea", record / "r.dat")[1]
+    assert status == 200 and found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+    (tmp_path / "s.dat").write_bytes(b"x")
+    assert "no header" in server.answer(tmp_path / "r.mat", tmp_path / "s.dat")[1]["error"]
+
+
+def test_the_segments_of_a_record_come_together(server: Server, record: Path, tmp_path: Path) -> None:
+    import wfdb
+
+    signal = read_record(record / "r.hea").signal.T.astype(float)
+    for name, part in (("a", signal[:6000]), ("b", signal[6000:])):
+        units = {"units": ["mV"] * 12, "sig_name": list(LEADS), "fmt": ["16"] * 12}
+        gains = {"adc_gain": [1000.0] * 12, "baseline": [0] * 12}
+        wfdb.wrsamp(name, fs=500, p_signal=part, write_dir=str(tmp_path), **units, **gains)
+    master, length = tmp_path / "m.hea", len(signal)
+    master.write_text(f"m/2 12 500 {length}\na 6000\nb {length - 6000}\n")
+    parts = [tmp_path / name for name in ("a.hea", "a.dat", "b.hea", "b.dat")]
+    status, found = server.answer(*parts, master)
+    expected = server.answer(record / "r.hea", record / "r.dat")[1]
+    assert status == 200 and (found["name"], found["seconds"]) == ("m.hea", 30)
+    assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+
+    assert "2 records found" in server.answer(*parts)[1]["error"]
+    assert "b.hea: cannot be read" in server.answer(master, *parts[:2])[1]["error"]
+    master.write_text(f"m/2 12 500 {length}\na 6000\n../b {length - 6000}\n")
+    status, found = server.answer(master, *parts[:2])
+    assert status == 422 and "'../b.hea' lies outside" in found["error"]
+    master.write_text("m/2 12 500 12000\na 6000\nm 6000\n")
+    assert server.answer(master, *parts[:2])[0] == 422
+
+
 HEADER = b"r 12 500 5000\n" + b"r.dat 16 1000/mV 16 0 0 0 0 I\n" * 12
 
 
@@ -96,7 +137,7 @@ HEADER = b"r 12 500 5000\n" + b"r.dat 16 1000/mV 16 0 0 0 0 I\n" * 12
         ("r.hea", HEADER.replace(b"r.dat", b"/etc/passwd"), "r.hea: "),
         ("r.hea", HEADER.replace(b"r.dat", b"../r.dat"), "r.hea: "),
         ("r.dat", b"x" * 1000, "no header"),
-        ("r.mat", b"x" * 1000, "no header"),
+        ("r.mat", b"x" * 1000, "r.mat: not a readable MATLAB file"),
         ("r.exe", b"x" * 1000, "ends in .exe"),
         ("r.csv", b'"' + b"x" * 200_000, "r.csv: "),
         ("r.npy", b"\x93NUMPY\x01\x00" + b"\xff" * 500, "r.npy: "),
@@ -153,7 +194,7 @@ def test_names_of_files_lead_nowhere(
         "file=a.csv&fs=nan",
         "file=a.csv&start=inf",
         "example=many",
-        "&".join(f"file={number}.csv&size=0" for number in range(17)),
+        "&".join(f"file={number}.csv&size=0" for number in range(MOST_FILES + 1)),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(server: Server, query: str) -> None:

@@ -12,10 +12,12 @@ import edfio
 import numpy as np
 import pydicom
 import pytest
+import scipy.io
 from pydicom import examples
 from write_formats import EIGHT, FS, SAMPLES, aecg, dicom_file, muse, sierra, write_edf
 
 from einthoven.data import read_record
+from einthoven.data.inputs import main_file
 from einthoven.data.records import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS, derive_limb_leads
@@ -114,6 +116,55 @@ def test_arrays_in_both_orders(tmp_path: Path, ecg: np.ndarray, transpose: bool,
 def test_an_array_in_fortran_order(tmp_path: Path, ecg: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", np.asfortranarray(ecg))
     assert_is(tmp_path / "a.npy", ecg, fs=500, units="uV", leads=LEADS)
+
+
+@pytest.mark.parametrize(
+    ("version", "compressed", "dtype"),
+    [
+        ("4", False, np.int16),
+        ("4", False, np.float64),
+        ("5", False, np.float32),
+        ("5", True, np.int16),
+        ("5", True, ">f8"),
+    ],
+)
+def test_a_matrix_of_matlab_without_a_header(
+    tmp_path: Path, ecg: np.ndarray, version: str, compressed: bool, dtype: type
+) -> None:
+    path, told = tmp_path / "a.mat", {"fs": 500, "units": "uV", "leads": LEADS}
+    others = {"a_name_longer_than_four": np.eye(3), "text": "I II"}
+    values = others | {"val": ecg.astype(dtype)}
+    scipy.io.savemat(path, values, format=version, do_compression=compressed)
+    assert_is(path, scipy.io.loadmat(path)["val"].astype(float), **told)
+    np.testing.assert_array_equal(scipy.io.loadmat(path)["val"], ecg)
+    scipy.io.savemat(path, {"val": ecg.T, "x": 1j}, format=version, do_compression=compressed)
+    assert_is(path, ecg, **told)
+    assert main_file(path) == str(path)
+
+
+def test_matlab_files_of_the_other_order_of_bytes(tmp_path: Path, ecg: np.ndarray) -> None:
+    path, told = tmp_path / "a.mat", {"fs": 500, "units": "uV", "leads": LEADS}
+    values = ecg.astype(">i2").tobytes(order="F")
+    path.write_bytes(np.array([1030, *ecg.shape, 0, 4], ">i4").tobytes() + b"val\0" + values)
+    np.testing.assert_array_equal(scipy.io.loadmat(path)["val"], ecg)
+    assert_is(path, ecg, **told)
+    name = np.array([3 << 16 | 1], ">u4").tobytes() + b"val\0"
+    head = np.array([6, 8, 10, 0, 5, 8, *ecg.shape], ">u4").tobytes()
+    matrix = head + name + np.array([3, len(values)], ">u4").tobytes() + values
+    start = b"MATLAB 5.0".ljust(124) + b"\1\0MI"
+    path.write_bytes(start + np.array([14, len(matrix)], ">u4").tobytes() + matrix)
+    np.testing.assert_array_equal(scipy.io.loadmat(path)["val"], ecg)
+    assert_is(path, ecg, **told)
+
+
+def test_a_matrix_with_its_header_is_read_by_it(tmp_path: Path, ecg: np.ndarray) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"val": ecg.astype(np.int16)}, format="4")
+    lines = "".join(f"a.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    (tmp_path / "a.hea").write_text(f"a 12 {FS:g} {SAMPLES}\n{lines}")
+    record = read_record(tmp_path / "a.mat", checksum="warn")
+    np.testing.assert_allclose(record.signal, ecg / 1000, rtol=1e-6, atol=1e-6)
+    with pytest.raises(UserError, match="fs=500 given; expected none"):
+        read_record(tmp_path / "a.mat", fs=500)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

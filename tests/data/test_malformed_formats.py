@@ -7,18 +7,21 @@ import json
 import os
 import pickle
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 from write_formats import aecg, dicom_file, muse, sierra, write_edf
 
-from einthoven.data import read_record, tabular
+from einthoven.data import matlab, read_record, tabular
 from einthoven.data.records import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -405,9 +408,60 @@ def test_xml(tmp_path: Path, text: str, sentence: str) -> None:
     refused(tmp_path / "bad.xml", sentence)
 
 
+# ------------------------------------------------------------------ MATLAB
+
+
+def mat(version: str = "5", packed: bool = True, **values: object) -> bytes:
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, values, format=version, do_compression=packed)
+    return stream.getvalue()
+
+
+def bomb() -> bytes:
+    """A compressed matrix that says it is small, followed by more."""
+    packed = zlib.compress(zlib.decompress(mat(val=ECG)[136:]) + bytes(10**7))
+    return mat(val=ECG)[:128] + struct.pack("<2I", 15, len(packed)) + packed
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "not a readable MATLAB file"),
+        (b"I,II\n1,2\n" * 50, "not a readable MATLAB file"),
+        (b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF", "MATLAB 7.3 .* saved with '-v7'"),
+        (mat(ecg=ECG, fs=500), "'ecg fs' found; expected a matrix named val"),
+        (mat("4", ecg=ECG, fs=500), "'ecg fs' found; expected a matrix named val"),
+        (mat()[:128], "nothing found; expected a matrix named val"),
+        (mat(val="text"), "another kind of array"),
+        (mat("4", val="text"), "another kind of array"),
+        (mat(val=ECG * 1j), "another kind of array"),
+        (mat("4", val=ECG * 1j), "another kind of array"),
+        (mat(val=ECG > 0), "another kind of array"),
+        (mat(val={"a": ECG}), "another kind of array"),
+        (mat(val=ECG[None]), "another kind of array"),
+        (mat(val=ECG[:3]), "expected 12 leads"),
+        (mat(val=ECG)[:-8], "cut off"),
+        (mat(packed=False, val=ECG)[:-8], "truncated or damaged: 5752 bytes of 5760"),
+        (mat("4", val=ECG)[:-8], "truncated or damaged: 5752 bytes of 5760"),
+        (mat(val=ECG)[:-1] + b"x", "not a readable MATLAB file .*incorrect data check"),
+        (bomb(), "longer than it says"),
+        (struct.pack("<5I", 0, 2**32 - 1, 2**32 - 1, 0, 4) + b"val\0", "truncated or damaged: 0 bytes"),
+    ],
+)
+def test_matlab(tmp_path: Path, data: bytes, sentence: str) -> None:
+    (tmp_path / "bad.mat").write_bytes(data)
+    refused(tmp_path / "bad.mat", sentence, **TOLD)
+
+
+def test_a_matrix_that_is_large_unpacked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matlab, "MOST_BYTES", 1000)
+    (tmp_path / "bad.mat").write_bytes(mat(val=ECG))
+    refused(tmp_path / "bad.mat", "bytes unpacked; expected an ECG of at most 1,000 bytes", **TOLD)
+
+
 # ------------------------------------------------------------------ all of them
 
-EVERY = (".csv", ".tsv", ".npy", ".npz", ".edf", ".dcm", ".xml")
+EVERY = (".csv", ".tsv", ".npy", ".npz", ".mat", ".edf", ".dcm", ".xml")
 
 
 @pytest.mark.parametrize("suffix", EVERY)
@@ -437,7 +491,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.getbasetemp() / f"any{suffix}"
     path.write_bytes(data)
     with pytest.raises(UserError):
-        read_record(path, **(TOLD if suffix in EVERY[:4] else {}))
+        read_record(path, **(TOLD if suffix in EVERY[:5] else {}))
 
 
 @given(st.data())
@@ -448,6 +502,7 @@ def test_damaged_bytes_are_read_or_refused(
         ".edf": edf,
         ".npy": npy(ECG),
         ".npz": archive(signal=npy(ECG)),
+        ".mat": mat(val=ECG),
         ".xml": muse(ECG[:8]).encode(),
         ".csv": (HEADER + "\n" + ROWS).encode(),
     }
@@ -458,7 +513,7 @@ def test_damaged_bytes_are_read_or_refused(
     path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
     path.write_bytes(damaged)
     try:
-        record = read_record(path, **(TOLD if suffix in EVERY[:4] else {}))
+        record = read_record(path, **(TOLD if suffix in EVERY[:5] else {}))
     except UserError as error:
         assert "\n" not in str(error)
     else:

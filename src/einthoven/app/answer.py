@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.doctor import CODES, examine_record
-from einthoven.data.records import TABLE_SUFFIXES, Record, read_record
+from einthoven.data.records import TOLD_SUFFIXES, Record, read_record
 from einthoven.data.synthetic.generate import iterate
 from einthoven.data.synthetic.write import write_record
+from einthoven.data.wfdb_header import read_header
 from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation
@@ -24,7 +25,6 @@ from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
 
 BESIDE = (".dat", ".mat", ".json")  # files that belong to another one
-TOLD = (*TABLE_SUFFIXES, ".npy", ".npz")  # may not say themselves what they hold
 PAGE_SECONDS = 10.0
 EXAMPLE_FS = 500
 _OF_THE_COMMANDS = re.compile(r" \(--[^)]*\)")  # how to say it on the command line
@@ -42,7 +42,7 @@ def about(predictor: Predictor) -> dict[str, Any]:
             for b in predictor.bundles
         ],
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
-        "told": list(TOLD),
+        "told": list(TOLD_SUFFIXES),
     }
 
 
@@ -122,9 +122,15 @@ def _main_file(folder: Path) -> Path:
     files = sorted(folder.iterdir())
     main = [file for file in files if file.suffix.lower() not in BESIDE]
     if len(main) > 1:
+        segments = {f"{name}.hea" for file in main if file.suffix == ".hea" for name, _ in read_header(file).segments}
+        main = [file for file in main if file.name not in segments] or main
+    if len(main) > 1:
         raise UserError(f"{_names(main)}: {len(main)} records found; expected the files of one.")
     if main:
         return main[0]
+    signals = [file for file in files if file.suffix.lower() != ".json"]
+    if [file.suffix.lower() for file in signals] == [".mat"]:
+        return signals[0]
     if not files:
         raise UserError("no file found; expected the files of a record.")
     raise UserError(f"{_names(files)}: no header (.hea) found; expected it together with its signal file.")

@@ -76,7 +76,8 @@ async function ask(start = 0) {
 }
 
 const may_need_telling = () =>
-  about !== null && asked.files.some((file) => about.told.some((suffix) => file.name.toLowerCase().endsWith(suffix)));
+  about !== null && !asked.files.some((file) => file.name.toLowerCase().endsWith(".hea")) &&
+  asked.files.some((file) => about.told.some((suffix) => file.name.toLowerCase().endsWith(suffix)));
 
 function take(files) {
   if (!files.length) return;

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from einthoven.errors import UserError
 
-MOST_FILES = 16
+MOST_FILES = 64  # a header and a signal file for each segment of a record
 LONGEST_NAME = 240  # bytes; 255 are what file systems take
 _UNSAFE = re.compile(r"[^\w .()+-]")
 

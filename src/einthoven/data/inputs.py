@@ -21,7 +21,7 @@ def main_file(record: str | Path) -> str:
     stem, dot, suffix = path.rpartition(".")
     if dot and suffix == "hea":
         return path
-    if dot and suffix in ("dat", "mat"):
+    if dot and (suffix == "dat" or (suffix == "mat" and os.path.isfile(f"{stem}.hea"))):  # noqa: PTH113
         return f"{stem}.hea"
     return path if os.path.isfile(path) else f"{path}.hea"  # noqa: PTH113 (a hundred thousand of these an opening)
 

@@ -16,6 +16,7 @@ from einthoven.data.dicom import read_dicom
 from einthoven.data.ecg_xml import read_xml
 from einthoven.data.edf import read_edf
 from einthoven.data.file_signals import FileSignals, Told, wanted_leads
+from einthoven.data.matlab import read_mat
 from einthoven.data.tabular import read_npy, read_npz, read_table
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -35,6 +36,8 @@ _BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> rea
     ".npy": read_npy,
     ".npz": read_npz,
 }
+TOLD_SUFFIXES = (*_BARE, ".mat")
+"""Of files that may not say themselves what they hold; a ``.mat`` is one of them where no header stands beside it."""
 RECORD_SUFFIXES = (".hea", *_COMPLETE, ".npy", ".npz")
 """What a folder is searched for: a table may be a record, or something else."""
 
@@ -82,7 +85,8 @@ def read_record(
     ----------
     path : str or Path
         A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``) or their common stem; or a file
-        that ends in ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.edf``, ``.dcm`` or ``.xml`` (see docs/formats.md).
+        that ends in ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.edf``, ``.dcm`` or ``.xml``, or in ``.mat`` without a
+        header beside it (see docs/formats.md).
     fs, units, leads
         Sampling frequency in Hz, unit and names of the signals, for files that do not say so themselves.
     want : sequence of str
@@ -147,9 +151,12 @@ def _other_format(
     path: str | Path, fs: float | None, units: str | None, leads: Sequence[str] | None
 ) -> FileSignals | None:
     """The signals of a file that is no WFDB record, or None where it is one: the file's suffix says it."""
-    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 (a corpus asks this for every record)
-    if suffix in _BARE:
-        return _BARE[suffix](path, Told(fs, units, None if leads is None else tuple(leads)))
+    stem, suffix = os.path.splitext(path)  # noqa: PTH122 (a corpus asks this for every record)
+    suffix = suffix.lower()
+    alone = suffix == ".mat" and not os.path.isfile(f"{stem}.hea")  # noqa: PTH113
+    if alone or suffix in _BARE:
+        read_bare = read_mat if alone else _BARE[suffix]
+        return read_bare(path, Told(fs, units, None if leads is None else tuple(leads)))
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
         if value is not None:
             raise UserError(

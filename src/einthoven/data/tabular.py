@@ -57,7 +57,7 @@ def read_table(path: str | Path, told: Told) -> FileSignals:
             f"{source}: {values.shape[0]} columns of numbers under {len(header)} names found; expected one each."
         )
     if not named:
-        return _signals(path, values, Told(), told, ("",) * len(values))
+        return told_signals(path, values, Told(), told, ("",) * len(values))
     times = [column for column, name in enumerate(header) if _TIME.match(name)]
     if len(times) > 1:
         raise UserError(f"{source}: {len(times)} columns of time found; expected at most one.")
@@ -67,7 +67,7 @@ def read_table(path: str | Path, told: Told) -> FileSignals:
     stated = [_UNIT.match(name) for name in names]
     each = tuple(found[2] if found else "" for found in stated)
     names = [found[1] if found else name for found, name in zip(stated, names, strict=True)]
-    return _signals(path, values, Told(fs, None, tuple(names)), told, each, notes)
+    return told_signals(path, values, Told(fs, None, tuple(names)), told, each, notes)
 
 
 def read_npy(path: str | Path, told: Told) -> FileSignals:
@@ -79,7 +79,7 @@ def read_npy(path: str | Path, told: Told) -> FileSignals:
         If it is no array of numbers, could be read both ways, or fs, units or leads are said nowhere or in two ways.
     """
     source = Path(path).name
-    return _signals(path, _array(load(path), source), Told(), told)
+    return told_signals(path, _array(load(path), source), Told(), told)
 
 
 def read_npz(path: str | Path, told: Told) -> FileSignals:
@@ -110,10 +110,10 @@ def read_npz(path: str | Path, told: Told) -> FileSignals:
         raise UserError(f"{source}: not a readable archive of arrays ({reason(error)}); expected an .npz.") from None
     fs, units, leads = (inside[name].tolist() if name in inside else None for name in ("fs", "units", "leads"))
     where = f"{source}: "
-    return _signals(path, inside["signal"], Told(_fs(fs, where), _units(units, where), _leads(leads, where)), told)
+    return told_signals(path, inside["signal"], Told(_fs(fs, where), _units(units, where), _leads(leads, where)), told)
 
 
-def _signals(
+def told_signals(
     path: str | Path,
     values: NDArray[Any],
     inside: Told,
@@ -147,10 +147,11 @@ def _signals(
 def _unsaid(source: str, **lacks: bool) -> UserError:
     words = {"leads": "names of the leads", "fs": "sampling frequency", "units": "unit of the amplitudes"}
     keys, sidecar = [key for key in words if lacks[key]], Path(source).with_suffix(".json").name
+    header = f", or its header {Path(source).stem}.hea" if source.lower().endswith(".mat") else ""
     return UserError(
         f"{source}: does not say the {', the '.join(words[key] for key in keys)}; expected "
         f"{', '.join(f'{key}=…' for key in keys)} (--{keys[0]} for the doctor, data.file_{keys[0]} with data=folder), "
-        f"or {', '.join(map(repr, keys))} in {sidecar} beside it."
+        f"or {', '.join(map(repr, keys))} in {sidecar} beside it{header}."
     )
 
 
