@@ -251,6 +251,7 @@ def test_ours_agree_with_those_of_the_library(name: str, ours: Callable[..., Opt
         ),
         ({"name": "adopt", "options": {"betaz": 1}}, "optimizer.options.betaz: adopt takes"),
         ({"name": "adopt", "options": {"kwargs": 1}}, "optimizer.options.kwargs: adopt takes lr, betas"),
+        ({"name": "adopt", "options": {"lr": 0.2}}, "optimizer.options.lr: expected optimizer.lr"),
         ({"name": "adopt", "lr": -1.0}, "lr must be"),
         ({"name": "adopt", "options": {"betas": (2.0, 0.9)}}, "optimizer.name=adopt: cannot be built"),
     ],

@@ -64,6 +64,9 @@ def library(
     parameters = list(inspect.signature(kind).parameters.values())[1:]
     accepted = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     given = {"lr": lr, **options}
+    for option in options:
+        if option in ("lr", "weight_decay"):
+            raise UserError(f"optimizer.options.{option}: expected optimizer.{option}=… instead.")
     for option in given:
         if option not in accepted:  # the package would swallow it without a word
             raise UserError(f"optimizer.options.{option}: {name} takes {', '.join(accepted)}.")
