@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -83,23 +82,18 @@ def _fail(message: str) -> None:
 
 
 def _train(arguments: list[str]) -> None:
+    from einthoven.commands.unused import remove_unused
     from einthoven.tracking.sweep import PARENT, abandon
 
     def job(config: DictConfig) -> dict[str, float]:
         from hydra.core.hydra_config import HydraConfig
 
         hydra = HydraConfig.get()
-        folder = Path(hydra.runtime.output_dir)
         if PARENT in os.environ:
             from einthoven.commands.child import child as run
         else:
             from einthoven.commands.train import train as run
-        try:
-            return run(config, folder, list(hydra.overrides.task))
-        finally:
-            for unused in (folder, folder.parent):  # made by Hydra before anything could be refused
-                with contextlib.suppress(OSError):
-                    unused.rmdir()  # only if it is empty
+        return run(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
 
     ended = "FAILED"
     try:
@@ -114,6 +108,7 @@ def _train(arguments: list[str]) -> None:
         # All that is said: submitit's first line names the job, and what the job died of comes after it.
         raise UserError(f"a process of the sweep was lost: {str(error).strip() or type(error).__name__}") from error
     finally:
+        remove_unused()
         told = _told_of_sweep()
         if PARENT in os.environ:
             abandon(ended)
