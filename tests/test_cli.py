@@ -146,6 +146,38 @@ def test_an_unknown_verb_and_group(refused: Refused) -> None:
     assert "port" in refused("ui", "prt=1")
 
 
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        (["optimizer=sgd,adamx"], "optimizer=adamx: unknown; did you mean"),
+        (["optimizer=glob(zz*)"], "no value; expected one or more"),
+        (["optimizer.lr=interval(0, 1)"], "expected values, as in seed=0,1,2"),
+        (["seed=range(1, 3, 0)"], "a range in steps of 0"),
+        (["seed=0,{"], "cannot be read as OPTION=VALUE"),
+        (["hydra/sweeper=tpe", "optimizer.lr=interval(1, 0)"], "expected the smaller number first"),
+        (["hydra/sweeper=tpe", "optimizer.lrr=interval(0, 1)"], "optimizer.lrr: unknown; did you mean lr"),
+        (["hydra/sweeper=tpe", "hydra.sweeper.trials=0"], "trials=0: expected a whole number"),
+        (["resume=a,b"], "resume continues one run"),
+        (["resume=a", "seed=0,1"], "resume continues one run"),
+    ],
+)
+def test_a_sweep_that_cannot_run_is_refused_before_anything_is_written(
+    sweep: list[str], expected: str, refused: Refused
+) -> None:
+    assert expected in refused("train", "-m", *sweep)
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("several", [[], ["-m", "optimizer=sgd,adamx"]])
+def test_a_refused_run_leaves_no_folder_but_those_that_were_there(several: list[str], refused: Refused) -> None:
+    Path("kept/before").mkdir(parents=True)
+    mistake = ["data=ptbxl", "data.root=/nowhere", *several]
+    refused("train", *mistake, "hydra.run.dir=kept/new/run", "hydra.sweep.dir=kept/new/sweep")
+    refused("train", *mistake, "hydra.run.dir=kept/before", "hydra.sweep.dir=kept/before")
+    refused("train", *mistake)
+    assert [str(path) for path in Path().rglob("*")] == ["kept", "kept/before"]
+
+
 def test_a_mistake_in_a_sweep_is_told_of_each_run_and_closes_the_parent(
     corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +186,7 @@ def test_a_mistake_in_a_sweep_is_told_of_each_run_and_closes_the_parent(
     *each, last = capfd.readouterr().err.splitlines()
     assert ending.value.code == 2 and len(each) == 2 and all("trainer.epochs=0" in line for line in each)
     assert last.startswith("einthoven: error: 2 of 2 runs failed")
+    assert [path.name for path in Path("outputs").glob("*/*/*")] == ["multirun.yaml"], "no folder of a run"
 
 
 def test_prepare_says_what_is_there(corpus: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -42,8 +42,6 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     parent, tags = os.environ[PARENT], {"einthoven.overrides": shown_overrides(overrides)}
     config = _named(config, parent, overrides)
     try:
-        if config.resume is not None:  # below another parent, if any: a failure has to be written below this one, too
-            return train(config, folder, overrides)
         tags |= identity(config)
         before = [] if config.again else _same_runs(config, parent)
         for run in before:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 
+from einthoven.commands.space import choices, read
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import METRICS
 
 if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
     from hydra.plugins.launcher import Launcher
     from hydra.types import HydraContext, TaskFunction
@@ -65,19 +68,12 @@ class Search(Sweeper):
         Raises
         ------
         UserError
-            If Optuna is not installed, a number is out of range, an option is given numbers that cannot be searched, or
-            no run has a metric on validation records.
+            As of `plan`, or if no run has a metric on validation records.
         """
-        for name, least in (("trials", 1), ("startup", 0), ("batch", 1)):
-            value = getattr(self, f"_{name}")
-            if value < least:
-                raise UserError(f"hydra.sweeper.{name}={value}: expected a whole number, {least} or more.")
-        try:
-            import optuna
-        except ImportError:
-            raise UserError("hydra/sweeper=tpe: optuna is not installed; install einthoven[search].") from None
+        fixed, seeds, space = self.plan(arguments, self._context.config_loader)
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        fixed, seeds, space = self._space(arguments)
         study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=self._seed, n_startup_trials=self._startup)
         )
@@ -99,25 +95,27 @@ class Search(Sweeper):
             returns += found
         return returns
 
-    def _space(self, arguments: Sequence[str]) -> tuple[list[str], list[list[str]], dict[str, BaseDistribution]]:
-        """Options that every run has, the seeds of each configuration, and what is searched."""
-        from hydra.core.override_parser.overrides_parser import OverridesParser
+    def plan(
+        self, arguments: Sequence[str], loader: ConfigLoader | None
+    ) -> tuple[list[str], list[list[str]], dict[str, BaseDistribution]]:
+        """Options that every run has, the seeds of each configuration, and what is searched.
 
-        parser = OverridesParser.create(config_loader=self._context.config_loader)
-        given = parser.parse_overrides([*(f"{name}={value}" for name, value in self._params.items()), *arguments])
-        options = {override.get_key_element(): override for override in given}
+        Raises
+        ------
+        UserError
+            If Optuna is not installed, a number is out of range, or an option is given numbers that cannot be searched.
+        """
+        for name, least in (("trials", 1), ("startup", 0), ("batch", 1)):
+            value = getattr(self, f"_{name}")
+            if value < least:
+                raise UserError(f"hydra.sweeper.{name}={value}: expected a whole number, {least} or more.")
+        if find_spec("optuna") is None:
+            raise UserError("hydra/sweeper=tpe: optuna is not installed; install einthoven[search].")
+        options = read(self._params, arguments, loader)
         seed = options.pop("seed", None)
-        seeds = [[]] if seed is None else [[f"seed={value}"] for value in _choices(seed)]
+        seeds = [[]] if seed is None else [[f"seed={value}"] for value in choices(seed)]
         fixed = [f"{name}={o.get_value_element_as_str()}" for name, o in options.items() if not o.is_sweep_override()]
         return fixed, seeds, {name: _distribution(o) for name, o in options.items() if o.is_sweep_override()}
-
-
-def _choices(override: Override) -> list[str]:
-    if not override.is_sweep_override():
-        return [override.get_value_element_as_str()]
-    if not override.is_discrete_sweep():
-        raise UserError(f"{override.input_line}: expected values, as in seed=0,1,2.")
-    return list(override.sweep_string_iterator())
 
 
 def _distribution(override: Override) -> BaseDistribution:

@@ -18,6 +18,8 @@ from hydra.experimental.callback import Callback
 
 from einthoven.build import build
 from einthoven.commands.identity import code_hash, shown_overrides
+from einthoven.commands.mistakes import sentence
+from einthoven.commands.space import varied
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
 from einthoven.report.option_importance import option_importance_figure
@@ -42,6 +44,7 @@ from einthoven.tracking.sweep import (
 )
 
 if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
     from omegaconf import DictConfig
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 mistakes: list[str] = []
 """Sentences for the user from a callback: Hydra makes a warning of an exception that leaves one."""
 
-_UNSAID = ("again", "resume", "tracking")  # in what a sweep may differ and still be the same
+_UNSAID = ("again", "tracking")  # in what a sweep may differ and still be the same
 
 
 class SweepCallback(Callback):
@@ -62,14 +65,22 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the parent run, or that of the same sweep before."""
+        from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
 
         HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
         self._start = int(time.time() * 1000)
         try:
-            self._run_id = os.environ[PARENT] = _open_parent(config)
+            self._run_id = os.environ[PARENT] = _open_parent(config, GlobalHydra.instance().config_loader())
         except UserError as error:
             mistakes.append(str(error))
+            raise SystemExit(2) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            (conf,) = (source.path for source in config.hydra.runtime.config_sources if source.provider == "main")
+            GlobalHydra.instance().clear()  # the sentence composes anew
+            mistakes.append(sentence(error, Path(conf), "train", config.hydra.overrides.task))
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -99,7 +110,7 @@ class SweepCallback(Callback):
         os.environ.pop(PARENT, None)
 
 
-def _open_parent(config: DictConfig) -> str:
+def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
     given = shown_overrides(config.hydra.overrides.task)
@@ -110,7 +121,7 @@ def _open_parent(config: DictConfig) -> str:
         "mlflow.source.type": "LOCAL",
         "einthoven.overrides": given,
         SWEEP: _key(config),
-        VARIED: " ".join(_varied(config)),
+        VARIED: " ".join(varied(config, loader)),
     }
     run_id, before = open_parent(config.tracking, f"sweep {given}"[:250], tags, config.again)
     if before:
@@ -135,16 +146,6 @@ def _key(config: DictConfig) -> str:
     given = [o for o in config.hydra.overrides.task if not o.startswith(_UNSAID)]
     content = json.dumps([fixed, sweeper, given, code_hash()], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def _varied(config: DictConfig) -> list[str]:
-    """Options that have several values in a sweep."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    params = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
-    given = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
-    last = {override.get_key_element(): override for override in given}
-    return [name for name, override in last.items() if override.is_sweep_override()]
 
 
 def _told(failed: Sequence[MlflowRun], runs: int, parent: str) -> str:
