@@ -1,5 +1,8 @@
 """MATLAB's ``.mat``, versions 4 to 7: the matrix ``val`` of real numbers, and nothing else of the file.
 
+`scipy.io.loadmat` makes room for what a file says that it holds: of a compressed megabyte, a gigabyte and more. Files
+that strangers hand to the page are read by this instead; scipy's reader is what the tests compare it with.
+
 References
 ----------
 MathWorks, "MAT-File Format", levels 4 and 5.
