@@ -55,12 +55,12 @@ def recorded(layers: Sequence[nn.Module], run: Callable[[], object]) -> list[Ten
 def growth(draw: Any, activation: str, seeds: int = 10, width: int = 1024, depth: int = 30) -> float:
     """Second moment of the pre-activations, last layer over second: the first that has an activation before it."""
     ratios = []
+    network = MLP(1, 2, samples=width, width=width, depth=depth, activation=activation, norm="none", dropout=0.0)
+    layers = [layer.linear for layer in network.children() if isinstance(layer, DenseLayer)]
     for seed in range(seeds):
         torch.manual_seed(seed)
         x = torch.randn(64, 1, width)
-        network = MLP(1, 2, samples=width, width=width, depth=depth, activation=activation, norm="none", dropout=0.0)
         draw(network, x)
-        layers = [layer.linear for layer in network.children() if isinstance(layer, DenseLayer)]
         outputs = recorded(layers, partial(network, x))
         moments = [out.square().mean() for out in outputs]
         assert len(moments) == depth
