@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from einthoven import schema
+from einthoven.atomic import write_text
 from einthoven.build import build, check
 from einthoven.commands.terminal import bar, console
 from einthoven.data.batches import DeviceSplit, Split
@@ -281,7 +282,7 @@ def write_config(config: DictConfig, folder: Path) -> None:
     from omegaconf import OmegaConf
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))))
 
 
 def shown(container: Mapping[str, Any]) -> dict[str, object]:

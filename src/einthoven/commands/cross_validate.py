@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -12,12 +13,16 @@ from omegaconf import DictConfig
 from einthoven.commands import assemble
 from einthoven.commands.identity import identity
 from einthoven.commands.terminal import console, results_table
-from einthoven.commands.train import assembled, execute, open_recorder
+from einthoven.commands.train import assembled, execute, open_recorder, refuse_used
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import markdown
+from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, error_tag
 from einthoven.tracking.server import client, shown
 from einthoven.tracking.sweep import PARENT, put_note, put_table
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 def _held_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
@@ -44,7 +49,7 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         If fewer than two folds are given, or the weights would be selected on the fold they are judged by.
     """
     checked = assemble.settings(config)
-    folds, name = checked.folds.train, checked.tracking.run_name
+    folds = checked.folds.train
     if len(folds) < 2:
         raise UserError(f"data.folds.train={folds}: cross-validation needs two folds or more.")
     if checked.folds.val or checked.folds.test:
@@ -57,18 +62,30 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         )
     if checked.tracking.offline:
         raise UserError("tracking.offline=true: folds=cv compares runs in the store; expected false.")
+    with run_folder.writing(folder) as lock:
+        refuse_used(folder)
+        return _each_held_out(config, folder, overrides, lock)
+
+
+def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock: FileLock) -> dict[str, float]:
+    """Train, evaluate and pool; the caller holds the folder."""
+    checked = assemble.settings(config)
+    folds, name = checked.folds.train, checked.tracking.run_name
     parent: Recorder | None = None
     labels, probabilities, patients, cells = [], [], [], []
     try:
         for fold in folds:
-            run = assembled(_held_out(config, folds, fold), folder / f"fold-{fold}")
-            run.write_config()
-            if parent is None:
-                parent = open_recorder(run, f"cv {name}", overrides, parent=os.environ.get(PARENT), folder=folder)
-                parent.tags(identity(config))  # of all folds
-            console.print(f"held out: fold {fold}")
-            with closing(open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id)) as recorder:
-                metrics = execute(run, recorder)
+            with run_folder.writing(folder / f"fold-{fold}") as own:
+                run = assembled(_held_out(config, folds, fold), folder / f"fold-{fold}")
+                run.write_config()
+                if parent is None:
+                    above = os.environ.get(PARENT)
+                    parent = open_recorder(run, f"cv {name}", overrides, parent=above, folder=folder, lock=lock)
+                    parent.tags(identity(config))  # of all folds
+                console.print(f"held out: fold {fold}")
+                recorder = open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id, lock=own)
+                with closing(recorder):
+                    metrics = execute(run, recorder)
             found = run.evaluate("val")
             labels.append(found.y)
             probabilities.append(found.p)

@@ -21,7 +21,7 @@ from einthoven.commands.bundle import FOLDER as BUNDLE
 from einthoven.commands.bundle import Fitted, write_bundle
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.commands.evaluate_unsure import abstention, unsure_metrics, unsure_table
-from einthoven.commands.finished import finished
+from einthoven.commands.finished import check_trained, finished
 from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
@@ -36,11 +36,13 @@ from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
 from einthoven.evaluation.subgroups import Subgroup, subgroups
 from einthoven.report.decisions import decision_curve_figure, reliability_figure, risk_coverage_figure
+from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import shown
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from omegaconf import DictConfig
 
 Predict = Callable[..., Evaluation]  # (split, aggregate=…)
@@ -92,6 +94,15 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             f"fit={options.fit} report={options.report}: expected val and test, one each; neither a calibration nor a "
             "figure may rest on records that were trained on, nor both on the same."
         )
+    check_trained(Path(options.run), "run")
+    with run_folder.writing(Path(options.run)) as lock:
+        return _evaluate(config, options, other_folds, lock)
+
+
+def _evaluate(
+    config: DictConfig, options: schema.Evaluation, other_folds: schema.OtherFolds, lock: FileLock
+) -> dict[str, float]:
+    """Evaluate and write; the caller holds the folder of the run."""
     run, meta = finished(Path(options.run), "run", asdict(other_folds))
     if run.task.output == "identity":
         raise UserError(
@@ -139,6 +150,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         run_id=meta["run_id"],
         patience=tracking.patience,
         offline=tracking.offline,
+        lock=lock,
     )
     with closing(recorder):
         _log(recorder, run, found, raw, p)

@@ -31,10 +31,7 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     """
     from omegaconf import DictConfig, OmegaConf
 
-    if not (folder / "checkpoints" / "last.safetensors").exists():
-        raise UserError(
-            f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
-        )
+    check_trained(folder, option)
     config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
     assert isinstance(config, DictConfig)
     for split, chosen in folds.items():
@@ -51,3 +48,17 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     best = run.settings.trainer.select == "best" and run.position.best_epoch
     run.load_weights("best" if best else "last")
     return run, meta
+
+
+def check_trained(folder: Path, option: str) -> None:
+    """Refuse a folder without a checkpoint.
+
+    Raises
+    ------
+    UserError
+        Names the option and the folder.
+    """
+    if not (folder / "checkpoints" / "last.safetensors").exists():
+        raise UserError(
+            f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
+        )

@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import einthoven
 from einthoven.commands import advise, assemble, fitted
 from einthoven.commands.conclude import conclude
+from einthoven.commands.finished import check_trained
 from einthoven.commands.fitted import FittedRun
 from einthoven.commands.identity import git_commit, identity, shown_overrides
 from einthoven.commands.run import Run
 from einthoven.commands.sweep import draw
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
+from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, unsent
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from omegaconf import DictConfig
 
 
@@ -50,17 +54,38 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         from einthoven.commands.cross_validate import cross_validate
 
         return cross_validate(config, folder, overrides)
-    run = assembled(config, folder)
-    run.write_config()
-    recorder = open_recorder(run, checked.tracking.run_name, overrides, parent=os.environ.get(PARENT))
-    with closing(recorder):
-        metrics = execute(run, recorder)
+    with run_folder.writing(folder) as lock:
+        refuse_used(folder)
+        run = assembled(config, folder)
+        run.write_config()
+        parent = os.environ.get(PARENT)
+        recorder = open_recorder(run, checked.tracking.run_name, overrides, parent=parent, lock=lock)
+        with closing(recorder):
+            metrics = execute(run, recorder)
     if PARENT not in os.environ:
         if "figure" in config and not unsent and not checked.tracking.offline:  # of this run alone
             tracking = client(recorder.uri)
             draw(config, tracking, recorder.run_id, [tracking.get_run(recorder.run_id)])
         _say_what_next(run, recorder, metrics, overrides)
     return metrics
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder whose run would be lost: one that has trained a model, or was not sent to its store.
+
+    Raises
+    ------
+    UserError
+        Says what can be done with that folder.
+    """
+    is_run = (folder / "tracking" / "run.json").exists()
+    checkpoints = [*folder.glob("checkpoints/*"), *folder.glob("fold-*/checkpoints/*")]
+    if is_run and checkpoints:
+        raise UserError(
+            f"{folder}: holds a trained run already, and a new training would replace it; expected another folder "
+            f"(hydra.run.dir=…), or delete this one. To continue it: einthoven train resume={folder}."
+        )
+    run_folder.refuse_unsent(folder / "tracking")
 
 
 def assembled(config: DictConfig, folder: Path) -> Run | FittedRun:
@@ -99,6 +124,7 @@ def open_recorder(
     folder: Path | None = None,
     run_id: str | None = None,
     position: int | None = None,
+    lock: FileLock,
 ) -> Recorder:
     """Open the MLflow run: tags to filter by, parameters, datasets. Its folder is that of the run, if not another."""
     tracking, container = run.settings.tracking, assemble.plain(run.config)
@@ -117,6 +143,7 @@ def open_recorder(
         offline=tracking.offline,
         artifact_location=tracking.artifact_location,
         system_metrics=tracking.system_metrics,
+        lock=lock,
     )
     parameters = {} if isinstance(run, FittedRun) else {"model.parameters": _parameters(run)}
     recorder.params(assemble.shown(container) | parameters | {"data.classes": len(run.data.labels.classes)})
@@ -183,24 +210,25 @@ def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    if not (folder / "checkpoints" / "last.safetensors").exists():
-        raise UserError(
-            f"resume={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
+    check_trained(folder, "resume")
+    with ExitStack() as stack:
+        lock = stack.enter_context(run_folder.writing(folder))
+        config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
+        assert isinstance(config, DictConfig)
+        run = Run(config, folder)
+        meta = run.load("last")
+        if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
+            raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
+        recorder = open_recorder(
+            run,
+            run.settings.tracking.run_name,
+            overrides,
+            parent=None,
+            run_id=meta["run_id"],
+            position=meta["recorder"],
+            lock=lock,
         )
-    config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
-    assert isinstance(config, DictConfig)
-    run = Run(config, folder)
-    meta = run.load("last")
-    if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
-        raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
-    recorder = open_recorder(
-        run,
-        run.settings.tracking.run_name,
-        overrides,
-        parent=None,
-        run_id=meta["run_id"],
-        position=meta["recorder"],
-    )
+        stack.pop_all()  # from here on the recorder holds the lock
     return run, recorder
 
 

@@ -35,7 +35,7 @@ from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
-    pass
+    from filelock import FileLock
 
 SERIES = "series/metrics.parquet"
 """Artifact with every recorded value."""
@@ -80,6 +80,8 @@ class Recorder(Files):
         Where a new experiment keeps its files.
     system_metrics : bool
         Sample load and memory of the machine too.
+    lock : FileLock, optional
+        Of the folder, if the caller holds it already (`run_folder.writing`). It is released at the end of the run.
 
     Raises
     ------
@@ -104,6 +106,7 @@ class Recorder(Files):
         offline: bool = False,
         artifact_location: str | None = None,
         system_metrics: bool = False,
+        lock: FileLock | None = None,
     ) -> None:
         self._system = SystemMetrics() if system_metrics else None
         self.uri, self.interval, self.latest = uri, interval, dict[str, float]()
@@ -118,7 +121,7 @@ class Recorder(Files):
         self._means = Means(steps, POINTS)
         own = folder / "tracking"
         self._delivery = Delivery(own, uri)
-        self._lock = run_folder.lock(own)
+        self._lock = lock or run_folder.lock(own)
         known = (own / "run.json").exists()
         if run_id is None and known:  # another run had the same folder
             run_folder.clear(own)

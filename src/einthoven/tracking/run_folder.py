@@ -70,14 +70,49 @@ def lock(folder: Path) -> FileLock:
     return taken
 
 
-def clear(folder: Path) -> None:
-    """Make room for a new run where an old one has been sent."""
+@contextmanager
+def writing(folder: Path) -> Iterator[FileLock]:
+    """Hold the folder of a run while something is written there; give the lock to the run's `Recorder`.
+
+    A folder in which nothing was written is left as it was before.
+
+    Raises
+    ------
+    UserError
+        If another process has it; nothing is changed then.
+    """
+    own = folder / "tracking"
+    is_new = not own.exists()
+    taken = lock(own)
+    try:
+        yield taken
+    finally:
+        # Removed while it is still held: nobody else can take a file that is about to disappear.
+        if is_new and [path.name for path in own.glob("*")] == ["lock"]:
+            (own / "lock").unlink()
+            own.rmdir()
+        taken.release()
+
+
+def refuse_unsent(folder: Path) -> None:
+    """Refuse a new run where an old one has not been sent.
+
+    Raises
+    ------
+    UserError
+        Says what can be done.
+    """
     sizes = [(folder / f"{name}.jsonl", folder / f"{name}.sent") for name in LANES]
     if any(file.exists() and file.stat().st_size > number_in(sent) for file, sent in sizes):
         raise UserError(
             f"{folder.parent}: a run there has not been sent to its store; expected another folder (hydra.run.dir=…), "
             f"or einthoven sync {folder.parent} first."
         )
+
+
+def clear(folder: Path) -> None:
+    """Make room for a new run where an old one has been sent."""
+    refuse_unsent(folder)
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
