@@ -18,6 +18,7 @@ from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.records import RECORD_SUFFIXES
 from einthoven.data.store import Progress, Store, open_or_build
 from einthoven.data.stratify import stratified_folds
+from einthoven.data.tables import read_text
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -154,23 +155,18 @@ class Folder:
 
     def _read(self) -> pd.DataFrame:
         """The table as text, checked: columns, one row per record."""
-        import pandas as pd
-
         csv = self._csv
         if (self.label_column is None) == (self.class_columns is None):
             raise UserError("data.label_column and data.class_columns: expected one of them; the other is null.")
-        try:
-            rows = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-        except OSError as error:
-            raise UserError(f"{csv}: cannot be read ({error.strerror}); data.table names a CSV of labels.") from None
-        except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-            raise UserError(f"{csv}: not a CSV table with a header line ({' '.join(str(error).split())}).") from None
+        rows = read_text(csv, "data.table names a CSV of labels")
         optional = (self.label_column, self.patient_column, self.fold_column, self.age_column, self.sex_column)
         columns = [self.path_column, *filter(None, optional), *(self.class_columns or ())]
         if missing := [name for name in columns if name not in rows]:
             raise UserError(
                 f"{csv.name}: no column {missing[0]!r}; it has {', '.join(map(str, rows))} (data.*_column name them)."
             )
+        if doubled := [name for name in columns if list(rows).count(name) > 1]:
+            raise UserError(f"{csv.name}: {list(rows).count(doubled[0])} columns named {doubled[0]!r}; expected one.")
         if rows.empty:
             raise UserError(f"{csv.name}: no rows; expected one per record.")
         for name in filter(None, (self.path_column, self.patient_column, self.fold_column)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhyth
 
 _DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 _STATEMENT_COLUMNS = ("diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
+_LARGEST = 2**53  # larger whole numbers are not exact in a column that pandas reads as floats
 
 
 class NoLabelsError(UserError):
@@ -258,11 +260,13 @@ def parse_codes(database: pd.DataFrame) -> list[dict[str, float]]:
 
 def read_database(path: str | Path) -> pd.DataFrame:
     """Read ``ptbxl_database.csv``; one row per record, sorted by ``ecg_id``."""
-    table = _read_csv(Path(path), _DATABASE_COLUMNS)
+    table = _read_csv(Path(path), _DATABASE_COLUMNS, ("scp_codes", "filename_lr", "filename_hr"))
     for column in ("ecg_id", "patient_id", "strat_fold"):
         values = table[column]
         if values.dtype.kind not in "if" or not np.isfinite(values).all() or (values % 1 != 0).any():
             raise UserError(f"{path}: column {column} has empty or other entries than whole numbers.")
+        if (values.abs() > _LARGEST).any():
+            raise UserError(f"{path}: column {column} has numbers above {_LARGEST}; expected smaller ones.")
     if table["ecg_id"].duplicated().any():
         twice = table.loc[table["ecg_id"].duplicated(), "ecg_id"].iloc[0]
         raise UserError(f"{path}: ecg_id {twice} stands in more than one row; expected one row per record.")
@@ -271,22 +275,15 @@ def read_database(path: str | Path) -> pd.DataFrame:
 
 def read_statements(path: str | Path) -> pd.DataFrame:
     """Read ``scp_statements.csv``; the statement is the index."""
-    table = _read_csv(Path(path), _STATEMENT_COLUMNS)
+    table = _read_csv(Path(path), _STATEMENT_COLUMNS, (0, "diagnostic_class", "diagnostic_subclass"))
+    statements = table.iloc[:, 0]
+    if statements.isna().any():
+        raise UserError(f"{path}: row {int(statements.isna().argmax()) + 1} names no statement; expected one per row.")
     return table.set_index(table.columns[0])
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        # as a whole, so that a column has one type; names of files are text even where they look like numbers
-        table = pd.read_csv(path, low_memory=False, dtype={"filename_lr": str, "filename_hr": str})
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a PTB-XL table.") from None
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path}: empty; expected a PTB-XL table with a header line.") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV table ({' '.join(str(error).split())}).") from None
+def _read_csv(path: Path, columns: Sequence[str], names: tuple[str | int, ...]) -> pd.DataFrame:
+    table = read_typed(path, names, "expected a PTB-XL table")
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise UserError(

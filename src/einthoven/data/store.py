@@ -23,6 +23,7 @@ from einthoven.data.packs import Packs
 from einthoven.data.plan import FORMAT, Plan
 from einthoven.data.rows import Rows
 from einthoven.data.signals import Signals
+from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,8 +142,9 @@ def open_store(path: Path) -> Store:
         table = pd.read_parquet(path / "table.parquet")
         if not len(table) == len(rows) == n:
             raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
-        listed = path / "quarantine.csv"
-        quarantine = pd.read_csv(listed) if listed.exists() else pd.DataFrame(columns=["ecg_id", "file", "reason"])
+        quarantine = pd.DataFrame(columns=["ecg_id", "file", "reason"])
+        if (listed := path / "quarantine.csv").exists():
+            quarantine = read_typed(listed, ("file", "reason"), "expected the records that were left out")
         signals = Signals(files, sizes, rows, leads, samples)
         return Store(path, signals, table, meta["fs"], tuple(meta["leads"]), meta["fingerprint"], quarantine)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # pyarrow's errors are among them
