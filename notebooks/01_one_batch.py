@@ -600,8 +600,8 @@ loss_figure(history)
 schedule_figure([schedule(step, total) for step in range(total)])
 
 # %% [markdown]
-# And these are the diagnostics. The entropy says how unsure the predictions are (at most log 2 per class,
-# added over the classes: the dashed line). `diag/kl_prior` asks whether the mean prediction of each class
+# And these are the diagnostics, each a mean over the classes, as the loss is. The entropy says how unsure the
+# predictions are (at most log 2: the dashed line). `diag/kl_prior` asks whether the mean prediction of each class
 # matches its frequency; both are running means over a hundred steps, so it trails behind in a run as short as
 # this. `diag/kl_drift` is how far the predictions moved from one evaluation to the next: where the learning
 # rate has come down, nothing moves any more.
@@ -621,7 +621,7 @@ with use_style():
         axes.legend(fontsize=9)
     left.set_yscale("log")
     right.set_yscale("log")
-    middle.axhline(len(labels.classes) * np.log(2), color=FAINT, linestyle="--")
+    middle.axhline(np.log(2), color=FAINT, linestyle="--")
 figure
 
 # %% [markdown]

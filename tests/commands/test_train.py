@@ -44,6 +44,7 @@ def default_run(train: Callable[..., None], workplace: Path) -> MlflowRun:
         train(
             "trainer.epochs=2",
             "trainer.batch_size=8",
+            "diagnostics.predictions=1",
             "hydra.run.dir=default",
             "tracking.experiment=default",
             pictures=True,
@@ -60,6 +61,18 @@ def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
     assert names >= {"diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
     assert any(name.startswith("val/auroc/") for name in names)
     assert all(np.isfinite(value) for value in default_run.data.metrics.values())
+
+
+def test_loss_is_entropy_of_the_labels_and_divergence(default_run: MlflowRun, workplace: Path) -> None:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    series = {}
+    for name in ("train/loss", "diag/entropy_labels", "diag/kl_labels"):
+        series[name] = {m.step: m.value for m in client.get_metric_history(default_run.info.run_id, name)}
+    measured = series["diag/kl_labels"]
+    assert measured.keys() == series["train/loss"].keys() and len(measured) > 3
+    for step, divergence in measured.items():
+        total = series["diag/entropy_labels"][step] + divergence
+        assert total == pytest.approx(series["train/loss"][step], rel=1e-5)
 
 
 def test_a_run_tells_its_configuration_but_no_folder(default_run: MlflowRun, corpus: Path) -> None:

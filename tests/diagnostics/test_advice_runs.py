@@ -13,6 +13,7 @@ from einthoven.build import build
 from einthoven.cli import conf_folder
 from einthoven.diagnostics.advice import advise
 
+WRONG_PRIOR = {"learning rate / 1291", "zero initialization", "class 0 missing"}
 RUNS: dict[str, Any] = {
     run["name"]: run for run in json.loads((Path(__file__).parent / "advice_runs.json").read_text())
 }
@@ -31,6 +32,11 @@ def test_every_way_to_break_a_run_is_there_and_several_healthy_ones() -> None:
 @pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run["expected"]])
 def test_a_run_that_was_broken_gets_the_right_advice_first(name: str) -> None:
     assert rules(RUNS[name])[0] in RUNS[name]["expected"]
+
+
+def test_a_wrong_prior_is_told_of_the_same_runs_as_ever() -> None:
+    wrong = {name.split(",")[0] for name, run in RUNS.items() if "wrong_prior" in rules(run)}
+    assert wrong == WRONG_PRIOR
 
 
 @pytest.mark.parametrize("name", [name for name, run in RUNS.items() if not run["expected"]])

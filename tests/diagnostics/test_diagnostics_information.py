@@ -37,12 +37,12 @@ def make_batches(count: int, size: int = 16, classes: int = 3) -> list[tuple[Ten
     ]
 
 
-def test_entropy_of_independent_classes_adds_up() -> None:
+def test_entropy_of_independent_classes_is_their_mean() -> None:
     logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)) * 3
     p = logits.double().sigmoid().numpy()
-    expected = np.mean([sum(scipy.stats.entropy([q, 1 - q]) for q in row) for row in p])
+    expected = np.mean([scipy.stats.entropy([q, 1 - q]) for row in p for q in row])
     assert predictive_entropy(logits).item() == pytest.approx(expected, rel=1e-5)
-    assert predictive_entropy(torch.zeros(2, 5)).item() == pytest.approx(5 * math.log(2))
+    assert predictive_entropy(torch.zeros(2, 5)).item() == pytest.approx(math.log(2))
 
 
 def test_entropy_of_exclusive_classes() -> None:
@@ -57,7 +57,7 @@ def test_prior_of_the_first_batch_is_its_own() -> None:
     labels, probabilities = make_batches(1)[0]
     found = PriorKL().update(labels, probabilities).item()
     pairs = zip(labels.mean(0).tolist(), probabilities.mean(0).tolist(), strict=True)
-    assert found == pytest.approx(sum(bernoulli_kl(p, q) for p, q in pairs), rel=1e-4)
+    assert found == pytest.approx(np.mean([bernoulli_kl(p, q) for p, q in pairs]), rel=1e-4)
 
 
 def test_prior_is_a_weighted_mean_over_batches() -> None:
@@ -70,14 +70,14 @@ def test_prior_is_a_weighted_mean_over_batches() -> None:
             np.average([pair[side].mean(0).numpy() for pair in batches[:last]], axis=0, weights=weights)
             for side in (0, 1)
         )
-        assert found == pytest.approx(sum(map(bernoulli_kl, p, q)), rel=1e-3)
+        assert found == pytest.approx(np.mean([*map(bernoulli_kl, p, q)]), rel=1e-3)
 
 
 def test_prior_is_zero_for_a_calibrated_head_and_not_otherwise() -> None:
     labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
     right, wrong = torch.tensor([0.5, 0.25]).expand(4, 2), torch.tensor([0.5, 0.5]).expand(4, 2)
     assert PriorKL().update(labels, right).item() == pytest.approx(0, abs=1e-7)
-    assert PriorKL().update(labels, wrong).item() == pytest.approx(bernoulli_kl(0.25, 0.5), rel=1e-5)
+    assert PriorKL().update(labels, wrong).item() == pytest.approx(bernoulli_kl(0.25, 0.5) / 2, rel=1e-5)
 
 
 def test_prior_stays_a_number_for_a_class_that_is_always_present() -> None:
@@ -114,7 +114,7 @@ def test_drift_equals_brute_force(as_arrays: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     previous, now = torch.randn(2, 9, 4, generator=generator, dtype=torch.float64)
     p, q = previous.sigmoid(), now.sigmoid()
-    expected = np.mean([sum(map(bernoulli_kl, a, b)) for a, b in zip(p.numpy(), q.numpy(), strict=True)])
+    expected = np.mean([*map(bernoulli_kl, p.numpy().ravel(), q.numpy().ravel())])
     arguments = (p.numpy(), q.numpy()) if as_arrays else (p, q)
     assert kl_drift(*arguments) == pytest.approx(expected)
     p, q = previous.softmax(-1), now.softmax(-1)
@@ -145,13 +145,27 @@ def test_cross_entropy_is_the_entropy_of_the_labels_and_a_divergence(soft: bool,
     p = logits.softmax(-1) if single_label else logits.sigmoid()
     found = label_information(labels, logits, single_label)
     pairs = [(labels, p)] if single_label else [(labels, p), (1 - labels, 1 - p)]
-    kl = sum(scipy.special.rel_entr(a.numpy(), b.numpy()).sum(-1).mean() for a, b in pairs)
-    entropy = sum(scipy.special.entr(a.numpy()).sum(-1).mean() for a, _ in pairs)
+    size = 8 if single_label else 8 * 4
+    kl = sum(scipy.special.rel_entr(a.numpy(), b.numpy()).sum() for a, b in pairs) / size
+    entropy = sum(scipy.special.entr(a.numpy()).sum() for a, _ in pairs) / size
     assert found["diag/kl_labels"].item() == pytest.approx(kl, rel=1e-4)
     assert found["diag/entropy_labels"].item() == pytest.approx(entropy, rel=1e-4, abs=1e-9)
     loss = nn.functional.cross_entropy if single_label else nn.functional.binary_cross_entropy_with_logits
-    total = loss(logits, labels, reduction="sum").item() / 8
-    assert sum(value.item() for value in found.values()) == pytest.approx(total, rel=1e-4)
+    assert sum(value.item() for value in found.values()) == pytest.approx(loss(logits, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_records_that_fill_up_a_batch_count_nothing(single_label: bool) -> None:
+    labels, logits = torch.rand(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    valid = torch.tensor([True, True, False, True, False, True])
+    padded = label_information(labels, logits, single_label, valid)
+    alone = label_information(labels[valid], logits[valid], single_label)
+    torch.testing.assert_close(padded, alone)
+    entropy = predictive_entropy(logits, single_label, valid)
+    torch.testing.assert_close(entropy, predictive_entropy(logits[valid], single_label))
+    probabilities = logits.sigmoid()
+    prior = PriorKL().update(labels, probabilities, valid)
+    torch.testing.assert_close(prior, PriorKL().update(labels[valid], probabilities[valid]))
 
 
 @pytest.mark.parametrize("single_label", [False, True])
@@ -163,7 +177,8 @@ def test_windows_of_a_record_equal_brute_force(single_label: bool) -> None:
     for r in (7, 2):  # 5 and 9 have one window
         mine = p[record == r]
         pairs = [(mine, mine.mean(0))] if single_label else [(mine, mine.mean(0)), (1 - mine, 1 - mine.mean(0))]
-        means.append(sum(scipy.special.rel_entr(a, b).sum(1).mean() for a, b in pairs))
+        size = len(mine) if single_label else mine.size
+        means.append(sum(scipy.special.rel_entr(a, b).sum() for a, b in pairs) / size)
     assert kl_windows(p, record, single_label=single_label) == pytest.approx(np.mean(means))
     assert kl_windows(p, np.arange(9)) is None
     if single_label:  # Jensen-Shannon: entropy of the mean less mean of the entropies
@@ -192,8 +207,9 @@ def test_the_histogram_has_every_record_in_its_bin(single_label: bool) -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet([0.3] * 4, 200) if single_label else rng.beta(0.3, 0.3, (200, 4))
     counts, edges = entropy_histogram(p, single_label=single_label, bins=7)
-    entropy = scipy.special.entr(p).sum(1) + (0 if single_label else scipy.special.entr(1 - p).sum(1))
-    assert counts.sum() == 200 and edges[-1] == pytest.approx(math.log(4) if single_label else 4 * math.log(2))
+    bernoulli = (scipy.special.entr(p) + scipy.special.entr(1 - p)).mean(1)
+    entropy = scipy.special.entr(p).sum(1) if single_label else bernoulli
+    assert counts.sum() == 200 and edges[-1] == pytest.approx(math.log(4) if single_label else math.log(2))
     assert counts.tolist() == [int(((entropy >= a) & (entropy < b)).sum()) for a, b in pairwise(edges)]
     sure, unsure = np.eye(4)[:3], np.full((3, 4), 0.25 if single_label else 0.5)
     assert entropy_histogram(sure, single_label=single_label)[0][0] == 3

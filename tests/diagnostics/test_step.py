@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,11 @@ from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.diagnostics.weights import spectral_norm, spectral_norms, weight_norms
 from einthoven.models.frontend import Classifier, Frontend
+from einthoven.objectives.classification import asymmetric, cross_entropy, focal
 from einthoven.optim.muon import muon
 from einthoven.optim.penalties import Penalty, ProximalL1
 from einthoven.optim.sam import sam
+from einthoven.tasks.classification import Classification
 from einthoven.training.loop import train_step
 from intervals import intervals
 
@@ -34,6 +38,10 @@ class Waves:
     """Several labels of a short signal."""
 
     output = "sigmoid"
+    loss_is_cross_entropy = True
+
+    def reference(self, y: Tensor) -> Tensor:
+        return y
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch.x)
@@ -277,6 +285,36 @@ def test_the_spectral_norm_of_any_matrix(shape: tuple[int, int], scale: float) -
 def test_the_spectral_norm_of_equal_singular_values() -> None:
     q, _ = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(0)))
     assert spectral_norm(3 * q).item() == pytest.approx(3, rel=1e-4)
+
+
+# ---------------------------------------------------------------- predictions
+
+OBJECTIVES = {
+    "focal": focal,
+    "asymmetric": asymmetric,
+    "weighted": partial(cross_entropy, class_weight="balanced"),
+    "smoothed": partial(cross_entropy, class_weight="balanced", label_smoothing=0.2),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "single_label"), [("focal", False), ("asymmetric", False), ("weighted", True), ("smoothed", True)]
+)
+def test_beside_another_loss_stands_the_cross_entropy_of_torch(name: str, single_label: bool) -> None:
+    model, batch = a_model(), a_batch()
+    if single_label:
+        batch = replace(batch, y=nn.functional.one_hot(torch.arange(16) % 3, 3).float())
+    task = Classification("waves", single_label, False, 0.0, False, 1.0, OBJECTIVES[name]).fit(batch.y)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    diagnose = StepDiagnostics(model, task, optimizer, intervals(predictions=1), autocast=contextlib.nullcontext)
+    logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+    found = diagnose.before(batch, logits)
+    if single_label:
+        smoothing = 0.2 if name == "smoothed" else 0.0
+        expected = nn.functional.cross_entropy(logits, batch.y, label_smoothing=smoothing)
+    else:
+        expected = nn.functional.binary_cross_entropy_with_logits(logits, batch.y)
+    assert found["train/cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 # ---------------------------------------------------------------- second moments

@@ -23,6 +23,10 @@ def tensor(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def tensor_of(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values)
+
+
 def normalized(values: list[float]) -> Tensor:
     p = tensor(*values)
     return p / p.sum()
@@ -158,6 +162,20 @@ def test_huge_logits_stay_finite_with_their_gradients(dtype: torch.dtype) -> Non
         assert torch.isfinite(gradient).all()
     assert values[0].detach().tolist() == [[0.0, 0.0, pytest.approx(math.log(2))], [0.0, 0.0, 0.0]]
     assert values[2].detach()[0].tolist() == pytest.approx([1e4, 1e4, math.log(2)])
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 23])
+def test_the_value_of_a_record_has_the_reduction_of_the_loss(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    p, q = rng.uniform(0.05, 0.95, (2, 6, classes))
+    bernoulli = scipy.stats.entropy([p, 1 - p]), scipy.stats.entropy([p, 1 - p], [q, 1 - q])
+    for value, expected in zip(
+        (info.entropy(tensor_of(p), False), info.kl(tensor_of(p), tensor_of(q), False)), bernoulli, strict=True
+    ):
+        np.testing.assert_allclose(value, expected.mean(axis=-1))
+    p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(info.entropy(tensor_of(p), True), scipy.stats.entropy(p, axis=1), atol=1e-12)
+    np.testing.assert_allclose(info.kl(tensor_of(p), tensor_of(q), True), scipy.stats.entropy(p, q, axis=1), atol=1e-12)
 
 
 def test_any_dimension_may_hold_the_classes() -> None:

@@ -141,7 +141,7 @@ def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict
         ``data/records/<split>``, ``data/flat/<split>`` (constant signals), ``data/repeated/<split>`` (signals that the
         split holds more than once), ``data/duplicates/<split>-<other>`` (signals of the other split that the split has
         too), ``data/patients/<split>-<other>`` (patients in both), ``data/share/<split>/<class>``, and of all but the
-        first split ``data/kl/<split>`` and ``data/psi/<split>``, sums over the classes.
+        first split ``data/kl/<split>`` and ``data/psi/<split>``, means over the classes.
     facts : dict
         The same for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by split,
         ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
@@ -170,6 +170,6 @@ def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict
         facts["positives"][name] = dict(zip(classes, y.sum(axis=0).astype(int).tolist(), strict=True))
         if y is not first:
             kl, psi = label_drift(first, y)
-            metrics |= {f"data/kl/{name}": float(kl.sum()), f"data/psi/{name}": float(psi.sum())}
+            metrics |= {f"data/kl/{name}": float(kl.mean()), f"data/psi/{name}": float(psi.mean())}
             facts["psi"][name] = dict(zip(classes, psi.tolist(), strict=True))
     return metrics, facts

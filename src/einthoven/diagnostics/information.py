@@ -1,4 +1,8 @@
-"""What the predictions say, in nats: how unsure they are, is their prior right, how far did they move."""
+"""What the predictions say, in nats: how unsure they are, is their prior right, how far did they move.
+
+All measures have the reduction of the loss: with a single label a record is one categorical distribution, otherwise the
+measure is the mean over its classes.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from einthoven.functional.information import (
-    bernoulli_entropy,
-    bernoulli_kl,
-    categorical_entropy,
-    categorical_kl,
-)
+from einthoven.functional.information import bernoulli_kl, entropy, kl
 
 
 @torch.no_grad()
-def predictive_entropy(logits: Tensor, single_label: bool = False) -> Tensor:
+def predictive_entropy(logits: Tensor, single_label: bool = False, valid: Tensor | None = None) -> Tensor:
     """Mean entropy of the predictions, in nats, as a device tensor.
 
     Parameters
@@ -26,45 +25,55 @@ def predictive_entropy(logits: Tensor, single_label: bool = False) -> Tensor:
     logits
         ``[B, K]``.
     single_label
-        Whether each row is one categorical distribution; otherwise it is K Bernoulli distributions, and the
-        entropies of its classes are added.
+        Whether each row is one categorical distribution; otherwise it is K Bernoulli distributions, and its entropy
+        is the mean over its classes.
+    valid
+        ``[B]``, false for records that only fill up the batch; None: all are valid.
     """
     logits = logits.float()  # half precision loses the tails
-    if single_label:
-        return categorical_entropy(logits, logits=True).mean()
-    return bernoulli_entropy(logits, logits=True).sum(dim=-1).mean()
+    return _mean_over_records(entropy(logits, single_label, logits=True), valid)
 
 
 @torch.no_grad()
-def label_information(labels: Tensor, logits: Tensor, single_label: bool = False) -> dict[str, Tensor]:
-    """What of the cross-entropy lies in the labels, and what in the model: device tensors, means over records.
+def label_information(
+    labels: Tensor, logits: Tensor, single_label: bool = False, valid: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Split the cross-entropy into the part of the labels and the part of the model: device tensors.
 
-    ``cross-entropy = diag/entropy_labels + diag/kl_labels``: the entropy of the labels, which is 0 where they are hard
-    and what no model can remove where they are smoothed or mixed, and KL(labels ‖ predictions). Summed over classes,
-    as `predictive_entropy`. Of hard labels, smoothed in the loss, the entropy is 0 here.
+    ``cross-entropy = diag/entropy_labels + diag/kl_labels``. The first part is the entropy of the labels: 0 where they
+    are hard, and what no model can remove where they are smoothed or mixed. The second is KL(labels ‖ predictions).
+    With the labels that the loss compares with, the sum is the loss, if that is the unweighted cross-entropy.
 
     Parameters
     ----------
     labels, logits
         ``[B, K]``.
-    single_label
+    single_label, valid
         As in `predictive_entropy`.
     """
     labels, logits = labels.float(), logits.float()
-    if single_label:
-        entropy, kl = categorical_entropy(labels), categorical_kl(labels, logits, logits=True)
-    else:
-        entropy, kl = bernoulli_entropy(labels).sum(-1), bernoulli_kl(labels, logits, logits=True).sum(-1)
-    return {"diag/entropy_labels": entropy.mean(), "diag/kl_labels": kl.mean()}
+    return {
+        "diag/entropy_labels": _mean_over_records(entropy(labels, single_label), valid),
+        "diag/kl_labels": _mean_over_records(kl(labels, logits, single_label, logits=True), valid),
+    }
+
+
+def _mean_over_records(values: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean of (B, ...) over the valid records, without waiting for the device."""
+    if valid is None:
+        return values.mean(dim=0)
+    weights = valid.to(values.dtype) / valid.sum()
+    mean: Tensor = torch.tensordot(weights, values, dims=1)
+    return mean
 
 
 class PriorKL:
     """Divergence of the mean predictions from the frequencies of the labels.
 
-    Is the head's prior right? Sum over classes of the Bernoulli KL(label marginal || mean predicted
-    marginal). Both marginals are exponential running means over the same batches, so chance fluctuations of
-    the labels in a batch appear in both. They start from nothing and are corrected for it as the moments of
-    Adam are (Kingma & Ba, 2015, section 3), so the first value is that of the first batch.
+    Is the head's prior right? Mean over classes of the Bernoulli KL(label marginal || mean predicted marginal), also
+    where each record has a single label. Both marginals are exponential running means over the same batches, so chance
+    fluctuations of the labels in a batch appear in both. They start from nothing and are corrected for it as the
+    moments of Adam are (Kingma & Ba, 2015, section 3), so the first value is that of the first batch.
 
     Parameters
     ----------
@@ -80,7 +89,7 @@ class PriorKL:
         self._sums: Tensor | None = None  # (2, K): labels, predictions
 
     @torch.no_grad()
-    def update(self, labels: Tensor, probabilities: Tensor) -> Tensor:
+    def update(self, labels: Tensor, probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
         """Take in a batch; return ``diag/kl_prior``, as a device tensor.
 
         Parameters
@@ -89,15 +98,17 @@ class PriorKL:
             ``[B, K]``, hard or soft.
         probabilities
             ``[B, K]``, of the model.
+        valid
+            As in `predictive_entropy`.
         """
-        batch = torch.stack([labels.float().mean(dim=0), probabilities.float().mean(dim=0)])
+        batch = torch.stack([_mean_over_records(rows.float(), valid) for rows in (labels, probabilities)])
         previous = torch.zeros_like(batch) if self._sums is None else self._sums.to(batch.device)
         keep = 1.0 - 1.0 / self.horizon
         self._count += 1
         self._sums = keep * previous + (1.0 - keep) * batch
         marginals = self._sums / (1.0 - keep**self._count)
         reference, predicted = marginals.clamp(0.0, 1.0)  # the division may round to just above 1
-        return bernoulli_kl(reference, predicted).sum()
+        return bernoulli_kl(reference, predicted).mean()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -123,8 +134,8 @@ def kl_drift(
         Probabilities ``(n, K)`` on the same records. Those of now are kept one float32 rounding step away
         from 0 and 1, so that one saturated output does not make the mean infinite.
     single_label
-        Whether each row is one categorical distribution; otherwise the Bernoulli divergences of the classes
-        are added.
+        Whether each row is one categorical distribution; otherwise the divergence of a record is the mean over its
+        classes.
 
     Raises
     ------
@@ -136,16 +147,14 @@ def kl_drift(
         raise ValueError(f"predictions on different records: {tuple(previous.shape)} and {tuple(now.shape)}")
     eps = torch.finfo(torch.float32).eps
     now = now.clamp(eps, 1.0 - eps)
-    kl = categorical_kl(previous, now) if single_label else bernoulli_kl(previous, now).sum(dim=-1)
-    return float(kl.mean())  # sync: once per evaluation
+    return float(kl(previous, now, single_label).mean())  # sync: once per evaluation
 
 
 def kl_windows(p: NDArray[np.floating[Any]], record: NDArray[np.int64], *, single_label: bool = False) -> float | None:
     """How far the predictions for the windows of one record lie apart, in nats.
 
     Mean over records of the mean over their windows of KL(p of the window ‖ mean p of the record): the Jensen-Shannon
-    divergence of the windows (Lin 1991, "Divergence measures based on the Shannon entropy", equation 5.1), summed
-    over classes.
+    divergence of the windows (Lin 1991, "Divergence measures based on the Shannon entropy", equation 5.1).
 
     Parameters
     ----------
@@ -167,8 +176,7 @@ def kl_windows(p: NDArray[np.floating[Any]], record: NDArray[np.int64], *, singl
         return None
     mean = np.stack([np.bincount(of, column) for column in p.T], axis=1) / count[:, None]
     window, centre = torch.as_tensor(p[several]).double(), torch.from_numpy(mean[of[several]])
-    kl = categorical_kl(window, centre) if single_label else bernoulli_kl(window, centre).sum(dim=-1)
-    return float(np.average(kl.numpy(), weights=1 / count[of[several]]))
+    return float(np.average(kl(window, centre, single_label).numpy(), weights=1 / count[of[several]]))
 
 
 def confident_wrong(y: NDArray[np.floating[Any]], p: NDArray[np.floating[Any]], confidence: float = 0.9) -> float:
@@ -197,7 +205,7 @@ def entropy_histogram(
     single_label
         As in `kl_drift`.
     bins
-        Of equal width from 0 to the largest entropy there is: log K, or K log 2.
+        Of equal width from 0 to the largest entropy there is: log K for a single label, log 2 otherwise.
 
     Returns
     -------
@@ -205,7 +213,7 @@ def entropy_histogram(
     edges : array of float64, shape (bins + 1,)
         In nats.
     """
-    probability, classes = torch.as_tensor(p).double(), p.shape[1]
-    entropy = categorical_entropy(probability) if single_label else bernoulli_entropy(probability).sum(dim=-1)
-    largest = np.log(classes) if single_label else classes * np.log(2)
-    return np.histogram(entropy.clamp(0, largest).numpy(), bins, (0.0, largest))
+    outcomes = p.shape[1] if single_label else 2
+    largest = np.log(outcomes)
+    values = entropy(torch.as_tensor(p).double(), single_label)
+    return np.histogram(values.clamp(0, largest).numpy(), bins, (0.0, largest))

@@ -44,7 +44,8 @@ class StepDiagnostics:
         The direct children of its network are the stages.
     task : Task
         Where its output is ``softmax``, the logits of a record are one categorical distribution, where it is
-        ``sigmoid``, one Bernoulli distribution a class; of others, predictions are not measured.
+        ``sigmoid``, one Bernoulli distribution a class; of others, predictions are not measured. A task of classes
+        also has ``reference(y)``, the labels that its loss compares with, and ``loss_is_cross_entropy``.
     optimizer : Optimizer
         For its second moments.
     intervals : Diagnostics
@@ -65,7 +66,7 @@ class StepDiagnostics:
         autocast: Autocast,
         parts: int = 2,
     ) -> None:
-        self._stages, self._output, self._optimizer = stages(model.network), task.output, optimizer
+        self._stages, self._task, self._optimizer = stages(model.network), task, optimizer
         self._every, self._step = intervals, 0
         self._prior, self._updates = PriorKL(), Updates(self._stages)
         self._cosine = GradientCosine(self._stages, intervals.cosine)
@@ -117,15 +118,16 @@ class StepDiagnostics:
         return told
 
     def _predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        if self._output not in ("sigmoid", "softmax") or logits.shape != batch.y.shape:  # no classes
+        if self._task.output not in ("sigmoid", "softmax") or logits.shape != batch.y.shape:  # no classes
             return {}
-        single_label = self._output == "softmax"
+        single_label = self._task.output == "softmax"
         probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
-        return {
-            **label_information(batch.y, logits, single_label),
-            "diag/entropy": predictive_entropy(logits, single_label),
-            "diag/kl_prior": self._prior.update(batch.y, probabilities),
-        }
+        metrics = label_information(self._task.reference(batch.y), logits, single_label, batch.valid)
+        if not self._task.loss_is_cross_entropy:
+            metrics["train/cross_entropy"] = metrics["diag/entropy_labels"] + metrics["diag/kl_labels"]
+        metrics["diag/entropy"] = predictive_entropy(logits, single_label, batch.valid)
+        metrics["diag/kl_prior"] = self._prior.update(batch.y, probabilities, batch.valid)
+        return metrics
 
     def _go_to(self, step: int) -> None:
         self._step = step

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import FloatArray
 from einthoven.evaluation.scores import check_probabilities
+from einthoven.functional import information
 
 
 @dataclass(frozen=True)
 class EntropyParts:
-    """Predictive entropy of each record (n,), in nats: total = aleatoric + epistemic."""
+    """Predictive entropy of each record (n,), in nats: total = aleatoric + epistemic.
+
+    Of several labels it is the mean over the classes, as the loss is.
+    """
 
     total: FloatArray
     aleatoric: FloatArray
@@ -24,13 +29,10 @@ class EntropyParts:
 
 
 def entropy(p: npt.ArrayLike, single_label: bool) -> FloatArray:
-    """Entropy of probabilities (..., K) in nats: categorical, or the sum of Bernoulli ones; shape (...)."""
-    from scipy.special import entr
-
-    q = np.asarray(p, dtype=np.float64).clip(0.0, 1.0)
-    parts = entr(q) if single_label else entr(q) + entr(1 - q)
-    total: FloatArray = parts.sum(axis=-1)
-    return total
+    """Entropy of probabilities (..., K) in nats, shape (...): categorical, or the mean of the Bernoulli ones."""
+    probabilities = np.asarray(p, dtype=np.float64).clip(0.0, 1.0)
+    values: FloatArray = information.entropy(torch.from_numpy(probabilities), single_label).numpy()
+    return values
 
 
 def entropy_parts(members: npt.ArrayLike, single_label: bool) -> EntropyParts:

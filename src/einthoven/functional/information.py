@@ -1,10 +1,12 @@
 """Entropy, Kullback-Leibler divergence and cross-entropy, in nats.
 
-Bernoulli functions work elementwise and keep the shape: the caller sums over classes. Categorical ones sum
-over `dim`. Where a distribution is the model's it may be given as logits (``logits=True``), which stays exact
-where probabilities have long rounded to 0 or 1; of two distributions that is the second, the first being the
-reference. For both families ``cross_entropy(p, q) = entropy(p) + kl(p, q)``. Cover & Thomas, "Elements of
-Information Theory", chapter 2; ``0 log 0 = 0`` there and here.
+Bernoulli functions work elementwise and keep the shape. Categorical ones sum over `dim`. `entropy` and `kl` give one
+value per record, with the reduction that the losses have: of several labels the mean over the classes.
+
+Where a distribution is the model's it may be given as logits (``logits=True``), which stays exact where probabilities
+have long rounded to 0 or 1; of two distributions that is the second, the first being the reference. For both families
+``cross_entropy(p, q) = entropy(p) + kl(p, q)``. Cover & Thomas, "Elements of Information Theory", chapter 2;
+``0 log 0 = 0`` there and here.
 """
 
 from __future__ import annotations
@@ -117,6 +119,52 @@ def categorical_kl(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1)
         The classes; reduced.
     """
     return (categorical_cross_entropy(p, q, logits=logits, dim=dim) - categorical_entropy(p, dim=dim)).clamp_min(0)
+
+
+def entropy(p: Tensor, single_label: bool, *, logits: bool = False) -> Tensor:
+    """Entropy of the predictions or labels of each record, with the reduction of the cross-entropy loss.
+
+    Parameters
+    ----------
+    p : Tensor (..., K)
+        Probabilities, or logits.
+    single_label
+        True: the K values are one categorical distribution. False: they are K Bernoulli distributions, and the result
+        is the mean over the classes.
+    logits
+        Whether `p` holds logits.
+
+    Returns
+    -------
+    Tensor (...)
+        From 0 to log K for a single label, and to log 2 otherwise.
+    """
+    if single_label:
+        return categorical_entropy(p, logits=logits)
+    return bernoulli_entropy(p, logits=logits).mean(dim=-1)
+
+
+def kl(p: Tensor, q: Tensor, single_label: bool, *, logits: bool = False) -> Tensor:
+    """Divergence ``KL(p || q)`` of each record, with the reduction of the cross-entropy loss.
+
+    Parameters
+    ----------
+    p : Tensor (..., K)
+        Probabilities of the reference.
+    q : Tensor (..., K)
+        Probabilities of the model, or its logits.
+    single_label
+        As in `entropy`.
+    logits
+        Whether `q` holds logits.
+
+    Returns
+    -------
+    Tensor (...)
+    """
+    if single_label:
+        return categorical_kl(p, q, logits=logits)
+    return bernoulli_kl(p, q, logits=logits).mean(dim=-1)
 
 
 def gaussian_kl(

@@ -90,8 +90,7 @@ def cross_entropy(
         raise UserError(f"loss.class_weight={class_weight}: expected none or balanced.")
     if not 0 <= label_smoothing < 1:
         raise UserError(f"loss.label_smoothing={label_smoothing}: expected a number from 0 to below 1.")
-    if label_smoothing:
-        y = y + label_smoothing * ((0.5 if output == "sigmoid" else 1 / y.shape[-1]) - y)
+    y = smooth_labels(y, label_smoothing, output)
     if class_weight == "none" or prior is None:
         return binary_cross_entropy(logits, y) if output == "sigmoid" else softmax_cross_entropy(logits, y)
     positive, negative = balanced_weights(prior, output)
@@ -100,6 +99,14 @@ def cross_entropy(
     return F.binary_cross_entropy_with_logits(
         logits, y, weight=positive * y + negative * (1 - y), reduction="none"
     ).mean(dim=-1)
+
+
+def smooth_labels(y: Tensor, label_smoothing: float, output: str) -> Tensor:
+    """Labels of `cross_entropy` (..., K): ``(1 - ε) y + ε u``, where u is one half (sigmoid) or 1/K (softmax)."""
+    if not label_smoothing:
+        return y
+    uniform = 0.5 if output == "sigmoid" else 1 / y.shape[-1]
+    return y + label_smoothing * (uniform - y)
 
 
 def balanced_weights(prior: Tensor, output: str) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from einthoven.evaluation import metrics
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.evaluation.challenge import challenge_score
 from einthoven.functional import outputs
-from einthoven.objectives.classification import cross_entropy
+from einthoven.objectives.classification import cross_entropy, smooth_labels
 from einthoven.tasks.objective import check_objective, permuted
 
 if TYPE_CHECKING:
@@ -102,6 +102,25 @@ class Classification:
         logits = outputs.tempered(model(batch.x).float(), self.temperature)
         per_record = self.objective(logits, batch.y, output=self.output, prior=self.prior)
         return (per_record * batch.valid).sum() / batch.valid.sum(), logits
+
+    def reference(self, y: Tensor) -> Tensor:
+        """The labels (B, K) that the loss compares with: `y`, smoothed if `cross_entropy` smooths them."""
+        options = self._cross_entropy_options()
+        if options is None:
+            return y
+        return smooth_labels(y, options.get("label_smoothing", 0.0), self.output)
+
+    @property
+    def loss_is_cross_entropy(self) -> bool:
+        """Whether the loss is the unweighted cross-entropy of the predictions with `reference`."""
+        options = self._cross_entropy_options()
+        return options is not None and options.get("class_weight", "none") == "none"
+
+    def _cross_entropy_options(self) -> Mapping[str, Any] | None:
+        """Options that `cross_entropy` was given; None if the loss is another function."""
+        if getattr(self.objective, "func", self.objective) is not cross_entropy:
+            return None
+        return getattr(self.objective, "keywords", {})
 
     def goal(self, batch: Batch) -> Tensor:
         """What the probabilities are compared with."""
