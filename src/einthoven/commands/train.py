@@ -23,6 +23,7 @@ from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, unsent
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
+from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -105,7 +106,7 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
         run.train(recorder)
         metrics, found = conclude(run, recorder)
     except KeyboardInterrupt:
-        if (run.folder / "checkpoints" / "last.safetensors").exists():
+        if checkpoint.exists(run.checkpoints):
             console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
         raise
     except Exception as error:  # a run that fails is the one that needs advice
@@ -216,7 +217,7 @@ def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
         config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
         assert isinstance(config, DictConfig)
         run = Run(config, folder)
-        meta = run.load("last")
+        meta = run.load()
         if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
             raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
         recorder = open_recorder(
