@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from einthoven import cli, schema
+from einthoven import cli, schema, trust
 from einthoven.build import build, check
 from einthoven.commands.options import describe
 from einthoven.errors import UserError
@@ -159,44 +159,56 @@ def function(whole: int, number: float = 0.5, flag: bool = False, word: str = "a
 TARGET = f"{__name__}.function"
 
 
+@pytest.fixture
+def trusted() -> Iterator[None]:
+    """This module, whose function is a target."""
+    with trust.trusting([__name__]):
+        yield
+
+
+@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(
     "values", [{"whole": 1}, {"whole": 1, "number": 2}, {"number": 0.1, "flag": True, "word": "b", "maybe": None}]
 )
 def test_what_fits_passes(values: dict[str, Any]) -> None:
-    check(OmegaConf.create({"_target_": TARGET, "_partial_": True, **values}), "part")
+    check(OmegaConf.create({"_target_": TARGET, "_partial_": True, **values}), "optimizer")
 
 
+@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"whole": 1.5}, "part.whole=1.5: expected a whole number."),
-        ({"whole": True}, "part.whole=True: expected a whole number."),
-        ({"whole": "abc"}, "part.whole=abc: expected a whole number."),
-        ({"whole": None}, "part.whole=None: expected a whole number."),
-        ({"number": "much"}, "part.number=much: expected a number."),
-        ({"flag": 1}, "part.flag=1: expected true or false."),
-        ({"word": 3}, "part.word=3: expected text."),
-        ({"maybe": "x"}, "part.maybe=x: expected a whole number or null."),
+        ({"whole": 1.5}, "optimizer.whole=1.5: expected a whole number."),
+        ({"whole": True}, "optimizer.whole=True: expected a whole number."),
+        ({"whole": "abc"}, "optimizer.whole=abc: expected a whole number."),
+        ({"whole": None}, "optimizer.whole=None: expected a whole number."),
+        ({"number": "much"}, "optimizer.number=much: expected a number."),
+        ({"flag": 1}, "optimizer.flag=1: expected true or false."),
+        ({"word": 3}, "optimizer.word=3: expected text."),
+        ({"maybe": "x"}, "optimizer.maybe=x: expected a whole number or null."),
         ({"nubmer": 1.0}, "did you mean number?"),
-        ({"whole": "???"}, "part.whole is not set"),
+        ({"whole": "???"}, "optimizer.whole is not set"),
         ({"_target_": "einthoven.optim.optimizers.admw"}, "cannot be found"),
-        ({"_target_": "nowhere.at.all"}, "cannot be found"),
-        ({"_target_": "einthoven"}, "expected a function or a class"),
-        ({"number": 1.0}, "part.whole is not set"),
+        ({"_target_": f"{__name__}.nowhere"}, "cannot be found"),
+        ({"_target_": "nowhere.at.all"}, "add --trust nowhere"),
+        ({"_target_": "einthoven.optim"}, "expected a function or a class"),
+        ({"number": 1.0}, "optimizer.whole is not set"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(values: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError) as refusal:
-        check(OmegaConf.create({"_target_": TARGET, **values}), "part")
+        check(OmegaConf.create({"_target_": TARGET, **values}), "optimizer")
     assert expected in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@pytest.mark.usefixtures("trusted")
 def test_nested_parts_are_checked_too() -> None:
     config = OmegaConf.create({"many": [{"_target_": TARGET, "whole": 1}, {"_target_": TARGET, "hole": 1}]})
     with pytest.raises(UserError, match=r"many\.1\.hole: unknown; did you mean whole"):
         check(config, "")
 
 
+@pytest.mark.usefixtures("trusted")
 def test_a_function_with_arguments_bound_may_leave_some_open() -> None:
     assert build(OmegaConf.create({"_target_": TARGET, "_partial_": True, "number": 0.1}))(whole=1) is None
 

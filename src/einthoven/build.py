@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+from einthoven import trust
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,22 +17,29 @@ if TYPE_CHECKING:
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
-def build(config: DictConfig) -> Any:
+def build(config: DictConfig, key: str | None = None) -> Any:
     """Build what a configuration names with ``_target_`` (with ``_partial_``: a function with its arguments bound).
+
+    Parameters
+    ----------
+    config : DictConfig
+    key : str, optional
+        Dotted option that the configuration is of; it decides what may be built (`einthoven.trust`). By default, the
+        place of `config` in the configuration that it is a part of.
 
     Raises
     ------
     UserError
-        If the target or one of its arguments is unknown, or of the wrong type.
+        If the target or one of its arguments is unknown, of the wrong type or not accepted at this option.
     """
     import hydra.errors
     import hydra.utils
 
-    check(config, "")
-    accepted = inspect.signature(hydra.utils.instantiate).parameters
-    # Hydra 1.4 wants the targets that may be called named by the caller; 1.3 does not know the argument.
-    # The user's own configuration names them, extensions included; configurations of others are not read.
-    allowed = {"_execution_whitelist_": _targets(config)} if "_execution_whitelist_" in accepted else {}
+    option = str(config._get_full_key(None)) if key is None else key
+    check(config, option)
+    known = inspect.signature(hydra.utils.instantiate).parameters
+    # Hydra 1.4 compares each target with a list of the caller; 1.3 does not know the argument.
+    allowed = {"_execution_whitelist_": trust.whitelist(option)} if "_execution_whitelist_" in known else {}
     try:
         return hydra.utils.instantiate(config, _convert_="all", **allowed)
     except hydra.errors.InstantiationException as error:
@@ -41,7 +49,7 @@ def build(config: DictConfig) -> Any:
 
 
 def check(config: Any, key: str) -> None:
-    """Bind every ``_target_`` in a configuration against its signature, without calling it.
+    """Compare every ``_target_`` with what its option accepts and with its signature, without calling it.
 
     Raises
     ------
@@ -62,6 +70,30 @@ def check(config: Any, key: str) -> None:
             check(item, _join(key, number))
 
 
+def targets(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every ``_target_`` in a configuration, with the dotted option that it is in; values that are not set are left."""
+    from omegaconf import DictConfig, ListConfig, OmegaConf
+
+    if isinstance(config, DictConfig):
+        for name in config:
+            if OmegaConf.is_missing(config, name):
+                continue
+            if name == "_target_":
+                yield key, config[name]
+            else:
+                yield from targets(config[name], _join(key, name))
+    elif isinstance(config, ListConfig):
+        for number, item in enumerate(config):
+            yield from targets(item, _join(key, number))
+
+
+def trust_named(config: DictConfig) -> None:
+    """Trust what a configuration names that the user has composed: from the command line, and folders of their own."""
+    options = [str(name) for name in config if name != "hydra"]
+    for option in options:
+        trust.trust(str(name) for _, name in targets(config[option], option))
+
+
 def unknown_name(given: str, name: str, known: Sequence[str]) -> str:
     """A sentence for an unknown name: what was given, the close matches, and what there is."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -70,15 +102,10 @@ def unknown_name(given: str, name: str, known: Sequence[str]) -> str:
 
 
 def _check_target(config: DictConfig, key: str) -> None:
-    import hydra.utils
-
-    target = config["_target_"]
     try:
-        function = hydra.utils.get_object(target)
-    except Exception as error:  # hydra wraps whatever importing the target raised
-        raise UserError(f"{key}._target_={target}: cannot be found ({str(error).splitlines()[0]}).") from None
-    if not callable(function):
-        raise UserError(f"{key}._target_={target}: expected a function or a class.")
+        function = trust.accepted(config["_target_"], key)
+    except UserError as error:  # it begins with the target
+        raise UserError(f"{_join(key, '_target_')}={error}") from None
     parameters = inspect.signature(function).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     try:
@@ -114,16 +141,6 @@ def _check_type(hint: Any, value: Any, key: str) -> None:
             type(None): "null",
         }
         raise UserError(f"{key}={value}: expected {' or '.join(names[option] for option in options)}.")
-
-
-def _targets(config: Any) -> list[str]:
-    """Every ``_target_`` in a configuration."""
-    from omegaconf import DictConfig, ListConfig
-
-    if isinstance(config, DictConfig):
-        own = [str(config["_target_"])] if "_target_" in config else []
-        return own + [target for value in config.values() for target in _targets(value)]
-    return [target for value in config for target in _targets(value)] if isinstance(config, ListConfig) else []
 
 
 def _join(key: str, name: object) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import einthoven
 from einthoven.errors import UserError
+from einthoven.trust import trust, trusted, trusting
 from einthoven.usage import HELP, VERB_HELP
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         if "--help" in rest or "-h" in rest:
             print(VERB_HELP[verb], end="")
             return
-        verbs[verb](rest)
+        modules, rest = trusted_modules(rest)
+        with trusting(modules):
+            verbs[verb](rest)
         _tell_unsent()
     except UserError as error:
         _fail(str(error))
@@ -64,6 +67,29 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("einthoven: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def trusted_modules(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Modules of ``--trust MODULE``, and the other arguments, which every verb reads in its own way.
+
+    Raises
+    ------
+    UserError
+        If a module is missing or is not the name of one.
+    """
+    modules = []
+    others = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag != "--trust":
+            others.append(argument)
+            continue
+        module = value if equals else next(rest, "")
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UserError(f"--trust {module}: expected the name of a Python module, such as my_parts.")
+        modules.append(module)
+    return modules, others
 
 
 def conf_folder() -> Path:
@@ -222,9 +248,15 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from einthoven.build import trust_named
+
     mistakes: list[str] = []
 
+    modules = trusted()
+
     def guarded(config: DictConfig) -> Any:
+        trust(modules)  # again, as this may be another process
+        trust_named(config)
         try:
             return job(config)
         except UserError as error:  # kept from Hydra, which would add a line of its own

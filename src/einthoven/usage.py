@@ -29,6 +29,8 @@ examples
   einthoven train folds=cv                                    cross-validation over the training folds
   einthoven train --cfg job                                   print the configuration, run nothing
 
+Runs and bundles may name code that is not part of einthoven. It runs only with --trust MODULE, which every verb takes.
+
 einthoven VERB --help tells more of one verb; einthoven --version prints the version.
 """
 
@@ -44,6 +46,7 @@ Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this f
   resume=FOLDER      take up an interrupted run (outputs/…) where it stopped
   experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
   again=true         with several runs: run those too that the store has finished already
+  --trust MODULE     with resume=FOLDER: run the code of this module, which the run names; again for each module
 """,
     "evaluate": """\
 usage: einthoven evaluate run=FOLDER [calibration=OPTION] [OPTION=VALUE ...]
@@ -59,6 +62,7 @@ evaluation.json into the folder, and metrics, figures and tables to the same MLf
                              other folds than those of the run; never one that it was trained on
   resamples=1000 level=0.95 interval=bca small=50
                              the bootstrap, and from how few patients on a subgroup is marked small
+  --trust MODULE             run the code of this module, which the run names; again for each module
 """,
     "predict": """\
 usage: einthoven predict [BUNDLE ...] FILE ... [--json | --csv] [--pdf FILE] [OPTION VALUE ...]
@@ -78,6 +82,7 @@ Without any, a small model answers that was trained on generated ECGs. Nothing h
   --draws N          N dropout masks for each answer: how unsure the network itself is;  --seed N  of the masks
   --fs --units --leads
                      sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy, mat)
+  --trust MODULE     run the code of this module, which the bundle names; again for each module
 """,
     "explain": """\
 usage: einthoven explain [BUNDLE ...] FILE ... [--method NAME] [--class NAME] [--output FILE]
@@ -92,7 +97,7 @@ colour is a cause, and nothing here is for diagnosis.
   --method NAME      integrated_gradients by default; einthoven list explanation shows all
   --class NAME       by default the most probable one of each record
   --output FILE      explanation.pdf by default, with a page for each record; .png and .svg take one record
-  --fs --units --leads
+  --fs --units --leads --trust
                      as for einthoven predict
 """,
     "app": """\
@@ -106,6 +111,7 @@ record is kept or written to a log. BUNDLE as in einthoven predict. Nothing here
   --no-browser   print the address alone
   --max-size MB  of the files of a record (32)
   --timeout S    seconds for one record (30)
+  --trust MODULE run the code of this module, which the bundle names; again for each module
 """,
     "export": """\
 usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
@@ -113,6 +119,8 @@ usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
 Writes a bundle (by default the one that comes with the package) as one file for other runtimes: millivolts
 (n, leads, samples) in, calibrated probabilities (n, classes) out. Every network can be a .pt2 file (torch.export);
 .onnx takes einthoven[onnx], and a convolutional network or the default one.
+
+  --trust MODULE   run the code of this module, which the bundle names; again for each module
 """,
     "prepare": """\
 usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...] [doctor=false] [strict=true]

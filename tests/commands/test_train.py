@@ -31,13 +31,6 @@ def table_of(run: MlflowRun, workplace: Path, path: str) -> pd.DataFrame:
     return table
 
 
-def damage(file: Path) -> None:
-    """Flip one bit of a file."""
-    data = bytearray(file.read_bytes())
-    data[-100] ^= 1
-    file.write_bytes(data)
-
-
 def same_tensors(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the same numbers, to the last bit."""
     first, second = (checkpoint.flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
@@ -62,21 +55,10 @@ def default_run(train: Callable[..., None], workplace: Path) -> MlflowRun:
 
 def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
     names = set(default_run.data.metrics)
-    stages = {f"watch/grad/norm/{stage}" for stage in ("stem", "conv", "attention", "pool", "head")}
-    assert (
-        names
-        >= {
-            "train/loss",
-            "watch/optim/lr",
-            "watch/grad/norm",
-            "watch/grad/vanishing",
-            "watch/diag/entropy",
-            "watch/diag/kl_prior",
-        }
-        | stages
-    )
+    stages = {f"grad/norm/{stage}" for stage in ("stem", "conv", "attention", "pool", "head")}
+    assert names >= {"train/loss", "optim/lr", "grad/norm", "grad/vanishing", "diag/entropy", "diag/kl_prior"} | stages
     assert names >= {f"{split}/{name}" for split in ("val", "test") for name in ("macro_auroc", "loss", "fmax")}
-    assert names >= {"watch/diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
+    assert names >= {"diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
     assert any(name.startswith("val/auroc/") for name in names)
     assert all(np.isfinite(value) for value in default_run.data.metrics.values())
 
@@ -84,12 +66,12 @@ def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
 def test_loss_is_entropy_of_the_labels_and_divergence(default_run: MlflowRun, workplace: Path) -> None:
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     series = {}
-    for name in ("train/loss", "watch/diag/entropy_labels", "watch/diag/kl_labels"):
+    for name in ("train/loss", "diag/entropy_labels", "diag/kl_labels"):
         series[name] = {m.step: m.value for m in client.get_metric_history(default_run.info.run_id, name)}
-    measured = series["watch/diag/kl_labels"]
+    measured = series["diag/kl_labels"]
     assert measured.keys() == series["train/loss"].keys() and len(measured) > 3
     for step, divergence in measured.items():
-        total = series["watch/diag/entropy_labels"][step] + divergence
+        total = series["diag/entropy_labels"][step] + divergence
         assert total == pytest.approx(series["train/loss"][step], rel=1e-5)
 
 
@@ -152,14 +134,9 @@ def test_two_runs_with_one_seed_agree_and_another_seed_differs(train: Callable[.
     assert not same_tensors(files[0], files[2])
 
 
-@pytest.mark.parametrize(("optimizer", "damaged"), [("adamw", False), ("muon", True), ("sgd", False)])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
 def test_a_killed_run_resumes_to_the_same_bits(
-    train: Callable[..., None],
-    workplace: Path,
-    optimizer: str,
-    damaged: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    train: Callable[..., None], workplace: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ("model.channels=[16,32]", "trainer.epochs=3", "trainer.batch_size=8")
     options = (*small, BARE, f"optimizer={optimizer}", f"tracking.experiment={optimizer}")
@@ -176,12 +153,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Run, "save", killed_after_the_second_epoch)
         train(*options, f"hydra.run.dir={cut}")
-    if damaged:  # the run goes back to its first epoch, with all that it has written
-        damage(workplace / cut / "checkpoints" / "last.safetensors")
     train(f"resume={cut}")
-    shown = capsys.readouterr()
-    assert f"resuming after epoch {1 if damaged else 2} of 3" in shown.out
-    assert ("previous.safetensors, is used instead" in shown.err) == damaged
 
     assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
     first, second = runs(workplace, optimizer)
@@ -216,7 +188,7 @@ def test_a_plateau_is_resumed_with_what_it_has_seen(
     files = [workplace / "plateau" / folder / "checkpoints" / "last.safetensors" for folder in ("whole", "cut")]
     assert same_tensors(*files)
     first, second = runs(workplace, "plateau")
-    assert first.data.metrics["watch/optim/lr"] == second.data.metrics["watch/optim/lr"] == pytest.approx(4e-3 * 0.3**2)
+    assert first.data.metrics["optim/lr"] == second.data.metrics["optim/lr"] == pytest.approx(4e-3 * 0.3**2)
 
 
 def test_resume_takes_no_other_option(
@@ -291,7 +263,7 @@ def test_gradient_descent_of_all_records_with_an_l1_penalty(train: Callable[...,
     (run,) = runs(workplace, "full")
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3  # a step an epoch
-    assert 0 < run.data.metrics["watch/weight/zeros"] < 1
+    assert 0 < run.data.metrics["weight/zeros"] < 1
 
 
 def test_single_records_are_for_models_that_can_take_them(

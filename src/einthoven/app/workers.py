@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from einthoven.errors import UserError
+from einthoven.trust import trusted
 
 START_SECONDS = 120.0  # of a worker, with all imports, on a slow disk
 GIBIBYTE = 2**30
@@ -112,7 +113,7 @@ class Worker:
         context.set_forkserver_preload(PRELOADED)
         self._pipe, theirs = context.Pipe()
         threads = max((os.cpu_count() or 1) // self._limits.workers, 1)
-        arguments = (theirs, self._paths, self._limits.memory, threads)
+        arguments = (theirs, self._paths, self._limits.memory, threads, trusted())
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -170,7 +171,7 @@ class Pool:
             self._idle.put_nowait(worker)
 
 
-def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int) -> None:
+def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int, modules: Sequence[str]) -> None:
     """Answer jobs until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the server ends its workers itself
     import torch
@@ -180,7 +181,7 @@ def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int) ->
 
     torch.set_num_threads(threads)
     try:
-        predictor = load_bundle(*paths)
+        predictor = load_bundle(*paths, trust=modules)
     except UserError as error:
         pipe.send_bytes(_reply(REFUSED, {"error": str(error)}))
         return

@@ -135,12 +135,12 @@ def build_task(config: DictConfig) -> Any:
 
     task, loss = (OmegaConf.to_container(part, resolve=True) for part in (config.task, config.loss))
     assert isinstance(task, dict)
-    return build(OmegaConf.create({**task, "objective": loss}))
+    return build(OmegaConf.create({**task, "objective": loss}), "task")
 
 
 def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, device: torch.device, seed: int) -> Data:
     """Open the store (building it on first use), label and split its records, move each split to the device."""
-    store, labels = _read(build(_part(config, "data")), task)
+    store, labels = _read(build(_part(config, "data"), "data"), task)
     rows = split_rows(labels, folds)
     for split in ("val", "test"):
         found = labels.matrix[rows[split]]
@@ -167,7 +167,7 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
 def fingerprint(config: DictConfig) -> str:
     """Fingerprint of the records of a configuration; their store is built on first use."""
     with bar("preparing records") as progress:
-        return str(build(_part(config, "data")).open(progress).fingerprint)
+        return str(build(_part(config, "data"), "data").open(progress).fingerprint)
 
 
 def _read(source: Any, task: Any) -> tuple[Store, Labels]:
@@ -225,8 +225,6 @@ def build_model(
     except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
         given = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
         raise UserError(f"model: no network for {window} samples can be made of {given} ({error}).") from error
-    if not any(p.requires_grad for p in model.parameters()):
-        raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments
 

@@ -21,7 +21,7 @@ from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MOST_FEATURES, Familiarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
-from einthoven.predict.network import last_layer, named
+from einthoven.predict.network import last_layer
 from einthoven.predict.predictor import features_of
 from einthoven.predict.signal import Reads
 
@@ -56,11 +56,9 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
     Raises
     ------
     UserError
-        If its network or calibration is one of the user's own: a bundle is not to run code that does not come with
-        this package.
+        If its calibration is one of the user's own: a bundle holds what it has learned, not its code.
     """
     parts, reads, task = _parts(run), _reads(run), run.task
-    named(parts["network"]["class"])
     classes = run.data.labels.classes
     same: dict[str, Any] = {
         "model": run.model,

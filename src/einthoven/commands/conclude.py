@@ -51,7 +51,7 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     metrics = final_metrics(run, found)
     pca = principal_components(run)
     shares = pca.explained_variance_ratio_
-    recorder.record(run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
+    recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
     recorder.flush(everything=True)
     _probe(run, recorder)
     if kept := run.validation.arrays():
@@ -68,10 +68,8 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
         recorder.figure(draw(), name)
     for split, evaluation in by_window.items():
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
-    for name in ("best", "last"):
-        file = run.checkpoints / f"{name}.safetensors"
-        if file.exists():
-            recorder.file(file, "checkpoints")
+    for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
+        recorder.file(file, "checkpoints")
     for file in sorted((run.folder / BUNDLE).glob("*")):
         recorder.file(file, BUNDLE)
     train = run.data.splits["train"]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.commands.run import Run
+from einthoven.commands.run_config import read_config
 from einthoven.errors import UserError
+from einthoven.tracking.run_folder import check_files
 from einthoven.training import checkpoint
 from einthoven.training.loop import Position
 
@@ -29,16 +31,13 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     UserError
         If there is no such run, its data have other classes now, or a fold was trained on.
     """
-    from omegaconf import DictConfig, OmegaConf
-
     check_trained(folder, option)
-    config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
-    assert isinstance(config, DictConfig)
+    config = read_config(folder, option)
     for split, chosen in folds.items():
         if chosen is not None:
             config.data.folds[split] = chosen
     run = Run(config, folder)
-    state, meta = run.load_last()
+    _, meta = checkpoint.load(folder / "checkpoints" / "last.safetensors")
     if tuple(meta["classes"]) != run.data.labels.classes:
         raise UserError(
             f"{option}={folder}: trained on the classes {' '.join(meta['classes'])}, but its data now have "
@@ -46,22 +45,20 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
         )
     run.position = Position(**meta["position"])
     best = run.settings.trainer.select == "best" and run.position.best_epoch
-    if best:
-        run.load_weights("best")
-    else:
-        run.take_weights(state, run.checkpoints)
+    run.load_weights("best" if best else "last")
     return run, meta
 
 
 def check_trained(folder: Path, option: str) -> None:
-    """Refuse a folder without a checkpoint.
+    """Refuse a folder without a checkpoint, or with links in it.
 
     Raises
     ------
     UserError
         Names the option and the folder.
     """
-    if not checkpoint.exists(folder / "checkpoints"):
+    check_files(folder, option)
+    if not (folder / "checkpoints" / "last.safetensors").exists():
         raise UserError(
             f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
         )

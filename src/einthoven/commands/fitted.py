@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import einthoven
+from einthoven import trust
 from einthoven.build import build
 from einthoven.commands import assemble
 from einthoven.commands.conclude import by_record, final_metrics, predictions
@@ -42,9 +43,7 @@ _JUDGED_ON = 1000  # records that feature importance is measured on, at most
 
 def is_fitted(config: DictConfig) -> bool:
     """Whether the model of a configuration is fitted to features instead of trained by gradients."""
-    import hydra.utils
-
-    target = hydra.utils.get_object(config.model._target_)
+    target = trust.accepted(config.model._target_, "model")
     return isinstance(target, type) and issubclass(target, FeatureModel)
 
 

@@ -25,7 +25,7 @@ def multipliers(path: Path) -> list[float]:
 
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
-    schedule = build(config)
+    schedule = build(config, "schedule")
     return [schedule(step, STEPS) for step in range(STEPS)]
 
 

@@ -33,7 +33,7 @@ def prepare(config: DictConfig) -> None:
             raise UserError(f"data.{name}={value}: expected a whole number.")
     data = without_shards(config.data)
     check(data, "data")
-    source = build(data)
+    source = build(data, "data")
     with bar("preparing records") as progress:
         store = source.open(progress, None if shard is None else (shard, shards))
     n, leads, samples = store.signals.shape

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.experimental.callback import Callback
 
-from einthoven.build import build
+from einthoven.build import build, trust_named
 from einthoven.commands.identity import code_hash, shown_overrides
 from einthoven.commands.mistakes import sentence
 from einthoven.commands.space import varied
@@ -71,6 +71,7 @@ class SweepCallback(Callback):
         from omegaconf.errors import OmegaConfBaseException
 
         HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
+        trust_named(config)
         self._start = int(time.time() * 1000)
         try:
             self._run_id = os.environ[PARENT] = _open_parent(config, GlobalHydra.instance().config_loader())

@@ -25,11 +25,6 @@ console = Console(highlight=False)
 errors = Console(highlight=False, stderr=True)
 
 
-def warn(sentence: str) -> None:
-    """Say what a user must know although the command goes on."""
-    errors.print(f"einthoven: warning: {sentence}", markup=False, soft_wrap=True)
-
-
 class Bar:
     """Progress of one piece of work, as ``bar(done, total)``; a stage whose total changes starts a new bar."""
 
@@ -123,7 +118,7 @@ class TrainingDisplay:
         return {
             "epoch": min(epoch, self._epochs),
             "loss": show("train/loss", ".4f"),
-            "lr": show("watch/optim/lr", ".1e"),
+            "lr": show("optim/lr", ".1e"),
             "metric": show(self._monitor, ".4f"),
             "rate": rate,
         }

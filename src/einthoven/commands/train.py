@@ -16,6 +16,7 @@ from einthoven.commands.finished import check_trained
 from einthoven.commands.fitted import FittedRun
 from einthoven.commands.identity import git_commit, identity, shown_overrides
 from einthoven.commands.run import Run
+from einthoven.commands.run_config import read_config
 from einthoven.commands.sweep import draw
 from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
@@ -23,7 +24,6 @@ from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, unsent
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
-from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -106,7 +106,7 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
         run.train(recorder)
         metrics, found = conclude(run, recorder)
     except KeyboardInterrupt:
-        if checkpoint.exists(run.checkpoints):
+        if (run.folder / "checkpoints" / "last.safetensors").exists():
             console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
         raise
     except Exception as error:  # a run that fails is the one that needs advice
@@ -209,15 +209,11 @@ def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
     UserError
         If there is none in the folder, it has trained to its end, its records have changed or it is being written.
     """
-    from omegaconf import DictConfig, OmegaConf
-
     check_trained(folder, "resume")
     with ExitStack() as stack:
         lock = stack.enter_context(run_folder.writing(folder))
-        config = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"resume": None})
-        assert isinstance(config, DictConfig)
-        run = Run(config, folder)
-        meta = run.load()
+        run = Run(read_config(folder, "resume"), folder)
+        meta = run.load("last")
         if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
             raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
         recorder = open_recorder(

@@ -40,10 +40,9 @@ def label_information(
 ) -> dict[str, Tensor]:
     """Split the cross-entropy into the part of the labels and the part of the model: device tensors.
 
-    ``cross-entropy = watch/diag/entropy_labels + watch/diag/kl_labels``. The first part is the entropy of the labels: 0
-    where they are hard, and what no model can remove where they are smoothed or mixed. The second is
-    KL(labels ‖ predictions). With the labels that the loss compares with, the sum is the loss, if that is the
-    unweighted cross-entropy.
+    ``cross-entropy = diag/entropy_labels + diag/kl_labels``. The first part is the entropy of the labels: 0 where they
+    are hard, and what no model can remove where they are smoothed or mixed. The second is KL(labels ‖ predictions).
+    With the labels that the loss compares with, the sum is the loss, if that is the unweighted cross-entropy.
 
     Parameters
     ----------
@@ -54,8 +53,8 @@ def label_information(
     """
     labels, logits = labels.float(), logits.float()
     return {
-        "watch/diag/entropy_labels": _mean_over_records(entropy(labels, single_label), valid),
-        "watch/diag/kl_labels": _mean_over_records(kl(labels, logits, single_label, logits=True), valid),
+        "diag/entropy_labels": _mean_over_records(entropy(labels, single_label), valid),
+        "diag/kl_labels": _mean_over_records(kl(labels, logits, single_label, logits=True), valid),
     }
 
 
@@ -91,7 +90,7 @@ class PriorKL:
 
     @torch.no_grad()
     def update(self, labels: Tensor, probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Take in a batch; return ``watch/diag/kl_prior``, as a device tensor.
+        """Take in a batch; return ``diag/kl_prior``, as a device tensor.
 
         Parameters
         ----------

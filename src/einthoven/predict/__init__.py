@@ -9,10 +9,12 @@ predictor  probabilities, intervals, sets, uncertainty
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from einthoven.predict.bundle import DESCRIPTION, Bundle, load
 from einthoven.predict.predictor import Prediction, Predictor
+from einthoven.trust import trusting
 
 __all__ = ["DESCRIPTION", "Bundle", "Prediction", "Predictor", "find_bundle", "load_bundle"]
 
@@ -20,7 +22,7 @@ EMBEDDED = Path(__file__).parent / "embedded"
 """The bundle that comes with the package."""
 
 
-def load_bundle(*paths: str | Path, draws: int = 0, seed: int = 0) -> Predictor:
+def load_bundle(*paths: str | Path, draws: int = 0, seed: int = 0, trust: Sequence[str] = ()) -> Predictor:
     """Load a bundle, or several that answer together.
 
     Parameters
@@ -30,6 +32,8 @@ def load_bundle(*paths: str | Path, draws: int = 0, seed: int = 0) -> Predictor:
         is imported for those alone). Without any: the bundle that comes with the package, trained on generated ECGs.
     draws, seed : int
         Dropout masks for each member, as in `Predictor`.
+    trust : sequence of str
+        Python modules outside of this package whose networks a bundle may name. Loading such a bundle runs their code.
 
     Returns
     -------
@@ -41,7 +45,8 @@ def load_bundle(*paths: str | Path, draws: int = 0, seed: int = 0) -> Predictor:
     UserError
         If there is no bundle, it is damaged, or several do not go together.
     """
-    return Predictor([load(find_bundle(path)) for path in paths or (EMBEDDED,)], draws, seed)
+    with trusting(trust):
+        return Predictor([load(find_bundle(path)) for path in paths or (EMBEDDED,)], draws, seed)
 
 
 def find_bundle(path: str | Path) -> Path:

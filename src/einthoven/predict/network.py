@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.models.blocks import ConvNormAct
 from einthoven.models.frontend import Classifier
-
-_HOMES = ("einthoven.models.", "torch.nn.")
 
 
 def build(part: Mapping[str, Any]) -> nn.Module:
@@ -27,40 +25,15 @@ def build(part: Mapping[str, Any]) -> nn.Module:
     UserError
         If the name is not that of a network's class, or the options do not fit it.
     """
-    name, options = str(part["class"]), dict(part["options"])
-    make = named(name)
+    name = part["class"]
+    options = dict(part["options"])
+    make = trust.accepted(name, "network")
     try:
         inspect.signature(make).bind(**options)
     except TypeError as error:
         raise UserError(f"{name}: its options do not fit ({error}).") from None
-    return make(**options)
-
-
-def named(name: str) -> Callable[..., nn.Module]:
-    """The class, or the function with a network as its declared value, of this name.
-
-    What a bundle names is called when it is loaded. So nothing is found but what can only make a network: no other
-    function of these packages, and nothing that they have imported.
-
-    Raises
-    ------
-    UserError
-    """
-    refusal = UserError(f"{name}: a bundle may only name networks of einthoven.models and torch.nn.")
-    module, _, attribute = name.rpartition(".")
-    if not name.startswith(_HOMES) or not all(part.isidentifier() for part in name.split(".")):
-        raise refusal
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError):
-        raise refusal from None
-    if not str(getattr(found, "__module__", "")).startswith(_HOMES):
-        raise refusal
-    made = found if inspect.isclass(found) else get_type_hints(found).get("return") if callable(found) else None
-    if not (inspect.isclass(made) and issubclass(made, nn.Module)):
-        raise refusal
-    make: Callable[..., nn.Module] = found
-    return make
+    network: nn.Module = make(**options)
+    return network
 
 
 def classifier(parts: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Classifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,36 @@ from einthoven.tracking.delivery import first_line
 from einthoven.tracking.server import shown
 from einthoven.tracking.spool import Spool, number_in
 
+_FOLDERS = ("bundle", "checkpoints", "tracking")  # of a run
+
 LANES = ("entries", "files")
 """Spools of a run: what is small, and what is not; a slow upload holds up no metric."""
+
+
+def check_files(folder: Path, option: str) -> None:
+    """Refuse the folder of a run in which something is no file and no folder of its own.
+
+    A link could lead out of the folder, and what is written to the run would be written there; a pipe would keep the
+    reader waiting. A run makes neither.
+
+    Parameters
+    ----------
+    folder : Path
+    option : str
+        What named the folder, for sentences.
+
+    Raises
+    ------
+    UserError
+    """
+    inside = [path for name in _FOLDERS for path in (folder / name).rglob("*")]
+    for path in (*folder.glob("*"), *inside):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(
+                f"{option}={folder}: {path.relative_to(folder)} is a link or no ordinary file; "
+                "expected the files that a run has written."
+            )
 
 
 def identity(folder: Path) -> dict[str, str]:
