@@ -342,7 +342,8 @@ figure
 #
 # A Gaussian prior is the L2 penalty, a Laplace prior the L1 penalty: the most probable weights a posteriori (MAP)
 # minimize loss + penalty. The loss is a mean over n records, so a strength λ is a prior of variance 1/(nλ), or
-# of scale 1/(nλ); and a mean squared error is the likelihood of σ² = 1/2. For any weights at all, the two sides
+# of scale 1/(nλ). (With K labels at once, the loss is also a mean over the K classes: there it is 1/(nKλ).) And a mean
+# squared error is the likelihood of σ² = 1/2. For any weights at all, the two sides
 # differ by one constant:
 
 # %%

@@ -20,6 +20,7 @@ PAGE = ROOT / "docs" / "math.md"
 GROUPS = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")  # the mathematical ones
 LINK = re.compile(r"\[`([\w/]+\.py): ([\w.]+)`\]\(([^)]+)\)")
 NOBODYS = {"none", "default", "constant", "exponential"}  # nothing, or older than its first paper
+WINDOWS = ("trainer.window", "trainer.stride")  # a choice of one of them must do without those of the tests
 AT_THE_END = {"pca/explained"}  # of a run, by commands/conclude.py
 
 
@@ -78,8 +79,9 @@ def test_every_choice_trains_and_shows_what_it_says(bench: Bench, choice: str, r
     overrides = choice.split()
     model = next((o.removeprefix("model=") for o in overrides if o.startswith("model=")), "")
     given = {o.partition("=")[0] for o in overrides}
+    whole = [] if given.isdisjoint(WINDOWS) else [f"{option}=null" for option in WINDOWS]
     small = [o for o in SMALL.get(model, ()) if o.partition("=")[0] not in given]
-    metrics = bench.train(composed(*overrides, *small))
+    metrics = bench.train(composed(*whole, *overrides, *small))
     for metric in set(re.findall(r"`(\w+/[\w/<>]+)`", row.shown)) - AT_THE_END:
         pattern = metric.replace("<stage>", r"\w+")
         assert any(re.fullmatch(pattern, name) for name in metrics), metric

@@ -57,7 +57,7 @@ class Trainer:
     window: float | None
     """Seconds of signal in a training crop and in a window of evaluation; null takes whole records."""
     stride: float | None
-    """Seconds between the windows of a record in evaluation; null takes half a window."""
+    """Seconds between the windows of a record in evaluation, where `window` is set; null takes half a window."""
     aggregate: str
     """Over the windows of a record: mean or max of the probabilities."""
     sampler: str

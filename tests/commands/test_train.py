@@ -284,3 +284,14 @@ def test_options_of_which_no_network_can_be_made_are_refused_in_a_sentence(
     assert error.value.code == 2
     told = capsys.readouterr().err
     assert "model" in told and option.split("=")[0].split(".")[1] + "=" in told
+
+
+@pytest.mark.parametrize("stride", ["1", "0.25", "30"])
+def test_a_stride_without_windows_is_refused_before_any_data_are_read(
+    stride: str, train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        train(*FAST, f"trainer.stride={stride}", "data.root=/nowhere")
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.count("\n") == 1
+    assert f"trainer.stride={stride}: has no effect with trainer.window=null" in error

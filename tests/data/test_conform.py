@@ -35,6 +35,15 @@ def test_what_would_be_an_alias_is_removed() -> None:
     assert np.abs(found[:, 50:-50]).max() < 5e-3
 
 
+@pytest.mark.parametrize(("fs", "target"), [(500, 100), (257, 100), (400, 250)])
+def test_the_filter_passes_what_its_documentation_says(fs: int, target: int) -> None:
+    shares = [0.8, 1.05, 1.1, 1.15, 1.2]  # of the lower Nyquist frequency
+    found = resample(sines(fs, 40, [share * target / 2 for share in shares]), fs, target)
+    amplitude = np.sqrt(2) * found[:, target:-target].std(axis=1)
+    np.testing.assert_allclose(amplitude[:3], [1, 0.245, 0.075], atol=0.006)
+    assert (amplitude[3:] < 0.01).all()
+
+
 def test_a_constant_and_a_slope_pass_to_the_very_edges() -> None:
     t = np.arange(5000) / 500
     found = resample(np.stack([np.full(5000, 1.5), 0.3 * t - 1]), 500, 100)

@@ -22,7 +22,7 @@ from einthoven.functional.augment import (
 )
 from einthoven.functional.electrodes import electrode_matrix
 from einthoven.functional.leads import LEADS, derive_limb_leads
-from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS, dower_matrix
+from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS, dower_matrix, inverse_dower_matrix
 
 FS = 100.0
 EVERY = {
@@ -470,7 +470,7 @@ def test_swaps_of_fewer_leads_where_they_can_be_told():
 def test_rotation_turns_the_dipole_by_its_angle_and_keeps_the_residual(x):
     x = x[:1].double().expand(1500, -1, -1)[:, :, ::25]
     out = leads.rotate_vcg(x, 40.0, seeded())
-    matrix, inverse = dower_matrix(), np.linalg.pinv(dower_matrix())
+    matrix, inverse = dower_matrix(), inverse_dower_matrix()
     residual = np.eye(12) - matrix @ inverse
     np.testing.assert_allclose(residual @ out.numpy(), residual @ x.numpy(), atol=1e-9)
     before, after = inverse @ x[0].numpy(), inverse @ out.numpy()
@@ -483,6 +483,23 @@ def test_rotation_turns_the_dipole_by_its_angle_and_keeps_the_residual(x):
     axis = skew / np.linalg.norm(skew, axis=1, keepdims=True)
     for component in axis.T:  # of an even direction, each coordinate is uniform (Archimedes)
         assert stats.kstest(component, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+# Edenbrandt and Pahlm 1988: x, y and z from V1 to V6, I and II.
+PUBLISHED = [
+    [-0.172, -0.074, 0.122, 0.231, 0.239, 0.194, 0.156, -0.010],
+    [0.057, -0.019, -0.106, -0.022, 0.041, 0.048, -0.227, 0.887],
+    [-0.229, -0.310, -0.246, -0.063, 0.055, 0.108, 0.022, 0.102],
+]
+
+
+@pytest.mark.parametrize("names", [LEADS, INDEPENDENT_LEADS, LEADS[::-1], (*INDEPENDENT_LEADS, "aVR")])
+def test_the_inverse_transform_is_the_published_one(names):
+    found = dict(zip(names, inverse_dower_matrix(names).T, strict=True))
+    order = ("V1", "V2", "V3", "V4", "V5", "V6", "I", "II")
+    np.testing.assert_allclose(np.stack([found.pop(name) for name in order], axis=1), PUBLISHED, atol=6e-4)
+    assert all((column == 0).all() for column in found.values())
+    np.testing.assert_allclose(inverse_dower_matrix(names) @ dower_matrix(names), np.eye(3), atol=1e-12)
 
 
 def test_rotation_matches_scipy():

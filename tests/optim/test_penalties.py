@@ -10,11 +10,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.linear_model import Lasso, Ridge
 from torch import Tensor, nn
 
 from einthoven.data.batches import Batch
 from einthoven.errors import UserError
+from einthoven.objectives.classification import cross_entropy
 from einthoven.optim.optimizers import schedule_free_adamw, sgd
 from einthoven.optim.penalties import L1, L2, Penalty, ProximalL1
 from einthoven.training.loop import train_step
@@ -84,6 +86,35 @@ def test_l2_is_a_gaussian_prior() -> None:
         centred.T @ centred + len(x) * strength / 2 * np.eye(x.shape[1]), centred.T @ (y - y.mean())
     )
     np.testing.assert_allclose(found.weight.detach().numpy()[0], posterior, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("output", "labels"), [("sigmoid", 1), ("sigmoid", 3), ("sigmoid", 5), ("softmax", 4)])
+@pytest.mark.parametrize("kind", [L2, L1])
+def test_the_prior_of_a_classifier_has_the_stated_width(kind: type[L2 | L1], output: str, labels: int) -> None:
+    n, features, strength = 30, 4, 0.07
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(n, features)))
+    if output == "sigmoid":
+        y = rng.random((n, labels)) < 0.3
+        width = 1 / (n * labels * strength)
+    else:
+        y = np.eye(labels, dtype=bool)[rng.integers(labels, size=n)]
+        width = 1 / (n * strength)
+    prior = stats.norm(0, math.sqrt(width)) if kind is L2 else stats.laplace(0, width)
+    layer = nn.Linear(features, labels, bias=False).double()
+    differences = []
+    for _ in range(4):
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(rng.normal(size=(labels, features))))
+            logits = layer(x)
+            minimized = cross_entropy(logits, torch.from_numpy(y.astype(float)), output=output).mean()
+            minimized += kind(strength).loss(layer)
+        p = logits.sigmoid().numpy() if output == "sigmoid" else logits.softmax(dim=1).numpy()
+        likelihood = np.log(np.where(y, p, 1 - p)).sum() if output == "sigmoid" else np.log(p[y]).sum()
+        posterior = likelihood + prior.logpdf(layer.weight.detach().numpy()).sum()
+        scale = n * labels if output == "sigmoid" else n
+        differences.append(scale * float(minimized) + posterior)
+    assert np.ptp(differences) < 1e-9  # both fall and rise together, whatever the weights
 
 
 def test_l1_by_its_proximal_step_is_a_laplace_prior_with_exact_zeros() -> None:

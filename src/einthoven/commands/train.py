@@ -49,6 +49,11 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         fitted.refuse_unused(overrides)
         config = fitted.renamed(config)
         checked = assemble.settings(config)
+    elif checked.trainer.window is None and checked.trainer.stride is not None:
+        raise UserError(
+            f"trainer.stride={checked.trainer.stride:g}: has no effect with trainer.window=null, where a record is one "
+            "window; expected trainer.window=SECONDS too, or no trainer.stride."
+        )
     if not checked.tracking.offline:
         reach(checked.tracking.uri)  # before any data are read
     if checked.folds.cross_validate:

@@ -52,11 +52,13 @@ def rational(fs: float, target: float, samples: int) -> tuple[int, int]:
 
 
 def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]:
-    """Bring a record to another sampling frequency, free of aliases.
+    """Bring a record to another sampling frequency.
 
     A zero-phase low-pass filter, cut off at the lower of the two Nyquist frequencies, and a polyphase change of rate
-    (``scipy.signal.resample_poly``). Output sample k stands at time ``k / target``; for the rates of the ratio see
-    `rational`. The filter is linear, so that the limb-lead laws hold after it as before.
+    (``scipy.signal.resample_poly`` with its own filter). Amplitudes pass within 0.3 % up to 0.8 of that frequency N
+    and are halved there. What lies above N comes out as an alias of a quarter of its amplitude at 1.05 N, of 8 % at
+    1.1 N, and of less than 1 % from 1.15 N on. Output sample k stands at time ``k / target``; for the rates of the
+    ratio see `rational`. The filter is linear, so that the limb-lead laws hold after it as before.
 
     Parameters
     ----------

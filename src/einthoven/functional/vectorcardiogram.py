@@ -30,11 +30,24 @@ Osborne 1980, "On deriving the electrocardiogram from vectorcardiographic leads"
 
 
 def dower_matrix(leads: Sequence[str] = LEADS) -> NDArray[np.float64]:
-    """Return the matrix ``(L, 3)`` from Frank's x, y and z to the leads, by Dower's eight rows and the limb-lead laws.
-
-    Its pseudo-inverse takes the leads to the dipole that explains them best, as the inverse Dower transform
-    does (Edenbrandt and Pahlm 1988, "Vectorcardiogram synthesized from a 12-lead ECG", J. Electrocardiol.
-    21:361).
-    """
+    """Return the matrix ``(L, 3)`` from Frank's x, y and z to the leads: Dower's eight rows and the limb-lead laws."""
     limb = derive_limb_leads(DOWER[0], DOWER[1])
     return rows_of(np.concatenate([limb, DOWER[2:]]), leads)
+
+
+def inverse_dower_matrix(leads: Sequence[str] = LEADS) -> NDArray[np.float64]:
+    """Return the matrix ``(3, L)`` from the leads to Frank's x, y and z: the inverse Dower transform.
+
+    The pseudo-inverse of `DOWER`, so the dipole that explains the eight independent leads best. The other four leads
+    have the weight 0 (Edenbrandt and Pahlm 1988, "Vectorcardiogram synthesized from a 12-lead ECG", J. Electrocardiol.
+    21:361).
+
+    Parameters
+    ----------
+    leads
+        All of `INDEPENDENT_LEADS`, and any others.
+    """
+    to_dipole = np.zeros((3, len(leads)))
+    columns = [list(leads).index(name) for name in INDEPENDENT_LEADS]
+    to_dipole[:, columns] = np.linalg.pinv(DOWER)
+    return to_dipole

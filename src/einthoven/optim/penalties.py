@@ -1,9 +1,11 @@
 """Penalties on the size of the weights: L1, L2, and L1 by its proximal step.
 
-A penalty is a prior. The weights that minimize ``mean loss + penalty`` over n records are the most probable
-ones a posteriori where the loss is a negative log-likelihood, with a prior ∝ exp(-n · penalty): Gaussian
-of variance ``1 / (n strength)`` for L2, Laplace of scale ``1 / (n strength)`` for L1 (Bishop, "Pattern recognition
-and machine learning", 2006, section 3.3).
+A penalty is a prior. Where the loss of a record is its negative log-likelihood, the weights that minimize
+``mean loss + penalty`` over n records are the most probable ones a posteriori, with a prior ∝ exp(-n · penalty):
+Gaussian of variance ``1 / (n strength)`` for L2, Laplace of scale ``1 / (n strength)`` for L1 (Bishop, "Pattern
+recognition and machine learning", 2006, section 3.3). That is so with a single label. With K labels the loss of a
+record is the mean over the classes, so its negative log-likelihood over K: there the variance and the scale are
+``1 / (n K strength)``.
 
 As decay does, penalties leave biases, gains of norms and all else of fewer than 2 dimensions alone.
 """

@@ -107,6 +107,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0095 else f"{100 * share:.2g} %"
 
 
+def compared(gained: float) -> str:
+    """A relative gain as text: 0.12 -> 12 % below."""
+    return f"{percent(abs(gained))} {'below' if gained >= 0 else 'above'}"
+
+
 def times(ratio: float) -> str:
     """A ratio below 1 as a fraction: 0.00025 -> 1/4,000."""
     return f"1/{1 / ratio:,.0f}" if ratio > 0 else "nothing"

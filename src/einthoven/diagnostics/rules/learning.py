@@ -9,6 +9,7 @@ from einthoven.diagnostics.rules.base import (
     Facts,
     History,
     Limits,
+    compared,
     listed,
     percent,
     steps,
@@ -39,7 +40,7 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
         return None
     in_training = _training_gain(history, facts)
     by_heart = in_training is not None and in_training > limits.learned
-    known = "" if in_training is None else f"; train/loss ends {_compared(in_training)} it"
+    known = "" if in_training is None else f"; train/loss ends {compared(in_training)} it"
     return Advice(
         "nothing_learned",
         "The training records are learned by heart, and nothing of it holds for validation records: do labels and "
@@ -47,7 +48,7 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
         "belong together?"
         if by_heart
         else "Nothing is learned that holds for validation records: do labels and records belong together?",
-        f"val/nll is at best {_compared(gained)} that of telling every record the shares of the classes "
+        f"val/nll is at best {compared(gained)} that of telling every record the shares of the classes "
         f"({facts['chance']['val']:.3f}){known}; val/macro_auroc is {auroc:.2f} at best",
         "Check that the rows of labels and of signals are in one order (and task.shuffle_labels=false), and look at "
         "some "
@@ -70,7 +71,7 @@ def overconfident(history: History, facts: Facts, limits: Limits) -> Advice | No
         "overconfident",
         f"The model becomes over-confident: the validation loss rises by {percent(rise)} after step "
         f"{at[lowest]:.0f}, while "
-        f"the entropy of the predictions falls from {before:.2f} to {after:.2f}.",
+        f"the entropy of the predictions falls from {before:.3f} to {after:.3f}.",
         f"val/nll {loss[lowest]:.3f} at step {at[lowest]:.0f}, {loss[-1]:.3f} at the end; diag/entropy likewise",
         "Stop there (trainer.select=best, trainer.patience=5), regularise more (model.dropout, optimizer.weight_decay, "
         "augment), or calibrate afterwards (einthoven evaluate calibration=temperature).",
@@ -164,10 +165,6 @@ def _training_gain(history: History, facts: Facts) -> float | None:
     last = loss[-max(5, len(loss) // 20) :]
     last = last[np.isfinite(last)]
     return float(1 - last.mean() / chance) if len(last) else None
-
-
-def _compared(gained: float) -> str:
-    return f"{percent(abs(gained))} {'below' if gained >= 0 else 'above'}"
 
 
 def _around(series: np.ndarray, at: np.ndarray, step: float) -> float:

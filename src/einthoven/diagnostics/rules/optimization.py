@@ -11,6 +11,7 @@ from einthoven.diagnostics.rules.base import (
     Limits,
     at_work,
     by_stage,
+    compared,
     percent,
     times,
     validation_gain,
@@ -148,15 +149,28 @@ def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice |
     later = {stage: float(np.median(found)) for stage, found in measured.items()}
     sizes = max(at_first, later, key=_spread)
     gained = validation_gain(history, facts)
-    if _spread(sizes) <= limits.variance_spread and (gained is None or gained >= limits.learned):
+    spread = _spread(sizes)
+    if spread > limits.variance_spread:
+        low, high = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+        sentence = (
+            "The network does not normalise, and the signal does not keep its size on the way: the variance of "
+            f"{high} is {spread:,.0f} times that of {low}."
+        )
+        when = "at first" if sizes is at_first else "(medians)"
+        stage_sizes = ", ".join(f"{stage} {variance:.1e}" for stage, variance in sizes.items())
+        evidence = f"act/variance {when}: {stage_sizes}; no layer normalises"
+    elif gained is not None and gained < limits.learned:
+        sentence = f"The network does not normalise any of its {facts['layers']} layers, and it learns nothing."
+        evidence = (
+            f"val/nll is at best {compared(gained)} that of telling every record the shares of the classes "
+            f"({facts['chance']['val']:.3f}); no layer normalises"
+        )
+    else:
         return None
-    low, high = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     return Advice(
         "no_normalisation",
-        "The network does not normalise, and the signal does not keep its size on the way: the variance of "
-        f"{high} is {_spread(sizes):,.0f} times that of {low}.",
-        f"act/variance {'at first' if sizes is at_first else '(medians)'}: "
-        f"{', '.join(f'{stage} {v:.1e}' for stage, v in sizes.items())}; no layer normalises",
+        sentence,
+        evidence,
         "Normalise (model.norm=batch, layer or group), or draw weights that keep the variance (init=lsuv).",
     )
 

@@ -23,7 +23,7 @@ from einthoven.functional.augment.statements import (
 )
 from einthoven.functional.electrodes import ELECTRODES, electrode_matrix
 from einthoven.functional.leads import LEADS
-from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS, dower_matrix
+from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS, dower_matrix, inverse_dower_matrix
 
 SWAPS = ("RA-LA", "RA-LL", "LA-LL", "V1-V2", "V2-V3", "V1-V3", "V3-V4", "V4-V5", "V5-V6")
 """Electrodes that are taken for one another: the limbs, and neighbours on the chest."""
@@ -82,16 +82,16 @@ def rotate_vcg(
 ) -> Tensor:
     """Turn the heart's dipole by an angle uniform in ``[0, max_angle]`` degrees, about an axis drawn evenly.
 
-    With D from the dipole to the leads and R the rotation, ``x + D (R - 1) D⁺ x``: the part of the leads that
-    a dipole explains is turned, the residual stays as it is. The columns of D obey the limb-lead laws, so
-    those survive (vectorcardiograms turned as augmentation: Gopal et al. 2021, "3KG: Contrastive learning of
-    12-lead electrocardiograms using physiologically-inspired augmentations").
+    With D from the dipole to the leads, D⁺ the inverse Dower transform and R the rotation, ``x + D (R - 1) D⁺ x``: the
+    part of the leads that a dipole explains is turned, the residual stays as it is. The columns of D obey the
+    limb-lead laws, so those survive (vectorcardiograms turned as augmentation: Gopal et al. 2021, "3KG: Contrastive
+    learning of 12-lead electrocardiograms using physiologically-inspired augmentations").
     """
     batch = x.shape[0]
     axis = torch.nn.functional.normalize(normal(x, (batch, 3), generator), dim=1)
     angle = uniform(x, (batch, 1, 1), 0.0, math.radians(max_angle), generator) * chosen(x, probability, generator)
     to_leads = constant(dower_matrix, tuple(leads), like=x)
-    to_dipole = constant(_inverse_dower, tuple(leads), like=x)
+    to_dipole = constant(inverse_dower_matrix, tuple(leads), like=x)
     return x + (to_leads @ (rotation_minus_one(axis, angle) @ to_dipole)) @ x
 
 
@@ -105,10 +105,6 @@ def rotation_minus_one(axis: Tensor, angle: Tensor) -> Tensor:
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
     turned: Tensor = angle.sin() * cross + (1.0 - angle.cos()) * (cross @ cross)
     return turned
-
-
-def _inverse_dower(leads: Sequence[str]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.pinv(dower_matrix(leads)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
