@@ -176,6 +176,8 @@ def _read(source: Any, task: Any) -> tuple[Store, Labels]:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
         store: Store = source.open(progress)
+    for note in store.notes:
+        console.print(note)
     if _measures(task):
         with bar(f"measuring {task.target}") as progress:
             labels = targets(store, task.target, progress)

@@ -36,6 +36,8 @@ def prepare(config: DictConfig) -> None:
     source = build(data, "data")
     with bar("preparing records") as progress:
         store = source.open(progress, None if shard is None else (shard, shards))
+    for note in store.notes:
+        console.print(note)
     n, leads, samples = store.signals.shape
     recorded = store.table["record_id"].nunique()
     console.print(

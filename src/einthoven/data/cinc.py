@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from einthoven.data.labels import Labels, indicators, label_matrix, read_database, shared_classes
 from einthoven.data.plan import Plan
+from einthoven.data.saved_folds import SavedFolds, reserve_file
 from einthoven.data.snomed import LABEL_SETS, annotated, class_of_statement, classes_of, diagnoses, parse_diagnoses
 from einthoven.data.store import Progress, Store, open_or_build
-from einthoven.data.stratify import stratified_folds
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -52,6 +52,9 @@ class CinC2021:
     ptbxl : path or None
         Folder with PTB-XL's ``ptbxl_database.csv``. The HR records are PTB-XL's, and their patients and folds are
         what that table says.
+    fold_file : path or None
+        Where the folds of the other records are saved, relative to `root`; None: ``folds.csv`` there, or in the cache
+        where the folder cannot be written.
     leads : sequence of str
         Leads to keep, in this order.
     seconds, long, short, stride, on_error
@@ -68,6 +71,7 @@ class CinC2021:
     cache: str | Path
     only: Sequence[str] | None = None
     ptbxl: str | Path | None = None
+    fold_file: str | Path | None = None
     leads: Sequence[str] = LEADS
     seconds: float | None = 10.0
     long: str = "crop"
@@ -86,10 +90,12 @@ class CinC2021:
             If there are no records, one is not of the challenge or cannot be read, or PTB-XL's table is needed.
         """
         files = self._files()
+        table, notes = self._table(files)
         plan = Plan(
             name=Path(self.root).resolve().name,
             files=[file.with_suffix("") for file in files],
-            table=self._table(files),
+            table=table,
+            notes=notes,
             fs=self.fs,
             leads=self.leads,
             seconds=self.seconds,
@@ -121,8 +127,16 @@ class CinC2021:
         unknown = sorted({code for dx in table["dx"] for code in dx.split()} - set(diagnoses()))
         if unknown:
             notes += (f"{len(unknown)} codes belong to no class, being unknown to the challenge: {unknown[0]} …",)
+        notes += self._saved_folds.note()
         positives = [found & shared for found in self.positives(table, task, min_likelihood)]
         return label_matrix(table, positives, task, class_of=self.class_of(task), notes=notes, **options)
+
+    @property
+    def _saved_folds(self) -> SavedFolds:
+        root = Path(self.root)
+        file = root / (self.fold_file or "folds.csv")
+        reserve = None if self.fold_file else reserve_file(root, self.cache)
+        return SavedFolds(file, reserve, "record", root.resolve().name, whole=False)
 
     def _files(self) -> list[Path]:
         root = Path(self.root)
@@ -141,7 +155,8 @@ class CinC2021:
             raise UserError(f"data.root={root}: no record{of} found; expected .hea and .mat files.")
         return list(found.values())
 
-    def _table(self, files: Sequence[Path]) -> pd.DataFrame:
+    def _table(self, files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """The table of a plan, and what was saved to make it."""
         import pandas as pd
 
         origins, numbers = zip(*map(_origin, files), strict=True)
@@ -152,22 +167,27 @@ class CinC2021:
         patient_id, strat_fold = ecg_id.copy(), np.ones(len(files), np.int64)
         for origin in PATIENTS_UNKNOWN:
             patient_id[source == origin] = ORIGINS.index(origin) * 10**6
-        free = ~np.isin(source, (*PATIENTS_UNKNOWN, "ptbxl"))
-        strat_fold[free] = stratified_folds(indicators([dx[row] for row in np.flatnonzero(free)])[0], patient_id[free])
+        name = pd.Series([file.stem for file in files], dtype=str)
+        saving: tuple[str, ...] = ()
+        free = np.flatnonzero(~np.isin(source, (*PATIENTS_UNKNOWN, "ptbxl")))
+        if len(free):
+            matrix, _ = indicators([dx[row] for row in free])
+            strat_fold[free], saving = self._saved_folds.folds(name.iloc[free], matrix, patient_id[free])
         if (ours := source == "ptbxl").any():
             patient_id[ours], strat_fold[ours] = self._ptbxl(ecg_id[ours])
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "ecg_id": ecg_id,
                 "patient_id": patient_id,
                 "strat_fold": strat_fold,
                 "source": origins,
-                "name": [file.stem for file in files],
+                "name": name,
                 "dx": [" ".join(codes) for codes in dx],
                 "age": [_number(note.get("age", "")) for note in notes],
                 "sex": [_SEX.get(note.get("sex", "").lower(), np.nan) for note in notes],
             }
         )
+        return table, saving
 
     def _ptbxl(self, ecg_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Patient and fold of records of PTB-XL."""

@@ -173,4 +173,5 @@ def _joined(stores: Mapping[str, Store], kept: Sequence[NDArray[np.int64]], tabl
     first = next(iter(stores.values()))
     name = f"{'+'.join(stores)}-{first.fs:g}hz-{fingerprint[:16]}"
     quarantine = pd.concat([store.quarantine for store in stores.values()], ignore_index=True)
-    return Store(first.path.with_name(name), signals, table, first.fs, first.leads, fingerprint, quarantine)
+    notes = tuple(f"{source}: {note}" for source, store in stores.items() for note in store.notes)
+    return Store(first.path.with_name(name), signals, table, first.fs, first.leads, fingerprint, quarantine, notes)

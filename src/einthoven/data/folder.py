@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from einthoven.data.labels import Labels, indicators, label_matrix
 from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.records import RECORD_SUFFIXES
+from einthoven.data.saved_folds import SavedFolds, reserve_file
 from einthoven.data.store import Progress, Store, open_or_build
-from einthoven.data.stratify import stratified_folds
 from einthoven.data.tables import read_text
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -50,7 +50,10 @@ class Folder:
         Instead of `label_column`: columns of 0 and 1, one per class.
     patient_column, fold_column, age_column, sex_column : str or None
         Columns with these. Without a patient column each record is its own patient; without a fold column ten
-        folds are made by patient, in which every class is as frequent as in the whole.
+        folds are made by patient, in which every class is as frequent as in the whole, and are saved.
+    fold_file : path or None
+        Where these folds are saved, relative to `root`; None: ``labels.folds.csv`` beside ``labels.csv``, or in the
+        cache where the folder of the table cannot be written.
     file_fs, file_units, file_leads
         Sampling frequency, unit and leads of files that do not say so themselves.
     fs : float
@@ -75,6 +78,7 @@ class Folder:
     class_columns: Sequence[str] | None = None
     patient_column: str | None = None
     fold_column: str | None = None
+    fold_file: str | Path | None = None
     age_column: str | None = None
     sex_column: str | None = None
     file_fs: float | None = None
@@ -111,12 +115,14 @@ class Folder:
         if not there.any():
             raise UserError(f"{csv.name}: none of its {len(rows)} records is in {root}; data.root is their folder.")
         rows = rows[there]
+        table, notes = self._table(rows)
         given = {"fs": self.file_fs, "units": self.file_units, "leads": self.file_leads}
         plan = Plan(
             name=root.resolve().name,
             files=RecordFiles(root, rows[self.path_column]),
-            table=self._table(rows),
+            table=table,
             tables=(csv,),
+            notes=notes,
             fs=self.fs,
             leads=self.leads,
             seconds=self.seconds,
@@ -153,6 +159,13 @@ class Folder:
     def _csv(self) -> Path:
         return Path(self.root) / self.table
 
+    @property
+    def _saved_folds(self) -> SavedFolds:
+        csv, column = self._csv, self.patient_column or self.path_column
+        if self.fold_file is not None:
+            return SavedFolds(Path(self.root) / self.fold_file, None, column, csv.name, whole=False)
+        return SavedFolds(csv.with_suffix(".folds.csv"), reserve_file(csv, self.cache), column, csv.name)
+
     def _read(self) -> pd.DataFrame:
         """The table as text, checked: columns, one row per record."""
         csv = self._csv
@@ -181,7 +194,8 @@ class Folder:
             )
         return rows
 
-    def _table(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def _table(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """The table of a plan, and what was saved to make it."""
         import pandas as pd
 
         classes = self._classes(rows)
@@ -192,12 +206,20 @@ class Folder:
                     f"{self._csv.name}: class {name!r}: expected letters, digits and - _ . : / in its name."
                 )
         ecg_id = rows.index.to_numpy(np.int64) + 1  # the row of the table: 1 is the first below the header
-        patient = ecg_id if self.patient_column is None else _numbered(rows[self.patient_column]) + 1
+        if self.patient_column is None:
+            patient, who = ecg_id, rows[self.path_column].map(_stem)
+        else:
+            patient, who = _numbered(rows[self.patient_column]) + 1, rows[self.patient_column].str.strip()
+        notes: tuple[str, ...] = ()
+        if self.fold_column is None:
+            folds, notes = self._saved_folds.folds(who, matrix, patient)
+        else:
+            folds = self._folds(rows)
         table = pd.DataFrame(
             {
                 "ecg_id": ecg_id,
                 "patient_id": patient,
-                "strat_fold": stratified_folds(matrix, patient) if self.fold_column is None else self._folds(rows),
+                "strat_fold": folds,
                 "source": "folder",
                 "path": rows[self.path_column].to_numpy(),
                 "classes": ["\n".join(sorted(found)) for found in classes],
@@ -207,7 +229,7 @@ class Folder:
             table["age"] = pd.to_numeric(rows[self.age_column], errors="coerce").to_numpy(np.float64)
         if self.sex_column is not None:
             table["sex"] = rows[self.sex_column].to_numpy()
-        return table
+        return table, notes
 
     def _classes(self, rows: pd.DataFrame) -> list[set[str]]:
         """Classes of each row."""
@@ -258,6 +280,8 @@ class Folder:
             )
         if self.patient_column is None:
             notes.append("no data.patient_column: records of one patient may stand in different folds")
+        if self.fold_column is None:
+            notes += self._saved_folds.note()
         return tuple(notes)
 
 

@@ -79,6 +79,8 @@ class Plan:
         listed with the reason.
     reading : mapping
         Further arguments of `read_record`: fs, units and leads of files that do not say, checksum.
+    notes : tuple of str
+        What the user should know of how the plan was made.
 
     Raises
     ------
@@ -98,6 +100,7 @@ class Plan:
     stride: float | None = None
     on_error: str = "fail"
     reading: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,8 @@ class Store:
         SHA-256 over signals, table and label tables: two stores with one fingerprint hold the same data.
     quarantine : DataFrame
         `ecg_id`, `file` and `reason` of the records that were left out, and of those in which the doctor found errors.
+    notes : tuple of str
+        What the user should know of how it was opened.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class Store:
     leads: tuple[str, ...]
     fingerprint: str
     quarantine: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def open_or_build(
@@ -85,9 +88,9 @@ def open_or_build(
     UserError
         If a record cannot be read, or records differ where they may not.
     """
-    path = _build(plan if shard is None else plan.part(*shard), cache, progress)
+    path, notes = _build(plan if shard is None else plan.part(*shard), cache, progress), plan.notes
     del plan  # its table need not be in memory beside that of the store
-    return open_store(path)
+    return replace(open_store(path), notes=notes)
 
 
 def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:

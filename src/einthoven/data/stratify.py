@@ -7,11 +7,17 @@ from numpy.typing import NDArray
 
 
 def stratified_folds(
-    labels: NDArray[np.integer] | NDArray[np.bool_], patients: NDArray[np.int64], *, folds: int = 10, seed: int = 0
+    labels: NDArray[np.integer] | NDArray[np.bool_],
+    patients: NDArray[np.int64],
+    *,
+    folds: int = 10,
+    seed: int = 0,
+    known: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Put each patient into one fold, rare classes first, each into the fold that lacks its class most.
 
-    A function of who the patients are, what their records show and the seed: the order of the records does not matter.
+    A function of who the patients are, what their records show, the known folds and the seed: the order of the
+    records does not matter.
 
     Parameters
     ----------
@@ -21,6 +27,8 @@ def stratified_folds(
     folds : int
         How many.
     seed : int
+    known : ndarray of int64, shape (n,), optional
+        Fold of each record whose patient has one already, from 1; 0 for the others. Only these are assigned.
 
     Returns
     -------
@@ -41,6 +49,17 @@ def stratified_folds(
     lacking, lacking_size = np.tile(counts.sum(axis=0), (folds, 1)), np.full(folds, sizes.sum())
     order, preference = rng.permutation(len(sizes)), rng.permutation(folds)
     fold = np.full(len(sizes), -1)
+    rarity = np.zeros_like(counts.sum(axis=0))
+
+    if known is not None:
+        # A fold lacks less by what the patients that it has already bring to it.
+        fold[group] = known - 1
+        settled = np.flatnonzero(fold >= 0)
+        np.subtract.at(lacking, fold[settled], folds * counts[settled])
+        np.subtract.at(lacking_size, fold[settled], folds * sizes[settled])
+        # A few new patients do not show which class is rare: of classes that are equally rare among them, the one
+        # that is rarest among all patients comes first.
+        rarity = counts.sum(axis=0)
 
     def assign(members: NDArray[np.intp], lack: NDArray[np.int64]) -> None:
         for patient in members.tolist():
@@ -49,9 +68,9 @@ def stratified_folds(
             lacking[best] -= folds * counts[patient]
             lacking_size[best] -= folds * sizes[patient]
 
-    left = counts.sum(axis=0)
+    left = counts[fold < 0].sum(axis=0)
     while (left > 0).any():
-        rarest = int(np.where(left > 0, left, left.max() + 1).argmin())
+        rarest = int(np.lexsort((rarity, np.where(left > 0, left, left.max() + 1)))[0])
         members = order[(fold[order] < 0) & (counts[order, rarest] > 0)]
         members = members[np.argsort(-counts[members, rarest], kind="stable")]
         assign(members, lacking[:, rarest])  # a view: it falls as patients are assigned
