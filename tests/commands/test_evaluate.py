@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from einthoven import cli
 from einthoven.commands.finished import finished
+from einthoven.errors import UserError
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.scores import log_loss_per_class
 from einthoven.tracking.server import client
+from einthoven.training import checkpoint
 
 Train = Callable[..., None]
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
@@ -88,6 +93,64 @@ def test_the_model_card_says_what_was_found(run: Path, workplace: Path, monkeypa
     assert again.data.table("test")["age"].median() == pytest.approx(float(cells[4].split()[0]), abs=0.5)
     for point in (of["youden"] for of in found["operating_points"].values()):
         assert f"| youden | {point['threshold']:.3f} | {point['judged']['sensitivity']:.2f}" in card
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    checkpoints = folder / "checkpoints"
+    assert sorted(file.name for file in checkpoints.iterdir()) == [
+        "best.safetensors", "last.safetensors", "previous.safetensors"
+    ]  # fmt: skip
+    _flip(checkpoints / "last.safetensors", -50)
+    found, _ = finished(folder, "run", {})
+    assert found.position.epoch == 1
+    expected = checkpoint.load(checkpoints / "previous.safetensors")[0]["model"]
+    assert all(torch.equal(value, expected[name]) for name, value in found.model.state_dict().items())
+    shown = capfd.readouterr().err
+    assert shown.count("\n") == 1 and "last.safetensors is damaged" in shown and "is used instead" in shown
+    _flip(checkpoints / "previous.safetensors", 200)
+    with pytest.raises(SystemExit) as ended:
+        evaluate(folder)
+    assert ended.value.code == 2
+    shown = capfd.readouterr().err
+    assert shown.count("\n") == 1 and "of no use either" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda state, meta: state["model"].popitem(), "Missing key"),
+        (lambda state, meta: state["model"].update({"network.linear.bias": torch.ones(10**6)}), "size mismatch"),
+        (lambda state, meta: [value.fill_(math.nan) for value in state["model"].values()], "not finite"),
+        (lambda state, meta: state.pop("model"), "KeyError"),
+        (lambda state, meta: meta.pop("recorder"), "KeyError"),
+        (lambda state, meta: meta["position"].update(epoch=-(10**9)), "epoch is -1000000000"),
+        (lambda state, meta: meta["position"].update(colour=1), "colour"),
+        (lambda state, meta: meta.update(classes=3), "TypeError"),
+    ],
+)
+def test_a_checkpoint_of_other_content_is_refused_in_a_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[..., object], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("tracking", "previous.safetensors"))
+    state, meta = checkpoint.load(folder / "checkpoints" / "last.safetensors")
+    change(state, meta)
+    checkpoint.save(folder / "checkpoints" / "last.safetensors", state, meta)
+    with pytest.raises(UserError, match=expected) as refusal:
+        finished(folder, "run", {})
+    assert "\n" not in str(refusal.value) and "checkpoints" in str(refusal.value)
+
+
+def _flip(file: Path, byte: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[byte] ^= 4
+    file.write_bytes(data)
 
 
 def test_max_of_windows_is_compared_with_their_mean(

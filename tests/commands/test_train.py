@@ -31,6 +31,13 @@ def table_of(run: MlflowRun, workplace: Path, path: str) -> pd.DataFrame:
     return table
 
 
+def damage(file: Path) -> None:
+    """Flip one bit of a file."""
+    data = bytearray(file.read_bytes())
+    data[-100] ^= 1
+    file.write_bytes(data)
+
+
 def same_tensors(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the same numbers, to the last bit."""
     first, second = (checkpoint.flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
@@ -134,9 +141,14 @@ def test_two_runs_with_one_seed_agree_and_another_seed_differs(train: Callable[.
     assert not same_tensors(files[0], files[2])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize(("optimizer", "damaged"), [("adamw", False), ("muon", True), ("sgd", False)])
 def test_a_killed_run_resumes_to_the_same_bits(
-    train: Callable[..., None], workplace: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., None],
+    workplace: Path,
+    optimizer: str,
+    damaged: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     small = ("model.channels=[16,32]", "trainer.epochs=3", "trainer.batch_size=8")
     options = (*small, BARE, f"optimizer={optimizer}", f"tracking.experiment={optimizer}")
@@ -153,7 +165,12 @@ def test_a_killed_run_resumes_to_the_same_bits(
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Run, "save", killed_after_the_second_epoch)
         train(*options, f"hydra.run.dir={cut}")
+    if damaged:  # the run goes back to its first epoch, with all that it has written
+        damage(workplace / cut / "checkpoints" / "last.safetensors")
     train(f"resume={cut}")
+    shown = capsys.readouterr()
+    assert f"resuming after epoch {1 if damaged else 2} of 3" in shown.out
+    assert ("previous.safetensors, is used instead" in shown.err) == damaged
 
     assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
     first, second = runs(workplace, optimizer)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import copy
 import errno
+import json
 import math
+import os
 import signal
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -201,24 +201,149 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
-KILLED_WHILE_SAVING = """
-import os, signal, sys, torch
-from einthoven.training import checkpoint
-os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save(sys.argv[1], {"w": torch.zeros(100_000), "step": 2}, {})
-"""
+def run_in_a_process(work: Callable[[], object]) -> int:
+    """Do something in a process of its own; its exit code, or less than 0 the signal that ended it."""
+    process = os.fork()
+    if process == 0:
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def test_a_kill_during_save_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "runs" / "last.safetensors"
-    checkpoint.save(path, {"w": torch.ones(5), "step": 1}, {})
-    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(list(path.parent.iterdir())) == 2  # the unfinished file lies beside it...
-    assert checkpoint.load(path)[0]["step"] == 1
-    checkpoint.save(path, {"step": 3}, {})
-    assert list(path.parent.iterdir()) == [path]  # ...until the next save takes its name
-    assert checkpoint.load(path)[0] == {"step": 3}
+def kill_at(name: str, call: int) -> None:
+    """Have this process killed by the n-th call of a function, before the function does anything."""
+    owner: Any = os if name == "fsync" else Path
+    function, calls = getattr(owner, name), iter(range(1, 100))
+
+    def killing(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+
+    setattr(owner, name, killing)
+
+
+MOMENTS = [("fsync", 1), ("hardlink_to", 1), ("replace", 1), ("replace", 2), ("fsync", 2)]
+
+
+@pytest.mark.parametrize(("name", "call"), MOMENTS, ids=[f"{name} {call}" for name, call in MOMENTS])
+def test_a_kill_at_any_moment_leaves_two_whole_checkpoints(name: str, call: int, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    last, previous = folder / checkpoint.LAST, folder / checkpoint.PREVIOUS
+
+    def save(step: int) -> None:
+        checkpoint.save(last, {"w": torch.full((50_000,), float(step)), "step": step}, {}, previous=previous)
+
+    def save_and_be_killed() -> None:
+        kill_at(name, call)
+        save(3)
+
+    save(1)
+    save(2)
+    assert run_in_a_process(save_and_be_killed) == -signal.SIGKILL
+    steps = [checkpoint.load(path)[0]["step"] for path in (previous, last)]
+    assert steps in ([1, 2], [2, 2], [2, 3])
+    state, _, note = checkpoint.load_last(folder)
+    assert state["step"] == steps[1] and not note and bool((state["w"] == steps[1]).all())
+    save(4)
+    assert sorted(path.name for path in folder.iterdir()) == [checkpoint.LAST, checkpoint.PREVIOUS]
+    assert [checkpoint.load(path)[0]["step"] for path in (previous, last)] == [steps[1], 4]
+
+
+def test_without_hard_links_the_checkpoint_before_the_last_is_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path / checkpoint.LAST, {"s": step}, {}, previous=tmp_path / checkpoint.PREVIOUS)
+    assert checkpoint.load(tmp_path / checkpoint.LAST)[0] == {"s": 3}
+    assert checkpoint.load(tmp_path / checkpoint.PREVIOUS)[0] == {"s": 2}
+    # A kill between the two renames leaves no last checkpoint.
+    (tmp_path / checkpoint.LAST).unlink()
+    state, _, note = checkpoint.load_last(tmp_path)
+    assert state == {"s": 2} and "no checkpoint at" in note and checkpoint.exists(tmp_path)
+
+
+@pytest.fixture
+def three_epochs(tmp_path: Path) -> Path:
+    """A folder with the last checkpoint, of epoch 3, and the one before it."""
+    for epoch in (1, 2, 3):
+        state = {"w": torch.arange(300.0) * epoch, "list": [epoch, (0.5, None)]}
+        meta = {"epoch": epoch, "name": "µ", "best": -math.inf}
+        checkpoint.save(tmp_path / checkpoint.LAST, state, meta, previous=tmp_path / checkpoint.PREVIOUS)
+    return tmp_path
+
+
+def flip(path: Path, byte: int, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_every_flipped_bit_is_noticed(three_epochs: Path, tmp_path: Path) -> None:
+    whole, changed = three_epochs / checkpoint.LAST, tmp_path / "changed.safetensors"
+    size = whole.stat().st_size
+    generator = np.random.default_rng(0)
+    # All bits of the length, and a bit of every fifth byte: names, JSON, hash, numbers, padding.
+    places = [(byte, bit) for byte in range(8) for bit in range(8)]
+    places += [(int(byte), int(generator.integers(8))) for byte in range(8, size, 5)]
+    for byte, bit in places:
+        changed.write_bytes(whole.read_bytes())
+        flip(changed, byte, bit)
+        with pytest.raises(UserError, match=r"changed\.safetensors") as refusal:
+            checkpoint.load(changed)
+        assert "\n" not in str(refusal.value)
+    assert len(places) > 350
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(three_epochs: Path) -> None:
+    flip(three_epochs / checkpoint.LAST, -1, 3)
+    state, meta, note = checkpoint.load_last(three_epochs)
+    assert meta["epoch"] == 2 and torch.equal(state["w"], torch.arange(300.0) * 2)
+    assert note.count("\n") == 0 and "last.safetensors is damaged" in note and "previous.safetensors, is used" in note
+    flip(three_epochs / checkpoint.PREVIOUS, 400, 0)
+    with pytest.raises(UserError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
+        checkpoint.load_last(three_epochs)
+
+
+def test_a_write_that_cannot_be_read_back_replaces_nothing(three_epochs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {path: path.read_bytes() for path in three_epochs.iterdir()}
+    fsync = os.fsync
+
+    def damage(descriptor: int) -> None:
+        os.pwrite(descriptor, b"?", 700)  # as a faulty disk or memory would
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", damage)
+    with pytest.raises(OSError, match="not what is read back"):
+        checkpoint.save(
+            three_epochs / checkpoint.LAST, {"w": torch.ones(500)}, {}, previous=three_epochs / checkpoint.PREVIOUS
+        )
+    assert {path: path.read_bytes() for path in three_epochs.iterdir()} == files
+
+
+def old_checkpoint(state: dict[str, Any], version: int = 1) -> bytes:
+    """A checkpoint as version 0.1 of the package wrote it: without a hash."""
+    flat, structure = checkpoint.flatten_state(state)
+    header = json.dumps({"version": version, "structure": structure, "meta": {"epoch": 7}})
+    return safetensors.torch.save(flat, metadata={"einthoven.checkpoint": header})
+
+
+def test_checkpoints_of_the_version_without_a_hash_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(old_checkpoint({"w": torch.ones(3), "step": 2}))
+    state, meta = checkpoint.load(path)
+    assert same(state, {"w": torch.ones(3), "step": 2}) and meta == {"epoch": 7}
+    # A checkpoint of the present version needs its hash.
+    path.write_bytes(old_checkpoint({"w": torch.ones(3)}, version=2))
+    with pytest.raises(UserError, match="SHA-256 is missing"):
+        checkpoint.load(path)
+    path.write_bytes(old_checkpoint({"w": torch.ones(3)}, version=3))
+    with pytest.raises(UserError, match="has checkpoint version 3, expected 2 or 1"):
+        checkpoint.load(path)
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:

@@ -68,8 +68,10 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
         recorder.figure(draw(), name)
     for split, evaluation in by_window.items():
         recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
-    for file in sorted((run.folder / "checkpoints").glob("*.safetensors")):
-        recorder.file(file, "checkpoints")
+    for name in ("best", "last"):
+        file = run.checkpoints / f"{name}.safetensors"
+        if file.exists():
+            recorder.file(file, "checkpoints")
     for file in sorted((run.folder / BUNDLE).glob("*")):
         recorder.file(file, BUNDLE)
     train = run.data.splits["train"]

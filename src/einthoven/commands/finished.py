@@ -37,7 +37,7 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
         if chosen is not None:
             config.data.folds[split] = chosen
     run = Run(config, folder)
-    _, meta = checkpoint.load(folder / "checkpoints" / "last.safetensors")
+    state, meta = run.load_last()
     if tuple(meta["classes"]) != run.data.labels.classes:
         raise UserError(
             f"{option}={folder}: trained on the classes {' '.join(meta['classes'])}, but its data now have "
@@ -45,7 +45,10 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
         )
     run.position = Position(**meta["position"])
     best = run.settings.trainer.select == "best" and run.position.best_epoch
-    run.load_weights("best" if best else "last")
+    if best:
+        run.load_weights("best")
+    else:
+        run.take_weights(state, run.checkpoints)
     return run, meta
 
 
@@ -58,7 +61,7 @@ def check_trained(folder: Path, option: str) -> None:
         Names the option and the folder.
     """
     check_files(folder, option)
-    if not (folder / "checkpoints" / "last.safetensors").exists():
+    if not checkpoint.exists(folder / "checkpoints"):
         raise UserError(
             f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
         )

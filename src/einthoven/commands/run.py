@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 import einthoven
 from einthoven.build import build
 from einthoven.commands import assemble
-from einthoven.commands.terminal import TrainingDisplay
+from einthoven.commands.terminal import TrainingDisplay, warn
 from einthoven.commands.validation import Validation
 from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
 from einthoven.diagnostics.step import StepDiagnostics
@@ -214,24 +216,97 @@ class Run:
             "config": assemble.shown(assemble.plain(self.config)),
             "einthoven": einthoven.__version__,
         }
-        checkpoint.save(self.folder / "checkpoints" / f"{name}.safetensors", state, meta)
+        previous = self.checkpoints / checkpoint.PREVIOUS if name == "last" else None
+        checkpoint.save(self.checkpoints / f"{name}.safetensors", state, meta, previous=previous)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's checkpoints."""
+        return self.folder / "checkpoints"
 
     def load_weights(self, name: str) -> None:
         """Take the weights, and nothing else, of a checkpoint of this run."""
-        state, _ = checkpoint.load(self.folder / "checkpoints" / f"{name}.safetensors")
-        self.model.load_state_dict(state["model"])
+        file = self.checkpoints / f"{name}.safetensors"
+        state, _ = checkpoint.load(file, self._most_bytes())
+        self.take_weights(state, file)
 
-    def load(self, name: str) -> dict[str, Any]:
-        """Continue from a checkpoint of this run; returns its notes."""
-        state, meta = checkpoint.load(self.folder / "checkpoints" / f"{name}.safetensors")
-        if meta["data"] != self.data.store.fingerprint:
-            raise UserError(f"resume={self.folder}: the records have changed since its checkpoint was written.")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.diagnose.load_state_dict(state["diagnostics"])
-        if isinstance(self.schedule, Plateau):
-            self.schedule.load_state_dict(state["schedule"])
-        self.validation.load_state_dict(state["validation"])
-        torch.set_rng_state(state["rng"])
-        self.position = Position(**meta["position"])
+    def take_weights(self, state: Mapping[str, Any], source: Path) -> None:
+        """Take the weights of a state that was read from a checkpoint.
+
+        Raises
+        ------
+        UserError
+            If they are the weights of another network, or some are not finite.
+        """
+        with _of_this_run(source):
+            self.model.load_state_dict(state["model"])
+        for name, value in self.model.state_dict().items():
+            if not bool(torch.isfinite(value).all()):
+                raise UserError(f"{source}: {name} has values that are not finite; expected the weights of a run.")
+
+    def load_last(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """State and notes of the last checkpoint or, with a warning, of the one before it."""
+        state, meta, note = checkpoint.load_last(self.checkpoints, self._most_bytes())
+        with _of_this_run(self.checkpoints):
+            _check_notes(meta)
+        if note:
+            warn(note)
+        return state, meta
+
+    def load(self) -> dict[str, Any]:
+        """Continue from the last checkpoint of this run; returns its notes."""
+        state, meta = self.load_last()
+        with _of_this_run(self.checkpoints):
+            if meta["data"] != self.data.store.fingerprint:
+                raise UserError(f"resume={self.folder}: the records have changed since its checkpoint was written.")
+            self.take_weights(state, self.checkpoints)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.diagnose.load_state_dict(state["diagnostics"])
+            if isinstance(self.schedule, Plateau):
+                self.schedule.load_state_dict(state["schedule"])
+            self.validation.load_state_dict(state["validation"])
+            torch.set_rng_state(state["rng"])
+            self.position = Position(**meta["position"])
+        # The run reports these weights at its end. Without them it would train in vain.
+        if self.settings.trainer.select == "best" and self.position.best_epoch:
+            checkpoint.check(self.checkpoints / "best.safetensors")
         return meta
+
+    def _most_bytes(self) -> int:
+        """Bytes that a checkpoint may have: optimizers keep some hundred copies of the weights at most."""
+        weights: int = sum(value.numel() * value.element_size() for value in self.model.state_dict().values())
+        return (1 << 28) + 512 * weights
+
+
+def _check_notes(meta: Mapping[str, Any]) -> None:
+    """Refuse notes that no run has written: what is done with them relies on their types.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Names what is missing or wrong.
+    """
+    position = Position(**meta["position"])
+    counts = {"epoch": position.epoch, "step": position.step, "best_epoch": position.best_epoch}
+    counts["recorder"] = meta["recorder"]
+    for name, value in counts.items():
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} is {value!r}")
+    texts = [meta["run_id"], meta["data"], *meta["classes"]]
+    if not (all(isinstance(text, str) for text in texts) and isinstance(meta["classes"], list)):
+        raise TypeError("run_id, data and classes are not texts")
+    if type(position.best) not in (int, float) or type(position.stopped) is not bool:
+        raise TypeError(f"best is {position.best!r}, stopped is {position.stopped!r}")
+
+
+@contextmanager
+def _of_this_run(source: Path) -> Iterator[None]:
+    """Say in one sentence that a checkpoint has another content than this run would write."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{source}: not a checkpoint of this run ({type(error).__name__}: {reason}); expected one that a run with "
+            "this config.yaml has written."
+        ) from error

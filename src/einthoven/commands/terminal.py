@@ -25,6 +25,11 @@ console = Console(highlight=False)
 errors = Console(highlight=False, stderr=True)
 
 
+def warn(sentence: str) -> None:
+    """Say what a user must know although the command goes on."""
+    errors.print(f"einthoven: warning: {sentence}", markup=False, soft_wrap=True)
+
+
 class Bar:
     """Progress of one piece of work, as ``bar(done, total)``; a stage whose total changes starts a new bar."""
 

@@ -24,6 +24,7 @@ from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, unsent
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
+from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -111,7 +112,7 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
         run.train(recorder)
         metrics, found = conclude(run, recorder)
     except KeyboardInterrupt:
-        if (run.folder / "checkpoints" / "last.safetensors").exists():
+        if checkpoint.exists(run.checkpoints):
             console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
         raise
     except Exception as error:  # a run that fails is the one that needs advice
@@ -218,7 +219,7 @@ def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
     with ExitStack() as stack:
         lock = stack.enter_context(run_folder.writing(folder))
         run = Run(read_config(folder, "resume"), folder)
-        meta = run.load("last")
+        meta = run.load()
         if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
             raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
         recorder = open_recorder(

@@ -1,0 +1,141 @@
+"""Reading files that can be damaged, or come from a stranger: one hash, bounded sizes, and one sentence for a bad file.
+
+A sealed file contains the SHA-256 of its own content. The hash is computed with `BLANK` in its place, so that it covers
+every byte of the file: names, sizes and numbers alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from einthoven.errors import UserError
+
+BLANK = b"0" * 64
+"""What stands in the place of the hash while the hash is computed."""
+
+DEEPEST = 64
+"""Most lists and objects inside one another in a JSON file."""
+
+_AT_ONCE = 1 << 20  # bytes in memory while a file is hashed
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def sealed_digest(file: BinaryIO, position: int) -> str:
+    """SHA-256 of a file whose own hash, 64 hexadecimal digits, stands at a position."""
+    file.seek(0)
+    digest = hashlib.sha256(file.read(position))
+    digest.update(BLANK)
+    file.seek(position + len(BLANK))
+    while chunk := file.read(_AT_ONCE):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def open_file(path: Path, most: int) -> BinaryIO:
+    """Open a file for reading; a pipe, a device, a folder and a file that is too large are refused.
+
+    Parameters
+    ----------
+    path : Path
+    most : int
+        Bytes that the file may have.
+
+    Raises
+    ------
+    UserError
+        If it is not such a file, or cannot be read.
+    """
+    try:
+        # Opening a pipe would wait for its other end, and opening a device can have an effect.
+        _check_regular(path, path.stat(), most)
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        _check_regular(path, os.fstat(file.fileno()), most)
+    except UserError:
+        file.close()
+        raise
+    return file
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file that `open_file` takes.
+
+    Raises
+    ------
+    UserError
+        As `open_file`.
+    """
+    with open_file(path, most) as file:
+        return file.read(most)
+
+
+def _check_regular(path: Path, status: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: a folder, a pipe or a device; expected a file.")
+    if status.st_size > most:
+        raise UserError(f"{path}: {status.st_size:,} bytes; expected {most:,} at most.")
+
+
+def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:
+    """Parse JSON strictly.
+
+    Parameters
+    ----------
+    text : bytes or str
+    source : str
+        Where it comes from, for the sentence.
+    finite : bool
+        Refuse NaN and infinity, also as numbers that are too large, such as 1e999.
+
+    Raises
+    ------
+    UserError
+        If it is no JSON, an object has the same key twice, or it is nested deeper than `DEEPEST`.
+    """
+    data = text.encode() if isinstance(text, str) else text
+    _check_depth(data, source)
+    options: dict[str, Any] = {"parse_constant": _refuse_constant, "parse_float": _finite_number} if finite else {}
+    try:
+        return json.loads(data, object_pairs_hook=_object, **options)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not the JSON that is expected ({' '.join(str(error).split())[:200]}).") from None
+
+
+def _check_depth(data: bytes, source: str) -> None:
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(data):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+        if depth > DEEPEST:
+            raise UserError(f"{source}: JSON that is nested more than {DEEPEST} deep.")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise ValueError(f"the key {name[:80]!r} twice in one object")
+        content[name] = value
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} instead of a number")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:80]}, which is too large for a number")
+    return number
