@@ -70,8 +70,16 @@ FACTUAL = {"class_never_predicted"}  # nothing is concluded: the probabilities a
 LONG = ("trainer.epochs=16",)  # a healthy run has learned something at its end, whatever the network
 LR = 4e-3  # of the default optimizer
 POINTS = 40  # of a series that is stored, at most
-READ = ("train/loss", "optim/lr", "grad/", "diag/entropy", "diag/kl_prior", "val/nll", "val/macro_auroc")
-READ += ("act/variance/", "update/ratio/")
+READ = (
+    "train/loss",
+    "watch/optim/lr",
+    "watch/grad/",
+    "watch/diag/entropy",
+    "watch/diag/kl_prior",
+    "val/nll",
+    "val/macro_auroc",
+)
+READ += ("watch/act/variance/", "watch/update/ratio/")
 
 Corrupt = Callable[[Data, np.random.Generator], Data]
 

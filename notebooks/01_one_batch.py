@@ -449,19 +449,19 @@ print(f"measured {measured:.10f}, by backpropagation {derived:.10f}")
 
 # %% [markdown]
 # Stage by stage, the length of the gradient tells where the loss reaches and where it fades. A run logs
-# these as `grad/norm/<stage>`, and the gradient of the first stage against that of the last, per weight, as
-# `grad/vanishing`: far below 1, and the first layers no longer learn.
+# these as `watch/grad/norm/<stage>`, and the gradient of the first stage against that of the last, per weight, as
+# `watch/grad/vanishing`: far below 1, and the first layers no longer learn.
 
 # %%
 norms = {name: float(value) for name, value in gradient_norms(stages(exact.network)).items()}
 with use_style():
     figure = new_figure(8, 3)
     axes = figure.add_subplot()
-    per_stage = {name.rpartition("/")[2]: value for name, value in norms.items() if name.startswith("grad/norm/")}
+    per_stage = {name.rpartition("/")[2]: value for name, value in norms.items() if name.startswith("watch/grad/norm/")}
     axes.barh(list(per_stage), list(per_stage.values()), color=BLUE)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set(xlabel="‖gradient‖₂", title=f"Gradient by stage; vanishing ratio {norms['grad/vanishing']:.2f}")
+    axes.set(xlabel="‖gradient‖₂", title=f"Gradient by stage; vanishing ratio {norms['watch/grad/vanishing']:.2f}")
 figure
 
 # %% [markdown]
@@ -558,7 +558,7 @@ def validate() -> dict[str, float]:
     found = predict()
     metrics = {f"val/{name}": value for name, value in task.metrics(found.y, found.p, labels.classes).items()}
     if previous:
-        metrics["diag/kl_drift"] = kl_drift(previous[-1], found.p)
+        metrics["watch/diag/kl_drift"] = kl_drift(previous[-1], found.p)
     previous.append(found.p)
     return metrics
 
@@ -601,9 +601,9 @@ schedule_figure([schedule(step, total) for step in range(total)])
 
 # %% [markdown]
 # And these are the diagnostics, each a mean over the classes, as the loss is. The entropy says how unsure the
-# predictions are (at most log 2: the dashed line). `diag/kl_prior` asks whether the mean prediction of each class
+# predictions are (at most log 2: the dashed line). `watch/diag/kl_prior` asks whether the mean prediction of each class
 # matches its frequency; both are running means over a hundred steps, so it trails behind in a run as short as
-# this. `diag/kl_drift` is how far the predictions moved from one evaluation to the next: where the learning
+# this. `watch/diag/kl_drift` is how far the predictions moved from one evaluation to the next: where the learning
 # rate has come down, nothing moves any more.
 
 # %%
@@ -611,12 +611,12 @@ with use_style():
     figure = new_figure(11, 3.6)
     left, middle, right = figure.subplots(1, 3)
     for axes, names, title in (
-        (left, [name for name in history if name.startswith("grad/norm/")], "Gradient norms"),
-        (middle, ["diag/entropy"], "Entropy (nats)"),
-        (right, ["diag/kl_prior", "diag/kl_drift"], "Divergences (nats)"),
+        (left, [name for name in history if name.startswith("watch/grad/norm/")], "Gradient norms"),
+        (middle, ["watch/diag/entropy"], "Entropy (nats)"),
+        (right, ["watch/diag/kl_prior", "watch/diag/kl_drift"], "Divergences (nats)"),
     ):
         for name, color in zip(names, (BLUE, ORANGE, GREEN, VERMILLION, INK, FAINT), strict=False):
-            axes.plot(*history[name], color=color, linewidth=1.4, label=name.removeprefix("grad/norm/"))
+            axes.plot(*history[name], color=color, linewidth=1.4, label=name.removeprefix("watch/grad/norm/"))
         axes.set(xlabel="step", title=title)
         axes.legend(fontsize=9)
     left.set_yscale("log")
@@ -654,9 +654,9 @@ figure
 # | the store and its splits | Datasets: name, fingerprint, records and patients of each split |
 # | the scree of section 3 | Artifacts, `figures/pca_scree.png` |
 # | the loss of section 6, at every step | Model metrics, `train/loss`; after every epoch `val/loss` |
-# | the gradients of section 7 | `grad/norm` (before clipping), `grad/norm/<stage>`, `grad/vanishing` |
-# | the schedule of section 8 | `optim/lr`, and `figures/schedule.png` |
-# | entropy and divergences | `diag/entropy`, `diag/kl_prior`, `diag/kl_drift` |
+# | the gradients of section 7 | `watch/grad/norm` (unclipped), `watch/grad/norm/<stage>`, `watch/grad/vanishing` |
+# | the schedule of section 8 | `watch/optim/lr`, and `figures/schedule.png` |
+# | entropy and divergences | `watch/diag/entropy`, `watch/diag/kl_prior`, `watch/diag/kl_drift` |
 # | the answer | `val/macro_auroc`, `val/auroc/<class>`, `test/…` with a 95 % interval |
 # | the best and the worst predictions, on paper | `figures/ecg_best_1.png`, `figures/ecg_worst_1.png` … |
 #

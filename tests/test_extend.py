@@ -96,6 +96,6 @@ def test_they_train_from_the_command_line(outside: Path, corpus: Path, mlflow_db
     nested = {"augment._target_": "augment.transforms.polarity._target_"}
     assert set(told) == {nested.get(f"{group}._target_", f"{group}._target_") for group in PARTS}
     assert run.info.status == "FINISHED" and run.data.metrics["train/loss"] > 0
-    rates = [metric.value for metric in client.get_metric_history(run.info.run_id, "optim/lr")]
+    rates = [metric.value for metric in client.get_metric_history(run.info.run_id, "watch/optim/lr")]
     steps = len(rates)
     assert rates == pytest.approx([0.01 + 0.99 * (1 - (t / steps) ** 2) ** 0.5 for t in range(steps)])

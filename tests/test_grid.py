@@ -67,7 +67,7 @@ def test_optimizer_and_schedule(bench: Bench, optimizer: str) -> None:
     run = bench.assembled(combined(optimizer=(f"optimizer={optimizer}",)))
     for schedule in options("schedule"):
         run.schedule = build(composed(f"schedule={schedule}").schedule)
-        assert two_steps(run)["optim/lr"] >= 0, schedule
+        assert two_steps(run)["watch/optim/lr"] >= 0, schedule
 
 
 @pytest.mark.parametrize("optimizer", options("optimizer"))
@@ -83,7 +83,7 @@ def test_micro_batches_change_nothing_that_is_told_of_a_step(bench: Bench) -> No
     whole, parts = (
         bench.train(combined(model=plain, trainer=(f"trainer.micro_batch={size}",))) for size in ("null", "7")
     )
-    assert {"act/variance/layer1", "grad/norm/head", "diag/kl_prior", "train/loss"} <= whole.keys()
+    assert {"watch/act/variance/layer1", "watch/grad/norm/head", "watch/diag/kl_prior", "train/loss"} <= whole.keys()
     assert parts == pytest.approx(whole, rel=1e-4)
 
 

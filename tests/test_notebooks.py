@@ -54,7 +54,14 @@ def test_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps, losses = history["train/loss"]
     assert steps == list(range(1, finished.step + 1)) and len(steps) >= 30
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
-    for name in ("optim/lr", "grad/norm", "grad/vanishing", "diag/entropy", "diag/kl_prior", "val/macro_auroc"):
+    for name in (
+        "watch/optim/lr",
+        "watch/grad/norm",
+        "watch/grad/vanishing",
+        "watch/diag/entropy",
+        "watch/diag/kl_prior",
+        "val/macro_auroc",
+    ):
         assert np.isfinite(history[name][1]).all(), name
     assert not list(tmp_path.iterdir())  # nothing is left behind
 

@@ -62,10 +62,21 @@ def default_run(train: Callable[..., None], workplace: Path) -> MlflowRun:
 
 def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
     names = set(default_run.data.metrics)
-    stages = {f"grad/norm/{stage}" for stage in ("stem", "conv", "attention", "pool", "head")}
-    assert names >= {"train/loss", "optim/lr", "grad/norm", "grad/vanishing", "diag/entropy", "diag/kl_prior"} | stages
+    stages = {f"watch/grad/norm/{stage}" for stage in ("stem", "conv", "attention", "pool", "head")}
+    assert (
+        names
+        >= {
+            "train/loss",
+            "watch/optim/lr",
+            "watch/grad/norm",
+            "watch/grad/vanishing",
+            "watch/diag/entropy",
+            "watch/diag/kl_prior",
+        }
+        | stages
+    )
     assert names >= {f"{split}/{name}" for split in ("val", "test") for name in ("macro_auroc", "loss", "fmax")}
-    assert names >= {"diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
+    assert names >= {"watch/diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
     assert any(name.startswith("val/auroc/") for name in names)
     assert all(np.isfinite(value) for value in default_run.data.metrics.values())
 
@@ -73,12 +84,12 @@ def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
 def test_loss_is_entropy_of_the_labels_and_divergence(default_run: MlflowRun, workplace: Path) -> None:
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     series = {}
-    for name in ("train/loss", "diag/entropy_labels", "diag/kl_labels"):
+    for name in ("train/loss", "watch/diag/entropy_labels", "watch/diag/kl_labels"):
         series[name] = {m.step: m.value for m in client.get_metric_history(default_run.info.run_id, name)}
-    measured = series["diag/kl_labels"]
+    measured = series["watch/diag/kl_labels"]
     assert measured.keys() == series["train/loss"].keys() and len(measured) > 3
     for step, divergence in measured.items():
-        total = series["diag/entropy_labels"][step] + divergence
+        total = series["watch/diag/entropy_labels"][step] + divergence
         assert total == pytest.approx(series["train/loss"][step], rel=1e-5)
 
 
@@ -205,7 +216,7 @@ def test_a_plateau_is_resumed_with_what_it_has_seen(
     files = [workplace / "plateau" / folder / "checkpoints" / "last.safetensors" for folder in ("whole", "cut")]
     assert same_tensors(*files)
     first, second = runs(workplace, "plateau")
-    assert first.data.metrics["optim/lr"] == second.data.metrics["optim/lr"] == pytest.approx(4e-3 * 0.3**2)
+    assert first.data.metrics["watch/optim/lr"] == second.data.metrics["watch/optim/lr"] == pytest.approx(4e-3 * 0.3**2)
 
 
 def test_resume_takes_no_other_option(
@@ -280,7 +291,7 @@ def test_gradient_descent_of_all_records_with_an_l1_penalty(train: Callable[...,
     (run,) = runs(workplace, "full")
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 3  # a step an epoch
-    assert 0 < run.data.metrics["weight/zeros"] < 1
+    assert 0 < run.data.metrics["watch/weight/zeros"] < 1
 
 
 def test_single_records_are_for_models_that_can_take_them(

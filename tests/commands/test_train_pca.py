@@ -21,6 +21,6 @@ def test_a_run_reads_windows_as_shapes_and_says_what_they_explain(train: Callabl
     table = client.load_table(found.experiment_id, "pca/explained_variance.json", run_ids=[run.info.run_id])
     assert table["component"].tolist() == [1, 2, 3, 4, 5, 6]
     assert table["share_of_variance"].is_monotonic_decreasing
-    assert run.data.metrics["pca/explained"] == pytest.approx(table["share_of_variance"].sum())
-    assert 0 < run.data.metrics["pca/explained"] < 1
+    assert run.data.metrics["watch/pca/explained"] == pytest.approx(table["share_of_variance"].sum())
+    assert 0 < run.data.metrics["watch/pca/explained"] < 1
     assert "pca_scree.png" in {Path(file.path).name for file in client.list_artifacts(run.info.run_id, "figures")}

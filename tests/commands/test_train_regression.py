@@ -58,8 +58,8 @@ def test_metrics_and_predictions_are_in_years(of_age: MlflowRun, workplace: Path
     assert metrics["test/r2"] == pytest.approx(r2_score(y, p), rel=1e-3)
     for name in ("mae", "rmse", "r2"):
         assert metrics[f"test/{name}_low"] <= metrics[f"test/{name}"] <= metrics[f"test/{name}_high"]
-    assert {"train/loss", "val/loss", "val/mae", "val/r2", "grad/norm"} <= set(metrics)
-    assert not {"diag/kl_drift", "diag/entropy", "val/macro_auroc"} & set(metrics)
+    assert {"train/loss", "val/loss", "val/mae", "val/r2", "watch/grad/norm"} <= set(metrics)
+    assert not {"watch/diag/kl_drift", "watch/diag/entropy", "val/macro_auroc"} & set(metrics)
     assert of_age.data.tags["task"] == "age"
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     pictures = {Path(file.path).stem for file in client.list_artifacts(of_age.info.run_id, "figures")}

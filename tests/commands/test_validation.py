@@ -46,12 +46,12 @@ def test_predictions_are_measured_once_an_epoch(bench: Bench) -> None:
     gaps = calibration_error_per_class(found.y, found.p)
     for name, gap in zip(run.data.labels.classes, gaps, strict=True):
         assert told[f"val/calibration_gap/{name}"] == pytest.approx(gap)
-    assert told["diag/calibration_gap"] == pytest.approx(gaps.mean())
-    assert told["diag/confident_wrong"] == pytest.approx((np.abs(found.y - found.p) > 0.9).mean())
+    assert told["watch/diag/calibration_gap"] == pytest.approx(gaps.mean())
+    assert told["watch/diag/confident_wrong"] == pytest.approx((np.abs(found.y - found.p) > 0.9).mean())
     assert found.windows is not None and found.windows.shape[1] == 4
     apart = bernoulli_kl(found.windows, found.windows.mean(1, keepdims=True)).mean()
-    assert told["diag/kl_windows"] == pytest.approx(apart)
-    assert "diag/kl_drift" in told
+    assert told["watch/diag/kl_windows"] == pytest.approx(apart)
+    assert "watch/diag/kl_drift" in told
     kept = run.validation.arrays()
     assert kept["entropy/epoch"].tolist() == [1, 2, 3]
     assert (kept["entropy/counts"].sum(axis=1) == len(found.p)).all()
@@ -59,13 +59,20 @@ def test_predictions_are_measured_once_an_epoch(bench: Bench) -> None:
 
 def test_nothing_is_measured_where_nothing_is_asked_for(bench: Bench) -> None:
     told = bench.train(composed("diagnostics=none"))
-    assert not [name for name in told if name.startswith(("diag/", "act/", "update/", "weight/", "val/calibration"))]
-    assert {name for name in told if name.startswith(("grad/", "optim/"))} == {"grad/norm", "optim/lr"}
+    assert not [
+        name
+        for name in told
+        if name.startswith(("watch/diag/", "watch/act/", "watch/update/", "watch/weight/", "val/calibration"))
+    ]
+    assert {name for name in told if name.startswith(("watch/grad/", "watch/optim/"))} == {
+        "watch/grad/norm",
+        "watch/optim/lr",
+    }
 
 
 def test_a_single_label_is_measured_too(bench: Bench) -> None:
     told = bench.train(composed("diagnostics=full", "task.single_label=true"))
-    assert {"diag/calibration_gap", "diag/kl_labels", "diag/kl_drift"} <= told.keys()
+    assert {"watch/diag/calibration_gap", "watch/diag/kl_labels", "watch/diag/kl_drift"} <= told.keys()
 
 
 def test_what_was_kept_survives_a_checkpoint(bench: Bench, tmp_path: Path) -> None:
@@ -94,8 +101,8 @@ def test_the_model_is_measured_on_the_probe_batch(bench: Bench) -> None:
     maps = run.model.network.attention_maps(run.model.frontend(batch.x))["block1"]
     for head in (0, 1):
         entropy = torch.special.entr(maps[:, head]).sum(-1).mean().item()
-        assert told[f"act/attention_entropy/block1/{head + 1}"] == pytest.approx(entropy, rel=1e-4)
-    assert 1 <= told["act/effective_rank"] <= 16
+        assert told[f"watch/act/attention_entropy/block1/{head + 1}"] == pytest.approx(entropy, rel=1e-4)
+    assert 1 <= told["watch/act/effective_rank"] <= 16
     double = bench.assembled(run.config)
     double.model.load_state_dict(run.model.state_dict())
     double.model.double()
@@ -103,8 +110,8 @@ def test_the_model_is_measured_on_the_probe_batch(bench: Bench) -> None:
     with explicit_attention():
         matrix = Hessian(probe_loss(double, exact), double.trainable())
         generator = torch.Generator().manual_seed(run.settings.seed)
-        assert told["diag/sharpness"] == pytest.approx(sharpness(matrix, generator), rel=1e-2)
-        assert told["diag/hessian_trace"] == pytest.approx(trace(matrix, generator), rel=1e-2)
+        assert told["watch/diag/sharpness"] == pytest.approx(sharpness(matrix, generator), rel=1e-2)
+        assert told["watch/diag/hessian_trace"] == pytest.approx(trace(matrix, generator), rel=1e-2)
     assert len(run.validation.snapshots) == 3
     last = np.concatenate([p.detach().numpy().ravel() for p in run.model.parameters()])
     assert (run.validation.snapshots[-1] == last).all()
@@ -129,8 +136,8 @@ def test_the_landscape_is_that_of_the_weights_and_of_their_way(bench: Bench) -> 
 def test_every_network_is_measured_in_full(bench: Bench, model: str) -> None:
     short = ("diagnostics.probe_records=2", f"trainer.window={0.3 if 'lstm' in model else 1.0}")
     told = bench.train(composed("diagnostics=full", *ONCE, *a_model(model), *short))
-    assert np.isfinite([told[f"diag/{name}"] for name in ("sharpness", "hessian_trace")]).all()
-    assert told["act/effective_rank"] >= 1
+    assert np.isfinite([told[f"watch/diag/{name}"] for name in ("sharpness", "hessian_trace")]).all()
+    assert told["watch/act/effective_rank"] >= 1
 
 
 def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:

@@ -56,10 +56,10 @@ def test_dead_units_are_those_that_no_record_wakes() -> None:
     tokens = network.tokens(again[:, :, 0].transpose(1, 2))
     dead = [int((a.amax((0, 2, 3)) == 0).sum()) for a in (image, again)]
     assert dead[0] >= 2 and dead[1] >= 1
-    assert set(seen) == {"act/dead/stem", "act/dead/tokens"}
-    assert seen["act/dead/stem"].item() == pytest.approx(sum(dead) / 11)
-    assert seen["act/dead/tokens"].item() == pytest.approx(int((tokens.amax((0, 1)) == 0).sum()) / 8)
-    assert seen["act/dead/tokens"] >= 3 / 8
+    assert set(seen) == {"watch/act/dead/stem", "watch/act/dead/tokens"}
+    assert seen["watch/act/dead/stem"].item() == pytest.approx(sum(dead) / 11)
+    assert seen["watch/act/dead/tokens"].item() == pytest.approx(int((tokens.amax((0, 1)) == 0).sum()) / 8)
+    assert seen["watch/act/dead/tokens"] >= 3 / 8
 
 
 def test_a_unit_that_one_part_of_the_batch_wakes_is_alive() -> None:
@@ -70,9 +70,9 @@ def test_a_unit_that_one_part_of_the_batch_wakes_is_alive() -> None:
     with watch.watching():
         network(torch.tensor([[-1.0], [-2.0]]))
         network(torch.tensor([[-3.0], [0.5]]))
-        assert watch.take()["act/dead/1"].item() == 0
+        assert watch.take()["watch/act/dead/1"].item() == 0
         network(torch.tensor([[-1.0], [-2.0]]))
-        assert watch.take()["act/dead/1"].item() == 1
+        assert watch.take()["watch/act/dead/1"].item() == 1
 
 
 def test_the_entropy_of_attention() -> None:
@@ -81,11 +81,11 @@ def test_the_entropy_of_attention() -> None:
     maps[:, 0] = np.eye(7)
     maps[:, 1] = 1 / 7
     found = attention_entropy({"block1": torch.from_numpy(maps)})
-    assert found["act/attention_entropy/block1/1"] == pytest.approx(0, abs=1e-6)
-    assert found["act/attention_entropy/block1/2"] == pytest.approx(math.log(7))
+    assert found["watch/act/attention_entropy/block1/1"] == pytest.approx(0, abs=1e-6)
+    assert found["watch/act/attention_entropy/block1/2"] == pytest.approx(math.log(7))
     expected = -(maps[:, 2] * np.log(maps[:, 2])).sum(-1).mean()
-    assert found["act/attention_entropy/block1/3"] == pytest.approx(expected, rel=1e-5)
-    assert found["act/attention_entropy_uniform/block1"] == pytest.approx(math.log(7))
+    assert found["watch/act/attention_entropy/block1/3"] == pytest.approx(expected, rel=1e-5)
+    assert found["watch/act/attention_entropy_uniform/block1"] == pytest.approx(math.log(7))
 
 
 def test_the_effective_rank_equals_that_of_the_covariance() -> None:

@@ -35,23 +35,23 @@ def healthy() -> Series:
     epochs = np.linspace(0, 1, 9)[1:]
     history = {
         "train/loss": series(0.3 + 0.4 * np.exp(-6 * t)),
-        "optim/lr": series(1e-3 * np.sin(np.pi * np.clip(t, 0.01, 0.99))),
-        "grad/norm": series(0.8),
-        "grad/clipped": series((np.arange(STEPS) % 5 == 0) * 1.0),
-        "grad/vanishing": series(0.3, 10),
-        "grad/nonfinite": series(0.0, 10),
-        "diag/entropy": series(0.5 - 0.16 * t),
-        "diag/kl_prior": series(0.08 * np.exp(-8 * t)),
+        "watch/optim/lr": series(1e-3 * np.sin(np.pi * np.clip(t, 0.01, 0.99))),
+        "watch/grad/norm": series(0.8),
+        "watch/grad/clipped": series((np.arange(STEPS) % 5 == 0) * 1.0),
+        "watch/grad/vanishing": series(0.3, 10),
+        "watch/grad/nonfinite": series(0.0, 10),
+        "watch/diag/entropy": series(0.5 - 0.16 * t),
+        "watch/diag/kl_prior": series(0.08 * np.exp(-8 * t)),
         "val/nll": series(0.55 - 0.15 * (1 - np.exp(-5 * epochs)), 50),
         "val/macro_auroc": series(0.85 - 0.15 * np.exp(-5 * epochs), 50),
     }
     for number, stage in enumerate(STAGES):
-        history[f"act/variance/{stage}"] = series(0.5 + number, 10)
-        history[f"grad/norm/{stage}"] = series(0.4 + number, 10)
-        history[f"update/ratio/{stage}"] = series(3e-3, 10)
-        history[f"act/dead/{stage}"] = series(0.1, 10)
-    history["act/attention_entropy/block1/1"] = series(2.0, 10)
-    history["act/attention_entropy_uniform/block1"] = series(3.0, 10)
+        history[f"watch/act/variance/{stage}"] = series(0.5 + number, 10)
+        history[f"watch/grad/norm/{stage}"] = series(0.4 + number, 10)
+        history[f"watch/update/ratio/{stage}"] = series(3e-3, 10)
+        history[f"watch/act/dead/{stage}"] = series(0.1, 10)
+    history["watch/act/attention_entropy/block1/1"] = series(2.0, 10)
+    history["watch/act/attention_entropy_uniform/block1"] = series(3.0, 10)
     return history
 
 
@@ -91,25 +91,25 @@ BROKEN: dict[
     "shared_between_splits": ({}, {"duplicates": {"train-val": 7}}),
     "flipped_labels": ({}, {"positives": {"train": FLIPPED, "val": {"NORM": 10, "MI": 20, "CD": 80}}}),
     "label_drift": ({}, {"psi": {"val": {"NORM": 0.0, "MI": 0.4}}}),
-    "broken_init": ({"act/variance/body": series(0.0, 10)}, {}),
-    "learning_rate_high": ({f"update/ratio/{stage}": series(4e-2, 10) for stage in STAGES}, {}),
-    "learning_rate_low": ({f"update/ratio/{stage}": series(5e-6, 10) for stage in STAGES}, {}),
+    "broken_init": ({"watch/act/variance/body": series(0.0, 10)}, {}),
+    "learning_rate_high": ({f"watch/update/ratio/{stage}": series(4e-2, 10) for stage in STAGES}, {}),
+    "learning_rate_low": ({f"watch/update/ratio/{stage}": series(5e-6, 10) for stage in STAGES}, {}),
     "diverged": ({"train/loss": series(np.where(np.arange(STEPS) < 200, 0.5, np.nan))}, {}),
-    "vanishing_gradient": ({"grad/vanishing": series(2.5e-4, 10)}, {}),
-    "exploding_gradient": ({"grad/vanishing": series(4e4, 10)}, {}),
-    "no_normalisation": ({"act/variance/body": series(40.0, 10)}, {"normalised": False}),
+    "vanishing_gradient": ({"watch/grad/vanishing": series(2.5e-4, 10)}, {}),
+    "exploding_gradient": ({"watch/grad/vanishing": series(4e4, 10)}, {}),
+    "no_normalisation": ({"watch/act/variance/body": series(40.0, 10)}, {"normalised": False}),
     "nothing_learned": (
         {"val/nll": series(0.6 + 0.01 * EPOCHS, 50), "val/macro_auroc": series(0.52 + 0.001 * EPOCHS, 50)},
         {},
     ),
     "constant_output": ({}, {"predicted": {"val": SAME}}),
-    "dead_units": ({"act/dead/body": series(0.9, 10)}, {}),
+    "dead_units": ({"watch/act/dead/body": series(0.9, 10)}, {}),
     "overfitting": ({"val/macro_auroc": series([0.7, 0.8, 0.85, 0.84, 0.82, 0.8, 0.79, 0.78], 50)}, {}),
     "overconfident": ({"val/nll": series([0.5, 0.45, 0.4, 0.42, 0.45, 0.5, 0.55, 0.6], 50)}, {}),
-    "wrong_prior": ({"diag/kl_prior": series(0.14)}, {}),
+    "wrong_prior": ({"watch/diag/kl_prior": series(0.14)}, {}),
     "class_never_predicted": ({}, {"predicted": {"val": VAL}}),
-    "clipped_steps": ({"grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0)}, {}),
-    "uniform_attention": ({"act/attention_entropy/block1/2": series(2.99, 10)}, {}),
+    "clipped_steps": ({"watch/grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0)}, {}),
+    "uniform_attention": ({"watch/act/attention_entropy/block1/2": series(2.99, 10)}, {}),
     "still_improving": ({"val/macro_auroc": series(0.5 + 0.04 * EPOCHS, 50)}, {}),
 }
 
@@ -193,9 +193,9 @@ def test_causes_stand_before_their_consequences(limits: Limits) -> None:
 
 
 def test_small_steps_of_a_warm_up_and_of_a_schedules_end_are_no_low_learning_rate(limits: Limits) -> None:
-    rate = np.asarray(healthy()["optim/lr"][1])
+    rate = np.asarray(healthy()["watch/optim/lr"][1])
     ratio = series(3e-3 * (rate / rate.max())[9::10] ** 8, 10)
-    assert advice_on({f"update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
+    assert advice_on({f"watch/update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
 
 
 def test_clipping_is_no_matter_where_the_optimizer_divides_by_the_gradient(limits: Limits) -> None:
@@ -204,4 +204,4 @@ def test_clipping_is_no_matter_where_the_optimizer_divides_by_the_gradient(limit
 
 def test_weights_that_start_at_zero_are_no_high_learning_rate(limits: Limits) -> None:
     ratio = series(1.0 / np.arange(1, STEPS, 10), 10)  # of weights that have grown by k steps of one size
-    assert advice_on({f"update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []
+    assert advice_on({f"watch/update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from einthoven.build import build
 from einthoven.cli import conf_folder
 from einthoven.diagnostics.advice import advise
+from einthoven.tracking.names import current
 
 WRONG_PRIOR = {"learning rate / 1291", "zero initialization", "class 0 missing"}
 RUNS: dict[str, Any] = {
@@ -21,7 +22,8 @@ RUNS: dict[str, Any] = {
 
 def rules(run: Any) -> list[str]:
     limits = build(OmegaConf.load(conf_folder() / "advice" / "default.yaml"), "advice")  # type: ignore[arg-type]
-    return [each.rule for each in advise(run["history"], run["facts"], limits)]
+    history = {current(name): series for name, series in run["history"].items()}  # the file has the names of 0.1
+    return [each.rule for each in advise(history, run["facts"], limits)]
 
 
 def test_every_way_to_break_a_run_is_there_and_several_healthy_ones() -> None:

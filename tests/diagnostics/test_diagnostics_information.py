@@ -148,8 +148,8 @@ def test_cross_entropy_is_the_entropy_of_the_labels_and_a_divergence(soft: bool,
     size = 8 if single_label else 8 * 4
     kl = sum(scipy.special.rel_entr(a.numpy(), b.numpy()).sum() for a, b in pairs) / size
     entropy = sum(scipy.special.entr(a.numpy()).sum() for a, _ in pairs) / size
-    assert found["diag/kl_labels"].item() == pytest.approx(kl, rel=1e-4)
-    assert found["diag/entropy_labels"].item() == pytest.approx(entropy, rel=1e-4, abs=1e-9)
+    assert found["watch/diag/kl_labels"].item() == pytest.approx(kl, rel=1e-4)
+    assert found["watch/diag/entropy_labels"].item() == pytest.approx(entropy, rel=1e-4, abs=1e-9)
     loss = nn.functional.cross_entropy if single_label else nn.functional.binary_cross_entropy_with_logits
     assert sum(value.item() for value in found.values()) == pytest.approx(loss(logits, labels).item(), rel=1e-5)
 

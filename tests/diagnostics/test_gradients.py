@@ -67,11 +67,11 @@ def test_norms_equal_brute_force() -> None:
     backward(network)
     found = gradient_norms(parts := stages(network))
     for name, parameters in parts.items():
-        assert found[f"grad/norm/{name}"].item() == pytest.approx(np.linalg.norm(brute(parameters)), rel=1e-5)
+        assert found[f"watch/grad/norm/{name}"].item() == pytest.approx(np.linalg.norm(brute(parameters)), rel=1e-5)
     first, last = brute(parts["stem"]), brute(parts["head"])
     expected = np.sqrt(np.mean(first**2) / np.mean(last**2))
-    assert found["grad/vanishing"].item() == pytest.approx(expected, rel=1e-5)
-    total = sum(value**2 for name, value in found.items() if name.startswith("grad/norm/")) ** 0.5
+    assert found["watch/grad/vanishing"].item() == pytest.approx(expected, rel=1e-5)
+    total = sum(value**2 for name, value in found.items() if name.startswith("watch/grad/norm/")) ** 0.5
     clipped = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     torch.testing.assert_close(total, clipped)
 
@@ -83,15 +83,15 @@ def test_a_missing_gradient_counts_as_zero() -> None:
     network.body[0].weight.grad = network.body[0].bias.grad = None
     network.body[1].weight.grad = network.body[1].bias.grad = None
     found = gradient_norms(parts := stages(network))
-    assert found["grad/norm/body"].item() == 0.0
+    assert found["watch/grad/norm/body"].item() == 0.0
     rms_first = np.sqrt((brute(parts["stem"]) ** 2).sum() / sum(p.numel() for p in parts["stem"]))
     rms_last = np.sqrt(np.mean(brute(parts["head"]) ** 2))
-    assert found["grad/vanishing"].item() == pytest.approx(rms_first / rms_last, rel=1e-5)
+    assert found["watch/grad/vanishing"].item() == pytest.approx(rms_first / rms_last, rel=1e-5)
 
 
 def test_before_any_backward_pass_all_norms_are_zero() -> None:
     found = gradient_norms(stages(make_net()))
-    assert [found[f"grad/norm/{name}"].item() for name in ("stem", "body", "head")] == [0.0, 0.0, 0.0]
+    assert [found[f"watch/grad/norm/{name}"].item() for name in ("stem", "body", "head")] == [0.0, 0.0, 0.0]
 
 
 def test_measures_what_vanishes() -> None:
@@ -99,4 +99,4 @@ def test_measures_what_vanishes() -> None:
     torch.manual_seed(0)
     deep = nn.Sequential(*(nn.Sequential(nn.Linear(8, 8), nn.Sigmoid()) for _ in range(10)))
     deep(torch.randn(16, 8)).sum().backward()
-    assert gradient_norms(stages(deep))["grad/vanishing"].item() < 1e-4
+    assert gradient_norms(stages(deep))["watch/grad/vanishing"].item() < 1e-4

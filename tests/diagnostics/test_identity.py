@@ -47,12 +47,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_cross_entropy_is_entropy_plus_divergence(bench: Bench, options: tuple[str, ...]) -> None:
     metrics = bench.train(composed(*MEASURED, *options))
     assert "train/cross_entropy" not in metrics
-    total = metrics["diag/entropy_labels"] + metrics["diag/kl_labels"]
+    total = metrics["watch/diag/entropy_labels"] + metrics["watch/diag/kl_labels"]
     assert total == pytest.approx(metrics["train/loss"], rel=1e-5)
     if options in SOFT:
-        assert metrics["diag/entropy_labels"] > 0.01
+        assert metrics["watch/diag/entropy_labels"] > 0.01
     else:
-        assert metrics["diag/entropy_labels"] == 0
+        assert metrics["watch/diag/entropy_labels"] == 0
 
 
 @pytest.mark.parametrize("options", OTHER, ids=" ".join)
@@ -60,6 +60,6 @@ def test_another_loss_has_the_cross_entropy_beside_it(bench: Bench, options: tup
     run = bench.assembled(composed(*MEASURED, *options))
     assert isinstance(run.task, Classification)
     metrics = bench.train(run.config)
-    total = metrics["diag/entropy_labels"] + metrics["diag/kl_labels"]
+    total = metrics["watch/diag/entropy_labels"] + metrics["watch/diag/kl_labels"]
     assert total == pytest.approx(metrics["train/cross_entropy"], rel=1e-6)
     assert metrics["train/loss"] != pytest.approx(total, rel=1e-3)

@@ -111,7 +111,7 @@ def test_l1_norms_and_counts_of_what_is_no_number() -> None:
     found = gradient_norms_l1(parts)
     for name, parameters in parts.items():
         expected = sum(p.grad.double().abs().sum().item() for p in parameters)
-        assert found[f"grad/norm_l1/{name}"].item() == pytest.approx(expected, rel=1e-5)
+        assert found[f"watch/grad/norm_l1/{name}"].item() == pytest.approx(expected, rel=1e-5)
     assert nonfinite(parts).item() == 0
     for parameter, value in (
         (parts["stem"][0], torch.nan),
@@ -127,9 +127,9 @@ def test_clipping_tells_the_norm_that_the_optimizer_got(clip: float) -> None:
     model = a_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     seen = step(model, optimizer, a_batch(), clip, diagnose=diagnosing(model, optimizer, clipping=1))
-    assert seen["grad/norm_clipped"].item() == pytest.approx(np.linalg.norm(gradient(model)), rel=1e-4)
-    assert seen["grad/clipped"].item() == (clip == 0.01)
-    assert clipping(torch.tensor(3.0), 2.0) == {"grad/clipped": 1.0, "grad/norm_clipped": 2.0}
+    assert seen["watch/grad/norm_clipped"].item() == pytest.approx(np.linalg.norm(gradient(model)), rel=1e-4)
+    assert seen["watch/grad/clipped"].item() == (clip == 0.01)
+    assert clipping(torch.tensor(3.0), 2.0) == {"watch/grad/clipped": 1.0, "watch/grad/norm_clipped": 2.0}
 
 
 @pytest.mark.parametrize("every", [1, 3])
@@ -141,7 +141,7 @@ def test_the_cosine_is_that_of_the_gradients_of_two_successive_steps(every: int)
     for number in range(8):
         seen = step(model, optimizer, a_batch(number), diagnose=diagnose)
         gradients.append(gradient(model))
-        found |= {number: seen["grad/cosine"].item()} if "grad/cosine" in seen else {}
+        found |= {number: seen["watch/grad/cosine"].item()} if "watch/grad/cosine" in seen else {}
     assert sorted(found) == [k for k in range(1, 8) if k % every == 0]
     for number, value in found.items():
         a, b = gradients[number - 1], gradients[number]
@@ -158,7 +158,7 @@ def test_the_cosine_continues_where_it_was() -> None:
     second.load_state_dict(first.state_dict())
     model.zero_grad()
     Waves().loss(model, a_batch(2))[0].backward()
-    assert first.update(2)["grad/cosine"] == second.update(2)["grad/cosine"]
+    assert first.update(2)["watch/grad/cosine"] == second.update(2)["watch/grad/cosine"]
 
 
 # ---------------------------------------------------------------- noise scale
@@ -249,15 +249,17 @@ def test_updates_equal_the_weights_after_less_those_before(optimizer: str) -> No
     for number in range(3):
         before = {name: weights(p) for name, p in stages(model.network).items()}
         seen = step(model, made, a_batch(number), diagnose=diagnose, penalty=penalty)
-        told = {name for name in seen if name.startswith("update/")}
+        told = {name for name in seen if name.startswith("watch/update/")}
         if number == 1:
             assert not told
             continue
-        assert told == {f"update/{kind}/{name}" for name in before for kind in ("norm", "ratio")}
+        assert told == {f"watch/update/{kind}/{name}" for name in before for kind in ("norm", "ratio")}
         for name, parameters in stages(model.network).items():
             moved = np.linalg.norm(weights(parameters) - before[name])
-            assert seen[f"update/norm/{name}"].item() == pytest.approx(moved, rel=1e-3)
-            assert seen[f"update/ratio/{name}"].item() == pytest.approx(moved / np.linalg.norm(before[name]), rel=1e-3)
+            assert seen[f"watch/update/norm/{name}"].item() == pytest.approx(moved, rel=1e-3)
+            assert seen[f"watch/update/ratio/{name}"].item() == pytest.approx(
+                moved / np.linalg.norm(before[name]), rel=1e-3
+            )
 
 
 def test_norms_of_the_weights_equal_those_of_numpy() -> None:
@@ -266,11 +268,11 @@ def test_norms_of_the_weights_equal_those_of_numpy() -> None:
     found = weight_norms(parts) | spectral_norms(parts)
     for name, parameters in parts.items():
         w = weights(parameters)
-        assert found[f"weight/norm/{name}"].item() == pytest.approx(np.linalg.norm(w), rel=1e-5)
-        assert found[f"weight/norm_l1/{name}"].item() == pytest.approx(np.abs(w).sum(), rel=1e-5)
+        assert found[f"watch/weight/norm/{name}"].item() == pytest.approx(np.linalg.norm(w), rel=1e-5)
+        assert found[f"watch/weight/norm_l1/{name}"].item() == pytest.approx(np.abs(w).sum(), rel=1e-5)
         matrices = [p.detach().double().numpy().reshape(len(p), -1) for p in parameters if p.ndim > 1]
         largest = max(np.linalg.svd(matrix, compute_uv=False)[0] for matrix in matrices)
-        assert found[f"weight/spectral/{name}"].item() == pytest.approx(largest, rel=1e-3)
+        assert found[f"watch/weight/spectral/{name}"].item() == pytest.approx(largest, rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(64, 448), (30, 30), (200, 20), (1, 9), (9, 1)])
@@ -328,12 +330,12 @@ def test_the_spread_of_second_moments(kind: str) -> None:
     for number in range(3):
         seen = step(model, optimizer, a_batch(number), diagnose=diagnose)
     if kind == "SGD":
-        assert "optim/second_moment_spread" not in seen and second_moment_spread(optimizer) == {}
+        assert "watch/optim/second_moment_spread" not in seen and second_moment_spread(optimizer) == {}
         return
     key = {"Adam": "exp_avg_sq", "RMSprop": "square_avg", "Adagrad": "sum"}[kind]
     every = np.concatenate([optimizer.state[p][key].double().numpy().ravel() for p in model.parameters()])
     low, high = np.quantile(every, [0.05, 0.95], method="inverted_cdf")
-    assert seen["optim/second_moment_spread"].item() == pytest.approx(math.log10(high / low), abs=0.02)
+    assert seen["watch/optim/second_moment_spread"].item() == pytest.approx(math.log10(high / low), abs=0.02)
 
 
 # ---------------------------------------------------------------- all of them
@@ -352,8 +354,8 @@ def test_measuring_changes_no_training(micro_batch: int | None) -> None:
         found.append((seen, model.state_dict()))
     for a, b in zip(found[0][1].values(), found[1][1].values(), strict=True):
         assert torch.equal(a, b)
-    assert set(found[0][0]) == {"train/loss", "grad/norm"}
-    assert all(value.isfinite() or name == "grad/noise_scale" for name, value in found[1][0].items())
+    assert set(found[0][0]) == {"train/loss", "watch/grad/norm"}
+    assert all(value.isfinite() or name == "watch/grad/noise_scale" for name, value in found[1][0].items())
 
 
 def test_a_resumed_run_measures_the_same() -> None:

@@ -184,7 +184,7 @@ def test_the_variance_of_a_stage_is_measured_when_it_is_due_and_leaves_no_hook()
     with activations.watching():
         network(x)
         seen = activations.take()
-        assert set(seen) == {"act/variance/first", "act/variance/second"}
+        assert set(seen) == {"watch/act/variance/first", "watch/act/variance/second"}
         activations.expect(1)
         network(x)
         assert activations.take() == {}
@@ -194,6 +194,6 @@ def test_the_variance_of_a_stage_is_measured_when_it_is_due_and_leaves_no_hook()
         network.train()(x)
         assert activations.take()
     assert not network[0]._forward_hooks
-    torch.testing.assert_close(seen["act/variance/first"], network[0](x).var())
+    torch.testing.assert_close(seen["watch/act/variance/first"], network[0](x).var())
     with ActivationVariance(network, None).watching():
         assert not network[0]._forward_hooks

@@ -44,7 +44,7 @@ def test_gradients_vanish_through_twenty_sigmoids_and_not_past_skips(activation,
     x, y = torch.randn(32, 12, 50), (torch.rand(32, 5) < 0.3).float()
     torch.nn.functional.binary_cross_entropy_with_logits(model(x), y).backward()
     norms = gradient_norms(stages(model))
-    assert low <= norms["grad/norm/layer1"] / norms["grad/norm/layer20"] <= high
+    assert low <= norms["watch/grad/norm/layer1"] / norms["watch/grad/norm/layer20"] <= high
 
 
 def test_what_it_cannot_do_is_refused():

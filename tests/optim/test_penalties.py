@@ -126,14 +126,14 @@ def test_l1_by_its_proximal_step_is_a_laplace_prior_with_exact_zeros() -> None:
     np.testing.assert_allclose(found.weight.detach().numpy()[0], oracle.coef_, atol=1e-8)
     zeros = (oracle.coef_ == 0).mean()
     assert zeros >= 0.25
-    assert float(penalty.metrics(found)["weight/zeros"]) == pytest.approx(zeros)
+    assert float(penalty.metrics(found)["watch/weight/zeros"]) == pytest.approx(zeros)
 
 
 def test_l1_by_its_subgradient_comes_near_the_same_weights_but_not_to_zero() -> None:
     batch, strength = regression(), 0.5
     near, exact = descended(batch, L1(strength)), descended(batch, ProximalL1(strength))
     np.testing.assert_allclose(near.weight.detach(), exact.weight.detach(), atol=0.2 * strength)  # of a step
-    assert float(L1(strength).metrics(near)["weight/zeros"]) == 0.0
+    assert float(L1(strength).metrics(near)["watch/weight/zeros"]) == 0.0
 
 
 @given(w=st.floats(-10, 10), lr=st.floats(0, 1), strength=st.floats(0, 10))
@@ -202,7 +202,7 @@ def optimum(model: nn.Module) -> tuple[float, float]:
     )
     for _ in range(4):
         seen = train(model, classification(), optimizer, L2(1e-3), 1, CrossEntropy())
-    return float(seen["train/loss"] + seen["train/penalty"]), float(seen["grad/norm"])
+    return float(seen["train/loss"] + seen["train/penalty"]), float(seen["watch/grad/norm"])
 
 
 def started(model: nn.Module, seed: int) -> nn.Module:

@@ -25,7 +25,7 @@ def history(number: int) -> curves.History:
         "train/loss": (steps, np.exp(-steps / (40 + 10 * number))),
         "val/loss": (epochs, np.array([0.9, 0.7, 0.5, 0.5]) - 0.01 * number),
         "val/nll": (epochs, np.array([0.9, 0.7, 0.5, 0.5]) - 0.01 * number),
-        "optim/lr": (steps, np.linspace(1e-2, 1e-5, 120)),
+        "watch/optim/lr": (steps, np.linspace(1e-2, 1e-5, 120)),
     }
 
 
@@ -103,7 +103,7 @@ def test_one_run_has_a_page_with_its_description_and_pictures(monkeypatch: pytes
 
 def test_curves_are_the_history_without_the_final_evaluation() -> None:
     histories = {"A": history(0), "B": history(1)}
-    figure = curves.overlaid_figure(histories, {"val/loss": "validation loss", "optim/lr": "learning rate"})
+    figure = curves.overlaid_figure(histories, {"val/loss": "validation loss", "watch/optim/lr": "learning rate"})
     first, second = figure.axes
     for line, given in zip(first.lines[:2], histories.values(), strict=True):
         steps, values = given["val/loss"]
@@ -116,7 +116,7 @@ def test_curves_are_the_history_without_the_final_evaluation() -> None:
 def test_a_likelihood_is_drawn_once_and_what_nobody_recorded_never() -> None:
     assert curves.groups([history(0)]) == {
         "Loss": {"train/loss": "training loss", "val/loss": "validation loss"},
-        "Optimization": {"optim/lr": "learning rate"},
+        "Optimization": {"watch/optim/lr": "learning rate"},
     }
     other = dict(history(0)) | {"val/nll": (np.arange(4.0), np.ones(4))}
     assert "val/nll" in curves.groups([other])["Loss"]

@@ -89,7 +89,7 @@ def test_loss_figure_shows_what_is_there() -> None:
         "train/loss": (steps, np.exp(-steps / 30)),
         "val/loss": ([50, 99], [0.4, 0.3]),
         "val/macro_auroc": ([50, 75, 99], [0.8, 0.9, 0.85]),
-        "grad/norm": (steps, np.ones(100)),
+        "watch/grad/norm": (steps, np.ones(100)),
     }
     figure = figures.loss_figure(history)
     losses, auroc = figure.axes
@@ -103,7 +103,7 @@ def test_loss_figure_shows_what_is_there() -> None:
     assert len(figures.loss_figure({"train/loss": history["train/loss"]}).axes) == 1
     assert len(figures.loss_figure({"val/macro_auroc": history["val/macro_auroc"]}).axes) == 1
     with pytest.raises(UserError, match="train/loss"):
-        figures.loss_figure({"grad/norm": (steps, steps)})
+        figures.loss_figure({"watch/grad/norm": (steps, steps)})
 
 
 def test_loss_figure_survives_a_diverged_run() -> None:

@@ -10,15 +10,15 @@ from einthoven.report.trials import Trial
 
 def kept(k: int, auroc: float) -> Trial:
     step = np.array([1.0])
-    history = {"val/macro_auroc": (step, np.array([auroc])), "pca/explained": (step, np.array([k / 3]))}
+    history = {"val/macro_auroc": (step, np.array([auroc])), "watch/pca/explained": (step, np.array([k / 3]))}
     return Trial({"pca.k": str(k)}, {"pca.k": str(k)}, history)
 
 
 def test_a_response_is_drawn_in_the_order_of_its_option_with_the_mean_of_the_seeds() -> None:
     runs = [kept(3, 0.9), kept(1, 0.6), kept(3, 0.8), kept(2, 0.8)]
-    names = {"pca/explained": "share"}
+    names = {"watch/pca/explained": "share"}
     figure = response_figure(
-        runs, option="pca.k", title="?", xlabel="k", metrics=["val/macro_auroc", "pca/explained"], names=names
+        runs, option="pca.k", title="?", xlabel="k", metrics=["val/macro_auroc", "watch/pca/explained"], names=names
     )
     above, below = figure.axes
     line = above.get_lines()[0]
@@ -36,12 +36,12 @@ def test_what_differs_beside_the_option_gets_a_line_of_its_own() -> None:
         Trial(
             {"penalty": name, "penalty.strength": text},
             {"penalty.strength": text},
-            {"weight/zeros": (np.array([1.0]), np.array([zeros]))},
+            {"watch/weight/zeros": (np.array([1.0]), np.array([zeros]))},
         )
         for name, text, zeros in (("l1", "0.1", 0.0), ("l2", "0.1", 0.0), ("l1", "1", 0.5), ("l2", "1", 0.0))
     ]
     (axes,) = response_figure(
-        runs, option="penalty.strength", title="?", xlabel="", metrics=["weight/zeros"], log=True
+        runs, option="penalty.strength", title="?", xlabel="", metrics=["watch/weight/zeros"], log=True
     ).axes
     assert sorted(text.get_text() for text in axes.texts) == ["l1", "l2"]
     drawn = [line.get_ydata().tolist() for line in axes.get_lines() if line.get_linestyle() == "-"]
@@ -60,6 +60,6 @@ def test_the_steepest_descent_is_found_whatever_happens_after_the_minimum() -> N
 def test_a_range_test_marks_the_rate_of_each_optimizer() -> None:
     step, rates = np.arange(1.0, 61.0), np.geomspace(1e-4, 1.0, 60)
     losses = 1 / (1 + np.exp((np.log10(rates) + 2) * 4))
-    run = Trial({"optimizer": "sgd"}, {}, {"optim/lr": (step, rates), "train/loss": (step, losses)})
+    run = Trial({"optimizer": "sgd"}, {}, {"watch/optim/lr": (step, rates), "train/loss": (step, losses)})
     (axes,) = range_figure([run], title="?").axes
     assert [text.get_text() for text in axes.texts] == ["0.01", "sgd"]

@@ -20,8 +20,8 @@ STAGES = ("stem", "body", "head")
 
 def history(steps: int = 300, every: int = 1, **others: float) -> History:
     at = np.arange(1, steps + 1, every)
-    values = {f"grad/norm/{stage}": 10.0**-k * np.ones(len(at)) for k, stage in enumerate(STAGES)}
-    values |= {f"update/ratio/{stage}": 1e-3 * (k + 1) * np.ones(len(at)) for k, stage in enumerate(STAGES)}
+    values = {f"watch/grad/norm/{stage}": 10.0**-k * np.ones(len(at)) for k, stage in enumerate(STAGES)}
+    values |= {f"watch/update/ratio/{stage}": 1e-3 * (k + 1) * np.ones(len(at)) for k, stage in enumerate(STAGES)}
     values |= {name.replace("__", "/"): np.full(len(at), value) for name, value in others.items()}
     return {name: (at.tolist(), series.tolist()) for name, series in values.items()}
 
@@ -48,9 +48,9 @@ def test_the_heat_map_holds_the_norms_from_the_input_upwards() -> None:
 
 def test_many_steps_are_averaged_and_no_gradient_is_left_blank() -> None:
     made = dict(history(5000))
-    steps, _ = made["grad/norm/body"]
-    made["grad/norm/body"] = (steps, np.geomspace(1e-4, 1e4, 5000))
-    made["grad/norm/head"] = (steps, np.zeros(5000))
+    steps, _ = made["watch/grad/norm/body"]
+    made["watch/grad/norm/body"] = (steps, np.geomspace(1e-4, 1e4, 5000))
+    made["watch/grad/norm/head"] = (steps, np.zeros(5000))
     found = cells(gradient_flow_figure(made, STAGES))
     assert found.shape[1] <= 160
     assert np.ma.getmaskarray(found)[2].all() and not np.ma.getmaskarray(found)[:2].any()
@@ -67,10 +67,10 @@ def test_updates_are_drawn_stage_by_stage_with_the_usual_size() -> None:
 
 
 def test_entropy_and_divergences_have_a_panel_each() -> None:
-    both = information_figure(history(diag__entropy=1.5, diag__kl_prior=0.1, diag__kl_drift=0.2))
+    both = information_figure(history(watch__diag__entropy=1.5, watch__diag__kl_prior=0.1, watch__diag__kl_drift=0.2))
     assert [axes.get_title(loc="left") for axes in both.axes] == ["Entropy", "Divergence (KL)"]
     assert [len(axes.get_lines()) for axes in both.axes] == [1, 2] and both.axes[1].get_yscale() == "log"
-    (only,) = information_figure(history(diag__kl_prior=0.1)).axes
+    (only,) = information_figure(history(watch__diag__kl_prior=0.1)).axes
     assert only.get_title(loc="left") == "Divergence (KL)" and drawn(both) > 1000
 
 
@@ -88,7 +88,7 @@ def test_what_was_not_measured_is_refused() -> None:
     for draw in (gradient_flow_figure, update_ratio_figure):
         with pytest.raises(UserError, match="found none"):
             draw({}, STAGES)
-    with pytest.raises(UserError, match="diag/entropy"):
+    with pytest.raises(UserError, match="watch/diag/entropy"):
         information_figure({})
     with pytest.raises(UserError, match="2 names"):
         cooccurrence_figure(np.zeros((4, 3)), ("NORM", "MI"), title="")

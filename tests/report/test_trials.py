@@ -18,8 +18,8 @@ def trial(values: list[float], *, seed: int = 0, **options: str) -> Trial:
 
 def deep(activation: str, factor: float, layers: int = 12) -> Trial:
     step = np.array([1.0, 2.0])
-    history = {f"grad/norm/layer{i}": (step, np.array([factor**i, 99.0])) for i in range(1, layers + 1)}
-    return Trial({"model.activation": activation}, {}, {**history, "grad/norm": (step, step)})
+    history = {f"watch/grad/norm/layer{i}": (step, np.array([factor**i, 99.0])) for i in range(1, layers + 1)}
+    return Trial({"model.activation": activation}, {}, {**history, "watch/grad/norm": (step, step)})
 
 
 def texts(figure: object) -> list[str]:
@@ -58,7 +58,7 @@ def test_names_at_the_end_of_lines_do_not_overlap() -> None:
 
 
 def test_a_profile_follows_the_layers_in_their_order_at_the_first_step() -> None:
-    depth, values = profile(deep("sigmoid", 0.1), "grad/norm")
+    depth, values = profile(deep("sigmoid", 0.1), "watch/grad/norm")
     assert depth.tolist() == list(range(1, 13))
     np.testing.assert_allclose(values, 0.1**depth)
 
@@ -66,7 +66,7 @@ def test_a_profile_follows_the_layers_in_their_order_at_the_first_step() -> None
 def test_the_depth_figure_has_a_panel_a_value_and_a_name_a_line() -> None:
     figure = depth_figure(
         [deep("sigmoid", 0.1), deep("relu", 1.1)],
-        metric="grad/norm",
+        metric="watch/grad/norm",
         title="?",
         ylabel="norm",
         panel="model.activation",
@@ -75,7 +75,7 @@ def test_the_depth_figure_has_a_panel_a_value_and_a_name_a_line() -> None:
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["sigmoid", "relu"]
     np.testing.assert_allclose(figure.axes[0].get_lines()[0].get_ydata()[-1], 0.1**11)
     with pytest.raises(UserError, match="two or more numbered stages"):
-        depth_figure([trial([1.0])], metric="grad/norm", title="?", ylabel="")
+        depth_figure([trial([1.0])], metric="watch/grad/norm", title="?", ylabel="")
 
 
 def test_a_race_draws_the_mean_of_the_seeds_by_name() -> None:

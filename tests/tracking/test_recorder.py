@@ -38,12 +38,12 @@ def kill(recorder: Recorder) -> None:
 def test_every_step_arrives_once_with_its_value(uri: str) -> None:
     recorder = open_run(uri, interval=7)
     for step in range(1, 31):
-        recorder.record(step, {"train/loss": torch.tensor(1.0 / step), "optim/lr": 0.1 * step})
+        recorder.record(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
     recorder.finish()
     history = MlflowClient(uri).get_metric_history(recorder.run_id, "train/loss")
     assert [m.step for m in sorted(history, key=lambda m: m.step)] == list(range(1, 31))
     assert recorder.history["train/loss"][1] == pytest.approx([1.0 / step for step in range(1, 31)])
-    assert recorder.latest["optim/lr"] == pytest.approx(3.0)
+    assert recorder.latest["watch/optim/lr"] == pytest.approx(3.0)
     assert MlflowClient(uri).get_run(recorder.run_id).info.status == "FINISHED"
 
 
@@ -103,7 +103,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(
     recorder = Recorder(uri, "experiment", "run", folder=disk / "run", tags={}, interval=10)
     with pytest.raises(UserError, match="No space left on device; the run ends here") as full, closing(recorder):
         for step in range(1, 100_000):
-            recorder.record(step, {"train/loss": float(step), "optim/lr": 0.1})
+            recorder.record(step, {"train/loss": float(step), "watch/optim/lr": 0.1})
     assert f"resume={disk / 'run'}" in str(full.value)
     client = MlflowClient(uri)
     run = client.get_run(recorder.run_id)

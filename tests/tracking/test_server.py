@@ -90,7 +90,7 @@ def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
     def train(*steps: int) -> None:
         for step in range(*steps):
             for recorder in (whole, cut):
-                recorder.record(step, {"train/loss": torch.tensor(1.0 / step), "optim/lr": 0.1 * step})
+                recorder.record(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
 
     train(1, 101)
     wait_until(lambda: not whole._entries.waiting)
@@ -119,7 +119,7 @@ def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
         run = client.get_run(recorder.run_id)
         assert run.info.status == "FINISHED" and client.search_runs([run.info.experiment_id])
         table = pq.read_table(client.download_artifacts(recorder.run_id, "series/metrics.parquet")).to_pylist()
-        for name in ("train/loss", "optim/lr"):
+        for name in ("train/loss", "watch/optim/lr"):
             found = [(m.step, m.timestamp, m.value) for m in client.get_metric_history(recorder.run_id, name)]
             kept = [r for r in table if r["metric"] == name]
             expected = [(r["step"], round(r["timestamp"].timestamp() * 1000), r["value"]) for r in kept]

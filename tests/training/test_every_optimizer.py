@@ -266,5 +266,5 @@ def test_the_variance_of_activations_is_that_of_the_batch_where_a_step_starts(
             expected = model.eval()(batch.x).var()
             model.train()
             seen = step(model, optimizer, batch, micro_batch, diagnose=diagnose)
-            assert {name for name in seen if name.startswith("act/")} == {"act/variance/head"}
-            torch.testing.assert_close(seen["act/variance/head"], expected)
+            assert {name for name in seen if name.startswith("watch/act/")} == {"watch/act/variance/head"}
+            torch.testing.assert_close(seen["watch/act/variance/head"], expected)

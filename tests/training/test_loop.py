@@ -64,7 +64,7 @@ def test_a_step_is_the_gradient_times_the_learning_rate() -> None:
     gradient = (2 / len(x)) * (x @ before.T - y).T @ x  # d/dw of the mean of (xw - y)^2, by hand
     seen = step(model, torch.optim.SGD(model.parameters(), lr=0.1), batch)
     torch.testing.assert_close(model.weight.detach(), before - 0.1 * gradient)
-    torch.testing.assert_close(seen["grad/norm"], gradient.norm())
+    torch.testing.assert_close(seen["watch/grad/norm"], gradient.norm())
     torch.testing.assert_close(seen["train/loss"], ((x @ before.T - y) ** 2).mean())
 
 
@@ -73,7 +73,7 @@ def test_the_gradient_is_clipped_and_its_norm_told_before() -> None:
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     seen = step(model, torch.optim.SGD(model.parameters(), lr=1.0), batch, clip_norm=0.01)
     moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - before
-    assert seen["grad/norm"] > 0.01
+    assert seen["watch/grad/norm"] > 0.01
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
@@ -168,8 +168,8 @@ def test_the_schedule_multiplies_the_base_rate_at_every_step() -> None:
     rates: list[float] = []
 
     def record(step: int, seen: Any) -> None:
-        if "optim/lr" in seen:
-            rates.append(seen["optim/lr"])
+        if "watch/optim/lr" in seen:
+            rates.append(seen["watch/optim/lr"])
 
     train(nn.Linear(6, 1), values(*[0.5] * 5), schedule=lambda step, total: step / total, lr=0.2, record=record)
     assert rates == pytest.approx([0.2 * k / 10 for k in range(10)])

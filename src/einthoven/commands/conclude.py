@@ -51,7 +51,7 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     metrics = final_metrics(run, found)
     pca = principal_components(run)
     shares = pca.explained_variance_ratio_
-    recorder.record(run.position.step + 1, metrics | {"pca/explained": float(shares.sum())})
+    recorder.record(run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
     recorder.flush(everything=True)
     _probe(run, recorder)
     if kept := run.validation.arrays():

@@ -51,15 +51,15 @@ def pictures(
         The loss around the weights; empty if it was not looked at.
     """
     names = list(stages(run.model.network))
-    steps, rates = (np.array(part) for part in history["optim/lr"])
+    steps, rates = (np.array(part) for part in history["watch/optim/lr"])
     drawn: dict[str, Draw] = {
         "loss": partial(figures.loss_figure, history, run.monitor, run.task.shown[run.task.monitor]),
         "schedule": partial(figures.schedule_figure, rates / run.optimizer.param_groups[0]["initial_lr"], steps - 1),
         "pca_scree": partial(_pca_figure, run),
     }
-    if f"grad/norm/{names[0]}" in history:
+    if f"watch/grad/norm/{names[0]}" in history:
         drawn["gradient_flow"] = partial(training.gradient_flow_figure, history, names)
-    if f"update/ratio/{names[0]}" in history:
+    if f"watch/update/ratio/{names[0]}" in history:
         drawn["updates"] = partial(training.update_ratio_figure, history, names)
     if not training.INFORMATION.keys().isdisjoint(history):
         drawn["information"] = partial(training.information_figure, history)

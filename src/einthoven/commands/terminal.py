@@ -123,7 +123,7 @@ class TrainingDisplay:
         return {
             "epoch": min(epoch, self._epochs),
             "loss": show("train/loss", ".4f"),
-            "lr": show("optim/lr", ".1e"),
+            "lr": show("watch/optim/lr", ".1e"),
             "metric": show(self._monitor, ".4f"),
             "rate": rate,
         }

@@ -62,24 +62,24 @@ class Validation:
         return told
 
     def _rank(self, seen: list[Tensor]) -> dict[str, float]:
-        return {"act/effective_rank": effective_rank(torch.cat(seen))}
+        return {"watch/act/effective_rank": effective_rank(torch.cat(seen))}
 
     def _predictions(self, found: Evaluation, by_window: Evaluation) -> dict[str, float]:
         run, every, told = self._run, self._every, dict[str, float]()
         single_label = run.task.output == "softmax"
         if self._due(every.drift):
             if self._previous is not None:
-                told["diag/kl_drift"] = kl_drift(self._previous, found.p, single_label=single_label)
+                told["watch/diag/kl_drift"] = kl_drift(self._previous, found.p, single_label=single_label)
             self._previous = found.p
         if self._due(every.calibration):
             gaps = calibration_error_per_class(found.y, found.p)
             told |= {f"val/calibration_gap/{k}": gap for k, gap in zip(run.data.labels.classes, gaps, strict=True)}
-            told["diag/calibration_gap"] = float(gaps.mean())
-            told["diag/confident_wrong"] = confident_wrong(found.y, found.p)
+            told["watch/diag/calibration_gap"] = float(gaps.mean())
+            told["watch/diag/confident_wrong"] = confident_wrong(found.y, found.p)
         if self._due(every.windows) and by_window.windows is not None:
             record = np.repeat(run.data.windows("val")[0], by_window.windows.shape[1])
             apart = kl_windows(by_window.windows.reshape(len(record), -1), record, single_label=single_label)
-            told |= {} if apart is None else {"diag/kl_windows": apart}
+            told |= {} if apart is None else {"watch/diag/kl_windows": apart}
         if self._due(every.entropy_histogram):
             counts, edges = entropy_histogram(found.p, single_label=single_label)
             self._keep("entropy", epoch=np.int64(run.position.epoch), counts=counts, edges=edges)
@@ -94,9 +94,9 @@ class Validation:
             with hessian(run) as of_probe:
                 generator = torch.Generator().manual_seed(run.settings.seed)
                 if self._due(every.sharpness):
-                    told["diag/sharpness"] = curvature.sharpness(of_probe, generator)
+                    told["watch/diag/sharpness"] = curvature.sharpness(of_probe, generator)
                 if self._due(every.hessian_trace):
-                    told["diag/hessian_trace"] = curvature.trace(of_probe, generator)
+                    told["watch/diag/hessian_trace"] = curvature.trace(of_probe, generator)
         if self._due(every.trajectory):
             self.snapshots.append(flat(run.trainable()))
         return told

@@ -79,8 +79,8 @@ class ActivationVariance(Watch[Moments]):
         super().__init__(network.named_children(), every, moments)
 
     def take(self) -> dict[str, Tensor]:
-        """``act/variance/<stage>`` of what was measured, as device tensors; empty if nothing was."""
-        return {f"act/variance/{name}": pooled_variance(passes) for name, passes in self.seen().items()}
+        """``watch/act/variance/<stage>`` of what was measured, as device tensors; empty if nothing was."""
+        return {f"watch/act/variance/{name}": pooled_variance(passes) for name, passes in self.seen().items()}
 
 
 class DeadUnits(Watch[Tensor]):
@@ -109,11 +109,11 @@ class DeadUnits(Watch[Tensor]):
         super().__init__(rectifiers, every, largest_of_units)
 
     def take(self) -> dict[str, Tensor]:
-        """``act/dead/<stage>`` of what was measured, as device tensors; empty if nothing was."""
+        """``watch/act/dead/<stage>`` of what was measured, as device tensors; empty if nothing was."""
         stages: dict[str, list[Tensor]] = {}
         for name, passes in self.seen().items():
             stages.setdefault(name.partition("/")[0], []).append(torch.stack(passes).amax(dim=0) <= 0)
-        return {f"act/dead/{stage}": torch.cat(dead).float().mean() for stage, dead in stages.items()}
+        return {f"watch/act/dead/{stage}": torch.cat(dead).float().mean() for stage, dead in stages.items()}
 
 
 def moments(values: Tensor) -> Moments:
@@ -150,12 +150,12 @@ def attention_entropy(maps: Mapping[str, Tensor]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``act/attention_entropy/<map>/<head>``, heads counted from 1, and ``act/attention_entropy_uniform/<map>``, the
-        log N to compare it with.
+        ``watch/act/attention_entropy/<map>/<head>``, heads counted from 1, and
+        ``watch/act/attention_entropy_uniform/<map>``, the log N to compare it with.
     """
     told: dict[str, float] = {}
     for name, weights in maps.items():
         heads = categorical_entropy(weights.float()).mean(dim=(0, 2))
-        told |= {f"act/attention_entropy/{name}/{h}": value for h, value in enumerate(heads.tolist(), 1)}
-        told[f"act/attention_entropy_uniform/{name}"] = math.log(weights.shape[-1])
+        told |= {f"watch/act/attention_entropy/{name}/{h}": value for h, value in enumerate(heads.tolist(), 1)}
+        told[f"watch/act/attention_entropy_uniform/{name}"] = math.log(weights.shape[-1])
     return told

@@ -18,29 +18,29 @@ def gradient_norms(stages: Stages) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        ``grad/norm/<stage>``, and ``grad/vanishing``: root-mean-square gradient of the first stage over that
-        of the last, below 1 where the gradient fades on its way back. 1 for a single stage; infinite, or not
+        ``watch/grad/norm/<stage>``, and ``watch/grad/vanishing``: root-mean-square gradient of the first stage over
+        that of the last, below 1 where the gradient fades on its way back. 1 for a single stage; infinite, or not
         a number, if the last stage has no gradient.
     """
     norms = stage_norms(gradients(stages))
     first, *_, last = names if len(names := list(stages)) > 1 else names * 2
     sizes = {name: sum(p.numel() for p in stages[name]) for name in (first, last)}
     vanishing = norms[first] / norms[last] * math.sqrt(sizes[last] / sizes[first])
-    return {f"grad/norm/{name}": norm for name, norm in norms.items()} | {"grad/vanishing": vanishing}
+    return {f"watch/grad/norm/{name}": norm for name, norm in norms.items()} | {"watch/grad/vanishing": vanishing}
 
 
 def gradient_norms_l1(stages: Stages) -> dict[str, Tensor]:
-    """``grad/norm_l1/<stage>``: sum of the magnitudes of each stage's gradient.
+    """``watch/grad/norm_l1/<stage>``: sum of the magnitudes of each stage's gradient.
 
     Over the L2 norm, it tells how evenly the gradient is spread: 1 where a single weight has all of it, √n where all n
     weights have the same.
     """
-    return {f"grad/norm_l1/{name}": norm for name, norm in stage_norms(gradients(stages), 1.0).items()}
+    return {f"watch/grad/norm_l1/{name}": norm for name, norm in stage_norms(gradients(stages), 1.0).items()}
 
 
 @torch.no_grad()
 def nonfinite(stages: Stages) -> Tensor:
-    """``grad/nonfinite``: how many entries of the gradient are infinite or not a number."""
+    """``watch/grad/nonfinite``: how many entries of the gradient are infinite or not a number."""
     return (~flat_gradient(stages).isfinite()).sum()
 
 
@@ -57,14 +57,14 @@ def clipping(norm: Tensor, limit: float) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        ``grad/clipped``: 1 where the gradient was longer than the limit, otherwise 0, so its mean over steps is the
-        share of steps that were clipped; ``grad/norm_clipped``: its norm after clipping.
+        ``watch/grad/clipped``: 1 where the gradient was longer than the limit, otherwise 0, so its mean over steps is
+        the share of steps that were clipped; ``watch/grad/norm_clipped``: its norm after clipping.
     """
-    return {"grad/clipped": (norm > limit).float(), "grad/norm_clipped": norm.clamp(max=limit)}
+    return {"watch/grad/clipped": (norm > limit).float(), "watch/grad/norm_clipped": norm.clamp(max=limit)}
 
 
 class GradientCosine:
-    """``grad/cosine``: cosine of the angle between the gradients of two successive steps, before clipping.
+    """``watch/grad/cosine``: cosine of the angle between the gradients of two successive steps, before clipping.
 
     Above 0, the steps agree, and a larger learning rate would reach further; around 0, noise rules; below 0, the
     iterate jumps from one wall of a valley to the other. A copy of the gradient is kept only where the next step is
@@ -90,7 +90,7 @@ class GradientCosine:
         previous, self._previous, told = self._previous, None, {}
         now = flat_gradient(self._stages) if previous is not None or (step + 1) % self._every == 0 else None
         if previous is not None and now is not None:
-            told["grad/cosine"] = torch.cosine_similarity(previous, now, dim=0)
+            told["watch/grad/cosine"] = torch.cosine_similarity(previous, now, dim=0)
         if (step + 1) % self._every == 0:
             self._previous = now
         return told

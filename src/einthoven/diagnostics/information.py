@@ -40,9 +40,10 @@ def label_information(
 ) -> dict[str, Tensor]:
     """Split the cross-entropy into the part of the labels and the part of the model: device tensors.
 
-    ``cross-entropy = diag/entropy_labels + diag/kl_labels``. The first part is the entropy of the labels: 0 where they
-    are hard, and what no model can remove where they are smoothed or mixed. The second is KL(labels ‖ predictions).
-    With the labels that the loss compares with, the sum is the loss, if that is the unweighted cross-entropy.
+    ``cross-entropy = watch/diag/entropy_labels + watch/diag/kl_labels``. The first part is the entropy of the labels: 0
+    where they are hard, and what no model can remove where they are smoothed or mixed. The second is
+    KL(labels ‖ predictions). With the labels that the loss compares with, the sum is the loss, if that is the
+    unweighted cross-entropy.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def label_information(
     """
     labels, logits = labels.float(), logits.float()
     return {
-        "diag/entropy_labels": _mean_over_records(entropy(labels, single_label), valid),
-        "diag/kl_labels": _mean_over_records(kl(labels, logits, single_label, logits=True), valid),
+        "watch/diag/entropy_labels": _mean_over_records(entropy(labels, single_label), valid),
+        "watch/diag/kl_labels": _mean_over_records(kl(labels, logits, single_label, logits=True), valid),
     }
 
 
@@ -90,7 +91,7 @@ class PriorKL:
 
     @torch.no_grad()
     def update(self, labels: Tensor, probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Take in a batch; return ``diag/kl_prior``, as a device tensor.
+        """Take in a batch; return ``watch/diag/kl_prior``, as a device tensor.
 
         Parameters
         ----------

@@ -14,7 +14,7 @@ KEYS = ("exp_avg_sq", "square_avg", "square", "sum")
 
 @torch.no_grad()
 def second_moment_spread(optimizer: Optimizer) -> dict[str, Tensor]:
-    """``optim/second_moment_spread``: decades between the 5th and the 95th percentile of the second moments.
+    """``watch/optim/second_moment_spread``: decades between the 5th and the 95th percentile of the second moments.
 
     ``log10(v₉₅ / v₅)`` over all entries of all parameters, v being the running mean (Adagrad: the sum) of the squared
     gradient. Half of it are the decades between the learning rates that the weights in effect have, as those go with
@@ -32,4 +32,4 @@ def second_moment_spread(optimizer: Optimizer) -> dict[str, Tensor]:
     every = torch.cat(moments).float()
     low, high = (every.kthvalue(math.ceil(share * len(every))).values for share in (0.05, 0.95))
     tiny = torch.finfo(torch.float32).tiny
-    return {"optim/second_moment_spread": high.clamp_min(tiny).log10() - low.clamp_min(tiny).log10()}
+    return {"watch/optim/second_moment_spread": high.clamp_min(tiny).log10() - low.clamp_min(tiny).log10()}

@@ -42,7 +42,7 @@ def signal_and_noise(small: Sequence[Sequence[Tensor]], size: int) -> tuple[Tens
 
 
 class NoiseScale:
-    """``grad/noise_scale`` = tr Σ / ‖G‖², in records: about where doubling the batch stops paying fully.
+    """``watch/grad/noise_scale`` = tr Σ / ‖G‖², in records: about where doubling the batch stops paying fully.
 
     McCandlish et al. 2018, equation 2.9 (the simple noise scale). Each measurement passes the batch through the model
     once more, in parts and apart from the training: the gradients of the step, and the running statistics, stay as

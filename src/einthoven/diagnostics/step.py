@@ -91,7 +91,7 @@ class StepDiagnostics:
             told |= watch.take()
             watch.expect(None)
         if self._due(every.gradients):
-            told |= gradient_norms(self._stages) | {"grad/nonfinite": nonfinite(self._stages)}
+            told |= gradient_norms(self._stages) | {"watch/grad/nonfinite": nonfinite(self._stages)}
         if self._due(every.gradients_l1):
             told |= gradient_norms_l1(self._stages)
         if self._due(every.predictions):
@@ -100,7 +100,7 @@ class StepDiagnostics:
             self._updates.before()
         told |= self._cosine.update(self._step)
         if self._due(every.noise_scale):
-            told["grad/noise_scale"] = self._noise.update(batch)
+            told["watch/grad/noise_scale"] = self._noise.update(batch)
         return told
 
     def after(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
@@ -124,9 +124,9 @@ class StepDiagnostics:
         probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
         metrics = label_information(self._task.reference(batch.y), logits, single_label, batch.valid)
         if not self._task.loss_is_cross_entropy:
-            metrics["train/cross_entropy"] = metrics["diag/entropy_labels"] + metrics["diag/kl_labels"]
-        metrics["diag/entropy"] = predictive_entropy(logits, single_label, batch.valid)
-        metrics["diag/kl_prior"] = self._prior.update(batch.y, probabilities, batch.valid)
+            metrics["train/cross_entropy"] = metrics["watch/diag/entropy_labels"] + metrics["watch/diag/kl_labels"]
+        metrics["watch/diag/entropy"] = predictive_entropy(logits, single_label, batch.valid)
+        metrics["watch/diag/kl_prior"] = self._prior.update(batch.y, probabilities, batch.valid)
         return metrics
 
     def _go_to(self, step: int) -> None:

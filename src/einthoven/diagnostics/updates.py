@@ -11,9 +11,9 @@ from einthoven.diagnostics.stages import Stages, stage_norms
 class Updates:
     """Size of a step, stage by stage, whatever the optimizer, its decay and a penalty made of the gradient.
 
-    ``update/norm/<stage>`` = ‖Δw‖₂, and ``update/ratio/<stage>`` = ‖Δw‖₂ / ‖w‖₂ with w as it was before the step.
-    Infinite, or not a number, where all weights of a stage were zero. A copy of the weights is kept during a step that
-    is measured, and no longer.
+    ``watch/update/norm/<stage>`` = ‖Δw‖₂, and ``watch/update/ratio/<stage>`` = ‖Δw‖₂ / ‖w‖₂ with w as it was before
+    the step. Infinite, or not a number, where all weights of a stage were zero. A copy of the weights is kept during a
+    step that is measured, and no longer.
     """
 
     def __init__(self, stages: Stages) -> None:
@@ -32,5 +32,5 @@ class Updates:
             return {}
         steps = {name: torch._foreach_sub(list(stage), kept[name]) for name, stage in self._stages.items()}
         norms, sizes = stage_norms(steps), stage_norms(kept)
-        told = {f"update/norm/{name}": norm for name, norm in norms.items()}
-        return told | {f"update/ratio/{name}": norms[name] / sizes[name] for name in norms}
+        told = {f"watch/update/norm/{name}": norm for name, norm in norms.items()}
+        return told | {f"watch/update/ratio/{name}": norms[name] / sizes[name] for name in norms}

@@ -11,20 +11,20 @@ _SQUARINGS = 9
 
 
 def weight_norms(stages: Stages) -> dict[str, Tensor]:
-    """``weight/norm/<stage>`` (L2) and ``weight/norm_l1/<stage>``: of all weights of a stage, biases included."""
-    told = {f"weight/norm/{name}": norm for name, norm in stage_norms(stages).items()}
-    return told | {f"weight/norm_l1/{name}": norm for name, norm in stage_norms(stages, 1.0).items()}
+    """``watch/weight/norm/<stage>`` (L2) and ``watch/weight/norm_l1/<stage>``, of all weights and biases of a stage."""
+    told = {f"watch/weight/norm/{name}": norm for name, norm in stage_norms(stages).items()}
+    return told | {f"watch/weight/norm_l1/{name}": norm for name, norm in stage_norms(stages, 1.0).items()}
 
 
 def spectral_norms(stages: Stages) -> dict[str, Tensor]:
-    """``weight/spectral/<stage>``: the largest singular value among the matrices of a stage.
+    """``watch/weight/spectral/<stage>``: the largest singular value among the matrices of a stage.
 
     Of a convolution it is that of its kernel as a matrix ``(out, in · width)``, as in spectral normalization (Miyato
     et al. 2018, section 2.1), not that of the map between signals. Stages without a matrix are left out.
     """
     matrices = {name: [p.detach().flatten(1) for p in stage if p.ndim > 1] for name, stage in stages.items()}
     return {
-        f"weight/spectral/{name}": torch.stack([spectral_norm(matrix) for matrix in stage]).amax()
+        f"watch/weight/spectral/{name}": torch.stack([spectral_norm(matrix) for matrix in stage]).amax()
         for name, stage in matrices.items()
         if stage
     }

@@ -51,8 +51,8 @@ class Shrinkage(Penalty):
             raise UserError(f"penalty.strength={self.strength}: expected a number of at least 0.")
 
     def metrics(self, model: nn.Module) -> dict[str, Tensor]:
-        """``weight/zeros``, the share of exact zeros among the penalized weights."""
-        return {"weight/zeros": share_of_zeros(model)}
+        """``watch/weight/zeros``, the share of exact zeros among the penalized weights."""
+        return {"watch/weight/zeros": share_of_zeros(model)}
 
 
 class L2(Shrinkage):

@@ -37,7 +37,7 @@ def depth_figure(
     Parameters
     ----------
     metric : str
-        ``grad/norm`` or ``act/variance``: what stands before the name of the stage.
+        ``watch/grad/norm`` or ``watch/act/variance``: what stands before the name of the stage.
     title, ylabel : str
         The question that the figure answers; the quantity.
     panel : str, optional

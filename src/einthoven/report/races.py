@@ -41,7 +41,7 @@ def race_figure(
             ends, shown = [], []
             for i, (label, members) in enumerate(groups.items()):
                 steps, values = mean_series(members, metric)
-                often = len(values) > MANY and metric != "optim/lr"
+                often = len(values) > MANY and metric != "watch/optim/lr"
                 drawn = smooth(values, len(values) // 20) if often else values
                 style = series_style(i)
                 axes.plot(steps, drawn, marker=None if len(values) > MANY else "o", markersize=4, **style)
@@ -49,7 +49,7 @@ def race_figure(
                 shown.append(drawn[len(drawn) // 20 :])
             axes.set_ylabel(metric)
             axes.margins(x=0.01)
-            if metric != "optim/lr":  # one that diverged, or the first steps, must not flatten the others
+            if metric != "watch/optim/lr":  # one that diverged, or the first steps, must not flatten the others
                 finite = np.concatenate(shown)
                 low, high = np.quantile(finite[np.isfinite(finite)], [0.0, 0.98])
                 axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low) + 1e-9)

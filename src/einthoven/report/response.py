@@ -110,7 +110,7 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
         axes.set_xscale("log")
         ends, starts, lows = [], [], []
         for i, (label, members) in enumerate(groups.items()):
-            rates, losses = mean_series(members, "optim/lr")[1], mean_series(members, "train/loss")[1]
+            rates, losses = mean_series(members, "watch/optim/lr")[1], mean_series(members, "train/loss")[1]
             curve, style = smooth(losses, max(5, len(losses) // 15)), series_style(i)
             axes.plot(rates, curve, **style)
             at = steepest(rates, curve)

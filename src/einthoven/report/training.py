@@ -21,16 +21,16 @@ COLUMNS = 160  # of a heat map, at most: measurements are averaged to so many
 MANY = 8  # stages, beyond which their lines are told by depth
 USUAL = 1e-3  # size of a step over that of the weights that a healthy training has, about
 INFORMATION = {  # in which panel, as what
-    "diag/entropy": (0, "of the predictions"),
-    "diag/entropy_labels": (0, "of the labels"),
-    "diag/kl_labels": (1, "labels ‖ predictions, per record"),
-    "diag/kl_prior": (1, "labels ‖ predictions, of their means"),
-    "diag/kl_drift": (1, "last evaluation ‖ this one"),
-    "diag/kl_windows": (1, "between the windows of a record"),
+    "watch/diag/entropy": (0, "of the predictions"),
+    "watch/diag/entropy_labels": (0, "of the labels"),
+    "watch/diag/kl_labels": (1, "labels ‖ predictions, per record"),
+    "watch/diag/kl_prior": (1, "labels ‖ predictions, of their means"),
+    "watch/diag/kl_drift": (1, "last evaluation ‖ this one"),
+    "watch/diag/kl_windows": (1, "between the windows of a record"),
 }
 
 
-def gradient_flow_figure(history: History, stages: Sequence[str], *, metric: str = "grad/norm") -> Figure:
+def gradient_flow_figure(history: History, stages: Sequence[str], *, metric: str = "watch/grad/norm") -> Figure:
     """Draw the gradient of each stage over the steps as a heat map, on a logarithmic scale.
 
     Parameters
@@ -82,7 +82,7 @@ def update_ratio_figure(history: History, stages: Sequence[str]) -> Figure:
     Parameters
     ----------
     history : mapping of str to (steps, values)
-        ``update/ratio/<stage>``.
+        ``watch/update/ratio/<stage>``.
     stages : sequence of str
         From the input to the output.
 
@@ -93,7 +93,7 @@ def update_ratio_figure(history: History, stages: Sequence[str]) -> Figure:
     """
     import matplotlib
 
-    found = _measured(history, stages, "update/ratio")
+    found = _measured(history, stages, "watch/update/ratio")
     depth = matplotlib.colormaps["viridis"]
     with use_style():
         figure = new_figure(9, 4.8)
@@ -127,7 +127,7 @@ def information_figure(history: History) -> Figure:
     Parameters
     ----------
     history : mapping of str to (steps, values)
-        What of ``diag/entropy``, ``diag/entropy_labels`` and ``diag/kl_…`` is there, in nats.
+        What of ``watch/diag/entropy``, ``watch/diag/entropy_labels`` and ``watch/diag/kl_…`` is there, in nats.
 
     Raises
     ------

@@ -16,6 +16,7 @@ from einthoven.errors import UserError
 from einthoven.tracking.artifacts import content
 from einthoven.tracking.delivery import first_line
 from einthoven.tracking.files import PROBE
+from einthoven.tracking.names import current
 from einthoven.tracking.recorder import error_tag
 from einthoven.tracking.server import client, experiment_id, shown
 
@@ -136,12 +137,18 @@ def overrides(run: MlflowRun) -> str:
 def history(
     tracking: MlflowClient, run: MlflowRun, names: Collection[str] | None = None
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Every metric of a run, or those of some names that it has: steps and values."""
-    found = {}
-    for name in run.data.metrics if names is None else [name for name in names if name in run.data.metrics]:
-        points = sorted(tracking.get_metric_history(run.info.run_id, name), key=lambda point: point.step)
-        found[name] = (np.array([p.step for p in points], float), np.array([p.value for p in points], float))
-    return found
+    """Every metric of a run, or those of some names that it has: steps and values.
+
+    The names are those of today, whichever version wrote the run.
+    """
+    wanted = None if names is None else {current(name) for name in names}
+    series = {}
+    for stored in run.data.metrics:
+        name = current(stored)
+        if wanted is None or name in wanted:
+            points = sorted(tracking.get_metric_history(run.info.run_id, stored), key=lambda point: point.step)
+            series[name] = (np.array([p.step for p in points], float), np.array([p.value for p in points], float))
+    return series
 
 
 def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:

@@ -118,12 +118,12 @@ def train_step(
         if not seen:  # what is told of a step is measured where it starts
             seen.update(told | (dict(diagnose.before(batch, outputs)) if diagnose else {}))
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        seen.setdefault("grad/norm", norm)  # before clipping
+        seen.setdefault("watch/grad/norm", norm)  # before clipping
         return objective
 
     optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float, its optimizers return the tensor
     penalty.after_step(optimizer)
-    return seen | (dict(diagnose.after(seen["grad/norm"], clip_norm)) if diagnose else {})
+    return seen | (dict(diagnose.after(seen["watch/grad/norm"], clip_norm)) if diagnose else {})
 
 
 @torch.no_grad()
@@ -258,7 +258,7 @@ def fit(
             )
             loss = seen["train/loss"]
             position.step += 1
-            events.record(position.step, {**seen, "optim/lr": optimizer.param_groups[0]["lr"]})
+            events.record(position.step, {**seen, "watch/optim/lr": optimizer.param_groups[0]["lr"]})
             events.progress(position)
         position.epoch += 1
         if not bool(loss.isfinite()):  # sync: once per epoch

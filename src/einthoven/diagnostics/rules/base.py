@@ -90,7 +90,7 @@ def at_work(history: History, name: str) -> FloatArray:
     While a schedule warms up or ends, steps are meant to be small.
     """
     found, at = values(history, name), steps(history, name)
-    rate, rate_at = values(history, "optim/lr"), steps(history, "optim/lr")
+    rate, rate_at = values(history, "watch/optim/lr"), steps(history, "watch/optim/lr")
     if len(rate) and len(found):
         found = found[np.interp(at, rate_at, rate) >= 0.5 * rate.max()]
     return found[np.isfinite(found)]

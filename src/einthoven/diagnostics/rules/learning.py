@@ -28,8 +28,8 @@ def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | 
         "constant_output",
         "The model says the same of every record.",
         f"over the records of val, no probability moves by more than {span:.1e}",
-        "Look at the gradient that reaches the first stage (grad/norm) and at what flows between the stages "
-        "(act/variance): somewhere the signal is lost.",
+        "Look at the gradient that reaches the first stage (watch/grad/norm) and at what flows between the stages "
+        "(watch/act/variance): somewhere the signal is lost.",
     )
 
 
@@ -59,7 +59,7 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
 def overconfident(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """A validation loss that rises while the predictions get surer."""
     loss, at = values(history, "val/nll"), steps(history, "val/nll")
-    entropy, entropy_at = values(history, "diag/entropy"), steps(history, "diag/entropy")
+    entropy, entropy_at = values(history, "watch/diag/entropy"), steps(history, "watch/diag/entropy")
     if len(loss) < 4 or len(entropy) < 4 or not np.isfinite(loss).all():
         return None
     lowest = int(loss.argmin())
@@ -72,7 +72,7 @@ def overconfident(history: History, facts: Facts, limits: Limits) -> Advice | No
         f"The model becomes over-confident: the validation loss rises by {percent(rise)} after step "
         f"{at[lowest]:.0f}, while "
         f"the entropy of the predictions falls from {before:.3f} to {after:.3f}.",
-        f"val/nll {loss[lowest]:.3f} at step {at[lowest]:.0f}, {loss[-1]:.3f} at the end; diag/entropy likewise",
+        f"val/nll {loss[lowest]:.3f} at step {at[lowest]:.0f}, {loss[-1]:.3f} at the end; watch/diag/entropy likewise",
         "Stop there (trainer.select=best, trainer.patience=5), regularise more (model.dropout, optimizer.weight_decay, "
         "augment), or calibrate afterwards (einthoven evaluate calibration=temperature).",
     )
@@ -98,13 +98,13 @@ def overfitting(history: History, facts: Facts, limits: Limits) -> Advice | None
 
 def wrong_prior(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Mean predictions that are not the shares of the labels."""
-    found = values(history, "diag/kl_prior")
+    found = values(history, "watch/diag/kl_prior")
     if not len(found) or not found[-1] > limits.prior_kl:
         return None
     return Advice(
         "wrong_prior",
         "The mean prediction of the classes is far from their shares among the training labels.",
-        f"diag/kl_prior ends at {found[-1]:.2g} nats (above {limits.prior_kl:g})",
+        f"watch/diag/kl_prior ends at {found[-1]:.2g} nats (above {limits.prior_kl:g})",
         "Train for longer or with a higher learning rate; of a loss that moves the prior on purpose (class_weight, "
         "focal), "
         "calibrate afterwards (einthoven evaluate calibration=vector).",

@@ -30,8 +30,8 @@ def learning_rate_high(history: History, facts: Facts, limits: Limits) -> Advice
         f"The learning rate is too high: a step changes the weights by {percent(ratio)} of their size, where 0.1 % "
         "to 1 % "
         "is usual.",
-        f"median of update/ratio over the stages, while the learning rate is at its height, is {ratio:.1e} (above "
-        f"{limits.update_high:g}); highest optim/lr {values(history, 'optim/lr').max():.2g}",
+        f"median of watch/update/ratio over the stages, while the learning rate is at its height, is {ratio:.1e} "
+        f"(above {limits.update_high:g}); highest watch/optim/lr {values(history, 'watch/optim/lr').max():.2g}",
         f"Lower optimizer.lr about {_rounded(ratio / limits.update_usual)}-fold (experiment=range_test finds a good "
         "one), "
         "or warm up for longer.",
@@ -42,15 +42,15 @@ def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Loss or gradients that are no finite numbers any more."""
     loss, at = values(history, "train/loss"), steps_of(history, "train/loss")
     bad = at[~np.isfinite(loss)]
-    wrong = values(history, "grad/nonfinite")
+    wrong = values(history, "watch/grad/nonfinite")
     if not len(bad) and not (wrong > 0).any():
         return None
-    first = bad[0] if len(bad) else steps_of(history, "grad/nonfinite")[wrong > 0][0]
+    first = bad[0] if len(bad) else steps_of(history, "watch/grad/nonfinite")[wrong > 0][0]
     what = "loss" if len(bad) else "gradient"
     return Advice(
         "diverged",
         f"Training diverged: from step {first:.0f} on, the {what} is no finite number.",
-        f"train/loss is not finite at {len(bad)} of {len(loss)} steps; grad/nonfinite above 0 at "
+        f"train/loss is not finite at {len(bad)} of {len(loss)} steps; watch/grad/nonfinite above 0 at "
         f"{(wrong > 0).sum()} of "
         f"{len(wrong)} measurements",
         "Lower optimizer.lr, warm up for longer, clip the gradient (trainer.clip_norm=1), or train with "
@@ -60,11 +60,11 @@ def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
 
 def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Weights from which nothing comes out, or far too much, at the first step."""
-    variances = {stage: found[0] for stage, found in by_stage(history, "act/variance").items()}
+    variances = {stage: found[0] for stage, found in by_stage(history, "watch/act/variance").items()}
     last = next(reversed(facts.get("stages", ())), "")  # may start at zero: all classes are then equally likely
     silent = [stage for stage, variance in variances.items() if variance < limits.variance_low and stage != last]
     loud = [stage for stage, variance in variances.items() if variance > limits.variance_high]
-    still = [s for s, norms in by_stage(history, "grad/norm").items() if len(norms) > 1 and np.nanmax(norms) == 0]
+    still = [s for s, norms in by_stage(history, "watch/grad/norm").items() if len(norms) > 1 and np.nanmax(norms) == 0]
     if facts.get("flat", {}).get("train", 0) == facts.get("records", {}).get("train"):
         return None  # of constant records nothing comes out either
     if silent or still:
@@ -75,8 +75,8 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
             if silent
             else f"No gradient ever reaches {_stages(stages)}: weights behind it are zeros, or it is cut off.",
             "; ".join(
-                [f"act/variance/{s} is {variances[s]:.1e} at first" for s in silent]
-                + [f"grad/norm/{s} is 0 throughout" for s in still]
+                [f"watch/act/variance/{s} is {variances[s]:.1e} at first" for s in silent]
+                + [f"watch/grad/norm/{s} is 0 throughout" for s in still]
             ),
             "Draw the weights anew (init=he, init=orthogonal or init=lsuv), and see that no layer starts at zero "
             "but the "
@@ -87,7 +87,7 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
         return Advice(
             "broken_init",
             f"The signal explodes on its way: the variance of {worst} is {variances[worst]:.1e} at the first step.",
-            "; ".join(f"act/variance/{s} is {v:.1e}" for s, v in variances.items()),
+            "; ".join(f"watch/act/variance/{s} is {v:.1e}" for s, v in variances.items()),
             "Draw the weights so that each layer keeps the variance (init=he, init=lsuv), or normalise (model.norm).",
         )
     return None
@@ -95,7 +95,7 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
 
 def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """A gradient that fades, or grows, between the last stage and the first."""
-    found = values(history, "grad/vanishing")
+    found = values(history, "watch/grad/vanishing")
     found = found[np.isfinite(found)]
     if not len(found):
         return None
@@ -106,7 +106,7 @@ def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice
             f"Gradients vanish: {stages[0]}, the first stage, receives {times(ratio)} of the gradient of "
             f"{stages[-1]}, the "
             "last.",
-            f"median of grad/vanishing (root mean square of first over last) is {ratio:.1e} (below "
+            f"median of watch/grad/vanishing (root mean square of first over last) is {ratio:.1e} (below "
             f"{limits.vanishing:g})",
             "Use an activation that does not saturate (model.activation=relu), normalise (model.norm=batch), add skip "
             "connections (model.skip=true), or take fewer layers.",
@@ -117,7 +117,7 @@ def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice
             f"Gradients explode on their way back: {stages[0]}, the first stage, receives {ratio:,.0f} times the "
             "gradient of "
             f"{stages[-1]}, the last.",
-            f"median of grad/vanishing (root mean square of first over last) is {ratio:.1e}",
+            f"median of watch/grad/vanishing (root mean square of first over last) is {ratio:.1e}",
             "Normalise (model.norm=batch), draw smaller weights (init=orthogonal), or take fewer layers.",
         )
     return None
@@ -131,8 +131,8 @@ def learning_rate_low(history: History, facts: Facts, limits: Limits) -> Advice 
     return Advice(
         "learning_rate_low",
         f"The learning rate is too low: a step changes the weights by {ratio:.1e} of their size, where 1e-3 is usual.",
-        f"median of update/ratio over the stages, while the learning rate is at its height, is {ratio:.1e} (below "
-        f"{limits.update_low:g}); highest optim/lr {values(history, 'optim/lr').max():.2g}",
+        f"median of watch/update/ratio over the stages, while the learning rate is at its height, is {ratio:.1e} "
+        f"(below {limits.update_low:g}); highest watch/optim/lr {values(history, 'watch/optim/lr').max():.2g}",
         f"Raise optimizer.lr about {_rounded(limits.update_usual / max(ratio, 1e-12))}-fold (experiment=range_test "
         "finds a "
         "good one).",
@@ -141,7 +141,7 @@ def learning_rate_low(history: History, facts: Facts, limits: Limits) -> Advice 
 
 def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """A network without normalisation between whose stages the signal changes its size, or that learns nothing."""
-    measured = by_stage(history, "act/variance")
+    measured = by_stage(history, "watch/act/variance")
     measured.pop(next(reversed(facts.get("stages", ())), ""), None)  # logits are of any size
     if facts.get("normalised", True) or facts.get("layers", 0) < limits.deep or len(measured) < 2:
         return None
@@ -158,7 +158,7 @@ def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice |
         )
         when = "at first" if sizes is at_first else "(medians)"
         stage_sizes = ", ".join(f"{stage} {variance:.1e}" for stage, variance in sizes.items())
-        evidence = f"act/variance {when}: {stage_sizes}; no layer normalises"
+        evidence = f"watch/act/variance {when}: {stage_sizes}; no layer normalises"
     elif gained is not None and gained < limits.learned:
         sentence = f"The network does not normalise any of its {facts['layers']} layers, and it learns nothing."
         evidence = (
@@ -185,24 +185,24 @@ def clipped_steps(history: History, facts: Facts, limits: Limits) -> Advice | No
 
     Adam and its kin divide by the size of recent gradients, so that a factor common to all of them changes nothing.
     """
-    clipped = values(history, "grad/clipped")
+    clipped = values(history, "watch/grad/clipped")
     if not len(clipped) or facts.get("clip_norm") is None or not facts.get("proportional"):
         return None
-    share, norm = float(np.mean(clipped)), float(np.nanmedian(values(history, "grad/norm")))
+    share, norm = float(np.mean(clipped)), float(np.nanmedian(values(history, "watch/grad/norm")))
     if share <= limits.clipped_share:
         return None
     return Advice(
         "clipped_steps",
         f"{percent(share)} of the steps are clipped: it is trainer.clip_norm that sets their size, not the gradient.",
-        f"mean of grad/clipped is {share:.2f} (above {limits.clipped_share:g}); median of grad/norm {norm:.2g}, "
-        f"trainer.clip_norm={facts['clip_norm']:g}",
+        f"mean of watch/grad/clipped is {share:.2f} (above {limits.clipped_share:g}); "
+        f"median of watch/grad/norm {norm:.2g}, trainer.clip_norm={facts['clip_norm']:g}",
         f"Raise trainer.clip_norm to about {2 * norm:.1g}, so that it stops the rare large step alone.",
     )
 
 
 def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Units that are silent for every record."""
-    shares = {stage: found[-1] for stage, found in by_stage(history, "act/dead").items() if len(found)}
+    shares = {stage: found[-1] for stage, found in by_stage(history, "watch/act/dead").items() if len(found)}
     dead = {stage: share for stage, share in shares.items() if share > limits.dead_share}
     if not dead:
         return None
@@ -210,7 +210,7 @@ def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
     return Advice(
         "dead_units",
         f"{percent(dead[worst])} of the units of {worst} are dead: they are zero for every record.",
-        "; ".join(f"act/dead/{stage} ends at {share:.2f}" for stage, share in dead.items()),
+        "; ".join(f"watch/act/dead/{stage} ends at {share:.2f}" for stage, share in dead.items()),
         "Lower optimizer.lr, or use an activation with a slope below zero (model.activation=leaky_relu or gelu).",
     )
 
@@ -218,8 +218,8 @@ def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
 def uniform_attention(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Attention heads that look at everything alike."""
     heads = {}
-    for name, found in by_stage(history, "act/attention_entropy").items():
-        equal = values(history, f"act/attention_entropy_uniform/{name.rpartition('/')[0]}")
+    for name, found in by_stage(history, "watch/act/attention_entropy").items():
+        equal = values(history, f"watch/act/attention_entropy_uniform/{name.rpartition('/')[0]}")
         if len(found) and len(equal):
             heads[name] = found[-1] / equal[-1]
     uniform = {name: ratio for name, ratio in heads.items() if ratio > limits.attention_entropy}
@@ -229,7 +229,7 @@ def uniform_attention(history: History, facts: Facts, limits: Limits) -> Advice 
         "uniform_attention",
         f"{len(uniform)} of {len(heads)} attention heads are uniform, they average over all tokens: "
         f"{', '.join(list(uniform)[:5])}.",
-        f"act/attention_entropy is more than {limits.attention_entropy:g} times that of equal weights",
+        f"watch/act/attention_entropy is more than {limits.attention_entropy:g} times that of equal weights",
         "Take fewer heads (model.heads), other positions (model.positions), or train for longer.",
     )
 
@@ -239,7 +239,7 @@ def _update_ratio(history: History) -> float | None:
 
     Of these steps, the later half: weights that start at zero are small at first, and every step large beside them.
     """
-    ratios = [at_work(history, f"update/ratio/{stage}") for stage in by_stage(history, "update/ratio")]
+    ratios = [at_work(history, f"watch/update/ratio/{stage}") for stage in by_stage(history, "watch/update/ratio")]
     medians = [float(np.median(found[len(found) // 2 :])) for found in ratios if len(found)]
     return float(np.median(medians)) if medians else None
 
