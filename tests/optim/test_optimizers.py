@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from einthoven.errors import UserError
-from einthoven.optim.groups import parameter_groups
+from einthoven.optim.groups import check_learns, parameter_groups
 from einthoven.optim.mixture import Mixture
 from einthoven.optim.muon import hidden_matrices, muon
-from einthoven.optim.optimizers import adamw, sgd
+from einthoven.optim.optimizers import adagrad, adam, adamw, lion, nadam, rmsprop, schedule_free_adamw, sgd
+from einthoven.optim.sam import sam
 
 FACTORIES = [sgd, adamw, muon]
 CLASSES = 3
@@ -283,11 +284,36 @@ def test_parameters_without_gradient_stay(factory: Callable[..., Optimizer]) -> 
         (lambda m: adamw(m, betas=(0.9,)), "betas"),
         (lambda m: adamw(m, weight_decay=float("nan")), "weight_decay"),
         (lambda m: muon(m, adamw_lr=-0.1), "adamw_lr"),
+        (lambda m: muon(m, weight_decay=float("inf")), "weight_decay"),
+        (lambda m: adamw(m, eps=1e300), "eps"),
+        (lambda m: sam(m, base=sgd, rho=float("nan")), "rho"),
     ],
 )
 def test_refuses_options_out_of_range(call: Callable[[nn.Module], Optimizer], name: str) -> None:
     with pytest.raises(UserError, match=name):
         call(make_net())
+
+
+@pytest.mark.parametrize("factory", [*FACTORIES, adagrad, adam, lion, nadam, rmsprop, schedule_free_adamw])
+@pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf"), 1e300])
+def test_every_optimizer_refuses_a_learning_rate_out_of_range(factory: Callable[..., Optimizer], lr: float) -> None:
+    with pytest.raises(UserError, match="optimizer: lr must be"):
+        factory(make_net(), lr=lr)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: adamw(m, lr=0.0),
+        lambda m: sgd(m, lr=-0.0, weight_decay=0.1),
+        lambda m: muon(m, lr=0.01, adamw_lr=0.0),
+        lambda m: sam(m, base=lambda model: adam(model, lr=0.0)),
+    ],
+)
+def test_a_learning_rate_of_zero_trains_nothing_and_is_refused(make: Callable[[nn.Module], Optimizer]) -> None:
+    with pytest.raises(UserError, match="weights never move"):
+        check_learns(make(make_net()))
+    assert check_learns(sgd(make_net(), lr=1e-30)).param_groups
 
 
 def test_muon_refuses_a_linear_model() -> None:

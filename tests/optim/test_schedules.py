@@ -10,7 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from einthoven.build import build
+from einthoven.cli import conf_folder
 from einthoven.errors import UserError
 from einthoven.optim import schedules
 from einthoven.optim.plateau import Plateau
@@ -176,6 +179,20 @@ def test_benchmark_ends() -> None:
     assert one_cycle(999, 1000) == pytest.approx(1 / (25 * 1e4))
 
 
+CONFIGURED = sorted(path.stem for path in (conf_folder() / "schedule").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("option", CONFIGURED)
+@pytest.mark.parametrize("total", [1, 2, 3, 4, 7])
+def test_a_run_of_few_steps_moves_the_weights_at_its_first_step(option: str, total: int) -> None:
+    schedule = build(OmegaConf.load(conf_folder() / "schedule" / f"{option}.yaml"))
+    values = [schedule(step, total) for step in range(total)]
+    assert all(0.0 < value <= 1.0 for value in values)
+    assert max(values) > 0.8
+    if total == 1:
+        assert values == [1.0]
+
+
 totals = st.integers(1, 3000)
 fractions = st.floats(0.0, 0.95)
 
@@ -242,6 +259,15 @@ def test_past_the_end_holds() -> None:
         lambda: schedules.range_test(0, 10, start=1.0),
         lambda: float(Plateau(factor=1.0).state_dict()["multiplier"]),
         lambda: float(Plateau(patience=-1).state_dict()["multiplier"]),
+        lambda: float(Plateau(threshold=math.nan).state_dict()["multiplier"]),
+        lambda: float(Plateau(threshold=math.inf).state_dict()["multiplier"]),
+        lambda: one_cycle(0, 10, start_divisor=math.nan),
+        lambda: one_cycle(0, 10, final_divisor=math.inf),
+        lambda: schedules.polynomial(0, 10, power=math.inf),
+        lambda: schedules.cosine_restarts(0, 10, growth=math.inf),
+        lambda: schedules.cosine_restarts(0, 10, growth=1e300),
+        lambda: schedules.cosine_restarts(0, 10, growth=1e-300),
+        lambda: schedules.cosine_restarts(0, 10, cycles=10**9),
     ],
 )
 def test_refuses_options_out_of_range(call: Callable[[], float]) -> None:

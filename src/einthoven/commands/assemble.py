@@ -227,6 +227,8 @@ def build_model(
     except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
         given = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
         raise UserError(f"model: no network for {window} samples can be made of {given} ({error}).") from error
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments
 

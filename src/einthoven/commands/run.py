@@ -19,6 +19,7 @@ from einthoven.commands.validation import Validation
 from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
+from einthoven.optim.groups import check_learns
 from einthoven.optim.plateau import Plateau
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part
@@ -75,7 +76,7 @@ class Run:
         self.model, self.moments = assemble.build_model(
             config, train, train.labels.shape[1], self.window, self.device, seed
         )
-        self.optimizer: torch.optim.Optimizer = build(config.optimizer)(self.model)
+        self.optimizer: torch.optim.Optimizer = check_learns(build(config.optimizer)(self.model))
         self.penalty = build(config.penalty)
         self.penalty.check(self.optimizer)
         self.augment = build(config.augment)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from einthoven.errors import UserError
+
+LARGEST = torch.finfo(torch.float32).max
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -55,10 +58,25 @@ def with_initial_lr(optimizer: Optimizer) -> Optimizer:
 
 
 def check(**options: float) -> None:
-    """Refuse what is negative, infinite or not a number."""
+    """Refuse what is negative, not a number, or too large for the weights, which are float32."""
     for name, value in options.items():
-        if not 0.0 <= value < float("inf"):
-            raise UserError(f"optimizer: {name} must be a number of at least 0, found {value}")
+        if not 0.0 <= value <= LARGEST:
+            raise UserError(f"optimizer: {name} must be a number from 0 to {LARGEST:.0e}, found {value}")
+
+
+def check_learns(optimizer: Optimizer) -> Optimizer:
+    """Refuse an optimizer that would leave weights as they are, whatever their gradient.
+
+    Raises
+    ------
+    UserError
+        If the learning rate of a group is 0.
+    """
+    for group in optimizer.param_groups:
+        if group["lr"] == 0.0:
+            count = sum(p.numel() for p in group["params"])
+            raise UserError(f"optimizer: lr is 0, so that {count} weights never move; expected a number above 0.")
+    return optimizer
 
 
 def check_below_one(**options: float) -> None:

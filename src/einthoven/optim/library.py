@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from einthoven.errors import UserError
 from einthoven.optim.groups import check, parameter_groups, with_initial_lr
 
+REHEARSED_STEPS = 12  # several optimizers change what they do at their tenth step
 _OF_OTHER_PACKAGES = ("bnb", "q_galore", "torchao")  # which pytorch-optimizer hands on, and does not list
 
 
@@ -40,8 +43,8 @@ def library(
     Raises
     ------
     UserError
-        If the package is not installed, has no optimizer of that name, or one that cannot be used here, or the
-        optimizer does not know an option, or needs more than parameters and numbers.
+        If the package is not installed, has no optimizer of that name, or one that cannot be used here: it does not
+        know an option, needs more than parameters, numbers and one gradient a step, or cannot be saved and continued.
     """
     try:
         import pytorch_optimizer
@@ -70,8 +73,94 @@ def library(
     for option in given:
         if option not in accepted:  # the package would swallow it without a word
             raise UserError(f"optimizer.options.{option}: {name} takes {', '.join(accepted)}.")
+
+    def make(of: nn.Module) -> Optimizer:
+        optimizer: Optimizer = kind(parameter_groups(of, weight_decay), **given)
+        if not all("lr" in group for group in optimizer.param_groups):
+            raise ValueError("it has no learning rate that a schedule could change")
+        return with_initial_lr(optimizer)
+
+    _rehearse(make, shrunk(model), name)
+    return make(model)
+
+
+def _rehearse(make: Callable[[nn.Module], Optimizer], model: nn.Module, name: str) -> None:
+    """Build, step, save, load and step again, as a run does, so that what cannot be done is refused before a run.
+
+    The optimizers of the package differ in what they ask for: second derivatives, the model itself, matrices alone,
+    groups of a special kind. Others keep what a checkpoint does not hold. A list of their names would be out of date
+    with the next version, so each is tried.
+
+    Raises
+    ------
+    UserError
+        Names what failed.
+    """
+    twin = deepcopy(model)
+    attempt = "cannot be built from parameters and options"
     try:
-        optimizer: Optimizer = kind(parameter_groups(model, weight_decay), **given)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer.name={name}: cannot be built from parameters and options ({error}).") from None
-    return with_initial_lr(optimizer)
+        optimizer = make(model)
+        attempt = "cannot train this model with one gradient a step"
+        for _ in range(REHEARSED_STEPS):
+            _step(optimizer, model)
+        attempt = "cannot be saved in a checkpoint"
+        _check_can_be_saved(optimizer.state_dict(), "state")
+        attempt = "cannot be continued from a checkpoint"
+        twin.load_state_dict(model.state_dict())
+        continued = make(twin)
+        continued.load_state_dict(deepcopy(optimizer.state_dict()))
+        _step(optimizer, model)
+        _step(continued, twin)
+        pairs = zip(model.parameters(), twin.parameters(), strict=True)
+        if not all(torch.equal(expected, found) for expected, found in pairs):
+            raise ValueError("after loading its state, the next step differs")
+    except Exception as error:  # whatever the package raises, the user gets one sentence
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise UserError(f"optimizer.name={name}: {attempt} ({reason}).") from None
+
+
+def _step(optimizer: Optimizer, model: nn.Module) -> None:
+    """One step as the training loop takes it; the loss is the squared distance of the parameters from 1."""
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.stack([(p - 1.0).square().sum() for p in model.parameters()]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    with torch.random.fork_rng(devices=[]):  # some draw noise; the random numbers of the run stay what they are
+        torch.manual_seed(0)
+        optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float
+
+
+def shrunk(model: nn.Module) -> nn.Module:
+    """A model whose trainable parameters have as many dimensions as those of `model`, and small ones.
+
+    Sizes that are equal stay equal, and a larger one stays larger, so that an optimizer that takes matrices alone, or
+    pairs of them, finds what it would find.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    sizes = sorted({size for p in parameters for size in p.shape} | {1})
+    small = {size: rank + 1 for rank, size in enumerate(sizes)}
+    generator = torch.Generator().manual_seed(0)
+    shapes = [[small[size] for size in p.shape] for p in parameters]
+    copies = [torch.randn(shape, generator=generator) for shape in shapes]
+    return nn.ParameterList(nn.Parameter(copy) for copy in copies)
+
+
+def _check_can_be_saved(state: object, place: str) -> None:
+    """Refuse what a checkpoint does not hold: it takes dicts, lists, tuples, tensors and plain values."""
+    if state is None or isinstance(state, Tensor) or type(state) in (bool, int, float, str):
+        return
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            if type(key) not in (str, int):
+                raise TypeError(f"it has the key {key!r} in {place}, expected text or a whole number")
+            _check_can_be_saved(value, f"{place}.{key}")
+    elif type(state) in (list, tuple):
+        for number, value in enumerate(state):  # type: ignore[arg-type]  # mypy does not follow type(…) in (…)
+            _check_can_be_saved(value, f"{place}.{number}")
+    else:
+        raise TypeError(f"it keeps a {type(state).__name__} in {place}")

@@ -14,7 +14,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from einthoven.optim.groups import check, check_below_one, check_betas, parameter_groups, with_initial_lr
+from einthoven.optim.groups import (
+    check,
+    check_below_one,
+    check_betas,
+    parameter_groups,
+    with_initial_lr,
+)
 from einthoven.optim.lion import Lion
 from einthoven.optim.schedule_free import ScheduleFreeAdamW
 

@@ -40,8 +40,10 @@ class Plateau:
     ) -> None:
         if not 0.0 < factor < 1.0:
             raise UserError(f"schedule: factor must lie in (0, 1), found {factor}")
-        if patience < 0 or threshold < 0.0:
-            raise UserError(f"schedule: patience and threshold must be at least 0, found {patience} and {threshold}")
+        if patience < 0 or not 0.0 <= threshold < math.inf:
+            raise UserError(
+                f"schedule: patience and threshold must be numbers of at least 0, found {patience} and {threshold}"
+            )
         if not 0.0 <= floor <= 1.0:
             raise UserError(f"schedule: floor must lie between 0 and 1, found {floor}")
         self._warmup, self._factor, self._patience, self._threshold = warmup, factor, patience, threshold

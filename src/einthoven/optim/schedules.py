@@ -3,7 +3,8 @@
 Each returns the multiplier of the base learning rate (its peak is 1), so a schedule can be plotted before
 a run and a resumed run is exact: nothing is remembered between steps. Steps count from 0 to
 ``total_steps - 1``; a step at or past the end holds the last value. Options are fractions of the run, so that a
-recipe keeps its shape when the run gets longer.
+recipe keeps its shape when the run gets longer. The first step of a run has a multiplier above 0, however short the
+run is, and the only step of a run has 1.
 
 Every schedule can be warmed up: the first ``warmup`` of the steps rise in a straight line to its first value, and
 the schedule itself runs over what remains (Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2).
@@ -17,6 +18,9 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from einthoven.errors import UserError
+
+MOST_CYCLES = 1000
+LARGEST_LOG_GROWTH = 30.0  # the longest cycle over the shortest: about 1e13, which a float still tells from 0
 
 
 def constant(step: int, total_steps: int, *, warmup: float = 0.0) -> float:
@@ -36,8 +40,8 @@ def polynomial(step: int, total_steps: int, *, warmup: float = 0.0, power: float
     Chen et al., "DeepLab", 2018, section 4.1 (the "poly" policy).
     """
     _check_unit("floor", floor)
-    if not power > 0.0:
-        raise UserError(f"schedule: power must be positive, found {power}")
+    if not 0.0 < power < math.inf:
+        raise UserError(f"schedule: power must be a positive number, found {power}")
     return warmed(step, total_steps, warmup, lambda done: floor + (1.0 - floor) * (1.0 - done) ** power)
 
 
@@ -130,8 +134,14 @@ def cosine_restarts(
     so that it ends at the end of one.
     """
     _check_unit("floor", floor)
-    if cycles < 1 or not growth > 0.0:
-        raise UserError(f"schedule: cycles must be 1 or more and growth positive, found {cycles} and {growth}")
+    if not 1 <= cycles <= MOST_CYCLES or not 0.0 < growth < math.inf:
+        raise UserError(
+            f"schedule: cycles must lie between 1 and {MOST_CYCLES} and growth be a positive number, "
+            f"found {cycles} and {growth}"
+        )
+    # A growth so extreme that one cycle has no length, or no finite one, leaves no shape to compute.
+    if not abs(math.log(growth)) * cycles < LARGEST_LOG_GROWTH:
+        raise UserError(f"schedule: growth={growth} makes {cycles} cycles too unequal; expected a growth nearer to 1")
     ends = list(accumulate(growth**k for k in range(cycles)))
 
     def shape(done: float) -> float:
@@ -177,8 +187,10 @@ def one_cycle(
     _check_steps(step, total_steps)
     _check_fraction("warmup", warmup)
     for name, divisor in (("start_divisor", start_divisor), ("final_divisor", final_divisor)):
-        if divisor < 1.0:
-            raise UserError(f"schedule: {name} must be at least 1, found {divisor}")
+        if not 1.0 <= divisor < math.inf:
+            raise UserError(f"schedule: {name} must be a number of at least 1, found {divisor}")
+    if total_steps == 1:  # the one step is the peak: a run of one step must move the weights
+        return 1.0
     start = 1.0 / start_divisor
     final = start / final_divisor
     peak_step = warmup * total_steps - 1.0
@@ -231,7 +243,9 @@ def range_test(step: int, total_steps: int, *, start: float = 1e-5) -> float:
     if not 0.0 < start < 1.0:
         raise UserError(f"schedule: start must lie in (0, 1), found {start}")
     _check_steps(step, total_steps)
-    return float(start ** (1.0 - min(step, total_steps - 1) / max(total_steps - 1, 1)))
+    if total_steps == 1:  # the one step has the largest rate: a run of one step must move the weights
+        return 1.0
+    return float(start ** (1.0 - min(step, total_steps - 1) / (total_steps - 1)))
 
 
 def warmed(step: int, total_steps: int, warmup: float, shape: Callable[[float], float], *, hold: bool = False) -> float:
