@@ -31,7 +31,6 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what
     "predict": {"data", "functional", "models", "evaluation", "tracking"},
     "app": {"data", "predict", "report"},
     "build": set(),
-    "trust": set(),
     "schema": {"build"},
     "usage": set(),
     "cli": {"build", "commands", "tracking", "usage"},

@@ -173,16 +173,16 @@ def test_sentences_tell_the_numbers(limits: Limits) -> None:
 
 @pytest.mark.parametrize("size", [0.3, 1.0, 1.6])
 def test_a_network_without_norms_that_learns_nothing_is_not_told_of_its_variances(size: float, limits: Limits) -> None:
-    nothing = {"val/nll": series(0.606 + 0.01 * EPOCHS, 50), "act/variance/body": series(size, 10)}
+    nothing = {"val/nll": series(0.606 + 0.01 * EPOCHS, 50), "watch/act/variance/body": series(size, 10)}
     first, *_ = advice_on(nothing, {"normalised": False, "layers": 20}, limits)
     assert first.rule == "no_normalisation"
     assert first.sentence == "The network does not normalise any of its 20 layers, and it learns nothing."
-    assert "val/nll is at best 1 % above that of" in first.evidence and "act/variance" not in first.evidence
+    assert "val/nll is at best 1 % above that of" in first.evidence and "watch/act/variance" not in first.evidence
 
 
 def test_a_spread_of_variances_is_told_as_it_is(limits: Limits) -> None:
     for size, ratio in ((40.0, 80), (5.0, 10), (0.05, 10)):
-        first, *_ = advice_on({"act/variance/body": series(size, 10)}, {"normalised": False}, limits)
+        first, *_ = advice_on({"watch/act/variance/body": series(size, 10)}, {"normalised": False}, limits)
         assert f"is {ratio} times that of" in first.sentence
 
 
