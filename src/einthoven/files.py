@@ -12,6 +12,7 @@ import math
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -24,6 +25,7 @@ DEEPEST = 64
 """Most lists and objects inside one another in a JSON file."""
 
 _AT_ONCE = 1 << 20  # bytes in memory while a file is hashed
+_MOST_HEADER = 1 << 26  # bytes
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
@@ -38,7 +40,7 @@ def sealed_digest(file: BinaryIO, position: int) -> str:
     return digest.hexdigest()
 
 
-def open_file(path: Path, most: int) -> BinaryIO:
+def open_file(path: Path, most: int) -> BufferedReader:
     """Open a file for reading; a pipe, a device, a folder and a file that is too large are refused.
 
     Parameters
@@ -83,6 +85,50 @@ def _check_regular(path: Path, status: os.stat_result, most: int) -> None:
         raise UserError(f"{path}: a folder, a pipe or a device; expected a file.")
     if status.st_size > most:
         raise UserError(f"{path}: {status.st_size:,} bytes; expected {most:,} at most.")
+
+
+def safetensors_header(file: BinaryIO, source: str) -> bytes:
+    """The first bytes of a safetensors file: the length of its header, in eight bytes, and the header, which is JSON.
+
+    Raises
+    ------
+    UserError
+        If the header does not fit into the file.
+    """
+    file.seek(0)
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or not 0 < length <= min(_MOST_HEADER, size - 8):
+        raise UserError(f"{source} is damaged: the header of this safetensors file does not fit into it")
+    return start + file.read(length)
+
+
+def check_links(folder: Path) -> None:
+    """Refuse a folder with a link that leads out of it: what is read or written there would be another file.
+
+    Raises
+    ------
+    UserError
+        Names the link.
+    """
+    inside = folder.resolve()
+    waiting = [folder]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue  # a reader of such a folder says what is wrong with it
+        for entry in entries:
+            if entry.is_symlink():
+                target = Path(os.path.realpath(entry.path))
+                if not target.is_relative_to(inside):
+                    raise UserError(
+                        f"{entry.path}: a link to a file or folder outside of {folder}; expected the file itself "
+                        "(cp -rL copies a folder with what its links lead to)."
+                    )
+            elif entry.is_dir():
+                waiting.append(Path(entry.path))
 
 
 def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import METHODS, Isotonic, PriorShift, Uncalibrated, Vector, learned, restored
 from einthoven.predict import find_bundle, load_bundle
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, load
+from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, load, sealed
 from einthoven.predict.predictor import forward
 
 
@@ -72,12 +74,12 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(saved: Path, tmp_path: Path
     elif kind == "not json":
         (folder / DESCRIPTION).write_text("{")
     else:
-        changed = ('"alpha": 0.1', '"alpha": 0.5') if kind == "description" else ('"format": 1', '"format": 99')
+        changed = ('"alpha": 0.1', '"alpha": 0.5') if kind == "description" else ('"format": 2', '"format": 99')
         assert changed[0] in text
         (folder / DESCRIPTION).write_text(text.replace(*changed))
     with pytest.raises(UserError) as refusal:
         load(folder)
-    expected = {"no weights": "cannot be read", "format": "format 99", "not json": "damaged"}
+    expected = {"no weights": "cannot be read", "format": "format 99", "not json": "not the JSON that is expected"}
     assert expected.get(kind, "damaged or changed") in str(refusal.value)
     assert str(folder) in str(refusal.value) and "\n" not in str(refusal.value)
 
@@ -115,15 +117,22 @@ def test_networks_are_found_by_name(name: str) -> None:
     assert callable(trust.accepted(name, "network"))
 
 
+def options(description: dict[str, Any]) -> dict[str, Any]:
+    """The options of the network in a description."""
+    found: dict[str, Any] = description["model"]["network"]["options"]
+    return found
+
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list, and so on."""
+    return [nested(depth - 1)] if depth else []
+
+
 def rewritten(folder: Path, change: Any) -> Path:
     """A bundle whose description was changed by someone who knows the format."""
-    from einthoven.predict.bundle import _digest
-
     found = json.loads((folder / DESCRIPTION).read_text())
-    del found["sha256"]
     change(found)
-    found["sha256"] = _digest(found, (folder / WEIGHTS).read_bytes())
-    (folder / DESCRIPTION).write_text(json.dumps(found))
+    (folder / DESCRIPTION).write_bytes(sealed(found, (folder / WEIGHTS).read_bytes()))
     return folder
 
 
@@ -138,14 +147,129 @@ def rewritten(folder: Path, change: Any) -> Path:
         (lambda d: d["model"]["network"]["options"].update(colour=1), "do not fit"),
         (lambda d: d["calibration"].update(method="magic"), "calibration magic"),
         (lambda d: d["calibration"].update(learned={}), "learns"),
-        (lambda d: d["reads"].update(colour=1), "damaged"),
-        (lambda d: d.pop("classes"), "damaged"),
+        (lambda d: d["reads"].update(colour=1), "expected the entries aggregate"),
+        (lambda d: d.pop("classes"), "a bundle without classes"),
+        (lambda d: options(d).update(channels=[10**9, 8]), "an option of 1e.09"),
+        (lambda d: options(d).update(channels=[10**6, 10**6]), "more or larger tensors"),
+        (lambda d: options(d).update(depth=10**6), "more or larger tensors"),
+        (lambda d: options(d).update(channels=["8", "8"]), "cannot be built"),
+        (lambda d: options(d).update(heads=0), "cannot be built"),
+        (lambda d: options(d).update(stem_kernel=[7]), "cannot be built"),
+        (lambda d: options(d).update(activation="os.system"), "activation=os.system: unknown"),
+        (lambda d: d["model"]["frontend"]["options"].update(in_channels=2), "weights are not those"),
+        (lambda d: d["model"]["frontend"].update({"class": "torch.nn.Bilinear"}), "do not fit"),
+        (lambda d: d["model"].update(network=[]), "model.network is"),
+        (lambda d: d["reads"].update(window=10**9), "reads.window is 1000000000; expected a whole number, 1 to 1,000"),
+        (lambda d: d["reads"].update(window=0), "reads.window is 0"),
+        (lambda d: d["reads"].update(window=True), "reads.window is True"),
+        (lambda d: d["reads"].update(stride=0), "reads.stride is 0"),
+        (lambda d: d["reads"].update(stride=-1), "reads.stride is -1"),
+        (lambda d: d["reads"].update(stride="500"), "reads.stride is '500'"),
+        (lambda d: d["reads"].update(fs=1e-300), "reads.window is 1000"),
+        (lambda d: d["reads"].update(fs=1e300), "reads.fs is 1e.300"),
+        (lambda d: d["reads"].update(fs=-100.0), "reads.fs is -100"),
+        (lambda d: d["reads"].update(fs=10**400), "reads.fs is 1"),
+        (lambda d: d["reads"].update(seconds=1e9), "reads.seconds is"),
+        (lambda d: d["reads"].update(seconds=10_000, window=1, stride=1), "windows in a record at most"),
+        (lambda d: d["reads"].update(seconds=10_000, window=999_000, stride=1), "values for one record"),
+        (lambda d: d["reads"].update(leads=["I"] * 12), "names that differ"),
+        (lambda d: d["reads"].update(leads=["X1"]), "reads.leads is 'X1'"),
+        (lambda d: d["reads"].update(aggregate="median"), "mean or max"),
+        (lambda d: d.update(classes=[f"c{i}" for i in range(100_000)]), "1 to 10,000 names"),
+        (lambda d: d.update(classes=["a", "b"], band=None, operating_points={}), "reads 0 features"),
+        (lambda d: d.update(classes=["a", "a", "b"]), "names that differ"),
+        (lambda d: d.update(classes=["a", "b", "c\x1b[2J"]), "printable"),
+        (lambda d: d.update(classes=["a", "b", "c\nd"]), "printable"),
+        (lambda d: d.update(classes=["a", "b", 3]), "printable"),
+        (lambda d: d["provenance"].update(trained_on="a\nb"), "printable"),
+        (lambda d: d.update(output="tanh"), "softmax or sigmoid"),
+        (lambda d: d.update(temperature=0), "temperature is 0"),
+        (lambda d: d["calibration"].update(learned={"temperature": -1.0}), "a number above 0"),
+        (lambda d: d["calibration"].update(learned={"temperature": [1.0, 2.0]}), "of the shape"),
+        (lambda d: d.update(band=[[[1.0, 2.0]]]), "a list of 3"),
+        (lambda d: d.update(band=[[["1", 2], [3, 4]]] * 3), "band is '1'"),
+        (lambda d: d["conformal"][0].update(threshold=-0.5), "conformal.threshold is -0.5"),
+        (lambda d: d["conformal"][0].update(alpha="0.1"), "conformal.alpha is '0.1'"),
+        (lambda d: d["operating_points"]["MI"]["youden"].update(threshold=-3), "operating_points.threshold is -3"),
+        (lambda d: d["operating_points"].update(XX={}), "the classes of the bundle"),
+        (lambda d: d["familiarity"].update(held=[2.0, 1.0]), "ascending"),
+        (lambda d: d.update(familiarity=None), "beside those of the network"),
+        (lambda d: d.update(provenance=nested(500)), "nested more than 64 deep"),
+        (lambda d: d.update(format=10**300), "a bundle of format 1"),
     ],
 )
 def test_a_bundle_of_other_content_is_refused(saved: Path, tmp_path: Path, change: Any, expected: str) -> None:
     shutil.copytree(saved, tmp_path / "b")
-    with pytest.raises(UserError, match=expected):
-        load(rewritten(tmp_path / "b", change))
+    folder, start = rewritten(tmp_path / "b", change), time.monotonic()
+    with pytest.raises(UserError, match=expected) as refusal:
+        load(folder)
+    assert time.monotonic() - start < 2
+    told = str(refusal.value)
+    assert told.startswith(str(folder)) and told.isprintable() and len(told) < 700
+
+
+def replace_weights(folder: Path, change: Any) -> Path:
+    """A bundle whose weights were changed by someone who knows the format."""
+    tensors = safetensors.torch.load_file(folder / WEIGHTS)
+    change(tensors)
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
+    return rewritten(folder, lambda description: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda t: t["model.network.stem.conv.weight"].view(-1)[7:8].fill_(np.nan), "stem.conv.weight has values that"),
+        (lambda t: t["model.frontend.std"].fill_(np.inf), "frontend.std has values that are not finite"),
+        (lambda t: t["model.frontend.std"].zero_(), "answers with values that are not finite"),
+        (lambda t: t["familiarity.mean"].fill_(np.nan), "familiarity has values that are not finite"),
+        (lambda t: t.pop("model.frontend.mean"), "frontend.mean is missing in the file"),
+        (lambda t: t.update({"model.more": torch.ones(2)}), "more is \\(2,\\) in the file and missing"),
+        (lambda t: t.update({"other": torch.ones(2)}), "the tensors .* beside those"),
+        (lambda t: t.pop("familiarity.mean"), "beside those of the network"),
+        (lambda t: t.update({"familiarity.mean": torch.ones(3)}), "familiarity of the shapes"),
+        (lambda t: t.update({"model.frontend.std": torch.ones((), dtype=torch.int64)}), "torch.int64; expected"),
+        (lambda t: t.update({"model.frontend.std": torch.ones(1)}), "frontend.std is"),
+        (lambda t: t.clear(), "beside those of the network"),
+    ],
+)
+def test_a_bundle_with_other_weights_is_refused(saved: Path, tmp_path: Path, change: Any, expected: str) -> None:
+    shutil.copytree(saved, tmp_path / "b")
+    folder = replace_weights(tmp_path / "b", change)
+    with pytest.raises(UserError, match=expected) as refusal:
+        load(folder)
+    assert str(refusal.value).startswith(str(folder)) and str(refusal.value).isprintable()
+
+
+def test_every_flipped_bit_of_a_bundle_is_noticed(saved: Path, tmp_path: Path) -> None:
+    folder, generator = tmp_path / "b", np.random.default_rng(0)
+    shutil.copytree(saved, folder)
+    for name, step in ((DESCRIPTION, 19), (WEIGHTS, 211)):
+        whole = (folder / name).read_bytes()
+        for byte in range(0, len(whole), step):
+            changed = bytearray(whole)
+            changed[byte] ^= 1 << int(generator.integers(8))
+            (folder / name).write_bytes(changed)
+            with pytest.raises(UserError):
+                load(folder)
+        (folder / name).write_bytes(whole)
+    load(folder)
+
+
+def test_a_bundle_of_the_format_before_is_read(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "b")
+    description = json.loads((saved / DESCRIPTION).read_text())
+    weights = (saved / WEIGHTS).read_bytes()
+    old = {name: value for name, value in description.items() if "sha256" not in name} | {"format": 1}
+    canonical = json.dumps(old, sort_keys=True, ensure_ascii=False).encode()
+    old["sha256"] = hashlib.sha256(canonical + hashlib.sha256(weights).digest()).hexdigest()
+    (tmp_path / "b" / DESCRIPTION).write_text(json.dumps(old, indent=1, ensure_ascii=False) + "\n")
+    expected, found = forward(load(saved), signal())[0], forward(load(tmp_path / "b"), signal())[0]
+    assert found.tolist() == expected.tolist()
+    old["temperature"] = 2.0
+    (tmp_path / "b" / DESCRIPTION).write_text(json.dumps(old))
+    with pytest.raises(UserError, match="damaged or changed"):
+        load(tmp_path / "b")
 
 
 def test_saving_replaces_the_folder_as_a_whole(make_bundle: Any, tmp_path: Path) -> None:

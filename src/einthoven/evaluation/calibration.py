@@ -277,7 +277,36 @@ def restored(method: str, classes: Sequence[str], single_label: bool, state: Map
         curves = isinstance(value, list) and method == "isotonic"  # one for each class, of different lengths
         arrays = [np.asarray(curve, dtype=np.float64) for curve in value] if curves else np.asarray(value, np.float64)  # type: ignore[attr-defined]
         setattr(found, f"{name}_", arrays)
+        for curve in arrays if isinstance(arrays, list) else [arrays]:
+            _check_learned(method, name, curve, len(classes))
+    if isinstance(found, Isotonic):
+        lengths = [[len(curve) for curve in curves] for curves in (found.stated_, found.observed_)]
+        if len(lengths[0]) != len(classes) or lengths[0] != lengths[1] or min(lengths[0]) < 1:
+            raise UserError(f"calibration isotonic: expected a curve with points for each of {len(classes)} classes.")
     return found
+
+
+def _check_learned(method: str, name: str, values: FloatArray, classes: int) -> None:
+    """Refuse numbers that a method cannot have learned.
+
+    Raises
+    ------
+    UserError
+        If they have another shape, or are out of range.
+    """
+    shape = {"temperature": (), "isotonic": (values.size,)}.get(method, (classes,))
+    if values.shape != shape or not np.isfinite(values).all():
+        raise UserError(f"calibration {method}: {name} of the shape {values.shape}; expected {shape}, all finite.")
+    right, expected = np.ones(1, dtype=np.bool_), "numbers"
+    if method == "temperature":
+        right, expected = values > 0, "a number above 0"
+    elif method == "prior_shift":
+        right, expected = (values > 0) & (values < 1), "shares between 0 and 1"
+    elif method == "isotonic":
+        right = (values >= 0) & (values <= 1) & (np.diff(values, prepend=values[:1]) >= 0)
+        expected = "shares from 0 to 1, ascending"
+    if not right.all():
+        raise UserError(f"calibration {method}: {name} is {values.ravel()[:5].tolist()}…; expected {expected}.")
 
 
 def _checked(y: npt.ArrayLike, p: npt.ArrayLike, classes: Sequence[str]) -> tuple[BoolArray, FloatArray]:

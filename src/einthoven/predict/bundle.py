@@ -1,20 +1,25 @@
 """A bundle: one folder with all that a prediction takes, and nothing that would have to be run to read it.
 
 ``weights.safetensors`` holds the weights and the statistics of the training records' features; ``bundle.json`` the
-rest: which network, which leads and rate, classes, calibration, thresholds, and what it was trained on. It carries a
-SHA-256 of both, so that a damaged copy is noticed. No pickle, no Hydra, no MLflow.
+rest: which network, which leads and rate, classes, calibration, thresholds, and what it was trained on. It contains the
+SHA-256 of the weights and of itself, so that a damaged copy is noticed. No pickle, no Hydra, no MLflow.
+
+A bundle can come from a stranger. `load` checks the description before it builds anything, and the network before it
+reads the weights: a few bytes that ask for terabytes get one sentence.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -25,13 +30,21 @@ from numpy.typing import NDArray
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration, learned, restored
 from einthoven.evaluation.familiarity import Familiarity
+from einthoven.files import BLANK, check_links, open_file, parse_json, read_file, safetensors_header, sealed_digest
 from einthoven.models.frontend import Classifier
-from einthoven.predict.network import classifier, folded
+from einthoven.predict.description import check
+from einthoven.predict.limits import Shapes, check_activations
+from einthoven.predict.network import check_answer, construct, folded, last_layer, set_weights
 from einthoven.predict.signal import Reads
 
-FORMAT = 1
+FORMAT = 2
+"""Number of the format: 2 has a hash of the text itself, 1 had one of its content."""
+
 DESCRIPTION, WEIGHTS = "bundle.json", "weights.safetensors"
+MOST_DESCRIPTION = 1 << 26
+MOST_WEIGHTS = 1 << 32
 _MODEL, _FAMILIAR = "model.", "familiarity."
+_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
 
 
 @dataclass(frozen=True)
@@ -103,16 +116,13 @@ class Bundle:
             rounded = {f"{_MODEL}{name}" for name, _ in self.model.named_parameters()}
             weights = {name: value.half() if name in rounded else value for name, value in weights.items()}
         data = safetensors.torch.save(weights)
-        description["sha256"] = _digest(description, data)
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
         for left in (partial, old):
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir()
         (partial / WEIGHTS).write_bytes(data)
-        (partial / DESCRIPTION).write_text(
-            json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        (partial / DESCRIPTION).write_bytes(sealed(description, data))
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
@@ -150,40 +160,107 @@ def load(folder: Path) -> Bundle:
     Raises
     ------
     UserError
-        If there is none, it is damaged, of a later format, or names what is no network.
+        If there is none, it is damaged, of a later format, names what is no network, or holds what no bundle holds.
     """
     try:
-        text, data = (folder / DESCRIPTION).read_bytes(), (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        name = os.path.basename(str(error.filename))  # noqa: PTH119
-        raise UserError(f"{folder}: no bundle: {name} cannot be read ({error.strerror}).") from None
-    try:
-        found = json.loads(text)
-        if found["format"] != FORMAT:
-            raise UserError(f"{folder}: a bundle of format {found['format']}; this version reads format {FORMAT}.")
-        if found.pop("sha256") != (sha256 := _digest(found, data)):
-            raise UserError(f"{folder}: damaged or changed: its content does not have the SHA-256 that it states.")
-        tensors = safetensors.torch.load(data)
-        return _bundle(found, tensors, sha256)
-    except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder}: a damaged bundle ({type(error).__name__}: {error}).") from None
+        return _read(folder)
     except UserError as error:
         raise UserError(str(error) if str(error).startswith(str(folder)) else f"{folder}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder}: a damaged bundle ({type(error).__name__}: {reason}).") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{folder}: a damaged bundle ({error}).") from None
 
 
-def _bundle(found: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], sha256: str) -> Bundle:
+def _read(folder: Path) -> Bundle:
+    check_links(folder)
+    text = read_file(folder / DESCRIPTION, MOST_DESCRIPTION)
+    description = parse_json(text, str(folder / DESCRIPTION))
+    if not isinstance(description, dict) or description.get("format") not in (1, FORMAT):
+        stated = short(description.get("format") if isinstance(description, dict) else description)
+        raise UserError(f"{folder}: a bundle of format {stated}; this version reads the formats 1 to {FORMAT}.")
+    with open_file(folder / WEIGHTS, MOST_WEIGHTS) as file:
+        sha256 = _checked(text, description, hashlib.file_digest(file, "sha256").hexdigest())
+        reads = check(description)
+        model = _model(description, reads, _shapes(file, folder / WEIGHTS))
+        file.seek(0)
+        tensors = safetensors.torch.load(file.read())
+    set_weights(model, {name.removeprefix(_MODEL): v for name, v in tensors.items() if name.startswith(_MODEL)})
+    check_answer(model, len(reads.leads), reads.window, len(description["classes"]))
+    return _bundle(description, reads, model, tensors, sha256)
+
+
+def _checked(text: bytes, description: dict[str, Any], weights: str) -> str:
+    """The hash of a bundle, after it was compared.
+
+    Raises
+    ------
+    UserError
+        If the content has another hash.
+    """
+    sha256 = description.pop("sha256", None)
+    if description["format"] == 1:
+        # The hash of format 1 is that of the description as Python writes it.
+        canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
+        digest = hashlib.sha256(canonical + bytes.fromhex(weights)).hexdigest()
+    else:
+        seal = _SEAL.search(text)
+        digest = sealed_digest(io.BytesIO(text), seal.start(1)) if seal else ""
+    if sha256 != digest or (description["format"] > 1 and description.get("weights_sha256") != weights):
+        raise UserError("damaged or changed: its content does not have the SHA-256 that it states.")
+    return digest
+
+
+def _shapes(file: io.BufferedReader, path: Path) -> Shapes:
+    """Shapes of the tensors in a safetensors file, without reading them."""
+    header = parse_json(safetensors_header(file, str(path))[8:], str(path))
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _model(description: Mapping[str, Any], reads: Reads, shapes: Shapes) -> Classifier:
+    """The network of a description, before the weights are read.
+
+    Raises
+    ------
+    UserError
+        If the file has other tensors, or the network takes too much memory.
+    """
+    needed = set[str]()
+    if description["familiarity"] is not None:
+        needed = {f"{_FAMILIAR}{name}" for name in ("mean", "whitening")}
+    others = {name for name in shapes if not name.startswith(_MODEL)}
+    if others != needed:
+        raise UserError(f"the tensors {short(sorted(others))} beside those of the network; expected {sorted(needed)}.")
+    own = {name.removeprefix(_MODEL): shape for name, shape in shapes.items() if name.startswith(_MODEL)}
+    check_activations(own, reads)
+    model = construct(description["model"], own)
+    if needed:
+        layer = last_layer(model, len(description["classes"]))
+        width = 0 if layer is None else layer.in_features
+        stated = [shapes[f"{_FAMILIAR}{name}"] for name in ("mean", "whitening")]
+        if stated != [(width,), (width, width)]:
+            raise UserError(
+                f"familiarity of the shapes {stated}; the last layer of the network reads {width} features."
+            )
+    return model
+
+
+def _bundle(
+    found: Mapping[str, Any], reads: Reads, model: Classifier, tensors: Mapping[str, torch.Tensor], sha256: str
+) -> Bundle:
     classes, single_label = tuple(found["classes"]), found["output"] == "softmax"
-    reads = {name: value for name, value in found["reads"].items() if name != "unit"}
     calibration = found["calibration"]
     familiarity = None
     if found["familiarity"] is not None:
         mean, whitening = (tensors[f"{_FAMILIAR}{name}"].numpy() for name in ("mean", "whitening"))
+        if not (np.isfinite(mean).all() and np.isfinite(whitening).all()):
+            raise UserError("familiarity has values that are not finite.")
         familiarity = Familiarity(mean, whitening, np.array(found["familiarity"]["held"]))
-    weights = {name.removeprefix(_MODEL): value for name, value in tensors.items() if name.startswith(_MODEL)}
     return Bundle(
-        model=classifier(found["model"], weights),
+        model=model,
         parts=found["model"],
-        reads=Reads(**{**reads, "leads": tuple(reads["leads"])}),
+        reads=reads,
         classes=classes,
         single_label=single_label,
         temperature=float(found["temperature"]),
@@ -198,9 +275,15 @@ def _bundle(found: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], sha25
     )
 
 
-def _digest(description: Mapping[str, Any], weights: bytes) -> str:
-    text = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
-    return hashlib.sha256(text + hashlib.sha256(weights).digest()).hexdigest()
+def sealed(description: Mapping[str, Any], weights: bytes) -> bytes:
+    """The text of ``bundle.json``: a description with the hash of the weights, and the hash of the text at its end."""
+    content = {name: value for name, value in description.items() if name != "sha256"}
+    content |= {"weights_sha256": hashlib.sha256(weights).hexdigest(), "sha256": BLANK.decode()}
+    text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    seal = _SEAL.search(text)
+    assert seal is not None
+    digest = sealed_digest(io.BytesIO(text), seal.start(1)).encode()
+    return text[: seal.start(1)] + digest + text[seal.end(1) :]
 
 
 def _nullable(array: NDArray[np.float64]) -> Any:

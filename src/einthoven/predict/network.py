@@ -15,6 +15,7 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.models.blocks import ConvNormAct
 from einthoven.models.frontend import Classifier
+from einthoven.predict.limits import Construction, Shapes, as_sentence, check_numbers
 
 
 def build(part: Mapping[str, Any]) -> nn.Module:
@@ -36,21 +37,62 @@ def build(part: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def classifier(parts: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Classifier:
-    """Frontend and network with their weights, ready to predict; torch's random numbers stay where they were.
+def construct(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
+    """Frontend and network with drawn weights, of the shapes of those in a file.
+
+    torch's random numbers stay where they were.
 
     Raises
     ------
     UserError
-        If the weights are not those of such a network.
+        If no such network can be built, or it has weights of other shapes.
     """
-    with torch.random.fork_rng(devices=[]):  # weights are drawn, to be replaced
+    name = parts["network"]["class"]
+    check_numbers([parts[part]["options"] for part in ("frontend", "network")])
+    with torch.random.fork_rng(devices=[]), as_sentence(f"{name}: cannot be built"), Construction(shapes):
         model = Classifier(build(parts["frontend"]), build(parts["network"]))  # type: ignore[arg-type]
-    try:
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-    except RuntimeError as error:
-        raise UserError(f"the weights are not those of {parts['network']['class']}: {_short(error)}.") from None
-    return model.eval()
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key in sorted(expected.keys() | shapes.keys()):
+        stated, needed = shapes.get(key, "missing"), expected.get(key, "missing")
+        if stated != needed:
+            raise UserError(
+                f"the weights are not those of {name}: {key[:100]} is {stated} in the file and {needed} in the network."
+            )
+    return model
+
+
+def set_weights(model: Classifier, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give a network its weights, in single precision, and make it ready to predict.
+
+    Raises
+    ------
+    UserError
+        If a weight has another type, or a value that is not finite.
+    """
+    for key, needed in model.state_dict().items():
+        value = weights[key]
+        if value.is_floating_point() != needed.is_floating_point():
+            raise UserError(f"{key} has values of the type {value.dtype}; expected {needed.dtype}.")
+        if not bool(torch.isfinite(value).all()):
+            raise UserError(f"{key} has values that are not finite.")
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    model.eval()
+
+
+def check_answer(model: Classifier, leads: int, samples: int, classes: int) -> None:
+    """Refuse a network that cannot read one window, or does not answer with a finite number for each class.
+
+    Raises
+    ------
+    UserError
+    """
+    with torch.inference_mode(), as_sentence("its network cannot read a window"):
+        logits = model(torch.zeros((1, leads, samples)))
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, classes):
+        answer = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(f"its network answers a window with {answer}; expected (1, {classes}): a value for each class.")
+    if not bool(torch.isfinite(logits).all()):
+        raise UserError("its network answers with values that are not finite.")
 
 
 def folded(model: Classifier) -> Classifier:
@@ -66,7 +108,3 @@ def last_layer(model: Classifier, classes: int) -> nn.Linear | None:
     """The linear layer that gives the logits, if there is one: what it reads are the features of a record."""
     layers = [m for m in model.network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
     return layers[-1] if layers else None
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")

@@ -245,6 +245,10 @@ def _forward(bundle: Bundle, signal: NDArray[np.int16], layer: nn.Linear | None)
             logits: Tensor = bundle.answering(cut.flatten(0, 1))
             q = activation(logits.view(len(x), -1, classes).double().cpu(), bundle.temperature)
             p.append((q.amax(dim=1) if reads.aggregate == "max" else q.mean(dim=1)).numpy())
+            if not np.isfinite(p[-1]).all():
+                raise UserError(
+                    "the network of this bundle answers with values that are not finite; it cannot be used."
+                )
             if layer is not None:
                 features.append(read.pop().reshape(len(x), -1, layer.in_features).mean(dim=1).double().cpu().numpy())
     return np.concatenate(p), np.concatenate(features)

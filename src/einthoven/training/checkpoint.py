@@ -16,14 +16,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from einthoven.errors import UserError
-from einthoven.files import BLANK, open_file, parse_json, sealed_digest
+from einthoven.files import BLANK, open_file, parse_json, safetensors_header, sealed_digest
 
 LAST = "last.safetensors"
 PREVIOUS = "previous.safetensors"
@@ -31,7 +31,6 @@ PREVIOUS = "previous.safetensors"
 MOST_BYTES = 1 << 36
 """Bytes of a checkpoint, at most, unless the reader knows better."""
 
-_MOST_HEADER = 1 << 26
 _HEADER = "einthoven.checkpoint"
 _SEAL = "einthoven.sha256"
 _SEAL_IN_HEADER = re.compile(rb'"einthoven\.sha256":"([0-9a-f]{64})"')
@@ -198,7 +197,7 @@ def check(path: Path, most: int = MOST_BYTES) -> None:
 def _read_header(source: Path, most: int) -> dict[str, Any]:
     """What a checkpoint holds beside its tensors, after its hash was compared."""
     with open_file(source, most) as file:
-        text = _header_text(file, source)
+        text = safetensors_header(file, str(source))
         stated = _SEAL_IN_HEADER.search(text)
         if stated is not None and sealed_digest(file, stated.start(1)) != stated[1].decode():
             raise _damaged(source, "its content does not have the SHA-256 that it states")
@@ -215,16 +214,6 @@ def _read_header(source: Path, most: int) -> dict[str, Any]:
     if content["version"] == _VERSION and stated is None:
         raise _damaged(source, "its SHA-256 is missing")
     return content
-
-
-def _header_text(file: BinaryIO, source: Path) -> bytes:
-    """The length and the header of a safetensors file."""
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or not 0 < length <= min(_MOST_HEADER, size - 8):
-        raise _damaged(source, "its header does not fit into it")
-    return start + file.read(length)
 
 
 def _seal_position(text: bytes) -> int:

@@ -1,0 +1,180 @@
+"""What the description of a bundle may say: types, names and ranges, before anything is built from it.
+
+A bundle can come from a stranger, and a few bytes can ask for terabytes. Each check is one sentence for the reader.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from itertools import pairwise
+from reprlib import repr as short
+from typing import Any
+
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+from einthoven.predict.signal import Reads
+
+MOST_CLASSES = 10_000
+MOST_SAMPLES = 1 << 20
+MOST_WINDOWS = 100_000
+MOST_RATE = 100_000.0
+
+_PARTS = ["model", "reads", "classes", "output", "temperature", "calibration", "band", "conformal"]
+_PARTS += ["operating_points", "familiarity", "provenance"]
+
+
+def check(description: Mapping[str, Any]) -> Reads:
+    """Refuse a description that this package does not write.
+
+    Parameters
+    ----------
+    description : mapping
+        What ``bundle.json`` holds.
+
+    Returns
+    -------
+    Reads
+        What the model reads.
+
+    Raises
+    ------
+    UserError
+        Names the first entry that is missing or wrong.
+    """
+    for name in _PARTS:
+        if name not in description:
+            raise UserError(f"a bundle without {name}.")
+    classes = texts("classes", description["classes"], MOST_CLASSES)
+    _expect("output", description["output"], description["output"] in ("softmax", "sigmoid"), "softmax or sigmoid")
+    _number("temperature", description["temperature"], above=0.0)
+    _check_parts(_mapping("model", description["model"]))
+    _check_band(description["band"], len(classes))
+    _check_conformal(description["conformal"])
+    _check_points(_mapping("operating_points", description["operating_points"]), classes)
+    _check_familiarity(description["familiarity"])
+    calibration = _mapping("calibration", description["calibration"])
+    _text("calibration.method", calibration.get("method"))
+    _mapping("calibration.learned", calibration.get("learned"))
+    provenance = _mapping("provenance", description["provenance"])
+    _text("provenance.trained_on", provenance.get("trained_on"))
+    return _reads(_mapping("reads", description["reads"]))
+
+
+def _reads(content: Mapping[str, Any]) -> Reads:
+    names = {"leads", "fs", "seconds", "pads", "window", "stride", "aggregate", "unit"}
+    _expect("reads", sorted(content), set(content) == names, f"the entries {', '.join(sorted(names))}")
+    leads = texts("reads.leads", content["leads"], len(LEADS))
+    for lead in leads:
+        _expect("reads.leads", lead, lead in LEADS, f"some of {' '.join(LEADS)}")
+    fs = _number("reads.fs", content["fs"], above=0.0, most=MOST_RATE)
+    seconds = _number("reads.seconds", content["seconds"], above=0.0, most=MOST_SAMPLES / fs)
+    _expect("reads.pads", content["pads"], type(content["pads"]) is bool, "true or false")
+    _expect("reads.unit", content["unit"], content["unit"] == "mV", "mV")
+    _expect("reads.aggregate", content["aggregate"], content["aggregate"] in ("mean", "max"), "mean or max")
+    samples = round(seconds * fs)
+    window = _whole("reads.window", content["window"], least=1, most=samples)
+    stride = _whole("reads.stride", content["stride"], least=1, most=MOST_SAMPLES)
+    windows = (samples - window) // stride + 1
+    _expect("reads.stride", stride, windows <= MOST_WINDOWS, f"{MOST_WINDOWS:,} windows in a record at most")
+    return Reads(leads, fs, seconds, content["pads"], window, stride, content["aggregate"])
+
+
+def _check_parts(model: Mapping[str, Any]) -> None:
+    for name in ("frontend", "network"):
+        part = _mapping(f"model.{name}", model.get(name))
+        _text(f"model.{name}.class", part.get("class"))
+        _mapping(f"model.{name}.options", part.get("options"))
+
+
+def _check_band(band: Any, classes: int) -> None:
+    if band is None:
+        return
+    _list("band", band, length=classes)
+    for matrix in band:
+        for row in _list("band", matrix, length=2):
+            for value in _list("band", row, length=2):
+                if value is not None:
+                    _number("band", value)
+
+
+def _check_conformal(conformal: Any) -> None:
+    for item in _list("conformal", conformal):
+        entry = _mapping("conformal", item)
+        _number("conformal.alpha", entry.get("alpha"), above=0.0, most=1.0)
+        _number("conformal.threshold", entry.get("threshold"), least=0.0, most=1.0)
+
+
+def _check_points(points: Mapping[str, Any], classes: tuple[str, ...]) -> None:
+    for label, rules in points.items():
+        _expect("operating_points", label, label in classes, "the classes of the bundle")
+        for rule, point in _mapping("operating_points", rules).items():
+            _text("operating_points", rule)
+            for name, value in _mapping("operating_points", point).items():
+                if value is not None:
+                    # A threshold that no probability reaches is the number after 1.
+                    _number(f"operating_points.{_text('operating_points', name)}", value, least=0.0, most=1.0 + 1e-9)
+
+
+def _check_familiarity(familiarity: Any) -> None:
+    if familiarity is None:
+        return
+    held = _list("familiarity.held", _mapping("familiarity", familiarity).get("held"))
+    distances = [_number("familiarity.held", value, least=0.0) for value in held]
+    ascending = all(a <= b for a, b in pairwise(distances))
+    _expect("familiarity.held", held, bool(held) and ascending, "distances, ascending")
+
+
+def texts(name: str, value: Any, most: int) -> tuple[str, ...]:
+    """Names that are all different, without control characters.
+
+    Raises
+    ------
+    UserError
+    """
+    found = tuple(_text(name, item) for item in _list(name, value))
+    _expect(name, value, 0 < len(found) <= most, f"1 to {most:,} names")
+    _expect(name, value, len(set(found)) == len(found), "names that differ")
+    return found
+
+
+def _text(name: str, value: Any) -> str:
+    # A line break or an escape sequence would change what the terminal shows.
+    printable = isinstance(value, str) and value.isprintable() and value.strip() != ""
+    _expect(name, value, printable and len(value) <= 1000, "a text of printable characters, 1,000 at most")
+    return str(value)
+
+
+def _number(
+    name: str, value: Any, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> float:
+    number = type(value) in (int, float) and abs(value) <= sys.float_info.max
+    low = f"more than {above:g}" if above > -math.inf else f"{least:g} or more" if least > -math.inf else "any size"
+    high = f" and {most:,.10g} at most" if most < math.inf else ""
+    _expect(name, value, number and above < value and least <= value <= most, f"a number, {low}{high}")
+    return float(value)
+
+
+def _whole(name: str, value: Any, *, least: int, most: int) -> int:
+    whole = type(value) is int and least <= value <= most
+    _expect(name, value, whole, f"a whole number, {least:,} to {most:,}")
+    return int(value)
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    _expect(name, value, isinstance(value, Mapping), "entries with names")
+    content: Mapping[str, Any] = value
+    return content
+
+
+def _list(name: str, value: Any, length: int | None = None) -> list[Any]:
+    right = isinstance(value, list) and length in (None, len(value))
+    _expect(name, value, right, "a list" if length is None else f"a list of {length}")
+    content: list[Any] = value
+    return content
+
+
+def _expect(name: str, value: Any, right: bool, expected: str) -> None:
+    if not right:
+        raise UserError(f"{name} is {short(value)[:150]}; expected {expected}.")
