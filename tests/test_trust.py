@@ -168,7 +168,7 @@ def test_the_list_for_hydra_comes_from_the_table() -> None:
     """Hydra 1.4 refuses a target that is not in it: whatever the configuration names, this does not change."""
     assert trust.whitelist("model") == ("einthoven.models.*", "torch.nn.*")
     assert set(trust.whitelist("task")) == {"einthoven.tasks.*", "einthoven.objectives.*"}
-    with trust.trusting(["own_parts"]):
+    with trust.trusting(["own_parts", "http://here:5000"]):
         assert set(trust.whitelist("penalty")) == {"einthoven.optim.penalties.*", "own_parts", "own_parts.*"}
 
 
@@ -192,6 +192,7 @@ def test_nothing_is_built_that_is_not_accepted(key: str, tmp_path: Path) -> None
         (["--trust", "my_parts", "a=1"], ["my_parts"], ["a=1"]),
         (["a=1", "--trust=my_parts.inner"], ["my_parts.inner"], ["a=1"]),
         (["--trust", "a", "-m", "--trust", "b"], ["a", "b"], ["-m"]),
+        (["--trust", "http://here:5000", "run=a"], ["http://here:5000"], ["run=a"]),
     ],
 )
 def test_trust_is_taken_from_the_command_line(arguments: list[str], modules: list[str], rest: list[str]) -> None:
@@ -200,5 +201,5 @@ def test_trust_is_taken_from_the_command_line(arguments: list[str], modules: lis
 
 @pytest.mark.parametrize("arguments", [["--trust"], ["--trust="], ["--trust", "a/b.py"], ["--trust", "a..b"]])
 def test_trust_takes_the_name_of_a_module(arguments: list[str]) -> None:
-    with pytest.raises(UserError, match="expected the name of a Python module"):
+    with pytest.raises(UserError, match="expected a Python module"):
         cli.trusted_modules(arguments)

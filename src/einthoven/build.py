@@ -70,28 +70,32 @@ def check(config: Any, key: str) -> None:
             check(item, _join(key, number))
 
 
-def targets(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every ``_target_`` in a configuration, with the dotted option that it is in; values that are not set are left."""
+def values(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in a configuration, with its dotted option; those that are not set are left out."""
     from omegaconf import DictConfig, ListConfig, OmegaConf
 
     if isinstance(config, DictConfig):
         for name in config:
-            if OmegaConf.is_missing(config, name):
-                continue
-            if name == "_target_":
-                yield key, config[name]
-            else:
-                yield from targets(config[name], _join(key, name))
+            if not OmegaConf.is_missing(config, name):
+                yield from values(config[name], _join(key, name))
     elif isinstance(config, ListConfig):
         for number, item in enumerate(config):
-            yield from targets(item, _join(key, number))
+            yield from values(item, _join(key, number))
+    else:
+        yield key, config
 
 
 def trust_named(config: DictConfig) -> None:
-    """Trust what a configuration names that the user has composed: from the command line, and folders of their own."""
-    options = [str(name) for name in config if name != "hydra"]
-    for option in options:
-        trust.trust(str(name) for _, name in targets(config[option], option))
+    """Trust the code and the addresses of a configuration that the user has composed.
+
+    It comes from the command line, and from folders that the user names there.
+    """
+    for option in config:
+        if option == "hydra":
+            continue
+        for key, value in values(config[option], str(option)):
+            if isinstance(value, str) and (key.endswith("_target_") or "://" in value):
+                trust.trust([value])
 
 
 def unknown_name(given: str, name: str, known: Sequence[str]) -> str:

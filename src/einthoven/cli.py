@@ -70,12 +70,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def trusted_modules(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Modules of ``--trust MODULE``, and the other arguments, which every verb reads in its own way.
+    """Modules and addresses of ``--trust``, and the other arguments, which every verb reads in its own way.
 
     Raises
     ------
     UserError
-        If a module is missing or is not the name of one.
+        If one is missing, or is neither the name of a module nor an address.
     """
     modules = []
     others = []
@@ -86,8 +86,9 @@ def trusted_modules(arguments: list[str]) -> tuple[list[str], list[str]]:
             others.append(argument)
             continue
         module = value if equals else next(rest, "")
-        if not all(part.isidentifier() for part in module.split(".")):
-            raise UserError(f"--trust {module}: expected the name of a Python module, such as my_parts.")
+        is_address = "://" in module or module.startswith("/")
+        if not is_address and not all(part.isidentifier() for part in module.split(".")):
+            raise UserError(f"--trust {module}: expected a Python module such as my_parts, or the address of a store.")
         modules.append(module)
     return modules, others
 

@@ -132,7 +132,7 @@ _trusted: set[str] = set()
 
 @contextmanager
 def trusting(names: Iterable[str]) -> Iterator[None]:
-    """Trust these modules or objects, and those that `trust` adds, until the block ends."""
+    """Trust these modules, objects or addresses, and those that `trust` adds, until the block ends."""
     before = set(_trusted)
     _trusted.update(names)
     try:
@@ -143,7 +143,7 @@ def trusting(names: Iterable[str]) -> Iterator[None]:
 
 
 def trust(names: Iterable[str]) -> None:
-    """Trust these modules (with the modules inside of them) or objects too."""
+    """Trust these modules (with the modules inside of them), objects or addresses too."""
     _trusted.update(names)
 
 
@@ -223,7 +223,8 @@ def whitelist(key: str) -> tuple[str, ...]:
     inside = [place for place in INSIDE if place.startswith(f"{key}.")]
     parts = [part_of(place) for place in (key, *inside)]
     modules = [module for part in parts if part is not None for module in part.packages]
-    return (*trusted(), *(f"{module}.*" for module in (*modules, *trusted())))
+    names = [name for name in trusted() if "/" not in name]
+    return (*names, *(f"{module}.*" for module in (*modules, *names)))
 
 
 def _refusal(name: str, home: str, part: Part | None) -> UserError:

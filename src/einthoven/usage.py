@@ -30,6 +30,7 @@ examples
   einthoven train --cfg job                                   print the configuration, run nothing
 
 Runs and bundles may name code that is not part of einthoven. It runs only with --trust MODULE, which every verb takes.
+A tracking server that a run folder names takes --trust ADDRESS.
 
 einthoven VERB --help tells more of one verb; einthoven --version prints the version.
 """
@@ -158,6 +159,8 @@ usage: einthoven sync FOLDER ...
 Sends what runs have left in their folders (outputs/…) to their tracking stores: what could not be sent because a store
 did not answer, or the whole of a run with tracking.offline=true. Nothing is sent twice. Exit code 3 if something is
 still not in the store.
+
+  --trust ADDRESS   send to this store, if it is neither that of MLFLOW_TRACKING_URI nor a file with runs
 """,
     "ui": """\
 usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]
@@ -176,5 +179,7 @@ most twelve are shown, the first and the best of the others.
 
   output=FILE   where the page goes
   uri=ADDRESS   another tracking store than that of the folder, of MLFLOW_TRACKING_URI or mlflow.db
+  --trust ADDRESS
+                the store that the folder names, if it is neither that of MLFLOW_TRACKING_URI nor a file with runs
 """,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
 from einthoven.errors import UserError
+from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.run_folder import check_files
 from einthoven.training import checkpoint
 from einthoven.training.loop import Position
@@ -53,14 +54,15 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
 
 
 def check_trained(folder: Path, option: str) -> None:
-    """Refuse a folder without a checkpoint, or with links in it.
+    """Refuse a folder without a checkpoint, or with what a run never leaves there.
 
     Raises
     ------
     UserError
         Names the option and the folder.
     """
-    check_files(folder, option)
+    check_files(folder)
+    check_entries(folder)
     if not checkpoint.exists(folder / "checkpoints"):
         raise UserError(
             f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."

@@ -20,6 +20,7 @@ from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
 from einthoven.tracking.artifacts import content, files, usual_store
+from einthoven.tracking.foreign import check_store
 from einthoven.tracking.run_folder import identity
 from einthoven.tracking.runs import meant
 from einthoven.tracking.server import client
@@ -79,7 +80,11 @@ def report(arguments: list[str]) -> Path:
 def _store(names: Sequence[str]) -> str:
     """The store of the first folder of a run; the usual one where none is named."""
     folders = [Path(name) for name in names if Path(name).is_dir()]
-    return identity(folders[0])["uri"] if folders else usual_store("report")
+    if not folders:
+        return usual_store("report")
+    uri = identity(folders[0])["uri"]
+    check_store(uri, folders[0] / "tracking" / "run.json")
+    return uri
 
 
 def _comparable(runs: Sequence[MlflowRun]) -> list[MlflowRun]:

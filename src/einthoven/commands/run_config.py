@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven import trust
 from einthoven.data.files import open_file, read_bytes, reason
+from einthoven.data.ptbxl import MIRRORS
 from einthoven.errors import UserError
+from einthoven.tracking.foreign import check_location, check_store, is_in_working_folder, is_trusted_address
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -49,8 +51,11 @@ def read_config(folder: Path, option: str) -> DictConfig:
         _check_options(content)
         _check_targets(content, "", trust.check_name)  # of all, before any of them is imported
         _check_targets(content, "", trust.accepted)
+        _check_data(content["data"], "data")
     except UserError as error:
         raise UserError(f"{option}={folder}: {NAME}: {error}") from None
+    check_store(str(config.tracking.get("uri")), folder / NAME)
+    check_location(config.tracking.get("artifact_location"), folder / NAME)
     config["resume"] = None
     return config
 
@@ -146,3 +151,33 @@ def _check_targets(node: Any, key: str, check: Callable[[Any, str], object]) -> 
         raise UserError(f"{key}._partial_={trust.shown(node['_partial_'])}: expected true or false.")
     for name, value in node.items():
         _check_targets(value, f"{key}.{name}" if key else str(name), check)
+
+
+def _check_data(node: Any, key: str) -> None:
+    """Refuse a source that would write outside of the working folder, or ask a server of a stranger's choice.
+
+    Records are read from anywhere: what a run says of them stays on this machine.
+    """
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in children:
+        _check_data(value, f"{key}.{name}")
+    if isinstance(node, str) and "://" in node and node not in MIRRORS and not is_trusted_address(node):
+        raise UserError(f"{key}={trust.shown(node)}: add --trust {trust.shown(node)} if it may be asked for records.")
+    if not isinstance(node, dict):
+        return
+    cache = node.get("cache")
+    if isinstance(cache, str) and not _may_hold_packs(Path(cache)):
+        raise UserError(
+            f"{key}.cache={trust.shown(cache)}: expected a folder that holds stores, or one in the working folder; "
+            f"make {trust.shown(Path(cache) / 'stores')} if packed records may be written there."
+        )
+    root = Path(str(node.get("root")))
+    if node.get("download") and not (root.is_dir() or is_in_working_folder(root)):
+        raise UserError(
+            f"{key}.root={trust.shown(root)}: expected a folder that is there, or one in the working folder; "
+            f"make it if records may be downloaded to it."
+        )
+
+
+def _may_hold_packs(cache: Path) -> bool:
+    return is_in_working_folder(cache) or any((cache / name).is_dir() for name in ("stores", "packs"))

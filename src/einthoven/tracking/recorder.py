@@ -178,11 +178,16 @@ class Recorder(Files):
     def _continue(self, run_id: str, position: int | None, known: bool) -> None:
         points: list[Point] = []
         if known:
-            for entry in self._entries.entries():
-                points += [Point(*point) for point in entry.get("metrics", ())]
-                self._params |= entry.get("params", {})
-                if "dataset" in entry:
-                    self._dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
+            try:
+                for entry in self._entries.entries():
+                    points += [Point(*point) for point in entry.get("metrics", ())]
+                    self._params |= entry.get("params", {})
+                    if "dataset" in entry:
+                        self._dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise UserError(
+                    f"{self._run_folder / 'tracking'}: entries.jsonl is damaged; expected the entries of a run."
+                ) from None
         else:  # the folder came without its tracking/: what the store has is what is known
             client = self._delivery.client
             run = client.get_run(run_id)

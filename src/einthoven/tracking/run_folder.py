@@ -22,17 +22,11 @@ LANES = ("entries", "files")
 """Spools of a run: what is small, and what is not; a slow upload holds up no metric."""
 
 
-def check_files(folder: Path, option: str) -> None:
+def check_files(folder: Path) -> None:
     """Refuse the folder of a run in which something is no file and no folder of its own.
 
     A link could lead out of the folder, and what is written to the run would be written there; a pipe would keep the
     reader waiting. A run makes neither.
-
-    Parameters
-    ----------
-    folder : Path
-    option : str
-        What named the folder, for sentences.
 
     Raises
     ------
@@ -43,7 +37,7 @@ def check_files(folder: Path, option: str) -> None:
         mode = path.lstat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise UserError(
-                f"{option}={folder}: {path.relative_to(folder)} is a link or no ordinary file; "
+                f"{folder}: {path.relative_to(folder)} is a link or no ordinary file; "
                 "expected the files that a run has written."
             )
 
@@ -59,8 +53,15 @@ def identity(folder: Path) -> dict[str, str]:
     file = folder / "tracking" / "run.json"
     if not file.exists():
         raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
-    known: dict[str, str] = json.loads(file.read_text())
-    return known
+    check_files(folder)
+    try:
+        known = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        known = None
+    names = ("uri", "run_id", "experiment_id")
+    if not isinstance(known, dict) or not all(isinstance(known.get(name), str) for name in names):
+        raise UserError(f"{file}: damaged; expected {', '.join(names)} of a run.")
+    return {name: known[name] for name in names}
 
 
 def left(uri: str, folder: Path, *spools: Spool) -> list[str]:

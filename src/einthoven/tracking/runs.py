@@ -59,7 +59,8 @@ def find(tracking: MlflowClient, name: str) -> MlflowRun:
         known = identity(Path(name))
         if not known["run_id"]:
             raise UserError(f"{name}: its run has not been sent to a store; einthoven sync {name} sends it.")
-        missing = f"{name}: its run is in {shown(known['uri'])}, not in {store}; expected runs of one store."
+        elsewhere = "" if known["uri"] == tracking.tracking_uri else f"in {shown(known['uri'])}, "
+        missing = f"{name}: its run is {elsewhere}not in {store}; expected runs of one store."
         run_id = known["run_id"]
     else:
         run_id = name.removeprefix("runs:/").partition("/")[0] if name.startswith("runs:/") else name

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from einthoven.tracking import run_folder
 from einthoven.tracking.delivery import Delivery
+from einthoven.tracking.foreign import check_entries, check_store
 from einthoven.tracking.recorder import Recorder, unsent
 from einthoven.tracking.server import reach, shown
 from einthoven.tracking.spool import Spool
@@ -28,6 +29,8 @@ def sync(folder: Path, patience: float = 10.0) -> str:
     """
     own = folder / "tracking"
     uri = run_folder.identity(folder)["uri"]
+    check_store(uri, own / "run.json")
+    check_entries(folder)
     reach(uri)
     if not run_folder.ended(own):
         killed = Recorder(uri, "", "", folder=folder, tags={}, run_id="", patience=patience)

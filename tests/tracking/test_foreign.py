@@ -1,0 +1,133 @@
+"""The folder of a run from a stranger is sent nowhere that its reader has not chosen, and only with its own files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from einthoven import cli, trust
+from einthoven.commands.report import report
+from einthoven.errors import UserError
+from einthoven.tracking import sync as sync_module
+from einthoven.tracking.foreign import check_entries
+from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.sync import sync
+
+
+@pytest.fixture
+def run(tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was written offline, with a file, and its folder."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    folder = tmp_path / "run"
+    recorder = Recorder("sqlite:///mlflow.db", "e", "r", folder=folder, tags={}, offline=True)
+    recorder.text("of the run", "note.txt")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.safetensors").touch()
+    recorder.file(folder / "checkpoints" / "last.safetensors", "checkpoints")
+    recorder.finish()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("secret")
+    return folder
+
+
+def rewrite(folder: Path, name: str, old: str, new: str) -> None:
+    path = folder / "tracking" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_what_a_run_has_left_is_its_own(run: Path) -> None:
+    check_entries(run)
+    assert sync(run).endswith("in sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("http://example.org", "http://example.org"),
+        ("mysql+pymysql://u:p@example.org/x", "mysql+pymysql://u:…@example.org/x"),
+        ("sqlite:////nowhere/at/all/x.db", "sqlite:////nowhere/at/all/x.db"),
+        ("not an address", "not an address"),
+    ],
+)
+def test_a_store_of_a_stranger_is_not_asked(run: Path, monkeypatch: pytest.MonkeyPatch, uri: str, named: str) -> None:
+    rewrite(run, "run.json", "sqlite:///mlflow.db", uri)
+    asked: list[str] = []
+
+    def reach(uri: str) -> None:
+        asked.append(uri)
+        raise UserError("no answer")
+
+    monkeypatch.setattr(sync_module, "reach", reach)
+    for verb in (lambda: sync(run), lambda: report([str(run)])):
+        with pytest.raises(UserError) as error:
+            verb()
+        assert f"add --trust {named} " in str(error.value) and str(run) in str(error.value)
+    assert not asked
+    with trust.trusting([uri]), pytest.raises(UserError, match="no answer"):
+        sync(run)
+    assert asked == [uri]
+
+
+FILES = [
+    {"path": "../../secret/key", "place": "", "table": False, "staged": False},
+    {"path": "../../secret/key", "place": "", "table": False, "staged": True},
+    {"path": "/etc/passwd", "place": "", "table": False, "staged": False},
+    {"path": "files/x", "place": "", "table": False, "staged": True},  # all that is staged would be removed
+    {"path": "files/../../checkpoints/last.safetensors", "place": "", "table": False, "staged": True},
+    {"path": "x\0", "place": "", "table": False, "staged": False},
+    {"path": "a/" * 5000, "place": "", "table": False, "staged": False},
+    {"path": ["files/0/x"], "place": "", "table": False, "staged": True},
+    {"place": "", "table": False, "staged": True},
+]
+
+
+@pytest.mark.parametrize("kind", ["file", "model"])
+@pytest.mark.parametrize("content", FILES, ids=lambda content: str(content)[:40])
+def test_no_file_of_the_reader_is_sent_or_removed(run: Path, kind: str, content: dict[str, Any]) -> None:
+    if kind == "model":
+        content = {**content, "staged": True, "params": {}, "metrics": [], "dataset": [], "register": None}
+    with (run / "tracking" / "files.jsonl").open("a") as file:
+        file.write(json.dumps({kind: content}) + "\n")
+    with pytest.raises(UserError, match=r"files\.jsonl: names the file .* not one of this run"):
+        sync(run)
+    assert (run.parent / "secret" / "key").exists() and (run / "checkpoints" / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("location", ["s3://example", "/nowhere/else", "file:///nowhere/else", "../elsewhere"])
+def test_files_go_to_no_place_of_a_stranger(run: Path, location: str) -> None:
+    rewrite(run, "entries.jsonl", '"artifact_location": null', f'"artifact_location": "{location}"')
+    with pytest.raises(UserError, match=f"add --trust {location} "):
+        sync(run)
+
+
+@pytest.mark.parametrize("line", ["{", "3", "[1]", '{"run": 3}', "[" * 100_000, '{"run": ' * 5000])
+def test_entries_that_are_none_are_one_sentence(run: Path, line: str) -> None:
+    with (run / "tracking" / "entries.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match=r"entries\.jsonl: damaged"):
+        sync(run)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"uri": 3, "run_id": "", "experiment_id": ""}', "[" * 100_000])
+def test_a_run_that_is_none_is_one_sentence(run: Path, text: str) -> None:
+    (run / "tracking" / "run.json").write_text(text)
+    for verb in (lambda: sync(run), lambda: report([str(run)])):
+        with pytest.raises(UserError, match=r"run\.json: damaged"):
+            verb()
+
+
+@pytest.mark.parametrize("verb", ["sync", "report"])
+def test_links_are_refused_before_anything_is_read(run: Path, verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    (run / "tracking" / "series.bin").unlink(missing_ok=True)
+    (run / "tracking" / "series.bin").symlink_to(run.parent / "secret" / "key")
+    with pytest.raises(SystemExit) as ending:
+        cli.main([verb, str(run)])
+    assert ending.value.code == 2
+    assert "series.bin is a link or no ordinary file" in capfd.readouterr().err
