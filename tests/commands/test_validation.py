@@ -82,7 +82,7 @@ def test_what_was_kept_survives_a_checkpoint(bench: Bench, tmp_path: Path) -> No
     run.train(Notes())  # type: ignore[arg-type]
     again = bench.assembled(config)
     again.folder = tmp_path
-    again.load("last")
+    again.load()
     before, after = run.validation.arrays(), again.validation.arrays()
     assert before.keys() == after.keys() and all((before[name] == after[name]).all() for name in before)
 

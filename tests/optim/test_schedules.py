@@ -185,7 +185,7 @@ CONFIGURED = sorted(path.stem for path in (conf_folder() / "schedule").glob("*.y
 @pytest.mark.parametrize("option", CONFIGURED)
 @pytest.mark.parametrize("total", [1, 2, 3, 4, 7])
 def test_a_run_of_few_steps_moves_the_weights_at_its_first_step(option: str, total: int) -> None:
-    schedule = build(OmegaConf.load(conf_folder() / "schedule" / f"{option}.yaml"))
+    schedule = build(OmegaConf.load(conf_folder() / "schedule" / f"{option}.yaml"), "schedule")
     values = [schedule(step, total) for step in range(total)]
     assert all(0.0 < value <= 1.0 for value in values)
     assert max(values) > 0.8
