@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 
 from einthoven.data.batches import DeviceSplit, training_batches
+from einthoven.data.blocks import _blocks
 from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.signals import Signals
 from einthoven.data.store import open_or_build
@@ -143,6 +144,18 @@ def opening(folder: Path, records: int) -> None:
     ours = seconds(lambda: store.signals.read(np.arange(records)))
     rate = store.signals.nbytes / ours / 1e9
     print(f"reading all of it          {plain / ours:6.2f} x the bandwidth of np.fromfile ({rate:.1f} GB/s)")
+    first = seconds(lambda: reopened(store.signals).read(np.arange(records)))
+    print(f"                           {plain / first:6.2f} x the first time in a process, with its checksums")
+    few = np.sort(rng.choice(records, 100, replace=False))
+    single = seconds(lambda: [store.signals[row].sum() for row in few])
+    compared = seconds(lambda: [opened[row].sum() for opened in [reopened(store.signals)] for row in few])
+    print(f"100 single records         {compared / single:6.1f} x as long the first time ({compared * 10:.1f} ms each)")
+
+
+def reopened(signals: Signals) -> Signals:
+    """The same signals, as a process that starts sees them: compared with no checksum so far."""
+    _blocks.cache_clear()
+    return Signals(signals.files, signals.sizes, signals.rows, *signals.shape[1:])
 
 
 def stream(file: Path, rows: int) -> None:

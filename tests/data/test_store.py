@@ -547,6 +547,7 @@ def test_signals_of_a_pack_that_was_deleted_are_packed_by_the_others_that_need_t
 
 def test_a_file_that_shrinks_while_it_is_read_is_one_sentence(corpus: Path, cache: Path) -> None:
     signals = PTBXL(corpus, 100, cache).open().signals
+    signals.check()
     os.truncate(signals.files[0], 24_000 * 5 + 100)
     assert signals.read(np.arange(5)).shape == (5, 12, 1000)
     with pytest.raises(UserError, match="truncated"):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.blocks import NOTES, SIGNALS, BlockSums, pack_notes
 from einthoven.data.conform import Windows, cut, resample, rounded
 from einthoven.data.inputs import main_file, mark, other_files, state, state_of_others
 from einthoven.data.packs import IndexWriter, Packs
@@ -47,7 +48,8 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
     while more:
         with partial_folder(pool) as folder:
             index, rows, written, own = IndexWriter(folder), 0, 0, set[bytes]()
-            with (folder / "signals.i16").open("wb", buffering=WRITE_BYTES) as file:
+            sums = BlockSums()
+            with (folder / SIGNALS).open("wb", buffering=WRITE_BYTES) as file:
                 while written < PACK_BYTES and index.entries < PACK_ENTRIES:
                     record = next(left, None)
                     if (more := record is not None) is False:
@@ -58,6 +60,7 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                         if signal is not None and new:
                             own.add(entry["digest"])
                             written += file.write(signal)
+                            sums.add(signal)
                         index.add({"row": rows if new else -1} | entry)
                         rows += new
                         if entry["window"] == 0:
@@ -69,7 +72,8 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                         progress(done, total)
                 file.flush()
                 os.fsync(file.fileno())
-            identity = index.close()
+            identity, index_digest = index.close()
+            (folder / NOTES).write_text(pack_notes(sums, index_digest), encoding="utf-8")
             if index.entries:
                 publish(folder, pool / identity)
 

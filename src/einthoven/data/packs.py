@@ -2,12 +2,14 @@
 
 A pack is a folder: ``signals.i16`` (rows, L, T), little-endian int16 µV; ``index.parquet``, with one entry for each
 window of the records that were read for it: the files it came from and their state, the SHA-256 of its signal, and
-what was found in it. The packs of one folder (a pool) have the same settings. A signal that some pack of the pool
-holds already is not written again: its entry has row -1.
+what was found in it; ``pack.json``, with the checksums of both (`einthoven.data.blocks`). The packs of one folder (a
+pool) have the same settings. A signal that some pack of the pool holds already is not written again: its entry has
+row -1.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.inputs import main_file, state, state_of_others
-from einthoven.errors import UserError
+from einthoven.atomic import write_text
+from einthoven.data.blocks import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
+from einthoven.data.inputs import main_file, mark, state, state_of_others
+from einthoven.data.sealed import file_digest
 
 COLUMNS = {
     "main": "S16",  # state of the record's main file
@@ -33,6 +37,8 @@ COLUMNS = {
     "start_s": "f8",
     "reason": "O",  # why the record cannot be read
 }
+IDENTITY = ("main", "state", "digest", "row")  # columns that give a pack its name
+INDEX = "index.parquet"
 PART = 2**12  # records or entries that are in memory as Python objects at a time
 KEPT = 4  # indices of packs in memory, of some 9 MB each
 
@@ -204,7 +210,8 @@ class IndexWriter:
 
         types = {"S16": "binary", "O": "string", "i4": "int32", "i8": "int64", "f8": "float64"}
         self._schema = pa.schema([(name, types[dtype]) for name, dtype in COLUMNS.items()])
-        self._writer = pq.ParquetWriter(folder / "index.parquet", self._schema)
+        self._file = folder / INDEX
+        self._writer = pq.ParquetWriter(self._file, self._schema)
         self._part: list[Mapping[str, Any]] = []
         self._identity = hashlib.sha256()
         self.entries = 0
@@ -212,18 +219,19 @@ class IndexWriter:
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append an entry: a value for each of `COLUMNS`."""
         self._part.append(entry)
-        self._identity.update(entry["main"] + entry["state"] + entry["digest"])
-        if entry["row"] < 0:  # with the signal here it is another pack, which may be needed one day
-            self._identity.update(b"elsewhere")
+        self._identity.update(_identity_of(*(entry[name] for name in IDENTITY)))
         self.entries += 1
         if len(self._part) == PART:
             self._write()
 
-    def close(self) -> str:
-        """Finish the file; returns the name of the pack, a function of its entries and of which signals it holds."""
+    def close(self) -> tuple[str, str]:
+        """Finish the file; returns the name of the pack and the SHA-256 of the file.
+
+        The name is a function of the entries of the pack and of which signals it holds.
+        """
         self._write()
         self._writer.close()
-        return self._identity.hexdigest()[:16]
+        return _pack_name(self._identity), file_digest(self._file)
 
     def _write(self) -> None:
         import pyarrow as pa
@@ -240,7 +248,9 @@ def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     texts: dict[str, str] = {}
     try:
-        with pq.ParquetFile(folder / "index.parquet") as file:
+        if (folder / NOTES).exists() and file_digest(folder / INDEX) != read_notes(folder)["index"]:
+            raise ValueError(f"{INDEX} is not what was written")
+        with pq.ParquetFile(folder / INDEX) as file:
             for number in range(file.num_row_groups):  # of `PART` entries
                 batch = file.read_row_group(number, use_threads=False)
                 for name, dtype in COLUMNS.items():
@@ -253,10 +263,48 @@ def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
         if (rows >= 0).any():
             samples = part["samples"][rows >= 0]
             expected = (int(rows.max()) + 1) * leads * int(samples.max()) * 2
-            found = (folder / "signals.i16").stat().st_size
+            found = (folder / SIGNALS).stat().st_size
             if found != expected:
-                raise ValueError(f"signals.i16 has {found} bytes, expected {expected}")
+                raise ValueError(f"{SIGNALS} has {found} bytes, expected {expected}")
+        if not (folder / NOTES).exists():
+            _add_checksums(folder, part)
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among them
-        reason = " ".join(str(error).split())
-        raise UserError(f"{folder}: a damaged pack ({reason}); delete that folder, and it is built anew.") from None
+        raise damaged(folder, " ".join(str(error).split())) from None
     return part
+
+
+def _add_checksums(folder: Path, index: Mapping[str, NDArray[Any]]) -> None:
+    """Check a pack of version 0.1 by its name and by the digests of its signals, and give it the checksums it lacks.
+
+    Raises
+    ------
+    ValueError
+        If it is not what was written.
+    """
+    identity = hashlib.sha256()
+    for main, state_of_files, digest, row in zip(*(index[name].tolist() for name in IDENTITY), strict=True):
+        identity.update(_identity_of(main, state_of_files, digest, row))
+    if _pack_name(identity) != folder.name:
+        raise ValueError(f"{INDEX} is not what was written")
+
+    here = np.flatnonzero(index["row"] >= 0)
+    here = here[np.argsort(index["row"][here])]
+    sums = BlockSums()
+    with (folder / SIGNALS).open("rb") as signals:
+        size = (folder / SIGNALS).stat().st_size // max(1, len(here))
+        for row, digest in enumerate(index["digest"][here].tolist()):
+            signal = signals.read(size)
+            if mark(signal) != digest:
+                raise ValueError(f"row {row} of {SIGNALS} is not what was written")
+            sums.add(signal)
+    with contextlib.suppress(OSError):  # a cache that cannot be written is checked in this way each time
+        write_text(folder / NOTES, pack_notes(sums, file_digest(folder / INDEX)))
+
+
+def _identity_of(main: bytes, state_of_files: bytes, digest: bytes, row: int) -> bytes:
+    """What one entry adds to the name of a pack: with its signal here it is another pack than without it."""
+    return main + state_of_files + digest + (b"elsewhere" if row < 0 else b"")
+
+
+def _pack_name(identity: hashlib._Hash) -> str:
+    return identity.hexdigest()[:16]

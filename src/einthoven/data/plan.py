@@ -16,7 +16,8 @@ from einthoven.functional.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 3  # of packs and stores
+FORMAT = 3  # of the content of packs and stores: part of names and fingerprints
+FILE_FORMAT = 4  # of their files; those of version 0.1 (3) have no checksums
 
 
 class RecordFiles(Sequence[Path]):

@@ -11,15 +11,19 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.blocks import blocks_of
 from einthoven.errors import UserError
 
 Int16 = NDArray[np.int16]
 AHEAD = 16  # runs that are asked for before they are read: a disk answers several faster at once than in turn
 AHEAD_BYTES = 2**20  # of each, at most
+PORTION_BYTES = 2**25  # that are compared with their checksums, and then read: from memory, if a disk is slow
 
 
 class Signals:
     """int16 µV (n, L, T): memory-mapped where it is indexed, read straight into place by `read`.
+
+    Either compares the blocks that it touches with their checksums, once in a process (`einthoven.data.blocks`).
 
     Parameters
     ----------
@@ -45,6 +49,7 @@ class Signals:
             np.memmap(file, dtype=self.dtype, mode="r", shape=(size, leads, samples))
             for file, size in zip(files, sizes, strict=True)
         ]
+        self._blocks = [blocks_of(file) for file in self.files]
         # in the usual case the rows are those of one file, in order
         self._plain = len(files) == 1 and len(rows) == sizes[0] and bool((np.diff(rows) == 1).all())
 
@@ -58,11 +63,13 @@ class Signals:
 
     def __getitem__(self, key: Any) -> Int16:
         """Rows by number, slice, mask or list; further indices apply to leads and samples."""
-        if self._plain:
-            return cast(Int16, self._maps[0][key])
         first, *rest = key if isinstance(key, tuple) else (key,)
+        if self._plain:
+            self._check(*self._where(np.ravel(self.rows[first])))
+            return cast(Int16, self._maps[0][key])
         if isinstance(first, int | np.integer):
             pack, row = self._where(self.rows[first])
+            self._check(np.ravel(pack), np.ravel(row))
             return cast(Int16, self._maps[int(pack)][int(row)][tuple(rest)])
         signals = self.read(np.arange(len(self))[first])
         return signals[(slice(None), *rest)] if rest else signals
@@ -77,14 +84,41 @@ class Signals:
         Raises
         ------
         UserError
-            If a file has become shorter.
+            If a file has become shorter, or is not what was written.
         """
         out = np.empty((len(index), *self.shape[1:]), self.dtype) if out is None else out
-        size = self.dtype.itemsize * self.shape[1] * self.shape[2]
         pack, row = self._where(self.rows[index])
+        portion = max(1, PORTION_BYTES // max(1, self._row_bytes))
+        for first in range(0, len(index), portion):
+            here = slice(first, first + portion)
+            self._check(pack[here], row[here])
+            self._read(pack[here], row[here], out[here])
+        return out
+
+    def check(self) -> None:
+        """Compare all rows with their checksums, as far as this process has not done so.
+
+        Raises
+        ------
+        UserError
+            If a file has become shorter, or is not what was written.
+        """
+        self._check(*self._where(self.rows))
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.dtype.itemsize * self.shape[1] * self.shape[2]
+
+    def _check(self, pack: NDArray[np.int64], row: NDArray[np.int64]) -> None:
+        for number, blocks in enumerate(self._blocks):
+            if blocks is not None and not blocks.complete:
+                blocks.check_rows(row[pack == number], self._row_bytes)
+
+    def _read(self, pack: NDArray[np.int64], row: NDArray[np.int64], out: Int16) -> None:
+        size = self._row_bytes
         # runs of rows that stand one after the other in one file
         cuts = np.flatnonzero((np.diff(row) != 1) | (np.diff(pack) != 0)) + 1
-        bounds = np.concatenate([[0], cuts, [len(index)]]) if len(index) else np.zeros(1, np.int64)
+        bounds = np.concatenate([[0], cuts, [len(row)]])
         opened: dict[int, int] = {}
         try:
             for number in np.unique(pack).tolist():
@@ -98,7 +132,6 @@ class Signals:
         finally:
             for descriptor in opened.values():
                 os.close(descriptor)
-        return out
 
     def _fill(self, descriptor: int, out: Int16, offset: int, number: int) -> None:
         view = memoryview(out).cast("B")  # type: ignore[arg-type]

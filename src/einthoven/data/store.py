@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from einthoven.data.blocks import SIGNALS
 from einthoven.data.packing import Progress, make_folder, pack, partial_folder, publish, remove_abandoned
 from einthoven.data.packs import Packs
 from einthoven.data.plan import FORMAT, Plan
@@ -137,11 +138,12 @@ def open_store(path: Path) -> Store:
         meta = json.loads((path / "store.json").read_text())
         n, leads, samples = meta["shape"]
         rows = np.load(path / "rows.npy")
-        files, sizes = [path / name / "signals.i16" for name, _ in meta["packs"]], [size for _, size in meta["packs"]]
+        files = [Path(os.path.normpath(path / name)) / SIGNALS for name, _ in meta["packs"]]
+        sizes = [size for _, size in meta["packs"]]
         for file, size in zip(files, sizes, strict=True):
             expected, found = 2 * size * leads * samples, file.stat().st_size
             if found != expected:
-                raise ValueError(f"{file.parent.name}/signals.i16 has {found} bytes, expected {expected}")
+                raise ValueError(f"{file.parent.name}/{SIGNALS} has {found} bytes, expected {expected}")
         table = pd.read_parquet(path / "table.parquet")
         if not len(table) == len(rows) == n:
             raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")

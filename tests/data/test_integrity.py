@@ -1,0 +1,222 @@
+"""Bit rot: a change of one bit in what was packed is noticed, whichever way it is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from einthoven.data import blocks
+from einthoven.data.batches import DeviceSplit
+from einthoven.data.concat import Concat
+from einthoven.data.ptbxl import PTBXL
+from einthoven.data.sealed import sealed, unsealed
+from einthoven.data.store import Store
+from einthoven.data.streaming import StreamedSplit
+from einthoven.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def packed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the 48 records of the corpus in two packs, of blocks of 7 rows."""
+    cache = tmp_path_factory.mktemp("packed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_BYTES", 7 * 24_000)
+        for shard in range(2):
+            PTBXL(corpus, 100, cache).open(shard=(shard, 2))
+        PTBXL(corpus, 100, cache).open()
+    return cache
+
+
+@pytest.fixture
+def cache(packed: Path, tmp_path: Path) -> Path:
+    """A copy that the test may damage."""
+    return shutil.copytree(packed, tmp_path / "cache")
+
+
+def flip(file: Path, bit: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(data)
+
+
+def bits(file: Path, number: int) -> list[int]:
+    return np.random.default_rng(0).integers(0, 8 * file.stat().st_size, number).tolist()
+
+
+def packs(cache: Path) -> list[Path]:
+    return sorted(cache.glob("packs/*/*"))
+
+
+ALL = np.arange(48)
+
+
+def streamed(store: Store) -> object:
+    split = StreamedSplit(store.signals, ALL, torch.zeros(48, 1), block=5, buffer=20)
+    return list(split.serve(torch.randperm(48), 16))
+
+
+READERS: dict[str, Callable[[Store], object]] = {
+    "one by one": lambda store: [store.signals[row] for row in range(48)],
+    "slices": lambda store: [store.signals[row : row + 10, 2, ::3] for row in range(0, 48, 10)],
+    "a mask": lambda store: store.signals[ALL % 2 == 0] + store.signals[ALL % 2 == 1],
+    "a list": lambda store: store.signals[[*range(47, -1, -1)]],
+    "an array": lambda store: np.array(store.signals),
+    "read": lambda store: store.signals.read(np.random.default_rng(0).permutation(48)),
+    "check": lambda store: store.signals.check(),
+    "a device": lambda store: DeviceSplit.load(store.signals, ALL, np.zeros((48, 1)), CPU),
+    "a stream": streamed,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("several", [True, False])
+def test_a_flipped_bit_of_a_signal_is_noticed_by_every_reader(
+    corpus: Path, cache: Path, tmp_path: Path, name: str, several: bool
+) -> None:
+    where = cache if several else tmp_path / "single"
+    source = PTBXL(corpus, 100, where)
+    READERS[name](source.open())
+    file = packs(where)[-1] / blocks.SIGNALS
+    for bit in bits(file, 3):
+        flip(file, bit)
+        with pytest.raises(UserError) as refusal:
+            READERS[name](source.open())
+        sentence = str(refusal.value)
+        assert sentence.startswith(f"{file.parent}: a damaged pack (block ") and "\n" not in sentence
+        assert sentence.endswith("of signals.i16 is not what was written); delete that folder, and it is built anew.")
+        flip(file, bit)
+    READERS[name](source.open())
+
+
+def test_only_blocks_that_are_read_are_compared_and_only_once(
+    corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    crc32 = blocks.zlib.crc32
+    monkeypatch.setattr(blocks.zlib, "crc32", lambda data, start=0: compared.append(len(data)) or crc32(data, start))
+    signals = PTBXL(corpus, 100, cache).open().signals
+    signals[3]
+    assert compared == [7 * 24_000]
+    signals[0:7], signals.read(np.arange(7))
+    assert len(compared) == 1
+    signals.read(np.array([8]))
+    assert len(compared) == 2
+    PTBXL(corpus, 100, cache).open().signals.read(ALL)  # another store of this process
+    assert len(compared) == sum(-(-size // 7) for size in signals.sizes) == 8
+    flip(signals.files[0], 8 * 24_000 * 20)
+    assert len(signals.read(ALL)) == 48  # compared once, as is said
+    with pytest.raises(UserError, match="a damaged pack"):
+        PTBXL(corpus, 100, cache).open().signals.check()
+
+
+def test_a_block_is_half_a_mebibyte_or_one_row() -> None:
+    for size, rows in ((24_000, 21), (120_000, 4), (2**19, 1), (2**22, 1), (48, 10922)):
+        sums = blocks.BlockSums()
+        for _ in range(3):
+            sums.add(bytes(size))
+        assert sums.rows == rows and len(sums.finished()) == -(-3 // rows)
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "pack.json"])
+def test_a_flipped_bit_beside_the_signals_is_noticed(corpus: Path, cache: Path, name: str) -> None:
+    file = packs(cache)[0] / name
+    for bit in bits(file, 60):
+        flip(file, bit)
+        with pytest.raises(UserError, match=r"a damaged pack .*; delete that folder, and it is built anew") as refusal:
+            PTBXL(corpus, 100, cache).open()
+        assert "\n" not in str(refusal.value) and str(file.parent) in str(refusal.value)
+        flip(file, bit)
+    PTBXL(corpus, 100, cache).open()
+
+
+def test_a_damaged_pack_can_be_deleted(corpus: Path, cache: Path) -> None:
+    before = PTBXL(corpus, 100, cache).open()
+    signals = before.signals.read(ALL)
+    flip(packs(cache)[0] / blocks.SIGNALS, 12345)
+    shutil.rmtree(packs(cache)[0])
+    after = PTBXL(corpus, 100, cache).open()
+    assert after.fingerprint == before.fingerprint
+    np.testing.assert_array_equal(after.signals.read(ALL), signals)
+
+
+def test_sources_that_are_joined_are_compared_too(corpus: Path, cache: Path) -> None:
+    joined = Concat({"one": PTBXL(corpus, 100, cache)}, 100, cache, seconds=None)
+    joined.open().signals.check()
+    flip(packs(cache)[0] / blocks.SIGNALS, 999)
+    with pytest.raises(UserError, match="a damaged pack"):
+        joined.open().signals.read(ALL)
+
+
+# ---------------------------------------------------------------- packs of version 0.1
+
+
+def as_version_1(cache: Path) -> None:
+    for pack in packs(cache):
+        (pack / blocks.NOTES).unlink()
+
+
+def test_packs_of_the_earlier_version_are_checked_and_get_checksums(corpus: Path, cache: Path, packed: Path) -> None:
+    before = PTBXL(corpus, 100, packed).open()
+    as_version_1(cache)
+    names = [pack.name for pack in packs(cache)]
+    store = PTBXL(corpus, 100, cache).open()
+    assert (store.fingerprint, store.path.name) == (before.fingerprint, before.path.name)
+    assert [pack.name for pack in packs(cache)] == names
+    for pack in packs(cache):
+        notes = json.loads((pack / blocks.NOTES).read_text())
+        assert notes["block_rows"] == 21 and len(notes["crc32"]) == 2
+    file = packs(cache)[0] / blocks.SIGNALS
+    flip(file, 5)
+    with pytest.raises(UserError, match="block 0 of"):
+        PTBXL(corpus, 100, cache).open().signals.check()
+
+
+@pytest.mark.parametrize("name", ["signals.i16", "index.parquet"])
+def test_damage_that_happened_before_there_were_checksums_is_found(corpus: Path, cache: Path, name: str) -> None:
+    as_version_1(cache)
+    file = packs(cache)[1] / name
+    data = bytearray(file.read_bytes())
+    if name == "index.parquet":  # a state of a file: the record would only be read again
+        first = data.index(b"\x10\x00\x00\x00") + 6
+        data[first] ^= 1
+    else:
+        data[100_001] ^= 4
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"a damaged pack .*not what was written\); delete that folder"):
+        PTBXL(corpus, 100, cache).open()
+    assert not (packs(cache)[1] / blocks.NOTES).exists()
+
+
+# ---------------------------------------------------------------- sealed files
+
+
+def test_every_bit_of_a_sealed_file_counts() -> None:
+    content = {"a": [1, 2.5, None, True], "b": {"c": "é 1e5"}, "d": 1e-3, "e": ""}
+    text = sealed(content)
+    assert unsealed(text) == content
+    data = text.encode()
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ValueError):
+            unsealed(changed.decode())
+    for other in (text + " ", text[:-1], "[]", "{}", '{"sha256": 1}', ""):
+        with pytest.raises(ValueError):
+            unsealed(other)
+
+
+def test_checksums_do_not_depend_on_how_a_row_is_given() -> None:
+    row: NDArray[np.int16] = np.arange(24, dtype="<i2").reshape(2, 12)
+    one, other = blocks.BlockSums(), blocks.BlockSums()
+    one.add(row.tobytes())
+    other.add(memoryview(row.tobytes()))
+    assert one.finished() == other.finished() == [blocks.zlib.crc32(row.tobytes())]
