@@ -186,6 +186,26 @@ def test_a_spread_of_variances_is_told_as_it_is(limits: Limits) -> None:
         assert f"is {ratio} times that of" in first.sentence
 
 
+@pytest.mark.parametrize("bad", [[], [40], [40, 41, 300]])
+def test_steps_without_a_finite_loss_are_told_apart_from_a_training_that_diverged(
+    bad: list[int], limits: Limits
+) -> None:
+    loss = np.full(STEPS, 0.5)
+    loss[bad] = np.nan
+    wrong = np.zeros(STEPS // 10)
+    wrong[5] = 7.0
+    change = {
+        "train/loss": series(loss),
+        "watch/grad/nonfinite": series(wrong, 10),
+        "watch/optim/skipped": series([0, 1, max(len(bad), 1)], 50),
+    }
+    (advice,) = advice_on(change, {}, limits)
+    assert advice.rule == "skipped_steps"
+    first = f"step {bad[0] + 1}, because the loss" if bad else "step 60, because the gradient"
+    assert first in advice.sentence
+    assert advice.sentence.startswith("3 steps changed" if len(bad) == 3 else "1 step changed")
+
+
 def test_causes_stand_before_their_consequences(limits: Limits) -> None:
     broken = {**BROKEN["learning_rate_high"][0], **BROKEN["diverged"][0], **BROKEN["nothing_learned"][0]}
     found = [each.rule for each in advice_on(broken, BROKEN["missing_class"][1], limits)]

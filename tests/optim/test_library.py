@@ -121,9 +121,25 @@ class Crashing(torch.optim.SGD):
         return super().step(closure)
 
 
+class Impatient(torch.optim.SGD):
+    """Moves the weights before it asks for the gradient, and leaves them there."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.add_(0.01)
+        return super().step(closure)
+
+
 @pytest.mark.parametrize(
     ("kind", "sentence"),
-    [(Unsaved, "a set in"), (Forgetful, "the next step differs"), (Crashing, r"\(no such basis\)")],
+    [
+        (Impatient, "before it asks for the gradient"),
+        (Unsaved, "a set in"),
+        (Forgetful, "the next step differs"),
+        (Crashing, r"\(no such basis\)"),
+    ],
 )
 def test_what_a_later_version_may_bring_is_found_by_trying(
     kind: type[Optimizer], sentence: str, monkeypatch: pytest.MonkeyPatch

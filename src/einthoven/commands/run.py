@@ -141,7 +141,7 @@ class Run:
                 ),
                 self.optimizer,
                 self.schedule,
-                Events(recorder.record, self.validate, save, display.step),
+                Events(recorder.record, self.validate, save, display.step, self._ecg_ids),
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
@@ -185,6 +185,12 @@ class Run:
         if isinstance(self.schedule, Plateau) and self.monitor in metrics:  # R² is not defined of equal targets
             self.schedule.observe(metrics[self.monitor])
         return metrics
+
+    def _ecg_ids(self, index: torch.Tensor) -> list[int]:
+        """Names of some training records, for sentences."""
+        rows = self.data.rows["train"][index.cpu().numpy()]
+        ids: list[int] = self.data.labels.ecg_ids[rows].tolist()
+        return ids
 
     def trainable(self) -> list[torch.Tensor]:
         """Parameters that the optimizer moves."""
@@ -289,6 +295,7 @@ def _check_notes(meta: Mapping[str, Any]) -> None:
     """
     position = Position(**meta["position"])
     counts = {"epoch": position.epoch, "step": position.step, "best_epoch": position.best_epoch}
+    counts["skipped"] = position.skipped
     counts["recorder"] = meta["recorder"]
     for name, value in counts.items():
         if type(value) is not int or value < 0:

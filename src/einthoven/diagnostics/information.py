@@ -105,6 +105,9 @@ class PriorKL:
         batch = torch.stack([_mean_over_records(rows.float(), valid) for rows in (labels, probabilities)])
         previous = torch.zeros_like(batch) if self._sums is None else self._sums.to(batch.device)
         keep = 1.0 - 1.0 / self.horizon
+        # A batch without finite predictions, whose step is skipped, leaves the running means as they are.
+        if self._count:
+            batch = torch.where(batch.isfinite().all(), batch, previous / (1.0 - keep**self._count))
         self._count += 1
         self._sums = keep * previous + (1.0 - keep) * batch
         marginals = self._sums / (1.0 - keep**self._count)

@@ -76,9 +76,14 @@ class NoiseScale:
                 buffer.copy_(value)
             signal, noise = signal_and_noise(gradients, size)
             now = torch.stack([noise, signal])
-            self._means = now if self._means is None else torch.lerp(now, self._means.to(now.device), self._keep)
+            self._means = now if self._means is None else self._blended(self._means.to(now.device), now)
             noise, signal = self._means
             return torch.where(signal > 0, noise / signal, torch.nan)
+
+    def _blended(self, means: Tensor, now: Tensor) -> Tensor:
+        """The running means after another measurement; one that is not finite is left out."""
+        blended = torch.where(means.isfinite().all(), torch.lerp(now, means, self._keep), now)
+        return torch.where(now.isfinite().all(), blended, means)
 
     def _gradient(self, batch: Batch) -> list[Tensor]:
         with torch.enable_grad(), self._autocast():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
@@ -103,6 +104,8 @@ def _rehearse(make: Callable[[nn.Module], Optimizer], model: nn.Module, name: st
         attempt = "cannot train this model with one gradient a step"
         for _ in range(REHEARSED_STEPS):
             _step(optimizer, model)
+        attempt = "cannot leave a step out"
+        _check_leaves_a_step_out(optimizer, model)
         attempt = "cannot be saved in a checkpoint"
         _check_can_be_saved(optimizer.state_dict(), "state")
         attempt = "cannot be continued from a checkpoint"
@@ -133,6 +136,23 @@ def _step(optimizer: Optimizer, model: nn.Module) -> None:
     with torch.random.fork_rng(devices=[]):  # some draw noise; the random numbers of the run stay what they are
         torch.manual_seed(0)
         optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float
+
+
+class _LeftOutError(Exception):
+    """Stands for a gradient that is not finite, with which no step is taken."""
+
+
+def _check_leaves_a_step_out(optimizer: Optimizer, model: nn.Module) -> None:
+    """Refuse an optimizer that has moved the weights when the closure is left, as the training loop may do."""
+
+    def closure() -> Tensor:
+        raise _LeftOutError
+
+    before = [p.detach().clone() for p in model.parameters()]
+    with contextlib.suppress(_LeftOutError):
+        optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float
+    if not all(map(torch.equal, before, model.parameters())):
+        raise ValueError("it moves the weights before it asks for the gradient")
 
 
 def shrunk(model: nn.Module) -> nn.Module:

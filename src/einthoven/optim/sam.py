@@ -78,9 +78,11 @@ class SAM(Optimizer):
             gradients = [p.grad for p in moved]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             torch._foreach_add_(moved, torch._foreach_mul(gradients, self._rho / (norm + 1e-12)))
-            with torch.enable_grad():
-                closure()
-            torch._foreach_copy_(moved, weights)  # not a subtraction, which would round
+            try:
+                with torch.enable_grad():
+                    closure()
+            finally:  # the training loop leaves the closure where the gradient is not finite
+                torch._foreach_copy_(moved, weights)  # not a subtraction, which would round
             for buffer, kept in zip(buffers, statistics, strict=True):
                 buffer.copy_(kept)
         self._base.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.training.accumulation import backward, split
+from einthoven.training.guard import Guard, SkippedStepError, all_finite
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 Record = Callable[[int, Mapping[str, Tensor | float]], None]
+
+PATIENCE = 10  # steps in a row without a finite loss and gradient, after which a training ends
+MOST_NAMES = 32  # records that a sentence names
 
 
 class Task(Protocol):
@@ -68,6 +72,7 @@ class Position:
     best: float = -math.inf
     best_epoch: int = 0
     stopped: bool = False  # early
+    skipped: int = 0  # steps whose loss or gradient was not finite
 
 
 @dataclass(frozen=True)
@@ -95,17 +100,26 @@ def train_step(
     penalty: Penalty,
     diagnose: Diagnose | None = None,
     micro_batch: int | None = None,
+    guard: Guard | None = None,
 ) -> dict[str, Tensor]:
     """One optimizer step. Returns device tensors; nothing here waits for the device.
 
     The optimizer is given a closure, so that one which needs the gradient at several points can ask for it.
     The closure is a function of the weights: dropout draws the same masks each time. With a `micro_batch`, no
     more records than that pass through the model at once, and their gradients add up to that of the batch.
+
+    A step whose loss or gradient is not finite changes neither weights nor running statistics.
+
+    Parameters
+    ----------
+    guard : Guard, optional
+        Of this model; `Guard.finite` tells of the step. It has memory of its own: a loop uses one for all its steps.
     """
     x, y = augment(batch.x, batch.y, generator)
     batch = replace(batch, x=x, y=y)
     parts = split(batch, micro_batch)
     seen: dict[str, Tensor] = {}
+    guard = guard or Guard(model)
 
     def closure() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -119,10 +133,16 @@ def train_step(
             seen.update(told | (dict(diagnose.before(batch, outputs)) if diagnose else {}))
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         seen.setdefault("watch/grad/norm", norm)  # before clipping
+        guard.hold(objective.isfinite() & norm.isfinite())
         return objective
 
-    optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float, its optimizers return the tensor
-    penalty.after_step(optimizer)
+    guard.remember()
+    try:
+        optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float, its optimizers return the tensor
+        penalty.after_step(optimizer)
+    except SkippedStepError:
+        optimizer.zero_grad(set_to_none=True)
+    guard.restore()
     return seen | (dict(diagnose.after(seen["watch/grad/norm"], clip_norm)) if diagnose else {})
 
 
@@ -170,6 +190,7 @@ class Events:
     evaluate: Callable[[], Mapping[str, float]]  # scalars under their metric names; empty without validation data
     save: Callable[[Position, bool], None]  # (position, is this the best so far)
     progress: Callable[[Position], None] = field(default=lambda position: None)
+    names: Callable[[Tensor], Sequence[object]] = field(default=lambda index: index.tolist())  # of a batch's records
 
 
 def fit(
@@ -203,6 +224,8 @@ def fit(
                 learning rate = base * schedule(step, total)
                 train_step: augment, forward, loss and penalty, backward, diagnose, clip, update, diagnose
                 record
+                stop if the last ten steps were skipped, because their loss or gradient was not finite
+            stop if all steps of the epoch were skipped, or a weight is not finite
             evaluate, record
             save: last, and best if the monitored metric improved
             stop early if it has not improved for `patience` epochs
@@ -231,13 +254,17 @@ def fit(
     Raises
     ------
     UserError
-        If the loss is no longer a finite number at the end of an epoch.
+        If training diverged, or moved no weight at all.
     """
     generator, total = torch.Generator(device), epochs * steps_per_epoch
+    guard = Guard(model)
+    first_weights = [p.detach().clone() for p in model.parameters()] if position.step == 0 else None
+    in_a_row = torch.zeros((), device=device)
     while position.epoch < epochs and not position.stopped:
         model.train()
         switch(optimizer, "train")
-        loss = torch.zeros((), device=device)
+        skipped = torch.zeros((), device=device)
+        steps = 0
         for batch in batches(position.epoch):
             multiplier = schedule(position.step, total)
             for group in optimizer.param_groups:
@@ -255,17 +282,30 @@ def fit(
                 penalty=penalty,
                 diagnose=diagnose,
                 micro_batch=micro_batch,
+                guard=guard,
             )
-            loss = seen["train/loss"]
             position.step += 1
+            steps += 1
+            # Counted on the device.
+            is_skipped = (~guard.finite).float()
+            skipped += is_skipped
+            in_a_row = (in_a_row + 1) * is_skipped
             events.record(position.step, {**seen, "watch/optim/lr": optimizer.param_groups[0]["lr"]})
             events.progress(position)
+            if position.step % PATIENCE == 0 and int(in_a_row) >= PATIENCE:  # sync: every tenth step
+                raise UserError(_diverged(PATIENCE, position.step, events.names(batch.index)))
         position.epoch += 1
-        if not bool(loss.isfinite()):  # sync: once per epoch
+        count = int(skipped)  # sync: once per epoch
+        if count == steps > 0:
+            raise UserError(_diverged(count, position.step, events.names(batch.index)))
+        if not all_finite([*model.parameters(), *model.buffers()]):  # sync: once per epoch
             raise UserError(
-                f"the training loss is {float(loss)} after epoch {position.epoch} (step {position.step}): training "
-                "diverged; try a lower optimizer.lr or trainer.clip_norm."
+                f"training diverged: after epoch {position.epoch} (step {position.step}), weights are not finite "
+                "numbers; try a lower optimizer.lr or trainer.clip_norm."
             )
+        position.skipped += count
+        if position.skipped:  # of healthy runs, it would be one more line of zeros
+            events.record(position.step, {"watch/optim/skipped": position.skipped})
         switch(optimizer, "eval")
         metrics = events.evaluate()
         events.record(position.step, {**metrics, **penalty.metrics(model)})
@@ -274,7 +314,32 @@ def fit(
             position.best, position.best_epoch = metrics[monitor], position.epoch
         position.stopped = patience is not None and position.epoch - position.best_epoch >= patience
         events.save(position, improved)
+    if first_weights is not None and not _have_moved(first_weights, list(model.parameters())):
+        raise UserError(
+            f"training has moved no weight in {position.step} steps; expected a larger optimizer.lr, or other "
+            "options of optimizer, schedule and trainer.clip_norm."
+        )
     return position
+
+
+@torch.no_grad()
+def _have_moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    """Whether the weights have changed by more than a 10⁻¹² of their size: float32 rounds them at 10⁻⁷ of it."""
+    distance = torch.stack([(b - a).norm().float() for a, b in zip(before, after, strict=True)]).norm()
+    size = torch.stack([a.norm().float() for a in before]).norm()
+    return bool(distance > 1e-12 * size)  # sync: once per run
+
+
+def _diverged(count: int, step: int, records: Sequence[object]) -> str:
+    """A sentence about steps without a finite loss and gradient, with the records of the last of them."""
+    shown = ", ".join(map(str, records[:MOST_NAMES]))
+    if len(records) > MOST_NAMES:
+        shown += f" and {len(records) - MOST_NAMES} more"
+    return (
+        f"training diverged: the loss or its gradient was not a finite number in {count} "
+        f"step{'s' * (count != 1)} in a row, the last of them step {step}; try a lower optimizer.lr or "
+        f"trainer.clip_norm, or examine the records of that step (ecg_id {shown})."
+    )
 
 
 def switch(optimizer: torch.optim.Optimizer, mode: str) -> None:

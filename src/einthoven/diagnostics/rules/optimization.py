@@ -12,6 +12,7 @@ from einthoven.diagnostics.rules.base import (
     at_work,
     by_stage,
     compared,
+    counted,
     percent,
     times,
     validation_gain,
@@ -39,7 +40,7 @@ def learning_rate_high(history: History, facts: Facts, limits: Limits) -> Advice
 
 
 def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Loss or gradients that are no finite numbers any more."""
+    """Loss or gradients that are no finite numbers any more, or were not at some steps."""
     loss, at = values(history, "train/loss"), steps_of(history, "train/loss")
     bad = at[~np.isfinite(loss)]
     wrong = values(history, "watch/grad/nonfinite")
@@ -47,6 +48,16 @@ def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
         return None
     first = bad[0] if len(bad) else steps_of(history, "watch/grad/nonfinite")[wrong > 0][0]
     what = "loss" if len(bad) else "gradient"
+    skipped = values(history, "watch/optim/skipped")
+    if len(skipped) and np.isfinite(loss[-1:]).all():  # training went on after those steps
+        return Advice(
+            "skipped_steps",
+            f"{counted(int(skipped[-1]), 'step')} changed nothing, the first of them step {first:.0f}, because the "
+            f"{what} was no finite number there.",
+            f"watch/optim/skipped ends at {skipped[-1]:.0f}; train/loss is not finite at {len(bad)} of {len(loss)} "
+            f"steps; watch/grad/nonfinite above 0 at {(wrong > 0).sum()} of {len(wrong)} measurements",
+            "Examine the records (einthoven doctor), lower optimizer.lr, or clip the gradient (trainer.clip_norm=1).",
+        )
     return Advice(
         "diverged",
         f"Training diverged: from step {first:.0f} on, the {what} is no finite number.",
