@@ -71,12 +71,12 @@ def check(config: Any, key: str) -> None:
 
 
 def values(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in a configuration, with its dotted option; those that are not set are left out."""
+    """Every value in a configuration, with its dotted option; what is not set, and what is Hydra's own, is left out."""
     from omegaconf import DictConfig, ListConfig, OmegaConf
 
     if isinstance(config, DictConfig):
         for name in config:
-            if not OmegaConf.is_missing(config, name):
+            if not OmegaConf.is_missing(config, name) and (key or name != "hydra"):
                 yield from values(config[name], _join(key, name))
     elif isinstance(config, ListConfig):
         for number, item in enumerate(config):
@@ -90,12 +90,9 @@ def trust_named(config: DictConfig) -> None:
 
     It comes from the command line, and from folders that the user names there.
     """
-    for option in config:
-        if option == "hydra":
-            continue
-        for key, value in values(config[option], str(option)):
-            if isinstance(value, str) and (key.endswith("_target_") or "://" in value):
-                trust.trust([value])
+    for key, value in values(config):
+        if isinstance(value, str) and (key.endswith("_target_") or "://" in value):
+            trust.trust([value])
 
 
 def unknown_name(given: str, name: str, known: Sequence[str]) -> str:

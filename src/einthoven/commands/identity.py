@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import einthoven
 from einthoven.commands import assemble, fitted
+from einthoven.commands.outside import outside_modules, source_hash
 from einthoven.tracking.privacy import without_folders
 
 if TYPE_CHECKING:
@@ -24,19 +25,29 @@ def identity(config: DictConfig) -> dict[str, str]:
     """Tags that two runs share if they are to end at the same numbers; the records, ``data.fingerprint``, apart.
 
     ``config.hash`` is of the whole configuration, the seed included, without what is only told or shown of a run
-    (tracking, figure, advice) and without folders. ``code.hash`` is of this package's source, whatever git says: two
-    edits of one commit differ, and an installed package has one too. Versions of other packages, and the device where
+    (tracking, figure, advice) and without folders. ``code.hash`` is of this package's source and of the modules outside
+    of it that the configuration names, whatever git says: two edits of one commit differ, and an installed package has
+    one too. Versions of other packages, and the device where
     the configuration leaves it open, are not part of it.
     """
     from omegaconf import OmegaConf
 
     if fitted.is_fitted(config):
         config = OmegaConf.masked_copy(config, list(fitted.USED))
-    return {"config.hash": assemble.config_hash(assemble.plain(config)), "code.hash": code_hash()}
+    return {
+        "config.hash": assemble.config_hash(assemble.plain(config)),
+        "code.hash": code_hash(outside_modules(config)),
+    }
+
+
+def code_hash(modules: tuple[str, ...] = ()) -> str:
+    """Twelve hex digits of the source of this package, and of modules outside of it that a configuration names."""
+    own = _own_hash()
+    return own if not modules else hashlib.sha256(f"{own} {source_hash(modules)}".encode()).hexdigest()[:12]
 
 
 @cache
-def code_hash() -> str:
+def _own_hash() -> str:
     """Twelve hex digits of the source of this package and its tables, of the rooms that results follow from."""
     root, digest = Path(einthoven.__file__).parent, hashlib.sha256()
     for path in sorted([*root.rglob("*.py"), *root.rglob("*.csv")]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from einthoven.commands.outside import outside_modules
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from einthoven.commands.search import Search
 
 
-def varied(config: DictConfig, loader: ConfigLoader) -> list[str]:
-    """Options that have several values in a sweep whose runs can be composed.
+def varied(config: DictConfig, loader: ConfigLoader) -> tuple[list[str], tuple[str, ...]]:
+    """Options that have several values in a sweep, and modules outside of this package that its runs need.
 
     Parameters
     ----------
@@ -45,10 +46,13 @@ def varied(config: DictConfig, loader: ConfigLoader) -> list[str]:
     if sweeper == "TPESweeper":
         search: Search = instantiate(config.hydra.sweeper)
         search.plan(arguments, loader)
-        _compose(config, loader, given, {name: _some(option) for name, option in given.items()})
+        runs = _compose(config, loader, given, {name: _some(option) for name, option in given.items()})
     elif sweeper == "BasicSweeper":
-        _compose(config, loader, given, {name: choices(option) for name, option in given.items()})
-    return [name for name, option in given.items() if option.is_sweep_override()]
+        runs = _compose(config, loader, given, {name: choices(option) for name, option in given.items()})
+    else:
+        runs = [config]
+    modules = {module for run in runs for module in outside_modules(run)}
+    return [name for name, option in given.items() if option.is_sweep_override()], tuple(sorted(modules))
 
 
 def _some(option: Override) -> list[str]:
@@ -59,12 +63,12 @@ def _some(option: Override) -> list[str]:
 
 def _compose(
     config: DictConfig, loader: ConfigLoader, given: Mapping[str, Override], values: Mapping[str, Sequence[str]]
-) -> None:
+) -> list[DictConfig]:
     """Compose a run with each part that a sweep chooses from; its numbers do not decide what can be composed."""
     first = {name: each[0] for name, each in values.items()}
     parts = [name for name, option in given.items() if loader.get_group_options(option.key_or_group)]
-    for run in (first, *(first | {name: value} for name in parts for value in values[name][1:])):
-        loader.load_sweep_config(config, [f"{name}={value}" for name, value in run.items()])
+    runs = (first, *(first | {name: value} for name in parts for value in values[name][1:]))
+    return [loader.load_sweep_config(config, [f"{name}={value}" for name, value in run.items()]) for run in runs]
 
 
 def read(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader | None) -> dict[str, Override]:

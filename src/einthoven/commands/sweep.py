@@ -116,13 +116,14 @@ def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
     given = shown_overrides(config.hydra.overrides.task)
     plugins = shown_overrides([o for o in config.hydra.overrides.hydra if not o.startswith("hydra.mode=")])
+    names, modules = varied(config, loader)
     words = ["einthoven train", "" if _mode_in_yaml() else "-m", given, plugins]
     tags = {
         "mlflow.source.name": " ".join(word for word in words if word),
         "mlflow.source.type": "LOCAL",
         "einthoven.overrides": given,
-        SWEEP: _key(config),
-        VARIED: " ".join(varied(config, loader)),
+        SWEEP: _key(config, modules),
+        VARIED: " ".join(names),
     }
     run_id, before = open_parent(config.tracking, f"sweep {given}"[:250], tags, config.again)
     if before:
@@ -135,7 +136,7 @@ def _mode_in_yaml() -> bool:
     return not {"-m", "--multirun"} & set(sys.argv)
 
 
-def _key(config: DictConfig) -> str:
+def _key(config: DictConfig, modules: tuple[str, ...]) -> str:
     """The same for the same sweep: what it fixes, what it varies, and the source that it runs."""
     from omegaconf import OmegaConf
 
@@ -145,7 +146,7 @@ def _key(config: DictConfig) -> str:
     sweeper = {name: value for name, value in hydra["sweeper"].items() if name != "trials"}
     fixed = {name: value for name, value in plain.items() if name not in _UNSAID}
     given = [o for o in config.hydra.overrides.task if not o.startswith(_UNSAID)]
-    content = json.dumps([fixed, sweeper, given, code_hash()], sort_keys=True, default=str)
+    content = json.dumps([fixed, sweeper, given, code_hash(modules)], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
