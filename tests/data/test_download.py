@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from einthoven.data import download as module
-from einthoven.data.download import SUMS, download, parse_sums
-from einthoven.data.ptbxl import PTBXL
+from einthoven.data.download import RECORD, SUMS, download, parse_sums
+from einthoven.data.ptbxl import MIRRORS, PTBXL, SUMS_SHA256
 from einthoven.errors import UserError
 
 FILES = {f"records100/{n // 10:02d}/{n:05d}.dat": os.urandom(3000 + 7 * n) for n in range(40)}
@@ -114,7 +114,7 @@ def whole(root: Path) -> bool:
     """Whether exactly what was asked for is there, byte for byte."""
     names = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     expected = {path: data for path, data in FILES.items() if wanted(path)}
-    assert names - {SUMS, ".download.lock"} == set(expected)
+    assert names - {SUMS, RECORD, ".download.lock"} == set(expected)
     return all((root / path).read_bytes() == data for path, data in expected.items())
 
 
@@ -309,6 +309,70 @@ def test_a_list_of_checksums_that_is_none_is_refused(tmp_path: Path, line: str) 
         parse_sums(tmp_path / SUMS)
 
 
+def pinned(server: Server, root: Path, digest: str | None, *more: str) -> int:
+    mirrors = [server.url, *more]
+    return download(root, mirrors, wanted, lambda path: len(FILES[path]), sums_sha256=digest)
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    """A mirror of another version: one file is another, and the list says so."""
+    it = Server(FILES | {"ptbxl_database.csv": b"a,b,c"})
+    yield it
+    it.http.shutdown()
+    it.http.server_close()
+
+
+def test_a_list_of_checksums_has_to_be_the_expected_one(server: Server, other: Server, tmp_path: Path) -> None:
+    digest = hashlib.sha256(server.files[SUMS]).hexdigest()
+    with pytest.raises(
+        UserError, match=r"SHA256SUMS\.txt: SHA-256 .* found, expected .*; each version.*null takes any"
+    ):
+        pinned(other, tmp_path / "a", digest)
+    assert [file.name for file in (tmp_path / "a").rglob("*")] == [".download.lock"]
+    assert pinned(other, tmp_path / "b", digest, server.url) == 41  # the second mirror has it
+    assert server.asked[SUMS] == 1 and whole(tmp_path / "b")
+
+
+def test_a_list_that_was_damaged_on_disk_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    for digest in (hashlib.sha256(server.files[SUMS]).hexdigest(), None):
+        pinned(server, tmp_path, digest)
+        sums = bytearray(server.files[SUMS])
+        sums[70] ^= 1
+        (tmp_path / SUMS).write_bytes(sums)
+        assert pinned(server, tmp_path, digest) == 0 and whole(tmp_path)
+        (tmp_path / SUMS).write_bytes(server.files[SUMS][:100])  # as a copy that broke off
+        assert pinned(server, tmp_path, digest) == 0 and whole(tmp_path)
+
+
+def test_without_an_expected_list_the_first_one_is_trusted(server: Server, other: Server, tmp_path: Path) -> None:
+    pinned(server, tmp_path, None)
+    done = subprocess.run(["sha256sum", "--check", RECORD], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout == f"{SUMS}: OK\n"
+    (tmp_path / SUMS).unlink()
+    with pytest.raises(UserError, match=r"each version of the data has a list of its own \(delete .* to take this one"):
+        pinned(other, tmp_path, None)
+    (tmp_path / RECORD).unlink()
+    assert pinned(other, tmp_path, None) == 1 and (tmp_path / "ptbxl_database.csv").read_bytes() == b"a,b,c"
+
+
+@pytest.mark.parametrize("digest", ["abc", "", "B7" * 32, "g" * 64, f"{'a' * 64} "])
+def test_an_expected_list_is_named_by_a_sha256(server: Server, tmp_path: Path, digest: str) -> None:
+    with pytest.raises(UserError, match=r"data\.sha256sums=.*: expected a SHA-256 of 64 hexadecimal digits, or null"):
+        pinned(server, tmp_path, digest)
+    (tmp_path / RECORD).write_text(f"{digest}\n")
+    if digest.strip() != "a" * 64:
+        with pytest.raises(UserError, match="expected the SHA-256 of SHA256SUMS"):
+            fetch(server, tmp_path)
+
+
+def test_the_option_names_the_list_of_the_version_that_is_downloaded() -> None:
+    from omegaconf import OmegaConf
+
+    option = OmegaConf.load(Path(__file__).parents[2] / "conf" / "data" / "ptbxl.yaml")
+    assert option.sha256sums == SUMS_SHA256 and option.mirrors == list(MIRRORS) and "1.0.3" in MIRRORS[0]
+
+
 def test_two_downloads_into_one_folder_do_not_meet(server: Server, tmp_path: Path) -> None:
     import filelock
 
@@ -343,7 +407,7 @@ def test_killed_at_any_moment_the_next_call_finishes(server: Server, tmp_path: P
 def test_a_corpus_is_downloaded_packed_and_not_asked_for_again(corpus: Path, tmp_path: Path) -> None:
     files = {str(file.relative_to(corpus)): file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
     server = Server({path: data for path, data in files.items() if "stores" not in path})
-    source = PTBXL(tmp_path / "ptb-xl", 100, tmp_path / "cache", download=True, mirrors=[server.url])
+    source = PTBXL(tmp_path / "ptb-xl", 100, tmp_path / "cache", download=True, mirrors=[server.url], sha256sums=None)
     store = source.open()
     assert len(store.signals) == 48 and not any(path.startswith("records500") for path in server.asked)
     np.testing.assert_array_equal(store.signals, PTBXL(corpus, 100, tmp_path / "cache").open().signals)

@@ -8,7 +8,6 @@ then it is called ``NAME.part``, and a broken transfer continues at its last byt
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import shutil
 import threading
@@ -19,12 +18,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from einthoven.atomic import write_text
+from einthoven.data.sealed import file_digest
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
     import urllib3
 
 SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list of checksums
+RECORD = "SHA256SUMS.txt.sha256"  # what the first download found, as `sha256sum --check` reads it
 WORKERS = 16  # small files wait for the network, not for a core
 ATTEMPTS = 6  # for each file, over all mirrors
 FIRST_WAIT = 0.5  # seconds before the second attempt; doubled each time
@@ -42,6 +44,10 @@ class Item:
 
     path: str
     sha256: str
+
+
+class _WrongContentError(UserError):
+    """A file arrived whole, and is not the expected one."""
 
 
 class _StoppedError(Exception):
@@ -62,6 +68,8 @@ def download(
     wanted: Callable[[str], bool],
     size: Callable[[str], int],
     progress: Progress | None = None,
+    *,
+    sums_sha256: str | None = None,
 ) -> int:
     """Bring a corpus to `root`, whole and checked.
 
@@ -77,6 +85,8 @@ def download(
         Path -> about how many bytes it has, to check the disk with before anything is fetched.
     progress : callable, optional
         ``progress(done, total)`` in files.
+    sums_sha256 : str, optional
+        SHA-256 of the right ``SHA256SUMS.txt``. Without it the first list is trusted, and later ones have to be equal.
 
     Returns
     -------
@@ -86,8 +96,9 @@ def download(
     Raises
     ------
     UserError
-        If a mirror's address is not HTTPS, the disk is too small, another download runs in `root`, or a file
-        could not be had: what was fetched stays, and the next call goes on from there.
+        If a mirror's address is not HTTPS, the list of checksums is another than expected, the disk is too small,
+        another download runs in `root`, or a file could not be had: what was fetched stays, and the next call goes on
+        from there.
     """
     import filelock
     import urllib3
@@ -96,13 +107,15 @@ def download(
         _check_address(address)
     if not mirrors:
         raise UserError("data.mirrors is empty; expected at least one https:// address.")
+    if sums_sha256 is not None and not _is_digest(sums_sha256):
+        raise UserError(f"data.sha256sums={sums_sha256[:80]}: expected a SHA-256 of 64 hexadecimal digits, or null.")
     root.mkdir(parents=True, exist_ok=True)
     timeout = urllib3.Timeout(connect=10.0, read=TIMEOUT)
     redirects = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=3, respect_retry_after_header=False)
     pool = urllib3.PoolManager(maxsize=WORKERS, block=True, timeout=timeout, retries=redirects)
     try:
         with filelock.FileLock(root / ".download.lock", timeout=0):
-            return _Download(root, [m.rstrip("/") for m in mirrors], pool, progress).run(wanted, size)
+            return _Download(root, [m.rstrip("/") for m in mirrors], pool, progress).run(wanted, size, sums_sha256)
     except filelock.Timeout:
         raise UserError(f"{root}: another download into this folder is running; let it finish or stop it.") from None
 
@@ -116,9 +129,9 @@ class _Download:
         self.root, self.mirrors, self.pool, self.progress = root, mirrors, pool, progress
         self.stop = threading.Event()
 
-    def run(self, wanted: Callable[[str], bool], size: Callable[[str], int]) -> int:
+    def run(self, wanted: Callable[[str], bool], size: Callable[[str], int], sums_sha256: str | None) -> int:
         """Fetch what is not there yet."""
-        items = [item for item in self._published() if wanted(item.path)]
+        items = [item for item in self._published(sums_sha256) if wanted(item.path)]
         if not items:
             raise UserError(f"{SUMS} of {self.mirrors[0]} lists none of the files asked for; is this the right mirror?")
         present = self._present(items)
@@ -127,17 +140,26 @@ class _Download:
         self._fetch_all(missing, done=len(items) - len(missing), total=len(items))
         return len(missing)
 
-    def _published(self) -> list[Item]:
-        """The publisher's list; a version's list never changes, so one that is here already is the right one."""
-        file = self.root / SUMS
-        if not file.exists():
-            self._fetch(Item(SUMS, ""))
+    def _published(self, expected: str | None) -> list[Item]:
+        """The publisher's list; what is here already counts if it is the expected one."""
+        file, record = self.root / SUMS, self.root / RECORD
+        digest = expected or _recorded(record)
+        if not file.exists() or (digest and file_digest(file) != digest):
+            try:
+                self._fetch(Item(SUMS, digest))
+            except _WrongContentError as error:
+                advice = "data.sha256sums=null takes any" if expected else f"delete {record} to take this one"
+                raise UserError(
+                    f"{str(error)[:-1]}; each version of the data has a list of its own ({advice})."
+                ) from None
+        if not record.exists():
+            write_text(record, f"{file_digest(file)}  {SUMS}\n")
         return parse_sums(file)
 
     def _present(self, items: Sequence[Item]) -> list[bool]:
         def intact(item: Item) -> bool:
             file = self.root / item.path
-            return file.is_file() and _sha256(file) == item.sha256
+            return file.is_file() and file_digest(file) == item.sha256
 
         with ThreadPoolExecutor(WORKERS) as threads:
             return list(threads.map(intact, items))
@@ -174,15 +196,17 @@ class _Download:
         part = target.with_name(f"{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
         gone: set[str] = set()  # mirrors that do not have this file
-        reason = ""
+        reason, mismatch = "", False
         for attempt in range(ATTEMPTS):
             mirror = self.mirrors[attempt % len(self.mirrors)]
             if mirror in gone:
                 continue
             try:
                 self._transfer(f"{mirror}/{quote(item.path)}", part)
-                if item.sha256 and (found := _sha256(part)) != item.sha256:
+                mismatch = False
+                if item.sha256 and (found := file_digest(part)) != item.sha256:
                     part.unlink()  # which byte is wrong cannot be known
+                    mismatch = True
                     raise _TransferError(f"SHA-256 {found[:12]}… found, expected {item.sha256[:12]}…")
             except _TransferError as error:
                 reason = str(error)
@@ -198,7 +222,8 @@ class _Download:
             # Not synced to the disk: after a loss of power, the next call finds a wrong checksum and fetches anew.
             part.replace(target)
             return
-        raise UserError(f"{item.path}: {reason} (from {', '.join(self.mirrors)}).")
+        kind = _WrongContentError if mismatch else UserError
+        raise kind(f"{item.path}: {reason} (from {', '.join(self.mirrors)}).")
 
     def _transfer(self, url: str, part: Path) -> None:
         """One request; continues where an earlier one broke off, if the server can."""
@@ -242,12 +267,32 @@ def parse_sums(file: Path) -> list[Item]:
             continue
         checksum, _, name = line.strip().partition(" ")
         path = PurePosixPath(name.strip().removeprefix("*"))
-        if len(checksum) != 64 or not set(checksum.lower()) <= set("0123456789abcdef") or not path.parts:
+        if not _is_digest(checksum.lower()) or not path.parts:
             raise UserError(f"{file}: line {number} is {line[:80]!r}; expected a SHA-256 and a path.")
         if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
             raise UserError(f"{file}: line {number} names {str(path)[:80]!r}, which leads out of the folder.")
         items.append(Item(str(path), checksum.lower()))
     return items
+
+
+def _recorded(record: Path) -> str:
+    """SHA-256 of the list of the first download; empty if there was none.
+
+    Raises
+    ------
+    UserError
+        If the record is damaged.
+    """
+    if not record.exists():
+        return ""
+    digest = record.read_text(errors="replace").partition(" ")[0]
+    if not _is_digest(digest):
+        raise UserError(f"{record}: {digest[:80]!r} found, expected the SHA-256 of {SUMS}; restore it, or delete it.")
+    return digest
+
+
+def _is_digest(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def _check_address(address: str) -> None:
@@ -285,8 +330,3 @@ def _sentence(error: Exception) -> str:
     cause = getattr(error, "reason", None) or error
     text = " ".join(str(cause).split())
     return re.sub(r"^.*?(HTTPS?Connection\w*\([^)]*\)|>): ", "", text) or type(cause).__name__
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
