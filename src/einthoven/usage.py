@@ -44,7 +44,7 @@ Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this f
   PART=OPTION        another option of a part: einthoven list shows them all
   PART.NAME=VALUE    another value: einthoven train --cfg job shows every name with its value
   -m, --multirun     several values a name, separated by commas: one run for each combination
-  resume=FOLDER      take up an interrupted run (outputs/…) where it stopped
+  resume=FOLDER      take up an interrupted run (outputs/…) where it stopped: with the same data, options and code
   experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
   again=true         with several runs: run those too that the store has finished already
   --trust MODULE     with resume=FOLDER: run the code of this module, which the run names; again for each module
@@ -54,7 +54,8 @@ usage: einthoven evaluate run=FOLDER [calibration=OPTION] [OPTION=VALUE ...]
 
 Takes up the run of a folder (outputs/…) and says what it is worth on its test folds: AUROC with intervals by patient,
 calibration before and after, operating points with their error on other records, subgroups, decision curves. Writes
-evaluation.json into the folder, and metrics, figures and tables to the same MLflow run.
+evaluation.json into the folder, and metrics, figures and tables to the same MLflow run. The records have to be those of
+the training; of those that were added since, the ones that are really new are evaluated, too.
 
   calibration=OPTION         temperature, vector, isotonic, prior_shift or none; fitted on fit=val, judged on
                              report=test

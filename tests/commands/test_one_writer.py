@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from einthoven import cli
+from einthoven.commands import train as module
 from einthoven.tracking import run_folder
 
 Train = Callable[..., None]
@@ -74,6 +75,22 @@ def test_a_new_training_does_not_replace_a_trained_run(
     assert ending.value.code == 2 and "\n" not in err
     assert f"{held}: holds a trained run already" in err and f"resume={held}" in err
     assert contents(held) == before
+
+
+def test_a_run_whose_folder_is_taken_and_was_not_named_gets_the_next_one(
+    train: Train, workplace: Path, held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs that begin in the same second have one default name, as have those of two sweeps."""
+    monkeypatch.setattr(module, "_is_named_by_user", lambda: False)
+    before = contents(held)
+    with module.claimed(held) as (second, _):
+        assert second == held.with_name("run-2")
+        (second / "config.yaml").write_text("seed: 0")
+        with module.claimed(held) as (third, _):
+            assert third == held.with_name("run-3")
+    assert contents(held) == before and not held.with_name("run-3").exists()
+    with module.claimed(held) as (again, _):  # which holds no trained model
+        assert again == held.with_name("run-2")
 
 
 def test_a_new_training_does_not_replace_one_fold_of_a_cross_validation_or_what_was_not_sent(

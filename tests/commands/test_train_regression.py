@@ -114,7 +114,7 @@ def test_an_angle_is_exported_in_degrees(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_record_of_several_windows_has_the_mean_of_what_was_measured_in_them() -> None:
     table = pd.DataFrame({"record_id": [7, 7, 3, 3, 3], "start_s": [0.0, 10.0, 0.0, 10.0, 20.0]})
     rows = np.arange(5)
-    data = Data(SimpleNamespace(table=table), None, {"val": rows}, rows, {})  # type: ignore[arg-type]
+    data = Data(SimpleNamespace(table=table), None, {"val": rows}, rows, {}, None)  # type: ignore[arg-type]
     y, p = np.array([[60.0, 80.0, 50.0, 70.0, 75.0], [61.0, 81.0, 50.0, 60.0, 70.0]])[..., None]
     found = data.by_record("val", Evaluation(y, p), "mean")
     assert (found.y.tolist(), found.p.tolist()) == ([[70.0], [65.0]], [[71.0], [60.0]])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.doctor import CODES, examine_record
-from einthoven.data.records import TOLD_SUFFIXES, Record, read_record
+from einthoven.data.records import TOLD_SUFFIXES, Record
 from einthoven.data.synthetic.generate import iterate
 from einthoven.data.synthetic.write import write_record
 from einthoven.data.wfdb_header import read_header
@@ -20,7 +20,7 @@ from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation
 from einthoven.predict.plain import plain
-from einthoven.predict.signal import Prepared, prepare
+from einthoven.predict.signal import Prepared, read_prepared
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
 
@@ -77,8 +77,7 @@ def answer(
     """
     try:
         file = _main_file(folder)
-        record = read_record(file, want=predictor.reads.leads, **reading)
-        prepared = prepare(record, predictor.reads)
+        record, prepared = read_prepared(file, predictor.reads, cuts=predictor.cuts, **reading)
     except UserError as error:
         raise UserError(_OF_THE_COMMANDS.sub("", str(error).replace(f"{folder}/", ""))) from None
     told = plain(predictor.answer([prepared]), 0, predictor)

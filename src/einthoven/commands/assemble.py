@@ -20,7 +20,10 @@ from einthoven import schema
 from einthoven.atomic import write_text
 from einthoven.build import build, check
 from einthoven.commands.terminal import bar, console
+from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.batches import DeviceSplit, Split
+from einthoven.data.content import Digests
+from einthoven.data.identity import DataIdentity
 from einthoven.data.labels import Labels
 from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pandas import DataFrame
 
+    from einthoven.commands.trained_data import TrainedData
     from einthoven.models.frontend import Frontend
     from einthoven.models.time_frontend import TimeFrontend
 
@@ -65,6 +69,12 @@ class Data:
     rows: Mapping[str, NDArray[np.int64]]  # of `labels`, for each split
     stored: NDArray[np.int64]  # row of the store for each of `labels`
     splits: Mapping[str, Split]
+    identity: DataIdentity  # of the store, row by row
+    notes: tuple[str, ...] = ()  # what was left out of the splits, one sentence each
+
+    def digests(self, split: str) -> Digests:
+        """Content digest of each window of a split."""
+        return self.identity.digests[self.stored[self.rows[split]]]
 
     def windows(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Record of each window of a split, and where in the record it begins, in seconds."""
@@ -138,10 +148,36 @@ def build_task(config: DictConfig) -> Any:
     return build(OmegaConf.create({**task, "objective": loss}), "task")
 
 
-def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, device: torch.device, seed: int) -> Data:
-    """Open the store (building it on first use), label and split its records, move each split to the device."""
+def load_data(
+    config: DictConfig,
+    folds: Mapping[str, list[int]],
+    task: Any,
+    device: torch.device,
+    seed: int,
+    trained: TrainedData | None = None,
+) -> Data:
+    """Open the store (building it on first use), label and split its records, move each split to the device.
+
+    Of a run that was trained before (`trained`), the records have to be those that it was trained on, and more of them
+    only where that is allowed. No record of validation or test has the signal of one that is used before it.
+
+    Raises
+    ------
+    UserError
+        If the records cannot be read or split, or are no longer those of the run.
+    """
     store, labels = _read(build(_part(config, "data"), "data"), task)
-    rows = split_rows(labels, folds)
+    position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
+    stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
+    identity = DataIdentity.of(store, labels, stored)
+    added = None if trained is None else trained.added(store, identity)[stored]
+    rows = split_rows(labels, folds, added)
+    ancestry = Ancestry() if trained is None else trained.ancestry
+    record_ids = identity.record_ids[stored]
+    rows, left_out = apart(rows, identity.digests[stored], record_ids, ancestry)
+    notes = _notes_on_rows(rows, left_out, record_ids, added)
+    for note in notes:
+        console.print(note, soft_wrap=True)
     for split in ("val", "test"):
         found = labels.matrix[rows[split]]
         positive = found.astype(bool)
@@ -150,8 +186,6 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
             lack = "no class with both labels" if len(found) else "no records"
             console.print(f"fold{'s' * (len(folds[split]) > 1)} {_listed(folds[split])}: {lack}: no {split} metrics")
             rows[split] = rows[split][:0]
-    position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
-    stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
     matrices = {split: task.encode(labels.matrix[rows[split]]) for split in SPLITS}
     matrices["train"] = task.shuffled(matrices["train"], seed)
     kept = sum(rows[split].size for split in SPLITS) * (store.signals.nbytes // len(store.signals))
@@ -161,7 +195,32 @@ def load_data(config: DictConfig, folds: Mapping[str, list[int]], task: Any, dev
     splits: dict[str, Split] = {
         split: make(store.signals, stored[rows[split]], matrices[split], device) for split in SPLITS if rows[split].size
     }
-    return Data(store, labels, rows, stored, splits)
+    return Data(store, labels, rows, stored, splits, identity, notes)
+
+
+def _notes_on_rows(
+    rows: Mapping[str, NDArray[np.int64]],
+    left_out: Mapping[str, NDArray[np.int64]],
+    record_ids: NDArray[np.int64],
+    added: NDArray[np.bool_] | None,
+) -> tuple[str, ...]:
+    """What was left out of the splits, and what was added since the training, one sentence each."""
+    notes = []
+    for split, records in left_out.items():
+        if len(records):
+            notes.append(
+                f"{split}: {len(records)} record{'s' * (len(records) > 1)} left out, as another record with the same "
+                f"signal is used for training or before it (such as ecg_id {records[0]})"
+            )
+    if added is not None and added.any():
+        total = len(np.unique(record_ids[added]))
+        used = {split: len(np.unique(record_ids[rows[split][added[rows[split]]]])) for split in ("val", "test")}
+        rest = total - sum(used.values())
+        notes.append(
+            f"{total} record{'s were' if total > 1 else ' was'} added since this run was trained: {used['val']} in val "
+            f"and {used['test']} in test are used{f', {rest} of other folds or known patients left out' * (rest > 0)}"
+        )
+    return tuple(notes)
 
 
 def fingerprint(config: DictConfig) -> str:
@@ -308,11 +367,14 @@ def shown_yaml(container: Mapping[str, Any]) -> str:
     return OmegaConf.to_yaml(tree)
 
 
+def relevant(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the `shown` options that results follow from: wherever data and runs are kept, they are the same."""
+    return {name: value for name, value in options.items() if not name.endswith((".root", ".cache"))}
+
+
 def config_hash(container: Mapping[str, Any]) -> str:
     """Twelve hex digits that are the same for the same configuration, wherever its data and runs are kept."""
-    places = (".root", ".cache")
-    relevant = {name: value for name, value in shown(container).items() if not name.endswith(places)}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(relevant(shown(container)), sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _flat(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.network import last_layer
 from einthoven.predict.predictor import features_of
-from einthoven.predict.signal import Reads
+from einthoven.predict.signal import Cut, Reads
 
 if TYPE_CHECKING:
     from einthoven.commands.run import Run
@@ -68,6 +69,8 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
         "single_label": task.single_label,
         "temperature": task.temperature,
         "provenance": _provenance(run, fitted),
+        "ancestry": run.ancestry if fitted is None else run.ancestry.fitted_on(run.data.digests(fitted.split)),
+        "cuts": _cuts(run.config.data),
     }
     if fitted is None:
         return Bundle(calibration=Uncalibrated(classes, task.single_label), method="none", **same)
@@ -131,6 +134,13 @@ def _reads(run: Run) -> Reads:
         stride=run.stride,
         aggregate=run.settings.trainer.aggregate,
     )
+
+
+def _cuts(data: Mapping[str, Any]) -> tuple[Cut, ...]:
+    """How the sources of a run cut longer records; one without such an option keeps their beginning."""
+    sources = data.get("sources") or {"": data}
+    cuts = [(str(source.get("long", "crop")), source.get("stride")) for source in sources.values()]
+    return tuple(dict.fromkeys(cuts))
 
 
 def _provenance(run: Run, fitted: Fitted | None) -> dict[str, Any]:

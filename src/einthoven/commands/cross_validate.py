@@ -13,7 +13,9 @@ from omegaconf import DictConfig
 from einthoven.commands import assemble
 from einthoven.commands.identity import identity
 from einthoven.commands.terminal import console, results_table
-from einthoven.commands.train import assembled, execute, open_recorder, refuse_used
+from einthoven.commands.train import assembled, claimed, execute, open_recorder
+from einthoven.commands.trained_data import write_trained_data
+from einthoven.data.identity import DataIdentity, compare
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import markdown
 from einthoven.tracking import run_folder
@@ -62,9 +64,15 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
         )
     if checked.tracking.offline:
         raise UserError("tracking.offline=true: folds=cv compares runs in the store; expected false.")
-    with run_folder.writing(folder) as lock:
-        refuse_used(folder)
+    with claimed(folder) as (folder, lock):
         return _each_held_out(config, folder, overrides, lock)
+
+
+def _refuse_changed(first: DataIdentity, now: DataIdentity) -> None:
+    """Refuse to pool folds of data that have changed while they were trained one after the other."""
+    difference = compare(first, now)
+    if difference.any:
+        raise UserError(f"folds=cv: the data have changed since the first fold was trained: {difference}.")
 
 
 def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock: FileLock) -> dict[str, float]:
@@ -72,12 +80,17 @@ def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock:
     checked = assemble.settings(config)
     folds, name = checked.folds.train, checked.tracking.run_name
     parent: Recorder | None = None
+    first: DataIdentity | None = None
     labels, probabilities, patients, cells = [], [], [], []
     try:
         for fold in folds:
             with run_folder.writing(folder / f"fold-{fold}") as own:
                 run = assembled(_held_out(config, folds, fold), folder / f"fold-{fold}")
+                if first is None:
+                    first = run.data.identity
+                _refuse_changed(first, run.data.identity)
                 run.write_config()
+                write_trained_data(run)
                 if parent is None:
                     above = os.environ.get(PARENT)
                     parent = open_recorder(run, f"cv {name}", overrides, parent=above, folder=folder, lock=lock)

@@ -22,10 +22,12 @@ from einthoven.commands.bundle import Fitted, write_bundle
 from einthoven.commands.evaluate_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.commands.evaluate_unsure import abstention, unsure_metrics, unsure_table
 from einthoven.commands.finished import check_trained, finished
+from einthoven.commands.identity import identity
 from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
-from einthoven.commands.terminal import console
+from einthoven.commands.terminal import console, warn
+from einthoven.commands.trained_data import write_ancestry
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.calibration import Calibration, check_apart, learned
@@ -134,9 +136,11 @@ def _evaluate(
     )
     name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
     _show(run, options, found, name)
-    result = _as_json(run, options, found, name)
+    warnings = _warnings(run)
+    result = _as_json(run, options, found, name) | {"code": _code(run), "warnings": warnings}
     write_text(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
     write_text(run.folder / "model_card.md", card(run, options, result, meta))
+    write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(options.fit)))
     told = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
     if posterior is None:
         told = write_bundle(run, _fitted(options, found, method, fit))
@@ -153,6 +157,13 @@ def _evaluate(
         lock=lock,
     )
     with closing(recorder):
+        recorder.tags(
+            {
+                "evaluate.code.hash": str(_code(run)["evaluated"]),
+                "evaluate.data.fingerprint": run.data.store.fingerprint[:12],
+                "evaluate.warnings": " ".join(f"{warning}." for warning in warnings) or "none",
+            }
+        )
         _log(recorder, run, found, raw, p)
     console.print(told, soft_wrap=True)
     console.print(
@@ -160,6 +171,26 @@ def _evaluate(
         soft_wrap=True,
     )
     return found.metrics
+
+
+def _code(run: Run) -> dict[str, str | None]:
+    """Hashes of the source that a run was trained and is evaluated with; the first is not known of einthoven 0.1."""
+    trained = None if run.trained is None else run.trained.code
+    return {"trained": trained, "evaluated": identity(run.config)["code.hash"]}
+
+
+def _warnings(run: Run) -> list[str]:
+    """What a reader of the figures must know about how they came about, one sentence each."""
+    code = _code(run)
+    warnings = list(run.data.notes)
+    if code["trained"] not in (None, code["evaluated"]):
+        changed = (
+            f"the code has changed since this run was trained (code.hash was {code['trained']} and is "
+            f"{code['evaluated']}): the figures are those of the trained weights with the code of now"
+        )
+        warn(f"run={run.folder}: {changed}.")
+        warnings.append(changed)
+    return warnings
 
 
 def _fitted(options: schema.Evaluation, found: Found, method: Calibration, fit: Evaluation) -> Fitted:
@@ -247,8 +278,7 @@ def _differences(run: Run, options: schema.Evaluation, raw: Evaluation, predict:
     if options.against is not None:
         folds = asdict(run.settings.folds)
         other, _ = finished(Path(options.against), "against", {split: folds[split] for split in ("val", "test")})
-        ours, theirs = (r.data.labels.ecg_ids[r.data.rows[options.report]] for r in (run, other))
-        if other.data.labels.classes != run.data.labels.classes or not np.array_equal(ours, theirs):
+        if other.data.labels.classes != run.data.labels.classes or not _same_records(run, other, options.report):
             raise UserError(
                 f"against={options.against}: its records or classes are not those of run={options.run}; two models "
                 "are compared on the same."
@@ -257,6 +287,14 @@ def _differences(run: Run, options: schema.Evaluation, raw: Evaluation, predict:
             raw.y, other.evaluate(options.report, "fp32").p, raw.p, **same
         )
     return found
+
+
+def _same_records(run: Run, other: Run, split: str) -> bool:
+    """Whether two runs are judged by the same records: their numbers, and their signals where both store them alike."""
+    ours, theirs = ((r.data.labels.ecg_ids[r.data.rows[split]], r.data.digests(split)) for r in (run, other))
+    stored = [(r.data.store.fs, r.data.store.leads, r.data.store.signals.shape[1:]) for r in (run, other)]
+    is_same_content = stored[0] != stored[1] or np.array_equal(ours[1], theirs[1])
+    return np.array_equal(ours[0], theirs[0]) and is_same_content
 
 
 def _show(run: Run, options: schema.Evaluation, found: Found, calibration: str) -> None:

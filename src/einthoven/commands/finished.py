@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from einthoven.commands.identity import refuse_other_options
 from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
+from einthoven.commands.trained_data import read_trained_data
 from einthoven.errors import UserError
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.run_folder import check_files
 from einthoven.training import checkpoint
 from einthoven.training.loop import Position
+
+FREE = ("trainer.device", "trainer.residency")
+"""Options that may be changed in the folder of a run before it is evaluated: where that is done, and how fast."""
 
 
 def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -> tuple[Run, dict[str, Any]]:
@@ -30,14 +35,16 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     Raises
     ------
     UserError
-        If there is no such run, its data have other classes now, or a fold was trained on.
+        If there is no such run, its configuration, records, labels or folds have changed, or a fold was trained on.
     """
     check_trained(folder, option)
     config = read_config(folder, option)
+    trained = read_trained_data(folder, option, takes_added=True)
+    refuse_other_options(config, trained.options, trained.run, free=FREE)
     for split, chosen in folds.items():
         if chosen is not None:
             config.data.folds[split] = chosen
-    run = Run(config, folder)
+    run = Run(config, folder, trained)
     state, meta = run.load_last()
     if tuple(meta["classes"]) != run.data.labels.classes:
         raise UserError(

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import einthoven
 from einthoven.commands import assemble, fitted
 from einthoven.commands.outside import outside_modules, source_hash
+from einthoven.errors import UserError
 from einthoven.tracking.privacy import without_folders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _SHOWS = ("report", "tracking")  # rooms that no number of a run follows from
+_NAMED = 3  # changed options, at most, in a sentence
 
 
 def identity(config: DictConfig) -> dict[str, str]:
@@ -44,6 +47,49 @@ def code_hash(modules: tuple[str, ...] = ()) -> str:
     """Twelve hex digits of the source of this package, and of modules outside of it that a configuration names."""
     own = _own_hash()
     return own if not modules else hashlib.sha256(f"{own} {source_hash(modules)}".encode()).hexdigest()[:12]
+
+
+def refuse_other_options(config: DictConfig, before: Mapping[str, Any], run: str, free: Sequence[str] = ()) -> None:
+    """Refuse a run whose configuration was changed after its checkpoint was written.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As read from the folder of the run.
+    before : mapping
+        Options as the checkpoint has them (`assemble.shown`).
+    run : str
+        The option that named the folder, for the sentence.
+    free : sequence of str
+        Options that may be different.
+
+    Raises
+    ------
+    UserError
+        Names the options, with both values.
+    """
+    now = json.loads(json.dumps(assemble.relevant(assemble.shown(assemble.plain(config))), default=str))
+    then = assemble.relevant(before)
+    nothing = object()
+    changed = [
+        f"{name} was {_written(then, name)} and is {_written(now, name)}"
+        for name in sorted(then.keys() | now.keys())
+        if name not in free and then.get(name, nothing) != now.get(name, nothing)
+    ]
+    if changed:
+        more = f" (and {len(changed) - _NAMED} more)" if len(changed) > _NAMED else ""
+        raise UserError(
+            f"{run}: config.yaml was changed after the checkpoint was written: {', '.join(changed[:_NAMED])}{more}; "
+            "expected the options that the run was trained with (other options make another run)."
+        )
+
+
+def _written(options: Mapping[str, Any], name: str) -> str:
+    """A value as it is written in a configuration."""
+    if name not in options:
+        return "not given"
+    value = options[name]
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @cache

@@ -27,10 +27,10 @@ TRAINER = ("epochs", "batch_size", "precision", "select", "window", "aggregate",
 
 def card(run: Run, options: schema.Evaluation, found: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
     """The model card of a run and what its evaluation found, as ``evaluation.json`` holds it."""
-    return model_card(subject(run, options, meta), found)
+    return model_card(subject(run, options, found, meta), found)
 
 
-def subject(run: Run, options: schema.Evaluation, meta: Mapping[str, Any]) -> Subject:
+def subject(run: Run, options: schema.Evaluation, found: Mapping[str, Any], meta: Mapping[str, Any]) -> Subject:
     """What the card is of.
 
     Parameters
@@ -38,6 +38,8 @@ def subject(run: Run, options: schema.Evaluation, meta: Mapping[str, Any]) -> Su
     run : Run
     options : Evaluation
         Which splits are fitted and reported on.
+    found : mapping
+        What ``evaluation.json`` holds.
     meta : mapping
         Notes of the run's checkpoint.
     """
@@ -65,6 +67,7 @@ def subject(run: Run, options: schema.Evaluation, meta: Mapping[str, Any]) -> Su
             "MLflow run": meta["run_id"],
             "data fingerprint": run.data.store.fingerprint[:12],
             "configuration hash": assemble.config_hash(container),
+            "code hash": _code(found["code"]),
         },
     )
 
@@ -83,6 +86,11 @@ def _share(run: Run, name: str, split: str, table: DataFrame) -> Share:
         female=sexes.count("female") / len(sexes) if sexes else None,
         positives=dict(zip(run.data.labels.classes, labels.sum(axis=0).astype(int).tolist(), strict=True)),
     )
+
+
+def _code(hashes: Mapping[str, str | None]) -> str:
+    trained, evaluated = hashes["trained"], hashes["evaluated"]
+    return str(evaluated) if trained == evaluated else f"{trained or 'not known'} (trained), {evaluated} (evaluated)"
 
 
 def _last(value: object) -> object:

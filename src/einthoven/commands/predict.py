@@ -22,11 +22,11 @@ from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.predict_output import OUTPUTS, Answer, Output
 from einthoven.commands.terminal import bar, errors
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
-from einthoven.data.records import Record, read_record
+from einthoven.data.records import Record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.predictor import AT_ONCE
-from einthoven.predict.signal import Prepared, prepare
+from einthoven.predict.signal import Prepared, read_prepared
 
 WORTH_TELLING = SEVERITIES[SEVERITIES.index("caution") :]
 MOST_WORKERS = 4  # more would wait for Python's one lock
@@ -141,8 +141,8 @@ def _read(
     read = []
     for file in files:
         try:
-            record = read_record(file, want=predictor.reads.leads, **reading)
-            read.append(_Read(file, record, prepare(record, predictor.reads, stride)))
+            record, prepared = read_prepared(file, predictor.reads, stride, predictor.cuts, **reading)
+            read.append(_Read(file, record, prepared))
         except UserError as error:
             read.append(_Read(file, refused=str(error)))
     good = [item for item in read if item.record is not None and doctor]

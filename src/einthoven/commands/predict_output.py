@@ -177,18 +177,19 @@ class CsvOutput(Output):
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         classes = self.predictor.classes
         bounds = [f"{name}_{end}" for name in classes for end in ("low", "high")]
-        rest = ["set", "entropy", "epistemic", "familiar", "cautions", "not_answered", "notice"]
+        rest = ["set", "entropy", "epistemic", "familiar", "in_training_data", "cautions", "not_answered", "notice"]
         self._writer.writerow(["file", "start_s", *classes, *bounds, *rest])
         return self
 
     def take(self, told: dict[str, Any]) -> None:
         """Write its rows."""
         file, notice = told["file"], self.predictor.notice
+        trained = {None: "", False: "false", True: "true"}[told["in_training_data"]]
         if self.timeline:
             for window in told["windows"]:
                 p = [f"{value:.6f}" for value in window["probabilities"].values()]
                 bounds = [""] * (2 * len(p))
-                rest = [*[""] * 4, "; ".join(told["cautions"]), "", notice]
+                rest = [*[""] * 4, trained, "; ".join(told["cautions"]), "", notice]
                 self._writer.writerow([file, f"{window['start_s']:g}", *p, *bounds, *rest])
             return
         p = [f"{value:.6f}" for value in told["probabilities"].values()]
@@ -196,13 +197,13 @@ class CsvOutput(Output):
         bounds = ["" if value is None else f"{value:.6f}" for pair in pairs for value in pair]
         unsure = [told["entropy"]["total"], told["entropy"]["epistemic"], told["familiar"]]
         numbers = ["" if value is None else f"{value:.6f}" for value in unsure]
-        rest = [" ".join(told["set"]), *numbers, "; ".join(told["cautions"]), "", notice]
+        rest = [" ".join(told["set"]), *numbers, trained, "; ".join(told["cautions"]), "", notice]
         self._writer.writerow([file, "", *p, *bounds, *rest])
 
     def refuse(self, answer: Answer) -> None:
         """Write a row without numbers."""
         super().refuse(answer)
-        blank = [""] * (1 + 3 * len(self.predictor.classes) + 5)
+        blank = [""] * (1 + 3 * len(self.predictor.classes) + 6)
         self._writer.writerow([str(answer.file), *blank, str(answer.refused), self.predictor.notice])
 
 

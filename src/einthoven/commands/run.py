@@ -16,6 +16,7 @@ from einthoven.build import build
 from einthoven.commands import assemble
 from einthoven.commands.terminal import TrainingDisplay, warn
 from einthoven.commands.validation import Validation
+from einthoven.data.ancestry import Ancestry
 from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
@@ -29,6 +30,7 @@ from einthoven.training.precision import choose_autocast, choose_device
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from einthoven.commands.trained_data import TrainedData
     from einthoven.functional.pca import LeadMoments
     from einthoven.tracking.recorder import Recorder
 
@@ -44,10 +46,13 @@ class Run:
         As composed from ``conf/train.yaml``.
     folder : Path
         Where checkpoints are kept.
+    trained : TrainedData, optional
+        What the run was trained on before: its records have to be the same now.
     """
 
-    def __init__(self, config: DictConfig, folder: Path) -> None:
+    def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
         self.config, self.folder = config, folder
+        self.trained = trained
         self.settings = assemble.settings(config)
         trainer, seed = self.settings.trainer, self.settings.seed
         self.device = choose_device(trainer.device)
@@ -55,7 +60,8 @@ class Run:
         self.task = assemble.build_task(config)
         if self.task.output == "identity" and trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
-        self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, seed)
+        folds = asdict(self.settings.folds)
+        self.data = assemble.load_data(config, folds, self.task, self.device, seed, trained)
         self.task = self.task.fit(self.data.splits["train"].labels)
         train, fs = self.data.splits["train"], self.data.store.fs
         self.window = train.samples if trainer.window is None else round(trainer.window * fs)
@@ -106,6 +112,12 @@ class Run:
     def monitor(self) -> str:
         """The metric that early stopping, the choice of weights and a plateau go by; more is better."""
         return f"val/{self.task.monitor}"
+
+    @property
+    def ancestry(self) -> Ancestry:
+        """What the model of this run has seen, its own training records among it."""
+        before = Ancestry() if self.trained is None else self.trained.ancestry
+        return before.joined(Ancestry.of(self.data.digests("train")))
 
     def train(self, recorder: Recorder) -> None:
         """Train to the last epoch, from wherever this run stands."""
@@ -264,8 +276,6 @@ class Run:
         """Continue from the last checkpoint of this run; returns its notes."""
         state, meta = self.load_last()
         with _of_this_run(self.checkpoints):
-            if meta["data"] != self.data.store.fingerprint:
-                raise UserError(f"resume={self.folder}: the records have changed since its checkpoint was written.")
             self.take_weights(state, self.checkpoints)
             self.optimizer.load_state_dict(state["optimizer"])
             self.diagnose.load_state_dict(state["diagnostics"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ from einthoven.commands import advise, assemble, fitted
 from einthoven.commands.conclude import conclude
 from einthoven.commands.finished import check_trained
 from einthoven.commands.fitted import FittedRun
-from einthoven.commands.identity import git_commit, identity, shown_overrides
+from einthoven.commands.identity import git_commit, identity, refuse_other_options, shown_overrides
 from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
 from einthoven.commands.sweep import draw
 from einthoven.commands.terminal import console, results_table
+from einthoven.commands.trained_data import TrainedData, read_trained_data, write_trained_data
 from einthoven.errors import UserError
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, unsent
@@ -61,10 +63,10 @@ def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         from einthoven.commands.cross_validate import cross_validate
 
         return cross_validate(config, folder, overrides)
-    with run_folder.writing(folder) as lock:
-        refuse_used(folder)
+    with claimed(folder) as (folder, lock):
         run = assembled(config, folder)
         run.write_config()
+        write_trained_data(run)
         parent = os.environ.get(PARENT)
         recorder = open_recorder(run, checked.tracking.run_name, overrides, parent=parent, lock=lock)
         with closing(recorder):
@@ -93,6 +95,40 @@ def refuse_used(folder: Path) -> None:
             f"(hydra.run.dir=…), or delete this one. To continue it: einthoven train resume={folder}."
         )
     run_folder.refuse_unsent(folder / "tracking")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[tuple[Path, FileLock]]:
+    """Hold the folder for a new run, and give its lock.
+
+    Where the user has not named the folder, another run may have it already, such as one that began in the same second:
+    then this run takes the next free name.
+
+    Raises
+    ------
+    UserError
+        If the user has named a folder that another process writes to, or whose run would be lost.
+    """
+    for number in count(1):
+        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with ExitStack() as stack:
+            try:
+                lock = stack.enter_context(run_folder.writing(place))
+                refuse_used(place)
+            except UserError:
+                if _is_named_by_user():
+                    raise
+                continue
+            yield place, lock
+            return
+
+
+def _is_named_by_user() -> bool:
+    """Whether the command line says which folder this run has; those of a sweep's runs it never does."""
+    from hydra.core.hydra_config import HydraConfig
+
+    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else ["hydra.run.dir="]
+    return PARENT not in os.environ and any(option.startswith("hydra.run.dir=") for option in given)
 
 
 def assembled(config: DictConfig, folder: Path) -> Run | FittedRun:
@@ -213,12 +249,17 @@ def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
     Raises
     ------
     UserError
-        If there is none in the folder, it has trained to its end, its records have changed or it is being written.
+        If there is none in the folder, it has trained to its end or is being written, or its records, its
+        configuration or its code have changed.
     """
     check_trained(folder, "resume")
     with ExitStack() as stack:
         lock = stack.enter_context(run_folder.writing(folder))
-        run = Run(read_config(folder, "resume"), folder)
+        config = read_config(folder, "resume")
+        trained = read_trained_data(folder, "resume", takes_added=False)
+        refuse_other_options(config, trained.options, trained.run)
+        _refuse_other_code(trained, config)
+        run = Run(config, folder, trained)
         meta = run.load()
         if run.position.epoch == run.settings.trainer.epochs or run.position.stopped:
             raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
@@ -233,6 +274,16 @@ def taken_up(folder: Path, overrides: list[str]) -> tuple[Run, Recorder]:
         )
         stack.pop_all()  # from here on the recorder holds the lock
     return run, recorder
+
+
+def _refuse_other_code(trained: TrainedData, config: DictConfig) -> None:
+    """Refuse to continue a run with other source than it was started with: its numbers would be of neither."""
+    now = identity(config)["code.hash"]
+    if trained.code not in (None, now):
+        raise UserError(
+            f"{trained.run}: the code has changed since this run was started (code.hash was {trained.code} and is "
+            f"{now}); expected the same code, or a new training."
+        )
 
 
 def continued(run: Run, recorder: Recorder) -> dict[str, float]:

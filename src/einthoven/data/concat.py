@@ -174,4 +174,6 @@ def _joined(stores: Mapping[str, Store], kept: Sequence[NDArray[np.int64]], tabl
     name = f"{'+'.join(stores)}-{first.fs:g}hz-{fingerprint[:16]}"
     quarantine = pd.concat([store.quarantine for store in stores.values()], ignore_index=True)
     notes = tuple(f"{source}: {note}" for source, store in stores.items() for note in store.notes)
-    return Store(first.path.with_name(name), signals, table, first.fs, first.leads, fingerprint, quarantine, notes)
+    digests = np.concatenate([store.digests[rows] for store, rows in zip(stores.values(), kept, strict=True)])
+    path = first.path.with_name(name)
+    return Store(path, signals, table, first.fs, first.leads, fingerprint, quarantine, notes, digests)

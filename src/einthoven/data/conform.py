@@ -192,12 +192,16 @@ def cut(
     spare = have - want
     if spare == 0:
         return Windows(signal[None], np.array([want]), np.zeros(1))
-    if long == "slide":
-        starts = np.unique(np.append(np.arange(0, spare + 1, step), spare))
-    else:
-        starts = np.array([spare // 2 if long == "centre" else 0])
+    starts = window_starts(spare, step, long)
     windows = np.stack([signal[:, start : start + want] for start in starts])
     return Windows(windows, np.full(len(starts), want), starts / fs)
+
+
+def window_starts(spare: int, step: int, long: str) -> NDArray[np.int64]:
+    """Where windows begin in a record that is `spare` samples longer than one of them, by a rule of `cut`."""
+    if long == "slide":
+        return np.unique(np.append(np.arange(0, spare + 1, step), spare))
+    return np.array([spare // 2 if long == "centre" else 0])
 
 
 def _samples(seconds: float, fs: float, name: str) -> int:

@@ -14,7 +14,9 @@ from einthoven.errors import UserError
 SPLITS = ("train", "val", "test")
 
 
-def split_rows(labels: Labels, folds: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.int64]]:
+def split_rows(
+    labels: Labels, folds: Mapping[str, Sequence[int]], added: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[np.int64]]:
     """Rows of `labels` in each split.
 
     Parameters
@@ -22,6 +24,9 @@ def split_rows(labels: Labels, folds: Mapping[str, Sequence[int]]) -> dict[str, 
     labels : Labels
     folds : mapping of "train", "val", "test" to lists of fold numbers
         A split whose folds hold no record is empty; an empty training split is refused.
+    added : ndarray of bool, shape (n,), optional
+        Rows that were added after a model was trained. They are not training rows, and they are left out where their
+        patient is known in another split.
 
     Returns
     -------
@@ -37,6 +42,8 @@ def split_rows(labels: Labels, folds: Mapping[str, Sequence[int]]) -> dict[str, 
         if shared := sorted(set(folds[a]) & set(folds[b])):
             raise UserError(f"data.folds: fold {shared[0]} is in both {a} and {b}; a fold belongs to one split.")
     rows = {name: np.flatnonzero(np.isin(labels.folds, list(folds[name]))) for name in SPLITS}
+    if added is not None:
+        rows = _with_added(rows, labels.patients, added)
     for a, b in combinations(SPLITS, 2):
         shared_patients = np.intersect1d(labels.patients[rows[a]], labels.patients[rows[b]])
         if shared_patients.size:
@@ -48,3 +55,16 @@ def split_rows(labels: Labels, folds: Mapping[str, Sequence[int]]) -> dict[str, 
         present = sorted(set(labels.folds.tolist()))
         raise UserError(f"data.folds.train={list(folds['train'])} holds no labelled record; folds present: {present}.")
     return rows
+
+
+def _with_added(
+    rows: Mapping[str, NDArray[np.int64]], patients: NDArray[np.int64], added: NDArray[np.bool_]
+) -> dict[str, NDArray[np.int64]]:
+    """Those of the added rows that may stay in their split, and all others."""
+    known = {name: own[~added[own]] for name, own in rows.items()}
+    chosen = {"train": known["train"]}
+    for name in ("val", "test"):
+        own = rows[name]
+        elsewhere = np.concatenate([patients[known[other]] for other in SPLITS if other != name])
+        chosen[name] = own[~(added[own] & np.isin(patients[own], elsewhere))]
+    return chosen

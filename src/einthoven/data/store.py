@@ -1,11 +1,11 @@
 """The packed store: the records of a corpus as int16 µV with one gain for all leads, so that limb-lead laws survive.
 
 A store is a folder with ``table.parquet`` (one row per signal), ``rows.npy`` (where in the packs each signal stands),
-``store.json`` (shape, sampling frequency, leads, packs, fingerprint) and, where records could not be read,
-``quarantine.csv``. The signals are in packs (`einthoven.data.packs`), and a store only points to them: records that
-are added to a corpus are packed alone, labels that change cost no packing, and shards that were packed apart are
-joined by opening the whole. Each folder is built beside its final place and renamed into it: it exists whole or not
-at all.
+``digests.npy`` (by what each signal is known, `einthoven.data.content`), ``store.json`` (shape, sampling frequency,
+leads, packs, fingerprint) and, where records could not be read, ``quarantine.csv``. The signals are in packs
+(`einthoven.data.packs`), and a store only points to them: records that are added to a corpus are packed alone, labels
+that change cost no packing, and shards that were packed apart are joined by opening the whole. Each folder is built
+beside its final place and renamed into it: it exists whole or not at all.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from einthoven.data.blocks import SIGNALS
+from einthoven.data.content import FILE as DIGESTS
+from einthoven.data.content import Digests, add_digests, read_digests, sealed_bytes, without_blank
 from einthoven.data.packing import Progress, make_folder, pack, partial_folder, publish, remove_abandoned
 from einthoven.data.packs import Packs
 from einthoven.data.plan import FORMAT, Plan
@@ -57,6 +60,8 @@ class Store:
         `ecg_id`, `file` and `reason` of the records that were left out, and of those in which the doctor found errors.
     notes : tuple of str
         What the user should know of how it was opened.
+    stored_digests : ndarray of S16 or None
+        Content digest of each row, where the folder has them.
     """
 
     path: Path
@@ -67,6 +72,14 @@ class Store:
     fingerprint: str
     quarantine: pd.DataFrame
     notes: tuple[str, ...] = ()
+    stored_digests: Digests | None = None
+
+    @cached_property
+    def digests(self) -> Digests:
+        """Content digest of each row (n,), as in `einthoven.data.content`."""
+        if self.stored_digests is not None:
+            return self.stored_digests
+        return add_digests(self.path, self.signals)
 
 
 def open_or_build(
@@ -151,7 +164,9 @@ def open_store(path: Path) -> Store:
         if (listed := path / "quarantine.csv").exists():
             quarantine = read_typed(listed, ("file", "reason"), "expected the records that were left out")
         signals = Signals(files, sizes, rows, leads, samples)
-        return Store(path, signals, table, meta["fs"], tuple(meta["leads"]), meta["fingerprint"], quarantine)
+        digests = read_digests(path, n)
+        fs, read_leads, fingerprint = meta["fs"], tuple(meta["leads"]), meta["fingerprint"]
+        return Store(path, signals, table, fs, read_leads, fingerprint, quarantine, stored_digests=digests)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # pyarrow's errors are among them
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
@@ -169,6 +184,8 @@ def _write(path: Path, rows: Rows, samples: int, quarantine: pd.DataFrame, finge
     offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     with partial_folder(path.parent) as folder:
         np.save(folder / "rows.npy", place - starts[pack_of] + offsets[compact])
+        digests = np.concatenate([part["digest"] for part in rows.read("digest")])
+        np.save(folder / DIGESTS, sealed_bytes(without_blank(digests, len(plan.leads), samples)))
         rows.write_table(folder / "table.parquet")
         if len(quarantine):
             quarantine.to_csv(folder / "quarantine.csv", index=False)

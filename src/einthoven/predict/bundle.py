@@ -27,6 +27,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
+from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration, learned, restored
 from einthoven.evaluation.familiarity import Familiarity
@@ -35,7 +36,7 @@ from einthoven.models.frontend import Classifier
 from einthoven.predict.description import check
 from einthoven.predict.limits import Shapes, check_activations
 from einthoven.predict.network import check_answer, construct, folded, last_layer, set_weights
-from einthoven.predict.signal import Reads
+from einthoven.predict.signal import Cut, Reads
 
 FORMAT = 2
 """Number of the format: 2 has a hash of the text itself, 1 had one of its content."""
@@ -43,7 +44,7 @@ FORMAT = 2
 DESCRIPTION, WEIGHTS = "bundle.json", "weights.safetensors"
 MOST_DESCRIPTION = 1 << 26
 MOST_WEIGHTS = 1 << 32
-_MODEL, _FAMILIAR = "model.", "familiarity."
+_MODEL, _FAMILIAR, _ANCESTRY = "model.", "familiarity.", "ancestry."
 _SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
 
 
@@ -76,6 +77,10 @@ class Bundle:
     familiarity : Familiarity or None
     provenance : dict
         ``trained_on`` (a sentence), ``fitted_on``, ``metrics``, ``date``, ``versions``, ``run``, ``data``, ``config``.
+    ancestry : Ancestry or None
+        Signals that the model has seen. None in bundles of einthoven 0.1 and in that of the package.
+    cuts : tuple of (str, float or None)
+        How longer records were cut where it was trained, as in `einthoven.predict.signal.prepare`.
     """
 
     model: Classifier
@@ -91,6 +96,8 @@ class Bundle:
     conformal: Mapping[float, float] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     familiarity: Familiarity | None = None
+    ancestry: Ancestry | None = None
+    cuts: tuple[Cut, ...] = ()
     sha256: str = ""
 
     @cached_property
@@ -143,6 +150,7 @@ class Bundle:
             "conformal": [{"alpha": alpha, "threshold": value} for alpha, value in self.conformal.items()],
             "operating_points": {name: {r: dict(p) for r, p in of.items()} for name, of in self.points.items()},
             "familiarity": None if self.familiarity is None else {"held": self.familiarity.held.tolist()},
+            "ancestry": None if self.ancestry is None else {"cuts": [list(cut) for cut in self.cuts]},
         }
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -150,6 +158,9 @@ class Bundle:
         if self.familiarity is not None:
             for name in ("mean", "whitening"):
                 tensors[f"{_FAMILIAR}{name}"] = torch.from_numpy(getattr(self.familiarity, name).astype(np.float32))
+        if self.ancestry is not None:
+            for name, digests in self.ancestry.arrays().items():
+                tensors[f"{_ANCESTRY}{name}"] = torch.from_numpy(digests.copy())
         # copies of their own: the format refuses tensors that share memory, such as tied weights
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
@@ -226,16 +237,19 @@ def _model(description: Mapping[str, Any], reads: Reads, shapes: Shapes) -> Clas
     UserError
         If the file has other tensors, or the network takes too much memory.
     """
-    needed = set[str]()
+    familiar, seen = set[str](), set[str]()
     if description["familiarity"] is not None:
-        needed = {f"{_FAMILIAR}{name}" for name in ("mean", "whitening")}
+        familiar = {f"{_FAMILIAR}{name}" for name in ("mean", "whitening")}
+    if description.get("ancestry") is not None:
+        seen = {f"{_ANCESTRY}{name}" for name in ("trained", "fitted")}
+    needed = familiar | seen
     others = {name for name in shapes if not name.startswith(_MODEL)}
     if others != needed:
         raise UserError(f"the tensors {short(sorted(others))} beside those of the network; expected {sorted(needed)}.")
     own = {name.removeprefix(_MODEL): shape for name, shape in shapes.items() if name.startswith(_MODEL)}
     check_activations(own, reads)
     model = construct(description["model"], own)
-    if needed:
+    if familiar:
         layer = last_layer(model, len(description["classes"]))
         width = 0 if layer is None else layer.in_features
         stated = [shapes[f"{_FAMILIAR}{name}"] for name in ("mean", "whitening")]
@@ -257,6 +271,11 @@ def _bundle(
         if not (np.isfinite(mean).all() and np.isfinite(whitening).all()):
             raise UserError("familiarity has values that are not finite.")
         familiarity = Familiarity(mean, whitening, np.array(found["familiarity"]["held"]))
+    ancestry, cuts = None, list[Cut]()
+    if found.get("ancestry") is not None:
+        parts = {name: value for name, value in tensors.items() if name.startswith(_ANCESTRY)}
+        ancestry = Ancestry.from_arrays({name.removeprefix(_ANCESTRY): part.numpy() for name, part in parts.items()})
+        cuts = [(rule, stride) for rule, stride in found["ancestry"]["cuts"]]
     return Bundle(
         model=model,
         parts=found["model"],
@@ -271,6 +290,8 @@ def _bundle(
         conformal={float(item["alpha"]): float(item["threshold"]) for item in found["conformal"]},
         points=found["operating_points"],
         familiarity=familiarity,
+        ancestry=ancestry,
+        cuts=tuple(cuts),
         sha256=sha256,
     )
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from reprlib import repr as short
 from typing import Any
 
+from einthoven.data.conform import LONG
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.predict.signal import Reads
@@ -20,6 +21,7 @@ MOST_CLASSES = 10_000
 MOST_SAMPLES = 1 << 20
 MOST_WINDOWS = 100_000
 MOST_RATE = 100_000.0
+MOST_CUTS = 100
 
 _PARTS = ["model", "reads", "classes", "output", "temperature", "calibration", "band", "conformal"]
 _PARTS += ["operating_points", "familiarity", "provenance"]
@@ -59,7 +61,21 @@ def check(description: Mapping[str, Any]) -> Reads:
     _mapping("calibration.learned", calibration.get("learned"))
     provenance = _mapping("provenance", description["provenance"])
     _text("provenance.trained_on", provenance.get("trained_on"))
-    return _reads(_mapping("reads", description["reads"]))
+    reads = _reads(_mapping("reads", description["reads"]))
+    _check_ancestry(description.get("ancestry"), reads)
+    return reads
+
+
+def _check_ancestry(ancestry: Any, reads: Reads) -> None:
+    if ancestry is None:  # of an earlier version, which did not list what was trained on
+        return
+    cuts = _list("ancestry.cuts", _mapping("ancestry", ancestry).get("cuts"))
+    _expect("ancestry.cuts", cuts, len(cuts) <= MOST_CUTS, f"{MOST_CUTS} at most")
+    for cut in cuts:
+        rule, stride = _list("ancestry.cuts", cut, length=2)
+        _expect("ancestry.cuts", rule, rule in LONG, f"{', '.join(LONG)}")
+        if stride is not None:
+            _number("ancestry.cuts", stride, least=1 / reads.fs, most=reads.seconds)
 
 
 def _reads(content: Mapping[str, Any]) -> Reads:

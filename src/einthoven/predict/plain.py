@@ -32,6 +32,7 @@ def plain(found: Prediction, row: int, predictor: Predictor) -> dict[str, Any]:
         },
         "entropy": {name: float(part[row]) for name, part in vars(found.entropy).items()},
         "familiar": familiar if math.isfinite(familiar) else None,
+        "in_training_data": found.in_training[row],
         "cautions": list(found.cautions[row]),
         "windows": [
             {"start_s": float(start), "probabilities": dict(zip(classes, values.tolist(), strict=True))}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.data.batches import windows
-from einthoven.data.records import Record, read_record
+from einthoven.data.records import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation
 from einthoven.evaluation.conformal import statement_sets
@@ -23,7 +23,7 @@ from einthoven.functional import outputs
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.explaining import Explanation, explain
 from einthoven.predict.network import last_layer
-from einthoven.predict.signal import Prepared, prepare
+from einthoven.predict.signal import Prepared, prepare, read_prepared
 
 AT_ONCE = 32  # records through the network together: more do not fit the cache
 NORMAL = 1.959963984540054  # deviations of a normal distribution that hold 95 %
@@ -58,6 +58,8 @@ class Prediction:
         Probabilities of each window of a record.
     start_s : tuple of n ndarrays of float64, shape (W,)
         Where each begins, in seconds.
+    in_training : tuple of n bool or None
+        Whether a model was trained on the record, by its signal; None where no bundle says what it was trained on.
     cautions : tuple of n tuples of str
     """
 
@@ -70,6 +72,7 @@ class Prediction:
     familiar: Float
     windows: tuple[Float, ...]
     start_s: tuple[Float, ...]
+    in_training: tuple[bool | None, ...]
     cautions: tuple[tuple[str, ...], ...]
 
 
@@ -110,6 +113,8 @@ class Predictor:
         if draws and not all(any(_dropouts(bundle.model)) for bundle in bundles):
             raise UserError("draws: this network has no dropout; its uncertainty takes several bundles.")
         self.classes, self.single_label, self.reads = first.classes, first.single_label, first.reads
+        self._ancestries = [bundle.ancestry for bundle in bundles if bundle.ancestry is not None]
+        self.cuts = tuple(dict.fromkeys(cut for bundle in bundles for cut in bundle.cuts))
 
     @property
     def notice(self) -> str:
@@ -145,9 +150,9 @@ class Predictor:
         UserError
             As `predict`.
         """
-        if not isinstance(record, Record):
-            record = read_record(record, want=self.reads.leads)
-        return prepare(record, self.reads)
+        if isinstance(record, Record):
+            return prepare(record, self.reads, cuts=self.cuts)
+        return read_prepared(record, self.reads, cuts=self.cuts)[1]
 
     def explain(
         self,
@@ -183,6 +188,7 @@ class Predictor:
         p = np.stack(members)
         mean = p.mean(axis=0)
         share = np.mean(familiar, axis=0) if familiar else np.full(len(prepared), np.nan)
+        in_training = tuple(self._in_training(item) for item in prepared)
         threshold = self.bundles[0].conformal[alpha] if self.alphas else 0.0
         return Prediction(
             sources=tuple(item.source for item in prepared),
@@ -194,8 +200,26 @@ class Predictor:
             familiar=share,
             windows=tuple(_parts(np.mean(by_window, axis=0), counts)),
             start_s=tuple(item.start_s for item in prepared),
-            cautions=tuple((*item.cautions, *_unlike(s)) for item, s in zip(prepared, share, strict=True)),
+            in_training=in_training,
+            cautions=tuple(
+                (*self._seen(item, trained), *item.cautions, *_unlike(s))
+                for item, trained, s in zip(prepared, in_training, share, strict=True)
+            ),
         )
+
+    def _in_training(self, item: Prepared) -> bool | None:
+        """Whether a model was trained on a record; None where no bundle says."""
+        if not self._ancestries:
+            return None
+        return any(bool(ancestry.in_training(item.digests).any()) for ancestry in self._ancestries)
+
+    def _seen(self, item: Prepared, trained: bool | None) -> tuple[str, ...]:
+        """What to say of a record that a model has seen."""
+        if trained:
+            return ("this record was in the training data",)
+        if any(ancestry.in_fitting(item.digests).any() for ancestry in self._ancestries):
+            return ("the calibration was fitted on this record",)
+        return ()
 
     def _passes(self, bundle: Bundle, signal: NDArray[np.int16]) -> Iterator[tuple[Float, Float | None]]:
         """Uncalibrated probabilities of windows, once or with `draws` dropout masks, and their distances."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.conform import cut, resample, rounded
-from einthoven.data.records import Record
+from einthoven.data.ancestry import NONE
+from einthoven.data.conform import cut, resample, rounded, window_starts
+from einthoven.data.content import Digests, digest
+from einthoven.data.records import Record, read_microvolts, read_record
 from einthoven.errors import UserError
 
 SLOWEST = 0.9  # of the model's sampling frequency: below it, what the model looks at is not in the file
 SHORTEST = 0.5  # of a window, where the model has been trained on padded records
+FLOAT32 = 2.0**-23  # relative error of an amplitude in mV, at most
+
+Cut = tuple[str, float | None]
+"""How a store cuts longer records: rule and stride in seconds, as in `einthoven.data.conform.cut`."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,42 @@ class Prepared:
         Where each begins in the record, in seconds.
     cautions : tuple of str
         What was done to make it fit.
+    digests : ndarray of S16
+        Content of its windows as a store would cut them (`einthoven.data.content`).
     """
 
     source: str
     signal: NDArray[np.int16]
     start_s: NDArray[np.float64]
     cautions: tuple[str, ...] = ()
+    digests: Digests = field(default_factory=NONE.copy)
 
 
-def prepare(record: Record, reads: Reads, stride_s: float | None = None) -> Prepared:
+def read_prepared(
+    file: str | Path, reads: Reads, stride_s: float | None = None, cuts: Sequence[Cut] = (), **reading: Any
+) -> tuple[Record, Prepared]:
+    """Read a file, and prepare its record; parameters as in `prepare` and `einthoven.data.read_record`.
+
+    Raises
+    ------
+    UserError
+        As they do.
+    """
+    record = read_record(file, want=reads.leads, **reading)
+
+    def exact() -> NDArray[np.int16]:
+        return read_microvolts(file, reads.leads, **reading)[0]
+
+    return record, prepare(record, reads, stride_s, cuts, exact)
+
+
+def prepare(
+    record: Record,
+    reads: Reads,
+    stride_s: float | None = None,
+    cuts: Sequence[Cut] = (),
+    exact: Callable[[], NDArray[np.int16]] | None = None,
+) -> Prepared:
     """Bring a record to the rate, leads and length that a model reads; a longer one becomes several windows.
 
     Parameters
@@ -81,6 +116,11 @@ def prepare(record: Record, reads: Reads, stride_s: float | None = None) -> Prep
     reads : Reads
     stride_s : float, optional
         Seconds between the windows of a longer record; by default they touch, and the last ends where the record does.
+    cuts : sequence of (str, float or None)
+        How the model's store cut longer records, for the digests; empty: none are made.
+    exact : callable, optional
+        Reads the record in µV as a store does. It is called where the mV of the record do not tell to which µV an
+        amplitude is rounded.
 
     Raises
     ------
@@ -100,14 +140,40 @@ def prepare(record: Record, reads: Reads, stride_s: float | None = None) -> Prep
         needed = "at least half of that" if reads.pads else "all of them"
         raise UserError(f"{name}: {seconds:.4g} s found; this model reads {reads.seconds:g} s, {needed}.")
     signal = resample(record.signal[rows], record.fs, reads.fs)
-    windows = cut(signal, reads.fs, reads.seconds, long="slide", short="pad", stride=stride_s, source=name)
-    counts, _, clipped = rounded(windows.signal.astype(np.float64) * 1000.0)
+    microvolts = signal.astype(np.float64) * 1000.0
+    counts, _, clipped = rounded(microvolts)
+    versions = [counts]
+    # A record that is resampled is resampled in mV in a store, too.
+    if exact is not None and record.fs == reads.fs and _is_ambiguous(microvolts):
+        counts = exact()
+        versions.append(counts)
+    windows = cut(counts, reads.fs, reads.seconds, long="slide", short="pad", stride=stride_s, source=name)  # type: ignore[arg-type]
     cautions = []
     if reads.seconds - seconds > 1.5 / reads.fs:
         cautions.append(f"{seconds:.4g} s long: the {reads.seconds:g} s that the model reads end in 0 mV")
     if clipped.any():
         cautions.append(f"{int(clipped.sum())} samples beyond 32.767 mV, cut off there")
-    return Prepared(name, counts, windows.start_s, tuple(cautions))
+    found = {named for version in versions for named in _digests(version, reads, cuts)}
+    digests: Digests = np.array(sorted(found), "S16")
+    signal_of_windows: NDArray[np.int16] = windows.signal  # type: ignore[assignment]
+    return Prepared(name, signal_of_windows, windows.start_s, tuple(cautions), digests)
+
+
+def _is_ambiguous(microvolts: NDArray[np.float64]) -> bool:
+    """Whether an amplitude is so near to the middle between two µV that its error in mV decides between them."""
+    distance = np.abs(microvolts - np.floor(microvolts) - 0.5)
+    return bool((distance <= np.abs(microvolts) * FLOAT32).any())  # NaN is not
+
+
+def _digests(counts: NDArray[np.int16], reads: Reads, cuts: Sequence[Cut]) -> list[bytes]:
+    """Digests of the windows of a whole record (L, T) in µV that a store would have."""
+    spare = counts.shape[1] - reads.samples
+    if spare <= 0:
+        padded = np.pad(counts, ((0, 0), (0, -spare)))
+        return [digest(padded)] if cuts else []
+    starts = [window_starts(spare, round((stride or reads.seconds) * reads.fs), rule) for rule, stride in cuts]
+    each = np.unique(np.concatenate([np.empty(0, np.int64), *starts]))
+    return [digest(counts[:, start : start + reads.samples]) for start in each.tolist()]
 
 
 def _rows(record: Record, reads: Reads) -> Sequence[int]:

@@ -113,6 +113,7 @@ def limits(subject: Subject, found: Mapping[str, Any]) -> list[str]:
     by_split = {share.split: share for share in subject.shares}
     reported, trained = by_split["report"], by_split["train"]
     said = [f"Measured on {_listed(subject.sources)} alone: no other hospital, device or population was tried."]
+    said += [f"{warning[:1].upper()}{warning[1:]}." for warning in found.get("warnings", ())]
     if SYNTHETIC in subject.sources:
         said.append("Its records are computed, not recorded from people: figures on them say nothing about patients.")
     absent = [name for name, interval in found["auroc"].items() if interval is None]

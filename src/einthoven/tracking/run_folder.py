@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import stat
@@ -112,15 +113,17 @@ def writing(folder: Path) -> Iterator[FileLock]:
         If another process has it; nothing is changed then.
     """
     own = folder / "tracking"
-    is_new = not own.exists()
+    new = [path for path in (own, folder) if not path.exists()]
     taken = lock(own)
     try:
         yield taken
     finally:
         # Removed while it is still held: nobody else can take a file that is about to disappear.
-        if is_new and [path.name for path in own.glob("*")] == ["lock"]:
+        if own in new and [path.name for path in own.glob("*")] == ["lock"]:
             (own / "lock").unlink()
-            own.rmdir()
+            for path in new:
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # only if it is empty
         taken.release()
 
 

@@ -178,6 +178,27 @@ def load_last(folder: Path, most: int = MOST_BYTES) -> tuple[dict[str, Any], dic
     return tensors, meta, f"{reason}; the checkpoint before it, {PREVIOUS}, is used instead."
 
 
+def load_notes(folder: Path) -> dict[str, Any]:
+    """What a run noted in its last checkpoint or, if that cannot be read, in the one before it.
+
+    The hash is compared when the tensors are loaded.
+
+    Raises
+    ------
+    UserError
+        If neither can be read.
+    """
+    name = LAST if (folder / LAST).exists() or not (folder / PREVIOUS).exists() else PREVIOUS
+    try:
+        content = _read_header(folder / name, MOST_BYTES, compares=False)
+    except UserError:
+        if name == PREVIOUS or not (folder / PREVIOUS).exists():
+            raise
+        content = _read_header(folder / PREVIOUS, MOST_BYTES, compares=False)
+    notes: dict[str, Any] = content["meta"]
+    return notes
+
+
 def exists(folder: Path) -> bool:
     """Whether a folder contains a last checkpoint, or the one before it."""
     return any((folder / name).exists() for name in (LAST, PREVIOUS))
@@ -194,12 +215,12 @@ def check(path: Path, most: int = MOST_BYTES) -> None:
     _read_header(path, most)
 
 
-def _read_header(source: Path, most: int) -> dict[str, Any]:
+def _read_header(source: Path, most: int, *, compares: bool = True) -> dict[str, Any]:
     """What a checkpoint holds beside its tensors, after its hash was compared."""
     with open_file(source, most) as file:
         text = safetensors_header(file, str(source))
         stated = _SEAL_IN_HEADER.search(text)
-        if stated is not None and sealed_digest(file, stated.start(1)) != stated[1].decode():
+        if compares and stated is not None and sealed_digest(file, stated.start(1)) != stated[1].decode():
             raise _damaged(source, "its content does not have the SHA-256 that it states")
     names = parse_json(text[8:], str(source), finite=False)
     metadata = names.get("__metadata__") if isinstance(names, dict) else None
