@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import mlflow
 import numpy as np
@@ -79,6 +82,11 @@ def test_the_model_of_a_run_takes_millivolts_and_gives_probabilities(
         names: dict[str, Any] = {}
         exec(program, names)
         assert np.array(names["probabilities"]) == pytest.approx(expected[:1], abs=1e-5)
+        signals[0, 3, 7] = np.nan
+        names["request"].data = json.dumps({"inputs": signals[:1].tolist()}).encode()
+        with pytest.raises(HTTPError, match="400") as refusal:
+            urlopen(names["request"])
+        assert "record 0, lead 3, sample 7 is nan" in json.load(refusal.value)["message"]
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)

@@ -10,6 +10,7 @@ import torch
 from mlflow import MlflowClient
 from torch import Tensor, nn
 
+from einthoven.predict.export import write_program
 from einthoven.tracking import recorder as module
 from einthoven.tracking.recorder import Recorder
 
@@ -19,8 +20,8 @@ class Probabilities(nn.Module):
         super().__init__()
         self.linear = nn.Linear(12, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.mean(dim=2)).sigmoid()
+    def forward(self, signal: Tensor) -> Tensor:
+        return self.linear(signal.mean(dim=2)).sigmoid()
 
 
 def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
@@ -32,6 +33,8 @@ def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
     place = str(tmp_path / "elsewhere")
     network = Probabilities()
     example = np.random.default_rng(0).normal(size=(2, 12, 50)).astype(np.float32)
+    program = tmp_path / "program.pt2"
+    write_program(network, 12, 50, program)
     runs = []
     for seed in (0, 1):
         recorder = Recorder(
@@ -42,7 +45,7 @@ def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
         recorder.record(1, {"train/loss": 0.5, "val/macro_auroc": 0.7})
         recorder.record(2, {"val/macro_auroc": 0.8, "test/macro_auroc": 0.75})
         recorder.flush(everything=True)
-        recorder.model(network, example, ("a", "b", "c"), ("I",) * 12, 100.0, register="ecg", alias="champion")
+        recorder.model(program, 50, ("a", "b", "c"), ("I",) * 12, 100.0, register="ecg", alias="champion")
         recorder.finish()
         runs.append(recorder)
     assert module.unsent == []

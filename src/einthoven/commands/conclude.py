@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +20,7 @@ from einthoven.commands.run import Run
 from einthoven.commands.terminal import console
 from einthoven.data.batches import Batch
 from einthoven.diagnostics.probes import Trained
-from einthoven.predict.export import Pipeline
+from einthoven.predict.export import Pipeline, write_program
 from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
@@ -74,17 +76,19 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
             recorder.file(file, "checkpoints")
     for file in sorted((run.folder / BUNDLE).glob("*")):
         recorder.file(file, BUNDLE)
-    train = run.data.splits["train"]
-    example = train.take(torch.zeros(2, dtype=torch.long, device=run.device), train.samples)
-    recorder.model(
-        pipeline(run),
-        example.cpu().numpy(),
-        run.data.labels.classes,
-        tuple(run.data.store.leads),
-        run.data.store.fs,
-        register=run.settings.tracking.register,
-        alias=run.settings.tracking.alias,
-    )
+    leads, samples = tuple(run.data.store.leads), run.data.splits["train"].samples
+    with TemporaryDirectory() as place:
+        program = Path(place) / "model.pt2"
+        write_program(pipeline(run), len(leads), samples, program)
+        recorder.model(
+            program,
+            samples,
+            run.data.labels.classes,
+            leads,
+            run.data.store.fs,
+            register=run.settings.tracking.register,
+            alias=run.settings.tracking.alias,
+        )
     return metrics, found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from einthoven.evaluation.calibration import Isotonic, PriorShift, Temperature, 
 from einthoven.evaluation.metrics import FloatArray
 from einthoven.functional import outputs
 from einthoven.predict.bundle import Bundle
+from einthoven.tracking import served
 
 ONNX = frozenset({"ConvAttention", "XResNet1d", "Inception1d", "fcn_wang", "resnet1d_wang", "Logistic", "MLP"})
 """Networks whose ONNX export is tested: the default, the convolutional ones, and the plain baselines."""
@@ -142,22 +144,61 @@ def export(bundle: Bundle, path: Path) -> None:
         "unit": "mV",
         "sha256": bundle.sha256,
     }
-    example = torch.zeros((2, len(bundle.reads.leads), bundle.reads.samples))  # of one record, n would be fixed at one
+    leads, samples = len(bundle.reads.leads), bundle.reads.samples
     with atomic(path) as partial:
         if path.suffix == ".pt2":
-            _to_pt2(bundle, example, notes, partial)
+            write_program(exported(bundle), leads, samples, partial, notes)
         elif path.suffix == ".onnx":
-            _to_onnx(bundle, example, notes, partial)
+            _to_onnx(bundle, _example(leads, samples), notes, partial)
         else:
             raise UserError(f"{path.name}: expected a file that ends in .pt2 or .onnx.")
 
 
-def _to_pt2(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Path) -> None:
-    import json
+def write_program(
+    module: nn.Module, leads: int, samples: int, path: Path, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write a module that reads mV ``(n, leads, samples)`` as a program of torch (``.pt2``), without pickled parts.
 
+    torch would pickle the example, and keep the paths of source files.
+
+    Parameters
+    ----------
+    module : Module
+    leads, samples : int
+        Of a record.
+    path : Path
+    notes : mapping of str to str, optional
+        Contents of the extra file ``einthoven.json``.
+    """
     n = torch.export.Dim("n", min=1)
-    program = torch.export.export(exported(bundle), (example,), dynamic_shapes={"signal": {0: n}})
-    torch.export.save(program, str(path), extra_files={"einthoven.json": json.dumps(notes)})
+    program = torch.export.export(module, (_example(leads, samples),), dynamic_shapes={"signal": {0: n}})
+    program.example_inputs = None
+    for graph in program.graph_module.modules():
+        for node in graph.graph.nodes if isinstance(graph, torch.fx.GraphModule) else ():
+            node.meta = {name: value for name, value in node.meta.items() if name == "val"}
+    torch.export.save(program, str(path), extra_files={"einthoven.json": json.dumps(notes or {})})
+
+
+def load_program(path: Path) -> nn.Module:
+    """Load a program that `write_program` has written; one that could run code is refused before torch reads it.
+
+    Returns
+    -------
+    Module
+        mV ``(n, leads, samples)`` to probabilities, or quantities, ``(n, K)``.
+
+    Raises
+    ------
+    UserError
+    """
+    try:
+        return served.load(path)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _example(leads: int, samples: int) -> Tensor:
+    return torch.zeros((2, leads, samples))  # of one record, n would be fixed at one
 
 
 def _to_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Path) -> None:

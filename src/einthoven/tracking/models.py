@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+
+from einthoven.tracking import served
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
 NAME = "model"
+_LOADER = "einthoven_served"  # a name that no other package has
 
 
 def export(
-    model: nn.Module,
-    example: NDArray[np.float32],
+    program: Path,
+    samples: int,
     classes: tuple[str, ...],
     leads: tuple[str, ...],
     fs: float,
     path: Path,
 ) -> None:
-    """Write a model in MLflow's format: raw mV (n, L, T) in, probabilities (n, K) out; loads without pickle.
+    """Write a model in MLflow's format: raw mV (n, L, T) in, probabilities (n, K) out; no part of it is pickled.
+
+    It is loaded by `einthoven.tracking.served`, which lies in the model's folder: who serves it needs torch, NumPy and
+    MLflow alone.
 
     Parameters
     ----------
-    example : ndarray of float32, shape (2, L, T)
-        Two records: with one, the export would freeze the batch size at one.
+    program : Path
+        The exported program (``.pt2``).
+    samples : int
+        Of a record, T.
     classes, leads : tuple of str
         What the columns of the output and the rows of a record are; both go into the model's metadata.
     fs : float
@@ -44,18 +53,26 @@ def export(
     from mlflow.types import Schema, TensorSpec
 
     n = -1
-    mlflow.pytorch.save_model(
-        model,
-        path,
-        input_example=example,
-        signature=ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.float32), (n, *example.shape[1:]))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(classes)))]),
-        ),
-        serialization_format="pt2",
-        pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
-        metadata={"classes": list(classes), "leads": list(leads), "fs": fs, "units": "mV"},
-    )
+    with TemporaryDirectory() as place:
+        data, code = Path(place) / "data", Path(place) / f"{_LOADER}.py"
+        data.mkdir()
+        shutil.copyfile(program, data / "model.pt2")
+        shape = {"leads": len(leads), "samples": samples}
+        (data / "shape.json").write_text(json.dumps(shape))
+        shutil.copyfile(served.__file__, code)
+        mlflow.pyfunc.save_model(
+            path,
+            loader_module=_LOADER,
+            data_path=str(data),
+            code_paths=[str(code)],
+            input_example=np.zeros((1, len(leads), samples), dtype=np.float32),  # and no record of a patient
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(leads), samples))]),
+                outputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(classes)))]),
+            ),
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
+            metadata={"classes": list(classes), "leads": list(leads), "fs": fs, "units": "mV"},
+        )
 
 
 def send_model(client: MlflowClient, run_id: str, experiment_id: str, path: Path, content: Mapping[str, Any]) -> None:

@@ -19,10 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from einthoven.errors import UserError
 from einthoven.tracking import run_folder
@@ -291,8 +289,8 @@ class Recorder(Files):
 
     def model(
         self,
-        model: nn.Module,
-        example: NDArray[np.float32],
+        program: Path,
+        samples: int,
         classes: tuple[str, ...],
         leads: tuple[str, ...],
         fs: float,
@@ -304,7 +302,7 @@ class Recorder(Files):
 
         Parameters
         ----------
-        example, classes, leads, fs
+        program, samples, classes, leads, fs
             As in `einthoven.tracking.models.export`.
         register, alias : str, optional
             Name in the model registry, and the alias that its new version gets there.
@@ -312,7 +310,7 @@ class Recorder(Files):
         from einthoven.tracking.models import NAME, export
 
         path = self._staged(NAME)
-        export(model, example, classes, leads, fs, path)
+        export(program, samples, classes, leads, fs, path)
         content = {
             "path": str(path.relative_to(self._folder)),
             "params": self._params,
