@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,17 @@ def test_what_can_be_built_without_data_is_built(group: str) -> None:
 # ---------------------------------------------------------------- the checks themselves
 
 
-def function(whole: int, number: float = 0.5, flag: bool = False, word: str = "a", maybe: int | None = None) -> None:
+def function(
+    whole: int,
+    number: float = 0.5,
+    flag: bool = False,
+    word: str = "a",
+    maybe: int | None = None,
+    pair: tuple[float, float] = (0.0, 1.0),
+    shares: Sequence[float] = (),
+    texts: Sequence[str] | None = None,
+    anything: object = None,
+) -> None:
     """A target of the tests below."""
 
 
@@ -168,7 +178,14 @@ def trusted() -> Iterator[None]:
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(
-    "values", [{"whole": 1}, {"whole": 1, "number": 2}, {"number": 0.1, "flag": True, "word": "b", "maybe": None}]
+    "values",
+    [
+        {"whole": 1},
+        {"whole": 1, "number": 2},
+        {"number": 0.1, "flag": True, "word": "b", "maybe": None},
+        {"pair": [1, 0.5], "shares": [], "texts": None, "anything": [None]},
+        {"shares": [0.1, 2, 3], "texts": ["a"], "anything": float("nan")},
+    ],
 )
 def test_what_fits_passes(values: dict[str, Any]) -> None:
     check(OmegaConf.create({"_target_": TARGET, "_partial_": True, **values}), "optimizer")
@@ -183,6 +200,17 @@ def test_what_fits_passes(values: dict[str, Any]) -> None:
         ({"whole": "abc"}, "optimizer.whole=abc: expected a whole number."),
         ({"whole": None}, "optimizer.whole=None: expected a whole number."),
         ({"number": "much"}, "optimizer.number=much: expected a number."),
+        ({"number": float("nan")}, "optimizer.number=nan: expected a number, and a finite one."),
+        ({"number": float("-inf")}, "optimizer.number=-inf: expected a number, and a finite one."),
+        ({"pair": [1.0]}, "optimizer.pair=[1.0]: expected a list of 2 items, each a number."),
+        ({"pair": []}, "optimizer.pair=[]: expected a list of 2 items, each a number."),
+        ({"pair": None}, "optimizer.pair=None: expected a list of 2 items, each a number."),
+        ({"pair": [0.5, float("inf")]}, "optimizer.pair[1]=inf: expected a number, and a finite one."),
+        ({"shares": "abc"}, "optimizer.shares=abc: expected a list, each item a number."),
+        ({"shares": 0.5}, "optimizer.shares=0.5: expected a list, each item a number."),
+        ({"shares": [0.1, "x"]}, "optimizer.shares[1]=x: expected a number."),
+        ({"texts": [1]}, "optimizer.texts[0]=1: expected text."),
+        ({"texts": 1}, "optimizer.texts=1: expected a list, each item text or null."),
         ({"flag": 1}, "optimizer.flag=1: expected true or false."),
         ({"word": 3}, "optimizer.word=3: expected text."),
         ({"maybe": "x"}, "optimizer.maybe=x: expected a whole number or null."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -127,21 +128,70 @@ def _check_target(config: DictConfig, key: str) -> None:
 
 
 def _check_type(hint: Any, value: Any, key: str) -> None:
-    """Refuse a value that is plainly not of the annotated scalar type; other annotations are not judged."""
+    """Refuse a value that is plainly not of the annotated type: scalars and lists of them; no other type is judged."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    scalars: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
-    if not options or not all(option in scalars or option is type(None) for option in options):
+    if not all(_is_scalar(option) or _item_hints(option, 0) for option in options):
         return
-    types = tuple(t for option in options for t in scalars.get(option, (type(None),)))
+    for option in options:
+        if _is_list(value) and _item_hints(option, 0):
+            _check_items(option, value, key)
+            return
+    expected = " or ".join(_named(option) for option in options)
+    types = tuple(kind for option in options if _is_scalar(option) for kind in _SCALARS[option][0])
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        names = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            str: "text",
-            type(None): "null",
-        }
-        raise UserError(f"{key}={value}: expected {' or '.join(names[option] for option in options)}.")
+        raise UserError(f"{key}={value}: expected {expected}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value}: expected {expected}, and a finite one.")
+
+
+_SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+    str: ((str,), "text"),
+    type(None): ((type(None),), "null"),
+}
+"""Annotation -> types of values that fit it, and its name in a sentence."""
+
+
+def _is_scalar(hint: Any) -> bool:
+    return isinstance(hint, type) and hint in _SCALARS
+
+
+def _is_list(value: Any) -> bool:
+    from omegaconf import ListConfig
+
+    return isinstance(value, list | tuple | ListConfig)
+
+
+def _item_hints(hint: Any, length: int) -> tuple[Any, ...]:
+    """Annotations of the items of a list of scalars; empty for any other annotation.
+
+    An annotation such as ``Sequence[float]`` stands for lists of any length, here of `length` items or one.
+    """
+    arguments = get_args(hint)
+    if get_origin(hint) not in (list, tuple, Sequence) or not all(map(_is_scalar, arguments)):
+        any_length = get_origin(hint) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
+        return (arguments[0],) * max(length, 1) if any_length and _is_scalar(arguments[0]) else ()
+    return arguments if get_origin(hint) is tuple else arguments * max(length, 1)
+
+
+def _check_items(hint: Any, value: Any, key: str) -> None:
+    """Refuse a list whose items, or their number, do not fit."""
+    hints = _item_hints(hint, len(value))
+    if get_origin(hint) is tuple and len(hints) != max(len(value), 1):
+        raise UserError(f"{key}={list(value)}: expected {_named(hint)}.")
+    for number, (item_hint, item) in enumerate(zip(hints, value, strict=False)):
+        _check_type(item_hint, item, f"{key}[{number}]")
+
+
+def _named(hint: Any) -> str:
+    """An annotation in words."""
+    if _is_scalar(hint):
+        return _SCALARS[hint][1]
+    arguments = [argument for argument in get_args(hint) if argument is not Ellipsis]
+    item = _SCALARS[arguments[0]][1]
+    return f"a list of {len(arguments)} items, each {item}" if len(arguments) > 1 else f"a list, each item {item}"
 
 
 def _join(key: str, name: object) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LARGEST = 3.4e38  # float32 holds no larger number
+
 
 def _require(holds: bool, key: str, value: object, expected: str) -> None:
     if not holds:
@@ -72,10 +74,10 @@ class Trainer:
             size = getattr(self, name)
             _require(size is None or size >= 1, f"trainer.{name}", size, "a number of records, 1 or more, or null")
         _require(
-            self.clip_norm is None or self.clip_norm > 0,
+            self.clip_norm is None or 0 < self.clip_norm < LARGEST,
             "trainer.clip_norm",
             self.clip_norm,
-            "a positive norm, or null",
+            "a positive norm that float32 holds, or null",
         )
         _require(self.select in ("last", "best"), "trainer.select", self.select, "last or best")
         _require(

@@ -91,6 +91,6 @@ def check_betas(betas: tuple[float, float]) -> tuple[float, float]:
     # A config hands over a list, of any length.
     if len(betas) != 2:
         raise UserError(f"optimizer: betas must be two numbers, found {list(betas)}")
-    first, second = betas
+    first, second = map(float, betas)  # torch takes no mixture of whole numbers and others
     check_below_one(**{"betas[0]": first, "betas[1]": second})
     return first, second

@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 
 from einthoven.errors import UserError
 
+LEAST_BETA = 0.001  # x is y plus the distance of z divided by β₁, which rounding takes over where β₁ is small
+
 
 class ScheduleFreeAdamW(Optimizer):
     """AdamW steps on z, gradients at y, evaluation at their average x.
@@ -34,7 +36,7 @@ class ScheduleFreeAdamW(Optimizer):
     Raises
     ------
     UserError
-        If β₁ is 0: x could not be told from y and z.
+        If β₁ is 0 or nearly: x could not be computed from y and z.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class ScheduleFreeAdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if betas[0] == 0.0:
-            raise UserError("optimizer: betas[0] must be above 0 for schedule_free_adamw, found 0")
+        if betas[0] < LEAST_BETA:
+            raise UserError(
+                f"optimizer: betas[0] must be at least {LEAST_BETA} for schedule_free_adamw, found {betas[0]}"
+            )
         super().__init__(
             params,
             {

@@ -61,7 +61,7 @@ def step_decay(step: int, total_steps: int, *, warmup: float = 0.0, every: float
     warmup
         Fraction of all steps spent warming up, in [0, 1); `every` is a fraction of the rest.
     every
-        Fraction of the run between two decays, in (0, 1].
+        Fraction of the run between two decays, from a millionth to 1.
     factor
         Multiplier of each decay, in (0, 1].
 
@@ -70,7 +70,8 @@ def step_decay(step: int, total_steps: int, *, warmup: float = 0.0, every: float
     UserError
         If an option is out of range.
     """
-    _check_positive_fraction("every", every)
+    if not 1e-6 <= every <= 1.0:
+        raise UserError(f"schedule: every must lie between 1e-06 and 1, found {every}")
     _check_positive_fraction("factor", factor)
     # The margin keeps a boundary such as step 100 of 300 on its own side of one third.
     return warmed(step, total_steps, warmup, lambda done: float(factor ** math.floor(done / every + 1e-9)), hold=True)
