@@ -176,8 +176,8 @@ def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) ->
     left_out, added = run.data.notes
     assert left_out.startswith("test: 1 record left out") and "ecg_id 103" in left_out
     assert added == (
-        "4 records were added since this run was trained: 0 in val and 1 in test are used, 3 of other folds or known "
-        "patients left out"
+        "4 records were added since this run was trained: 0 in val and 1 in test are used, 3 left out (other folds, "
+        "or known patients or signals)"
     )
     with pytest.raises(UserError, match=r"resume=.*: the data have changed .*: 4 records are new; expected"):
         taken_up(own / "run", [])

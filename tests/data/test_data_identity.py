@@ -134,6 +134,18 @@ def test_windows_of_a_record_count_as_one() -> None:
     assert str(compare(windows, moved)) == "3 records are in another fold (such as ecg_id 0)"
 
 
+def test_a_record_that_has_become_longer_or_shorter_has_changed() -> None:
+    windows = data(record_ids=np.arange(N) // 4)
+    longer = compare(taken(windows, [0, 1, 2, *range(4, N)]), windows)
+    assert str(longer) == "1 record has another signal (such as ecg_id 0)" and not longer.added.any()
+    shorter = compare(windows, taken(windows, [0, 1, 2, *range(4, N)]))
+    assert str(shorter) == "1 record has another signal (such as ecg_id 0)"
+    gone = compare(windows, taken(windows, list(range(4, N))))
+    assert str(gone) == "1 record is missing (such as ecg_id 0)"
+    new = compare(taken(windows, list(range(8))), windows)
+    assert str(new) == "1 record is new" and new.added.tolist() == [False] * 8 + [True] * 4
+
+
 def test_a_quantity_may_differ_in_its_last_digits() -> None:
     heart_rate = np.linspace(50, 120, N).astype(np.float32)
     before = data(labels=heart_rate)
@@ -176,7 +188,6 @@ def test_it_survives_a_file() -> None:
     again = DataIdentity.from_arrays(made.arrays(), made.classes)
     assert not compare(made, again).any
     for name in ("digests", "labels", "folds"):
-        arrays = made.arrays()
-        arrays[name] = arrays[name][1:]
-        with pytest.raises(ValueError, match="expected"):
-            DataIdentity.from_arrays(arrays, made.classes)
+        for wrong in (made.arrays()[name][1:], made.arrays()[name].astype(np.float64)):
+            with pytest.raises(ValueError, match="expected"):
+                DataIdentity.from_arrays(made.arrays() | {name: wrong}, made.classes)

@@ -208,17 +208,20 @@ def _notes_on_rows(
     notes = []
     for split, records in left_out.items():
         if len(records):
+            counted = f"{len(records)} record{'s' * (len(records) > 1)}"
             notes.append(
-                f"{split}: {len(records)} record{'s' * (len(records) > 1)} left out, as another record with the same "
-                f"signal is used for training or before it (such as ecg_id {records[0]})"
+                f"{split}: {counted} left out, as a record of another split has the same signal (such as ecg_id "
+                f"{records[0]})"
             )
     if added is not None and added.any():
         total = len(np.unique(record_ids[added]))
         used = {split: len(np.unique(record_ids[rows[split][added[rows[split]]]])) for split in ("val", "test")}
+        counted = f"{total} record{'s were' if total > 1 else ' was'}"
         rest = total - sum(used.values())
+        unused = f", {rest} left out (other folds, or known patients or signals)" if rest else ""
         notes.append(
-            f"{total} record{'s were' if total > 1 else ' was'} added since this run was trained: {used['val']} in val "
-            f"and {used['test']} in test are used{f', {rest} of other folds or known patients left out' * (rest > 0)}"
+            f"{counted} added since this run was trained: {used['val']} in val and {used['test']} in test are used"
+            f"{unused}"
         )
     return tuple(notes)
 

@@ -87,9 +87,9 @@ def refuse_used(folder: Path) -> None:
     UserError
         Says what can be done with that folder.
     """
-    is_run = (folder / "tracking" / "run.json").exists()
-    checkpoints = [*folder.glob("checkpoints/*"), *folder.glob("fold-*/checkpoints/*")]
-    if is_run and checkpoints:
+    # `tracking/` may be deleted after a run has ended: its checkpoints are what counts.
+    places = [folder / "checkpoints", *folder.glob("fold-*/checkpoints")]
+    if any(checkpoint.exists(place) or (place / "fitted.skops").exists() for place in places):
         raise UserError(
             f"{folder}: holds a trained run already, and a new training would replace it; expected another folder "
             f"(hydra.run.dir=…), or delete this one. To continue it: einthoven train resume={folder}."
@@ -217,6 +217,8 @@ def _tags(run: Run | FittedRun, folder: Path, overrides: list[str]) -> dict[str,
         "device": str(run.device),
         "precision": run.precision,
     }
+    if run.data.notes:
+        tags["data.notes"] = " ".join(f"{note}." for note in run.data.notes)
     here = folder.resolve().is_relative_to(Path.cwd())
     tags |= {"folder": str(folder.resolve().relative_to(Path.cwd()))} if here else {}
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})

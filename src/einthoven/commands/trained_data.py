@@ -32,6 +32,9 @@ ANCESTRY = "ancestry.safetensors"
 """Content digests of the records that were trained on, and of those that a calibration was fitted on."""
 
 FORMAT = 1
+MOST_BYTES = 1 << 32
+"""Of one of these files: some sixty for each window."""
+
 _PACKAGES = ("einthoven", "numpy", "pandas", "scipy", "scikit-learn", "torch")
 
 
@@ -167,7 +170,7 @@ def _save(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any
 
 
 def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    tensors, meta = checkpoint.load(path)
+    tensors, meta = checkpoint.load(path, MOST_BYTES)
     if meta.get("format") != FORMAT:
         raise UserError(f"{path}: of format {meta.get('format')}; this version reads format {FORMAT}.")
     return {name: value.numpy() for name, value in tensors.items() if isinstance(value, torch.Tensor)}, meta

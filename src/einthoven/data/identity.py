@@ -77,8 +77,9 @@ class DataIdentity:
         digests = from_bytes(arrays["digests"])
         numbers = {name: arrays[name] for name in _NUMBERS}
         for name, array in numbers.items():
-            if array.shape != digests.shape:
-                raise ValueError(f"{name} {array.shape}, expected {digests.shape}")
+            is_number = array.dtype == np.int64 or (name == "labels" and array.dtype == np.float32)
+            if array.shape != digests.shape or not is_number:
+                raise ValueError(f"{name} of {array.dtype} {array.shape}, expected int64 {digests.shape}")
         return cls(digests=digests, classes=tuple(classes), **numbers)
 
 
@@ -150,12 +151,16 @@ def compare(before: DataIdentity, now: DataIdentity) -> Difference:
     changes: list[str] = []
     if before.classes != now.classes:
         changes.append(f"the classes were {' '.join(before.classes)} and are {' '.join(now.classes)}")
-    # The same number with another signal is a record that has changed. The others are gone, or new.
+    # The same number with another signal is a record that has changed, as is one of which other windows are still the
+    # same. The others are gone, or new.
     replaced = np.isin(before.ecg_ids[lost], now.ecg_ids[unmatched])
-    added = unmatched & ~np.isin(now.ecg_ids, before.ecg_ids[lost[replaced]])
+    shorter = np.isin(before.record_ids[lost], before.record_ids[old])
+    longer = unmatched & np.isin(now.record_ids, now.record_ids[new])
+    longer_before = old[np.isin(now.record_ids[new], now.record_ids[longer])]
+    added = unmatched & ~longer & ~np.isin(now.ecg_ids, before.ecg_ids[lost[replaced]])
     for rows, words in (
-        (lost[replaced], "have another signal"),
-        (lost[~replaced], "are missing"),
+        (np.concatenate([lost[replaced | shorter], longer_before]), "have another signal"),
+        (lost[~replaced & ~shorter], "are missing"),
         (old[_differ(before.labels[old], now.labels[new])], "have other labels"),
         (old[before.folds[old] != now.folds[new]], "are in another fold"),
         (old[_regrouped(before.patients[old], now.patients[new])], "belong to another patient"),
