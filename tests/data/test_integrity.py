@@ -17,7 +17,7 @@ from einthoven.data.batches import DeviceSplit
 from einthoven.data.concat import Concat
 from einthoven.data.ptbxl import PTBXL
 from einthoven.data.sealed import sealed, unsealed
-from einthoven.data.store import Store
+from einthoven.data.store import Store, open_store
 from einthoven.data.streaming import StreamedSplit
 from einthoven.errors import UserError
 
@@ -156,21 +156,74 @@ def test_sources_that_are_joined_are_compared_too(corpus: Path, cache: Path) -> 
         joined.open().signals.read(ALL)
 
 
-# ---------------------------------------------------------------- packs of version 0.1
+@pytest.mark.parametrize("name", ["rows.npy", "digests.npy", "table.parquet", "store.json"])
+def test_a_flipped_bit_of_a_store_is_noticed(corpus: Path, cache: Path, name: str) -> None:
+    file = PTBXL(corpus, 100, cache).open().path / name
+    for bit in bits(file, 200 if name == "store.json" else 60):
+        flip(file, bit)
+        with pytest.raises(UserError, match=r"a damaged store .*; delete that folder, and it is built anew") as refusal:
+            PTBXL(corpus, 100, cache).open()
+        assert "\n" not in str(refusal.value) and str(file.parent) in str(refusal.value)
+        assert name in str(refusal.value)
+        flip(file, bit)
+    shutil.rmtree(file.parent)
+    assert len(PTBXL(corpus, 100, cache).open().table) == 48
+
+
+def test_a_store_names_the_checksum_of_every_file_that_it_was_written_with(corpus: Path, tmp_path: Path) -> None:
+    path = PTBXL(corpus, 100, tmp_path).open().path
+    names = {file.name for file in path.iterdir()}
+    assert set(json.loads((path / "store.json").read_text())["files"]) == names - {"store.json"}
+
+
+def test_a_store_whose_packs_are_gone_is_built_anew(corpus: Path, cache: Path) -> None:
+    before = PTBXL(corpus, 100, cache).open()
+    signals = before.signals.read(ALL)
+    (before.path / "doctor.parquet").write_bytes(b"found")
+    for pack in packs(cache):
+        shutil.rmtree(pack)
+    after = PTBXL(corpus, 100, cache).open()  # in one pack
+    assert (after.path, after.fingerprint) == (before.path, before.fingerprint) and len(after.signals.files) == 1
+    np.testing.assert_array_equal(after.signals.read(ALL), signals)
+    assert (after.path / "doctor.parquet").read_bytes() == b"found"
+    assert [folder.name for folder in (cache / "stores").iterdir() if folder.suffix == ".partial"] == []
+
+
+def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) -> None:
+    store = PTBXL(corpus, 100, cache).open().path
+    for file, what in ((store / "store.json", "store"), (packs(cache)[0] / "pack.json", "pack")):
+        before = file.read_text()
+        file.write_text(sealed(unsealed(before) | {"format": 5}))
+        with pytest.raises(UserError, match=f"a {what} of form 5; this version reads those up to 4"):
+            PTBXL(corpus, 100, cache).open()
+        file.write_text(before)
+
+
+# ---------------------------------------------------------------- stores and packs of version 0.1
 
 
 def as_version_1(cache: Path) -> None:
     for pack in packs(cache):
         (pack / blocks.NOTES).unlink()
+    for file in cache.glob("stores/*/store.json"):
+        notes = unsealed(file.read_text())
+        del notes["files"]
+        file.write_text(json.dumps(notes | {"format": 3}))
 
 
 def test_packs_of_the_earlier_version_are_checked_and_get_checksums(corpus: Path, cache: Path, packed: Path) -> None:
     before = PTBXL(corpus, 100, packed).open()
     as_version_1(cache)
+    old = open_store(cache / "stores" / before.path.name)
+    assert old.fingerprint == before.fingerprint
+    np.testing.assert_array_equal(old.signals.read(ALL), before.signals.read(ALL))
+    (old.path / "doctor.parquet").write_bytes(b"found")
     names = [pack.name for pack in packs(cache)]
     store = PTBXL(corpus, 100, cache).open()
     assert (store.fingerprint, store.path.name) == (before.fingerprint, before.path.name)
     assert [pack.name for pack in packs(cache)] == names
+    assert unsealed((store.path / "store.json").read_text())["format"] == 4
+    assert (store.path / "doctor.parquet").read_bytes() == b"found"
     for pack in packs(cache):
         notes = json.loads((pack / blocks.NOTES).read_text())
         assert notes["block_rows"] == 21 and len(notes["crc32"]) == 2

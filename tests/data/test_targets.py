@@ -55,6 +55,23 @@ def test_what_is_measured_is_kept_beside_the_store(store: Store, monkeypatch: py
         targets(replace(store, fingerprint="another"), "heart_rate")
 
 
+def test_what_was_kept_and_is_damaged_is_measured_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.linspace(40, 90, RECORDS)
+    calls: list[int] = []
+    monkeypatch.setitem(module.MEASURES, "slope", lambda signals, *_: calls.append(1) or values[: len(signals)])
+    first = module.measured(store, "slope")
+    (file,) = (store.path.parent.parent / "targets").glob("slope-*")
+    data = file.read_bytes()
+    for bit in np.random.default_rng(0).integers(0, 8 * len(data), 50).tolist():
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        np.testing.assert_array_equal(module.measured(store, "slope"), first)
+    assert len(calls) > 25, len(
+        calls
+    )  # the rest were bits that say nothing, such as the time of the file in the archive
+
+
 def test_age_is_the_tables_and_300_is_not_an_age(tmp_path: Path, corpus: Path) -> None:
     store = PTBXL(corpus, 100, tmp_path).open()
     ages = store.table["age"].to_numpy(float).copy()

@@ -166,12 +166,17 @@ def make_folder(path: Path) -> None:
 @contextmanager
 def partial_folder(parent: Path) -> Iterator[Path]:
     """A folder to build in, gone afterwards unless it was published."""
-    partial = parent / f"{uuid.uuid4().hex[:16]}.partial"
+    partial = partial_name(parent)
     partial.mkdir()
     try:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def partial_name(parent: Path) -> Path:
+    """A name for a folder that is not finished, or no longer needed."""
+    return parent / f"{uuid.uuid4().hex[:16]}.partial"
 
 
 def publish(partial: Path, path: Path) -> None:

@@ -2,30 +2,42 @@
 
 A store is a folder with ``table.parquet`` (one row per signal), ``rows.npy`` (where in the packs each signal stands),
 ``digests.npy`` (by what each signal is known, `einthoven.data.content`), ``store.json`` (shape, sampling frequency,
-leads, packs, fingerprint) and, where records could not be read, ``quarantine.csv``. The signals are in packs
-(`einthoven.data.packs`), and a store only points to them: records that are added to a corpus are packed alone, labels
-that change cost no packing, and shards that were packed apart are joined by opening the whole. Each folder is built
-beside its final place and renamed into it: it exists whole or not at all.
+leads, packs, fingerprint, and the checksums of these files and of itself) and, where records could not be read,
+``quarantine.csv``. The signals are in packs (`einthoven.data.packs`), and a store only points to them: records that
+are added to a corpus are packed alone, labels that change cost no packing, and shards that were packed apart are
+joined by opening the whole. Each folder is built beside its final place and renamed into it: it exists whole or not
+at all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from einthoven.data.blocks import SIGNALS
 from einthoven.data.content import FILE as DIGESTS
 from einthoven.data.content import Digests, add_digests, read_digests, sealed_bytes, without_blank
-from einthoven.data.packing import Progress, make_folder, pack, partial_folder, publish, remove_abandoned
+from einthoven.data.packing import (
+    Progress,
+    make_folder,
+    pack,
+    partial_folder,
+    partial_name,
+    publish,
+    remove_abandoned,
+)
 from einthoven.data.packs import Packs
-from einthoven.data.plan import FORMAT, Plan
+from einthoven.data.plan import FILE_FORMAT, FORMAT, Plan
 from einthoven.data.rows import Rows
+from einthoven.data.sealed import SEAL, file_digest, sealed, unsealed
 from einthoven.data.signals import Signals
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
@@ -34,6 +46,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MILLIVOLT_PER_COUNT = 1e-3  # the store counts microvolts
+NOTES = "store.json"
+QUARANTINE = "quarantine.csv"
 
 __all__ = ["MILLIVOLT_PER_COUNT", "Progress", "Store", "open_or_build", "open_store"]
 
@@ -132,9 +146,44 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
         )
     fingerprint = rows.fingerprint()
     path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
-    if not path.exists():
+    if not is_complete(path) or _has_no_checksums(path):
         _write(path, rows, samples[0], quarantine, fingerprint)
     return path
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a store and the packs that it points to are there, damaged or not."""
+    if not path.is_dir():
+        return False
+    try:
+        meta = _read_notes(path)
+        return all((path / name / SIGNALS).exists() for name, _ in meta["packs"])
+    except (OSError, ValueError, KeyError, TypeError):  # opening the store says what is wrong
+        return True
+
+
+def _has_no_checksums(path: Path) -> bool:
+    """Whether a store was made by version 0.1."""
+    try:
+        return bool(_read_notes(path)["format"] < FILE_FORMAT)
+    except (OSError, ValueError):
+        return False
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
+    """What ``store.json`` holds; that of version 0.1 has no checksums.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is damaged.
+    """
+    try:
+        text = (path / NOTES).read_text(encoding="utf-8")
+        content: dict[str, Any] = json.loads(text)
+        return content if SEAL not in content and content["format"] == FORMAT else unsealed(text)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{NOTES}: {error}") from None
 
 
 def open_store(path: Path) -> Store:
@@ -148,7 +197,12 @@ def open_store(path: Path) -> Store:
     import pandas as pd
 
     try:
-        meta = json.loads((path / "store.json").read_text())
+        meta = _read_notes(path)
+        if meta["format"] > FILE_FORMAT:
+            raise UserError(f"{path}: a store of form {meta['format']}; this version reads those up to {FILE_FORMAT}.")
+        for name, digest in meta.get("files", {}).items():
+            if file_digest(path / name) != digest:
+                raise ValueError(f"{name} is not what was written")
         n, leads, samples = meta["shape"]
         rows = np.load(path / "rows.npy")
         files = [Path(os.path.normpath(path / name)) / SIGNALS for name, _ in meta["packs"]]
@@ -161,7 +215,7 @@ def open_store(path: Path) -> Store:
         if not len(table) == len(rows) == n:
             raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
         quarantine = pd.DataFrame(columns=["ecg_id", "file", "reason"])
-        if (listed := path / "quarantine.csv").exists():
+        if (listed := path / QUARANTINE).exists():
             quarantine = read_typed(listed, ("file", "reason"), "expected the records that were left out")
         signals = Signals(files, sizes, rows, leads, samples)
         digests = read_digests(path, n)
@@ -187,10 +241,11 @@ def _write(path: Path, rows: Rows, samples: int, quarantine: pd.DataFrame, finge
         digests = np.concatenate([part["digest"] for part in rows.read("digest")])
         np.save(folder / DIGESTS, sealed_bytes(without_blank(digests, len(plan.leads), samples)))
         rows.write_table(folder / "table.parquet")
+        files = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
         if len(quarantine):
-            quarantine.to_csv(folder / "quarantine.csv", index=False)
+            quarantine.to_csv(folder / QUARANTINE, index=False)  # the doctor may add to it
         meta = {
-            "format": FORMAT,
+            "format": FILE_FORMAT,
             "shape": [len(place), len(plan.leads), samples],
             "fs": plan.fs,
             "leads": list(plan.leads),
@@ -198,6 +253,19 @@ def _write(path: Path, rows: Rows, samples: int, quarantine: pd.DataFrame, finge
                 [os.path.relpath(packs.folders[number], path), size] for number, size in zip(used, sizes, strict=True)
             ],
             "fingerprint": fingerprint,
+            "files": files,
         }
-        (folder / "store.json").write_text(json.dumps(meta))
+        (folder / NOTES).write_text(sealed(meta), encoding="utf-8")
+        _take_away(path, folder)
         publish(folder, path)
+
+
+def _take_away(path: Path, successor: Path) -> None:
+    """Make room for a store that is built anew: the old one has no checksums, or points to packs that are gone."""
+    old = partial_name(path.parent)
+    with contextlib.suppress(FileNotFoundError):  # there is none, or another process does the same
+        path.rename(old)
+        for file in old.iterdir():
+            if not (successor / file.name).exists():  # what the doctor left there
+                file.replace(successor / file.name)
+        shutil.rmtree(old, ignore_errors=True)

@@ -30,8 +30,8 @@ def examined(store: Store, progress: Callable[[int, int], None] | None = None) -
     file, key = store.path / "doctor.parquet", _key(store)
     if file.exists():
         try:
-            found = pd.read_parquet(file)
-        except (OSError, ValueError):  # damaged: what follows mends it
+            found = pd.read_parquet(file, page_checksum_verification=True)
+        except (OSError, ValueError, KeyError, TypeError):  # damaged: what follows mends it
             found = pd.DataFrame()
         if found.attrs.get("doctor") == key and len(found) == len(store.table):
             return found
@@ -39,7 +39,7 @@ def examined(store: Store, progress: Callable[[int, int], None] | None = None) -
     found.attrs["doctor"] = key
     file.parent.mkdir(parents=True, exist_ok=True)  # of several sources together, nothing is on the disk yet
     with atomic(file) as partial:
-        found.to_parquet(partial)
+        found.to_parquet(partial, write_page_checksum=True)
     return found
 
 
