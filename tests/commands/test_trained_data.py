@@ -43,6 +43,8 @@ def own(trained: Path, corpus: Path, tmp_path: Path, workplace: Path, monkeypatc
     shutil.copytree(corpus, tmp_path / "corpus")
     shutil.copytree(trained, tmp_path / "run")
     set_option(tmp_path, "data.root", str(tmp_path / "corpus"))
+    (tmp_path / "data" / "stores").mkdir(parents=True)  # other tests look into the usual stores
+    set_option(tmp_path, "data.cache", str(tmp_path / "data"))
     return tmp_path
 
 
