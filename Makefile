@@ -1,8 +1,10 @@
 # einthoven: every target sets up what it needs in .venv, and nothing outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint type format test train prepare sweep ui notebooks lock clean
+.PHONY: help setup lint type format test test-bounds train prepare sweep ui notebooks lock clean
 
 PYTHON ?= python3
+OLDEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.13
 BIN := .venv/bin
 ARGS ?=
 
@@ -11,7 +13,7 @@ export EINTHOVEN_REAL_DATA ?= $(abspath ../shared/data)
 endif
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  arguments go in ARGS, as in: make train ARGS="model=xresnet1d101 optimizer=muon"'
 
 setup: .venv/installed  ## make .venv and install everything
@@ -38,6 +40,16 @@ format: setup  ## let ruff put the code in order
 test: setup  ## the whole test suite
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
+test-bounds:  ## before a release: the suite with the lowest versions, and with the newest ones and Python
+	rm -rf .bounds
+	$(OLDEST_PYTHON) -m venv .bounds/lowest
+	$(NEWEST_PYTHON) -m venv .bounds/newest
+	.bounds/lowest/bin/python bench/lowest_versions.py > .bounds/lowest.txt
+	.bounds/lowest/bin/python -m pip install -q -c .bounds/lowest.txt -e ".[dev]"
+	.bounds/newest/bin/python -m pip install -q -e ".[dev]"
+	.bounds/lowest/bin/pytest -n auto --dist worksteal $(ARGS)
+	.bounds/newest/bin/pytest -n auto --dist worksteal $(ARGS)
+
 train: setup  ## train on the embedded data (or as ARGS says) and log to MLflow
 	@$(BIN)/einthoven train $(ARGS)
 
@@ -57,5 +69,5 @@ lock: setup  ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia|triton|pip==|setuptools==)' > requirements.lock
 
 clean:  ## delete caches and outputs; keeps .venv, data and mlflow.db
-	rm -rf outputs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf outputs dist build .bounds .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

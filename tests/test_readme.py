@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = sorted(folder.name for folder in cli.conf_folder().iterdir() if folder.is_dir())
 SOURCES = sorted(path.stem for path in (cli.conf_folder() / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
 PLACEHOLDER = re.compile(r"[…<A-Z]")  # of a sentence about commands: make X, einthoven VERB, data.root=…
 
