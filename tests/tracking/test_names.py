@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from einthoven.tracking.names import current
+from einthoven.tracking.names import classes_summed, current
 from einthoven.tracking.sweep import history
 
 
@@ -34,17 +35,51 @@ def test_a_stored_name_of_any_version_is_read_under_the_name_of_today(stored: st
     assert current(stored) == name and current(current(stored)) == name
 
 
-def test_the_history_of_an_old_run_is_found_by_old_and_by_new_names(tmp_path: Path) -> None:
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    run_id = client.create_run("0").info.run_id
+@pytest.fixture
+def store(tmp_path: Path, mlflow_db: Path) -> MlflowClient:
+    """An empty store."""
+    shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    return MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_the_history_of_an_old_run_is_found_by_old_and_by_new_names(store: MlflowClient) -> None:
+    run_id = store.create_run("0").info.run_id
     for step, value in ((1, 0.5), (2, 0.25)):
-        client.log_metric(run_id, "grad/norm", value, step=step)
-        client.log_metric(run_id, "train/loss", 2 * value, step=step)
-    run = client.get_run(run_id)
-    everything = history(client, run)
+        store.log_metric(run_id, "grad/norm", value, step=step)
+        store.log_metric(run_id, "train/loss", 2 * value, step=step)
+    run = store.get_run(run_id)
+    everything = history(store, run)
     assert set(everything) == {"watch/grad/norm", "train/loss"}
     for asked in ("grad/norm", "watch/grad/norm"):
-        ((name, (steps, values)),) = history(client, run, [asked]).items()
+        ((name, (steps, values)),) = history(store, run, [asked]).items()
         assert name == "watch/grad/norm"
         np.testing.assert_array_equal(steps, [1, 2])
         np.testing.assert_array_equal(values, [0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("stored", "single_label", "classes"),
+    [
+        ("diag/entropy", "False", 5),
+        ("diag/kl_labels", "False", 5),
+        ("diag/kl_drift", "False", 5),
+        ("diag/kl_prior", "False", 5),
+        ("diag/kl_prior", "True", 5),  # was a sum there, too
+        ("diag/entropy", "True", 1),
+        ("diag/calibration_gap", "False", 1),
+        ("watch/diag/entropy", "False", 1),
+        ("train/loss", "False", 1),
+    ],
+)
+def test_what_was_summed_over_classes_is_known(stored: str, single_label: str, classes: int) -> None:
+    assert classes_summed(stored, {"data.classes": "5", "task.single_label": single_label}) == classes
+
+
+def test_sums_over_classes_of_an_old_run_are_read_as_means(store: MlflowClient) -> None:
+    run_id = store.create_run("0").info.run_id
+    store.log_param(run_id, "data.classes", "4")
+    for name in ("diag/entropy", "diag/confident_wrong"):
+        store.log_metric(run_id, name, 2.0, step=3)
+    found = history(store, store.get_run(run_id))
+    assert found["watch/diag/entropy"][1].tolist() == [0.5]
+    assert found["watch/diag/confident_wrong"][1].tolist() == [2.0]

@@ -16,7 +16,7 @@ from einthoven.errors import UserError
 from einthoven.tracking.artifacts import content
 from einthoven.tracking.delivery import first_line
 from einthoven.tracking.files import PROBE
-from einthoven.tracking.names import current
+from einthoven.tracking.names import classes_summed, current
 from einthoven.tracking.recorder import error_tag
 from einthoven.tracking.server import client, experiment_id, shown
 
@@ -139,7 +139,7 @@ def history(
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Every metric of a run, or those of some names that it has: steps and values.
 
-    The names are those of today, whichever version wrote the run.
+    Names and scales are those of today, whichever version wrote the run.
     """
     wanted = None if names is None else {current(name) for name in names}
     series = {}
@@ -147,7 +147,8 @@ def history(
         name = current(stored)
         if wanted is None or name in wanted:
             points = sorted(tracking.get_metric_history(run.info.run_id, stored), key=lambda point: point.step)
-            series[name] = (np.array([p.step for p in points], float), np.array([p.value for p in points], float))
+            values = np.array([p.value for p in points], float) / classes_summed(stored, run.data.params)
+            series[name] = (np.array([p.step for p in points], float), values)
     return series
 
 
