@@ -104,7 +104,9 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _fail(message: str) -> None:
-    print(f"einthoven: error: {message}", file=sys.stderr)
+    # A name in a foreign file may contain characters that change what the terminal shows.
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
+    print(f"einthoven: error: {shown}", file=sys.stderr)
     sys.exit(2)
 
 

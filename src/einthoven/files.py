@@ -43,6 +43,8 @@ def sealed_digest(file: BinaryIO, position: int) -> str:
 def open_file(path: Path, most: int) -> BufferedReader:
     """Open a file for reading; a pipe, a device, a folder and a file that is too large are refused.
 
+    So is a link that leads out of the folder of the file: what it leads to is no part of that folder.
+
     Parameters
     ----------
     path : Path
@@ -55,11 +57,16 @@ def open_file(path: Path, most: int) -> BufferedReader:
         If it is not such a file, or cannot be read.
     """
     try:
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise UserError(
+                f"{path}: a link to a file outside of its folder; expected the file itself (cp -rL copies a folder "
+                "with what its links lead to)."
+            )
         # Opening a pipe would wait for its other end, and opening a device can have an effect.
         _check_regular(path, path.stat(), most)
         file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     try:
         _check_regular(path, os.fstat(file.fileno()), most)
     except UserError:
@@ -102,33 +109,6 @@ def safetensors_header(file: BinaryIO, source: str) -> bytes:
     if len(start) < 8 or not 0 < length <= min(_MOST_HEADER, size - 8):
         raise UserError(f"{source} is damaged: the header of this safetensors file does not fit into it")
     return start + file.read(length)
-
-
-def check_links(folder: Path) -> None:
-    """Refuse a folder with a link that leads out of it: what is read or written there would be another file.
-
-    Raises
-    ------
-    UserError
-        Names the link.
-    """
-    inside = folder.resolve()
-    waiting = [folder]
-    while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except OSError:
-            continue  # a reader of such a folder says what is wrong with it
-        for entry in entries:
-            if entry.is_symlink():
-                target = Path(os.path.realpath(entry.path))
-                if not target.is_relative_to(inside):
-                    raise UserError(
-                        f"{entry.path}: a link to a file or folder outside of {folder}; expected the file itself "
-                        "(cp -rL copies a folder with what its links lead to)."
-                    )
-            elif entry.is_dir():
-                waiting.append(Path(entry.path))
 
 
 def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -157,6 +158,66 @@ def test_a_file_of_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     feature_models.save(tree.fit(x, y, single_label=False, seed=0), {}, tmp_path / "tree.skops")
     with pytest.raises(UserError, match=r"tree\.skops: needs sklearn\.tree\._tree\.Tree, which NaiveBayes does not"):
         feature_models.load(NaiveBayes(0), tmp_path / "tree.skops")
+
+
+@pytest.fixture
+def fitted(tmp_path: Path) -> Path:
+    """The file of a fitted model."""
+    x, y = problem(50, 5)
+    model = NaiveBayes(0)
+    model.table.fit(Features(("a", "b", "c"), x, np.zeros((50, 1, 1))), 0)
+    feature_models.save(model.fit(x, y, single_label=False, seed=0), {}, tmp_path / "model.skops")
+    return tmp_path / "model.skops"
+
+
+def test_every_flipped_bit_of_a_fitted_model_is_noticed(fitted: Path) -> None:
+    whole, generator = fitted.read_bytes(), np.random.default_rng(0)
+    for byte in range(0, len(whole), 11):
+        changed = bytearray(whole)
+        changed[byte] ^= 1 << int(generator.integers(8))
+        fitted.write_bytes(changed)
+        with pytest.raises(UserError, match=r"model\.skops"):
+            feature_models.load(NaiveBayes(0), fitted)
+    fitted.write_bytes(whole)
+    feature_models.load(NaiveBayes(0), fitted)
+
+
+def test_a_file_of_the_version_without_a_hash_is_read(fitted: Path) -> None:
+    with ZipFile(fitted) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with ZipFile(fitted, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    assert feature_models.load(NaiveBayes(0), fitted) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "not a fitted NaiveBayes"),
+        (b"\x80\x04cos\nsystem\n(S'true'\ntR.", "not a fitted NaiveBayes"),
+        ({"schema.json": b"[" * 100_000}, "not a fitted NaiveBayes"),
+        ({"schema.json": b"{}"}, "not a fitted NaiveBayes"),
+        ({"other": bytes(1 << 21)}, "bytes unpacked; expected"),
+        (
+            {"schema.json": b'{"__class__": "system", "__module__": "os", "__loader__": "FunctionNode", "__id__": 1}'},
+            "model.skops",
+        ),
+    ],
+)
+def test_a_file_that_is_no_fitted_model_is_one_sentence(
+    fitted: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | dict[str, bytes], expected: str
+) -> None:
+    monkeypatch.setattr(feature_models, "MOST_BYTES", 1 << 20)
+    if isinstance(content, bytes):
+        fitted.write_bytes(content)
+    else:
+        with ZipFile(fitted, "w", ZIP_DEFLATED) as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+    with pytest.raises(UserError, match=expected) as refusal:
+        feature_models.load(NaiveBayes(0), fitted)
+    assert str(refusal.value).isprintable()
 
 
 def test_the_scores_of_beats_are_their_principal_components() -> None:

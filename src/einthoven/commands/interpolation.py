@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from einthoven.commands.terminal import warn
 from einthoven.diagnostics.landscape import interpolation
 from einthoven.errors import UserError
 from einthoven.training import checkpoint
@@ -40,7 +41,8 @@ class Interpolation:
     def __init__(self, *, run: str | None, weights: str, points: int, records: int) -> None:
         self._run, self._points, self._records = run, points, records
         self._file = Path(run or "") / "checkpoints" / f"{weights}.safetensors"
-        if run is None or not self._file.exists():
+        last = weights == "last" and checkpoint.exists(self._file.parent)
+        if run is None or not (last or self._file.exists()):
             raise UserError(
                 f"probe.run={run}: no checkpoints/{weights}.safetensors there; expected the folder of a run "
                 "(outputs/…)."
@@ -59,7 +61,7 @@ class Interpolation:
         UserError
             If the checkpoint is of another network.
         """
-        other, own = checkpoint.load(self._file)[0]["model"], trained.model.state_dict()
+        other, own = self._weights(), trained.model.state_dict()
         shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (other, own)]
         if shapes[0] != shapes[1]:
             name = min(name for name, _ in shapes[0].items() ^ shapes[1].items())
@@ -74,3 +76,14 @@ class Interpolation:
         shares = np.linspace(-0.25, 1.25, self._points)
         losses = interpolation(lambda: trained.task.loss(trained.model, batch)[0], trained.model, other, shares)
         return {"interpolation/share": torch.from_numpy(shares), "interpolation/loss": torch.from_numpy(losses)}
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Weights of the other run."""
+        if self._file.name != checkpoint.LAST:
+            state, _ = checkpoint.load(self._file)
+        else:
+            state, _, note = checkpoint.load_last(self._file.parent)
+            if note:
+                warn(note)
+        weights: dict[str, Tensor] = state["model"]
+        return weights

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from zipfile import ZIP_DEFLATED
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.atomic import atomic
 from einthoven.errors import UserError
+from einthoven.files import BLANK, read_file, sealed_digest
 from einthoven.functional.features import Features
 from einthoven.functional.pca import PCA, randomized_pca
 
 Float = NDArray[np.float64]
+
+MOST_BYTES = 1 << 30
+"""Of the file of a fitted model, packed and unpacked."""
+
+_SEAL = b"sha256:"
 
 
 class FeatureTable:
@@ -93,7 +100,8 @@ class FeatureModel(ABC):
 def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
     """Write a fitted model and notes of what its numbers stand for, without pickle (the skops format).
 
-    Loading it calls no code of the file's choosing: types beyond numbers, texts and arrays must be named by the reader.
+    The file is an archive whose comment is the SHA-256 of all that stands before it. Loading it calls no code of the
+    file's choosing: types beyond numbers, texts and arrays must be named by the reader.
     """
     import skops.io
 
@@ -104,8 +112,13 @@ def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
         "components": None if pca is None else pca.components_,
     }
     content = {"notes": notes, "table": table, "model": model.state()}
+    file = BytesIO(skops.io.dumps(content, compression=ZIP_DEFLATED))
+    with ZipFile(file, "a") as archive:
+        archive.comment = _SEAL + BLANK
+    position = len(file.getvalue()) - len(BLANK)
+    digest = sealed_digest(file, position)
     with atomic(path) as partial:
-        partial.write_bytes(skops.io.dumps(content, compression=ZIP_DEFLATED))
+        partial.write_bytes(file.getvalue()[:position] + digest.encode())
 
 
 def load(model: FeatureModel, path: Path) -> dict[str, Any]:
@@ -114,14 +127,33 @@ def load(model: FeatureModel, path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file needs a type that this model does not.
+        If the file is damaged, needs a type that this model does not, or holds no such model.
     """
+    data = read_file(path, MOST_BYTES)
+    seal = len(data) - len(BLANK)
+    # Files of version 0.1 have no hash.
+    if data[:seal].endswith(_SEAL) and sealed_digest(BytesIO(data), seal) != data[seal:].decode("latin-1"):
+        raise UserError(f"{path}: damaged or changed: its content does not have the SHA-256 that it states.")
+    try:
+        return _fill(model, data, path.name)
+    except (ArithmeticError, AttributeError, BadZipFile, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a fitted {type(model).__name__} ({type(error).__name__}: {reason}).") from None
+
+
+def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
     import skops.io
 
-    unknown = set(skops.io.get_untrusted_types(file=path)) - set(model.trusted)
+    with ZipFile(BytesIO(data)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if archive.comment and not archive.comment.startswith(_SEAL):
+            raise ValueError(f"the comment {archive.comment[:80]!r}")
+    if unpacked > MOST_BYTES:
+        raise UserError(f"{name}: {unpacked:,} bytes unpacked; expected {MOST_BYTES:,} at most.")
+    unknown = set(skops.io.get_untrusted_types(data=data)) - set(model.trusted)
     if unknown:
-        raise UserError(f"{path.name}: needs {', '.join(sorted(unknown))}, which {type(model).__name__} does not.")
-    content: dict[str, Any] = skops.io.load(path, trusted=list(model.trusted))
+        raise UserError(f"{name}: needs {', '.join(sorted(unknown))}, which {type(model).__name__} does not.")
+    content: dict[str, Any] = skops.io.loads(data, trusted=list(model.trusted))
     table = content["table"]
     model.table.names = tuple(table["names"])
     model.table.pca = None

@@ -31,7 +31,7 @@ from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration, learned, restored
 from einthoven.evaluation.familiarity import Familiarity
-from einthoven.files import BLANK, check_links, open_file, parse_json, read_file, safetensors_header, sealed_digest
+from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_header, sealed_digest
 from einthoven.models.frontend import Classifier
 from einthoven.predict.description import check
 from einthoven.predict.limits import Shapes, check_activations
@@ -185,7 +185,6 @@ def load(folder: Path) -> Bundle:
 
 
 def _read(folder: Path) -> Bundle:
-    check_links(folder)
     text = read_file(folder / DESCRIPTION, MOST_DESCRIPTION)
     description = parse_json(text, str(folder / DESCRIPTION))
     if not isinstance(description, dict) or description.get("format") not in (1, FORMAT):
