@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven.atomic import write_text
+from einthoven.files import parse_json, read_file
 from einthoven.tracking.server import connect, experiment_id
 from einthoven.tracking.spool import Entry, RefusedError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+
+MOST_IDENTITY = 1 << 20
+"""Bytes of ``run.json``."""
 
 _METRICS, _PARAMS = 1000, 100  # that MLflow takes in one call
 _NEVER = (400, 404)  # answers of a store that another attempt would not change
@@ -56,7 +60,7 @@ class Delivery:
 
     def _known(self) -> dict[str, str]:
         if not self._identity.get("run_id") and self._path.exists():
-            self._identity = json.loads(self._path.read_text())
+            self._identity = parse_json(read_file(self._path, MOST_IDENTITY), str(self._path))
         return self._identity
 
     def identify(self, run_id: str, experiment_id: str) -> None:

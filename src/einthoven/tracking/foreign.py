@@ -15,10 +15,13 @@ from typing import Any
 
 from einthoven import trust
 from einthoven.errors import UserError
+from einthoven.files import open_file
 from einthoven.tracking.run_folder import LANES
 from einthoven.tracking.server import shown
 
 _LONGEST_PATH = 1000  # characters
+_LONGEST_ENTRY = 1 << 26  # bytes
+_MOST_ENTRIES = 1 << 32
 
 
 def check_store(uri: str, named_in: Path) -> None:
@@ -132,8 +135,10 @@ def _is_store(file: Path) -> bool:
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
     """Entries of a spool; the last line of a run that was killed may be half of one."""
-    with path.open("rb") as file:
-        for line in file:
+    with open_file(path, _MOST_ENTRIES) as file:
+        while line := file.readline(_LONGEST_ENTRY):
+            if len(line) == _LONGEST_ENTRY:
+                raise UserError(f"{path}: an entry of more than {_LONGEST_ENTRY:,} bytes; expected those of a run.")
             if not line.endswith(b"\n"):
                 return
             try:

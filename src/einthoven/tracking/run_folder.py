@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from einthoven.errors import UserError
-from einthoven.tracking.delivery import first_line
+from einthoven.files import read_file
+from einthoven.tracking.delivery import MOST_IDENTITY, first_line
 from einthoven.tracking.server import shown
 from einthoven.tracking.spool import Spool, number_in
 
@@ -55,8 +56,9 @@ def identity(folder: Path) -> dict[str, str]:
     if not file.exists():
         raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
     check_files(folder)
+    text = read_file(file, MOST_IDENTITY)
     try:
-        known = json.loads(file.read_bytes())
+        known = json.loads(text)
     except (ValueError, RecursionError):
         known = None
     names = ("uri", "run_id", "experiment_id")

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.atomic import atomic
+from einthoven.errors import UserError
+from einthoven.files import read_file
 
 _ROW = np.dtype([("metric", "<u4"), ("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
+_MOST_NAMES = 1 << 26  # bytes
 _AT_ONCE = 1 << 17  # rows in memory while the file is read
 
 
@@ -36,7 +39,10 @@ class SeriesFile:
         self._rows, self._names = folder / "series.bin", folder / "series.names"
         self._rows.touch()
         self._names.touch()
-        known = self._names.read_text()
+        try:
+            known = read_file(self._names, _MOST_NAMES).decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{self._names}: damaged; expected the names of metrics.") from None
         os.truncate(self._names, len(known[: known.rfind("\n") + 1].encode()))  # a name that was cut short
         self._known = {name: k for k, name in enumerate(known[: known.rfind("\n") + 1].splitlines())}
         self.truncate(len(self))
@@ -83,6 +89,8 @@ class SeriesFile:
         names = list(self._known)
         least = np.array([steps.get(name, -1) for name in names])
         for rows in self._chunks():
+            if rows["metric"].max(initial=0) >= max(len(names), 1):
+                raise UserError(f"{self._rows}: damaged; it has metrics without a name.")
             for metric, step, time, value in rows[rows["step"] > least[rows["metric"]]].tolist():
                 yield Point(names[metric], value, time, step)
 

@@ -24,6 +24,7 @@ Deliver = Callable[[Sequence[Entry], bool], None]
 _AT_ONCE = 1 << 18  # bytes that are handed to `deliver` in one go
 _PAUSE = 1.0  # seconds between two deliveries: many small ones become few large ones
 _LONGEST_WAIT = 30.0  # seconds between two attempts while nobody answers
+_LONGEST_NUMBER = 32  # characters
 _LAST_WAIT = 1.0  # the same, once the run waits to end
 
 
@@ -204,6 +205,7 @@ def _whole_lines(path: Path) -> int:
 def number_in(path: Path) -> int:
     """The number in a file; 0 if there is none."""
     try:
-        return int(path.read_text())
+        with path.open("rb") as file:
+            return max(0, int(file.read(_LONGEST_NUMBER)))
     except (FileNotFoundError, ValueError):
         return 0
