@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from einthoven.data import content
 from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.concat import Concat
+from einthoven.data.plan import FORMAT
 from einthoven.data.ptbxl import PTBXL
 from einthoven.data.store import open_store
 from einthoven.errors import UserError
@@ -18,6 +20,14 @@ from einthoven.errors import UserError
 
 def named(*names: str) -> content.Digests:
     return np.array(names, "S16")
+
+
+def without_checksums(store: Path) -> None:
+    """Make a store what version 0.1 would have written: no checksums of its files, and no digests."""
+    notes = json.loads((store / "store.json").read_text())
+    del notes["files"], notes["sha256"]
+    (store / "store.json").write_text(json.dumps(notes | {"format": FORMAT}))
+    (store / "digests.npy").unlink()
 
 
 def test_a_store_knows_its_signals_as_its_packs_do(corpus: Path, tmp_path: Path) -> None:
@@ -37,6 +47,7 @@ def test_digests_that_do_not_fit_are_a_damaged_store(corpus: Path, tmp_path: Pat
         "checksum": right ^ (np.arange(49) == 48)[:, None].astype(np.uint8),
         "empty": right[:0],
     }
+    without_checksums(store.path)  # where the digests alone have to tell
     np.save(store.path / "digests.npy", wrong[damage])
     with pytest.raises(UserError, match="a damaged store"):
         open_store(store.path)
@@ -44,7 +55,7 @@ def test_digests_that_do_not_fit_are_a_damaged_store(corpus: Path, tmp_path: Pat
 
 def test_a_store_of_an_earlier_version_gets_its_digests(corpus: Path, tmp_path: Path) -> None:
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
-    (store.path / "digests.npy").unlink()
+    without_checksums(store.path)
     older = open_store(store.path)
     assert older.stored_digests is None and older.digests.tolist() == store.digests.tolist()
     assert older.fingerprint == store.fingerprint
@@ -65,7 +76,7 @@ def test_a_blank_window_has_no_digest(
     write_record(root / "records100" / "00000", "00002_lr", np.zeros((12, 1000), np.int16))
     store = PTBXL(root, 100, tmp_path / "cache").open()
     assert store.digests[1] == b"" and (store.digests != b"").sum() == 5
-    (store.path / "digests.npy").unlink()
+    without_checksums(store.path)
     assert open_store(store.path).digests.tolist() == store.digests.tolist()
     assert Ancestry.of(store.digests).in_training(store.digests).tolist() == [True, False, True, True, True, True]
 
