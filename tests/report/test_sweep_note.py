@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from einthoven.report.sweep_note import brief, command, compared_by, group_by_seed, markdown, note, rows
+from einthoven.report.sweep_note import best_group, brief, command, compared_by, group_by_seed, markdown, note, rows
 
 
 def child(overrides: str, auroc: float | None, status: str = "FINISHED") -> tuple[str, str, dict[str, float]]:
@@ -75,6 +75,40 @@ def test_the_note_begins_with_the_best_and_ends_with_what_failed() -> None:
     assert "```\neinthoven train x=1\n```" in told
     assert "4 runs: 2 trained, 1 found again, 1 failed." in told
     assert told.endswith("- failed: `optimizer=adamw seed=1`: RuntimeError: no")
+
+
+@pytest.mark.parametrize(
+    "children",
+    [
+        [child("lr=-1", None, "FAILED"), child("lr=-2", None, "FAILED")],
+        [child("lr=-1", 0.9, "FAILED"), child("lr=-2", 0.8, "KILLED")],  # measured before they failed
+        [child("lr=1", math.nan), child("lr=2", None, "FAILED")],
+        [("lr=1", "FINISHED", {"train/loss": 0.1}), ("lr=2", "FINISHED", {})],  # no fold to judge by
+        [],
+    ],
+)
+def test_where_no_run_reached_anything_none_is_the_best(children: list[tuple[str, str, dict[str, float]]]) -> None:
+    groups = group_by_seed(children)
+    assert best_group(groups) is None
+    told = note(groups, {"trained": 0, "found again": 0, "failed": len(children)}, None, {"lr=-1": "no"})
+    assert told.startswith("No run reached a metric to compare by, so none is the best.\n\n")
+    assert "To run it again" not in told
+
+
+@pytest.mark.parametrize(
+    "other",
+    [child("lr=2", 0.99, "FAILED"), child("lr=2", math.nan), child("lr=2", math.inf), child("lr=2", None)],
+)
+def test_the_best_is_of_the_runs_that_finished_with_a_number(other: tuple[str, str, dict[str, float]]) -> None:
+    for children in ([child("lr=1", 0.6), other], [other, child("lr=1", 0.6)]):
+        best = best_group(group_by_seed(children))
+        assert best is not None
+        assert (best.overrides, best.values) == ("lr=1", {"val/macro_auroc": (0.6,)})
+
+
+def test_a_seed_that_failed_does_not_count_in_the_mean() -> None:
+    (group,) = group_by_seed([child("seed=0", 0.5), child("seed=1", 0.1, "FAILED"), child("seed=2", math.nan)])
+    assert (group.mean("val/macro_auroc"), group.runs, group.failed) == (0.5, 3, 1)
 
 
 def test_a_choice_by_the_test_records_is_not_to_be_quoted() -> None:

@@ -24,7 +24,7 @@ from einthoven.commands.terminal import console, results_table
 from einthoven.errors import UserError
 from einthoven.report.option_importance import option_importance_figure
 from einthoven.report.parallel_coordinates import parallel_coordinates_figure
-from einthoven.report.sweep_note import METRICS, Group, command, compared_by, group_by_seed, note, rows
+from einthoven.report.sweep_note import METRICS, Group, best_group, command, compared_by, group_by_seed, note, rows
 from einthoven.report.trials import Trial
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client, shown
@@ -100,7 +100,7 @@ class SweepCallback(Callback):
         _write(tracking, self._run_id, groups, runs, counts)
         _draw_options(tracking, self._run_id, finished)
         undrawn = 0
-        if "figure" in config:
+        if "figure" in config and finished:
             try:
                 draw(config, tracking, self._run_id, finished)
             except UserError as error:
@@ -174,13 +174,18 @@ def _write(
     )
     if not groups:
         return
-    for metric in METRICS:
-        for name, value in ((metric, groups[0].mean(metric)), (f"{metric}_sd", groups[0].sd(metric))):
-            if not math.isnan(value):
-                tracking.log_metric(run_id, name, value)
-    tracking.set_tag(run_id, "best", groups[0].overrides)
+    best = best_group(groups)
+    again = None
+    if best is not None:
+        for metric in METRICS:
+            for name, value in ((metric, best.mean(metric)), (f"{metric}_sd", best.sd(metric))):
+                if not math.isnan(value):
+                    tracking.log_metric(run_id, name, value)
+        tracking.set_tag(run_id, "best", best.overrides)
+        again = command(best.given, mode_in_yaml=_mode_in_yaml())
+    elif "best" in tracking.get_run(run_id).data.tags:  # of the same sweep before
+        tracking.delete_tag(run_id, "best")
     errors = {overrides(run): run.data.tags["error"] for run in runs if "error" in run.data.tags}
-    again = command(groups[0].given, mode_in_yaml=_mode_in_yaml())
     put_note(tracking, run_id, note(groups, counts, again, errors))
 
 
@@ -207,16 +212,17 @@ def _say(
     title = f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}"
     console.print(results_table(title, columns, cells))
     console.print(f"run {run_id} in {shown(config.tracking.uri)}", soft_wrap=True)
-    if groups:
-        given = [_with_folders(each, config.hydra.overrides.task) for each in groups[0].given]
-        ui = "make ui" if Path("Makefile").exists() else "einthoven ui"
-        console.print("next:")
-        for typed, purpose in (
-            (ui, "look at the sweep in MLflow"),
-            (f"einthoven report {run_id}", "its runs on one page"),
-            (command(given, mode_in_yaml=_mode_in_yaml()), "run the best again"),
-        ):
-            console.print(f"  {typed}   {purpose}", markup=False, soft_wrap=True)
+    ui = "make ui" if Path("Makefile").exists() else "einthoven ui"
+    commands = [(ui, "look at the sweep in MLflow")]
+    if counts["trained"] + counts["found again"]:
+        commands.append((f"einthoven report {run_id}", "its runs on one page"))
+    best = best_group(groups)
+    if best is not None:
+        given = [_with_folders(each, config.hydra.overrides.task) for each in best.given]
+        commands.append((command(given, mode_in_yaml=_mode_in_yaml()), "run the best again"))
+    console.print("next:")
+    for typed, purpose in commands:
+        console.print(f"  {typed}   {purpose}", markup=False, soft_wrap=True)
 
 
 def _with_folders(given: str, typed: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ class Group:
     overrides: str
     """In which they differ from other runs."""
     values: Mapping[str, tuple[float, ...]]
-    """Metric -> one value of each run that has it; no metric that none has."""
+    """Metric -> one finite value of each finished run that has it; no metric that none has."""
     runs: int
     failed: int
     given: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> l
     groups = [
         Group(
             overrides=name,
-            values={m: held for m in METRICS if (held := tuple(found[m] for _, _, found in runs if m in found))},
+            values=_values(runs),
             runs=len(runs),
             failed=sum(status != "FINISHED" for _, status, _ in runs),
             given=tuple(overrides for overrides, _, _ in runs),
@@ -82,6 +82,22 @@ def group_by_seed(children: Sequence[tuple[str, str, Mapping[str, float]]]) -> l
         return -math.inf if math.isnan(value) else value
 
     return sorted(groups, key=score, reverse=True)
+
+
+def _values(runs: Sequence[tuple[str, str, Mapping[str, float]]]) -> dict[str, tuple[float, ...]]:
+    """What runs reached: a failed run reached nothing, whatever it had measured before, and NaN is no value."""
+    finished = [metrics for _, status, metrics in runs if status == "FINISHED"]
+    values: dict[str, tuple[float, ...]] = {}
+    for name in METRICS:
+        numbers = tuple(metrics[name] for metrics in finished if math.isfinite(metrics.get(name, math.nan)))
+        if numbers:
+            values[name] = numbers
+    return values
+
+
+def best_group(groups: Sequence[Group]) -> Group | None:
+    """The first of groups that are sorted best first; None if no run reached anything to compare by."""
+    return groups[0] if groups and groups[0].values.get(compared_by([group.values for group in groups])) else None
 
 
 def rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
@@ -128,7 +144,7 @@ def command(given: Sequence[str], *, mode_in_yaml: bool) -> str:
     return shlex.join(["einthoven", "train", *options, *(f"seed={seed}" for seed in seeds), *single])
 
 
-def note(groups: Sequence[Group], counts: Mapping[str, int], again: str, errors: Mapping[str, str]) -> str:
+def note(groups: Sequence[Group], counts: Mapping[str, int], again: str | None, errors: Mapping[str, str]) -> str:
     """Describe a sweep, in Markdown.
 
     Parameters
@@ -137,15 +153,15 @@ def note(groups: Sequence[Group], counts: Mapping[str, int], again: str, errors:
         Best first.
     counts : mapping
         How many runs were ``trained``, ``found again`` and ``failed``.
-    again : str
-        The command that repeats the best.
+    again : str, optional
+        The command that repeats the best, if there is a best.
     errors : mapping
         Options of a run that failed -> why.
     """
     parts = []
     metric = compared_by([group.values for group in groups])
-    if groups and not math.isnan(groups[0].mean(metric)):
-        best = groups[0]
+    best = best_group(groups)
+    if best is not None and again is not None:
         parts += [
             f"**{metric} {best.cell(metric)}** with `{brief(best.overrides)}`, the best of {len(groups)} "
             f"configuration{'s' * (len(groups) > 1)}. To run it again"
@@ -156,6 +172,8 @@ def note(groups: Sequence[Group], counts: Mapping[str, int], again: str, errors:
             parts.append(
                 "Chosen by what is reported: too good to be quoted. Give `data.folds.val` a fold to choose by."
             )
+    else:
+        parts.append("No run reached a metric to compare by, so none is the best.")
     parts.append(f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}.")
     columns, cells = rows(groups)
     parts.append(markdown(columns, cells[:_ROWS]))
