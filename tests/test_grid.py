@@ -158,6 +158,26 @@ def test_augmentation(bench: Bench, augment: str) -> None:
         bench.train(config)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (
+            ("augment=random_crop", "model=logistic", "augment.transforms.random_crop.seconds=1"),
+            "or not with this model",
+        ),
+        (("augment=random_crop", "augment.transforms.random_crop.seconds=1e-9"), "cannot be applied to these records"),
+        (("augment=time_shift", "augment.transforms.time_shift.seconds=1e300"), "cannot be applied to these records"),
+        (("augment=noise", "augment.transforms.motion.leads=[]"), "cannot be applied to these records"),
+        (("augment=amplitude", "augment.transforms.amplitude_scale.spread=1e39"), "is not finite"),
+    ],
+)
+def test_an_augmentation_that_cannot_be_trained_with_is_refused_before_training(
+    bench: Bench, overrides: tuple[str, ...], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        bench.assembled(composed(*overrides, "augment.allow_changes=true"))
+
+
 @pytest.mark.parametrize("pca", options("pca"))
 @pytest.mark.parametrize("init", options("init"))
 def test_pca_and_initialization(bench: Bench, pca: str, init: str) -> None:

@@ -609,3 +609,20 @@ def test_every_statement_is_one_of_ptbxl_and_none_of_a_kind_is_forgotten(real_da
     }
     assert len(by_lead) == 27
     assert by_lead - {"LVOLT"} <= leads.ElectrodeSwap.changes
+
+
+@pytest.mark.parametrize(
+    ("transform", "option"),
+    [
+        (lambda: noise.Noise(max_std=-1.0), "max_std=-1.0"),
+        (lambda: time.TimeShift(seconds=-0.5), "seconds=-0.5"),
+        (lambda: time.TimeShift(fs=0.0), "fs=0.0"),
+        (lambda: noise.MotionArtefact(fs=-100.0), "fs=-100.0"),
+        (lambda: noise.BaselineWander(max_amplitude=math.nan), "max_amplitude=nan"),
+        (lambda: mix.Mixup(alpha=0.0), "alpha=0.0"),
+        (lambda: mix.Mixup(alpha=math.inf), "alpha=inf"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(transform, option) -> None:
+    with pytest.raises(UserError, match=f"augment.transforms.a.{option}: expected a number"):
+        compose.Compose({"a": transform()})

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
 _OPTIONAL = ("probe", "figure", "explanation")  # the last is not in the configuration of earlier runs
+AUGMENTED = 4  # training records that an augmentation is tried on
 PROBE = 64  # training records that an initialization may look at
 
 
@@ -164,7 +165,8 @@ def load_data(
     Raises
     ------
     UserError
-        If the records cannot be read or split, or are no longer those of the run.
+        If the records cannot be read or split, nothing can be learned from their labels, or they are no longer those
+        of the run.
     """
     store, labels = _read(build(_part(config, "data"), "data"), task)
     position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
@@ -178,10 +180,14 @@ def load_data(
     notes = _notes_on_rows(rows, left_out, record_ids, added)
     for note in notes:
         console.print(note, soft_wrap=True)
+    learned = labels.matrix[rows["train"]]
+    for note in task.notes(learned, labels.classes):
+        console.print(note, soft_wrap=True)
+    if len(np.unique(labels.patients[rows["train"]])) == 1:
+        console.print("training: all records are of one patient, and what is learned is of that patient")
     for split in ("val", "test"):
         found = labels.matrix[rows[split]]
-        positive = found.astype(bool)
-        judged = bool(len(found)) if _measures(task) else (positive.any(axis=0) & ~positive.all(axis=0)).any()
+        judged = bool(len(found)) if _measures(task) else (_with_both(found) & _with_both(learned)).any()
         if folds[split] and not judged:
             lack = "no class with both labels" if len(found) else "no records"
             console.print(f"fold{'s' * (len(folds[split]) > 1)} {_listed(folds[split])}: {lack}: no {split} metrics")
@@ -196,6 +202,12 @@ def load_data(
         split: make(store.signals, stored[rows[split]], matrices[split], device) for split in SPLITS if rows[split].size
     }
     return Data(store, labels, rows, stored, splits, identity, notes)
+
+
+def _with_both(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which classes of labels (n, K) hold for some records and not for others."""
+    positive = labels.astype(bool)
+    return np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
 
 
 def _notes_on_rows(
@@ -332,6 +344,30 @@ def check_changes(augment: Any, labels: Labels) -> None:
                 "(its probability=0), choose another task, or accept that with augment.allow_changes=true."
             )
         console.print(f"augment: {name} can make labels true or false: {listed}; allowed by augment.allow_changes")
+
+
+def check_augment(augment: Any, model: nn.Module, train: Split, window: int, seed: int) -> None:
+    """Refuse an augmentation that fails, or whose outcome is not finite or not what the model can read.
+
+    Raises
+    ------
+    UserError
+        With what came of a few training records.
+    """
+    index = torch.arange(min(AUGMENTED, len(train)), device=train.labels.device)
+    generator = torch.Generator(train.labels.device).manual_seed(seed)
+    was_training = model.training
+    try:
+        x, y = augment(train.take(index, window), train.labels[index], generator)
+        with torch.no_grad():
+            model.eval()(x)
+    except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"augment: cannot be applied to these records, or not with this model ({reason}).") from error
+    finally:
+        model.train(was_training)
+    if len(x) != len(index) or not (x.isfinite().all() and y.isfinite().all()):
+        raise UserError("augment: what it makes of the first training records is not finite, or not as many records.")
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

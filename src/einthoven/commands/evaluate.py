@@ -226,7 +226,8 @@ def _bootstrap(run: Run, options: schema.Evaluation) -> dict[str, Any]:
 
 
 def _intervals(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[str, Any]:
-    macro, per_class = auroc_intervals(raw.y, raw.p, method=options.interval, **_bootstrap(run, options))
+    ranked = run.task.ranked(raw.y)
+    macro, per_class = auroc_intervals(ranked, raw.p, method=options.interval, **_bootstrap(run, options))
     return {"interval": macro, "per_class": per_class}
 
 
@@ -253,7 +254,8 @@ def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: 
     groups: list[Subgroup] = []
     for attribute, values in attributes(run.data.table(options.report)).items():
         if len(set(values)) > 1:
-            groups += subgroups(y, p, attribute, values, patients, small=options.small, **same)
+            ranked = run.task.ranked(y)
+            groups += subgroups(y, p, attribute, values, patients, ranked=ranked, small=options.small, **same)
     return groups
 
 
@@ -265,10 +267,13 @@ def _differences(run: Run, options: schema.Evaluation, raw: Evaluation, predict:
         kinds = {run.settings.trainer.aggregate: raw.p}
         for kind in {"mean", "max"} - set(kinds):
             kinds[kind] = predict(options.report, aggregate=kind).p
-        measures = {"macro AUROC": macro_auroc, "negative log-likelihood": run.task.negative_log_likelihood}
-        for name, metric in measures.items():
+        measures = {
+            "macro AUROC": (run.task.ranked(raw.y), macro_auroc),
+            "negative log-likelihood": (raw.y, run.task.negative_log_likelihood),
+        }
+        for name, (y, metric) in measures.items():
             found[f"{name}: max less mean of windows"] = paired_difference(
-                raw.y, kinds["mean"], kinds["max"], metric, **same
+                y, kinds["mean"], kinds["max"], metric, **same
             )
     if options.laplace:
         trained = run.evaluate(options.report, "fp32").p
@@ -284,7 +289,7 @@ def _differences(run: Run, options: schema.Evaluation, raw: Evaluation, predict:
                 "are compared on the same."
             )
         found["macro AUROC: run less against"] = paired_difference(
-            raw.y, other.evaluate(options.report, "fp32").p, raw.p, **same
+            run.task.ranked(raw.y), other.evaluate(options.report, "fp32").p, raw.p, **same
         )
     return found
 
@@ -307,7 +312,7 @@ def _show(run: Run, options: schema.Evaluation, found: Found, calibration: str) 
     )
     absent = [name for name, i in zip(run.data.labels.classes, found.per_class, strict=True) if i is None]
     if absent:
-        console.print(f"without both labels in these folds, and left out: {' '.join(absent)}")
+        console.print(f"without both labels in these folds or in training, and left out: {' '.join(absent)}")
     unchosen = [name for name in run.data.labels.classes if name not in found.points]
     if unchosen:
         console.print(f"without both labels in the fitting folds, and so without thresholds: {' '.join(unchosen)}")

@@ -106,6 +106,7 @@ class FittedRun:
                 "probabilities, so that there are no logits to divide; expected 1, or a network."
             )
         self.data = assemble.load_data(config, asdict(self.settings.folds), self.task, self.device, self.settings.seed)
+        self.task = self.task.fit(self.data.splits["train"].labels)
         self.model: FeatureModel = build(config.model)
         self._tables: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 

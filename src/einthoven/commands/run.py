@@ -87,6 +87,7 @@ class Run:
         self.penalty.check(self.optimizer)
         self.augment = build(config.augment)
         assemble.check_changes(self.augment, self.data.labels)
+        assemble.check_augment(self.augment, self.model, train, self.window, seed)
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
         parts, noise_scale = (

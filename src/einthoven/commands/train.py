@@ -231,7 +231,8 @@ def _parameters(run: Run) -> int:
 def _describe(run: Run | FittedRun) -> None:
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
     model = type(run.model).__name__ if isinstance(run, FittedRun) else f"{_parameters(run):,} parameters"
-    classes = "" if run.task.output == "identity" else f": {len(run.data.labels.classes)} classes"
+    count = len(run.data.labels.classes)
+    classes = "" if run.task.output == "identity" else f": {count} class{'es' * (count != 1)}"
     console.print(f"{run.task.name}{classes}; records: {sizes}; {model} on {run.device} in {run.precision}")
 
 

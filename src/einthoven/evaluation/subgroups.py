@@ -62,6 +62,7 @@ def subgroups(
     values: Sequence[str | None],
     patients: npt.ArrayLike,
     *,
+    ranked: npt.ArrayLike | None = None,
     small: int = SMALL,
     resamples: int = 1000,
     level: float = 0.95,
@@ -78,6 +79,8 @@ def subgroups(
         None where it is not known.
     patients : array-like, shape (n,)
         Patient of each record: intervals are by patient.
+    ranked : array-like, shape (n, K), optional
+        Labels for the AUROC, if some classes are to be left out of it; their columns are constant.
     small : int
         Fewer patients than this, and a group is marked small.
     resamples, level, seed
@@ -89,6 +92,7 @@ def subgroups(
         If there is not one value and one patient a record, or as in `bootstrap_interval`.
     """
     positive, probability = check_probabilities(y_true, p)
+    positive_for_auroc = positive if ranked is None else np.asarray(ranked).astype(np.bool_)
     names = np.array(["not known" if value is None else value for value in values])
     who = np.asarray(patients)
     if names.shape != (len(positive),) or who.shape != names.shape:
@@ -100,11 +104,12 @@ def subgroups(
     for value in sorted(set(names.tolist()), key=_numbers_by_size):
         rows = names == value
         label, stated = positive[rows], probability[rows]
-        usable = label.any(axis=0) & ~label.all(axis=0)
+        label_for_auroc = positive_for_auroc[rows]
+        usable = label_for_auroc.any(axis=0) & ~label_for_auroc.all(axis=0)
         auroc, interval = np.nan, None
         if usable.any():
-            auroc = macro_auroc(label, stated)
-            interval = _auroc_interval(label, stated, resamples, level, seed, who[rows])
+            auroc = macro_auroc(label_for_auroc, stated)
+            interval = _auroc_interval(label_for_auroc, stated, resamples, level, seed, who[rows])
         difference = stated - label
         resampled_gaps = resampled(_means(difference), members_of(who[rows], len(label)), resamples, seed)
         number = len(np.unique(who[rows]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -81,6 +82,8 @@ class TimeFrontend(nn.Module):
         UserError
             If `k` does not fit the window, or the window the records, or the signals do not vary.
         """
+        if not 0 < window * fs < math.inf or not 0 < stride * fs < math.inf:
+            raise UserError(f"pca: window={window} s and stride={stride} s at {fs} Hz; expected numbers above 0.")
         width, step = round(window * fs), round(stride * fs)
         if width < 1 or not 1 <= step <= width:
             raise UserError(

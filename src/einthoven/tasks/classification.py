@@ -17,7 +17,7 @@ from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.evaluation.challenge import challenge_score
 from einthoven.functional import outputs
 from einthoven.objectives.classification import cross_entropy, smooth_labels
-from einthoven.tasks.objective import check_objective, permuted
+from einthoven.tasks.objective import check_objective, listed, permuted
 
 if TYPE_CHECKING:
     from einthoven.data.batches import Batch
@@ -93,9 +93,41 @@ class Classification:
         """Labels (n, K) as probabilities are compared with them."""
         return values
 
+    def notes(self, y: NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
+        """What the training labels (n, K) do not allow to learn, one sentence each.
+
+        Raises
+        ------
+        UserError
+            If no class can be learned, because each holds for all records or for none.
+        """
+        count = y.astype(bool).sum(axis=0)
+        always = [name for name, positive in zip(classes, count, strict=True) if positive == len(y)]
+        never = [name for name, positive in zip(classes, count, strict=True) if positive == 0]
+        records = f"{len(y)} training record{'s' * (len(y) != 1)}"
+        constant = [
+            f"{listed(names)} hold{'s' * (len(names) == 1)} for {quantity} of the {records}"
+            for names, quantity in ((always, "every one"), (never, "none"))
+            if names
+        ]
+        if len(always) + len(never) == len(classes):
+            raise UserError(f"nothing can be learned: {', and '.join(constant)}; expected a class with both values.")
+        return [f"{sentence}: not to be learned, and left out of the macro averages" for sentence in constant]
+
     def fit(self, y: Tensor) -> Classification:
         """The task with what its loss wants to know of the training labels (n, K)."""
         return replace(self, prior=y.mean(dim=0))
+
+    def ranked(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Labels (n, K) for ranking metrics: zeros for a class that training could not learn.
+
+        Ranking metrics leave a class without a positive record out, and so one that all training records have, or
+        none: its AUROC would tell of chance.
+        """
+        if self.prior is None:
+            return y
+        prior = self.prior.cpu().numpy()  # sync: once per evaluation
+        return np.where((prior > 0) & (prior < 1), y, 0.0)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean loss over the valid records, and the logits (B, K)."""
@@ -159,7 +191,8 @@ class Classification:
         found = {
             "loss": self.training_loss(y, p),
             "nll": self.negative_log_likelihood(y, p),
-            **metrics.summary(y, p, classes),
+            **metrics.summary(self.ranked(y), p, classes),
+            "fmax": metrics.fmax(y, p),
         }
         if self.single_label:
             found["accuracy"] = float((y.argmax(axis=1) == p.argmax(axis=1)).mean())
@@ -171,7 +204,7 @@ class Classification:
         self, y: NDArray[np.floating], p: NDArray[np.floating], patients: NDArray[np.int64], seed: int
     ) -> Mapping[str, Interval]:
         """95 % bootstrap interval of the macro AUROC, resampling patients."""
-        return {"macro_auroc": bootstrap_interval(y, p, groups=patients, seed=seed)}
+        return {"macro_auroc": bootstrap_interval(self.ranked(y), p, groups=patients, seed=seed)}
 
     def table(
         self, y: NDArray[np.floating], p: NDArray[np.floating], classes: Sequence[str]

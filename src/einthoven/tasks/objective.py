@@ -1,8 +1,8 @@
-"""What tasks of several kinds share: the check of a loss, and the negative control."""
+"""What tasks of several kinds share: the check of a loss, names in sentences, and the negative control."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +35,11 @@ def check_objective(objective: Callable[..., Tensor], y: Tensor, output: str) ->
     value = objective(torch.zeros_like(y), y, output=output, prior=None)
     if value.shape != y.shape[:1]:
         raise UserError(f"loss: one value per record is expected, found {tuple(value.shape)} for {len(y)} records.")
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names in a sentence, of many the first."""
+    return " ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def permuted(y: NDArray[Number], seed: int) -> NDArray[Number]:

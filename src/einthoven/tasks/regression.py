@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from einthoven.errors import UserError
 from einthoven.evaluation import regression
 from einthoven.evaluation.intervals import Interval
 from einthoven.objectives.regression import mse
@@ -81,6 +82,22 @@ class Regression:
     def encode(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Targets (n, 1) as predictions are compared with them (n, K)."""
         return values
+
+    def notes(self, y: NDArray[np.floating], classes: Sequence[str]) -> list[str]:
+        """Nothing, of training targets (n, 1) that can be learned.
+
+        Raises
+        ------
+        UserError
+            If all records have the same target.
+        """
+        if (y == y[0]).all():
+            records = f"all {len(y)} training records have" if len(y) > 1 else "the one training record has"
+            raise UserError(
+                f"nothing can be learned: {records} {self.target} {float(y[0, 0]):g} {self.unit}".rstrip()
+                + "; expected a quantity that differs."
+            )
+        return []
 
     def fit(self, y: Tensor) -> Regression:
         """The task with mean and standard deviation of the training targets (n, 1)."""

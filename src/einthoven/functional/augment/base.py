@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Hashable
+from dataclasses import is_dataclass
 from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
+
+from einthoven.errors import UserError
 
 
 class Augmentation(Protocol):
@@ -20,6 +24,24 @@ class Augmentation(Protocol):
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Map signals ``[B, L, T]`` and labels ``[B, K]`` to augmented ones."""
+
+
+def check_options(name: str, transform: Augmentation) -> None:
+    """Refuse options of a transform that make no sense, by the names that the transforms share.
+
+    Raises
+    ------
+    UserError
+        If a sampling frequency or a shape `alpha` is not above 0, or a length or a strength is negative.
+    """
+    options: dict[str, object] = vars(transform) if is_dataclass(transform) else {}
+    for option, value in options.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if option in ("fs", "alpha") and not 0 < value < math.inf:
+            raise UserError(f"augment.transforms.{name}.{option}={value}: expected a number above 0.")
+        if option in ("seconds", getattr(transform, "strength", "")) and not 0 <= value < math.inf:
+            raise UserError(f"augment.transforms.{name}.{option}={value}: expected a number of at least 0.")
 
 
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:

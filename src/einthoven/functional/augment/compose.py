@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import Generator, Tensor
 
 from einthoven.errors import UserError
-from einthoven.functional.augment.base import Augmentation
+from einthoven.functional.augment.base import Augmentation, check_options
 
 
 class Compose:
@@ -24,7 +24,7 @@ class Compose:
     Raises
     ------
     UserError
-        If a probability does not lie within 0 and 1.
+        If a probability does not lie within 0 and 1, or as in `einthoven.functional.augment.base.check_options`.
     """
 
     def __init__(self, transforms: Mapping[str, Augmentation | None], allow_changes: bool = False) -> None:
@@ -35,6 +35,7 @@ class Compose:
             if not 0 <= probability <= 1:
                 raise UserError(f"augment.transforms.{name}.probability={probability}: expected 0 to 1.")
             if transform is not None and probability > 0:
+                check_options(name, transform)
                 self.transforms[name] = transform
 
     @property

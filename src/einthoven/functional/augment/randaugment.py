@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from einthoven.errors import UserError
-from einthoven.functional.augment.base import Augmentation
+from einthoven.functional.augment.base import Augmentation, check_options
 
 FULL_MAGNITUDE = 10
 
@@ -46,6 +46,8 @@ class RandAugment:
                 f"RandAugment: n={n}, magnitude={magnitude}; expected n of 1 or more, and a magnitude "
                 f"from 0 to {FULL_MAGNITUDE}."
             )
+        for name, transform in given.items():
+            check_options(name, transform)
         self.n = n
         share = magnitude / FULL_MAGNITUDE
         self.transforms = {name: scaled(name, transform, share) for name, transform in given.items()}
