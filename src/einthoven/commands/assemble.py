@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from einthoven.data.batches import DeviceSplit, Split
 from einthoven.data.content import Digests
 from einthoven.data.identity import DataIdentity
 from einthoven.data.labels import Labels
+from einthoven.data.sources_checked import ago
 from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
 from einthoven.data.streaming import StreamedSplit, fits
@@ -168,7 +170,8 @@ def load_data(
         If the records cannot be read or split, nothing can be learned from their labels, or they are no longer those
         of the run.
     """
-    store, labels = _read(build(_part(config, "data"), "data"), task)
+    # A run that is evaluated or continued has to have the records that it was trained on: they are looked at again.
+    store, labels = _read(build(_part(config, "data"), "data"), task, check=trained is not None)
     position = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
     stored = np.array([position[ecg_id] for ecg_id in labels.ecg_ids])
     identity = DataIdentity.of(store, labels, stored)
@@ -241,17 +244,24 @@ def _notes_on_rows(
 def fingerprint(config: DictConfig) -> str:
     """Fingerprint of the records of a configuration; their store is built on first use."""
     with bar("preparing records") as progress:
-        return str(build(_part(config, "data"), "data").open(progress).fingerprint)
+        return str(build(_part(config, "data"), "data").open(progress, check=False).fingerprint)
 
 
-def _read(source: Any, task: Any) -> tuple[Store, Labels]:
-    """Open the store of a source, and read or measure what the task asks of its records."""
+def _read(source: Any, task: Any, *, check: bool) -> tuple[Store, Labels]:
+    """Open the store of a source, and read or measure what the task asks of its records.
+
+    Without `check`, files of records are not looked at where their store is known, and the terminal says so.
+    """
     if not _measures(task) and task.labels not in source.label_sets:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
-        store: Store = source.open(progress)
+        store: Store = source.open(progress, check=check)
+    if store.checked is not None:
+        when = ago(time.time() - store.checked)
+        sentence = f"records: {store.path.name}, sources checked {when}; einthoven prepare checks them again"
+        console.print(sentence, soft_wrap=True)
     for note in store.notes:
-        console.print(note)
+        console.print(note, soft_wrap=True)
     if _measures(task):
         with bar(f"measuring {task.target}") as progress:
             labels = targets(store, task.target, progress)

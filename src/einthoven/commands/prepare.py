@@ -35,9 +35,10 @@ def prepare(config: DictConfig) -> None:
     check(data, "data")
     source = build(data, "data")
     with bar("preparing records") as progress:
-        store = source.open(progress, None if shard is None else (shard, shards))
+        store = source.open(progress, None if shard is None else (shard, shards), check=True)
+        store.signals.check()
     for note in store.notes:
-        console.print(note)
+        console.print(note, soft_wrap=True)
     n, leads, samples = store.signals.shape
     recorded = store.table["record_id"].nunique()
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from einthoven.data.labels import Labels, indicators, label_matrix, read_databas
 from einthoven.data.plan import Plan
 from einthoven.data.saved_folds import SavedFolds, reserve_file
 from einthoven.data.snomed import LABEL_SETS, annotated, class_of_statement, classes_of, diagnoses, parse_diagnoses
-from einthoven.data.store import Progress, Store, open_or_build
+from einthoven.data.sources_checked import SourceState, open_source, own_options
+from einthoven.data.store import Progress, Store
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -81,17 +83,38 @@ class CinC2021:
 
     label_sets = LABEL_SETS
 
-    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
         """Open the packed store of these records (or of one shard of them), building it on first use.
+
+        `check` is as in `einthoven.data.sources_checked.open_source`. The diagnoses stand in the headers: without it,
+        records that were added or removed are noticed, a header that was edited is not.
 
         Raises
         ------
         UserError
             If there are no records, one is not of the challenge or cannot be read, or PTB-XL's table is needed.
         """
+        return open_source(self._state, self._plan, Path(self.cache), progress, shard, check)
+
+    def _state(self) -> SourceState:
+        root = Path(self.root)
+        names = sorted(
+            os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118 (of each record)
+            for folder, _, files in os.walk(root)
+            for name in files
+            if name.endswith(".hea")
+        )
+        tables = [] if self.ptbxl is None else [Path(self.ptbxl) / "ptbxl_database.csv"]
+        saved = self._saved_folds
+        folds = [file for file in (saved.file, saved.reserve) if file]
+        return SourceState.of(root, own_options(self), tables=tables, names=names, folds=folds)
+
+    def _plan(self) -> Plan:
         files = self._files()
         table, notes = self._table(files)
-        plan = Plan(
+        return Plan(
             name=Path(self.root).resolve().name,
             files=[file.with_suffix("") for file in files],
             table=table,
@@ -104,7 +127,6 @@ class CinC2021:
             stride=self.stride,
             on_error=self.on_error,
         )
-        return open_or_build(plan, Path(self.cache), progress, shard)
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
         """Classes that each record of a store's table is positive for."""

@@ -30,7 +30,9 @@ class Source(Protocol):
 
     label_sets: tuple[str, ...]
 
-    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
         """Open the packed store."""
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
@@ -91,8 +93,10 @@ class Concat:
         common = {"fs": self.fs, "cache": self.cache, "leads": self.leads, "seconds": self.seconds}
         return {name: replace(source, **common) for name, source in self.sources.items()}  # type: ignore[type-var]
 
-    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
-        """Open the packed stores of the sources (or of one shard of each) as one.
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
+        """Open the packed stores of the sources (or of one shard of each) as one; `check` as in each of them.
 
         Raises
         ------
@@ -101,7 +105,7 @@ class Concat:
         """
         import pandas as pd
 
-        stores = {name: source.open(progress, shard) for name, source in self.parts.items()}
+        stores = {name: source.open(progress, shard, check=check) for name, source in self.parts.items()}
         tables, kept, seen = [], [], np.empty(0, np.int64)
         for number, (name, store) in enumerate(stores.items()):
             table = store.table.copy()
@@ -173,7 +177,9 @@ def _joined(stores: Mapping[str, Store], kept: Sequence[NDArray[np.int64]], tabl
     first = next(iter(stores.values()))
     name = f"{'+'.join(stores)}-{first.fs:g}hz-{fingerprint[:16]}"
     quarantine = pd.concat([store.quarantine for store in stores.values()], ignore_index=True)
+    times = [store.checked for store in stores.values() if store.checked is not None]
     notes = tuple(f"{source}: {note}" for source, store in stores.items() for note in store.notes)
     digests = np.concatenate([store.digests[rows] for store, rows in zip(stores.values(), kept, strict=True)])
     path = first.path.with_name(name)
-    return Store(path, signals, table, first.fs, first.leads, fingerprint, quarantine, notes, digests)
+    checked = min(times, default=None)
+    return Store(path, signals, table, first.fs, first.leads, fingerprint, quarantine, notes, digests, checked)

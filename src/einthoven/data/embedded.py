@@ -60,7 +60,9 @@ class Synthetic:
         settings = json.dumps([self.records, self.seed, self.noise, self.fs]).encode()
         return Path(self.cache) / f"synthetic-{self.records}-{hashlib.sha256(settings + code).hexdigest()[:8]}"
 
-    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
         """Open the packed store (or one shard of it), generating the records on first use.
 
         Raises
@@ -82,7 +84,7 @@ class Synthetic:
                 noise=self.noise,
                 progress=progress,
             )
-        return self._corpus.open(progress, shard)
+        return self._corpus.open(progress, shard, check=check)
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Labels of the records in a store's table; options as in `ptbxl_labels`."""

@@ -17,7 +17,8 @@ from einthoven.data.labels import Labels, indicators, label_matrix
 from einthoven.data.plan import Plan, RecordFiles
 from einthoven.data.records import RECORD_SUFFIXES
 from einthoven.data.saved_folds import SavedFolds, reserve_file
-from einthoven.data.store import Progress, Store, open_or_build
+from einthoven.data.sources_checked import SourceState, open_source, own_options
+from einthoven.data.store import Progress, Store
 from einthoven.data.tables import read_text
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -94,14 +95,26 @@ class Folder:
 
     label_sets = (LABEL_SET,)
 
-    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
         """Open the packed store of these records (or of one shard of them), building it on first use.
+
+        `check` is as in `einthoven.data.sources_checked.open_source`.
 
         Raises
         ------
         UserError
             If the table does not fit the files, or a record cannot be read.
         """
+        return open_source(self._state, self._plan, Path(self.cache), progress, shard, check)
+
+    def _state(self) -> SourceState:
+        saved = self._saved_folds
+        folds = [file for file in (saved.file, saved.reserve) if file and self.fold_column is None]
+        return SourceState.of(Path(self.root), own_options(self), tables=[self._csv], folds=folds)
+
+    def _plan(self) -> Plan:
         root, csv = Path(self.root), self._csv
         if not root.is_dir():
             raise UserError(f"data.root={root}: no such folder; expected one with ECG records in it.")
@@ -117,7 +130,7 @@ class Folder:
         rows = rows[there]
         table, notes = self._table(rows)
         given = {"fs": self.file_fs, "units": self.file_units, "leads": self.file_leads}
-        plan = Plan(
+        return Plan(
             name=root.resolve().name,
             files=RecordFiles(root, rows[self.path_column]),
             table=table,
@@ -132,7 +145,6 @@ class Folder:
             on_error=self.on_error,
             reading={name: value for name, value in given.items() if value is not None},
         )
-        return open_or_build(plan, Path(self.cache), progress, shard)
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
         """Classes that each record of a store's table is positive for."""

@@ -22,7 +22,8 @@ from einthoven.data.labels import (
     select_labels,
 )
 from einthoven.data.plan import Plan, RecordFiles
-from einthoven.data.store import Progress, Store, open_or_build
+from einthoven.data.sources_checked import SourceState, open_source, own_options
+from einthoven.data.store import Progress, Store
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -33,6 +34,7 @@ MIRRORS = ("https://physionet.org/files/ptb-xl/1.0.3",)
 SUMS_SHA256 = "b7224b92b341511ec3ceb13dc6652079b2c36a06504bcb49506f157f51dc695d"
 """Of the ``SHA256SUMS.txt`` of PTB-XL 1.0.3 (87,203 lines), as several public projects recorded it independently."""
 
+TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 RATES = {100: "filename_lr", 500: "filename_hr"}  # Hz -> column with the record's path
 
 
@@ -84,14 +86,25 @@ class PTBXL:
 
     label_sets = TASKS
 
-    def open(self, progress: Progress | None = None, shard: tuple[int, int] | None = None) -> Store:
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
         """Open the packed store of this corpus (or of one shard of it), building it on first use.
+
+        `check` is as in `einthoven.data.sources_checked.open_source`; it also brings what is missing, if `download`.
 
         Raises
         ------
         UserError
             If the folder is not in PTB-XL's layout or a record cannot be read.
         """
+        return open_source(self._state, lambda: self._plan(progress), Path(self.cache), progress, shard, check)
+
+    def _state(self) -> SourceState:
+        tables = [Path(self.root) / name for name in TABLES]
+        return SourceState.of(Path(self.root), own_options(self, "download", "mirrors", "sha256sums"), tables=tables)
+
+    def _plan(self, progress: Progress | None) -> Plan:
         root = Path(self.root)
         if self.fs in RATES and self.download:
             self._download(root, progress)
@@ -102,9 +115,6 @@ class PTBXL:
             )
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
-        return open_or_build(self._plan(root), Path(self.cache), progress, shard)
-
-    def _plan(self, root: Path) -> Plan:
         database = read_database(root / "ptbxl_database.csv")
         column = RATES[self.fs]
         if column not in database or database[column].isna().any():
@@ -129,7 +139,7 @@ class PTBXL:
             name=root.resolve().name,
             files=RecordFiles(root, database[column]),
             table=database.assign(source=self.source),
-            tables=(root / "ptbxl_database.csv", root / "scp_statements.csv"),
+            tables=tuple(root / name for name in TABLES),
             fs=self.fs,
             leads=self.leads,
             seconds=self.seconds,

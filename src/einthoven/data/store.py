@@ -76,6 +76,8 @@ class Store:
         What the user should know of how it was opened.
     stored_digests : ndarray of S16 or None
         Content digest of each row, where the folder has them.
+    checked : float or None
+        When the files of its records were last checked (Unix time), where that was not done on opening it.
     """
 
     path: Path
@@ -87,6 +89,7 @@ class Store:
     quarantine: pd.DataFrame
     notes: tuple[str, ...] = ()
     stored_digests: Digests | None = None
+    checked: float | None = None
 
     @cached_property
     def digests(self) -> Digests:
