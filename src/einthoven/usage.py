@@ -127,7 +127,8 @@ Writes a bundle (by default the one that comes with the package) as one file for
     "prepare": """\
 usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...] [doctor=false] [strict=true]
 
-Generates or reads the records of data=… and packs them into a store, as training does on first use. Then the record
+Generates or reads the records of data=… and packs them into a store, as training does on first use. It asks every file
+of a record whether it has changed, says what did, and compares what is packed with its checksums. Then the record
 doctor examines them: a table of its findings, doctor.parquet and, where there are errors, quarantine.csv in the store.
 
   doctor=false   do not examine

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from einthoven.data.blocks import SIGNALS
+from einthoven.data.blocks import SIGNALS, damaged
 from einthoven.data.content import FILE as DIGESTS
 from einthoven.data.content import Digests, add_digests, read_digests, sealed_bytes, without_blank
 from einthoven.data.packing import (
@@ -213,7 +213,7 @@ def open_store(path: Path) -> Store:
         for file, size in zip(files, sizes, strict=True):
             expected, found = 2 * size * leads * samples, file.stat().st_size
             if found != expected:
-                raise ValueError(f"{file.parent.name}/{SIGNALS} has {found} bytes, expected {expected}")
+                raise damaged(file.parent, f"{SIGNALS} has {found} bytes, expected {expected}")
         table = pd.read_parquet(path / "table.parquet")
         if not len(table) == len(rows) == n:
             raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
