@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import shutil
 import sys
@@ -16,7 +18,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from einthoven import cli, trust
 from einthoven.build import build, trust_named
-from einthoven.commands import assemble
+from einthoven.command_line import option
+from einthoven.commands import assemble, conclude, plots
 from test_readme import ROOT, blocks, commands, composed
 
 PARTS = {
@@ -55,7 +58,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_parts_of_the_architecture_page_do_what_it_says(outside: Path) -> None:
-    (command,) = [c for c in commands() if "hydra.searchpath" in c]
+    (command,) = [c for c in commands() if "hydra.searchpath" in c and " train " in c]
     assignment, program, verb, *overrides = shlex.split(command)
     assert (assignment, program, verb) == ("PYTHONPATH=.", "einthoven", "train")
     config = composed("train", *overrides)
@@ -81,16 +84,34 @@ def test_the_parts_of_the_architecture_page_do_what_it_says(outside: Path) -> No
     assert torch.equal(turned.abs(), x.abs()) and not torch.equal(turned, x)
 
 
-def test_they_train_from_the_command_line(outside: Path, corpus: Path, mlflow_db: Path) -> None:
-    shutil.copy(mlflow_db, outside / "mlflow.db")
-    uri = f"sqlite:///{outside}/mlflow.db"
-    search = f"hydra.searchpath=[file://{outside / 'my_conf'}]"
-    chosen = [f"{group}={name}" for group, name in PARTS.items()]
-    records = ["data=ptbxl", f"data.root={corpus}"]
-    short = ["trainer.epochs=1", "trainer.batch_size=8", f"tracking.uri={uri}", "tracking.experiment=outside"]
-    cli.main(["train", search, *chosen, *records, *short])
+@pytest.fixture
+def trained(
+    outside: Path, corpus: Path, mlflow_db: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, str]:
+    """A folder, with letters that a shell and Hydra take for something else, where all parts have trained; the output.
 
-    client = mlflow.MlflowClient(uri)
+    Drawing takes longer than training, and is tested elsewhere.
+    """
+    work = outside / "Müller [x], $daten"
+    work.mkdir()
+    shutil.copy(mlflow_db, work / "mlflow.db")
+    monkeypatch.chdir(work)
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr(conclude, "pictures", lambda *_: {})
+    shutil.move(outside / "my_conf", work / "my_conf")
+    chosen = [f"{group}={name}" for group, name in PARTS.items()]
+    records = ["data=ptbxl", option("data.root", corpus), "data.folds.val=[9]", "data.folds.test=[10]"]
+    short = ["trainer.epochs=1", "trainer.batch_size=8", "tracking.experiment=outside", "model.width=32"]
+    store = option("tracking.uri", f"sqlite:///{work}/mlflow.db")  # MLflow keeps a relative one open across folders
+    cli.main(["train", "hydra.searchpath=[file://my_conf]", *chosen, *records, *short, store])
+    return work, capfd.readouterr().out
+
+
+def test_parts_of_ones_own_work_everywhere(
+    trained: tuple[Path, str], corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    work, printed = trained
+    client = mlflow.MlflowClient(f"sqlite:///{work}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("outside").experiment_id])
     told = {name: target for name, target in run.data.params.items() if str(target).startswith("my_parts.")}
     nested = {"augment._target_": "augment.transforms.polarity._target_"}
@@ -99,3 +120,59 @@ def test_they_train_from_the_command_line(outside: Path, corpus: Path, mlflow_db
     rates = [metric.value for metric in client.get_metric_history(run.info.run_id, "watch/optim/lr")]
     steps = len(rates)
     assert rates == pytest.approx([0.01 + 0.99 * (1 - (t / steps) ** 2) ** 0.5 for t in range(steps)])
+
+    # what is printed next can be pasted: it names the folder of the options, and each value as it was meant
+    trainings = [shlex.split(line.rpartition("   ")[0]) for line in printed.splitlines() if line.startswith("  einth")]
+    ui, again, sweep = [words[1:] for words in trainings]
+    assert ui == ["ui", f"uri=sqlite:///{work}/mlflow.db"]
+    for words in (again, [word.split(",sgd")[0] for word in sweep if word not in ("-m", "seed=0,1,2")]):
+        config = composed(*words)
+        assert config.model._target_ == "my_parts.Small" and config.model.width == 32
+        assert config.data.root == str(corpus) and config.tracking.uri == f"sqlite:///{work}/mlflow.db"
+
+    # the run and its bundle name a module that is not part of the package
+    evaluate, predict = re.findall(r"yet: (.*) does that\): (.*) FILE…", printed)[0]
+    for typed in (evaluate, predict):
+        assert shlex.split(typed)[2:4] == ["--trust", "my_parts"]
+    record = str(next(corpus.rglob("*_lr.hea")))
+    without = [word for word in shlex.split(predict) if word not in ("--trust", "my_parts")]
+    for refused in ([*without[1:], record], ["evaluate", option("run", without[-1])]):
+        with pytest.raises(SystemExit):
+            cli.main(refused)
+        assert ": this code is not part of einthoven; add --trust my_parts" in capfd.readouterr().err
+    cli.main([*shlex.split(evaluate)[1:], "resamples=10"])
+    assert "(calibrated)" in capfd.readouterr().out
+    cli.main([*shlex.split(predict)[1:], record, "--json"])
+    assert "NORM" in json.dumps(json.loads(capfd.readouterr().out))
+
+
+def test_options_of_ones_own_are_listed_and_a_mistake_in_them_is_answered_with_theirs(
+    outside: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for named in (["hydra.searchpath=[file://my_conf]"], ["--config-dir", "my_conf"], ["--config-dir=my_conf"]):
+        cli.main(["list", "models", "schedules", *named])
+        shown = capfd.readouterr().out
+        assert re.search(r"small +One convolution and its maximum over time\s+my_conf/model/small.yaml", shown)
+        assert "quarter_circle" in shown and "conv_attention" in shown
+        for wrong, expected in (
+            (["model=small", "model.widht=32"], "model.widht: unknown; did you mean width? There are kernel, width."),
+            (["model=small,mlp", "model.widht=32", "-m"], "did you mean width? There are kernel, width."),
+            (["model=small", "model.in_channels=8"], "does not list it; give it as +model.in_channels=…"),
+            (["model=smal"], "did you mean small"),
+        ):
+            with pytest.raises(SystemExit):
+                cli.main(["train", *named, *wrong])
+            assert expected in capfd.readouterr().err
+    for nowhere in (["hydra.searchpath=[file://nowhere]"], ["--config-dir", "nowhere"]):
+        for verb in (["list"], ["train"]):
+            with pytest.raises(SystemExit):
+                cli.main([*verb, *nowhere])
+            assert capfd.readouterr().err == (
+                "einthoven: error: nowhere: no such folder; expected one with folders of options, such as model/.\n"
+            )
+
+
+def test_a_schedule_of_ones_own_is_drawn_with_the_options_of_its_file(outside: Path) -> None:
+    curve = plots.multipliers([cli.conf_folder(), Path("my_conf")], "quarter_circle")
+    expected = [0.01 + 0.99 * (1 - (step / plots.STEPS) ** 2) ** 0.5 for step in range(plots.STEPS)]
+    assert curve == pytest.approx(expected)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import einthoven
+from einthoven.command_line import readable
 from einthoven.errors import UserError
 from einthoven.trust import trust, trusted, trusting
 from einthoven.usage import HELP, VERB_HELP
@@ -252,6 +253,7 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     from omegaconf.errors import OmegaConfBaseException
 
     from einthoven.build import trust_named
+    from einthoven.commands.conf_folders import conf_folders
 
     mistakes: list[str] = []
 
@@ -270,6 +272,8 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
 
     # Hydra's parser takes its flags before or after the overrides, not among them.
     flags = [a for a in arguments if a in ("-m", "--multirun")]
+    arguments = [readable(argument) for argument in arguments]
+    conf_folders(conf_folder(), arguments)  # Hydra would go on without one that is not there
     sys.argv = [f"einthoven {name}", *flags, *(a for a in arguments if a not in flags)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing them
     try:

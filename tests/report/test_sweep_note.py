@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from einthoven.report.sweep_note import best_group, brief, command, compared_by, group_by_seed, markdown, note, rows
+from einthoven.report.sweep_note import best_group, brief, compared_by, group_by_seed, markdown, note, repeated, rows
 
 
 def child(overrides: str, auroc: float | None, status: str = "FINISHED") -> tuple[str, str, dict[str, float]]:
@@ -57,15 +57,15 @@ def test_seeds_alone_are_one_group_and_no_runs_none() -> None:
 
 
 def test_the_command_of_several_seeds_runs_them_all_again() -> None:
-    given = [f"'model.channels=[8,8]' optimizer=sgd seed={seed}" for seed in (10, 1, 2)]
-    repeat = "einthoven train -m 'model.channels=[8,8]' optimizer=sgd seed=1,2,10 again=true"
-    assert command(given, mode_in_yaml=False) == command(given, mode_in_yaml=True) == repeat
+    given = [["model.channels=[8,8]", "optimizer=sgd", f"seed={seed}"] for seed in (10, 1, 2)]
+    expected = ["model.channels=[8,8]", "optimizer=sgd", "seed=1,2,10", "again=true"], True
+    assert repeated(given, mode_in_yaml=False) == repeated(given, mode_in_yaml=True) == expected
 
 
 def test_the_command_of_one_run_is_no_sweep_even_of_a_recipe_that_is() -> None:
-    given = ["sweep=optimizers optimizer=muon seed=1"]
-    assert command(given, mode_in_yaml=True) == "einthoven train sweep=optimizers optimizer=muon seed=1 hydra.mode=RUN"
-    assert command(["optimizer=muon"], mode_in_yaml=False) == "einthoven train optimizer=muon"
+    given = ["sweep=optimizers", "optimizer=muon", "seed=1"]
+    assert repeated([given], mode_in_yaml=True) == ([*given, "hydra.mode=RUN"], False)
+    assert repeated([["optimizer=muon"]], mode_in_yaml=False) == (["optimizer=muon"], False)
 
 
 def test_the_note_begins_with_the_best_and_ends_with_what_failed() -> None:

@@ -12,7 +12,8 @@ from torch.optim import SGD
 from einthoven.build import build
 from einthoven.commands.fitted import FittedRun
 from einthoven.commands.run import Run
-from einthoven.commands.terminal import console
+from einthoven.commands.terminal import say
+from einthoven.commands.typed import evaluate_command
 from einthoven.data.splits import SPLITS
 from einthoven.diagnostics import data
 from einthoven.diagnostics.advice import advise
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _CLASSES = ("sigmoid", "softmax")
+_EVALUATE = "einthoven evaluate"  # as rules name the command
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
@@ -83,7 +85,9 @@ def conclude(
     advice = advise(recorder.history, {**facts, **at_end(run, found)}, build(run.config.advice))
     recorder.note(note(_overview(run), _results(run, metrics), advice, None if error is None else str(error)))
     for each in advice:
-        console.print(f"advice {each.rank}: {each.sentence} {each.remedy}", markup=False, soft_wrap=True)
+        # The note of the run goes to the store without folders; what is shown here can be pasted.
+        remedy = each.remedy.replace(_EVALUATE, evaluate_command(run.folder, recorder.uri))
+        say(f"advice {each.rank}: {each.sentence} {remedy}")
 
 
 def at_end(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 import einthoven
+from einthoven.command_line import command
 from einthoven.commands import assemble
 from einthoven.commands.evaluate_unsure import ALPHAS
+from einthoven.commands.typed import evaluate_command
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.calibration import METHODS, Calibration, Uncalibrated
@@ -101,8 +103,10 @@ def write_bundle(run: Run, fitted: Fitted | None = None) -> str:
         bundle_of(run, fitted).save(run.folder / FOLDER)
     except UserError as error:
         return f"no bundle: {error}"
-    state = "calibrated" if fitted else "not calibrated yet: einthoven evaluate run=… does that"
-    return f"bundle in {run.folder / FOLDER} ({state}): einthoven predict {run.folder} FILE…"
+    state = "calibrated"
+    if fitted is None:
+        state = f"not calibrated yet: {evaluate_command(run.folder, run.settings.tracking.uri)} does that"
+    return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"
 
 
 def _parts(run: Run) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from einthoven.commands.bundle import write_bundle
 from einthoven.commands.landscape import landscape
 from einthoven.commands.pictures import pictures, principal_components
 from einthoven.commands.run import Run
-from einthoven.commands.terminal import console
+from einthoven.commands.terminal import say
 from einthoven.data.batches import Batch
 from einthoven.diagnostics.probes import Trained
 from einthoven.predict.export import Pipeline, write_program
@@ -61,7 +61,7 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     around = landscape(run) if run.settings.diagnostics.landscape else {}
     if around:
         recorder.arrays(around, "landscape.npz")
-    console.print(write_bundle(run), soft_wrap=True)
+    say(write_bundle(run))
     if not run.settings.tracking.artifacts:
         return metrics, found
     numbers = list(range(1, len(shares) + 1))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from einthoven.commands import assemble
 from einthoven.commands.identity import identity
-from einthoven.commands.terminal import console, results_table
+from einthoven.commands.terminal import console, results_table, say
 from einthoven.commands.train import assembled, claimed, execute, open_recorder
 from einthoven.commands.trained_data import write_trained_data
 from einthoven.data.identity import DataIdentity, compare
@@ -118,7 +118,7 @@ def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock:
         parent.record(0, pooled)
         monitor = run.task.monitor
         cells.append(["pooled", str(len(y)), f"{pooled[f'val/{monitor}']:.4f} {intervals[monitor]}"])
-        console.print(f"run {parent.run_id} in {shown(parent.uri)}")
+        say(f"run {parent.run_id} in {shown(parent.uri)}")
         columns, tracking = ["held out", "records", run.task.shown[monitor]], client(parent.uri)
         put_note(tracking, parent.run_id, markdown(columns, cells))
         put_table(tracking, parent.run_id, "results.json", columns, cells)

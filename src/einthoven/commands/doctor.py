@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from einthoven.commands.parser import Parser, reading
-from einthoven.commands.terminal import bar, console, results_table
+from einthoven.commands.terminal import bar, console, results_table, say
 from einthoven.data.doctor import SEVERITIES, Finding, counts, examined, quarantine, read_and_examine, unmeasurable
 from einthoven.data.doctor.report import LISTED
 from einthoven.data.records import RECORD_SUFFIXES, TABLE_SUFFIXES, read_record
@@ -170,9 +170,9 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
         console.print("the doctor found nothing")
     for finding in unmeasurable(store.fs):
         console.print(finding.evidence)
-    console.print(f"details: {store.path / 'doctor.parquet'}")
+    say(f"details: {store.path / 'doctor.parquet'}")
     if len(listed):
-        console.print(f"{len(listed)} records with the reason why they are not to be used: {store.path / LISTED}")
+        say(f"{len(listed)} records with the reason why they are not to be used: {store.path / LISTED}")
     serious = [f"{n} × {code} ({severity})" for code, severity, _, n in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(listed)):
         unread = f"; {len(listed)} records in {LISTED}" if len(listed) else ""

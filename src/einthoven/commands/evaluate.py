@@ -26,7 +26,7 @@ from einthoven.commands.identity import identity
 from einthoven.commands.laplace import LaplaceRun
 from einthoven.commands.model_card import card
 from einthoven.commands.run import Run
-from einthoven.commands.terminal import console, warn
+from einthoven.commands.terminal import console, say, warn
 from einthoven.commands.trained_data import write_ancestry
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
@@ -165,11 +165,8 @@ def _evaluate(
             }
         )
         _log(recorder, run, found, raw, p)
-    console.print(told, soft_wrap=True)
-    console.print(
-        f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {shown(recorder.uri)}",
-        soft_wrap=True,
-    )
+    say(told)
+    say(f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {shown(recorder.uri)}")
     return found.metrics
 
 

@@ -13,7 +13,7 @@ from einthoven.build import build, unknown_name
 from einthoven.commands.doctor import expand
 from einthoven.commands.output import check_output
 from einthoven.commands.parser import Parser, bundles_and_files, reading
-from einthoven.commands.terminal import bar, console, errors
+from einthoven.commands.terminal import bar, console, errors, say
 from einthoven.data.records import read_record
 from einthoven.errors import UserError
 from einthoven.evaluation.saliency import Method
@@ -140,5 +140,5 @@ def _show(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], path:
         style="dim",
         soft_wrap=True,
     )
-    console.print(f"{path}: {len(found)} page{'s' * (len(found) > 1)}", soft_wrap=True)
+    say(f"{path}: {len(found)} page{'s' * (len(found) > 1)}")
     console.print(predictor.notice, style="bold", soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from einthoven.build import unknown_name
 from einthoven.commands import plots
+from einthoven.commands.conf_folders import conf_folders, option_files
 from einthoven.commands.terminal import console
 from einthoven.errors import UserError
 
@@ -31,15 +32,17 @@ class Option:
 def show_options(conf: Path, arguments: list[str]) -> None:
     """Print every option of every group, or of the groups named; ``--plot`` draws schedules or augmentations.
 
+    Options of the user's own folders are shown too, where the search path names these, as for training.
+
     Raises
     ------
     UserError
-        If a group is unknown, or there is nothing to plot.
+        If a group or a folder is unknown, or there is nothing to plot.
     """
-    groups = sorted(folder.name for folder in conf.iterdir() if folder.is_dir() and any(folder.glob("*.yaml")))
-    names = [argument for argument in arguments if argument != "--plot"]
-    chosen = [group_named(name, groups) for name in names] or groups
-    plot = "--plot" in arguments
+    folders, names = conf_folders(conf, arguments)
+    groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
+    plot = "--plot" in names
+    chosen = [group_named(name, groups) for name in names if name != "--plot"] or groups
     if plot and chosen not in (["schedule"], ["augment"]):
         raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
     curves = plot and chosen == ["schedule"]
@@ -48,16 +51,23 @@ def show_options(conf: Path, arguments: list[str]) -> None:
         table.add_column(min_width=20, no_wrap=True)
         if curves:
             table.add_column(no_wrap=True, min_width=_WIDTH)
-        for path in sorted((conf / group).glob("*.yaml")):
-            option = describe(path)
-            notes = [f"[dim]{escape(option.source)}[/dim]"] if option.source else []
-            if group in MEASURED and path.stem not in ("none", "default"):
-                notes.append(f"[dim]{escape(option.measured)}[/dim]" if option.measured else "[yellow]experimental[/]")
-            curve = [sparkline(plots.multipliers(path))] if curves else []
-            table.add_row(path.stem, *curve, "\n".join([escape(option.what), *[" · ".join(notes)] * bool(notes)]))
+        for name, path in sorted(option_files(folders, group).items()):
+            curve = [sparkline(plots.multipliers(folders, name))] if curves else []
+            table.add_row(name, *curve, _described(path, group, conf))
         console.print(table)
     if plot:
-        (plots.plot_schedules if curves else plots.plot_augmentations)(conf)
+        (plots.plot_schedules if curves else plots.plot_augmentations)(folders)
+
+
+def _described(path: Path, group: str, conf: Path) -> str:
+    """What an option is, and in smaller print where it is from and how it did."""
+    option = describe(path)
+    notes = [f"[dim]{escape(option.source)}[/dim]"] if option.source else []
+    if not path.is_relative_to(conf):
+        notes.append(f"[dim]{escape(str(path))}[/dim]")
+    elif group in MEASURED and path.stem not in ("none", "default"):
+        notes.append(f"[dim]{escape(option.measured)}[/dim]" if option.measured else "[yellow]experimental[/]")
+    return "\n".join([escape(option.what), *[" · ".join(notes)] * bool(notes)])
 
 
 def describe(path: Path) -> Option:

@@ -195,15 +195,14 @@ def export(arguments: Sequence[str]) -> None:
     parser.add_argument("file", type=Path)
     options = parser.parse_args(list(arguments))
     check_output(f"export {options.file}", options.file)
-    from einthoven.commands.terminal import console
+    from einthoven.commands.terminal import console, say
     from einthoven.predict.export import export as write
 
     (bundle,) = load_bundle(*([options.bundle] if options.bundle else [])).bundles
     write(bundle, options.file)
     reads = bundle.reads
-    console.print(
+    say(
         f"{options.file}: mV (n, {len(reads.leads)}, {reads.samples}) at {reads.fs:g} Hz, leads "
-        f"{' '.join(reads.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}",
-        soft_wrap=True,
+        f"{' '.join(reads.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}"
     )
     console.print(bundle.notice, soft_wrap=True)

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from einthoven import schema
 from einthoven.build import build, check
 from einthoven.commands.doctor import examine_corpus
-from einthoven.commands.terminal import bar, console, results_table
+from einthoven.commands.terminal import bar, console, results_table, say
 from einthoven.data.labels import NoLabelsError
 from einthoven.errors import UserError
 
@@ -41,14 +41,14 @@ def prepare(config: DictConfig) -> None:
         console.print(note, soft_wrap=True)
     n, leads, samples = store.signals.shape
     recorded = store.table["record_id"].nunique()
-    console.print(
+    say(
         f"{n} {'records' if recorded == n else f'windows of {recorded} records'}, {leads} "
         f"lead{'s' * (leads > 1)}, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
         f"in {store.path}"
     )
     there = {*store.table["record_id"], *store.table["ecg_id"]}  # the doctor lists windows
     if left_out := int((~store.quarantine["ecg_id"].isin(there)).sum()):
-        console.print(f"{left_out} records cannot be read: {store.path / 'quarantine.csv'} says why")
+        say(f"{left_out} records cannot be read: {store.path / 'quarantine.csv'} says why")
     for column, what in (
         ("invalid_samples", "samples marked invalid"),
         ("clipped_samples", "samples beyond ±32.767 mV"),

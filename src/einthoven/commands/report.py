@@ -20,7 +20,7 @@ from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
 from einthoven.tracking.artifacts import content, files, usual_store
-from einthoven.tracking.foreign import check_store
+from einthoven.tracking.places import check_store
 from einthoven.tracking.run_folder import identity
 from einthoven.tracking.runs import meant
 from einthoven.tracking.server import client

@@ -11,7 +11,7 @@ from einthoven import trust
 from einthoven.data.files import open_file, read_bytes, reason
 from einthoven.data.ptbxl import MIRRORS
 from einthoven.errors import UserError
-from einthoven.tracking.foreign import check_location, check_store, is_in_working_folder, is_trusted_address
+from einthoven.tracking.places import check_location, check_store, is_in_working_folder, is_trusted_address
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -17,14 +17,16 @@ import numpy as np
 from hydra.experimental.callback import Callback
 
 from einthoven.build import build, trust_named
+from einthoven.command_line import command
 from einthoven.commands.identity import code_hash, shown_overrides
 from einthoven.commands.mistakes import sentence
 from einthoven.commands.space import varied
-from einthoven.commands.terminal import console, results_table
+from einthoven.commands.terminal import console, results_table, say, say_next
+from einthoven.commands.typed import as_typed, hydra_options, report_command, ui_command
 from einthoven.errors import UserError
 from einthoven.report.option_importance import option_importance_figure
 from einthoven.report.parallel_coordinates import parallel_coordinates_figure
-from einthoven.report.sweep_note import METRICS, Group, best_group, command, compared_by, group_by_seed, note, rows
+from einthoven.report.sweep_note import METRICS, Group, best_group, compared_by, group_by_seed, note, repeated, rows
 from einthoven.report.trials import Trial
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client, shown
@@ -80,8 +82,9 @@ class SweepCallback(Callback):
             raise SystemExit(2) from None
         except (HydraException, OmegaConfBaseException) as error:
             (conf,) = (source.path for source in config.hydra.runtime.config_sources if source.provider == "main")
+            given = [*hydra_options(config.hydra), *config.hydra.overrides.task]
             GlobalHydra.instance().clear()  # the sentence composes anew
-            mistakes.append(sentence(error, Path(conf), "train", config.hydra.overrides.task))
+            mistakes.append(sentence(error, Path(conf), "train", given))
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -97,7 +100,7 @@ class SweepCallback(Callback):
         groups = group_by_seed([(overrides(run), run.info.status, run.data.metrics) for run in runs])
         found = sum(run.info.end_time < self._start for run in finished)
         counts = {"trained": len(finished) - found, "found again": found, "failed": len(failed)}
-        _write(tracking, self._run_id, groups, runs, counts)
+        _write(tracking, self._run_id, groups, runs, counts, config.hydra)
         _draw_options(tracking, self._run_id, finished)
         undrawn = 0
         if "figure" in config and finished:
@@ -159,7 +162,12 @@ def _told(failed: Sequence[MlflowRun], runs: int, parent: str) -> str:
 
 
 def _write(
-    tracking: MlflowClient, run_id: str, groups: Sequence[Group], runs: Sequence[MlflowRun], counts: dict[str, int]
+    tracking: MlflowClient,
+    run_id: str,
+    groups: Sequence[Group],
+    runs: Sequence[MlflowRun],
+    counts: dict[str, int],
+    hydra: DictConfig,
 ) -> None:
     """Best value, note and tables, on the parent run."""
     columns, cells = rows(groups)
@@ -182,7 +190,7 @@ def _write(
                 if not math.isnan(value):
                     tracking.log_metric(run_id, name, value)
         tracking.set_tag(run_id, "best", best.overrides)
-        again = command(best.given, mode_in_yaml=_mode_in_yaml())
+        again = _again([shlex.split(each) for each in best.given], _without_folders(hydra_options(hydra)))
     elif "best" in tracking.get_run(run_id).data.tags:  # of the same sweep before
         tracking.delete_tag(run_id, "best")
     errors = {overrides(run): run.data.tags["error"] for run in runs if "error" in run.data.tags}
@@ -211,25 +219,27 @@ def _say(
     columns, cells = rows(groups)
     title = f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}"
     console.print(results_table(title, columns, cells))
-    console.print(f"run {run_id} in {shown(config.tracking.uri)}", soft_wrap=True)
-    ui = "make ui" if Path("Makefile").exists() else "einthoven ui"
-    commands = [(ui, "look at the sweep in MLflow")]
+    say(f"run {run_id} in {shown(config.tracking.uri)}")
+    commands = [(ui_command(config.tracking.uri), "look at the sweep in MLflow")]
     if counts["trained"] + counts["found again"]:
-        commands.append((f"einthoven report {run_id}", "its runs on one page"))
+        commands.append((report_command(run_id, config.tracking.uri), "its runs on one page"))
     best = best_group(groups)
     if best is not None:
-        given = [_with_folders(each, config.hydra.overrides.task) for each in best.given]
-        commands.append((command(given, mode_in_yaml=_mode_in_yaml()), "run the best again"))
-    console.print("next:")
-    for typed, purpose in commands:
-        console.print(f"  {typed}   {purpose}", markup=False, soft_wrap=True)
+        typed = [as_typed(shlex.split(each), config.hydra.overrides.task) for each in best.given]
+        known = [each for each in typed if each is not None]
+        if len(known) == len(typed):
+            commands.append((_again(known, hydra_options(config.hydra)), "run the best again"))
+    say_next(commands)
 
 
-def _with_folders(given: str, typed: Sequence[str]) -> str:
-    """Options of a run as the user typed them: the folders that its tag does not tell are told on the terminal."""
-    pairs = [(key, each) for key, _, value in (o.partition("=") for o in typed) for each in (value, *value.split(","))]
-    told = {without_folders(f"{key}={value}"): f"{key}={value}" for key, value in pairs}
-    return shlex.join(told.get(option.replace("\\", ""), option) for option in shlex.split(given))
+def _again(given: Sequence[Sequence[str]], hydra: Sequence[str]) -> str:
+    """The command that runs a configuration again, with its seeds."""
+    options, several = repeated(given, mode_in_yaml=_mode_in_yaml())
+    return command("train", *(["-m"] if several else []), *hydra, *options)
+
+
+def _without_folders(words: Sequence[str]) -> list[str]:
+    return [without_folders(word) for word in words]
 
 
 def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
@@ -241,4 +251,4 @@ def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence
     function = build(config.figure)
     path = f"figures/{function.func.__name__}.png"
     tracking.log_figure(run_id, function(trials), path, save_kwargs={"dpi": 150})
-    console.print(f"{path} in run {run_id} of {shown(config.tracking.uri)}", soft_wrap=True)
+    say(f"{path} in run {run_id} of {shown(config.tracking.uri)}")

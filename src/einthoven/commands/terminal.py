@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,19 @@ errors = Console(highlight=False, stderr=True)
 def warn(sentence: str) -> None:
     """Say what a user must know although the command goes on."""
     errors.print(f"einthoven: warning: {sentence}", markup=False, soft_wrap=True)
+
+
+def say(sentence: str) -> None:
+    """Show a sentence as it is: names of files and commands may hold what rich takes for styles, such as [x]."""
+    console.print(sentence, markup=False, emoji=False, soft_wrap=True)
+
+
+def say_next(commands: Iterable[tuple[str, str]]) -> None:
+    """Show commands, which can be pasted as they stand, and what each is for; an empty command is left out."""
+    say("next:")
+    for command, purpose in commands:
+        if command:
+            say(f"  {command}   {purpose}")
 
 
 class Bar:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import einthoven
+from einthoven.command_line import command, option, train_command
 from einthoven.commands import advise, assemble, fitted
 from einthoven.commands.conclude import conclude
 from einthoven.commands.finished import check_trained
@@ -19,10 +20,12 @@ from einthoven.commands.identity import git_commit, identity, refuse_other_optio
 from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
 from einthoven.commands.sweep import draw
-from einthoven.commands.terminal import console, results_table
+from einthoven.commands.terminal import console, results_table, say, say_next
 from einthoven.commands.trained_data import TrainedData, read_trained_data, write_trained_data
+from einthoven.commands.typed import hydra_options, resume_command, ui_command, without
 from einthoven.errors import UserError
 from einthoven.tracking import run_folder
+from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder, closing, unsent
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
@@ -92,7 +95,7 @@ def refuse_used(folder: Path) -> None:
     if any(checkpoint.exists(place) or (place / "fitted.skops").exists() for place in places):
         raise UserError(
             f"{folder}: holds a trained run already, and a new training would replace it; expected another folder "
-            f"(hydra.run.dir=…), or delete this one. To continue it: einthoven train resume={folder}."
+            f"(hydra.run.dir=…), or delete this one. To continue it: {command('train', option('resume', folder))}."
         )
     run_folder.refuse_unsent(folder / "tracking")
 
@@ -149,7 +152,7 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
         metrics, found = conclude(run, recorder)
     except KeyboardInterrupt:
         if checkpoint.exists(run.checkpoints):
-            console.print(f"interrupted; take it up again with: einthoven train resume={run.folder}")
+            say(f"interrupted; take it up again with: {resume_command(run.folder, recorder.uri)}")
         raise
     except Exception as error:  # a run that fails is the one that needs advice
         advise.conclude(run, recorder, facts, {}, {}, error)
@@ -242,7 +245,7 @@ def _resume(folder: Path, overrides: list[str]) -> dict[str, float]:
         raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
     run, recorder = taken_up(folder, overrides)
     metrics = continued(run, recorder)
-    _say_what_next(run, recorder, metrics, overrides)
+    _say_what_next(run, recorder, metrics, overrides, is_resumed=True)
     return metrics
 
 
@@ -310,27 +313,33 @@ def metric_rows(metrics: Mapping[str, float], names: Mapping[str, str], splits: 
 
 
 def _say_what_next(
-    run: Run | FittedRun, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]
+    run: Run | FittedRun,
+    recorder: Recorder,
+    metrics: Mapping[str, float],
+    overrides: list[str],
+    is_resumed: bool = False,
 ) -> None:
+    """Show the metrics of a run, where it is, and what may be typed next."""
+    from hydra.core.hydra_config import HydraConfig
+
     splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
         rows = metric_rows(metrics, run.task.shown, splits)
         console.print(results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], rows))
     place = f"run {recorder.run_id} in {shown(recorder.uri)}"
     if not recorder.run_id:
-        place = f"run in {run.folder}/tracking, which einthoven sync {run.folder} sends to {shown(recorder.uri)}"
-    console.print(f"{place}; checkpoints in {run.folder}/checkpoints", soft_wrap=True)
-    fits = isinstance(run, FittedRun)
-    group, other, both = ("model", "decision_tree", "forest,naive_bayes") if fits else ("optimizer", "sgd", "adamw,sgd")
-    changed = ("resume=", f"{group}=", f"{group}.", "seed=")
-    given = "".join(f"{o} " for o in overrides if not o.startswith(changed))
-    train, sweep, end = ("make train ARGS='", "make sweep ARGS='", "'")
-    if not Path("Makefile").exists():  # installed, not in a checkout
-        train, sweep, end = ("einthoven train ", "einthoven train -m ", "")
-    console.print("next:")
-    for command, purpose in (
-        (f"{train.split()[0]} ui", "look at the run in MLflow"),
-        (f"{train}{given}{group}={other}{end}", "change any part of it"),
-        (f"{sweep}{given}{group}={both} seed=0,1,2{end}", "compare, over seeds"),
-    ):
-        console.print(f"  {command}   {purpose}", soft_wrap=True)
+        sync = command("sync", str(run.folder), trusted=trusted_for(recorder.uri))
+        place = f"run in {run.folder}/tracking, which {sync} sends to {shown(recorder.uri)}"
+    say(f"{place}; checkpoints in {run.folder}/checkpoints")
+    again = hydra_options(HydraConfig.get())
+    group, other, both = "optimizer", "sgd", "adamw,sgd"
+    if isinstance(run, FittedRun):
+        group, other, both = "model", "decision_tree", "forest,naive_bayes"
+    given = [*again, *without(overrides, group, "seed")]
+    commands = [(ui_command(recorder.uri), "look at the run in MLflow")]
+    if not is_resumed:
+        commands += [
+            (train_command(*given, f"{group}={other}"), "change any part of it"),
+            (train_command(*given, f"{group}={both}", "seed=0,1,2", several=True), "compare, over seeds"),
+        ]
+    say_next(commands)

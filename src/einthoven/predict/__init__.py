@@ -57,6 +57,7 @@ def find_bundle(path: str | Path) -> Path:
     UserError
         If there is none, with what to do about it.
     """
+    from einthoven.command_line import command, option
     from einthoven.errors import UserError
 
     if str(path).startswith(("runs:/", "models:/")):
@@ -70,5 +71,5 @@ def find_bundle(path: str | Path) -> Path:
     if (folder / "checkpoints" / "fitted.skops").is_file():
         raise UserError(f"{folder}: its model is fitted to features; a bundle holds a network.")
     if (folder / "checkpoints").is_dir():
-        raise UserError(f"{folder}: a run without a bundle; einthoven evaluate run={folder} makes one.")
+        raise UserError(f"{folder}: a run without a bundle; {command('evaluate', option('run', folder))} makes one.")
     raise UserError(f"{folder}: no bundle there; expected a folder with {DESCRIPTION}, or that of a run (outputs/…).")

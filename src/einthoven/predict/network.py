@@ -48,6 +48,8 @@ def construct(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
         If no such network can be built, or it has weights of other shapes.
     """
     name = parts["network"]["class"]
+    for part in ("frontend", "network"):
+        trust.accepted(parts[part]["class"], "network")
     check_numbers([parts[part]["options"] for part in ("frontend", "network")])
     with torch.random.fork_rng(devices=[]), as_sentence(f"{name}: cannot be built"), Construction(shapes):
         model = Classifier(build(parts["frontend"]), build(parts["network"]))  # type: ignore[arg-type]

@@ -125,23 +125,29 @@ def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def command(given: Sequence[str], *, mode_in_yaml: bool) -> str:
-    """What to type to run a configuration again: one run, or one for each of its seeds.
+def repeated(given: Sequence[Sequence[str]], *, mode_in_yaml: bool) -> tuple[list[str], bool]:
+    """Options that run a configuration again: one run, or one for each of its seeds.
 
     Parameters
     ----------
-    given : sequence of str
-        All options of its runs, which differ in their seed alone.
+    given : sequence of sequences of str
+        All options of each of its runs, which differ in their seed alone.
     mode_in_yaml : bool
         Whether a recipe among them, not ``-m``, made it a sweep.
+
+    Returns
+    -------
+    options : list of str
+    several : bool
+        Whether they are of several runs.
     """
-    options = [option for option in shlex.split(given[0]) if not option.startswith("seed=")]
-    found = {option.removeprefix("seed=") for each in given for option in shlex.split(each) if option[:5] == "seed="}
+    options = [option for option in given[0] if not option.startswith("seed=")]
+    found = {option.removeprefix("seed=") for each in given for option in each if option.startswith("seed=")}
     seeds = sorted(found, key=lambda seed: (len(seed), seed))
     if len(seeds) > 1:
-        return "einthoven train -m " + shlex.join([*options, f"seed={','.join(seeds)}", "again=true"])
+        return [*options, f"seed={','.join(seeds)}", "again=true"], True
     single = ["hydra.mode=RUN"] * mode_in_yaml
-    return shlex.join(["einthoven", "train", *options, *(f"seed={seed}" for seed in seeds), *single])
+    return [*options, *(f"seed={seed}" for seed in seeds), *single], False
 
 
 def note(groups: Sequence[Group], counts: Mapping[str, int], again: str | None, errors: Mapping[str, str]) -> str:

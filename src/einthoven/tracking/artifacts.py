@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 
+def usual_uri() -> str:
+    """Address of the store of ``MLFLOW_TRACKING_URI``, or of ``mlflow.db`` in this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+
+
 def usual_store(asked_for: str) -> str:
     """Address of the store of ``MLFLOW_TRACKING_URI``, or of ``mlflow.db`` in this folder.
 
@@ -32,7 +37,7 @@ def usual_store(asked_for: str) -> str:
     UserError
         If there is neither.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    uri = usual_uri()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
         raise UserError(f"{asked_for}: no mlflow.db in this folder; MLFLOW_TRACKING_URI names another store.")
     return uri

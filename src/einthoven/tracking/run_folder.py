@@ -12,9 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from einthoven.command_line import command, option
 from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.tracking.delivery import MOST_IDENTITY, first_line
+from einthoven.tracking.places import trusted_for
 from einthoven.tracking.server import shown
 from einthoven.tracking.spool import Spool, number_in
 
@@ -76,7 +78,7 @@ def left(uri: str, folder: Path, *spools: Spool) -> list[str]:
         reason = f" ({errors[0]})" if errors else ""
         told.append(
             f"{shown(uri)} does not have all of this run{reason}; the rest is in {folder / 'tracking'}, and "
-            f"einthoven sync {folder} sends it."
+            f"{command('sync', str(folder), trusted=trusted_for(uri))} sends it."
         )
     if refused:
         told.append(
@@ -141,7 +143,7 @@ def refuse_unsent(folder: Path) -> None:
     if any(file.exists() and file.stat().st_size > number_in(sent) for file, sent in sizes):
         raise UserError(
             f"{folder.parent}: a run there has not been sent to its store; expected another folder (hydra.run.dir=…), "
-            f"or einthoven sync {folder.parent} first."
+            f"or {command('sync', str(folder.parent))} first."
         )
 
 
@@ -167,9 +169,10 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        resume = command("train", option("resume", folder))
         raise UserError(
             f"{folder / 'tracking'}: {error.strerror}; the run ends here, and what was written stays readable. "
-            f"With room on that disk, einthoven train resume={folder} takes it up from its last checkpoint."
+            f"With room on that disk, {resume} takes it up from its last checkpoint."
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from einthoven.command_line import command
 from einthoven.errors import UserError
 from einthoven.tracking.delivery import first_line
 from einthoven.tracking.run_folder import identity
@@ -58,7 +59,7 @@ def find(tracking: MlflowClient, name: str) -> MlflowRun:
     if Path(name).is_dir():
         known = identity(Path(name))
         if not known["run_id"]:
-            raise UserError(f"{name}: its run has not been sent to a store; einthoven sync {name} sends it.")
+            raise UserError(f"{name}: its run has not been sent to a store; {command('sync', name)} sends it.")
         elsewhere = "" if known["uri"] == tracking.tracking_uri else f"in {shown(known['uri'])}, "
         missing = f"{name}: its run is {elsewhere}not in {store}; expected runs of one store."
         run_id = known["run_id"]

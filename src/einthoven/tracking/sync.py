@@ -6,7 +6,8 @@ from pathlib import Path
 
 from einthoven.tracking import run_folder
 from einthoven.tracking.delivery import Delivery
-from einthoven.tracking.foreign import check_entries, check_store
+from einthoven.tracking.foreign import check_entries
+from einthoven.tracking.places import check_store
 from einthoven.tracking.recorder import Recorder, unsent
 from einthoven.tracking.server import reach, shown
 from einthoven.tracking.spool import Spool
