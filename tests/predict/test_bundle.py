@@ -19,7 +19,7 @@ import torch
 from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import METHODS, Isotonic, PriorShift, Uncalibrated, Vector, learned, restored
-from einthoven.predict import find_bundle, load_bundle
+from einthoven.predict import find_bundle, load_bundle, quantity_of
 from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, load, sealed
 from einthoven.predict.predictor import forward
 
@@ -327,3 +327,35 @@ def subprocess_free_find(address: str, folder: Path) -> None:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         find_bundle(address)
+
+
+CONFIGURATIONS = {  # as runs write them
+    "age": ("task:\n  _target_: einthoven.tasks.regression.Regression\n  target: age\ntrainer:\n  epochs: 1\n", "age"),
+    "axis": ("seed: 0\ntrainer: {}\ntask:\n  target: axis\n", "axis"),
+    "a column": ("task:\n  unit: ms\n  target: QT interval\nmodel: {}\ntrainer:\n", "QT interval"),
+    "classes": ("task:\n  labels: all\nloss:\n  target: age\ntrainer:\n", None),
+    "not text": ("\udcff", None),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_run_of_a_quantity_is_told_by_its_configuration_and_has_no_bundle(name: str, tmp_path: Path) -> None:
+    text, quantity = CONFIGURATIONS[name]
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text(text, errors="surrogateescape")
+    assert quantity_of(tmp_path) == quantity
+    with pytest.raises(UserError) as refusal:
+        find_bundle(tmp_path)
+    if quantity is None:
+        assert "einthoven evaluate run=" in str(refusal.value)
+        return
+    assert f"predicts {quantity}, which has no probabilities" in str(refusal.value)
+    assert "a quantity has no bundle" in str(refusal.value)
+    assert "evaluate" not in str(refusal.value)
+
+
+def test_a_run_without_a_network_has_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("task:\n  labels: all\nmodel:\n  trees: 100\n")  # as 0.1 without artifacts
+    with pytest.raises(UserError, match="its model is fitted to features, and a bundle holds a network"):
+        find_bundle(tmp_path)
+    assert quantity_of(tmp_path / "nowhere") is None

@@ -98,7 +98,7 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
 def write_bundle(run: Run, fitted: Fitted | None = None) -> str:
     """Write the bundle into the run's folder; the value is a sentence that says so, or why there is none."""
     if not can_be_bundled(run):
-        return "no bundle: this task has no probabilities of classes"
+        return "no bundle: a quantity has none, which has no probabilities of classes"
     try:
         bundle_of(run, fitted).save(run.folder / FOLDER)
     except UserError as error:

@@ -89,6 +89,11 @@ def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock:
                 if first is None:
                     first = run.data.identity
                 _refuse_changed(first, run.data.identity)
+                if "val" not in run.data.splits:
+                    raise UserError(
+                        f"folds=cv: fold {fold} has no records to judge by, or no class that holds for some of them "
+                        "and not for others; leave it out of data.folds.train."
+                    )
                 run.write_config()
                 write_trained_data(run)
                 if parent is None:

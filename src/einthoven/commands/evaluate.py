@@ -37,6 +37,7 @@ from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
 from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
 from einthoven.evaluation.subgroups import Subgroup, subgroups
+from einthoven.predict import refuse_without_bundle
 from einthoven.report.decisions import decision_curve_figure, reliability_figure, risk_coverage_figure
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing
@@ -97,6 +98,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             "figure may rest on records that were trained on, nor both on the same."
         )
     check_trained(Path(options.run), "run")
+    refuse_without_bundle(Path(options.run), f"run={options.run}")
     with run_folder.writing(Path(options.run)) as lock:
         return _evaluate(config, options, other_folds, lock)
 
@@ -106,11 +108,6 @@ def _evaluate(
 ) -> dict[str, float]:
     """Evaluate and write; the caller holds the folder of the run."""
     run, meta = finished(Path(options.run), "run", asdict(other_folds))
-    if run.task.output == "identity":
-        raise UserError(
-            f"run={options.run}: predicts {run.task.name}, which has no probabilities to calibrate and no thresholds; "
-            "its errors and their intervals are in the run itself."
-        )
     for split in (options.fit, options.report):
         if split not in run.data.splits:
             raise UserError(

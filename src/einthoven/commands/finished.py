@@ -11,6 +11,7 @@ from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
 from einthoven.commands.trained_data import read_trained_data
 from einthoven.errors import UserError
+from einthoven.predict import is_fitted_to_features
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.run_folder import check_files
 from einthoven.training import checkpoint
@@ -70,6 +71,11 @@ def check_trained(folder: Path, option: str) -> None:
     """
     check_files(folder)
     check_entries(folder)
+    if is_fitted_to_features(folder):
+        raise UserError(
+            f"{option}={folder}: its model is fitted to features at once, and there are no steps to continue and no "
+            "network to evaluate; its metrics and their intervals are in the run itself."
+        )
     if not checkpoint.exists(folder / "checkpoints"):
         raise UserError(
             f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."

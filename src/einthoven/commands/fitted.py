@@ -114,6 +114,11 @@ class FittedRun:
         """Measure the features of the training records, and fit the model to them."""
         features, y = self._measured("train")
         x = self.model.table.fit(features, self.settings.seed).transform(features)
+        if np.array_equal(x, np.broadcast_to(x[:1], x.shape), equal_nan=True):
+            raise UserError(
+                f"nothing can be learned: the {len(x)} training records have the same features; expected signals that "
+                "differ."
+            )
         self.model.fit(x, y, single_label=self.task.single_label, seed=self.settings.seed)
 
     def evaluate(self, split: str) -> Evaluation:
@@ -171,6 +176,7 @@ def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[
     metrics = final_metrics(run, found)
     recorder.record(1, metrics)
     recorder.flush()
+    saved = run.save()
     if not run.settings.tracking.artifacts:
         return metrics, found
     for split, evaluation in found.items():
@@ -181,7 +187,7 @@ def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[
         for name, draw in examples(run, *list(by_window.items())[-1]).items():
             recorder.figure(draw(), name)
         _importance(run, recorder, next(iter(found)))
-    recorder.file(run.save(), "checkpoints")
+    recorder.file(saved, "checkpoints")
     return metrics, found
 
 

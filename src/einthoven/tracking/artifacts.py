@@ -95,6 +95,9 @@ def downloaded_bundle(address: str, description: str) -> Path:
             raise UserError(f"{address}: this model comes of no run.")
         folder = version if kind == "runs" and version else "bundle"
         if not any(Path(f.path).name == description for f in tracking.list_artifacts(run, folder)):
+            quantity = tracking.get_run(run).data.params.get("task.target")
+            if quantity is not None:
+                raise UserError(f"{address}: predicts {quantity}, and a quantity has no bundle.")
             raise UserError(
                 f"{address}: no bundle in {folder}/ of run {run}; einthoven evaluate run=FOLDER puts one there."
             )
