@@ -28,9 +28,9 @@ class Store:
         if self.fail_before:
             self.fail_before -= 1
             raise ConnectionError("refused")
+        self.taken += [e["n"] for e in entries if e["n"] not in self.refuse]
         if bad := [e for e in entries if e["n"] in self.refuse]:
-            raise RefusedError(f"no {bad[0]['n']}")
-        self.taken += [e["n"] for e in entries]
+            raise RefusedError([(f"no {e['n']}", e) for e in bad])
         if self.fail_after:
             self.fail_after -= 1
             raise TimeoutError("no answer")
@@ -127,7 +127,7 @@ def test_what_a_store_refuses_is_set_aside_and_holds_up_nothing(tmp_path: Path, 
     spool = filled(tmp_path, store, range(10))
     spool.start()
     assert spool.drain(1.0)
-    assert sorted(store.taken) == [0, 1, 2, 4, 5, 6, 8, 9] and spool.refused == ["no 3", "no 7"]
+    assert sorted(store.taken) == [0, 1, 2, 4, 5, 6, 8, 9] and spool.refused == ["n: no 3", "n: no 7"]
     lines = [json.loads(line) for line in (tmp_path / "entries.refused").read_text().splitlines()]
     assert lines == [{"reason": f"no {n}", "entry": {"n": n}} for n in (3, 7)]
     spool.close()

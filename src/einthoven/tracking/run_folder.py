@@ -82,8 +82,8 @@ def left(uri: str, folder: Path, *spools: Spool) -> list[str]:
         )
     if refused:
         told.append(
-            f"{shown(uri)} refused {len(refused)} entries of this run ({refused[0]}); they are in "
-            f"{folder / 'tracking'}/*.refused."
+            f"{shown(uri)} refused {'1 entry' if len(refused) == 1 else f'{len(refused)} entries'} of this run "
+            f"({refused[0]}); what it refused is in {folder / 'tracking'}/*.refused."
         )
     return told
 

@@ -29,7 +29,17 @@ _LAST_WAIT = 1.0  # the same, once the run waits to end
 
 
 class RefusedError(Exception):
-    """The store answered that it will never take an entry."""
+    """The store has taken what it can, and answered that it will never take the rest.
+
+    Parameters
+    ----------
+    refused : sequence of (str, entry)
+        The reason, and an entry or the part of one that it holds for.
+    """
+
+    def __init__(self, refused: Sequence[tuple[str, Entry]]) -> None:
+        super().__init__(refused[0][0])
+        self.refused = refused
 
 
 class Spool:
@@ -42,12 +52,12 @@ class Spool:
         store would not take, with its reason.
     deliver : callable
         (entries, doubtful) -> None. `doubtful` is true where some of the entries may have arrived already. Raises
-        `RefusedError` for what never can be delivered, and anything else for what may be later.
+        `RefusedError` for what never can be delivered, when the rest is, and anything else for what may be later.
     """
 
     def __init__(self, path: Path, deliver: Deliver) -> None:
         self.error: Exception | None = None  # of the last attempt
-        self.refused: list[str] = []  # reasons
+        self.refused: list[str] = []  # what the store would not take, and why, each once
         self._path, self._deliver = path, deliver
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
@@ -55,7 +65,6 @@ class Spool:
         self._file.truncate(self._size)  # of a killed run
         self._sent = min(number_in(path.with_suffix(".sent")), self._size)
         self._doubtful = self._sent < self._size
-        self._singly_until = 0
         self._changed = threading.Condition()
         self._ending = self._stopped = False
         self._thread: threading.Thread | None = None
@@ -135,11 +144,7 @@ class Spool:
                 entries, end = self._next()
                 self._deliver(entries, self._doubtful)
             except RefusedError as error:
-                failures = 0
-                if len(entries) > 1:  # find out which
-                    self._singly_until, self._doubtful = end, True
-                    continue
-                self._set_aside(entries[0], str(error))
+                self._set_aside(error.refused)
             except Exception as error:  # whatever it is: a run does not stop for tracking
                 failures, self._doubtful = failures + 1, True
                 with self._changed:
@@ -167,24 +172,41 @@ class Spool:
     def _next(self) -> tuple[list[Entry], int]:
         with self._path.open("rb") as file:
             file.seek(self._sent)
-            at_once = 0 if self._sent < self._singly_until else _AT_ONCE
-            lines = file.readlines(min(at_once, self._size - self._sent) or 1)
+            lines = file.readlines(min(_AT_ONCE, self._size - self._sent))
         lines = [line for line in lines if line.endswith(b"\n")]
         return [json.loads(line) for line in lines], self._sent + sum(map(len, lines))
 
     def _arrived(self, end: int) -> None:
         with self._changed:
             self._sent, self.error = end, None
-            if end >= self._singly_until:
-                self._doubtful = False
+            self._doubtful = False
             self._changed.notify_all()
         with contextlib.suppress(OSError):  # then some entries are sent again one day
             write_text(self._path.with_suffix(".sent"), str(end))
 
-    def _set_aside(self, entry: Entry, reason: str) -> None:
-        self.refused.append(reason)
+    def _set_aside(self, refused: Sequence[tuple[str, Entry]]) -> None:
+        for reason, entry in refused:
+            sentence = f"{_described(entry)}: {_cut(reason, 200)}"
+            if sentence not in self.refused:
+                self.refused.append(sentence)
         with contextlib.suppress(OSError), self._path.with_suffix(".refused").open("a") as file:
-            file.write(json.dumps({"reason": reason, "entry": entry}) + "\n")
+            file.writelines(json.dumps({"reason": reason, "entry": entry}) + "\n" for reason, entry in refused)
+
+
+def _described(entry: Entry) -> str:
+    """What an entry holds, by its first name: ``metrics val/loss``."""
+    kind, content = next(iter(entry.items()))
+    if isinstance(content, Mapping):
+        name = next(iter(content), "") if kind in ("params", "tags") else ""
+    else:
+        name = content[0][0] if kind == "metrics" and content else ""
+    return f"{kind} {_cut(str(name), 60)}".rstrip()
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text on one line, not longer than that."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def _whole_lines(path: Path) -> int:
