@@ -110,7 +110,7 @@ def cell(row: int, column: int, value: str) -> Callable[[list[str]], list[str]]:
         (cell(0, 0, "file"), {}, "no column 'path'; it has file, labels"),
         (cell(3, 2, ""), {}, "row 3: column 'who' is empty"),
         (cell(3, 0, "b/none"), {}, "b/none is not in"),
-        (cell(2, 1, "A|B"), {}, "class 'A|B': expected letters, digits"),
+        (cell(2, 1, '"A\nB"'), {}, r"class 'A\nB': expected a name without line breaks"),
         (cell(2, 3, "x"), {"fold_column": "fold"}, "row 2: column 'fold' has 'x'; expected the number of a fold"),
         (cell(2, 5, ""), {"label_column": None, "class_columns": ["AF"]}, "row 2: column 'AF' has ''; expected 0 or 1"),
         (list, {"class_columns": ["AF"]}, "expected one of them"),

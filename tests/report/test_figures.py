@@ -57,6 +57,17 @@ def test_roc_legend_and_curves_are_the_auroc(num_classes: int) -> None:
     assert png_size(figure) == (1230, 900)
 
 
+def test_names_of_classes_are_drawn_as_they_are_written() -> None:
+    y, p, _ = evaluation(5)
+    classes = (r"$\foo$", "_hidden", "x" * 260, "a\nb", "cost $5")
+    figure = figures.roc_figure(y, p, classes)
+    figure.savefig(io.BytesIO(), dpi=20)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    labels = [text.get_text().rsplit("  ", 1)[0] for text in legend.get_texts()]
+    assert labels[:-1] == [r"\$\foo\$", " _hidden", "x" * 39 + "…", "a b", r"cost \$5"]
+
+
 def test_roc_of_many_classes_names_the_best_and_worst_alone() -> None:
     y, p, classes = evaluation(13)
     auroc = [roc_auc_score(y[:, k], p[:, k]) for k in range(13)]

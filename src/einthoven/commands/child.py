@@ -38,7 +38,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     overrides : list of str
         What the command line and the sweep changed.
     """
-    console.print(f"{folder.name}: {shown_overrides(overrides)}", markup=False, soft_wrap=True)
+    console.print(f"{folder.name}: {shown_overrides(overrides)}", soft_wrap=True)
     parent, tags = os.environ[PARENT], {"einthoven.overrides": shown_overrides(overrides)}
     config = _named(config, parent, overrides)
     try:
@@ -58,7 +58,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         # Whatever it is: it is told here and on the run, and the other runs of the sweep go on; only a store that does
         # not take it ends them, as nothing would count this run as failed.
         if isinstance(error, (UserError, OSError)):
-            errors.print(f"failed: {error}", markup=False, soft_wrap=True)
+            errors.print(f"failed: {error}", soft_wrap=True)
         else:
             traceback.print_exc()
         if not (folder / "tracking" / "run.json").exists():  # a run that was opened says so itself
@@ -99,7 +99,7 @@ def _taken_up(before: list[MlflowRun], parent: str) -> tuple[Run, Recorder] | No
         try:
             return taken_up(folder, [])
         except UserError as error:
-            console.print(f"from the start: {error}", markup=False, soft_wrap=True)
+            console.print(f"from the start: {error}", soft_wrap=True)
     return None
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from einthoven.commands.parser import Parser, reading
 from einthoven.commands.terminal import bar, console, results_table, say
@@ -130,19 +130,19 @@ def _show(reports: list[dict[str, Any]]) -> None:
     for name in ("file", "severity", "finding", "leads", "evidence"):
         table.add_column(name, overflow="fold")
     for report in reports:
-        name = escape(Path(report["file"]).name)
+        name = Path(report["file"]).name
         for finding in report["findings"]:
             colour = COLOURS[finding["severity"]]
             table.add_row(
                 name,
-                f"[{colour}]{finding['severity']}[/]",
+                Text(finding["severity"], style=colour),
                 finding["code"],
                 " ".join(finding["leads"]),
-                escape(finding["evidence"]),
+                finding["evidence"],
             )
             name = ""
         if not report["findings"]:
-            table.add_row(name, "[green]none[/]", "", "", "nothing found")
+            table.add_row(name, Text("none", style="green"), "", "", "nothing found")
     console.print(table)
     worst = [report["severity"] for report in reports]
     counted = ", ".join(f"{worst.count(s)} {s}" for s in reversed(SEVERITIES) if s in worst)

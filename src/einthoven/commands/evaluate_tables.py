@@ -12,6 +12,7 @@ from einthoven.evaluation.comparison import Difference
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.operating_points import Point, Rule
 from einthoven.evaluation.subgroups import Subgroup
+from einthoven.functional.class_names import parts
 
 
 def metrics_table(
@@ -19,9 +20,10 @@ def metrics_table(
 ) -> Table:
     """AUROC of each class with its interval, and what calibration changed."""
     rows = [["macro AUROC", _with(metrics["macro_auroc"], macro)]]
+    written = parts(classes)
     for name, interval in zip(classes, per_class, strict=True):
         if interval is not None:
-            rows.append([f"AUROC {name}", _with(metrics[f"auroc/{name}"], interval)])
+            rows.append([f"AUROC {name}", _with(metrics[f"auroc/{written[name]}"], interval)])
     for key, label in (("nll", "negative log-likelihood"), ("brier", "Brier score"), ("ece", "calibration error")):
         rows.append([label, f"{metrics[f'{key}/before']:.4f} → {metrics[f'{key}/after']:.4f}"])
     return results_table("metrics; calibration: before → after", ["metric", "value"], rows)

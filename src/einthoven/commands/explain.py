@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from einthoven.build import build, unknown_name
@@ -77,7 +76,7 @@ def explain(conf: Path, arguments: Sequence[str]) -> bool:
     if refused:
         errors.print(f"{len(refused)} of {len(files)} files not explained:")
         for reason in refused:
-            errors.print(f"  {escape(reason)}", soft_wrap=True)
+            errors.print(f"  {reason}", soft_wrap=True)
     return not refused
 
 
@@ -131,7 +130,7 @@ def _show(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], path:
         told_of = f"{told.label} {told.probability:.2f}"
         listed = "  ".join(f"{lead} {share:.0%}" for lead, share in shares)
         row = (told_of, deletion, f"({by_chance})", insertion, f"({in_chance})", sanity, listed)
-        table.add_row(escape(file.name), *row)
+        table.add_row(file.name, *row)
     console.print(table)
     console.print(
         "deletion, insertion: mean probability while the most relevant parts go, and come; a good map has a small one "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from einthoven.build import unknown_name
 from einthoven.commands import plots
@@ -53,7 +54,7 @@ def show_options(conf: Path, arguments: list[str]) -> None:
             table.add_column(no_wrap=True, min_width=_WIDTH)
         for name, path in sorted(option_files(folders, group).items()):
             curve = [sparkline(plots.multipliers(folders, name))] if curves else []
-            table.add_row(name, *curve, _described(path, group, conf))
+            table.add_row(name, *curve, Text.from_markup(_described(path, group, conf)))
         console.print(table)
     if plot:
         (plots.plot_schedules if curves else plots.plot_augmentations)(folders)

@@ -6,12 +6,12 @@ import csv
 import json
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.markup import escape
 from rich.table import Table
 
 from einthoven.commands.terminal import console, errors
@@ -96,7 +96,7 @@ class Output(ABC):
         if self.refused:
             errors.print(f"{len(self.refused)} of {self.answered + len(self.refused)} files not answered:")
             for reason in self.refused:
-                errors.print(f"  {escape(reason)}", soft_wrap=True)
+                errors.print(f"  {reason}", soft_wrap=True)
 
 
 class TableOutput(Output):
@@ -112,16 +112,16 @@ class TableOutput(Output):
         """A row for the record, and with the timeline one for each window."""
         sets = " ".join(told["set"]) or "none of them"
         self._table.add_row(
-            escape(Path(told["file"]).name),
-            escape("\n".join(probable(told))),
-            escape(sets if told["alpha"] is not None else ""),
-            escape("\n".join(told["cautions"])),
+            Path(told["file"]).name,
+            "\n".join(probable(told)),
+            sets if told["alpha"] is not None else "",
+            "\n".join(told["cautions"]),
         )
         if self.timeline:
             for window in told["windows"]:
                 ranked = sorted(window["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
                 shares = "  ".join(f"{name} {p:.2f}" for name, p in ranked)
-                self._table.add_row(f"  from {window['start_s']:g} s", escape(shares), "", "")
+                self._table.add_row(f"  from {window['start_s']:g} s", shares, "", "")
 
     def end(self) -> None:
         """Show it."""
@@ -178,7 +178,7 @@ class CsvOutput(Output):
         classes = self.predictor.classes
         bounds = [f"{name}_{end}" for name in classes for end in ("low", "high")]
         rest = ["set", "entropy", "epistemic", "familiar", "in_training_data", "cautions", "not_answered", "notice"]
-        self._writer.writerow(["file", "start_s", *classes, *bounds, *rest])
+        self._writer.writerow(_distinct(["file", "start_s", *classes, *bounds, *rest]))
         return self
 
     def take(self, told: dict[str, Any]) -> None:
@@ -208,6 +208,19 @@ class CsvOutput(Output):
 
 
 OUTPUTS: dict[str, type[Output]] = {"table": TableOutput, "json": JsonOutput, "csv": CsvOutput}
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Names of columns, each once: a class may be called ``file``, or another class with ``_low`` behind."""
+    taken: list[str] = []
+    for name in columns:
+        numbered = name
+        number = 2
+        while numbered in taken:
+            numbered = f"{name}_{number}"
+            number += 1
+        taken.append(numbered)
+    return taken
 
 
 def probable(told: dict[str, Any]) -> list[str]:

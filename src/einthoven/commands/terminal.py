@@ -21,13 +21,14 @@ from rich.table import Table
 if TYPE_CHECKING:
     from einthoven.training.loop import Position
 
-console = Console(highlight=False)
-errors = Console(highlight=False, stderr=True)
+# Names from files may contain what rich takes for markup: a text is printed as it is, and a style is given apart.
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 
 def warn(sentence: str) -> None:
     """Say what a user must know although the command goes on."""
-    errors.print(f"einthoven: warning: {sentence}", markup=False, soft_wrap=True)
+    errors.print(f"einthoven: warning: {sentence}", soft_wrap=True)
 
 
 def say(sentence: str) -> None:

@@ -18,6 +18,7 @@ from einthoven.commands.identity import identity
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.errors import UserError
+from einthoven.functional.class_names import parts
 from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def write_trained_data(run: Run | FittedRun) -> None:
     meta = {
         "format": FORMAT,
         "classes": list(data.labels.classes),
+        "metric_names": parts(data.labels.classes),
         "task": run.task.name,
         "seed": run.settings.seed,
         "config": assemble.shown(assemble.plain(run.config)),

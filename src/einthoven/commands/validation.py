@@ -17,6 +17,7 @@ from einthoven.diagnostics.information import confident_wrong, entropy_histogram
 from einthoven.diagnostics.landscape import flat
 from einthoven.diagnostics.rank import effective_rank, features
 from einthoven.evaluation.scores import calibration_error_per_class
+from einthoven.functional.class_names import parts
 
 if TYPE_CHECKING:
     from einthoven.commands.run import Run
@@ -73,7 +74,8 @@ class Validation:
             self._previous = found.p
         if self._due(every.calibration):
             gaps = calibration_error_per_class(found.y, found.p)
-            told |= {f"val/calibration_gap/{k}": gap for k, gap in zip(run.data.labels.classes, gaps, strict=True)}
+            written = parts(run.data.labels.classes).values()
+            told |= {f"val/calibration_gap/{name}": gap for name, gap in zip(written, gaps, strict=True)}
             told["watch/diag/calibration_gap"] = float(gaps.mean())
             told["watch/diag/confident_wrong"] = confident_wrong(found.y, found.p)
         if self._due(every.windows) and by_window.windows is not None:

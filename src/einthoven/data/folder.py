@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 LABEL_SET = "columns"
 _PARTS = (".hea", ".dat", ".mat")  # of one WFDB record
-_CLASS = re.compile(r"^[\w\-. :/]+$")  # what a metric's name may hold
 _YES_NO = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
 
 
@@ -213,10 +211,8 @@ class Folder:
         classes = self._classes(rows)
         matrix, names = indicators(classes)
         for name in names:
-            if not _CLASS.match(name):
-                raise UserError(
-                    f"{self._csv.name}: class {name!r}: expected letters, digits and - _ . : / in its name."
-                )
+            if not name or "\n" in name:  # which stands between the classes of a record in the store's table
+                raise UserError(f"{self._csv.name}: class {name!r}: expected a name without line breaks.")
         ecg_id = rows.index.to_numpy(np.int64) + 1  # the row of the table: 1 is the first below the header
         if self.patient_column is None:
             patient, who = ecg_id, rows[self.path_column].map(_stem)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
+from einthoven.functional.class_names import parts
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -306,7 +307,8 @@ def summary(y_true: npt.ArrayLike, y_score: npt.ArrayLike, classes: Sequence[str
     Returns
     -------
     dict of str to float
-        ``macro_auroc``, ``macro_auprc``, ``fmax`` and ``auroc/<class>`` for each class that has both labels.
+        ``macro_auroc``, ``macro_auprc``, ``fmax`` and ``auroc/<class>`` for each class that has both labels, its name
+        as `einthoven.functional.class_names.parts` writes it.
 
     Raises
     ------
@@ -323,8 +325,11 @@ def summary(y_true: npt.ArrayLike, y_score: npt.ArrayLike, classes: Sequence[str
         "macro_auprc": macro_auprc(y_true, y_score),
         "fmax": fmax(y_true, y_score),
     }
-    named = zip(classes, per_class.tolist(), strict=True)
-    return result | {f"auroc/{name}": value for name, value in named if not np.isnan(value)}
+    written = parts(classes)
+    for name, value in zip(classes, per_class.tolist(), strict=True):
+        if not np.isnan(value):
+            result[f"auroc/{written[name]}"] = value
+    return result
 
 
 def _tie_bounds(ordered: FloatArray) -> tuple[IntArray, IntArray]:

@@ -12,7 +12,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.operating_points import net_benefit
 from einthoven.evaluation.scores import calibration_error_per_class, reliability
 from einthoven.evaluation.uncertainty import RiskCoverage
-from einthoven.report.style import FAINT, INK, panels, series_style, use_style
+from einthoven.report.style import FAINT, INK, drawable, panels, series_style, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def reliability_figure(
                 label = f"{name}  ECE {errors[name][k]:.3f}"
                 axes.plot(found.stated, found.observed, marker="o", markersize=4, label=label, **series_style(3 * i))
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-            axes.set_title(classes[k])
+            axes.set_title(drawable(classes[k]))
             axes.legend(loc="upper left", fontsize=9)
         figure.supxlabel("stated probability")
         figure.supylabel("share of positives")
@@ -88,7 +88,7 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
             axes.plot(at, model, label="model", **series_style(0))
             top = max(float(model.max()), float(labels[:, k].mean()), 0.01)
             axes.set_ylim(-0.25 * top, 1.1 * top)
-            axes.set_title(classes[k])
+            axes.set_title(drawable(classes[k]))
         places[0].legend(loc="upper right", fontsize=9)
         figure.supxlabel("threshold probability")
         figure.supylabel("net benefit (true positives a record)")

@@ -10,7 +10,18 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import auroc_per_class, macro_auroc, roc_curve
-from einthoven.report.style import BLUE, FAINT, INK, ORANGE, VERMILLION, new_figure, panels, series_style, use_style
+from einthoven.report.style import (
+    BLUE,
+    FAINT,
+    INK,
+    ORANGE,
+    VERMILLION,
+    drawable,
+    new_figure,
+    panels,
+    series_style,
+    use_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,14 +79,14 @@ def roc_figure(
             fpr, tpr = roc_curve(labels[:, k], scores[:, k])
             mean += _rate_at(at, fpr, tpr) / len(drawn)
             if by_name:
-                axes.plot(fpr, tpr, **series_style(i), label=f"{classes[k]}  {auroc[k]:.3f}")
+                axes.plot(fpr, tpr, **series_style(i), label=f"{drawable(classes[k])}  {auroc[k]:.3f}")
             else:
                 axes.plot(fpr, tpr, color=FAINT, linewidth=0.8, alpha=0.7, label=f"_{classes[k]}")
         if not by_name:
             ranked = sorted(drawn, key=lambda k: -auroc[k])
             for name, k, color in (("best", ranked[0], BLUE), ("worst", ranked[-1], VERMILLION)):
                 fpr, tpr = roc_curve(labels[:, k], scores[:, k])
-                axes.plot(fpr, tpr, color=color, label=f"{name}: {classes[k]}  {auroc[k]:.3f}")
+                axes.plot(fpr, tpr, color=color, label=f"{name}: {drawable(classes[k])}  {auroc[k]:.3f}")
         axes.plot(np.append(0.0, at), np.append(0.0, mean), color=INK, linewidth=3, label=f"macro mean  {macro:.3f}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", anchor="W")
         axes.set(xlabel="false positive rate (1 − specificity)", ylabel="true positive rate (sensitivity)")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from einthoven.functional.class_names import parts
+
 NOTICE = (
     "**Not a medical device, and not for diagnosis.** For research and education: nobody has shown that acting on "
     "these probabilities helps a patient."
@@ -181,9 +183,10 @@ def _data(subject: Subject) -> list[str]:
 def _performance(found: Mapping[str, Any]) -> list[str]:
     metrics, interval = found["metrics"], found["interval"]
     rows = [("macro AUROC", _with(metrics["macro_auroc"], found["macro_auroc"]))]
-    rows += [
-        (f"AUROC {name}", _with(metrics[f"auroc/{name}"], of)) for name, of in found["auroc"].items() if of is not None
-    ]
+    written = parts(found["auroc"])
+    for name, of in found["auroc"].items():
+        if of is not None:
+            rows.append((f"AUROC {name}", _with(metrics[f"auroc/{written[name]}"], of)))
     rows += [(label, _number(metrics.get(key))) for key, label in (("macro_auprc", "macro AUPRC"), ("fmax", "Fmax"))]
     return [
         "## Performance",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isclose, isfinite
 
 from einthoven.evaluation.comparison import Difference
+from einthoven.functional.class_names import name_of
 from einthoven.report.page import Html, fold, join, section, table, tag
 from einthoven.report.reported import NOTHING, SPLITS, Pairing, ReportedRun, called, column_headers, letter, row_headers
 
@@ -142,7 +143,7 @@ def _per_class(runs: Sequence[ReportedRun], split: str, ranked: bool) -> Html:
     names = sorted({name for run in runs for name in run.metrics if name.startswith(prefix)})
     if not names:
         return Html()
-    rows = [[name.removeprefix(prefix), *_column(runs, name, True if ranked else None)] for name in names]
+    rows = [[name_of(name.removeprefix(prefix)), *_column(runs, name, True if ranked else None)] for name in names]
     title = f"AUROC of each class, {SPLITS[split]}"
     return fold(title, table(f"{title}.{_on_marks(runs, ranked, True)}", ["class", *column_headers(runs)], rows))
 

@@ -65,6 +65,19 @@ def use_style() -> Iterator[None]:
         yield
 
 
+def drawable(name: str, longest: int = 40) -> str:
+    """A name from a file as text of a figure: one line, not too long, and read as it is written.
+
+    Matplotlib takes what stands between two ``$`` for a formula, and leaves a name with ``_`` in front out of a legend.
+    """
+    line = " ".join(name.split())
+    if len(line) > longest:
+        line = f"{line[: longest - 1]}…"
+    if line.startswith("_"):
+        line = f" {line}"
+    return line.replace("$", r"\$")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure without any state of pyplot: safe in threads and without a display.
 

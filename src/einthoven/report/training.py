@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.report.figures import History, smooth
-from einthoven.report.style import FAINT, INK, new_figure, series_style, use_style
+from einthoven.report.style import FAINT, INK, drawable, new_figure, series_style, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -192,9 +192,10 @@ def cooccurrence_figure(labels: npt.ArrayLike, classes: Sequence[str], *, title:
         axes.set_facecolor("#F2F2F2")
         image = axes.imshow(np.ma.masked_invalid(share), cmap="Blues", vmin=0, vmax=100)
         size = 12 if k <= 12 else min(11, 500 / k)
-        axes.set_xticks(range(k), list(classes), rotation=0 if k <= 6 else 90, fontsize=min(size, 11))
+        shown = [drawable(name, 20) for name in classes]
+        axes.set_xticks(range(k), shown, rotation=0 if k <= 6 else 90, fontsize=min(size, 11))
         axes.set_yticks(
-            range(k), [f"{name} ({n:,.0f})" for name, n in zip(classes, count, strict=True)], fontsize=min(size, 11)
+            range(k), [f"{name} ({n:,.0f})" for name, n in zip(shown, count, strict=True)], fontsize=min(size, 11)
         )
         axes.grid(visible=False)
         axes.set(xlabel="have this class too (%)", ylabel="of the records with this class (number)", title=title)
