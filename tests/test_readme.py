@@ -170,8 +170,8 @@ def exists(key: str, data: str) -> bool:
     return True
 
 
-# A name such as folds.csv is that of a file.
-@pytest.mark.parametrize("key", everywhere(rf"({'|'.join(GROUPS)})(\.(?!csv\b)[a-z_]+)+(=.*)?"))
+# A name such as folds.csv or data.json is that of a file.
+@pytest.mark.parametrize("key", everywhere(rf"({'|'.join(GROUPS)})(\.(?!(csv|json)\b)[a-z_]+)+(=.*)?"))
 def test_an_option_exists(key: str) -> None:
     assert any(exists(key.split("=")[0], data) for data in SOURCES)
 

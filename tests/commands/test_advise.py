@@ -27,7 +27,7 @@ def test_a_run_says_what_it_was_and_what_came_out(
     note, metrics = run.data.tags[NOTE], run.data.metrics
     assert note.startswith("### Advice\n\n1. **The learning rate is too low")
     assert "\n**superdiagnostic**, 5 classes, on " in note
-    assert f"{metrics['data/records/train']:.0f} train" in note and "2 of 2 epochs" in note
+    assert f"{run.data.tags['data.records.train']} train" in note and "2 of 2 epochs" in note
     low, high = metrics["test/macro_auroc_low"], metrics["test/macro_auroc_high"]
     assert f"{metrics['test/macro_auroc']:.3f} ({low:.3f} to {high:.3f}, 95 %)" in note
     assert "advice 1: " in printed and "The learning rate is too low" in printed
@@ -37,8 +37,11 @@ def test_what_the_splits_hold_is_recorded_before_training(train: Callable[..., N
     train(*FAST, "tracking.experiment=advice")
     run = last_run(workplace)
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    assert [point.step for point in client.get_metric_history(run.info.run_id, "data/share/train/NORM")] == [0]
-    assert run.data.metrics["data/patients/train-test"] == 0.0 and "data/psi/val" in run.data.metrics
+    table = client.load_table(run.info.experiment_id, "data.json", run_ids=[run.info.run_id])
+    rows = table.set_index(["measure", "split", "class"])["value"]
+    assert rows["patients", "train-test", ""] == 0.0 and rows["share", "train", "NORM"] > 0
+    assert rows["records", "train", ""] == float(run.data.tags["data.records.train"])
+    assert not any(name.startswith("data/") for name in run.data.metrics)
     assert not any(name.startswith("advice.") for name in run.data.params)
 
 

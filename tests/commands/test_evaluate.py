@@ -54,14 +54,14 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     (tracked,) = [
         r
         for r in tracker.search_runs([e.experiment_id for e in tracker.search_experiments()])
-        if "evaluate/nll/after" in r.data.metrics
+        if "test/evaluate/nll_after" in r.data.metrics
     ]
     assert tracked.info.status == "FINISHED"
     metrics = tracked.data.metrics
     # The same records as at the end of the training: the same figure.
-    assert metrics["evaluate/macro_auroc"] == pytest.approx(metrics["test/macro_auroc"], abs=1e-9)
-    assert metrics["evaluate/nll/before"] == pytest.approx(metrics["test/loss"], abs=1e-6)
-    assert found["metrics"]["nll/after"] == pytest.approx(metrics["evaluate/nll/after"])
+    assert metrics["test/evaluate/macro_auroc"] == pytest.approx(metrics["test/macro_auroc"], abs=1e-9)
+    assert metrics["test/evaluate/nll_before"] == pytest.approx(metrics["test/loss"], abs=1e-6)
+    assert found["metrics"]["nll/after"] == pytest.approx(metrics["test/evaluate/nll_after"])
     figures = {f.path for f in tracker.list_artifacts(tracked.info.run_id, "figures")}
     assert {"figures/reliability.png", "figures/decision_curves.png", "figures/risk_coverage.png"} <= figures
     result = finished(run, "run", {})[0].evaluate("test", "fp32")
@@ -72,7 +72,7 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert "evaluation/model_card.md" in {f.path for f in tracker.list_artifacts(tracked.info.run_id, "evaluation")}
     again = evaluate(run, "calibration=none", "interval=percentile")
     assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]
-    history = tracker.get_metric_history(tracked.info.run_id, "evaluate/nll/after")
+    history = tracker.get_metric_history(tracked.info.run_id, "test/evaluate/nll_after")
     assert [m.value for m in history] == pytest.approx([found["metrics"]["nll/after"], again["metrics"]["nll/after"]])
 
 

@@ -92,7 +92,7 @@ def test_a_run_of_mlflow_is_found_by_its_address(run: Path, place: Path, monkeyp
     tracker = client(f"sqlite:///{place}/mlflow.db")
     for experiment in tracker.search_experiments():
         for found in tracker.search_runs([experiment.experiment_id]):
-            if "evaluate/nll/after" in found.data.metrics and found.info.run_name:
+            if "test/evaluate/nll_after" in found.data.metrics and found.info.run_name:
                 addresses = [f"runs:/{found.info.run_id}"]
                 addresses += [f"models:/{output.model_id}" for output in found.outputs.model_outputs]
                 if load_bundle(addresses[0]).bundles[0].sha256 == expected:

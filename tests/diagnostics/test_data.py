@@ -110,18 +110,20 @@ def test_a_corpus_is_examined_split_by_split() -> None:
         "train": Split(chunks(train), np.array([1, 1, 2, 3, 4, 5, 6, 7, 8, 9]), y[0]),
         "val": Split(chunks(val), np.array([1, 9, 10, 11]), y[1]),
     }
-    metrics, facts = examine(splits, ("NORM", "MI"))
+    table, facts = examine(splits, ("NORM", "MI"))
+    rows = {(m, s, c): v for m, s, c, v in zip(*table.values(), strict=True)}
     assert facts["records"] == {"train": 10, "val": 4}
     assert facts["flat"] == {"train": 1, "val": 1} and facts["repeated"] == {"train": 2, "val": 0}
     assert facts["duplicates"] == {"train-val": 1} and facts["patients"] == {"train-val": 2}
     assert facts["positives"] == {"train": {"NORM": 10, "MI": 0}, "val": {"NORM": 2, "MI": 3}}
-    assert metrics["data/duplicates/train-val"] == 1.0 and metrics["data/share/val/MI"] == 0.75
+    assert rows["duplicates", "train-val", ""] == 1.0 and rows["share", "val", "MI"] == 0.75
     kl, psi = label_drift(*y)
-    assert metrics["data/kl/val"] == pytest.approx(kl.mean()) and metrics["data/psi/val"] == pytest.approx(psi.mean())
+    assert rows["kl", "val", ""] == pytest.approx(kl.mean()) and rows["psi", "val", ""] == pytest.approx(psi.mean())
     assert facts["psi"] == {"val": {"NORM": pytest.approx(psi[0]), "MI": pytest.approx(psi[1])}}
 
 
 def test_without_labels_the_signals_are_examined_alone() -> None:
-    metrics, facts = examine({"train": Split(chunks(beats(5, 8)), np.arange(5), None)}, ())
-    assert metrics == {"data/records/train": 5.0, "data/flat/train": 0.0, "data/repeated/train": 0.0}
+    table, facts = examine({"train": Split(chunks(beats(5, 8)), np.arange(5), None)}, ())
+    assert table["measure"] == ["records", "flat", "repeated"] and table["split"] == ["train"] * 3
+    assert table["value"] == [5.0, 0.0, 0.0] and table["class"] == [""] * 3
     assert set(facts) == {"records", "flat", "repeated", "duplicates", "patients"}

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.utils.validation import _validate_metric, _validate_param, _validate_tag
 
-from einthoven.tracking.names import classes_summed, current
-from einthoven.tracking.sweep import history
+from einthoven.tracking.names import LONGEST, accepted, classes_summed, current
+from einthoven.tracking.sweep import history, last_metrics
 
 
 @pytest.mark.parametrize(
@@ -83,3 +86,45 @@ def test_sums_over_classes_of_an_old_run_are_read_as_means(store: MlflowClient) 
     found = history(store, store.get_run(run_id))
     assert found["watch/diag/entropy"][1].tolist() == [0.5]
     assert found["watch/diag/confident_wrong"][1].tolist() == [2.0]
+
+
+def test_last_values_of_an_old_run_have_the_names_and_scales_of_today(store: MlflowClient) -> None:
+    for single_label, entropy in (("False", 0.5), ("True", 2.0)):
+        run_id = store.create_run("0").info.run_id
+        store.log_param(run_id, "data.classes", "4")
+        store.log_param(run_id, "task.single_label", single_label)
+        for name in ("diag/entropy", "diag/sharpness", "train/loss", "watch/diag/kl_drift"):
+            store.log_metric(run_id, name, 2.0)
+        assert last_metrics(store.get_run(run_id)) == {
+            "watch/diag/entropy": entropy,
+            "watch/diag/sharpness": 2.0,
+            "train/loss": 2.0,
+            "watch/diag/kl_drift": 2.0,
+        }
+
+
+@pytest.mark.parametrize(
+    "name", ["val/loss", "val/auroc/ST.gt.1", "augment.transforms.x", "mine/a b:c", "watch/grad/norm"]
+)
+def test_a_name_that_mlflow_takes_stays(name: str) -> None:
+    assert accepted(name) == name
+
+
+names = st.one_of(
+    st.text(alphabet=st.characters(codec=None), max_size=30),
+    st.text("ab/. \n>_", max_size=10),
+    st.sampled_from(
+        ["", ".", "..", "a//b", "b/", "/a", "../a", "a/../b", "x" * 251, "x/" * 200, "val/loss\n", "ST>1", "ST<1"]
+    ),
+)
+
+
+@given(names, names)
+def test_mlflow_takes_every_name_and_no_two_become_one(one: str, other: str) -> None:
+    for name in (one, other):
+        written = accepted(name)
+        assert 0 < len(written) <= LONGEST and accepted(written) == written
+        _validate_metric(written, 0.5, 0, 0)
+        _validate_param(written, "x")
+        _validate_tag(written, "x")
+    assert (accepted(one) == accepted(other)) == (one == other)

@@ -32,10 +32,10 @@ _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def examine(run: Run | FittedRun, recorder: Recorder) -> dict[str, Any]:
-    """Look at the splits before training: metrics ``data/…`` into the run, and the facts that advice rests on."""
+    """Look at the splits before training: the table ``data.json`` into the run, and the facts that advice rests on."""
     held, classes = run.data.splits, run.data.labels.classes
     labelled = run.task.output in _CLASSES
-    metrics, facts = data.examine(
+    table, facts = data.examine(
         {
             name: data.Split(
                 held[name].chunks(),
@@ -47,7 +47,7 @@ def examine(run: Run | FittedRun, recorder: Recorder) -> dict[str, Any]:
         },
         classes,
     )
-    recorder.record(0, metrics)
+    recorder.table(table, "data.json")
     return facts | ({"chance": _chance(run)} if labelled else {})
 
 

@@ -53,7 +53,7 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
     metrics = final_metrics(run, found)
     pca = principal_components(run)
     shares = pca.explained_variance_ratio_
-    recorder.record(run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
+    record_final(recorder, run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
     recorder.flush(everything=True)
     _probe(run, recorder)
     if kept := run.validation.arrays():
@@ -90,6 +90,17 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
             alias=run.settings.tracking.alias,
         )
     return metrics, found
+
+
+def record_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) -> None:
+    """Record what is measured at the end of a run.
+
+    A metric that has a curve gets its last point, at `step`. A value that is measured once stands at step 0: MLflow
+    draws a bar of it, and otherwise a line with a single dot.
+    """
+    recorder.flush(everything=True)
+    recorder.record(0, {name: value for name, value in metrics.items() if name not in recorder.history})
+    recorder.record(step, {name: value for name, value in metrics.items() if name in recorder.history})
 
 
 def by_record(run: Run | FittedRun, by_window: Mapping[str, Evaluation]) -> dict[str, Evaluation]:

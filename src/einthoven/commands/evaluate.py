@@ -161,7 +161,7 @@ def _evaluate(
                 "evaluate.warnings": " ".join(f"{warning}." for warning in warnings) or "none",
             }
         )
-        _log(recorder, run, found, raw, p)
+        _log(recorder, run, options.report, found, raw, p)
     say(told)
     say(f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {shown(recorder.uri)}")
     return found.metrics
@@ -353,13 +353,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _log(recorder: Recorder, run: Run, found: Found, raw: Evaluation, p: NDArray[np.float64]) -> None:
+def _log(recorder: Recorder, run: Run, split: str, found: Found, raw: Evaluation, p: NDArray[np.float64]) -> None:
     classes = run.data.labels.classes
     metrics = found.metrics | {"macro_auroc_low": found.interval.low, "macro_auroc_high": found.interval.high}
-    named = {f"evaluate/{name}": value for name, value in metrics.items()}
+    # The AUROC of each class is in evaluation.json, and nll is that before the calibration.
+    named = {
+        f"{split}/evaluate/{name.replace('/', '_')}": value
+        for name, value in metrics.items()
+        if name != "nll" and not name.startswith("auroc/")
+    }
     # A second evaluation of a run, with another calibration, is a later point of the same curves.
     steps = [recorder.history[name][0][-1] for name in named if name in recorder.history]
-    recorder.record(max(steps, default=0) + 1, named)
+    recorder.record(max(steps, default=-1) + 1, named)
     drawn = np.flatnonzero(~np.isnan(auroc_per_class(raw.y, raw.p)))
     names, y = [classes[k] for k in drawn], raw.y[:, drawn]
     recorder.figure(reliability_figure(y, {"before": raw.p[:, drawn], "after": p[:, drawn]}, names), "reliability")

@@ -14,7 +14,7 @@ import einthoven
 from einthoven import trust
 from einthoven.build import build
 from einthoven.commands import assemble
-from einthoven.commands.conclude import by_record, final_metrics, predictions
+from einthoven.commands.conclude import by_record, final_metrics, predictions, record_final
 from einthoven.commands.pictures import examples, outcome
 from einthoven.commands.terminal import console
 from einthoven.data.batches import evaluation_batches
@@ -174,7 +174,7 @@ def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[
     by_window = {split: run.predict(split) for split in ("val", "test") if split in run.data.splits}
     found = by_record(run, by_window)
     metrics = final_metrics(run, found)
-    recorder.record(1, metrics)
+    record_final(recorder, 0, metrics)
     recorder.flush()
     saved = run.save()
     if not run.settings.tracking.artifacts:

@@ -14,6 +14,7 @@ import einthoven
 from einthoven.atomic import write_text
 from einthoven.commands.output import check_output
 from einthoven.commands.paired import Judged, difference, judged
+from einthoven.commands.parameters import options_of
 from einthoven.errors import UserError
 from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
@@ -24,7 +25,7 @@ from einthoven.tracking.places import check_store
 from einthoven.tracking.run_folder import identity
 from einthoven.tracking.runs import meant
 from einthoven.tracking.server import client
-from einthoven.tracking.sweep import differing, history, overrides
+from einthoven.tracking.sweep import differing, history, last_metrics, overrides
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -154,26 +155,37 @@ def _reported(tracking: MlflowClient, run: MlflowRun, label: str, alone: bool) -
         name=str(run.info.run_name),
         label=label,
         facts=_facts(run),
-        params=run.data.params,
-        metrics=run.data.metrics,
+        params=_options(tracking, run),
+        metrics=last_metrics(run),
         history=history(tracking, run, CURVES),
         note=_description(tracking, run),
         pictures=_pictures(tracking, run) if alone else {},
     )
 
 
+def _options(tracking: MlflowClient, run: MlflowRun) -> dict[str, str]:
+    """Every option of a run: of its ``config.yaml``, and of its parameters, which are fewer but for names and sizes."""
+    written = content(tracking, run, "config.yaml")
+    if written is None:
+        return dict(run.data.params)
+    try:
+        return options_of(written.decode(errors="replace")) | run.data.params
+    except UserError as error:
+        raise UserError(f"{run.info.run_name}: config.yaml: {error}") from None
+
+
 def _facts(run: MlflowRun) -> dict[str, str]:
     """Where a run comes from, and how it ended."""
     tags, info = run.data.tags, run.info
     inputs = run.inputs.dataset_inputs if run.inputs else []
-    sizes = {split: run.data.metrics.get(f"data/records/{split}") for split in ("train", *SPLITS)}
+    sizes = {split: _records(run, split) for split in ("train", *SPLITS)}
     seconds = (info.end_time - info.start_time) / 1000 if info.end_time else None
     facts = {
         "status": info.status.lower(),
         "error": tags.get("error", ""),
         "task": tags.get("task", ""),
         "data": ", ".join(dict.fromkeys(each.dataset.name for each in inputs)),
-        "records": ", ".join(f"{size:,.0f} {split}" for split, size in sizes.items() if size),
+        "records": ", ".join(f"{size:,} {split}" for split, size in sizes.items() if size),
         "data fingerprint": tags.get("data.fingerprint", ""),
         "trained with": f"einthoven {tags.get('einthoven.version', '')}".strip(),
         "git commit": tags.get("mlflow.source.git.commit", ""),
@@ -184,6 +196,12 @@ def _facts(run: MlflowRun) -> dict[str, str]:
         "run id": info.run_id,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _records(run: MlflowRun, split: str) -> int:
+    """How many records a run had in a split; version 0.1 has it as a metric."""
+    known = run.data.tags.get(f"data.records.{split}", "")
+    return int(known) if known.isdigit() else int(run.data.metrics.get(f"data/records/{split}", 0))
 
 
 def _duration(seconds: float) -> str:

@@ -45,7 +45,7 @@ def read_config(folder: Path, option: str) -> DictConfig:
     from omegaconf import OmegaConf
 
     try:
-        config = _parsed(_text(folder / NAME))
+        config = parsed(_text(folder / NAME))
         content = OmegaConf.to_container(config)
         assert isinstance(content, dict)
         _check_options(content)
@@ -76,8 +76,14 @@ def _text(path: Path) -> str:
         os.close(descriptor)
 
 
-def _parsed(text: str) -> DictConfig:
-    """A mapping of plain values."""
+def parsed(text: str) -> DictConfig:
+    """A mapping of plain values.
+
+    Raises
+    ------
+    UserError
+        If it is not one.
+    """
     import yaml  # type: ignore[import-untyped]
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from einthoven.commands.search import Search
 
 
-def varied(config: DictConfig, loader: ConfigLoader) -> tuple[list[str], tuple[str, ...]]:
-    """Options that have several values in a sweep, and modules outside of this package that its runs need.
+def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Options that have several values in a sweep, with these values, and outside modules that its runs need.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ def varied(config: DictConfig, loader: ConfigLoader) -> tuple[list[str], tuple[s
     else:
         runs = [config]
     modules = {module for run in runs for module in outside_modules(run)}
-    return [name for name, option in given.items() if option.is_sweep_override()], tuple(sorted(modules))
+    swept = {name: option.input_line or "" for name, option in given.items() if option.is_sweep_override()}
+    return {name: line.partition("=")[2] for name, line in swept.items()}, tuple(sorted(modules))
 
 
 def _some(option: Override) -> list[str]:

@@ -20,6 +20,7 @@ from einthoven.build import build, trust_named
 from einthoven.command_line import command
 from einthoven.commands.identity import code_hash, shown_overrides
 from einthoven.commands.mistakes import sentence
+from einthoven.commands.parameters import chosen_options
 from einthoven.commands.space import varied
 from einthoven.commands.terminal import console, results_table, say, say_next
 from einthoven.commands.typed import as_typed, hydra_options, report_command, ui_command
@@ -119,16 +120,18 @@ def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
     given = shown_overrides(config.hydra.overrides.task)
     plugins = shown_overrides([o for o in config.hydra.overrides.hydra if not o.startswith("hydra.mode=")])
-    names, modules = varied(config, loader)
+    values, modules = varied(config, loader)
     words = ["einthoven train", "" if _mode_in_yaml() else "-m", given, plugins]
     tags = {
         "mlflow.source.name": " ".join(word for word in words if word),
         "mlflow.source.type": "LOCAL",
         "einthoven.overrides": given,
         SWEEP: _key(config, modules),
-        VARIED: " ".join(names),
+        VARIED: " ".join(values),
     }
-    run_id, before = open_parent(config.tracking, f"sweep {given}"[:250], tags, config.again)
+    parameters = {**chosen_options(config.hydra), "seed": str(config.seed)}
+    parameters |= {name: without_folders(value) for name, value in values.items()}
+    run_id, before = open_parent(config.tracking, f"sweep {given}"[:250], tags, parameters, config.again)
     if before:
         console.print(f"this sweep has a parent run, and goes on below it: {run_id}")
     return run_id

@@ -17,6 +17,7 @@ from einthoven.commands.conclude import conclude
 from einthoven.commands.finished import check_trained
 from einthoven.commands.fitted import FittedRun
 from einthoven.commands.identity import git_commit, identity, refuse_other_options, shown_overrides
+from einthoven.commands.parameters import parameters
 from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
 from einthoven.commands.sweep import draw
@@ -24,6 +25,7 @@ from einthoven.commands.terminal import console, results_table, say, say_next
 from einthoven.commands.trained_data import TrainedData, read_trained_data, write_trained_data
 from einthoven.commands.typed import hydra_options, resume_command, ui_command, without
 from einthoven.errors import UserError
+from einthoven.functional.class_names import parts
 from einthoven.tracking import run_folder
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder, closing, unsent
@@ -191,10 +193,14 @@ def open_recorder(
         system_metrics=tracking.system_metrics,
         lock=lock,
     )
-    parameters = {} if isinstance(run, FittedRun) else {"model.parameters": _parameters(run)}
-    recorder.params(assemble.shown(container) | parameters | {"data.classes": len(run.data.labels.classes)})
     if run_id is None:
+        sizes = {} if isinstance(run, FittedRun) else {"model.parameters": _parameters(run)}
+        sizes["data.classes"] = len(run.data.labels.classes)
+        recorder.params(parameters(run.config, overrides) | sizes)
         recorder.text(assemble.shown_yaml(container), "config.yaml")
+        if run.task.output != "identity":
+            names = parts(run.data.labels.classes)
+            recorder.table({"class": list(names), "metric name": list(names.values())}, "classes.json")
         for split, rows in run.data.rows.items():
             if len(rows):
                 recorder.dataset(
@@ -216,6 +222,7 @@ def _tags(run: Run | FittedRun, folder: Path, overrides: list[str]) -> dict[str,
         "einthoven.overrides": shown_overrides(overrides),
         "task": run.task.name,
         "data.fingerprint": run.data.store.fingerprint[:12],
+        **{f"data.records.{split}": str(len(rows)) for split, rows in run.data.rows.items() if len(rows)},
         **identity(run.config),
         "device": str(run.device),
         "precision": run.precision,

@@ -126,7 +126,7 @@ class Split:
     labels: NDArray[np.floating] | None
 
 
-def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict[str, float], dict[str, Any]]:
+def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Look at the splits of a corpus before training.
 
     Parameters
@@ -137,11 +137,12 @@ def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict
 
     Returns
     -------
-    metrics : dict
-        ``data/records/<split>``, ``data/flat/<split>`` (constant signals), ``data/repeated/<split>`` (signals that the
-        split holds more than once), ``data/duplicates/<split>-<other>`` (signals of the other split that the split has
-        too), ``data/patients/<split>-<other>`` (patients in both), ``data/share/<split>/<class>``, and of all but the
-        first split ``data/kl/<split>`` and ``data/psi/<split>``, means over the classes.
+    table : dict of str to list
+        Columns ``measure``, ``split``, ``class`` (empty where there is none) and ``value``. Measures are ``records``,
+        ``flat`` (constant signals), ``repeated`` (signals that the split holds more than once), ``duplicates`` of
+        ``<split>-<other>`` (signals of the other split that the split has too), ``patients`` of ``<split>-<other>``
+        (patients in both), ``share`` of each class, and of all but the first split ``kl`` and ``psi``, means over the
+        classes.
     facts : dict
         The same for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by split,
         ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
@@ -157,19 +158,21 @@ def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict
             f"{a}-{b}": len(np.intersect1d(splits[a].patients, splits[b].patients)) for a, b in combinations(splits, 2)
         },
     }
-    metrics = {
-        f"data/{fact}/{place}": float(count) for fact, counts in facts.items() for place, count in counts.items()
-    }
+    rows: list[tuple[str, str, str, float]] = []
+    for fact, counts in facts.items():
+        rows += [(fact, split, "", float(count)) for split, count in counts.items()]
     labels = {name: split.labels for name, split in splits.items() if split.labels is not None}
-    if not labels:
-        return metrics, facts
-    facts |= {"positives": {}, "psi": {}}
-    first = next(iter(labels.values()))
+    if labels:
+        facts |= {"positives": {}, "psi": {}}
+        first = next(iter(labels.values()))
     for name, y in labels.items():
-        metrics |= {f"data/share/{name}/{c}": float(share) for c, share in zip(classes, y.mean(axis=0), strict=True)}
+        rows += [("share", name, c, float(share)) for c, share in zip(classes, y.mean(axis=0), strict=True)]
         facts["positives"][name] = dict(zip(classes, y.sum(axis=0).astype(int).tolist(), strict=True))
         if y is not first:
             kl, psi = label_drift(first, y)
-            metrics |= {f"data/kl/{name}": float(kl.mean()), f"data/psi/{name}": float(psi.mean())}
+            rows += [("kl", name, "", float(kl.mean())), ("psi", name, "", float(psi.mean()))]
             facts["psi"][name] = dict(zip(classes, psi.tolist(), strict=True))
-    return metrics, facts
+    columns = zip(*rows, strict=True)
+    return {
+        name: list(column) for name, column in zip(("measure", "split", "class", "value"), columns, strict=True)
+    }, facts

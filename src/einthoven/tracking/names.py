@@ -1,9 +1,18 @@
-"""Names and scales of metrics in a store: those of earlier versions, and those of today."""
+"""Names and scales of metrics in a store: of earlier versions, of today, and such that MLflow takes them."""
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
+
+LONGEST = 250
+"""Characters in the name of a metric, a parameter or a tag."""
+
+_TAKEN = re.compile(r"[/\w.\- :]+")  # by MLflow, in a name
+_DIGITS = 12  # of a hash
 
 OLD_GROUPS = MappingProxyType(
     {group: f"watch/{group}" for group in ("act/", "diag/", "grad/", "optim/", "pca/", "update/", "weight/")}
@@ -44,3 +53,22 @@ def classes_summed(name: str, params: Mapping[str, str]) -> int:
     if single_label and name != "diag/kl_prior":
         return 1
     return int(params.get("data.classes", 1))
+
+
+def accepted(name: str) -> str:
+    """The name, or one in its place that MLflow takes, and that no other name gets.
+
+    The parts of this package give names that MLflow takes. A task or a measure of somebody else may give any other.
+
+    Parameters
+    ----------
+    name : str
+        Of a metric, a parameter or a tag.
+    """
+    is_path = posixpath.normpath(name) == name and not name.startswith(("..", "/")) and name != "."
+    if is_path and len(name) <= LONGEST and _TAKEN.fullmatch(name):
+        return name
+    parts = [re.sub(r"[^\w\-]", "_", part) for part in name.split("/") if part]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+    beginning = "/".join(parts)[: LONGEST - 1 - _DIGITS].rstrip("/")
+    return f"{beginning}-{digest}"

@@ -12,7 +12,6 @@ never waits for:
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from einthoven.errors import UserError
 from einthoven.tracking import run_folder
 from einthoven.tracking.delivery import Delivery, first_line
 from einthoven.tracking.files import Files, folder_of
+from einthoven.tracking.names import accepted
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.series import Means, Point, SeriesFile
 from einthoven.tracking.server import reach, shown
@@ -42,8 +42,10 @@ POINTS = 5000
 """Most points of a metric of every step in the store."""
 
 _BATCH = 1000  # metrics in one entry
-_LONGEST_NOTE = 5000  # what MLflow takes in a tag, with room for characters of several bytes
-_NOT_IN_A_NAME = re.compile(r"[^\w./ :-]")  # what MLflow refuses in the name of a metric
+_LONGEST_TAG = 8000  # what MLflow takes
+_LONGEST_NOTE = 5000  # the same, with room for characters of several bytes
+_LONGEST_PARAMETER = 6000  # what MLflow takes
+_LONGEST_RUN_NAME = 250  # of the column of a database
 
 unsent: list[str] = []
 """Sentences about runs of this process of which the store does not have everything."""
@@ -133,8 +135,8 @@ class Recorder(Files):
             self._open(
                 {
                     "experiment": experiment,
-                    "name": run_name,
-                    "tags": {**tags, **links},
+                    "name": run_name[:_LONGEST_RUN_NAME],
+                    "tags": _short({**tags, **links}),
                     "time": _now(),
                     "artifact_location": artifact_location,
                 }
@@ -255,7 +257,7 @@ class Recorder(Files):
 
     def _name(self, given: str) -> str:
         if given not in self._names:
-            self._names[given] = _NOT_IN_A_NAME.sub("_", given)
+            self._names[given] = accepted(given)
         return self._names[given]
 
     def _remember(self, point: Point) -> None:
@@ -266,13 +268,14 @@ class Recorder(Files):
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters (once each)."""
-        new = {k: str(v)[:6000] for k, v in values.items() if k not in self._params}
+        named = {accepted(name): str(value)[:_LONGEST_PARAMETER] for name, value in values.items()}
+        new = {name: value for name, value in named.items() if name not in self._params}
         self._params |= new
         self._put(self._entries, {"params": new})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self._put(self._entries, {"tags": dict(values)})
+        self._put(self._entries, {"tags": _short(values)})
 
     def note(self, markdown: str) -> None:
         """Set the description of the run, the first thing on its page; a long one goes on in the artifact note.md."""
@@ -352,6 +355,11 @@ class Recorder(Files):
         self._entries.close()
         self._files.close()
         self._lock.release()
+
+
+def _short(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as MLflow takes them."""
+    return {accepted(name): value[:_LONGEST_TAG] for name, value in tags.items()}
 
 
 def _now() -> int:

@@ -16,7 +16,7 @@ from einthoven.errors import UserError
 from einthoven.tracking.artifacts import content
 from einthoven.tracking.delivery import first_line
 from einthoven.tracking.files import PROBE
-from einthoven.tracking.names import classes_summed, current
+from einthoven.tracking.names import accepted, classes_summed, current
 from einthoven.tracking.recorder import error_tag
 from einthoven.tracking.server import client, experiment_id, shown
 
@@ -40,7 +40,9 @@ _FOUND = "sweep.found"  # and the id of a parent: tag of a run that counts there
 _MANY = 50_000  # runs in one answer
 
 
-def open_parent(place: DictConfig, name: str, tags: Mapping[str, str], again: bool) -> tuple[str, bool]:
+def open_parent(
+    place: DictConfig, name: str, tags: Mapping[str, str], parameters: Mapping[str, str], again: bool
+) -> tuple[str, bool]:
     """Id of an open parent run with these tags, and whether it is that of the same sweep before (not with `again`).
 
     Parameters
@@ -53,6 +55,7 @@ def open_parent(place: DictConfig, name: str, tags: Mapping[str, str], again: bo
     UserError
         If the store does not take it.
     """
+    from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
 
     try:
@@ -62,7 +65,9 @@ def open_parent(place: DictConfig, name: str, tags: Mapping[str, str], again: bo
         if not again and (before := tracking.search_runs([experiment], same, max_results=1)):
             tracking.update_run(before[0].info.run_id, status="RUNNING")
             return str(before[0].info.run_id), True
-        return str(tracking.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id), False
+        run_id = str(tracking.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+        tracking.log_batch(run_id, params=[Param(accepted(key), text) for key, text in parameters.items()])
+        return run_id, False
     except MlflowException as error:
         raise UserError(f"tracking.uri={shown(place.uri)}: {first_line(error)}") from None
 
@@ -150,6 +155,11 @@ def history(
             values = np.array([p.value for p in points], float) / classes_summed(stored, run.data.params)
             series[name] = (np.array([p.step for p in points], float), values)
     return series
+
+
+def last_metrics(run: MlflowRun) -> dict[str, float]:
+    """The last value of every metric of a run, under the names and on the scales of today."""
+    return {current(name): value / classes_summed(name, run.data.params) for name, value in run.data.metrics.items()}
 
 
 def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:

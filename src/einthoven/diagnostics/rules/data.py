@@ -17,7 +17,7 @@ def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | N
         return Advice(
             "constant_input",
             f"{percent(flat / n)} of the training records are constant: none of their leads ever moves.",
-            f"data/flat/train is {flat} of {n} records",
+            f"data.json: flat in train is {flat} of {n} records",
             "Look at the files with einthoven doctor, and check units, gain and the order of the axes when reading "
             "them.",
         )
@@ -26,7 +26,7 @@ def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | N
             "constant_input",
             f"{percent(repeated / n)} of the training records have the signal of another one: the input hardly differs "
             "from record to record.",
-            f"data/repeated/train is {repeated} of {n} records",
+            f"data.json: repeated in train is {repeated} of {n} records",
             "Check that each record reads its own file, and that no step before the network replaces the signal.",
         )
     return None
@@ -65,7 +65,7 @@ def shared_between_splits(history: History, facts: Facts, limits: Limits) -> Adv
             if count > limits.shared_share * records[b]:
                 worst = worst or (kind, a, b, count)
                 name = "duplicates" if kind == "records" else "patients"
-                evidence.append(f"data/{name}/{a}-{b} is {count}, of {records[b]} records in {b}")
+                evidence.append(f"data.json: {name} of {a}-{b} is {count}, of {records[b]} records in {b}")
     if worst is None:
         return None
     kind, a, b, count = worst
