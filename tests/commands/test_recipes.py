@@ -63,7 +63,8 @@ def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None
     picture = client.download_artifacts(parent.info.run_id, "figures/depth_figure.png", str(workplace))
     assert min(matplotlib.image.imread(picture).shape[:2]) > 300
     child = next(run for run in runs if run is not parent)
-    assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["config.yaml", "series"]
+    artifacts = [file.path for file in client.list_artifacts(child.info.run_id)]
+    assert artifacts == ["classes.json", "config.yaml", "data.json", "series"]
 
 
 TINY = ("trainer.epochs=1", "trainer.device=cpu")

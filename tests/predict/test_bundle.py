@@ -206,6 +206,7 @@ def test_a_bundle_of_other_content_is_refused(saved: Path, tmp_path: Path, chang
     assert time.monotonic() - start < 2
     told = str(refusal.value)
     assert told.startswith(str(folder)) and told.isprintable() and len(told) < 700
+    assert torch.is_grad_enabled(), "a refused bundle leaves gradients off"
 
 
 def replace_weights(folder: Path, change: Any) -> Path:

@@ -51,7 +51,10 @@ def construct(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
     for part in ("frontend", "network"):
         trust.accepted(parts[part]["class"], "network")
     check_numbers([parts[part]["options"] for part in ("frontend", "network")])
-    with torch.random.fork_rng(devices=[]), as_sentence(f"{name}: cannot be built"), Construction(shapes):
+    # A constructor that is ended inside of torch.no_grad would leave gradients off for the rest of the process.
+    gradients_stay = torch.set_grad_enabled(torch.is_grad_enabled())
+    random_stays = torch.random.fork_rng(devices=[])
+    with random_stays, gradients_stay, as_sentence(f"{name}: cannot be built"), Construction(shapes):
         model = Classifier(build(parts["frontend"]), build(parts["network"]))  # type: ignore[arg-type]
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     for key in sorted(expected.keys() | shapes.keys()):
