@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from scipy.special import expit, logit, softmax
+from scipy.stats import norm
 
 from einthoven.errors import UserError
 from einthoven.evaluation import calibration as c
@@ -150,3 +151,130 @@ def test_nonsense_is_refused_with_a_sentence() -> None:
         c.PriorShift(NAMES, True, {"CD": 0.2, "MI": 0.3})
     with pytest.raises(UserError, match=r"calibration\.prior=-1"):
         c.Vector(NAMES, False, prior=-1)
+
+
+# ---------------------------------------------------------------- few records, and what does not help
+
+
+def separated(n: int, classes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Records that are told apart without an error, with moderate probabilities."""
+    rng = np.random.default_rng(0)
+    y = ((np.arange(n)[:, None] + np.arange(classes)) % 2).astype(int)
+    return y, expit(np.where(y, 1, -1) * (0.5 + 1.5 * rng.random((n, classes))))
+
+
+@pytest.mark.parametrize("n", [2, 5, 17, 60])
+@pytest.mark.parametrize("single_label", [False, True])
+def test_a_perfectly_separated_fold_gives_a_moderate_temperature(n: int, single_label: bool) -> None:
+    y, p = separated(n)
+    if single_label:
+        y, p = np.concatenate([1 - y, y], axis=1), np.concatenate([1 - p, p], axis=1)
+    names = NAMES[: y.shape[1]]
+    assert c.Temperature(names, single_label, prior=0.0).fit(y, p).temperature_ < 0.03  # without a prior
+    found = c.Temperature(names, single_label).fit(y, p)
+    assert 0.2 < found.temperature_ < 1
+    # Other records, where the model errs: with a temperature of 0.01, more than 50 nats.
+    rng = np.random.default_rng(1)
+    z = rng.normal(0, 1.5, (200, 1))
+    label = (rng.random(z.shape) < expit(z)).astype(int)
+    other = expit(z) if not single_label else np.concatenate([1 - expit(z), expit(z)], axis=1)
+    label = label if not single_label else np.concatenate([1 - label, label], axis=1)
+    assert log_loss_per_class(label, found.transform(other)).mean() < 3
+
+
+@pytest.mark.parametrize("prior", [0.5, 1.0, 20.0])
+def test_the_temperature_is_the_most_probable_one(prior: float) -> None:
+    """Bishop 2006, equation 4.142, on a grid: the log-likelihood and the logarithm of a normal density."""
+    y, p = separated(12)
+    y[:2] = 1 - y[:2]
+    slopes = np.linspace(0.01, 6, 60_000)
+    likelihood = np.log(expit(np.where(y, 1, -1) * logit(p) * slopes)).sum(axis=0)
+    posterior = likelihood + norm.logpdf(slopes, 1, 1 / np.sqrt(prior))
+    found = c.Temperature(("a",), False, prior).fit(y, p)
+    assert 1 / found.temperature_ == pytest.approx(slopes[posterior.argmax()], abs=2e-4)
+
+
+def test_a_prior_of_one_record_changes_nothing_where_there_are_many() -> None:
+    y, p = case(13)
+    over = expit(1.4 * logit(p))
+    free, pulled = (c.Temperature(NAMES, False, prior).fit(y, over).temperature_ for prior in (0.0, 1.0))
+    assert pulled == pytest.approx(free, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", [c.Temperature, c.Vector])
+@pytest.mark.parametrize("prior", [-1.0, float("nan"), float("inf")])
+def test_a_prior_is_a_number_of_records(kind: type, prior: float) -> None:
+    with pytest.raises(UserError, match=r"calibration\.prior="):
+        kind(NAMES, False, prior)
+
+
+class Sharpened:
+    """Multiplies the logits by 20, whatever it is fitted on."""
+
+    def __init__(self, classes: tuple[str, ...], single_label: bool) -> None:
+        self.classes, self.single_label = classes, single_label
+
+    def fit(self, y: np.ndarray, p: np.ndarray) -> Sharpened:
+        return self
+
+    def transform(self, p: np.ndarray) -> np.ndarray:
+        return expit(20 * logit(np.asarray(p).clip(1e-12, 1 - 1e-12)))
+
+
+@pytest.mark.parametrize("method", [Sharpened, c.Isotonic])
+def test_a_calibration_that_makes_the_likelihood_worse_is_not_used(method: type) -> None:
+    y, p = case(14, 60)
+    found, judgement = c.fit_judged(lambda: method(NAMES, False), y, p, np.arange(60))
+    assert judgement is not None
+    assert judgement.after > judgement.before == pytest.approx(log_loss_per_class(y, p).mean())
+    assert isinstance(found, c.Uncalibrated) and not judgement.is_better
+    np.testing.assert_array_equal(found.transform(p), p)
+    assert c.learned(found) == {}
+
+
+@pytest.mark.parametrize("method", [c.Temperature, c.Vector, c.Isotonic])
+def test_a_calibration_that_helps_is_fitted_on_all_records(method: type) -> None:
+    y, p = case(15, 1500)
+    over = expit(2.5 * logit(p))
+    found, judgement = c.fit_judged(lambda: method(NAMES, False), y, over, np.arange(1500))
+    assert judgement is not None and judgement.is_better and judgement.parts == 5
+    assert c.learned(found) == c.learned(method(NAMES, False).fit(y, over))
+
+
+@pytest.mark.parametrize("many", [case, single])
+def test_the_judgement_is_of_patients_that_were_held_out(many: object) -> None:
+    """Three patients, so three parts: each is answered by what was fitted on the two others."""
+    is_single = many is single
+    y, p = (single if is_single else case)(16, 90)
+    patients = np.arange(90) % 3
+    _, judgement = c.fit_judged(lambda: c.Temperature(NAMES, is_single), y, p, patients)
+    answers = np.empty_like(p)
+    for patient in range(3):
+        out = patients == patient
+        answers[out] = c.Temperature(NAMES, is_single).fit(y[~out], p[~out]).transform(p[out])
+    loss = -np.log(answers[y == 1]).mean() if is_single else log_loss_per_class(y, answers).mean()
+    assert judgement is not None
+    assert (judgement.parts, judgement.after) == (3, pytest.approx(loss))
+
+
+def test_copies_of_a_record_do_not_make_a_calibration_look_good() -> None:
+    """Isotonic curves learn noise by heart: 20 copies of each of 30 records are of one patient each."""
+    y, p = (np.repeat(values, 20, axis=0) for values in case(17, 30))
+    apart = c.fit_judged(lambda: c.Isotonic(NAMES, False), y, p, np.arange(600))[1]
+    together = c.fit_judged(lambda: c.Isotonic(NAMES, False), y, p, np.repeat(np.arange(30), 20))[1]
+    assert apart is not None and together is not None
+    assert apart.is_better and not together.is_better
+
+
+def test_records_of_one_patient_cannot_tell_whether_a_calibration_helps() -> None:
+    y, p = case(18, 30)
+    found, judgement = c.fit_judged(lambda: c.Temperature(NAMES, False), y, expit(3 * logit(p)), np.zeros(30))
+    assert isinstance(found, c.Uncalibrated)
+    assert judgement is not None and judgement.parts == 1 and not judgement.is_better
+
+
+def test_a_shift_of_the_prior_is_for_other_records_and_not_judged_by_these() -> None:
+    y, p = case(19, 100)
+    found, judgement = c.fit_judged(lambda: c.PriorShift(NAMES, False, {"MI": 0.01}), y, p, np.arange(100))
+    assert isinstance(found, c.PriorShift) and judgement is None
+    assert c.fit_judged(lambda: c.Uncalibrated(NAMES, False), y, p, np.arange(100))[1] is None

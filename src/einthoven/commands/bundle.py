@@ -104,6 +104,8 @@ def write_bundle(run: Run, fitted: Fitted | None = None) -> str:
     except UserError as error:
         return f"no bundle: {error}"
     state = "calibrated"
+    if fitted is not None and isinstance(fitted.calibration, Uncalibrated):
+        state = "not calibrated"
     if fitted is None:
         state = f"not calibrated yet: {evaluate_command(run.folder, run.settings.tracking.uri)} does that"
     return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"

@@ -30,7 +30,7 @@ from einthoven.commands.terminal import console, say, warn
 from einthoven.commands.trained_data import write_ancestry
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
-from einthoven.evaluation.calibration import Calibration, check_apart, learned
+from einthoven.evaluation.calibration import Calibration, Judgement, check_apart, fit_judged, learned
 from einthoven.evaluation.comparison import Difference, paired_difference
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
@@ -69,7 +69,7 @@ class Found:
     points: dict[str, dict[Rule, Point]]
     groups: list[Subgroup]
     differences: dict[str, Difference]
-    learned: dict[str, object]
+    calibration: dict[str, Any]
     prior_precision: float | None
 
 
@@ -116,11 +116,12 @@ def _evaluate(
     folds = asdict(run.settings.folds)
     check_apart(folds[options.fit], folds[options.report], "fold")
     check_apart(run.data.patients(options.fit), run.data.patients(options.report), "patient")
-    method: Calibration = build(config.calibration)(run.data.labels.classes, run.task.single_label)
+    make: Callable[[], Calibration] = partial(build(config.calibration), run.data.labels.classes, run.task.single_label)
+    make()  # its options are checked before anything is predicted
     posterior = LaplaceRun(run) if options.laplace else None
     predict: Predict = posterior.evaluate if posterior else partial(run.evaluate, precision="fp32")
     fit, raw = predict(options.fit), predict(options.report)
-    method.fit(fit.y, fit.p)
+    method, judgement = fit_judged(make, fit.y, fit.p, run.data.patients(options.fit), run.settings.seed)
     p = method.transform(raw.p)
     found = Found(
         metrics=_metrics(run, raw, p) | unsure_metrics(fit.y, method.transform(fit.p), raw.y, p, run.task.single_label),
@@ -128,13 +129,12 @@ def _evaluate(
         points=_points(run, options, fit.y, method.transform(fit.p), raw.y, p),
         groups=_subgroups(run, options, raw.y, p),
         differences=_differences(run, options, raw, predict),
-        learned=learned(method),
+        calibration=_calibration(config, method, judgement),
         prior_precision=posterior.posterior.prior_precision if posterior else None,
     )
-    name = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
-    _show(run, options, found, name)
-    warnings = _warnings(run)
-    result = _as_json(run, options, found, name) | {"code": _code(run), "warnings": warnings}
+    _show(run, options, found)
+    warnings = _warnings(run, found)
+    result = _as_json(run, options, found) | {"code": _code(run), "warnings": warnings}
     write_text(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
     write_text(run.folder / "model_card.md", card(run, options, result, meta))
     write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(options.fit)))
@@ -173,10 +173,40 @@ def _code(run: Run) -> dict[str, str | None]:
     return {"trained": trained, "evaluated": identity(run.config)["code.hash"]}
 
 
-def _warnings(run: Run) -> list[str]:
+def _calibration(config: DictConfig, method: Calibration, judgement: Judgement | None) -> dict[str, Any]:
+    """The calibration that is used, what it has learned, how it was judged, and which one is therefore not used."""
+    requested = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
+    is_used = judgement is None or judgement.is_better
+    return {
+        "method": requested if is_used else "uncalibrated",
+        "learned": learned(method),
+        "not_used": None if is_used else requested,
+        "cross_validation": None if judgement is None else asdict(judgement),
+    }
+
+
+def _not_used(calibration: dict[str, Any]) -> str | None:
+    """A sentence about a calibration that is not used; None where it is."""
+    if calibration["not_used"] is None:
+        return None
+    judged = calibration["cross_validation"]
+    reason = (
+        f"by {judged['parts']}-fold cross-validation over the patients of the fitting folds, it changes the negative "
+        f"log-likelihood from {judged['before']:.4f} to {judged['after']:.4f}"
+    )
+    if judged["parts"] < 2:
+        reason = "the fitting folds hold records of one patient, which cannot tell whether it helps others"
+    return f"calibration={calibration['not_used']} is not used, and the probabilities are those of the model: {reason}"
+
+
+def _warnings(run: Run, found: Found) -> list[str]:
     """What a reader of the figures must know about how they came about, one sentence each."""
     code = _code(run)
     warnings = list(run.data.notes)
+    not_used = _not_used(found.calibration)
+    if not_used is not None:
+        warn(f"{not_used}.")
+        warnings.append(not_used)
     if code["trained"] not in (None, code["evaluated"]):
         changed = (
             f"the code has changed since this run was trained (code.hash was {code['trained']} and is "
@@ -296,12 +326,12 @@ def _same_records(run: Run, other: Run, split: str) -> bool:
     return np.array_equal(ours[0], theirs[0]) and is_same_content
 
 
-def _show(run: Run, options: schema.Evaluation, found: Found, calibration: str) -> None:
+def _show(run: Run, options: schema.Evaluation, found: Found) -> None:
     folds = asdict(run.settings.folds)
     console.print(
         f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
-        f"({calibration}) and thresholds fitted on folds {folds[options.fit]}; intervals {options.level:.0%}, "
-        f"{options.interval}, {found.interval.resamples} resamples of patients, "
+        f"({found.calibration['method']}) and thresholds fitted on folds {folds[options.fit]}; "
+        f"intervals {options.level:.0%}, {options.interval}, {found.interval.resamples} resamples of patients, "
         f"{found.interval.classes_missing_share:.1%} of (resample, class) pairs without both labels left out"
     )
     absent = [name for name, i in zip(run.data.labels.classes, found.per_class, strict=True) if i is None]
@@ -319,7 +349,7 @@ def _show(run: Run, options: schema.Evaluation, found: Found, calibration: str) 
         console.print(differences_table(found.differences))
 
 
-def _as_json(run: Run, options: schema.Evaluation, found: Found, calibration: str) -> dict[str, Any]:
+def _as_json(run: Run, options: schema.Evaluation, found: Found) -> dict[str, Any]:
     """Everything, as JSON knows it: what is not defined is null."""
     classes, folds = run.data.labels.classes, asdict(run.settings.folds)
     result: dict[str, Any] = _plain(
@@ -334,7 +364,7 @@ def _as_json(run: Run, options: schema.Evaluation, found: Found, calibration: st
                 for name, interval in zip(classes, found.per_class, strict=True)
             },
             "laplace": {"prior_precision": found.prior_precision} if options.laplace else None,
-            "calibration": {"method": calibration, "learned": found.learned},
+            "calibration": found.calibration,
             "operating_points": {
                 name: {str(rule): asdict(point) for rule, point in of.items()} for name, of in found.points.items()
             },

@@ -8,7 +8,8 @@ normalised.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,8 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import BoolArray, FloatArray
 from einthoven.evaluation.scores import check_probabilities
+
+PARTS = 5  # of the patients, by which a calibration is judged
 
 _TINY = 1e-12  # a probability of exactly 0 or 1 has no logit
 
@@ -50,25 +53,34 @@ class Uncalibrated:
 class Temperature:
     """One number for all classes: logits are divided by it. The order of records in a class stays as it is.
 
+    Of records that are told apart without an error, the likelihood alone would ask for a temperature of 0. The inverse
+    temperature, the slope of the logits, has a normal prior of mean 1 that is worth `prior` records, as each slope of
+    `Vector` has.
+
     References
     ----------
-    Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+    Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017. The prior: Bishop, "Pattern
+    recognition and machine learning", 2006, equations 4.140 and 4.142, with m₀ = 1 and S₀ = 1 / prior.
     """
 
-    def __init__(self, classes: Sequence[str], single_label: bool) -> None:
-        self.classes, self.single_label = tuple(classes), single_label
+    def __init__(self, classes: Sequence[str], single_label: bool, prior: float = 1.0) -> None:
+        self.classes, self.single_label, self.prior = tuple(classes), single_label, _checked_prior(prior)
 
     def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Temperature:
-        """Choose the temperature, .01 ... 100, of the lowest negative log-likelihood (convex in its inverse)."""
+        """Choose the most probable temperature, .01 ... 100 (the objective is convex in its inverse)."""
         from scipy.optimize import minimize_scalar
 
         positive, probability = _checked(y, p, self.classes)
         z = _logits(probability, self.single_label)
+        pull = self.prior / len(z)
 
-        def loss(log_temperature: float) -> float:
-            return _loss(positive, z / np.exp(log_temperature), self.single_label)
+        def objective(log_temperature: float) -> float:
+            slope = float(np.exp(-log_temperature))
+            return _loss(positive, z * slope, self.single_label) + 0.5 * pull * (slope - 1) ** 2
 
-        found = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100.0)), method="bounded", options={"xatol": 1e-8})
+        found = minimize_scalar(
+            objective, bounds=(np.log(0.01), np.log(100.0)), method="bounded", options={"xatol": 1e-8}
+        )
         self.temperature_ = float(np.exp(found.x))
         return self
 
@@ -85,13 +97,12 @@ class Vector:
 
     References
     ----------
-    Platt, "Probabilistic outputs for support vector machines", 1999; vector scaling: Guo et al., ICML 2017.
+    Platt, "Probabilistic outputs for support vector machines", 1999; vector scaling: Guo et al., ICML 2017. The pull
+    is that of a normal prior: Bishop, "Pattern recognition and machine learning", 2006, equations 4.140 and 4.142.
     """
 
     def __init__(self, classes: Sequence[str], single_label: bool, prior: float = 1.0) -> None:
-        if not prior >= 0:
-            raise UserError(f"calibration.prior={prior}: expected a number of records, 0 or more.")
-        self.classes, self.single_label, self.prior = tuple(classes), single_label, prior
+        self.classes, self.single_label, self.prior = tuple(classes), single_label, _checked_prior(prior)
 
     def fit(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Vector:
         """Choose slopes and offsets of the lowest negative log-likelihood, with its exact gradient."""
@@ -215,6 +226,96 @@ class PriorShift:
         return _probabilities(_logits(p, self.single_label) + self.shift, self.single_label)
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a calibration makes of records that it was not fitted on.
+
+    Attributes
+    ----------
+    before, after : float
+        Negative log-likelihood of the records as the model answers, and calibrated. NaN where there are too few
+        patients to tell.
+    parts : int
+        Parts of the patients, each calibrated by what was fitted on the others.
+    """
+
+    before: float
+    after: float
+    parts: int
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the calibration is worth using: it makes nothing worse."""
+        return self.after <= self.before
+
+
+def fit_judged(
+    make: Callable[[], Calibration], y: npt.ArrayLike, p: npt.ArrayLike, patients: npt.ArrayLike, seed: int = 0
+) -> tuple[Calibration, Judgement | None]:
+    """Fit a calibration, and judge by cross-validation within the same records whether it helps others.
+
+    A calibration that makes the likelihood worse is replaced by `Uncalibrated`.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the method, not fitted.
+    y, p : array-like, shape (n, K)
+        Labels and probabilities of records that are not reported.
+    patients : array-like, shape (n,)
+        Records of a patient are in one part.
+    seed : int
+        Of the parts.
+
+    Returns
+    -------
+    calibration : Calibration
+        Fitted on all records, or `Uncalibrated`.
+    judgement : Judgement or None
+        None for a method that is not to be judged by these records: `PriorShift` is for others, `Uncalibrated` changes
+        nothing.
+    """
+    method = make()
+    if isinstance(method, Uncalibrated | PriorShift):
+        return method.fit(y, p), None
+    judgement = _judge(make, np.asarray(y), np.asarray(p, dtype=np.float64), np.asarray(patients), seed)
+    if judgement.is_better:
+        return method.fit(y, p), judgement
+    classes, single_label = (getattr(method, name) for name in ("classes", "single_label"))
+    return Uncalibrated(classes, single_label).fit(y, p), judgement
+
+
+def _judge(
+    make: Callable[[], Calibration],
+    y: npt.NDArray[np.generic],
+    p: FloatArray,
+    patients: npt.NDArray[np.generic],
+    seed: int,
+) -> Judgement:
+    names, patient = np.unique(patients, return_inverse=True)
+    parts = min(PARTS, len(names))
+    if parts < 2:
+        return Judgement(np.nan, np.nan, parts)
+    part_of_patient = np.random.default_rng(seed).permutation(len(names)) % parts
+    part = part_of_patient[patient.reshape(-1)]
+    calibrated = np.empty_like(p)
+    for number in range(parts):
+        held_out = part == number
+        calibrated[held_out] = make().fit(y[~held_out], p[~held_out]).transform(p[held_out])
+    single_label = bool(getattr(make(), "single_label", False))
+    before, after = (_negative_log_likelihood(y, values, single_label) for values in (p, calibrated))
+    return Judgement(before, after, parts)
+
+
+def _negative_log_likelihood(y: npt.NDArray[np.generic], p: FloatArray, single_label: bool) -> float:
+    """Of probabilities (n, K): a mean over records, multi-label over classes too."""
+    positive = y.astype(np.bool_)
+    tiny = np.finfo(np.float64).tiny
+    if single_label:
+        return float(-np.log(np.maximum(p[positive], tiny)).sum() / len(p))
+    return float(-np.log(np.maximum(np.where(positive, p, 1 - p), tiny)).mean())
+
+
 def check_apart(fitted: npt.ArrayLike, reported: npt.ArrayLike, what: str) -> None:
     """Refuse to fit a calibration or a threshold on what is reported.
 
@@ -307,6 +408,12 @@ def _check_learned(method: str, name: str, values: FloatArray, classes: int) -> 
         expected = "shares from 0 to 1, ascending"
     if not right.all():
         raise UserError(f"calibration {method}: {name} is {values.ravel()[:5].tolist()}…; expected {expected}.")
+
+
+def _checked_prior(prior: float) -> float:
+    if not 0 <= prior < np.inf:
+        raise UserError(f"calibration.prior={prior}: expected a number of records, 0 or more.")
+    return prior
 
 
 def _checked(y: npt.ArrayLike, p: npt.ArrayLike, classes: Sequence[str]) -> tuple[BoolArray, FloatArray]:
