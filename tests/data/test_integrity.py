@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,42 @@ def test_a_flipped_bit_of_a_store_is_noticed(corpus: Path, cache: Path, name: st
         flip(file, bit)
     shutil.rmtree(file.parent)
     assert len(PTBXL(corpus, 100, cache).open().table) == 48
+
+
+def replaced_by_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def replaced_by_link(file: Path) -> None:
+    file.rename(file.parent.parent / "elsewhere")
+    file.symlink_to(file.parent.parent / "elsewhere")
+
+
+def pickled(file: Path) -> None:
+    with file.open("wb") as stream:
+        np.save(stream, np.array([Path("x")], object), allow_pickle=True)
+
+
+HOSTILE = {
+    "a pipe": ("table.parquet", replaced_by_pipe),
+    "a link": ("rows.npy", replaced_by_link),
+    "deep JSON": ("store.json", lambda file: file.write_text("[" * 200_000)),
+    "no JSON": ("store.json", lambda file: file.write_text("PK")),
+    "another parquet": ("table.parquet", lambda file: file.write_bytes(b"PAR1" + b"\xff" * 64 + b"PAR1")),
+    "a pickled array": ("rows.npy", pickled),
+    "digests of another length": ("digests.npy", lambda file: np.save(file, np.zeros(3, "S16"))),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_store_is_one_sentence(corpus: Path, cache: Path, kind: str) -> None:
+    folder = PTBXL(corpus, 100, cache).open().path
+    name, change = HOSTILE[kind]
+    change(folder / name)
+    with pytest.raises(UserError, match="a damaged store") as refusal:
+        open_store(folder)
+    assert name in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_a_store_names_the_checksum_of_every_file_that_it_was_written_with(corpus: Path, tmp_path: Path) -> None:

@@ -200,6 +200,10 @@ def open_store(path: Path) -> Store:
     import pandas as pd
 
     try:
+        # A pipe would keep the reader waiting, and a link could lead to any file.
+        for file in path.iterdir():
+            if file.is_symlink() or not file.is_file():
+                raise ValueError(f"{file.name} is a link or no ordinary file")
         meta = _read_notes(path)
         if meta["format"] > FILE_FORMAT:
             raise UserError(f"{path}: a store of form {meta['format']}; this version reads those up to {FILE_FORMAT}.")
