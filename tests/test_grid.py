@@ -161,6 +161,24 @@ def test_augmentation(bench: Bench, augment: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
+        (("model=conv_attention", "model.drop_path=-1"), "no network for 250 samples"),
+        (("model=conv_attention", "model.window=1e-9"), "no network for 250 samples"),
+        (("model=conv_attention", "model.depth=-1"), "model.depth=-1"),
+        (("model=forest", "model.trees=0"), "cannot be fitted .*n_estimators"),
+        (("model=decision_tree", "model.depth=-1"), "cannot be fitted .*max_depth"),
+        (("model=gradient_boosting", "model.lr=0"), "cannot be fitted .*learning_rate"),
+    ],
+)
+def test_a_model_that_cannot_be_made_of_its_options_is_refused(
+    bench: Bench, overrides: tuple[str, ...], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        bench.train(composed(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
         (
             ("augment=random_crop", "model=logistic", "augment.transforms.random_crop.seconds=1"),
             "250 samples and got 100",

@@ -65,6 +65,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(141)
     except OSError as error:
         _fail(_of_the_system(error))
+    except MemoryError as error:
+        _fail(_of_the_memory(error))
     except KeyboardInterrupt:
         print("einthoven: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -102,6 +104,12 @@ def conf_folder() -> Path:
 
 def _of_the_system(error: OSError) -> str:
     return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+
+
+def _of_the_memory(error: MemoryError) -> str:
+    return (
+        f"not enough memory{f' ({error})' if str(error) else ''}; expected smaller numbers, or fewer records at once."
+    )
 
 
 def _fail(message: str) -> None:
@@ -268,6 +276,8 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
             mistakes.append(str(error))
         except OSError as error:
             mistakes.append(_of_the_system(error))
+        except MemoryError as error:
+            mistakes.append(_of_the_memory(error))
         return None
 
     # Hydra's parser takes its flags before or after the overrides, not among them.

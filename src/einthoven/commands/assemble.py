@@ -7,6 +7,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from einthoven import schema
 from einthoven.atomic import write_text
@@ -305,8 +306,7 @@ def build_model(
     first = torch.arange(min(PROBE, len(train)), device=device)
     try:
         model = Classifier(frontend, build(config.model).func(**options)).to(device)
-        with torch.no_grad():
-            model.eval()(train.take(first[:2], window))
+        _try_forward(model, train.take(first[:2], window))
         model.train()
     except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
         given = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
@@ -315,6 +315,18 @@ def build_model(
         raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments
+
+
+def _try_forward(model: Classifier, x: Tensor) -> None:
+    """Pass two records through a model as an evaluation does, and through a copy as a training does.
+
+    Some networks read another length in training, and check their dropout there. The copy keeps the running statistics
+    of the model as they are, and the random numbers are put back.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        model.eval()(x)
+        if len(x) > 1:  # of a single record, `check_takes_one_record` tells
+            deepcopy(model).train()(x)
 
 
 def network_options(config: DictConfig, frontend: Frontend | TimeFrontend, outputs: int, window: int) -> dict[str, Any]:

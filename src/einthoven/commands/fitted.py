@@ -119,7 +119,10 @@ class FittedRun:
                 f"nothing can be learned: the {len(x)} training records have the same features; expected signals that "
                 "differ."
             )
-        self.model.fit(x, y, single_label=self.task.single_label, seed=self.settings.seed)
+        try:
+            self.model.fit(x, y, single_label=self.task.single_label, seed=self.settings.seed)
+        except (ValueError, OverflowError) as error:  # as scikit-learn refuses options
+            raise UserError(f"model: cannot be fitted ({str(error).splitlines()[0]})") from error
 
     def evaluate(self, split: str) -> Evaluation:
         """Labels and probabilities of the records of a split: those of a long one from all of its windows."""

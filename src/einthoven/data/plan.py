@@ -16,6 +16,7 @@ from einthoven.functional.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_SAMPLES = 2**31  # of a record
 FORMAT = 3  # of the content of packs and stores: part of names and fingerprints
 FILE_FORMAT = 4  # of their files; those of version 0.1 (3) have no checksums
 
@@ -110,8 +111,11 @@ class Plan:
             raise UserError(f"data.leads=[{shown}]: expected some of {' '.join(LEADS)}, each once.")
         if not 0 < self.fs < float("inf"):
             raise UserError(f"data.fs={self.fs}: expected a sampling frequency in Hz.")
-        if self.seconds is not None and not 1 <= self.seconds * self.fs < float("inf"):
-            raise UserError(f"data.seconds={self.seconds}: expected the length of a record in seconds, or null.")
+        if self.seconds is not None and not 1 <= self.seconds * self.fs < MOST_SAMPLES:
+            raise UserError(
+                f"data.seconds={self.seconds}: expected the length of a record in seconds, from one sample to "
+                f"{MOST_SAMPLES:,} at {self.fs:g} Hz, or null."
+            )
         for option, value, values in (("long", self.long, LONG), ("short", self.short, SHORT)):
             if value not in values:
                 raise UserError(f"data.{option}={value}: expected {' or '.join(values)}.")

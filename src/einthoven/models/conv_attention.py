@@ -99,6 +99,8 @@ class ConvAttention(nn.Module):
             raise UserError(
                 f"model.channels={list(channels)}: the last must be a multiple of twice model.heads={heads}."
             )
+        if depth < 0:
+            raise UserError(f"model.depth={depth}: expected a number of blocks, 0 or more.")
         if kernel % 2 == 0 or stem_kernel % 2 == 0:
             raise UserError(f"model.kernel={kernel}, model.stem_kernel={stem_kernel}: expected odd numbers of samples.")
         self.window = None if window is None else round(window * fs)
