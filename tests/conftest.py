@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 torch.set_num_threads(1)  # pytest-xdist gives each core a worker
+# The commands that the program prints name it by its path if the shell does not find it.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 settings.register_profile("einthoven", deadline=None)
 settings.load_profile("einthoven")
 

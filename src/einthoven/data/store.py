@@ -263,8 +263,10 @@ def _write(path: Path, rows: Rows, samples: int, quarantine: pd.DataFrame, finge
             "files": files,
         }
         (folder / NOTES).write_text(sealed(meta), encoding="utf-8")
-        _take_away(path, folder)
-        publish(folder, path)
+        # Another process may have written the same store in the meantime, and may have it open.
+        if not is_complete(path) or _has_no_checksums(path):
+            _take_away(path, folder)
+            publish(folder, path)
 
 
 def _take_away(path: Path, successor: Path) -> None:
