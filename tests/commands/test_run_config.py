@@ -110,6 +110,10 @@ VALUES: dict[str, Change] = {  # what a stranger would have read, written or ask
     "packs are written elsewhere": lambda c: c["data"].update(cache="/tmp"),
     "packs are written above": lambda c: c["data"].update(cache="../elsewhere"),
     "packs of a source are written elsewhere": lambda c: c["data"].update(sources={"a": {"cache": "/tmp"}}),
+    "folds are written elsewhere": lambda c: c["data"].update(root=".", fold_file="/nowhere/at/all/.profile"),
+    "folds are written above": lambda c: c["data"].update(root="..", fold_file="folds.csv"),
+    "folds become a program": lambda c: c["data"].update(root=".", fold_file="conftest.py"),
+    "folds of a source become a program": lambda c: c["data"].update(sources={"a": {"root": ".", "fold_file": "x.py"}}),
     "records come from elsewhere": lambda c: c["data"].update(download=True, root="x", mirrors=["http://example.org"]),
     "records are brought elsewhere": lambda c: c["data"].update(download=True, root="/nowhere/at/all"),
 }
@@ -176,6 +180,9 @@ def test_places_of_ones_own_are_accepted(folder: Path, written: str, monkeypatch
     work.mkdir()
     monkeypatch.chdir(work)
     config["data"]["cache"] = str(cache)
+    folds = folder.parent / "folds.txt"
+    folds.touch()
+    config["data"] |= {"root": str(folder.parent), "fold_file": "folds.txt"}
     with sqlite3.connect(folder.parent / "runs.db") as database:
         database.execute("create table experiments (name)")
     config["tracking"]["uri"] = f"sqlite:///{folder.parent}/runs.db"  # it holds runs already

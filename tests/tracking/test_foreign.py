@@ -107,7 +107,7 @@ def test_files_go_to_no_place_of_a_stranger(run: Path, location: str) -> None:
         sync(run)
 
 
-@pytest.mark.parametrize("line", ["{", "3", "[1]", '{"run": 3}', "[" * 100_000, '{"run": ' * 5000])
+@pytest.mark.parametrize("line", ["{", "3", "[1]", '{"run": 3}', '{"run": []}', "[" * 100_000, '{"run": ' * 5000])
 def test_entries_that_are_none_are_one_sentence(run: Path, line: str) -> None:
     with (run / "tracking" / "entries.jsonl").open("a") as file:
         file.write(line + "\n")

@@ -178,11 +178,22 @@ def _check_data(node: Any, key: str) -> None:
             f"make {trust.shown(Path(cache) / 'stores')} if packed records may be written there."
         )
     root = Path(str(node.get("root")))
+    fold_file = node.get("fold_file")
+    # A new file begins with the name of a column, which is a stranger's text: a shell would run it.
+    if fold_file is not None and not _may_hold_folds(root / str(fold_file)):
+        raise UserError(
+            f"{key}.fold_file={trust.shown(fold_file)}: expected a file that is there, or one in the working folder "
+            "whose name ends in .csv."
+        )
     if node.get("download") and not (root.is_dir() or is_in_working_folder(root)):
         raise UserError(
             f"{key}.root={trust.shown(root)}: expected a folder that is there, or one in the working folder; "
             f"make it if records may be downloaded to it."
         )
+
+
+def _may_hold_folds(file: Path) -> bool:
+    return file.is_file() or (file.suffix == ".csv" and is_in_working_folder(file))
 
 
 def _may_hold_packs(cache: Path) -> bool:

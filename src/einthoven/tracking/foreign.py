@@ -41,7 +41,7 @@ def check_entries(folder: Path) -> None:
             continue
         for entry in _entries(path):
             if "run" in entry:
-                check_location(entry["run"].get("artifact_location"), path)
+                check_location(_mapping(entry["run"], path).get("artifact_location"), path)
             for kind in ("file", "model"):
                 if kind in entry:
                     _check_path(folder, entry[kind], path)
@@ -62,6 +62,12 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(entry, dict) or not all(isinstance(content, dict | list) for content in entry.values()):
                 raise UserError(f"{path}: damaged; expected an entry of a run in every line.")
             yield entry
+
+
+def _mapping(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged; expected an entry of a run in every line.")
+    return content
 
 
 def _check_path(folder: Path, content: Any, named_in: Path) -> None:
