@@ -104,6 +104,16 @@ def test_prior_resumes_exactly() -> None:
     assert torch.equal(fresh.update(*batches[0]), PriorKL().update(*batches[0]))
 
 
+def test_prior_resumes_from_a_count_of_batches() -> None:
+    batches = make_batches(6)
+    whole = PriorKL()
+    for batch in batches[:5]:
+        whole.update(*batch)
+    older = PriorKL()
+    older.load_state_dict({"count": 5, "sums": whole.state_dict()["sums"]})
+    torch.testing.assert_close(older.update(*batches[5]), whole.update(*batches[5]))
+
+
 def test_prior_refuses_an_impossible_horizon() -> None:
     with pytest.raises(ValueError, match="at least 1 batch"):
         PriorKL(0.5)

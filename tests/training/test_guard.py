@@ -282,6 +282,9 @@ def test_running_means_of_the_diagnostics_leave_a_bad_batch_out() -> None:
     first = prior.update(labels, good)
     torch.testing.assert_close(prior.update(labels, bad), first)
     assert torch.isfinite(prior.update(labels, other))
+    spoiled = PriorKL(horizon=3.0)  # also where it is the first
+    spoiled.update(labels, bad)
+    torch.testing.assert_close(spoiled.update(labels, good), first)
 
     model = network()
     noise = NoiseScale(model, Task(), contextlib.nullcontext, parts=2)

@@ -86,8 +86,8 @@ class PriorKL:
         if not horizon >= 1.0:
             raise ValueError(f"the horizon of a running mean is at least 1 batch, found {horizon}")
         self.horizon = horizon
-        self._count = 0
         self._sums: Tensor | None = None  # (2, K): labels, predictions
+        self._weight = torch.zeros(())  # of all batches in the sums, 1 in the end
 
     @torch.no_grad()
     def update(self, labels: Tensor, probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -103,24 +103,27 @@ class PriorKL:
             As in `predictive_entropy`.
         """
         batch = torch.stack([_mean_over_records(rows.float(), valid) for rows in (labels, probabilities)])
-        previous = torch.zeros_like(batch) if self._sums is None else self._sums.to(batch.device)
+        sums = torch.zeros_like(batch) if self._sums is None else self._sums.to(batch.device)
+        weight = self._weight.to(batch.device)
         keep = 1.0 - 1.0 / self.horizon
         # A batch without finite predictions, whose step is skipped, leaves the running means as they are.
-        if self._count:
-            batch = torch.where(batch.isfinite().all(), batch, previous / (1.0 - keep**self._count))
-        self._count += 1
-        self._sums = keep * previous + (1.0 - keep) * batch
-        marginals = self._sums / (1.0 - keep**self._count)
+        is_finite = batch.isfinite().all()
+        self._sums = torch.where(is_finite, keep * sums + (1.0 - keep) * batch, sums)
+        self._weight = torch.where(is_finite, keep * weight + (1.0 - keep), weight)
+        marginals = self._sums / self._weight
         reference, predicted = marginals.clamp(0.0, 1.0)  # the division may round to just above 1
         return bernoulli_kl(reference, predicted).mean()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"count": self._count, "sums": None if self._sums is None else self._sums.clone()}
+        return {"weight": self._weight.clone(), "sums": None if self._sums is None else self._sums.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self._count = int(state["count"])
+        if "count" in state:  # of einthoven 0.1: batches
+            self._weight = torch.tensor(1.0 - (1.0 - 1.0 / self.horizon) ** int(state["count"]))
+        else:
+            self._weight = state["weight"].clone()
         self._sums = None if state["sums"] is None else state["sums"].clone()
 
 
