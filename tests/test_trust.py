@@ -102,7 +102,7 @@ def test_networks_of_torch_are_accepted(name: str) -> None:
         ("optimizer", "einthoven.models.mlp.MLP", "expected an optimizer of einthoven.optim or torch.optim."),
         ("schedule", "einthoven.optim.schedules.math.exp", "expected a schedule"),
         ("data", "einthoven.data.download.download", "expected a source of records."),
-        ("data", "einthoven.data.files.os.system", "expected a source of records"),
+        ("data", "einthoven.data.packing.os.system", "expected a source of records"),
         ("probe", "einthoven.commands.interpolation.checkpoint.load", "expected a probe"),
         ("probe", "einthoven.commands.train.train", "expected a probe"),
         ("figure", "einthoven.report.page.render", "cannot be found"),

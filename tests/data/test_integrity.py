@@ -17,10 +17,10 @@ from einthoven.data import blocks
 from einthoven.data.batches import DeviceSplit
 from einthoven.data.concat import Concat
 from einthoven.data.ptbxl import PTBXL
-from einthoven.data.sealed import sealed, unsealed
 from einthoven.data.store import Store, open_store
 from einthoven.data.streaming import StreamedSplit
 from einthoven.errors import UserError
+from einthoven.files import sealed, unsealed
 
 CPU = torch.device("cpu")
 
@@ -202,7 +202,7 @@ def test_a_hostile_store_is_one_sentence(corpus: Path, cache: Path, kind: str) -
     folder = PTBXL(corpus, 100, cache).open().path
     name, change = HOSTILE[kind]
     change(folder / name)
-    with pytest.raises(UserError, match="a damaged store") as refusal:
+    with pytest.raises(UserError, match=r"a damaged store|is a link or no ordinary file") as refusal:
         open_store(folder)
     assert name in str(refusal.value) and "\n" not in str(refusal.value)
 

@@ -11,9 +11,10 @@ from einthoven.commands.run import Run
 from einthoven.commands.run_config import read_config
 from einthoven.commands.trained_data import read_trained_data
 from einthoven.errors import UserError
+from einthoven.files import check_ordinary
 from einthoven.predict import is_fitted_to_features
 from einthoven.tracking.foreign import check_entries
-from einthoven.tracking.run_folder import check_files
+from einthoven.tracking.run_folder import FOLDERS
 from einthoven.training import checkpoint
 from einthoven.training.loop import Position
 
@@ -69,7 +70,7 @@ def check_trained(folder: Path, option: str) -> None:
     UserError
         Names the option and the folder.
     """
-    check_files(folder)
+    check_ordinary(folder, FOLDERS)
     check_entries(folder)
     if is_fitted_to_features(folder):
         raise UserError(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven import trust
-from einthoven.data.files import open_file, read_bytes, reason
 from einthoven.data.ptbxl import MIRRORS
 from einthoven.errors import UserError
+from einthoven.files import read_file
 from einthoven.tracking.places import check_location, check_store, is_in_working_folder, is_trusted_address
 
 if TYPE_CHECKING:
@@ -63,17 +62,9 @@ def read_config(folder: Path, option: str) -> DictConfig:
 def _text(path: Path) -> str:
     """The text of an ordinary file of usual size."""
     try:
-        descriptor, size = open_file(str(path), os.O_NOFOLLOW)
-    except OSError as error:
-        raise UserError(f"cannot be read ({reason(error)}); expected the configuration of a run.") from None
-    try:
-        if size > _LARGEST:
-            raise UserError(f"{size} bytes; expected the configuration of a run, {_LARGEST} bytes at most.")
-        return read_bytes(descriptor, size).decode()
+        return read_file(path, _LARGEST).decode()
     except UnicodeDecodeError:
         raise UserError("not text in UTF-8; expected the configuration of a run.") from None
-    finally:
-        os.close(descriptor)
 
 
 def parsed(text: str) -> DictConfig:

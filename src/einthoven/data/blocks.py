@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.plan import FILE_FORMAT
-from einthoven.data.sealed import sealed, unsealed
 from einthoven.errors import UserError
+from einthoven.files import sealed, unsealed
 
 SIGNALS = "signals.i16"
 NOTES = "pack.json"

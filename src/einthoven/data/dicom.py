@@ -10,8 +10,8 @@ import numpy as np
 
 from einthoven.data.channels import shown
 from einthoven.data.file_signals import FileSignals, load
-from einthoven.data.files import reason
 from einthoven.errors import UserError
+from einthoven.files import reason
 from einthoven.functional.leads import canonical_lead
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from einthoven.atomic import write_text
-from einthoven.data.sealed import file_digest
 from einthoven.errors import UserError
+from einthoven.files import file_digest
 
 if TYPE_CHECKING:
     import urllib3

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from einthoven.data.file_signals import FileSignals, load
-from einthoven.data.files import reason
 from einthoven.errors import UserError
+from einthoven.files import reason
 
 MOST_BYTES = 2**26
 _KINDS = ("HL7aECGParser", "SierraXMLParser", "GEMuseXMLParser", "MortaraEL250Parser")

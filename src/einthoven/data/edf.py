@@ -9,8 +9,8 @@ import numpy as np
 
 from einthoven.data.channels import shown
 from einthoven.data.file_signals import FileSignals, leads_alone, load
-from einthoven.data.files import reason
 from einthoven.errors import UserError
+from einthoven.files import reason
 
 
 def read_edf(path: str | Path) -> FileSignals:

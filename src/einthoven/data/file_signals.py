@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.channels import lead_map, millivolts, shown
-from einthoven.data.files import open_file, read_bytes, reason
 from einthoven.errors import UserError
+from einthoven.files import open_descriptor, read_bytes, reason
 from einthoven.functional.leads import canonical_lead
 
 MOST_BYTES = 2**30  # of one file: 14 hours of 12 leads at 500 Hz and 16 bits, more than an ECG that is read whole
@@ -84,7 +84,7 @@ def load(path: str | Path, most: int = MOST_BYTES) -> bytes:
     """
     name = Path(path).name
     try:
-        descriptor, size = open_file(os.fspath(path))
+        descriptor, size = open_descriptor(os.fspath(path))
         try:
             if size > most:
                 raise UserError(f"{name}: {size:,} bytes found; expected an ECG of at most {most:,} bytes.")

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from einthoven.data.channels import shown
 from einthoven.data.file_signals import MOST_BYTES, FileSignals, Told, load
-from einthoven.data.files import reason
 from einthoven.data.tabular import told_signals
 from einthoven.errors import UserError
+from einthoven.files import reason
 
 NAME = "val"  # what the Challenges and PhysioNet's tools call it
 MOST_MATRICES = 1000

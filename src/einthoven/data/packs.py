@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from einthoven.atomic import write_text
 from einthoven.data.blocks import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
 from einthoven.data.inputs import main_file, mark, state, state_of_others
-from einthoven.data.sealed import file_digest
+from einthoven.files import file_digest
 
 COLUMNS = {
     "main": "S16",  # state of the record's main file

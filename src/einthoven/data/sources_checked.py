@@ -20,9 +20,9 @@ import numpy as np
 import einthoven
 from einthoven.atomic import write_text
 from einthoven.data.plan import FILE_FORMAT, FORMAT, Plan
-from einthoven.data.sealed import file_digest, sealed, unsealed
 from einthoven.data.store import Progress, Store, is_complete, open_or_build, open_store
 from einthoven.errors import UserError
+from einthoven.files import file_digest, sealed, unsealed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -37,10 +37,10 @@ from einthoven.data.packing import (
 from einthoven.data.packs import Packs
 from einthoven.data.plan import FILE_FORMAT, FORMAT, Plan
 from einthoven.data.rows import Rows
-from einthoven.data.sealed import SEAL, file_digest, sealed, unsealed
 from einthoven.data.signals import Signals
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
+from einthoven.files import SEAL, check_ordinary, file_digest, sealed, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,10 +200,7 @@ def open_store(path: Path) -> Store:
     import pandas as pd
 
     try:
-        # A pipe would keep the reader waiting, and a link could lead to any file.
-        for file in path.iterdir():
-            if file.is_symlink() or not file.is_file():
-                raise ValueError(f"{file.name} is a link or no ordinary file")
+        check_ordinary(path)
         meta = _read_notes(path)
         if meta["format"] > FILE_FORMAT:
             raise UserError(f"{path}: a store of form {meta['format']}; this version reads those up to {FILE_FORMAT}.")

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.channels import shown
 from einthoven.data.file_signals import MOST_BYTES, FileSignals, Told, load
-from einthoven.data.files import reason
 from einthoven.errors import UserError
+from einthoven.files import reason
 from einthoven.functional.leads import canonical_lead
 
 MOST_TEXT = 2**28  # bytes of a table as text

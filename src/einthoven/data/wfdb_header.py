@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from einthoven.data.channels import shown
-from einthoven.data.files import open_file, open_inside, read_bytes, reason
 from einthoven.errors import UserError
+from einthoven.files import open_descriptor, open_inside, read_bytes, reason
 
 LIMIT = 2**20  # bytes of a header; that of a 12-lead ECG has about a thousand
 DEFAULT_FS, DEFAULT_UNIT = 250.0, "mV"  # where a header leaves them out: the format's own defaults
@@ -130,7 +130,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         file = f"{stem if suffix in ('dat', 'mat') else file}.hea"
     folder, slash, name = file.rpartition("/")
     try:
-        descriptor, size = open_file(file)
+        descriptor, size = open_descriptor(file)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UserError(
             f"{file.replace(chr(0), '?')}: cannot be read ({reason(error)}); expected a WFDB header."

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.channels import shown
-from einthoven.data.files import open_inside, read_bytes, reason
 from einthoven.data.wfdb_header import Header
 from einthoven.errors import UserError
+from einthoven.files import open_inside, read_bytes, reason
 
 Counts = NDArray[np.signedinteger]
 Checksum = Literal["verify", "warn"]

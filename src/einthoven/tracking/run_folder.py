@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,36 +13,17 @@ from filelock import FileLock, Timeout
 
 from einthoven.command_line import command, option
 from einthoven.errors import UserError
-from einthoven.files import read_file
+from einthoven.files import check_ordinary, read_file
 from einthoven.tracking.delivery import MOST_IDENTITY, first_line
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.server import shown
 from einthoven.tracking.spool import Spool, number_in
 
-_FOLDERS = ("bundle", "checkpoints", "tracking")  # of a run
+FOLDERS = ("bundle", "checkpoints", "tracking")
+"""In the folder of a run."""
 
 LANES = ("entries", "files")
 """Spools of a run: what is small, and what is not; a slow upload holds up no metric."""
-
-
-def check_files(folder: Path) -> None:
-    """Refuse the folder of a run in which something is no file and no folder of its own.
-
-    A link could lead out of the folder, and what is written to the run would be written there; a pipe would keep the
-    reader waiting. A run makes neither.
-
-    Raises
-    ------
-    UserError
-    """
-    inside = [path for name in _FOLDERS for path in (folder / name).rglob("*")]
-    for path in (*folder.glob("*"), *inside):
-        mode = path.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise UserError(
-                f"{folder}: {path.relative_to(folder)} is a link or no ordinary file; "
-                "expected the files that a run has written."
-            )
 
 
 def identity(folder: Path) -> dict[str, str]:
@@ -57,7 +37,7 @@ def identity(folder: Path) -> dict[str, str]:
     file = folder / "tracking" / "run.json"
     if not file.exists():
         raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
-    check_files(folder)
+    check_ordinary(folder, FOLDERS)
     text = read_file(file, MOST_IDENTITY)
     try:
         known = json.loads(text)
