@@ -180,6 +180,14 @@ def test_dropout_draws_depend_on_their_seed_alone_and_leave_the_network_as_it_wa
         Predictor([plain], draws=3)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_get_a_caution(make_bundle: Any, value: float) -> None:
+    signal = record().signal.copy()
+    signal[[1, 6], 10:15] = value
+    found = Predictor([make_bundle()]).predict([replace(record(), signal=signal)])
+    assert found.cautions == (("10 samples of II V1 are invalid: the model reads 0 mV there",),)
+
+
 def test_what_is_unlike_the_training_data_gets_a_caution(make_bundle: Any, with_familiarity: Any) -> None:
     predictor = Predictor([with_familiarity(make_bundle())])
     rng = np.random.default_rng(9)

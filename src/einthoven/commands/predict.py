@@ -30,7 +30,8 @@ from einthoven.predict.signal import Prepared, read_prepared
 
 WORTH_TELLING = SEVERITIES[SEVERITIES.index("caution") :]
 MOST_WORKERS = 4  # more would wait for Python's one lock
-OF_THE_READING = ("missing_leads", "unmeasurable")  # a model that reads two leads is given two
+# A model that reads two leads is given two; of invalid samples, the cautions of the reading tell.
+OF_THE_READING = ("missing_leads", "unmeasurable", "invalid")
 
 
 @dataclass(frozen=True)

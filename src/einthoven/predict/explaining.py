@@ -50,6 +50,8 @@ class Explanation:
     worth : Faithfulness or None
         How much the picture can be trusted, of one record; None where it was not asked for. Of several bundles, the
         mean over them.
+    cautions : tuple of str
+        As of a prediction: that the record was in the training data, and what was done to make it fit.
     """
 
     source: str
@@ -61,6 +63,7 @@ class Explanation:
     leads: tuple[str, ...]
     fs: float
     worth: Faithfulness | None = None
+    cautions: tuple[str, ...] = ()
 
     @property
     def by_lead(self) -> dict[str, float]:
@@ -118,6 +121,7 @@ def explain(
         leads=predictor.reads.leads,
         fs=predictor.reads.fs,
         worth=_mean([worth for _, worth in found if worth is not None]),
+        cautions=answer.cautions[0],
     )
 
 

@@ -141,7 +141,7 @@ def prepare(
         raise UserError(f"{name}: {seconds:.4g} s found; this model reads {reads.seconds:g} s, {needed}.")
     signal = resample(record.signal[rows], record.fs, reads.fs)
     microvolts = signal.astype(np.float64) * 1000.0
-    counts, _, clipped = rounded(microvolts)
+    counts, invalid, clipped = rounded(microvolts)
     versions = [counts]
     # A record that is resampled is resampled in mV in a store, too.
     if exact is not None and record.fs == reads.fs and _is_ambiguous(microvolts):
@@ -151,6 +151,9 @@ def prepare(
     cautions = []
     if reads.seconds - seconds > 1.5 / reads.fs:
         cautions.append(f"{seconds:.4g} s long: the {reads.seconds:g} s that the model reads end in 0 mV")
+    if invalid.any():
+        gaps = " ".join(lead for lead, row in zip(reads.leads, invalid, strict=True) if row.any())
+        cautions.append(f"{int(invalid.sum())} samples of {gaps} are invalid: the model reads 0 mV there")
     if clipped.any():
         cautions.append(f"{int(clipped.sum())} samples beyond 32.767 mV, cut off there")
     found = {named for version in versions for named in _digests(version, reads, cuts)}
