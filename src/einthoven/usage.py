@@ -97,6 +97,7 @@ FILE and BUNDLE are as for einthoven predict. Of a long record, the window with 
 colour is a cause, and nothing here is for diagnosis.
 
   --method NAME      integrated_gradients by default; einthoven list explanation shows all
+  --config-dir DIR   a folder of your own, with methods in its folder explanation/
   --class NAME       by default the most probable one of each record
   --output FILE      explanation.pdf by default, with a page for each record; .png and .svg take one record
   --fs --units --leads --trust

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 
 from einthoven import cli
 from einthoven.commands.explain import METHOD, method_named
+from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
-from einthoven.predict import load_bundle
+from einthoven.predict import Predictor, load_bundle
 
 METHODS = sorted(path.stem for path in (cli.conf_folder() / "explanation").glob("*.yaml"))
 
@@ -87,15 +89,48 @@ def tmp_path_with_bundle(tmp_path: Path) -> Path:
 
 def test_a_method_is_found_by_the_name_of_its_yaml_and_told_the_sampling_frequency() -> None:
     assert METHOD in METHODS
-    found = method_named(cli.conf_folder(), "occlusion_by_wave", 250.0)
+    found = method_named([cli.conf_folder()], "occlusion_by_wave", 250.0)
     assert found.keywords == {"fs": 250.0}  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="there are attention_rollout, grad_cam, input_gradient"):
-        method_named(cli.conf_folder(), "??", 100.0)
+        method_named([cli.conf_folder()], "??", 100.0)
+
+
+def test_a_method_of_ones_own_explains(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_method_of_test.py").write_text("def absolute(model, x, target):\n    return x.abs()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_conf" / "explanation").mkdir(parents=True)
+    text = "# The size\n_target_: own_method_of_test.absolute\n_partial_: true\n"
+    (tmp_path / "my_conf" / "explanation" / "size.yaml").write_text(text)
+    output = tmp_path / "page.png"
+    named = ("--method", "size", "--config-dir", tmp_path / "my_conf")
+    assert outcome(file, *named, "--output", output) == 0 and output.exists()
+    capfd.readouterr()
+    assert outcome(file, "--method", "sizes", *named[2:]) == 2
+    assert "did you mean size" in capfd.readouterr().err
+    assert outcome(file, "--config-dir", tmp_path / "nowhere") == 2
+    assert "nowhere: no such folder" in capfd.readouterr().err
+
+
+def test_a_record_of_the_training_is_told(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = load_bundle().bundles[0]
+    cuts = (("crop", None),)
+    digests = Predictor([replace(own, cuts=cuts)]).prepare(file).digests
+    replace(own, ancestry=Ancestry.of(digests), cuts=cuts).save(tmp_path / "bundle")
+    told: list[str] = []
+    monkeypatch.setattr("einthoven.report.explanation.explanation_figure", lambda *_, foot, **__: told.extend(foot))
+    monkeypatch.setattr("einthoven.report.explanation.save_pages", lambda pages, path: list(pages))
+    assert outcome(tmp_path / "bundle", file, "--method", "input_gradient", "--output", tmp_path / "page.pdf") == 0
+    assert f"{file.name}: Caution: this record was in the training data." in capfd.readouterr().out
+    assert "Caution: this record was in the training data." in told
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_explains_the_bundle_that_comes_with_the_package(name: str, file: Path) -> None:
-    found = load_bundle().explain(file, "NORM", method_named(cli.conf_folder(), name, 100.0))
+    found = load_bundle().explain(file, "NORM", method_named([cli.conf_folder()], name, 100.0))
     assert found.relevance.shape == (12, 1000) and np.isfinite(found.relevance).all() and found.relevance.any()
     assert torch.is_grad_enabled()
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from rich.table import Table
 
-from einthoven.build import build, unknown_name
+from einthoven.build import build, trust_named, unknown_name
+from einthoven.commands.conf_folders import conf_folders, option_files
 from einthoven.commands.doctor import expand
 from einthoven.commands.output import check_output
 from einthoven.commands.parser import Parser, bundles_and_files, reading
 from einthoven.commands.terminal import bar, console, errors, say
-from einthoven.data.records import read_record
 from einthoven.errors import UserError
 from einthoven.evaluation.saliency import Method
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.explaining import Explanation
+from einthoven.predict.signal import read_prepared
 
 METHOD = "integrated_gradients"
 SHOWN = 4  # leads with the largest shares
@@ -29,7 +30,8 @@ def explain(conf: Path, arguments: Sequence[str]) -> bool:
     Parameters
     ----------
     conf : Path
-        The configuration folder: a method is a yaml in its ``explanation``.
+        The configuration folder: a method is a yaml in its ``explanation``, or in that of a folder of
+        ``--config-dir``.
     arguments : sequence of str
         As on the command line, after the verb.
 
@@ -49,11 +51,12 @@ def explain(conf: Path, arguments: Sequence[str]) -> bool:
     parser.add_argument("--class", dest="label")
     parser.add_argument("--output", type=Path, default=Path("explanation.pdf"))
     parser.add_reading()
-    options = parser.parse_args(list(arguments))
+    folders, others = conf_folders(conf, arguments)
+    options = parser.parse_args(others)
     check_output(f"--output {options.output}", options.output)
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor, files = load_bundle(*bundles), expand(paths)
-    method = method_named(conf, options.method, predictor.reads.fs)
+    method = method_named(folders, options.method, predictor.reads.fs)
     from einthoven.report.explanation import check_suffix
 
     check_suffix(options.output)
@@ -65,8 +68,8 @@ def explain(conf: Path, arguments: Sequence[str]) -> bool:
     with bar("explaining", errors) as progress:
         for done, file in enumerate(files, 1):
             try:
-                record = read_record(file, want=predictor.reads.leads, **reading(options))
-                found.append((file, predictor.explain(record, options.label, method, judge=True)))
+                _, prepared = read_prepared(file, predictor.reads, cuts=predictor.cuts, **reading(options))
+                found.append((file, predictor.explain(prepared, options.label, method, judge=True)))
             except UserError as error:
                 refused.append(str(error))
             progress(done, len(files))
@@ -80,8 +83,10 @@ def explain(conf: Path, arguments: Sequence[str]) -> bool:
     return not refused
 
 
-def method_named(conf: Path, name: str, fs: float) -> Method:
-    """The method of a yaml in ``conf/explanation``, for records of a sampling frequency.
+def method_named(folders: Sequence[Path], name: str, fs: float) -> Method:
+    """The method of a yaml in the ``explanation`` of a configuration folder, for records of a sampling frequency.
+
+    The user has named the folders: the code that the yaml names is trusted.
 
     Raises
     ------
@@ -90,11 +95,12 @@ def method_named(conf: Path, name: str, fs: float) -> Method:
     """
     from omegaconf import OmegaConf
 
-    known = sorted(path.stem for path in (conf / "explanation").glob("*.yaml"))
-    if name not in known:
-        raise UserError(unknown_name(f"--method {name}", name, known))
-    chosen = OmegaConf.load(conf / "explanation" / f"{name}.yaml")
-    method: Method = build(OmegaConf.create({"data": {"fs": fs}, "explanation": chosen}).explanation)
+    files = option_files(folders, "explanation")
+    if name not in files:
+        raise UserError(unknown_name(f"--method {name}", name, sorted(files)))
+    config = OmegaConf.create({"data": {"fs": fs}, "explanation": OmegaConf.load(files[name])})
+    trust_named(config)
+    method: Method = build(config.explanation)
     return method
 
 
@@ -112,10 +118,14 @@ def _draw(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], metho
             title=f"{file.name}{since}: {told.label} {told.probability:.2f}",
             subtitle=report.worth_line(method.replace("_", " "), told.worth),
             leads=told.leads,
-            foot=(report.share_line(told.by_lead), predictor.notice),
+            foot=(report.share_line(told.by_lead), *_caution_line(told), predictor.notice),
         )
 
     report.save_pages((page(file, told) for file, told in found), path)
+
+
+def _caution_line(told: Explanation) -> list[str]:
+    return [f"Caution: {'; '.join(told.cautions)}."] if told.cautions else []
 
 
 def _show(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], path: Path) -> None:
@@ -132,6 +142,9 @@ def _show(predictor: Predictor, found: Sequence[tuple[Path, Explanation]], path:
         row = (told_of, deletion, f"({by_chance})", insertion, f"({in_chance})", sanity, listed)
         table.add_row(file.name, *row)
     console.print(table)
+    for file, told in found:
+        for line in _caution_line(told):
+            console.print(f"{file.name}: {line}", soft_wrap=True, markup=False)
     console.print(
         "deletion, insertion: mean probability while the most relevant parts go, and come; a good map has a small one "
         "and a large one, chance is a random order. sanity: rank correlation with the map of weights dealt anew; "
