@@ -14,6 +14,7 @@ import math
 import os
 import re
 import stat
+import tokenize
 from collections.abc import Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
@@ -29,6 +30,9 @@ DEEPEST = 64
 
 SEAL = "sha256"
 """Last entry of a sealed text."""
+
+BAD_ARRAY_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
+"""What NumPy raises for the damaged header of an array: it parses the header as a Python expression."""
 
 # A pipe in place of a file does not keep the reader waiting, and a symbolic link is seen before it is followed.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC

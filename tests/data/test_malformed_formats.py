@@ -166,6 +166,11 @@ def claims(shape: str) -> bytes:
     return npy(ECG).replace(b"(12, 60)", shape.encode(), 1)
 
 
+def header(text: bytes) -> bytes:
+    """The bytes of an array with any text for its header."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
 class Danger:
     """Unpickled, it would leave a file behind."""
 
@@ -193,6 +198,13 @@ class Danger:
         (npy(ECG[:2]), "expected 12 leads"),
         (claims("(12, 99999999999999)"), "truncated or damaged"),
         (claims("(12, -60)"), "truncated or damaged|not an array"),
+        (claims("(12, 06)"), "not an array in NumPy's format"),
+        (npy(ECG).replace(b"'descr'", b"b'escr'"), "not an array in NumPy's format"),
+        (npy(ECG).replace(b"'descr'", b"\x1edescr'"), "not an array in NumPy's format"),
+        (header(b"{"), "not an array in NumPy's format"),
+        (header(b"{'descr': '"), "not an array in NumPy's format"),
+        (header(b"-" * 9000 + b"1"), "not an array in NumPy's format"),
+        (header(b"(" * 5000 + b")" * 5000), "not an array in NumPy's format"),
     ],
 )
 def test_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, sentence: str) -> None:

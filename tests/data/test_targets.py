@@ -72,6 +72,15 @@ def test_what_was_kept_and_is_damaged_is_measured_again(store: Store, monkeypatc
     )  # the rest were bits that say nothing, such as the time of the file in the archive
 
 
+def test_a_damaged_header_is_found_before_the_checksum(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.MEASURES, "level", lambda signals, *_: np.ones(len(signals)))
+    first = module.measured(store, "level")
+    (file,) = (store.path.parent.parent / "targets").glob("level-*")
+    np.savez(file, values=np.zeros(5000))  # so many that the header is parsed before the checksum is compared
+    file.write_bytes(file.read_bytes().replace(b"'descr'", b"\x1edescr'", 1))
+    np.testing.assert_array_equal(module.measured(store, "level"), first)
+
+
 def test_age_is_the_tables_and_300_is_not_an_age(tmp_path: Path, corpus: Path) -> None:
     store = PTBXL(corpus, 100, tmp_path).open()
     ages = store.table["age"].to_numpy(float).copy()

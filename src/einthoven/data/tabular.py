@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from einthoven.data.channels import shown
 from einthoven.data.file_signals import MOST_BYTES, FileSignals, Told, load
 from einthoven.errors import UserError
-from einthoven.files import reason
+from einthoven.files import BAD_ARRAY_HEADER, reason
 from einthoven.functional.leads import canonical_lead
 
 MOST_TEXT = 2**28  # bytes of a table as text
@@ -220,9 +220,12 @@ def _array(data: bytes, source: str) -> NDArray[Any]:
     try:
         version = npy.read_magic(stream)
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, _, dtype = read_header(stream)
     except (ValueError, KeyError, EOFError) as error:
         raise UserError(f"{source}: not an array in NumPy's format ({reason(error)}); expected an .npy.") from None
+    try:
+        shape, _, dtype = read_header(stream)
+    except BAD_ARRAY_HEADER:
+        raise UserError(f"{source}: not an array in NumPy's format (damaged header); expected an .npy.") from None
     if dtype.hasobject:
         raise UserError(f"{source}: pickled objects found; expected numbers, as a pickle could run code.")
     if dtype.kind not in "fiuU":

@@ -16,6 +16,7 @@ from einthoven.atomic import atomic
 from einthoven.data.labels import Labels, NoLabelsError
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Progress, Store
 from einthoven.errors import UserError
+from einthoven.files import BAD_ARRAY_HEADER
 from einthoven.functional import beats
 from einthoven.functional.augment.statements import AXIS_STATEMENTS, RATE_STATEMENTS
 
@@ -74,7 +75,10 @@ def measured(store: Store, name: str, progress: Progress | None = None) -> Float
     digest = hashlib.sha256(store.fingerprint.encode() + code).hexdigest()[:16]
     file = store.path.parent.parent / "targets" / f"{name}-{digest}.npz"
     # A member of an archive has a checksum, which is compared when it is read. What is damaged is measured again.
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(file) as archive:
+    with (
+        contextlib.suppress(OSError, KeyError, EOFError, zipfile.BadZipFile, *BAD_ARRAY_HEADER),
+        np.load(file) as archive,
+    ):
         return np.asarray(archive["values"])
     n = len(store.table)
     found = np.empty(n)
