@@ -47,8 +47,9 @@ test-bounds:  ## before a release: the suite with the lowest versions, and with 
 	.bounds/lowest/bin/python bench/lowest_versions.py > .bounds/lowest.txt
 	.bounds/lowest/bin/python -m pip install -q -c .bounds/lowest.txt -e ".[dev]"
 	.bounds/newest/bin/python -m pip install -q -e ".[dev]"
-	.bounds/lowest/bin/pytest -n auto --dist worksteal $(ARGS)
-	.bounds/newest/bin/pytest -n auto --dist worksteal $(ARGS)
+	.bounds/lowest/bin/ruff check . && .bounds/lowest/bin/ruff format --check .
+	@lowest=0; .bounds/lowest/bin/pytest -n auto --dist worksteal $(ARGS) || lowest=$$?; \
+		.bounds/newest/bin/pytest -n auto --dist worksteal $(ARGS) && exit $$lowest
 
 train: setup  ## train on the embedded data (or as ARGS says) and log to MLflow
 	@$(BIN)/einthoven train $(ARGS)
