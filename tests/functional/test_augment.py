@@ -621,6 +621,7 @@ def test_every_statement_is_one_of_ptbxl_and_none_of_a_kind_is_forgotten(real_da
         (lambda: noise.BaselineWander(max_amplitude=math.nan), "max_amplitude=nan"),
         (lambda: mix.Mixup(alpha=0.0), "alpha=0.0"),
         (lambda: mix.Mixup(alpha=math.inf), "alpha=inf"),
+        (lambda: noise.Noise(max_std=2e6, probability=0), "max_std=2000000.0"),  # also where it is off
     ],
 )
 def test_options_that_make_no_sense_are_refused(transform, option) -> None:

@@ -214,6 +214,7 @@ def test_each_record_has_a_value_of_its_own() -> None:
         (partial(asymmetric, margin=1.0), "sigmoid", "loss.margin=1.0"),
         (partial(asymmetric, gamma_negative=-1.0), "sigmoid", "loss.gamma_negative=-1.0"),
         (partial(focal, gamma=math.nan), "sigmoid", "loss.gamma=nan"),
+        (partial(focal, gamma=1e300), "sigmoid", "loss.gamma=1e+300: expected a number from 0 to 100"),
         (partial(focal, alpha=1.0), "sigmoid", "loss.alpha=1.0"),
         (partial(focal, alpha=0.25), "softmax", "loss.alpha=0.25: weighs positives against negatives"),
     ],

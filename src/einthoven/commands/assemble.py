@@ -7,6 +7,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
 from einthoven.data.streaming import StreamedSplit, fits
 from einthoven.data.targets import targets
 from einthoven.errors import UserError
+from einthoven.functional.augment.compose import Compose
 from einthoven.functional.augment.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
@@ -374,22 +376,46 @@ def check_augment(augment: Any, model: nn.Module, train: Split, window: int, see
     Raises
     ------
     UserError
-        With what came of a few training records.
+        Names the transform, its options, and what came of a few training records.
     """
     index = torch.arange(min(AUGMENTED, len(train)), device=train.labels.device)
     generator = torch.Generator(train.labels.device).manual_seed(seed)
+    x, y = train.take(index, window), train.labels[index]
+    transforms = augment.transforms if isinstance(augment, Compose) else {"": augment}
+    for name, transform in transforms.items():
+        key = f"augment.transforms.{name}" if name else "augment"
+        options = ", ".join(f"{option}={value}" for option, value in vars(transform).items() if option != "transforms")
+        given = f" ({options})" if options else ""
+        had_signal = _varies(x)
+        with _cannot_be_applied(f"{key}{given}"):
+            x, y = transform(x, y, generator)
+        if len(x) != len(index) or not (x.isfinite().all() and y.isfinite().all()):
+            raise UserError(
+                f"{key}{given}: what it makes of the first training records is not finite, or not as many records."
+            )
+        if had_signal and not _varies(x):
+            raise UserError(f"{key}{given}: it leaves no signal in the first training records; expected less of it.")
     was_training = model.training
     try:
-        x, y = augment(train.take(index, window), train.labels[index], generator)
-        with torch.no_grad():
+        with _cannot_be_applied("augment"), torch.no_grad():
             model.eval()(x)
-    except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"augment: cannot be applied to these records, or not with this model ({reason}).") from error
     finally:
         model.train(was_training)
-    if len(x) != len(index) or not (x.isfinite().all() and y.isfinite().all()):
-        raise UserError("augment: what it makes of the first training records is not finite, or not as many records.")
+
+
+def _varies(x: Tensor) -> bool:
+    """Whether a lead of a record has more than one value in signals ``[B, L, T]``."""
+    return bool((x != x[:, :, :1]).any())
+
+
+@contextmanager
+def _cannot_be_applied(what: str) -> Iterator[None]:
+    """Say in one sentence that an augmentation, or the model after it, has failed."""
+    try:
+        yield
+    except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{what}: cannot be applied to these records, or not with this model ({reason}).") from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

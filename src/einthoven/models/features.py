@@ -25,6 +25,19 @@ MOST_BYTES = 1 << 30
 _SEAL = b"sha256:"
 
 
+def check_count(option: str, value: int, largest: int | None = None, *, smallest: int = 1) -> None:
+    """Refuse a number of things that is too small, or larger than any machine has memory for.
+
+    Raises
+    ------
+    UserError
+        Names the option of the model.
+    """
+    if value < smallest or (largest is not None and value > largest):
+        most = "or more" if largest is None else f"to {largest:,}"
+        raise UserError(f"model.{option}={value}: expected a whole number, {smallest:,} {most}.")
+
+
 class FeatureTable:
     """ECG features, and the scores of the representative beat along its principal components.
 

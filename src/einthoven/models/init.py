@@ -8,7 +8,6 @@ zero, norms stay as they are (at identity, or silent at the end of a residual br
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+MOST_GAIN = 1e6  # and one over it at least: beyond, the weights of a deep network, in float32, are all 0 or not finite
 
 
 def default(network: nn.Module, x: Tensor) -> None:
@@ -132,8 +132,8 @@ def pca_patches(network: nn.Module, x: Tensor, *, floor: float = 1e-3) -> None:
     first = next((layer for layer in network.modules() if isinstance(layer, (*_LAYERS, nn.LSTM))), None)
     if not isinstance(first, nn.Conv1d | nn.Conv2d) or first.in_channels != x.shape[1]:
         raise UserError("init=pca_patches: this model does not begin with a convolution; choose another init.")
-    if not floor > 0:
-        raise UserError(f"init.floor={floor}: expected a positive number.")
+    if not 0 < floor <= 1:
+        raise UserError(f"init.floor={floor}: expected a number above 0, at most 1.")
     kernel = first.kernel_size[-1]
     windows = x.unfold(2, kernel, 1).transpose(1, 2).flatten(0, 1).flatten(1).double()  # [windows, C * kernel]
     values, vectors = torch.linalg.eigh(torch.cov(windows.T))
@@ -162,5 +162,5 @@ def _redraw(network: nn.Module, draw: Callable[[Tensor], object]) -> None:
 
 
 def _check_gain(gain: float) -> None:
-    if not 0 < gain < math.inf:
-        raise UserError(f"init.gain={gain}: expected a positive number.")
+    if not 1 / MOST_GAIN <= gain <= MOST_GAIN:
+        raise UserError(f"init.gain={gain}: expected a number from {1 / MOST_GAIN:g} to {MOST_GAIN:g}.")

@@ -7,15 +7,22 @@ measured (NaN) is an answer like others: such records go to the side where they 
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.errors import UserError
 from einthoven.functional.bayes import succession
-from einthoven.models.features import FeatureModel
+from einthoven.models.features import FeatureModel, check_count
 
 Float = NDArray[np.float64]
+
+MOST_TREES = 100_000
+"""More than that of a few thousand leaves do not fit into the memory of a computer."""
+MOST_LEAVES = 65_536
+MOST_DEPTH = 10_000
 
 
 class _Trees(FeatureModel):
@@ -83,6 +90,8 @@ class DecisionTree(_Trees):
 
     def __init__(self, components: int, depth: int, min_leaf: int) -> None:
         super().__init__(components)
+        check_count("depth", depth, MOST_DEPTH)
+        check_count("min_leaf", min_leaf)
         self.depth, self.min_leaf = depth, min_leaf
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
@@ -114,6 +123,10 @@ class RandomForest(_Trees):
 
     def __init__(self, components: int, trees: int, features_per_split: float, min_leaf: int) -> None:
         super().__init__(components)
+        check_count("trees", trees, MOST_TREES)
+        check_count("min_leaf", min_leaf)
+        if not 0 < features_per_split <= 1:
+            raise UserError(f"model.features_per_split={features_per_split}: expected a share above 0, at most 1.")
         self.trees, self.features_per_split, self.min_leaf = trees, features_per_split, min_leaf
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
@@ -156,6 +169,12 @@ class GradientBoosting(_Trees):
 
     def __init__(self, components: int, rounds: int, lr: float, leaves: int, l2: float) -> None:
         super().__init__(components)
+        check_count("rounds", rounds, MOST_TREES)
+        check_count("leaves", leaves, MOST_LEAVES, smallest=2)
+        if not 0 < lr <= 1:
+            raise UserError(f"model.lr={lr}: expected a share above 0, at most 1.")
+        if not 0 <= l2 < math.inf:
+            raise UserError(f"model.l2={l2}: expected a number, 0 or more.")
         self.rounds, self.lr, self.leaves, self.l2 = rounds, lr, leaves, l2
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:

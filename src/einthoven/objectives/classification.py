@@ -16,6 +16,9 @@ from torch import Tensor
 
 from einthoven.errors import UserError
 
+MOST_EXPONENT = 100
+"""Of a focal loss; beyond, hardly any record counts, and a gradient may not be finite."""
+
 
 def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Mean over the classes of the Bernoulli negative log-likelihood.
@@ -259,5 +262,5 @@ def _require_classes(name: str, output: str) -> None:
 
 
 def _require_exponent(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise UserError(f"loss.{name}={value}: expected 0 or more.")
+    if not 0 <= value <= MOST_EXPONENT:
+        raise UserError(f"loss.{name}={value}: expected a number from 0 to {MOST_EXPONENT}.")

@@ -14,6 +14,9 @@ from torch import Generator, Tensor
 
 from einthoven.errors import UserError
 
+LARGEST = 1_000_000
+"""Of a strength or a length in seconds: no record is as long, and no signal as strong."""
+
 
 class Augmentation(Protocol):
     """What the training asks of an augmentation."""
@@ -32,7 +35,8 @@ def check_options(name: str, transform: Augmentation) -> None:
     Raises
     ------
     UserError
-        If a sampling frequency or a shape `alpha` is not above 0, or a length or a strength is negative.
+        If a sampling frequency or a shape `alpha` is not above 0, a share that is taken away is not below 1, or a
+        length or a strength is negative or beyond `LARGEST`.
     """
     options: dict[str, object] = vars(transform) if is_dataclass(transform) else {}
     for option, value in options.items():
@@ -40,8 +44,12 @@ def check_options(name: str, transform: Augmentation) -> None:
             continue
         if option in ("fs", "alpha") and not 0 < value < math.inf:
             raise UserError(f"augment.transforms.{name}.{option}={value}: expected a number above 0.")
-        if option in ("seconds", getattr(transform, "strength", "")) and not 0 <= value < math.inf:
-            raise UserError(f"augment.transforms.{name}.{option}={value}: expected a number of at least 0.")
+        if option in ("max_cut", "max_loss") and not 0 <= value < 1:
+            raise UserError(f"augment.transforms.{name}.{option}={value}: expected a share from 0 to below 1.")
+        if option in ("seconds", getattr(transform, "strength", "")) and not 0 <= value <= LARGEST:
+            raise UserError(
+                f"augment.transforms.{name}.{option}={value}: expected a number of at least 0, and at most {LARGEST:,}."
+            )
 
 
 def uniform(x: Tensor, shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:

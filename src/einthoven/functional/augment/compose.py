@@ -34,8 +34,10 @@ class Compose:
             probability = getattr(transform, "probability", 1.0)
             if not 0 <= probability <= 1:
                 raise UserError(f"augment.transforms.{name}.probability={probability}: expected 0 to 1.")
-            if transform is not None and probability > 0:
-                check_options(name, transform)
+            if transform is None:
+                continue
+            check_options(name, transform)
+            if probability > 0:
                 self.transforms[name] = transform
 
     @property

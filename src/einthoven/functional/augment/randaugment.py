@@ -13,6 +13,7 @@ from einthoven.errors import UserError
 from einthoven.functional.augment.base import Augmentation, check_options
 
 FULL_MAGNITUDE = 10
+MOST_DRAWS = 100
 
 
 class RandAugment:
@@ -27,7 +28,7 @@ class RandAugment:
         Name -> transform, or None where it is left out. A transform names in ``strength`` the option that the
         magnitude scales, and is always applied where it is drawn.
     n
-        Draws for each record; the same transform may be drawn twice.
+        Draws for each record, at most 100; the same transform may be drawn twice.
     magnitude
         0 ... 10. At 10 the strengths are those given with the transforms, below it that share of them.
 
@@ -41,9 +42,9 @@ class RandAugment:
         given = {name: transform for name, transform in transforms.items() if transform is not None}
         if not given:
             raise UserError("RandAugment: transforms is empty; expected at least one to draw from.")
-        if n < 1 or not 0 <= magnitude <= FULL_MAGNITUDE:
+        if not 1 <= n <= MOST_DRAWS or not 0 <= magnitude <= FULL_MAGNITUDE:
             raise UserError(
-                f"RandAugment: n={n}, magnitude={magnitude}; expected n of 1 or more, and a magnitude "
+                f"RandAugment: n={n}, magnitude={magnitude}; expected n from 1 to {MOST_DRAWS}, and a magnitude "
                 f"from 0 to {FULL_MAGNITUDE}."
             )
         for name, transform in given.items():
