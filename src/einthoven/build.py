@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
@@ -14,6 +15,9 @@ from einthoven.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+LARGEST_INTEGER = 2**63 - 1
+"""PyTorch and NumPy take no larger one."""
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -142,6 +146,8 @@ def _check_type(hint: Any, value: Any, key: str) -> None:
         raise UserError(f"{key}={value}: expected {expected}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{key}={value}: expected {expected}, and a finite one.")
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise UserError(f"{key}={value}: expected {expected}, and one of at most 64 bits.")
 
 
 _SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
@@ -149,6 +155,7 @@ _SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a number"),
     bool: ((bool,), "true or false"),
     str: ((str,), "text"),
+    Path: ((str, Path), "a path"),
     type(None): ((type(None),), "null"),
 }
 """Annotation -> types of values that fit it, and its name in a sentence."""

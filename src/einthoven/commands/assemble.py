@@ -31,7 +31,7 @@ from einthoven.data.labels import Labels
 from einthoven.data.sources_checked import ago
 from einthoven.data.splits import SPLITS, split_rows
 from einthoven.data.store import MILLIVOLT_PER_COUNT, Store
-from einthoven.data.streaming import StreamedSplit, fits
+from einthoven.data.streaming import StreamedSplit, fits, free_memory
 from einthoven.data.targets import targets
 from einthoven.errors import UserError
 from einthoven.functional.augment.compose import Compose
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 _PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
 _OPTIONAL = ("probe", "figure", "explanation")  # the last is not in the configuration of earlier runs
 AUGMENTED = 4  # training records that an augmentation is tried on
+COPIES = 4  # of the weights in a training: themselves, the gradient, two moments
 PROBE = 64  # training records that an initialization may look at
 
 
@@ -303,20 +304,45 @@ def build_model(
     fit = build(config.pca)
     records = {"records": (part * MILLIVOLT_PER_COUNT for part in train.chunks())}
     frontend = fit(moments, **(records if "records" in inspect.signature(fit).parameters else {}))
-    torch.manual_seed(seed)
     options = network_options(config, frontend, outputs, window)
+    given = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
+    _check_fits(build(config.model).func, options, given, device)
+    torch.manual_seed(seed)
     first = torch.arange(min(PROBE, len(train)), device=device)
     try:
         model = Classifier(frontend, build(config.model).func(**options)).to(device)
         _try_forward(model, train.take(first[:2], window))
         model.train()
     except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses sizes
-        given = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
-        raise UserError(f"model: no network for {window} samples can be made of {given} ({error}).") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"model: no network for {window} samples can be made of {given} ({reason}).") from error
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first, window)))
     return model, moments
+
+
+def _check_fits(
+    network: Callable[..., nn.Module], options: Mapping[str, Any], given: str, device: torch.device
+) -> None:
+    """Refuse a network whose training takes more memory than is free: it is made without its weights first.
+
+    Raises
+    ------
+    UserError
+        If weights, their gradients and what an optimizer keeps of them do not fit.
+    """
+    try:
+        with torch.device("meta"):
+            weights = sum(parameter.numel() for parameter in network(**options).parameters())
+    except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError):  # `build_model` tells
+        return
+    needed = 4 * COPIES * weights
+    if needed > free_memory(device):
+        raise UserError(
+            f"model: a network of {given} has {weights:,} weights, and a training needs {needed >> 20:,} MiB for them; "
+            f"{free_memory(device) >> 20:,} MiB are free. Expected smaller numbers."
+        )
 
 
 def _try_forward(model: Classifier, x: Tensor) -> None:

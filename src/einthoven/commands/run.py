@@ -20,7 +20,7 @@ from einthoven.data.ancestry import Ancestry
 from einthoven.data.batches import evaluation_batches, mix, training_batches, windows
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
-from einthoven.optim.groups import check_learns
+from einthoven.optim.groups import check_learns, most_state_bytes
 from einthoven.optim.plateau import Plateau
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part
@@ -291,9 +291,8 @@ class Run:
         return meta
 
     def _most_bytes(self) -> int:
-        """Bytes that a checkpoint may have: optimizers keep some hundred copies of the weights at most."""
-        weights: int = sum(value.numel() * value.element_size() for value in self.model.state_dict().values())
-        return (1 << 28) + 512 * weights
+        """Bytes that a checkpoint may have."""
+        return most_state_bytes(sum(value.numel() * value.element_size() for value in self.model.state_dict().values()))
 
 
 def _check_notes(meta: Mapping[str, Any]) -> None:

@@ -96,6 +96,8 @@ class CinC2021:
         UserError
             If there are no records, one is not of the challenge or cannot be read, or PTB-XL's table is needed.
         """
+        if self.only is not None and not self.only:
+            raise UserError(f"data.only=[]: expected some of {', '.join(ORIGINS)}, or null.")
         return open_source(self._state, self._plan, Path(self.cache), progress, shard, check)
 
     def _state(self) -> SourceState:

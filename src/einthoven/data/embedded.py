@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_RECORDS = 1_000_000
+MOST_NOISE = 100  # beyond, nothing is left of the hearts in 16 bits
+
+
 @dataclass(frozen=True)
 class Synthetic:
     """Generated 12-lead ECGs.
@@ -72,6 +76,10 @@ class Synthetic:
         """
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: expected 100 or 500 Hz.")
+        if not 1 <= self.records <= MOST_RECORDS:
+            raise UserError(f"data.records={self.records}: expected a number of records from 1 to {MOST_RECORDS:,}.")
+        if not 0 <= self.noise <= MOST_NOISE:
+            raise UserError(f"data.noise={self.noise}: expected a number from 0 to {MOST_NOISE}.")
         if self.seed < 0:
             raise UserError(f"data.seed={self.seed}: expected 0 or more.")
         if not (self.root / "ptbxl_database.csv").exists():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_SAMPLES = 2**31  # of a record
+LARGEST_FS = 1_000_000
 FORMAT = 3  # of the content of packs and stores: part of names and fingerprints
 FILE_FORMAT = 4  # of their files; those of version 0.1 (3) have no checksums
 
@@ -109,8 +110,8 @@ class Plan:
         known, shown = set(LEADS), " ".join(map(str, self.leads))
         if not self.leads or not set(self.leads) <= known or len(set(self.leads)) < len(self.leads):
             raise UserError(f"data.leads=[{shown}]: expected some of {' '.join(LEADS)}, each once.")
-        if not 0 < self.fs < float("inf"):
-            raise UserError(f"data.fs={self.fs}: expected a sampling frequency in Hz.")
+        if not 0 < self.fs <= LARGEST_FS:
+            raise UserError(f"data.fs={self.fs}: expected a sampling frequency in Hz, at most {LARGEST_FS:,}.")
         if self.seconds is not None and not 1 <= self.seconds * self.fs < MOST_SAMPLES:
             raise UserError(
                 f"data.seconds={self.seconds}: expected the length of a record in seconds, from one sample to "
@@ -119,6 +120,11 @@ class Plan:
         for option, value, values in (("long", self.long, LONG), ("short", self.short, SHORT)):
             if value not in values:
                 raise UserError(f"data.{option}={value}: expected {' or '.join(values)}.")
+        if self.stride is not None and self.long != "slide":
+            raise UserError(
+                f"data.stride={self.stride}: has no effect with data.long={self.long}; expected data.long=slide "
+                "too, or null."
+            )
         if self.on_error not in ("fail", "quarantine"):
             raise UserError(f"data.on_error={self.on_error}: expected fail or quarantine.")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from einthoven.models.activations import activation_layer
-from einthoven.models.blocks import DropPath, linear
+from einthoven.models.blocks import DropPath, check_depth, linear
 from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
 from einthoven.models.positions import RotaryPositions, added_positions
 
@@ -140,6 +140,7 @@ def transformer(
     dim, depth, heads, expansion, dropout, drop_path, activation, norm
         Blocks, and the options of each, as in `TransformerBlock`.
     """
+    check_depth("depth", depth, smallest=0)
     blocks = (
         TransformerBlock(
             dim,

@@ -52,6 +52,22 @@ def to_tokens(image: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
+MOST_LAYERS = 1000
+"""One after the other; a network of more is made for minutes, and trained for ever."""
+
+
+def check_depth(option: str, depth: int, smallest: int = 1) -> None:
+    """Refuse a number of layers or blocks that is too small, or larger than anybody trains.
+
+    Raises
+    ------
+    UserError
+        Names the option of the model.
+    """
+    if not smallest <= depth <= MOST_LAYERS:
+        raise UserError(f"model.{option}={depth}: expected a whole number from {smallest} to {MOST_LAYERS}.")
+
+
 class ImageStages(nn.Sequential):
     """Stages that read a signal as an image of height one, in their order."""
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.models.activations import activation_layer, init_weight
-from einthoven.models.blocks import ConcatPool, ConvNormAct, ImageStages, head
+from einthoven.models.blocks import ConcatPool, ConvNormAct, ImageStages, check_depth, head
 from einthoven.models.norms import image_norm
 
 
@@ -109,6 +109,7 @@ class Inception1d(ImageStages):
         super().__init__()
         if depth < 3 or depth % 3:
             raise UserError(f"model.depth={depth}: expected a multiple of 3.")
+        check_depth("depth", depth)
         if not kernels or any(kernel % 2 == 0 for kernel in kernels):
             raise UserError(f"model.kernels={list(kernels)}: expected odd numbers of samples.")
         channels = in_channels

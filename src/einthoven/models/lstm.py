@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from einthoven.models.blocks import head
+from einthoven.models.blocks import check_depth, head
 
 
 class Recurrence(nn.Module):
@@ -73,6 +73,7 @@ class LSTM(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
+        check_depth("layers", layers)
         self.recurrence = Recurrence(in_channels, hidden, layers, bidirectional=bidirectional)
         features = 3 * hidden * (2 if bidirectional else 1)
         self.head = head(features, num_classes, hidden=head_hidden, dropouts=dropouts, activation=activation, norm=norm)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.models.activations import activation_layer, init_weight
-from einthoven.models.blocks import check_samples, linear
+from einthoven.models.blocks import check_depth, check_samples, linear
 from einthoven.models.norms import feature_norm
 
 
@@ -82,6 +82,7 @@ class MLP(nn.Module):
         super().__init__()
         if depth < 1:
             raise UserError(f"model.depth={depth}: expected at least 1; without a hidden layer, it is model=logistic.")
+        check_depth("depth", depth)
         self.samples = samples
         features = in_channels * samples
         for i in range(depth):

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from einthoven.models.activations import activation_layer
-from einthoven.models.blocks import linear
+from einthoven.models.blocks import check_depth, linear
 from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
 
 
@@ -142,6 +142,7 @@ class S4D(nn.Module):
     ) -> None:
         super().__init__()
         check_norm(norm, TOKEN_NORMS)
+        check_depth("depth", depth)
         self.stem = linear(in_channels, width)
         for i in range(depth):
             block = S4DBlock(width, states, activation=activation, norm=norm, dropout=dropout)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from einthoven.errors import UserError
-from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, ImageStages, ResidualBlock, head
+from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, ImageStages, ResidualBlock, check_depth, head
 
 
 class XResNet1d(ImageStages):
@@ -72,6 +72,7 @@ class XResNet1d(ImageStages):
             channels = out
         self.stem.append(nn.MaxPool2d((1, 3), stride=(1, 2), padding=(0, 1)))
         for i, depth in enumerate(blocks):
+            check_depth("blocks", depth)
             stage = nn.Sequential()
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1

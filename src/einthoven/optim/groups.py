@@ -50,6 +50,15 @@ def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[di
     return [group for group in groups if group["params"]]
 
 
+def most_state_bytes(weights: int) -> int:
+    """Bytes that a checkpoint may have of a model whose weights take `weights` bytes.
+
+    Optimizers keep some hundred copies of the weights at most; those that keep a matrix for each side of another one
+    keep far more where a side is long.
+    """
+    return (1 << 28) + 512 * weights
+
+
 def with_initial_lr(optimizer: Optimizer) -> Optimizer:
     """Note each group's learning rate as the one that a schedule multiplies."""
     for group in optimizer.param_groups:

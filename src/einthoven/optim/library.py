@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from einthoven.errors import UserError
-from einthoven.optim.groups import check, parameter_groups, with_initial_lr
+from einthoven.optim.groups import check, most_state_bytes, parameter_groups, with_initial_lr
 
 REHEARSED_STEPS = 12  # several optimizers change what they do at their tenth step
 _OF_OTHER_PACKAGES = ("bnb", "q_galore", "torchao")  # which pytorch-optimizer hands on, and does not list
@@ -82,7 +82,49 @@ def library(
         return with_initial_lr(optimizer)
 
     _rehearse(make, shrunk(model), name)
+    _check_state_fits(make, model, name)
     return make(model)
+
+
+def _check_state_fits(make: Callable[[nn.Module], Optimizer], model: nn.Module, name: str) -> None:
+    """Refuse an optimizer that keeps more of this model than a checkpoint holds, before it takes that memory.
+
+    It takes two steps on tensors without content, which have sizes alone. Some optimizers ask for a value there: of
+    those, what they have kept until then is counted.
+
+    Raises
+    ------
+    UserError
+        With the memory that it would take.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    hollow = nn.ParameterList(nn.Parameter(torch.empty_like(p, device="meta")) for p in parameters)
+    optimizer = make(hollow)
+
+    def closure() -> Tensor:
+        for parameter in hollow:
+            parameter.grad = torch.empty_like(parameter)
+        return torch.zeros(())
+
+    with contextlib.suppress(Exception):  # whatever the package raises
+        for _ in range(2):
+            optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub says float
+    kept = _bytes_of(dict(optimizer.state))
+    most = most_state_bytes(sum(p.numel() * p.element_size() for p in parameters))
+    if kept > most:
+        raise UserError(
+            f"optimizer.name={name}: keeps {kept >> 20:,} MiB beside the weights of this model, expected at most "
+            f"{most >> 20:,} MiB; choose another optimizer, or a model without such wide layers."
+        )
+
+
+def _bytes_of(state: object) -> int:
+    """Bytes of all tensors in nested containers."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(map(_bytes_of, state.values()))
+    return sum(map(_bytes_of, state)) if isinstance(state, list | tuple) else 0
 
 
 def _rehearse(make: Callable[[nn.Module], Optimizer], model: nn.Module, name: str) -> None:
