@@ -226,6 +226,18 @@ def test_a_store_whose_packs_are_gone_is_built_anew(corpus: Path, cache: Path) -
     assert [folder.name for folder in (cache / "stores").iterdir() if folder.suffix == ".partial"] == []
 
 
+def test_a_pack_without_its_checksums_is_not_read_unchecked(corpus: Path, cache: Path) -> None:
+    source = PTBXL(corpus, 100, cache)
+    source.open()
+    pack = packs(cache)[0]
+    (pack / blocks.NOTES).unlink()
+    assert len(source.open(check=False).signals.read(ALL)) == 48 and (pack / blocks.NOTES).exists()
+    (pack / blocks.NOTES).unlink()
+    flip(pack / blocks.SIGNALS, 12345)
+    with pytest.raises(UserError, match="a damaged pack"):
+        source.open(check=False)
+
+
 def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) -> None:
     store = PTBXL(corpus, 100, cache).open().path
     for file, what in ((store / "store.json", "store"), (packs(cache)[0] / "pack.json", "pack")):

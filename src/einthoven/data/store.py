@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from einthoven.data.blocks import NOTES as PACK_NOTES
 from einthoven.data.blocks import SIGNALS, damaged
 from einthoven.data.content import FILE as DIGESTS
 from einthoven.data.content import Digests, add_digests, read_digests, sealed_bytes, without_blank
@@ -155,12 +156,14 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether a store and the packs that it points to are there, damaged or not."""
+    """Whether a store, the packs that it points to and their checksums are there, damaged or not."""
     if not path.is_dir():
         return False
     try:
         meta = _read_notes(path)
-        return all((path / name / SIGNALS).exists() for name, _ in meta["packs"])
+        # Without its checksums a pack would be read unchecked: building the store anew checks it, and adds them.
+        needed = (SIGNALS, PACK_NOTES) if meta["format"] == FILE_FORMAT else (SIGNALS,)
+        return all((path / name / file).exists() for name, _ in meta["packs"] for file in needed)
     except (OSError, ValueError, KeyError, TypeError):  # opening the store says what is wrong
         return True
 
