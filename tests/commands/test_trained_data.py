@@ -303,6 +303,12 @@ def test_damaged_notes_are_one_sentence(own: Path, name: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_run_without_its_ancestry_is_refused(own: Path) -> None:
+    (own / "run" / ANCESTRY).unlink()
+    with pytest.raises(UserError, match=r"ancestry\.safetensors: missing; expected the list"):
+        finished(own / "run", "run", {})
+
+
 def test_a_cross_validation_is_of_the_same_data_throughout(own: Path) -> None:
     run, _ = finished(own / "run", "run", {})
     add(own, 101, of=TESTED, patient=101, fold=8)

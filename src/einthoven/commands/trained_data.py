@@ -144,6 +144,8 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
         options, fingerprint = dict(meta["config"]), str(meta["data"])
         if arrays:
             data, code = DataIdentity.from_arrays(arrays, meta["classes"]), str(meta["code.hash"])
+            if not (folder / ANCESTRY).exists():
+                raise UserError(f"{folder / ANCESTRY}: missing; expected the list of what this run was trained on.")
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{file}: damaged ({type(error).__name__}: {error}).") from None
     return TrainedData(f"{option}={folder}", options, fingerprint, data, code, read_ancestry(folder), takes_added)
