@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ import torch
 from einthoven import cli
 from einthoven.commands.finished import finished
 from einthoven.commands.predict import answers
+from einthoven.commands.predict_output import JsonOutput
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
-from einthoven.predict import load_bundle
+from einthoven.predict import Predictor, load_bundle
 from einthoven.tracking.server import client
 
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
@@ -200,3 +202,12 @@ def test_a_mistake_is_one_sentence(
     assert outcome(*(named.get(a, a) for a in arguments)) == 2
     err = capfd.readouterr().err.strip()
     assert err.startswith("einthoven: error: ") and "\n" not in err and expected in err
+
+
+def test_a_bundle_does_not_tell_another_hash_than_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    own = load_bundle().bundles[0]
+    lying = replace(own, provenance={**own.provenance, "sha256": "another"})
+    with JsonOutput(Predictor([lying]), None, False):
+        pass
+    (model,) = json.loads(capfd.readouterr().out)["models"]
+    assert model["sha256"] == own.sha256

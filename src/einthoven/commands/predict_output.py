@@ -156,7 +156,7 @@ class JsonOutput(Output):
 
     def end(self) -> None:
         """Write it."""
-        models = [{"sha256": b.sha256, **b.provenance} for b in self.predictor.bundles]
+        models = [{**b.provenance, "sha256": b.sha256} for b in self.predictor.bundles]
         whole = {
             "notice": self.predictor.notice,
             "models": models,
