@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from einthoven.data.labels import (
     TASKS,
     Labels,
+    label_matrix,
     parse_codes,
     ptbxl_labels,
     read_database,
@@ -271,6 +272,15 @@ def test_names_of_files_that_look_like_numbers_stay_text(tmp_path: Path) -> None
     path = tmp_path / "ptbxl_database.csv"
     path.write_text(HEADER + ROW.replace("a_lr", "00001"))
     assert read_database(path)["filename_lr"].tolist() == ["00001"]
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\x1b[31m", "x" * 1001])
+def test_a_class_whose_name_cannot_be_shown_is_refused(name: str) -> None:
+    table = pd.DataFrame({"ecg_id": [1, 2], "patient_id": [1, 2], "strat_fold": [1, 2]})
+    assert label_matrix(table, [{"AV\u00a0block"}, set()], "mine").classes == ("AV\u00a0block",)
+    with pytest.raises(UserError, match=r"class 'a\\r|class 'a\\x1b|class 'xxx") as refusal:
+        label_matrix(table, [{name}, set()], "mine")
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 200
 
 
 def test_an_unknown_task_is_refused() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric, _validate_param
 
-from einthoven.functional.class_names import LONGEST, name_of, part, parts
+from einthoven.functional.class_names import LONGEST, is_name, name_of, part, parts
 
 HOSTILE = [
     "",
@@ -130,3 +130,15 @@ def test_of_names_that_differ_in_case_the_first_stays_and_the_others_get_a_hash(
     assert found["NORM"] == "NORM" and found["MI"] == "MI"
     assert found["norm"].startswith("norm..") and found["Norm"].startswith("Norm..")
     assert [name_of(written) for written in found.values()] == ["norm", "NORM", "Norm", "MI"]
+
+
+@pytest.mark.parametrize("name", ["NORM", "AV\u00a0block", "心房細動", "a b", "x" * 1000])
+def test_what_can_be_shown_is_a_name(name: str) -> None:
+    assert is_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "\u00a0", "a\nb", "a\rb", "a\tb", "a\x1b[31mb", "a\u2028b", "x" * 1001, None, 3]
+)
+def test_what_cannot_be_shown_is_none(name: object) -> None:
+    assert not is_name(name)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
+from einthoven.functional.class_names import MOST_CHARACTERS, is_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,10 +168,17 @@ def label_matrix(
     ------
     NoLabelsError
         If no record is left.
+    UserError
+        If a class has a name that cannot be shown.
     """
     matrix, classes = indicators(positives)
     if not classes:
         raise NoLabelsError(f"task {task!r}: none of the {len(positives)} records carries a statement of this task.")
+    for name in classes:
+        if not is_name(name):
+            raise UserError(
+                f"class {name[:80]!r}: expected a name of printable characters, {MOST_CHARACTERS:,} at most."
+            )
     count = matrix.sum(axis=1)
     keep = count == 1 if single_label else (np.ones(len(matrix), dtype=bool) if keep_unlabelled else count > 0)
     if not keep.any():

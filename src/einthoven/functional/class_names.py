@@ -9,6 +9,9 @@ from collections.abc import Iterable
 LONGEST = 120
 """Bytes of UTF-8 in a part: a store takes names of 250 characters, a file system file names of 255 bytes."""
 
+MOST_CHARACTERS = 1000
+"""Of the name of a class."""
+
 _WORDS = {
     " ": "space",
     ".": "dot",
@@ -31,6 +34,16 @@ _WORDS = {
 _EMPTY = "empty"
 _CHARACTERS = {word: character for character, word in _WORDS.items()} | {_EMPTY: ""}
 _DIGITS = 12  # of a hash
+
+
+def is_name(text: object) -> bool:
+    """Whether something can name a class: printable characters and blanks of any width, `MOST_CHARACTERS` at most.
+
+    A line break or an escape sequence would change what a terminal shows.
+    """
+    if not isinstance(text, str) or text.strip() == "" or len(text) > MOST_CHARACTERS:
+        return False
+    return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)
 
 
 def part(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from einthoven.data.conform import LONG
 from einthoven.errors import UserError
+from einthoven.functional.class_names import MOST_CHARACTERS, is_name
 from einthoven.functional.leads import LEADS
 from einthoven.predict.signal import Reads
 
@@ -156,9 +157,7 @@ def texts(name: str, value: Any, most: int) -> tuple[str, ...]:
 
 
 def _text(name: str, value: Any) -> str:
-    # A line break or an escape sequence would change what the terminal shows.
-    printable = isinstance(value, str) and value.isprintable() and value.strip() != ""
-    _expect(name, value, printable and len(value) <= 1000, "a text of printable characters, 1,000 at most")
+    _expect(name, value, is_name(value), f"a text of printable characters, {MOST_CHARACTERS:,} at most")
     return str(value)
 
 
