@@ -20,7 +20,7 @@ from einthoven.data.ptbxl import PTBXL
 from einthoven.data.store import Store, open_store
 from einthoven.data.streaming import StreamedSplit
 from einthoven.errors import UserError
-from einthoven.files import sealed, unsealed
+from einthoven.files import file_digest, sealed, unsealed
 
 CPU = torch.device("cpu")
 
@@ -205,6 +205,17 @@ def test_a_hostile_store_is_one_sentence(corpus: Path, cache: Path, kind: str) -
     with pytest.raises(UserError, match=r"a damaged store|is a link or no ordinary file") as refusal:
         open_store(folder)
     assert name in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("row", [-1, 48, 0.5])
+def test_a_store_that_points_beside_its_packs_is_one_sentence(corpus: Path, cache: Path, row: float) -> None:
+    folder = PTBXL(corpus, 100, cache).open().path
+    np.save(folder / "rows.npy", np.array([*range(47), row]))
+    notes = unsealed((folder / "store.json").read_text())
+    notes["files"]["rows.npy"] = file_digest(folder / "rows.npy")
+    (folder / "store.json").write_text(sealed(notes))
+    with pytest.raises(UserError, match=r"rows\.npy names rows that no pack has"):
+        open_store(folder)
 
 
 def test_a_store_names_the_checksum_of_every_file_that_it_was_written_with(corpus: Path, tmp_path: Path) -> None:

@@ -221,6 +221,8 @@ def open_store(path: Path) -> Store:
         table = pd.read_parquet(path / "table.parquet")
         if not len(table) == len(rows) == n:
             raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
+        if rows.dtype != np.int64 or rows.ndim != 1 or not ((rows >= 0) & (rows < sum(sizes))).all():
+            raise ValueError("rows.npy names rows that no pack has")
         quarantine = pd.DataFrame(columns=["ecg_id", "file", "reason"])
         if (listed := path / QUARANTINE).exists():
             quarantine = read_typed(listed, ("file", "reason"), "expected the records that were left out")
