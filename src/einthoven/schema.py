@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_RESAMPLES = 1_000_000  # more take hours, and tell no more
 LARGEST = 3.4e38  # float32 holds no larger number
 
 
@@ -151,7 +152,12 @@ class Evaluation:
         """Check the ranges."""
         for key, value in (("fit", self.fit), ("report", self.report)):
             _require(value in ("train", "val", "test"), key, value, "val or test")
-        _require(self.resamples >= 1, "resamples", self.resamples, "a number of resamples, 1 or more")
+        _require(
+            1 <= self.resamples <= MOST_RESAMPLES,
+            "resamples",
+            self.resamples,
+            f"a number of resamples from 1 to {MOST_RESAMPLES:,}",
+        )
         _require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
         _require(self.interval in ("bca", "percentile"), "interval", self.interval, "bca or percentile")
         _require(self.small >= 0, "small", self.small, "a number of patients, 0 or more")
