@@ -20,6 +20,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import invocations
 from torch import Tensor, nn
+from torch.export.pt2_archive import constants
 
 from einthoven.errors import UserError
 from einthoven.predict.export import load_program, write_program
@@ -157,7 +158,9 @@ def test_what_torch_would_run_is_not_run(program: Path, tmp_path: Path, change: 
     assert not marker.exists() and str(refusal.value).isprintable()
     with contextlib.suppress(Exception):  # torch itself runs it: the file is as hostile as it claims
         torch.export.load(file)
-    assert marker.exists()
+    # torch 2.9 does not know opaque constants
+    known_to_torch = change is not with_opaque_constant or hasattr(constants, "OPAQUE_OBJ_FILENAME_PREFIX")
+    assert marker.exists() == known_to_torch
 
 
 def node(model: Any, number: int = 0) -> Any:
