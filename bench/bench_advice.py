@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.cli import conf_folder
-from einthoven.commands import advise, assemble
-from einthoven.commands.assemble import Data
-from einthoven.commands.run import Run
-from einthoven.commands.terminal import console
-from einthoven.data.batches import DeviceSplit
+from einthoven.data.store.batches import DeviceSplit
 from einthoven.diagnostics.advice import advise as advice_on
 from einthoven.diagnostics.rules.base import Advice, History
 from einthoven.errors import UserError
+from einthoven.runs import advice, assemble
+from einthoven.runs.assemble import Data
+from einthoven.runs.network_run import Run
+from einthoven.terminal.display import console
 from einthoven.training.loop import Evaluation
 
 FAST = ("data.records=800", "trainer.epochs=8", "tracking.experiment=bench", "tracking.run_name=bench")
@@ -256,7 +256,7 @@ def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list
     if recipe.after:
         recipe.after(run)
     memory: Any = Memory()
-    facts, found = advise.examine(run, memory), dict[str, Evaluation]()
+    facts, found = advice.examine(run, memory), dict[str, Evaluation]()
     try:
         run.train(memory)
         found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
@@ -265,7 +265,7 @@ def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list
     for split, each in found.items():
         told = run.task.metrics(each.y, each.p, run.data.labels.classes)
         memory.record(run.position.step + 1, {f"{split}/{name}": value for name, value in told.items()})
-    facts |= advise.at_end(run, found)
+    facts |= advice.at_end(run, found)
     return memory.history, facts, advice_on(memory.history, facts, build(config.advice))
 
 

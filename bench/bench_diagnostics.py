@@ -28,8 +28,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from einthoven.cli import conf_folder
-from einthoven.commands.run import Run
-from einthoven.commands.train import open_recorder
+from einthoven.runs.network_run import Run
+from einthoven.runs.train_one import open_recorder
 
 SETTINGS = {"none": 1.0, "default": 1.03, "full": 1.25}
 

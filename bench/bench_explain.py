@@ -21,7 +21,7 @@ import torch
 
 from einthoven.cli import conf_folder
 from einthoven.commands.explain import method_named
-from einthoven.data.ptbxl import PTBXL
+from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.errors import UserError
 from einthoven.evaluation.faithfulness import (
     areas_by_chance,

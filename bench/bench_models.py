@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from einthoven.build import build
 from einthoven.cli import conf_folder
-from einthoven.objectives.classification import binary_cross_entropy
+from einthoven.losses.classification import binary_cross_entropy
 
 ROUNDS = 3
 DEFAULT = "conv_attention"

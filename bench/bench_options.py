@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from einthoven.cli import conf_folder
-from einthoven.commands.run import Run
+from einthoven.runs.network_run import Run
 
 RESULTS = Path(__file__).parent / "results" / "options.csv"
 SEEDS = (0, 1, 2)

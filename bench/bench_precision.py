@@ -12,8 +12,8 @@ import time
 
 import torch
 
+from einthoven.losses.classification import binary_cross_entropy
 from einthoven.models.conv_attention import ConvAttention
-from einthoven.objectives.classification import binary_cross_entropy
 from einthoven.training.precision import choose_autocast, choose_device
 
 ROUNDS, STEPS = 5, 5

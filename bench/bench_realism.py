@@ -14,8 +14,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from einthoven.cli import conf_folder
-from einthoven.commands.run import Run
 from einthoven.evaluation.metrics import summary
+from einthoven.runs.network_run import Run
 
 
 def main(folder: Path, root: str, folds: list[int]) -> None:

@@ -36,28 +36,28 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
+from einthoven.augment.amplitude import AmplitudeScale
+from einthoven.augment.masks import LeadDropout, TimeMask
+from einthoven.augment.mix import Mixup
+from einthoven.augment.noise import BaselineWander, Noise
+from einthoven.augment.time import TimeShift
 from einthoven.build import build
 from einthoven.cli import conf_folder
 from einthoven.data import read_record
-from einthoven.data.batches import DeviceSplit, evaluation_batches, mix, training_batches, windows
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.splits import split_rows
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.sources.splits import split_rows
+from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches, windows
 from einthoven.data.synthetic import write_synthetic
 from einthoven.diagnostics.gradients import gradient_norms
 from einthoven.diagnostics.information import kl_drift
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
-from einthoven.functional.augment.amplitude import AmplitudeScale
-from einthoven.functional.augment.masks import LeadDropout, TimeMask
-from einthoven.functional.augment.mix import Mixup
-from einthoven.functional.augment.noise import BaselineWander, Noise
-from einthoven.functional.augment.time import TimeShift
 from einthoven.functional.information import bernoulli_cross_entropy, bernoulli_entropy, bernoulli_kl
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, lead_moments
+from einthoven.losses.classification import binary_cross_entropy
 from einthoven.models.attention import SelfAttention
 from einthoven.models.frontend import ROUNDING_MV, Classifier
-from einthoven.objectives.classification import binary_cross_entropy
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.figures import loss_figure, pca_scree_figure, schedule_figure
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style

@@ -47,8 +47,8 @@ from einthoven.functional.information import (
     categorical_kl,
 )
 from einthoven.functional.leads import LEADS
-from einthoven.objectives.classification import asymmetric, binary_cross_entropy, cross_entropy, focal
-from einthoven.objectives.regression import mse
+from einthoven.losses.classification import asymmetric, binary_cross_entropy, cross_entropy, focal
+from einthoven.losses.regression import mse
 from einthoven.optim.penalties import L1, L2, ProximalL1
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style

@@ -16,6 +16,9 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from einthoven import cli
+from einthoven.runs import conclude
+
 torch.set_num_threads(1)  # pytest-xdist gives each core a worker
 # The commands that the program prints name it by its path if the shell does not find it.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -26,6 +29,7 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 
 Digital = NDArray[np.int16]
 WriteRecord = Callable[..., Path]
+Train = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -149,3 +153,27 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if place.is_mount():
         subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory, mlflow_db: Path) -> Path:
+    """A folder to run in, with an empty tracking store."""
+    folder = tmp_path_factory.mktemp("workplace")
+    shutil.copy(mlflow_db, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def train(workplace: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Run `einthoven train` in the workplace on the small corpus; drawing takes longer than training there."""
+
+    def run(*overrides: str, pictures: bool = False) -> None:
+        monkeypatch.chdir(workplace)
+        if not pictures:
+            monkeypatch.setattr(conclude, "pictures", lambda *_: {})
+        uri = f"tracking.uri=sqlite:///{workplace}/mlflow.db"  # MLflow keeps a relative address open across folders
+        resumed = any(o.startswith("resume=") for o in overrides)
+        data = () if resumed else ("data=ptbxl", f"data.root={corpus}", uri)
+        cli.main(["train", *data, *overrides])
+
+    return run

@@ -13,8 +13,8 @@ import pytest
 from omegaconf import DictConfig
 
 from einthoven.build import build
-from einthoven.commands.fitted import is_fitted
 from einthoven.errors import UserError
+from einthoven.runs.feature_run import is_fitted
 from two_steps import CONF, Bench, a_model, combined, composed, options, two_steps
 
 COVERED = {"augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"}

@@ -21,7 +21,7 @@ GROUPS = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "sc
 LINK = re.compile(r"\[`([\w/]+\.py): ([\w.]+)`\]\(([^)]+)\)")
 NOBODYS = {"none", "default", "constant", "exponential"}  # nothing, or older than its first paper
 WINDOWS = ("trainer.window", "trainer.stride")  # a choice of one of them must do without those of the tests
-AT_THE_END = {"watch/pca/explained"}  # of a run, by commands/conclude.py
+AT_THE_END = {"watch/pca/explained"}  # of a run, by runs/conclude.py
 
 
 @dataclass(frozen=True)

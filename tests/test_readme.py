@@ -19,11 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from einthoven import cli
 from einthoven.build import check
-from einthoven.commands import assemble
 from einthoven.commands.options import group_named
 from einthoven.commands.prepare import without_shards
-from einthoven.data import labels
-from einthoven.usage import HELP, VERB_HELP
+from einthoven.data.sources import labels
+from einthoven.runs import assemble
+from einthoven.terminal.usage import HELP, VERB_HELP
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "einthoven"

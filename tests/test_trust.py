@@ -101,10 +101,10 @@ def test_networks_of_torch_are_accepted(name: str) -> None:
         ("optimizer", "torch.optim.Optimizer.load_state_dict", "expected an optimizer."),
         ("optimizer", "einthoven.models.mlp.MLP", "expected an optimizer of einthoven.optim or torch.optim."),
         ("schedule", "einthoven.optim.schedules.math.exp", "expected a schedule"),
-        ("data", "einthoven.data.download.download", "expected a source of records."),
-        ("data", "einthoven.data.packing.os.system", "expected a source of records"),
-        ("probe", "einthoven.commands.interpolation.checkpoint.load", "expected a probe"),
-        ("probe", "einthoven.commands.train.train", "expected a probe"),
+        ("data", "einthoven.data.sources.download.download", "expected a source of records."),
+        ("data", "einthoven.data.store.packing.os.system", "expected a source of records"),
+        ("probe", "einthoven.runs.interpolation.checkpoint.load", "expected a probe"),
+        ("probe", "einthoven.runs.train_one.train", "expected a probe"),
         ("figure", "einthoven.report.page.render", "cannot be found"),
         ("task.objective", "einthoven.tasks.classification.Classification", "expected a loss"),
         ("trainer", "einthoven.models.mlp.MLP", "no code is expected here"),
@@ -167,7 +167,7 @@ def test_what_the_user_has_composed_is_trusted_by_its_name(outside: Path) -> Non
 def test_the_list_for_hydra_comes_from_the_table() -> None:
     """Hydra 1.4 refuses a target that is not in it: whatever the configuration names, this does not change."""
     assert trust.whitelist("model") == ("einthoven.models.*", "torch.nn.*")
-    assert set(trust.whitelist("task")) == {"einthoven.tasks.*", "einthoven.objectives.*"}
+    assert set(trust.whitelist("task")) == {"einthoven.tasks.*", "einthoven.losses.*"}
     with trust.trusting(["own_parts", "http://here:5000"]):
         assert set(trust.whitelist("penalty")) == {"einthoven.optim.penalties.*", "own_parts", "own_parts.*"}
 

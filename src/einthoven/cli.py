@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import einthoven
 from einthoven.command_line import readable
 from einthoven.errors import UserError
+from einthoven.terminal.usage import HELP, VERB_HELP
 from einthoven.trust import trust, trusted, trusting
-from einthoven.usage import HELP, VERB_HELP
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -120,7 +120,7 @@ def _fail(message: str) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from einthoven.commands.unused import remove_unused
+    from einthoven.runs.new_folders import remove_unused
     from einthoven.tracking.sweep import PARENT, abandon
 
     def job(config: DictConfig) -> dict[str, float]:
@@ -128,9 +128,9 @@ def _train(arguments: list[str]) -> None:
 
         hydra = HydraConfig.get()
         if PARENT in os.environ:
-            from einthoven.commands.child import child as run
+            from einthoven.sweeps.child import child as run
         else:
-            from einthoven.commands.train import train as run
+            from einthoven.runs.train_one import train as run
         return run(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
 
     ended = "FAILED"
@@ -159,16 +159,16 @@ def _train(arguments: list[str]) -> None:
 
 def _told_of_sweep() -> str:
     """Sentences that a sweep has left for the user."""
-    from einthoven.commands import sweep
+    from einthoven.sweeps import parent
 
-    told = "\n".join(sweep.mistakes)
-    sweep.mistakes.clear()
+    told = "\n".join(parent.mistakes)
+    parent.mistakes.clear()
     return told
 
 
 def _evaluate(arguments: list[str]) -> None:
     def job(config: DictConfig) -> None:
-        from einthoven.commands.evaluate import evaluate
+        from einthoven.runs.evaluation import evaluate
 
         evaluate(config)
 
@@ -261,7 +261,7 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     from omegaconf.errors import OmegaConfBaseException
 
     from einthoven.build import trust_named
-    from einthoven.commands.conf_folders import conf_folders
+    from einthoven.terminal.conf_folders import conf_folders
 
     mistakes: list[str] = []
 
@@ -289,7 +289,7 @@ def _run_hydra(name: str, arguments: list[str], job: Callable[[DictConfig], Any]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
-        from einthoven.commands.mistakes import sentence
+        from einthoven.terminal.mistakes import sentence
 
         raise UserError(sentence(error, conf_folder(), name, arguments)) from None
     if mistakes:

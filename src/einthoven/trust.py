@@ -48,7 +48,7 @@ PARTS = {
     ),
     "augment": Part(
         "an augmentation",
-        packages=("einthoven.functional.augment",),
+        packages=("einthoven.augment",),
         parameters=("x", "y", "generator"),
     ),
     "calibration": Part(
@@ -78,7 +78,7 @@ PARTS = {
     ),
     "loss": Part(
         "a loss",
-        packages=("einthoven.objectives",),
+        packages=("einthoven.losses",),
         parameters=("y", "output", "prior"),
     ),
     "model": Part(
@@ -108,7 +108,7 @@ PARTS = {
     ),
     "probe": Part(
         "a probe",
-        packages=("einthoven.diagnostics", "einthoven.commands.interpolation"),
+        packages=("einthoven.diagnostics", "einthoven.runs.interpolation"),
         parameters=("trained",),
     ),
     "schedule": Part(

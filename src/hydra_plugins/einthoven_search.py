@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from einthoven.commands.search import Search
+from einthoven.sweeps.search import Search
 
 
 class TPESweeper(Search):

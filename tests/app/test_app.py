@@ -22,7 +22,7 @@ import einthoven.app
 from einthoven import cli
 from einthoven.app.upload import MOST_FILES
 from einthoven.data.doctor import examine_record
-from einthoven.data.records import Record, read_record
+from einthoven.data.formats.records import Record, read_record
 from einthoven.functional.leads import LEADS
 from einthoven.predict import load_bundle
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from einthoven import cli
-from einthoven.commands.doctor import doctor, expand
+from einthoven.commands.doctor import doctor
 from einthoven.data.synthetic import generate, write_synthetic
 from einthoven.errors import UserError
+from einthoven.terminal.record_files import expand
 
 
 @pytest.fixture

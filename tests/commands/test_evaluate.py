@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from einthoven import cli
-from einthoven.commands.finished import finished
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.scores import log_loss_per_class
 from einthoven.predict import load_bundle
+from einthoven.runs.finished import finished
 from einthoven.tracking.server import client
 from einthoven.training import checkpoint
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from einthoven import cli
-from einthoven.commands.finished import finished
 from einthoven.commands.predict import answers
 from einthoven.commands.predict_output import JsonOutput
 from einthoven.evaluation.calibration import Vector

@@ -15,10 +15,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from einthoven import cli
-from einthoven.commands.paired import Judged, difference, judged
 from einthoven.commands.report import report
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
+from einthoven.runs.paired import Judged, difference, judged
 from einthoven.tracking.runs import find
 from einthoven.tracking.sweep import history
 from pages import assert_self_contained

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from einthoven.data import content
 from einthoven.data.ancestry import Ancestry, apart
-from einthoven.data.concat import Concat
-from einthoven.data.plan import FORMAT
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.store import open_store
+from einthoven.data.sources.concat import Concat
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store.plan import FORMAT
+from einthoven.data.store.store import content, open_store
 from einthoven.errors import UserError
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from einthoven import build as build_module
 from einthoven import cli
-from einthoven.data.batches import Batch, DeviceSplit, evaluation_batches, mix, training_batches, windows
+from einthoven.data.store.batches import Batch, DeviceSplit, evaluation_batches, mix, training_batches, windows
 from einthoven.errors import UserError
 
 

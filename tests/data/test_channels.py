@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einthoven.data.channels import lead_map, millivolts
+from einthoven.data.formats.channels import lead_map, millivolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS, derive_limb_leads
 

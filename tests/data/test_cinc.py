@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from einthoven.data.cinc import CinC2021
-from einthoven.data.labels import label_matrix
-from einthoven.data.records import read_record
-from einthoven.data.snomed import LABEL_SETS
+from einthoven.data.formats.records import read_record
+from einthoven.data.sources.cinc import CinC2021
+from einthoven.data.sources.labels import label_matrix
+from einthoven.data.sources.snomed import LABEL_SETS
 from einthoven.errors import UserError
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from einthoven.data.cinc import CinC2021
-from einthoven.data.concat import APART, Concat
-from einthoven.data.embedded import Synthetic
-from einthoven.data.folder import Folder
-from einthoven.data.labels import Labels, shared_classes
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.splits import split_rows
+from einthoven.data.sources.cinc import CinC2021
+from einthoven.data.sources.concat import APART, Concat
+from einthoven.data.sources.embedded import Synthetic
+from einthoven.data.sources.folder import Folder
+from einthoven.data.sources.labels import Labels, shared_classes
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.sources.splits import split_rows
 from einthoven.errors import UserError
 
 FOLDS = {"train": list(range(1, 9)), "val": [9], "test": [10]}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from einthoven.data.identity import DataIdentity, compare, label_numbers
-from einthoven.data.labels import Labels
+from einthoven.data.sources.labels import Labels
 
 N = 12
 

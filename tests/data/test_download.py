@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from einthoven.data import download as module
-from einthoven.data.download import RECORD, SUMS, download, parse_sums
-from einthoven.data.ptbxl import MIRRORS, PTBXL, SUMS_SHA256
+from einthoven.data.sources import download as module
+from einthoven.data.sources.download import RECORD, SUMS, download, parse_sums
+from einthoven.data.sources.ptbxl import MIRRORS, PTBXL, SUMS_SHA256
 from einthoven.errors import UserError
 
 FILES = {f"records100/{n // 10:02d}/{n:05d}.dat": os.urandom(3000 + 7 * n) for n in range(40)}
@@ -382,7 +382,7 @@ def test_two_downloads_into_one_folder_do_not_meet(server: Server, tmp_path: Pat
 
 def test_killed_at_any_moment_the_next_call_finishes(server: Server, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from einthoven.data.download import download; "
+        "import sys; from pathlib import Path; from einthoven.data.sources.download import download; "
         "download(Path(sys.argv[1]), [sys.argv[2]], lambda p: not p.startswith('records500/'), lambda p: 1)"
     )
     rng = np.random.default_rng()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from einthoven.data.folder import Folder
+from einthoven.data.sources.folder import Folder
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.data import blocks
-from einthoven.data.batches import DeviceSplit
-from einthoven.data.concat import Concat
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.store import Store, open_store
-from einthoven.data.streaming import StreamedSplit
+from einthoven.data.store.batches import DeviceSplit
+from einthoven.data.sources.concat import Concat
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store.store import Store, open_store
+from einthoven.data.store.streaming import StreamedSplit
 from einthoven.errors import UserError
 from einthoven.files import file_digest, sealed, unsealed
 

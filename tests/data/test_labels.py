@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einthoven.data.labels import (
+from einthoven.data.sources.labels import (
     TASKS,
     Labels,
     label_matrix,

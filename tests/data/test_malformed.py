@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from einthoven.data import read_record
-from einthoven.data.records import read_microvolts
-from einthoven.data.wfdb_header import Header, parse_header
+from einthoven.data.formats.records import read_microvolts
+from einthoven.data.formats.wfdb_header import Header, parse_header
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 

@@ -21,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from write_formats import aecg, dicom_file, muse, sierra, write_edf
 
-from einthoven.data import matlab, read_record, tabular
-from einthoven.data.records import read_microvolts
+from einthoven.data import read_record
+from einthoven.data.formats import matlab, tabular
+from einthoven.data.formats.records import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 

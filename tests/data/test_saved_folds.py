@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from einthoven.data.cinc import CinC2021
-from einthoven.data.concat import Concat
-from einthoven.data.folder import Folder
-from einthoven.data.saved_folds import SavedFolds
-from einthoven.data.stratify import stratified_folds
+from einthoven.data.sources.cinc import CinC2021
+from einthoven.data.sources.concat import Concat
+from einthoven.data.sources.folder import Folder
+from einthoven.data.sources.saved_folds import SavedFolds
+from einthoven.data.sources.stratify import stratified_folds
 from einthoven.errors import UserError
 
 Table = tuple[list[str], NDArray[np.uint8]]  # patient and classes of each record

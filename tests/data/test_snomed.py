@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from einthoven.data.snomed import (
+from einthoven.data.sources.snomed import (
     LABEL_SETS,
     SCP,
     TEXTS,
@@ -59,7 +59,7 @@ def test_the_classes_speak_the_language_of_ptbxl(real_data: Path) -> None:
 
 def test_in_ptbxl_sinus_rhythm_and_nothing_else_is_always_norm(real_data: Path) -> None:
     """The ground of the rule for NORM."""
-    from einthoven.data.labels import parse_codes, read_database
+    from einthoven.data.sources.labels import parse_codes, read_database
 
     codes = [set(c) for c in parse_codes(read_database(real_data / "ptbxl-metadata" / "ptbxl_database.csv"))]
     sinus = [c for c in codes if c & {"SR", "SBRAD", "STACH", "SARRH"}]

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from einthoven.data import packing, packs, sources_checked
-from einthoven.data.cinc import CinC2021
-from einthoven.data.concat import Concat
-from einthoven.data.embedded import Synthetic
-from einthoven.data.folder import Folder
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.sources_checked import ago
-from einthoven.data.store import Store
+from einthoven.data.sources import sources_checked
+from einthoven.data.sources.cinc import CinC2021
+from einthoven.data.sources.concat import Concat
+from einthoven.data.sources.embedded import Synthetic
+from einthoven.data.sources.folder import Folder
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.sources.sources_checked import ago
+from einthoven.data.store.store import Store, packing, packs
 from einthoven.errors import UserError
 
 Source = PTBXL | Folder | CinC2021

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einthoven.data.labels import Labels
-from einthoven.data.splits import SPLITS, split_rows
+from einthoven.data.sources.labels import Labels
+from einthoven.data.sources.splits import SPLITS, split_rows
 from einthoven.errors import UserError
 
 OFFICIAL = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "val": [9], "test": [10]}

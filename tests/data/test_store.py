@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from einthoven.data import inputs, packing, packs, rows
-from einthoven.data import plan as plan_module
-from einthoven.data.embedded import Synthetic
-from einthoven.data.plan import Plan
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.signals import Signals
-from einthoven.data.store import Store, open_or_build, open_store
+from einthoven.data.formats import inputs
+from einthoven.data.sources.embedded import Synthetic
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store.plan import Plan
+from einthoven.data.store.signals import Signals
+from einthoven.data.store.store import Store, open_or_build, open_store, packing, packs, rows
+from einthoven.data.store.store import plan as plan_module
 from einthoven.errors import UserError
 from einthoven.functional.leads import derive_limb_leads
 
@@ -427,7 +427,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from einthoven.data import packing
-from einthoven.data.ptbxl import PTBXL
+from einthoven.data.sources.ptbxl import PTBXL
 packing.PACK_BYTES = 200_000  # several packs
 print("ready", flush=True)
 print(PTBXL(Path(sys.argv[1]), 100, sys.argv[2]).open().fingerprint)

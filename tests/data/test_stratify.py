@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from einthoven.data.stratify import stratified_folds
+from einthoven.data.sources.stratify import stratified_folds
 
 
 def problem(seed: int, n: int, classes: int, patients: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

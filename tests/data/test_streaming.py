@@ -12,10 +12,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einthoven.data.batches import Batch, DeviceSplit, Split, balanced_weights, evaluation_batches, training_batches
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.signals import Signals
-from einthoven.data.streaming import StreamedSplit, fits, free_memory
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store.batches import (
+    Batch,
+    DeviceSplit,
+    Split,
+    balanced_weights,
+    evaluation_batches,
+    training_batches,
+)
+from einthoven.data.store.signals import Signals
+from einthoven.data.store.streaming import StreamedSplit, fits, free_memory
 from einthoven.errors import UserError
 from einthoven.functional.pca import lead_moments
 
@@ -137,9 +144,9 @@ def test_auto_streams_what_half_of_the_free_memory_does_not_hold() -> None:
 EPOCH = """
 import sys, torch, numpy as np
 from pathlib import Path
-from einthoven.data.batches import training_batches
-from einthoven.data.signals import Signals
-from einthoven.data.streaming import StreamedSplit
+from einthoven.data.store.batches import training_batches
+from einthoven.data.store.signals import Signals
+from einthoven.data.store.streaming import StreamedSplit
 n, file = 8000, Path(sys.argv[1])
 split = StreamedSplit(Signals([file], [n], np.arange(n), 12, 1000), np.arange(n), torch.zeros(n, 1), 16, 512)
 peaks = []

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from einthoven.data import targets as module
-from einthoven.data.embedded import Synthetic
-from einthoven.data.folder import Folder
-from einthoven.data.ptbxl import PTBXL
-from einthoven.data.store import Store
+from einthoven.data.sources import targets as module
+from einthoven.data.sources.embedded import Synthetic
+from einthoven.data.sources.folder import Folder
+from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.sources.targets import targets
+from einthoven.data.store.store import Store
 from einthoven.data.synthetic.generate import iterate
-from einthoven.data.targets import targets
 from einthoven.errors import UserError
 
 RECORDS = 40

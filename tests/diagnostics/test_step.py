@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.data.batches import Batch
+from einthoven.data.store.batches import Batch
 from einthoven.diagnostics.gradients import GradientCosine, clipping, gradient_norms_l1, nonfinite
 from einthoven.diagnostics.moments import second_moment_spread
 from einthoven.diagnostics.noise import NoiseScale, signal_and_noise
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.diagnostics.weights import spectral_norm, spectral_norms, weight_norms
+from einthoven.losses.classification import asymmetric, cross_entropy, focal
 from einthoven.models.frontend import Classifier, Frontend
-from einthoven.objectives.classification import asymmetric, cross_entropy, focal
 from einthoven.optim.muon import muon
 from einthoven.optim.penalties import Penalty, ProximalL1
 from einthoven.optim.sam import sam

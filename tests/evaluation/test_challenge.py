@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einthoven.data.snomed import diagnoses
+from einthoven.data.sources.snomed import diagnoses
 from einthoven.errors import UserError
 from einthoven.evaluation.challenge import challenge_score, challenge_weights
 

@@ -14,9 +14,9 @@ from scipy import stats
 from sklearn.linear_model import Lasso, Ridge
 from torch import Tensor, nn
 
-from einthoven.data.batches import Batch
+from einthoven.data.store.batches import Batch
 from einthoven.errors import UserError
-from einthoven.objectives.classification import cross_entropy
+from einthoven.losses.classification import cross_entropy
 from einthoven.optim.optimizers import schedule_free_adamw, sgd
 from einthoven.optim.penalties import L1, L2, Penalty, ProximalL1
 from einthoven.training.loop import train_step

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from einthoven import cli
-from einthoven.data.records import Record
+from einthoven.data.formats.records import Record
 from einthoven.data.synthetic import write_synthetic
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.predict import EMBEDDED, load_bundle
@@ -26,7 +26,7 @@ def test_it_is_small_and_says_what_it_was_trained_on() -> None:
 
 
 def test_it_tells_new_generated_records_apart(tmp_path: Path) -> None:
-    from einthoven.data.ptbxl import PTBXL
+    from einthoven.data.sources.ptbxl import PTBXL
 
     write_synthetic(tmp_path / "corpus", records=150, seed=77, rates=(100,))
     source = PTBXL(tmp_path / "corpus", 100, tmp_path, source="synthetic")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from einthoven.data.records import Record, read_record
+from einthoven.data.formats.records import Record, read_record
 from einthoven.errors import UserError
 from einthoven.evaluation.uncertainty import entropy
 from einthoven.predict import Predictor, load_bundle

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from einthoven.augment import leads, noise, time
 from einthoven.errors import UserError
-from einthoven.functional.augment import leads, noise, time
 from einthoven.report.small_multiples import augmentation_figure, principal_shapes_figure
 
 

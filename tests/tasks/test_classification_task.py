@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.batches import Batch
+from einthoven.data.store.batches import Batch
 from einthoven.errors import UserError
-from einthoven.objectives.classification import asymmetric, cross_entropy, focal
+from einthoven.losses.classification import asymmetric, cross_entropy, focal
 from einthoven.tasks.classification import Classification
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.batches import Batch, DeviceSplit, evaluation_batches, training_batches, windows
-from einthoven.objectives.contrastive import nt_xent
-from einthoven.objectives.overlap import dice_cross_entropy
-from einthoven.objectives.regression import mse
+from einthoven.data.store.batches import Batch, DeviceSplit, evaluation_batches, training_batches, windows
+from einthoven.losses.contrastive import nt_xent
+from einthoven.losses.overlap import dice_cross_entropy
+from einthoven.losses.regression import mse
 from einthoven.optim.optimizers import adamw
 from einthoven.optim.penalties import Penalty
 from einthoven.training.loop import Evaluation, Events, Position, Task, evaluate, fit

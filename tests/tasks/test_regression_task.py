@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from einthoven.data.batches import Batch
+from einthoven.data.store.batches import Batch
 from einthoven.errors import UserError
-from einthoven.objectives.classification import asymmetric, cross_entropy, focal
+from einthoven.losses.classification import asymmetric, cross_entropy, focal
 from einthoven.tasks.regression import Direction, Regression
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from einthoven import cli
 from einthoven.build import build
-from einthoven.data.batches import Batch
+from einthoven.data.store.batches import Batch
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend

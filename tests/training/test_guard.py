@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from einthoven import cli
 from einthoven.build import build
-from einthoven.data.batches import Batch
+from einthoven.data.store.batches import Batch
 from einthoven.diagnostics.information import PriorKL
 from einthoven.diagnostics.noise import NoiseScale
 from einthoven.errors import UserError

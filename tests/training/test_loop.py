@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.batches import Batch, windows
+from einthoven.data.store.batches import Batch, windows
 from einthoven.errors import UserError
 from einthoven.optim.optimizers import sgd
 from einthoven.optim.penalties import Penalty

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.doctor import CODES, examine_record
-from einthoven.data.records import TOLD_SUFFIXES, Record
+from einthoven.data.formats.records import TOLD_SUFFIXES, Record
+from einthoven.data.formats.wfdb_header import read_header
 from einthoven.data.synthetic.generate import iterate
 from einthoven.data.synthetic.write import write_record
-from einthoven.data.wfdb_header import read_header
 from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from einthoven.app.workers import Limits, Pool
-from einthoven.commands.parser import Parser
 from einthoven.errors import UserError
+from einthoven.terminal.parser import Parser
 
 ADDRESS = "127.0.0.1"
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from einthoven.build import unknown_name
-from einthoven.commands import plots
-from einthoven.commands.conf_folders import conf_folders, option_files
-from einthoven.commands.terminal import console
 from einthoven.errors import UserError
+from einthoven.terminal import option_plots
+from einthoven.terminal.conf_folders import conf_folders, option_files
+from einthoven.terminal.display import console
 
 # Parts whose options are measured on real records; what has no such figure is marked experimental.
 MEASURED = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")
@@ -53,11 +53,11 @@ def show_options(conf: Path, arguments: list[str]) -> None:
         if curves:
             table.add_column(no_wrap=True, min_width=_WIDTH)
         for name, path in sorted(option_files(folders, group).items()):
-            curve = [sparkline(plots.multipliers(folders, name))] if curves else []
+            curve = [sparkline(option_plots.multipliers(folders, name))] if curves else []
             table.add_row(name, *curve, Text.from_markup(_described(path, group, conf)))
         console.print(table)
     if plot:
-        (plots.plot_schedules if curves else plots.plot_augmentations)(folders)
+        (option_plots.plot_schedules if curves else option_plots.plot_augmentations)(folders)
 
 
 def _described(path: Path, group: str, conf: Path) -> str:

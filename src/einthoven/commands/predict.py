@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from einthoven.commands.doctor import expand
-from einthoven.commands.output import check_output
-from einthoven.commands.parser import Parser, bundles_and_files, reading
-from einthoven.commands.predict_output import OUTPUTS, Answer, Output
-from einthoven.commands.terminal import bar, errors
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
-from einthoven.data.records import Record
+from einthoven.data.formats.records import Record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.predictor import AT_ONCE
 from einthoven.predict.signal import Prepared, read_prepared
+from einthoven.terminal.display import bar, errors
+from einthoven.terminal.output import check_output
+from einthoven.terminal.parser import Parser, bundles_and_files, reading
+from einthoven.terminal.prediction_output import OUTPUTS, Answer, Output
+from einthoven.terminal.record_files import expand
 
 WORTH_TELLING = SEVERITIES[SEVERITIES.index("caution") :]
 MOST_WORKERS = 4  # more would wait for Python's one lock
@@ -196,8 +196,8 @@ def export(arguments: Sequence[str]) -> None:
     parser.add_argument("file", type=Path)
     options = parser.parse_args(list(arguments))
     check_output(f"export {options.file}", options.file)
-    from einthoven.commands.terminal import console, say
     from einthoven.predict.export import export as write
+    from einthoven.terminal.display import console, say
 
     (bundle,) = load_bundle(*([options.bundle] if options.bundle else [])).bundles
     write(bundle, options.file)

@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 
 from einthoven import schema
 from einthoven.build import build, check
-from einthoven.commands.doctor import examine_corpus
-from einthoven.commands.terminal import bar, console, results_table, say
-from einthoven.data.labels import NoLabelsError
+from einthoven.data.sources.labels import NoLabelsError
 from einthoven.errors import UserError
+from einthoven.terminal.display import bar, console, results_table, say
+from einthoven.terminal.findings import examine_corpus
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

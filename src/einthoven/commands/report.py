@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import einthoven
 from einthoven.atomic import write_text
-from einthoven.commands.output import check_output
-from einthoven.commands.paired import Judged, difference, judged
-from einthoven.commands.parameters import options_of
 from einthoven.errors import UserError
 from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
+from einthoven.runs.paired import Judged, difference, judged
+from einthoven.runs.parameters import options_of
+from einthoven.terminal.output import check_output
 from einthoven.tracking.artifacts import content, files, usual_store
 from einthoven.tracking.places import check_store
 from einthoven.tracking.run_folder import identity

@@ -1,5 +1,5 @@
 """Records on disk -> batches on the device."""
 
-from einthoven.data.records import Record, read_record
+from einthoven.data.formats.records import Record, read_record
 
 __all__ = ["Record", "read_record"]

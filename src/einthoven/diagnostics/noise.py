@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from einthoven.data.batches import Batch
+    from einthoven.data.store.batches import Batch
     from einthoven.training.loop import Task
     from einthoven.training.precision import Autocast
 

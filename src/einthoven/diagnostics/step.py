@@ -25,7 +25,7 @@ from einthoven.diagnostics.updates import Updates
 from einthoven.diagnostics.weights import spectral_norms, weight_norms
 
 if TYPE_CHECKING:
-    from einthoven.data.batches import Batch
+    from einthoven.data.store.batches import Batch
     from einthoven.models.frontend import Classifier
     from einthoven.schema import Diagnostics
     from einthoven.training.precision import Autocast

@@ -12,7 +12,6 @@ from itertools import pairwise
 from reprlib import repr as short
 from typing import Any
 
-from einthoven.data.conform import LONG
 from einthoven.errors import UserError
 from einthoven.functional.class_names import MOST_CHARACTERS, is_name
 from einthoven.functional.leads import LEADS

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.atomic import atomic
-from einthoven.data.batches import windows
+from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Isotonic, PriorShift, Temperature, Vector
 from einthoven.evaluation.metrics import FloatArray

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from einthoven.data.batches import windows
+from einthoven.data.store.batches import windows
 from einthoven.functional.outputs import tempered
 from einthoven.models.frontend import Classifier
 

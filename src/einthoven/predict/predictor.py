@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.data.batches import windows
-from einthoven.data.records import Record
+from einthoven.data.formats.records import Record
+from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation
 from einthoven.evaluation.conformal import statement_sets

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.ancestry import NONE
-from einthoven.data.conform import cut, resample, rounded, window_starts
-from einthoven.data.content import Digests, digest
-from einthoven.data.records import Record, read_microvolts, read_record
+from einthoven.data.formats.records import Record, read_microvolts, read_record
+from einthoven.data.store.content import Digests, digest
 from einthoven.errors import UserError
+from einthoven.functional.conform import cut, resample, rounded, window_starts
 
 SLOWEST = 0.9  # of the model's sampling frequency: below it, what the model looks at is not in the file
 SHORTEST = 0.5  # of a window, where the model has been trained on padded records
 FLOAT32 = 2.0**-23  # relative error of an amplitude in mV, at most
 
 Cut = tuple[str, float | None]
-"""How a store cuts longer records: rule and stride in seconds, as in `einthoven.data.conform.cut`."""
+"""How a store cuts longer records: rule and stride in seconds, as in `einthoven.functional.conform.cut`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Prepared:
     cautions : tuple of str
         What was done to make it fit.
     digests : ndarray of S16
-        Content of its windows as a store would cut them (`einthoven.data.content`).
+        Content of its windows as a store would cut them (`einthoven.data.store.content`).
     """
 
     source: str

@@ -16,11 +16,11 @@ from einthoven.evaluation import metrics
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
 from einthoven.evaluation.challenge import challenge_score
 from einthoven.functional import outputs
-from einthoven.objectives.classification import cross_entropy, smooth_labels
+from einthoven.losses.classification import cross_entropy, smooth_labels
 from einthoven.tasks.objective import check_objective, listed, permuted
 
 if TYPE_CHECKING:
-    from einthoven.data.batches import Batch
+    from einthoven.data.store.batches import Batch
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 from einthoven.evaluation import regression
 from einthoven.evaluation.intervals import Interval
-from einthoven.objectives.regression import mse
+from einthoven.losses.regression import mse
 from einthoven.tasks.objective import check_objective, permuted
 
 if TYPE_CHECKING:
-    from einthoven.data.batches import Batch
+    from einthoven.data.store.batches import Batch
 
 Array = NDArray[np.float64]
 

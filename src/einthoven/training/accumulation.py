@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
-    from einthoven.data.batches import Batch
+    from einthoven.data.store.batches import Batch
     from einthoven.training.loop import Task
     from einthoven.training.precision import Autocast
 

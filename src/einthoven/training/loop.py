@@ -17,7 +17,7 @@ from einthoven.training.accumulation import backward, split
 from einthoven.training.guard import Guard, SkippedStepError, all_finite
 
 if TYPE_CHECKING:
-    from einthoven.data.batches import Batch
+    from einthoven.data.store.batches import Batch
     from einthoven.training.precision import Autocast
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]

@@ -1,0 +1,1 @@
+"""One file -> one `Record`: a module for each file format."""

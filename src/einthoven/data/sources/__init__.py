@@ -1,0 +1,1 @@
+"""One corpus -> a table of its records, with labels, folds and patients."""

@@ -1,0 +1,177 @@
+"""PTB-XL, and any corpus in its layout, as a source of records and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from einthoven.data.sources.download import download
+from einthoven.data.sources.labels import (
+    TASKS,
+    Labels,
+    annotated_classes,
+    class_of_statement,
+    positive_classes,
+    read_database,
+    read_statements,
+    select_labels,
+)
+from einthoven.data.sources.sources_checked import SourceState, open_source, own_options
+from einthoven.data.store.plan import Plan, RecordFiles
+from einthoven.data.store.store import Progress, Store
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIRRORS = ("https://physionet.org/files/ptb-xl/1.0.3",)
+SUMS_SHA256 = "b7224b92b341511ec3ceb13dc6652079b2c36a06504bcb49506f157f51dc695d"
+"""Of the ``SHA256SUMS.txt`` of PTB-XL 1.0.3 (87,203 lines), as several public projects recorded it independently."""
+
+TABLES = ("ptbxl_database.csv", "scp_statements.csv")
+RATES = {100: "filename_lr", 500: "filename_hr"}  # Hz -> column with the record's path
+
+
+@dataclass(frozen=True)
+class PTBXL:
+    """A folder in PTB-XL's official layout.
+
+    Parameters
+    ----------
+    root : path
+        Holds ``ptbxl_database.csv``, ``scp_statements.csv`` and ``records100/`` (or ``records500/``).
+    fs : int
+        100 or 500 Hz: which of the two sets of records to read.
+    cache : path
+        Where the packed store is kept.
+    allow_missing : bool
+        Leave out records that the table lists and the folder lacks, instead of refusing.
+    leads : sequence of str
+        Leads to keep, in this order.
+    seconds : float or None
+        Length of a record; None: as recorded.
+    on_error : str
+        A record that cannot be read ends the build (``fail``), or is left out and listed (``quarantine``).
+    download : bool
+        First bring the corpus to `root` from the publisher: the tables, and the records of `fs` alone.
+    mirrors : sequence of str
+        Addresses of the publisher's folder, the one with ``SHA256SUMS.txt``.
+    sha256sums : str or None
+        SHA-256 of that list. None: that of the first download is written down, and later ones have to be equal.
+    source : str
+        Name of the corpus in its table. Records of ``ptbxl`` are known by their `ecg_id` in every source.
+
+    References
+    ----------
+    Wagner et al., "PTB-XL, a large publicly available electrocardiography dataset", Scientific Data 2020.
+    """
+
+    root: str | Path
+    fs: int
+    cache: str | Path
+    allow_missing: bool = False
+    leads: Sequence[str] = LEADS
+    seconds: float | None = None
+    on_error: str = "fail"
+    download: bool = False
+    mirrors: Sequence[str] = MIRRORS
+    sha256sums: str | None = SUMS_SHA256
+    source: str = "ptbxl"
+
+    label_sets = TASKS
+
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
+        """Open the packed store of this corpus (or of one shard of it), building it on first use.
+
+        `check` is as in `sources_checked.open_source`; it also brings what is missing, if `download`.
+
+        Raises
+        ------
+        UserError
+            If the folder is not in PTB-XL's layout or a record cannot be read.
+        """
+        return open_source(self._state, lambda: self._plan(progress), Path(self.cache), progress, shard, check)
+
+    def _state(self) -> SourceState:
+        tables = [Path(self.root) / name for name in TABLES]
+        return SourceState.of(Path(self.root), own_options(self, "download", "mirrors", "sha256sums"), tables=tables)
+
+    def _plan(self, progress: Progress | None) -> Plan:
+        root = Path(self.root)
+        if self.fs in RATES and self.download:
+            self._download(root, progress)
+        if not root.is_dir():
+            raise UserError(
+                f"data.root={root}: no such folder; expected one with ptbxl_database.csv in it "
+                "(data.download=true brings PTB-XL there)."
+            )
+        if self.fs not in RATES:
+            raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
+        database = read_database(root / "ptbxl_database.csv")
+        column = RATES[self.fs]
+        if column not in database or database[column].isna().any():
+            raise UserError(
+                f"{root / 'ptbxl_database.csv'}: column {column} has to name a {self.fs} Hz record in each row."
+            )
+        names = database[column]
+        there = np.fromiter((os.path.exists(f"{root}/{name}.hea") for name in names), bool, len(names))  # noqa: PTH110
+        if not there.any():
+            raise UserError(
+                f"data.root={root}: no record of {self.fs} Hz found; expected {names.iloc[0]}.hea and the like."
+            )
+        if not there.all() and not self.allow_missing:
+            missing = sorted(set(names[~there]))
+            raise UserError(
+                f"{root / missing[0]}.hea: missing, though ptbxl_database.csv lists it, as are {len(missing) - 1} "
+                "more; data.allow_missing=true leaves such records out."
+            )
+        database = database[there]
+        read_statements(root / "scp_statements.csv")
+        return Plan(
+            name=root.resolve().name,
+            files=RecordFiles(root, database[column]),
+            table=database.assign(source=self.source),
+            tables=tuple(root / name for name in TABLES),
+            fs=self.fs,
+            leads=self.leads,
+            seconds=self.seconds,
+            on_error=self.on_error,
+        )
+
+    def _download(self, root: Path, progress: Progress | None) -> None:
+        folder = f"records{self.fs}/"
+
+        def size(path: str) -> int:  # 12 leads, 10 s, two bytes a sample; headers and tables are smaller
+            return 12 * 10 * self.fs * 2 if path.endswith(".dat") else 1000
+
+        def wanted(path: str) -> bool:
+            return "/" not in path or path.startswith(folder)
+
+        download(root, self.mirrors, wanted, size, progress, sums_sha256=self.sha256sums)
+
+    def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
+        """Labels of the records in a store's table; options as in `ptbxl_labels`."""
+        return select_labels(table, self._statements(), task, **options)  # type: ignore[arg-type]
+
+    def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
+        """Classes that each record of a store's table is positive for."""
+        return positive_classes(table, self._statements(), task, min_likelihood)
+
+    def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
+        """Classes that the annotators of this corpus knew."""
+        return {self.source: annotated_classes(self._statements(), task)}
+
+    def class_of(self, task: str) -> dict[str, str]:
+        """Class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
+        return class_of_statement(self._statements(), task)
+
+    def _statements(self) -> pd.DataFrame:
+        return read_statements(Path(self.root) / "scp_statements.csv")

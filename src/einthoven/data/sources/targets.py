@@ -1,0 +1,130 @@
+"""Quantities of records as the targets of a regression: measured from the signals, or read from their table."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.atomic import atomic
+from einthoven.data.sources.labels import Labels, NoLabelsError
+from einthoven.data.store.store import MILLIVOLT_PER_COUNT, Progress, Store
+from einthoven.errors import UserError
+from einthoven.files import BAD_ARRAY_HEADER
+from einthoven.functional import beats
+from einthoven.functional.statements import AXIS_STATEMENTS, RATE_STATEMENTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Float = NDArray[np.float64]
+
+BLOCK = 256  # records that are measured at once
+OLDEST = 120.0  # years; PTB-XL says 300 where someone is older than 89, whose age is not told
+
+
+def targets(store: Store, name: str, progress: Progress | None = None) -> Labels:
+    """One quantity of each record of a store; records without it are left out, and counted.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        ``heart_rate`` (1/min), ``axis`` (degrees), or a column of the table. An `age` above 120 counts as unknown.
+    progress : callable, optional
+        Called with (records done, records in all) while signals are measured.
+
+    Returns
+    -------
+    Labels
+        `matrix` float32 (n, 1), `classes` the name.
+
+    Raises
+    ------
+    UserError
+        If there is no such column, it does not hold numbers, or the leads to measure from are missing.
+    """
+    values = measured(store, name, progress) if name in MEASURES else _column(store.table, name)
+    keep = np.isfinite(values)
+    if not keep.any():
+        raise NoLabelsError(f"task.target={name}: none of the {len(values)} records has one.")
+    table = store.table[keep]
+    return Labels(
+        matrix=values[keep, None].astype(np.float32),
+        classes=(name,),
+        ecg_ids=table["ecg_id"].to_numpy(np.int64),
+        folds=table["strat_fold"].to_numpy(np.int64),
+        patients=table["patient_id"].to_numpy(np.int64),
+        dropped=int((~keep).sum()),
+        class_of=dict.fromkeys(CHANGED_WITH.get(name, ()), name),
+    )
+
+
+def measured(store: Store, name: str, progress: Progress | None = None) -> Float:
+    """A quantity measured from each signal of a store (n,), NaN where it cannot be; kept beside the store.
+
+    The name of the file changes with the records and with the code that measures.
+    """
+    code = Path(beats.__file__).read_bytes() + Path(__file__).read_bytes()
+    digest = hashlib.sha256(store.fingerprint.encode() + code).hexdigest()[:16]
+    file = store.path.parent.parent / "targets" / f"{name}-{digest}.npz"
+    # A member of an archive has a checksum, which is compared when it is read. What is damaged is measured again.
+    with (
+        contextlib.suppress(OSError, KeyError, EOFError, zipfile.BadZipFile, *BAD_ARRAY_HEADER),
+        np.load(file) as archive,
+    ):
+        return np.asarray(archive["values"])
+    n = len(store.table)
+    found = np.empty(n)
+    for first in range(0, n, BLOCK):
+        rows = np.arange(first, min(first + BLOCK, n))
+        signals = store.signals[rows].astype(np.float64) * MILLIVOLT_PER_COUNT
+        found[rows] = MEASURES[name](signals, store.fs, store.leads)
+        if progress is not None:
+            progress(int(rows[-1]) + 1, n)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(file) as partial:
+        np.savez(partial, values=found)
+    return found
+
+
+def heart_rate(signals: Float, fs: float, leads: tuple[str, ...]) -> Float:
+    """Beats per minute of signals (n, L, T) in mV."""
+    return beats.heart_rate(beats.detect_beats(signals, fs), fs)
+
+
+def axis(signals: Float, fs: float, leads: tuple[str, ...]) -> Float:
+    """Frontal QRS axis in degrees of signals (n, L, T) in mV."""
+    if missing := [lead for lead in ("I", "aVF") if lead not in leads]:
+        raise UserError(f"task.target=axis: is measured from I and aVF; {missing[0]} is not in data.leads.")
+    beat = beats.representative_beat(signals, beats.detect_beats(signals, fs), fs)
+    area = beats.qrs_area(beat, fs)
+    return beats.frontal_axis(area[:, leads.index("I")], area[:, leads.index("aVF")])
+
+
+MEASURES: dict[str, Callable[[Float, float, tuple[str, ...]], Float]] = {"heart_rate": heart_rate, "axis": axis}
+CHANGED_WITH = {  # what an augmentation changes together with statements, it changes in these quantities too
+    "heart_rate": RATE_STATEMENTS,
+    "axis": AXIS_STATEMENTS,
+}
+
+
+def _column(table: pd.DataFrame, name: str) -> Float:
+    import pandas as pd
+
+    numeric = [str(c) for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
+    if name not in numeric:
+        raise UserError(
+            f"task.target={name}: expected {', '.join(MEASURES)}, or a column of numbers of these data: "
+            f"{', '.join(numeric)}."
+        )
+    values = table[name].to_numpy(np.float64, copy=True)
+    if name == "age":
+        values[values > OLDEST] = np.nan
+    return values

@@ -1,0 +1,1 @@
+"""Packed signals on disk -> batches on the device."""

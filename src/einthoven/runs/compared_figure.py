@@ -1,0 +1,29 @@
+"""The figure of ``figure=…``: what one run, or the runs of a sweep, show together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from einthoven.build import build
+from einthoven.report.trials import Trial
+from einthoven.terminal.display import say
+from einthoven.tracking.server import shown
+from einthoven.tracking.sweep import arrays, differing, history
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+    from omegaconf import DictConfig
+
+
+def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
+    """Draw the figure of ``figure=…`` from some runs, and log it to the run `run_id`."""
+    trials = [
+        Trial(options, run.data.params, history(tracking, run), arrays(tracking, run))
+        for options, run in zip(differing(runs), runs, strict=True)
+    ]
+    function = build(config.figure)
+    path = f"figures/{function.func.__name__}.png"
+    tracking.log_figure(run_id, function(trials), path, save_kwargs={"dpi": 150})
+    say(f"{path} in run {run_id} of {shown(config.tracking.uri)}")

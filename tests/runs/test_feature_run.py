@@ -1,0 +1,91 @@
+"""Models that are fitted to features run through the same pipeline as networks, and say what they leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+
+MODELS = ("forest", "decision_tree", "gradient_boosting", "naive_bayes")
+SMALL = {"forest": ("model.trees=20",), "gradient_boosting": ("model.rounds=5",)}
+
+Train = Callable[..., None]
+
+
+def only_run(workplace: Path, experiment: str) -> tuple[MlflowRun, MlflowClient]:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return run, client
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_is_recorded_as_that_of_a_network_is(train: Train, workplace: Path, model: str) -> None:
+    train(f"model={model}", *SMALL.get(model, ()), f"tracking.experiment={model}")
+    run, client = only_run(workplace, model)
+    wanted = {f"{split}/{name}" for split in ("val", "test") for name in ("macro_auroc", "loss", "fmax")}
+    assert set(run.data.metrics) >= wanted | {"test/macro_auroc_low", "test/macro_auroc_high"}
+    assert all(np.isfinite(value) for value in run.data.metrics.values())
+    groups = {name.split(".")[0] for name in run.data.params}
+    assert groups == {"data", "task", "model", "seed"}
+    assert run.info.run_name == f"{model}-seed0"
+    files = {
+        Path(file.path).name
+        for folder in ("figures", "predictions", "checkpoints", "features")
+        for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert files >= {"roc_val.png", "importance.png", "ecg_worst_1.png", "val.json", "fitted.skops", "importance.json"}
+    table = client.load_table(run.info.experiment_id, "predictions/test.json", run_ids=[run.info.run_id])
+    p, y = (table.filter(like=kind).to_numpy() for kind in ("_probability", "_label"))
+    assert ((p >= 0) & (p <= 1)).all()
+    from sklearn.metrics import roc_auc_score
+
+    some = (y.min(axis=0) == 0) & (y.max(axis=0) == 1)
+    macro = np.mean([roc_auc_score(y[:, k], p[:, k]) for k in np.flatnonzero(some)])
+    assert run.data.metrics["test/macro_auroc"] == pytest.approx(macro, abs=1e-4)
+
+
+def test_the_file_of_a_run_gives_its_probabilities_again(train: Train, workplace: Path) -> None:
+    from einthoven.functional.features import ecg_features
+    from einthoven.models import features
+    from einthoven.models.trees import RandomForest
+
+    train("model=forest", "model.trees=20", "tracking.experiment=file", "hydra.run.dir=fitted")
+    run, client = only_run(workplace, "file")
+    table = client.load_table(run.info.experiment_id, "predictions/val.json", run_ids=[run.info.run_id])
+    model = RandomForest(20, 20, 0.15, 2)
+    notes = features.load(model, workplace / "fitted" / "checkpoints" / "fitted.skops")
+    signals = _signals_of(workplace, table["ecg_id"].tolist())
+    p = model.predict(model.table.transform(ecg_features(signals, notes["fs"], notes["leads"])))
+    expected = table[[f"{name}_probability" for name in notes["classes"]]].to_numpy()
+    np.testing.assert_allclose(p, expected, atol=1e-5)
+
+
+def _signals_of(workplace: Path, ecg_ids: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    from einthoven.data.store.store import open_store
+
+    store = open_store(next((workplace / "data" / "stores").iterdir()))
+    rows = [store.table["ecg_id"].tolist().index(ecg_id) for ecg_id in ecg_ids]
+    return (store.signals[rows] * 1e-3).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "override", ["optimizer=sgd", "trainer.epochs=3", "pca.k=4", "augment=none", "task.temperature=2.0"]
+)
+def test_an_option_without_use_is_refused(train: Train, capsys: pytest.CaptureFixture[str], override: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        train("model=forest", override)
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert f"{override}: this model is fitted to features at once" in message and "Traceback" not in message
+
+
+def test_cross_validation_of_a_fitted_model(train: Train, workplace: Path) -> None:
+    train("model=naive_bayes", "folds=cv", "data.folds.train=[1,2]", "tracking.experiment=fitted_cv")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("fitted_cv").experiment_id])
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert len(found) == 3 and 0 <= parent.data.metrics["val/macro_auroc"] <= 1

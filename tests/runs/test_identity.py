@@ -1,0 +1,39 @@
+"""What makes two runs the same run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import einthoven
+from einthoven.runs import identity
+
+
+def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(einthoven, "__file__", str(tmp_path / "__init__.py"))
+    for room in ("data", "report"):
+        (tmp_path / room).mkdir()
+    hashes = []
+    for name in ("__init__.py", "data/codes.csv", "report/page.py", "report/colours.csv"):
+        (tmp_path / name).write_text("one")
+        hashes.append(identity._own_hash.__wrapped__())
+    assert hashes[0] != hashes[1] == hashes[2] == hashes[3]
+    (tmp_path / "data" / "codes.csv").write_text("two")
+    assert identity._own_hash.__wrapped__() not in hashes
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)])
+def test_a_git_that_does_not_answer_costs_the_commit_alone(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def silent(*args: object, **kwargs: object) -> None:
+        asked.append(args)
+        raise error
+
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(subprocess, "run", silent)
+    assert identity.git_commit() == "" and asked

@@ -1,0 +1,45 @@
+"""What the user has typed comes back in the commands that are printed."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from einthoven.runs.next_commands import as_typed, hydra_options, without
+from einthoven.tracking.privacy import without_folders
+
+
+def test_options_of_hydra_that_another_run_needs_are_given_again() -> None:
+    sources = [
+        {"provider": "main", "path": "/conf"},
+        {"provider": "command-line", "path": "/my conf"},
+        {"provider": "hydra.searchpath in command-line", "path": "/other"},
+    ]
+    given = ["hydra.mode=MULTIRUN", "hydra.searchpath=[file://other]", "hydra.run.dir=here", "hydra/launcher=joblib"]
+    hydra = OmegaConf.create({"runtime": {"config_sources": sources}, "overrides": {"hydra": given}})
+    expected = ["--config-dir", "/my conf", "hydra.searchpath=[file://other]", "hydra/launcher=joblib"]
+    assert hydra_options(hydra) == expected
+
+
+def test_options_of_a_group_are_left_out_in_every_form() -> None:
+    given = ["optimizer=sam", "optimizer@optimizer.base=sgd", "+optimizer.options.eps=1", "~optimizer.lr", "seed=1"]
+    kept = ["optimizers=3", "data.seed=1", "model=mlp"]
+    assert without([*given, *kept], "optimizer", "seed") == kept
+
+
+@pytest.mark.parametrize(
+    ("tagged", "typed", "expected"),
+    [
+        (["a.root=/x/y z"], ["a.root=/x/y z"], ["a.root=/x/y z"]),
+        (["a.root=/x/y\\ z", "seed=1"], ["a.root=/x/y z", "seed=0,1"], ["a.root=/x/y z", "seed=1"]),
+        (['a.root="/daten/ü, [x]"'], ['a.root="/daten/ü, [x]"'], ['a.root="/daten/ü, [x]"']),
+        (["a.root=/x/two"], ["a.root=/x/one,/x/two"], ["a.root=/x/two"]),
+        (["a.b=[8,8]", "lr=0.1"], ["a.b=[8,8]", "lr=interval(0,1)"], ["a.b=[8,8]", "lr=0.1"]),
+        (["of_the_recipe=1"], [], ["of_the_recipe=1"]),
+        (["a.root=/x/data"], ["a.root=/x/data,/y/data"], None),  # the tag does not say which
+    ],
+)
+def test_folders_that_a_tag_does_not_tell_come_from_what_was_typed(
+    tagged: list[str], typed: list[str], expected: list[str] | None
+) -> None:
+    assert as_typed([without_folders(option) for option in tagged], typed) == expected
