@@ -12,8 +12,9 @@ import pytest
 from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store import content
 from einthoven.data.store.plan import FORMAT
-from einthoven.data.store.store import content, open_store
+from einthoven.data.store.store import open_store
 from einthoven.errors import UserError
 
 

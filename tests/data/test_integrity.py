@@ -13,10 +13,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from einthoven.data import blocks
 from einthoven.data.store.batches import DeviceSplit
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store import blocks
+from einthoven.data.store.batches import DeviceSplit
 from einthoven.data.store.store import Store, open_store
 from einthoven.data.store.streaming import StreamedSplit
 from einthoven.errors import UserError

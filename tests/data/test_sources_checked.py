@@ -19,7 +19,8 @@ from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.sources_checked import ago
-from einthoven.data.store.store import Store, packing, packs
+from einthoven.data.store import packing, packs
+from einthoven.data.store.store import Store
 from einthoven.errors import UserError
 
 Source = PTBXL | Folder | CinC2021

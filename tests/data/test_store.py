@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from einthoven.data.formats import inputs
 from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.ptbxl import PTBXL
+from einthoven.data.store import packing, packs, rows
+from einthoven.data.store import plan as plan_module
 from einthoven.data.store.plan import Plan
 from einthoven.data.store.signals import Signals
-from einthoven.data.store.store import Store, open_or_build, open_store, packing, packs, rows
-from einthoven.data.store.store import plan as plan_module
+from einthoven.data.store.store import Store, open_or_build, open_store
 from einthoven.errors import UserError
 from einthoven.functional.leads import derive_limb_leads
 
@@ -426,7 +427,7 @@ def test_a_build_that_was_killed_is_swept_away_and_a_living_one_is_not(corpus: P
 BUILD = """
 import sys
 from pathlib import Path
-from einthoven.data import packing
+from einthoven.data.store import packing
 from einthoven.data.sources.ptbxl import PTBXL
 packing.PACK_BYTES = 200_000  # several packs
 print("ready", flush=True)

@@ -53,14 +53,14 @@ def read_config(folder: Path, option: str) -> DictConfig:
     UserError
         If there is none, or it is not one that a run has written.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     try:
         config = parsed(_text(folder / NAME))
         content = OmegaConf.to_container(config)
         assert isinstance(content, dict)
         content = with_current_targets(content)
-        config = OmegaConf.create(content)
+        config = DictConfig(content)
         _check_options(content)
         _check_targets(content, "", trust.check_name)  # of all, before any of them is imported
         _check_targets(content, "", trust.accepted)
