@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.atomic import write_text
-from einthoven.data.store.blocks import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
 from einthoven.data.formats.inputs import main_file, mark, state, state_of_others
+from einthoven.data.store.blocks import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
 from einthoven.files import file_digest
 
 COLUMNS = {
