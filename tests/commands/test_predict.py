@@ -16,10 +16,11 @@ import torch
 
 from einthoven import cli
 from einthoven.commands.predict import answers
-from einthoven.commands.predict_output import JsonOutput
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import Predictor, load_bundle
+from einthoven.runs.finished import finished
+from einthoven.terminal.prediction_output import JsonOutput
 from einthoven.tracking.server import client
 
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")

@@ -9,16 +9,16 @@ from typing import Any
 from rich.table import Table
 
 from einthoven.build import build, trust_named, unknown_name
-from einthoven.terminal.conf_folders import conf_folders, option_files
-from einthoven.terminal.record_files import expand
-from einthoven.terminal.output import check_output
-from einthoven.terminal.parser import Parser, bundles_and_files, reading
-from einthoven.terminal.display import bar, console, errors, say
 from einthoven.errors import UserError
 from einthoven.evaluation.saliency import Method
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.explaining import Explanation
 from einthoven.predict.signal import read_prepared
+from einthoven.terminal.conf_folders import conf_folders, option_files
+from einthoven.terminal.display import bar, console, errors, say
+from einthoven.terminal.output import check_output
+from einthoven.terminal.parser import Parser, bundles_and_files, reading
+from einthoven.terminal.record_files import expand
 
 METHOD = "integrated_gradients"
 SHOWN = 4  # leads with the largest shares

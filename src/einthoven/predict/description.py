@@ -14,6 +14,7 @@ from typing import Any
 
 from einthoven.errors import UserError
 from einthoven.functional.class_names import MOST_CHARACTERS, is_name
+from einthoven.functional.conform import LONG
 from einthoven.functional.leads import LEADS
 from einthoven.predict.signal import Reads
 

@@ -21,18 +21,19 @@ from torch import Tensor, nn
 
 from einthoven import schema
 from einthoven.atomic import write_text
+from einthoven.augment.compose import Compose
 from einthoven.build import build, check
 from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels
 from einthoven.data.sources.sources_checked import ago
 from einthoven.data.sources.splits import SPLITS, split_rows
+from einthoven.data.sources.targets import targets
+from einthoven.data.store.batches import DeviceSplit, Split
+from einthoven.data.store.content import Digests
 from einthoven.data.store.store import MILLIVOLT_PER_COUNT, Store
 from einthoven.data.store.streaming import StreamedSplit, fits, free_memory
-from einthoven.data.sources.targets import targets
 from einthoven.errors import UserError
-from einthoven.augment.compose import Compose
-from einthoven.functional.statements import changed_classes
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.functional.statements import changed_classes
 from einthoven.models.frontend import Classifier
