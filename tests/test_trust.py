@@ -104,7 +104,7 @@ def test_networks_of_torch_are_accepted(name: str) -> None:
         ("data", "einthoven.data.sources.download.download", "expected a source of records."),
         ("data", "einthoven.data.store.packing.os.system", "expected a source of records"),
         ("probe", "einthoven.runs.interpolation.checkpoint.load", "expected a probe"),
-        ("probe", "einthoven.runs.train_one.train", "expected a probe"),
+        ("probe", "einthoven.runs.train_one.train_one", "expected a probe"),
         ("figure", "einthoven.report.page.render", "cannot be found"),
         ("task.objective", "einthoven.tasks.classification.Classification", "expected a loss"),
         ("trainer", "einthoven.models.mlp.MLP", "no code is expected here"),

@@ -130,7 +130,7 @@ def _train(arguments: list[str]) -> None:
         if PARENT in os.environ:
             from einthoven.sweeps.child import child as run
         else:
-            from einthoven.runs.train_one import train as run
+            from einthoven.runs.train_one import train_one as run
         return run(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
 
     ended = "FAILED"

@@ -313,7 +313,7 @@ def test_a_store_that_takes_no_parent_run_ends_the_sweep_in_one_sentence(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun: list[object] = []  # without a parent
-    monkeypatch.setattr(train_module, "train", lambda *run: begun.append(run))
+    monkeypatch.setattr(train_module, "train_one", lambda *run: begun.append(run))
     workshop.client.delete_experiment(workshop.client.create_experiment("deleted"))
     assert workshop.train("deleted", *GRID) == 2
     (told,) = capsys.readouterr().err.splitlines()

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def train(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
     """Train as configured; the value is the final metrics.
 
     Parameters

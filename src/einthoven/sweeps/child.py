@@ -12,7 +12,7 @@ from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
 from einthoven.runs import assemble
 from einthoven.runs.identity import identity, shown_overrides
-from einthoven.runs.train_one import continued, taken_up, train
+from einthoven.runs.train_one import continued, taken_up, train_one
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client
@@ -51,7 +51,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
                 return {name: v for name, v in run.data.metrics.items() if name.startswith(("val/", "test/"))}
         interrupted = _taken_up(before, parent)
         if interrupted is None:
-            return train(config, folder, overrides)
+            return train_one(config, folder, overrides)
         folder = interrupted[0].folder
         return continued(*interrupted)
     except Exception as error:
