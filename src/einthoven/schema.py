@@ -126,7 +126,7 @@ class Examination:
 
 
 @dataclass
-class Evaluation:
+class EvaluationOptions:
     """How `einthoven evaluate` judges a finished run."""
 
     run: str

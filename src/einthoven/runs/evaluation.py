@@ -89,7 +89,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     from omegaconf import OmegaConf
 
     fixed = [str(name) for name in config if name not in ("calibration", "data")]
-    options = schema.typed(OmegaConf.masked_copy(config, fixed), schema.Evaluation, "")
+    options = schema.typed(OmegaConf.masked_copy(config, fixed), schema.EvaluationOptions, "")
     other_folds = schema.typed(config.data.folds, schema.OtherFolds, "data.folds")
     check(config.calibration, "calibration")
     if "train" in (options.fit, options.report) or options.fit == options.report:
@@ -104,7 +104,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 
 
 def _evaluate(
-    config: DictConfig, options: schema.Evaluation, other_folds: schema.OtherFolds, lock: FileLock
+    config: DictConfig, options: schema.EvaluationOptions, other_folds: schema.OtherFolds, lock: FileLock
 ) -> dict[str, float]:
     """Evaluate and write; the caller holds the folder of the run."""
     run, meta = finished(Path(options.run), "run", asdict(other_folds))
@@ -217,7 +217,7 @@ def _warnings(run: Run, found: Found) -> list[str]:
     return warnings
 
 
-def _fitted(options: schema.Evaluation, found: Found, method: Calibration, fit: Evaluation) -> Fitted:
+def _fitted(options: schema.EvaluationOptions, found: Found, method: Calibration, fit: Evaluation) -> Fitted:
     """What goes into the bundle of the run."""
     points = {
         label: {str(rule): _plain({"threshold": point.threshold, **point.judged}) for rule, point in of.items()}
@@ -240,7 +240,7 @@ def _metrics(run: Run, raw: Evaluation, p: NDArray[np.float64]) -> dict[str, flo
     return metrics
 
 
-def _bootstrap(run: Run, options: schema.Evaluation) -> dict[str, Any]:
+def _bootstrap(run: Run, options: schema.EvaluationOptions) -> dict[str, Any]:
     return {
         "resamples": options.resamples,
         "level": options.level,
@@ -249,7 +249,7 @@ def _bootstrap(run: Run, options: schema.Evaluation) -> dict[str, Any]:
     }
 
 
-def _intervals(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[str, Any]:
+def _intervals(run: Run, options: schema.EvaluationOptions, raw: Evaluation) -> dict[str, Any]:
     ranked = run.task.ranked(raw.y)
     macro, per_class = auroc_intervals(ranked, raw.p, method=options.interval, **_bootstrap(run, options))
     return {"interval": macro, "per_class": per_class}
@@ -257,7 +257,7 @@ def _intervals(run: Run, options: schema.Evaluation, raw: Evaluation) -> dict[st
 
 def _points(
     run: Run,
-    options: schema.Evaluation,
+    options: schema.EvaluationOptions,
     fit_y: NDArray[np.float64],
     fit_p: NDArray[np.float64],
     y: NDArray[np.float64],
@@ -271,7 +271,9 @@ def _points(
     return {run.data.labels.classes[k]: of for k, of in zip(both, found, strict=True)}
 
 
-def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: NDArray[np.float64]) -> list[Subgroup]:
+def _subgroups(
+    run: Run, options: schema.EvaluationOptions, y: NDArray[np.float64], p: NDArray[np.float64]
+) -> list[Subgroup]:
     """Every attribute that the records' table has and in which they differ."""
     same = _bootstrap(run, options)
     patients = same.pop("groups")
@@ -283,7 +285,9 @@ def _subgroups(run: Run, options: schema.Evaluation, y: NDArray[np.float64], p: 
     return groups
 
 
-def _differences(run: Run, options: schema.Evaluation, raw: Evaluation, predict: Predict) -> dict[str, Difference]:
+def _differences(
+    run: Run, options: schema.EvaluationOptions, raw: Evaluation, predict: Predict
+) -> dict[str, Difference]:
     """Max of windows against their mean, a last layer integrated out against the trained one, this run and another."""
     found: dict[str, Difference] = {}
     same = _bootstrap(run, options)
@@ -326,7 +330,7 @@ def _same_records(run: Run, other: Run, split: str) -> bool:
     return np.array_equal(ours[0], theirs[0]) and is_same_content
 
 
-def _show(run: Run, options: schema.Evaluation, found: Found) -> None:
+def _show(run: Run, options: schema.EvaluationOptions, found: Found) -> None:
     folds = asdict(run.settings.folds)
     console.print(
         f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
@@ -349,7 +353,7 @@ def _show(run: Run, options: schema.Evaluation, found: Found) -> None:
         console.print(differences_table(found.differences))
 
 
-def _as_json(run: Run, options: schema.Evaluation, found: Found) -> dict[str, Any]:
+def _as_json(run: Run, options: schema.EvaluationOptions, found: Found) -> dict[str, Any]:
     """Everything, as JSON knows it: what is not defined is null."""
     classes, folds = run.data.labels.classes, asdict(run.settings.folds)
     result: dict[str, Any] = _plain(

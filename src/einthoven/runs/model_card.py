@@ -25,12 +25,12 @@ TOLD = ("pca.mode", "init._target_", "loss._target_", "optimizer._target_", "opt
 TRAINER = ("epochs", "batch_size", "precision", "select", "window", "aggregate", "sampler")
 
 
-def card(run: Run, options: schema.Evaluation, found: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+def card(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
     """The model card of a run and what its evaluation found, as ``evaluation.json`` holds it."""
     return model_card(subject(run, options, found, meta), found)
 
 
-def subject(run: Run, options: schema.Evaluation, found: Mapping[str, Any], meta: Mapping[str, Any]) -> Subject:
+def subject(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any], meta: Mapping[str, Any]) -> Subject:
     """What the card is of.
 
     Parameters
