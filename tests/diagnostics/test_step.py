@@ -310,7 +310,7 @@ def test_beside_another_loss_stands_the_cross_entropy_of_torch(name: str, single
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     diagnose = StepDiagnostics(model, task, optimizer, intervals(predictions=1), autocast=contextlib.nullcontext)
     logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
-    found = diagnose.before(batch, logits)
+    found = diagnose.before_update(batch, logits)
     if single_label:
         smoothing = 0.2 if name == "smoothed" else 0.0
         expected = nn.functional.cross_entropy(logits, batch.y, label_smoothing=smoothing)

@@ -176,10 +176,10 @@ def test_sam_sees_the_same_dropout_twice() -> None:
 class Outputs:
     """Tells the outputs of a step."""
 
-    def before(self, batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
+    def before_update(self, batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
         return {"outputs": outputs}
 
-    def after(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
+    def after_update(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
         return {}
 
 

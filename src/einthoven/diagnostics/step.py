@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class StepDiagnostics:
-    """What a step tells of itself: `before` its update, where the gradient is known, and `after` it.
+    """Measurements of a training step, taken before and after its update of the weights.
 
     Each measure has its own interval, and costs nothing between two measurements. All values are device tensors, and
     nothing waits for the device. Measuring changes no training: weights, gradients and running statistics are left as
@@ -84,7 +84,7 @@ class StepDiagnostics:
                 stack.enter_context(watch.watching())
             yield
 
-    def before(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+    def before_update(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Measure between backward pass and clipping; of an optimizer with several gradients a step, at the first."""
         every, told = self._every, dict[str, Tensor]()
         for watch in self._watches:
@@ -103,7 +103,7 @@ class StepDiagnostics:
             told["watch/grad/noise_scale"] = self._noise.update(batch)
         return told
 
-    def after(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
+    def after_update(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
         """Measure after the update; `norm` is that of the gradient before it was clipped to `limit`."""
         every, told = self._every, self._updates.after()
         if self._due(every.clipping):

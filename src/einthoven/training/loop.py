@@ -43,10 +43,10 @@ class Task(Protocol):
 class Diagnose(Protocol):
     """What the loop knows of the measurements of a step: each method may tell metrics, as device tensors."""
 
-    def before(self, batch: Batch, outputs: Tensor) -> Mapping[str, Tensor]:
+    def before_update(self, batch: Batch, outputs: Tensor) -> Mapping[str, Tensor]:
         """Between the backward pass and clipping."""
 
-    def after(self, norm: Tensor, limit: float) -> Mapping[str, Tensor]:
+    def after_update(self, norm: Tensor, limit: float) -> Mapping[str, Tensor]:
         """After the update, with the norm of the gradient before clipping, and the largest one allowed."""
 
 
@@ -130,7 +130,7 @@ def train_step(
             cost.backward()  # type: ignore[no-untyped-call]
             told["train/penalty"], objective = cost.detach(), loss + cost.detach()
         if not seen:  # what is told of a step is measured where it starts
-            seen.update(told | (dict(diagnose.before(batch, outputs)) if diagnose else {}))
+            seen.update(told | (dict(diagnose.before_update(batch, outputs)) if diagnose else {}))
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         seen.setdefault("watch/grad/norm", norm)  # before clipping
         guard.hold(objective.isfinite() & norm.isfinite())
@@ -143,7 +143,7 @@ def train_step(
     except SkippedStepError:
         optimizer.zero_grad(set_to_none=True)
     guard.restore()
-    return seen | (dict(diagnose.after(seen["watch/grad/norm"], clip_norm)) if diagnose else {})
+    return seen | (dict(diagnose.after_update(seen["watch/grad/norm"], clip_norm)) if diagnose else {})
 
 
 @torch.no_grad()
