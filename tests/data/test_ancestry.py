@@ -12,13 +12,13 @@ import pytest
 from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.store import content
+from einthoven.data.store import digests
+from einthoven.data.store.packed_store import open_store
 from einthoven.data.store.plan import FORMAT
-from einthoven.data.store.store import open_store
 from einthoven.errors import UserError
 
 
-def named(*names: str) -> content.Digests:
+def named(*names: str) -> digests.Digests:
     return np.array(names, "S16")
 
 
@@ -32,14 +32,14 @@ def without_checksums(store: Path) -> None:
 
 def test_a_store_knows_its_signals_as_its_packs_do(corpus: Path, tmp_path: Path) -> None:
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
-    assert store.digests.tolist() == [content.mark(signal.tobytes()) for signal in store.signals]
+    assert store.digests.tolist() == [digests.mark(signal.tobytes()) for signal in store.signals]
     assert len(set(store.digests.tolist())) == 48 and (store.path / "digests.npy").exists()
 
 
 @pytest.mark.parametrize("damage", ["rows", "kind", "bit", "checksum", "empty"])
 def test_digests_that_do_not_fit_are_a_damaged_store(corpus: Path, tmp_path: Path, damage: str) -> None:
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
-    right = content.sealed_bytes(store.digests)
+    right = digests.sealed_bytes(store.digests)
     wrong = {
         "rows": right[1:],
         "kind": right.astype(np.float64),
@@ -66,7 +66,7 @@ def test_sources_that_are_joined_keep_their_digests(corpus: Path, tmp_path: Path
     parts = {name: PTBXL(corpus, 100, tmp_path, source=name) for name in ("a", "b")}
     joined = Concat(parts, 100, tmp_path).open()
     assert len(joined.digests) == 96
-    assert joined.digests.tolist() == content.digests_of(joined.signals[:]).tolist()
+    assert joined.digests.tolist() == digests.digests_of(joined.signals[:]).tolist()
 
 
 def test_a_blank_window_has_no_digest(
@@ -82,9 +82,9 @@ def test_a_blank_window_has_no_digest(
 
 
 def test_digests_survive_a_file_though_some_end_in_zeros() -> None:
-    digests = np.array([content.mark(str(k).encode()) for k in range(2000)], "S16")
-    assert min(map(len, digests.tolist())) < 16
-    assert content.from_bytes(content.to_bytes(digests)).tolist() == digests.tolist()
+    values = np.array([digests.mark(str(k).encode()) for k in range(2000)], "S16")
+    assert min(map(len, values.tolist())) < 16
+    assert digests.from_bytes(digests.to_bytes(values)).tolist() == values.tolist()
 
 
 def test_models_that_were_made_from_others_have_seen_what_those_have() -> None:

@@ -17,7 +17,7 @@ from einthoven.data.doctor.finding import longest_run
 from einthoven.data.doctor.noise import measure_noise
 from einthoven.data.doctor.plausible import from_comments
 from einthoven.data.formats.records import Record, read_record
-from einthoven.data.store.store import Store
+from einthoven.data.store.packed_store import Store
 from einthoven.data.synthetic import generate
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

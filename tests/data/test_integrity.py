@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.store import blocks
+from einthoven.data.store import checksums
 from einthoven.data.store.batches import DeviceSplit
-from einthoven.data.store.store import Store, open_store
+from einthoven.data.store.packed_store import Store, open_store
 from einthoven.data.store.streaming import StreamedSplit
 from einthoven.errors import UserError
 from einthoven.files import file_digest, sealed, unsealed
@@ -30,7 +30,7 @@ def packed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the 48 records of the corpus in two packs, of blocks of 7 rows."""
     cache = tmp_path_factory.mktemp("packed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BLOCK_BYTES", 7 * 24_000)
+        patch.setattr(checksums, "BLOCK_BYTES", 7 * 24_000)
         for shard in range(2):
             PTBXL(corpus, 100, cache).open(shard=(shard, 2))
         PTBXL(corpus, 100, cache).open()
@@ -86,7 +86,7 @@ def test_a_flipped_bit_of_a_signal_is_noticed_by_every_reader(
     where = cache if several else tmp_path / "single"
     source = PTBXL(corpus, 100, where)
     READERS[name](source.open())
-    file = packs(where)[-1] / blocks.SIGNALS
+    file = packs(where)[-1] / checksums.SIGNALS
     for bit in bits(file, 3):
         flip(file, bit)
         with pytest.raises(UserError) as refusal:
@@ -102,8 +102,8 @@ def test_only_blocks_that_are_read_are_compared_and_only_once(
     corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[int] = []
-    crc32 = blocks.zlib.crc32
-    monkeypatch.setattr(blocks.zlib, "crc32", lambda data, start=0: compared.append(len(data)) or crc32(data, start))
+    crc32 = checksums.zlib.crc32
+    monkeypatch.setattr(checksums.zlib, "crc32", lambda data, start=0: compared.append(len(data)) or crc32(data, start))
     signals = PTBXL(corpus, 100, cache).open().signals
     signals[3]
     assert compared == [7 * 24_000]
@@ -121,7 +121,7 @@ def test_only_blocks_that_are_read_are_compared_and_only_once(
 
 def test_a_block_is_half_a_mebibyte_or_one_row() -> None:
     for size, rows in ((24_000, 21), (120_000, 4), (2**19, 1), (2**22, 1), (48, 10922)):
-        sums = blocks.BlockSums()
+        sums = checksums.BlockSums()
         for _ in range(3):
             sums.add(bytes(size))
         assert sums.rows == rows and len(sums.finished()) == -(-3 // rows)
@@ -142,7 +142,7 @@ def test_a_flipped_bit_beside_the_signals_is_noticed(corpus: Path, cache: Path, 
 def test_a_damaged_pack_can_be_deleted(corpus: Path, cache: Path) -> None:
     before = PTBXL(corpus, 100, cache).open()
     signals = before.signals.read(ALL)
-    flip(packs(cache)[0] / blocks.SIGNALS, 12345)
+    flip(packs(cache)[0] / checksums.SIGNALS, 12345)
     shutil.rmtree(packs(cache)[0])
     after = PTBXL(corpus, 100, cache).open()
     assert after.fingerprint == before.fingerprint
@@ -152,7 +152,7 @@ def test_a_damaged_pack_can_be_deleted(corpus: Path, cache: Path) -> None:
 def test_sources_that_are_joined_are_compared_too(corpus: Path, cache: Path) -> None:
     joined = Concat({"one": PTBXL(corpus, 100, cache)}, 100, cache, seconds=None)
     joined.open().signals.check()
-    flip(packs(cache)[0] / blocks.SIGNALS, 999)
+    flip(packs(cache)[0] / checksums.SIGNALS, 999)
     with pytest.raises(UserError, match="a damaged pack"):
         joined.open().signals.read(ALL)
 
@@ -241,10 +241,10 @@ def test_a_pack_without_its_checksums_is_not_read_unchecked(corpus: Path, cache:
     source = PTBXL(corpus, 100, cache)
     source.open()
     pack = packs(cache)[0]
-    (pack / blocks.NOTES).unlink()
-    assert len(source.open(check=False).signals.read(ALL)) == 48 and (pack / blocks.NOTES).exists()
-    (pack / blocks.NOTES).unlink()
-    flip(pack / blocks.SIGNALS, 12345)
+    (pack / checksums.NOTES).unlink()
+    assert len(source.open(check=False).signals.read(ALL)) == 48 and (pack / checksums.NOTES).exists()
+    (pack / checksums.NOTES).unlink()
+    flip(pack / checksums.SIGNALS, 12345)
     with pytest.raises(UserError, match="a damaged pack"):
         source.open(check=False)
 
@@ -264,7 +264,7 @@ def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) ->
 
 def as_version_1(cache: Path) -> None:
     for pack in packs(cache):
-        (pack / blocks.NOTES).unlink()
+        (pack / checksums.NOTES).unlink()
     for file in cache.glob("stores/*/store.json"):
         notes = unsealed(file.read_text())
         del notes["files"]
@@ -285,9 +285,9 @@ def test_packs_of_the_earlier_version_are_checked_and_get_checksums(corpus: Path
     assert unsealed((store.path / "store.json").read_text())["format"] == 4
     assert (store.path / "doctor.parquet").read_bytes() == b"found"
     for pack in packs(cache):
-        notes = json.loads((pack / blocks.NOTES).read_text())
+        notes = json.loads((pack / checksums.NOTES).read_text())
         assert notes["block_rows"] == 21 and len(notes["crc32"]) == 2
-    file = packs(cache)[0] / blocks.SIGNALS
+    file = packs(cache)[0] / checksums.SIGNALS
     flip(file, 5)
     with pytest.raises(UserError, match="block 0 of"):
         PTBXL(corpus, 100, cache).open().signals.check()
@@ -306,7 +306,7 @@ def test_damage_that_happened_before_there_were_checksums_is_found(corpus: Path,
     file.write_bytes(data)
     with pytest.raises(UserError, match=r"a damaged pack .*not what was written\); delete that folder"):
         PTBXL(corpus, 100, cache).open()
-    assert not (packs(cache)[1] / blocks.NOTES).exists()
+    assert not (packs(cache)[1] / checksums.NOTES).exists()
 
 
 # ---------------------------------------------------------------- sealed files
@@ -329,7 +329,7 @@ def test_every_bit_of_a_sealed_file_counts() -> None:
 
 def test_checksums_do_not_depend_on_how_a_row_is_given() -> None:
     row: NDArray[np.int16] = np.arange(24, dtype="<i2").reshape(2, 12)
-    one, other = blocks.BlockSums(), blocks.BlockSums()
+    one, other = checksums.BlockSums(), checksums.BlockSums()
     one.add(row.tobytes())
     other.add(memoryview(row.tobytes()))
-    assert one.finished() == other.finished() == [blocks.zlib.crc32(row.tobytes())]
+    assert one.finished() == other.finished() == [checksums.zlib.crc32(row.tobytes())]

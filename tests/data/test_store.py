@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from einthoven.data.formats import inputs
 from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.store import packing, packs, rows
+from einthoven.data.store import packing, packs, store_rows
 from einthoven.data.store import plan as plan_module
+from einthoven.data.store.packed_store import Store, open_or_build, open_store
 from einthoven.data.store.plan import Plan
 from einthoven.data.store.signals import Signals
-from einthoven.data.store.store import Store, open_or_build, open_store
 from einthoven.errors import UserError
 from einthoven.functional.leads import derive_limb_leads
 
@@ -641,7 +641,7 @@ def test_the_table_is_written_in_parts(mine: Path, cache: Path, monkeypatch: pyt
     sparse = [None] * 40 + [True] * 8  # a part may not show of what type a column is
     plan = replace(plan, table=plan.table.assign(sparse=pd.Series(sparse, dtype=object, index=plan.table.index)))
     whole = open_or_build(plan, cache / "whole")
-    monkeypatch.setattr(rows, "PART", 5)
+    monkeypatch.setattr(store_rows, "PART", 5)
     parts = open_or_build(plan, cache)
     pd.testing.assert_frame_equal(parts.table, whole.table)
     pd.testing.assert_frame_equal(parts.table[["sparse"]][-8:], plan.table[["sparse"]][-8:].set_axis(range(39, 47)))

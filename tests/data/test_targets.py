@@ -13,7 +13,7 @@ from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.targets import targets
-from einthoven.data.store.store import Store
+from einthoven.data.store.packed_store import Store
 from einthoven.data.synthetic.generate import iterate
 from einthoven.errors import UserError
 

@@ -17,7 +17,7 @@ from mlflow.entities import Run as MlflowRun
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from einthoven import cli
-from einthoven.data.store.store import open_store
+from einthoven.data.store.packed_store import open_store
 from einthoven.runs.assemble import Data
 from einthoven.runs.conclude import pipeline
 from einthoven.training import checkpoint

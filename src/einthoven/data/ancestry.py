@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.store.content import Digests, from_bytes, to_bytes
+from einthoven.data.store.digests import Digests, from_bytes, to_bytes
 
 NONE: Digests = np.empty(0, "S16")
 
 
 @dataclass(frozen=True)
 class Ancestry:
-    """Content digests of the windows that a model has seen (`data.store.content`); blank windows are not listed.
+    """Content digests of the windows that a model has seen (`data.store.digests`); blank windows are not listed.
 
     Attributes
     ----------

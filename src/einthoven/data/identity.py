@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.sources.labels import Labels
-from einthoven.data.store.content import Digests, from_bytes, to_bytes
-from einthoven.data.store.store import Store
+from einthoven.data.store.digests import Digests, from_bytes, to_bytes
+from einthoven.data.store.packed_store import Store
 
 UNLABELLED = np.iinfo(np.int64).min
 CLOSE = 1e-5  # relative: a quantity that is measured on another machine may differ in its last digits
@@ -27,7 +27,7 @@ class DataIdentity:
     ecg_ids, record_ids : ndarray of int64, shape (n,)
         Number of each window, unique, and of its record.
     digests : ndarray of S16, shape (n,)
-        Content of each signal (`einthoven.data.store.content`).
+        Content of each signal (`einthoven.data.store.digests`).
     labels : ndarray of int64 or float32, shape (n,)
         A number for the set of classes that hold, or the quantity. `UNLABELLED` or NaN where the task has no use for
         the record.

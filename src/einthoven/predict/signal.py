@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.ancestry import NONE
 from einthoven.data.formats.records import Record, read_microvolts, read_record
-from einthoven.data.store.content import Digests, digest
+from einthoven.data.store.digests import Digests, digest
 from einthoven.errors import UserError
 from einthoven.functional.conform import cut, resample, rounded, window_starts
 
@@ -72,7 +72,7 @@ class Prepared:
     cautions : tuple of str
         What was done to make it fit.
     digests : ndarray of S16
-        Content of its windows as a store would cut them (`einthoven.data.store.content`).
+        Content of its windows as a store would cut them (`einthoven.data.store.digests`).
     """
 
     source: str

@@ -26,12 +26,12 @@ from einthoven.build import build, check
 from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels
-from einthoven.data.sources.sources_checked import ago
+from einthoven.data.sources.source_state import ago
 from einthoven.data.sources.splits import SPLITS, split_rows
 from einthoven.data.sources.targets import targets
 from einthoven.data.store.batches import DeviceSplit, Split
-from einthoven.data.store.content import Digests
-from einthoven.data.store.store import MILLIVOLT_PER_COUNT, Store
+from einthoven.data.store.digests import Digests
+from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
 from einthoven.data.store.streaming import StreamedSplit, fits, free_memory
 from einthoven.errors import UserError
 from einthoven.functional.pca import LeadMoments, lead_moments

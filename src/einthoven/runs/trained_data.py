@@ -23,7 +23,7 @@ from einthoven.runs.run_config import with_current_targets
 from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
-    from einthoven.data.store.store import Store
+    from einthoven.data.store.packed_store import Store
     from einthoven.runs.feature_run import FittedRun
     from einthoven.runs.network_run import Run
 

@@ -55,7 +55,7 @@ def plot_schedules(folders: Sequence[Path]) -> None:
 
 def plot_augmentations(folders: Sequence[Path]) -> None:
     """Draw one generated ECG under every augmentation, as its yaml has it, into ``augmentations.png``."""
-    from einthoven.data.store.store import MILLIVOLT_PER_COUNT
+    from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
     from einthoven.data.synthetic.generate import generate
     from einthoven.report.small_multiples import augmentation_figure
 

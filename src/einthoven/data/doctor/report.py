@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from einthoven.atomic import atomic, write_text
 from einthoven.data.doctor.examination import examine_store
 from einthoven.data.doctor.finding import CODES, SEVERITIES
-from einthoven.data.store.store import Store
+from einthoven.data.store.packed_store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

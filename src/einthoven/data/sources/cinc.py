@@ -22,9 +22,9 @@ from einthoven.data.sources.snomed import (
     diagnoses,
     parse_diagnoses,
 )
-from einthoven.data.sources.sources_checked import SourceState, open_source, own_options
+from einthoven.data.sources.source_state import SourceState, open_source, own_options
+from einthoven.data.store.packed_store import Progress, Store
 from einthoven.data.store.plan import Plan
-from einthoven.data.store.store import Progress, Store
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -95,7 +95,7 @@ class CinC2021:
     ) -> Store:
         """Open the packed store of these records (or of one shard of them), building it on first use.
 
-        `check` is as in `sources_checked.open_source`. The diagnoses stand in the headers: without it,
+        `check` is as in `source_state.open_source`. The diagnoses stand in the headers: without it,
         records that were added or removed are noticed, a header that was edited is not.
 
         Raises

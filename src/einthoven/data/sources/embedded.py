@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from einthoven.data import synthetic
 from einthoven.data.sources.labels import TASKS, Labels
 from einthoven.data.sources.ptbxl import PTBXL, RATES
-from einthoven.data.store.store import Progress, Store
+from einthoven.data.store.packed_store import Progress, Store
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from einthoven.data.formats.records import RECORD_SUFFIXES
 from einthoven.data.sources.labels import Labels, indicators, label_matrix
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
-from einthoven.data.sources.sources_checked import SourceState, open_source, own_options
+from einthoven.data.sources.source_state import SourceState, open_source, own_options
+from einthoven.data.store.packed_store import Progress, Store
 from einthoven.data.store.plan import Plan, RecordFiles
-from einthoven.data.store.store import Progress, Store
 from einthoven.data.tables import read_text
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -98,7 +98,7 @@ class Folder:
     ) -> Store:
         """Open the packed store of these records (or of one shard of them), building it on first use.
 
-        `check` is as in `einthoven.data.sources.sources_checked.open_source`.
+        `check` is as in `einthoven.data.sources.source_state.open_source`.
 
         Raises
         ------

@@ -21,9 +21,9 @@ from einthoven.data.sources.labels import (
     read_statements,
     select_labels,
 )
-from einthoven.data.sources.sources_checked import SourceState, open_source, own_options
+from einthoven.data.sources.source_state import SourceState, open_source, own_options
+from einthoven.data.store.packed_store import Progress, Store
 from einthoven.data.store.plan import Plan, RecordFiles
-from einthoven.data.store.store import Progress, Store
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -91,7 +91,7 @@ class PTBXL:
     ) -> Store:
         """Open the packed store of this corpus (or of one shard of it), building it on first use.
 
-        `check` is as in `sources_checked.open_source`; it also brings what is missing, if `download`.
+        `check` is as in `source_state.open_source`; it also brings what is missing, if `download`.
 
         Raises
         ------

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.signals import Signals, read_rows
-from einthoven.data.store.store import MILLIVOLT_PER_COUNT
 from einthoven.errors import UserError
 
 _MASK = (1 << 63) - 1

@@ -2,7 +2,7 @@
 
 A pack is a folder: ``signals.i16`` (rows, L, T), little-endian int16 µV; ``index.parquet``, with one entry for each
 window of the records that were read for it: the files it came from and their state, the SHA-256 of its signal, and
-what was found in it; ``pack.json``, with the checksums of both (`data.store.blocks`). The packs of one folder (a
+what was found in it; ``pack.json``, with the checksums of both (`data.store.checksums`). The packs of one folder (a
 pool) have the same settings. A signal that some pack of the pool holds already is not written again: its entry has
 row -1.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from einthoven.atomic import write_text
 from einthoven.data.formats.inputs import main_file, mark, state, state_of_others
-from einthoven.data.store.blocks import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
+from einthoven.data.store.checksums import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
 from einthoven.files import file_digest
 
 COLUMNS = {

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.store.blocks import blocks_of
+from einthoven.data.store.checksums import blocks_of
 from einthoven.errors import UserError
 
 Int16 = NDArray[np.int16]
@@ -23,7 +23,7 @@ PORTION_BYTES = 2**25  # that are compared with their checksums, and then read: 
 class Signals:
     """int16 µV (n, L, T): memory-mapped where it is indexed, read straight into place by `read`.
 
-    Either compares the blocks that it touches with their checksums, once in a process (`einthoven.data.store.blocks`).
+    Both compare the blocks that they read with their checksums, once in a process (`data.store.checksums`).
 
     Parameters
     ----------

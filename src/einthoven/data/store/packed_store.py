@@ -1,7 +1,7 @@
 """The packed store: the records of a corpus as int16 µV with one gain for all leads, so that limb-lead laws survive.
 
 A store is a folder with ``table.parquet`` (one row per signal), ``rows.npy`` (where in the packs each signal stands),
-``digests.npy`` (by what each signal is known, `data.store.content`), ``store.json`` (shape, sampling frequency,
+``digests.npy`` (by what each signal is known, `data.store.digests`), ``store.json`` (shape, sampling frequency,
 leads, packs, fingerprint, and the checksums of these files and of itself) and, where records could not be read,
 ``quarantine.csv``. The signals are in packs (`data.store.packs`), and a store only points to them: records that
 are added to a corpus are packed alone, labels that change cost no packing, and shards that were packed apart are
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from einthoven.data.store.blocks import NOTES as PACK_NOTES
-from einthoven.data.store.blocks import SIGNALS, damaged
-from einthoven.data.store.content import FILE as DIGESTS
-from einthoven.data.store.content import Digests, add_digests, read_digests, sealed_bytes, without_blank
+from einthoven.data.store.checksums import NOTES as PACK_NOTES
+from einthoven.data.store.checksums import SIGNALS, damaged
+from einthoven.data.store.digests import FILE as DIGESTS
+from einthoven.data.store.digests import Digests, add_digests, read_digests, sealed_bytes, without_blank
 from einthoven.data.store.packing import (
     Progress,
     make_folder,
@@ -37,8 +37,8 @@ from einthoven.data.store.packing import (
 )
 from einthoven.data.store.packs import Packs
 from einthoven.data.store.plan import FILE_FORMAT, FORMAT, Plan
-from einthoven.data.store.rows import Rows
 from einthoven.data.store.signals import Signals
+from einthoven.data.store.store_rows import Rows
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
 from einthoven.files import SEAL, check_ordinary, file_digest, sealed, unsealed
@@ -94,7 +94,7 @@ class Store:
 
     @cached_property
     def digests(self) -> Digests:
-        """Content digest of each row (n,), as in `data.store.content`."""
+        """Content digest of each row (n,), as in `data.store.digests`."""
         if self.stored_digests is not None:
             return self.stored_digests
         return add_digests(self.path, self.signals)

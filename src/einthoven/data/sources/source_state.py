@@ -19,8 +19,8 @@ import numpy as np
 
 import einthoven
 from einthoven.atomic import write_text
+from einthoven.data.store.packed_store import Progress, Store, is_complete, open_or_build, open_store
 from einthoven.data.store.plan import FILE_FORMAT, FORMAT, Plan
-from einthoven.data.store.store import Progress, Store, is_complete, open_or_build, open_store
 from einthoven.errors import UserError
 from einthoven.files import file_digest, sealed, unsealed
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from einthoven.data.sources import sources_checked
+from einthoven.data.sources import source_state
 from einthoven.data.sources.cinc import CinC2021
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.sources.sources_checked import ago
+from einthoven.data.sources.source_state import ago
 from einthoven.data.store import packing, packs
-from einthoven.data.store.store import Store
+from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
 
 Source = PTBXL | Folder | CinC2021
@@ -182,7 +182,7 @@ def test_what_is_gone_or_damaged_is_checked_and_made_again(
     elif what == "note cut":
         note.write_text("{")
     elif what == "version":
-        monkeypatch.setattr(sources_checked.einthoven, "__version__", "99")
+        monkeypatch.setattr(source_state.einthoven, "__version__", "99")
     else:
         shutil.rmtree(built.path if what == "store" else Path(folder.cache) / "packs")
     again = quick(folder)
