@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.doctor import Finding, examine
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.sources.labels import read_database
 from einthoven.functional.leads import LEADS
 

@@ -23,7 +23,7 @@ import torch
 
 from einthoven.commands.predict import answers
 from einthoven.data.doctor import examine_record
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.predict import load_bundle
 
 LOAD = """

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
-from einthoven.data.formats.records import read_microvolts, read_record
+from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.synthetic.write import write_record
 
 ROUNDS = 3

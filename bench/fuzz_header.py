@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from einthoven.data.formats.records import read_microvolts, read_record
+from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.formats.wfdb_header import parse_header
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

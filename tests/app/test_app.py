@@ -22,7 +22,8 @@ import einthoven.app
 from einthoven import cli
 from einthoven.app.upload import MOST_FILES
 from einthoven.data.doctor import examine_record
-from einthoven.data.formats.records import Record, read_record
+from einthoven.data.formats.reading import read_record
+from einthoven.data.formats.record import Record
 from einthoven.functional.leads import LEADS
 from einthoven.predict import load_bundle
 

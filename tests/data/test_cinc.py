@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.sources.cinc import CinC2021
 from einthoven.data.sources.labels import label_matrix
 from einthoven.data.sources.snomed import LABEL_SETS

@@ -16,7 +16,8 @@ from einthoven.data.doctor.examination import block_of
 from einthoven.data.doctor.finding import longest_run
 from einthoven.data.doctor.noise import measure_noise
 from einthoven.data.doctor.plausible import from_comments
-from einthoven.data.formats.records import Record, read_record
+from einthoven.data.formats.reading import read_record
+from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import Store
 from einthoven.data.synthetic import generate
 from einthoven.errors import UserError

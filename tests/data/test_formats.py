@@ -18,7 +18,7 @@ from write_formats import EIGHT, FS, SAMPLES, aecg, dicom_file, muse, sierra, wr
 
 from einthoven.data import read_record
 from einthoven.data.formats.inputs import main_file
-from einthoven.data.formats.records import read_microvolts
+from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS, derive_limb_leads
 

@@ -23,7 +23,7 @@ from write_formats import aecg, dicom_file, muse, sierra, write_edf
 
 from einthoven.data import read_record
 from einthoven.data.formats import matlab, tabular
-from einthoven.data.formats.records import read_microvolts
+from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 

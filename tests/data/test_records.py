@@ -11,7 +11,7 @@ import pytest
 import wfdb
 
 from einthoven.data import Record, read_record
-from einthoven.data.formats.records import read_microvolts
+from einthoven.data.formats.reading import read_microvolts
 from einthoven.functional.leads import LEADS
 
 WriteRecord = Callable[..., Path]

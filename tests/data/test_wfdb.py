@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einthoven.data import read_record
-from einthoven.data.formats.records import read_microvolts
+from einthoven.data.formats.reading import read_microvolts
 from einthoven.data.formats.wfdb_signal import INVALID, decode
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.synthetic import Generated, generate
 from einthoven.data.synthetic.render import QRS_BIT
 from einthoven.functional.beats import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.synthetic import generate
 from einthoven.functional.features import Features, ecg_features
 from einthoven.functional.leads import LEADS

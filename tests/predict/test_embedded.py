@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from einthoven import cli
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.data.synthetic import write_synthetic
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.predict import EMBEDDED, load_bundle

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.occlusion import occlusion_by_lead
 from einthoven.evaluation.saliency import attention_rollout, grad_cam, input_gradient, integrated_gradients

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from einthoven.data.formats.records import Record, read_record
+from einthoven.data.formats.reading import read_record
+from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.uncertainty import entropy
 from einthoven.predict import Predictor, load_bundle

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from einthoven import cli
 from einthoven.data.ancestry import Ancestry
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.store.packed_store import Store, open_or_build
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError

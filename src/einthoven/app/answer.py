@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.doctor import CODES, examine_record
-from einthoven.data.formats.records import TOLD_SUFFIXES, Record
+from einthoven.data.formats.reading import TOLD_SUFFIXES
+from einthoven.data.formats.record import Record
 from einthoven.data.formats.wfdb_header import read_header
 from einthoven.data.synthetic.generate import iterate
 from einthoven.data.synthetic.write import write_record

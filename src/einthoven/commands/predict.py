@@ -17,7 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.predictor import AT_ONCE

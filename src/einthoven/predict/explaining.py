@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.faithfulness import Faithfulness, faithfulness
 from einthoven.evaluation.saliency import Method

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.ancestry import NONE
-from einthoven.data.formats.records import Record, read_microvolts, read_record
+from einthoven.data.formats.reading import read_microvolts, read_record
+from einthoven.data.formats.record import Record
 from einthoven.data.store.digests import Digests, digest
 from einthoven.errors import UserError
 from einthoven.functional.conform import cut, resample, rounded, window_starts

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from einthoven.data.doctor import SEVERITIES, Finding, counts, examined, quarantine, read_and_examine, unmeasurable
 from einthoven.data.doctor.report import LISTED
-from einthoven.data.formats.records import read_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say

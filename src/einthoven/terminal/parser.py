@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What of `Parser.add_reading` was given, as `einthoven.data.formats.records.read_record` takes it."""
+    """What of `Parser.add_reading` was given, as `einthoven.data.formats.reading.read_record` takes it."""
     return {name: getattr(options, name) for name in ("fs", "units", "leads") if getattr(options, name) is not None}
 
 

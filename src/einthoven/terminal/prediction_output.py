@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.table import Table
 
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.predict import Prediction, Predictor
 from einthoven.predict.plain import plain
 from einthoven.terminal.display import console, errors

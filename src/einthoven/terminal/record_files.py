@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from einthoven.data.formats.records import RECORD_SUFFIXES, TABLE_SUFFIXES
+from einthoven.data.formats.reading import RECORD_SUFFIXES, TABLE_SUFFIXES
 from einthoven.errors import UserError
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.doctor import noise, plausible, samples, swap, thresholds
 from einthoven.data.doctor.finding import SEVERITIES, Block, Check, Finding
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
 from einthoven.errors import UserError
 from einthoven.functional.beats import Float, beat_and_repeatability, detect_beats, heart_rate

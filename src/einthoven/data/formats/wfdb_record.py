@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import LeadMap, lead_map, millivolts
-from einthoven.data.formats.records import Record
+from einthoven.data.formats.record import Record
 from einthoven.data.formats.wfdb_header import DEFAULT_UNIT, Header, Layout, read_header, read_segment_header
 from einthoven.data.formats.wfdb_signal import INVALID, Checksum, Counts, frame_count, read_counts
 from einthoven.errors import UserError

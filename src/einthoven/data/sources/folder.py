@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.formats.records import RECORD_SUFFIXES
+from einthoven.data.formats.reading import RECORD_SUFFIXES
 from einthoven.data.sources.labels import Labels, indicators, label_matrix
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
 from einthoven.data.sources.source_state import SourceState, open_source, own_options

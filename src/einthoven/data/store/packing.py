@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.inputs import main_file, mark, other_files, state, state_of_others
-from einthoven.data.formats.records import read_microvolts, read_record
+from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.store.checksums import NOTES, SIGNALS, BlockSums, pack_notes
 from einthoven.data.store.packs import IndexWriter, Packs
 from einthoven.data.store.plan import Plan

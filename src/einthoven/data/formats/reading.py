@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +14,13 @@ from einthoven.data.formats.ecg_xml import read_xml
 from einthoven.data.formats.edf import read_edf
 from einthoven.data.formats.file_signals import FileSignals, Told, wanted_leads
 from einthoven.data.formats.matlab import read_mat
+from einthoven.data.formats.record import Record
 from einthoven.data.formats.tabular import read_npy, read_npz, read_table
+from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts
+from einthoven.data.formats.wfdb_signal import Checksum
 from einthoven.errors import UserError
 from einthoven.functional.conform import rounded
 from einthoven.functional.leads import LEADS
-
-if TYPE_CHECKING:
-    from einthoven.data.formats.wfdb_signal import Checksum
 
 _WFDB = ("", ".hea", ".dat", ".mat")
 _COMPLETE: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = {
@@ -40,34 +38,6 @@ TOLD_SUFFIXES = (*_BARE, ".mat")
 """Of files that may not say themselves what they hold; a ``.mat`` is one of them where no header stands beside it."""
 RECORD_SUFFIXES = (".hea", *_COMPLETE, ".npy", ".npz")
 """What a folder is searched for: a table may be a record, or something else."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """An ECG.
-
-    Attributes
-    ----------
-    signal : ndarray of float32, shape (len(leads), T)
-        Amplitudes in mV, leads in the order asked for; NaN where the file marks a sample as invalid.
-    fs : float
-        Sampling frequency in Hz.
-    leads : tuple of str
-        ``einthoven.functional.leads.LEADS`` unless others were wanted.
-    source : str
-        The file's name, without its folder.
-    notes : tuple of str
-        What was derived, dropped, turned in sign, renamed, and faults that were let pass.
-    comments : tuple of str
-        Comment lines of the header, without ``#``, such as ``Dx: 426783006``.
-    """
-
-    signal: NDArray[np.float32]
-    fs: float
-    leads: tuple[str, ...]
-    source: str
-    notes: tuple[str, ...] = ()
-    comments: tuple[str, ...] = ()
 
 
 def read_record(
@@ -105,8 +75,6 @@ def read_record(
         If a file is missing, truncated or damaged, of another format, or takes a package that is not installed; if a
         lead is missing or doubled, a unit is unknown, or fs, units or leads are said nowhere or in two ways.
     """
-    from einthoven.data.formats.wfdb_record import read_wfdb
-
     _check(want, checksum)
     signals = _other_format(path, fs, units, leads)
     if signals is None:
@@ -136,8 +104,6 @@ def read_microvolts(
     invalid, clipped : int
         Number of samples marked invalid in the file, and of samples beyond the int16 range.
     """
-    from einthoven.data.formats.wfdb_record import read_wfdb_microvolts
-
     _check(want, checksum)
     signals = _other_format(path, fs, units, leads)
     if signals is None:

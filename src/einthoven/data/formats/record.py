@@ -1,0 +1,36 @@
+"""`Record`: an ECG as every reader returns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Record:
+    """An ECG.
+
+    Attributes
+    ----------
+    signal : ndarray of float32, shape (len(leads), T)
+        Amplitudes in mV, leads in the order asked for; NaN where the file marks a sample as invalid.
+    fs : float
+        Sampling frequency in Hz.
+    leads : tuple of str
+        ``einthoven.functional.leads.LEADS`` unless others were wanted.
+    source : str
+        The file's name, without its folder.
+    notes : tuple of str
+        What was derived, dropped, turned in sign, renamed, and faults that were let pass.
+    comments : tuple of str
+        Comment lines of the header, without ``#``, such as ``Dx: 426783006``.
+    """
+
+    signal: NDArray[np.float32]
+    fs: float
+    leads: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
