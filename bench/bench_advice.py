@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.cli import conf_folder
+from einthoven.contracts import Predictions
 from einthoven.data.store.batches import DeviceSplit
 from einthoven.diagnostics.advice import advise as advice_on
 from einthoven.diagnostics.rules.base import Advice, History
@@ -35,7 +36,6 @@ from einthoven.runs import advice, assemble
 from einthoven.runs.assemble import Data
 from einthoven.runs.network_run import Run
 from einthoven.terminal.display import console
-from einthoven.training.loop import Evaluation
 
 FAST = ("data.records=800", "trainer.epochs=8", "tracking.experiment=bench", "tracking.run_name=bench")
 CONV = ("model=conv_attention", "model.channels=[32,64,64]")
@@ -256,7 +256,7 @@ def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list
     if recipe.after:
         recipe.after(run)
     memory: Any = Memory()
-    facts, found = advice.examine(run, memory), dict[str, Evaluation]()
+    facts, found = advice.examine(run, memory), dict[str, Predictions]()
     try:
         run.train(memory)
         found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}

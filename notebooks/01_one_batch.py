@@ -29,6 +29,7 @@
 import tempfile
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ from einthoven.augment.noise import BaselineWander, Noise
 from einthoven.augment.time import TimeShift
 from einthoven.build import build
 from einthoven.cli import conf_folder
+from einthoven.contracts import Position
 from einthoven.data import read_record
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.splits import split_rows
@@ -62,7 +64,7 @@ from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.figures import loss_figure, pca_scree_figure, schedule_figure
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style
 from einthoven.schema import Diagnostics, typed
-from einthoven.training.loop import Events, Position, evaluate, fit
+from einthoven.training.loop import Callbacks, evaluate, fit, train_step
 from einthoven.training.precision import choose_autocast, choose_device
 
 # %% [markdown]
@@ -525,8 +527,9 @@ figure
 # %% [markdown]
 # ## 9. Many steps
 #
-# Training is this, over and over. `fit` is the loop of the package; what happens around the steps is handed
-# to it as events. In a run, `record` writes to MLflow. Here it writes into a dictionary, under the same names.
+# Training repeats this step. `fit` is the training loop of the package. It calls `step` for each batch, and the
+# callbacks between the steps. In a run, `log_metrics` writes to MLflow. Here it writes into a dictionary, under the
+# same names.
 
 # %%
 history: dict[str, tuple[list[int], list[float]]] = {}
@@ -564,27 +567,32 @@ def validate() -> dict[str, float]:
 
 
 optimizer = optimizer_of(model)
-finished = fit(
+step = partial(
+    train_step,
     model,
     task,
-    lambda epoch: training_batches(train, size=config.trainer.batch_size, window=train.samples, seed=seed, epoch=epoch),
-    optimizer,
-    schedule,
-    Events(record_metrics, validate, save=lambda position, best: None),
-    position=Position(),
-    epochs=epochs,
-    steps_per_epoch=steps_per_epoch,
+    optimizer=optimizer,
     augment=augment,
+    autocast=autocast,
+    clip_norm=config.trainer.clip_norm,
+    penalty=build(config.penalty),
     diagnose=StepDiagnostics(
         model, task, optimizer, typed(config.diagnostics, Diagnostics, "diagnostics"), autocast=autocast
     ),
-    autocast=autocast,
-    clip_norm=config.trainer.clip_norm,
-    seed_of=lambda epoch, step: mix(seed, epoch, step),
-    device=device,
+)
+finished = fit(
+    model,
+    optimizer,
+    step,
+    lambda epoch: training_batches(train, size=config.trainer.batch_size, window=train.samples, seed=seed, epoch=epoch),
+    schedule,
+    Callbacks(record_metrics, validate, save=lambda position, best: None),
+    position=Position(),
+    epochs=epochs,
+    steps_per_epoch=steps_per_epoch,
+    step_seed=lambda epoch, step: mix(seed, epoch, step),
     monitor="val/macro_auroc",
     patience=None,
-    penalty=build(config.penalty),
 )
 print(f"{finished.step} steps, best validation AUROC {finished.best:.3f} after epoch {finished.best_epoch}")
 

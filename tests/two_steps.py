@@ -22,11 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from einthoven import cli
+from einthoven.contracts import Position
 from einthoven.runs import assemble
 from einthoven.runs import network_run as run
 from einthoven.runs.feature_run import FittedRun, is_fitted
 from einthoven.runs.network_run import Run
-from einthoven.training.loop import Position
 
 CONF = cli.conf_folder()
 RECORDS = ("data=synthetic", "data.records=60")

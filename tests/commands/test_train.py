@@ -317,7 +317,7 @@ def test_single_records_are_for_models_that_can_take_them(
 ) -> None:
     with pytest.raises(SystemExit):
         train("trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
-    assert "trainer.batch_size or micro_batch leaves one record" in capsys.readouterr().err
+    assert "a batch or a micro batch holds one record" in capsys.readouterr().err
     train("model=logistic", BARE, "trainer.batch_size=1", "trainer.epochs=1", "tracking.experiment=one")
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from einthoven import build as build_module
 from einthoven import cli
-from einthoven.data.store.batches import Batch, DeviceSplit, evaluation_batches, mix, training_batches, windows
+from einthoven.contracts import Batch
+from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches, windows
 from einthoven.errors import UserError
 
 

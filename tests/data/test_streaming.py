@@ -12,15 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from einthoven.contracts import Batch
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.store.batches import (
-    Batch,
-    DeviceSplit,
-    Split,
-    balanced_weights,
-    evaluation_batches,
-    training_batches,
-)
+from einthoven.data.store.batches import DeviceSplit, Split, balanced_weights, evaluation_batches, training_batches
 from einthoven.data.store.signals import Signals
 from einthoven.data.store.streaming import StreamedSplit, fits, free_memory
 from einthoven.errors import UserError

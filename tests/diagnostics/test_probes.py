@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch
 from einthoven.diagnostics.attention import attention, surest
 from einthoven.diagnostics.gradient_noise import gradient_noise
 from einthoven.diagnostics.probes import Trained

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch
 from einthoven.diagnostics.gradients import GradientCosine, clipping, gradient_norms_l1, nonfinite
 from einthoven.diagnostics.moments import second_moment_spread
 from einthoven.diagnostics.noise import NoiseScale, signal_and_noise

@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.linear_model import Lasso, Ridge
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.losses.classification import cross_entropy
 from einthoven.optim.optimizers import schedule_free_adamw, sgd

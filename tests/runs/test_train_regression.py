@@ -17,11 +17,11 @@ from mlflow.entities import Run as MlflowRun
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from einthoven import cli
+from einthoven.contracts import Predictions
 from einthoven.data.store.packed_store import open_store
 from einthoven.runs.assemble import Data
 from einthoven.runs.conclude import pipeline
 from einthoven.training import checkpoint
-from einthoven.training.loop import Evaluation
 from two_steps import Bench, composed
 
 Train = Callable[..., None]
@@ -116,7 +116,7 @@ def test_a_record_of_several_windows_has_the_mean_of_what_was_measured_in_them()
     rows = np.arange(5)
     data = Data(SimpleNamespace(table=table), None, {"val": rows}, rows, {}, None)  # type: ignore[arg-type]
     y, p = np.array([[60.0, 80.0, 50.0, 70.0, 75.0], [61.0, 81.0, 50.0, 60.0, 70.0]])[..., None]
-    found = data.by_record("val", Evaluation(y, p), "mean")
+    found = data.by_record("val", Predictions(y, p), "mean")
     assert (found.y.tolist(), found.p.tolist()) == ([[70.0], [65.0]], [[71.0], [60.0]])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.losses.classification import asymmetric, cross_entropy, focal
 from einthoven.tasks.classification import Classification

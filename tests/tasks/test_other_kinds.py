@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch, DeviceSplit, evaluation_batches, training_batches, windows
+from einthoven.contracts import Batch, Position, Predictions, Task
+from einthoven.data.store.batches import DeviceSplit, evaluation_batches, training_batches, windows
 from einthoven.losses.contrastive import nt_xent
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.losses.regression import mse
 from einthoven.optim.optimizers import adamw
 from einthoven.optim.penalties import Penalty
-from einthoven.training.loop import Evaluation, Events, Position, Task, evaluate, fit
+from einthoven.training.loop import Callbacks, evaluate, fit, train_step
 
 
 def mean_of_valid(per_record: Tensor, batch: Batch) -> Tensor:
@@ -88,7 +91,7 @@ def network(outputs: int) -> nn.Module:
 
 def trained(
     task: Task, model: nn.Module, split: DeviceSplit, micro_batch: int | None = None
-) -> tuple[list[float], Evaluation]:
+) -> tuple[list[float], Predictions]:
     """The loss of each step, and what the trained model says of whole records."""
     losses: list[float] = []
 
@@ -98,25 +101,30 @@ def trained(
     def record(step: int, seen: Mapping[str, Tensor | float]) -> None:
         losses.extend([float(seen["train/loss"])] if "train/loss" in seen else [])
 
+    optimizer = adamw(model, lr=0.02, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
     fit(
         model,
-        task,
+        optimizer,
+        partial(
+            train_step,
+            model,
+            task,
+            optimizer=optimizer,
+            augment=lambda x, y, generator: (x, y),
+            autocast=contextlib.nullcontext,
+            clip_norm=math.inf,
+            penalty=Penalty(),
+            micro_batch=micro_batch,
+        ),
         batches,
-        adamw(model, lr=0.02, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8),
         lambda step, total: 1.0,
-        Events(record, lambda: {}, lambda position, best: None),
+        Callbacks(record, lambda: {}, lambda position, best: None),
         position=Position(),
         epochs=20,
         steps_per_epoch=2,
-        augment=lambda x, y, generator: (x, y),
-        autocast=contextlib.nullcontext,
-        clip_norm=None,
-        seed_of=lambda epoch, step: step,
-        device=torch.device("cpu"),
+        step_seed=lambda epoch, step: step,
         monitor="val/loss",
         patience=None,
-        penalty=Penalty(),
-        micro_batch=micro_batch,
     )
     return losses, evaluate(
         model,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.losses.classification import asymmetric, cross_entropy, focal
 from einthoven.tasks.regression import Direction, Regression

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from torch import Tensor, nn
 
 from einthoven import cli
 from einthoven.build import build
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch, Diagnose, Position
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.penalties import Penalty
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, smallest_part, split
-from einthoven.training.loop import Diagnose, Events, Position, fit, train_step
+from einthoven.training.accumulation import check_takes_one_record, smallest_part, split_batch
+from einthoven.training.loop import Callbacks, fit, train_step
 from intervals import intervals
 
 OPTIONS = sorted(path.stem for path in (cli.conf_folder() / "optimizer").glob("*.yaml"))
@@ -106,26 +107,32 @@ def train(
 
     fit(
         model,
-        Waves(),
-        batches,
         optimizer,
+        partial(
+            train_step,
+            model,
+            Waves(),
+            optimizer=optimizer,
+            augment=lambda x, y, generator: (x, y),
+            autocast=contextlib.nullcontext,
+            clip_norm=1.0,
+            penalty=Penalty(),
+        ),
+        batches,
         lambda step, total: min(1.0, (step + 1) / 10),
-        Events(
-            record=lambda step, values: seen.extend([float(values["train/loss"])] if "train/loss" in values else []),
+        Callbacks(
+            log_metrics=lambda step, values: seen.extend(
+                [float(values["train/loss"])] if "train/loss" in values else []
+            ),
             evaluate=lambda: {"val/loss": loss_of(model)},
             save=save,
         ),
         position=position,
         epochs=epochs,
         steps_per_epoch=10,
-        augment=lambda x, y, generator: (x, y),
-        autocast=contextlib.nullcontext,
-        clip_norm=1.0,
-        seed_of=lambda epoch, step: 1000 * epoch + step,
-        device=torch.device("cpu"),
+        step_seed=lambda epoch, step: 1000 * epoch + step,
         monitor="val/macro_auroc",
         patience=None,
-        penalty=Penalty(),
     )
     return seen
 
@@ -223,7 +230,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(size: int) -> None:
 @pytest.mark.parametrize(("records", "size", "smallest"), [(32, None, 32), (3, 2, 1), (32, 31, 16), (1, None, 1)])
 def test_the_smallest_part_is_known_before_training(records: int, size: int | None, smallest: int) -> None:
     batch = Batch(torch.zeros(records, 1, 4), torch.zeros(records, 1), torch.arange(records), torch.ones(records) > 0)
-    assert min(len(part.x) for part in split(batch, size)) == smallest_part(records, size) == smallest
+    assert min(len(part.x) for part in split_batch(batch, size)) == smallest_part(records, size) == smallest
 
 
 def test_a_batch_norm_that_would_see_one_value_is_refused_and_one_over_time_is_not() -> None:
@@ -231,7 +238,7 @@ def test_a_batch_norm_that_would_see_one_value_is_refused_and_one_over_time_is_n
     state = {name: value.clone() for name, value in over_time.state_dict().items()}
     check_takes_one_record(over_time, torch.randn(1, 1, 40))
     assert all(torch.equal(value, state[name]) for name, value in over_time.state_dict().items())
-    with pytest.raises(UserError, match="one value a channel"):
+    with pytest.raises(UserError, match="one value per channel"):
         check_takes_one_record(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(40)), torch.randn(1, 1, 40))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from einthoven import cli
 from einthoven.build import build
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch, Position
 from einthoven.diagnostics.information import PriorKL
 from einthoven.diagnostics.noise import NoiseScale
 from einthoven.errors import UserError
@@ -25,7 +26,7 @@ from einthoven.optim.optimizers import adamw, sgd
 from einthoven.optim.penalties import L1, Penalty, ProximalL1
 from einthoven.optim.sam import sam
 from einthoven.training.guard import Guard
-from einthoven.training.loop import Events, Position, fit, train_step
+from einthoven.training.loop import Callbacks, fit, train_step
 from two_steps import Bench, Notes, composed
 
 OPTIONS = sorted(path.stem for path in (cli.conf_folder() / "optimizer").glob("*.yaml"))
@@ -318,23 +319,27 @@ def train(
     try:
         position = fit(
             model,
-            Task(),
-            batches,
             optimizer,
+            partial(
+                train_step,
+                model,
+                Task(),
+                optimizer=optimizer,
+                augment=lambda x, y, generator: (x, y),
+                autocast=contextlib.nullcontext,
+                clip_norm=options.pop("clip_norm", math.inf),
+                penalty=Penalty(),
+            ),
+            batches,
             options.pop("schedule", lambda step, total: 1.0),
-            Events(recorded.record, lambda: {}, lambda p, best: recorded.saved.append(p.epoch), names=names),
+            Callbacks(recorded.record, lambda: {}, lambda p, best: recorded.saved.append(p.epoch), record_names=names),
             **{
                 "position": Position(),
                 "epochs": 5,
                 "steps_per_epoch": steps,
-                "augment": lambda x, y, generator: (x, y),
-                "autocast": contextlib.nullcontext,
-                "clip_norm": None,
-                "seed_of": lambda epoch, step: epoch * 1000 + step,
-                "device": torch.device("cpu"),
+                "step_seed": lambda epoch, step: epoch * 1000 + step,
                 "monitor": "val/macro_auroc",
                 "patience": None,
-                "penalty": Penalty(),
                 **options,
             },
         )
@@ -354,9 +359,9 @@ def test_ten_in_a_row_end_the_training_with_the_records_of_the_batch() -> None:
         train(batches, 20)
     sentence = str(stopped.value)
     # Steps 42 to 51 are ten; every tenth step is looked at.
-    assert "in 10 steps in a row, the last of them step 60" in sentence
+    assert "in 10 steps in a row. The last of them was step 60" in sentence
     assert "(ecg_id E1900, E1901, E1902" in sentence and "E1907)" in sentence
-    assert "training diverged" in sentence and "optimizer.lr" in sentence
+    assert "training diverged" in sentence and "lower learning rate" in sentence
     assert stopped.value.__notes__ == ["saved [1, 2]"]
 
 
@@ -366,7 +371,7 @@ def test_a_long_batch_is_named_in_short() -> None:
 
 
 def test_an_epoch_of_bad_steps_ends_the_training_however_short_it_is() -> None:
-    with pytest.raises(UserError, match="in 1 step in a row, the last of them step 2;") as stopped:
+    with pytest.raises(UserError, match=r"in 1 step in a row\. The last of them was step 2") as stopped:
         train(lambda epoch: [batch(0, math.nan if epoch else None)], 1)
     assert stopped.value.__notes__ == ["saved [1]"]
 
@@ -426,7 +431,7 @@ def test_a_run_names_its_records_and_keeps_its_last_good_checkpoint(
     good = (tmp_path / "checkpoints" / "last.safetensors").read_bytes()
     made.settings.trainer.epochs = 20
     made.data.splits["train"].labels[2] = math.nan
-    with pytest.raises(UserError, match="in 1 step in a row, the last of them step 2;") as stopped:
+    with pytest.raises(UserError, match=r"in 1 step in a row\. The last of them was step 2") as stopped:
         made.train(notes)  # type: ignore[arg-type]
     ecg_ids = made.data.labels.ecg_ids[made.data.rows["train"]].tolist()
     named = str(stopped.value).partition("(ecg_id ")[2].split(" and ")[0].split(", ")

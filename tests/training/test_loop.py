@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch, windows
+from einthoven.contracts import Batch, Position
+from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.optim.optimizers import sgd
 from einthoven.optim.penalties import Penalty
-from einthoven.training.loop import Events, Position, evaluate, fit, train_step
+from einthoven.training.loop import Callbacks, evaluate, fit, train_step
 
 
 class LeastSquares:
@@ -119,14 +121,24 @@ def train(
 ) -> tuple[Position, list[tuple[int, bool]]]:
     saved: list[tuple[int, bool]] = []
     lr = options.pop("lr", 0.01)
+    optimizer = sgd(model, lr=lr, weight_decay=0.0)
     position = fit(
         model,
-        LeastSquares(),
+        optimizer,
+        partial(
+            train_step,
+            model,
+            LeastSquares(),
+            optimizer=optimizer,
+            augment=same,
+            autocast=contextlib.nullcontext,
+            clip_norm=math.inf,
+            penalty=Penalty(),
+        ),
         lambda epoch: [a_batch(epoch), a_batch(epoch + 100)],
-        sgd(model, lr=lr, weight_decay=0.0),
         options.pop("schedule", lambda step, total: 1.0),
-        Events(
-            record=options.pop("record", lambda step, values: None),
+        Callbacks(
+            log_metrics=options.pop("record", lambda step, values: None),
             evaluate=lambda: next(metrics),
             save=lambda position, best: saved.append((position.epoch, best)),
         ),
@@ -134,14 +146,9 @@ def train(
             "position": Position(),
             "epochs": 5,
             "steps_per_epoch": 2,
-            "augment": same,
-            "autocast": contextlib.nullcontext,
-            "clip_norm": None,
-            "seed_of": lambda epoch, step: epoch * 1000 + step,
-            "device": torch.device("cpu"),
+            "step_seed": lambda epoch, step: epoch * 1000 + step,
             "monitor": "val/macro_auroc",
             "patience": None,
-            "penalty": Penalty(),
             **options,
         },
     )

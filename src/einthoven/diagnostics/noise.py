@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
-    from einthoven.training.loop import Task
-    from einthoven.training.precision import Autocast
+from einthoven.contracts import Autocast, Batch, Task
 
 
 def signal_and_noise(small: Sequence[Sequence[Tensor]], size: int) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from einthoven.contracts import Batch, Task
+
 if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
     from einthoven.models.frontend import Classifier
-    from einthoven.training.loop import Task
 
 
 @dataclass(frozen=True)

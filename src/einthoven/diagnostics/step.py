@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from einthoven.contracts import Autocast, Batch
 from einthoven.diagnostics.activations import ActivationVariance, DeadUnits
 from einthoven.diagnostics.gradients import (
     GradientCosine,
@@ -25,10 +26,8 @@ from einthoven.diagnostics.updates import Updates
 from einthoven.diagnostics.weights import spectral_norms, weight_norms
 
 if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
     from einthoven.models.frontend import Classifier
     from einthoven.schema import Diagnostics
-    from einthoven.training.precision import Autocast
 
 
 class StepDiagnostics:

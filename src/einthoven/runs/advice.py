@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD
 
 from einthoven.build import build
+from einthoven.contracts import Predictions
 from einthoven.data.sources.splits import SPLITS
 from einthoven.diagnostics import data
 from einthoven.diagnostics.advice import advise
@@ -19,7 +20,6 @@ from einthoven.runs.feature_run import FittedRun
 from einthoven.runs.network_run import Run
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.terminal.display import say
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from einthoven.diagnostics.rules.base import Facts
@@ -65,7 +65,7 @@ def conclude(
     recorder: Recorder,
     facts: Facts,
     metrics: Mapping[str, float],
-    found: Mapping[str, Evaluation],
+    found: Mapping[str, Predictions],
     error: Exception | None = None,
 ) -> None:
     """Write the note of the run, and print its advice.
@@ -76,7 +76,7 @@ def conclude(
         As `examine` found them.
     metrics : mapping
         Final metrics; empty where the run failed.
-    found : mapping of str to Evaluation
+    found : mapping of str to Predictions
         Final predictions of each split; empty where the run failed.
     error : Exception, optional
         Why it failed.
@@ -90,7 +90,7 @@ def conclude(
         say(f"advice {each.rank}: {each.sentence} {remedy}")
 
 
-def at_end(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, Any]:
+def at_end(run: Run | FittedRun, found: Mapping[str, Predictions]) -> dict[str, Any]:
     """What no series says of a training, and the range of its predictions: further facts that advice rests on."""
     predicted = {split: _predicted(run, each) for split, each in found.items() if run.task.output in _CLASSES}
     if isinstance(run, FittedRun):
@@ -118,7 +118,7 @@ def _is_likelihood(run: Run) -> bool:
     )
 
 
-def _predicted(run: Run | FittedRun, found: Evaluation) -> dict[str, dict[str, float]]:
+def _predicted(run: Run | FittedRun, found: Predictions) -> dict[str, dict[str, float]]:
     """Of each class, the positive records and the smallest and largest probability."""
     return {
         name: {"positive": float(y.sum()), "lowest": float(p.min()), "highest": float(p.max())}

@@ -23,6 +23,7 @@ from einthoven import schema
 from einthoven.atomic import write_text
 from einthoven.augment.compose import Compose
 from einthoven.build import build, check
+from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry, apart
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels
@@ -39,7 +40,6 @@ from einthoven.functional.statements import changed_classes
 from einthoven.models.frontend import Classifier
 from einthoven.terminal.display import bar, console
 from einthoven.tracking.privacy import without_folders
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -100,13 +100,13 @@ class Data:
         """What the source's table says of each record of a split, in the order of `records`."""
         return self.store.table.iloc[self.stored[self.rows[split]][records(self.windows(split)[0])[0]]]
 
-    def by_record(self, split: str, found: Evaluation, aggregate: str) -> Evaluation:
+    def by_record(self, split: str, found: Predictions, aggregate: str) -> Predictions:
         """Aggregate what was found in the windows of each record of a split: the mean or the max of predictions."""
         first, of = records(self.windows(split)[0])
         if len(first) == len(of):
             return found
         # labels of a record are the same in its windows, quantities may not be
-        return Evaluation(aggregated(found.y, of, "mean"), aggregated(found.p, of, aggregate))
+        return Predictions(aggregated(found.y, of, "mean"), aggregated(found.p, of, aggregate))
 
 
 def records(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from einthoven.build import build
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch, Predictions
 from einthoven.diagnostics.probes import Trained
 from einthoven.predict.export import Pipeline, write_program
 from einthoven.runs.bundle import FOLDER as BUNDLE
@@ -21,7 +21,6 @@ from einthoven.runs.figures import pictures, principal_components
 from einthoven.runs.landscape import landscape
 from einthoven.runs.network_run import Run
 from einthoven.terminal.display import say
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,14 +35,14 @@ def pipeline(run: Run) -> Pipeline:
     return Pipeline(model, run.task.activation, run.window, run.stride, aggregate, run.task.readout).eval()
 
 
-def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, Evaluation]]:
+def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
     """Evaluate the selected weights, and log what a reader of the run wants to see.
 
     Returns
     -------
     metrics : dict of str to float
         The final metrics, ``val/…`` and ``test/…``.
-    found : dict of str to Evaluation
+    found : dict of str to Predictions
         What was found in the records of each split.
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
@@ -103,7 +102,7 @@ def record_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) ->
     recorder.record(step, {name: value for name, value in metrics.items() if name in recorder.history})
 
 
-def by_record(run: Run | FittedRun, by_window: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+def by_record(run: Run | FittedRun, by_window: Mapping[str, Predictions]) -> dict[str, Predictions]:
     """Of each split, what was found in the windows of a record as one."""
     aggregate = run.settings.trainer.aggregate
     return {split: run.data.by_record(split, found, aggregate) for split, found in by_window.items()}
@@ -129,7 +128,7 @@ def trained(run: Run) -> Trained:
     return Trained(run.model.eval(), run.task, records, batch, run.data.labels.classes, store.leads, store.fs)
 
 
-def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict[str, float]:
+def final_metrics(run: Run | FittedRun, found: Mapping[str, Predictions]) -> dict[str, float]:
     """Metrics of each split under its name, some with their intervals."""
     metrics: dict[str, float] = {}
     for split, evaluation in found.items():
@@ -141,7 +140,7 @@ def final_metrics(run: Run | FittedRun, found: Mapping[str, Evaluation]) -> dict
     return metrics
 
 
-def predictions(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, list[object]]:
+def predictions(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, list[object]]:
     """Columns of a table with a row per window: its record and patient, where it begins, what was true and predicted.
 
     Patients are numbered within the split: the table says which records are of one person, and not of whom.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from einthoven import schema
 from einthoven.atomic import write_text
 from einthoven.build import build, check
+from einthoven.contracts import Predictions
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.calibration import Calibration, Judgement, check_apart, fit_judged, learned
@@ -42,13 +43,12 @@ from einthoven.terminal.unsure_tables import abstention, unsure_metrics, unsure_
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import shown
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from filelock import FileLock
     from omegaconf import DictConfig
 
-Predict = Callable[..., Evaluation]  # (split, aggregate=…)
+Predict = Callable[..., Predictions]  # (split, aggregate=…)
 
 RULES = (
     Rule("sensitivity", 0.9),
@@ -217,7 +217,7 @@ def _warnings(run: Run, found: Found) -> list[str]:
     return warnings
 
 
-def _fitted(options: schema.EvaluationOptions, found: Found, method: Calibration, fit: Evaluation) -> Fitted:
+def _fitted(options: schema.EvaluationOptions, found: Found, method: Calibration, fit: Predictions) -> Fitted:
     """What goes into the bundle of the run."""
     points = {
         label: {str(rule): _plain({"threshold": point.threshold, **point.judged}) for rule, point in of.items()}
@@ -228,7 +228,7 @@ def _fitted(options: schema.EvaluationOptions, found: Found, method: Calibration
     return Fitted(method, options.fit, fit.y, method.transform(fit.p), points, _plain(kept))
 
 
-def _metrics(run: Run, raw: Evaluation, p: NDArray[np.float64]) -> dict[str, float]:
+def _metrics(run: Run, raw: Predictions, p: NDArray[np.float64]) -> dict[str, float]:
     """The task's metrics, and what calibration changes: before and after."""
     metrics = dict(run.task.metrics(raw.y, raw.p, run.data.labels.classes))
     for when, probability in (("before", raw.p), ("after", p)):
@@ -249,7 +249,7 @@ def _bootstrap(run: Run, options: schema.EvaluationOptions) -> dict[str, Any]:
     }
 
 
-def _intervals(run: Run, options: schema.EvaluationOptions, raw: Evaluation) -> dict[str, Any]:
+def _intervals(run: Run, options: schema.EvaluationOptions, raw: Predictions) -> dict[str, Any]:
     ranked = run.task.ranked(raw.y)
     macro, per_class = auroc_intervals(ranked, raw.p, method=options.interval, **_bootstrap(run, options))
     return {"interval": macro, "per_class": per_class}
@@ -286,7 +286,7 @@ def _subgroups(
 
 
 def _differences(
-    run: Run, options: schema.EvaluationOptions, raw: Evaluation, predict: Predict
+    run: Run, options: schema.EvaluationOptions, raw: Predictions, predict: Predict
 ) -> dict[str, Difference]:
     """Max of windows against their mean, a last layer integrated out against the trained one, this run and another."""
     found: dict[str, Difference] = {}
@@ -387,7 +387,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _log(recorder: Recorder, run: Run, split: str, found: Found, raw: Evaluation, p: NDArray[np.float64]) -> None:
+def _log(recorder: Recorder, run: Run, split: str, found: Found, raw: Predictions, p: NDArray[np.float64]) -> None:
     classes = run.data.labels.classes
     metrics = found.metrics | {"macro_auroc_low": found.interval.low, "macro_auroc_high": found.interval.high}
     # The AUROC of each class is in evaluation.json, and nll is that before the calibration.

@@ -13,6 +13,7 @@ import torch
 import einthoven
 from einthoven import trust
 from einthoven.build import build
+from einthoven.contracts import Predictions
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
 from einthoven.evaluation.importance import permutation_importance
@@ -25,7 +26,6 @@ from einthoven.runs import assemble
 from einthoven.runs.conclude import by_record, final_metrics, predictions, record_final
 from einthoven.runs.figures import examples, outcome
 from einthoven.terminal.display import console
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,14 +124,14 @@ class FittedRun:
         except (ValueError, OverflowError) as error:  # as scikit-learn refuses options
             raise UserError(f"model: cannot be fitted ({str(error).splitlines()[0]})") from error
 
-    def evaluate(self, split: str) -> Evaluation:
+    def evaluate(self, split: str) -> Predictions:
         """Labels and probabilities of the records of a split: those of a long one from all of its windows."""
         return self.data.by_record(split, self.predict(split), self.settings.trainer.aggregate)
 
-    def predict(self, split: str) -> Evaluation:
+    def predict(self, split: str) -> Predictions:
         """Labels and probabilities of the rows of a split."""
         x, y = self.table(split)
-        return Evaluation(y, self.model.predict(x))
+        return Predictions(y, self.model.predict(x))
 
     def table(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Features (n, F) and labels (n, K) of a split; measured once."""
@@ -169,7 +169,7 @@ class FittedRun:
         return Features(pieces[0].names, values, beats), np.concatenate(labels)
 
 
-def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[str, Evaluation]]:
+def execute(run: FittedRun, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
     """Fit, evaluate, and log what a reader of the run wants to see; final metrics, and what was found in each split."""
     run.fit()
     names = run.model.table.names

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from einthoven.contracts import Predictions
 from einthoven.diagnostics.stages import stages
 from einthoven.functional.pca import PCA
 from einthoven.models.time_frontend import TimeFrontend
@@ -20,7 +21,6 @@ from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.runs.network_run import Run
 from einthoven.runs.surest_answers import explanations
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +35,8 @@ SHOWN = 2  # of the best predictions, and of the worst
 def pictures(
     run: Run,
     history: figures.History,
-    found: Mapping[str, Evaluation],
-    by_window: Mapping[str, Evaluation],
+    found: Mapping[str, Predictions],
+    by_window: Mapping[str, Predictions],
     around: Mapping[str, NDArray[Any]],
 ) -> dict[str, Draw]:
     """Name -> picture of a training: drawn one at a time, so that no more than one is in memory.
@@ -45,7 +45,7 @@ def pictures(
     ----------
     history : mapping of str to (steps, values)
         As it was recorded.
-    found, by_window : mapping of str to Evaluation
+    found, by_window : mapping of str to Predictions
         What was found in the records of each split, and in their windows.
     around : mapping of str to ndarray
         The loss around the weights; empty if it was not looked at.
@@ -79,7 +79,7 @@ def pictures(
     return drawn
 
 
-def outcome(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, Draw]:
+def outcome(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, Draw]:
     """How the predictions of a split compare with what was true."""
     if run.task.output == "identity":
         true, error = run.task.told(found.y, found.p)
@@ -87,7 +87,7 @@ def outcome(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, Dr
     return {f"roc_{split}": partial(figures.roc_figure, found.y, found.p, run.data.labels.classes)}
 
 
-def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, Draw]:
+def examples(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, Draw]:
     """The best and the worst predictions of a split on ECG paper, with what was expected and what was predicted."""
     order = np.argsort(_losses(run, found), kind="stable")
     shown = min(SHOWN, len(order) // 2)
@@ -96,7 +96,7 @@ def examples(run: Run | FittedRun, split: str, found: Evaluation) -> dict[str, D
     return {name: partial(_page, run, split, found, row) for name, row in rows.items()}
 
 
-def _losses(run: Run | FittedRun, found: Evaluation) -> NDArray[np.float64]:
+def _losses(run: Run | FittedRun, found: Predictions) -> NDArray[np.float64]:
     """What the prediction of each record costs (n,): its negative log-likelihood, or the error of a quantity."""
     if run.task.output == "identity":
         error: NDArray[np.float64] = np.abs(run.task.told(found.y, found.p)[1])
@@ -105,7 +105,7 @@ def _losses(run: Run | FittedRun, found: Evaluation) -> NDArray[np.float64]:
     return np.array([run.task.negative_log_likelihood(y, p) for y, p in rows])
 
 
-def _page(run: Run | FittedRun, split: str, found: Evaluation, row: int) -> Figure:
+def _page(run: Run | FittedRun, split: str, found: Predictions, row: int) -> Figure:
     packed = run.data.splits[split]
     signal = packed.take(torch.tensor([row], device=run.device), packed.samples)[0].cpu().numpy()
     title, predicted = _told(run, split, found, row)
@@ -114,13 +114,13 @@ def _page(run: Run | FittedRun, split: str, found: Evaluation, row: int) -> Figu
     )
 
 
-def _told(run: Run | FittedRun, split: str, found: Evaluation, row: int) -> tuple[str, str]:
+def _told(run: Run | FittedRun, split: str, found: Predictions, row: int) -> tuple[str, str]:
     """Name of a record and what is true of it; what was predicted."""
     actual, predicted = run.task.described(found.y[row], found.p[row], run.data.labels.classes)
     return f"record {run.data.labels.ecg_ids[run.data.rows[split][row]]} ({split}): {actual}", predicted
 
 
-def _attention(run: Run, split: str, found: Evaluation) -> dict[str, Draw]:
+def _attention(run: Run, split: str, found: Predictions) -> dict[str, Draw]:
     """Where a network with attention looks in the record that it predicts best."""
     network, leads = run.model.network, run.data.store.leads
     if not hasattr(network, "attention_maps"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from einthoven.contracts import Position
 from einthoven.errors import UserError
 from einthoven.files import check_ordinary
 from einthoven.predict import is_fitted_to_features
@@ -16,7 +17,6 @@ from einthoven.runs.trained_data import read_trained_data
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.run_folder import FOLDERS
 from einthoven.training import checkpoint
-from einthoven.training.loop import Position
 
 FREE = ("trainer.device", "trainer.residency")
 """Options that may be changed in the folder of a run before it is evaluated: where that is done, and how fast."""

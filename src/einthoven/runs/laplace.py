@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from einthoven.contracts import Predictions
 from einthoven.data.store.batches import evaluation_batches, windows
 from einthoven.errors import UserError
 from einthoven.evaluation.laplace import fit_last_layer
 from einthoven.predict.network import last_layer
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,13 +47,13 @@ class LaplaceRun:
             features.reshape(-1, features.shape[-1]), self._weights(), share=1.0 / features.shape[1]
         )
 
-    def evaluate(self, split: str, aggregate: str | None = None) -> Evaluation:
+    def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
         """Labels and probabilities of the records of a split, as `Run.evaluate`."""
         aggregate = aggregate or self.run.settings.trainer.aggregate
         features, y = self._seen(split)
         p = self.posterior.predict(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:2], -1)
         p = p.max(axis=1) if aggregate == "max" else p.mean(axis=1)
-        return self.run.data.by_record(split, Evaluation(y, p), aggregate)
+        return self.run.data.by_record(split, Predictions(y, p), aggregate)
 
     def _weights(self) -> NDArray[np.float64]:
         """Weights (K, d + 1) of the layer over the temperature, its bias last."""

@@ -36,7 +36,7 @@ def subject(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any
     Parameters
     ----------
     run : Run
-    options : Evaluation
+    options : EvaluationOptions
         Which splits are fitted and reported on.
     found : mapping
         What ``evaluation.json`` holds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +14,7 @@ import torch
 
 import einthoven
 from einthoven.build import build
+from einthoven.contracts import Position, Predictions
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches, mix, training_batches, windows
 from einthoven.diagnostics.step import StepDiagnostics
@@ -23,8 +25,8 @@ from einthoven.runs import assemble
 from einthoven.runs.validation import Validation
 from einthoven.terminal.display import TrainingDisplay, warn
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, parts_of, smallest_part
-from einthoven.training.loop import Evaluation, Events, Position, evaluate, fit
+from einthoven.training.accumulation import check_takes_one_record, count_parts, smallest_part
+from einthoven.training.loop import Callbacks, evaluate, fit, train_step
 from einthoven.training.precision import choose_autocast, choose_device
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Run:
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
         parts, noise_scale = (
-            max(2, parts_of(self.batch_size, trainer.micro_batch)),
+            max(2, count_parts(self.batch_size, trainer.micro_batch)),
             self.settings.diagnostics.noise_scale,
         )
         if noise_scale is not None and self.batch_size // parts < 2:
@@ -143,7 +145,19 @@ class Run:
 
             fit(
                 self.model,
-                self.task,
+                self.optimizer,
+                partial(
+                    train_step,
+                    self.model,
+                    self.task,
+                    optimizer=self.optimizer,
+                    augment=self.augment,
+                    autocast=self.autocast,
+                    clip_norm=trainer.clip_norm or math.inf,
+                    penalty=self.penalty,
+                    diagnose=self.diagnose,
+                    micro_batch=trainer.micro_batch,
+                ),
                 lambda epoch: training_batches(
                     split,
                     size=self.batch_size,
@@ -152,25 +166,17 @@ class Run:
                     epoch=epoch,
                     sampler=trainer.sampler,
                 ),
-                self.optimizer,
                 self.schedule,
-                Events(recorder.record, self.validate, save, display.step, self._ecg_ids),
+                Callbacks(recorder.record, self.validate, save, display.step, self._ecg_ids),
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
-                augment=self.augment,
-                autocast=self.autocast,
-                clip_norm=trainer.clip_norm,
-                seed_of=partial(mix, seed),
-                device=self.device,
+                step_seed=partial(mix, seed),
                 monitor=self.monitor,
                 patience=trainer.patience,
-                penalty=self.penalty,
-                diagnose=self.diagnose,
-                micro_batch=trainer.micro_batch,
             )
 
-    def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
+    def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
         """Goals and predictions of the records of a split: those of a long one from all of its windows."""
         aggregate = aggregate or self.settings.trainer.aggregate
         return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
@@ -180,7 +186,7 @@ class Run:
         rows = self.data.splits[split]
         return self.window < rows.samples or len(self.data.patients(split)) < len(rows)
 
-    def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Evaluation:
+    def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
         """Goals and predictions of the rows of a split, in precision and aggregation of the training by default."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         return evaluate(
@@ -197,6 +203,8 @@ class Run:
         metrics = self.validation()
         if isinstance(self.schedule, Plateau) and self.monitor in metrics:  # R² is not defined of equal targets
             self.schedule.observe(metrics[self.monitor])
+        # Device-to-host sync: once per epoch.
+        metrics |= {name: float(value) for name, value in self.penalty.metrics(self.model).items()}
         return metrics
 
     def _ecg_ids(self, index: torch.Tensor) -> list[int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import Batch
+from einthoven.contracts import Batch
 from einthoven.diagnostics.curvature import Hessian
 from einthoven.models.attention import explicit_attention
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from einthoven.build import build
+from einthoven.contracts import Predictions
 from einthoven.diagnostics.attention import surest
 from einthoven.errors import UserError
 from einthoven.predict.log_odds import LogOdds
 from einthoven.report.explanation import explanations_figure
 from einthoven.runs.network_run import Run
 from einthoven.terminal.display import console
-from einthoven.training.loop import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 SHOWN = 6  # records on the page: those of the most frequent classes
 
 
-def explanations(run: Run, split: str, found: Evaluation) -> dict[str, Callable[[], Figure]]:
+def explanations(run: Run, split: str, found: Predictions) -> dict[str, Callable[[], Figure]]:
     """What the surest right answer for each class rests on, as a picture; none where the method does not suit it.
 
     Parameters
     ----------
     run : Run
     split : str
-    found : Evaluation
+    found : Predictions
         Of the rows of the split.
     """
     if run.task.output == "identity" or "explanation" not in run.config:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from einthoven.contracts import Predictions
 from einthoven.diagnostics import curvature
 from einthoven.diagnostics.activations import attention_entropy
 from einthoven.diagnostics.information import confident_wrong, entropy_histogram, kl_drift, kl_windows
@@ -21,7 +22,6 @@ from einthoven.runs.probing import attention_maps, hessian
 
 if TYPE_CHECKING:
     from einthoven.runs.network_run import Run
-    from einthoven.training.loop import Evaluation
 
 
 class Validation:
@@ -65,7 +65,7 @@ class Validation:
     def _rank(self, seen: list[Tensor]) -> dict[str, float]:
         return {"watch/act/effective_rank": effective_rank(torch.cat(seen))}
 
-    def _predictions(self, found: Evaluation, by_window: Evaluation) -> dict[str, float]:
+    def _predictions(self, found: Predictions, by_window: Predictions) -> dict[str, float]:
         run, every, told = self._run, self._every, dict[str, float]()
         single_label = run.task.output == "softmax"
         if self._due(every.drift):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.evaluation import metrics
 from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
@@ -18,9 +19,6 @@ from einthoven.evaluation.challenge import challenge_score
 from einthoven.functional import outputs
 from einthoven.losses.classification import cross_entropy, smooth_labels
 from einthoven.tasks.objective import check_objective, listed, permuted
-
-if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.evaluation import regression
 from einthoven.evaluation.intervals import Interval
 from einthoven.losses.regression import mse
 from einthoven.tasks.objective import check_objective, permuted
-
-if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from einthoven.training.loop import Position
+from einthoven.contracts import Position
 
 # Names from files may contain what rich takes for markup: a text is printed as it is, and a style is given apart.
 console = Console(highlight=False, markup=False, emoji=False)

@@ -1,4 +1,4 @@
-"""The gradient of a batch that does not fit through the model at once."""
+"""Gradient accumulation: the gradient of a batch that does not fit through the model at once."""
 
 from __future__ import annotations
 
@@ -6,59 +6,55 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from einthoven.contracts import Autocast, Batch, Task
 from einthoven.errors import UserError
 
-if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
-    from einthoven.training.loop import Task
-    from einthoven.training.precision import Autocast
 
-
-def split(batch: Batch, size: int | None) -> list[Batch]:
-    """Split a batch into the fewest parts of at most `size` records; their sizes differ by one at most."""
-    count = parts_of(len(batch.x), size)
+def split_batch(batch: Batch, size: int | None) -> list[Batch]:
+    """Split a batch into the fewest parts of at most `size` records; the part sizes differ by at most one."""
+    count = count_parts(len(batch.x), size)
     columns = (getattr(batch, f.name).tensor_split(count) for f in fields(batch))
     return [type(batch)(*values) for values in zip(*columns, strict=True)]
 
 
 def backward(model: nn.Module, task: Task, parts: Sequence[Batch], autocast: Autocast) -> tuple[Tensor, Tensor]:
-    """Forward and backward pass of a batch, part by part: parameters gather the gradient of its mean loss.
+    """Accumulate the gradient of the mean loss of a batch, part by part, in the parameters of the model.
 
-    The gradient is that of the whole batch where the loss is a mean over records and the model treats each by
-    itself. Batch normalization does not: its statistics are those of each part.
+    The gradient is the one of the whole batch if the loss is a mean over records and the model treats each record by
+    itself. Batch normalization does not: it computes its statistics on each part.
 
     Returns
     -------
     loss : Tensor
-        Mean over the valid records.
+        Mean over the valid records, detached.
     outputs : Tensor (B, ...)
-        Detached, as the loss.
+        Outputs of the model, detached.
     """
-    records = torch.stack([part.valid.sum() for part in parts])
-    shares = records / records.sum()
+    valid_records = torch.stack([part.valid.sum() for part in parts])
+    shares = valid_records / valid_records.sum()
     losses, outputs = [], []
     for part, share in zip(parts, shares, strict=True):
         with autocast():
             loss, output = task.loss(model, part)
-        (loss * share).backward()  # adds to the gradients of the parts before
+        # `backward` adds to the gradients of the previous parts.
+        (loss * share).backward()
         losses.append(loss.detach())
         outputs.append(output.detach())
     return (torch.stack(losses) * shares).sum(), torch.cat(outputs)
 
 
-def parts_of(records: int, size: int | None) -> int:
-    """Parts of a batch that is split into parts of at most `size` records; None takes it as it is."""
+def count_parts(records: int, size: int | None) -> int:
+    """Return the number of parts of a batch that is split into parts of at most `size` records; None does not split."""
     return math.ceil(records / (size or records))
 
 
 def smallest_part(records: int, size: int | None) -> int:
-    """Records in the smallest of those parts."""
-    return records // parts_of(records, size)
+    """Return the number of records in the smallest of these parts."""
+    return records // count_parts(records, size)
 
 
 def check_takes_one_record(model: nn.Module, record: Tensor) -> None:
@@ -66,15 +62,14 @@ def check_takes_one_record(model: nn.Module, record: Tensor) -> None:
 
     Parameters
     ----------
-    model
-        Left as it is.
-    record
-        (1, C, T).
+    model : nn.Module
+        Is not changed.
+    record : Tensor (1, C, T)
 
     Raises
     ------
     UserError
-        If a batch normalization in it would see a single value of each channel, whose variance is none.
+        If a batch normalization would see one value per channel, which has no variance.
     """
     try:
         with torch.no_grad():
@@ -83,6 +78,6 @@ def check_takes_one_record(model: nn.Module, record: Tensor) -> None:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UserError(
-            "trainer.batch_size or micro_batch leaves one record to a forward pass, and a batch normalization of this "
-            "model would see one value a channel, which has no variance: expected 2 or more, or a model without it."
+            "a batch or a micro batch holds one record, and a batch normalization of this model would see one value "
+            "per channel, which has no variance. Expected 2 or more records, or a model without batch normalization."
         ) from None

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not a finite number changes nothing."""
+"""A guard that undoes every training step whose loss or gradient is not finite."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from torch import Tensor, nn
 
 
 class SkippedStepError(Exception):
-    """Leaves the step of an optimizer on the CPU; `train_step` catches it, nobody else sees it."""
+    """Leaves the step of an optimizer on the CPU. `train_step` catches it."""
 
 
 class Guard:
     """Protects weights and running statistics from steps whose loss or gradient is not finite.
 
-    One bad batch would otherwise end a run: NaN in the weights, in the running statistics of a batch normalization or
-    in the moments of an optimizer never leaves again.
+    One bad batch would otherwise end a run: NaN never leaves the weights, the running statistics of a batch
+    normalization or the moments of an optimizer.
 
     On the CPU, `hold` knows at once whether the numbers are finite, and leaves the step of the optimizer before a
-    weight moves. Only running statistics have to be put back. (An optimizer that moves the weights before it asks for
-    a gradient, as SAM does, moves them back.)
+    weight moves. Only the running statistics have to be restored. (An optimizer that moves the weights before it asks
+    for a gradient, as SAM does, moves them back.)
 
-    On another device that question would wait for the device, so everything happens there: `hold` replaces the
-    gradient by zeros, which keeps the state of the optimizer finite, and `restore` puts back what the step has moved.
-    The moments of the optimizer then count one gradient of zero.
+    On another device, this check would wait for the device, so that all work is done there: `hold` replaces the
+    gradient by zeros, which keeps the state of the optimizer finite, and `restore` undoes the step. The moments of the
+    optimizer then include one gradient of zero.
 
     Parameters
     ----------
-    model
+    model : nn.Module
         Its trainable parameters and its floating-point buffers are protected.
-    waits : bool, optional
-        Whether to ask for the flag at once; by default on the CPU alone, where nothing has to be waited for.
+    waits : bool or None
+        Whether to read the flag on the host. None reads it only on the CPU, where this costs nothing.
 
     Attributes
     ----------
     finite : Tensor, bool ()
         Whether the last step was taken, on the device.
+    skipped_in_a_row : Tensor, float32 ()
+        Number of steps that were skipped since the last step that was taken, on the device.
     """
 
     def __init__(self, model: nn.Module, waits: bool | None = None) -> None:
@@ -47,26 +49,28 @@ class Guard:
         self._tensors = statistics if self._waits else [*self._parameters, *statistics]
         self._before = _Copies(self._tensors)
         self.finite = torch.ones((), dtype=torch.bool)
+        self.skipped_in_a_row = torch.zeros((), device=self._device)
+        self._skipped = torch.zeros((), device=self._device)
         if not self._waits:
             self._after = _Copies(self._tensors)
             self._gradients = _Copies(self._parameters)
 
     @torch.no_grad()
     def remember(self) -> None:
-        """Copy what the step may change; called before its forward pass."""
-        self._before.take(self._tensors)
+        """Copy the tensors that the step may change. Call this before the forward pass."""
+        self._before.copy_from(self._tensors)
         self.finite = torch.ones((), dtype=torch.bool, device=self._device)
 
     @torch.no_grad()
     def hold(self, finite: Tensor) -> None:
-        """Keep a gradient from the optimizer if it is not finite; called after each backward pass.
+        """Keep a gradient that is not finite from the optimizer. Call this after each backward pass.
 
         An optimizer may ask for several gradients in a step. One that is not finite spoils the step.
 
         Raises
         ------
         SkippedStepError
-            On the CPU, where the gradient is not finite.
+            On the CPU, if the gradient is not finite.
         """
         self.finite = self.finite & finite
         if self._waits:
@@ -76,6 +80,7 @@ class Guard:
         pairs = [(copy, p.grad) for copy, p in zip(self._gradients.views, self._parameters, strict=True)]
         copies = [copy for copy, gradient in pairs if gradient is not None]
         gradients = [gradient for _, gradient in pairs if gradient is not None]
+        # `masked_fill_` replaces NaN, which a multiplication by zero would not.
         torch._foreach_copy_(copies, gradients)
         for flat in self._gradients.flats:
             flat.masked_fill_(~self.finite, 0.0)
@@ -83,28 +88,39 @@ class Guard:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Undo the step if its numbers were not finite; called at its end."""
+        """Undo the step if its numbers were not finite. Call this at the end of the step."""
+        # The counters stay on the device, so that counting does not wait for it.
+        is_skipped = (~self.finite).float()
+        self._skipped += is_skipped
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * is_skipped
         if self._waits:
             if not self.finite:
-                self._before.give(self._tensors)
+                self._before.copy_to(self._tensors)
             return
-        self._after.take(self._tensors)
+        self._after.copy_from(self._tensors)
         for after, before in zip(self._after.flats, self._before.flats, strict=True):
             torch.where(self.finite, after, before, out=after)
-        self._after.give(self._tensors)
+        self._after.copy_to(self._tensors)
+
+    def take_skipped(self) -> int:
+        """Return the number of steps that were skipped since the last call, and start to count again."""
+        # Device-to-host sync.
+        count = int(self._skipped)
+        self._skipped.zero_()
+        return count
 
 
 class _Copies:
-    """Room for copies of some tensors, in one piece for each data type.
+    """Copies of some tensors, in one piece of memory for each data type.
 
     A choice between two sets of tensors is then one operation on the device instead of one for each tensor.
 
     Attributes
     ----------
     flats : list of Tensor
-        The pieces.
+        One piece of memory for each data type.
     views : list of Tensor
-        Parts of them, each in the shape of its tensor.
+        The copies: parts of `flats`, each in the shape of its tensor.
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
@@ -119,18 +135,18 @@ class _Copies:
                 views[number] = part.view(tensors[number].shape)
         self.views = [views[number] for number in range(len(tensors))]
 
-    def take(self, tensors: Sequence[Tensor]) -> None:
+    def copy_from(self, tensors: Sequence[Tensor]) -> None:
         """Copy the tensors."""
         if self.views:
             torch._foreach_copy_(self.views, list(tensors))
 
-    def give(self, tensors: Sequence[Tensor]) -> None:
-        """Copy back into the tensors."""
+    def copy_to(self, tensors: Sequence[Tensor]) -> None:
+        """Write the copies into the tensors."""
         if self.views:
             torch._foreach_copy_(list(tensors), self.views)
 
 
 @torch.no_grad()
 def all_finite(tensors: Sequence[Tensor]) -> Tensor:
-    """Whether every entry of some tensors is a finite number, as one device tensor."""
+    """Return whether all values of some tensors are finite, as one device tensor."""
     return torch.stack([t.isfinite().all() for t in tensors]).all()

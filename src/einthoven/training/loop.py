@@ -2,89 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from einthoven.contracts import Augment, Autocast, Batch, Diagnose, LogMetrics, Penalty, Position, Predictions, Task
 from einthoven.errors import UserError
-from einthoven.training.accumulation import backward, split
+from einthoven.training.accumulation import backward, split_batch
 from einthoven.training.guard import Guard, SkippedStepError, all_finite
 
-if TYPE_CHECKING:
-    from einthoven.data.store.batches import Batch
-    from einthoven.training.precision import Autocast
+SKIPPED_STEPS_LIMIT = 10
+"""Training ends after this many skipped steps in a row."""
 
-Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-Record = Callable[[int, Mapping[str, Tensor | float]], None]
-
-PATIENCE = 10  # steps in a row without a finite loss and gradient, after which a training ends
-MOST_NAMES = 32  # records that a sentence names
-
-
-class Task(Protocol):
-    """What the loop knows of a task."""
-
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean loss over the valid records, and the model's outputs (B, ...)."""
-
-    def goal(self, batch: Batch) -> Tensor:
-        """What predictions are compared with (B, ...): labels, quantities, a mask, or the signal itself."""
-
-    def activation(self, outputs: Tensor, /) -> Tensor:
-        """Outputs of the model -> predictions."""
-
-
-class Diagnose(Protocol):
-    """What the loop knows of the measurements of a step: each method may tell metrics, as device tensors."""
-
-    def before_update(self, batch: Batch, outputs: Tensor) -> Mapping[str, Tensor]:
-        """Between the backward pass and clipping."""
-
-    def after_update(self, norm: Tensor, limit: float) -> Mapping[str, Tensor]:
-        """After the update, with the norm of the gradient before clipping, and the largest one allowed."""
-
-
-class Penalty(Protocol):
-    """What the loop knows of a penalty on the weights."""
-
-    def loss(self, model: nn.Module) -> Tensor | None:
-        """What is added to the loss; None for nothing."""
-
-    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """What is done to the weights after a step."""
-
-    def metrics(self, model: nn.Module) -> Mapping[str, Tensor]:
-        """What to tell once an epoch."""
-
-
-@dataclass
-class Position:
-    """Where a run stands. Everything random follows from the seed and this, so it is all that a resume needs."""
-
-    epoch: int = 0  # finished epochs
-    step: int = 0  # finished optimizer steps
-    best: float = -math.inf
-    best_epoch: int = 0
-    stopped: bool = False  # early
-    skipped: int = 0  # steps whose loss or gradient was not finite
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Goals and predictions (n, ...), as float64 arrays on the host: labels and probabilities of a classifier.
-
-    Where records were cut, also the predictions of each of their windows (n, W, ...), of which `p` is the aggregate.
-    """
-
-    y: NDArray[np.float64]
-    p: NDArray[np.float64]
-    windows: NDArray[np.float64] | None = None
+MAX_RECORD_NAMES = 32
+"""An error message names at most this many records."""
 
 
 def train_step(
@@ -102,37 +36,56 @@ def train_step(
     micro_batch: int | None = None,
     guard: Guard | None = None,
 ) -> dict[str, Tensor]:
-    """One optimizer step. Returns device tensors; nothing here waits for the device.
+    """Take one optimizer step.
 
-    The optimizer is given a closure, so that one which needs the gradient at several points can ask for it.
-    The closure is a function of the weights: dropout draws the same masks each time. With a `micro_batch`, no
-    more records than that pass through the model at once, and their gradients add up to that of the batch.
-
-    A step whose loss or gradient is not finite changes neither weights nor running statistics.
+    A step whose loss or gradient is not finite changes neither the weights nor the running statistics.
 
     Parameters
     ----------
-    guard : Guard, optional
-        Of this model; `Guard.finite` tells of the step. It has memory of its own: a loop uses one for all its steps.
+    generator : torch.Generator
+        Random numbers of the augmentation. Its seed is also the seed of dropout.
+    clip_norm : float
+        Largest norm of the gradient; infinity does not clip.
+    diagnose : Diagnose or None
+        Measurements of the step. None measures only the loss and the gradient norm.
+    micro_batch : int or None
+        Records that pass through the model at once. None passes the whole batch.
+    guard : Guard or None
+        The guard of `model`. A loop uses one guard for all steps, because a guard allocates memory.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Metrics of the weights before the update, as device tensors. Nothing here waits for the device.
     """
     x, y = augment(batch.x, batch.y, generator)
     batch = replace(batch, x=x, y=y)
-    parts = split(batch, micro_batch)
-    seen: dict[str, Tensor] = {}
+    parts = split_batch(batch, micro_batch)
     guard = guard or Guard(model)
+    step_metrics: dict[str, Tensor] = {}
 
+    # The optimizer calls this closure whenever it needs a gradient: once, or several times (SAM, L-BFGS).
     def closure() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed(generator.initial_seed())  # dropout
+        # The closure must be a function of the weights, so that dropout draws the same masks at each call.
+        torch.manual_seed(generator.initial_seed())
         loss, outputs = backward(model, task, parts, autocast)
-        told, objective = {"train/loss": loss}, loss
-        if (cost := penalty.loss(model)) is not None:
-            cost.backward()  # type: ignore[no-untyped-call]
-            told["train/penalty"], objective = cost.detach(), loss + cost.detach()
-        if not seen:  # what is told of a step is measured where it starts
-            seen.update(told | (dict(diagnose.before_update(batch, outputs)) if diagnose else {}))
+        metrics = {"train/loss": loss}
+        objective = loss
+        penalty_value = penalty.loss(model)
+        if penalty_value is not None:
+            penalty_value.backward()  # type: ignore[no-untyped-call]
+            metrics["train/penalty"] = penalty_value.detach()
+            objective = loss + penalty_value.detach()
+
+        # Only the first call sees the weights before the update.
+        is_first_call = not step_metrics
+        if is_first_call:
+            step_metrics.update(metrics)
+            if diagnose:
+                step_metrics.update(diagnose.before_update(batch, outputs))
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        seen.setdefault("watch/grad/norm", norm)  # before clipping
+        step_metrics.setdefault("watch/grad/norm", norm)
         guard.hold(objective.isfinite() & norm.isfinite())
         return objective
 
@@ -143,7 +96,9 @@ def train_step(
     except SkippedStepError:
         optimizer.zero_grad(set_to_none=True)
     guard.restore()
-    return seen | (dict(diagnose.after_update(seen["watch/grad/norm"], clip_norm)) if diagnose else {})
+    if diagnose:
+        step_metrics.update(diagnose.after_update(step_metrics["watch/grad/norm"], clip_norm))
+    return step_metrics
 
 
 @torch.no_grad()
@@ -155,10 +110,10 @@ def evaluate(
     cut: Callable[[Tensor], Tensor],
     aggregate: str,
     autocast: Autocast,
-) -> Evaluation:
-    """Predictions of every record: cut into windows, predicted, and aggregated over the windows.
+) -> Predictions:
+    """Predict every record: cut it into windows, predict each window, and aggregate over the windows.
 
-    Where the outputs run along the signal, as masks do, a window is the whole record.
+    If the outputs run along the signal, as masks do, the window must be the whole record.
 
     Parameters
     ----------
@@ -170,50 +125,73 @@ def evaluate(
     model.eval()
     outputs, goals, valid = [], [], []
     for batch in batches:
-        x = cut(batch.x)
+        windows = cut(batch.x)
         with autocast():
-            z = model(x.flatten(0, 1)).float().unflatten(0, x.shape[:2])
-        outputs.append(z)
+            window_outputs = model(windows.flatten(0, 1)).float()
+        outputs.append(window_outputs.unflatten(0, windows.shape[:2]))
         goals.append(task.goal(batch))
         valid.append(batch.valid)
-    z, y, keep = (torch.cat(parts).cpu() for parts in (outputs, goals, valid))  # sync: once per evaluation
-    p = task.activation(z[keep].double())
-    whole = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
-    return Evaluation(y[keep].double().numpy(), whole.numpy(), p.numpy())
+
+    # Device-to-host sync: once per evaluation.
+    is_valid = torch.cat(valid).cpu()
+    valid_outputs = torch.cat(outputs).cpu()[is_valid]
+    valid_goals = torch.cat(goals).cpu()[is_valid]
+
+    p = task.activation(valid_outputs.double())
+    record_p = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
+    return Predictions(valid_goals.double().numpy(), record_p.numpy(), p.numpy())
+
+
+class Step(Protocol):
+    """`train_step` whose other arguments are bound: model, task, optimizer, augmentation and options."""
+
+    def __call__(self, batch: Batch, *, generator: torch.Generator, guard: Guard) -> Mapping[str, Tensor]:
+        """Take one optimizer step and return its metrics."""
+
+
+def _ignore_position(position: Position) -> None:
+    """Show nothing."""
 
 
 @dataclass(frozen=True)
-class Events:
-    """What happens around the steps; the loop knows no more of it."""
+class Callbacks:
+    """Functions that the loop calls between the steps.
 
-    record: Record
-    evaluate: Callable[[], Mapping[str, float]]  # scalars under their metric names; empty without validation data
-    save: Callable[[Position, bool], None]  # (position, is this the best so far)
-    progress: Callable[[Position], None] = field(default=lambda position: None)
-    names: Callable[[Tensor], Sequence[object]] = field(default=lambda index: index.tolist())  # of a batch's records
+    Attributes
+    ----------
+    log_metrics : callable
+        (step, {metric name: value}).
+    evaluate : callable
+        () -> scalars under their metric names; empty without validation data.
+    save : callable
+        (position, whether this epoch is the best so far).
+    show_progress : callable
+        (position), after each step.
+    record_names : callable
+        (`index` of a batch) -> names of its records, for error messages.
+    """
+
+    log_metrics: LogMetrics
+    evaluate: Callable[[], Mapping[str, float]]
+    save: Callable[[Position, bool], None]
+    show_progress: Callable[[Position], None] = field(default=_ignore_position)
+    record_names: Callable[[Tensor], Sequence[object]] = field(default=Tensor.tolist)
 
 
 def fit(
     model: nn.Module,
-    task: Task,
-    batches: Callable[[int], Iterable[Batch]],
     optimizer: torch.optim.Optimizer,
+    step: Step,
+    batches: Callable[[int], Iterable[Batch]],
     schedule: Callable[[int, int], float],
-    events: Events,
+    callbacks: Callbacks,
     *,
     position: Position,
     epochs: int,
     steps_per_epoch: int,
-    augment: Augment,
-    autocast: Autocast,
-    clip_norm: float | None,
-    seed_of: Callable[[int, int], int],
-    device: torch.device,
+    step_seed: Callable[[int, int], int],
     monitor: str,
     patience: int | None,
-    penalty: Penalty,
-    diagnose: Diagnose | None = None,
-    micro_batch: int | None = None,
 ) -> Position:
     """Train from `position` to the last epoch.
 
@@ -221,128 +199,116 @@ def fit(
 
         for epoch:
             for batch:
-                learning rate = base * schedule(step, total)
-                train_step: augment, forward, loss and penalty, backward, diagnose, clip, update, diagnose
-                record
-                stop if the last ten steps were skipped, because their loss or gradient was not finite
-            stop if all steps of the epoch were skipped, or a weight is not finite
-            evaluate, record
-            save: last, and best if the monitored metric improved
-            stop early if it has not improved for `patience` epochs
+                learning rate = base * schedule(step, total steps)
+                step: augment, forward, loss and penalty, backward, diagnose, clip, update, diagnose
+                log metrics
+                stop with an error if the last ten steps were skipped
+            stop with an error if all steps of the epoch were skipped, or if a weight is not finite
+            evaluate, log metrics
+            save the last checkpoint, and the best one if the monitored metric improved
+            stop early if the metric has not improved for `patience` epochs
 
     Parameters
     ----------
+    step : Step
+        Takes one optimizer step.
     batches : callable
-        Epoch number -> the batches of that epoch.
+        Epoch number -> batches of that epoch.
     schedule : callable
-        (step, total steps) -> multiplier of each parameter group's ``initial_lr``.
-    seed_of : callable
-        (epoch, step) -> seed of everything random in that step.
+        (step, total steps) -> multiplier of the ``initial_lr`` of each parameter group.
+    step_seed : callable
+        (epoch, step) -> seed of all random numbers of that step.
     monitor : str
-        Name of the metric to maximize among those that `events.evaluate` returns.
+        Metric that is maximized, one of those that `callbacks.evaluate` returns.
     patience : int or None
-        Epochs without improvement to accept; None trains to the end.
-    diagnose : Diagnose or None
-        What is measured at each step; None: the loss and the norm of the gradient alone.
-    micro_batch : int or None
-        Most records that pass through the model at once; None takes the batch as it is.
-
-    Returns
-    -------
-    Position
+        Epochs without improvement before training stops early. None trains to the end.
 
     Raises
     ------
     UserError
         If training diverged, or moved no weight at all.
     """
-    generator, total = torch.Generator(device), epochs * steps_per_epoch
+    generator = torch.Generator(next(model.parameters()).device)
     guard = Guard(model)
+    total_steps = epochs * steps_per_epoch
     first_weights = [p.detach().clone() for p in model.parameters()] if position.step == 0 else None
-    in_a_row = torch.zeros((), device=device)
+
     while position.epoch < epochs and not position.stopped:
         model.train()
-        switch(optimizer, "train")
-        skipped = torch.zeros((), device=device)
-        steps = 0
+        set_mode(optimizer, "train")
+        first_step = position.step
         for batch in batches(position.epoch):
-            multiplier = schedule(position.step, total)
+            multiplier = schedule(position.step, total_steps)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * multiplier
-            seed = seed_of(position.epoch, position.step)
-            seen = train_step(
-                model,
-                task,
-                batch,
-                optimizer,
-                augment=augment,
-                generator=generator.manual_seed(seed),
-                autocast=autocast,
-                clip_norm=clip_norm or math.inf,
-                penalty=penalty,
-                diagnose=diagnose,
-                micro_batch=micro_batch,
-                guard=guard,
-            )
+            generator.manual_seed(step_seed(position.epoch, position.step))
+            metrics = step(batch, generator=generator, guard=guard)
             position.step += 1
-            steps += 1
-            # Counted on the device.
-            is_skipped = (~guard.finite).float()
-            skipped += is_skipped
-            in_a_row = (in_a_row + 1) * is_skipped
-            events.record(position.step, {**seen, "watch/optim/lr": optimizer.param_groups[0]["lr"]})
-            events.progress(position)
-            if position.step % PATIENCE == 0 and int(in_a_row) >= PATIENCE:  # sync: every tenth step
-                raise UserError(_diverged(PATIENCE, position.step, events.names(batch.index)))
+            callbacks.log_metrics(position.step, {**metrics, "watch/optim/lr": optimizer.param_groups[0]["lr"]})
+            callbacks.show_progress(position)
+            # Device-to-host sync: every tenth step.
+            if position.step % SKIPPED_STEPS_LIMIT == 0 and int(guard.skipped_in_a_row) >= SKIPPED_STEPS_LIMIT:
+                raise UserError(_diverged(SKIPPED_STEPS_LIMIT, position.step, callbacks.record_names(batch.index)))
         position.epoch += 1
-        count = int(skipped)  # sync: once per epoch
-        if count == steps > 0:
-            raise UserError(_diverged(count, position.step, events.names(batch.index)))
-        if not all_finite([*model.parameters(), *model.buffers()]):  # sync: once per epoch
+
+        # Device-to-host sync, twice per epoch: neither a spoiled epoch nor spoiled weights are saved.
+        skipped = guard.take_skipped()
+        if skipped == position.step - first_step > 0:
+            raise UserError(_diverged(skipped, position.step, callbacks.record_names(batch.index)))
+        if not all_finite([*model.parameters(), *model.buffers()]):
             raise UserError(
-                f"training diverged: after epoch {position.epoch} (step {position.step}), weights are not finite "
-                "numbers; try a lower optimizer.lr or trainer.clip_norm."
+                f"training diverged: the weights are not finite after epoch {position.epoch} (step {position.step}). "
+                "Try a lower learning rate or a smaller clipping norm."
             )
-        position.skipped += count
-        if position.skipped:  # of healthy runs, it would be one more line of zeros
-            events.record(position.step, {"watch/optim/skipped": position.skipped})
-        switch(optimizer, "eval")
-        metrics = events.evaluate()
-        events.record(position.step, {**metrics, **penalty.metrics(model)})
-        improved = monitor in metrics and metrics[monitor] > position.best
-        if improved:
-            position.best, position.best_epoch = metrics[monitor], position.epoch
+        # A healthy run has no curve of zeros.
+        position.skipped += skipped
+        if position.skipped:
+            callbacks.log_metrics(position.step, {"watch/optim/skipped": position.skipped})
+
+        set_mode(optimizer, "eval")
+        values = callbacks.evaluate()
+        callbacks.log_metrics(position.step, values)
+        is_best = monitor in values and values[monitor] > position.best
+        if is_best:
+            position.best = values[monitor]
+            position.best_epoch = position.epoch
         position.stopped = patience is not None and position.epoch - position.best_epoch >= patience
-        events.save(position, improved)
+        callbacks.save(position, is_best)
+
     if first_weights is not None and not _have_moved(first_weights, list(model.parameters())):
         raise UserError(
-            f"training has moved no weight in {position.step} steps; expected a larger optimizer.lr, or other "
-            "options of optimizer, schedule and trainer.clip_norm."
+            f"training has moved no weight in {position.step} steps. Try a larger learning rate, another schedule or "
+            "a larger clipping norm."
         )
     return position
 
 
 @torch.no_grad()
 def _have_moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
-    """Whether the weights have changed by more than a 10⁻¹² of their size: float32 rounds them at 10⁻⁷ of it."""
+    """Return whether the weights changed by more than 10⁻¹² of their norm; float32 rounds at 10⁻⁷ of it."""
     distance = torch.stack([(b - a).norm().float() for a, b in zip(before, after, strict=True)]).norm()
-    size = torch.stack([a.norm().float() for a in before]).norm()
-    return bool(distance > 1e-12 * size)  # sync: once per run
+    norm = torch.stack([a.norm().float() for a in before]).norm()
+    # Device-to-host sync: once per run.
+    return bool(distance > 1e-12 * norm)
 
 
-def _diverged(count: int, step: int, records: Sequence[object]) -> str:
-    """A sentence about steps without a finite loss and gradient, with the records of the last of them."""
-    shown = ", ".join(map(str, records[:MOST_NAMES]))
-    if len(records) > MOST_NAMES:
-        shown += f" and {len(records) - MOST_NAMES} more"
+def _diverged(count: int, step: int, names: Sequence[object]) -> str:
+    """Return a message about `count` skipped steps that end with `step`, with the records of the last batch."""
+    listed = ", ".join(map(str, names[:MAX_RECORD_NAMES]))
+    if len(names) > MAX_RECORD_NAMES:
+        listed += f" and {len(names) - MAX_RECORD_NAMES} more"
+    plural = "" if count == 1 else "s"
     return (
-        f"training diverged: the loss or its gradient was not a finite number in {count} "
-        f"step{'s' * (count != 1)} in a row, the last of them step {step}; try a lower optimizer.lr or "
-        f"trainer.clip_norm, or examine the records of that step (ecg_id {shown})."
+        f"training diverged: the loss or its gradient was not finite in {count} step{plural} in a row. The last of "
+        f"them was step {step}. Try a lower learning rate or a smaller clipping norm, or look at the records of that "
+        f"step (ecg_id {listed})."
     )
 
 
-def switch(optimizer: torch.optim.Optimizer, mode: str) -> None:
-    """Tell an optimizer that trains and evaluates at different weights (schedule-free ones) which it shall be."""
+def set_mode(optimizer: torch.optim.Optimizer, mode: str) -> None:
+    """Call `optimizer.train()` or `optimizer.eval()`, if it has such a method.
+
+    Schedule-free optimizers train and evaluate at different weights.
+    """
     if hasattr(optimizer, mode):
         getattr(optimizer, mode)()

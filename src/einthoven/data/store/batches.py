@@ -11,33 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from einthoven.contracts import Batch
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.signals import Signals, read_rows
 from einthoven.errors import UserError
 
 _MASK = (1 << 63) - 1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a task sees of the data at one step.
-
-    Attributes
-    ----------
-    x : Tensor, float32 (B, L, T)
-        Signals in mV.
-    y : Tensor, float32 (B, K), or (B, C, T)
-        Labels, quantities, or masks that run along with the signal.
-    index : Tensor, int64 (B,)
-        Row of each record in its split.
-    valid : Tensor, bool (B,)
-        False where a row only fills up the last batch.
-    """
-
-    x: Tensor
-    y: Tensor
-    index: Tensor
-    valid: Tensor
 
 
 class Split(Protocol):
