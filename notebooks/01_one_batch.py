@@ -48,7 +48,7 @@ from einthoven.contracts import Position
 from einthoven.data import read_record
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.splits import split_rows
-from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches, windows
+from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches
 from einthoven.data.synthetic import write_synthetic
 from einthoven.diagnostics.gradients import gradient_norms
 from einthoven.diagnostics.information import kl_drift
@@ -550,7 +550,8 @@ def predict():
         model,
         task,
         evaluation_batches(val, size=32),
-        cut=lambda x: windows(x, val.samples, val.samples),
+        window=val.samples,
+        stride=val.samples,
         aggregate="mean",
         autocast=autocast,
     )

@@ -26,7 +26,7 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what
     "diagnostics": {"functional"},
     "evaluation": {"functional"},
     "tasks": {"functional", "losses", "evaluation"},
-    "training": set(),
+    "training": {"functional"},
     "report": {"functional", "evaluation"},
     "tracking": set(),
     "predict": {"data", "functional", "models", "evaluation", "tracking"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ from hypothesis import strategies as st
 from einthoven import build as build_module
 from einthoven import cli
 from einthoven.contracts import Batch
-from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches, windows
-from einthoven.errors import UserError
+from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches
 
 
 def split_of(n: int, samples: int = 50) -> DeviceSplit:
@@ -141,27 +139,6 @@ def test_taking_a_window_without_a_start_takes_the_beginning() -> None:
     split = split_of(4)
     x = split.take(torch.tensor([2, 0]), 15)
     torch.testing.assert_close(x, split.signals[[2, 0], :, :15].float() / 1000)
-
-
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 80))
-def test_windows_cover_the_record_and_end_with_it(samples: int, window: int, stride: int) -> None:
-    x = torch.arange(2 * 3 * samples).reshape(2, 3, samples)
-    if window > samples:
-        with pytest.raises(UserError, match="longer than the records"):
-            windows(x, window, stride)
-        return
-    cut = windows(x, window, stride)
-    starts = cut[0, :, 0, 0].tolist()
-    assert starts[0] == 0 and starts[-1] == samples - window and starts == sorted(set(starts))
-    assert all(b - a <= stride for a, b in pairwise(starts))
-    for k, start in enumerate(starts):
-        assert torch.equal(cut[:, k], x[..., start : start + window])
-    if stride <= window:
-        assert set(cut[0, :, 0].flatten().tolist()) == set(range(samples))
-
-
-def test_the_windows_of_the_benchmark_are_seven() -> None:
-    assert windows(torch.zeros(1, 12, 1000), 250, 125).shape == (1, 7, 12, 250)
 
 
 def test_mix_spreads_well() -> None:

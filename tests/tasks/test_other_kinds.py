@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch, Position, Predictions, Task
-from einthoven.data.store.batches import DeviceSplit, evaluation_batches, training_batches, windows
+from einthoven.data.store.batches import DeviceSplit, evaluation_batches, training_batches
 from einthoven.losses.contrastive import nt_xent
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.losses.regression import mse
@@ -130,7 +130,8 @@ def trained(
         model,
         task,
         evaluation_batches(split, size=20),
-        cut=lambda x: windows(x, T, T),
+        window=T,
+        stride=T,
         aggregate="mean",
         autocast=contextlib.nullcontext,
     )

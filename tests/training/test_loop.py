@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch, Position
-from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.optim.optimizers import sgd
 from einthoven.optim.penalties import Penalty
@@ -107,7 +106,8 @@ def test_windows_are_predicted_one_by_one_and_aggregated(aggregate: str) -> None
         MeanOfSignal(),
         LeastSquares(),
         [batch],
-        cut=lambda x: windows(x, 4, 2),
+        window=4,
+        stride=2,
         aggregate=aggregate,
         autocast=contextlib.nullcontext,
     )

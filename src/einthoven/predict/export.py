@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.atomic import atomic
-from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Isotonic, PriorShift, Temperature, Vector
 from einthoven.evaluation.metrics import FloatArray
 from einthoven.functional import outputs
+from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.predict.bundle import Bundle
 from einthoven.tracking import served
 
@@ -57,10 +57,9 @@ class Pipeline(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Probabilities of each class, or a quantity in its unit."""
-        cut = windows(signal, self.window, self.stride)
-        logits: Tensor = self.classifier(cut.flatten(0, 1))
-        p = self.activation(logits.view(-1, cut.shape[1], logits.shape[-1]))
-        return self.finish(p.amax(dim=1) if self.aggregate == "max" else p.mean(dim=1)).to(logits.dtype)
+        logits = apply_to_windows(self.classifier, signal, self.window, self.stride)
+        predictions = aggregate_windows(self.activation(logits), self.aggregate)
+        return self.finish(predictions).to(logits.dtype)
 
 
 class Affine(nn.Module):

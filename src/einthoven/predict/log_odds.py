@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from einthoven.data.store.batches import windows
+from einthoven.functional.conform import window_starts
 from einthoven.functional.outputs import tempered
+from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.models.frontend import Classifier
 
 
@@ -60,19 +61,16 @@ class LogOdds(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Log-odds of each class."""
-        cut = windows(x, self.window, self.stride)
-        z = tempered(self.classifier(cut.flatten(0, 1)), self.temperature)
+        z = tempered(apply_to_windows(self.classifier, x, self.window, self.stride), self.temperature)
         if self.single_label:
-            z = z - _of_the_others(z)
-        z = z.view(*cut.shape[:2], -1)
+            z = z - _logit_of_the_other_classes(z)
         if self.aggregate == "max":
-            return z.amax(dim=1)
+            return aggregate_windows(z, "max")
         return _log_mean(F.logsigmoid(z)) - _log_mean(F.logsigmoid(-z))
 
     def windows(self, samples: int) -> tuple[list[int], int]:
         """Where the windows begin that the network is given one by one, and how long they are, in samples."""
-        starts = windows(torch.arange(samples)[None, None], self.window, self.stride)[0, :, 0, 0].tolist()
-        return starts, self.window
+        return window_starts(samples - self.window, self.stride, "slide").tolist(), self.window
 
     def pieces(self, samples: int) -> tuple[list[int], int]:
         """Those of the classifier."""
@@ -84,7 +82,7 @@ def _log_mean(z: Tensor) -> Tensor:
     return z.logsumexp(dim=1) - math.log(z.shape[1])
 
 
-def _of_the_others(z: Tensor) -> Tensor:
-    """For each class, the logarithm of the summed exponentials of all others: (n, K)."""
-    alone = torch.eye(z.shape[1], dtype=torch.bool, device=z.device)
-    return z[:, None].masked_fill(alone, -math.inf).logsumexp(dim=2)
+def _logit_of_the_other_classes(z: Tensor) -> Tensor:
+    """For each class, return the logarithm of the summed exponentials of all other classes: (..., K) to (..., K)."""
+    is_same_class = torch.eye(z.shape[-1], dtype=torch.bool, device=z.device)
+    return z.unsqueeze(-2).masked_fill(is_same_class, -math.inf).logsumexp(dim=-1)

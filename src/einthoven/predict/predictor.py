@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.data.formats.record import Record
-from einthoven.data.store.batches import windows
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation
 from einthoven.evaluation.conformal import statement_sets
 from einthoven.evaluation.saliency import Method, integrated_gradients
 from einthoven.evaluation.uncertainty import EntropyParts, entropy_parts
 from einthoven.functional import outputs
+from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.explaining import Explanation, explain
 from einthoven.predict.network import last_layer
@@ -265,10 +265,9 @@ def _forward(bundle: Bundle, signal: NDArray[np.int16], layer: nn.Linear | None)
     with _reading(layer) as read:
         for first in range(0, len(signal), AT_ONCE):
             x = torch.from_numpy(signal[first : first + AT_ONCE]).to(device, torch.float32).mul_(1e-3)
-            cut = windows(x, reads.window, reads.stride)
-            logits: Tensor = bundle.answering(cut.flatten(0, 1))
-            q = activation(logits.view(len(x), -1, classes).double().cpu(), bundle.temperature)
-            p.append((q.amax(dim=1) if reads.aggregate == "max" else q.mean(dim=1)).numpy())
+            logits = apply_to_windows(bundle.answering, x, reads.window, reads.stride)
+            q = activation(logits.double().cpu(), bundle.temperature)
+            p.append(aggregate_windows(q, reads.aggregate).numpy())
             if not np.isfinite(p[-1]).all():
                 raise UserError(
                     "the network of this bundle answers with values that are not finite; it cannot be used."
@@ -314,7 +313,7 @@ def _dropping(model: nn.Module, seed: int) -> Iterator[None]:
 
 def _over_windows(p: Float, counts: Sequence[int], aggregate: str) -> Float:
     """Windows (sum of counts, K) to records (n, K)."""
-    parts = [part.max(axis=0) if aggregate == "max" else part.mean(axis=0) for part in _parts(p, counts)]
+    parts = [aggregate_windows(part, aggregate, axis=0) for part in _parts(p, counts)]
     return np.stack(parts) if parts else np.zeros((0, p.shape[1]))
 
 

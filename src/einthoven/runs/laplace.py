@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.contracts import Predictions
-from einthoven.data.store.batches import evaluation_batches, windows
+from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
 from einthoven.evaluation.laplace import fit_last_layer
+from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.predict.network import last_layer
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class LaplaceRun:
         aggregate = aggregate or self.run.settings.trainer.aggregate
         features, y = self._seen(split)
         p = self.posterior.predict(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:2], -1)
-        p = p.max(axis=1) if aggregate == "max" else p.mean(axis=1)
-        return self.run.data.by_record(split, Predictions(y, p), aggregate)
+        return self.run.data.by_record(split, Predictions(y, aggregate_windows(p, aggregate)), aggregate)
 
     def _weights(self) -> NDArray[np.float64]:
         """Weights (K, d + 1) of the layer over the temperature, its bias last."""
@@ -75,14 +75,14 @@ class LaplaceRun:
         try:
             for batch in evaluation_batches(run.data.splits[split], size=_RECORDS_AT_ONCE):
                 caught.clear()
-                cut = windows(batch.x, run.window, run.stride)
-                logits = run.model(cut.flatten(0, 1)).float()
-                (inputs,) = caught if len(caught) == 1 else (cut.new_zeros(len(logits), self.layer.in_features),)
-                phi = inputs.reshape(len(logits), -1, self.layer.in_features).mean(dim=1)
+                logits = apply_to_windows(run.model, batch.x, run.window, run.stride).float()
+                shape = logits.shape[:2]
+                (inputs,) = caught if len(caught) == 1 else (logits.new_zeros(*shape, self.layer.in_features),)
+                phi = inputs.reshape(*shape, -1, self.layer.in_features).mean(dim=2)
                 expected = nn.functional.linear(phi, self.layer.weight, self.layer.bias)
                 if expected.shape != logits.shape or not torch.allclose(expected, logits, rtol=1e-3, atol=1e-3):
                     raise UserError("laplace=true: the logits of this model are not those of its last linear layer.")
-                features.append(phi.view(*cut.shape[:2], -1)[batch.valid].double().cpu())
+                features.append(phi[batch.valid].double().cpu())
                 labels.append(batch.y[batch.valid].double().cpu())
         finally:
             handle.remove()

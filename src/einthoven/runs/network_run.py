@@ -16,7 +16,7 @@ import einthoven
 from einthoven.build import build
 from einthoven.contracts import Position, Predictions
 from einthoven.data.ancestry import Ancestry
-from einthoven.data.store.batches import evaluation_batches, mix, training_batches, windows
+from einthoven.data.store.batches import evaluation_batches, mix, training_batches
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.optim.groups import check_learns, most_state_bytes
@@ -193,7 +193,8 @@ class Run:
             self.model,
             self.task,
             evaluation_batches(self.data.splits[split], size=max(32, min(self.batch_size, EVALUATION_BATCH))),
-            cut=lambda x: windows(x, self.window, self.stride),
+            window=self.window,
+            stride=self.stride,
             aggregate=aggregate or self.settings.trainer.aggregate,
             autocast=autocast,
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Augment, Autocast, Batch, Diagnose, LogMetrics, Penalty, Position, Predictions, Task
 from einthoven.errors import UserError
+from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.training.accumulation import backward, split_batch
 from einthoven.training.guard import Guard, SkippedStepError, all_finite
 
@@ -107,7 +108,8 @@ def evaluate(
     task: Task,
     batches: Iterable[Batch],
     *,
-    cut: Callable[[Tensor], Tensor],
+    window: int,
+    stride: int,
     aggregate: str,
     autocast: Autocast,
 ) -> Predictions:
@@ -117,18 +119,15 @@ def evaluate(
 
     Parameters
     ----------
-    cut : callable
-        (B, C, T) -> windows (B, W, C, window).
-    aggregate : str
-        ``mean`` or ``max`` over the windows of a record.
+    window, stride, aggregate
+        As in `einthoven.functional.windows`.
     """
     model.eval()
     outputs, goals, valid = [], [], []
     for batch in batches:
-        windows = cut(batch.x)
         with autocast():
-            window_outputs = model(windows.flatten(0, 1)).float()
-        outputs.append(window_outputs.unflatten(0, windows.shape[:2]))
+            window_outputs = apply_to_windows(model, batch.x, window, stride).float()
+        outputs.append(window_outputs)
         goals.append(task.goal(batch))
         valid.append(batch.valid)
 
@@ -138,7 +137,7 @@ def evaluate(
     valid_goals = torch.cat(goals).cpu()[is_valid]
 
     p = task.activation(valid_outputs.double())
-    record_p = p.amax(dim=1) if aggregate == "max" else p.mean(dim=1)
+    record_p = aggregate_windows(p, aggregate)
     return Predictions(valid_goals.double().numpy(), record_p.numpy(), p.numpy())
 
 

@@ -168,17 +168,6 @@ def evaluation_batches(split: Split, *, size: int) -> Iterator[Batch]:
         yield Batch(crop(signals, split.samples), split.labels[index], index, valid)
 
 
-def windows(x: Tensor, window: int, stride: int) -> Tensor:
-    """Cut (B, C, T) into windows: (B, W, C, window), the last one ending at T."""
-    last = x.shape[-1] - window
-    if last < 0:
-        raise UserError(f"a window of {window} samples is longer than the records, which have {x.shape[-1]}.")
-    starts = list(range(0, last + 1, stride))
-    if starts[-1] != last:
-        starts.append(last)
-    return torch.stack([x[..., s : s + window] for s in starts], dim=1)
-
-
 def mix(seed: int, epoch: int, step: int) -> int:
     """One 63-bit seed from (seed, epoch, step), well spread (splitmix64, Steele et al. 2014)."""
     value = 0
