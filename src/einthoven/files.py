@@ -1,7 +1,7 @@
 """Reading files that can be damaged, or come from a stranger: ordinary files alone, bounded sizes, and hashes.
 
 A sealed file contains the SHA-256 of its own content. The hash is computed with `BLANK` in its place, so that it covers
-every byte of the file: names, sizes and numbers alike. A sealed text (`sealed`) is a JSON object whose last entry is
+every byte of the file: names, sizes and numbers alike. A sealed text (`seal`) is a JSON object whose last entry is
 the SHA-256 of what stands before it.
 """
 
@@ -59,13 +59,13 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sealed(content: Mapping[str, Any]) -> str:
+def seal(content: Mapping[str, Any]) -> str:
     """The sealed text of a JSON object."""
     text = json.dumps(dict(content))
     return json.dumps({**content, SEAL: hashlib.sha256(text.encode()).hexdigest()})
 
 
-def unsealed(text: str) -> dict[str, Any]:
+def unseal(text: str) -> dict[str, Any]:
     """What a sealed text holds.
 
     Raises
@@ -77,7 +77,7 @@ def unsealed(text: str) -> dict[str, Any]:
     if not isinstance(content, dict) or SEAL not in content:
         raise ValueError("it has no checksum of itself")
     del content[SEAL]
-    if sealed(content) != text:
+    if seal(content) != text:
         raise ValueError("it is not what was written")
     return content
 

@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from einthoven.data.doctor import Finding, counts, examine, examine_record, examined, quarantine, read_and_examine
+from einthoven.data.doctor import (
+    Finding,
+    count_findings,
+    examine,
+    examine_or_load,
+    examine_record,
+    read_and_examine,
+    update_quarantine,
+)
 from einthoven.data.doctor.examination import block_of
 from einthoven.data.doctor.finding import longest_run
 from einthoven.data.doctor.noise import measure_noise
@@ -254,24 +262,24 @@ def test_a_store_is_examined_once_and_errors_are_listed(tmp_path: Path) -> None:
     store.table.loc[1, "clipped_samples"] = 3
     store.quarantine.loc[0] = [99, "r/99_lr", "cannot be read"]
     store.quarantine.loc[1] = [4, "r/4_lr", "of last time"]
-    found = examined(store)
+    found = examine_or_load(store)
     assert found["ecg_id"].tolist() == [1, 2, 3, 4, 5, 6]
     assert found["severity"][3] == "error" and found["heart_rate"].between(30, 200).all()
     assert found["powerline_db"].isna().all() and found["baseline_db"].notna().all()
-    per_code = {(code, severity): n for code, severity, _, n in counts(found)}
+    per_code = {(code, severity): n for code, severity, _, n in count_findings(found)}
     assert per_code["flat", "error"] == 1 and per_code["child", "caution"] == 1 and per_code["clipped", "warning"] == 1
     assert "stuck" not in {code for code, _ in per_code}
-    listed = quarantine(store, found)
+    listed = update_quarantine(store, found)
     assert listed["file"].tolist() == ["r/99_lr", "r/4_lr"]
     assert listed["reason"][1].startswith("flat: V3 spans 0.000 mV")
     assert pd.read_csv(tmp_path / "quarantine.csv", dtype=str).equals(listed)
-    assert quarantine(replace(store, quarantine=listed), found).equals(listed)
+    assert update_quarantine(replace(store, quarantine=listed), found).equals(listed)
     written = (tmp_path / "doctor.parquet").stat().st_mtime_ns
-    again = examined(store)
+    again = examine_or_load(store)
     assert (tmp_path / "doctor.parquet").stat().st_mtime_ns == written
-    assert counts(again) == counts(found)
+    assert count_findings(again) == count_findings(found)
     (tmp_path / "doctor.parquet").write_bytes(b"damaged")
-    assert counts(examined(store)) == counts(found)
+    assert count_findings(examine_or_load(store)) == count_findings(found)
     assert not list(tmp_path.glob("*.partial*"))
 
 
@@ -282,4 +290,4 @@ def test_records_of_other_sources_are_listed_by_their_file(tmp_path: Path, colum
     store = a_store(tmp_path / "not_there_yet", x)
     table = store.table.drop(columns="filename_lr").assign(**{column: ["a.hea", "b/c.hea", None]})
     store = replace(store, table=table)
-    assert quarantine(store, examined(store))["file"].tolist() == ["b/c.hea", "3"]
+    assert update_quarantine(store, examine_or_load(store))["file"].tolist() == ["b/c.hea", "3"]

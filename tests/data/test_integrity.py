@@ -20,7 +20,7 @@ from einthoven.data.store.batches import DeviceSplit
 from einthoven.data.store.packed_store import Store, open_store
 from einthoven.data.store.streaming import StreamedSplit
 from einthoven.errors import UserError
-from einthoven.files import file_digest, sealed, unsealed
+from einthoven.files import file_digest, seal, unseal
 
 CPU = torch.device("cpu")
 
@@ -211,9 +211,9 @@ def test_a_hostile_store_is_one_sentence(corpus: Path, cache: Path, kind: str) -
 def test_a_store_that_points_beside_its_packs_is_one_sentence(corpus: Path, cache: Path, row: float) -> None:
     folder = PTBXL(corpus, 100, cache).open().path
     np.save(folder / "rows.npy", np.array([*range(47), row]))
-    notes = unsealed((folder / "store.json").read_text())
+    notes = unseal((folder / "store.json").read_text())
     notes["files"]["rows.npy"] = file_digest(folder / "rows.npy")
-    (folder / "store.json").write_text(sealed(notes))
+    (folder / "store.json").write_text(seal(notes))
     with pytest.raises(UserError, match=r"rows\.npy names rows that no pack has"):
         open_store(folder)
 
@@ -253,7 +253,7 @@ def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) ->
     store = PTBXL(corpus, 100, cache).open().path
     for file, what in ((store / "store.json", "store"), (packs(cache)[0] / "pack.json", "pack")):
         before = file.read_text()
-        file.write_text(sealed(unsealed(before) | {"format": 5}))
+        file.write_text(seal(unseal(before) | {"format": 5}))
         with pytest.raises(UserError, match=f"a {what} of form 5; this version reads those up to 4"):
             PTBXL(corpus, 100, cache).open()
         file.write_text(before)
@@ -266,7 +266,7 @@ def as_version_1(cache: Path) -> None:
     for pack in packs(cache):
         (pack / checksums.NOTES).unlink()
     for file in cache.glob("stores/*/store.json"):
-        notes = unsealed(file.read_text())
+        notes = unseal(file.read_text())
         del notes["files"]
         file.write_text(json.dumps(notes | {"format": 3}))
 
@@ -282,7 +282,7 @@ def test_packs_of_the_earlier_version_are_checked_and_get_checksums(corpus: Path
     store = PTBXL(corpus, 100, cache).open()
     assert (store.fingerprint, store.path.name) == (before.fingerprint, before.path.name)
     assert [pack.name for pack in packs(cache)] == names
-    assert unsealed((store.path / "store.json").read_text())["format"] == 4
+    assert unseal((store.path / "store.json").read_text())["format"] == 4
     assert (store.path / "doctor.parquet").read_bytes() == b"found"
     for pack in packs(cache):
         notes = json.loads((pack / checksums.NOTES).read_text())
@@ -314,17 +314,17 @@ def test_damage_that_happened_before_there_were_checksums_is_found(corpus: Path,
 
 def test_every_bit_of_a_sealed_file_counts() -> None:
     content = {"a": [1, 2.5, None, True], "b": {"c": "é 1e5"}, "d": 1e-3, "e": ""}
-    text = sealed(content)
-    assert unsealed(text) == content
+    text = seal(content)
+    assert unseal(text) == content
     data = text.encode()
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ValueError):
-            unsealed(changed.decode())
+            unseal(changed.decode())
     for other in (text + " ", text[:-1], "[]", "{}", '{"sha256": 1}', ""):
         with pytest.raises(ValueError):
-            unsealed(other)
+            unseal(other)
 
 
 def test_checksums_do_not_depend_on_how_a_row_is_given() -> None:

@@ -660,6 +660,6 @@ def test_the_index_is_searched_with_few_packs_in_memory(
 
 
 def test_marks_survive_in_arrays_though_some_end_in_zeros() -> None:
-    marks = [inputs.mark(str(k).encode()) for k in range(2000)]
+    marks = [inputs.short_digest(str(k).encode()) for k in range(2000)]
     assert np.array(marks, "S16").tolist() == marks and min(map(len, marks)) < 16  # every 256th ends in a zero
     assert len(set(marks)) == 2000

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from einthoven.data.doctor.report import quarantine
+from einthoven.data.doctor.report import update_quarantine
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.labels import ptbxl_labels, read_database, read_statements
 from einthoven.data.store.packed_store import open_or_build
@@ -135,7 +135,7 @@ def test_files_that_were_left_out_keep_their_names(tmp_path: Path, write_record:
     store = open_or_build(plan, tmp_path / "cache")
     assert store.quarantine["file"].tolist() == names and store.quarantine["ecg_id"].tolist() == [0, 1, 2, 3]
     nothing = pd.DataFrame({"ecg_id": [4], "findings": [[]], "severity": [""]})
-    assert quarantine(store, nothing)["file"].tolist() == names
+    assert update_quarantine(store, nothing)["file"].tolist() == names
     assert open_or_build(plan, tmp_path / "cache").quarantine["file"].tolist() == names
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.doctor import CODES, examine_record
-from einthoven.data.formats.reading import TOLD_SUFFIXES
+from einthoven.data.formats.reading import SUFFIXES_WITHOUT_METADATA
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.wfdb_header import read_header
 from einthoven.data.synthetic.generate import iterate
@@ -43,7 +43,7 @@ def about(predictor: Predictor) -> dict[str, Any]:
             for b in predictor.bundles
         ],
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
-        "told": list(TOLD_SUFFIXES),
+        "told": list(SUFFIXES_WITHOUT_METADATA),
     }
 
 

@@ -10,8 +10,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from einthoven.data.doctor import SEVERITIES, Finding, counts, examined, quarantine, read_and_examine, unmeasurable
-from einthoven.data.doctor.report import LISTED
+from einthoven.data.doctor import (
+    SEVERITIES,
+    Finding,
+    count_findings,
+    examine_or_load,
+    read_and_examine,
+    unmeasurable,
+    update_quarantine,
+)
+from einthoven.data.doctor.report import QUARANTINE_FILE
 from einthoven.data.formats.reading import read_record
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
@@ -82,9 +90,9 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
         With exit code 1, where `strict` and a record has an error or a warning.
     """
     with bar("examining records") as progress:
-        found = examined(store, progress)
-    listed = quarantine(store, found)
-    rows = counts(found)
+        found = examine_or_load(store, progress)
+    listed = update_quarantine(store, found)
+    rows = count_findings(found)
     table = [[code, severity, str(n), meaning] for code, severity, meaning, n in rows]
     if table:
         console.print(results_table("what the doctor found", ["finding", "severity", "records", "meaning"], table))
@@ -94,9 +102,9 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
         console.print(finding.evidence)
     say(f"details: {store.path / 'doctor.parquet'}")
     if len(listed):
-        say(f"{len(listed)} records with the reason why they are not to be used: {store.path / LISTED}")
+        say(f"{len(listed)} records with the reason why they are not to be used: {store.path / QUARANTINE_FILE}")
     serious = [f"{n} × {code} ({severity})" for code, severity, _, n in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(listed)):
-        unread = f"; {len(listed)} records in {LISTED}" if len(listed) else ""
+        unread = f"; {len(listed)} records in {QUARANTINE_FILE}" if len(listed) else ""
         print(f"einthoven: strict: {', '.join(serious) or 'no warning'}{unread}.", file=sys.stderr)
         sys.exit(1)

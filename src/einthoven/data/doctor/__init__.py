@@ -19,19 +19,19 @@ from einthoven.data.doctor.examination import (
     unmeasurable,
 )
 from einthoven.data.doctor.finding import CODES, SEVERITIES, Finding
-from einthoven.data.doctor.report import counts, examined, quarantine
+from einthoven.data.doctor.report import count_findings, examine_or_load, update_quarantine
 
 __all__ = [
     "CODES",
     "SEVERITIES",
     "Finding",
-    "counts",
+    "count_findings",
     "examine",
+    "examine_or_load",
     "examine_record",
     "examine_records",
     "examine_store",
-    "examined",
-    "quarantine",
     "read_and_examine",
     "unmeasurable",
+    "update_quarantine",
 ]

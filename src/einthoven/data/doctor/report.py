@@ -16,11 +16,11 @@ from einthoven.data.store.packed_store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-LISTED = "quarantine.csv"
+QUARANTINE_FILE = "quarantine.csv"
 QUARANTINE = ["ecg_id", "file", "reason"]
 
 
-def examined(store: Store, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+def examine_or_load(store: Store, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
     """The examination of a store as in `examine_store`: read from ``doctor.parquet``, or made and written there.
 
     It is made again when the store or the doctor has changed.
@@ -48,7 +48,7 @@ def _key(store: Store) -> str:
     return hashlib.sha256(store.fingerprint.encode() + code).hexdigest()
 
 
-def quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
+def update_quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
     """Records with errors and why, merged into the store's ``quarantine.csv``.
 
     Lines that are there of records that are not in the store, such as those that could not be read, stay.
@@ -68,7 +68,7 @@ def quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
         before = store.quarantine.astype(str)
         listed = pd.concat([before[~before["file"].isin(set(names))], listed], ignore_index=True)
     if len(listed) or len(store.quarantine):
-        write_text(store.path / LISTED, listed.to_csv(index=False))
+        write_text(store.path / QUARANTINE_FILE, listed.to_csv(index=False))
     return listed
 
 
@@ -81,7 +81,7 @@ def _names(store: Store) -> list[str]:
     return [str(name) for name in names]
 
 
-def counts(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
+def count_findings(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
     """(code, severity, meaning, records) of every finding in a corpus, the most serious and frequent first."""
     records = Counter(pair for findings in found["findings"] for pair in {(f["code"], f["severity"]) for f in findings})
     rows = [(code, severity, CODES[code], count) for (code, severity), count in records.items()]

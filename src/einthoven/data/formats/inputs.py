@@ -10,7 +10,7 @@ from einthoven.data.formats.wfdb_header import Header, read_header, read_segment
 from einthoven.errors import UserError
 
 
-def mark(data: bytes) -> bytes:
+def short_digest(data: bytes) -> bytes:
     """Half of a SHA-256, without zeros at its end: numpy's byte strings (``S16``) do not keep those."""
     return hashlib.sha256(data).digest()[:16].rstrip(b"\0")
 
@@ -45,22 +45,22 @@ def other_files(main: str) -> str:
     return "/".join(f"*{name.removeprefix(stem)}" if name.startswith(stem) else name for name in names)
 
 
-def state(main: str) -> bytes:
+def file_state(main: str) -> bytes:
     """Sixteen bytes that change when a file may have changed: path, size, and times of content and of inode.
 
     The last of these cannot be set by hand: a file that was replaced by another of its size and time is noticed.
     """
-    return mark(_status(main))
+    return short_digest(_status(main))
 
 
-def state_of_others(main: str, others: str) -> bytes:
-    """`state` of the further files of a record, together."""
+def other_files_state(main: str, others: str) -> bytes:
+    """`file_state` of the further files of a record, together."""
     folder, slash, name = main.rpartition("/")
     stem = name.rpartition(".")[0]
     text = b"".join(
         _status(f"{folder}{slash}{f'{stem}{other[1:]}' if other[:1] == '*' else other}") for other in others.split("/")
     )
-    return mark(text)
+    return short_digest(text)
 
 
 def _status(path: str) -> bytes:

@@ -34,7 +34,7 @@ _BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> rea
     ".npy": read_npy,
     ".npz": read_npz,
 }
-TOLD_SUFFIXES = (*_BARE, ".mat")
+SUFFIXES_WITHOUT_METADATA = (*_BARE, ".mat")
 """Of files that may not say themselves what they hold; a ``.mat`` is one of them where no header stands beside it."""
 RECORD_SUFFIXES = (".hea", *_COMPLETE, ".npy", ".npz")
 """What a folder is searched for: a table may be a record, or something else."""

@@ -22,7 +22,7 @@ from einthoven.atomic import write_text
 from einthoven.data.store.packed_store import Progress, Store, is_complete, open_or_build, open_store
 from einthoven.data.store.plan import FILE_FORMAT, FORMAT, Plan
 from einthoven.errors import UserError
-from einthoven.files import file_digest, sealed, unsealed
+from einthoven.files import file_digest, seal, unseal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -168,7 +168,7 @@ def _known_store(state: SourceState, cache: Path) -> Store | None:
 def _noted(state: SourceState, cache: Path) -> Noted | None:
     """What the cache notes of a source with these options, whatever its state was then."""
     try:
-        content = unsealed(state.file(cache).read_text(encoding="utf-8"))
+        content = unseal(state.file(cache).read_text(encoding="utf-8"))
         store = cache / "stores" / Path(content["store"]).name
         return Noted(content["state"], store, content["fingerprint"], float(content["checked"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # then everything is checked
@@ -184,7 +184,7 @@ def _note(state: SourceState, store: Store, checked: float, cache: Path) -> None
         "checked": checked,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, sealed(content))
+    write_text(file, seal(content))
 
 
 def _changes(noted: Noted | None, store: Store) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.store.plan import FILE_FORMAT
 from einthoven.errors import UserError
-from einthoven.files import sealed, unsealed
+from einthoven.files import seal, unseal
 
 SIGNALS = "signals.i16"
 NOTES = "pack.json"
@@ -65,7 +65,7 @@ class BlockSums:
 
 def pack_notes(sums: BlockSums, index: str) -> str:
     """The text of ``pack.json``; `index` is the SHA-256 of the pack's index."""
-    return sealed({"format": FILE_FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index})
+    return seal({"format": FILE_FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index})
 
 
 class Blocks:
@@ -165,7 +165,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
         If it is damaged.
     """
     try:
-        content = unsealed((folder / NOTES).read_text(encoding="utf-8"))
+        content = unseal((folder / NOTES).read_text(encoding="utf-8"))
         if content["format"] > FILE_FORMAT:
             raise UserError(
                 f"{folder}: a pack of form {content['format']}; this version reads those up to {FILE_FORMAT}."

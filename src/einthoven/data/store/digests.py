@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.atomic import atomic
-from einthoven.data.formats.inputs import mark
+from einthoven.data.formats.inputs import short_digest
 from einthoven.data.store.signals import Signals, read_rows
 
 Digests = NDArray[np.bytes_]
@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 256
 
 def digest(window: NDArray[np.int16]) -> bytes:
     """Digest of one window (L, T) in µV; empty if it is blank: 0 mV throughout is the same in any record."""
-    return mark(np.ascontiguousarray(window, "<i2").tobytes()) if window.any() else b""
+    return short_digest(np.ascontiguousarray(window, "<i2").tobytes()) if window.any() else b""
 
 
 def digests_of(signals: Signals | NDArray[np.int16]) -> Digests:
@@ -38,7 +38,7 @@ def digests_of(signals: Signals | NDArray[np.int16]) -> Digests:
 
 def without_blank(digests: Digests, leads: int, samples: int) -> Digests:
     """Digests as packs have them, those of blank windows made empty."""
-    blank = mark(bytes(2 * leads * samples))
+    blank = short_digest(bytes(2 * leads * samples))
     return np.where(digests == blank, b"", digests).astype(f"S{_SIZE}")
 
 

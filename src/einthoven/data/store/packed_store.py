@@ -41,7 +41,7 @@ from einthoven.data.store.signals import Signals
 from einthoven.data.store.store_rows import Rows
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
-from einthoven.files import SEAL, check_ordinary, file_digest, sealed, unsealed
+from einthoven.files import SEAL, check_ordinary, file_digest, seal, unseal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,7 +187,7 @@ def _read_notes(path: Path) -> dict[str, Any]:
     try:
         text = (path / NOTES).read_text(encoding="utf-8")
         content: dict[str, Any] = json.loads(text)
-        return content if SEAL not in content and content["format"] == FORMAT else unsealed(text)
+        return content if SEAL not in content and content["format"] == FORMAT else unseal(text)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{NOTES}: {error}") from None
 
@@ -264,7 +264,7 @@ def _write(path: Path, rows: Rows, samples: int, quarantine: pd.DataFrame, finge
             "fingerprint": fingerprint,
             "files": files,
         }
-        (folder / NOTES).write_text(sealed(meta), encoding="utf-8")
+        (folder / NOTES).write_text(seal(meta), encoding="utf-8")
         # Another process may have written the same store in the meantime, and may have it open.
         if not is_complete(path) or _has_no_checksums(path):
             _take_away(path, folder)

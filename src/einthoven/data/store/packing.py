@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.formats.inputs import main_file, mark, other_files, state, state_of_others
+from einthoven.data.formats.inputs import file_state, main_file, other_files, other_files_state, short_digest
 from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.store.checksums import NOTES, SIGNALS, BlockSums, pack_notes
 from einthoven.data.store.packs import IndexWriter, Packs
@@ -81,8 +81,9 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
 def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
     """Entries of the index for one record, and the signal of each."""
     main = main_file(file)
-    files = {"main": state(main), "others": other_files(main)}
-    files["state"] = state_of_others(main, str(files["others"]))  # before the reading: a change while it lasts is seen
+    files = {"main": file_state(main), "others": other_files(main)}
+    # The state is taken before the record is read, so that a change during the reading is noticed.
+    files["state"] = other_files_state(main, str(files["others"]))
     nothing = {"samples": 0, "invalid_samples": 0, "clipped_samples": 0, "valid_samples": 0, "start_s": 0.0}
     try:
         windows, invalid, clipped = read_windows(plan, file)
@@ -97,7 +98,7 @@ def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | N
             files
             | {
                 "window": number,
-                "digest": mark(data),
+                "digest": short_digest(data),
                 "samples": signal.shape[-1],
                 "invalid_samples": int(invalid[number]),
                 "clipped_samples": int(clipped[number]),

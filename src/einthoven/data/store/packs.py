@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.atomic import write_text
-from einthoven.data.formats.inputs import main_file, mark, state, state_of_others
+from einthoven.data.formats.inputs import file_state, main_file, other_files_state, short_digest
 from einthoven.data.store.checksums import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
 from einthoven.files import file_digest
 
@@ -164,7 +164,7 @@ class Packs:
 
     def _find(self, records: Sequence[Path], failed: bool) -> NDArray[np.int64]:
         mains = [main_file(record) for record in records]
-        states = np.array([state(main) for main in mains], "S16")
+        states = np.array([file_state(main) for main in mains], "S16")
         first = np.searchsorted(self._mains, states, "left")
         count = np.searchsorted(self._mains, states, "right") - first
         record = np.repeat(np.arange(len(mains)), count)
@@ -174,7 +174,7 @@ class Packs:
         found = np.full(len(mains), -1)
         for here in np.flatnonzero(usable).tolist():
             main, others = mains[record[here]], part["others"][here]
-            if found[record[here]] < 0 and part["state"][here] == state_of_others(main, others):
+            if found[record[here]] < 0 and part["state"][here] == other_files_state(main, others):
                 found[record[here]] = entries[here]
         return found
 
@@ -294,7 +294,7 @@ def _add_checksums(folder: Path, index: Mapping[str, NDArray[Any]]) -> None:
         size = (folder / SIGNALS).stat().st_size // max(1, len(here))
         for row, digest in enumerate(index["digest"][here].tolist()):
             signal = signals.read(size)
-            if mark(signal) != digest:
+            if short_digest(signal) != digest:
                 raise ValueError(f"row {row} of {SIGNALS} is not what was written")
             sums.add(signal)
     with contextlib.suppress(OSError):  # a cache that cannot be written is checked in this way each time
