@@ -1,4 +1,4 @@
-"""From outside the package, one function and one yaml add a part: those of docs/architecture.md."""
+"""From outside the package, one function and one yaml add a part: those of CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def clean() -> Iterator[None]:
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of one's own with the parts of the page, and Python looking into it."""
-    page = ROOT / "docs" / "architecture.md"
+    page = ROOT / "CONTRIBUTING.md"
     for block in (*blocks(page, "python"), *blocks(page, "yaml")):
         first, _, body = block.partition("\n")
         file = tmp_path / first.removeprefix("# ")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((file.read_text() if file.exists() else "") + body)
-    found = {file.parent.name: file.stem for file in (tmp_path / "my_conf").rglob("*.yaml")}
-    assert found == PARTS
+    written = {file.parent.name: file.stem for file in (tmp_path / "my_conf").rglob("*.yaml")}
+    assert written == PARTS | {"data": "class_folders"}
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_parts", raising=False)
     return tmp_path
 
 
-def test_the_parts_of_the_architecture_page_do_what_it_says(outside: Path) -> None:
-    (command,) = [c for c in commands() if "hydra.searchpath" in c and " train " in c]
+def test_the_parts_of_the_page_do_what_it_says(outside: Path) -> None:
+    (command,) = [c for c in commands() if "hydra.searchpath" in c and "model=small" in c]
     assignment, program, verb, *overrides = shlex.split(command)
     assert (assignment, program, verb) == ("PYTHONPATH=.", "einthoven", "train")
     config = composed("train", *overrides)
@@ -177,3 +177,21 @@ def test_a_schedule_of_ones_own_is_drawn_with_the_options_of_its_file(outside: P
     curve = option_plots.multipliers([cli.conf_folder(), Path("my_conf")], "quarter_circle")
     expected = [0.01 + 0.99 * (1 - (step / option_plots.STEPS) ** 2) ** 0.5 for step in range(option_plots.STEPS)]
     assert curve == pytest.approx(expected)
+
+
+def test_a_source_of_ones_own_is_trained_on(
+    outside: Path, corpus: Path, mlflow_db: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number, header in enumerate(sorted(corpus.rglob("*_lr.hea"))):
+        folder = outside / "records" / ("AF" if number % 2 else "normal")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (header, header.with_suffix(".dat")):
+            shutil.copy(file, folder)
+    source = ["hydra.searchpath=[file://my_conf]", "data=class_folders", "data.root=records"]
+    cli.main(["prepare", *source])
+    store = option("tracking.uri", f"sqlite:///{mlflow_db}")
+    cli.main(["train", *source, "task=columns", "trainer.epochs=1", "model=logistic", "tracking.artifacts=false", store])
+    assert re.search(r"macro AUROC", capfd.readouterr().out)
+    with pytest.raises(SystemExit):
+        cli.main(["prepare", *source, "data.root=nowhere"])
+    assert "data.root=nowhere: no files CLASS/*.hea in this folder." in capfd.readouterr().err

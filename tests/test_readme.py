@@ -27,7 +27,7 @@ from einthoven.terminal.usage import HELP, VERB_HELP
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "einthoven"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = sorted(folder.name for folder in cli.conf_folder().iterdir() if folder.is_dir())
 SOURCES = sorted(path.stem for path in (cli.conf_folder() / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
