@@ -190,7 +190,9 @@ def test_a_source_of_ones_own_is_trained_on(
     source = ["hydra.searchpath=[file://my_conf]", "data=class_folders", "data.root=records"]
     cli.main(["prepare", *source])
     store = option("tracking.uri", f"sqlite:///{mlflow_db}")
-    cli.main(["train", *source, "task=columns", "trainer.epochs=1", "model=logistic", "tracking.artifacts=false", store])
+    cli.main(
+        ["train", *source, "task=columns", "trainer.epochs=1", "model=logistic", "tracking.artifacts=false", store]
+    )
     assert re.search(r"macro AUROC", capfd.readouterr().out)
     with pytest.raises(SystemExit):
         cli.main(["prepare", *source, "data.root=nowhere"])
