@@ -26,7 +26,6 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.contracts import Predictions
 from einthoven.data.store.batches import DeviceSplit
 from einthoven.diagnostics.advice import advise as advice_on
@@ -35,6 +34,7 @@ from einthoven.errors import UserError
 from einthoven.runs import advice, assemble
 from einthoven.runs.assemble import Data
 from einthoven.runs.network_run import Run
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 
 FAST = ("data.records=800", "trainer.epochs=8", "tracking.experiment=bench", "tracking.run_name=bench")

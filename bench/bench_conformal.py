@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from einthoven.commands.predict import answers
 from einthoven.data.sources.labels import read_database
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.evaluation.conformal import missed_share, risk_control_threshold
 from einthoven.predict import load_bundle
+from einthoven.predict.answers import answers
 
 SPLITS = 200
 

@@ -27,9 +27,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from einthoven.cli import conf_folder
 from einthoven.runs.network_run import Run
 from einthoven.runs.train_one import open_recorder
+from einthoven.terminal.conf_folders import conf_folder
 
 SETTINGS = {"none": 1.0, "default": 1.03, "full": 1.25}
 

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from einthoven.cli import conf_folder
 from einthoven.commands.explain import method_named
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.errors import UserError
@@ -33,6 +32,7 @@ from einthoven.evaluation.faithfulness import (
 from einthoven.evaluation.saliency import chosen, integrated_gradients
 from einthoven.predict import load_bundle
 from einthoven.predict.explaining import log_odds
+from einthoven.terminal.conf_folders import conf_folder
 
 AT_ONCE = 4  # records: their variants fill the batches
 STEPS = (8, 16, 32, 64)
@@ -68,7 +68,7 @@ def main(root: Path, bundle: str | None, count: int, fold: int) -> None:
     patch = patch_of(predictor.reads.fs)
     chance = torch.cat([areas_by_chance(model, part, wanted, patch=patch) for part, wanted in parts], dim=1)
     for name in names:
-        method = method_named(conf_folder(), name, predictor.reads.fs)
+        method = method_named([conf_folder()], name, predictor.reads.fs)
         areas, sizes, signs, seconds = [], [], [], 0.0
         for part, wanted in parts:
             start = time.process_time()

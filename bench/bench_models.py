@@ -19,8 +19,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.losses.classification import binary_cross_entropy
+from einthoven.terminal.conf_folders import conf_folder
 
 ROUNDS = 3
 DEFAULT = "conv_attention"

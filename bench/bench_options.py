@@ -24,8 +24,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from einthoven.cli import conf_folder
 from einthoven.runs.network_run import Run
+from einthoven.terminal.conf_folders import conf_folder
 
 RESULTS = Path(__file__).parent / "results" / "options.csv"
 SEEDS = (0, 1, 2)

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import torch
 
-from einthoven.commands.predict import answers
 from einthoven.data.doctor import examine_record
 from einthoven.data.formats.reading import read_record
 from einthoven.predict import load_bundle
+from einthoven.predict.answers import answers
 
 LOAD = """
 import time, torch

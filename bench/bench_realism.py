@@ -13,9 +13,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from einthoven.cli import conf_folder
 from einthoven.evaluation.metrics import summary
 from einthoven.runs.network_run import Run
+from einthoven.terminal.conf_folders import conf_folder
 
 
 def main(folder: Path, root: str, folds: list[int]) -> None:

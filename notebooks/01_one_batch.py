@@ -43,7 +43,6 @@ from einthoven.augment.mix import Mixup
 from einthoven.augment.noise import BaselineWander, Noise
 from einthoven.augment.time import TimeShift
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.contracts import Position
 from einthoven.data import read_record
 from einthoven.data.sources.ptbxl import PTBXL
@@ -64,6 +63,7 @@ from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.figures import loss_figure, pca_scree_figure, schedule_figure
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style
 from einthoven.schema import Diagnostics, typed
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training.loop import Callbacks, evaluate, fit, train_step
 from einthoven.training.precision import choose_autocast, choose_device
 

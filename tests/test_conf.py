@@ -15,12 +15,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from einthoven import cli, schema, trust
+from einthoven import schema, trust
 from einthoven.build import build, check
-from einthoven.commands.options import describe
+from einthoven.commands.list import describe
 from einthoven.errors import UserError
+from einthoven.terminal.conf_folders import conf_folder
 
-CONF = cli.conf_folder()
+CONF = conf_folder()
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent.parent == CONF]  # deeper: parts of a recipe
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them

@@ -21,6 +21,7 @@ from einthoven.build import build, trust_named
 from einthoven.command_line import option
 from einthoven.runs import assemble, conclude
 from einthoven.terminal import option_plots
+from einthoven.terminal.conf_folders import conf_folder
 from test_readme import ROOT, blocks, commands, composed
 
 PARTS = {
@@ -174,7 +175,7 @@ def test_options_of_ones_own_are_listed_and_a_mistake_in_them_is_answered_with_t
 
 
 def test_a_schedule_of_ones_own_is_drawn_with_the_options_of_its_file(outside: Path) -> None:
-    curve = option_plots.multipliers([cli.conf_folder(), Path("my_conf")], "quarter_circle")
+    curve = option_plots.multipliers([conf_folder(), Path("my_conf")], "quarter_circle")
     expected = [0.01 + 0.99 * (1 - (step / option_plots.STEPS) ** 2) ** 0.5 for step in range(option_plots.STEPS)]
     assert curve == pytest.approx(expected)
 

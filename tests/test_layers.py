@@ -38,13 +38,13 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what
 ALLOWED["runs"] = {*ALLOWED} - {"app"}
 ALLOWED["sweeps"] = {*ALLOWED["runs"], "runs"}
 ALLOWED["commands"] = {*ALLOWED["sweeps"], "sweeps", "app"}
-ALLOWED["cli"] = {"commands", "build", "terminal", "tracking", "runs", "sweeps"}
+ALLOWED["cli"] = {"commands", "build", "terminal"}
 ALLOWED["__main__"] = {"cli"}
 OUTSIDE = {  # package -> rooms that may import it
     "mlflow": {"tracking"},
     "matplotlib": {"report"},
-    "hydra": {"build", "cli", "commands", "runs", "sweeps", "terminal", "tracking"},
-    "omegaconf": {"build", "schema", "cli", "commands", "runs", "sweeps", "terminal", "tracking"},
+    "hydra": {"build", "commands", "runs", "sweeps", "terminal", "tracking"},
+    "omegaconf": {"build", "schema", "commands", "runs", "sweeps", "terminal", "tracking"},
     "wfdb": {"data"},
     "pydicom": {"data"},
     "edfio": {"data"},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from einthoven.commands.options import describe
+from einthoven.commands.list import describe
 from two_steps import CONF, SMALL, Bench, composed, options
 
 ROOT = Path(__file__).parents[1]

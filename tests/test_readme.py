@@ -17,19 +17,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
-from einthoven import cli
 from einthoven.build import check
-from einthoven.commands.options import group_named
+from einthoven.commands.list import group_named
 from einthoven.commands.prepare import without_shards
 from einthoven.data.sources import labels
 from einthoven.runs import assemble
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.usage import HELP, VERB_HELP
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "einthoven"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GROUPS = sorted(folder.name for folder in cli.conf_folder().iterdir() if folder.is_dir())
-SOURCES = sorted(path.stem for path in (cli.conf_folder() / "data").glob("*.yaml"))
+GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
+SOURCES = sorted(path.stem for path in (conf_folder() / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
@@ -74,7 +74,7 @@ def commands() -> list[str]:
 
 
 def composed(verb: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose(verb, overrides=list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     return config
@@ -180,7 +180,7 @@ def test_an_option_exists(key: str) -> None:
 def test_an_option_takes_its_value(option: str) -> None:
     key, value = option.split("=")
     if key in GROUPS:  # each file of a group is composed elsewhere
-        assert (cli.conf_folder() / key / f"{value}.yaml").exists()
+        assert (conf_folder() / key / f"{value}.yaml").exists()
         return
     having = [name for name in SOURCES if exists(key, name)]
     config = of_source("ptbxl" if "ptbxl" in having or not having else having[0]).copy()

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from einthoven import cli, trust
 from einthoven.build import build, trust_named
 from einthoven.errors import UserError
+from einthoven.terminal.conf_folders import conf_folder
 
-CONF = cli.conf_folder()
+CONF = conf_folder()
 OF_HYDRA = {"hydra", "experiment", "sweep"}  # folders whose files are no parts
 
 
@@ -196,10 +197,10 @@ def test_nothing_is_built_that_is_not_accepted(key: str, tmp_path: Path) -> None
     ],
 )
 def test_trust_is_taken_from_the_command_line(arguments: list[str], modules: list[str], rest: list[str]) -> None:
-    assert cli.trusted_modules(arguments) == (modules, rest)
+    assert cli.split_trust(arguments) == (modules, rest)
 
 
 @pytest.mark.parametrize("arguments", [["--trust"], ["--trust="], ["--trust", "a/b.py"], ["--trust", "a..b"]])
 def test_trust_takes_the_name_of_a_module(arguments: list[str]) -> None:
     with pytest.raises(UserError, match="expected a Python module"):
-        cli.trusted_modules(arguments)
+        cli.split_trust(arguments)

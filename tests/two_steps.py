@@ -21,14 +21,14 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from einthoven import cli
 from einthoven.contracts import Position
 from einthoven.runs import assemble
 from einthoven.runs import network_run as run
 from einthoven.runs.feature_run import FittedRun, is_fitted
 from einthoven.runs.network_run import Run
+from einthoven.terminal.conf_folders import conf_folder
 
-CONF = cli.conf_folder()
+CONF = conf_folder()
 RECORDS = ("data=synthetic", "data.records=60")
 MODEL = ("model=mlp", "model.width=8", "model.depth=1")  # where none is chosen
 TINY = ("augment=none", "trainer.window=2.5", "trainer.stride=10")

@@ -1,4 +1,4 @@
-"""``python -m einthoven``."""
+"""`python -m einthoven` is the same as `einthoven`."""
 
 from einthoven.cli import main
 

@@ -1,4 +1,4 @@
-"""The one exception that is a message to the user, not a bug."""
+"""The exception that is a message to the user, and sentences for errors of the operating system."""
 
 
 class UserError(Exception):
@@ -6,3 +6,12 @@ class UserError(Exception):
 
     The command line prints the sentence without a traceback and exits with code 2.
     """
+
+
+def system_sentence(error: OSError | MemoryError) -> str:
+    """Return a sentence for an error of the operating system: a file, the network, or the memory."""
+    if isinstance(error, MemoryError):
+        detail = f" ({error})" if str(error) else ""
+        return f"not enough memory{detail}; expected smaller numbers, or fewer records at once."
+    file = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{file}"

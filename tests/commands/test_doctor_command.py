@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from einthoven import cli
-from einthoven.commands.doctor import doctor
+from einthoven.commands import doctor
 from einthoven.data.synthetic import generate, write_synthetic
 from einthoven.errors import UserError
 from einthoven.terminal.record_files import expand
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, write_record: Callable[..., Path]) -> Path:
 
 
 def test_one_bad_file_is_reported_and_the_rest_done(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert not doctor([str(folder), "--json"])
+    assert doctor.main([str(folder), "--json"])
     reports = json.loads(capfd.readouterr().out)
     assert [Path(report["file"]).name for report in reports] == ["a.hea", "b.hea", "c.hea"]
     codes = [{finding["code"] for finding in report["findings"]} for report in reports]
@@ -40,9 +40,9 @@ def test_one_bad_file_is_reported_and_the_rest_done(folder: Path, capfd: pytest.
 
 
 def test_the_table_and_strictness(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert doctor([str(folder / "b.hea")])
-    assert not doctor([str(folder / "b.hea"), "--strict"])
-    assert doctor([str(folder / "a"), "--strict"])
+    assert not doctor.main([str(folder / "b.hea")])
+    assert doctor.main([str(folder / "b.hea"), "--strict"])
+    assert not doctor.main([str(folder / "a"), "--strict"])
     shown = capfd.readouterr().out
     assert "V3 spans 0.000 mV" in " ".join(shown.split()) and "1 file by its worst finding" in shown
 
@@ -61,7 +61,7 @@ def test_patterns_and_folders(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["a", "--fs", "fast"], ["a", "--nothing"]])
 def test_a_mistake_is_a_sentence(arguments: list[str]) -> None:
     with pytest.raises(UserError, match=r"doctor: .*--help"):
-        doctor(arguments)
+        doctor.main(arguments)
 
 
 def test_exit_codes(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,8 +16,9 @@ from einthoven.commands.explain import METHOD, method_named
 from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle
+from einthoven.terminal.conf_folders import conf_folder
 
-METHODS = sorted(path.stem for path in (cli.conf_folder() / "explanation").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (conf_folder() / "explanation").glob("*.yaml"))
 
 
 def outcome(*arguments: object) -> int:
@@ -89,10 +90,10 @@ def tmp_path_with_bundle(tmp_path: Path) -> Path:
 
 def test_a_method_is_found_by_the_name_of_its_yaml_and_told_the_sampling_frequency() -> None:
     assert METHOD in METHODS
-    found = method_named([cli.conf_folder()], "occlusion_by_wave", 250.0)
+    found = method_named([conf_folder()], "occlusion_by_wave", 250.0)
     assert found.keywords == {"fs": 250.0}  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="there are attention_rollout, grad_cam, input_gradient"):
-        method_named([cli.conf_folder()], "??", 100.0)
+        method_named([conf_folder()], "??", 100.0)
 
 
 def test_a_method_of_ones_own_explains(
@@ -130,7 +131,7 @@ def test_a_record_of_the_training_is_told(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_explains_the_bundle_that_comes_with_the_package(name: str, file: Path) -> None:
-    found = load_bundle().explain(file, "NORM", method_named([cli.conf_folder()], name, 100.0))
+    found = load_bundle().explain(file, "NORM", method_named([conf_folder()], name, 100.0))
     assert found.relevance.shape == (12, 1000) and np.isfinite(found.relevance).all() and found.relevance.any()
     assert torch.is_grad_enabled()
 

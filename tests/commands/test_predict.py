@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from einthoven import cli
-from einthoven.commands.predict import answers
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import Predictor, load_bundle
+from einthoven.predict.answers import answers
 from einthoven.runs.finished import finished
 from einthoven.terminal.prediction_output import JsonOutput
 from einthoven.tracking.server import client

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from einthoven import cli
-from einthoven.commands.report import report
+from einthoven.commands import report
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
 from einthoven.runs.paired import Judged, difference, judged
@@ -179,7 +179,7 @@ def test_a_mistake_is_told_in_one_sentence(
         ([one, "output=nowhere/page.html"], "expected the name of a file"),
     ):
         with pytest.raises(UserError) as told:
-            report([*arguments, uri, *([] if "output=" in str(arguments) else [f"output={tmp_path}/none.html"])])
+            report.main([*arguments, uri, *([] if "output=" in str(arguments) else [f"output={tmp_path}/none.html"])])
         assert expected in str(told.value) and "\n" not in str(told.value) and str(told.value)[-1] in ".…"
     assert not list(tmp_path.glob("*.html"))
 

@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.diagnostics.advice import RULES, advise
 from einthoven.diagnostics.rules.base import Advice, Limits
+from einthoven.terminal.conf_folders import conf_folder
 
 STAGES = ("stem", "body", "head")
 STEPS = 400

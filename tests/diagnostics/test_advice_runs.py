@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.diagnostics.advice import advise
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.names import current
 
 WRONG_PRIOR = {"learning rate / 1291", "zero initialization", "class 0 missing"}

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import nn
 
-from einthoven.cli import conf_folder
 from einthoven.errors import UserError
 from einthoven.models.activations import ACTIVATIONS
 from einthoven.models.blocks import to_image
@@ -23,6 +22,7 @@ from einthoven.models.norms import NORMS, TOKEN_NORMS
 from einthoven.models.positions import POSITIONS
 from einthoven.models.vit1d import ViT1d
 from einthoven.models.wang import fcn_wang, resnet1d_wang
+from einthoven.terminal.conf_folders import conf_folder
 
 SMALL: dict[str, dict[str, Any]] = {  # option of conf/model -> what makes it small
     "conv_attention": {"channels": [8, 16, 16], "heads": 2},

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.errors import UserError
 from einthoven.optim import schedules
 from einthoven.optim.plateau import Plateau
 from einthoven.optim.schedules import constant, cosine, one_cycle, step_decay
+from einthoven.terminal.conf_folders import conf_folder
 
 WARMED = {  # every pure schedule that is warmed up in a straight line
     name: getattr(schedules, name)

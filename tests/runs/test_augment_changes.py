@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
+from einthoven.terminal.conf_folders import conf_folder
 
 SETS = sorted(path.stem for path in (conf_folder() / "augment").glob("*.yaml"))
 CHANGE_A_SUPERCLASS = {"amplitude", "time_stretch", "resized_crop", "electrode_swap", "vcg_rotation"}

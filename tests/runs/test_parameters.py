@@ -10,9 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from einthoven.cli import conf_folder
 from einthoven.errors import UserError
 from einthoven.runs.parameters import chosen_options, options_of, parameters
+from einthoven.terminal.conf_folders import conf_folder
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
-from einthoven import cli
 from einthoven.runs.assemble import settings
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.sweep import arrays
 from einthoven.training import checkpoint
 
-CONF = cli.conf_folder()
+CONF = conf_folder()
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "MULTIRUN" in path.read_text())
 
 

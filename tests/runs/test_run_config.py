@@ -20,6 +20,7 @@ from einthoven.errors import UserError
 from einthoven.runs import assemble
 from einthoven.runs.finished import check_trained
 from einthoven.runs.run_config import read_config
+from einthoven.terminal.conf_folders import conf_folder
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -27,7 +28,7 @@ Change = Callable[[dict[str, Any]], Any]
 @pytest.fixture(scope="module")
 def written() -> str:
     """What a run writes."""
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", ["tracking.run_name=x", "tracking.experiment=y", "optimizer=sam"])
     return OmegaConf.to_yaml(OmegaConf.create(assemble.plain(config)))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from einthoven import cli, trust
-from einthoven.commands.report import report
+from einthoven.commands import report
 from einthoven.errors import UserError
 from einthoven.tracking import sync as sync_module
 from einthoven.tracking.foreign import check_entries
@@ -65,7 +65,7 @@ def test_a_store_of_a_stranger_is_not_asked(run: Path, monkeypatch: pytest.Monke
         raise UserError("no answer")
 
     monkeypatch.setattr(sync_module, "reach", reach)
-    for verb in (lambda: sync(run), lambda: report([str(run)])):
+    for verb in (lambda: sync(run), lambda: report.main([str(run)])):
         with pytest.raises(UserError) as error:
             verb()
         assert f"add --trust {named} " in str(error.value) and str(run) in str(error.value)
@@ -118,7 +118,7 @@ def test_entries_that_are_none_are_one_sentence(run: Path, line: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"uri": 3, "run_id": "", "experiment_id": ""}', "[" * 100_000])
 def test_a_run_that_is_none_is_one_sentence(run: Path, text: str) -> None:
     (run / "tracking" / "run.json").write_text(text)
-    for verb in (lambda: sync(run), lambda: report([str(run)])):
+    for verb in (lambda: sync(run), lambda: report.main([str(run)])):
         with pytest.raises(UserError, match=r"run\.json: damaged"):
             verb()
 

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import pytest
 import torch
 from mlflow import MlflowClient
 from torch import Tensor, nn
 
 from einthoven.predict.export import write_program
-from einthoven.tracking import recorder as module
 from einthoven.tracking.recorder import Recorder
 
 
@@ -24,10 +22,7 @@ class Probabilities(nn.Module):
         return self.linear(signal.mean(dim=2)).sigmoid()
 
 
-def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
-    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "unsent", [])
+def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(tmp_path: Path, mlflow_db: Path) -> None:
     shutil.copy(mlflow_db, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     place = str(tmp_path / "elsewhere")
@@ -48,7 +43,7 @@ def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(
         recorder.model(program, 50, ("a", "b", "c"), ("I",) * 12, 100.0, register="ecg", alias="champion")
         recorder.finish()
         runs.append(recorder)
-    assert module.unsent == []
+    assert [recorder.unsent for recorder in runs] == [[], []]
     client = MlflowClient(uri)
     for seed, recorder in enumerate(runs):
         run = client.get_run(recorder.run_id)

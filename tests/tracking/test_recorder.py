@@ -15,6 +15,7 @@ from einthoven.tracking import recorder as module
 from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.series import SeriesFile
 from einthoven.tracking.sync import sync
+from einthoven.tracking.unsent import collect_unsent
 
 
 @pytest.fixture
@@ -96,9 +97,8 @@ def test_a_run_that_breaks_off_is_closed_as_such(uri: str, error: BaseException,
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(
-    uri: str, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    uri: str, small_disk: Callable[[str], Path]
 ) -> None:
-    monkeypatch.setattr(module, "unsent", [])
     disk = small_disk("256k")
     recorder = Recorder(uri, "experiment", "run", folder=disk / "run", tags={}, interval=10)
     with pytest.raises(UserError, match="No space left on device; the run ends here") as full, closing(recorder):
@@ -110,11 +110,10 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(
     history = sorted(m.step for m in client.get_metric_history(recorder.run_id, "train/loss"))
     assert run.info.status == "FAILED" and history == list(range(1, len(history) + 1)) and len(history) > 1000
     kept = [p.step for p in SeriesFile(disk / "run" / "tracking").after({}) if p.metric == "train/loss"]
-    assert kept[: len(history)] == history and module.unsent == []
+    assert kept[: len(history)] == history and recorder.unsent == []
 
 
-def test_a_run_that_starts_offline_is_sent_later(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "unsent", [])
+def test_a_run_that_starts_offline_is_sent_later(uri: str) -> None:
     recorder = open_run(uri, offline=True)
     for step in range(1, 11):
         recorder.record(step, {"train/loss": 1.0 / step})
@@ -125,12 +124,13 @@ def test_a_run_that_starts_offline_is_sent_later(uri: str, monkeypatch: pytest.M
     with pytest.raises(UserError, match="has not been sent"):
         open_run(uri)
     for _ in range(2):  # the second time there is nothing left to do
-        run_id = sync(folder).split()[1]
+        with collect_unsent() as unsent:
+            run_id = sync(folder).split()[1]
+        assert unsent == []
         (run,) = client.search_runs([client.get_experiment_by_name("experiment").experiment_id])
         assert (run.info.run_id, run.info.status, run.data.tags["a"]) == (run_id, "FINISHED", "b")
         assert len(client.get_metric_history(run_id, "train/loss")) == 10
         assert {f.path for f in client.list_artifacts(run_id)} == {"a.txt", "series"}
-    assert module.unsent == []
 
 
 def test_a_killed_run_is_closed_as_such_when_it_is_sent(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_a_run_without_its_folder_continues_from_what_the_store_has(uri: str) ->
     run = MlflowClient(uri).get_run(first.run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1", "b": "3"})
     assert [m.step for m in MlflowClient(uri).get_metric_history(first.run_id, "train/loss")] == [1, 2, 3, 4, 5, 6]
-    assert module.unsent == []
+    assert second.unsent == []
 
 
 def test_a_long_note_goes_on_in_a_file(uri: str) -> None:

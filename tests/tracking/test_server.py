@@ -19,7 +19,6 @@ import torch
 
 from einthoven import cli
 from einthoven.errors import UserError
-from einthoven.tracking import recorder as module
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import connect, reach
@@ -82,9 +81,8 @@ def wait_until(happens: Callable[[], bool]) -> None:
 
 
 def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "unsent", [])
     whole, cut = open_run(server, "whole", interval=10), open_run(server, "cut", interval=10, patience=0.0)
 
     def train(*steps: int) -> None:
@@ -101,13 +99,13 @@ def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
     whole.text("while nobody was there", "late.txt")
     wait_until(lambda: whole._entries.error is not None and whole._files.error is not None)
     cut.finish()  # without a server
-    (told,) = module.unsent
+    (told,) = cut.unsent
     assert f"einthoven sync {server.folder / 'cut'}" in told and "does not have all of this run" in told
 
     server.start()
     train(201, 203)
     whole.finish()
-    module.unsent.clear()
+    assert whole.unsent == []
     with pytest.raises(SystemExit) as nothing_there:
         cli.main(["sync", str(server.folder / "elsewhere")])
     assert nothing_there.value.code == 2

@@ -15,19 +15,19 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 
-from einthoven import cli
 from einthoven.build import build
 from einthoven.contracts import Batch, Diagnose, Position
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.penalties import Penalty
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, smallest_part, split_batch
 from einthoven.training.loop import Callbacks, fit, train_step
 from intervals import intervals
 
-OPTIONS = sorted(path.stem for path in (cli.conf_folder() / "optimizer").glob("*.yaml"))
+OPTIONS = sorted(path.stem for path in (conf_folder() / "optimizer").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def clean() -> Iterator[None]:
 def optimizer_of(option: str, *overrides: str) -> Any:
     if option == "library":
         pytest.importorskip("pytorch_optimizer", reason="pytorch-optimizer is not installed: einthoven[optimizers]")
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return build(compose("train", [f"optimizer={option}", *overrides]).optimizer)
 
 

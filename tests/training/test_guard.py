@@ -16,7 +16,6 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from einthoven import cli
 from einthoven.build import build
 from einthoven.contracts import Batch, Position
 from einthoven.diagnostics.information import PriorKL
@@ -25,11 +24,12 @@ from einthoven.errors import UserError
 from einthoven.optim.optimizers import adamw, sgd
 from einthoven.optim.penalties import L1, Penalty, ProximalL1
 from einthoven.optim.sam import sam
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training.guard import Guard
 from einthoven.training.loop import Callbacks, fit, train_step
 from two_steps import Bench, Notes, composed
 
-OPTIONS = sorted(path.stem for path in (cli.conf_folder() / "optimizer").glob("*.yaml"))
+OPTIONS = sorted(path.stem for path in (conf_folder() / "optimizer").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def clean() -> Iterator[None]:
 def optimizer_of(option: str) -> Any:
     if option == "library":
         pytest.importorskip("pytorch_optimizer", reason="needs einthoven[optimizers]")
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return build(compose("train", [f"optimizer={option}"]).optimizer)
 
 

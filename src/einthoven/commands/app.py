@@ -1,4 +1,4 @@
-"""`einthoven app [BUNDLE ...]`: a page on this machine that shows records and answers for them."""
+"""`einthoven app [BUNDLE ...]`: serve a page on this machine that shows records and predicts for them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from einthoven.terminal.parser import Parser
 ADDRESS = "127.0.0.1"
 
 
-def app(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Serve the page until Ctrl-C.
 
     Parameters
     ----------
     arguments : sequence of str
-        As on the command line, after the verb.
+        Words of the command line after the verb.
 
     Raises
     ------
@@ -39,33 +39,35 @@ def app(arguments: Sequence[str]) -> None:
 
         from einthoven.app.server import application
     except ModuleNotFoundError as error:
-        raise UserError(f"app: it takes the package {error.name}, which is missing; install einthoven[app].") from None
+        raise UserError(f"app: the package {error.name} is missing; install einthoven[app].") from None
     with (
-        _listening(options.port) as listening,
+        _open_socket(options.port) as server_socket,
         tempfile.TemporaryDirectory(prefix="einthoven-") as folder,
-        Pool(_bundles(options.bundles), limits) as pool,
+        Pool(_bundle_folders(options.bundles), limits) as pool,
     ):
         config = uvicorn.Config(
             application(pool, Path(folder)),
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=False,  # no name of a file is written down
+            # Names of files may name patients, so they are in no log.
+            access_log=False,
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        address = f"http://{ADDRESS}:{listening.getsockname()[1]}"
+        address = f"http://{ADDRESS}:{server_socket.getsockname()[1]}"
         print(pool.about["notice"])
         print(f"{address}  (stop with Ctrl-C)", flush=True)
         if options.browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+        # SIGTERM ends the server as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(config).run(sockets=[server_socket])
 
 
-def _bundles(paths: Sequence[str]) -> list[Path]:
-    """Folders of the bundles, fetched where they are addresses of MLflow."""
+def _bundle_folders(paths: Sequence[str]) -> list[Path]:
+    """Return the folders of the bundles; those in MLflow are downloaded."""
     if not paths:
         return []
     from einthoven.predict import find_bundle
@@ -73,18 +75,18 @@ def _bundles(paths: Sequence[str]) -> list[Path]:
     return [find_bundle(path) for path in paths]
 
 
-def _listening(port: int) -> socket.socket:
-    """A socket on this machine's own address."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _open_socket(port: int) -> socket.socket:
+    """Return a socket that listens on this machine's own address."""
+    server_socket = socket.socket()
+    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((ADDRESS, port))
-        listening.listen(2048)
+        server_socket.bind((ADDRESS, port))
+        server_socket.listen(2048)
     except (OSError, OverflowError) as error:
-        listening.close()
+        server_socket.close()
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"app: port {port} cannot be used ({reason}); choose another with --port.") from None
-    return listening
+    return server_socket
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

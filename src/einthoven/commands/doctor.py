@@ -1,10 +1,11 @@
-"""`einthoven doctor FILE ...`: what is wrong with records, in a table or as JSON."""
+"""`einthoven doctor FILE ...`: print what is wrong with records, as a table or as JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from einthoven.terminal.display import bar
 from einthoven.terminal.findings import ABOVE_CAUTION, report_of_file, show_reports
@@ -12,18 +13,18 @@ from einthoven.terminal.parser import Parser, reading
 from einthoven.terminal.record_files import expand
 
 
-def doctor(arguments: Sequence[str]) -> bool:
-    """Examine files and show what was found.
+def main(arguments: Sequence[str]) -> int:
+    """Examine files, and print the findings.
 
     Parameters
     ----------
     arguments : sequence of str
-        As on the command line, after the verb.
+        Words of the command line after the verb.
 
     Returns
     -------
-    bool
-        Whether every file could be read and, with ``--strict``, has nothing above a caution.
+    int
+        Exit code: 1 if a file cannot be read or, with ``--strict``, has an error or a warning.
 
     Raises
     ------
@@ -36,19 +37,24 @@ def doctor(arguments: Sequence[str]) -> bool:
     parser.add_argument("--strict", action="store_true")
     parser.add_reading()
     options = parser.parse_args(list(arguments))
-    files, given, reports = expand(options.files), reading(options), []
+    files = expand(options.files)
+
+    reports: list[dict[str, Any]] = []
     with bar("examining records") as progress:
         for done, file in enumerate(files, 1):
-            reports.append(report_of_file(file, given))
+            reports.append(report_of_file(file, reading(options)))
             if not options.json:
                 progress(done, len(files))
+
     if options.json:
         json.dump(reports, sys.stdout, indent=2, ensure_ascii=False)
         print()
     else:
         show_reports(reports)
-    return not any(
-        finding["code"] == "unreadable" or (options.strict and finding["severity"] in ABOVE_CAUTION)
-        for report in reports
-        for finding in report["findings"]
-    )
+    is_bad = any(_is_bad(finding, options.strict) for report in reports for finding in report["findings"])
+    return 1 if is_bad else 0
+
+
+def _is_bad(finding: dict[str, Any], is_strict: bool) -> bool:
+    """Return whether a finding makes the exit code 1."""
+    return finding["code"] == "unreadable" or (is_strict and finding["severity"] in ABOVE_CAUTION)

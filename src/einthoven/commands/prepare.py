@@ -1,10 +1,8 @@
-"""`einthoven prepare`: records on disk -> the packed store, and what is in it."""
+"""`einthoven prepare`: pack the records on disk into a store, and print what is in it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from omegaconf import OmegaConf
 
 from einthoven import schema
 from einthoven.build import build, check
@@ -12,49 +10,79 @@ from einthoven.data.sources.labels import NoLabelsError
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 from einthoven.terminal.findings import examine_corpus
+from einthoven.terminal.hydra_command import HydraCommand
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+def main(arguments: list[str]) -> None:
+    """Build the store of ``data=…``, or open it if it exists, show its labels and examine its records.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Words of the command line after the verb.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, or the records cannot be read.
+    """
+    command = HydraCommand("prepare", arguments)
+
+    def job(config: DictConfig) -> None:
+        with command.job_errors(config):
+            _prepare(config)
+
+    with command.errors():
+        command.decorate(job)()
+
+
 def without_shards(data: DictConfig) -> DictConfig:
-    """The options of the source: those of ``data``, without what only this verb knows."""
-    source: DictConfig = OmegaConf.masked_copy(data, [str(key) for key in data if key not in ("shard", "shards")])
+    """Return the options of a source: those of ``data`` without ``shard`` and ``shards``, which only this verb has."""
+    from omegaconf import OmegaConf
+
+    names = [str(name) for name in data if name not in ("shard", "shards")]
+    source: DictConfig = OmegaConf.masked_copy(data, names)
     return source
 
 
-def prepare(config: DictConfig) -> None:
-    """Build the store of ``data=…`` (or find it built), show its labels by task, and examine its records."""
-    wanted = OmegaConf.masked_copy(config, ["doctor", "strict"])
-    examination = schema.typed(wanted, schema.Examination, "")
-    shard, shards = config.data.shard, config.data.shards
-    for name, value in (("shard", shard), ("shards", shards)):
-        if not (isinstance(value, int) or (name == "shard" and value is None)) or isinstance(value, bool):
-            raise UserError(f"data.{name}={value}: expected a whole number.")
+def _prepare(config: DictConfig) -> None:
+    from omegaconf import OmegaConf
+
+    examination = schema.typed(OmegaConf.masked_copy(config, ["doctor", "strict"]), schema.Examination, "")
+    shard = _whole_number(config, "shard")
+    shards = _whole_number(config, "shards")
     data = without_shards(config.data)
     check(data, "data")
     source = build(data, "data")
     with bar("preparing records") as progress:
         store = source.open(progress, None if shard is None else (shard, shards), check=True)
         store.signals.check()
+
+    # What is in the store, what could not be read, and what is suspect.
     for note in store.notes:
         console.print(note, soft_wrap=True)
-    n, leads, samples = store.signals.shape
-    recorded = store.table["record_id"].nunique()
+    windows, leads, samples = store.signals.shape
+    records = store.table["record_id"].nunique()
+    content = f"{windows} records" if records == windows else f"{windows} windows of {records} records"
     say(
-        f"{n} {'records' if recorded == n else f'windows of {recorded} records'}, {leads} "
-        f"lead{'s' * (leads > 1)}, {samples} samples at {store.fs:g} Hz, {store.signals.nbytes / 1e6:.0f} MB "
-        f"in {store.path}"
+        f"{content}, {leads} lead{'s' * (leads > 1)}, {samples} samples at {store.fs:g} Hz, "
+        f"{store.signals.nbytes / 1e6:.0f} MB in {store.path}"
     )
-    there = {*store.table["record_id"], *store.table["ecg_id"]}  # the doctor lists windows
-    if left_out := int((~store.quarantine["ecg_id"].isin(there)).sum()):
-        say(f"{left_out} records cannot be read: {store.path / 'quarantine.csv'} says why")
-    for column, what in (
-        ("invalid_samples", "samples marked invalid"),
-        ("clipped_samples", "samples beyond ±32.767 mV"),
-    ):
-        if affected := int((store.table[column] > 0).sum()):
-            console.print(f"{affected} records have {what}")
+    # The quarantine also lists windows in which the doctor found errors. These are in the store.
+    in_store = {*store.table["record_id"], *store.table["ecg_id"]}
+    unreadable = int((~store.quarantine["ecg_id"].isin(in_store)).sum())
+    if unreadable:
+        say(f"{unreadable} records cannot be read: {store.path / 'quarantine.csv'} says why")
+    suspect_columns = {"invalid_samples": "samples marked invalid", "clipped_samples": "samples beyond ±32.767 mV"}
+    for column, meaning in suspect_columns.items():
+        affected = int((store.table[column] > 0).sum())
+        if affected:
+            console.print(f"{affected} records have {meaning}")
+
+    # The labels of each task.
     rows = []
     for task in source.label_sets:
         try:
@@ -68,3 +96,12 @@ def prepare(config: DictConfig) -> None:
     console.print(results_table("label sets", ["task", "classes", "labelled records", "positives"], rows))
     if examination.doctor:
         examine_corpus(store, strict=examination.strict)
+
+
+def _whole_number(config: DictConfig, name: str) -> int | None:
+    """Return ``data.NAME``; only ``data.shard`` may be null."""
+    value = config.data[name]
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number and not (name == "shard" and value is None):
+        raise UserError(f"data.{name}={value}: expected a whole number.")
+    return None if value is None else int(value)

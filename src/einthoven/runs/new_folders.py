@@ -1,4 +1,4 @@
-"""Folders that Hydra makes before a run could be refused: those that stay empty are removed."""
+"""Hydra makes the folder of a run before the run can be refused. Folders that stay empty are removed."""
 
 from __future__ import annotations
 
@@ -12,33 +12,44 @@ from hydra.experimental.callback import Callback
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_new: list[Path] = []
-
 
 class NewFolders(Callback):
-    """Notes which folders there are not yet before a run or a sweep makes its own."""
+    """Removes the folders that a run or a sweep has made and left empty. Folders from before the command stay."""
+
+    def __init__(self) -> None:
+        # Folders that do not exist yet: the folder of the run or sweep, and its parents, the innermost first.
+        self._new: list[Path] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the folder of the run, and those above it."""
-        _note(config, "run")
+        """Note which folders a run will make."""
+        self._note(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the folder of the sweep, and those above it."""
-        _note(config, "sweep")
+        """Note which folders a sweep will make."""
+        self._note(config, "sweep")
 
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remove the folders that the run has left empty."""
+        self._remove_empty()
 
-def _note(config: DictConfig, kind: str) -> None:
-    from hydra.core.hydra_config import HydraConfig
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remove the folders that the sweep and its runs have left empty."""
+        self._remove_empty()
 
-    HydraConfig.instance().set_config(config)  # the name of the folder refers to it
-    folder = Path(config.hydra[kind].dir).absolute()
-    _new[:] = [each for each in (folder, *folder.parents) if not each.exists()]
+    def _note(self, config: DictConfig, kind: str) -> None:
+        from hydra.core.hydra_config import HydraConfig
 
+        # The name of the folder refers to Hydra's own configuration.
+        HydraConfig.instance().set_config(config)
+        folder = Path(config.hydra[kind].dir).absolute()
+        self._new = [place for place in (folder, *folder.parents) if not place.exists()]
 
-def remove_unused() -> None:
-    """Remove what is empty of the folders that were noted, and of all in the innermost, which is this call's alone."""
-    inside = [Path(place) for place, *_ in os.walk(_new[0], topdown=False)] if _new else []
-    for folder in (*inside, *_new[1:]):
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only if it is empty
-    _new.clear()
+    def _remove_empty(self) -> None:
+        if not self._new:
+            return
+        # The innermost folder belongs to this command alone, so all empty folders in it are removed.
+        inside = [Path(place) for place, *_ in os.walk(self._new[0], topdown=False)]
+        for folder in (*inside, *self._new[1:]):
+            # `rmdir` removes a folder only if it is empty.
+            with contextlib.suppress(OSError):
+                folder.rmdir()

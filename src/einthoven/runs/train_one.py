@@ -28,7 +28,7 @@ from einthoven.runs.trained_data import TrainedData, read_trained_data, write_tr
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking import run_folder
 from einthoven.tracking.places import trusted_for
-from einthoven.tracking.recorder import Recorder, closing, unsent
+from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import client, reach, shown
 from einthoven.tracking.sweep import PARENT
 from einthoven.training import checkpoint
@@ -77,7 +77,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         with closing(recorder):
             metrics = execute(run, recorder)
     if PARENT not in os.environ:
-        if "figure" in config and not unsent and not checked.tracking.offline:  # of this run alone
+        if "figure" in config and not recorder.unsent and not checked.tracking.offline:  # of this run alone
             tracking = client(recorder.uri)
             draw(config, tracking, recorder.run_id, [tracking.get_run(recorder.run_id)])
         _say_what_next(run, recorder, metrics, overrides)

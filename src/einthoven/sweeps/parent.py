@@ -1,4 +1,4 @@
-"""A sweep: the parent run of its jobs, with best value, table and pictures; the same sweep goes on where it stopped."""
+"""The parent run of a sweep. It shows the best value, tables and pictures; a repeated command continues it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from einthoven.runs.next_commands import as_typed, hydra_options, report_command
 from einthoven.runs.parameters import chosen_options
 from einthoven.sweeps.space import varied
 from einthoven.terminal.display import console, results_table, say, say_next
+from einthoven.terminal.hydra_command import CallbackError
 from einthoven.terminal.mistakes import sentence
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.server import client, shown
@@ -50,119 +51,141 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from omegaconf import DictConfig
 
-
-mistakes: list[str] = []
-"""Sentences for the user from a callback: Hydra makes a warning of an exception that leaves one."""
-
-_UNSAID = ("again", "tracking")  # in what a sweep may differ and still be the same
+_NOT_IN_KEY = ("again", "tracking")
+"""Options in which two commands may differ and still be the same sweep."""
 
 
 class SweepCallback(Callback):
-    """Opens the parent run before the jobs of a multirun, and tells in it after them what they have shown."""
+    """Opens the parent run before the runs of a sweep, and writes the comparison of the runs into it at the end."""
 
     def __init__(self) -> None:
         self._run_id: str | None = None
-        self._start = 0
+        self._start_time = 0  # milliseconds since 1970, as in MLflow
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open the parent run, or that of the same sweep before."""
+        """Open a parent run, or continue that of an earlier command for the same sweep.
+
+        Raises
+        ------
+        CallbackError
+            If the sweep cannot run.
+        """
         from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
-        HydraConfig.instance().set_config(config)  # the names in the configuration refer to it
+        # Names in the configuration refer to Hydra's own configuration.
+        HydraConfig.instance().set_config(config)
         trust_named(config)
-        self._start = int(time.time() * 1000)
+        self._start_time = int(time.time() * 1000)
         try:
-            self._run_id = os.environ[PARENT] = _open_parent(config, GlobalHydra.instance().config_loader())
+            self._run_id = _open_parent(config, GlobalHydra.instance().config_loader())
         except UserError as error:
-            mistakes.append(str(error))
-            raise SystemExit(2) from None
+            raise CallbackError(str(error)) from None
         except (HydraException, OmegaConfBaseException) as error:
             (conf,) = (source.path for source in config.hydra.runtime.config_sources if source.provider == "main")
-            given = [*hydra_options(config.hydra), *config.hydra.overrides.task]
-            GlobalHydra.instance().clear()  # the sentence composes anew
-            mistakes.append(sentence(error, Path(conf), "train", given))
-            raise SystemExit(2) from None
+            arguments = [*hydra_options(config.hydra), *config.hydra.overrides.task]
+            # `sentence` composes a configuration, which needs a new Hydra.
+            GlobalHydra.instance().clear()
+            raise CallbackError(sentence(error, Path(conf), "train", arguments)) from None
+        # The runs of the sweep, also those in other processes, find their parent here.
+        os.environ[PARENT] = self._run_id
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write what came out, and close the parent run."""
+        """Write the comparison of the runs, and close the parent run.
+
+        Raises
+        ------
+        CallbackError
+            If a run failed, or the figure of ``figure=…`` cannot be drawn.
+        """
         assert self._run_id is not None
         tracking = client(config.tracking.uri)
         close_leftovers(tracking, self._run_id)
         runs = children(tracking, self._run_id)
-        failed = [run for run in runs if run.info.status != "FINISHED"]
-        if failed:
-            mistakes.append(_told(failed, len(runs), self._run_id))
         finished = [run for run in runs if run.info.status == "FINISHED"]
+        failed = [run for run in runs if run.info.status != "FINISHED"]
+        from_earlier_command = sum(run.info.end_time < self._start_time for run in finished)
+        counts = {
+            "trained": len(finished) - from_earlier_command,
+            "found again": from_earlier_command,
+            "failed": len(failed),
+        }
         groups = group_by_seed([(overrides(run), run.info.status, run.data.metrics) for run in runs])
-        found = sum(run.info.end_time < self._start for run in finished)
-        counts = {"trained": len(finished) - found, "found again": found, "failed": len(failed)}
-        _write(tracking, self._run_id, groups, runs, counts, config.hydra)
+
+        mistakes = []
+        if failed:
+            mistakes.append(_failed_sentence(failed, len(runs), self._run_id))
+        _write_results(tracking, self._run_id, groups, runs, counts, config.hydra)
         _draw_options(tracking, self._run_id, finished)
-        undrawn = 0
         if "figure" in config and finished:
             try:
                 draw(config, tracking, self._run_id, finished)
             except UserError as error:
                 mistakes.append(str(error))
-                undrawn = 1
-        _say(config, tracking, self._run_id, groups, counts)
-        tracking.set_terminated(self._run_id, "FAILED" if failed or undrawn else "FINISHED")
+        _show_results(config, tracking, self._run_id, groups, counts)
+
+        tracking.set_terminated(self._run_id, "FAILED" if mistakes else "FINISHED")
         os.environ.pop(PARENT, None)
+        if mistakes:
+            raise CallbackError("\n".join(mistakes))
 
 
 def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
+    """Open or continue the parent run, and return its id."""
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
-    given = shown_overrides(config.hydra.overrides.task)
-    plugins = shown_overrides([o for o in config.hydra.overrides.hydra if not o.startswith("hydra.mode=")])
+    typed_options = shown_overrides(config.hydra.overrides.task)
+    hydra_overrides = [option for option in config.hydra.overrides.hydra if not option.startswith("hydra.mode=")]
     values, modules = varied(config, loader)
-    words = ["einthoven train", "" if _mode_in_yaml() else "-m", given, plugins]
+    words = ["einthoven train", "" if _is_mode_in_yaml() else "-m", typed_options, shown_overrides(hydra_overrides)]
     tags = {
         "mlflow.source.name": " ".join(word for word in words if word),
         "mlflow.source.type": "LOCAL",
-        "einthoven.overrides": given,
+        "einthoven.overrides": typed_options,
         SWEEP: _key(config, modules),
         VARIED: " ".join(values),
     }
     parameters = {**chosen_options(config.hydra), "seed": str(config.seed)}
     parameters |= {name: without_folders(value) for name, value in values.items()}
-    run_id, before = open_parent(config.tracking, f"sweep {given}"[:250], tags, parameters, config.again)
-    if before:
+    run_name = f"sweep {typed_options}"[:250]
+    run_id, is_continued = open_parent(config.tracking, run_name, tags, parameters, config.again)
+    if is_continued:
         console.print(f"this sweep has a parent run, and goes on below it: {run_id}")
     return run_id
 
 
-def _mode_in_yaml() -> bool:
-    """Whether a recipe asks for several runs, not the command line."""
+def _is_mode_in_yaml() -> bool:
+    """Return whether a recipe asks for several runs, and not the command line."""
     return not {"-m", "--multirun"} & set(sys.argv)
 
 
 def _key(config: DictConfig, modules: tuple[str, ...]) -> str:
-    """The same for the same sweep: what it fixes, what it varies, and the source that it runs."""
+    """Return a hash of what makes a sweep: the options that it fixes, those that it varies, and the source code."""
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    hydra = plain.pop("hydra")
+    options = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(options, dict)
+    hydra = options.pop("hydra")
+    # A search with more trials continues the same sweep.
     sweeper = {name: value for name, value in hydra["sweeper"].items() if name != "trials"}
-    fixed = {name: value for name, value in plain.items() if name not in _UNSAID}
-    given = [o for o in config.hydra.overrides.task if not o.startswith(_UNSAID)]
-    content = json.dumps([fixed, sweeper, given, code_hash(modules)], sort_keys=True, default=str)
+    fixed = {name: value for name, value in options.items() if name not in _NOT_IN_KEY}
+    typed = [option for option in config.hydra.overrides.task if not option.startswith(_NOT_IN_KEY)]
+    content = json.dumps([fixed, sweeper, typed, code_hash(modules)], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _told(failed: Sequence[MlflowRun], runs: int, parent: str) -> str:
-    first = failed[0].data.tags.get("error", f"it ended as {failed[0].info.status}")
+def _failed_sentence(failed: Sequence[MlflowRun], run_count: int, parent: str) -> str:
+    """Return how many runs failed, why the first one failed, and what to do."""
+    reason = failed[0].data.tags.get("error", f"it ended as {failed[0].info.status}").rstrip(".")
     return (
-        f"{len(failed)} of {runs} runs failed, the first ({overrides(failed[0])}) by {first.rstrip('.')}. They are "
+        f"{len(failed)} of {run_count} runs failed, the first ({overrides(failed[0])}) by {reason}. They are "
         f"marked below run {parent}; the same command runs them again, and no other."
     )
 
 
-def _write(
+def _write_results(
     tracking: MlflowClient,
     run_id: str,
     groups: Sequence[Group],
@@ -170,74 +193,81 @@ def _write(
     counts: dict[str, int],
     hydra: DictConfig,
 ) -> None:
-    """Best value, note and tables, on the parent run."""
+    """Write the tables, the best value and the note of the parent run."""
     columns, cells = rows(groups)
     put_table(tracking, run_id, "results.json", columns, cells)
     metrics = [metric for metric in METRICS if any(metric in run.data.metrics for run in runs)]
-    put_table(
-        tracking,
-        run_id,
-        "runs.json",
-        ["run", "status", "options", *metrics],
-        ([run.info.run_id, run.info.status, overrides(run), *map(run.data.metrics.get, metrics)] for run in runs),
-    )
+    run_cells = []
+    for run in runs:
+        values = [run.data.metrics.get(metric) for metric in metrics]
+        run_cells.append([run.info.run_id, run.info.status, overrides(run), *values])
+    put_table(tracking, run_id, "runs.json", ["run", "status", "options", *metrics], run_cells)
     if not groups:
         return
+
     best = best_group(groups)
-    again = None
+    best_command = None
     if best is not None:
         for metric in METRICS:
             for name, value in ((metric, best.mean(metric)), (f"{metric}_sd", best.sd(metric))):
                 if not math.isnan(value):
                     tracking.log_metric(run_id, name, value)
         tracking.set_tag(run_id, "best", best.overrides)
-        again = _again([shlex.split(each) for each in best.given], _without_folders(hydra_options(hydra)))
-    elif "best" in tracking.get_run(run_id).data.tags:  # of the same sweep before
+        best_options = [shlex.split(options) for options in best.given]
+        best_command = _command_again(best_options, [without_folders(word) for word in hydra_options(hydra)])
+    elif "best" in tracking.get_run(run_id).data.tags:
+        # The tag is that of an earlier command for the same sweep.
         tracking.delete_tag(run_id, "best")
     errors = {overrides(run): run.data.tags["error"] for run in runs if "error" in run.data.tags}
-    put_note(tracking, run_id, note(groups, counts, again, errors))
+    put_note(tracking, run_id, note(groups, counts, best_command, errors))
 
 
 def _draw_options(tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
-    """Pictures of which option made what of the runs, where there is something to compare."""
+    """Draw how the options change the metric, if several options and values can be compared."""
     metric = compared_by([run.data.metrics for run in runs])
-    judged = [run for run in runs if math.isfinite(run.data.metrics.get(metric, math.nan))]
-    options, values = differing(judged), np.array([run.data.metrics[metric] for run in judged])
-    varied = {name for each in options for name in each}
-    if varied and np.ptp(values) > 0:
-        place = "sweep/{}.png".format
-        figure = parallel_coordinates_figure(options, values, metric=metric)
-        tracking.log_figure(run_id, figure, place("parallel_coordinates"), save_kwargs={"dpi": 150})
-        if len(varied) > 1:
-            figure = option_importance_figure(options, values, metric=metric)
-            tracking.log_figure(run_id, figure, place("importance"), save_kwargs={"dpi": 150})
+    measured_runs = [run for run in runs if math.isfinite(run.data.metrics.get(metric, math.nan))]
+    values = np.array([run.data.metrics[metric] for run in measured_runs])
+    options_of_runs = differing(measured_runs)
+    names = {name for options in options_of_runs for name in options}
+    if not names or np.ptp(values) == 0:
+        return
+    figures = {"parallel_coordinates": parallel_coordinates_figure(options_of_runs, values, metric=metric)}
+    if len(names) > 1:
+        figures["importance"] = option_importance_figure(options_of_runs, values, metric=metric)
+    for name, figure in figures.items():
+        tracking.log_figure(run_id, figure, f"sweep/{name}.png", save_kwargs={"dpi": 150})
 
 
-def _say(
+def _show_results(
     config: DictConfig, tracking: MlflowClient, run_id: str, groups: Sequence[Group], counts: dict[str, int]
 ) -> None:
-    """The table, and what to do next, on the terminal."""
+    """Print the table of the sweep, and commands to continue with."""
     columns, cells = rows(groups)
-    title = f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}"
-    console.print(results_table(title, columns, cells))
+    listed_counts = ", ".join(f"{count} {name}" for name, count in counts.items())
+    console.print(results_table(f"{sum(counts.values())} runs: {listed_counts}", columns, cells))
     say(f"run {run_id} in {shown(config.tracking.uri)}")
     commands = [(ui_command(config.tracking.uri), "look at the sweep in MLflow")]
     if counts["trained"] + counts["found again"]:
         commands.append((report_command(run_id, config.tracking.uri), "its runs on one page"))
     best = best_group(groups)
     if best is not None:
-        typed = [as_typed(shlex.split(each), config.hydra.overrides.task) for each in best.given]
-        known = [each for each in typed if each is not None]
-        if len(known) == len(typed):
-            commands.append((_again(known, hydra_options(config.hydra)), "run the best again"))
+        typed_options = [as_typed(shlex.split(options), config.hydra.overrides.task) for options in best.given]
+        known_options = [options for options in typed_options if options is not None]
+        if len(known_options) == len(typed_options):
+            commands.append((_command_again(known_options, hydra_options(config.hydra)), "run the best again"))
     say_next(commands)
 
 
-def _again(given: Sequence[Sequence[str]], hydra: Sequence[str]) -> str:
-    """The command that runs a configuration again, with its seeds."""
-    options, several = repeated(given, mode_in_yaml=_mode_in_yaml())
-    return command("train", *(["-m"] if several else []), *hydra, *options)
+def _command_again(options_of_runs: Sequence[Sequence[str]], hydra: Sequence[str]) -> str:
+    """Return the command that runs a configuration again, with its seeds.
 
-
-def _without_folders(words: Sequence[str]) -> list[str]:
-    return [without_folders(word) for word in words]
+    Parameters
+    ----------
+    options_of_runs : sequence of sequence of str
+        All options of each run of the configuration.
+    hydra : sequence of str
+        Hydra's own options.
+    """
+    options, is_sweep = repeated(options_of_runs, mode_in_yaml=_is_mode_in_yaml())
+    flags = ["-m"] if is_sweep else []
+    return command("train", *flags, *hydra, *options)

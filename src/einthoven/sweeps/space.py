@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-    from einthoven.sweeps.search import Search
-
 
 def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tuple[str, ...]]:
     """Options that have several values in a sweep, with these values, and outside modules that its runs need.
@@ -44,8 +42,7 @@ def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tu
         )
     sweeper = config.hydra.sweeper._target_.rpartition(".")[2]  # others have grammars of their own
     if sweeper == "TPESweeper":
-        search: Search = instantiate(config.hydra.sweeper)
-        search.plan(arguments, loader)
+        instantiate(config.hydra.sweeper).plan(arguments, loader)
         runs = _compose(config, loader, given, {name: _some(option) for name, option in given.items()})
     elif sweeper == "BasicSweeper":
         runs = _compose(config, loader, given, {name: choices(option) for name, option in given.items()})

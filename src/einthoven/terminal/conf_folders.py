@@ -13,6 +13,13 @@ _FLAGS = ("--config-dir", "-cd")
 _SEARCHPATH = "hydra.searchpath"
 
 
+def conf_folder() -> Path:
+    """Return the configuration folder of this package: inside of it, or at the top of the checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
 def conf_folders(conf: Path, arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Folders in which options are looked for, and the arguments that name none of them.
 

@@ -20,6 +20,9 @@ from rich.table import Table
 
 from einthoven.contracts import Position
 
+UNSENT = 3
+"""Exit code of a command that has done its work, but a tracking store does not have all of it yet."""
+
 # Names from files may contain what rich takes for markup: a text is printed as it is, and a style is given apart.
 console = Console(highlight=False, markup=False, emoji=False)
 errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
@@ -28,6 +31,21 @@ errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
 def warn(sentence: str) -> None:
     """Say what a user must know although the command goes on."""
     errors.print(f"einthoven: warning: {sentence}", soft_wrap=True)
+
+
+def warn_unsent(sentences: Iterable[str]) -> int:
+    """Warn about each run that a tracking store does not have completely.
+
+    Returns
+    -------
+    int
+        Exit code of the command: `UNSENT` if there is such a run, else 0.
+    """
+    exit_code = 0
+    for sentence in sentences:
+        warn(sentence)
+        exit_code = UNSENT
+    return exit_code
 
 
 def say(sentence: str) -> None:

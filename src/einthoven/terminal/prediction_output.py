@@ -8,14 +8,13 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.table import Table
 
-from einthoven.data.formats.record import Record
-from einthoven.predict import Prediction, Predictor
+from einthoven.predict import Predictor
+from einthoven.predict.answers import Answer
 from einthoven.predict.plain import plain
 from einthoven.terminal.display import console, errors
 
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
 
 SHOWN = 5  # most probable classes in the table and on paper
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer for one file: a row of a prediction, or why there is none."""
-
-    file: Path
-    record: Record | None = None
-    prediction: Prediction | None = None
-    row: int = 0
-    refused: str | None = None
 
 
 class Output(ABC):

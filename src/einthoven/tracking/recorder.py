@@ -31,6 +31,7 @@ from einthoven.tracking.series import Means, Point, SeriesFile
 from einthoven.tracking.server import reach, shown
 from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
+from einthoven.tracking.unsent import add_unsent
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -46,9 +47,6 @@ _LONGEST_TAG = 8000  # what MLflow takes
 _LONGEST_NOTE = 5000  # the same, with room for characters of several bytes
 _LONGEST_PARAMETER = 6000  # what MLflow takes
 _LONGEST_RUN_NAME = 250  # of the column of a database
-
-unsent: list[str] = []
-"""Sentences about runs of this process of which the store does not have everything."""
 
 
 class Recorder(Files):
@@ -111,6 +109,8 @@ class Recorder(Files):
         self._system = SystemMetrics() if system_metrics else None
         self.uri, self.interval, self.latest = uri, interval, dict[str, float]()
         self.history: dict[str, tuple[list[int], list[float]]] = {}
+        # After the run has ended: sentences about what the store does not have.
+        self.unsent: list[str] = []
         self._patience, self._offline = patience, offline
         self._buffer: list[tuple[int, int, dict[str, Tensor | float]]] = []
         self._names: dict[str, str] = {}
@@ -351,7 +351,8 @@ class Recorder(Files):
         if not self._offline:
             with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait
                 self._entries.drain(self._patience) and self._files.drain(self._patience)
-            unsent.extend(run_folder.left(self.uri, self._run_folder, self._entries, self._files))
+            self.unsent = run_folder.left(self.uri, self._run_folder, self._entries, self._files)
+            add_unsent(self.unsent)
         self._entries.close()
         self._files.close()
         self._lock.release()

@@ -8,15 +8,16 @@ from einthoven.tracking import run_folder
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.places import check_store
-from einthoven.tracking.recorder import Recorder, unsent
+from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import reach, shown
 from einthoven.tracking.spool import Spool
+from einthoven.tracking.unsent import add_unsent
 
 
 def sync(folder: Path, patience: float = 10.0) -> str:
     """Send the rest of a run that has ended; one that was killed is closed as such.
 
-    What could not be sent is told in `einthoven.tracking.recorder.unsent`.
+    Sentences about what could not be sent go to `einthoven.tracking.unsent.add_unsent`.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def sync(folder: Path, patience: float = 10.0) -> str:
         for spool in spools:  # one after the other: the first may have to make the run
             spool.start()
             spool.drain(patience)
-        unsent.extend(run_folder.left(uri, folder, *spools))
+        add_unsent(run_folder.left(uri, folder, *spools))
         for spool in spools:
             spool.close()
         return f"run {delivery.run_id} in {shown(uri)}"

@@ -1,0 +1,78 @@
+"""`einthoven train`: one training run, a cross-validation, or a sweep of runs, logged to MLflow."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einthoven.errors import UserError
+from einthoven.terminal.display import warn_unsent
+from einthoven.terminal.hydra_command import HydraCommand
+from einthoven.tracking.sweep import PARENT, abandon
+from einthoven.tracking.unsent import collect_unsent
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+LAUNCHERS = ("joblib", "submitit")
+"""Packages that start the runs of a sweep in other processes."""
+
+
+def main(arguments: list[str]) -> int:
+    """Train as the arguments say.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Words of the command line after the verb.
+
+    Returns
+    -------
+    int
+        Exit code: 3 if a tracking store does not have all of a run.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, or a run of a sweep fails.
+    """
+    command = HydraCommand("train", arguments)
+
+    def job(config: DictConfig) -> dict[str, float]:
+        from hydra.core.hydra_config import HydraConfig
+
+        with command.job_errors(config):
+            hydra = HydraConfig.get()
+            folder = Path(hydra.runtime.output_dir)
+            overrides = list(hydra.overrides.task)
+            if PARENT in os.environ:
+                from einthoven.sweeps.child import child
+
+                return child(config, folder, overrides)
+            from einthoven.runs.train_one import train_one
+
+            return train_one(config, folder, overrides)
+        return {}
+
+    status = "FAILED"
+    try:
+        with collect_unsent() as unsent, command.errors():
+            command.decorate(job)()
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    except RuntimeError as error:
+        # The launchers may not be installed, so their exceptions are compared by name. Others are bugs.
+        if type(error).__module__.split(".")[0] not in LAUNCHERS:
+            raise
+        # The first line of submitit's text names the job. The reason stands on the lines below it.
+        reason = str(error).strip() or type(error).__name__
+        raise UserError(f"a process of the sweep was lost: {reason}") from error
+    finally:
+        # The parent run of a sweep is still open if the sweep did not reach its end.
+        if PARENT in os.environ:
+            abandon(status)
+            print("einthoven: the sweep has not ended; the same command goes on with it", file=sys.stderr)
+    return warn_unsent(unsent)

@@ -1,0 +1,149 @@
+"""Predictions for many files: groups of files are read, examined and predicted in parallel threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from einthoven.data.doctor import SEVERITIES, Finding, examine_records
+from einthoven.data.formats.record import Record
+from einthoven.errors import UserError
+from einthoven.predict.predictor import AT_ONCE, Prediction, Predictor
+from einthoven.predict.signal import Prepared, read_prepared
+
+CAUTION_SEVERITIES = SEVERITIES[SEVERITIES.index("caution") :]
+MOST_WORKERS = 4
+"""More threads would wait for Python's global lock."""
+OTHER_CAUTIONS = ("missing_leads", "unmeasurable", "invalid")
+"""Findings that are no cautions: a model may read two leads only, and reading warns about invalid samples itself."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one file: a row of a prediction, or the reason why there is none."""
+
+    file: Path
+    record: Record | None = None
+    prediction: Prediction | None = None
+    row: int = 0
+    refused: str | None = None
+
+
+def answers(
+    predictor: Predictor,
+    files: Sequence[Path],
+    reading: dict[str, Any],
+    alpha: float = 0.1,
+    stride: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    doctor: bool = True,
+) -> Iterator[Answer]:
+    """Predict for files, and yield one answer for each file, in order.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    files : sequence of Path
+    reading : dict
+        Keyword arguments of `read_record`, for files that do not state their sampling frequency, unit or leads.
+    alpha : float
+        Share of the true statements that a set may miss, as a mean over records.
+    stride : float, optional
+        Seconds between two windows of a record.
+    progress : callable, optional
+        Called with the number of files that are done, and the number of all files.
+    doctor : bool
+        Whether the findings of the record doctor become cautions.
+    """
+    groups = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
+    threads = torch.get_num_threads()
+    # Dropout masks come from torch's one generator, so their order must not depend on parallel threads.
+    workers = 1 if predictor.draws else max(min(threads, len(groups), MOST_WORKERS), 1)
+
+    # A predictor serves one thread at a time. The first one is the caller's, the others are copies.
+    idle_predictors = SimpleQueue[Predictor]()
+    idle_predictors.put(predictor)
+    for _ in range(workers - 1):
+        idle_predictors.put(deepcopy(predictor))
+
+    def answer(group: Sequence[Path]) -> list[Answer]:
+        own_predictor = idle_predictors.get()
+        try:
+            return _answer_group(own_predictor, group, reading, alpha, stride, doctor)
+        finally:
+            idle_predictors.put(own_predictor)
+
+    threads_per_worker = threads // workers
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads_per_worker,))
+    try:
+        # NumPy's own threads use a core while they wait.
+        with pool, threadpool_limits(threads_per_worker, "blas"):
+            waiting = iter(groups)
+            running = deque[Future[list[Answer]]]()
+            done = 0
+            while True:
+                # One group more than there are workers is submitted, so that no worker waits for this loop.
+                free_places = 1 + workers - len(running)
+                running.extend(pool.submit(answer, group) for group in islice(waiting, free_places))
+                if not running:
+                    break
+                group_answers = running.popleft().result()
+                yield from group_answers
+                done += len(group_answers)
+                if progress is not None:
+                    progress(done, len(files))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _answer_group(
+    predictor: Predictor,
+    files: Sequence[Path],
+    reading: dict[str, Any],
+    alpha: float,
+    stride: float | None,
+    doctor: bool,
+) -> list[Answer]:
+    """Read, examine and predict some files in one batch."""
+    records: dict[Path, Record] = {}
+    prepared: dict[Path, Prepared] = {}
+    reasons: dict[Path, str] = {}
+    for file in files:
+        try:
+            records[file], prepared[file] = read_prepared(file, predictor.reads, stride, predictor.cuts, **reading)
+        except UserError as error:
+            reasons[file] = str(error)
+    if doctor:
+        findings = examine_records(list(records.values()))
+        for file, findings_of_file in zip(records, findings, strict=True):
+            prepared[file] = _with_cautions(prepared[file], findings_of_file)
+
+    prediction = predictor.answer(list(prepared.values()), alpha)
+    rows = {file: row for row, file in enumerate(prepared)}
+    group_answers = []
+    for file in files:
+        if file in rows:
+            group_answers.append(Answer(file, records[file], prediction, rows[file]))
+        else:
+            group_answers.append(Answer(file, refused=reasons[file]))
+    return group_answers
+
+
+def _with_cautions(prepared: Prepared, findings: Sequence[Finding]) -> Prepared:
+    """Add the findings of the doctor that a reader of the prediction has to know."""
+    cautions = [
+        f"{finding.code}: {finding.evidence}"
+        for finding in findings
+        if finding.severity in CAUTION_SEVERITIES and finding.code not in OTHER_CAUTIONS
+    ]
+    return replace(prepared, cautions=(*prepared.cautions, *cautions))

@@ -1,0 +1,106 @@
+"""What `einthoven explain` writes: a page for each record, and a table of how far the pages can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from einthoven.predict.explaining import Explanation
+from einthoven.terminal.display import console, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEADS_IN_TABLE = 4
+"""The table names the leads with the largest shares."""
+
+Explanations = Sequence[tuple[Path, Explanation]]
+"""Each file with its explanation. `Explanation.worth` is known."""
+
+
+def draw_explanations(explanations: Explanations, method: str, notice: str, path: Path) -> None:
+    """Draw a page for each record.
+
+    Parameters
+    ----------
+    explanations : sequence of (Path, Explanation)
+    method : str
+        Name of the method.
+    notice : str
+        What the model may be used for.
+    path : Path
+        The file of the pages.
+    """
+    from einthoven.report import explanation as report
+
+    def pages() -> Iterator[Figure]:
+        for file, explanation in explanations:
+            assert explanation.worth is not None
+            start = f" from {explanation.start_s:g} s" if explanation.start_s else ""
+            yield report.explanation_figure(
+                explanation.signal,
+                explanation.fs,
+                explanation.relevance,
+                explanation.label,
+                title=f"{file.name}{start}: {explanation.label} {explanation.probability:.2f}",
+                subtitle=report.worth_line(method.replace("_", " "), explanation.worth),
+                leads=explanation.leads,
+                foot=(report.share_line(explanation.by_lead), *_caution_lines(explanation), notice),
+            )
+
+    report.save_pages(pages(), path)
+
+
+def show_explanations(explanations: Explanations, notice: str, path: Path) -> None:
+    """Print a row for each record, and what the columns mean.
+
+    Parameters
+    ----------
+    explanations : sequence of (Path, Explanation)
+    notice : str
+        What the model may be used for.
+    path : Path
+        The file of the pages.
+    """
+    table = Table(box=None, pad_edge=False)
+    for name in ("file", "class", "deletion", "(chance)", "insertion", "(chance)", "sanity", "leads"):
+        table.add_column(name, overflow="fold")
+    for file, explanation in explanations:
+        table.add_row(file.name, *_cells(explanation))
+    console.print(table)
+    for file, explanation in explanations:
+        for line in _caution_lines(explanation):
+            console.print(f"{file.name}: {line}", soft_wrap=True, markup=False)
+    console.print(
+        "deletion, insertion: mean probability while the most relevant parts are removed, or added. A good drawing has "
+        "a small deletion and a large insertion. (chance): the same in a random order. sanity: rank correlation with "
+        "the drawing for random weights. Near 1, the drawing does not depend on what the network has learned.",
+        style="dim",
+        soft_wrap=True,
+    )
+    say(f"{path}: {len(explanations)} page{'s' * (len(explanations) > 1)}")
+    console.print(notice, style="bold", soft_wrap=True)
+
+
+def _cells(explanation: Explanation) -> list[str]:
+    """Return the cells of a row after the name of the file."""
+    worth = explanation.worth
+    assert worth is not None
+    by_share = sorted(explanation.by_lead.items(), key=lambda item: -item[1])
+    leads = "  ".join(f"{lead} {share:.0%}" for lead, share in by_share[:LEADS_IN_TABLE])
+    return [
+        f"{explanation.label} {explanation.probability:.2f}",
+        f"{worth.deletion[0]:.2f}",
+        f"({worth.random_deletion[0]:.2f})",
+        f"{worth.insertion[0]:.2f}",
+        f"({worth.random_insertion[0]:.2f})",
+        f"{worth.sanity[0]:.2f}",
+        leads,
+    ]
+
+
+def _caution_lines(explanation: Explanation) -> list[str]:
+    return [f"Caution: {'; '.join(explanation.cautions)}."] if explanation.cautions else []

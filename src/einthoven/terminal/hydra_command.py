@@ -1,0 +1,129 @@
+"""Commands whose options Hydra composes from a yaml of ``conf/``. Errors of Hydra become sentences."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from einthoven.build import trust_named
+from einthoven.command_line import readable
+from einthoven.errors import UserError, system_sentence
+from einthoven.terminal.conf_folders import conf_folder, conf_folders
+from einthoven.trust import trust, trusted
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class CallbackError(BaseException):
+    """A mistake of the user that a Hydra callback reports.
+
+    Hydra turns each `Exception` of a callback into a warning. A `BaseException` reaches the command.
+    """
+
+
+class HydraCommand:
+    """A command whose options Hydra composes from ``conf/NAME.yaml``.
+
+    Hydra calls a job once, or once for each run of a sweep. The context managers of this class turn errors into
+    sentences, and add no frame between the command and its job::
+
+        command = HydraCommand("train", arguments)
+
+        def job(config):
+            with command.job_errors(config):
+                train_one(config)
+
+        with command.errors():
+            command.decorate(job)()
+
+    Parameters
+    ----------
+    name : str
+        Name of the yaml.
+    arguments : list of str
+        Words of the command line after the verb.
+
+    Raises
+    ------
+    UserError
+        If the arguments name a folder of options that does not exist.
+    """
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self.name = name
+        self.arguments = [readable(argument) for argument in arguments]
+        self._trusted = trusted()
+        self._sentences: list[str] = []
+        self._is_interrupted = False
+        # Hydra goes on without a folder that does not exist.
+        conf_folders(conf_folder(), self.arguments)
+
+    def decorate(self, job: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        """Return a function that composes the options and calls `job` with them, or starts a sweep of such calls."""
+        import hydra
+
+        # Hydra's parser takes its flags before or after the overrides, not among them.
+        flags = [argument for argument in self.arguments if argument in ("-m", "--multirun")]
+        others = [argument for argument in self.arguments if argument not in flags]
+        sys.argv = [f"einthoven {self.name}", *flags, *others]
+        # Without this variable, Hydra prints exceptions and exits.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        composing: Callable[[], Any] = hydra.main(
+            version_base="1.3", config_path=str(conf_folder()), config_name=self.name
+        )(job)
+        return composing
+
+    @contextmanager
+    def job_errors(self, config: DictConfig) -> Iterator[None]:
+        """Run the body of a job, and keep its errors for `errors`: Hydra would print a line of its own for each.
+
+        Parameters
+        ----------
+        config : DictConfig
+            The user composed it, so the code that it names is trusted.
+        """
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        # A launcher may run this job in another process, which trusts nothing yet.
+        trust(self._trusted)
+        trust_named(config)
+        try:
+            yield
+        except UserError as error:
+            self._sentences.append(str(error))
+        except (OSError, MemoryError) as error:
+            self._sentences.append(system_sentence(error))
+        except KeyboardInterrupt:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            # Hydra calls the callbacks at the end of a run only if no such exception passes.
+            self._is_interrupted = True
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of Hydra, of its callbacks and of the jobs into one `UserError`.
+
+        Raises
+        ------
+        UserError
+        """
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            yield
+        except (HydraException, OmegaConfBaseException) as error:
+            from einthoven.terminal.mistakes import sentence
+
+            raise UserError(sentence(error, conf_folder(), self.name, self.arguments)) from None
+        except CallbackError as error:
+            self._sentences.append(str(error))
+        if self._is_interrupted:
+            raise KeyboardInterrupt
+        if self._sentences:
+            raise UserError("\n".join(dict.fromkeys(self._sentences)))
