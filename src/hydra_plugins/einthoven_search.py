@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: the sweeper of ``hydra/sweeper=tpe``."""
+"""Hydra looks for plugins in this package. It finds the sweeper of ``hydra/sweeper=tpe`` here."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from einthoven.sweeps.search import Search
 
 
 class TPESweeper(Search):
-    """`Search`, under a name in the one package that Hydra takes sweepers from."""
+    """`Search` under a name in the only package from which Hydra takes sweepers."""

@@ -1,1 +1,1 @@
-"""One file per verb: joins data, model, training, evaluation and report; no mathematics in it."""
+"""One module per verb: it reads the arguments, calls the other packages, and prints the result."""

@@ -1,1 +1,1 @@
-"""Sweeps: one parent run, its child runs, and the space of options that they cover."""
+"""Sweeps: a parent run, its child runs, and the options that the sweep varies."""

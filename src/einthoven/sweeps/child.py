@@ -1,4 +1,4 @@
-"""One run of a sweep: found finished in the store, taken up where it was interrupted, or trained."""
+"""One run of a sweep. It is read from the store if it has finished, resumed if it was interrupted, or trained."""
 
 from __future__ import annotations
 
@@ -27,74 +27,91 @@ if TYPE_CHECKING:
 
 
 def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Give a run of a sweep its metrics; none where it fails, which ends nothing but itself.
+    """Return the metrics of one run of a sweep, and train the run if that is necessary.
+
+    An error ends this run only. The other runs of the sweep go on.
 
     Parameters
     ----------
     config : DictConfig
-        As composed from ``conf/train.yaml``.
+        Composed from ``conf/train.yaml``.
     folder : Path
         The run's own folder.
     overrides : list of str
-        What the command line and the sweep changed.
+        Options from the command line and from the sweep.
+
+    Returns
+    -------
+    dict of str to float
+        Empty if the run failed.
     """
     console.print(f"{folder.name}: {shown_overrides(overrides)}", soft_wrap=True)
-    parent, tags = os.environ[PARENT], {"einthoven.overrides": shown_overrides(overrides)}
-    config = _named(config, parent, overrides)
+    parent = os.environ[PARENT]
+    tags = {"einthoven.overrides": shown_overrides(overrides)}
+    config = _with_run_name(config, parent, overrides)
     try:
         tags |= identity(config)
-        before = [] if config.again else _same_runs(config, parent)
-        for run in before:
+        earlier_runs = [] if config.again else _same_runs(config, parent)
+        for run in earlier_runs:
             if run.info.status == "FINISHED":
                 count_below(client(config.tracking.uri), parent, run)
                 console.print(f"finished already: run {run.info.run_id}")
-                return {name: v for name, v in run.data.metrics.items() if name.startswith(("val/", "test/"))}
-        interrupted = _taken_up(before, parent)
+                metrics = run.data.metrics.items()
+                return {name: value for name, value in metrics if name.startswith(("val/", "test/"))}
+        interrupted = _resume_interrupted(earlier_runs, parent)
         if interrupted is None:
             return train_one(config, folder, overrides)
         folder = interrupted[0].folder
         return continued(*interrupted)
     except Exception as error:
-        # Whatever it is: it is told here and on the run, and the other runs of the sweep go on; only a store that does
-        # not take it ends them, as nothing would count this run as failed.
         if isinstance(error, (UserError, OSError)):
             errors.print(f"failed: {error}", soft_wrap=True)
         else:
             traceback.print_exc()
-        if not (folder / "tracking" / "run.json").exists():  # a run that was opened says so itself
+        # A run whose recorder was opened has the error already. Others are added to the store here, so that the sweep
+        # counts them as failed. If the store does not take this either, the sweep ends.
+        if not (folder / "tracking" / "run.json").exists():
             put_failed(client(config.tracking.uri), parent, str(config.tracking.run_name), tags, error)
         return {}
 
 
-def _named(config: DictConfig, parent: str, overrides: list[str]) -> DictConfig:
-    """The configuration with a name of the run that tells what the sweep varies, if the user has given none."""
+def _with_run_name(config: DictConfig, parent: str, overrides: list[str]) -> DictConfig:
+    """Return the configuration with a run name that says what the sweep varies, unless the user has chosen a name."""
     from omegaconf import DictConfig, OmegaConf
 
     varied = client(config.tracking.uri).get_run(parent).data.tags.get(VARIED, "").split()
-    own = [option for option in overrides if option.partition("=")[0] in varied]
-    if not own or any(option.startswith("tracking.run_name=") for option in overrides):
+    parts = []
+    for override in overrides:
+        option, _, value = override.partition("=")
+        if option == "tracking.run_name":
+            return config
+        if option in varied:
+            parts.append(f"{option.rpartition('.')[2]}={value}")
+    if not parts:
         return config
-    name = " ".join(option.partition("=")[0].rpartition(".")[2] + "=" + option.partition("=")[2] for option in own)
-    named = OmegaConf.merge(config, {"tracking": {"run_name": brief(without_folders(name))[:250]}})
-    assert isinstance(named, DictConfig)
-    return named
+    run_name = brief(without_folders(" ".join(parts)))[:250]
+    renamed = OmegaConf.merge(config, {"tracking": {"run_name": run_name}})
+    assert isinstance(renamed, DictConfig)
+    return renamed
 
 
 def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:
-    """Runs of the same configuration and source on the same records, the newest first."""
-    found = same_runs(client(config.tracking.uri), parent, identity(config))
-    if not found:  # before any data are read
+    """Return the runs with the same configuration, source code and records, the newest first."""
+    runs = same_runs(client(config.tracking.uri), parent, identity(config))
+    # The fingerprint of the records takes time, so it is only computed if it is needed.
+    if not runs:
         return []
-    records = assemble.fingerprint(config)[:12]
-    return [run for run in found if run.data.tags.get("data.fingerprint") == records]
+    fingerprint = assemble.fingerprint(config)[:12]
+    return [run for run in runs if run.data.tags.get("data.fingerprint") == fingerprint]
 
 
-def _taken_up(before: list[MlflowRun], parent: str) -> tuple[Run, Recorder] | None:
-    """The interrupted run of this sweep and its open recorder, if there is one to take up."""
-    for run in before:
-        interrupted = run.info.status in ("RUNNING", "KILLED") and run.data.tags.get("mlflow.parentRunId") == parent
+def _resume_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[Run, Recorder] | None:
+    """Resume an interrupted run of this sweep from its last checkpoint; None if there is no such run."""
+    for run in earlier_runs:
+        is_interrupted = run.info.status in ("RUNNING", "KILLED")
+        is_of_this_sweep = run.data.tags.get("mlflow.parentRunId") == parent
         folder = Path(run.data.tags.get("folder", ""))
-        if not interrupted or _run_in(folder) != run.info.run_id:
+        if not is_interrupted or not is_of_this_sweep or _run_id_in(folder) != run.info.run_id:
             continue
         try:
             return taken_up(folder, [])
@@ -103,7 +120,7 @@ def _taken_up(before: list[MlflowRun], parent: str) -> tuple[Run, Recorder] | No
     return None
 
 
-def _run_in(folder: Path) -> str:
-    """Id of the run that a folder is of."""
-    known = folder / "tracking" / "run.json"
-    return str(json.loads(known.read_text())["run_id"]) if known.exists() else ""
+def _run_id_in(folder: Path) -> str:
+    """Return the id of the run in a folder; an empty text if there is none."""
+    file = folder / "tracking" / "run.json"
+    return str(json.loads(file.read_text())["run_id"]) if file.exists() else ""

@@ -1,10 +1,10 @@
-"""A sweep that chooses its runs by what came out of those before: Hydra's sweeper, Optuna's choice."""
+"""A Hydra sweeper that searches: Optuna chooses each run from the results of the runs before."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -24,37 +24,40 @@ if TYPE_CHECKING:
 
 
 class Search(Sweeper):
-    """Asks Optuna's TPE for each run, and tells it what the run reached.
+    """Searches with the tree-structured Parzen estimator (TPE) of Optuna.
 
-    Nothing of the search is stored but its runs: the sampler is seeded, so that a search which is started again asks
-    for the same runs, finds those that have finished in the tracking store, and goes on after them.
+    The search itself is not stored. The sampler is seeded, so a search that is started again asks for the same runs,
+    finds the finished ones in the tracking store, and goes on after them.
 
     Parameters
     ----------
     trials : int
-        Configurations to try.
+        Number of configurations to try.
     startup : int
-        So many of them are drawn at random, before the first is chosen.
+        Number of configurations that are drawn at random before the first one is chosen.
     batch : int
-        Configurations that are tried at once, for launchers that run several.
+        Number of configurations that are tried at once, for launchers that start several runs.
     seed : int
-        Of the sampler.
+        Seed of the sampler.
     params : mapping, optional
-        Option -> what it may be, in Hydra's grammar: ``tag(log, interval(1e-4, 1e-2))``, ``interval(0, 0.5)``,
-        ``range(1, 5)``, or choices separated by commas. Several seeds are run of each configuration, whose value is
-        their mean.
+        Option -> its possible values in Hydra's grammar: ``tag(log, interval(1e-4, 1e-2))``, ``interval(0, 0.5)``,
+        ``range(1, 5)``, or choices separated by commas. If there are several seeds, each configuration is run with
+        each seed, and its value is the mean.
     """
 
     def __init__(
         self, trials: int, startup: int, batch: int, seed: int, params: Mapping[str, Any] | None = None
     ) -> None:
-        self._trials, self._startup, self._batch, self._seed = trials, startup, batch, seed
+        self._trials = trials
+        self._startup = startup
+        self._batch = batch
+        self._seed = seed
         self._params = dict(params or {})
         self._launcher: Launcher
         self._context: HydraContext
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra runs jobs with."""
+        """Create the launcher. Hydra calls this before `sweep`."""
         from hydra.core.plugins import Plugins
 
         self._context = hydra_context
@@ -63,12 +66,12 @@ class Search(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        """Run the search; an argument replaces the option of the same name in `params`.
+        """Run the search. An argument replaces the option of the same name in `params`.
 
         Raises
         ------
         UserError
-            As of `plan`, or if no run has a metric on validation records.
+            As `plan`, or if a run has no metric on validation records.
         """
         fixed, seeds, space = self.plan(arguments, self._context.config_loader)
         import optuna
@@ -77,82 +80,109 @@ class Search(Sweeper):
         study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=self._seed, n_startup_trials=self._startup)
         )
+        # Without an option to search, there is one configuration.
+        trial_count = self._trials if space else 1
         returns: list[Any] = []
-        for size in _sizes(self._trials if space else 1, self._batch):
-            trials = [study.ask(space) for _ in range(size)]
-            jobs = [
-                [*fixed, *(f"{name}={value}" for name, value in trial.params.items()), *seed]
-                for trial, seed in itertools.product(trials, seeds)
-            ]
-            found = self._launcher.launch(jobs, initial_job_idx=len(returns))
-            values = [_value(job.return_value) for job in found]
-            for k, trial in enumerate(trials):
-                value = math.fsum(values[k * len(seeds) : (k + 1) * len(seeds)]) / len(seeds)
-                if math.isfinite(value):
-                    study.tell(trial, value)
+        for first in range(0, trial_count, self._batch):
+            # Ask for a batch of configurations, and run each with each seed.
+            trials = [study.ask(space) for _ in range(min(self._batch, trial_count - first))]
+            jobs = []
+            for trial, seed in itertools.product(trials, seeds):
+                searched = [f"{name}={value}" for name, value in trial.params.items()]
+                jobs.append([*fixed, *searched, *seed])
+            batch_returns = self._launcher.launch(jobs, initial_job_idx=len(returns))
+            returns += batch_returns
+
+            # Report the mean over the seeds. NaN means that a run failed.
+            values = [_value(job.return_value) for job in batch_returns]
+            for number, trial in enumerate(trials):
+                values_of_trial = values[number * len(seeds) : (number + 1) * len(seeds)]
+                mean = math.fsum(values_of_trial) / len(seeds)
+                if math.isfinite(mean):
+                    study.tell(trial, mean)
                 else:
                     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            returns += found
         return returns
 
     def plan(
         self, arguments: Sequence[str], loader: ConfigLoader | None
     ) -> tuple[list[str], list[list[str]], dict[str, BaseDistribution]]:
-        """Options that every run has, the seeds of each configuration, and what is searched.
+        """Read the options of the search.
+
+        Returns
+        -------
+        fixed : list of str
+            Options that every run has.
+        seeds : list of list of str
+            For each run of a configuration, the option with its seed; one empty list if the seed is not given.
+        space : dict of str to optuna.distributions.BaseDistribution
+            Options that are searched.
 
         Raises
         ------
         UserError
-            If Optuna is not installed, a number is out of range, or an option is given numbers that cannot be searched.
+            If Optuna is not installed, a number is out of range, or the values of an option cannot be searched.
         """
-        for name, least in (("trials", 1), ("startup", 0), ("batch", 1)):
+        for name, minimum in (("trials", 1), ("startup", 0), ("batch", 1)):
             value = getattr(self, f"_{name}")
-            if value < least:
-                raise UserError(f"hydra.sweeper.{name}={value}: expected a whole number, {least} or more.")
+            if value < minimum:
+                raise UserError(f"hydra.sweeper.{name}={value}: expected a whole number, {minimum} or more.")
         if find_spec("optuna") is None:
             raise UserError("hydra/sweeper=tpe: optuna is not installed; install einthoven[search].")
-        options = read(self._params, arguments, loader)
-        seed = options.pop("seed", None)
+
+        overrides = read(self._params, arguments, loader)
+        seed = overrides.pop("seed", None)
         seeds = [[]] if seed is None else [[f"seed={value}"] for value in choices(seed)]
-        fixed = [f"{name}={o.get_value_element_as_str()}" for name, o in options.items() if not o.is_sweep_override()]
-        return fixed, seeds, {name: _distribution(o) for name, o in options.items() if o.is_sweep_override()}
+        fixed = []
+        space = {}
+        for name, override in overrides.items():
+            if override.is_sweep_override():
+                space[name] = _distribution(override)
+            else:
+                fixed.append(f"{name}={override.get_value_element_as_str()}")
+        return fixed, seeds, space
 
 
 def _distribution(override: Override) -> BaseDistribution:
+    """Return what Optuna draws the values of an option from.
+
+    Raises
+    ------
+    UserError
+        If the numbers cannot be searched.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value: Any = override.value()
     if override.is_interval_sweep():
-        low, high, log = value.start, value.end, "log" in value.tags
+        low, high = value.start, value.end
+        is_log = "log" in value.tags
         if not low <= high:
             raise UserError(f"{override.input_line}: from {low:g} to {high:g}; expected the smaller number first.")
-        if log and low <= 0:
+        if is_log and low <= 0:
             raise UserError(f"{override.input_line}: logarithmic from {low:g}; expected numbers above 0.")
-        whole = isinstance(low, int) and isinstance(high, int)
-        kind = IntDistribution if whole else FloatDistribution
-        return kind(low, high, log=log)
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=is_log)
+        return FloatDistribution(low, high, log=is_log)
+
     if override.is_range_sweep():
         if not value.step > 0:
             raise UserError(f"{override.input_line}: a range in steps of {value.step}; expected steps above 0.")
         numbers = list(value.range())
         if not numbers:
             raise UserError(f"{override.input_line}: a range without a number; expected one or more.")
+        # A shuffled range has no order, so its numbers are choices.
         if not value.shuffle:
-            kind = IntDistribution if isinstance(numbers[0], int) else FloatDistribution
-            return kind(numbers[0], numbers[-1], step=value.step)
+            distribution = IntDistribution if isinstance(numbers[0], int) else FloatDistribution
+            return distribution(numbers[0], numbers[-1], step=value.step)
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
 def _value(metrics: Mapping[str, float] | None) -> float:
-    """What a run is judged by; NaN of one that failed."""
+    """Return the metric that the search maximizes; NaN for a run that failed."""
     if not metrics:
         return math.nan
-    chosen = [name for name in METRICS if name.startswith("val/") and name in metrics]
-    if not chosen:
-        raise UserError("hydra/sweeper=tpe searches by the validation records, and data.folds.val gives none.")
-    return metrics[chosen[0]]
-
-
-def _sizes(trials: int, batch: int) -> Iterator[int]:
-    for first in range(0, trials, batch):
-        yield min(batch, trials - first)
+    for name in METRICS:
+        if name.startswith("val/") and name in metrics:
+            return metrics[name]
+    raise UserError("hydra/sweeper=tpe searches by the validation records, and data.folds.val gives none.")

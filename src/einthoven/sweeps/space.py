@@ -1,4 +1,4 @@
-"""What a sweep varies: read from its options, and refused before anything is written."""
+"""The options that a sweep varies. They are checked before anything is written."""
 
 from __future__ import annotations
 
@@ -15,82 +15,102 @@ if TYPE_CHECKING:
 
 
 def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Options that have several values in a sweep, with these values, and outside modules that its runs need.
+    """Read which options a sweep varies, and compose its runs to find mistakes early.
 
     Parameters
     ----------
     config : DictConfig
-        Of the sweep, with its ``hydra`` node.
+        The configuration of the sweep, with its ``hydra`` node.
     loader : ConfigLoader
-        That which has composed it.
+        The loader that composed it.
+
+    Returns
+    -------
+    options : dict of str to str
+        Each varied option with its values, as they were typed.
+    modules : tuple of str
+        Modules outside of einthoven that the runs need.
 
     Raises
     ------
     UserError
-        If its sweeper cannot draw from what an option may be, or it continues runs by ``resume``.
+        If the sweeper cannot use the values of an option, or ``resume`` is given.
     HydraException
         If an option cannot be read, or a run of the sweep cannot be composed.
     """
     from hydra.utils import instantiate
 
     arguments = list(config.hydra.overrides.task)
-    given = read(config.hydra.sweeper.params or {}, arguments, loader)
-    if config.resume is not None or "resume" in given:
+    overrides = read(config.hydra.sweeper.params or {}, arguments, loader)
+    if config.resume is not None or "resume" in overrides:
         raise UserError(
             "resume continues one run as it was configured: expected it without a sweep. A sweep that was interrupted "
             "goes on by its own command."
         )
-    sweeper = config.hydra.sweeper._target_.rpartition(".")[2]  # others have grammars of their own
+    # Other sweepers have grammars of their own, so their runs are not composed here.
+    sweeper = config.hydra.sweeper._target_.rpartition(".")[2]
     if sweeper == "TPESweeper":
         instantiate(config.hydra.sweeper).plan(arguments, loader)
-        runs = _compose(config, loader, given, {name: _some(option) for name, option in given.items()})
+        values = {name: _example_values(override) for name, override in overrides.items()}
+        runs = _compose(config, loader, overrides, values)
     elif sweeper == "BasicSweeper":
-        runs = _compose(config, loader, given, {name: choices(option) for name, option in given.items()})
+        values = {name: choices(override) for name, override in overrides.items()}
+        runs = _compose(config, loader, overrides, values)
     else:
         runs = [config]
+
     modules = {module for run in runs for module in outside_modules(run)}
-    swept = {name: option.input_line or "" for name, option in given.items() if option.is_sweep_override()}
-    return {name: line.partition("=")[2] for name, line in swept.items()}, tuple(sorted(modules))
+    options = {}
+    for name, override in overrides.items():
+        if override.is_sweep_override():
+            options[name] = (override.input_line or "").partition("=")[2]
+    return options, tuple(sorted(modules))
 
 
-def _some(option: Override) -> list[str]:
-    """Values of an option that is searched."""
-    value: Any = option.value()
-    return [str(value.start)] if option.is_interval_sweep() else choices(option)
+def _example_values(override: Override) -> list[str]:
+    """Return values of an option that a search draws from: all choices, or the start of an interval."""
+    value: Any = override.value()
+    return [str(value.start)] if override.is_interval_sweep() else choices(override)
 
 
 def _compose(
-    config: DictConfig, loader: ConfigLoader, given: Mapping[str, Override], values: Mapping[str, Sequence[str]]
+    config: DictConfig, loader: ConfigLoader, overrides: Mapping[str, Override], values: Mapping[str, Sequence[str]]
 ) -> list[DictConfig]:
-    """Compose a run with each part that a sweep chooses from; its numbers do not decide what can be composed."""
-    first = {name: each[0] for name, each in values.items()}
-    parts = [name for name, option in given.items() if loader.get_group_options(option.key_or_group)]
-    runs = (first, *(first | {name: value} for name in parts for value in values[name][1:]))
+    """Compose runs so that each part that the sweep chooses from is in one of them.
+
+    Numbers do not decide what can be composed, so that one value of each is enough.
+    """
+    first = {name: options[0] for name, options in values.items()}
+    runs = [first]
+    for name, override in overrides.items():
+        is_part = bool(loader.get_group_options(override.key_or_group))
+        if is_part:
+            runs += [first | {name: value} for value in values[name][1:]]
     return [loader.load_sweep_config(config, [f"{name}={value}" for name, value in run.items()]) for run in runs]
 
 
 def read(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader | None) -> dict[str, Override]:
-    """Options by name; an argument replaces the option of the same name in `params`.
+    """Parse options, and return them by name. An argument replaces the option of the same name in `params`.
 
     Raises
     ------
     OverrideParseException
-        If one is not of the grammar.
+        If Hydra's grammar does not allow an option.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create(config_loader=loader)
-    given = parser.parse_overrides([*(f"{name}={value}" for name, value in params.items()), *arguments])
-    return {override.get_key_element(): override for override in given}
+    overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in params.items()), *arguments])
+    return {override.get_key_element(): override for override in overrides}
 
 
 def choices(override: Override) -> list[str]:
-    """The values of an option, as they are written; one, if it is not varied.
+    """Return the values of an option as they are typed; one value if the option is not varied.
 
     Raises
     ------
     UserError
-        If they cannot be counted, or there are none.
+        If the values cannot be counted, or there are none.
     """
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
@@ -99,7 +119,7 @@ def choices(override: Override) -> list[str]:
         raise UserError(f"{override.input_line}: expected values, as in seed=0,1,2.")
     if override.is_range_sweep() and value.step == 0:
         raise UserError(f"{override.input_line}: a range in steps of 0; expected another step.")
-    found = list(override.sweep_string_iterator())
-    if not found:
+    values = list(override.sweep_string_iterator())
+    if not values:
         raise UserError(f"{override.input_line}: no value; expected one or more.")
-    return found
+    return values
