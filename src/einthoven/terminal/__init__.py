@@ -1,1 +1,1 @@
-"""What a user types and reads: the command-line parser, progress, tables, and answers to mistakes."""
+"""What a user types and reads: options, progress, tables, and answers to mistakes."""

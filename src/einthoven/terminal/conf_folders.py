@@ -1,4 +1,4 @@
-"""Folders of the configuration: that of this package, and those of the user that a command names."""
+"""Folders of the configuration: the one of this package, and those of the user that a command names."""
 
 from __future__ import annotations
 
@@ -21,29 +21,36 @@ def conf_folder() -> Path:
 
 
 def conf_folders(conf: Path, arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Folders in which options are looked for, and the arguments that name none of them.
+    """Split the folders that a command names from its other arguments.
 
     Parameters
     ----------
     conf : Path
-        The folder of this package, which comes first, as for Hydra.
+        The folder of this package. It comes first, as in Hydra.
     arguments : sequence of str
-        As on the command line: ``hydra.searchpath=[file://my_conf]`` and ``--config-dir my_conf`` name folders.
+        Words of the command line. ``hydra.searchpath=[file://my_conf]`` and ``--config-dir my_conf`` name folders.
+
+    Returns
+    -------
+    folders : list of Path
+        Folders in which options are searched.
+    others : list of str
+        The other arguments.
 
     Raises
     ------
     UserError
-        If one of the folders is not there.
+        If one of the folders does not exist.
     """
     folders = [conf]
     others = []
-    rest = iter(arguments)
-    for argument in rest:
+    remaining = iter(arguments)
+    for argument in remaining:
         name, equals, value = argument.partition("=")
         if name in _FLAGS:
-            folders.append(Path(value if equals else next(rest, "")))
+            folders.append(Path(value if equals else next(remaining, "")))
         elif name.lstrip("+") == _SEARCHPATH:
-            folders += _searched(argument)
+            folders += _search_path(argument)
         else:
             others.append(argument)
     for folder in folders:
@@ -53,15 +60,15 @@ def conf_folders(conf: Path, arguments: Sequence[str]) -> tuple[list[Path], list
 
 
 def as_option(folders: Sequence[Path]) -> list[str]:
-    """The option that names folders beside that of this package; none where there are none."""
+    """Return the Hydra option that names folders beside the one of this package; an empty list without folders."""
     if not folders:
         return []
-    quoted = [option("", f"file://{folder.absolute()}").removeprefix("=") for folder in folders]
-    return [f"{_SEARCHPATH}=[{','.join(quoted)}]"]
+    addresses = [option("", f"file://{folder.absolute()}").removeprefix("=") for folder in folders]
+    return [f"{_SEARCHPATH}=[{','.join(addresses)}]"]
 
 
 def option_files(folders: Sequence[Path], group: str) -> dict[str, Path]:
-    """The file of each option of a group, by name; of two with one name, that of the first folder."""
+    """Return the file of each option of a group, by name. If two folders have an option, the first folder counts."""
     files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):
@@ -69,8 +76,8 @@ def option_files(folders: Sequence[Path], group: str) -> dict[str, Path]:
     return files
 
 
-def _searched(argument: str) -> list[Path]:
-    """Folders of a search path; one that Hydra cannot read is left to Hydra's own sentence."""
+def _search_path(argument: str) -> list[Path]:
+    """Return the folders of a search path. Hydra itself reports one that it cannot read, so there are none then."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -79,18 +86,18 @@ def _searched(argument: str) -> list[Path]:
     except HydraException:
         return []
     addresses = value if isinstance(value, list) else [value]
-    found = []
+    folders = []
     for address in map(str, addresses):
-        kind, mark, path = address.partition("://")
-        if kind == "pkg":
-            found += _package_folders(path)
+        scheme, separator, path = address.partition("://")
+        if scheme == "pkg":
+            folders += _package_folders(path)
         else:
-            found.append(Path(path if mark else address))
-    return found
+            folders.append(Path(path if separator else address))
+    return folders
 
 
 def _package_folders(path: str) -> list[Path]:
-    """Folders of a path inside of a package, with dots or slashes."""
+    """Return the folders of a path inside of a package. The path has dots or slashes."""
     package, *inside = path.replace("/", ".").split(".")
     spec = find_spec(package) if package else None
     places = (spec.submodule_search_locations or ()) if spec else ()

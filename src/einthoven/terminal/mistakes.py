@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors as one sentence with the close matches."""
+"""Errors of Hydra and OmegaConf as one sentence, with names that are similar to a wrong one."""
 
 from __future__ import annotations
 
@@ -21,62 +21,90 @@ if TYPE_CHECKING:
 
 
 def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
-    """One sentence for an error of composing ``conf/NAME.yaml`` with the given arguments."""
+    """Return a sentence for an error that Hydra raised when it composed a configuration.
+
+    Parameters
+    ----------
+    error : Exception
+    conf : Path
+        The configuration folder of this package.
+    name : str
+        The configuration is ``conf/NAME.yaml``.
+    arguments : sequence of str
+        Words of the command line.
+    """
     message = str(error)
     folders, options = conf_folders(conf, arguments)
-    if found := re.search(r"Could not find '(\S+)/([^'/]+)'", message):
-        group, option = found[1], found[2]
+
+    unknown_file = re.search(r"Could not find '(\S+)/([^'/]+)'", message)
+    if unknown_file:
+        group, option = unknown_file[1], unknown_file[2]
         if group == "hydra/launcher" and option.startswith(("joblib", "submitit")):
             return f"{group}={option}: its package is not installed; install einthoven[launchers]."
         return unknown_name(f"{group}={option}", option, list(option_files(folders, group)))
-    if found := re.search(r"Could not override '([^']+)'", message):
-        key = found[1].split("@")[0]
-        return _unknown(key, folders, name, options)
+
+    unknown_key = re.search(r"Could not override '([^']+)'", message)
+    if unknown_key:
+        key = unknown_key[1].split("@")[0]
+        return _unknown_key_sentence(key, folders, name, options)
+
     if "mandatory value: " in message or "Missing mandatory" in message:
         return message.splitlines()[0] + "."
-    first = re.sub(r"\s+", " ", message.split("See https")[0]).strip()
+
+    # Any other message of Hydra, in one line and without the address of its documentation.
+    one_line = re.sub(r"\s+", " ", message.split("See https")[0]).strip()
     if isinstance(error, OverrideParseException):
-        how = _how_to_type(error.override) or f" ({first.removesuffix('.')})"
-        return f"{error.override}: cannot be read as OPTION=VALUE{how}."
-    return first if first.endswith(".") else f"{first}."
+        advice = _quoting_advice(error.override) or f" ({one_line.removesuffix('.')})"
+        return f"{error.override}: cannot be read as OPTION=VALUE{advice}."
+    return one_line if one_line.endswith(".") else f"{one_line}."
 
 
-def _how_to_type(override: str) -> str:
-    """What to do about an option that Hydra cannot read; nothing where its value is written as a list or a mapping."""
+def _quoting_advice(override: str) -> str:
+    """Return how to quote the value of an option; an empty text if the value is written as a list or a mapping."""
     name, equals, value = override.partition("=")
     if not equals or not name or value.startswith(("[", "{")):
         return ""
     return f"; a text with such characters takes quotes inside of quotes: {suggestion(override)}"
 
 
-def _unknown(key: str, folders: Sequence[Path], name: str, arguments: Sequence[str]) -> str:
-    """A sentence for a dotted option that the configuration does not have."""
+def _unknown_key_sentence(key: str, folders: Sequence[Path], name: str, arguments: Sequence[str]) -> str:
+    """Return a sentence for a dotted option that the configuration does not have."""
     from hydra import compose, initialize_config_dir
     from omegaconf import DictConfig
 
-    parts = (argument.partition("=") for argument in arguments)
-    options = [(part, option.split(",")[0]) for part, _, option in parts]  # of a sweep, the first
-    chosen = [f"{part}={option}" for part, option in options if option and option in option_files(folders, part)]
+    # Compose the configuration with the chosen parts, but without the values. Of a sweep, take the first choice.
+    chosen_parts = []
+    for argument in arguments:
+        part, _, value = argument.partition("=")
+        first_value = value.split(",")[0]
+        if first_value and first_value in option_files(folders, part):
+            chosen_parts.append(f"{part}={first_value}")
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        node = compose(name, [*as_option(folders[1:]), *chosen])
-    *parents, last = key.split(".")
-    for part in parents:
-        child = node.get(part)
+        node = compose(name, [*as_option(folders[1:]), *chosen_parts])
+
+    # Go down to the first name that does not exist.
+    *parents, unknown = key.split(".")
+    for parent in parents:
+        child = node.get(parent)
         if not isinstance(child, DictConfig):
-            last = part
+            unknown = parent
             break
         node = child
-    if last in _arguments(node):
+
+    parameters = _parameters(node)
+    if unknown in parameters:
         return f"{key}: the file of this option does not list it; give it as +{key}=…"
-    names = [str(known) for known in node if not str(known).startswith("_")]
-    return unknown_name(key, last, names or _arguments(node))
+    names = [str(name) for name in node if not str(name).startswith("_")]
+    return unknown_name(key, unknown, names or parameters)
 
 
-def _arguments(node: DictConfig) -> list[str]:
-    """What the function of a part takes; nothing if it cannot be found."""
-    place = str(node._get_full_key(None))
+def _parameters(node: DictConfig) -> list[str]:
+    """Return the parameters of the function that a part names; an empty list if it cannot be imported."""
+    key = str(node._get_full_key(None))
+    target = str(node.get("_target_"))
     try:
-        trust.trust([str(node.get("_target_"))])  # the user has composed it
-        return list(inspect.signature(trust.accepted(str(node.get("_target_")), place)).parameters)
+        # The user composed this part, so its code is trusted.
+        trust.trust([target])
+        return list(inspect.signature(trust.accepted(target, key)).parameters)
     except (UserError, ValueError, TypeError):
         return []

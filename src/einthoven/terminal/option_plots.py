@@ -1,4 +1,4 @@
-"""`einthoven list … --plot`: what schedules and augmentations do, as pictures."""
+"""The pictures of `einthoven list … --plot`: schedules and augmentations."""
 
 from __future__ import annotations
 
@@ -19,28 +19,34 @@ from einthoven.terminal.display import console
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-STEPS = 400  # of the run that a schedule is drawn for
-DRAWS = 50  # of each augmentation, of which the one that changes most is drawn
+STEPS = 400
+"""Steps of the run that a schedule is drawn for."""
+
+DRAWS = 50
+"""Draws of each augmentation. The one that changes the record most is drawn."""
+
+FS = 500
+"""Sampling frequency in Hz of the record that is augmented. Mains hum needs more than 100 Hz."""
+
 Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
-FS = 500  # Hz, of the record that is augmented: mains hum needs more than 100
 
 
 def multipliers(folders: Sequence[Path], name: str) -> list[float]:
-    """A schedule's multiplier at each of `STEPS` steps, with the options of its yaml.
+    """Return the multiplier of a schedule at each of `STEPS` steps, with the values of its yaml.
 
     Parameters
     ----------
     folders : sequence of Path
-        Of the configuration, that of this package first.
+        Configuration folders, the one of this package first.
     name : str
-        Of the schedule.
+        Name of the schedule.
     """
     from omegaconf import DictConfig, OmegaConf
 
     config = OmegaConf.load(option_files(folders, "schedule")[name])
     assert isinstance(config, DictConfig)
-    # A file that builds on others is composed; this takes longer.
-    schedule = _built(folders, "schedule", name) if "defaults" in config else _trusted(config, "schedule")
+    # Composing takes longer than reading one file. Only a file with a defaults list needs it.
+    schedule = _composed(folders, "schedule", name) if "defaults" in config else _build_trusted(config, "schedule")
     return [schedule(step, STEPS) for step in range(STEPS)]
 
 
@@ -54,36 +60,46 @@ def plot_schedules(folders: Sequence[Path]) -> None:
 
 
 def plot_augmentations(folders: Sequence[Path]) -> None:
-    """Draw one generated ECG under every augmentation, as its yaml has it, into ``augmentations.png``."""
+    """Draw one generated ECG under every augmentation, with the values of its yaml, into ``augmentations.png``."""
     from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
     from einthoven.data.synthetic.generate import generate
     from einthoven.report.small_multiples import augmentation_figure
 
     x = torch.from_numpy(generate(2, rates=(FS,), noise=0.0).signals[FS]) * MILLIVOLT_PER_COUNT
-    names = sorted(name for name in option_files(folders, "augment") if name != "none")
-    drawn = {name: _changed(x, _built(folders, "augment", name, f"data.fs={FS}")) for name in names}
-    augmentation_figure(x[0].numpy(), drawn, FS).savefig("augmentations.png", dpi=100)
+    augmented = {}
+    for name in sorted(option_files(folders, "augment")):
+        if name != "none":
+            augment = _composed(folders, "augment", name, f"data.fs={FS}")
+            augmented[name] = _most_changed(x, augment)
+    augmentation_figure(x[0].numpy(), augmented, FS).savefig("augmentations.png", dpi=100)
     console.print("drawn in augmentations.png")
 
 
-def _built(folders: Sequence[Path], group: str, name: str, *options: str) -> Any:
-    """An option of a group, as a training with it builds it."""
+def _composed(folders: Sequence[Path], group: str, name: str, *options: str) -> Any:
+    """Build an option of a group as a training with this option does."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         config = compose("train", [*as_option(folders[1:]), f"{group}={name}", *options])
-    return _trusted(config[group], group)
+    return _build_trusted(config[group], group)
 
 
-def _trusted(part: DictConfig, group: str) -> Any:
-    """Build a part of the user's own configuration."""
+def _build_trusted(part: DictConfig, group: str) -> Any:
+    """Build a part of a configuration that the user composed."""
     trust.trust(str(value) for key, value in values(part, group) if key.endswith("_target_"))
     return build(part, group)
 
 
-def _changed(x: Tensor, augment: Augment) -> NDArray[np.float32]:
-    """The first record of a batch, in the draw that does most to it: what acts now and then, or a little, shows."""
-    generator, labels = Generator().manual_seed(0), torch.eye(len(x))
+def _most_changed(x: Tensor, augment: Augment) -> NDArray[np.float32]:
+    """Augment a batch several times, and return the first record of the draw that changes it most.
+
+    A random draw may change nothing that can be seen.
+    """
+    generator = Generator().manual_seed(0)
+    labels = torch.eye(len(x))
     draws = [augment(x.clone(), labels, generator)[0][0] for _ in range(DRAWS)]
-    most = max(draws, key=lambda seen: float((seen - x[0, :, : seen.shape[-1]]).abs().mean()))
-    return most.numpy()
+
+    def change(record: Tensor) -> float:
+        return float((record - x[0, :, : record.shape[-1]]).abs().mean())
+
+    return max(draws, key=change).numpy()

@@ -1,4 +1,4 @@
-"""Where a command may write its file."""
+"""Checks of the file that a command is to write."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from einthoven.errors import UserError
 
 
 def check_output(option: str, path: Path) -> None:
-    """Refuse, before any work is done for it, a place where no file can be written.
+    """Refuse a path that cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    option : str
+        The option as the user typed it.
+    path : Path
 
     Raises
     ------
     UserError
-        If `path` is a folder, or in none that is there; `option` is how it was given.
+        If `path` is a folder, or its parent folder does not exist.
     """
     if not path.name or path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{option}: expected the name of a file, in a folder that is there.")

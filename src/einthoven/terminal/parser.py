@@ -1,4 +1,4 @@
-"""The parser of verbs that take files: what it refuses is one sentence."""
+"""The argument parser of commands that take files. A wrong argument is one sentence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from einthoven.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Options of one verb, by their whole names.
+    """Parses the arguments of one verb. Names of options cannot be abbreviated.
 
     Parameters
     ----------
     verb : str
-        After ``einthoven``; its help is that of the command line.
+        The word after ``einthoven``. Its help text is in `einthoven.terminal.usage`.
     """
 
     def __init__(self, verb: str) -> None:
@@ -25,13 +25,13 @@ class Parser(argparse.ArgumentParser):
         self._verb = verb
 
     def add_reading(self) -> None:
-        """Take what files may not say of themselves: sampling frequency, unit and names of leads."""
+        """Add the options for files that do not state their sampling frequency, unit or leads."""
         self.add_argument("--fs", type=float)
         self.add_argument("--units")
         self.add_argument("--leads", type=lambda text: tuple(text.split(",")))
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments.
+        """Refuse the arguments. `argparse` calls this method.
 
         Raises
         ------
@@ -42,27 +42,30 @@ class Parser(argparse.ArgumentParser):
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What of `Parser.add_reading` was given, as `einthoven.data.formats.reading.read_record` takes it."""
-    return {name: getattr(options, name) for name in ("fs", "units", "leads") if getattr(options, name) is not None}
+    """Return the options of `Parser.add_reading` that the user gave, as keyword arguments of `read_record`."""
+    values = {name: getattr(options, name) for name in ("fs", "units", "leads")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[str]]:
-    """Bundles, which come first, and the rest, of which there is some.
+    """Split paths into bundles, which come first, and files.
 
     Raises
     ------
     UserError
         If there are no files.
     """
-    named = list(takewhile(_is_bundle, paths))
-    if len(named) == len(paths):
+    bundles = list(takewhile(_is_bundle, paths))
+    if len(bundles) == len(paths):
         raise UserError(f"{verb}: no FILE given; expected records, folders of them or patterns, after the bundles.")
-    return named, list(paths[len(named) :])
+    return bundles, list(paths[len(bundles) :])
 
 
 def _is_bundle(path: str) -> bool:
-    """Whether an argument names a bundle, or a run, which may lack one: then it is said what to do."""
-    from einthoven.predict import DESCRIPTION  # and torch, which not every verb needs
+    """Return whether a path names a bundle or a run. A run without a bundle is refused later, with advice."""
+    # Imports torch, which not every verb needs.
+    from einthoven.predict import DESCRIPTION
 
-    inside = (DESCRIPTION, f"bundle/{DESCRIPTION}", "checkpoints")
-    return path.startswith(("runs:/", "models:/")) or any((Path(path) / name).exists() for name in inside)
+    if path.startswith(("runs:/", "models:/")):
+        return True
+    return any((Path(path) / name).exists() for name in (DESCRIPTION, f"bundle/{DESCRIPTION}", "checkpoints"))

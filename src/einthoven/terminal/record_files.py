@@ -1,4 +1,4 @@
-"""The record files that a user names: files, folders and patterns."""
+"""The record files that a user names by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from einthoven.errors import UserError
 
 
 def expand(names: Sequence[str]) -> list[Path]:
-    """The record files that names, folders and patterns stand for, each once, in order.
+    """Return the record files of names, folders and patterns, in order and without duplicates.
 
     Raises
     ------
     UserError
-        If a folder or a pattern holds none.
+        If a folder or a pattern contains no record.
     """
-    out: dict[Path, None] = {}
+    files: list[Path] = []
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in RECORD_SUFFIXES)
+            matches = sorted(file for file in path.rglob("*") if file.suffix.lower() in RECORD_SUFFIXES)
         elif not path.exists() and glob.has_magic(name):
-            found = sorted(Path(file) for file in glob.glob(name, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+            matches = sorted(Path(file) for file in glob.glob(name, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
         else:
-            found = [path]
-        if not found:
+            matches = [path]
+        if not matches:
             kind = "folder" if path.is_dir() else "pattern"
+            advice = _table_advice(path) if path.is_dir() else ""
             raise UserError(
-                f"{name}: this {kind} holds no record; expected files such as {', '.join(RECORD_SUFFIXES)}"
-                f"{_tables(path) if path.is_dir() else ''}."
+                f"{name}: this {kind} holds no record; expected files such as {', '.join(RECORD_SUFFIXES)}{advice}."
             )
-        out.update(dict.fromkeys(found))
-    return list(out)
+        files += matches
+    return list(dict.fromkeys(files))
 
 
-def _tables(folder: Path) -> str:
-    """How to name the tables of a folder, which may be records or something else."""
-    table = next((file for suffix in TABLE_SUFFIXES for file in sorted(folder.rglob(f"*{suffix}"))), None)
-    return f", or tables by a pattern: '{table.parent / f'*{table.suffix}'}'" if table else ""
+def _table_advice(folder: Path) -> str:
+    """Return a pattern for the tables of a folder. Tables may be no records, so that they have to be named."""
+    for suffix in TABLE_SUFFIXES:
+        tables = sorted(folder.rglob(f"*{suffix}"))
+        if tables:
+            return f", or tables by a pattern: '{tables[0].parent / f'*{tables[0].suffix}'}'"
+    return ""

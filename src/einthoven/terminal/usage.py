@@ -1,4 +1,4 @@
-"""What `einthoven --help` and `einthoven VERB --help` print."""
+"""The texts of `einthoven --help` and `einthoven VERB --help`."""
 
 from __future__ import annotations
 
@@ -8,160 +8,167 @@ einthoven: 12-lead ECG classification, from records on disk to a tracked model
 usage: einthoven VERB [OPTION=VALUE ...]
 
 verbs
-  train     train a classifier and write the run to MLflow
-  evaluate  say what a finished run is worth:  einthoven evaluate run=FOLDER
-  predict   answer for files:  einthoven predict [BUNDLE] FILE...
-  explain   draw what an answer rests on:  einthoven explain [BUNDLE] FILE...
-  app       the same on a page of this machine's browser:  einthoven app [BUNDLE]
+  train     train a classifier and log the run to MLflow
+  evaluate  measure a finished run on its test records:  einthoven evaluate run=FOLDER
+  predict   print probabilities for records:  einthoven predict [BUNDLE] FILE...
+  explain   draw what a prediction rests on:  einthoven explain [BUNDLE] FILE...
+  app       open a local page that shows records and predictions:  einthoven app [BUNDLE]
   export    write a bundle as .pt2 or .onnx:  einthoven export BUNDLE FILE
-  prepare   generate or read the records, pack and examine them, without training
-  doctor    say what is wrong with records:  einthoven doctor FILE...
-  sync      send to MLflow what a run could not:  einthoven sync FOLDER
-  list      show the options of every part, or of one:  einthoven list optimizer
-  ui        open the MLflow page on the training charts
-  report    set runs side by side on one page of HTML:  einthoven report RUN RUN
+  prepare   generate or read records, pack and examine them, without training
+  doctor    print what is wrong with records:  einthoven doctor FILE...
+  sync      send what a run could not send to MLflow:  einthoven sync FOLDER
+  list      show the options of all parts, or of one:  einthoven list optimizer
+  ui        open the MLflow page with the curves of the runs
+  report    write one page of HTML that compares runs:  einthoven report RUN RUN
 
 examples
   einthoven train
   einthoven train optimizer=muon schedule=cosine trainer.epochs=20
   einthoven train data=ptbxl data.root=/data/ptb-xl task=superdiagnostic
-  einthoven train -m optimizer=sgd,adamw,muon seed=0,1,2      a sweep: one parent run, nine children
+  einthoven train -m optimizer=sgd,adamw,muon seed=0,1,2      a sweep: one parent run with nine child runs
   einthoven train folds=cv                                    cross-validation over the training folds
-  einthoven train --cfg job                                   print the configuration, run nothing
+  einthoven train --cfg job                                   print the configuration without a training
 
-Runs and bundles may name code that is not part of einthoven. It runs only with --trust MODULE, which every verb takes.
-A tracking server that a run folder names takes --trust ADDRESS.
+A run or a bundle may name code that is not part of einthoven. That code runs only with --trust MODULE.
+The folder of a run may name a tracking server. It is used only with --trust ADDRESS. Every verb takes --trust.
 
-einthoven VERB --help tells more of one verb; einthoven --version prints the version.
+einthoven VERB --help explains one verb. einthoven --version prints the version.
 """
 
 VERB_HELP = {
     "train": """\
 usage: einthoven train [PART=OPTION ...] [PART.NAME=VALUE ...] [-m] [--cfg job]
 
-Trains on data=…, evaluates, and writes the run to MLflow (mlflow.db in this folder) and to outputs/.
+Trains on the records of data=…, evaluates the model, and logs the run to MLflow (mlflow.db in this folder). The
+configuration and the checkpoints are in outputs/.
 
-  PART=OPTION        another option of a part: einthoven list shows them all
-  PART.NAME=VALUE    another value: einthoven train --cfg job shows every name with its value
-  -m, --multirun     several values a name, separated by commas: one run for each combination
-  resume=FOLDER      take up an interrupted run (outputs/…) where it stopped: with the same data, options and code
-  experiment=NAME    a named recipe;  sweep=NAME  a named sweep;  folds=cv  cross-validation
-  again=true         with several runs: run those too that the store has finished already
-  --trust MODULE     with resume=FOLDER: run the code of this module, which the run names; again for each module
+  PART=OPTION        choose another option of a part; einthoven list shows all options
+  PART.NAME=VALUE    change a value; einthoven train --cfg job shows all names with their values
+  -m, --multirun     take several values for a name, separated by commas, and train one run for each combination
+  resume=FOLDER      continue an interrupted run (outputs/…); its data, options and code must be unchanged
+  experiment=NAME    use a named recipe
+  sweep=NAME         run a named sweep
+  folds=cv           cross-validate over the training folds
+  again=true         in a sweep: also train runs that the tracking store has as finished
+  --trust MODULE     with resume=FOLDER: run the code of this module, which the run names; repeat for each module
 """,
     "evaluate": """\
 usage: einthoven evaluate run=FOLDER [calibration=OPTION] [OPTION=VALUE ...]
 
-Takes up the run of a folder (outputs/…) and says what it is worth on its test folds: AUROC with intervals by patient,
-calibration before and after, operating points with their error on other records, subgroups, decision curves. Writes
-evaluation.json into the folder, and metrics, figures and tables to the same MLflow run. The records have to be those of
-the training; of those that were added since, the ones that are really new are evaluated, too.
+Evaluates the finished run of a folder (outputs/…) on its test folds: AUROC with intervals over patients, calibration
+before and after, operating points with their error on other records, subgroups and decision curves. Writes
+evaluation.json into the folder, and adds metrics, figures and tables to the MLflow run. The records must be those of
+the training. Of records that were added since, those that the model has not seen are evaluated as well.
 
-  calibration=OPTION         temperature, vector, isotonic, prior_shift or none; fitted on fit=val, judged on
-                             report=test
+  calibration=OPTION         temperature, vector, isotonic, prior_shift or none; fitted on the split fit=val, and
+                             measured on the split report=test
   against=FOLDER             compare with another run on the same records
   data.folds.val=[…] data.folds.test=[…]
-                             other folds than those of the run; never one that it was trained on
-  resamples=1000 level=0.95 interval=bca small=50
-                             the bootstrap, and from how few patients on a subgroup is marked small
-  --trust MODULE             run the code of this module, which the run names; again for each module
+                             use other folds than the run; a fold of the training is refused
+  resamples=1000 level=0.95 interval=bca
+                             number of bootstrap samples, level and kind of the intervals
+  small=50                   mark a subgroup with fewer patients as small
+  --trust MODULE             run the code of this module, which the run names; repeat for each module
 """,
     "predict": """\
 usage: einthoven predict [BUNDLE ...] FILE ... [--json | --csv] [--pdf FILE] [OPTION VALUE ...]
 
-Answers for records: calibrated probabilities with 95 % intervals, the statements that the record may have, and
-cautions. FILE is a record in any format that can be read, a folder of them or a pattern such as 'records/*.hea'. One
-that cannot be answered is told with its reason, the others are answered, and the exit code is 1.
+Prints for each record: calibrated probabilities with 95 % intervals, a set of diagnostic labels that the record may
+have, and cautions. FILE is a record in any supported format, a folder of records, or a pattern such as
+'records/*.hea'. A record without a prediction is listed with the reason. The exit code is then 1.
 
-BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION; several are an ensemble.
-Without any, a small model answers that was trained on generated ECGs. Nothing here is for diagnosis.
+BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION. Several bundles form an
+ensemble. Without a bundle, a small model predicts that was trained on generated ECGs. Nothing here is for diagnosis.
 
-  --json, --csv      for machines; JSON has everything, CSV a row for each record
-  --pdf FILE         a page of ECG paper for each record, too
-  --timeline         long recordings: a row for each window;  --stride S  seconds between windows
-  --alpha SHARE      of the true statements, the share that "may be" misses as a mean: 0.05, 0.1 or 0.2
-  --no-doctor        without the doctor's cautions: faster, where thousands of files have been examined before
-  --draws N          N dropout masks for each answer: how unsure the network itself is;  --seed N  of the masks
+  --json, --csv      write JSON with all results, or CSV with one row per record
+  --pdf FILE         also draw a page of ECG paper for each record
+  --timeline         for long recordings: print a row for each window
+  --stride S         seconds from the start of one window to the start of the next
+  --alpha SHARE      share of the true labels that "may be" misses, as a mean over records: 0.05, 0.1 or 0.2
+  --no-doctor        leave out the cautions of the record doctor; this is faster for many files
+  --draws N          use N dropout masks per record to measure how uncertain the network is
+  --seed N           seed of the dropout masks
   --fs --units --leads
-                     sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy, mat)
-  --trust MODULE     run the code of this module, which the bundle names; again for each module
+                     sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat)
+  --trust MODULE     run the code of this module, which the bundle names; repeat for each module
 """,
     "explain": """\
 usage: einthoven explain [BUNDLE ...] FILE ... [--method NAME] [--class NAME] [--output FILE]
 
-Draws what speaks for a class, and against it, as colour behind the ECG on paper, and says how far the drawing can be
-trusted: whether the probability follows what it marks (deletion and insertion, beside a random order), and whether it
-depends on what the network has learned (its rank correlation with the map of weights dealt anew).
+Draws which parts of the ECG speak for a class and which speak against it, as colours behind the ECG. Tests the
+drawing in two ways: whether the probability changes when the marked parts are removed or added (deletion and
+insertion, compared with a random order), and whether the drawing depends on what the network has learned (rank
+correlation with the drawing for random weights).
 
-FILE and BUNDLE are as for einthoven predict. Of a long record, the window with the highest probability is drawn. No
-colour is a cause, and nothing here is for diagnosis.
+FILE and BUNDLE are as in einthoven predict. Of a long record, the window with the highest probability is drawn.
+A colour does not show a cause, and nothing here is for diagnosis.
 
-  --method NAME      integrated_gradients by default; einthoven list explanation shows all
-  --config-dir DIR   a folder of your own, with methods in its folder explanation/
-  --class NAME       by default the most probable one of each record
+  --method NAME      integrated_gradients by default; einthoven list explanation shows all methods
+  --config-dir DIR   a folder with your own methods in its folder explanation/
+  --class NAME       by default the most probable class of each record
   --output FILE      explanation.pdf by default, with a page for each record; .png and .svg take one record
   --fs --units --leads --trust
-                     as for einthoven predict
+                     as in einthoven predict
 """,
     "app": """\
 usage: einthoven app [BUNDLE ...] [--port 8000] [--no-browser] [--max-size MB] [--timeout S]
 
-Opens a page in the browser: drop the files of a record on it, see the ECG on paper, what the doctor finds, calibrated
-probabilities and what they mean at thresholds. The page is served on 127.0.0.1, to this machine alone; nothing of a
-record is kept or written to a log. BUNDLE as in einthoven predict. Nothing here is for diagnosis.
+Opens a page in the browser. Drop the files of a record on it to see the ECG on paper, the findings of the record
+doctor, calibrated probabilities, and decisions at thresholds. The page is served on 127.0.0.1, to this machine only.
+No record is kept or written to a log. BUNDLE is as in einthoven predict. Nothing here is for diagnosis.
 
-  --port N       another port than 8000;  0: one that is free
-  --no-browser   print the address alone
-  --max-size MB  of the files of a record (32)
+  --port N       another port than 8000; 0 takes a free port
+  --no-browser   print the address only
+  --max-size MB  largest size of the files of a record (32)
   --timeout S    seconds for one record (30)
-  --trust MODULE run the code of this module, which the bundle names; again for each module
+  --trust MODULE run the code of this module, which the bundle names; repeat for each module
 """,
     "export": """\
 usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
 
-Writes a bundle (by default the one that comes with the package) as one file for other runtimes: millivolts
-(n, leads, samples) in, calibrated probabilities (n, classes) out. Every network can be a .pt2 file (torch.export);
-.onnx takes einthoven[onnx], and a convolutional network or the default one.
+Writes a bundle as one file for other runtimes. The file takes millivolts (n, leads, samples) and gives calibrated
+probabilities (n, classes). Without BUNDLE, the one that comes with the package is written. Every network can be
+written as .pt2 (torch.export). For .onnx, install einthoven[onnx]; the network must be convolutional or the default.
 
-  --trust MODULE   run the code of this module, which the bundle names; again for each module
+  --trust MODULE   run the code of this module, which the bundle names; repeat for each module
 """,
     "prepare": """\
 usage: einthoven prepare [data=OPTION] [data.NAME=VALUE ...] [doctor=false] [strict=true]
 
-Generates or reads the records of data=… and packs them into a store, as training does on first use. It asks every file
-of a record whether it has changed, says what did, and compares what is packed with its checksums. Then the record
-doctor examines them: a table of its findings, doctor.parquet and, where there are errors, quarantine.csv in the store.
+Generates or reads the records of data=… and packs them into a store, as training does on first use. Checks whether a
+file of a record has changed, and compares the packed records with their checksums. Then the record doctor examines the
+records: it prints a table of findings, and writes doctor.parquet and, if there are errors, quarantine.csv into the
+store.
 
-  doctor=false   do not examine
-  strict=true    exit code 1 where a record has an error or a warning
+  doctor=false   do not examine the records
+  strict=true    end with exit code 1 if a record has an error or a warning
 """,
     "doctor": """\
 usage: einthoven doctor FILE ... [--json] [--strict] [--fs HZ] [--units UNIT] [--leads LEAD,LEAD,...]
 
-Examines records and says what is wrong with them, with the numbers and limits that it rests on. FILE is a record in any
-format that can be read, a folder of them (searched with its subfolders, tables apart) or a pattern such as
-'records/*.csv'.
+Examines records and prints what is wrong with them, with the measured values and their limits. FILE is a record in
+any supported format, a folder of records (with its subfolders, without tables), or a pattern such as 'records/*.csv'.
 
-  --json     for machines: one JSON list, one object per record
-  --strict   exit code 1 for any error or warning, not only for a file that cannot be read
+  --json     print one JSON list with one object per record
+  --strict   end with exit code 1 for any error or warning, and not only for a file that cannot be read
   --fs --units --leads
-             sampling frequency, unit and lead names of files that do not say so themselves (CSV, npy, mat)
+             sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat)
 """,
     "list": """\
 usage: einthoven list [PART ...] [--plot]
 
-Shows the options of every part of a run, or of the parts named (einthoven list models losses), one line each, with
-the source. An option without figures on real records is marked experimental.
+Shows the options of all parts of a run, or of some parts (einthoven list models losses): one line each, with the
+source. An option without results on real records is marked experimental.
 
-  --plot   with schedules: draw them, here and in schedules.png; with augmentations: one ECG under each, in
+  --plot   for schedules: draw the curves here and in schedules.png; for augmentations: draw one ECG under each in
            augmentations.png
 """,
     "sync": """\
 usage: einthoven sync FOLDER ...
 
-Sends what runs have left in their folders (outputs/…) to their tracking stores: what could not be sent because a store
-did not answer, or the whole of a run with tracking.offline=true. Nothing is sent twice. Exit code 3 if something is
-still not in the store.
+Sends what runs have left in their folders (outputs/…) to their tracking stores: the rest of a run whose store did not
+answer, or a whole run with tracking.offline=true. Nothing is sent twice. The exit code is 3 if something is still not
+in the store.
 
   --trust ADDRESS   send to this store, if it is neither that of MLFLOW_TRACKING_URI nor a file with runs
 """,
@@ -173,16 +180,16 @@ Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest expe
     "report": """\
 usage: einthoven report RUN ... [output=report.html] [uri=sqlite:///mlflow.db]
 
-Writes one page of HTML that needs nothing else: which options differ, final metrics side by side with intervals, the
-difference of each run to the first on the same records, curves over one another, and advice. One run alone: its page,
-with its pictures.
+Writes one page of HTML that needs no other file. It shows which options differ, the final metrics with intervals, the
+difference of each run to the first run on the same records, the curves, and advice. A page about one run also shows
+its pictures.
 
-RUN is the folder of a run (outputs/...), its id, runs:/ID or its name; a sweep, given alone, stands for its runs. At
-most twelve are shown, the first and the best of the others.
+RUN is the folder of a run (outputs/...), its id, runs:/ID or its name. A sweep, if it is the only RUN, stands for its
+runs. The page shows at most twelve runs: the first run and the best of the others.
 
-  output=FILE   where the page goes
+  output=FILE   the file of the page
   uri=ADDRESS   another tracking store than that of the folder, of MLFLOW_TRACKING_URI or mlflow.db
   --trust ADDRESS
-                the store that the folder names, if it is neither that of MLFLOW_TRACKING_URI nor a file with runs
+                use the store that the folder names, if it is neither that of MLFLOW_TRACKING_URI nor a file with runs
 """,
 }
