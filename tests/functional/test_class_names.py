@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric, _validate_param
 
-from einthoven.functional.class_names import LONGEST, is_name, name_of, part, parts
+from einthoven.functional.class_names import MAX_PART_BYTES, is_name, name_of, part, parts
 
 HOSTILE = [
     "",
@@ -106,7 +106,7 @@ def test_a_part_is_taken_and_leads_back_to_its_name(name: str) -> None:
     _validate_metric(f"val/calibration_gap/{written}", 0.5, 0, 0)
     _validate_metric(written, 0.5, 0, 0)
     _validate_param(written, "x")
-    assert "/" not in written and not written.endswith((".", " ")) and len(written.encode()) <= LONGEST
+    assert "/" not in written and not written.endswith((".", " ")) and len(written.encode()) <= MAX_PART_BYTES
     assert written.isprintable() and written == unicodedata.normalize("NFKC", written)
     back = name_of(written)
     assert back == name or (back.endswith("…") and name.startswith(back[:-1]))

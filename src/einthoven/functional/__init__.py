@@ -1,1 +1,1 @@
-"""The ground floor: pure functions of arrays and tensors; imports nothing else of this package."""
+"""Pure functions of arrays and tensors. This package imports no other package of einthoven."""

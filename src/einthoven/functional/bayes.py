@@ -1,4 +1,4 @@
-"""Bayes' rule: posterior ∝ likelihood × prior, in logarithms where numbers would vanish."""
+"""Bayes' rule: posterior ∝ likelihood × prior. It uses logarithms, so that small likelihoods do not become zero."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ Float = NDArray[np.float64]
 
 
 def posterior(prior: ArrayLike, log_likelihood: ArrayLike) -> Float:
-    """Posterior of K hypotheses, ``p(k | x) = p(x | k) p(k) / sum_j p(x | j) p(j)``.
+    """Compute the posterior of K hypotheses, ``p(k | x) = p(x | k) p(k) / sum_j p(x | j) p(j)``.
 
     Parameters
     ----------
     prior : array-like, shape (..., K)
-        At least 0; those of one case need not sum to 1.
+        Prior probabilities, at least 0. They need not sum to 1.
     log_likelihood : array-like, shape (..., K)
-        Natural logarithm of p(x | k), up to one constant per case. Independent observations add up.
+        Natural logarithm of p(x | k), up to one constant per case. The log-likelihoods of independent observations are
+        added.
 
     Returns
     -------
     ndarray, shape (..., K)
-        Sums to 1. Exact also where every likelihood is below the smallest float.
+        Posterior probabilities that sum to 1. They are exact even if every likelihood is below the smallest float.
 
     References
     ----------
@@ -38,21 +39,22 @@ def posterior(prior: ArrayLike, log_likelihood: ArrayLike) -> Float:
 def predictive_values(
     sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positive and negative predictive value of a test at a stated prevalence.
+    """Compute the positive and the negative predictive value of a test at a given prevalence.
 
-    ``PPV = se π / (se π + (1 - sp)(1 - π))`` and ``NPV = sp (1 - π) / (sp (1 - π) + (1 - se) π)``: the posterior of
-    disease after a positive answer, and of health after a negative one. A prevalence belongs to a population, so both
-    change where a test moves from a clinic to a screening, even if sensitivity and specificity stay.
+    ``PPV = se π / (se π + (1 - sp)(1 - π))`` is the posterior probability of disease after a positive result.
+    ``NPV = sp (1 - π) / (sp (1 - π) + (1 - se) π)`` is the posterior probability of no disease after a negative result.
+    Both depend on the population, because its prevalence does. They change if a test moves from a clinic to a
+    screening, even if sensitivity and specificity stay the same.
 
     Parameters
     ----------
     sensitivity, specificity, prevalence : array-like
-        Within 0 and 1; broadcast against one another.
+        Values from 0 to 1. They are broadcast against one another.
 
     Returns
     -------
     ppv, npv : ndarray
-        NaN where the answer never occurs.
+        NaN if the result (positive or negative) never occurs.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def predictive_values(
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
     for name, array in arrays.items():
         if not ((array >= 0) & (array <= 1)).all():
-            raise UserError(f"{name}={array.tolist()}: expected within 0 and 1.")
+            raise UserError(f"{name}={array.tolist()}: expected a value from 0 to 1.")
     se, sp, pi = arrays.values()
     with np.errstate(invalid="ignore"):
         ppv = se * pi / (se * pi + (1 - sp) * (1 - pi))
@@ -76,10 +78,11 @@ def predictive_values(
 
 
 def succession(frequency: ArrayLike, count: int, kinds: int = 2) -> Float:
-    """Laplace's rule of succession: frequencies among `count` cases, with one more case of each kind.
+    """Apply Laplace's rule of succession: add one case of each kind to frequencies among `count` cases.
 
-    ``(count f + 1) / (count + kinds)``: the posterior mean under a uniform prior. What was never seen gets a small
-    probability instead of none, whose likelihood would be zero and its logarithm infinite (Laplace 1774, "Mémoire sur
-    la probabilité des causes par les évènements").
+    The result is ``(count f + 1) / (count + kinds)``, the posterior mean under a uniform prior. So a kind that never
+    occurred gets a small probability instead of zero, whose logarithm would be infinite. Source: Laplace 1774,
+    "Mémoire sur la probabilité des causes par les évènements".
     """
-    return np.asarray((count * np.asarray(frequency, dtype=np.float64) + 1.0) / (count + kinds))
+    cases = count * np.asarray(frequency, dtype=np.float64)
+    return np.asarray((cases + 1.0) / (count + kinds))

@@ -1,9 +1,12 @@
-"""Beats of many records at once: where the QRS complexes are, the representative beat, rate, QRS axis and duration.
+"""Beats of many records at once: QRS complexes, the representative beat, heart rate, QRS axis and QRS duration.
 
-Arrays are ``(n, L, T)``, mV, any sampling frequency from 50 Hz on. A sample that is not finite counts as zero.
-Detection follows Elgendi, "Fast QRS detection with an optimized knowledge-based method: evaluation on 11 standard ECG
-databases", PLoS ONE 8(9):e73557, 2013: two moving averages of the energy between 8 and 20 Hz, one as long as a QRS, one
-as long as a beat. It has no state, hence no loop over samples; here the energy is that of all leads together.
+Signals are arrays ``(n, L, T)`` in mV, with any sampling frequency from 50 Hz. A sample that is not finite counts as
+zero.
+
+The detection follows Elgendi, "Fast QRS detection with an optimized knowledge-based method: evaluation on 11 standard
+ECG databases", PLoS ONE 8(9):e73557, 2013. It compares two moving averages of the energy between 8 and 20 Hz. One
+average is as long as a QRS, the other as long as a beat. The method has no state, so it needs no loop over samples.
+In this module, the energy is that of all leads together.
 """
 
 from __future__ import annotations
@@ -16,37 +19,72 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-BAND = (8.0, 20.0)  # Hz, where a QRS is larger than P, T and muscle (Elgendi 2013, table 2)
-QRS_WINDOW, BEAT_WINDOW = 0.097, 0.611  # s (Elgendi 2013, section "Optimization")
-OFFSET = 0.08  # of the mean energy (ibid.)
-REFRACTORY = 0.2  # s: no ventricle answers sooner (Pan & Tompkins, IEEE Trans. Biomed. Eng. 32:230, 1985)
-FAINTEST = 0.15  # of the median peak: below lie P and T waves, far above an amplitude-modulated QRS
-LEAST = 1e-3  # mV in the band: nothing a recorder resolves; below, a lead holds no beats
+BAND = (8.0, 20.0)
+"""Frequency band in Hz in which a QRS is larger than P waves, T waves and muscle noise (Elgendi 2013, table 2)."""
 
-BEFORE, AFTER = 0.30, 0.50  # s of the representative beat around its QRS
-HALF_QRS = 0.10  # s to either side of the fiducial point within which a QRS has begun and ended
-NEAR = 0.15  # s to either side of the QRS within which beats are compared: less of the wander
-EDGE = 0.08  # of the largest spatial velocity, where QRS begins and ends: bias below half a sample on generated ECGs
-SMOOTH = 40.0  # Hz: slopes are those of the QRS, at any sampling frequency
+QRS_WINDOW = 0.097
+"""Length of the short moving average in seconds (Elgendi 2013, section "Optimization")."""
+
+BEAT_WINDOW = 0.611
+"""Length of the long moving average in seconds (Elgendi 2013, section "Optimization")."""
+
+ENERGY_OFFSET = 0.08
+"""Offset of the threshold, as a share of the mean energy (Elgendi 2013, section "Optimization")."""
+
+REFRACTORY = 0.2
+"""Seconds after a beat within which no ventricle can beat again (Pan & Tompkins, IEEE Trans. Biomed. Eng. 32:230,
+1985)."""
+
+MIN_PEAK_SHARE = 0.15
+"""Smallest peak of a beat, as a share of the median peak. P and T waves are below it. A QRS whose amplitude varies is
+far above it."""
+
+MIN_AMPLITUDE = 1e-3
+"""Amplitude in mV, inside of the band, below which a lead contains no beats. No recorder resolves less."""
+
+BEFORE = 0.30
+"""Seconds of the representative beat before its QRS."""
+
+AFTER = 0.50
+"""Seconds of the representative beat after its QRS."""
+
+QRS_REACH = 0.10
+"""Seconds before and after the centre of the QRS within which the QRS begins and ends."""
+
+COMPARED_REACH = 0.15
+"""Seconds before and after the QRS in which beats are compared. A short part contains little baseline wander."""
+
+EDGE_SHARE = 0.08
+"""The QRS begins and ends where the spatial velocity crosses this share of its maximum. On generated ECGs the bias is
+below half a sample."""
+
+SLOPE_CUTOFF = 40.0
+"""Cutoff in Hz of the low-pass filter for slopes. With it, slopes do not depend on the sampling frequency."""
 
 
 def band_pass(x: NDArray[np.floating], fs: float, low: float | None, high: float | None) -> Float:
-    """Butterworth of second order, forwards and backwards, along the last axis; no phase shift.
+    """Filter along the last axis with a second-order Butterworth filter, forwards and backwards, without phase shift.
 
     Parameters
     ----------
     low, high : float or None
-        Corners in Hz. Without `low` a low-pass, without `high` a high-pass; `high` beyond 0.45 `fs` is set there.
+        Corner frequencies in Hz. Without `low` the filter is a low-pass, without `high` it is a high-pass. `high` is
+        limited to 0.45 `fs`.
     """
-    from scipy.signal import sosfiltfilt  # a second of imports
+    # SciPy takes about a second to import, so it is imported only where it is used.
+    from scipy.signal import sosfiltfilt
 
-    sections = _sections(fs, low, None if high is None else min(high, 0.45 * fs))
+    if high is not None:
+        high = min(high, 0.45 * fs)
+    sections = _filter_sections(fs, low, high)
     pad = min(x.shape[-1] - 1, int(fs))
     return np.asarray(sosfiltfilt(sections, x, axis=-1, padlen=pad), dtype=np.float64)
 
 
-@lru_cache(maxsize=256)  # of a single record, the design takes longer than the filtering
-def _sections(fs: float, low: float | None, high: float | None) -> Float:
+# For a single record, the design of a filter takes longer than the filtering, so designs are cached.
+@lru_cache(maxsize=256)
+def _filter_sections(fs: float, low: float | None, high: float | None) -> Float:
+    """Design the filter of `band_pass` as second-order sections."""
     from scipy.signal import butter
 
     if low is not None and high is not None:
@@ -58,20 +96,25 @@ def _sections(fs: float, low: float | None, high: float | None) -> Float:
 
 
 def qrs_energy(x: NDArray[np.floating], fs: float) -> Float:
-    """Energy ``(n, T)`` between 8 and 20 Hz, the mean over leads, each of which has a QRS of about one.
+    """Return the energy ``(n, T)`` between 8 and 20 Hz, scaled so that a QRS has an energy of about one.
 
-    A lead is measured by its median peak in pieces of two seconds and cut off at one, so that neither a large lead nor
-    an artefact in one lead speaks for all. Leads below 1 µV say nothing.
+    It is the mean over the leads. Each lead is divided by its median peak, which is measured in pieces of two seconds,
+    and is limited to one. So neither a large lead nor an artefact in one lead dominates the mean. Leads with less than
+    1 µV are left out.
     """
     energy = np.square(band_pass(np.nan_to_num(x), fs, *BAND))
+
+    # The median over pieces of two seconds is the typical peak of a lead. An artefact changes only a few pieces.
     samples = energy.shape[-1]
     piece = min(int(2 * fs), samples)
     pieces = energy[..., : samples // piece * piece].reshape(*energy.shape[:-1], -1, piece)
-    level = np.median(pieces.max(axis=-1), axis=-1)
-    heard = level > LEAST**2
-    energy /= np.where(heard, level, np.inf)[..., None]
+    typical_peak = np.median(pieces.max(axis=-1), axis=-1)
+
+    # A lead without beats is divided by infinity, so it adds nothing to the total.
+    has_beats = typical_peak > MIN_AMPLITUDE**2
+    energy /= np.where(has_beats, typical_peak, np.inf)[..., None]
     total = np.minimum(energy, 1.0, out=energy).sum(axis=1)
-    return np.asarray(total / np.maximum(heard.sum(axis=1), 1)[:, None])
+    return np.asarray(total / np.maximum(has_beats.sum(axis=1), 1)[:, None])
 
 
 def detect_beats(x: NDArray[np.floating], fs: float) -> Int:
@@ -80,47 +123,58 @@ def detect_beats(x: NDArray[np.floating], fs: float) -> Int:
     Parameters
     ----------
     x : ndarray, shape (n, L, T)
-        mV. Any number of leads; more make it surer.
+        Signals in mV, with any number of leads. More leads make the detection more reliable.
     fs : float
-        Hz.
+        Sampling frequency in Hz.
 
     Returns
     -------
     ndarray of int, shape (n, B)
-        Sample of each QRS (the centre of its energy), in ascending order; B is that of the record with the most, and
-        rows with fewer end in -1.
+        Sample of each QRS (the centre of its energy), in ascending order. B is the largest number of beats in a record.
+        The row of a record with fewer beats is filled with -1.
 
     References
     ----------
-    Elgendi 2013, equations 1 to 4; thresholds at the top of this file.
+    Elgendi 2013, equations 1 to 4. The thresholds are the constants of this module.
     """
     from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
     energy = qrs_energy(x, fs)
     samples = energy.shape[1]
-    qrs, beat = (max(round(seconds * fs) | 1, 3) for seconds in (QRS_WINDOW, BEAT_WINDOW))
-    event = uniform_filter1d(energy, qrs, axis=1, mode="reflect")
-    cycle = uniform_filter1d(energy, beat, axis=1, mode="reflect")
-    peak = (event == maximum_filter1d(event, 2 * round(REFRACTORY * fs) - 1, axis=1)) & (event > 0)
-    peak &= event > cycle + OFFSET * energy.mean(axis=1, keepdims=True)
-    peak[:, 1:] &= ~peak[:, :-1]  # the first of equals
-    heights = np.where(peak, event, np.nan)
-    count = peak.sum(axis=1)
-    ordered = np.sort(heights, axis=1)  # NaN last
-    median = ordered[np.arange(len(x)), np.maximum(count - 1, 0) // 2]
-    peak &= event >= FAINTEST * np.nan_to_num(median)[:, None]
-    return _positions(peak, samples)
+
+    # The lengths of the two moving averages are odd, so that the averages are centred on a sample.
+    qrs_length = max(round(QRS_WINDOW * fs) | 1, 3)
+    beat_length = max(round(BEAT_WINDOW * fs) | 1, 3)
+    qrs_average = uniform_filter1d(energy, qrs_length, axis=1, mode="reflect")
+    beat_average = uniform_filter1d(energy, beat_length, axis=1, mode="reflect")
+
+    # A QRS is the largest value within the refractory period. It also lies above the average over a beat.
+    local_maximum = maximum_filter1d(qrs_average, 2 * round(REFRACTORY * fs) - 1, axis=1)
+    is_peak = (qrs_average == local_maximum) & (qrs_average > 0)
+    is_peak &= qrs_average > beat_average + ENERGY_OFFSET * energy.mean(axis=1, keepdims=True)
+    # If neighbouring samples are equal, only the first one is a peak.
+    is_peak[:, 1:] &= ~is_peak[:, :-1]
+
+    # Peaks that are much smaller than the median peak are P or T waves. The sort puts NaN last.
+    count = is_peak.sum(axis=1)
+    sorted_heights = np.sort(np.where(is_peak, qrs_average, np.nan), axis=1)
+    median_height = sorted_heights[np.arange(len(x)), np.maximum(count - 1, 0) // 2]
+    is_peak &= qrs_average >= MIN_PEAK_SHARE * np.nan_to_num(median_height)[:, None]
+    return _positions(is_peak, samples)
 
 
-def _positions(peak: NDArray[np.bool_], samples: int) -> Int:
-    """Boolean (n, T) -> places (n, B), -1 beyond the last of each row."""
-    most = int(peak.sum(axis=1).max(initial=0))
-    places = np.sort(np.where(peak, np.arange(samples), samples), axis=1)[:, :most]
-    return np.where(places < samples, places, -1)
+def _positions(is_peak: NDArray[np.bool_], samples: int) -> Int:
+    """Convert a mask (n, T) to sample indices (n, B). Short rows are filled with -1."""
+    most_beats = int(is_peak.sum(axis=1).max(initial=0))
+    indices = np.sort(np.where(is_peak, np.arange(samples), samples), axis=1)[:, :most_beats]
+    return np.where(indices < samples, indices, -1)
 
 
 def heart_rate(beats: Int, fs: float) -> Float:
-    """Ventricular rate ``(n,)`` in beats per minute, from the mean RR interval; NaN with fewer than two beats."""
+    """Return the ventricular rate ``(n,)`` in beats per minute, from the mean RR interval.
+
+    It is NaN for a record with fewer than two beats.
+    """
     count = (beats >= 0).sum(axis=1)
     if beats.shape[1] == 0:
         return np.full(len(beats), np.nan)
@@ -130,156 +184,184 @@ def heart_rate(beats: Int, fs: float) -> Float:
 
 
 def rr_intervals(beats: Int, fs: float) -> Float:
-    """Seconds between successive beats ``(n, B - 1)``, NaN beyond the last."""
+    """Return the seconds between successive beats ``(n, B - 1)``. Short rows are filled with NaN."""
     return np.where(beats[:, 1:] >= 0, np.diff(beats, axis=1) / fs, np.nan)
 
 
 def representative_beat(x: NDArray[np.floating], beats: Int, fs: float) -> Float:
-    """Median beat of each lead, which noise and single ectopic beats do not shape.
+    """Compute the median beat of each lead. Noise and single ectopic beats change it little.
 
     Parameters
     ----------
     x : ndarray, shape (n, L, T)
-        mV; its baseline is removed below 0.5 Hz.
+        Signals in mV. A high-pass filter at 0.5 Hz removes the baseline.
     beats : ndarray, shape (n, B)
-        As from `detect_beats`.
+        Samples of the QRS complexes, as from `detect_beats`.
 
     Returns
     -------
     ndarray, shape (n, L, W)
-        mV from `BEFORE` to `AFTER` the QRS, which lies at sample ``fiducial(fs)``; NaN where no beat is whole.
+        The beat in mV, from `BEFORE` seconds before the QRS to `AFTER` seconds after it. The QRS is at sample
+        ``fiducial(fs)``. The beat is NaN if the record contains no complete beat.
     """
-    return _median(*_windows(x, beats, fs))
+    return _median_beat(*_cut_beats(x, beats, fs))
 
 
-def _median(pieces: Float, whole: NDArray[np.bool_]) -> Float:
-    """The representative beat of beats that are cut out; `pieces` are not what they were afterwards."""
-    if not whole.any():
-        return np.full((len(pieces), *pieces.shape[:1:-1]), np.nan)
-    pieces[~whole] = np.inf
-    pieces.sort(axis=1)
-    count, rows = whole.sum(axis=1), np.arange(len(pieces))
-    middle = (pieces[rows, np.maximum(count - 1, 0) // 2] + pieces[rows, count // 2]) / 2
-    middle[count == 0] = np.nan
-    return np.asarray(middle.transpose(0, 2, 1))
+def _median_beat(cut_beats: Float, is_complete: NDArray[np.bool_]) -> Float:
+    """Return the representative beat of beats from `_cut_beats`. The array `cut_beats` is overwritten."""
+    if not is_complete.any():
+        return np.full((len(cut_beats), *cut_beats.shape[:1:-1]), np.nan)
+
+    # Incomplete beats become infinite, so the sort puts them behind all others.
+    cut_beats[~is_complete] = np.inf
+    cut_beats.sort(axis=1)
+    count = is_complete.sum(axis=1)
+    rows = np.arange(len(cut_beats))
+    median = (cut_beats[rows, np.maximum(count - 1, 0) // 2] + cut_beats[rows, count // 2]) / 2
+    median[count == 0] = np.nan
+    return np.asarray(median.transpose(0, 2, 1))
 
 
 def beat_and_repeatability(x: NDArray[np.floating], beats: Int, fs: float) -> tuple[Float, Float]:
-    """`representative_beat`, and how much of a lead follows the heartbeat, of beats that are cut out once.
+    """Compute `representative_beat`, and the repeatability ``(n, L)`` of the beats in each lead.
 
-    The latter is the correlation ``(n, L)`` of the means of two halves of the beats. One half are the beats 1, 4, 5, 8,
-    …, the other 2, 3, 6, 7, …, so that alternation (bigeminy) falls into both. Near 1 in an ECG, near 0 in noise; NaN
-    with fewer than two whole beats or in a lead without any amplitude. The split-half reliability of test theory
-    (Brown, Br. J. Psychol. 3:296, 1910), of beats in place of test items.
+    The repeatability is the correlation between the means of two halves of the beats. One half has the beats 1, 4, 5,
+    8, …, the other half has the beats 2, 3, 6, 7, …. So beats that alternate (bigeminy) are in both halves. The
+    repeatability is near 1 in an ECG and near 0 in noise. It is NaN with fewer than two complete beats, and in a lead
+    without any amplitude. Test theory calls it the split-half reliability (Brown, Br. J. Psychol. 3:296, 1910). Here
+    beats take the place of test items.
     """
-    pieces, whole = _windows(x, beats, fs)
-    repeats = _repeatability(pieces, whole, fs)
-    return _median(pieces, whole), repeats
+    cut_beats, is_complete = _cut_beats(x, beats, fs)
+    # `_median_beat` overwrites the beats, so the repeatability comes first.
+    repeatability = _repeatability(cut_beats, is_complete, fs)
+    return _median_beat(cut_beats, is_complete), repeatability
 
 
-def _repeatability(pieces: Float, whole: NDArray[np.bool_], fs: float) -> Float:
-    near = slice(max(fiducial(fs) - round(NEAR * fs), 0), fiducial(fs) + round(NEAR * fs) + 1)
-    pieces = pieces[:, :, near]  # the waves that wander shapes least
-    order = np.cumsum(whole, axis=1)
+def _repeatability(cut_beats: Float, is_complete: NDArray[np.bool_], fs: float) -> Float:
+    """Return the correlation (n, L) between the means of two halves of the beats."""
+    # Only the samples near the QRS are compared, because baseline wander changes them least.
+    reach = round(COMPARED_REACH * fs)
+    centre = fiducial(fs)
+    near_qrs = cut_beats[:, :, max(centre - reach, 0) : centre + reach + 1]
+
+    beat_number = np.cumsum(is_complete, axis=1)
     halves = []
-    for half in ((0, 1), (2, 3)):
-        chosen = whole & np.isin(order % 4, half)
-        share = chosen / np.where(chosen.any(axis=1), chosen.sum(axis=1), np.nan)[:, None]
-        mean = np.einsum("nbwl,nb->nlw", pieces, share)
+    for remainders in ((0, 1), (2, 3)):
+        is_in_half = is_complete & np.isin(beat_number % 4, remainders)
+        weight = is_in_half / np.where(is_in_half.any(axis=1), is_in_half.sum(axis=1), np.nan)[:, None]
+        mean = np.einsum("nbwl,nb->nlw", near_qrs, weight)
         halves.append(mean - mean.mean(axis=-1, keepdims=True))
-    a, b = halves
-    norm = np.sqrt(np.square(a).sum(axis=-1) * np.square(b).sum(axis=-1))
-    return np.asarray((a * b).sum(axis=-1) / np.where(norm > LEAST**2, norm, np.nan))
+    first, second = halves
+    norm = np.sqrt(np.square(first).sum(axis=-1) * np.square(second).sum(axis=-1))
+    return np.asarray((first * second).sum(axis=-1) / np.where(norm > MIN_AMPLITUDE**2, norm, np.nan))
 
 
-def _windows(x: NDArray[np.floating], beats: Int, fs: float) -> tuple[Float, NDArray[np.bool_]]:
-    """Each beat cut out of the leads without baseline (n, B, W, L), and whether it is whole (n, B)."""
-    flat = band_pass(np.nan_to_num(x), fs, 0.5, None)
-    window = np.arange(-fiducial(fs), round(AFTER * fs))
-    whole = (beats + window[0] >= 0) & (beats + window[-1] < x.shape[-1]) & (beats >= 0)
-    at = np.where(whole[:, :, None], beats[:, :, None] + window, 0)
-    return flat[np.arange(len(x))[:, None, None], :, at], whole
+def _cut_beats(x: NDArray[np.floating], beats: Int, fs: float) -> tuple[Float, NDArray[np.bool_]]:
+    """Cut the beats (n, B, W, L) out of the leads without baseline. Also return which beats are complete (n, B)."""
+    without_baseline = band_pass(np.nan_to_num(x), fs, 0.5, None)
+    offsets = np.arange(-fiducial(fs), round(AFTER * fs))
+    is_complete = (beats + offsets[0] >= 0) & (beats + offsets[-1] < x.shape[-1]) & (beats >= 0)
+    index = np.where(is_complete[:, :, None], beats[:, :, None] + offsets, 0)
+    return without_baseline[np.arange(len(x))[:, None, None], :, index], is_complete
 
 
 def fiducial(fs: float) -> int:
-    """Sample of the QRS in a representative beat."""
+    """Return the sample of the QRS in a representative beat."""
     return round(BEFORE * fs)
 
 
 def qrs_edges(beat: Float, fs: float) -> tuple[Float, Float]:
-    """Onset and end of the QRS of representative beats ``(n, L, W)``, in seconds from their start ``(n,)``.
+    """Find the onset and the end ``(n,)`` of the QRS of representative beats ``(n, L, W)``.
 
-    Where the spatial velocity, the root of the summed squares of all leads' slopes, last rises through and first falls
-    below `EDGE` of its maximum for 20 ms, interpolated between samples. NaN where it never does.
+    Both are in seconds from the start of the beat.
+
+    The spatial velocity is the root of the summed squares of the slopes of all leads. The onset is the last point
+    before the peak of the velocity at which the velocity is below `EDGE_SHARE` of the peak for 20 ms. The end is the
+    first such point after the peak. Both are interpolated between samples. Both are NaN if there is no such point.
     """
-    slope = np.gradient(band_pass(np.nan_to_num(beat), fs, None, SMOOTH), axis=-1)
-    speed = np.sqrt(np.square(slope).sum(axis=1))
-    centre, reach = fiducial(fs), round(HALF_QRS * fs)
-    inside = speed[:, centre - reach : centre + reach + 1]
-    top = inside.max(axis=1)
-    peak = inside.argmax(axis=1) + centre - reach
-    level = EDGE * top
-    found = [_edge(speed, peak, level, step, max(round(0.02 * fs), 1)) / fs for step in (-1, 1)]
-    known = (top > 0) & np.isfinite(beat).all(axis=(1, 2))
-    onset, end = (np.where(known, edge, np.nan) for edge in found)
-    return onset, end
+    slope = np.gradient(band_pass(np.nan_to_num(beat), fs, None, SLOPE_CUTOFF), axis=-1)
+    velocity = np.sqrt(np.square(slope).sum(axis=1))
+
+    centre = fiducial(fs)
+    reach = round(QRS_REACH * fs)
+    near_qrs = velocity[:, centre - reach : centre + reach + 1]
+    top = near_qrs.max(axis=1)
+    peak = near_qrs.argmax(axis=1) + centre - reach
+
+    level = EDGE_SHARE * top
+    num_quiet = max(round(0.02 * fs), 1)
+    is_measured = (top > 0) & np.isfinite(beat).all(axis=(1, 2))
+    onset = _edge(velocity, peak, level, -1, num_quiet) / fs
+    end = _edge(velocity, peak, level, 1, num_quiet) / fs
+    return np.where(is_measured, onset, np.nan), np.where(is_measured, end, np.nan)
 
 
-def _edge(speed: Float, peak: Int, level: Float, step: int, quiet: int) -> Float:
-    """First place from `peak` on, in steps of ±1, where `quiet` samples lie below `level`; NaN where none."""
-    samples = speed.shape[1]
-    below = speed < level[:, None]
-    for shift in range(1, quiet):  # below here and at the next ones outwards
-        moved = np.roll(speed, -step * shift, axis=1) < level[:, None]
-        below = below & moved
+def _edge(velocity: Float, peak: Int, level: Float, step: int, num_quiet: int) -> Float:
+    """Walk from `peak` in steps of ±1 to the first `num_quiet` samples below `level`. NaN if there are none."""
+    samples = velocity.shape[1]
+
+    # A sample is quiet if it and the next samples, away from the peak, are below the level.
+    is_quiet = velocity < level[:, None]
+    for shift in range(1, num_quiet):
+        is_quiet = is_quiet & (np.roll(velocity, -step * shift, axis=1) < level[:, None])
     distance = (np.arange(samples) - peak[:, None]) * step
-    candidate = below & (distance > 0)
-    where = np.where(candidate, distance, samples).argmin(axis=1)
-    rows = np.arange(len(speed))
-    outer, inner = speed[rows, where], speed[rows, np.clip(where - step, 0, samples - 1)]
-    part = (inner - level) / np.maximum(inner - outer, 1e-12)
-    return np.where(candidate.any(axis=1), where - step + step * np.clip(part, 0.0, 1.0), np.nan)
+    is_candidate = is_quiet & (distance > 0)
+    edge = np.where(is_candidate, distance, samples).argmin(axis=1)
+
+    # The velocity crosses the level between the edge and the sample before it. A straight line gives the position.
+    rows = np.arange(len(velocity))
+    outer = velocity[rows, edge]
+    inner = velocity[rows, np.clip(edge - step, 0, samples - 1)]
+    fraction = (inner - level) / np.maximum(inner - outer, 1e-12)
+    position = edge - step + step * np.clip(fraction, 0.0, 1.0)
+    return np.where(is_candidate.any(axis=1), position, np.nan)
 
 
 def qrs_duration(beat: Float, fs: float) -> Float:
-    """QRS duration ``(n,)`` in s of representative beats, resolved to about half a sample; NaN where unknown."""
+    """Return the QRS duration ``(n,)`` of representative beats in seconds.
+
+    The resolution is about half a sample. The duration is NaN if it cannot be measured.
+    """
     onset, end = qrs_edges(beat, fs)
     return end - onset
 
 
 def qrs_amplitude(beat: Float, fs: float) -> Float:
-    """Peak-to-peak QRS amplitude ``(n, L)`` of representative beats, mV."""
-    return np.asarray(np.ptp(_around_qrs(beat, fs), axis=-1))
+    """Return the peak-to-peak QRS amplitude ``(n, L)`` of representative beats in mV."""
+    return np.asarray(np.ptp(_isolated_qrs(beat, fs), axis=-1))
 
 
 def qrs_area(beat: Float, fs: float) -> Float:
-    """Net area ``(n, L)`` under the QRS of representative beats, mV s, above the level between P and QRS."""
-    return np.asarray(_around_qrs(beat, fs).sum(axis=-1) / fs)
+    """Return the net area ``(n, L)`` of the QRS of representative beats in mV s, above the level between P and QRS."""
+    return np.asarray(_isolated_qrs(beat, fs).sum(axis=-1) / fs)
 
 
-def _around_qrs(beat: Float, fs: float) -> Float:
-    """The QRS (n, L, W) above the isoelectric line, zero outside of its edges."""
+def _isolated_qrs(beat: Float, fs: float) -> Float:
+    """Return the QRS (n, L, W) above the isoelectric line. It is zero before its onset and after its end."""
     onset, end = qrs_edges(beat, fs)
     time = np.arange(beat.shape[-1]) / fs
-    before = (time >= onset[:, None] - 0.02) & (time <= onset[:, None])
-    weight = before / np.maximum(before.sum(axis=1, keepdims=True), 1)
-    line = np.einsum("nlw,nw->nl", np.nan_to_num(beat), weight)
-    inside = (time >= onset[:, None]) & (time <= end[:, None])
-    qrs = (beat - line[..., None]) * inside[:, None, :]
+
+    # The isoelectric line is the mean of the 20 ms before the onset.
+    is_before = (time >= onset[:, None] - 0.02) & (time <= onset[:, None])
+    weight = is_before / np.maximum(is_before.sum(axis=1, keepdims=True), 1)
+    baseline = np.einsum("nlw,nw->nl", np.nan_to_num(beat), weight)
+
+    is_qrs = (time >= onset[:, None]) & (time <= end[:, None])
+    qrs = (beat - baseline[..., None]) * is_qrs[:, None, :]
     return np.where(np.isfinite(onset + end)[:, None, None], qrs, np.nan)
 
 
 def frontal_axis(i: NDArray[np.floating], avf: NDArray[np.floating]) -> Float:
-    """Frontal axis in degrees (-180, 180]: 0 towards the left arm, 90 towards the feet; NaN without deflection.
+    """Return the frontal axis in degrees (-180, 180]. 0 points to the left arm, 90 points to the feet.
 
-    aVF is measured against the two arms and is smaller by √3/2 than a lead on Einthoven's triangle, so that it is
-    multiplied by 2/√3 (Einthoven, Fahr & de Waart, Pflügers Arch. 150:275, 1913; Goldberger, Am. Heart J. 23:483,
-    1942).
+    It is NaN without deflection. aVF is measured against the two arms, so it is smaller by √3/2 than a lead on
+    Einthoven's triangle. It is multiplied by 2/√3 (Einthoven, Fahr & de Waart, Pflügers Arch. 150:275, 1913;
+    Goldberger, Am. Heart J. 23:483, 1942).
 
     Parameters
     ----------
     i, avf : ndarray, shape (n,)
-        Net areas (or amplitudes) of a wave in I and aVF.
+        Net areas or amplitudes of a wave in leads I and aVF.
     """
     angle = np.degrees(np.arctan2(avf * 2.0 / np.sqrt(3.0), i))
     return np.asarray(np.where((i == 0) & (avf == 0), np.nan, angle), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""From the nine electrodes to the leads."""
+"""The linear map from the potentials of the nine electrodes to the leads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
 ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
-"""The electrodes that the twelve leads are made of; the one on the right leg is ground."""
+"""The electrodes from which the twelve leads are computed. The electrode on the right leg is the ground."""
 
 
 def electrode_matrix(leads: Sequence[str] = LEADS) -> NDArray[np.float64]:
     """Return the matrix ``(L, 9)`` from the potentials of `ELECTRODES` to the leads.
 
-    Einthoven: I = LA - RA, II = LL - RA, III = LL - LA. Goldberger: aVR = RA - (LA + LL)/2, and so on.
-    Wilson: Vi against the mean of the three limbs.
+    Einthoven: I = LA - RA, II = LL - RA, III = LL - LA. Goldberger: aVR = RA - (LA + LL)/2, and aVL and aVF
+    accordingly. Wilson: a chest lead is the potential of its electrode minus the mean of the three limbs.
 
     Raises
     ------
@@ -32,8 +32,8 @@ def electrode_matrix(leads: Sequence[str] = LEADS) -> NDArray[np.float64]:
 
 
 def rows_of(matrix: NDArray[np.float64], leads: Sequence[str]) -> NDArray[np.float64]:
-    """Take the rows of some leads from a matrix with a row for each of the twelve."""
+    """Select the rows of `leads` from a matrix that has one row for each of the twelve leads."""
     unknown = [name for name in leads if name not in LEADS]
     if unknown:
-        raise UserError(f"leads: {', '.join(unknown)} unknown; expected some of {', '.join(LEADS)}.")
+        raise UserError(f"leads: unknown lead {', '.join(unknown)}; expected some of {', '.join(LEADS)}.")
     return matrix[[LEADS.index(name) for name in leads]]

@@ -1,7 +1,8 @@
-"""Features of ECGs: what a reader measures with calipers, for many records at once.
+"""Features of ECGs: the quantities that a cardiologist measures by hand, for many records at once.
 
-Arrays are ``(n, L, T)``, mV. A feature that a record does not allow (no two beats, no QRS with an onset, a lead without
-deflection) is NaN: it was not measured. Nothing is filled in here; who uses the table says what becomes of NaN.
+Signals are arrays ``(n, L, T)`` in mV. A feature that cannot be measured in a record is NaN. Examples are records with
+fewer than two beats or with a QRS that has no clear onset, and leads without deflection. This module never fills in
+NaN. The caller decides what to do with it.
 """
 
 from __future__ import annotations
@@ -26,25 +27,37 @@ from einthoven.functional.beats import (
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-BASELINE = 0.02  # s before the QRS whose mean is the isoelectric line, as in `beats.qrs_area`
-P_WINDOW = (0.22, 0.02)  # s before the onset of QRS within which P is looked for
-ST_POINT = 0.06  # s behind the end of QRS (J point) where the ST level is read, the mean of 20 ms to either side
-NO_R = 0.02  # mV: a QRS that rises no higher is a QS, and all of it is Q
-T_START, T_SHARE = 0.10, 0.6  # s behind the J point, and share of the RR interval behind QRS, between which T lies
+BASELINE = 0.02
+"""Seconds before the QRS whose mean is the isoelectric line, as in `beats.qrs_area`."""
+
+P_INTERVAL = (0.22, 0.02)
+"""P lies between these two times, in seconds before the onset of QRS."""
+
+ST_POINT = 0.06
+"""Seconds after the end of QRS (the J point) at which the ST level is read. It is the mean over 20 ms on each side."""
+
+MIN_R = 0.02
+"""Height in mV of the smallest R wave. A QRS without an R wave is a QS complex, and all of it counts as Q."""
+
+T_START = 0.10
+"""T begins this many seconds after the J point."""
+
+T_END_SHARE = 0.6
+"""T ends at this share of the RR interval after the QRS."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """A table of features, and the beat that most of them were measured on.
+    """A table of features, and the representative beats on which most of them were measured.
 
     Attributes
     ----------
     names : tuple of F str
         Names with their units, such as ``heart_rate_bpm`` and ``st_V2_mv``.
     values : ndarray, shape (n, F)
-        NaN where a feature could not be measured.
+        NaN if a feature could not be measured.
     beat : ndarray, shape (n, L, W)
-        Representative beat of each record above its isoelectric line, mV; NaN where there is none.
+        Representative beat of each record above its isoelectric line, in mV. NaN if a record has none.
     """
 
     names: tuple[str, ...]
@@ -58,12 +71,12 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     Parameters
     ----------
     x : ndarray, shape (n, L, T)
-        mV.
+        Signals in mV.
     fs : float
-        Hz.
+        Sampling frequency in Hz.
     leads : sequence of L str
-        Canonical names. Axes need I and aVF, the voltage criteria their own leads; where those are missing, so are
-        the features.
+        Canonical names. The axes need the leads I and aVF. The voltage criteria need V1, V5 and V6, or aVL and V3. The
+        table has no such feature if its leads are missing.
 
     Returns
     -------
@@ -79,118 +92,134 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     beat = representative_beat(x, beats, fs)
     onset, end = qrs_edges(beat, fs)
     time = np.arange(beat.shape[-1]) / fs
-    beat = beat - _mean(beat, _between(time, onset - BASELINE, onset))[..., None]
-    rr = rr_intervals(beats, fs)
-    centre = fiducial(fs) / fs
-    after = np.minimum(AFTER, T_SHARE * np.nan_to_num(_row_mean(rr), nan=AFTER / T_SHARE))
+    beat = beat - _mean(beat, _mask_between(time, onset - BASELINE, onset))[..., None]
 
-    qrs = _between(time, onset, end)
-    p_wave = _between(time, onset - P_WINDOW[0], onset - P_WINDOW[1])
-    t_wave = _between(time, end + T_START, centre + after)
-    r = np.maximum(_extreme(beat, qrs[:, None, :], np.maximum), 0.0)
-    peak = np.where(qrs[:, None, :], np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
-    peak = np.where(r > NO_R, peak, np.inf)[..., None]  # (n, L, 1)
-    q = qrs[:, None, :] & (time < peak)
-    s = qrs[:, None, :] & (time > peak)
+    # T ends with the representative beat, or earlier if the heart beats fast.
+    rr = rr_intervals(beats, fs)
+    mean_rr = np.nan_to_num(_row_mean(rr), nan=AFTER / T_END_SHARE)
+    t_end = fiducial(fs) / fs + np.minimum(AFTER, T_END_SHARE * mean_rr)
+
+    # Masks of the parts of the beat.
+    is_qrs = _mask_between(time, onset, end)
+    is_p = _mask_between(time, onset - P_INTERVAL[0], onset - P_INTERVAL[1])
+    is_t = _mask_between(time, end + T_START, t_end)
+    is_j = _mask_between(time, end, end + BASELINE)
+    is_st = _mask_between(time, end + ST_POINT - 0.02, end + ST_POINT + 0.02)
+
+    # Q is the part of QRS before the peak of R, and S is the part after it. Without R, all of QRS is Q.
+    r = np.maximum(_extreme(beat, is_qrs[:, None, :], np.maximum), 0.0)
+    r_time = np.where(is_qrs[:, None, :], np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
+    r_time = np.where(r > MIN_R, r_time, np.inf)[..., None]
+    is_q = is_qrs[:, None, :] & (time < r_time)
+    is_s = is_qrs[:, None, :] & (time > r_time)
+
     waves = {
-        "q": np.minimum(_extreme(beat, q, np.minimum), 0.0),
+        "q": np.minimum(_extreme(beat, is_q, np.minimum), 0.0),
         "r": r,
-        "s": np.minimum(_extreme(beat, s, np.minimum), 0.0),
-        "qrs_net": _mean(beat, qrs),
-        "j": _mean(beat, _between(time, end, end + BASELINE)),
-        "st": _mean(beat, _between(time, end + ST_POINT - 0.02, end + ST_POINT + 0.02)),
-        "t": _signed_extreme(beat, t_wave),
-        "p": _signed_extreme(beat, p_wave),
+        "s": np.minimum(_extreme(beat, is_s, np.minimum), 0.0),
+        "qrs_net": _mean(beat, is_qrs),
+        "j": _mean(beat, is_j),
+        "st": _mean(beat, is_st),
+        "t": _signed_extreme(beat, is_t),
+        "p": _signed_extreme(beat, is_p),
     }
     columns = {
         "heart_rate_bpm": heart_rate(beats, fs),
         **_rhythm(rr),
         "qrs_duration_ms": 1000 * (end - onset),
-        "qrs_to_t_peak_ms": 1000 * (_peak_time(beat, t_wave, time) - onset),
-        "p_peak_to_qrs_ms": 1000 * (onset - _peak_time(beat, p_wave, time)),
+        "qrs_to_t_peak_ms": 1000 * (_peak_time(beat, is_t, time) - onset),
+        "p_peak_to_qrs_ms": 1000 * (onset - _peak_time(beat, is_p, time)),
         **_combined(waves, list(leads)),
     }
     for wave, values in waves.items():
-        columns |= {f"{wave}_{lead}_mv": values[:, k] for k, lead in enumerate(leads)}
+        for k, lead in enumerate(leads):
+            columns[f"{wave}_{lead}_mv"] = values[:, k]
     return Features(tuple(columns), np.stack(list(columns.values()), axis=1), beat)
 
 
 def _rhythm(rr: Float) -> dict[str, Float]:
-    """How irregular the beats are: RR intervals (n, B - 1) in s, NaN beyond the last.
+    """Measure how irregular the beats are, from RR intervals (n, B - 1) in seconds. Short rows are filled with NaN.
 
-    SDNN and RMSSD (Task Force, Circulation 93:1043, 1996) as shares of the mean interval, which tell an irregular
-    rhythm at any rate; the shortest and the longest interval show a premature beat and a pause.
+    The features are SDNN and RMSSD (Task Force, Circulation 93:1043, 1996) and the shortest and the longest interval,
+    all divided by the mean interval. So they show an irregular rhythm at any heart rate. The shortest interval shows a
+    premature beat, the longest interval a pause.
     """
     mean = _row_mean(rr)
-    steps = np.diff(rr, axis=1)
-    spread = np.sqrt(_row_mean(np.square(rr - mean[:, None])))
-    known = np.isfinite(rr)
-    shortest = np.where(known, rr, np.inf).min(axis=1, initial=np.inf) / mean
-    longest = np.where(known, rr, -np.inf).max(axis=1, initial=-np.inf) / mean
+    sdnn = np.sqrt(_row_mean(np.square(rr - mean[:, None])))
+    rmssd = np.sqrt(_row_mean(np.square(np.diff(rr, axis=1))))
+    is_finite = np.isfinite(rr)
+    shortest = np.where(is_finite, rr, np.inf).min(axis=1, initial=np.inf)
+    longest = np.where(is_finite, rr, -np.inf).max(axis=1, initial=-np.inf)
     return {
-        "rr_spread": spread / mean,
-        "rr_step": np.sqrt(_row_mean(np.square(steps))) / mean,
-        "rr_shortest": np.where(np.isfinite(mean), shortest, np.nan),
-        "rr_longest": np.where(np.isfinite(mean), longest, np.nan),
+        "rr_spread": sdnn / mean,
+        "rr_step": rmssd / mean,
+        "rr_shortest": np.where(np.isfinite(mean), shortest / mean, np.nan),
+        "rr_longest": np.where(np.isfinite(mean), longest / mean, np.nan),
     }
 
 
 def _combined(waves: dict[str, Float], leads: list[str]) -> dict[str, Float]:
-    """Axes in degrees, and the two voltage criteria in mV, of the leads that there are."""
+    """Compute axes in degrees and two voltage criteria in mV, if their leads are present."""
 
-    def of(wave: str, lead: str) -> Float:
+    def amplitude(wave: str, lead: str) -> Float:
         return waves[wave][:, leads.index(lead)]
 
-    found: dict[str, Float] = {}
+    features: dict[str, Float] = {}
     if {"I", "aVF"} <= set(leads):
-        axes = {name: frontal_axis(of(wave, "I"), of(wave, "aVF")) for name, wave in (("qrs", "qrs_net"), ("t", "t"))}
-        found |= {f"{name}_axis_deg": axis for name, axis in axes.items()}
-        found["qrs_t_angle_deg"] = np.abs((axes["qrs"] - axes["t"] + 180) % 360 - 180)
+        qrs_axis = frontal_axis(amplitude("qrs_net", "I"), amplitude("qrs_net", "aVF"))
+        t_axis = frontal_axis(amplitude("t", "I"), amplitude("t", "aVF"))
+        features["qrs_axis_deg"] = qrs_axis
+        features["t_axis_deg"] = t_axis
+        features["qrs_t_angle_deg"] = np.abs((qrs_axis - t_axis + 180) % 360 - 180)
     if {"V1", "V5", "V6"} <= set(leads):
-        found["sokolow_lyon_mv"] = np.maximum(of("r", "V5"), of("r", "V6")) - of("s", "V1")
+        features["sokolow_lyon_mv"] = np.maximum(amplitude("r", "V5"), amplitude("r", "V6")) - amplitude("s", "V1")
     if {"aVL", "V3"} <= set(leads):
-        found["cornell_mv"] = of("r", "aVL") - of("s", "V3")
-    return found
+        features["cornell_mv"] = amplitude("r", "aVL") - amplitude("s", "V3")
+    return features
 
 
 def _row_mean(values: Float) -> Float:
-    """Mean of the finite values of each row; NaN where there are none."""
-    known = np.isfinite(values)
-    count = known.sum(axis=1)
-    return np.asarray(np.where(count, np.where(known, values, 0.0).sum(axis=1), np.nan) / np.maximum(count, 1))
+    """Return the mean of the finite values of each row. NaN if a row has none."""
+    is_finite = np.isfinite(values)
+    count = is_finite.sum(axis=1)
+    total = np.where(is_finite, values, 0.0).sum(axis=1)
+    return np.asarray(np.where(count, total, np.nan) / np.maximum(count, 1))
 
 
-def _between(time: Float, start: Float, stop: Float) -> Bool:
-    """Samples (n, W) of a window of each record; none where an end is NaN."""
-    half = 0.5 * (time[1] - time[0])  # a window shorter than a sample holds the one next to it
+def _mask_between(time: Float, start: Float, stop: Float) -> Bool:
+    """Mark the samples (n, W) from `start` to `stop` (n,) in each record. No sample if one of them is NaN."""
+    # Half a sample on each side makes sure that an interval shorter than a sample contains one sample.
+    half = 0.5 * (time[1] - time[0])
     return np.asarray((time >= start[:, None] - half) & (time < stop[:, None] + half))
 
 
-def _mean(beat: Float, window: Bool) -> Float:
-    """Mean (n, L) of beats (n, L, W) over windows (n, W); NaN over an empty one."""
-    count = window.sum(axis=1)[:, None]
-    total = np.einsum("nlw,nw->nl", np.nan_to_num(beat), window.astype(np.float64))
-    return _known(beat, np.where(count, total, np.nan) / np.maximum(count, 1))
+def _mean(beat: Float, mask: Bool) -> Float:
+    """Return the mean (n, L) of beats (n, L, W) over masks (n, W). NaN if a mask is empty."""
+    count = mask.sum(axis=1)[:, None]
+    total = np.einsum("nlw,nw->nl", np.nan_to_num(beat), mask.astype(np.float64))
+    return _nan_without_beat(beat, np.where(count, total, np.nan) / np.maximum(count, 1))
 
 
-def _extreme(beat: Float, window: Bool, ufunc: np.ufunc) -> Float:
-    """Minimum or maximum (n, L) over windows (n, 1 or L, W): 0, the isoelectric line, over an empty one."""
-    return _known(beat, ufunc.reduce(np.where(window, np.nan_to_num(beat), 0.0), axis=-1))
+def _extreme(beat: Float, mask: Bool, ufunc: np.ufunc) -> Float:
+    """Return the minimum or maximum (n, L) over masks (n, 1 or L, W). It includes 0, the isoelectric line."""
+    return _nan_without_beat(beat, ufunc.reduce(np.where(mask, np.nan_to_num(beat), 0.0), axis=-1))
 
 
-def _signed_extreme(beat: Float, window: Bool) -> Float:
-    """The value (n, L) of largest magnitude over windows (n, W), with its sign; NaN over an empty one."""
-    inside = np.where(window[:, None, :], np.nan_to_num(beat), 0.0)
-    at = np.abs(inside).argmax(axis=-1)[..., None]
-    values = np.take_along_axis(inside, at, axis=-1)[..., 0]
-    return _known(beat, np.where(np.any(window, axis=1, keepdims=True), values, np.nan))
+def _signed_extreme(beat: Float, mask: Bool) -> Float:
+    """Return the value (n, L) of largest magnitude over masks (n, W), with its sign. NaN if a mask is empty."""
+    inside = np.where(mask[:, None, :], np.nan_to_num(beat), 0.0)
+    index = np.abs(inside).argmax(axis=-1)[..., None]
+    values = np.take_along_axis(inside, index, axis=-1)[..., 0]
+    return _nan_without_beat(beat, np.where(np.any(mask, axis=1, keepdims=True), values, np.nan))
 
 
-def _peak_time(beat: Float, window: Bool, time: Float) -> Float:
-    """Second (n,) at which the root of the summed squares of all leads is largest within windows (n, W)."""
-    size = np.where(window, np.square(np.nan_to_num(beat)).sum(axis=1), -1.0)
-    return np.asarray(np.where(np.any(window, axis=1), time[np.argmax(size, axis=1)], np.nan))
+def _peak_time(beat: Float, mask: Bool, time: Float) -> Float:
+    """Return the time (n,) in seconds, within masks (n, W), at which the sum of squares over the leads is largest."""
+    energy = np.where(mask, np.square(np.nan_to_num(beat)).sum(axis=1), -1.0)
+    return np.asarray(np.where(np.any(mask, axis=1), time[np.argmax(energy, axis=1)], np.nan))
 
 
-def _known(beat: Float, values: Float) -> Float:
-    return np.where(np.all(np.isfinite(beat), axis=(1, 2), keepdims=True)[..., 0], values, np.nan)
+def _nan_without_beat(beat: Float, values: Float) -> Float:
+    """Replace the values (n, L) of a record by NaN if its beat (L, W) is not finite."""
+    has_beat = np.all(np.isfinite(beat), axis=(1, 2), keepdims=True)[..., 0]
+    return np.where(has_beat, values, np.nan)

@@ -1,12 +1,14 @@
 """Entropy, Kullback-Leibler divergence and cross-entropy, in nats.
 
-Bernoulli functions work elementwise and keep the shape. Categorical ones sum over `dim`. `entropy` and `kl` give one
-value per record, with the reduction that the losses have: of several labels the mean over the classes.
+The Bernoulli functions work elementwise and keep the shape. The categorical functions sum over `dim`. `entropy` and
+`kl` return one value per record. They use the same reduction as the losses: the mean over the classes in multi-label
+tasks.
 
-Where a distribution is the model's it may be given as logits (``logits=True``), which stays exact where probabilities
-have long rounded to 0 or 1; of two distributions that is the second, the first being the reference. For both families
-``cross_entropy(p, q) = entropy(p) + kl(p, q)``. Cover & Thomas, "Elements of Information Theory", chapter 2;
-``0 log 0 = 0`` there and here.
+The distribution of the model can be passed as logits (``logits=True``). Logits stay exact where probabilities would
+round to 0 or 1. In functions of two distributions, the first one is the reference and the second one is the model's.
+
+For both families, ``cross_entropy(p, q) = entropy(p) + kl(p, q)``. The definitions are those of Cover & Thomas,
+"Elements of Information Theory", chapter 2, with ``0 log 0 = 0``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 
 def bernoulli_entropy(p: Tensor, *, logits: bool = False) -> Tensor:
-    """Entropy of Bernoulli distributions, elementwise, within 0 and log 2.
+    """Return the entropy of Bernoulli distributions, elementwise, from 0 to log 2.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def bernoulli_entropy(p: Tensor, *, logits: bool = False) -> Tensor:
 
 
 def categorical_entropy(p: Tensor, *, logits: bool = False, dim: int = -1) -> Tensor:
-    """Entropy of categorical distributions over `dim`, within 0 and log K.
+    """Return the entropy of categorical distributions over `dim`, from 0 to log K.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def categorical_entropy(p: Tensor, *, logits: bool = False, dim: int = -1) -> Te
     logits
         Whether `p` holds logits.
     dim
-        The classes; reduced.
+        The dimension of the classes. The result does not have it.
     """
     if logits:
         log_p = log_softmax(p, dim)
@@ -50,7 +52,7 @@ def categorical_entropy(p: Tensor, *, logits: bool = False, dim: int = -1) -> Te
 
 
 def bernoulli_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False) -> Tensor:
-    """Cross-entropy ``-p log q - (1 - p) log(1 - q)``, elementwise.
+    """Return the cross-entropy ``-p log q - (1 - p) log(1 - q)``, elementwise.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def bernoulli_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False) -> Te
 
 
 def categorical_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1) -> Tensor:
-    """Cross-entropy ``-sum p log q`` over `dim`.
+    """Return the cross-entropy ``-sum p log q`` over `dim`.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def categorical_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False, dim
     logits
         Whether `q` holds logits.
     dim
-        The classes; reduced.
+        The dimension of the classes. The result does not have it.
     """
     if logits:
         return torch.neg(p * log_softmax(q, dim)).sum(dim)
@@ -86,9 +88,9 @@ def categorical_cross_entropy(p: Tensor, q: Tensor, *, logits: bool = False, dim
 
 
 def bernoulli_kl(p: Tensor, q: Tensor, *, logits: bool = False) -> Tensor:
-    """Divergence ``KL(p || q)`` of Bernoulli distributions, elementwise, at least 0.
+    """Return the divergence ``KL(p || q)`` of Bernoulli distributions, elementwise, at least 0.
 
-    Infinite where `q` excludes what `p` allows.
+    It is infinite where `q` gives probability 0 to an outcome that is possible under `p`.
 
     Parameters
     ----------
@@ -103,9 +105,9 @@ def bernoulli_kl(p: Tensor, q: Tensor, *, logits: bool = False) -> Tensor:
 
 
 def categorical_kl(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1) -> Tensor:
-    """Divergence ``KL(p || q)`` of categorical distributions over `dim`, at least 0.
+    """Return the divergence ``KL(p || q)`` of categorical distributions over `dim`, at least 0.
 
-    Infinite where `q` excludes what `p` allows.
+    It is infinite where `q` gives probability 0 to an outcome that is possible under `p`.
 
     Parameters
     ----------
@@ -116,13 +118,14 @@ def categorical_kl(p: Tensor, q: Tensor, *, logits: bool = False, dim: int = -1)
     logits
         Whether `q` holds logits.
     dim
-        The classes; reduced.
+        The dimension of the classes. The result does not have it.
     """
-    return (categorical_cross_entropy(p, q, logits=logits, dim=dim) - categorical_entropy(p, dim=dim)).clamp_min(0)
+    cross_entropy = categorical_cross_entropy(p, q, logits=logits, dim=dim)
+    return (cross_entropy - categorical_entropy(p, dim=dim)).clamp_min(0)
 
 
 def entropy(p: Tensor, single_label: bool, *, logits: bool = False) -> Tensor:
-    """Entropy of the predictions or labels of each record, with the reduction of the cross-entropy loss.
+    """Return the entropy of the predictions or labels of each record, reduced as in the cross-entropy loss.
 
     Parameters
     ----------
@@ -137,7 +140,7 @@ def entropy(p: Tensor, single_label: bool, *, logits: bool = False) -> Tensor:
     Returns
     -------
     Tensor (...)
-        From 0 to log K for a single label, and to log 2 otherwise.
+        From 0 to log K with `single_label`, otherwise from 0 to log 2.
     """
     if single_label:
         return categorical_entropy(p, logits=logits)
@@ -145,7 +148,7 @@ def entropy(p: Tensor, single_label: bool, *, logits: bool = False) -> Tensor:
 
 
 def kl(p: Tensor, q: Tensor, single_label: bool, *, logits: bool = False) -> Tensor:
-    """Divergence ``KL(p || q)`` of each record, with the reduction of the cross-entropy loss.
+    """Return the divergence ``KL(p || q)`` of each record, reduced as in the cross-entropy loss.
 
     Parameters
     ----------
@@ -170,17 +173,18 @@ def kl(p: Tensor, q: Tensor, single_label: bool, *, logits: bool = False) -> Ten
 def gaussian_kl(
     mean: Tensor, log_variance: Tensor, other_mean: Tensor | float = 0.0, other_log_variance: Tensor | float = 0.0
 ) -> Tensor:
-    """Divergence ``KL(N(m, v) || N(m', v'))`` of Gaussians in one dimension, elementwise, at least 0.
+    """Return the divergence ``KL(N(m, v) || N(m', v'))`` of Gaussians in one dimension, elementwise, at least 0.
 
-    ``(log v' - log v + (v + (m - m')²) / v' - 1) / 2``. Of a Gaussian with diagonal covariance the divergence is the
-    sum over its dimensions. The second one is the standard normal unless it is given, as in a variational autoencoder.
+    It is ``(log v' - log v + (v + (m - m')²) / v' - 1) / 2``. The divergence of Gaussians with diagonal covariance is
+    the sum of this over the dimensions. By default, the second Gaussian is the standard normal distribution, as in a
+    variational autoencoder.
 
     Parameters
     ----------
     mean, log_variance
-        Of the reference.
+        Mean m and logarithm of the variance v of the reference.
     other_mean, other_log_variance
-        Of the other.
+        Mean m' and logarithm of the variance v' of the second Gaussian.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The twelve leads: names, order, and the laws that tie the six limb leads together."""
+"""The twelve leads: names, order, and the laws that connect the six limb leads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 
 _CANONICAL = {lead.upper(): lead for lead in LEADS} | {"DI": "I", "DII": "II", "DIII": "III"}
 _PREFIX = re.compile(r"^(MDC_ECG_LEAD_|MDC_ECG_|ECG|EKG|LEAD|[\s_:])+")
-_BRACKET = re.compile(r"\(.*\)$")  # DICOM's "Lead I (Einthoven)"
+# DICOM writes "Lead I (Einthoven)".
+_BRACKET = re.compile(r"\(.*\)$")
 
 
 def canonical_lead(name: str) -> tuple[str, int] | None:
-    """The canonical lead that a file's name for it means, and its sign.
+    """Return the canonical lead that a name in a file means, and the sign of the lead.
 
-    Read in any case and with blanks: ``V1``, ``v 1``, ``AVR``, ``Lead aVF``, ``ECG Lead II``, ``ECG -aVR``,
-    ``Lead I (Einthoven)``, ``MDC_ECG_LEAD_V1``, ``DII``.
+    Case and blanks do not matter. Examples of names: ``V1``, ``v 1``, ``AVR``, ``Lead aVF``, ``ECG Lead II``,
+    ``ECG -aVR``, ``Lead I (Einthoven)``, ``MDC_ECG_LEAD_V1``, ``DII``.
 
     Parameters
     ----------
@@ -29,23 +30,26 @@ def canonical_lead(name: str) -> tuple[str, int] | None:
     Returns
     -------
     (str, int) or None
-        One of `LEADS` and 1, or -1 where the name has a minus sign; None where it is none of the twelve.
+        One of `LEADS`, and 1 or -1. The sign is -1 if the name has a minus sign. The result is None if the name means
+        none of the twelve leads.
     """
-    key = _PREFIX.sub("", _BRACKET.sub("", name.strip().upper().replace("\N{MINUS SIGN}", "-")))
-    sign = -1 if key.startswith("-") else 1
-    lead = _CANONICAL.get(re.sub(r"[\s_]", "", key.removeprefix("-")))
+    upper = name.strip().upper().replace("\N{MINUS SIGN}", "-")
+    signed = _PREFIX.sub("", _BRACKET.sub("", upper))
+    sign = -1 if signed.startswith("-") else 1
+    lead = _CANONICAL.get(re.sub(r"[\s_]", "", signed.removeprefix("-")))
     return None if lead is None else (lead, sign)
 
 
 def derive_limb_leads(i: NDArray[np.floating], ii: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The six limb leads from I and II.
+    """Compute the six limb leads from I and II.
 
-    Einthoven: ``III = II - I``; Goldberger: ``aVR = -(I + II)/2``, ``aVL = I - II/2``, ``aVF = II - I/2``.
+    Einthoven's law is ``III = II - I``. Goldberger's equations are ``aVR = -(I + II)/2``, ``aVL = I - II/2`` and
+    ``aVF = II - I/2``.
 
     Parameters
     ----------
     i, ii : ndarray, shape (..., T)
-        Leads I and II, in any one unit.
+        Leads I and II, both in the same unit.
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""From logits to probabilities, with a temperature: above 1 they are less sure, below 1 more."""
+"""From logits to probabilities, with a temperature.
+
+A temperature above 1 moves the probabilities towards equality. A temperature below 1 moves them towards 0 and 1.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,28 @@ from torch import Tensor
 
 
 def sigmoid(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """One Bernoulli distribution a class: ``1 / (1 + exp(-z / T))``, the softmax of (z, 0).
+    """Return one Bernoulli probability per class: ``1 / (1 + exp(-z / T))``, which is the softmax of (z, 0).
 
     Parameters
     ----------
     logits : Tensor (..., K)
     temperature : float
-        Above 0.
+        T, above 0.
     """
     return tempered(logits, temperature).sigmoid()
 
 
 def softmax(logits: Tensor, temperature: float = 1.0, dim: int = -1) -> Tensor:
-    """One categorical distribution over `dim`: ``exp(z_k / T) / Σ_j exp(z_j / T)``.
+    """Return one categorical distribution over `dim`: ``exp(z_k / T) / Σ_j exp(z_j / T)``.
 
     Parameters
     ----------
     logits : Tensor
     temperature : float
-        Above 0. Towards 0 the largest logit takes all, towards infinity all classes are alike.
+        T, above 0. Near 0, the class with the largest logit gets probability 1. Near infinity, all classes get the
+        same probability.
     dim : int
-        The classes.
+        The dimension of the classes.
 
     References
     ----------
@@ -36,5 +40,5 @@ def softmax(logits: Tensor, temperature: float = 1.0, dim: int = -1) -> Tensor:
 
 
 def tempered(logits: Tensor, temperature: float) -> Tensor:
-    """Logits over the temperature."""
+    """Return the logits divided by the temperature."""
     return logits if temperature == 1.0 else logits / temperature

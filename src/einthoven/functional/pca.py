@@ -1,4 +1,8 @@
-"""Principal component analysis: from samples, from moments, or by random projection where neither fits into memory."""
+"""Principal component analysis (PCA).
+
+There are three ways to fit it: from samples, from their mean and covariance, or by random projection. The random
+projection is for samples whose covariance matrix does not fit into memory.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-# Records are turned into float64 this many at a time, whatever the size of the chunks: bounded memory.
-_RECORDS_AT_ONCE = 256
+# A chunk is converted to float64 in pieces of this many records, so that memory stays bounded for chunks of any size.
+_RECORDS_PER_PIECE = 256
 
 
 class LeadMoments(NamedTuple):
@@ -34,12 +38,12 @@ class Moments(NamedTuple):
     covariance: Float64
 
 
-class _Running:
-    """Mean and scatter of samples that come in pieces, which need not fit into memory together.
+class _RunningMoments:
+    """Mean and scatter matrix of samples that arrive in pieces.
 
-    Two passes within a piece, and the pairwise update of Chan, Golub & LeVeque, "Updating formulae and a
-    pairwise algorithm for computing sample variances", 1979, between pieces, all in float64: no cancellation,
-    whatever the offset.
+    All samples together need not fit into memory. Each piece is centred on its own mean. The pieces are combined by
+    the pairwise update of Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", 1979. Everything is float64. So a large offset of the samples causes no cancellation.
     """
 
     def __init__(self) -> None:
@@ -48,77 +52,90 @@ class _Running:
         self.scatter: Float64 = np.zeros((0, 0))
 
     def add(self, samples: Float64) -> None:
-        """Take samples ``(d, n)`` in."""
-        added = samples.shape[1]
-        if not added:
+        """Add samples ``(d, n)``."""
+        piece_count = samples.shape[1]
+        if not piece_count:
             return
-        added_mean = samples.mean(axis=1)
-        samples = samples - added_mean[:, None]  # not in place: it may be a view of the caller's array
-        added_scatter = samples @ samples.T
+
+        # `samples` may be a view of the caller's array, so the mean is not subtracted in place.
+        piece_mean = samples.mean(axis=1)
+        centred = samples - piece_mean[:, None]
+        piece_scatter = centred @ centred.T
         if self.count == 0:
-            self.count, self.mean, self.scatter = added, added_mean, added_scatter
+            self.count = piece_count
+            self.mean = piece_mean
+            self.scatter = piece_scatter
             return
-        gap = added_mean - self.mean
-        total = self.count + added
-        self.mean = self.mean + gap * (added / total)
-        self.scatter = self.scatter + added_scatter + np.outer(gap, gap) * (self.count * added / total)
+
+        # The two means differ, which adds a term to the sum of the two scatter matrices.
+        gap = piece_mean - self.mean
+        total = self.count + piece_count
+        self.mean = self.mean + gap * (piece_count / total)
+        self.scatter = self.scatter + piece_scatter + np.outer(gap, gap) * (self.count * piece_count / total)
         self.count = total
 
-    def moments(self, scale: float, what: str) -> Moments:
-        """Mean and covariance, in another unit."""
+    def moments(self, scale: float, quantity: str) -> Moments:
+        """Return the mean and the covariance, both multiplied into another unit by `scale`."""
         if self.count == 0:
-            raise ValueError(f"no samples to compute the mean and covariance of {what} from")
+            raise ValueError(f"no samples to compute the mean and covariance of {quantity} from")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.scatter).all()):
             raise ValueError("the signals contain samples that are not finite, so their covariance is undefined")
         return Moments(self.mean * scale, self.scatter * (scale * scale / self.count))
 
 
 def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMoments:
-    """Accumulate the moments of the leads, over records that need not fit into memory together.
+    """Accumulate the moments of the leads. The records need not fit into memory together.
 
     Parameters
     ----------
     chunks
-        Arrays ``(n, C, T)``, integer or floating; `n` and `T` may differ from one to the next.
+        Arrays ``(n, C, T)``, integer or floating. `n` and `T` may differ between chunks.
     scale
-        Unit of the result over the unit of the chunks: 1e-3 for stored microvolts and moments in millivolts.
+        Factor from the unit of the chunks to the unit of the result. It is 1e-3 for stored microvolts and moments in
+        millivolts.
 
     Raises
     ------
     ValueError
-        If there is no sample, or one that is not finite.
+        If there is no sample, or if a sample is not finite.
     """
-    running = _Running()
-    for piece in _pieces(chunks, _RECORDS_AT_ONCE):
-        running.add(np.moveaxis(piece, 1, 0).reshape(piece.shape[1], -1))
+    running = _RunningMoments()
+    for piece in _pieces(chunks, _RECORDS_PER_PIECE):
+        leads_first = np.moveaxis(piece, 1, 0)
+        running.add(leads_first.reshape(piece.shape[1], -1))
     mean, covariance = running.moments(scale, "the leads")
+
+    # By the law of total variance, the overall variance is the mean of the variances plus the variance of the means.
+    # This holds because all leads have the same number of samples.
     scalar_mean = float(mean.mean())
-    # Law of total variance over the leads, which all have the same number of samples.
     variance = float(np.diag(covariance).mean() + ((mean - scalar_mean) ** 2).mean())
     return LeadMoments(mean, covariance, scalar_mean, variance**0.5)
 
 
 def window_moments(chunks: Iterable[NDArray[Any]], width: int, stride: int = 1, scale: float = 1.0) -> Moments:
-    """Accumulate the moments of short windows of single leads, all leads and records pooled.
+    """Accumulate the moments of short windows of single leads. All leads and all records are pooled.
 
-    The eigenvectors of this covariance are the principal shapes of a window: Karhunen-Loève functions, as
-    used on ECGs by Moody and Mark 1989, "QRS morphology representation and noise estimation using the
-    Karhunen-Loève transform".
+    The eigenvectors of this covariance are the principal shapes of a window. They are called Karhunen-Loève functions.
+    Moody and Mark 1989, "QRS morphology representation and noise estimation using the Karhunen-Loève transform", use
+    them on ECGs.
 
     Parameters
     ----------
     chunks, scale
         As in `lead_moments`.
-    width, stride
-        Samples of a window, and from the beginning of one to that of the next.
+    width
+        Length of a window, in samples.
+    stride
+        Distance between the starts of two successive windows, in samples.
 
     Raises
     ------
     ValueError
-        If no record is as long as a window, or a sample is not finite.
+        If every record is shorter than a window, or if a sample is not finite.
     """
-    running = _Running()
-    for piece in _pieces(chunks, max(1, _RECORDS_AT_ONCE // width)):
+    running = _RunningMoments()
+    records_per_piece = max(1, _RECORDS_PER_PIECE // width)
+    for piece in _pieces(chunks, records_per_piece):
         if piece.shape[2] >= width:
             windows = np.lib.stride_tricks.sliding_window_view(piece, width, axis=2)[:, :, ::stride]
             running.add(windows.reshape(-1, width).T)
@@ -126,20 +143,21 @@ def window_moments(chunks: Iterable[NDArray[Any]], width: int, stride: int = 1, 
 
 
 def sample_moments(chunks: Iterable[NDArray[Any]]) -> Moments:
-    """Accumulate the moments of samples ``(n, d)``: with `PCA.fit_covariance`, an exact incremental PCA.
+    """Accumulate the moments of samples ``(n, d)``. With `PCA.fit_covariance` this is an exact incremental PCA.
 
     Raises
     ------
     ValueError
-        If there is no sample, or one that is not finite.
+        If there is no sample, or if a sample is not finite.
     """
-    running = _Running()
+    running = _RunningMoments()
     for chunk in chunks:
         running.add(np.asarray(chunk, dtype=np.float64).T)
     return running.moments(1.0, "the samples")
 
 
 def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[Float64]:
+    """Yield the records of all chunks as float64 arrays of at most `size` records."""
     for chunk in chunks:
         for start in range(0, len(chunk), size):
             yield np.asarray(chunk[start : start + size], dtype=np.float64)
@@ -148,21 +166,22 @@ def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[Float64]:
 class PCA:
     """Principal component analysis.
 
-    The eigenvectors of the covariance matrix, by falling eigenvalue. Each is turned so that its largest
-    coefficient in magnitude is positive, so the same data always give the same signs.
+    The components are the eigenvectors of the covariance matrix. They are sorted by eigenvalue, the largest first. The
+    sign of a component is chosen so that its coefficient of largest magnitude is positive. So the same data always
+    give the same signs.
 
     Parameters
     ----------
     k
-        Number of components; all of them where it is None.
+        Number of components. None keeps all components.
     whiten
-        Divide each component by its standard deviation, so that all have unit variance. Directions whose
-        eigenvalue is at most `tolerance` times the largest hold nothing but noise: they are dropped instead
-        of blown up, so fewer than `k` components may be left.
+        Divide each component by its standard deviation, so that all components have unit variance. A direction whose
+        eigenvalue is at most `tolerance` times the largest eigenvalue contains only noise. It is dropped, because
+        whitening would amplify the noise. So there may be fewer than `k` components.
     tolerance
-        See `whiten`. None stands for ``d`` times the float64 machine epsilon, the accuracy of the eigenvalues
-        themselves. Signals that were rounded to steps of size s carry a noise variance of the order of s^2
-        in every direction: give s^2 over the largest eigenvalue.
+        See `whiten`. None means ``d`` times the float64 machine epsilon, which is the accuracy of the eigenvalues.
+        Signals that were rounded to steps of size s contain noise with a variance of about s^2 in every direction. For
+        such signals, use s^2 divided by the largest eigenvalue.
 
     Attributes
     ----------
@@ -170,9 +189,9 @@ class PCA:
     components_ : ndarray (k, d)
         Orthonormal rows.
     explained_variance_ : ndarray (k,)
-        Eigenvalues: the variance along each component.
+        The eigenvalues, which are the variances along the components.
     explained_variance_ratio_ : ndarray (k,)
-        The same as fractions of the total variance over all `d` directions.
+        The eigenvalues divided by the total variance over all `d` directions.
     """
 
     mean_: Float64
@@ -191,14 +210,15 @@ class PCA:
         Raises
         ------
         ValueError
-            If there are fewer than 2 samples, one is not finite, or `k` is not within 1 ... d.
+            If there are fewer than 2 samples, if a sample is not finite, or if `k` is not within 1 ... d.
         """
         samples = np.asarray(x, dtype=np.float64)
         if samples.ndim != 2 or len(samples) < 2:
             raise ValueError(f"PCA needs at least 2 samples as an array (n, d), found shape {samples.shape}")
         mean = samples.mean(axis=0)
         centred = samples - mean
-        return self.fit_covariance(mean, centred.T @ centred / (len(samples) - 1))
+        covariance = centred.T @ centred / (len(samples) - 1)
+        return self.fit_covariance(mean, covariance)
 
     def fit_covariance(self, mean: NDArray[Any], covariance: NDArray[Any]) -> Self:
         """Fit the mean ``(d,)`` and covariance ``(d, d)`` of samples, for example from `lead_moments`.
@@ -206,8 +226,7 @@ class PCA:
         Raises
         ------
         ValueError
-            If `k` is not within 1 ... d, a value is not finite, or whitening is asked of data without
-            variance.
+            If `k` is not within 1 ... d, if a value is not finite, or if the data to whiten do not vary.
         """
         matrix = np.asarray(covariance, dtype=np.float64)
         d = len(matrix)
@@ -215,22 +234,30 @@ class PCA:
             raise ValueError(f"PCA: k must lie within 1 and {d}, the number of dimensions, found {self.k}")
         if not np.isfinite(matrix).all():
             raise ValueError("PCA: the samples contain values that are not finite")
+
+        # `eigh` sorts in ascending order. Rounding can make an eigenvalue of zero slightly negative.
         values, vectors = np.linalg.eigh(matrix)
-        # eigh sorts upwards; an eigenvalue of nothing comes out as plus or minus rounding.
         variances = np.maximum(values[::-1], 0.0)
         components = vectors.T[::-1]
-        kept = d if self.k is None else self.k
+
+        num_components = d if self.k is None else self.k
         if self.whiten:
             tolerance = d * np.finfo(np.float64).eps if self.tolerance is None else self.tolerance
             rank = int((variances > tolerance * variances[0]).sum())
             if rank == 0:
                 raise ValueError("PCA: the samples do not vary, so they cannot be whitened")
-            kept = min(kept, rank)
-        return self._keep(np.asarray(mean, dtype=np.float64), components[:kept], variances[:kept], variances.sum())
+            num_components = min(num_components, rank)
+        return self._set_components(
+            np.asarray(mean, dtype=np.float64),
+            components[:num_components],
+            variances[:num_components],
+            variances.sum(),
+        )
 
-    def _keep(self, mean: Float64, components: Float64, variances: Float64, total: float) -> Self:
-        """Take components ``(k, d)`` and their variances over, with the signs that the class promises."""
-        largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
+    def _set_components(self, mean: Float64, components: Float64, variances: Float64, total: float) -> Self:
+        """Store components ``(k, d)`` and their variances, with the signs that the class documents."""
+        largest_index = np.abs(components).argmax(axis=1)[:, None]
+        largest = np.take_along_axis(components, largest_index, axis=1)
         self.mean_ = mean
         self.components_ = components * np.where(largest < 0, -1.0, 1.0)
         self.explained_variance_ = variances
@@ -240,10 +267,15 @@ class PCA:
     def transform(self, x: NDArray[Any]) -> Float64:
         """Map samples ``(n, d)`` to their coordinates along the components, ``(n, k)``."""
         scores: Float64 = (np.asarray(x, dtype=np.float64) - self.mean_) @ self.components_.T
-        return scores / np.sqrt(self.explained_variance_) if self.whiten else scores
+        if self.whiten:
+            return scores / np.sqrt(self.explained_variance_)
+        return scores
 
     def inverse_transform(self, scores: NDArray[Any]) -> Float64:
-        """Map coordinates ``(n, k)`` back to ``(n, d)``: exact at full rank, else the nearest in the span."""
+        """Map coordinates ``(n, k)`` back to samples ``(n, d)``.
+
+        The result is exact at full rank. Otherwise it is the nearest point in the span of the components.
+        """
         coordinates = np.asarray(scores, dtype=np.float64)
         if self.whiten:
             coordinates = coordinates * np.sqrt(self.explained_variance_)
@@ -254,69 +286,82 @@ class PCA:
 def randomized_pca(
     chunks: Callable[[], Iterable[NDArray[Any]]], k: int, *, oversampling: int = 10, iterations: int = 3, seed: int = 0
 ) -> PCA:
-    """Find the first `k` principal components of samples too many, and too long, for a covariance matrix.
+    """Find the first `k` principal components of samples that are too many and too long for a covariance matrix.
 
-    Randomized subspace iteration (Halko, Martinsson and Tropp 2011, "Finding structure with randomness",
-    algorithm 4.4) on the centred samples, which are read `iterations` + 3 times, in float64: for records as
-    vectors of 12 T numbers, whose covariance would be (12 T)². It holds d (k + oversampling) numbers. Exact
-    where the samples have no more than k + oversampling dimensions; else the error falls geometrically with
-    `iterations`, the faster the steeper the spectrum.
+    The method is randomized subspace iteration on the centred samples (Halko, Martinsson and Tropp 2011, "Finding
+    structure with randomness", algorithm 4.4). It is made for records as vectors of 12 T numbers, whose covariance
+    would have (12 T)² entries. It reads the samples `iterations` + 3 times, in float64, and holds
+    d (k + oversampling) numbers in memory. The result is exact if the samples have at most k + oversampling
+    dimensions. Otherwise the error falls geometrically with `iterations`. It falls faster if the spectrum is steeper.
 
     Parameters
     ----------
     chunks
-        Called once for each reading; gives arrays ``(n, d)``, `d` the same in all.
+        Function that yields arrays ``(n, d)``. It is called once for each pass over the samples. `d` is the same in
+        all arrays.
     k
         Number of components.
     oversampling
-        Dimensions of the random subspace beyond `k`.
+        Number of dimensions of the random subspace beyond `k`.
     iterations
-        Power iterations.
+        Number of power iterations.
     seed
-        Of the random subspace.
+        Seed of the random subspace.
 
     Returns
     -------
     PCA
-        Fitted, with the unbiased covariance (normalized by n - 1).
+        Fitted with the unbiased covariance (normalized by n - 1).
 
     Raises
     ------
     ValueError
-        If there are fewer than 2 samples, one is not finite, or `k` is not within 1 ... d.
+        If there are fewer than 2 samples, if a sample is not finite, or if `k` is not within 1 ... d.
     """
-    count, mean, scatter = 0, np.zeros(0), np.zeros(0)
+    # First pass: the mean and the total variance. The update is that of `_RunningMoments`, for the diagonal only.
+    count = 0
+    mean = np.zeros(0)
+    scatter = np.zeros(0)
     for samples in map(_as_float64, chunks()):
         if not len(samples):
             continue
-        total, added = count + len(samples), samples.mean(axis=0)
-        if not np.isfinite(added).all():
+        total = count + len(samples)
+        chunk_mean = samples.mean(axis=0)
+        if not np.isfinite(chunk_mean).all():
             raise ValueError("PCA: the samples contain values that are not finite")
-        mean = mean if count else np.zeros_like(added)
-        gap = added - mean
-        inner = ((samples - added) ** 2).sum(axis=0) + gap**2 * (count * len(samples) / total)
-        scatter = scatter + inner if count else inner
-        mean, count = mean + gap * (len(samples) / total), total
+        if count == 0:
+            mean = np.zeros_like(chunk_mean)
+        gap = chunk_mean - mean
+        chunk_scatter = ((samples - chunk_mean) ** 2).sum(axis=0) + gap**2 * (count * len(samples) / total)
+        scatter = scatter + chunk_scatter if count else chunk_scatter
+        mean = mean + gap * (len(samples) / total)
+        count = total
     if count < 2:
         raise ValueError(f"PCA needs at least 2 samples, found {count}")
     if not 1 <= k <= len(mean):
         raise ValueError(f"PCA: k must lie within 1 and {len(mean)}, the number of dimensions, found {k}")
 
+    # Each multiplication by the covariance turns the random subspace towards the directions of largest variance.
     width = min(k + oversampling, len(mean))
-    basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(mean), width)))[0]
+    random_directions = np.random.default_rng(seed).standard_normal((len(mean), width))
+    basis = np.linalg.qr(random_directions)[0]
     for _ in range(iterations + 1):
         image = np.zeros_like(basis)
         for samples in map(_as_float64, chunks()):
             centred = samples - mean
             image += centred.T @ (centred @ basis)
         basis = np.linalg.qr(image)[0]
+
+    # Last pass: an exact PCA inside of the small subspace, whose eigenvectors are mapped back to d dimensions.
     small = np.zeros((width, width))
     for samples in map(_as_float64, chunks()):
         scores = (samples - mean) @ basis
         small += scores.T @ scores
     values, vectors = np.linalg.eigh(small / (count - 1))
     variances = np.maximum(values[::-1], 0.0)[:k]
-    return PCA(k)._keep(mean, (basis @ vectors[:, ::-1][:, :k]).T, variances, float(scatter.sum()) / (count - 1))
+    components = (basis @ vectors[:, ::-1][:, :k]).T
+    total_variance = float(scatter.sum()) / (count - 1)
+    return PCA(k)._set_components(mean, components, variances, total_variance)
 
 
 def _as_float64(samples: NDArray[Any]) -> Float64:

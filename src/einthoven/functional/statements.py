@@ -1,7 +1,8 @@
-"""Which SCP-ECG statements depend on what an augmentation changes.
+"""Groups of SCP-ECG statements whose criteria depend on the same property of the signal.
 
-Criteria as in Surawicz et al. 2009 and Hancock et al. 2009, "AHA/ACCF/HRS recommendations for the
-standardization and interpretation of the electrocardiogram", parts III and V.
+An augmentation that changes such a property can make these statements wrong. The criteria are those of Surawicz et al.
+2009 and Hancock et al. 2009, "AHA/ACCF/HRS recommendations for the standardization and interpretation of the
+electrocardiogram", parts III and V.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ VOLTAGE_STATEMENTS = frozenset(
 """Statements whose criteria are voltages."""
 
 AXIS_STATEMENTS = frozenset({"LAFB", "LPFB", "RVH"})
-"""Statements whose criteria compare the limb leads: the electrical axis."""
+"""Statements whose criteria use the electrical axis, that is, compare the limb leads."""
 
 RATE_STATEMENTS = frozenset({"SBRAD", "STACH", "SVTAC", "PSVT", "AFLT"})
 """Statements whose criteria are a rate."""
@@ -25,43 +26,43 @@ INTERVAL_STATEMENTS = frozenset(
 """Statements whose criteria are durations within a beat."""
 
 EPISODE_STATEMENTS = frozenset({"PVC", "PAC", "PRC(S)", "BIGU", "TRIGU", "SARRH", "SVARR", "2AVB", "3AVB"})
-"""Statements that a few beats may decide."""
+"""Statements that can depend on a few beats of the record."""
 
 SHAPE_STATEMENTS = frozenset({"ABQRS", "QWAVE", "INVT", "LOWT", "NDT", "NT_", "TAB_", "NST_", "STD_", "STE_"})
-"""Statements about the sign and size of a wave, or the level of ST, in single leads."""
+"""Statements about the sign or size of a wave, or about the ST level, in single leads."""
 
 INFARCTION_STATEMENTS = frozenset(
     {"IMI", "ILMI", "IPMI", "IPLMI", "LMI", "PMI", "AMI", "ASMI", "ALMI", "INJAS", "INJAL", "INJIN", "INJIL", "INJLA"}
 )
-"""Statements that name the place of an infarction by the leads that show it."""
+"""Statements that locate an infarction by the leads in which it appears."""
 
 ISCHAEMIA_STATEMENTS = frozenset({"ISCAL", "ISCAN", "ISCAS", "ISCIL", "ISCIN", "ISCLA"})
-"""Statements that name the leads that show ischaemia."""
+"""Statements that locate ischaemia by the leads in which it appears."""
 
 
 def changed_classes(
     changes: Iterable[str], classes: Iterable[str], class_of: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
-    """Which classes of a task an augmentation can make true or false, and through which statements.
+    """Find the classes of a task whose labels an augmentation can make wrong.
 
     Parameters
     ----------
     changes
-        Statements, as in the ``changes`` of an augmentation.
+        Statements that the augmentation can make wrong, as in its attribute ``changes``.
     classes
         Classes of the task.
     class_of
-        Class of each statement, as LVH -> HYP; a statement that is not named there is a class by itself.
+        Class of each statement, for example LVH -> HYP. A statement without an entry is a class of its own.
 
     Returns
     -------
     dict
-        Class -> its statements among `changes`, both sorted.
+        Class -> the statements of `changes` that belong to this class. Both are sorted.
     """
-    there = set(classes)
-    found: dict[str, list[str]] = {}
+    task_classes = set(classes)
+    statements_of_class: dict[str, list[str]] = {}
     for statement in sorted(changes):
         name = class_of.get(statement, statement)
-        if name in there:
-            found.setdefault(name, []).append(statement)
-    return {name: tuple(found[name]) for name in sorted(found)}
+        if name in task_classes:
+            statements_of_class.setdefault(name, []).append(statement)
+    return {name: tuple(statements_of_class[name]) for name in sorted(statements_of_class)}

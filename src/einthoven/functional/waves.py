@@ -1,6 +1,7 @@
-"""Which wave of the heartbeat a sample belongs to, from the place of the QRS complexes alone.
+"""The wave of the heartbeat (P, QRS, ST or T) to which a sample belongs.
 
-Windows, not a delineation: where atria do not beat (atrial fibrillation), "P" is where a P wave would stand.
+It is derived from the positions of the QRS complexes alone. It marks intervals around each QRS and does not delineate
+the waves. In atrial fibrillation there is no P wave. Then "P" marks the interval in which a P wave would be.
 """
 
 from __future__ import annotations
@@ -11,58 +12,81 @@ from numpy.typing import NDArray
 from einthoven.functional.beats import detect_beats, fiducial, qrs_edges, representative_beat, rr_intervals
 
 WAVES = ("P", "QRS", "ST", "T")
-PR = 0.20  # s before the QRS that a P wave begins at the earliest: the upper limit of normal
-J_TO_T = 0.08  # s after the QRS at which the ST segment is judged (J + 80 ms): here T begins
-QT = 0.44  # s from the QRS to the end of T at an RR interval of 1 s: upper limit of normal, times √RR (Bazett 1920)
-HALF_QRS = 0.05  # s to either side, where no edge of the QRS is found
-RR = 1.0  # s, where there is one beat
+
+PR = 0.20
+"""Seconds before the QRS at which P begins: the upper limit of normal."""
+
+J_TO_T = 0.08
+"""Seconds after the QRS at which ST ends and T begins. Clinicians read the ST segment at J + 80 ms."""
+
+QT = 0.44
+"""Seconds from the onset of QRS to the end of T at an RR interval of 1 s: the upper limit of normal. It is multiplied
+by √RR (Bazett 1920)."""
+
+HALF_QRS = 0.05
+"""Seconds before and after the centre of the QRS that count as QRS if its edges cannot be measured."""
+
+DEFAULT_RR = 1.0
+"""RR interval in seconds of a record with a single beat."""
 
 Int8 = NDArray[np.int8]
 
 
 def waves(x: NDArray[np.floating], fs: float) -> Int8:
-    """Wave of each sample ``(n, T)``: 0 for none, 1 to 4 for those of `WAVES`.
+    """Find the wave of each sample ``(n, T)``: 0 for none, 1 to 4 for the entries of `WAVES`.
 
-    QRS lasts from its onset to its end, as measured in the representative beat of the record; P is the `PR` seconds
-    before it, ST the `J_TO_T` seconds after it, T what follows until `QT` √RR after the onset. Where windows meet, a
-    QRS goes before ST, ST before T, and T before P.
+    QRS lasts from its onset to its end, as measured in the representative beat of the record. P is the `PR` seconds
+    before QRS. ST is the `J_TO_T` seconds after QRS. T lasts from the end of ST until `QT` √RR after the onset of QRS.
+    Where intervals overlap, QRS has the highest priority, then ST, then T, then P.
 
     Parameters
     ----------
     x : ndarray, shape (n, L, T)
-        mV.
+        Signals in mV.
     fs : float
-        Hz.
+        Sampling frequency in Hz.
     """
     beats = detect_beats(x, fs)
-    found = np.zeros((len(x), x.shape[-1]), np.int8)
+    wave_of_sample = np.zeros((len(x), x.shape[-1]), np.int8)
     if not beats.shape[1]:
-        return found
-    onset, end = (edge - fiducial(fs) / fs for edge in qrs_edges(representative_beat(x, beats, fs), fs))
-    onset, end = np.where(np.isnan(onset), -HALF_QRS, onset), np.where(np.isnan(end), HALF_QRS, end)
+        return wave_of_sample
+
+    # Onset and end of the QRS, in seconds from its centre.
+    onset, end = qrs_edges(representative_beat(x, beats, fs), fs)
+    centre = fiducial(fs) / fs
+    onset = np.where(np.isnan(onset), -HALF_QRS, onset - centre)
+    end = np.where(np.isnan(end), HALF_QRS, end - centre)
+
     intervals = rr_intervals(beats, fs)
-    known = np.isfinite(intervals).any(axis=1) if intervals.shape[1] else np.zeros(len(x), bool)
-    rr = np.full(len(x), RR)
-    rr[known] = np.nanmedian(intervals[known], axis=1)
-    spans = {
+    has_interval = np.isfinite(intervals).any(axis=1) if intervals.shape[1] else np.zeros(len(x), bool)
+    rr = np.full(len(x), DEFAULT_RR)
+    rr[has_interval] = np.nanmedian(intervals[has_interval], axis=1)
+
+    # The wave with the highest priority comes last, because it overwrites the others.
+    intervals_of_wave = {
         1: (onset - PR, onset),
         4: (end + J_TO_T, onset + QT * np.sqrt(rr)),
         3: (end, end + J_TO_T),
         2: (onset, end),
     }
-    for wave, (first, stop) in spans.items():
-        found[_inside(beats, first, stop, fs, x.shape[-1])] = wave
-    return found
+    for wave, (start, stop) in intervals_of_wave.items():
+        wave_of_sample[_is_inside(beats, start, stop, fs, x.shape[-1])] = wave
+    return wave_of_sample
 
 
-def _inside(
-    beats: NDArray[np.int64], first: NDArray[np.float64], stop: NDArray[np.float64], fs: float, samples: int
+def _is_inside(
+    beats: NDArray[np.int64], start: NDArray[np.float64], stop: NDArray[np.float64], fs: float, samples: int
 ) -> NDArray[np.bool_]:
-    """Samples ``(n, T)`` within `first` … `stop` seconds (n,) from any beat of the record; none if stop < first."""
-    rows = np.arange(len(beats))[:, None]
-    start, end = (np.clip(beats + np.rint(offset * fs).astype(int)[:, None], 0, samples) for offset in (first, stop))
-    counted = (beats >= 0) & (end > start)
+    """Mark the samples ``(n, T)`` that lie from `start` to `stop` seconds (n,) after any beat of the record."""
+    start_offset = np.rint(start * fs).astype(int)[:, None]
+    stop_offset = np.rint(stop * fs).astype(int)[:, None]
+    first = np.clip(beats + start_offset, 0, samples)
+    last = np.clip(beats + stop_offset, 0, samples)
+    is_counted = (beats >= 0) & (last > first)
+
+    # Add 1 where an interval begins and -1 where it ends. The running sum is the number of open intervals.
+    rows = np.broadcast_to(np.arange(len(beats))[:, None], beats.shape)
     steps = np.zeros((len(beats), samples + 1), np.int64)
-    np.add.at(steps, (np.broadcast_to(rows, beats.shape), start), counted)
-    np.add.at(steps, (np.broadcast_to(rows, beats.shape), end), -counted.astype(int))
+    np.add.at(steps, (rows, first), is_counted)
+    np.add.at(steps, (rows, last), -is_counted.astype(int))
     return np.asarray(steps.cumsum(axis=1)[:, :samples] > 0)

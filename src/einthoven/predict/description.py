@@ -13,7 +13,7 @@ from reprlib import repr as short
 from typing import Any
 
 from einthoven.errors import UserError
-from einthoven.functional.class_names import MOST_CHARACTERS, is_name
+from einthoven.functional.class_names import MAX_CHARACTERS, is_name
 from einthoven.functional.conform import LONG
 from einthoven.functional.leads import LEADS
 from einthoven.predict.signal import Reads
@@ -157,7 +157,7 @@ def texts(name: str, value: Any, most: int) -> tuple[str, ...]:
 
 
 def _text(name: str, value: Any) -> str:
-    _expect(name, value, is_name(value), f"a text of printable characters, {MOST_CHARACTERS:,} at most")
+    _expect(name, value, is_name(value), f"a text of printable characters, {MAX_CHARACTERS:,} at most")
     return str(value)
 
 

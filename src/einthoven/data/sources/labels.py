@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
-from einthoven.functional.class_names import MOST_CHARACTERS, is_name
+from einthoven.functional.class_names import MAX_CHARACTERS, is_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +177,7 @@ def label_matrix(
     for name in classes:
         if not is_name(name):
             raise UserError(
-                f"class {name[:80]!r}: expected a name of printable characters, {MOST_CHARACTERS:,} at most."
+                f"class {name[:80]!r}: expected a name of printable characters, {MAX_CHARACTERS:,} at most."
             )
     count = matrix.sum(axis=1)
     keep = count == 1 if single_label else (np.ones(len(matrix), dtype=bool) if keep_unlabelled else count > 0)
