@@ -269,13 +269,13 @@ def test_the_watch_for_waiting_is_awake():
 
 
 def test_tables_are_copied_once_and_the_cache_is_bounded(x):
-    first = base.constant(electrode_matrix, LEADS, like=x)
-    assert base.constant(electrode_matrix, LEADS, like=x) is first
+    first = base.cached_tensor(electrode_matrix, LEADS, like=x)
+    assert base.cached_tensor(electrode_matrix, LEADS, like=x) is first
     for alpha in range(1, 100):
-        base.constant(mix._beta_quantiles, alpha / 10, like=x)
-    assert base._constant.cache_info().currsize <= 64
+        base.cached_tensor(mix._beta_quantiles, alpha / 10, like=x)
+    assert base._make_tensor.cache_info().currsize <= 64
     with torch.inference_mode():
-        table = base.constant(electrode_matrix, LEADS[:7], like=x)
+        table = base.cached_tensor(electrode_matrix, LEADS[:7], like=x)
     assert not table.is_inference()
 
 
@@ -411,7 +411,7 @@ def test_random_crop_is_a_piece_from_anywhere():
     assert out.shape == (2000, 12, 100) and (out.diff(dim=2) == 1).all()
     assert stats.chisquare(np.bincount(out[:, 0, 0].long().numpy() // 67, minlength=3)).pvalue > 1e-3
     assert out[:, 0, 0].max() == 200
-    with pytest.raises(UserError, match="400 samples were asked for, and the records have 300"):
+    with pytest.raises(UserError, match="the records have 300 samples; expected at least 400"):
         time.crop_time(ramp, 400, seeded())
 
 
@@ -576,7 +576,7 @@ def test_changes_names_the_statements():
     assert compose.Compose({"a": gain, "b": noise.Noise(), "c": None}).changes == gain.changes
     off = compose.Compose({"a": amplitude.AmplitudeScale(probability=0.0), "b": noise.Noise()})
     assert off.changes == frozenset() and list(off) == ["b"]
-    with pytest.raises(UserError, match=r"augment\.transforms\.a\.probability=2: expected 0 to 1"):
+    with pytest.raises(UserError, match=r"augment\.transforms\.a\.probability=2: expected a probability from 0 to 1"):
         compose.Compose({"a": noise.Noise(probability=2)})
 
 

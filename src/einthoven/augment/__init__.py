@@ -1,11 +1,11 @@
-"""Augmentations of a batch of ECGs: pure functions, and beside each the thin class that holds its parameters.
+"""Augmentations of a batch of ECGs. Each one is a pure function and a thin class that holds its parameters.
 
-Every function takes a signal ``x`` (``[B, L, T]`` float, mV, leads in canonical order) and a
-``torch.Generator`` on the same device, from which all its randomness comes; it returns a new tensor and
-leaves ``x`` alone. ``probability`` is that of an augmentation for each record, independently. Nothing waits
-for the device.
+Every function takes a signal ``x`` (``[B, L, T]`` float, mV, leads in canonical order) and a ``torch.Generator`` on the
+same device. All randomness comes from the generator. The function returns a new tensor and does not change ``x``. The
+parameter ``probability`` is the probability that a record is augmented, independently for each record. No function
+synchronises with the device.
 
-Every class is called as ``transform(x, y, generator) -> (x, y)`` with labels ``y`` (``[B, K]``), and names in
-``changes`` the SCP-ECG statements that it can make true or false. What is recorded beside the heart is drawn
-on the nine electrodes and carried to the leads, so that Einthoven's and Goldberger's laws survive it.
+Every class is called as ``transform(x, y, generator) -> (x, y)`` with labels ``y`` (``[B, K]``). Its attribute
+``changes`` contains the SCP-ECG statements that it can make wrong. Signals that do not come from the heart, such as
+noise, are drawn on the nine electrodes and mapped to the leads. So Einthoven's and Goldberger's laws still hold.
 """

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from einthoven.augment.base import chosen, constant, normal, uniform
+from einthoven.augment.base import cached_tensor, draw_records, normal, uniform
 from einthoven.functional.electrodes import electrode_matrix
 from einthoven.functional.leads import LEADS
 from einthoven.functional.statements import AXIS_STATEMENTS, VOLTAGE_STATEMENTS
@@ -18,31 +18,34 @@ from einthoven.functional.statements import AXIS_STATEMENTS, VOLTAGE_STATEMENTS
 def scale_amplitude(
     x: Tensor, spread: float, generator: Generator, *, per_lead: bool = False, probability: float = 1.0
 ) -> Tensor:
-    """Multiply each record, or each lead on its own, by ``exp(u)``, u uniform in ``[-spread, spread]``.
+    """Multiply each record, or each lead separately, by ``exp(u)`` with u uniform in ``[-spread, spread]``.
 
-    Gains and their inverses are equally likely. One gain a record keeps the limb-lead laws; one gain a lead
-    breaks them.
+    A gain and its inverse are equally likely. One gain per record keeps the limb-lead laws. One gain per lead breaks
+    them.
     """
     batch, leads, _ = x.shape
-    log_gain = uniform(x, (batch, leads if per_lead else 1, 1), -spread, spread, generator)
-    return x * torch.where(chosen(x, probability, generator), log_gain, 0.0).exp()
+    num_gains = leads if per_lead else 1
+    log_gain = uniform(x, (batch, num_gains, 1), -spread, spread, generator)
+    return x * torch.where(draw_records(x, probability, generator), log_gain, 0.0).exp()
 
 
 def offset_amplitude(
     x: Tensor, max_offset: float, generator: Generator, *, leads: Sequence[str] = LEADS, probability: float = 1.0
 ) -> Tensor:
-    """Add a constant to each electrode: normal, its standard deviation uniform in ``[0, max_offset]`` mV.
+    """Add a constant to each electrode.
 
-    Skin and electrode make a battery, whose voltage an amplifier without a high-pass filter records.
+    The constant is normally distributed. Its standard deviation is uniform in ``[0, max_offset]`` mV. Skin and
+    electrode act as a battery. An amplifier without a high-pass filter records the voltage of this battery.
     """
     batch = x.shape[0]
-    size = uniform(x, (batch, 1, 1), 0.0, max_offset, generator) * chosen(x, probability, generator)
-    return x + constant(electrode_matrix, tuple(leads), like=x) @ (size * normal(x, (batch, 9, 1), generator))
+    std = uniform(x, (batch, 1, 1), 0.0, max_offset, generator) * draw_records(x, probability, generator)
+    to_leads = cached_tensor(electrode_matrix, tuple(leads), like=x)
+    return x + to_leads @ (std * normal(x, (batch, 9, 1), generator))
 
 
 @dataclass(frozen=True)
 class AmplitudeScale:
-    """Multiply each record (or, ``per_lead``, each lead) by a random gain; see `scale_amplitude`."""
+    """Multiply each record, or with ``per_lead`` each lead, by a random gain; see `scale_amplitude`."""
 
     spread: float = 0.2
     per_lead: bool = False
@@ -51,8 +54,10 @@ class AmplitudeScale:
 
     @property
     def changes(self) -> frozenset[str]:
-        """Voltage criteria; with a gain of its own for each lead, the axis as well."""
-        return VOLTAGE_STATEMENTS | AXIS_STATEMENTS if self.per_lead else VOLTAGE_STATEMENTS
+        """Statements about voltages. With one gain per lead, also statements about the axis."""
+        if self.per_lead:
+            return VOLTAGE_STATEMENTS | AXIS_STATEMENTS
+        return VOLTAGE_STATEMENTS
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Scale ``x``; see `scale_amplitude`."""
@@ -64,7 +69,7 @@ class AmplitudeScale:
 class Offset:
     """Add a constant of up to ``max_offset`` mV to each electrode; see `offset_amplitude`.
 
-    Voltages are read from the baseline, wherever it lies: no statement changes.
+    Voltages are measured from the baseline, so an offset changes no statement.
     """
 
     max_offset: float = 0.1

@@ -1,4 +1,4 @@
-"""Augmentations one after another: what a run calls at each step."""
+"""A sequence of augmentations. A run calls it in every step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ class Compose:
     Parameters
     ----------
     transforms
-        Name -> transform. One that is None, or has a ``probability`` of 0, is off and costs nothing.
+        Name -> transform. A transform is off if it is None or has a ``probability`` of 0. Then it costs no time.
     allow_changes
-        Accept that a transform which is on makes labels of the task true or false. Without it such a run is
-        refused.
+        Accept transforms that can make labels of the task wrong. Without this option, such a run is refused.
 
     Raises
     ------
     UserError
-        If a probability does not lie within 0 and 1, or as in `einthoven.augment.base.check_options`.
+        If a probability is not from 0 to 1, or if `einthoven.augment.base.check_options` refuses an option.
     """
 
     def __init__(self, transforms: Mapping[str, Augmentation | None], allow_changes: bool = False) -> None:
@@ -33,7 +32,9 @@ class Compose:
         for name, transform in transforms.items():
             probability = getattr(transform, "probability", 1.0)
             if not 0 <= probability <= 1:
-                raise UserError(f"augment.transforms.{name}.probability={probability}: expected 0 to 1.")
+                raise UserError(
+                    f"augment.transforms.{name}.probability={probability}: expected a probability from 0 to 1."
+                )
             if transform is None:
                 continue
             check_options(name, transform)
@@ -42,15 +43,15 @@ class Compose:
 
     @property
     def changes(self) -> frozenset[str]:
-        """Everything that one of the transforms can change."""
+        """The statements that any of the transforms can make wrong."""
         return frozenset[str]().union(*(t.changes for t in self.transforms.values()))
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Map signals ``[B, L, T]`` and labels ``[B, K]`` to augmented ones."""
+        """Augment signals ``[B, L, T]`` and labels ``[B, K]``."""
         for transform in self.transforms.values():
             x, y = transform(x, y, generator)
         return x, y
 
     def __iter__(self) -> Iterator[str]:
-        """Names of the transforms that are on."""
+        """Iterate over the names of the transforms that are on."""
         return iter(self.transforms)

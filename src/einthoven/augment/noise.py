@@ -1,4 +1,4 @@
-"""Augmentations that add what a recording adds: on the electrodes, so that the limb-lead laws survive."""
+"""Augmentations that add the noise of a recording. The noise is added on the electrodes, so the limb-lead laws hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from einthoven.augment.base import chosen, constant, normal, uniform
+from einthoven.augment.base import cached_tensor, draw_records, normal, uniform
 from einthoven.errors import UserError
 from einthoven.functional.electrodes import electrode_matrix
 from einthoven.functional.leads import LEADS
@@ -19,10 +19,11 @@ from einthoven.functional.leads import LEADS
 def add_noise(
     x: Tensor, max_std: float, generator: Generator, *, leads: Sequence[str] = LEADS, probability: float = 1.0
 ) -> Tensor:
-    """Add white Gaussian noise to the electrodes, its standard deviation uniform in ``[0, max_std]`` mV."""
+    """Add white Gaussian noise to the electrodes. Its standard deviation is uniform in ``[0, max_std]`` mV."""
     batch, _, samples = x.shape
-    std = uniform(x, (batch, 1, 1), 0.0, max_std, generator) * chosen(x, probability, generator)
-    return x + _to_leads(x, leads) @ (std * normal(x, (batch, 9, samples), generator))
+    std = uniform(x, (batch, 1, 1), 0.0, max_std, generator) * draw_records(x, probability, generator)
+    noise = std * normal(x, (batch, 9, samples), generator)
+    return x + _to_leads(x, leads) @ noise
 
 
 def add_pink_noise(
@@ -34,14 +35,15 @@ def add_pink_noise(
     leads: Sequence[str] = LEADS,
     probability: float = 1.0,
 ) -> Tensor:
-    """Add noise whose power falls as ``1 / f ** exponent``, its standard deviation uniform in ``[0, max_std]`` mV.
+    """Add noise whose power falls as ``1 / f ** exponent``. Its standard deviation is uniform in ``[0, max_std]`` mV.
 
-    Shaped in the frequency domain (Timmer and König 1995, "On generating power law noise", A&A 300:707).
+    The spectrum is shaped in the frequency domain (Timmer and König 1995, "On generating power law noise", A&A
+    300:707).
     """
     batch, _, samples = x.shape
     frequency = torch.fft.rfftfreq(samples, device=x.device, dtype=x.dtype)
     gain = frequency.clamp(min=1.0 / samples) ** (-exponent / 2)
-    std = uniform(x, (batch, 1, 1), 0.0, max_std, generator) * chosen(x, probability, generator)
+    std = uniform(x, (batch, 1, 1), 0.0, max_std, generator) * draw_records(x, probability, generator)
     return x + _to_leads(x, leads) @ (std * _shaped_noise(x, gain, generator))
 
 
@@ -55,15 +57,16 @@ def add_muscle_noise(
     leads: Sequence[str] = LEADS,
     probability: float = 1.0,
 ) -> Tensor:
-    """Add muscle activity: noise within ``band`` (Hz), each electrode with a strength uniform in ``[0, max_std]`` mV.
+    """Add muscle activity: noise with frequencies inside of ``band`` (Hz).
 
-    What a tense muscle sends lies between 20 and 500 Hz (De Luca et al. 2010, "Filtering the surface EMG
-    signal", J. Biomech. 43:1573), and an ECG recorder passes up to about 150 Hz; of that, what `fs` can hold.
+    The strength of each electrode is uniform in ``[0, max_std]`` mV. The signal of a tense muscle lies between 20 and
+    500 Hz (De Luca et al. 2010, "Filtering the surface EMG signal", J. Biomech. 43:1573). An ECG recorder passes
+    frequencies up to about 150 Hz. Frequencies above half of `fs` are left out.
     """
     batch, _, samples = x.shape
     frequency = torch.fft.rfftfreq(samples, 1 / fs, device=x.device, dtype=x.dtype)
     gain = ((frequency >= band[0]) & (frequency <= band[1])).to(x.dtype)
-    std = uniform(x, (batch, 9, 1), 0.0, max_std, generator) * chosen(x, probability, generator)
+    std = uniform(x, (batch, 9, 1), 0.0, max_std, generator) * draw_records(x, probability, generator)
     return x + _to_leads(x, leads) @ (std * _shaped_noise(x, gain, generator))
 
 
@@ -77,17 +80,18 @@ def add_powerline(
     leads: Sequence[str] = LEADS,
     probability: float = 1.0,
 ) -> Tensor:
-    """Add a sinusoid of the mains' ``frequency`` (Hz), in one phase on all electrodes.
+    """Add a sinusoid with the ``frequency`` of the mains (Hz). All electrodes have the same phase.
 
-    Each electrode has its own amplitude: normal, its standard deviation uniform in ``[0, max_amplitude]`` mV.
-    What all electrodes share, no lead sees.
+    The amplitude of each electrode is normally distributed. The standard deviation is uniform in ``[0, max_amplitude]``
+    mV. The part that is equal on all electrodes cancels in every lead.
     """
     batch, _, samples = x.shape
-    size = uniform(x, (batch, 1, 1), 0.0, max_amplitude, generator) * chosen(x, probability, generator)
+    std = uniform(x, (batch, 1, 1), 0.0, max_amplitude, generator) * draw_records(x, probability, generator)
     phase = uniform(x, (batch, 1, 1), 0.0, 2.0 * math.pi, generator)
     time = torch.arange(samples, device=x.device, dtype=x.dtype) / fs
     wave = (2.0 * math.pi * frequency * time + phase).sin()
-    return x + (_to_leads(x, leads) @ (size * normal(x, (batch, 9, 1), generator))) * wave
+    amplitude = _to_leads(x, leads) @ (std * normal(x, (batch, 9, 1), generator))
+    return x + amplitude * wave
 
 
 def add_baseline_wander(
@@ -101,18 +105,21 @@ def add_baseline_wander(
     band: tuple[float, float] = (0.05, 0.5),
     components: int = 3,
 ) -> Tensor:
-    """Add slow sinusoids to the electrodes: breathing, and skin that stretches under them.
+    """Add slow sinusoids to the electrodes. They imitate breathing and the stretching of the skin.
 
-    A record's electrodes share their frequencies (Hz, uniform in ``band``); each has its own amplitudes
-    (normal, in sum with a standard deviation uniform in ``[0, max_amplitude]`` mV) and phases.
+    The electrodes of a record have the same frequencies (Hz, uniform in ``band``). Each electrode has its own
+    amplitudes and phases. The amplitudes are normally distributed. The standard deviation of the sum of the sinusoids
+    is uniform in ``[0, max_amplitude]`` mV.
     """
     batch, _, samples = x.shape
-    size = uniform(x, (batch, 1, 1), 0.0, max_amplitude, generator) * chosen(x, probability, generator)
+    std = uniform(x, (batch, 1, 1), 0.0, max_amplitude, generator) * draw_records(x, probability, generator)
     frequency = uniform(x, (batch, components, 1), *band, generator)
     angle = 2.0 * math.pi * frequency * torch.arange(samples, device=x.device, dtype=x.dtype) / fs
-    basis = torch.cat([angle.sin(), angle.cos()], dim=1)  # [B, 2 components, T]
+
+    # A random mixture of sine and cosine has a random phase. The basis has the shape [B, 2 components, T].
+    basis = torch.cat([angle.sin(), angle.cos()], dim=1)
     weights = normal(x, (batch, 9, 2 * components), generator)
-    return x + _to_leads(x, leads) @ (size / math.sqrt(components) * weights) @ basis
+    return x + _to_leads(x, leads) @ (std / math.sqrt(components) * weights) @ basis
 
 
 def add_motion(
@@ -125,35 +132,40 @@ def add_motion(
     leads: Sequence[str] = LEADS,
     probability: float = 1.0,
 ) -> Tensor:
-    """Let one electrode of each record move: its potential jumps, and comes back exponentially.
+    """Move one electrode of each record: its potential jumps and returns exponentially.
 
-    Jump uniform within ``max_jump`` mV to either side, time constant uniform in ``decay`` (s), electrode and
-    moment drawn evenly.
+    The jump is uniform in ``[-max_jump, max_jump]`` mV. The time constant is uniform in ``decay`` (s). The electrode
+    and the time of the jump are uniform, too.
     """
     batch, _, samples = x.shape
-    jump = uniform(x, (batch, 1, 1), -max_jump, max_jump, generator) * chosen(x, probability, generator)
-    constant_s = uniform(x, (batch, 1, 1), *decay, generator)
+    jump = uniform(x, (batch, 1, 1), -max_jump, max_jump, generator) * draw_records(x, probability, generator)
+    time_constant = uniform(x, (batch, 1, 1), *decay, generator)
     start = uniform(x, (batch, 1, 1), 0.0, samples / fs, generator)
-    after = torch.arange(samples, device=x.device, dtype=x.dtype) / fs - start
-    course = torch.where(after >= 0, (-after.clamp(min=0.0) / constant_s).exp(), 0.0)
+    since_start = torch.arange(samples, device=x.device, dtype=x.dtype) / fs - start
+    course = torch.where(since_start >= 0, (-since_start.clamp(min=0.0) / time_constant).exp(), 0.0)
     electrode = torch.randint(9, (batch,), generator=generator, device=x.device)
-    return x + (jump * _to_leads(x, leads).T[electrode][:, :, None]) * course
+    jump_of_leads = jump * _to_leads(x, leads).T[electrode][:, :, None]
+    return x + jump_of_leads * course
 
 
 def _to_leads(x: Tensor, leads: Sequence[str]) -> Tensor:
-    """From the nine electrodes to the leads, ``[L, 9]``."""
-    return constant(electrode_matrix, tuple(leads), like=x)
+    """Return the matrix ``[L, 9]`` from the nine electrodes to the leads."""
+    return cached_tensor(electrode_matrix, tuple(leads), like=x)
 
 
 def _shaped_noise(x: Tensor, gain: Tensor, generator: Generator) -> Tensor:
-    """Gaussian noise on the electrodes, ``[B, 9, T]``: of mean 0, unit variance, and amplitude spectrum `gain`."""
+    """Draw Gaussian noise on the electrodes, ``[B, 9, T]``, with mean 0, variance 1 and the spectrum `gain`."""
     samples = x.shape[2]
-    inner = torch.ones_like(gain)
-    inner[0] = 0.0  # no constant part
-    gain = gain * inner
-    power = 2.0 * gain.square().sum()  # both halves of the spectrum
+    # The first entry is the frequency 0. Without it, the mean is 0.
+    not_constant = torch.ones_like(gain)
+    not_constant[0] = 0.0
+    gain = gain * not_constant
+
+    # `rfft` returns half of the spectrum, so each frequency counts twice. For an even number of samples, the highest
+    # frequency occurs only once.
+    power = 2.0 * gain.square().sum()
     if samples % 2 == 0:
-        power = power - gain[-1].square()  # of which the highest frequency is in neither twice
+        power = power - gain[-1].square()
     white = torch.fft.rfft(normal(x, (x.shape[0], 9, samples), generator))
     noise: Tensor = torch.fft.irfft(white * (gain * (samples / power).sqrt()), n=samples)
     return noise
@@ -207,11 +219,11 @@ class MuscleNoise:
     changes: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse a band that the sampling frequency cannot hold."""
+        """Refuse a band that a signal with this sampling frequency cannot contain."""
         if not 0 < self.low < min(self.high, self.fs / 2):
             raise UserError(
-                f"augmentation MuscleNoise: low={self.low:g} Hz; expected above 0, and below high={self.high:g} Hz and "
-                f"half the sampling frequency of {self.fs:g} Hz."
+                f"augmentation MuscleNoise: low={self.low:g} Hz; expected a frequency above 0, below "
+                f"high={self.high:g} Hz, and below half the sampling frequency of {self.fs:g} Hz."
             )
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -225,7 +237,7 @@ class MuscleNoise:
 
 @dataclass(frozen=True)
 class Powerline:
-    """Add the mains of up to ``max_amplitude`` mV on the electrodes; see `add_powerline`."""
+    """Add mains hum of up to ``max_amplitude`` mV on the electrodes; see `add_powerline`."""
 
     max_amplitude: float = 0.05
     frequency: float = 50.0
@@ -236,7 +248,7 @@ class Powerline:
     changes: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse mains that a recorder of this sampling frequency has filtered out."""
+        """Refuse a mains frequency that a signal with this sampling frequency cannot contain."""
         if not 0 < self.frequency < self.fs / 2:
             raise UserError(
                 f"augmentation Powerline: a signal at {self.fs:g} Hz holds frequencies below {self.fs / 2:g} Hz, so it "
@@ -244,7 +256,7 @@ class Powerline:
             )
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Add mains to ``x``; see `add_powerline`."""
+        """Add mains hum to ``x``; see `add_powerline`."""
         noisy = add_powerline(
             x, self.max_amplitude, self.frequency, self.fs, generator, leads=self.leads, probability=self.probability
         )
@@ -272,7 +284,7 @@ class BaselineWander:
 
 @dataclass(frozen=True)
 class MotionArtefact:
-    """Let one electrode's potential jump by up to ``max_jump`` mV and come back; see `add_motion`."""
+    """Let the potential of one electrode jump by up to ``max_jump`` mV and return; see `add_motion`."""
 
     max_jump: float = 0.5
     fs: float = 100.0

@@ -1,4 +1,4 @@
-"""RandAugment: for each record a few augmentations out of many, all at one magnitude."""
+"""RandAugment: a few random augmentations for each record, all with the same magnitude."""
 
 from __future__ import annotations
 
@@ -12,88 +12,101 @@ from torch import Generator, Tensor
 from einthoven.augment.base import Augmentation, check_options
 from einthoven.errors import UserError
 
-FULL_MAGNITUDE = 10
-MOST_DRAWS = 100
+MAX_MAGNITUDE = 10
+MAX_DRAWS = 100
 
 
 class RandAugment:
-    """Apply `n` transforms to each record, each drawn evenly and at one magnitude.
+    """Apply `n` random transforms to each record. All have the same magnitude and are equally likely.
 
-    Cubuk et al. 2020, "RandAugment: practical automated data augmentation with a reduced search space": two
-    numbers take the place of one strength and one probability for each transform.
+    Cubuk et al. 2020, "RandAugment: practical automated data augmentation with a reduced search space". Two numbers
+    replace the strength and the probability of each transform.
 
     Parameters
     ----------
     transforms
-        Name -> transform, or None where it is left out. A transform names in ``strength`` the option that the
-        magnitude scales, and is always applied where it is drawn.
+        Name -> transform, or None to leave it out. The attribute ``strength`` of a transform is the name of the option
+        that the magnitude scales. A transform that is drawn is always applied.
     n
-        Draws for each record, at most 100; the same transform may be drawn twice.
+        Number of draws for each record, at most 100. The same transform may be drawn twice.
     magnitude
-        0 ... 10. At 10 the strengths are those given with the transforms, below it that share of them.
+        A number from 0 to 10. At 10, each transform has its full strength. Below 10, the strength is scaled in
+        proportion.
 
     Raises
     ------
     UserError
-        If there is nothing to draw from, a number is out of range or a transform has no strength.
+        If there is no transform, if a number is out of range, or if a transform has no strength.
     """
 
     def __init__(self, transforms: Mapping[str, Augmentation | None], n: int = 2, magnitude: float = 5.0) -> None:
-        given = {name: transform for name, transform in transforms.items() if transform is not None}
-        if not given:
-            raise UserError("RandAugment: transforms is empty; expected at least one to draw from.")
-        if not 1 <= n <= MOST_DRAWS or not 0 <= magnitude <= FULL_MAGNITUDE:
+        active = {name: transform for name, transform in transforms.items() if transform is not None}
+        if not active:
+            raise UserError("RandAugment: transforms is empty; expected at least one transform.")
+        if not 1 <= n <= MAX_DRAWS or not 0 <= magnitude <= MAX_MAGNITUDE:
             raise UserError(
-                f"RandAugment: n={n}, magnitude={magnitude}; expected n from 1 to {MOST_DRAWS}, and a magnitude "
-                f"from 0 to {FULL_MAGNITUDE}."
+                f"RandAugment: n={n}, magnitude={magnitude}; expected n from 1 to {MAX_DRAWS}, and a magnitude "
+                f"from 0 to {MAX_MAGNITUDE}."
             )
-        for name, transform in given.items():
+        for name, transform in active.items():
             check_options(name, transform)
         self.n = n
-        share = magnitude / FULL_MAGNITUDE
-        self.transforms = {name: scaled(name, transform, share) for name, transform in given.items()}
+        share = magnitude / MAX_MAGNITUDE
+        self.transforms = {name: scale_strength(name, transform, share) for name, transform in active.items()}
 
     @property
     def changes(self) -> frozenset[str]:
-        """Everything that one of the transforms can change."""
+        """The statements that any of the transforms can make wrong."""
         return frozenset[str]().union(*(t.changes for t in self.transforms.values()))
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Map signals ``[B, L, T]`` and labels ``[B, K]`` to augmented ones."""
+        """Augment signals ``[B, L, T]`` and labels ``[B, K]``."""
         for _ in range(self.n):
-            x, y = self._draw(x, y, generator)
+            x, y = self._apply_one(x, y, generator)
         return x, y
 
-    def _draw(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Deal the records to the transforms at random, all transforms a hand of one size.
+    def _apply_one(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Distribute the records to the transforms at random, and apply one transform to each record.
 
-        Which record a transform sees is decided on the device; how many it sees is known beforehand, so nothing
-        waits, and no transform is computed for records that others have. Hands that are not full are filled
-        up with records drawn again, whose outcome is thrown away; so every record meets every transform with
-        the same probability, whatever the size of the batch.
+        All transforms get groups of the same size, so no step waits for the device to know the size of a group. No
+        transform is computed for records of another group. A group that is not full is filled with random records. The
+        results of these records are dropped. So every record gets every transform with the same probability, for any
+        size of the batch.
         """
-        batch, hands = len(x), len(self.transforms)
-        size = -(-batch // hands)
-        order = torch.randperm(hands * size, generator=generator, device=x.device)
-        again = torch.randint(batch, order.shape, generator=generator, device=x.device)
-        record = torch.where(order < batch, order, again)
-        dealt = zip(self.transforms.values(), torch.split(record, size), strict=True)
-        outcomes = [transform(x[hand], y[hand], generator) for transform, hand in dealt]
-        place = order.argsort()[:batch]  # of each record among the hands
-        return torch.cat([new_x for new_x, _ in outcomes])[place], torch.cat([new_y for _, new_y in outcomes])[place]
+        batch = len(x)
+        num_groups = len(self.transforms)
+        group_size = -(-batch // num_groups)
+
+        # Places with a number of at least `batch` are fillers.
+        order = torch.randperm(num_groups * group_size, generator=generator, device=x.device)
+        filler = torch.randint(batch, order.shape, generator=generator, device=x.device)
+        record = torch.where(order < batch, order, filler)
+
+        new_x = []
+        new_y = []
+        for transform, group in zip(self.transforms.values(), torch.split(record, group_size), strict=True):
+            group_x, group_y = transform(x[group], y[group], generator)
+            new_x.append(group_x)
+            new_y.append(group_y)
+
+        # Sort the results back into the order of the batch. The fillers come last and are cut off.
+        place = order.argsort()[:batch]
+        return torch.cat(new_x)[place], torch.cat(new_y)[place]
 
 
-def scaled(name: str, transform: Augmentation, share: float) -> Augmentation:
-    """Return a transform that is always applied, at a share of its strength."""
+def scale_strength(name: str, transform: Augmentation, share: float) -> Augmentation:
+    """Return a copy of the transform that is always applied, with its strength multiplied by `share`."""
     strength = getattr(transform, "strength", None)
     if strength is None or not is_dataclass(transform) or isinstance(transform, type):
         raise UserError(
             f"RandAugment: {name} ({type(transform).__name__}) has no strength that a magnitude could scale; expected "
             "a dataclass that names one of its options in `strength`."
         )
-    kinds = {field.name: field.type for field in fields(transform)}
-    reached = getattr(transform, strength) * share
-    options: dict[str, Any] = {strength: max(1, round(reached)) if kinds[strength] in ("int", int) else reached}
-    if strength != "probability" and "probability" in kinds:
+    types = {field.name: field.type for field in fields(transform)}
+    value = getattr(transform, strength) * share
+    if types[strength] in ("int", int):
+        value = max(1, round(value))
+    options: dict[str, Any] = {strength: value}
+    if strength != "probability" and "probability" in types:
         options["probability"] = 1.0
     return replace(transform, **options)

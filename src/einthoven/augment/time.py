@@ -1,4 +1,4 @@
-"""Augmentations that are affine in time, or change how finely time is seen: shift, stretch, crop, resample."""
+"""Augmentations of the time axis: shift, stretch, crop and resample."""
 
 from __future__ import annotations
 
@@ -8,90 +8,96 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from einthoven.augment.base import chosen, uniform
+from einthoven.augment.base import draw_records, uniform
 from einthoven.errors import UserError
 from einthoven.functional.statements import EPISODE_STATEMENTS, INTERVAL_STATEMENTS, RATE_STATEMENTS
 
 
 def shift_time(x: Tensor, max_shift: int, generator: Generator, *, probability: float = 1.0) -> Tensor:
-    """Move each record by up to ``max_shift`` samples to either side; the edge value fills the gap.
+    """Shift each record by up to ``max_shift`` samples to the left or right. The edge value fills the gap.
 
-    A circular shift would join the two ends of a record into a beat that comes too early.
+    A circular shift would join the two ends of a record, which can look like an early beat.
     """
     batch, leads, samples = x.shape
     shift = torch.randint(-max_shift, max_shift + 1, (batch, 1), generator=generator, device=x.device)
-    shift = shift * chosen(x, probability, generator)[:, :, 0]
+    shift = shift * draw_records(x, probability, generator)[:, :, 0]
     source = (torch.arange(samples, device=x.device) - shift).clamp(0, samples - 1)
     return x.gather(2, source[:, None, :].expand(-1, leads, -1))
 
 
 def stretch_time(x: Tensor, spread: float, generator: Generator, *, probability: float = 1.0) -> Tensor:
-    """Stretch each record about its middle by ``exp(u)``, u uniform in ``[-spread, spread]``.
+    """Stretch each record about its middle by ``exp(u)``, with u uniform in ``[-spread, spread]``.
 
-    Intervals are multiplied by that factor, rates divided by it. Below 1 the record shrinks, and its edge
-    values fill the ends.
+    Intervals are multiplied by this factor, and rates are divided by it. A factor below 1 shrinks the record. Then the
+    edge values fill the ends.
     """
     batch, _, samples = x.shape
     log_factor = uniform(x, (batch, 1), -spread, spread, generator)
-    log_factor = torch.where(chosen(x, probability, generator)[:, :, 0], log_factor, 0.0)
+    log_factor = torch.where(draw_records(x, probability, generator)[:, :, 0], log_factor, 0.0)
     middle = (samples - 1) / 2
     time = torch.arange(samples, device=x.device, dtype=x.dtype)
     return sample_at(x, middle + (time - middle) * (-log_factor).exp())
 
 
 def resize_crop(x: Tensor, max_cut: float, generator: Generator, *, probability: float = 1.0) -> Tensor:
-    """Cut a share of up to ``max_cut`` off each record, at random ends, and stretch the rest to its length.
+    """Cut a share of up to ``max_cut`` off the ends of each record, and stretch the rest to the original length.
 
-    The random resized crop of Szegedy et al. 2015, "Going deeper with convolutions", on the time axis.
+    The share at each end is random. This is the random resized crop of Szegedy et al. 2015, "Going deeper with
+    convolutions", on the time axis.
     """
     batch, _, samples = x.shape
-    cut = uniform(x, (batch, 1), 0.0, max_cut, generator) * chosen(x, probability, generator)[:, :, 0]
+    cut = uniform(x, (batch, 1), 0.0, max_cut, generator) * draw_records(x, probability, generator)[:, :, 0]
     start = cut * torch.rand((batch, 1), generator=generator, device=x.device, dtype=x.dtype) * (samples - 1)
     return sample_at(x, start + (1.0 - cut) * torch.arange(samples, device=x.device, dtype=x.dtype))
 
 
 def crop_time(x: Tensor, length: int, generator: Generator) -> Tensor:
-    """Cut each record to ``length`` samples, ``[B, L, length]``, at a place of its own.
+    """Cut ``length`` samples out of each record, ``[B, L, length]``, each at its own random position.
 
     Raises
     ------
     UserError
-        If the records are shorter.
+        If the records are shorter than ``length``.
     """
     batch, leads, samples = x.shape
     if length > samples:
-        raise UserError(f"random crop: {length} samples were asked for, and the records have {samples}.")
+        raise UserError(f"random crop: the records have {samples} samples; expected at least {length}.")
     start = torch.randint(0, samples - length + 1, (batch, 1), generator=generator, device=x.device)
     source = start + torch.arange(length, device=x.device)
     return x.gather(2, source[:, None, :].expand(-1, leads, -1))
 
 
 def resample_time(x: Tensor, max_loss: float, generator: Generator, *, probability: float = 1.0) -> Tensor:
-    """Record at a lower sampling frequency and come back: what lies above half of it is gone.
+    """Imitate a lower sampling frequency: remove the frequencies above half of it.
 
-    The lower one is ``(1 - u)`` times the record's, u uniform in ``[0, max_loss]``. Frequencies fade over the
-    last fifth below the limit, as behind an anti-aliasing filter. The signal is mirrored at its ends, so that
-    they are not joined.
+    The lower sampling frequency is ``(1 - u)`` times that of the record, with u uniform in ``[0, max_loss]``. The gain
+    falls from 1 to 0 over the last fifth below the limit, as in an anti-aliasing filter. The signal is mirrored at its
+    end. Otherwise the Fourier transform would join the end to the start with a step.
     """
     samples = x.shape[2]
     loss = uniform(x, (x.shape[0], 1, 1), 0.0, max_loss, generator)
-    limit = 0.5 * (1.0 - loss)  # cycles per sample
+
+    # Frequencies are in cycles per sample, so half of the sampling frequency is 0.5.
+    limit = 0.5 * (1.0 - loss)
     frequency = torch.fft.rfftfreq(2 * samples, device=x.device, dtype=x.dtype)
     gain = ((limit - frequency) / (0.2 * limit)).clamp(0.0, 1.0)
     mirrored = torch.cat([x, x.flip(2)], dim=2)
-    low = torch.fft.irfft(torch.fft.rfft(mirrored) * gain, n=2 * samples)[:, :, :samples]
-    return torch.where(chosen(x, probability, generator), low, x)
+    filtered = torch.fft.irfft(torch.fft.rfft(mirrored) * gain, n=2 * samples)[:, :, :samples]
+    return torch.where(draw_records(x, probability, generator), filtered, x)
 
 
 def sample_at(x: Tensor, position: Tensor) -> Tensor:
-    """Read ``x`` ``[B, L, T]`` at fractional positions ``[B, T']``, in samples; the edge values go on for ever.
+    """Interpolate ``x`` ``[B, L, T]`` at fractional positions ``[B, T']``, in samples.
 
-    Cubic convolution (Keys 1981, "Cubic convolution interpolation for digital image processing", IEEE ASSP
-    29:1153, a = -1/2): exact at the samples and for parabolas.
+    Outside of the record, the values are those of its edges. The method is cubic convolution (Keys 1981, "Cubic
+    convolution interpolation for digital image processing", IEEE ASSP 29:1153, a = -1/2). It is exact at the samples
+    and for parabolas.
     """
     leads, samples = x.shape[1:]
     position = position.clamp(0, samples - 1)
     before = position.floor()
+
+    # The result is a weighted sum of four samples: one before `before`, `before` itself, and two after it.
     f = position - before
     weights = (
         ((-0.5 * f + 1.0) * f - 0.5) * f,
@@ -100,16 +106,16 @@ def sample_at(x: Tensor, position: Tensor) -> Tensor:
         (0.5 * f - 0.5) * f * f,
     )
     first = before.long() - 1
-    read = torch.zeros((), dtype=x.dtype, device=x.device)
+    result = torch.zeros((), dtype=x.dtype, device=x.device)
     for step, weight in enumerate(weights):
         index = (first + step).clamp(0, samples - 1)
-        read = read + weight[:, None, :] * x.gather(2, index[:, None, :].expand(-1, leads, -1))
-    return read
+        result = result + weight[:, None, :] * x.gather(2, index[:, None, :].expand(-1, leads, -1))
+    return result
 
 
 @dataclass(frozen=True)
 class TimeShift:
-    """Move each record in time by up to ``seconds``; see `shift_time`. A beat at an end may go."""
+    """Shift each record in time by up to ``seconds``; see `shift_time`. A beat at an end may be lost."""
 
     seconds: float = 1.0
     fs: float = 100.0
@@ -138,7 +144,7 @@ class TimeStretch:
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """Cut up to ``max_cut`` of each record away and stretch the rest to its length; see `resize_crop`."""
+    """Cut up to ``max_cut`` of each record off and stretch the rest to the original length; see `resize_crop`."""
 
     max_cut: float = 0.2
     probability: float = 1.0
@@ -152,7 +158,7 @@ class ResizedCrop:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut every record to ``seconds`` at a place of its own; see `crop_time`. Needs a model that reads any length."""
+    """Cut ``seconds`` out of each record at a random position; see `crop_time`. The model must accept any length."""
 
     seconds: float = 5.0
     fs: float = 100.0
@@ -165,7 +171,7 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class Resample:
-    """Give up to ``max_loss`` of the sampling frequency away; see `resample_time`. A pacemaker's spike may go."""
+    """Remove up to ``max_loss`` of the bandwidth; see `resample_time`. The spike of a pacemaker may be lost."""
 
     max_loss: float = 0.5
     probability: float = 1.0
