@@ -41,15 +41,15 @@ def dying() -> Images:
 
 def test_dead_units_are_those_that_no_record_wakes() -> None:
     network = dying()
-    watch = DeadUnits(network, every=2)
+    watch = DeadUnits(network, interval=2)
     first, second = torch.randn(2, 4, 2, 1, 9, generator=torch.Generator().manual_seed(0))
-    with watch.watching():
+    with watch.attach_hooks():
         network(first)
         network(second)  # two parts of one batch
-        seen = watch.take()
-        watch.expect(1)
+        seen = watch.take_metrics()
+        watch.set_step(1)
         network(first)
-        assert watch.take() == {}
+        assert watch.take_metrics() == {}
     x = torch.cat([first, second])
     image = network.stem[:2](x)
     again = network.stem(x)
@@ -66,13 +66,13 @@ def test_a_unit_that_one_part_of_the_batch_wakes_is_alive() -> None:
     network = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
     nn.init.ones_(network[0].weight)
     nn.init.zeros_(network[0].bias)
-    watch = DeadUnits(network, every=1)
-    with watch.watching():
+    watch = DeadUnits(network, interval=1)
+    with watch.attach_hooks():
         network(torch.tensor([[-1.0], [-2.0]]))
         network(torch.tensor([[-3.0], [0.5]]))
-        assert watch.take()["watch/act/dead/1"].item() == 0
+        assert watch.take_metrics()["watch/act/dead/1"].item() == 0
         network(torch.tensor([[-1.0], [-2.0]]))
-        assert watch.take()["watch/act/dead/1"].item() == 1
+        assert watch.take_metrics()["watch/act/dead/1"].item() == 1
 
 
 def test_the_entropy_of_attention() -> None:

@@ -14,11 +14,11 @@ from torch.func import functional_call
 from einthoven.diagnostics.curvature import Hessian, sharpness, trace
 from einthoven.diagnostics.landscape import (
     filter_normalized,
-    flat,
+    flatten,
     interpolation,
     loss_slice,
     trajectory_plane,
-    unflat,
+    unflatten,
 )
 from einthoven.models.attention import explicit_attention
 from einthoven.models.conv_attention import ConvAttention
@@ -200,7 +200,7 @@ def test_the_plane_of_a_trajectory_is_that_of_its_singular_vectors() -> None:
 
 def test_flat_and_back() -> None:
     parameters = [p.detach().float() for p in a_network().parameters()]
-    back = unflat(flat(parameters), parameters)
+    back = unflatten(flatten(parameters), parameters)
     assert all(torch.equal(a, b) for a, b in zip(parameters, back, strict=True))
 
 

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from scipy.special import rel_entr
 from scipy.stats import chi2
 
-from einthoven.diagnostics.data import Signatures, Split, examine, label_drift, repeated, signatures, twins
+from einthoven.diagnostics.data import (
+    Signatures,
+    SplitData,
+    compare_splits,
+    is_duplicate,
+    is_repeated,
+    label_drift,
+    signatures,
+)
 
 Int16 = NDArray[np.int16]
 
@@ -38,14 +46,14 @@ def of(signals: Int16) -> Signatures:
 def test_a_signal_is_found_again_at_another_gain_and_offset(gain: float, offset: int, seed: int) -> None:
     known = beats(20, seed)
     again = (gain * known[[3, 11]] + offset * np.arange(12)[:, None] / 12).round().astype(np.int16)
-    found = twins(of(known), of(np.concatenate([again, beats(5, seed + 1000)])))
+    found = is_duplicate(of(np.concatenate([again, beats(5, seed + 1000)])), of(known))
     assert found.tolist() == [True, True, False, False, False, False, False]
 
 
 def test_a_signal_with_a_little_noise_is_another_signal() -> None:
     known = beats(20, 0)
     noisy = known + np.random.default_rng(1).normal(0, 0.1 * known.std(), known.shape).round().astype(np.int16)
-    assert not twins(of(known), of(noisy)).any()
+    assert not is_duplicate(of(noisy), of(known)).any()
 
 
 def test_signatures_do_not_depend_on_how_the_signals_are_cut_into_chunks() -> None:
@@ -69,17 +77,17 @@ def test_constant_signals_are_flat_and_no_twins() -> None:
     signals[1], signals[4] = 0, np.arange(12)[:, None] * 100
     seen = of(signals)
     assert seen.flat.tolist() == [False, True, False, False, True, False]
-    assert twins(seen, seen).tolist() == (~seen.flat).tolist()
-    assert not repeated(seen).any()
-    assert not twins(of(signals[[1]]), seen).any()
+    assert is_duplicate(seen, seen).tolist() == (~seen.flat).tolist()
+    assert not is_repeated(seen).any()
+    assert not is_duplicate(seen, of(signals[[1]])).any()
 
 
 def test_repeated_signals_are_counted_each() -> None:
     signals = beats(8, 4)
     signals[5], signals[6] = signals[2], 2 * signals[0]
-    assert np.flatnonzero(repeated(of(signals))).tolist() == [0, 2, 5, 6]
-    assert repeated(of(np.repeat(signals[:1], 4, axis=0))).all()
-    assert not repeated(of(signals[:1])).any()
+    assert np.flatnonzero(is_repeated(of(signals))).tolist() == [0, 2, 5, 6]
+    assert is_repeated(of(np.repeat(signals[:1], 4, axis=0))).all()
+    assert not is_repeated(of(signals[:1])).any()
 
 
 @given(st.integers(1, 50), st.integers(1, 80), st.integers(0, 1000))
@@ -107,10 +115,10 @@ def test_a_corpus_is_examined_split_by_split() -> None:
     val[0], val[3], train[9], train[8] = train[2] // 2, 0, train[1], 5
     y = np.array([[1.0, 0.0]] * 10), np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     splits = {
-        "train": Split(chunks(train), np.array([1, 1, 2, 3, 4, 5, 6, 7, 8, 9]), y[0]),
-        "val": Split(chunks(val), np.array([1, 9, 10, 11]), y[1]),
+        "train": SplitData(chunks(train), np.array([1, 1, 2, 3, 4, 5, 6, 7, 8, 9]), y[0]),
+        "val": SplitData(chunks(val), np.array([1, 9, 10, 11]), y[1]),
     }
-    table, facts = examine(splits, ("NORM", "MI"))
+    table, facts = compare_splits(splits, ("NORM", "MI"))
     rows = {(m, s, c): v for m, s, c, v in zip(*table.values(), strict=True)}
     assert facts["records"] == {"train": 10, "val": 4}
     assert facts["flat"] == {"train": 1, "val": 1} and facts["repeated"] == {"train": 2, "val": 0}
@@ -123,7 +131,7 @@ def test_a_corpus_is_examined_split_by_split() -> None:
 
 
 def test_without_labels_the_signals_are_examined_alone() -> None:
-    table, facts = examine({"train": Split(chunks(beats(5, 8)), np.arange(5), None)}, ())
+    table, facts = compare_splits({"train": SplitData(chunks(beats(5, 8)), np.arange(5), None)}, ())
     assert table["measure"] == ["records", "flat", "repeated"] and table["split"] == ["train"] * 3
     assert table["value"] == [5.0, 0.0, 0.0] and table["class"] == [""] * 3
     assert set(facts) == {"records", "flat", "repeated", "duplicates", "patients"}

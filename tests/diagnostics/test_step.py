@@ -348,7 +348,7 @@ def test_measuring_changes_no_training(micro_batch: int | None) -> None:
         model = a_model()
         optimizer = sam(model, base=lambda m: torch.optim.Adam(m.parameters(), lr=0.01))
         diagnose = diagnosing(model, optimizer, 4 if micro_batch else 2, **dict.fromkeys(ALL, every))
-        with diagnose.watching():
+        with diagnose.attach_hooks():
             for number in range(3):
                 seen = step(model, optimizer, a_batch(number), 0.5, diagnose=diagnose, micro_batch=micro_batch)
         found.append((seen, model.state_dict()))
@@ -367,7 +367,7 @@ def test_a_resumed_run_measures_the_same() -> None:
             model.load_state_dict(state[0])
             optimizer.load_state_dict(state[1])
             diagnose.load_state_dict(diagnostics)
-        with diagnose.watching():
+        with diagnose.attach_hooks():
             seen = [step(model, optimizer, a_batch(k), 0.5, diagnose=diagnose) for k in range(first, last)]
         return seen, (model.state_dict(), optimizer.state_dict()), diagnose.state_dict()
 

@@ -180,20 +180,20 @@ def test_the_variance_of_a_stage_is_measured_when_it_is_due_and_leaves_no_hook()
     network.add_module("first", nn.Linear(3, 4))
     network.add_module("second", nn.ReLU())
     x = torch.randn(50, 3)
-    activations = ActivationVariance(network, every=2)
-    with activations.watching():
+    activations = ActivationVariance(network, interval=2)
+    with activations.attach_hooks():
         network(x)
-        seen = activations.take()
+        seen = activations.take_metrics()
         assert set(seen) == {"watch/act/variance/first", "watch/act/variance/second"}
-        activations.expect(1)
+        activations.set_step(1)
         network(x)
-        assert activations.take() == {}
-        activations.expect(2)
+        assert activations.take_metrics() == {}
+        activations.set_step(2)
         network.eval()(x)
-        assert activations.take() == {}  # an evaluation is no step
+        assert activations.take_metrics() == {}  # an evaluation is no step
         network.train()(x)
-        assert activations.take()
+        assert activations.take_metrics()
     assert not network[0]._forward_hooks
     torch.testing.assert_close(seen["watch/act/variance/first"], network[0](x).var())
-    with ActivationVariance(network, None).watching():
+    with ActivationVariance(network, None).attach_hooks():
         assert not network[0]._forward_hooks

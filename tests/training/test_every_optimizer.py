@@ -268,7 +268,7 @@ def test_the_variance_of_activations_is_that_of_the_batch_where_a_step_starts(
     classifier = Classifier(Frontend(1), model)
     every = intervals(activations=1)
     diagnose = StepDiagnostics(classifier, Waves(), optimizer, every, autocast=contextlib.nullcontext)
-    with diagnose.watching():
+    with diagnose.attach_hooks():
         for batch in batches(0)[:3]:
             expected = model.eval()(batch.x).var()
             model.train()

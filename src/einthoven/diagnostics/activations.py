@@ -1,4 +1,4 @@
-"""What flows between the stages: how much it varies, which units never speak, how widely attention looks."""
+"""Statistics of activations: variance of the stages, dead units, entropy of the attention."""
 
 from __future__ import annotations
 
@@ -12,150 +12,162 @@ from torch import Tensor, nn
 
 from einthoven.functional.information import categorical_entropy
 
-Moments = tuple[int, Tensor, Tensor]  # number of values, their mean, their variance (over the number)
+Moments = tuple[int, Tensor, Tensor]  # number of values, their mean, their variance (divided by the number)
 T = TypeVar("T")
 
 
-class Watch(Generic[T]):
-    """Sees what modules give in the passes of a training step, where that step is due.
+class OutputHooks(Generic[T]):
+    """Forward hooks that summarize the outputs of modules in the training steps that are due.
 
     Parameters
     ----------
     modules : iterable of (str, Module)
-        What is seen of one that gives no single tensor, as a bare recurrent layer, is nothing.
-    every : int or None
-        Steps between two measurements; None: never.
-    look : callable
-        What to note of an output.
+        Modules to measure. An output that is not a single tensor, as that of a recurrent layer, is ignored.
+    interval : int or None
+        Number of steps from one measurement to the next; None turns it off.
+    summarize : callable
+        Output -> the summary to keep.
     """
 
     def __init__(
-        self, modules: Iterable[tuple[str, nn.Module]], every: int | None, look: Callable[[Tensor], T]
+        self, modules: Iterable[tuple[str, nn.Module]], interval: int | None, summarize: Callable[[Tensor], T]
     ) -> None:
-        self._modules, self._every, self._look = list(modules), every, look
-        self._seen: dict[str, list[T]] = {}
-        self.expect(0)
+        self._modules = list(modules)
+        self._interval = interval
+        self._summarize = summarize
+        self._summaries: dict[str, list[T]] = {}
+        self.set_step(0)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Look at forward passes inside this block, and leave no hook in the network behind."""
-        watched = () if self._every is None else self._modules
-        handles = [module.register_forward_hook(self._hook(name)) for name, module in watched]
+    def attach_hooks(self) -> Iterator[None]:
+        """Measure the forward passes inside this block. The hooks are removed at its end."""
+        modules = [] if self._interval is None else self._modules
+        handles = [module.register_forward_hook(self._hook(name)) for name, module in modules]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def expect(self, step: int | None) -> None:
-        """Measure the coming passes if that is due at `step`; None: they belong to no step."""
-        self._due = self._every is not None and step is not None and step % self._every == 0
+    def set_step(self, step: int | None) -> None:
+        """Measure the next forward passes if `step` is due; None: they belong to no step and are not measured."""
+        self._is_due = self._interval is not None and step is not None and step % self._interval == 0
 
-    def seen(self) -> dict[str, list[T]]:
-        """What was noted of each module since this was asked last, pass by pass."""
-        seen, self._seen = self._seen, {}
-        return seen
+    def take_summaries(self) -> dict[str, list[T]]:
+        """Return the summaries of each module, one per forward pass, and forget them."""
+        summaries = self._summaries
+        self._summaries = {}
+        return summaries
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
-        def note(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
-            if self._due and module.training and isinstance(output, Tensor):
-                self._seen.setdefault(name, []).append(self._look(output.detach()))
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+            if self._is_due and module.training and isinstance(output, Tensor):
+                summary = self._summarize(output.detach())
+                self._summaries.setdefault(name, []).append(summary)
 
-        return note
-
-
-class ActivationVariance(Watch[Moments]):
-    """Variance of each stage's output in a training step, over records, channels and time.
-
-    Parameters
-    ----------
-    network : Module
-        Its direct children are the stages.
-    every : int or None
-        Steps between two measurements; None: never.
-    """
-
-    def __init__(self, network: nn.Module, every: int | None) -> None:
-        super().__init__(network.named_children(), every, moments)
-
-    def take(self) -> dict[str, Tensor]:
-        """``watch/act/variance/<stage>`` of what was measured, as device tensors; empty if nothing was."""
-        return {f"watch/act/variance/{name}": pooled_variance(passes) for name, passes in self.seen().items()}
+        return hook
 
 
-class DeadUnits(Watch[Tensor]):
-    """Share of the units of a stage's rectifiers (ReLU) that are zero for the whole batch.
-
-    A unit is a channel of an image ``[B, C, H, W]``, and otherwise an entry of the last dimension, as of tokens ``[B,
-    N, D]``; it is dead if it is zero for every record, wherever it was looked at. Its gradient is zero then, and so is
-    that of all weights before it that feed no other. Other activation functions have no zero to stay at: stages
-    without a ReLU are left out.
+class ActivationVariance(OutputHooks[Moments]):
+    """Variance of the output of each stage in a training step, over records, channels and time.
 
     Parameters
     ----------
     network : Module
         Its direct children are the stages.
-    every : int or None
-        Steps between two measurements; None: never.
+    interval : int or None
+        Number of steps from one measurement to the next; None turns it off.
     """
 
-    def __init__(self, network: nn.Module, every: int | None) -> None:
-        rectifiers = (
-            (f"{stage}/{name}", module)
-            for stage, child in network.named_children()
-            for name, module in child.named_modules()
-            if isinstance(module, nn.ReLU)
-        )
-        super().__init__(rectifiers, every, largest_of_units)
+    def __init__(self, network: nn.Module, interval: int | None) -> None:
+        super().__init__(network.named_children(), interval, moments)
 
-    def take(self) -> dict[str, Tensor]:
-        """``watch/act/dead/<stage>`` of what was measured, as device tensors; empty if nothing was."""
-        stages: dict[str, list[Tensor]] = {}
-        for name, passes in self.seen().items():
-            stages.setdefault(name.partition("/")[0], []).append(torch.stack(passes).amax(dim=0) <= 0)
-        return {f"watch/act/dead/{stage}": torch.cat(dead).float().mean() for stage, dead in stages.items()}
+    def take_metrics(self) -> dict[str, Tensor]:
+        """Return ``watch/act/variance/<stage>`` as device tensors; empty if nothing was measured."""
+        return {f"watch/act/variance/{name}": pooled_variance(parts) for name, parts in self.take_summaries().items()}
+
+
+class DeadUnits(OutputHooks[Tensor]):
+    """Share of the ReLU units of a stage that are zero for the whole batch.
+
+    A unit is a channel of an image ``[B, C, H, W]``. Otherwise it is an entry of the last dimension, as in tokens
+    ``[B, N, D]``. A unit is dead if it is zero for every record and every position. Then its gradient is zero, and so
+    is the gradient of the weights before it that feed no other unit. Other activation functions have no flat zero, so
+    stages without a ReLU are left out.
+
+    Parameters
+    ----------
+    network : Module
+        Its direct children are the stages.
+    interval : int or None
+        Number of steps from one measurement to the next; None turns it off.
+    """
+
+    def __init__(self, network: nn.Module, interval: int | None) -> None:
+        rectifiers = []
+        for stage, child in network.named_children():
+            for name, module in child.named_modules():
+                if isinstance(module, nn.ReLU):
+                    rectifiers.append((f"{stage}/{name}", module))
+        super().__init__(rectifiers, interval, largest_of_units)
+
+    def take_metrics(self) -> dict[str, Tensor]:
+        """Return ``watch/act/dead/<stage>`` as device tensors; empty if nothing was measured."""
+        dead_units: dict[str, list[Tensor]] = {}
+        for name, largest in self.take_summaries().items():
+            # A unit is dead if it is zero in all passes of the step.
+            is_dead = torch.stack(largest).amax(dim=0) <= 0
+            stage = name.partition("/")[0]
+            dead_units.setdefault(stage, []).append(is_dead)
+        return {f"watch/act/dead/{stage}": torch.cat(units).float().mean() for stage, units in dead_units.items()}
 
 
 def moments(values: Tensor) -> Moments:
-    """Number, mean and variance of all values."""
+    """Return number, mean and variance of all values."""
     variance, mean = torch.var_mean(values.float(), correction=0)
     return values.numel(), mean, variance
 
 
 def pooled_variance(parts: Sequence[Moments]) -> Tensor:
-    """Unbiased variance of all values of several parts: within the parts, and between their means."""
-    count = sum(n for n, _, _ in parts)
-    mean = torch.stack([n / count * m for n, m, _ in parts]).sum()
-    return torch.stack([n * (v + (m - mean).square()) for n, m, v in parts]).sum() / (count - 1)
+    """Return the unbiased variance of the values of all parts together.
+
+    It is the variance inside the parts plus the variance between their means.
+    """
+    total = sum(n for n, _, _ in parts)
+    mean = torch.stack([n / total * part_mean for n, part_mean, _ in parts]).sum()
+    squares = [n * (variance + (part_mean - mean).square()) for n, part_mean, variance in parts]
+    return torch.stack(squares).sum() / (total - 1)
 
 
 def largest_of_units(values: Tensor) -> Tensor:
-    """Largest value of each unit, as `DeadUnits` counts them."""
-    units = 1 if values.ndim == 4 else values.ndim - 1
-    return values.amax(dim=[d for d in range(values.ndim) if d != units])
+    """Return the largest value of each unit; `DeadUnits` defines what a unit is."""
+    unit_dim = 1 if values.ndim == 4 else values.ndim - 1
+    return values.amax(dim=[dim for dim in range(values.ndim) if dim != unit_dim])
 
 
 @torch.no_grad()
 def attention_entropy(maps: Mapping[str, Tensor]) -> dict[str, float]:
-    """Entropy of the weights with which a token reads the others, in nats; the mean over tokens and records.
+    """Return the entropy of the attention weights of a token in nats, as the mean over tokens and records.
 
-    0 where each token reads one token, log N where a head reads all N alike and so tells nothing of where things are
-    (Zhai et al. 2023, "Stabilizing transformer training by preventing attention entropy collapse").
+    The entropy is 0 if each token attends to a single token. It is log N if a head gives all N tokens the same weight.
+    Such a head carries no information about positions (Zhai et al. 2023, "Stabilizing transformer training by
+    preventing attention entropy collapse").
 
     Parameters
     ----------
     maps
-        Map name -> weights ``[B, heads, N, N]``, rows summing to 1.
+        Name of a map -> weights ``[B, heads, N, N]``. Each row sums to 1.
 
     Returns
     -------
     dict
-        ``watch/act/attention_entropy/<map>/<head>``, heads counted from 1, and
-        ``watch/act/attention_entropy_uniform/<map>``, the log N to compare it with.
+        ``watch/act/attention_entropy/<map>/<head>``, with heads counted from 1, and
+        ``watch/act/attention_entropy_uniform/<map>``, the largest possible value log N.
     """
-    told: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name, weights in maps.items():
-        heads = categorical_entropy(weights.float()).mean(dim=(0, 2))
-        told |= {f"watch/act/attention_entropy/{name}/{h}": value for h, value in enumerate(heads.tolist(), 1)}
-        told[f"watch/act/attention_entropy_uniform/{name}"] = math.log(weights.shape[-1])
-    return told
+        head_entropies = categorical_entropy(weights.float()).mean(dim=(0, 2))
+        for head, value in enumerate(head_entropies.tolist(), 1):  # sync: once per map
+            metrics[f"watch/act/attention_entropy/{name}/{head}"] = value
+        metrics[f"watch/act/attention_entropy_uniform/{name}"] = math.log(weights.shape[-1])
+    return metrics

@@ -1,4 +1,4 @@
-"""Where a network with attention looks, in one record of each class."""
+"""Attention maps of a network, for one record of each class."""
 
 from __future__ import annotations
 
@@ -10,44 +10,52 @@ from torch import Tensor
 from einthoven.diagnostics.probes import Trained
 from einthoven.errors import UserError
 
-CHUNK = 256  # records at a time
+CHUNK = 256  # records in one forward pass
 
 
 @torch.no_grad()
 def attention(trained: Trained) -> dict[str, Tensor]:
-    """Attention maps of one validation record of each class: of those with this label alone, the surest.
+    """Return the attention maps of one validation record of each class.
 
-    Without validation records, of a test record. A network that reads short windows is asked about the first of them.
+    For each class, it takes the records with this label alone, and of these the one with the highest probability.
+    Without validation records, it takes test records. If the network reads short windows, it takes the first window.
 
     Returns
     -------
     dict
-        Of R records, one row each: ``signal/<lead>`` (R, T) in mV; ``map/<block>`` (R, heads, N, N), the weights with
-        which a token (row) reads the others (columns); ``label/<class>`` and ``probability/<class>`` (R,). And ``fs``.
+        Arrays with one row for each of R records: ``signal/<lead>`` (R, T) in mV; ``map/<block>`` (R, heads, N, N),
+        the weights with which a token (row) attends to the others (columns); ``label/<class>`` and
+        ``probability/<class>`` (R,). Also ``fs``, the sampling frequency in Hz.
 
     Raises
     ------
     UserError
-        If the network has no attention maps, or there are no such records.
+        If the network has no attention maps, or no record has one label alone.
     """
     network = trained.model.network
-    read: Callable[[Tensor], dict[str, Tensor]] | None = getattr(network, "attention_maps", None)
-    if read is None:
+    attention_maps: Callable[[Tensor], dict[str, Tensor]] | None = getattr(network, "attention_maps", None)
+    if attention_maps is None:
         raise UserError(
-            f"probe=attention: {type(network).__name__} has no attention maps; choose model=conv_attention or vit1d."
+            f"probe=attention: {type(network).__name__} has no attention maps; choose model=conv_attention or "
+            "model=vit1d."
         )
+
+    # The probabilities of all records decide which records to take.
     split = next(name for name in ("val", "test", "train") if name in trained.records)
-    y, p = [], []
-    for rows in torch.split(torch.arange(trained.records[split]), CHUNK):
-        part = trained.batch(split, rows)
-        y.append(part.y)
-        p.append(trained.task.activation(trained.model(part.x).float()))
-    label, probability = torch.cat(y), torch.cat(p)
+    labels = []
+    probabilities = []
+    for chunk in torch.split(torch.arange(trained.records[split]), CHUNK):
+        batch = trained.batch(split, chunk)
+        labels.append(batch.y)
+        probabilities.append(trained.task.activation(trained.model(batch.x).float()))
+    label = torch.cat(labels)
+    probability = torch.cat(probabilities)
     rows = surest(label, probability)
     if not len(rows):
         raise UserError(f"probe=attention: no {split} record has one class alone.")
+
     x = trained.batch(split, rows).x[..., : getattr(network, "window", None)]
-    maps = read(trained.model.frontend(x))
+    maps = attention_maps(trained.model.frontend(x))
     return {
         **{f"signal/{lead}": x[:, k] for k, lead in enumerate(trained.leads)},
         **{f"map/{block}": weights for block, weights in maps.items()},
@@ -58,13 +66,15 @@ def attention(trained: Trained) -> dict[str, Tensor]:
 
 
 def surest(y: Tensor, p: Tensor) -> Tensor:
-    """Of each class, the record with this label alone that has the highest probability of it; none where there is none.
+    """Return, for each class, the row with this label alone that has the highest probability of the class.
+
+    Classes without such a row are left out.
 
     Parameters
     ----------
     y, p : Tensor (n, K)
         Labels and probabilities.
     """
-    alone = (y == 1) & (y.sum(dim=1, keepdim=True) == 1)
-    ranked = torch.where(alone, p, -1.0)
-    return ranked.argmax(dim=0)[alone.any(dim=0)]
+    is_alone = (y == 1) & (y.sum(dim=1, keepdim=True) == 1)
+    ranked = torch.where(is_alone, p, -1.0)
+    return ranked.argmax(dim=0)[is_alone.any(dim=0)]

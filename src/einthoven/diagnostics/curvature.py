@@ -1,4 +1,4 @@
-"""Curvature of the loss at the weights: the largest eigenvalue of its Hessian, and its trace."""
+"""Curvature of the loss at the current weights: the largest eigenvalue and the trace of its Hessian."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor
 
 
 class Hessian:
-    """Second derivatives of a loss, by products with vectors.
+    """Hessian of a loss, available as products with vectors.
 
-    The graph of the gradient is built once; each product goes back through it, in about twice the time of a forward
-    and a backward pass (Pearlmutter 1994, "Fast exact multiplication by the Hessian").
+    The graph of the gradient is built once. Each product is a backward pass through this graph and takes about twice
+    the time of a forward and a backward pass (Pearlmutter 1994, "Fast exact multiplication by the Hessian").
 
     Parameters
     ----------
     loss : Tensor
-        A scalar with its graph, all of whose operations have second derivatives: the fused kernels of attention do
-        not.
+        Scalar loss with its graph. All operations must have second derivatives; fused attention kernels have none.
     parameters : sequence of Tensor
-        What the derivatives are by: n numbers in all.
+        The loss is differentiated by these parameters, n numbers in total.
     """
 
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
@@ -32,92 +31,108 @@ class Hessian:
         self.size = sum(p.numel() for p in self._parameters)
 
     def product(self, vector: Tensor) -> Tensor:
-        """H v of a vector ``(n,)``."""
+        """Return H v for a vector v ``(n,)``."""
         parts = torch.split(vector, [p.numel() for p in self._parameters])
-        pairs = [(g, v.view_as(g)) for g, v in zip(self._gradients, parts, strict=True) if g.requires_grad]
-        if not pairs:  # a loss without curvature
+        gradients = []
+        directions = []
+        for gradient, part in zip(self._gradients, parts, strict=True):
+            if gradient.requires_grad:
+                gradients.append(gradient)
+                directions.append(part.view_as(gradient))
+
+        # A constant gradient has no graph: the loss has no curvature.
+        if not gradients:
             return torch.zeros_like(vector)
-        found = torch.autograd.grad(
-            [g for g, _ in pairs],
+        products = torch.autograd.grad(
+            gradients,
             self._parameters,
-            [v for _, v in pairs],
+            directions,
             retain_graph=True,
             allow_unused=True,
             materialize_grads=True,
         )
-        return torch.cat([h.flatten() for h in found])
+        return torch.cat([product.flatten() for product in products])
 
-    def random(self, generator: torch.Generator) -> Tensor:
-        """A vector ``(n,)`` of -1 and 1, drawn on the CPU."""
+    def random_signs(self, generator: torch.Generator) -> Tensor:
+        """Return a random vector ``(n,)`` of -1 and 1, drawn on the CPU."""
         signs = torch.randint(2, (self.size,), generator=generator) * 2 - 1
         return signs.to(self._parameters[0])
 
 
 def sharpness(hessian: Hessian, generator: torch.Generator, *, iterations: int = 30, tolerance: float = 1e-3) -> float:
-    """Largest eigenvalue of a Hessian, by the Lanczos method with full reorthogonalization.
+    """Return the largest eigenvalue of a Hessian, by the Lanczos method with full reorthogonalization.
 
-    Golub & Van Loan, "Matrix computations", section 10.1. Gradient descent with learning rate η is stable where it is
-    below 2/η (Cohen et al. 2021, "Gradient descent on neural networks typically occurs at the edge of stability").
+    Golub & Van Loan, "Matrix computations", section 10.1. Gradient descent with learning rate η is stable if this
+    eigenvalue is below 2/η (Cohen et al. 2021, "Gradient descent on neural networks typically occurs at the edge of
+    stability").
 
     Parameters
     ----------
     hessian
         n by n.
     generator
-        Of the first vector.
+        Draws the first vector.
     iterations
-        Products with the Hessian, at most; as many vectors ``(n,)`` are kept.
+        Largest number of products with the Hessian. The method keeps as many vectors ``(n,)``.
     tolerance
-        Stop where the residual ‖Hv - λv‖, which bounds the error, is below this share of λ.
+        Stop if the residual ‖Hv - λv‖ is below this share of λ. The residual is a bound of the error.
 
     Returns
     -------
     float
-        Not a number if the derivatives are none.
+        Not a number if the second derivatives are not finite.
     """
-    start = hessian.random(generator)
+    start = hessian.random_signs(generator)
     basis = [start / torch.linalg.vector_norm(start)]
     diagonal: list[Tensor] = []
-    beside: list[Tensor] = []
+    off_diagonal: list[Tensor] = []
     for _ in range(min(iterations, hessian.size)):
         product = hessian.product(basis[-1])
         diagonal.append(product @ basis[-1])
-        for _ in range(2):  # once is not enough in float32 (Golub & Van Loan, section 10.3)
+
+        # Make the product orthogonal to the basis. In float32, one pass is not enough (Golub & Van Loan, section 10.3).
+        for _ in range(2):
             for vector in basis:
                 product = product - (product @ vector) * vector
-        beside.append(torch.linalg.vector_norm(product))
-        if not bool(beside[-1].isfinite()):
+        off_diagonal.append(torch.linalg.vector_norm(product))
+        if not bool(off_diagonal[-1].isfinite()):  # sync: once per iteration
             return math.nan
-        values, vectors = torch.linalg.eigh(tridiagonal(diagonal, beside[:-1]))  # sync: once an iteration
-        largest, residual = float(values[-1]), float(beside[-1] * vectors[-1, -1].abs())
+
+        # The eigenvalues of the small tridiagonal matrix approximate those of the Hessian.
+        values, vectors = torch.linalg.eigh(tridiagonal(diagonal, off_diagonal[:-1]))  # sync: once per iteration
+        largest = float(values[-1])
+        residual = float(off_diagonal[-1] * vectors[-1, -1].abs())
         if residual <= tolerance * abs(largest):
             break
-        basis.append(product / beside[-1])
+        basis.append(product / off_diagonal[-1])
     return largest
 
 
 def trace(hessian: Hessian, generator: torch.Generator, *, probes: int = 10) -> float:
-    """Trace of a Hessian, the sum of its eigenvalues: the mean of vᵀHv over random vectors of -1 and 1.
+    """Estimate the trace of a Hessian (the sum of its eigenvalues): the mean of vᵀHv over random vectors of -1 and 1.
 
-    Unbiased; Hutchinson 1990, "A stochastic estimator of the trace of the influence matrix". Its standard deviation is
-    √(2/probes) times the Frobenius norm of the Hessian without its diagonal.
+    The estimate is unbiased (Hutchinson 1990, "A stochastic estimator of the trace of the influence matrix"). Its
+    standard deviation is √(2/probes) times the Frobenius norm of the Hessian without its diagonal.
 
     Parameters
     ----------
     hessian
     generator
-        Of the vectors.
+        Draws the vectors.
     probes
-        Products with the Hessian.
+        Number of products with the Hessian.
     """
-    vectors = (hessian.random(generator) for _ in range(probes))
-    return float(torch.stack([vector @ hessian.product(vector) for vector in vectors]).mean())
+    estimates = []
+    for _ in range(probes):
+        vector = hessian.random_signs(generator)
+        estimates.append(vector @ hessian.product(vector))
+    return float(torch.stack(estimates).mean())  # sync: once per call
 
 
-def tridiagonal(diagonal: Sequence[Tensor], beside: Sequence[Tensor]) -> Tensor:
-    """The symmetric matrix with these numbers on its diagonal and beside it, in float64 on the CPU."""
+def tridiagonal(diagonal: Sequence[Tensor], off_diagonal: Sequence[Tensor]) -> Tensor:
+    """Return the symmetric tridiagonal matrix with these entries, in float64 on the CPU."""
     matrix = torch.diag(torch.stack(list(diagonal)).double().cpu())
-    if beside:
-        off = torch.diag(torch.stack(list(beside)).double().cpu(), 1)
-        matrix = matrix + off + off.mT
+    if off_diagonal:
+        upper = torch.diag(torch.stack(list(off_diagonal)).double().cpu(), 1)
+        matrix = matrix + upper + upper.mT
     return matrix

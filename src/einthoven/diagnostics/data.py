@@ -1,4 +1,4 @@
-"""What the splits hold before anything is trained: labels and how they drift, signals and patients in two of them."""
+"""Checks of the splits before training: duplicate signals, shared patients, label drift."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-EVERY = 10  # of the samples of a signal, one in so many is looked at
-DIRECTIONS = 16  # random directions that a signal is told by
-SAME = 0.02  # distance of two signals of unit norm from which on they are two: a correlation of 0.9998
-FLAT = 0.5  # µV of standard deviation, below which a signal is constant up to rounding
+STRIDE = 10  # a signature uses every tenth sample of a signal
+DIRECTIONS = 16  # number of random projections in a signature
+LARGEST_DISTANCE = 0.02  # between two equal signals of norm 1; it corresponds to a correlation of 0.9998
+FLAT = 0.5  # µV; a signal with a smaller standard deviation is constant up to rounding
 
 
 @dataclass(frozen=True)
 class Signatures:
-    """What tells signals apart, whatever their gain and the offset of their leads.
+    """Short vectors by which signals are compared. They do not depend on the gain or on the offsets of the leads.
 
     Attributes
     ----------
     points : ndarray of float64, shape (n, 16)
-        Random projections of the signals, whose leads are centred and whose norm is 1: distances between two are
-        those between the signals, give or take (Johnson and Lindenstrauss 1984).
+        Random projections of the signals, after each lead is centred and each signal is scaled to norm 1. Distances
+        between points approximate distances between signals (Johnson and Lindenstrauss 1984).
     flat : ndarray of bool, shape (n,)
-        Signals of which every lead is constant; they have no signature.
+        True if every lead of the signal is constant. Such a signal has no signature.
     """
 
     points: FloatArray
@@ -36,65 +36,73 @@ class Signatures:
 
 
 def signatures(chunks: Iterable[NDArray[np.int16]]) -> Signatures:
-    """Signatures of the signals of a split: one pass over them, one sample in ten.
+    """Return the signatures of the signals of a split, from every tenth sample, in one pass.
 
     Parameters
     ----------
     chunks : iterable of int16 arrays, shape (c, L, T)
         Signals in µV.
     """
-    points, flat = [np.empty((0, DIRECTIONS))], [np.empty(0, bool)]
+    points = [np.empty((0, DIRECTIONS))]
+    flat = [np.empty(0, bool)]
     directions = None
     for chunk in chunks:
-        x = chunk[:, :, ::EVERY].astype(np.float32)
+        x = chunk[:, :, ::STRIDE].astype(np.float32)
         x -= x.mean(axis=2, keepdims=True)
         rows = x.reshape(len(x), -1)
+
+        # All chunks share the same random directions. Their size is known from the first chunk.
         if directions is None:
-            drawn = np.random.default_rng(0).standard_normal((rows.shape[1], DIRECTIONS))
-            directions = (drawn / np.sqrt(DIRECTIONS)).astype(np.float32)
+            gaussian = np.random.default_rng(0).standard_normal((rows.shape[1], DIRECTIONS))
+            directions = (gaussian / np.sqrt(DIRECTIONS)).astype(np.float32)
+
         norm = np.linalg.norm(rows, axis=1)
-        constant = norm < FLAT * np.sqrt(rows.shape[1])
-        points.append((rows @ directions).astype(np.float64) / np.where(constant, 1.0, norm)[:, None])
-        flat.append(constant)
+        is_flat = norm < FLAT * np.sqrt(rows.shape[1])
+        scale = np.where(is_flat, 1.0, norm)[:, None]
+        points.append((rows @ directions).astype(np.float64) / scale)
+        flat.append(is_flat)
     return Signatures(np.concatenate(points), np.concatenate(flat))
 
 
-def twins(among: Signatures, of: Signatures) -> NDArray[np.bool_]:
-    """Which signals are also among others: equal, or equal after a change of gain and of offset.
+def is_duplicate(signals: Signatures, reference: Signatures) -> NDArray[np.bool_]:
+    """Return whether each signal also occurs in a reference, up to a change of gain and offset.
 
     Returns
     -------
     ndarray of bool, shape (n,)
-        A row for each of `of`; false for constant signals.
+        One value for each of `signals`; False for constant signals.
     """
     from scipy.spatial import KDTree
 
-    found = np.zeros(len(of.points), bool)
-    known = np.unique(among.points[~among.flat], axis=0)
-    if len(known) and not of.flat.all():
-        distance, _ = KDTree(known).query(of.points[~of.flat], distance_upper_bound=SAME)
-        found[~of.flat] = np.isfinite(distance)
-    return found
+    duplicate = np.zeros(len(signals.points), bool)
+    reference_points = np.unique(reference.points[~reference.flat], axis=0)
+    if len(reference_points) and not signals.flat.all():
+        tree = KDTree(reference_points)
+        distance, _ = tree.query(signals.points[~signals.flat], distance_upper_bound=LARGEST_DISTANCE)
+        # The tree returns an infinite distance if no point is near enough.
+        duplicate[~signals.flat] = np.isfinite(distance)
+    return duplicate
 
 
-def repeated(within: Signatures) -> NDArray[np.bool_]:
-    """Which signals of a split are there more than once; constant ones are not counted."""
+def is_repeated(signals: Signatures) -> NDArray[np.bool_]:
+    """Return whether each signal occurs more than once in its split; False for constant signals."""
     from scipy.spatial import KDTree
 
-    found = np.zeros(len(within.points), bool)
-    known, first, count = np.unique(within.points[~within.flat], axis=0, return_inverse=True, return_counts=True)
-    if len(known) > 1:
-        distance = np.asarray(KDTree(known).query(known, k=2, distance_upper_bound=SAME)[0])
+    repeated = np.zeros(len(signals.points), bool)
+    points, row, count = np.unique(signals.points[~signals.flat], axis=0, return_inverse=True, return_counts=True)
+    if len(points) > 1:
+        # The nearest neighbour of a point is the point itself, so the second nearest is the other signal.
+        distance = np.asarray(KDTree(points).query(points, k=2, distance_upper_bound=LARGEST_DISTANCE)[0])
         count = count + np.isfinite(distance[:, 1])
-    found[~within.flat] = count[first.ravel()] > 1
-    return found
+    repeated[~signals.flat] = count[row.ravel()] > 1
+    return repeated
 
 
 def label_drift(reference: NDArray[np.floating], other: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    """How far the labels of a split lie from those of the reference, class by class, in nats.
+    """Return how much the labels of a split differ from those of a reference, for each class, in nats.
 
-    The shares are counted with half a record more on either side (Krichevsky and Trofimov 1981), so that a class that
-    one split lacks gives a finite number.
+    Half a record is added to the positive and to the negative records (Krichevsky and Trofimov 1981). So the result is
+    finite for a class that is absent from one split.
 
     Parameters
     ----------
@@ -104,75 +112,89 @@ def label_drift(reference: NDArray[np.floating], other: NDArray[np.floating]) ->
     Returns
     -------
     kl : ndarray (K,)
-        Bernoulli KL(other || reference).
+        Bernoulli KL(other ‖ reference).
     psi : ndarray (K,)
-        Population stability index, ``sum (p - q) ln(p / q)`` over positive and negative: the KL of both directions
-        together. In credit scoring, where it comes from, 0.1 is worth a look and 0.25 a different population
-        (Siddiqi 2006). Of splits drawn alike, its mean is ``1/n + 1/m``.
+        Population stability index, ``sum (p - q) ln(p / q)`` over positive and negative: the sum of the KL in both
+        directions. It comes from credit scoring. There, 0.1 deserves a look and 0.25 is a different population
+        (Siddiqi 2006). If both splits are drawn from one population, its mean is ``1/n + 1/m``.
     """
-    p, q = ((np.sum(y, axis=0, dtype=np.float64) + 0.5) / (len(y) + 1) for y in (other, reference))
-    log_odds = np.log(p / q), np.log((1 - p) / (1 - q))
-    kl: FloatArray = p * log_odds[0] + (1 - p) * log_odds[1]
-    psi: FloatArray = (p - q) * (log_odds[0] - log_odds[1])
+    p = (np.sum(other, axis=0, dtype=np.float64) + 0.5) / (len(other) + 1)
+    q = (np.sum(reference, axis=0, dtype=np.float64) + 0.5) / (len(reference) + 1)
+    log_ratio_positive = np.log(p / q)
+    log_ratio_negative = np.log((1 - p) / (1 - q))
+    kl: FloatArray = p * log_ratio_positive + (1 - p) * log_ratio_negative
+    psi: FloatArray = (p - q) * (log_ratio_positive - log_ratio_negative)
     return kl, psi
 
 
 @dataclass(frozen=True)
-class Split:
-    """What is looked at of a split: signals in chunks (c, L, T), patients (n,), and, of classes, labels (n, K)."""
+class SplitData:
+    """Signals of a split in chunks (c, L, T), patients (n,), and labels (n, K) in tasks with classes."""
 
     signals: Iterable[NDArray[np.int16]]
     patients: NDArray[np.int64]
     labels: NDArray[np.floating] | None
 
 
-def examine(splits: Mapping[str, Split], classes: tuple[str, ...]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """Look at the splits of a corpus before training.
+def compare_splits(
+    splits: Mapping[str, SplitData], classes: tuple[str, ...]
+) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Compare the splits of a corpus before training.
 
     Parameters
     ----------
-    splits : mapping of str to Split
-        The first is the one that is trained on.
+    splits : mapping of str to SplitData
+        The first one is the training split.
     classes : tuple of K str
 
     Returns
     -------
     table : dict of str to list
-        Columns ``measure``, ``split``, ``class`` (empty where there is none) and ``value``. Measures are ``records``,
-        ``flat`` (constant signals), ``repeated`` (signals that the split holds more than once), ``duplicates`` of
-        ``<split>-<other>`` (signals of the other split that the split has too), ``patients`` of ``<split>-<other>``
-        (patients in both), ``share`` of each class, and of all but the first split ``kl`` and ``psi``, means over the
-        classes.
+        Columns ``measure``, ``split``, ``class`` (can be empty) and ``value``. The measures are ``records``, ``flat``
+        (constant signals), ``repeated`` (signals that the split contains more than once), ``duplicates`` of
+        ``<split>-<other>`` (signals of the other split that the split contains too), ``patients`` of
+        ``<split>-<other>`` (patients in both), and ``share`` of each class. For all but the first split, there are
+        also ``kl`` and ``psi``, the means over the classes.
     facts : dict
-        The same for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by split,
-        ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
+        The same values for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by
+        split, ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
     """
-    seen = {name: signatures(split.signals) for name, split in splits.items()}
-    records = {name: len(each.flat) for name, each in seen.items()}
+    by_split = {name: signatures(split.signals) for name, split in splits.items()}
     facts: dict[str, Any] = {
-        "records": records,
-        "flat": {name: int(each.flat.sum()) for name, each in seen.items()},
-        "repeated": {name: int(repeated(each).sum()) for name, each in seen.items()},
-        "duplicates": {f"{a}-{b}": int(twins(seen[a], seen[b]).sum()) for a, b in combinations(splits, 2)},
-        "patients": {
-            f"{a}-{b}": len(np.intersect1d(splits[a].patients, splits[b].patients)) for a, b in combinations(splits, 2)
-        },
+        "records": {name: len(signals.flat) for name, signals in by_split.items()},
+        "flat": {name: int(signals.flat.sum()) for name, signals in by_split.items()},
+        "repeated": {name: int(is_repeated(signals).sum()) for name, signals in by_split.items()},
+        "duplicates": {},
+        "patients": {},
     }
+    for first, second in combinations(splits, 2):
+        pair = f"{first}-{second}"
+        duplicate = is_duplicate(by_split[second], by_split[first])
+        shared_patients = np.intersect1d(splits[first].patients, splits[second].patients)
+        facts["duplicates"][pair] = int(duplicate.sum())
+        facts["patients"][pair] = len(shared_patients)
+
     rows: list[tuple[str, str, str, float]] = []
-    for fact, counts in facts.items():
-        rows += [(fact, split, "", float(count)) for split, count in counts.items()]
+    for measure, counts in facts.items():
+        for split, count in counts.items():
+            rows.append((measure, split, "", float(count)))
+
+    # Labels exist only in tasks with classes.
     labels = {name: split.labels for name, split in splits.items() if split.labels is not None}
     if labels:
-        facts |= {"positives": {}, "psi": {}}
-        first = next(iter(labels.values()))
+        facts["positives"] = {}
+        facts["psi"] = {}
+        reference = next(iter(labels.values()))
     for name, y in labels.items():
-        rows += [("share", name, c, float(share)) for c, share in zip(classes, y.mean(axis=0), strict=True)]
+        for label, share in zip(classes, y.mean(axis=0), strict=True):
+            rows.append(("share", name, label, float(share)))
         facts["positives"][name] = dict(zip(classes, y.sum(axis=0).astype(int).tolist(), strict=True))
-        if y is not first:
-            kl, psi = label_drift(first, y)
-            rows += [("kl", name, "", float(kl.mean())), ("psi", name, "", float(psi.mean()))]
+        if y is not reference:
+            kl, psi = label_drift(reference, y)
+            rows.append(("kl", name, "", float(kl.mean())))
+            rows.append(("psi", name, "", float(psi.mean())))
             facts["psi"][name] = dict(zip(classes, psi.tolist(), strict=True))
-    columns = zip(*rows, strict=True)
-    return {
-        name: list(column) for name, column in zip(("measure", "split", "class", "value"), columns, strict=True)
-    }, facts
+
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    table = dict(zip(("measure", "split", "class", "value"), columns, strict=True))
+    return table, facts

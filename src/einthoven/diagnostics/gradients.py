@@ -1,4 +1,4 @@
-"""Gradients of a step: how large along the network, whether they are numbers, how they turn, how they are clipped."""
+"""Gradients of a step: norms per stage, entries that are not finite, clipping, angle to the previous step."""
 
 from __future__ import annotations
 
@@ -11,54 +11,60 @@ from einthoven.diagnostics.stages import Stages, gradients, stage_norms
 
 
 def gradient_norms(stages: Stages) -> dict[str, Tensor]:
-    """L2 norm of each stage's gradient, and the gradient of the first stage relative to the last.
+    """Return the L2 norm of the gradient of each stage, and the gradient of the first stage relative to the last.
 
-    Device tensors; nothing waits for the device. A parameter without gradient counts as zero gradient.
+    The values are device tensors, and nothing waits for the device. A parameter without gradient counts as zero.
 
     Returns
     -------
     dict
-        ``watch/grad/norm/<stage>``, and ``watch/grad/vanishing``: root-mean-square gradient of the first stage over
-        that of the last, below 1 where the gradient fades on its way back. 1 for a single stage; infinite, or not
-        a number, if the last stage has no gradient.
+        ``watch/grad/norm/<stage>``, and ``watch/grad/vanishing``: the root-mean-square gradient of the first stage
+        divided by that of the last. It is below 1 if the gradient becomes smaller on its way back, and 1 for a single
+        stage. It is infinite, or not a number, if the last stage has no gradient.
     """
     norms = stage_norms(gradients(stages))
-    first, *_, last = names if len(names := list(stages)) > 1 else names * 2
-    sizes = {name: sum(p.numel() for p in stages[name]) for name in (first, last)}
-    vanishing = norms[first] / norms[last] * math.sqrt(sizes[last] / sizes[first])
-    return {f"watch/grad/norm/{name}": norm for name, norm in norms.items()} | {"watch/grad/vanishing": vanishing}
+    names = list(stages)
+    first, last = names[0], names[-1]
+    first_size = sum(p.numel() for p in stages[first])
+    last_size = sum(p.numel() for p in stages[last])
+
+    # ‖g‖₂ / √n is the root mean square. Without √n, a larger stage would have a larger value.
+    vanishing = norms[first] / norms[last] * math.sqrt(last_size / first_size)
+    metrics = {f"watch/grad/norm/{name}": norm for name, norm in norms.items()}
+    metrics["watch/grad/vanishing"] = vanishing
+    return metrics
 
 
 def gradient_norms_l1(stages: Stages) -> dict[str, Tensor]:
-    """``watch/grad/norm_l1/<stage>``: sum of the magnitudes of each stage's gradient.
+    """Return ``watch/grad/norm_l1/<stage>``: the sum of the magnitudes of the gradient of each stage.
 
-    Over the L2 norm, it tells how evenly the gradient is spread: 1 where a single weight has all of it, √n where all n
-    weights have the same.
+    Divided by the L2 norm, it measures how evenly the gradient is spread: 1 if a single weight has the whole gradient,
+    √n if all n weights have equal parts.
     """
     return {f"watch/grad/norm_l1/{name}": norm for name, norm in stage_norms(gradients(stages), 1.0).items()}
 
 
 @torch.no_grad()
 def nonfinite(stages: Stages) -> Tensor:
-    """``watch/grad/nonfinite``: how many entries of the gradient are infinite or not a number."""
+    """Return ``watch/grad/nonfinite``: the number of gradient entries that are infinite or not a number."""
     return (~flat_gradient(stages).isfinite()).sum()
 
 
 def clipping(norm: Tensor, limit: float) -> dict[str, Tensor]:
-    """What clipping by the global norm did to a gradient of norm `norm`.
+    """Return whether clipping by the global norm shortened a gradient, and its norm afterwards.
 
     Parameters
     ----------
     norm
-        Before clipping, as `torch.nn.utils.clip_grad_norm_` returns it.
+        Norm before clipping, as `torch.nn.utils.clip_grad_norm_` returns it.
     limit
-        The largest norm allowed; infinite for none.
+        The largest norm allowed; infinite for no clipping.
 
     Returns
     -------
     dict
-        ``watch/grad/clipped``: 1 where the gradient was longer than the limit, otherwise 0, so its mean over steps is
-        the share of steps that were clipped; ``watch/grad/norm_clipped``: its norm after clipping.
+        ``watch/grad/clipped``: 1 if the norm was above the limit, otherwise 0; its mean over steps is the share of
+        clipped steps. ``watch/grad/norm_clipped``: the norm after clipping.
     """
     return {"watch/grad/clipped": (norm > limit).float(), "watch/grad/norm_clipped": norm.clamp(max=limit)}
 
@@ -66,46 +72,56 @@ def clipping(norm: Tensor, limit: float) -> dict[str, Tensor]:
 class GradientCosine:
     """``watch/grad/cosine``: cosine of the angle between the gradients of two successive steps, before clipping.
 
-    Above 0, the steps agree, and a larger learning rate would reach further; around 0, noise rules; below 0, the
-    iterate jumps from one wall of a valley to the other. A copy of the gradient is kept only where the next step is
-    due.
+    Above 0, successive steps go in similar directions, and a larger learning rate would make faster progress. Near 0,
+    the gradients are mostly noise. Below 0, the weights jump from one side of a valley to the other. The gradient is
+    copied only before a step that is due.
 
     Parameters
     ----------
     stages
-        Parameters.
-    every : int or None
-        Steps between two measurements; None: never.
+        Parameters of each stage.
+    interval : int or None
+        Number of steps from one measurement to the next; None turns it off.
     """
 
-    def __init__(self, stages: Stages, every: int | None) -> None:
-        self._stages, self._every = stages, every
+    def __init__(self, stages: Stages, interval: int | None) -> None:
+        self._stages = stages
+        self._interval = interval
         self._previous: Tensor | None = None
 
     @torch.no_grad()
     def update(self, step: int) -> dict[str, Tensor]:
-        """Take in the gradient of a step (counted from 0), at every step; empty where none is due."""
-        if self._every is None:
+        """Read the gradient of a step (counted from 0); call it in every step. Empty if the step is not due."""
+        if self._interval is None:
             return {}
-        previous, self._previous, told = self._previous, None, {}
-        now = flat_gradient(self._stages) if previous is not None or (step + 1) % self._every == 0 else None
-        if previous is not None and now is not None:
-            told["watch/grad/cosine"] = torch.cosine_similarity(previous, now, dim=0)
-        if (step + 1) % self._every == 0:
-            self._previous = now
-        return told
+        previous = self._previous
+        self._previous = None
+        is_next_due = (step + 1) % self._interval == 0
+        if previous is None and not is_next_due:
+            return {}
+
+        current = flat_gradient(self._stages)
+        if is_next_due:
+            self._previous = current
+        if previous is None:
+            return {}
+        return {"watch/grad/cosine": torch.cosine_similarity(previous, current, dim=0)}
 
     def state_dict(self) -> dict[str, Tensor | None]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"previous": self._previous}
 
     def load_state_dict(self, state: dict[str, Tensor | None]) -> None:
-        """Continue from `state_dict`."""
+        """Continue from a `state_dict`."""
         device = next(iter(self._stages.values()))[0].device
         self._previous = None if state["previous"] is None else state["previous"].to(device)
 
 
 def flat_gradient(stages: Stages) -> Tensor:
-    """The whole gradient as one vector, zero where a parameter has none."""
-    every = [p for parameters in stages.values() for p in parameters]
-    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in every])
+    """Return the whole gradient as one vector, with zeros for a parameter without gradient."""
+    parts = []
+    for parameters in stages.values():
+        for p in parameters:
+            gradient = torch.zeros_like(p) if p.grad is None else p.grad
+            parts.append(gradient.flatten())
+    return torch.cat(parts)

@@ -1,7 +1,7 @@
-"""What the predictions say, in nats: how unsure they are, is their prior right, how far did they move.
+"""Information measures of predictions, in nats: entropy, divergence from the labels, change between evaluations.
 
-All measures have the reduction of the loss: with a single label a record is one categorical distribution, otherwise the
-measure is the mean over its classes.
+All measures use the same reduction as the loss. In a single-label task, a record is one categorical distribution.
+Otherwise the measure is the mean over the classes of the record.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from einthoven.functional.information import bernoulli_kl, entropy, kl
 
 @torch.no_grad()
 def predictive_entropy(logits: Tensor, single_label: bool = False, valid: Tensor | None = None) -> Tensor:
-    """Mean entropy of the predictions, in nats, as a device tensor.
+    """Return the mean entropy of the predictions in nats, as a device tensor.
 
     Parameters
     ----------
     logits
         ``[B, K]``.
     single_label
-        Whether each row is one categorical distribution; otherwise it is K Bernoulli distributions, and its entropy
-        is the mean over its classes.
+        True if each row is one categorical distribution. Otherwise a row is K Bernoulli distributions, and its entropy
+        is the mean over the classes.
     valid
-        ``[B]``, false for records that only fill up the batch; None: all are valid.
+        ``[B]``, false for records that are padding; None if all records are valid.
     """
-    logits = logits.float()  # half precision loses the tails
+    # Half precision cannot represent probabilities very close to 0 and 1.
+    logits = logits.float()
     return _mean_over_records(entropy(logits, single_label, logits=True), valid)
 
 
@@ -38,19 +39,19 @@ def predictive_entropy(logits: Tensor, single_label: bool = False, valid: Tensor
 def label_information(
     labels: Tensor, logits: Tensor, single_label: bool = False, valid: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Split the cross-entropy into the part of the labels and the part of the model: device tensors.
+    """Split the cross-entropy into a part of the labels and a part of the model, as device tensors.
 
-    ``cross-entropy = watch/diag/entropy_labels + watch/diag/kl_labels``. The first part is the entropy of the labels: 0
-    where they are hard, and what no model can remove where they are smoothed or mixed. The second is
-    KL(labels ‖ predictions). With the labels that the loss compares with, the sum is the loss, if that is the
-    unweighted cross-entropy.
+    ``cross-entropy = watch/diag/entropy_labels + watch/diag/kl_labels``. The first part is the entropy of the labels.
+    It is 0 for hard labels. For smoothed or mixed labels, it is the part of the loss that no model can remove. The
+    second part is KL(labels ‖ predictions). If the loss is the unweighted cross-entropy with the same labels, the sum
+    equals the loss.
 
     Parameters
     ----------
     labels, logits
         ``[B, K]``.
     single_label, valid
-        As in `predictive_entropy`.
+        Same as in `predictive_entropy`.
     """
     labels, logits = labels.float(), logits.float()
     return {
@@ -60,7 +61,7 @@ def label_information(
 
 
 def _mean_over_records(values: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean of (B, ...) over the valid records, without waiting for the device."""
+    """Return the mean of (B, ...) over the valid records, without waiting for the device."""
     if valid is None:
         return values.mean(dim=0)
     weights = valid.to(values.dtype) / valid.sum()
@@ -69,58 +70,64 @@ def _mean_over_records(values: Tensor, valid: Tensor | None) -> Tensor:
 
 
 class PriorKL:
-    """Divergence of the mean predictions from the frequencies of the labels.
+    """Divergence of the mean prediction of each class from the share of its positive labels.
 
-    Is the head's prior right? Mean over classes of the Bernoulli KL(label marginal || mean predicted marginal), also
-    where each record has a single label. Both marginals are exponential running means over the same batches, so chance
-    fluctuations of the labels in a batch appear in both. They start from nothing and are corrected for it as the
-    moments of Adam are (Kingma & Ba, 2015, section 3), so the first value is that of the first batch.
+    It is the mean over classes of the Bernoulli KL(label marginal ‖ mean predicted marginal), also in single-label
+    tasks. Both marginals are exponential running means over the same batches, so random differences between the labels
+    of the batches appear in both. The running means start at zero. They are corrected for this start in the same way
+    as the moments of Adam (Kingma & Ba, 2015, section 3), so the first value is that of the first batch.
 
     Parameters
     ----------
     horizon
-        Batches over which the running mean forgets: a batch's weight falls by 1/e in about `horizon` updates.
+        A batch loses about 1/e of its weight in the running means after this many further batches.
     """
 
     def __init__(self, horizon: float = 100.0) -> None:
         if not horizon >= 1.0:
-            raise ValueError(f"the horizon of a running mean is at least 1 batch, found {horizon}")
+            raise ValueError(f"the horizon of a running mean must be at least 1 batch, found {horizon}")
         self.horizon = horizon
-        self._sums: Tensor | None = None  # (2, K): labels, predictions
-        self._weight = torch.zeros(())  # of all batches in the sums, 1 in the end
+        self._sums: Tensor | None = None  # (2, K): weighted sums of labels and of predictions
+        self._weight = torch.zeros(())  # total weight of the batches in the sums; it approaches 1
 
     @torch.no_grad()
     def update(self, labels: Tensor, probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Take in a batch; return ``watch/diag/kl_prior``, as a device tensor.
+        """Add a batch and return ``watch/diag/kl_prior`` as a device tensor.
 
         Parameters
         ----------
         labels
             ``[B, K]``, hard or soft.
         probabilities
-            ``[B, K]``, of the model.
+            ``[B, K]``, predictions of the model.
         valid
-            As in `predictive_entropy`.
+            Same as in `predictive_entropy`.
         """
-        batch = torch.stack([_mean_over_records(rows.float(), valid) for rows in (labels, probabilities)])
+        label_marginal = _mean_over_records(labels.float(), valid)
+        predicted_marginal = _mean_over_records(probabilities.float(), valid)
+        batch = torch.stack([label_marginal, predicted_marginal])
         sums = torch.zeros_like(batch) if self._sums is None else self._sums.to(batch.device)
         weight = self._weight.to(batch.device)
-        keep = 1.0 - 1.0 / self.horizon
-        # A batch without finite predictions, whose step is skipped, leaves the running means as they are.
+        decay = 1.0 - 1.0 / self.horizon
+
+        # The step of a batch with predictions that are not finite is skipped. It must not change the running means.
         is_finite = batch.isfinite().all()
-        self._sums = torch.where(is_finite, keep * sums + (1.0 - keep) * batch, sums)
-        self._weight = torch.where(is_finite, keep * weight + (1.0 - keep), weight)
+        self._sums = torch.where(is_finite, decay * sums + (1.0 - decay) * batch, sums)
+        self._weight = torch.where(is_finite, decay * weight + (1.0 - decay), weight)
+
+        # Rounding can make the quotient slightly larger than 1.
         marginals = self._sums / self._weight
-        reference, predicted = marginals.clamp(0.0, 1.0)  # the division may round to just above 1
+        reference, predicted = marginals.clamp(0.0, 1.0)
         return bernoulli_kl(reference, predicted).mean()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"weight": self._weight.clone(), "sums": None if self._sums is None else self._sums.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        if "count" in state:  # of einthoven 0.1: batches
+        """Continue from a `state_dict`."""
+        # einthoven 0.1 stored the number of batches instead of their weight.
+        if "count" in state:
             self._weight = torch.tensor(1.0 - (1.0 - 1.0 / self.horizon) ** int(state["count"]))
         else:
             self._weight = state["weight"].clone()
@@ -133,15 +140,15 @@ def kl_drift(
     *,
     single_label: bool = False,
 ) -> float:
-    """Mean KL(p_previous || p_now) over records, in nats: how far the function moved between two evaluations.
+    """Return the mean KL(p_previous ‖ p_now) over records, in nats: the change of the model between two evaluations.
 
     Parameters
     ----------
     p_previous, p_now
-        Probabilities ``(n, K)`` on the same records. Those of now are kept one float32 rounding step away
-        from 0 and 1, so that one saturated output does not make the mean infinite.
+        Probabilities ``(n, K)`` of the same records. `p_now` is clipped to one float32 rounding step from 0 and 1, so
+        that one saturated output does not make the mean infinite.
     single_label
-        Whether each row is one categorical distribution; otherwise the divergence of a record is the mean over its
+        True if each row is one categorical distribution. Otherwise the divergence of a record is the mean over its
         classes.
 
     Raises
@@ -149,53 +156,63 @@ def kl_drift(
     ValueError
         If the shapes differ.
     """
-    previous, now = (torch.as_tensor(p).detach().double() for p in (p_previous, p_now))
+    previous = torch.as_tensor(p_previous).detach().double()
+    now = torch.as_tensor(p_now).detach().double()
     if previous.shape != now.shape:
-        raise ValueError(f"predictions on different records: {tuple(previous.shape)} and {tuple(now.shape)}")
+        raise ValueError(
+            f"the predictions are for different records: shapes {tuple(previous.shape)} and {tuple(now.shape)}"
+        )
     eps = torch.finfo(torch.float32).eps
     now = now.clamp(eps, 1.0 - eps)
     return float(kl(previous, now, single_label).mean())  # sync: once per evaluation
 
 
 def kl_windows(p: NDArray[np.floating[Any]], record: NDArray[np.int64], *, single_label: bool = False) -> float | None:
-    """How far the predictions for the windows of one record lie apart, in nats.
+    """Return how much the predictions of the windows of one record differ, in nats.
 
-    Mean over records of the mean over their windows of KL(p of the window ‖ mean p of the record): the Jensen-Shannon
-    divergence of the windows (Lin 1991, "Divergence measures based on the Shannon entropy", equation 5.1).
+    It is the mean over records of the mean over their windows of KL(p of the window ‖ mean p of the record): the
+    Jensen-Shannon divergence of the windows (Lin 1991, "Divergence measures based on the Shannon entropy", equation
+    5.1).
 
     Parameters
     ----------
     p
-        Probabilities of windows, ``(m, K)``.
+        Probabilities of the windows, ``(m, K)``.
     record
-        Record of each window, ``(m,)``.
+        Record number of each window, ``(m,)``.
     single_label
-        As in `kl_drift`.
+        Same as in `kl_drift`.
 
     Returns
     -------
     float or None
-        None if no record has two windows: records with one are left out.
+        None if no record has two windows. Records with one window are left out.
     """
-    _, of, count = np.unique(record, return_inverse=True, return_counts=True)
-    several = count[of] > 1
-    if not several.any():
+    # row[i] is the record of window i, as a position in window_count.
+    _, row, window_count = np.unique(record, return_inverse=True, return_counts=True)
+    has_several = window_count[row] > 1
+    if not has_several.any():
         return None
-    mean = np.stack([np.bincount(of, column) for column in p.T], axis=1) / count[:, None]
-    window, centre = torch.as_tensor(p[several]).double(), torch.from_numpy(mean[of[several]])
-    return float(np.average(kl(window, centre, single_label).numpy(), weights=1 / count[of[several]]))
+
+    sums = np.stack([np.bincount(row, column) for column in p.T], axis=1)
+    mean = sums / window_count[:, None]
+    rows = row[has_several]
+    divergence = kl(torch.as_tensor(p[has_several]).double(), torch.from_numpy(mean[rows]), single_label)
+
+    # Each record has the same weight, whatever its number of windows.
+    return float(np.average(divergence.numpy(), weights=1 / window_count[rows]))
 
 
 def confident_wrong(y: NDArray[np.floating[Any]], p: NDArray[np.floating[Any]], confidence: float = 0.9) -> float:
-    """Share of the decisions, one for each record and class, that are made with confidence and are wrong.
+    """Return the share of decisions (one per record and class) that are confident and wrong.
 
     Parameters
     ----------
     y, p
-        Labels of 0 and 1, and probabilities, ``(n, K)``.
+        Labels (0 or 1) and probabilities, ``(n, K)``.
     confidence
-        A decision is one of confidence where the class, or its absence, has more than this probability. Calibrated
-        probabilities are wrong in fewer than ``1 - confidence`` of those.
+        A decision is confident if the class, or its absence, has more than this probability. With calibrated
+        probabilities, fewer than ``1 - confidence`` of the confident decisions are wrong.
     """
     return float((np.abs(y - p) > confidence).mean())
 
@@ -203,22 +220,23 @@ def confident_wrong(y: NDArray[np.floating[Any]], p: NDArray[np.floating[Any]], 
 def entropy_histogram(
     p: NDArray[np.floating[Any]], *, single_label: bool = False, bins: int = 30
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """How many records have which predictive entropy.
+    """Return a histogram of the predictive entropy over records.
 
     Parameters
     ----------
     p
         Probabilities, ``(n, K)``.
     single_label
-        As in `kl_drift`.
+        Same as in `kl_drift`.
     bins
-        Of equal width from 0 to the largest entropy there is: log K for a single label, log 2 otherwise.
+        Number of bins of equal width, from 0 to the largest possible entropy: log K in single-label tasks, otherwise
+        log 2.
 
     Returns
     -------
     counts : array of int64, shape (bins,)
     edges : array of float64, shape (bins + 1,)
-        In nats.
+        Limits of the bins in nats.
     """
     outcomes = p.shape[1] if single_label else 2
     largest = np.log(outcomes)

@@ -1,4 +1,4 @@
-"""What an adaptive optimizer remembers: how far apart its second moments lie."""
+"""Spread of the second moments of an adaptive optimizer."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 KEYS = ("exp_avg_sq", "square_avg", "square", "sum")
-"""Names under which optimizers keep running squares: the Adams, RMSprop, schedule-free AdamW, Adagrad."""
+"""Names of the running squares in the state of Adam and its variants, RMSprop, schedule-free AdamW and Adagrad."""
 
 
 @torch.no_grad()
 def second_moment_spread(optimizer: Optimizer) -> dict[str, Tensor]:
-    """``watch/optim/second_moment_spread``: decades between the 5th and the 95th percentile of the second moments.
+    """Return ``watch/optim/second_moment_spread``: decades from the 5th to the 95th percentile of the second moments.
 
-    ``log10(v₉₅ / v₅)`` over all entries of all parameters, v being the running mean (Adagrad: the sum) of the squared
-    gradient. Half of it are the decades between the learning rates that the weights in effect have, as those go with
-    1/√v: near 0, the optimizer does what momentum would. Percentiles are those of the nearest rank; a v below the
-    smallest normal float32 counts as that.
+    It is ``log10(v₉₅ / v₅)`` over all entries of all parameters. v is the running mean of the squared gradient (with
+    Adagrad: the sum). The effective learning rate of a weight is proportional to 1/√v, so these rates differ by half
+    as many decades. Near 0, the optimizer behaves like momentum. Percentiles use the nearest rank. A v below the
+    smallest normal float32 counts as that number.
 
     Returns
     -------
@@ -29,7 +29,9 @@ def second_moment_spread(optimizer: Optimizer) -> dict[str, Tensor]:
     moments = [state[key].flatten() for state in optimizer.state.values() for key in KEYS if key in state]
     if not moments:
         return {}
-    every = torch.cat(moments).float()
-    low, high = (every.kthvalue(math.ceil(share * len(every))).values for share in (0.05, 0.95))
+    v = torch.cat(moments).float()
+    low = v.kthvalue(math.ceil(0.05 * len(v))).values
+    high = v.kthvalue(math.ceil(0.95 * len(v))).values
     tiny = torch.finfo(torch.float32).tiny
-    return {"watch/optim/second_moment_spread": high.clamp_min(tiny).log10() - low.clamp_min(tiny).log10()}
+    spread = high.clamp_min(tiny).log10() - low.clamp_min(tiny).log10()
+    return {"watch/optim/second_moment_spread": spread}

@@ -1,6 +1,6 @@
-"""What is measured once, of a trained model: a probe is a function of what a run has trained.
+"""Analyses of a trained model: functions that a run calls once, at its end.
 
-``probe(trained) -> {name: tensor}``, with the model in evaluation mode; a run logs what it finds as arrays.
+An analysis is a function ``analysis(trained) -> {name: tensor}``. The run stores the tensors as arrays.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a probe may look at.
+    """A trained model and its data: the input of an analysis.
 
     Attributes
     ----------
     model : Classifier
-        In evaluation mode.
+        The model in evaluation mode.
     task : Task
-        Its loss is the one that was trained on.
+        Its loss is the training loss.
     records : mapping of str to int
-        How many there are in ``train`` and, where they are not empty, ``val`` and ``test``.
+        Number of records in ``train``, and in ``val`` and ``test`` if they are not empty.
     batch : callable
-        (split, rows) -> those records as a batch on the model's device, cut to its window from their beginning.
+        (split, rows) -> these records as a batch on the device of the model, cut to the first window of the model.
     classes, leads : sequence of str
         Names of the outputs, and of the rows of a signal.
     fs : float
-        Sampling frequency, Hz.
+        Sampling frequency in Hz.
     """
 
     model: Classifier
@@ -47,5 +47,5 @@ class Trained:
 
 
 def weights(trained: Trained) -> dict[str, Tensor]:
-    """Every parameter of the network by its name."""
+    """Return the parameters of the network by name."""
     return {name: parameter.detach() for name, parameter in trained.model.network.named_parameters()}

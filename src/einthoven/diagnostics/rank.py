@@ -1,4 +1,4 @@
-"""How many directions the features before the head use."""
+"""Effective rank of the features before the head."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-ROWS = 2048  # feature vectors that are looked at
+ROWS = 2048  # largest number of feature vectors
 
 
 def effective_rank(features: Tensor) -> float:
-    """Effective dimension of features: ``exp H(λ / Σλ)`` with the eigenvalues λ of their covariance.
+    """Return the effective dimension of features: ``exp H(λ / Σλ)`` with the eigenvalues λ of their covariance.
 
-    Between 1, all features on one line, and the number of features, the same variance in all directions. Roy &
-    Vetterli 2007, "The effective rank", equation 3, of the covariance matrix.
+    It is 1 if all features lie on one line. It is D, the number of features, if the variance is the same in all
+    directions. Roy & Vetterli 2007, "The effective rank", equation 3, applied to the covariance matrix.
 
     Parameters
     ----------
     features
-        ``(n, D)``; of n records, no more than n - 1 directions are seen.
+        ``(n, D)``. n records have at most n - 1 directions.
 
     Returns
     -------
@@ -30,29 +30,36 @@ def effective_rank(features: Tensor) -> float:
     centred = features.detach().cpu().double()  # sync: once per evaluation
     centred = centred - centred.mean(dim=0)
     eigenvalues = torch.linalg.svdvals(centred).square()
-    return float(torch.exp(torch.special.entr(eigenvalues / eigenvalues.sum()).sum()))
+    shares = eigenvalues / eigenvalues.sum()
+    return float(torch.exp(torch.special.entr(shares).sum()))
 
 
 @contextmanager
 def features(network: nn.Module, rows: int = ROWS) -> Iterator[list[Tensor]]:
-    """See what enters the last stage of a network, in the forward passes of evaluations inside this block.
+    """Collect the input of the last stage of a network in the evaluation passes inside this block.
 
     Yields
     ------
     list of Tensor
-        It fills with ``(n, D)``, up to `rows` rows in all; of images and tokens, ``[B, D, H, W]`` and ``[B, N, D]``,
-        the mean over positions.
+        The forward passes append tensors ``(n, D)``, with at most `rows` rows in total. Images ``[B, D, H, W]`` and
+        tokens ``[B, N, D]`` are replaced by their mean over positions.
     """
     *_, last = network.children()
-    seen: list[Tensor] = []
+    collected: list[Tensor] = []
 
-    def note(stage: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if not stage.training and (room := rows - sum(map(len, seen))) > 0:
-            x = inputs[0].detach()[:room].float()
-            seen.append(x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1) if x.ndim == 3 else x)
+    def hook(stage: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        missing = rows - sum(len(part) for part in collected)
+        if stage.training or missing <= 0:
+            return
+        x = inputs[0].detach()[:missing].float()
+        if x.ndim == 4:
+            x = x.mean(dim=(2, 3))
+        elif x.ndim == 3:
+            x = x.mean(dim=1)
+        collected.append(x)
 
-    handle = last.register_forward_pre_hook(note)
+    handle = last.register_forward_pre_hook(hook)
     try:
-        yield seen
+        yield collected
     finally:
         handle.remove()

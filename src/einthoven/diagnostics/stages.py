@@ -1,4 +1,4 @@
-"""The stages of a network, its direct children, and norms over each of them."""
+"""Stages of a network (its direct children), and norms over each stage."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ Stages = Mapping[str, Sequence[nn.Parameter]]
 
 
 def stages(network: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Trainable parameters of each stage: the network's direct children, in their order.
+    """Return the trainable parameters of each stage, in the order of the network's direct children.
 
-    A child without trainable parameters is no stage; a parameter shared by several belongs to the first.
-    Parameters that the network holds itself (a lone layer, a class token) are a first stage named
-    ``network``.
+    A child without trainable parameters is not a stage. A parameter that several children share belongs to the first
+    of them. Parameters of the network itself (a single layer, a class token) form a first stage named ``network``.
 
     Raises
     ------
     ValueError
-        If nothing is trainable.
+        If no parameter is trainable.
     """
-    found: dict[str, list[nn.Parameter]] = {}
-    seen: set[nn.Parameter] = set()
-    held = ("network", network.parameters(recurse=False))
-    for name, parameters in [held, *((name, child.parameters()) for name, child in network.named_children())]:
-        own = [p for p in parameters if p.requires_grad and p not in seen]
-        seen.update(own)
-        if own:
-            found[name] = own
-    if not found:
+    parameters_of_stages: dict[str, list[nn.Parameter]] = {}
+    counted: set[nn.Parameter] = set()
+    candidates = [("network", network.parameters(recurse=False))]
+    candidates += [(name, child.parameters()) for name, child in network.named_children()]
+    for name, parameters in candidates:
+        trainable = [p for p in parameters if p.requires_grad and p not in counted]
+        counted.update(trainable)
+        if trainable:
+            parameters_of_stages[name] = trainable
+    if not parameters_of_stages:
         raise ValueError(f"{type(network).__name__} has no trainable parameter")
-    return found
+    return parameters_of_stages
 
 
 @torch.no_grad()
 def stage_norms(tensors: Mapping[str, Sequence[Tensor]], order: float = 2.0) -> dict[str, Tensor]:
-    """L1 or L2 norm (`order` 1 or 2) of all numbers of each stage together, as device tensors; 0 for no tensors."""
-    # One fused kernel for all tensors of the network instead of one for each: this runs while training.
-    every = [tensor for stage in tensors.values() for tensor in stage]
-    norms = [norm.float() for norm in torch._foreach_norm(every, order)] if every else [torch.zeros(())]
-    parts = torch.split(torch.stack(norms), [*map(len, tensors.values()), *([] if every else [1])])
-    return {name: torch.linalg.vector_norm(part, order) for name, part in zip(tensors, parts, strict=False)}
+    """Return the L1 or L2 norm (`order` 1 or 2) over all tensors of each stage, as device tensors; 0 for no tensors."""
+    # This runs in training steps: one fused kernel for all tensors of the network is faster than one kernel per tensor.
+    all_tensors = [tensor for stage in tensors.values() for tensor in stage]
+    if all_tensors:
+        norms = torch.stack([norm.float() for norm in torch._foreach_norm(all_tensors, order)])
+    else:
+        norms = torch.zeros(0)
+
+    # The norm of a stage is the norm of the norms of its tensors.
+    norms_of_stages = torch.split(norms, [len(stage) for stage in tensors.values()])
+    return {name: torch.linalg.vector_norm(stage, order) for name, stage in zip(tensors, norms_of_stages, strict=True)}
 
 
 def gradients(stages: Stages) -> dict[str, list[Tensor]]:
-    """The gradients that each stage has; a parameter without one is left out, as its gradient is zero."""
+    """Return the gradients of each stage. A parameter without gradient is left out, as its gradient is zero."""
     return {name: [p.grad for p in parameters if p.grad is not None] for name, parameters in stages.items()}

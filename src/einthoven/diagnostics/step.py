@@ -1,4 +1,4 @@
-"""The measurements of a training step, together."""
+"""All measurements of a training step."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 class StepDiagnostics:
     """Measurements of a training step, taken before and after its update of the weights.
 
-    Each measure has its own interval, and costs nothing between two measurements. All values are device tensors, and
-    nothing waits for the device. Measuring changes no training: weights, gradients and running statistics are left as
-    they are.
+    Each measurement has its own interval and costs nothing in the steps between. All values are device tensors, and no
+    measurement waits for the device. The measurements do not change the training: weights, gradients and running
+    statistics stay as they are.
 
     Parameters
     ----------
     model : Classifier
         The direct children of its network are the stages.
     task : Task
-        Where its output is ``softmax``, the logits of a record are one categorical distribution, where it is
-        ``sigmoid``, one Bernoulli distribution a class; of others, predictions are not measured. A task of classes
-        also has ``reference(y)``, the labels that its loss compares with, and ``loss_is_cross_entropy``.
+        If its ``output`` is ``softmax``, the logits of a record are one categorical distribution. If it is
+        ``sigmoid``, they are one Bernoulli distribution per class. The predictions of other tasks are not measured.
+        A task with classes also has ``reference(y)`` (the labels that its loss uses) and ``loss_is_cross_entropy``.
     optimizer : Optimizer
-        For its second moments.
+        Its second moments are measured.
     intervals : Diagnostics
-        Steps between two measurements of each measure; None: never.
+        Number of steps from one measurement to the next, for each kind of measurement; None turns it off.
     autocast : callable
-        In which forward passes run.
+        Context of the forward passes.
     parts : int
-        Parts of a batch that the noise scale compares, 2 or more.
+        The noise scale compares the gradients of this many parts of a batch; 2 or more.
     """
 
     def __init__(
@@ -65,79 +65,101 @@ class StepDiagnostics:
         autocast: Autocast,
         parts: int = 2,
     ) -> None:
-        self._stages, self._task, self._optimizer = stages(model.network), task, optimizer
-        self._every, self._step = intervals, 0
-        self._prior, self._updates = PriorKL(), Updates(self._stages)
+        self._stages = stages(model.network)
+        self._task = task
+        self._optimizer = optimizer
+        self._intervals = intervals
+        self._step = 0
+        self._prior = PriorKL()
+        self._updates = Updates(self._stages)
         self._cosine = GradientCosine(self._stages, intervals.cosine)
         self._noise = NoiseScale(model, task, autocast, parts)
-        self._watches = (
+        self._activations = (
             ActivationVariance(model.network, intervals.activations),
             DeadUnits(model.network, intervals.dead),
         )
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """See the forward passes of the network inside this block."""
+    def attach_hooks(self) -> Iterator[None]:
+        """Measure the outputs of the stages in the forward passes inside this block."""
         with ExitStack() as stack:
-            for watch in self._watches:
-                stack.enter_context(watch.watching())
+            for activation in self._activations:
+                stack.enter_context(activation.attach_hooks())
             yield
 
     def before_update(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Measure between backward pass and clipping; of an optimizer with several gradients a step, at the first."""
-        every, told = self._every, dict[str, Tensor]()
-        for watch in self._watches:
-            told |= watch.take()
-            watch.expect(None)
-        if self._due(every.gradients):
-            told |= gradient_norms(self._stages) | {"watch/grad/nonfinite": nonfinite(self._stages)}
-        if self._due(every.gradients_l1):
-            told |= gradient_norms_l1(self._stages)
-        if self._due(every.predictions):
-            told |= self._predictions(batch, logits)
-        if self._due(every.updates):
-            self._updates.before()
-        told |= self._cosine.update(self._step)
-        if self._due(every.noise_scale):
-            told["watch/grad/noise_scale"] = self._noise.update(batch)
-        return told
+        """Measure after the backward pass and before clipping.
+
+        If an optimizer computes several gradients in a step, call this after the first one.
+        """
+        intervals = self._intervals
+        metrics: dict[str, Tensor] = {}
+
+        # The forward pass is over. Later forward passes of this step, such as those of the noise scale, are not its
+        # activations, so the hooks are switched off until the next step.
+        for activation in self._activations:
+            metrics |= activation.take_metrics()
+            activation.set_step(None)
+
+        # The gradient is complete and not clipped yet.
+        if self._is_due(intervals.gradients):
+            metrics |= gradient_norms(self._stages)
+            metrics["watch/grad/nonfinite"] = nonfinite(self._stages)
+        if self._is_due(intervals.gradients_l1):
+            metrics |= gradient_norms_l1(self._stages)
+        if self._is_due(intervals.predictions):
+            metrics |= self._measure_predictions(batch, logits)
+
+        # `after_update` compares the new weights with this copy.
+        if self._is_due(intervals.updates):
+            self._updates.copy_weights()
+
+        metrics |= self._cosine.update(self._step)
+        if self._is_due(intervals.noise_scale):
+            metrics["watch/grad/noise_scale"] = self._noise.update(batch)
+        return metrics
 
     def after_update(self, norm: Tensor, limit: float) -> dict[str, Tensor]:
-        """Measure after the update; `norm` is that of the gradient before it was clipped to `limit`."""
-        every, told = self._every, self._updates.after()
-        if self._due(every.clipping):
-            told |= clipping(norm, limit)
-        if self._due(every.weights):
-            told |= weight_norms(self._stages)
-        if self._due(every.spectral):
-            told |= spectral_norms(self._stages)
-        if self._due(every.second_moments):
-            told |= second_moment_spread(self._optimizer)
-        self._go_to(self._step + 1)
-        return told
+        """Measure after the update; `norm` is the gradient norm before it was clipped to `limit`."""
+        intervals = self._intervals
+        metrics = self._updates.measure()
+        if self._is_due(intervals.clipping):
+            metrics |= clipping(norm, limit)
+        if self._is_due(intervals.weights):
+            metrics |= weight_norms(self._stages)
+        if self._is_due(intervals.spectral):
+            metrics |= spectral_norms(self._stages)
+        if self._is_due(intervals.second_moments):
+            metrics |= second_moment_spread(self._optimizer)
+        self._set_step(self._step + 1)
+        return metrics
 
-    def _predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        if self._task.output not in ("sigmoid", "softmax") or logits.shape != batch.y.shape:  # no classes
+    def _measure_predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        # Only tasks with one logit per class have label entropies and a prior.
+        if self._task.output not in ("sigmoid", "softmax") or logits.shape != batch.y.shape:
             return {}
-        single_label = self._task.output == "softmax"
-        probabilities = logits.softmax(dim=-1) if single_label else logits.sigmoid()
-        metrics = label_information(self._task.reference(batch.y), logits, single_label, batch.valid)
+        is_single_label = self._task.output == "softmax"
+        probabilities = logits.softmax(dim=-1) if is_single_label else logits.sigmoid()
+        reference = self._task.reference(batch.y)
+
+        metrics = label_information(reference, logits, is_single_label, batch.valid)
+        # With other losses, train/loss is not the cross-entropy, so it gets its own metric.
         if not self._task.loss_is_cross_entropy:
             metrics["train/cross_entropy"] = metrics["watch/diag/entropy_labels"] + metrics["watch/diag/kl_labels"]
-        metrics["watch/diag/entropy"] = predictive_entropy(logits, single_label, batch.valid)
+        metrics["watch/diag/entropy"] = predictive_entropy(logits, is_single_label, batch.valid)
         metrics["watch/diag/kl_prior"] = self._prior.update(batch.y, probabilities, batch.valid)
         return metrics
 
-    def _go_to(self, step: int) -> None:
+    def _set_step(self, step: int) -> None:
         self._step = step
-        for watch in self._watches:
-            watch.expect(step)
+        for activation in self._activations:
+            activation.set_step(step)
 
-    def _due(self, every: int | None) -> bool:
-        return every is not None and self._step % every == 0
+    def _is_due(self, interval: int | None) -> bool:
+        return interval is not None and self._step % interval == 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {
             "step": self._step,
             "prior": self._prior.state_dict(),
@@ -146,8 +168,8 @@ class StepDiagnostics:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        self._go_to(state["step"])
+        """Continue from a `state_dict`."""
+        self._set_step(state["step"])
         self._prior.load_state_dict(state["prior"])
         self._cosine.load_state_dict(state["cosine"])
         self._noise.load_state_dict(state["noise"])

@@ -1,4 +1,4 @@
-"""What a step does to the weights, beside how large they are."""
+"""Size of a step relative to the weights."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from einthoven.diagnostics.stages import Stages, stage_norms
 
 
 class Updates:
-    """Size of a step, stage by stage, whatever the optimizer, its decay and a penalty made of the gradient.
+    """Size of a step in each stage. It includes everything that changes the weights, such as weight decay.
 
-    ``watch/update/norm/<stage>`` = ‖Δw‖₂, and ``watch/update/ratio/<stage>`` = ‖Δw‖₂ / ‖w‖₂ with w as it was before
-    the step. Infinite, or not a number, where all weights of a stage were zero. A copy of the weights is kept during a
-    step that is measured, and no longer.
+    ``watch/update/norm/<stage>`` = ‖Δw‖₂, and ``watch/update/ratio/<stage>`` = ‖Δw‖₂ / ‖w‖₂ with the weights w before
+    the step. The ratio is infinite, or not a number, if all weights of a stage were zero. A copy of the weights exists
+    only during a step that is measured.
     """
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._before: dict[str, list[Tensor]] | None = None
 
-    def before(self) -> None:
-        """Keep the weights that the step will change."""
+    def copy_weights(self) -> None:
+        """Copy the weights before the step changes them."""
         self._before = {name: [p.detach().clone() for p in stage] for name, stage in self._stages.items()}
 
     @torch.no_grad()
-    def after(self) -> dict[str, Tensor]:
-        """Compare; empty if nothing was kept."""
-        kept, self._before = self._before, None
-        if kept is None:
+    def measure(self) -> dict[str, Tensor]:
+        """Compare the weights with their copy; empty if there is no copy."""
+        before = self._before
+        self._before = None
+        if before is None:
             return {}
-        steps = {name: torch._foreach_sub(list(stage), kept[name]) for name, stage in self._stages.items()}
-        norms, sizes = stage_norms(steps), stage_norms(kept)
-        told = {f"watch/update/norm/{name}": norm for name, norm in norms.items()}
-        return told | {f"watch/update/ratio/{name}": norms[name] / sizes[name] for name in norms}
+        changes = {name: torch._foreach_sub(list(stage), before[name]) for name, stage in self._stages.items()}
+        change_norms = stage_norms(changes)
+        weight_norms = stage_norms(before)
+        norms = {f"watch/update/norm/{name}": norm for name, norm in change_norms.items()}
+        ratios = {f"watch/update/ratio/{name}": change_norms[name] / weight_norms[name] for name in change_norms}
+        return norms | ratios

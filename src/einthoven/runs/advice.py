@@ -35,9 +35,9 @@ def examine(run: Run | FittedRun, recorder: Recorder) -> dict[str, Any]:
     """Look at the splits before training: the table ``data.json`` into the run, and the facts that advice rests on."""
     held, classes = run.data.splits, run.data.labels.classes
     labelled = run.task.output in _CLASSES
-    table, facts = data.examine(
+    table, facts = data.compare_splits(
         {
-            name: data.Split(
+            name: data.SplitData(
                 held[name].chunks(),
                 run.data.labels.patients[run.data.rows[name]],
                 held[name].labels.cpu().double().numpy() if labelled else None,

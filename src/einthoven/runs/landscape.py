@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.diagnostics.landscape import filter_normalized, kept, loss_slice, trajectory_plane, unflat
+from einthoven.diagnostics.landscape import (
+    filter_normalized,
+    loss_slice,
+    restore_afterwards,
+    trajectory_plane,
+    unflatten,
+)
 from einthoven.runs.probing import probe_batch, probe_loss
 
 if TYPE_CHECKING:
@@ -50,9 +56,9 @@ def landscape(run: Run) -> dict[str, NDArray[Any]]:
         return found
     plane = trajectory_plane(snapshots)
     axes = [_around(plane.path[:, k]) for k in (0, 1)]
-    with kept(parameters), torch.no_grad():
-        torch._foreach_copy_(parameters, unflat(snapshots[-1], parameters))  # not the best epoch, if that was taken
-        losses = loss_slice(loss, parameters, [unflat(d, parameters) for d in plane.directions], axes)
+    with restore_afterwards(parameters), torch.no_grad():
+        torch._foreach_copy_(parameters, unflatten(snapshots[-1], parameters))  # not the best epoch, if that was taken
+        losses = loss_slice(loss, parameters, [unflatten(d, parameters) for d in plane.directions], axes)
     path = {"points": plane.path, "explained": plane.explained, "x": axes[0], "y": axes[1], "loss": losses}
     return found | {f"path/{name}": value for name, value in path.items()}
 

@@ -133,7 +133,7 @@ class Run:
                 recorder.latest,
                 (self.monitor, self.task.shown[self.task.monitor]),
             ) as display,
-            self.diagnose.watching(),
+            self.diagnose.attach_hooks(),
         ):
 
             def save(position: Position, best: bool) -> None:

@@ -14,7 +14,7 @@ from einthoven.contracts import Predictions
 from einthoven.diagnostics import curvature
 from einthoven.diagnostics.activations import attention_entropy
 from einthoven.diagnostics.information import confident_wrong, entropy_histogram, kl_drift, kl_windows
-from einthoven.diagnostics.landscape import flat
+from einthoven.diagnostics.landscape import flatten
 from einthoven.diagnostics.rank import effective_rank, features
 from einthoven.evaluation.scores import calibration_error_per_class
 from einthoven.functional.class_names import parts
@@ -100,7 +100,7 @@ class Validation:
                 if self._due(every.hessian_trace):
                     told["watch/diag/hessian_trace"] = curvature.trace(of_probe, generator)
         if self._due(every.trajectory):
-            self.snapshots.append(flat(run.trainable()))
+            self.snapshots.append(flatten(run.trainable()))
         return told
 
     def arrays(self) -> dict[str, NDArray[Any]]:
