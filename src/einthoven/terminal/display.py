@@ -1,4 +1,4 @@
-"""What a run shows on the terminal: progress while it works, a table at the end."""
+"""What a command shows on the terminal: sentences, progress and tables."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from einthoven.contracts import Position
 UNSENT = 3
 """Exit code of a command that has done its work, but a tracking store does not have all of it yet."""
 
-# Names from files may contain what rich takes for markup: a text is printed as it is, and a style is given apart.
+# Names from files may contain what rich takes for markup, such as [x]. So texts are printed as they are.
 console = Console(highlight=False, markup=False, emoji=False)
 errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 
 def warn(sentence: str) -> None:
-    """Say what a user must know although the command goes on."""
+    """Print a warning to the error stream. The command goes on."""
     errors.print(f"einthoven: warning: {sentence}", soft_wrap=True)
 
 
@@ -49,12 +49,12 @@ def warn_unsent(sentences: Iterable[str]) -> int:
 
 
 def say(sentence: str) -> None:
-    """Show a sentence as it is: names of files and commands may hold what rich takes for styles, such as [x]."""
-    console.print(sentence, markup=False, emoji=False, soft_wrap=True)
+    """Print a sentence without line breaks, so that names of files and commands can be copied."""
+    console.print(sentence, soft_wrap=True)
 
 
 def say_next(commands: Iterable[tuple[str, str]]) -> None:
-    """Show commands, which can be pasted as they stand, and what each is for; an empty command is left out."""
+    """Print commands to continue with, and the purpose of each. An empty command is left out."""
     say("next:")
     for command, purpose in commands:
         if command:
@@ -62,37 +62,46 @@ def say_next(commands: Iterable[tuple[str, str]]) -> None:
 
 
 class Bar:
-    """Progress of one piece of work, as ``bar(done, total)``; a stage whose total changes starts a new bar."""
+    """A progress bar that is called as ``bar(done, total)``."""
 
     def __init__(self, progress: Progress, text: str) -> None:
-        self._progress, self._text, self._total = progress, text, -1
+        self._progress = progress
+        self._text = text
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` are finished."""
+        """Show that `done` of `total` pieces of work are finished."""
         if not self._progress.tasks:
             self._progress.add_task(self._text, total=total)
         self._progress.update(self._progress.tasks[0].id, completed=done, total=total)
 
 
 @contextmanager
-def bar(text: str, shown_on: Console = console) -> Iterator[Bar]:
-    """Show a progress bar that disappears when the work is done."""
+def bar(text: str, target: Console = console) -> Iterator[Bar]:
+    """Show a progress bar on a console until the block ends."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=shown_on,
+        console=target,
         transient=True,
     ) as progress:
         yield Bar(progress, text)
 
 
 class TrainingDisplay:
-    """Epoch, loss, learning rate, samples/s, time left and the monitored metric of a training in progress.
+    """Progress of a training: epoch, loss, learning rate, monitored metric, records per second and time left.
 
-    On a terminal a live line; elsewhere (a log file, CI) one line an epoch. `monitor` is that metric and its label.
+    A terminal shows one line that changes. A log file gets one line per epoch.
+
+    Parameters
+    ----------
+    epochs, steps_per_epoch, batch_size : int
+    latest : mapping of str to float
+        The last value of each metric. The recorder changes this mapping during the training.
+    monitor : (str, str)
+        The monitored metric and its label.
     """
 
     def __init__(
@@ -103,10 +112,13 @@ class TrainingDisplay:
         latest: Mapping[str, float],
         monitor: tuple[str, str],
     ) -> None:
-        self._epochs, self._steps, self._batch, self._latest = epochs, steps_per_epoch, batch_size, latest
+        self._epochs = epochs
+        self._batch_size = batch_size
+        self._latest = latest
         self._monitor, label = monitor
         self._label = f"val {label.removeprefix('macro ')}"
-        self._start: tuple[float, int] | None = None
+        # Time and step of the first call of `step`. A resumed run does not start at step 0.
+        self._first: tuple[float, int] | None = None
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]:>3}/" + str(epochs)),
             BarColumn(bar_width=24),
@@ -122,18 +134,18 @@ class TrainingDisplay:
         self._task = self._progress.add_task("", total=epochs * steps_per_epoch, **self._fields(0, 0))
 
     def __enter__(self) -> TrainingDisplay:
-        """Start the display."""
+        """Show the display."""
         self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop it."""
+        """Remove the display."""
         self._progress.stop()
 
     def step(self, position: Position) -> None:
         """Show a finished step."""
-        if self._start is None:
-            self._start = (time.monotonic(), position.step)
+        if self._first is None:
+            self._first = (time.monotonic(), position.step)
         self._progress.update(self._task, completed=position.step, **self._fields(position.epoch + 1, position.step))
 
     def epoch(self, position: Position) -> None:
@@ -146,22 +158,28 @@ class TrainingDisplay:
             )
 
     def _fields(self, epoch: int, step: int) -> dict[str, Any]:
-        def show(name: str, form: str) -> str:
+        """Return the texts of the display."""
+
+        def latest(name: str, form: str) -> str:
             return format(self._latest[name], form) if name in self._latest else "–"
 
-        seconds, first = (time.monotonic() - self._start[0], self._start[1]) if self._start else (0.0, 0)
-        rate = f"{(step - first) * self._batch / seconds:,.0f} records/s" if seconds > 0 else ""
+        rate = ""
+        if self._first is not None:
+            first_time, first_step = self._first
+            seconds = time.monotonic() - first_time
+            if seconds > 0:
+                rate = f"{(step - first_step) * self._batch_size / seconds:,.0f} records/s"
         return {
             "epoch": min(epoch, self._epochs),
-            "loss": show("train/loss", ".4f"),
-            "lr": show("watch/optim/lr", ".1e"),
-            "metric": show(self._monitor, ".4f"),
+            "loss": latest("train/loss", ".4f"),
+            "lr": latest("watch/optim/lr", ".1e"),
+            "metric": latest(self._monitor, ".4f"),
             "rate": rate,
         }
 
 
 def results_table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """A small table: the first column names, the others numbers."""
+    """Return a table with names in the first column and numbers in the others."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")

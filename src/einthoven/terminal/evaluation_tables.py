@@ -1,4 +1,4 @@
-"""The tables that `einthoven evaluate` prints."""
+"""The tables of `einthoven evaluate`."""
 
 from __future__ import annotations
 
@@ -14,63 +14,64 @@ from einthoven.evaluation.subgroups import Subgroup
 from einthoven.functional.class_names import parts
 from einthoven.terminal.display import results_table
 
+CALIBRATION_METRICS = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
+
+RATES = ("sensitivity", "specificity", "ppv")
+
 
 def metrics_table(
     classes: Sequence[str], metrics: Mapping[str, float], macro: Interval, per_class: Sequence[Interval | None]
 ) -> Table:
-    """AUROC of each class with its interval, and what calibration changed."""
-    rows = [["macro AUROC", _with(metrics["macro_auroc"], macro)]]
-    written = parts(classes)
+    """Return the AUROC of each class with its interval, and the calibration metrics before and after calibration."""
+    rows = [["macro AUROC", _with_interval(metrics["macro_auroc"], macro)]]
+    metric_names = parts(classes)
     for name, interval in zip(classes, per_class, strict=True):
         if interval is not None:
-            rows.append([f"AUROC {name}", _with(metrics[f"auroc/{written[name]}"], interval)])
-    for key, label in (("nll", "negative log-likelihood"), ("brier", "Brier score"), ("ece", "calibration error")):
-        rows.append([label, f"{metrics[f'{key}/before']:.4f} → {metrics[f'{key}/after']:.4f}"])
+            rows.append([f"AUROC {name}", _with_interval(metrics[f"auroc/{metric_names[name]}"], interval)])
+    for metric, label in CALIBRATION_METRICS.items():
+        rows.append([label, f"{metrics[f'{metric}/before']:.4f} → {metrics[f'{metric}/after']:.4f}"])
     return results_table("metrics; calibration: before → after", ["metric", "value"], rows)
 
 
 def points_table(points: Mapping[str, Point], rule: Rule) -> Table:
-    """One rule's threshold of each class, judged on the reported records."""
-    rows = [
-        [
-            name,
-            f"{point.threshold:.3f}",
-            *(_with(point.judged[m], point.intervals[m], 2) for m in ("sensitivity", "specificity", "ppv")),
-            _with(point.transfer, point.transfer_interval, 2, "+"),
-        ]
-        for name, point in points.items()
-    ]
+    """Return the threshold that one rule chose for each class, with its rates on the reported records."""
+    rows = []
+    for name, point in points.items():
+        rates = [_with_interval(point.judged[rate], point.intervals[rate], 2) for rate in RATES]
+        transfer = _with_interval(point.transfer, point.transfer_interval, 2, "+")
+        rows.append([name, f"{point.threshold:.3f}", *rates, transfer])
     title = f"operating points, {rule} where they were chosen (the other rules: evaluation.json)"
     return results_table(title, ["class", "threshold", "sensitivity", "specificity", "PPV", "transfer error"], rows)
 
 
 def subgroups_table(groups: Sequence[Subgroup], classes: Sequence[str]) -> Table:
-    """Each group with its AUROC and the class whose stated and observed shares differ most."""
+    """Return the AUROC of each subgroup, and its class with the largest calibration gap."""
     rows = []
     for group in groups:
+        size = " (small)" if group.small else ""
+        auroc = "–"
+        if not np.isnan(group.auroc):
+            auroc = f"{_with_interval(group.auroc, group.auroc_interval)} of {group.classes}"
         k = int(np.argmax(np.abs(group.gap)))
-        rows.append(
-            [
-                f"{group.attribute}: {group.value}{' (small)' if group.small else ''}",
-                str(group.records),
-                "–" if np.isnan(group.auroc) else f"{_with(group.auroc, group.auroc_interval)} of {group.classes}",
-                f"{classes[k]} {_with(float(group.gap[k]), group.gap_intervals[k], 2, '+')}",
-            ]
-        )
+        gap = _with_interval(float(group.gap[k]), group.gap_intervals[k], 2, "+")
+        rows.append([f"{group.attribute}: {group.value}{size}", str(group.records), auroc, f"{classes[k]} {gap}"])
     return results_table("subgroups", ["group", "records", "macro AUROC, classes", "largest calibration gap"], rows)
 
 
 def differences_table(differences: Mapping[str, Difference]) -> Table:
-    """Paired differences with intervals and p."""
-    rows = [
-        [name, _with(d.difference, d.interval, 4, "+"), f"{d.p:.3f}", str(d.classes), str(d.interval.resamples)]
-        for name, d in differences.items()
-    ]
-    return results_table("comparisons on the same records", ["what", "difference", "p", "classes", "resamples"], rows)
+    """Return paired differences with their intervals and p values."""
+    rows = []
+    for name, difference in differences.items():
+        value = _with_interval(difference.difference, difference.interval, 4, "+")
+        resamples = str(difference.interval.resamples)
+        rows.append([name, value, f"{difference.p:.3f}", str(difference.classes), resamples])
+    columns = ["comparison", "difference", "p", "classes", "resamples"]
+    return results_table("comparisons on the same records", columns, rows)
 
 
-def _with(value: float, interval: Interval | None, digits: int = 3, sign: str = "") -> str:
-    shown = "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
+def _with_interval(value: float, interval: Interval | None, digits: int = 3, sign: str = "") -> str:
+    """Return a value with its interval as text. With the sign ``+``, positive numbers have one."""
+    text = "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
     if interval is None:
-        return shown
-    return f"{shown} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+        return text
+    return f"{text} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"

@@ -1,4 +1,4 @@
-"""What the doctor found in files and in a corpus, as tables and as JSON."""
+"""Findings of the record doctor in files and in a store, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -26,16 +26,26 @@ from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
+"""The severities that ``--strict`` does not accept."""
 COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"}
 
 
 def report_of_file(file: Path, reading: dict[str, Any]) -> dict[str, Any]:
-    """What is known of one file; one that cannot be read is a finding like others."""
+    """Examine one file, and return its properties and findings, for JSON.
+
+    A file that cannot be read has one finding that says why.
+
+    Parameters
+    ----------
+    file : Path
+    reading : dict
+        Keyword arguments of `read_record`.
+    """
     try:
         record, findings = read_and_examine(read_record, file, **reading)
     except UserError as error:
-        refused = Finding("unreadable", "error", (), math.nan, math.nan, str(error))
-        return {"file": str(file), "severity": "error", "findings": [_plain(refused)]}
+        unreadable = Finding("unreadable", "error", (), math.nan, math.nan, str(error))
+        return {"file": str(file), "severity": "error", "findings": [_for_json(unreadable)]}
     return {
         "file": str(file),
         "fs": record.fs,
@@ -43,57 +53,51 @@ def report_of_file(file: Path, reading: dict[str, Any]) -> dict[str, Any]:
         "leads": list(record.leads),
         "notes": list(record.notes),
         "severity": findings[0].severity if findings else None,
-        "findings": [_plain(finding) for finding in findings],
+        "findings": [_for_json(finding) for finding in findings],
     }
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON knows it: numbers that are not known are null."""
+def _for_json(finding: Finding) -> dict[str, Any]:
+    """Return a finding for JSON, which has no NaN."""
     numbers = {"value": finding.value, "threshold": finding.threshold}
-    known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    return {**vars(finding), **known, "leads": list(finding.leads)}
+    finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {**vars(finding), **finite, "leads": list(finding.leads)}
 
 
 def show_reports(reports: list[dict[str, Any]]) -> None:
-    """Print one table of the findings of all files, and how many files have which worst finding."""
+    """Print a table of the findings of all files, and how many files have which worst finding."""
     table = Table(box=None, pad_edge=False)
     for name in ("file", "severity", "finding", "leads", "evidence"):
         table.add_column(name, overflow="fold")
     for report in reports:
-        name = Path(report["file"]).name
-        for finding in report["findings"]:
-            colour = COLOURS[finding["severity"]]
-            table.add_row(
-                name,
-                Text(finding["severity"], style=colour),
-                finding["code"],
-                " ".join(finding["leads"]),
-                finding["evidence"],
-            )
-            name = ""
+        file = Path(report["file"]).name
         if not report["findings"]:
-            table.add_row(name, Text("none", style="green"), "", "", "nothing found")
+            table.add_row(file, Text("none", style="green"), "", "", "nothing found")
+        for number, finding in enumerate(report["findings"]):
+            severity = Text(finding["severity"], style=COLOURS[finding["severity"]])
+            leads = " ".join(finding["leads"])
+            table.add_row("" if number else file, severity, finding["code"], leads, finding["evidence"])
     console.print(table)
+
     worst = [report["severity"] for report in reports]
-    counted = ", ".join(f"{worst.count(s)} {s}" for s in reversed(SEVERITIES) if s in worst)
-    clean = sum(severity is None for severity in worst)
+    counts = ", ".join(f"{worst.count(severity)} {severity}" for severity in reversed(SEVERITIES) if severity in worst)
     files = "1 file by its" if len(reports) == 1 else f"{len(reports)} files by their"
-    console.print(f"{files} worst finding: {counted or 'nothing found'}; {clean} without any")
+    console.print(f"{files} worst finding: {counts or 'nothing found'}; {worst.count(None)} without any")
 
 
 def examine_corpus(store: Store, *, strict: bool) -> None:
-    """Examine a store, show how many records have each finding, and leave the details beside it.
+    """Examine a store, print how many records have each finding, and write the details into the store.
 
     Raises
     ------
     SystemExit
-        With exit code 1, where `strict` and a record has an error or a warning.
+        With exit code 1, if `strict` and a record has an error or a warning.
     """
     with bar("examining records") as progress:
-        found = examine_or_load(store, progress)
-    listed = update_quarantine(store, found)
-    rows = count_findings(found)
-    table = [[code, severity, str(n), meaning] for code, severity, meaning, n in rows]
+        findings = examine_or_load(store, progress)
+    quarantined = update_quarantine(store, findings)
+    rows = count_findings(findings)
+    table = [[code, severity, str(count), meaning] for code, severity, meaning, count in rows]
     if table:
         console.print(results_table("what the doctor found", ["finding", "severity", "records", "meaning"], table))
     else:
@@ -101,10 +105,12 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     for finding in unmeasurable(store.fs):
         console.print(finding.evidence)
     say(f"details: {store.path / 'doctor.parquet'}")
-    if len(listed):
-        say(f"{len(listed)} records with the reason why they are not to be used: {store.path / QUARANTINE_FILE}")
-    serious = [f"{n} × {code} ({severity})" for code, severity, _, n in rows if severity in ABOVE_CAUTION]
-    if strict and (serious or len(listed)):
-        unread = f"; {len(listed)} records in {QUARANTINE_FILE}" if len(listed) else ""
-        print(f"einthoven: strict: {', '.join(serious) or 'no warning'}{unread}.", file=sys.stderr)
+    if len(quarantined):
+        file = store.path / QUARANTINE_FILE
+        say(f"{len(quarantined)} records with the reason why they are not to be used: {file}")
+
+    serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
+    if strict and (serious or len(quarantined)):
+        unusable = f"; {len(quarantined)} records in {QUARANTINE_FILE}" if len(quarantined) else ""
+        print(f"einthoven: strict: {', '.join(serious) or 'no warning'}{unusable}.", file=sys.stderr)
         sys.exit(1)

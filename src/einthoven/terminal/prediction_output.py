@@ -1,4 +1,4 @@
-"""What `einthoven predict` gives out: a table for people, JSON, CSV, pages of paper."""
+"""The outputs of `einthoven predict`: a table, JSON or CSV, and pages of ECG paper."""
 
 from __future__ import annotations
 
@@ -21,30 +21,38 @@ from einthoven.terminal.display import console, errors
 if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
 
-SHOWN = 5  # most probable classes in the table and on paper
+CLASSES_IN_TABLE = 5
+"""The table and the pages show so many of the most probable classes."""
 
 
 class Output(ABC):
-    """Takes the answers one after the other; what cannot be answered is listed at the end, on the error stream.
+    """Takes one answer after the other. At the end, it lists the files without a prediction on the error stream.
 
     Parameters
     ----------
     predictor : Predictor
     pdf : Path or None
-        Where to write a page for each record, too.
+        A file for pages of ECG paper, one for each record.
     timeline : bool
-        A row for each window of a record.
+        Whether each window of a record has a row.
+
+    Attributes
+    ----------
+    refused : list of str
+        Why files have no prediction.
     """
 
     def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
-        self.predictor, self.timeline = predictor, timeline
+        self.predictor = predictor
+        self.timeline = timeline
         self.refused: list[str] = []
         self.answered = 0
-        self._stack, self._pdf = ExitStack(), pdf
+        self._pdf = pdf
         self._pages: Pages | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open what is written to."""
+        """Open the file of the pages."""
         if self._pdf is not None:
             from einthoven.report.prediction_pages import Pages
 
@@ -52,7 +60,7 @@ class Output(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Write what is left."""
+        """Close the file of the pages, and write the rest unless there was an error."""
         try:
             self._stack.__exit__(kind, *error)  # type: ignore[arg-type]
         finally:
@@ -60,27 +68,29 @@ class Output(ABC):
                 self.end()
 
     def add(self, answer: Answer) -> None:
-        """Take one answer."""
+        """Take the answer for one file."""
         if answer.prediction is None:
-            self.refuse(answer)
+            self.add_refused(answer)
             return
         self.answered += 1
-        told = {"file": str(answer.file), **plain(answer.prediction, answer.row, self.predictor)}
+        record_answer = {"file": str(answer.file), **plain(answer.prediction, answer.row, self.predictor)}
         if self._pages is not None and answer.record is not None:
             record = answer.record
-            self._pages.add(record.signal, record.fs, record.leads, answer.file.name, probable(told), told["cautions"])
-        self.take(told)
+            lines = most_probable(record_answer)
+            cautions = record_answer["cautions"]
+            self._pages.add(record.signal, record.fs, record.leads, answer.file.name, lines, cautions)
+        self.add_answered(record_answer)
 
     @abstractmethod
-    def take(self, told: dict[str, Any]) -> None:
-        """One file that was answered: its name, and the rest as `plain`."""
+    def add_answered(self, answer: dict[str, Any]) -> None:
+        """Take the answer for one file: its name as ``file``, and the fields of `plain`."""
 
-    def refuse(self, answer: Answer) -> None:
-        """One file that was not."""
+    def add_refused(self, answer: Answer) -> None:
+        """Take a file without a prediction."""
         self.refused.append(str(answer.refused))
 
     def end(self) -> None:
-        """All files are done: say which were not answered, and what has to stand on every output."""
+        """List the files without a prediction."""
         if self.refused:
             errors.print(f"{len(self.refused)} of {self.answered + len(self.refused)} files not answered:")
             for reason in self.refused:
@@ -96,29 +106,29 @@ class TableOutput(Output):
         for name in ("file", "probabilities (95 % interval)", "may be", "cautions"):
             self._table.add_column(name, overflow="fold")
 
-    def take(self, told: dict[str, Any]) -> None:
-        """A row for the record, and with the timeline one for each window."""
-        sets = " ".join(told["set"]) or "none of them"
+    def add_answered(self, answer: dict[str, Any]) -> None:
+        """Add a row for the record, and with ``--timeline`` a row for each window."""
+        labels = " ".join(answer["set"]) or "none of them"
         self._table.add_row(
-            Path(told["file"]).name,
-            "\n".join(probable(told)),
-            sets if told["alpha"] is not None else "",
-            "\n".join(told["cautions"]),
+            Path(answer["file"]).name,
+            "\n".join(most_probable(answer)),
+            labels if answer["alpha"] is not None else "",
+            "\n".join(answer["cautions"]),
         )
         if self.timeline:
-            for window in told["windows"]:
-                ranked = sorted(window["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
-                shares = "  ".join(f"{name} {p:.2f}" for name, p in ranked)
-                self._table.add_row(f"  from {window['start_s']:g} s", shares, "", "")
+            for window in answer["windows"]:
+                by_probability = sorted(window["probabilities"].items(), key=lambda item: -item[1])
+                probabilities = "  ".join(f"{name} {p:.2f}" for name, p in by_probability[:CLASSES_IN_TABLE])
+                self._table.add_row(f"  from {window['start_s']:g} s", probabilities, "", "")
 
     def end(self) -> None:
-        """Show it."""
+        """Print the table."""
         if self.answered:
             console.print(self._table)
             if self.predictor.alphas:
                 console.print(
-                    "may be: statements of which, as a mean over such records, the stated share of the true ones is "
-                    "missing at most (--alpha, 10 % by default)",
+                    "may be: a set of labels that misses at most the share --alpha of the true labels, as a mean over "
+                    "such records (10 % by default)",
                     style="dim",
                 )
             console.print(self.predictor.notice, style="bold", soft_wrap=True, highlight=False)
@@ -126,96 +136,114 @@ class TableOutput(Output):
 
 
 class JsonOutput(Output):
-    """One JSON object, with everything."""
+    """One JSON object with all results."""
 
     def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
         super().__init__(predictor, pdf, timeline)
         self._records: list[dict[str, Any]] = []
         self._refused: list[dict[str, str]] = []
 
-    def take(self, told: dict[str, Any]) -> None:
-        """Keep the record."""
-        self._records.append(told)
+    def add_answered(self, answer: dict[str, Any]) -> None:
+        """Collect the answer."""
+        self._records.append(answer)
 
-    def refuse(self, answer: Answer) -> None:
-        """Keep the reason."""
-        super().refuse(answer)
+    def add_refused(self, answer: Answer) -> None:
+        """Collect the reason."""
+        super().add_refused(answer)
         self._refused.append({"file": str(answer.file), "reason": str(answer.refused)})
 
     def end(self) -> None:
-        """Write it."""
-        models = [{**b.provenance, "sha256": b.sha256} for b in self.predictor.bundles]
-        whole = {
+        """Write the object."""
+        content = {
             "notice": self.predictor.notice,
-            "models": models,
+            "models": [{**bundle.provenance, "sha256": bundle.sha256} for bundle in self.predictor.bundles],
             "records": self._records,
             "not_answered": self._refused,
         }
-        json.dump(whole, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+        json.dump(content, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
         print()
         super().end()
 
 
 class CsvOutput(Output):
-    """A row for each record, or for each of its windows, as it comes; those that were not answered are rows, too."""
+    """One row for each record, or with ``--timeline`` for each window. Rows are written as the answers come."""
 
     def __enter__(self) -> Self:
-        """Write the line of names."""
+        """Write the header."""
         super().__enter__()
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         classes = self.predictor.classes
         bounds = [f"{name}_{end}" for name in classes for end in ("low", "high")]
-        rest = ["set", "entropy", "epistemic", "familiar", "in_training_data", "cautions", "not_answered", "notice"]
-        self._writer.writerow(_distinct(["file", "start_s", *classes, *bounds, *rest]))
+        other_columns = [
+            "set",
+            "entropy",
+            "epistemic",
+            "familiar",
+            "in_training_data",
+            "cautions",
+            "not_answered",
+            "notice",
+        ]
+        self._writer.writerow(_without_duplicates(["file", "start_s", *classes, *bounds, *other_columns]))
         return self
 
-    def take(self, told: dict[str, Any]) -> None:
-        """Write its rows."""
-        file, notice = told["file"], self.predictor.notice
-        trained = {None: "", False: "false", True: "true"}[told["in_training_data"]]
-        if self.timeline:
-            for window in told["windows"]:
-                p = [f"{value:.6f}" for value in window["probabilities"].values()]
-                bounds = [""] * (2 * len(p))
-                rest = [*[""] * 4, trained, "; ".join(told["cautions"]), "", notice]
-                self._writer.writerow([file, f"{window['start_s']:g}", *p, *bounds, *rest])
-            return
-        p = [f"{value:.6f}" for value in told["probabilities"].values()]
-        pairs = [pair or (None, None) for pair in told["intervals"].values()]
-        bounds = ["" if value is None else f"{value:.6f}" for pair in pairs for value in pair]
-        unsure = [told["entropy"]["total"], told["entropy"]["epistemic"], told["familiar"]]
-        numbers = ["" if value is None else f"{value:.6f}" for value in unsure]
-        rest = [" ".join(told["set"]), *numbers, trained, "; ".join(told["cautions"]), "", notice]
-        self._writer.writerow([file, "", *p, *bounds, *rest])
+    def add_answered(self, answer: dict[str, Any]) -> None:
+        """Write the row of the record, or the rows of its windows."""
+        file = answer["file"]
+        in_training_data = {None: "", False: "false", True: "true"}[answer["in_training_data"]]
+        last_columns = [in_training_data, "; ".join(answer["cautions"]), "", self.predictor.notice]
 
-    def refuse(self, answer: Answer) -> None:
+        # A window has probabilities only.
+        if self.timeline:
+            for window in answer["windows"]:
+                probabilities = [f"{p:.6f}" for p in window["probabilities"].values()]
+                empty = [""] * (2 * len(probabilities) + 4)
+                self._writer.writerow([file, f"{window['start_s']:g}", *probabilities, *empty, *last_columns])
+            return
+
+        probabilities = [f"{p:.6f}" for p in answer["probabilities"].values()]
+        bounds: list[str] = []
+        for interval in answer["intervals"].values():
+            bounds += [_cell(bound) for bound in interval or (None, None)]
+        entropy = answer["entropy"]
+        uncertainty = [_cell(value) for value in (entropy["total"], entropy["epistemic"], answer["familiar"])]
+        labels = " ".join(answer["set"])
+        self._writer.writerow([file, "", *probabilities, *bounds, labels, *uncertainty, *last_columns])
+
+    def add_refused(self, answer: Answer) -> None:
         """Write a row without numbers."""
-        super().refuse(answer)
-        blank = [""] * (1 + 3 * len(self.predictor.classes) + 6)
-        self._writer.writerow([str(answer.file), *blank, str(answer.refused), self.predictor.notice])
+        super().add_refused(answer)
+        empty = [""] * (1 + 3 * len(self.predictor.classes) + 6)
+        self._writer.writerow([str(answer.file), *empty, str(answer.refused), self.predictor.notice])
 
 
 OUTPUTS: dict[str, type[Output]] = {"table": TableOutput, "json": JsonOutput, "csv": CsvOutput}
 
 
-def _distinct(columns: Sequence[str]) -> list[str]:
-    """Names of columns, each once: a class may be called ``file``, or another class with ``_low`` behind."""
-    taken: list[str] = []
-    for name in columns:
-        numbered = name
+def _cell(value: float | None) -> str:
+    """Return a number for CSV; an unknown number is an empty cell."""
+    return "" if value is None else f"{value:.6f}"
+
+
+def _without_duplicates(columns: Sequence[str]) -> list[str]:
+    """Number the columns that have the same name: a class may be called ``file``, or as another class and ``_low``."""
+    names: list[str] = []
+    for column in columns:
+        name = column
         number = 2
-        while numbered in taken:
-            numbered = f"{name}_{number}"
+        while name in names:
+            name = f"{column}_{number}"
             number += 1
-        taken.append(numbered)
-    return taken
+        names.append(name)
+    return names
 
 
-def probable(told: dict[str, Any]) -> list[str]:
-    """The most probable classes of a record, each with its probability and interval."""
-    ranked = sorted(told["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
+def most_probable(answer: dict[str, Any]) -> list[str]:
+    """Return a line for each of the most probable classes of a record: probability and interval."""
+    by_probability = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
     lines = []
-    for name, p in ranked:
-        pair = told["intervals"][name]
-        lines.append(f"{name} {p:.2f}" + ("" if pair is None else f" ({pair[0]:.2f}-{pair[1]:.2f})"))
+    for name, p in by_probability[:CLASSES_IN_TABLE]:
+        interval = answer["intervals"][name]
+        interval_text = "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
+        lines.append(f"{name} {p:.2f}{interval_text}")
     return lines
