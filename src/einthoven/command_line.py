@@ -1,4 +1,4 @@
-"""Commands that the program prints: they can be pasted into a shell, and Hydra reads the options as they are meant."""
+"""Commands that the program prints. A user can paste them into a shell, and Hydra reads each option as it is meant."""
 
 from __future__ import annotations
 
@@ -12,56 +12,62 @@ from pathlib import Path
 
 from einthoven import trust
 
-# Text that Hydra reads as itself without quotes, and text that it reads as a value of another type.
+# Hydra reads such a text without quotes as it is, unless the text is a value of another type.
 _PLAIN = re.compile(r"([A-Za-z_/]|\.{1,2}/)[A-Za-z0-9_/.+\-]*", re.ASCII)
 _OTHER_TYPES = {"null", "true", "false", "nan", "inf"}
-# Characters of Hydra's own grammar in a value: what they mean is for Hydra to say.
+
+# Characters of Hydra's grammar in a value. A value with one of them is left to Hydra.
 _GRAMMAR = set("'\"[]{}(),\\")
-_BUILDING = {"evaluate", "predict", "explain", "app", "export"}  # verbs that build what a run or a bundle names
 _READ_BY_HYDRA = re.compile(r"[A-Za-z0-9_/\-+.$%*@?|:\s]*", re.ASCII)
+
+# Verbs that build what a run or a bundle names.
+_BUILDING = {"evaluate", "predict", "explain", "app", "export"}
 
 
 def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
-    """A command as it is typed in a shell.
+    """Return a command as it is typed in a shell.
 
-    A command that reads a run or a bundle gets ``--trust`` for the modules that this process needed as well.
+    A command that reads a run or a bundle gets ``--trust`` for the modules that this process needed.
 
     Parameters
     ----------
     verb : str
     *words : str
-        Arguments, one each, as the program is to get them.
+        Arguments of the command, without quotes for the shell.
     trusted : sequence of str
-        Addresses that it needs.
+        Addresses that the command needs.
     """
-    builds_what_is_read = verb in _BUILDING or any(word.startswith("resume=") for word in words)
-    names = [*(trust.modules() if builds_what_is_read else ()), *trusted]
-    flags = [flag for name in names for flag in ("--trust", name)]
+    is_building = verb in _BUILDING or any(word.startswith("resume=") for word in words)
+    modules = trust.modules() if is_building else ()
+    flags = [word for name in (*modules, *trusted) for word in ("--trust", name)]
     return shlex.join([_program(), verb, *flags, *words])
 
 
 def train_command(*words: str, several: bool = False) -> str:
-    """A training, or with `several` a sweep: with ``make`` where the user has typed ``make`` too.
+    """Return the command of a training or a sweep. It uses ``make`` if the user has typed ``make``.
 
     Parameters
     ----------
     *words : str
-        Options, as Hydra takes them.
+        Options in Hydra's grammar.
     several : bool
+        Whether the options are of a sweep.
     """
     if not in_make():
-        return command("train", *(["-m"] if several else []), *words)
+        flags = ["-m"] if several else []
+        return command("train", *flags, *words)
+    # Make replaces $$ by $, and the shell joins the parts of the quoted text.
     arguments = shlex.join(words).replace("$", "$$").replace("'", "'\"'\"'")
     return f"make {'sweep' if several else 'train'} ARGS='{arguments}'"
 
 
 def in_make() -> bool:
-    """Whether ``make`` has started this process, from the folder with the Makefile."""
+    """Return whether ``make`` has started this process, from the folder with the Makefile."""
     return "MAKELEVEL" in os.environ and Path("Makefile").exists()
 
 
 def option(name: str, value: object) -> str:
-    """``name=value`` as Hydra takes it, for a value that is a text whatever it looks like."""
+    """Return ``name=value`` so that Hydra reads the value as a text, also if it looks like a number or a list."""
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _OTHER_TYPES:
         return f"{name}={text}"
@@ -69,9 +75,9 @@ def option(name: str, value: object) -> str:
 
 
 def readable(argument: str) -> str:
-    """An option as it was typed, in quotes where Hydra's grammar has no place for a character of it (ü, =, ~).
+    """Quote the value of an option if it has a character that Hydra's grammar does not allow (ü, =, ~).
 
-    The grammar gives such a value no meaning, so that it can only mean itself.
+    The grammar gives such a value no meaning, so it can only be a text.
     """
     name, equals, value = argument.partition("=")
     if not equals or argument.startswith("-") or _READ_BY_HYDRA.fullmatch(value) or _GRAMMAR & set(value):
@@ -80,21 +86,22 @@ def readable(argument: str) -> str:
 
 
 def suggestion(argument: str) -> str:
-    """How to type an option whose value Hydra cannot read: in quotes, which the shell must not remove."""
+    """Return how to type an option whose value Hydra cannot read: quoted for Hydra, and quoted again for the shell."""
     name, _, value = argument.partition("=")
     return shlex.quote(f"{name}={_quoted(value)}")
 
 
 def _quoted(text: str) -> str:
-    """Text in double quotes, of which Hydra and OmegaConf read the same text."""
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
+    """Return a text in double quotes, so that Hydra and OmegaConf read the same text."""
+    # A backslash before ${ makes it no interpolation. Backslashes before special characters are doubled.
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     text = re.sub(r'(\\*)"', r'\1\1\\"', text)
     text = re.sub(r"(\\+)$", r"\1\1", text)
     return f'"{text}"'
 
 
 def _program() -> str:
-    """The name of the program; its path from here, where a shell does not find the name."""
+    """Return the name of the program, or its path if a shell does not find the name."""
     if shutil.which("einthoven"):
         return "einthoven"
     file = Path(sys.executable).with_name("einthoven")
