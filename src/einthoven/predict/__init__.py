@@ -5,6 +5,7 @@ network    a network out of its description
 explaining what an answer rests on
 signal     what a model reads, and how a record is made to fit or refused
 predictor  probabilities, intervals, sets, uncertainty
+answers    predictions for many files, in parallel threads
 """
 
 from __future__ import annotations
