@@ -31,7 +31,7 @@ from einthoven.evaluation.faithfulness import (
 )
 from einthoven.evaluation.saliency import chosen, integrated_gradients
 from einthoven.predict import load_bundle
-from einthoven.predict.explaining import log_odds
+from einthoven.predict.log_odds import LogOdds
 from einthoven.terminal.conf_folders import conf_folder
 
 AT_ONCE = 4  # records: their variants fill the batches
@@ -55,7 +55,7 @@ def main(root: Path, bundle: str | None, count: int, fold: int) -> None:
     torch.set_num_threads(1)
     predictor = load_bundle(*([bundle] if bundle else []))
     print(predictor.notice)
-    model = log_odds(predictor.bundles[0])
+    model = LogOdds.from_bundle(predictor.bundles[0])
     x, y = records(root, predictor.classes, count, fold)
     with torch.no_grad():
         z = torch.cat([model(part) for part in torch.split(x, AT_ONCE)])
@@ -65,10 +65,10 @@ def main(root: Path, bundle: str | None, count: int, fold: int) -> None:
     print(f"{len(x)} records of fold {fold}, probability of their class {p.mean():.3f} as a mean")
     print(f"{'method':22} deletion (chance)  insertion (chance)  beats  sanity size  sanity sign  ms a record")
     parts = list(zip(torch.split(x, AT_ONCE), torch.split(target, AT_ONCE), strict=True))
-    patch = patch_of(predictor.reads.fs)
+    patch = patch_of(predictor.input_format.fs)
     chance = torch.cat([areas_by_chance(model, part, wanted, patch=patch) for part, wanted in parts], dim=1)
     for name in names:
-        method = method_named([conf_folder()], name, predictor.reads.fs)
+        method = method_named([conf_folder()], name, predictor.input_format.fs)
         areas, sizes, signs, seconds = [], [], [], 0.0
         for part, wanted in parts:
             start = time.process_time()

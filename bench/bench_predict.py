@@ -52,7 +52,7 @@ def main(root: Path, count: int, *bundle: Path) -> None:
     torch.set_num_threads(1)
 
     def one(file: Path, doctor: bool) -> None:
-        record = read_record(file, want=predictor.reads.leads)
+        record = read_record(file, want=predictor.input_format.leads)
         predictor.predict([record])
         if doctor:
             examine_record(record)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from einthoven import cli
 from einthoven.predict import EMBEDDED
-from einthoven.predict.bundle import load
+from einthoven.predict.bundle import read_bundle
 from einthoven.training import checkpoint
 
 SEED = 0
@@ -31,10 +31,10 @@ def main(given: str | None) -> None:
             cli.main(["train", "data=synthetic", f"seed={SEED}", WIDTH, store, f"hydra.run.dir={run}"])
         _round(run / "checkpoints" / "last.safetensors")
         cli.main(["evaluate", f"run={run}"])
-        bundle = load(run / "bundle")
+        bundle = read_bundle(run / "bundle")
         bundle.save(EMBEDDED, half=True)
     size = sum(file.stat().st_size for file in EMBEDDED.iterdir())
-    print(f"{EMBEDDED}: {size:,} bytes; {load(EMBEDDED).sha256}")
+    print(f"{EMBEDDED}: {size:,} bytes; {read_bundle(EMBEDDED).sha256}")
     print(bundle.notice)
     for name, value in bundle.provenance["metrics"].items():
         print(f"  {name:18} {value:.4f}")

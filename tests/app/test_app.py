@@ -68,12 +68,12 @@ def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
         server.answer(*files, start=12, **more)[1] for more in ({}, {"explain": ""}, {"explain": "MI"})
     )
     predictor = load_bundle()
-    window = Record(read_record(files[0]).signal[:, 5000:10_000], 500.0, predictor.reads.leads, "r")
+    window = Record(read_record(files[0]).signal[:, 5000:10_000], 500.0, predictor.input_format.leads, "r")
     expected = predictor.explain(window, "MI")
     assert plain["explained"] is None and (told["explained"]["label"], told["start_s"]) == ("MI", 10)
     ranked = sorted(plain["probabilities"], key=lambda name: -likeliest["windows"][1]["probabilities"][name])
     assert likeliest["explained"]["label"] == ranked[0]
-    assert list(told["explained"]["by_lead"]) == list(predictor.reads.leads)
+    assert list(told["explained"]["by_lead"]) == list(predictor.input_format.leads)
     assert told["explained"]["by_lead"] == pytest.approx(expected.by_lead, abs=0.02)  # resampled with its neighbours
     assert len({plain["paper"], likeliest["paper"], told["paper"]}) == 3
     assert "class XX: unknown" in server.answer(*files, explain="XX")[1]["error"]

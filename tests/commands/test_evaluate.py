@@ -181,10 +181,10 @@ def test_max_of_windows_is_compared_with_their_mean(
     assert "Method: uncalibrated" in (folder / "model_card.md").read_text()
     told = capfd.readouterr()
     assert sentence in " ".join(told.err.split()) and "(not calibrated)" in " ".join(told.out.split())
-    assert load_bundle(folder).bundles[0].method == "none"
+    assert load_bundle(folder).bundles[0].calibration_method == "none"
     learned = evaluate(folder, "calibration=vector")["calibration"]["learned"]
     assert len(learned["slope"]) == len(learned["offset"]) == mean.y.shape[1]
-    assert load_bundle(folder).bundles[0].method == "vector"
+    assert load_bundle(folder).bundles[0].calibration_method == "vector"
 
 
 def test_subgroups_are_of_the_records_of_their_rows(

@@ -15,8 +15,8 @@ from einthoven.evaluation.familiarity import Familiarity
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.network import build
-from einthoven.predict.predictor import features_of
-from einthoven.predict.signal import Reads
+from einthoven.predict.predictor import compute_features
+from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CLASSES = ("CD", "MI", "NORM")
@@ -36,7 +36,7 @@ def make_bundle() -> MakeBundle:
 
 def _make_bundle(seed: int = 0, network: dict[str, Any] = SMALL, **changes: Any) -> Bundle:
     torch.manual_seed(seed)
-    leads = changes["reads"].leads if "reads" in changes else LEADS
+    leads = changes["input_format"].leads if "input_format" in changes else LEADS
     frontend = Frontend(len(leads), 8)
     frontend.std.fill_(0.5)
     model = Classifier(frontend, build(network)).eval()
@@ -57,12 +57,12 @@ def _make_bundle(seed: int = 0, network: dict[str, Any] = SMALL, **changes: Any)
     whole: dict[str, Any] = {
         "model": model,
         "parts": parts,
-        "reads": Reads(LEADS, 100.0, 10.0, False, 1000, 500, "mean"),
+        "input_format": InputFormat(LEADS, 100.0, 10.0, False, 1000, 500, "mean"),
         "classes": CLASSES,
         "single_label": False,
         "temperature": 1.0,
         "calibration": calibration,
-        "method": "temperature",
+        "calibration_method": "temperature",
         "provenance": {"trained_on": "nothing: random weights"},
         "band": calibration_covariance(y, calibration.transform(p)),
         "conformal": {0.1: 0.2, 0.2: 0.4},
@@ -78,7 +78,7 @@ def with_familiarity() -> Callable[[Bundle], Bundle]:
     def add(bundle: Bundle) -> Bundle:
         rng = np.random.default_rng(1)
         signal = np.rint(rng.normal(0, 300, (120, 12, 1000))).astype(np.int16)
-        features = features_of(bundle, signal)
+        features = compute_features(bundle, signal)
         return replace(bundle, familiarity=Familiarity.fit(features[:60], features[60:]))
 
     return add

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import METHODS, Isotonic, PriorShift, Uncalibrated, Vector, learned, restored
 from einthoven.predict import find_bundle, load_bundle, quantity_of
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, load, sealed
-from einthoven.predict.predictor import forward
+from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
+from einthoven.predict.predictor import predict_windows
 
 
 def signal(n: int = 3, seed: int = 0) -> np.ndarray:
@@ -29,11 +30,21 @@ def signal(n: int = 3, seed: int = 0) -> np.ndarray:
 
 
 def test_what_is_read_is_what_was_written(saved: Path, make_bundle: Any, with_familiarity: Any) -> None:
-    written, read = with_familiarity(make_bundle()), load(saved)
-    for ours, theirs in zip(forward(written, signal()), forward(read, signal()), strict=True):
+    written, read = with_familiarity(make_bundle()), read_bundle(saved)
+    for ours, theirs in zip(predict_windows(written, signal()), predict_windows(read, signal()), strict=True):
         assert theirs == pytest.approx(ours, rel=1e-5)
-    assert forward(read, signal())[0].tolist() == forward(written, signal())[0].tolist()
-    for name in ("reads", "classes", "single_label", "temperature", "method", "conformal", "points", "notice", "parts"):
+    assert predict_windows(read, signal())[0].tolist() == predict_windows(written, signal())[0].tolist()
+    for name in (
+        "input_format",
+        "classes",
+        "single_label",
+        "temperature",
+        "calibration_method",
+        "conformal",
+        "points",
+        "notice",
+        "parts",
+    ):
         assert getattr(read, name) == getattr(written, name), name
     assert read.band == pytest.approx(written.band)
     assert learned(read.calibration) == learned(written.calibration)
@@ -78,7 +89,7 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(saved: Path, tmp_path: Path
         assert changed[0] in text
         (folder / DESCRIPTION).write_text(text.replace(*changed))
     with pytest.raises(UserError) as refusal:
-        load(folder)
+        read_bundle(folder)
     expected = {"no weights": "cannot be read", "format": "format 99", "not json": "not the JSON that is expected"}
     assert expected.get(kind, "damaged or changed") in str(refusal.value)
     assert str(folder) in str(refusal.value) and "\n" not in str(refusal.value)
@@ -132,7 +143,7 @@ def rewritten(folder: Path, change: Any) -> Path:
     """A bundle whose description was changed by someone who knows the format."""
     found = json.loads((folder / DESCRIPTION).read_text())
     change(found)
-    (folder / DESCRIPTION).write_bytes(sealed(found, (folder / WEIGHTS).read_bytes()))
+    (folder / DESCRIPTION).write_bytes(seal_description(found, (folder / WEIGHTS).read_bytes()))
     return folder
 
 
@@ -202,7 +213,7 @@ def test_a_bundle_of_other_content_is_refused(saved: Path, tmp_path: Path, chang
     shutil.copytree(saved, tmp_path / "b")
     folder, start = rewritten(tmp_path / "b", change), time.monotonic()
     with pytest.raises(UserError, match=expected) as refusal:
-        load(folder)
+        read_bundle(folder)
     assert time.monotonic() - start < 2
     told = str(refusal.value)
     assert told.startswith(str(folder)) and told.isprintable() and len(told) < 700
@@ -238,7 +249,7 @@ def test_a_bundle_with_other_weights_is_refused(saved: Path, tmp_path: Path, cha
     shutil.copytree(saved, tmp_path / "b")
     folder = replace_weights(tmp_path / "b", change)
     with pytest.raises(UserError, match=expected) as refusal:
-        load(folder)
+        read_bundle(folder)
     assert str(refusal.value).startswith(str(folder)) and str(refusal.value).isprintable()
 
 
@@ -252,9 +263,9 @@ def test_every_flipped_bit_of_a_bundle_is_noticed(saved: Path, tmp_path: Path) -
             changed[byte] ^= 1 << int(generator.integers(8))
             (folder / name).write_bytes(changed)
             with pytest.raises(UserError):
-                load(folder)
+                read_bundle(folder)
         (folder / name).write_bytes(whole)
-    load(folder)
+    read_bundle(folder)
 
 
 def test_a_bundle_of_the_format_before_is_read(saved: Path, tmp_path: Path) -> None:
@@ -265,12 +276,13 @@ def test_a_bundle_of_the_format_before_is_read(saved: Path, tmp_path: Path) -> N
     canonical = json.dumps(old, sort_keys=True, ensure_ascii=False).encode()
     old["sha256"] = hashlib.sha256(canonical + hashlib.sha256(weights).digest()).hexdigest()
     (tmp_path / "b" / DESCRIPTION).write_text(json.dumps(old, indent=1, ensure_ascii=False) + "\n")
-    expected, found = forward(load(saved), signal())[0], forward(load(tmp_path / "b"), signal())[0]
+    expected, _ = predict_windows(read_bundle(saved), signal())
+    found, _ = predict_windows(read_bundle(tmp_path / "b"), signal())
     assert found.tolist() == expected.tolist()
     old["temperature"] = 2.0
     (tmp_path / "b" / DESCRIPTION).write_text(json.dumps(old))
     with pytest.raises(UserError, match="damaged or changed"):
-        load(tmp_path / "b")
+        read_bundle(tmp_path / "b")
 
 
 def test_saving_replaces_the_folder_as_a_whole(make_bundle: Any, tmp_path: Path) -> None:
@@ -280,18 +292,38 @@ def test_saving_replaces_the_folder_as_a_whole(make_bundle: Any, tmp_path: Path)
         (folder / f"left-{seed}").write_text("")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bundle"]
     assert not (folder / "left-0").exists()
-    expected = forward(make_bundle(1), signal())[0]
-    assert forward(load(folder), signal())[0].tolist() == expected.tolist()
+    expected = predict_windows(make_bundle(1), signal())[0]
+    assert predict_windows(read_bundle(folder), signal())[0].tolist() == expected.tolist()
+
+
+def test_a_save_that_was_interrupted_between_its_renames_is_told_and_loses_no_bundle(
+    make_bundle: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    make_bundle(0).save(folder)
+    folder.rename(tmp_path / ".bundle.old")
+    for path in (folder, tmp_path):
+        with pytest.raises(
+            UserError, match=r"the bundle before it is in .*\.bundle\.old\. Rename that folder to bundle"
+        ):
+            find_bundle(path)
+    broken = replace(make_bundle(1), temperature=float("nan"))
+    with pytest.raises(ValueError, match="JSON"):
+        broken.save(folder)
+    assert (tmp_path / ".bundle.old").exists()
+    make_bundle(1).save(folder)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bundle"]
+    assert find_bundle(tmp_path) == folder
 
 
 def test_half_precision_weights_are_read_as_single(saved: Path, make_bundle: Any, tmp_path: Path) -> None:
     bundle = make_bundle()
     for p in bundle.model.parameters():
         p.data = p.data.half().float()  # what is kept of them
-    expected = forward(bundle, signal())[0]
+    expected = predict_windows(bundle, signal())[0]
     bundle.save(tmp_path / "b", half=True)
     assert (tmp_path / "b" / WEIGHTS).stat().st_size < 0.7 * (saved / WEIGHTS).stat().st_size
-    assert forward(load(tmp_path / "b"), signal())[0].tolist() == expected.tolist()
+    assert predict_windows(read_bundle(tmp_path / "b"), signal())[0].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("single_label", [False, True])

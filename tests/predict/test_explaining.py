@@ -14,9 +14,9 @@ from einthoven.errors import UserError
 from einthoven.evaluation.occlusion import occlusion_by_lead
 from einthoven.evaluation.saliency import attention_rollout, grad_cam, input_gradient, integrated_gradients
 from einthoven.predict import Bundle, Predictor
-from einthoven.predict.explaining import log_odds
-from einthoven.predict.predictor import forward
-from einthoven.predict.signal import Reads
+from einthoven.predict.log_odds import LogOdds
+from einthoven.predict.predictor import predict_windows
+from einthoven.predict.signal import InputFormat
 
 MakeBundle = Callable[..., Bundle]
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -33,12 +33,12 @@ def record(seconds: float = 10.0, seed: int = 0) -> Record:
 def test_log_odds_are_those_of_what_is_reported(
     make_bundle: MakeBundle, single_label: bool, aggregate: str, window: int
 ) -> None:
-    reads = Reads(LEADS, 100.0, 10.0, False, window, 300, aggregate)
-    bundle = make_bundle(reads=reads, single_label=single_label, temperature=1.5)
+    input_format = InputFormat(LEADS, 100.0, 10.0, False, window, 300, aggregate)
+    bundle = make_bundle(input_format=input_format, single_label=single_label, temperature=1.5)
     signal = np.stack([(record(seed=s).signal * 1000).astype(np.int16) for s in range(3)])
-    p, _ = forward(bundle, signal)
+    p, _ = predict_windows(bundle, signal)
     with torch.no_grad():
-        z = log_odds(bundle)(torch.from_numpy(signal).float() * 1e-3).double().numpy()
+        z = LogOdds.from_bundle(bundle)(torch.from_numpy(signal).float() * 1e-3).double().numpy()
     assert z == pytest.approx(np.log(p / (1 - p)), abs=1e-4)
 
 
@@ -48,8 +48,8 @@ def test_windows_of_windows_land_on_the_samples_of_the_record(
     make_bundle: MakeBundle, method: Callable[..., torch.Tensor], aggregate: str
 ) -> None:
     """The classifier reads 4 s of 10, and the network 1 s of those."""
-    reads = Reads(LEADS, 100.0, 10.0, False, 400, 300, aggregate)
-    model = log_odds(make_bundle(reads=reads))
+    input_format = InputFormat(LEADS, 100.0, 10.0, False, 400, 300, aggregate)
+    model = LogOdds.from_bundle(make_bundle(input_format=input_format))
     assert model.windows(1000) == ([0, 300, 600], 400)
     starts, length = model.pieces(400)
     assert starts[:2] == [0, 48] and length == 100 and starts[-1] == 300
@@ -74,11 +74,11 @@ def test_an_explanation_is_of_the_answer(make_bundle: MakeBundle) -> None:
     found = predictor.explain(record())
     assert found.label == predictor.classes[answer.probabilities[0].argmax()]
     assert found.probability == pytest.approx(answer.probabilities[0].max())
-    assert found.signal.shape == found.relevance.shape == (12, 1000) and found.worth is None
+    assert found.signal.shape == found.relevance.shape == (12, 1000) and found.faithfulness is None
     assert sum(found.by_lead.values()) == pytest.approx(1.0) and tuple(found.by_lead) == LEADS
     judged = predictor.explain(record(), "MI", occlusion_by_lead, judge=True)
-    assert judged.label == "MI" and judged.worth is not None
-    assert all(np.isfinite(value).all() and value.shape == (1,) for value in vars(judged.worth).values())
+    assert judged.label == "MI" and judged.faithfulness is not None
+    assert all(np.isfinite(value).all() and value.shape == (1,) for value in vars(judged.faithfulness).values())
     with pytest.raises(UserError, match="class AF: unknown; this model knows CD, MI, NORM"):
         predictor.explain(record(), "AF")
 
@@ -97,4 +97,4 @@ def test_members_are_explained_as_their_mean(make_bundle: MakeBundle) -> None:
     alone = [Predictor([m]).explain(record(), "MI", input_gradient).relevance for m in members]
     both = Predictor(members).explain(record(), "MI", input_gradient, judge=True)
     assert both.relevance == pytest.approx(np.mean(alone, axis=0))
-    assert both.worth is not None and both.worth.deletion.shape == (1,)
+    assert both.faithfulness is not None and both.faithfulness.deletion.shape == (1,)

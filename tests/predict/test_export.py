@@ -14,8 +14,8 @@ import torch
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import METHODS, PriorShift
 from einthoven.predict.export import ONNX, calibration_module, export, load_program
-from einthoven.predict.predictor import forward
-from einthoven.predict.signal import Reads
+from einthoven.predict.predictor import predict_windows
+from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -45,7 +45,7 @@ def signal(n: int) -> np.ndarray:
 
 def bundle_of(make_bundle: Any, name: str, method: str = "temperature", single_label: bool = False) -> Any:
     """A bundle that reads four windows of 1 s, calibrated on made-up records; an LSTM is traced step by step: .2 s."""
-    reads = Reads(LEADS, 100.0, 10.0, False, 20 if "LSTM" in name else 100, 300, "mean")
+    input_format = InputFormat(LEADS, 100.0, 10.0, False, 20 if "LSTM" in name else 100, 300, "mean")
     rng, classes = np.random.default_rng(0), ("CD", "MI", "NORM")
     p = rng.dirichlet(np.ones(3), 80)
     y = np.eye(3)[[rng.choice(3, p=row) for row in p]]
@@ -53,7 +53,11 @@ def bundle_of(make_bundle: Any, name: str, method: str = "temperature", single_l
     kind: Any = METHODS[method][0]
     calibration = kind(classes, single_label, **extra).fit(y, p)
     return make_bundle(
-        network=described(name), reads=reads, calibration=calibration, method=method, single_label=single_label
+        network=described(name),
+        input_format=input_format,
+        calibration=calibration,
+        calibration_method=method,
+        single_label=single_label,
     )
 
 
@@ -78,7 +82,7 @@ def test_every_network_can_be_a_pt2_file(make_bundle: Any, tmp_path: Path, name:
     for n in (1, 5):
         x = signal(n)
         found = program(torch.from_numpy(x).float() * 1e-3).detach().numpy()
-        assert found == pytest.approx(bundle.calibration.transform(forward(bundle, x)[0]), abs=1e-4)
+        assert found == pytest.approx(bundle.calibration.transform(predict_windows(bundle, x)[0]), abs=1e-4)
     with ZipFile(file) as archive:
         (notes,) = [archive.read(name) for name in archive.namelist() if name.endswith("einthoven.json")]
     assert json.loads(notes)["notice"] == bundle.notice
@@ -96,7 +100,7 @@ def test_convolutional_networks_and_the_default_can_be_onnx(make_bundle: Any, tm
     for n in (1, 5):
         x = signal(n)
         (found,) = session.run(["probabilities"], {"signal": x.astype(np.float32) * np.float32(1e-3)})
-        assert found == pytest.approx(bundle.calibration.transform(forward(bundle, x)[0]), abs=1e-4)
+        assert found == pytest.approx(bundle.calibration.transform(predict_windows(bundle, x)[0]), abs=1e-4)
     assert session.get_modelmeta().custom_metadata_map["notice"] == bundle.notice
 
 

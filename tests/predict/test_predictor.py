@@ -16,8 +16,8 @@ from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.uncertainty import entropy
 from einthoven.predict import Predictor, load_bundle
-from einthoven.predict.predictor import forward
-from einthoven.predict.signal import Reads
+from einthoven.predict.predictor import predict_windows
+from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 ROWS = np.arange(12)[:, None]
@@ -95,7 +95,7 @@ def test_answers_are_probabilities_with_intervals_and_sets(predictor: Predictor)
     ("changed", "expected"),
     [
         (lambda r: replace(r, signal=r.signal[:11], leads=LEADS[:11]), "lead V6 missing; this model reads I II"),
-        (lambda r: replace(r, signal=r.signal[:, :900]), "9 s found; this model reads 10 s, all of them"),
+        (lambda r: replace(r, signal=r.signal[:, :900]), "the record is 9 s long; this model needs at least 10 s"),
         (lambda r: replace(r, fs=50.0), "sampled at 50 Hz, so that it holds nothing above 25 Hz"),
         (
             lambda r: replace(r, signal=np.where(np.arange(12)[:, None] == 3, np.nan, r.signal)),
@@ -110,19 +110,19 @@ def test_a_record_that_lacks_something_is_refused(predictor: Predictor, changed:
 
 
 def test_a_model_that_was_trained_on_padded_records_takes_shorter_ones(make_bundle: Any) -> None:
-    pads = Predictor([make_bundle(reads=Reads(LEADS, 100.0, 10.0, True, 1000, 500, "mean"))])
+    pads = Predictor([make_bundle(input_format=InputFormat(LEADS, 100.0, 10.0, True, 1000, 500, "mean"))])
     short = record(seconds=6.0)
     padded = replace(short, signal=np.pad(short.signal, ((0, 0), (0, 400))))
     found = pads.predict([short])
     assert found.probabilities == pytest.approx(pads.predict([padded]).probabilities, abs=1e-9)
     assert found.cautions == (("6 s long: the 10 s that the model reads end in 0 mV",),)
-    with pytest.raises(UserError, match="4 s found; this model reads 10 s, at least half of that"):
+    with pytest.raises(UserError, match="the record is 4 s long; this model needs at least 5 s"):
         pads.predict([record(seconds=4.0)])
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max"])
 def test_a_long_record_is_a_timeline_of_windows(make_bundle: Any, aggregate: str) -> None:
-    bundle = make_bundle(reads=Reads(LEADS, 100.0, 10.0, False, 1000, 500, aggregate))
+    bundle = make_bundle(input_format=InputFormat(LEADS, 100.0, 10.0, False, 1000, 500, aggregate))
     predictor, long = Predictor([bundle]), record(seconds=34.0)
     found = predictor.predict([record(seed=5), long])
     assert found.start_s[1].tolist() == [0, 10, 20, 24] and len(found.windows[0]) == 1
@@ -130,7 +130,7 @@ def test_a_long_record_is_a_timeline_of_windows(make_bundle: Any, aggregate: str
     each = predictor.predict(pieces)
     assert found.windows[1] == pytest.approx(each.probabilities, abs=1e-6)
     signal = np.concatenate([predictor.prepare(piece).signal for piece in pieces])
-    raw = forward(bundle, signal)[0]
+    raw = predict_windows(bundle, signal)[0]
     together = raw.max(axis=0) if aggregate == "max" else raw.mean(axis=0)
     assert found.probabilities[1] == pytest.approx(bundle.calibration.transform(together[None])[0], abs=1e-9)
 
@@ -147,7 +147,7 @@ def test_several_bundles_answer_with_the_mean_of_their_probabilities(make_bundle
     assert np.diff(found.intervals, axis=-1).mean() > alone, "members that differ widen the interval"
     assert Predictor(bundles).alphas == () and found.alpha is None, "no threshold was fitted to their mean"
     assert set(found.sets) == {Predictor(bundles).classes}
-    fewer = make_bundle(reads=Reads(LEADS, 100.0, 5.0, False, 500, 250, "mean"))
+    fewer = make_bundle(input_format=InputFormat(LEADS, 100.0, 5.0, False, 500, 250, "mean"))
     with pytest.raises(UserError, match="differ in length of a record"):
         Predictor([bundles[0], fewer])
 
@@ -156,8 +156,8 @@ def test_norms_that_are_part_of_their_convolutions_change_no_answer() -> None:
     (bundle,) = load_bundle().bundles
     x = torch.randn(4, 12, 1000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(bundle.answering(x), bundle.model(x), atol=1e-5, rtol=1e-5)
-    norms = [[isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()] for n in (bundle.model, bundle.answering)]
+        torch.testing.assert_close(bundle.inference_model(x), bundle.model(x), atol=1e-5, rtol=1e-5)
+    norms = [[isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()] for n in (bundle.model, bundle.inference_model)]
     assert any(norms[0]) and not any(norms[1])
 
 
@@ -169,7 +169,7 @@ def test_dropout_draws_depend_on_their_seed_alone_and_leave_the_network_as_it_wa
     assert drawn[0].probabilities.tolist() != drawn[2].probabilities.tolist()
     assert drawn[0].alpha is None and sure.alpha == 0.1
     assert (drawn[0].entropy.epistemic > 0).all() and (sure.entropy.epistemic == 0).all()
-    assert not any(module.training for module in (*bundle.model.modules(), *bundle.answering.modules()))
+    assert not any(module.training for module in (*bundle.model.modules(), *bundle.inference_model.modules()))
     assert Predictor([bundle]).predict(records).probabilities.tolist() == sure.probabilities.tolist()
     torch.manual_seed(5)
     expected = torch.rand(1)

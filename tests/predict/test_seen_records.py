@@ -20,8 +20,8 @@ from einthoven.data.store.packed_store import Store, open_or_build
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, load, sealed
-from einthoven.predict.signal import Reads
+from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
+from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 TRAINED = "this record was in the training data"
@@ -118,7 +118,7 @@ def test_windows_of_longer_records_are_known_as_they_were_cut(
 def test_a_padded_record_is_known(make_bundle: Any, tmp_path: Path, write_record: WriteRecord) -> None:
     file = write_record(tmp_path, "short", noise(0, 700))
     bundle = make_bundle(
-        reads=Reads(LEADS, 100.0, 10.0, True, 1000, 500, "mean"),
+        input_format=InputFormat(LEADS, 100.0, 10.0, True, 1000, 500, "mean"),
         ancestry=Ancestry.of(store_of(tmp_path, [file]).digests),
         cuts=(("crop", None),),
     )
@@ -159,14 +159,14 @@ def test_a_bundle_keeps_its_list_and_an_older_one_has_none(
     ancestry = Ancestry.of(store_of(tmp_path, files).digests)
     for named, folder in ((ancestry, tmp_path / "list"), (Ancestry(), tmp_path / "empty")):
         make_bundle(ancestry=named, cuts=(("slide", 2.5), ("crop", None))).save(folder)
-        read = load(folder)
+        read = read_bundle(folder)
         assert read.ancestry is not None and read.ancestry.trained.tolist() == named.trained.tolist()
         assert read.cuts == (("slide", 2.5), ("crop", None))
     assert in_training(load_bundle(tmp_path / "list"), *files) == [True, True]
     description = json.loads((saved / DESCRIPTION).read_text())
-    assert description.pop("ancestry") is None and load(saved).ancestry is None
+    assert description.pop("ancestry") is None and read_bundle(saved).ancestry is None
     shutil.copytree(saved, tmp_path / "older")
-    (tmp_path / "older" / DESCRIPTION).write_bytes(sealed(description, (saved / WEIGHTS).read_bytes()))
+    (tmp_path / "older" / DESCRIPTION).write_bytes(seal_description(description, (saved / WEIGHTS).read_bytes()))
     assert in_training(load_bundle(tmp_path / "older"), *files) == [None, None]
 
 
@@ -178,9 +178,9 @@ def test_a_bundle_that_cuts_records_as_no_store_does_is_refused(make_bundle: Any
     make_bundle(ancestry=Ancestry(), cuts=(("crop", None),)).save(tmp_path / "b")
     description = json.loads((tmp_path / "b" / DESCRIPTION).read_text())
     description["ancestry"]["cuts"] = cuts
-    (tmp_path / "b" / DESCRIPTION).write_bytes(sealed(description, (tmp_path / "b" / WEIGHTS).read_bytes()))
+    (tmp_path / "b" / DESCRIPTION).write_bytes(seal_description(description, (tmp_path / "b" / WEIGHTS).read_bytes()))
     with pytest.raises(UserError, match=r"ancestry\.cuts is .*; expected "):
-        load(tmp_path / "b")
+        read_bundle(tmp_path / "b")
 
 
 @pytest.mark.parametrize("digests", [np.zeros((3, 15), np.uint8), np.zeros((3, 16), np.int32), np.zeros(16, np.uint8)])
@@ -190,9 +190,9 @@ def test_a_list_of_another_form_is_refused(make_bundle: Any, tmp_path: Path, dig
     tensors = safetensors.numpy.load_file(tmp_path / "b" / WEIGHTS)
     weights = safetensors.numpy.save(tensors | {"ancestry.trained": digests})
     (tmp_path / "b" / WEIGHTS).write_bytes(weights)
-    (tmp_path / "b" / DESCRIPTION).write_bytes(sealed(description, weights))
+    (tmp_path / "b" / DESCRIPTION).write_bytes(seal_description(description, weights))
     with pytest.raises(UserError, match="digests of"):
-        load(tmp_path / "b")
+        read_bundle(tmp_path / "b")
 
 
 def test_every_output_tells_it(

@@ -20,7 +20,7 @@ import torch
 
 from einthoven import cli
 from einthoven.files import BLANK, sealed_digest
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, sealed
+from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, seal_description
 from einthoven.training import checkpoint
 
 Train = Callable[..., None]
@@ -122,7 +122,7 @@ def described(change: Callable[[Any], object]) -> Change:
         bundle = folder / "bundle"
         description = json.loads((bundle / DESCRIPTION).read_text())
         change(description)
-        (bundle / DESCRIPTION).write_bytes(sealed(description, (bundle / WEIGHTS).read_bytes()))
+        (bundle / DESCRIPTION).write_bytes(seal_description(description, (bundle / WEIGHTS).read_bytes()))
 
     return rewrite
 

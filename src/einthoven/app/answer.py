@@ -20,8 +20,8 @@ from einthoven.data.synthetic.write import write_record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation
-from einthoven.predict.plain import plain
 from einthoven.predict.signal import Prepared, read_prepared
+from einthoven.predict.to_json import to_json
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
 
@@ -33,13 +33,17 @@ _OF_THE_COMMANDS = re.compile(r" \(--[^)]*\)")  # how to say it on the command l
 
 def about(predictor: Predictor) -> dict[str, Any]:
     """What the page has to say of the model before there is a record."""
-    reads, known = predictor.reads, ("trained_on", "fitted_on", "metrics", "date")
+    reads, known = predictor.input_format, ("trained_on", "fitted_on", "metrics", "date")
     return {
         "notice": predictor.notice,
         "classes": list(predictor.classes),
         "reads": {"leads": list(reads.leads), "fs": reads.fs, "seconds": reads.seconds},
         "models": [
-            {"calibration": b.method, "sha256": b.sha256, **{k: b.provenance[k] for k in known if k in b.provenance}}
+            {
+                "calibration": b.calibration_method,
+                "sha256": b.sha256,
+                **{k: b.provenance[k] for k in known if k in b.provenance},
+            }
             for b in predictor.bundles
         ],
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
@@ -68,7 +72,7 @@ def answer(
     Returns
     -------
     dict
-        As `einthoven.predict.plain.plain`, and ``name``, ``fs``, ``seconds``, ``notes``, ``findings`` of the doctor,
+        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, ``findings`` of the doctor,
         ``start_s`` and ``paper``, an SVG; ``explained``, with its ``label`` and the shares ``by_lead``, or None.
 
     Raises
@@ -78,10 +82,10 @@ def answer(
     """
     try:
         file = _main_file(folder)
-        record, prepared = read_prepared(file, predictor.reads, cuts=predictor.cuts, **reading)
+        record, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading)
     except UserError as error:
         raise UserError(_OF_THE_COMMANDS.sub("", str(error).replace(f"{folder}/", ""))) from None
-    told = plain(predictor.answer([prepared]), 0, predictor)
+    told = to_json(predictor.predict_prepared([prepared]), 0, predictor)
     seconds = record.signal.shape[1] / record.fs
     if explain is None:
         found, start_s = None, min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor = load_bundle(*bundles)
     files = expand(paths)
-    method = method_named(folders, options.method, predictor.reads.fs)
+    method = method_named(folders, options.method, predictor.input_format.fs)
 
     from einthoven.report.explanation import check_suffix
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     with bar("explaining", errors) as progress:
         for done, file in enumerate(files, 1):
             try:
-                _, prepared = read_prepared(file, predictor.reads, cuts=predictor.cuts, **reading(options))
+                _, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading(options))
                 explanations.append((file, predictor.explain(prepared, options.label, method, judge=True)))
             except UserError as error:
                 reasons.append(str(error))

@@ -36,9 +36,9 @@ def main(arguments: Sequence[str]) -> None:
     named_bundles = [options.bundle] if options.bundle else []
     (bundle,) = load_bundle(*named_bundles).bundles
     export(bundle, options.file)
-    reads = bundle.reads
+    input_format = bundle.input_format
     say(
-        f"{options.file}: mV (n, {len(reads.leads)}, {reads.samples}) at {reads.fs:g} Hz, leads "
-        f"{' '.join(reads.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}"
+        f"{options.file}: mV (n, {len(input_format.leads)}, {input_format.samples}) at {input_format.fs:g} Hz, leads "
+        f"{' '.join(input_format.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}"
     )
     console.print(bundle.notice, soft_wrap=True)

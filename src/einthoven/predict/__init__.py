@@ -1,11 +1,15 @@
-"""Prediction: from a bundle, which is one folder, to answers for records.
+"""Prediction: from a bundle (one folder) to predictions for records.
 
-bundle     the folder: what it holds, writing and reading it
-network    a network out of its description
-explaining what an answer rests on
-signal     what a model reads, and how a record is made to fit or refused
-predictor  probabilities, intervals, sets, uncertainty
-answers    predictions for many files, in parallel threads
+bundle       the content of a bundle; writing and reading it
+description  checks of ``bundle.json``
+network      building a network from its description
+limits       limits of the memory and time that such a network may take
+signal       converting a record to the input of a model, or refusing it
+predictor    probabilities, intervals, sets of statements, uncertainty
+answers      predictions for many files, in parallel threads
+explaining   the contribution of each sample to a prediction
+to_json      the prediction for one record in values that JSON can express
+export       a bundle as one file for other runtimes
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from pathlib import Path
 
 from einthoven.errors import UserError
 from einthoven.files import read_file
-from einthoven.predict.bundle import DESCRIPTION, Bundle, load
+from einthoven.predict.bundle import DESCRIPTION, Bundle, previous_bundle, read_bundle
 from einthoven.predict.predictor import Prediction, Predictor
 from einthoven.trust import trusting
 
@@ -24,19 +28,20 @@ __all__ = ["DESCRIPTION", "Bundle", "Prediction", "Predictor", "find_bundle", "l
 EMBEDDED = Path(__file__).parent / "embedded"
 """The bundle that comes with the package."""
 
-MOST_BYTES_OF_CONFIG = 1 << 20
+CONFIGURATION_LIMIT = 1 << 20
+"""Largest size of the configuration of a run in bytes."""
 
 
 def load_bundle(*paths: str | Path, draws: int = 0, seed: int = 0, trust: Sequence[str] = ()) -> Predictor:
-    """Load a bundle, or several that answer together.
+    """Load one bundle, or several bundles that predict together.
 
     Parameters
     ----------
     *paths : str or Path
-        Folders of bundles or of runs, or ``runs:/ID`` and ``models:/NAME/VERSION`` of the MLflow store in use (MLflow
-        is imported for those alone). Without any: the bundle that comes with the package, trained on generated ECGs.
+        Folders of bundles or of runs, or ``runs:/ID`` and ``models:/NAME/VERSION`` of the MLflow store in use. MLflow
+        is imported only for those addresses. Without a path: the bundle of the package, trained on generated ECGs.
     draws, seed : int
-        Dropout masks for each member, as in `Predictor`.
+        Number and seed of the dropout masks, as in `Predictor`.
     trust : sequence of str
         Python modules outside of this package whose networks a bundle may name. Loading such a bundle runs their code.
 
@@ -48,19 +53,20 @@ def load_bundle(*paths: str | Path, draws: int = 0, seed: int = 0, trust: Sequen
     Raises
     ------
     UserError
-        If there is no bundle, it is damaged, or several do not go together.
+        If there is no bundle, a bundle is damaged, or several bundles do not fit together.
     """
     with trusting(trust):
-        return Predictor([load(find_bundle(path)) for path in paths or (EMBEDDED,)], draws, seed)
+        bundles = [read_bundle(find_bundle(path)) for path in paths or (EMBEDDED,)]
+        return Predictor(bundles, draws, seed)
 
 
 def find_bundle(path: str | Path) -> Path:
-    """The folder of a bundle, by its own path, that of a run, or the address of either in MLflow.
+    """Return the folder of a bundle, from the path of the bundle, the path of its run, or the address of it in MLflow.
 
     Raises
     ------
     UserError
-        If there is none, with what to do about it.
+        If there is no bundle. The message says what to do.
     """
     from einthoven.command_line import command, option
 
@@ -72,6 +78,11 @@ def find_bundle(path: str | Path) -> Path:
     for place in (folder, folder / "bundle"):
         if (place / DESCRIPTION).is_file():
             return place
+        if (previous_bundle(place) / DESCRIPTION).is_file():
+            raise UserError(
+                f"{place}: the bundle was not saved to its end; the bundle before it is in {previous_bundle(place)}. "
+                f"Rename that folder to {place.name}, or save the bundle again."
+            )
     refuse_without_bundle(folder, str(folder))
     if (folder / "checkpoints").is_dir():
         raise UserError(f"{folder}: a run without a bundle; {command('evaluate', option('run', folder))} makes one.")
@@ -79,19 +90,19 @@ def find_bundle(path: str | Path) -> Path:
 
 
 def refuse_without_bundle(folder: Path, source: str) -> None:
-    """Refuse the folder of a run that can have no bundle.
+    """Refuse the folder of a run that cannot have a bundle.
 
     Parameters
     ----------
     folder : Path
-        Of a run, or of anything else.
+        Folder of a run, or any other folder.
     source : str
-        What named it, for the sentence.
+        The option or path that named it, for the message.
 
     Raises
     ------
     UserError
-        If the run has predicted a quantity, or its model is fitted to features.
+        If the run predicts a quantity, or its model is fitted to features.
     """
     if is_fitted_to_features(folder):
         raise UserError(
@@ -107,15 +118,16 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
 
 
 def is_fitted_to_features(folder: Path) -> bool:
-    """Whether the run of a folder has no network: its configuration has no group for the training of one."""
-    groups = {line.rstrip() for line in _configuration(folder) if not line.startswith(" ")}
-    return (folder / "checkpoints" / "fitted.skops").is_file() or ("model:" in groups and "trainer:" not in groups)
+    """Return whether the run of a folder has no network: its configuration has no group ``trainer``."""
+    groups = {line.rstrip() for line in _configuration_lines(folder) if not line.startswith(" ")}
+    has_fitted_model = (folder / "checkpoints" / "fitted.skops").is_file()
+    return has_fitted_model or ("model:" in groups and "trainer:" not in groups)
 
 
 def quantity_of(folder: Path) -> str | None:
-    """The quantity that the run of a folder predicts; None if it predicts classes, or is no run."""
+    """Return the quantity that the run of a folder predicts; None if it predicts classes or is not a run."""
     group = ""
-    for line in _configuration(folder):
+    for line in _configuration_lines(folder):
         if not line.startswith(" "):
             group = line.rstrip()
         elif group == "task:" and line.startswith("  target: "):
@@ -123,12 +135,12 @@ def quantity_of(folder: Path) -> str | None:
     return None
 
 
-def _configuration(folder: Path) -> list[str]:
-    """Lines of the configuration of a run, empty if there is none.
+def _configuration_lines(folder: Path) -> list[str]:
+    """Return the lines of the configuration of a run; an empty list if there is none.
 
-    They are searched as text and nothing of them is built: the folder may be a stranger's.
+    The folder can come from a stranger. So the lines are searched as text, and nothing is built from them.
     """
     try:
-        return read_file(folder / "config.yaml", MOST_BYTES_OF_CONFIG).decode().splitlines()
+        return read_file(folder / "config.yaml", CONFIGURATION_LIMIT).decode().splitlines()
     except (OSError, UnicodeDecodeError, UserError):
         return []

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
-from einthoven.predict.predictor import AT_ONCE, Prediction, Predictor
+from einthoven.predict.predictor import RECORDS_PER_BATCH, Prediction, Predictor
 from einthoven.predict.signal import Prepared, read_prepared
 
 CAUTION_SEVERITIES = SEVERITIES[SEVERITIES.index("caution") :]
@@ -65,7 +65,7 @@ def answers(
     doctor : bool
         Whether the findings of the record doctor become cautions.
     """
-    groups = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
+    groups = [files[first : first + RECORDS_PER_BATCH] for first in range(0, len(files), RECORDS_PER_BATCH)]
     threads = torch.get_num_threads()
     # Dropout masks come from torch's one generator, so their order must not depend on parallel threads.
     workers = 1 if predictor.draws else max(min(threads, len(groups), MOST_WORKERS), 1)
@@ -120,7 +120,9 @@ def _answer_group(
     reasons: dict[Path, str] = {}
     for file in files:
         try:
-            records[file], prepared[file] = read_prepared(file, predictor.reads, stride, predictor.cuts, **reading)
+            records[file], prepared[file] = read_prepared(
+                file, predictor.input_format, stride, predictor.cuts, **reading
+            )
         except UserError as error:
             reasons[file] = str(error)
     if doctor:
@@ -128,7 +130,7 @@ def _answer_group(
         for file, findings_of_file in zip(records, findings, strict=True):
             prepared[file] = _with_cautions(prepared[file], findings_of_file)
 
-    prediction = predictor.answer(list(prepared.values()), alpha)
+    prediction = predictor.predict_prepared(list(prepared.values()), alpha)
     rows = {file: row for row, file in enumerate(prepared)}
     group_answers = []
     for file in files:

@@ -1,11 +1,12 @@
-"""A bundle: one folder with all that a prediction takes, and nothing that would have to be run to read it.
+"""A bundle: one folder that contains everything that a prediction needs, and no code.
 
-``weights.safetensors`` holds the weights and the statistics of the training records' features; ``bundle.json`` the
-rest: which network, which leads and rate, classes, calibration, thresholds, and what it was trained on. It contains the
-SHA-256 of the weights and of itself, so that a damaged copy is noticed. No pickle, no Hydra, no MLflow.
+``weights.safetensors`` contains the weights and the statistics of the features of the training records.
+``bundle.json`` contains the rest: the class and options of the network, leads and sampling frequency, classes,
+calibration, thresholds, and what the model was trained on. It also contains the SHA-256 of the weights and of itself,
+so that a damaged copy is detected. A bundle needs no pickle, no Hydra and no MLflow.
 
-A bundle can come from a stranger. `load` checks the description before it builds anything, and the network before it
-reads the weights: a few bytes that ask for terabytes get one sentence.
+A bundle can come from a stranger. A few bytes can ask for terabytes of memory. So `read_bundle` checks the description
+before it builds the network, and checks the network before it reads the weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from reprlib import repr as short
+from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -33,64 +34,75 @@ from einthoven.evaluation.calibration import Calibration, learned, restored
 from einthoven.evaluation.familiarity import Familiarity
 from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_header, sealed_digest
 from einthoven.models.frontend import Classifier
-from einthoven.predict.description import check
+from einthoven.predict.description import check_description
 from einthoven.predict.limits import Shapes, check_activations
-from einthoven.predict.network import check_answer, construct, folded, last_layer, set_weights
-from einthoven.predict.signal import Cut, Reads
+from einthoven.predict.network import build_classifier, check_output, fold_batch_norm, last_layer, set_weights
+from einthoven.predict.signal import Cut, InputFormat
 
 FORMAT = 2
-"""Number of the format: 2 has a hash of the text itself, 1 had one of its content."""
+"""Number of the format. Format 2 contains a hash of its text, format 1 contained a hash of its content."""
 
-DESCRIPTION, WEIGHTS = "bundle.json", "weights.safetensors"
-MOST_DESCRIPTION = 1 << 26
-MOST_WEIGHTS = 1 << 32
-_MODEL, _FAMILIAR, _ANCESTRY = "model.", "familiarity.", "ancestry."
+DESCRIPTION = "bundle.json"
+WEIGHTS = "weights.safetensors"
+DESCRIPTION_LIMIT = 1 << 26
+"""Largest size of ``bundle.json`` in bytes."""
+WEIGHTS_LIMIT = 1 << 32
+"""Largest size of ``weights.safetensors`` in bytes."""
+
+# Prefixes of the names of the tensors in the weights file.
+_MODEL = "model."
+_FAMILIARITY = "familiarity."
+_ANCESTRY = "ancestry."
+
 _SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds.
+    """The content of a bundle.
 
     Attributes
     ----------
     model : Classifier
         mV ``[B, leads, window]`` to logits ``[B, K]``.
     parts : dict
-        Description of frontend and network, as `einthoven.predict.network.build` takes it.
-    reads : Reads
+        Classes and options of the frontend and the network, for `einthoven.predict.network.build`.
+    input_format : InputFormat
     classes : tuple of str
     single_label : bool
-        Softmax over the classes, or a sigmoid for each.
+        Whether the probabilities are a softmax over the classes, or one sigmoid for each class.
     temperature : float
-        Divisor of the logits in the task that it was trained for.
+        Divisor of the logits in the task of the training.
     calibration : Calibration
         Fitted, or `Uncalibrated`.
-    method : str
+    calibration_method : str
         Its name.
     band : ndarray, shape (K, 2, 2), or None
         Covariance of the calibration line of each class (`einthoven.evaluation.band`).
     conformal : dict of float to float
-        alpha -> the threshold of conformal risk control.
+        alpha -> threshold of conformal risk control.
     points : dict
-        class -> rule -> ``threshold`` and the rates that it was judged at.
+        class -> rule -> the ``threshold`` of an operating point, and the rates that were measured there.
     familiarity : Familiarity or None
     provenance : dict
         ``trained_on`` (a sentence), ``fitted_on``, ``metrics``, ``date``, ``versions``, ``run``, ``data``, ``config``.
     ancestry : Ancestry or None
-        Signals that the model has seen. None in bundles of einthoven 0.1 and in that of the package.
+        Digests of the signals that the model was trained on. None in bundles of einthoven 0.1 and in the bundle of this
+        package.
     cuts : tuple of (str, float or None)
-        How longer records were cut where it was trained, as in `einthoven.predict.signal.prepare`.
+        How long records were cut for the training, as in `einthoven.predict.signal.prepare`.
+    sha256 : str
+        Hash of the bundle; empty if it was not read from a folder.
     """
 
     model: Classifier
     parts: Mapping[str, Any]
-    reads: Reads
+    input_format: InputFormat
     classes: tuple[str, ...]
     single_label: bool
     temperature: float
     calibration: Calibration
-    method: str
+    calibration_method: str
     provenance: Mapping[str, Any]
     band: NDArray[np.float64] | None = None
     conformal: Mapping[float, float] = field(default_factory=dict)
@@ -101,82 +113,106 @@ class Bundle:
     sha256: str = ""
 
     @cached_property
-    def answering(self) -> Classifier:
-        """What predictions are made with: `model` as `einthoven.predict.network.folded` has it."""
-        return folded(self.model)
+    def inference_model(self) -> Classifier:
+        """A faster copy of `model` with the same predictions (`einthoven.predict.network.fold_batch_norm`)."""
+        return fold_batch_norm(self.model)
 
     @property
     def notice(self) -> str:
-        """What has to stand on everything that comes of it."""
-        told = self.provenance["trained_on"]
-        state = "not calibrated" if self.method == "none" else f"calibration: {self.method}"
-        return f"Trained on {told}; {state}. Not for diagnosis."
+        """The sentences that must accompany every prediction."""
+        is_calibrated = self.calibration_method != "none"
+        state = f"calibration: {self.calibration_method}" if is_calibrated else "not calibrated"
+        return f"Trained on {self.provenance['trained_on']}; {state}. Not for diagnosis."
 
     def save(self, folder: Path, half: bool = False) -> None:
-        """Write the bundle; a folder of that name is replaced, and is at no time half of one and half of the other.
+        """Write the bundle. An existing folder is replaced as a whole.
 
-        With `half`, parameters are kept in half precision, which takes half the space: round them before they are
-        calibrated. They are read as single precision.
+        Parameters
+        ----------
+        folder : Path
+        half : bool
+            Write the parameters in half precision, which takes half the space. Round the parameters to half precision
+            before you calibrate. They are read as single precision.
         """
-        description, weights = self._description(), self._tensors()
+        weights = self._tensors()
         if half:
-            rounded = {f"{_MODEL}{name}" for name, _ in self.model.named_parameters()}
-            weights = {name: value.half() if name in rounded else value for name, value in weights.items()}
-        data = safetensors.torch.save(weights)
+            for name, _ in self.model.named_parameters():
+                weights[f"{_MODEL}{name}"] = weights[f"{_MODEL}{name}"].half()
+        weights_bytes = safetensors.torch.save(weights)
+        description_bytes = seal_description(self._description(), weights_bytes)
+
+        # If a save was interrupted between its two renames, the previous bundle has only its second name.
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
-        for left in (partial, old):
-            shutil.rmtree(left, ignore_errors=True)
+        partial = folder.with_name(f".{folder.name}.partial")
+        old = previous_bundle(folder)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
         partial.mkdir()
-        (partial / WEIGHTS).write_bytes(data)
-        (partial / DESCRIPTION).write_bytes(sealed(description, data))
+        (partial / WEIGHTS).write_bytes(weights_bytes)
+        (partial / DESCRIPTION).write_bytes(description_bytes)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def _description(self) -> dict[str, Any]:
+        """Return the content of ``bundle.json`` without its hashes."""
+        points = {}
+        for name, rules in self.points.items():
+            points[name] = {rule: dict(point) for rule, point in rules.items()}
         return {
             "format": FORMAT,
             "notice": self.notice,
             "provenance": dict(self.provenance),
             "model": dict(self.parts),
-            "reads": {**asdict(self.reads), "leads": list(self.reads.leads), "unit": "mV"},
+            "reads": {**asdict(self.input_format), "leads": list(self.input_format.leads), "unit": "mV"},
             "classes": list(self.classes),
             "output": "softmax" if self.single_label else "sigmoid",
             "temperature": self.temperature,
-            "calibration": {"method": self.method, "learned": learned(self.calibration)},
-            "band": None if self.band is None else _nullable(self.band),
+            "calibration": {"method": self.calibration_method, "learned": learned(self.calibration)},
+            "band": None if self.band is None else _null_for_nan(self.band),
             "conformal": [{"alpha": alpha, "threshold": value} for alpha, value in self.conformal.items()],
-            "operating_points": {name: {r: dict(p) for r, p in of.items()} for name, of in self.points.items()},
+            "operating_points": points,
             "familiarity": None if self.familiarity is None else {"held": self.familiarity.held.tolist()},
             "ancestry": None if self.ancestry is None else {"cuts": [list(cut) for cut in self.cuts]},
         }
 
     def _tensors(self) -> dict[str, torch.Tensor]:
+        """Return the content of ``weights.safetensors``."""
         tensors = {f"{_MODEL}{name}": value for name, value in self.model.state_dict().items()}
         if self.familiarity is not None:
             for name in ("mean", "whitening"):
-                tensors[f"{_FAMILIAR}{name}"] = torch.from_numpy(getattr(self.familiarity, name).astype(np.float32))
+                array = getattr(self.familiarity, name).astype(np.float32)
+                tensors[f"{_FAMILIARITY}{name}"] = torch.from_numpy(array)
         if self.ancestry is not None:
             for name, digests in self.ancestry.arrays().items():
                 tensors[f"{_ANCESTRY}{name}"] = torch.from_numpy(digests.copy())
-        # copies of their own: the format refuses tensors that share memory, such as tied weights
+        # The format refuses tensors that share memory, such as tied weights. So each tensor is copied.
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
 
-def load(folder: Path) -> Bundle:
+def previous_bundle(folder: Path) -> Path:
+    """Return the second name of a bundle, which it has while `Bundle.save` replaces it."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def read_bundle(folder: Path) -> Bundle:
     """Read a bundle.
 
     Raises
     ------
     UserError
-        If there is none, it is damaged, of a later format, names what is no network, or holds what no bundle holds.
+        If there is no bundle, it is damaged or of a later format, it names something that is not a network, or it
+        contains something that a bundle does not contain.
     """
     try:
-        return _read(folder)
+        return _read_checked(folder)
     except UserError as error:
-        raise UserError(str(error) if str(error).startswith(str(folder)) else f"{folder}: {error}") from None
+        message = str(error)
+        raise UserError(message if message.startswith(str(folder)) else f"{folder}: {message}") from None
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder}: a damaged bundle ({type(error).__name__}: {reason}).") from None
@@ -184,74 +220,89 @@ def load(folder: Path) -> Bundle:
         raise UserError(f"{folder}: a damaged bundle ({error}).") from None
 
 
-def _read(folder: Path) -> Bundle:
-    text = read_file(folder / DESCRIPTION, MOST_DESCRIPTION)
+def _read_checked(folder: Path) -> Bundle:
+    """Read a bundle, and check each part before the next part is read or built."""
+    text = read_file(folder / DESCRIPTION, DESCRIPTION_LIMIT)
     description = parse_json(text, str(folder / DESCRIPTION))
-    if not isinstance(description, dict) or description.get("format") not in (1, FORMAT):
-        stated = short(description.get("format") if isinstance(description, dict) else description)
-        raise UserError(f"{folder}: a bundle of format {stated}; this version reads the formats 1 to {FORMAT}.")
-    with open_file(folder / WEIGHTS, MOST_WEIGHTS) as file:
-        sha256 = _checked(text, description, hashlib.file_digest(file, "sha256").hexdigest())
-        reads = check(description)
-        model = _model(description, reads, _shapes(file, folder / WEIGHTS))
+    stated_format = description.get("format") if isinstance(description, dict) else description
+    if not isinstance(description, dict) or stated_format not in (1, FORMAT):
+        raise UserError(
+            f"{folder}: a bundle of format {short_repr(stated_format)}; this version reads the formats 1 to {FORMAT}."
+        )
+    with open_file(folder / WEIGHTS, WEIGHTS_LIMIT) as file:
+        sha256 = _check_hashes(text, description, hashlib.file_digest(file, "sha256").hexdigest())
+        input_format = check_description(description)
+        model = _build_model(description, input_format, _read_shapes(file, folder / WEIGHTS))
         file.seek(0)
         tensors = safetensors.torch.load(file.read())
-    set_weights(model, {name.removeprefix(_MODEL): v for name, v in tensors.items() if name.startswith(_MODEL)})
-    check_answer(model, len(reads.leads), reads.window, len(description["classes"]))
-    return _bundle(description, reads, model, tensors, sha256)
+    set_weights(model, _with_prefix(tensors, _MODEL))
+    check_output(model, len(input_format.leads), input_format.window, len(description["classes"]))
+    return _assemble(description, input_format, model, tensors, sha256)
 
 
-def _checked(text: bytes, description: dict[str, Any], weights: str) -> str:
-    """The hash of a bundle, after it was compared.
+def _check_hashes(text: bytes, description: dict[str, Any], weights_sha256: str) -> str:
+    """Remove the hash of a bundle from its description, and return it.
 
     Raises
     ------
     UserError
         If the content has another hash.
     """
-    sha256 = description.pop("sha256", None)
+    stated = description.pop("sha256", None)
     if description["format"] == 1:
-        # The hash of format 1 is that of the description as Python writes it.
+        # Format 1 contains the hash of the description as Python writes it.
         canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
-        digest = hashlib.sha256(canonical + bytes.fromhex(weights)).hexdigest()
+        digest = hashlib.sha256(canonical + bytes.fromhex(weights_sha256)).hexdigest()
+        is_same_weights = True
     else:
         seal = _SEAL.search(text)
         digest = sealed_digest(io.BytesIO(text), seal.start(1)) if seal else ""
-    if sha256 != digest or (description["format"] > 1 and description.get("weights_sha256") != weights):
+        is_same_weights = description.get("weights_sha256") == weights_sha256
+    if stated != digest or not is_same_weights:
         raise UserError("damaged or changed: its content does not have the SHA-256 that it states.")
     return digest
 
 
-def _shapes(file: io.BufferedReader, path: Path) -> Shapes:
-    """Shapes of the tensors in a safetensors file, without reading them."""
+def _read_shapes(file: io.BufferedReader, path: Path) -> Shapes:
+    """Read the shapes of the tensors in a safetensors file, without the tensors."""
     header = parse_json(safetensors_header(file, str(path))[8:], str(path))
     return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _model(description: Mapping[str, Any], reads: Reads, shapes: Shapes) -> Classifier:
-    """The network of a description, before the weights are read.
+def _with_prefix(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the entries whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _build_model(description: Mapping[str, Any], input_format: InputFormat, shapes: Shapes) -> Classifier:
+    """Build the network of a description, before the weights are read.
 
     Raises
     ------
     UserError
-        If the file has other tensors, or the network takes too much memory.
+        If the file contains other tensors than those of the network and the description, or the network takes too much
+        memory.
     """
-    familiar, seen = set[str](), set[str]()
+    expected: set[str] = set()
     if description["familiarity"] is not None:
-        familiar = {f"{_FAMILIAR}{name}" for name in ("mean", "whitening")}
+        expected |= {f"{_FAMILIARITY}mean", f"{_FAMILIARITY}whitening"}
     if description.get("ancestry") is not None:
-        seen = {f"{_ANCESTRY}{name}" for name in ("trained", "fitted")}
-    needed = familiar | seen
+        expected |= {f"{_ANCESTRY}trained", f"{_ANCESTRY}fitted"}
     others = {name for name in shapes if not name.startswith(_MODEL)}
-    if others != needed:
-        raise UserError(f"the tensors {short(sorted(others))} beside those of the network; expected {sorted(needed)}.")
-    own = {name.removeprefix(_MODEL): shape for name, shape in shapes.items() if name.startswith(_MODEL)}
-    check_activations(own, reads)
-    model = construct(description["model"], own)
-    if familiar:
+    if others != expected:
+        raise UserError(
+            f"the tensors {short_repr(sorted(others))} beside those of the network; expected {sorted(expected)}."
+        )
+
+    model_shapes = _with_prefix(shapes, _MODEL)
+    check_activations(model_shapes, input_format)
+    model = build_classifier(description["model"], model_shapes)
+
+    # The features of familiarity are the inputs of the last layer.
+    if description["familiarity"] is not None:
         layer = last_layer(model, len(description["classes"]))
         width = 0 if layer is None else layer.in_features
-        stated = [shapes[f"{_FAMILIAR}{name}"] for name in ("mean", "whitening")]
+        stated = [shapes[f"{_FAMILIARITY}mean"], shapes[f"{_FAMILIARITY}whitening"]]
         if stated != [(width,), (width, width)]:
             raise UserError(
                 f"familiarity of the shapes {stated}; the last layer of the network reads {width} features."
@@ -259,35 +310,47 @@ def _model(description: Mapping[str, Any], reads: Reads, shapes: Shapes) -> Clas
     return model
 
 
-def _bundle(
-    found: Mapping[str, Any], reads: Reads, model: Classifier, tensors: Mapping[str, torch.Tensor], sha256: str
+def _assemble(
+    description: Mapping[str, Any],
+    input_format: InputFormat,
+    model: Classifier,
+    tensors: Mapping[str, torch.Tensor],
+    sha256: str,
 ) -> Bundle:
-    classes, single_label = tuple(found["classes"]), found["output"] == "softmax"
-    calibration = found["calibration"]
+    """Make a bundle of its checked parts."""
+    classes = tuple(description["classes"])
+    single_label = description["output"] == "softmax"
+    calibration = description["calibration"]
+
     familiarity = None
-    if found["familiarity"] is not None:
-        mean, whitening = (tensors[f"{_FAMILIAR}{name}"].numpy() for name in ("mean", "whitening"))
+    if description["familiarity"] is not None:
+        mean = tensors[f"{_FAMILIARITY}mean"].numpy()
+        whitening = tensors[f"{_FAMILIARITY}whitening"].numpy()
         if not (np.isfinite(mean).all() and np.isfinite(whitening).all()):
             raise UserError("familiarity has values that are not finite.")
-        familiarity = Familiarity(mean, whitening, np.array(found["familiarity"]["held"]))
-    ancestry, cuts = None, list[Cut]()
-    if found.get("ancestry") is not None:
-        parts = {name: value for name, value in tensors.items() if name.startswith(_ANCESTRY)}
-        ancestry = Ancestry.from_arrays({name.removeprefix(_ANCESTRY): part.numpy() for name, part in parts.items()})
-        cuts = [(rule, stride) for rule, stride in found["ancestry"]["cuts"]]
+        familiarity = Familiarity(mean, whitening, np.array(description["familiarity"]["held"]))
+
+    ancestry = None
+    cuts: list[Cut] = []
+    if description.get("ancestry") is not None:
+        digests = {name: tensor.numpy() for name, tensor in _with_prefix(tensors, _ANCESTRY).items()}
+        ancestry = Ancestry.from_arrays(digests)
+        cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
+
+    band = description["band"]
     return Bundle(
         model=model,
-        parts=found["model"],
-        reads=reads,
+        parts=description["model"],
+        input_format=input_format,
         classes=classes,
         single_label=single_label,
-        temperature=float(found["temperature"]),
+        temperature=float(description["temperature"]),
         calibration=restored(calibration["method"], classes, single_label, calibration["learned"]),
-        method=calibration["method"],
-        provenance=found["provenance"],
-        band=None if found["band"] is None else np.array(found["band"], dtype=np.float64),
-        conformal={float(item["alpha"]): float(item["threshold"]) for item in found["conformal"]},
-        points=found["operating_points"],
+        calibration_method=calibration["method"],
+        provenance=description["provenance"],
+        band=None if band is None else np.array(band, dtype=np.float64),
+        conformal={float(item["alpha"]): float(item["threshold"]) for item in description["conformal"]},
+        points=description["operating_points"],
         familiarity=familiarity,
         ancestry=ancestry,
         cuts=tuple(cuts),
@@ -295,10 +358,14 @@ def _bundle(
     )
 
 
-def sealed(description: Mapping[str, Any], weights: bytes) -> bytes:
-    """The text of ``bundle.json``: a description with the hash of the weights, and the hash of the text at its end."""
+def seal_description(description: Mapping[str, Any], weights: bytes) -> bytes:
+    """Return the text of ``bundle.json``: a description, the hash of the weights, and the hash of the text itself.
+
+    The hash of the text is computed with zeros in its place.
+    """
     content = {name: value for name, value in description.items() if name != "sha256"}
-    content |= {"weights_sha256": hashlib.sha256(weights).hexdigest(), "sha256": BLANK.decode()}
+    content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    content["sha256"] = BLANK.decode()
     text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     seal = _SEAL.search(text)
     assert seal is not None
@@ -306,6 +373,8 @@ def sealed(description: Mapping[str, Any], weights: bytes) -> bytes:
     return text[: seal.start(1)] + digest + text[seal.end(1) :]
 
 
-def _nullable(array: NDArray[np.float64]) -> Any:
-    """Nested lists, with null for what is not a number."""
-    return [_nullable(row) if row.ndim else (float(row) if np.isfinite(row) else None) for row in array]
+def _null_for_nan(array: NDArray[np.float64]) -> Any:
+    """Return nested lists in which None replaces NaN and infinity."""
+    if array.ndim:
+        return [_null_for_nan(row) for row in array]
+    return float(array) if np.isfinite(array) else None

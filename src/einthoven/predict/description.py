@@ -1,6 +1,6 @@
-"""What the description of a bundle may say: types, names and ranges, before anything is built from it.
+"""Checks of the description of a bundle: types, names and ranges, before anything is built from it.
 
-A bundle can come from a stranger, and a few bytes can ask for terabytes. Each check is one sentence for the reader.
+A bundle can come from a stranger, and a few bytes can ask for terabytes of memory. Each failed check is one sentence.
 """
 
 from __future__ import annotations
@@ -9,50 +9,51 @@ import math
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
-from reprlib import repr as short
+from reprlib import repr as short_repr
 from typing import Any
 
 from einthoven.errors import UserError
 from einthoven.functional.class_names import MAX_CHARACTERS, is_name
 from einthoven.functional.conform import LONG
 from einthoven.functional.leads import LEADS
-from einthoven.predict.signal import Reads
+from einthoven.predict.signal import InputFormat
 
-MOST_CLASSES = 10_000
-MOST_SAMPLES = 1 << 20
-MOST_WINDOWS = 100_000
-MOST_RATE = 100_000.0
-MOST_CUTS = 100
+CLASSES_LIMIT = 10_000
+SAMPLES_LIMIT = 1 << 20
+WINDOWS_LIMIT = 100_000
+RATE_LIMIT = 100_000.0
+"""Largest sampling frequency, in Hz."""
+CUTS_LIMIT = 100
 
-_PARTS = ["model", "reads", "classes", "output", "temperature", "calibration", "band", "conformal"]
-_PARTS += ["operating_points", "familiarity", "provenance"]
+_ENTRIES = ["model", "reads", "classes", "output", "temperature", "calibration", "band", "conformal"]
+_ENTRIES += ["operating_points", "familiarity", "provenance"]
 
 
-def check(description: Mapping[str, Any]) -> Reads:
+def check_description(description: Mapping[str, Any]) -> InputFormat:
     """Refuse a description that this package does not write.
 
     Parameters
     ----------
     description : mapping
-        What ``bundle.json`` holds.
+        The content of ``bundle.json``.
 
     Returns
     -------
-    Reads
-        What the model reads.
+    InputFormat
+        The input that the model expects.
 
     Raises
     ------
     UserError
-        Names the first entry that is missing or wrong.
+        The message names the first entry that is missing or wrong.
     """
-    for name in _PARTS:
+    for name in _ENTRIES:
         if name not in description:
             raise UserError(f"a bundle without {name}.")
-    classes = texts("classes", description["classes"], MOST_CLASSES)
+    classes = _names("classes", description["classes"], CLASSES_LIMIT)
     _expect("output", description["output"], description["output"] in ("softmax", "sigmoid"), "softmax or sigmoid")
     _number("temperature", description["temperature"], above=0.0)
-    _check_parts(_mapping("model", description["model"]))
+    _check_networks(_mapping("model", description["model"]))
     _check_band(description["band"], len(classes))
     _check_conformal(description["conformal"])
     _check_points(_mapping("operating_points", description["operating_points"]), classes)
@@ -62,43 +63,44 @@ def check(description: Mapping[str, Any]) -> Reads:
     _mapping("calibration.learned", calibration.get("learned"))
     provenance = _mapping("provenance", description["provenance"])
     _text("provenance.trained_on", provenance.get("trained_on"))
-    reads = _reads(_mapping("reads", description["reads"]))
-    _check_ancestry(description.get("ancestry"), reads)
-    return reads
+    input_format = _input_format(_mapping("reads", description["reads"]))
+    _check_ancestry(description.get("ancestry"), input_format)
+    return input_format
 
 
-def _check_ancestry(ancestry: Any, reads: Reads) -> None:
-    if ancestry is None:  # of an earlier version, which did not list what was trained on
+def _check_ancestry(ancestry: Any, input_format: InputFormat) -> None:
+    # Version 0.1 did not list the training records.
+    if ancestry is None:
         return
     cuts = _list("ancestry.cuts", _mapping("ancestry", ancestry).get("cuts"))
-    _expect("ancestry.cuts", cuts, len(cuts) <= MOST_CUTS, f"{MOST_CUTS} at most")
+    _expect("ancestry.cuts", cuts, len(cuts) <= CUTS_LIMIT, f"{CUTS_LIMIT} at most")
     for cut in cuts:
         rule, stride = _list("ancestry.cuts", cut, length=2)
         _expect("ancestry.cuts", rule, rule in LONG, f"{', '.join(LONG)}")
         if stride is not None:
-            _number("ancestry.cuts", stride, least=1 / reads.fs, most=reads.seconds)
+            _number("ancestry.cuts", stride, least=1 / input_format.fs, most=input_format.seconds)
 
 
-def _reads(content: Mapping[str, Any]) -> Reads:
+def _input_format(content: Mapping[str, Any]) -> InputFormat:
     names = {"leads", "fs", "seconds", "pads", "window", "stride", "aggregate", "unit"}
     _expect("reads", sorted(content), set(content) == names, f"the entries {', '.join(sorted(names))}")
-    leads = texts("reads.leads", content["leads"], len(LEADS))
+    leads = _names("reads.leads", content["leads"], len(LEADS))
     for lead in leads:
         _expect("reads.leads", lead, lead in LEADS, f"some of {' '.join(LEADS)}")
-    fs = _number("reads.fs", content["fs"], above=0.0, most=MOST_RATE)
-    seconds = _number("reads.seconds", content["seconds"], above=0.0, most=MOST_SAMPLES / fs)
+    fs = _number("reads.fs", content["fs"], above=0.0, most=RATE_LIMIT)
+    seconds = _number("reads.seconds", content["seconds"], above=0.0, most=SAMPLES_LIMIT / fs)
     _expect("reads.pads", content["pads"], type(content["pads"]) is bool, "true or false")
     _expect("reads.unit", content["unit"], content["unit"] == "mV", "mV")
     _expect("reads.aggregate", content["aggregate"], content["aggregate"] in ("mean", "max"), "mean or max")
     samples = round(seconds * fs)
     window = _whole("reads.window", content["window"], least=1, most=samples)
-    stride = _whole("reads.stride", content["stride"], least=1, most=MOST_SAMPLES)
+    stride = _whole("reads.stride", content["stride"], least=1, most=SAMPLES_LIMIT)
     windows = (samples - window) // stride + 1
-    _expect("reads.stride", stride, windows <= MOST_WINDOWS, f"{MOST_WINDOWS:,} windows in a record at most")
-    return Reads(leads, fs, seconds, content["pads"], window, stride, content["aggregate"])
+    _expect("reads.stride", stride, windows <= WINDOWS_LIMIT, f"{WINDOWS_LIMIT:,} windows in a record at most")
+    return InputFormat(leads, fs, seconds, content["pads"], window, stride, content["aggregate"])
 
 
-def _check_parts(model: Mapping[str, Any]) -> None:
+def _check_networks(model: Mapping[str, Any]) -> None:
     for name in ("frontend", "network"):
         part = _mapping(f"model.{name}", model.get(name))
         _text(f"model.{name}.class", part.get("class"))
@@ -143,17 +145,12 @@ def _check_familiarity(familiarity: Any) -> None:
     _expect("familiarity.held", held, bool(held) and ascending, "distances, ascending")
 
 
-def texts(name: str, value: Any, most: int) -> tuple[str, ...]:
-    """Names that are all different, without control characters.
-
-    Raises
-    ------
-    UserError
-    """
-    found = tuple(_text(name, item) for item in _list(name, value))
-    _expect(name, value, 0 < len(found) <= most, f"1 to {most:,} names")
-    _expect(name, value, len(set(found)) == len(found), "names that differ")
-    return found
+def _names(name: str, value: Any, most: int) -> tuple[str, ...]:
+    """Return a list of names that are all different and have no control characters."""
+    names = tuple(_text(name, item) for item in _list(name, value))
+    _expect(name, value, 0 < len(names) <= most, f"1 to {most:,} names")
+    _expect(name, value, len(set(names)) == len(names), "names that differ")
+    return names
 
 
 def _text(name: str, value: Any) -> str:
@@ -164,16 +161,21 @@ def _text(name: str, value: Any) -> str:
 def _number(
     name: str, value: Any, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
 ) -> float:
-    number = type(value) in (int, float) and abs(value) <= sys.float_info.max
-    low = f"more than {above:g}" if above > -math.inf else f"{least:g} or more" if least > -math.inf else "any size"
+    if above > -math.inf:
+        low = f"more than {above:g}"
+    elif least > -math.inf:
+        low = f"{least:g} or more"
+    else:
+        low = "any size"
     high = f" and {most:,.10g} at most" if most < math.inf else ""
-    _expect(name, value, number and above < value and least <= value <= most, f"a number, {low}{high}")
+    is_number = type(value) in (int, float) and abs(value) <= sys.float_info.max
+    _expect(name, value, is_number and above < value and least <= value <= most, f"a number, {low}{high}")
     return float(value)
 
 
 def _whole(name: str, value: Any, *, least: int, most: int) -> int:
-    whole = type(value) is int and least <= value <= most
-    _expect(name, value, whole, f"a whole number, {least:,} to {most:,}")
+    is_whole = type(value) is int and least <= value <= most
+    _expect(name, value, is_whole, f"a whole number, {least:,} to {most:,}")
     return int(value)
 
 
@@ -184,12 +186,13 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _list(name: str, value: Any, length: int | None = None) -> list[Any]:
-    right = isinstance(value, list) and length in (None, len(value))
-    _expect(name, value, right, "a list" if length is None else f"a list of {length}")
+    is_right = isinstance(value, list) and length in (None, len(value))
+    _expect(name, value, is_right, "a list" if length is None else f"a list of {length}")
     content: list[Any] = value
     return content
 
 
-def _expect(name: str, value: Any, right: bool, expected: str) -> None:
-    if not right:
-        raise UserError(f"{name} is {short(value)[:150]}; expected {expected}.")
+def _expect(name: str, value: Any, is_right: bool, expected: str) -> None:
+    """Refuse an entry with one sentence that contains its value and what is expected."""
+    if not is_right:
+        raise UserError(f"{name} is {short_repr(value)[:150]}; expected {expected}.")

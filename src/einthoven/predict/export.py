@@ -1,4 +1,4 @@
-"""A bundle as one file for other runtimes: millivolts in, calibrated probabilities out."""
+"""Export of a bundle as one file for other runtimes: from mV to calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ ONNX = frozenset({"ConvAttention", "XResNet1d", "Inception1d", "fcn_wang", "resn
 """Networks whose ONNX export is tested: the default, the convolutional ones, and the plain baselines."""
 
 _TINY = 1e-12
+"""Probabilities are clipped to [1e-12, 1 - 1e-12] before the logarithm."""
 
 
 class Pipeline(nn.Module):
-    """What a run reports, as one module: raw mV (n, L, T) -> windows -> classifier -> predictions (n, K).
+    """The whole prediction as one module: mV (n, L, T) -> windows -> classifier -> predictions (n, K).
 
     Parameters
     ----------
     classifier : nn.Module
     activation : callable
         Outputs -> probabilities, or a quantity.
-    window, stride : int
-        Samples.
-    aggregate : str
-        ``mean`` or ``max`` over the windows.
+    window, stride, aggregate
+        As in `einthoven.functional.windows`.
     finish : callable
-        Predictions of records (n, K) -> those that are told, such as calibrated ones.
+        Predictions of records (n, K) -> reported predictions (n, K), such as calibrated probabilities.
     """
 
     def __init__(
@@ -52,18 +51,22 @@ class Pipeline(nn.Module):
         finish: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.classifier, self.activation, self.finish = classifier, activation, finish
-        self.window, self.stride, self.aggregate = window, stride, aggregate
+        self.classifier = classifier
+        self.activation = activation
+        self.window = window
+        self.stride = stride
+        self.aggregate = aggregate
+        self.finish = finish
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Probabilities of each class, or a quantity in its unit."""
+        """Return the probability of each class, or a quantity in its unit."""
         logits = apply_to_windows(self.classifier, signal, self.window, self.stride)
         predictions = aggregate_windows(self.activation(logits), self.aggregate)
         return self.finish(predictions).to(logits.dtype)
 
 
 class Affine(nn.Module):
-    """A slope and an offset for each class, on the logit scale: temperature, vector and prior shift are such."""
+    """Temperature, vector and prior-shift calibration: a slope and an offset for each class, on the logit scale."""
 
     slope: Tensor
     offset: Tensor
@@ -76,14 +79,15 @@ class Affine(nn.Module):
 
     def forward(self, p: Tensor) -> Tensor:
         """Probabilities (n, K) -> probabilities (n, K)."""
-        inside = p.clamp(_TINY, 1 - _TINY)
-        z = inside.log() if self.single_label else inside.log() - (1 - inside).log()
-        z = z * self.slope + self.offset
-        return z.softmax(dim=-1) if self.single_label else z.sigmoid()
+        p = p.clamp(_TINY, 1 - _TINY)
+        if self.single_label:
+            return (p.log() * self.slope + self.offset).softmax(dim=-1)
+        logits = p.log() - (1 - p).log()
+        return (logits * self.slope + self.offset).sigmoid()
 
 
 class Curves(nn.Module):
-    """A curve for each class, linear between its points and flat beyond them: isotonic calibration."""
+    """Isotonic calibration: a curve for each class, linear between its points and constant beyond them."""
 
     stated: Tensor
     observed: Tensor
@@ -91,64 +95,72 @@ class Curves(nn.Module):
     def __init__(self, stated: list[FloatArray], observed: list[FloatArray], single_label: bool) -> None:
         super().__init__()
         self.single_label = single_label
-        most = max(map(len, stated))
-        # classes with fewer points repeat their last
+        # The curves become one array. Curves with fewer points repeat their last point.
+        points = max(map(len, stated))
         for name, curves in (("stated", stated), ("observed", observed)):
-            padded = np.stack([np.pad(curve, (0, most - len(curve)), mode="edge") for curve in curves])
+            padded = np.stack([np.pad(curve, (0, points - len(curve)), mode="edge") for curve in curves])
             self.register_buffer(name, torch.from_numpy(padded))
 
     def forward(self, p: Tensor) -> Tensor:
         """Probabilities (n, K) -> probabilities (n, K)."""
+        # The point to the right of each probability; the segment begins at the point before it.
         right = (p.unsqueeze(-1) >= self.stated).sum(dim=-1).clamp(1, self.stated.shape[1] - 1)
-        risen = self._between(p, right)
-        return risen / risen.sum(dim=-1, keepdim=True) if self.single_label else risen
-
-    def _between(self, p: Tensor, right: Tensor) -> Tensor:
-        def at(curves: Tensor, index: Tensor) -> Tensor:
-            return curves.expand(p.shape[0], -1, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
-
-        low, high = at(self.stated, right - 1), at(self.stated, right)
+        low, high = _points_at(self.stated, right - 1), _points_at(self.stated, right)
         share = ((p - low) / (high - low).clamp_min(1e-300)).clamp(0.0, 1.0)
-        return at(self.observed, right - 1) * (1 - share) + at(self.observed, right) * share
+        calibrated = _points_at(self.observed, right - 1) * (1 - share) + _points_at(self.observed, right) * share
+        if self.single_label:
+            return calibrated / calibrated.sum(dim=-1, keepdim=True)
+        return calibrated
 
 
-def exported(bundle: Bundle) -> Pipeline:
-    """The bundle as one module: mV (n, L, T) -> calibrated probabilities (n, K), float32."""
-    reads, calibration = bundle.reads, calibration_module(bundle)
+def _points_at(curves: Tensor, index: Tensor) -> Tensor:
+    """Return the points of curves (K, points) at an index (n, K)."""
+    return curves.expand(index.shape[0], -1, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def build_pipeline(bundle: Bundle) -> Pipeline:
+    """Return a bundle as one module: mV (n, L, T) to calibrated probabilities (n, K), float32."""
+    calibration = calibration_module(bundle)
     activation = outputs.softmax if bundle.single_label else outputs.sigmoid
 
     def probabilities(logits: Tensor) -> Tensor:
         return activation(logits if calibration is None else logits.double(), bundle.temperature)
 
-    model, finish = deepcopy(bundle.model).cpu(), calibration or nn.Identity()
-    return Pipeline(model, probabilities, reads.window, reads.stride, reads.aggregate, finish).eval()
+    return Pipeline(
+        deepcopy(bundle.model).cpu(),
+        probabilities,
+        bundle.input_format.window,
+        bundle.input_format.stride,
+        bundle.input_format.aggregate,
+        calibration or nn.Identity(),
+    ).eval()
 
 
 def export(bundle: Bundle, path: Path) -> None:
-    """Write ``.pt2`` (``torch.export``) or ``.onnx``: input ``signal`` (n, L, T) float32 in mV, any n.
+    """Write a ``.pt2`` (``torch.export``) or ``.onnx`` file with the input ``signal``: (n, L, T) float32 in mV, any n.
 
-    Beside the answer, the file says what it reads and what it was trained on: in a pt2 file as the extra file
-    ``einthoven.json``, in ONNX as metadata of the model.
+    The file also contains the notice of the bundle, its classes, leads and sampling frequency: a pt2 file in the extra
+    file ``einthoven.json``, an ONNX file in the metadata of the model.
 
     Raises
     ------
     UserError
-        If the suffix is another, a package is missing, or the network is not one of `ONNX`.
+        If the file has another suffix, a package is missing, or the network is not in `ONNX`.
     """
     notes = {
         "notice": bundle.notice,
         "classes": "\n".join(bundle.classes),
-        "leads": " ".join(bundle.reads.leads),
-        "fs": f"{bundle.reads.fs:g}",
+        "leads": " ".join(bundle.input_format.leads),
+        "fs": f"{bundle.input_format.fs:g}",
         "unit": "mV",
         "sha256": bundle.sha256,
     }
-    leads, samples = len(bundle.reads.leads), bundle.reads.samples
+    leads, samples = len(bundle.input_format.leads), bundle.input_format.samples
     with atomic(path) as partial:
         if path.suffix == ".pt2":
-            write_program(exported(bundle), leads, samples, partial, notes)
+            write_program(build_pipeline(bundle), leads, samples, partial, notes)
         elif path.suffix == ".onnx":
-            _to_onnx(bundle, _example(leads, samples), notes, partial)
+            _write_onnx(bundle, _example_input(leads, samples), notes, partial)
         else:
             raise UserError(f"{path.name}: expected a file that ends in .pt2 or .onnx.")
 
@@ -156,30 +168,31 @@ def export(bundle: Bundle, path: Path) -> None:
 def write_program(
     module: nn.Module, leads: int, samples: int, path: Path, notes: Mapping[str, str] | None = None
 ) -> None:
-    """Write a module that reads mV ``(n, leads, samples)`` as a program of torch (``.pt2``), without pickled parts.
+    """Write a module that reads mV ``(n, leads, samples)`` as a torch program (``.pt2``) without pickled parts.
 
-    torch would pickle the example, and keep the paths of source files.
+    torch would pickle the example input, and store the paths of source files. Both are removed.
 
     Parameters
     ----------
     module : Module
     leads, samples : int
-        Of a record.
+        Shape of a record.
     path : Path
     notes : mapping of str to str, optional
         Contents of the extra file ``einthoven.json``.
     """
     n = torch.export.Dim("n", min=1)
-    program = torch.export.export(module, (_example(leads, samples),), dynamic_shapes={"signal": {0: n}})
+    program = torch.export.export(module, (_example_input(leads, samples),), dynamic_shapes={"signal": {0: n}})
     program.example_inputs = None
-    for graph in program.graph_module.modules():
-        for node in graph.graph.nodes if isinstance(graph, torch.fx.GraphModule) else ():
-            node.meta = {name: value for name, value in node.meta.items() if name == "val"}
+    for module_part in program.graph_module.modules():
+        if isinstance(module_part, torch.fx.GraphModule):
+            for node in module_part.graph.nodes:
+                node.meta = {name: value for name, value in node.meta.items() if name == "val"}
     torch.export.save(program, str(path), extra_files={"einthoven.json": json.dumps(notes or {})})
 
 
 def load_program(path: Path) -> nn.Module:
-    """Load a program that `write_program` has written; one that could run code is refused before torch reads it.
+    """Load a program that `write_program` has written. A file that could run code is refused before torch reads it.
 
     Returns
     -------
@@ -196,22 +209,23 @@ def load_program(path: Path) -> nn.Module:
         raise UserError(str(error)) from None
 
 
-def _example(leads: int, samples: int) -> Tensor:
-    return torch.zeros((2, leads, samples))  # of one record, n would be fixed at one
+def _example_input(leads: int, samples: int) -> Tensor:
+    # With one record, torch would fix n at one.
+    return torch.zeros((2, leads, samples))
 
 
-def _to_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Path) -> None:
+def _write_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Path) -> None:
     name = bundle.parts["network"]["class"].rpartition(".")[2]
     if name not in ONNX:
-        raise UserError(f"{name}: no ONNX export; there is one of {', '.join(sorted(ONNX))}, and .pt2 of all.")
+        raise UserError(f"{name}: no ONNX export; expected {', '.join(sorted(ONNX))}, or a .pt2 file.")
     try:
         import onnx
-        import onnxscript  # noqa: F401 (torch asks for it)
+        import onnxscript  # noqa: F401 (torch imports it)
     except ModuleNotFoundError as error:
-        raise UserError(f"{path.suffix}: takes the package {error.name}; install einthoven[onnx].") from None
+        raise UserError(f"{path.suffix}: needs the package {error.name}; install einthoven[onnx].") from None
     n = torch.export.Dim("n", min=1)
     program = torch.onnx.export(
-        exported(bundle),
+        build_pipeline(bundle),
         (example,),
         dynamo=True,
         dynamic_shapes={"signal": {0: n}},
@@ -226,14 +240,16 @@ def _to_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Path)
 
 
 def calibration_module(bundle: Bundle) -> nn.Module | None:
-    """The calibration of a bundle: probabilities (n, K) -> probabilities (n, K), float64; None where there is none."""
-    fitted, ones = bundle.calibration, torch.ones(len(bundle.classes), dtype=torch.float64)
-    if isinstance(fitted, Temperature):
-        return Affine(ones / float(fitted.temperature_), 0 * ones, bundle.single_label)
-    if isinstance(fitted, Vector):
-        return Affine(torch.from_numpy(fitted.slope_), torch.from_numpy(fitted.offset_), bundle.single_label)
-    if isinstance(fitted, PriorShift):
-        return Affine(ones, torch.from_numpy(fitted.shift), bundle.single_label)
-    if isinstance(fitted, Isotonic):
-        return Curves(fitted.stated_, fitted.observed_, bundle.single_label)
+    """Return the calibration of a bundle as a module of float64 probabilities (n, K); None if it is not calibrated."""
+    calibration = bundle.calibration
+    ones = torch.ones(len(bundle.classes), dtype=torch.float64)
+    if isinstance(calibration, Temperature):
+        return Affine(ones / float(calibration.temperature_), 0 * ones, bundle.single_label)
+    if isinstance(calibration, Vector):
+        slope, offset = torch.from_numpy(calibration.slope_), torch.from_numpy(calibration.offset_)
+        return Affine(slope, offset, bundle.single_label)
+    if isinstance(calibration, PriorShift):
+        return Affine(ones, torch.from_numpy(calibration.shift), bundle.single_label)
+    if isinstance(calibration, Isotonic):
+        return Curves(calibration.stated_, calibration.observed_, bundle.single_label)
     return None

@@ -1,4 +1,4 @@
-"""What a network from a file may take: memory and time are bounded by the weights that come with it."""
+"""Limits of a network from a file: the size of its weights file limits the memory and time that it may take."""
 
 from __future__ import annotations
 
@@ -11,85 +11,85 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from einthoven.errors import UserError
-from einthoven.predict.signal import Reads
+from einthoven.predict.signal import InputFormat
 
-MOST_VALUES = 1 << 28
-"""Values of one tensor while a network reads a record."""
+VALUES_LIMIT = 1 << 28
+"""A tensor may have at most this many values while the network reads a record."""
 
-_MOST_NUMBER = 10_000_000
+_NUMBER_LIMIT = 10_000_000
 _SPARE_VALUES = 1 << 22
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def check_numbers(options: object) -> None:
-    """Refuse options with a number that no network needs: a constructor may make a list of that length.
+    """Refuse options that contain a very large number, because a constructor may build a list of that length.
 
     Raises
     ------
     UserError
-        Names the number.
+        The message contains the number.
     """
     if isinstance(options, Mapping):
         options = list(options.values())
     if isinstance(options, list):
         for option in options:
             check_numbers(option)
-    elif isinstance(options, int | float) and abs(options) > _MOST_NUMBER:
-        raise UserError(f"an option of {options:.6g}; expected numbers up to {_MOST_NUMBER:,}.")
+    elif isinstance(options, int | float) and abs(options) > _NUMBER_LIMIT:
+        raise UserError(f"an option of {options:.6g}; expected numbers up to {_NUMBER_LIMIT:,}.")
 
 
-def check_activations(shapes: Shapes, reads: Reads) -> None:
-    """Refuse a network that would fill the memory with what it computes of one record.
+def check_activations(shapes: Shapes, input_format: InputFormat) -> None:
+    """Refuse a network whose activations for one record would fill the memory.
 
     Raises
     ------
     UserError
-        States how many values its widest layer may have.
+        The message contains the number of values, and how many are allowed.
     """
-    count = (reads.samples - reads.window) // reads.stride + 2
+    windows = (input_format.samples - input_format.window) // input_format.stride + 2
     widest = max((shape[0] for shape in shapes.values() if shape), default=1)
-    values = count * reads.window * max(widest, len(reads.leads))
-    if values > MOST_VALUES:
+    values = windows * input_format.window * max(widest, len(input_format.leads))
+    if values > VALUES_LIMIT:
         raise UserError(
-            f"{count:,} windows of {reads.window:,} samples and layers of up to {widest:,} channels are {values:,} "
-            f"values for one record; expected {MOST_VALUES:,} at most."
+            f"{windows:,} windows of {input_format.window:,} samples and layers of up to {widest:,} channels are "
+            f"{values:,} values for one record; expected {VALUES_LIMIT:,} at most."
         )
 
 
-class Construction(TorchFunctionMode):
-    """Ends a constructor that asks for more memory, or makes more tensors, than the weights in a file account for.
+class ConstructionLimits(TorchFunctionMode):
+    """Stop a constructor that asks for more memory, or makes more tensors, than the weights in the file explain.
 
     Parameters
     ----------
     shapes : mapping of str to tuple of int
-        Of the tensors in the file.
+        Shapes of the tensors in the file.
     """
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
-        # Constructors draw weights in several steps, and keep some constants that are in no file.
-        self._values = _SPARE_VALUES + 4 * sum(math.prod(shape) for shape in shapes.values())
-        self._calls = 1000 + 100 * len(shapes)
+        # Constructors draw weights in several steps, and create some constants that are in no file.
+        self._values_left = _SPARE_VALUES + 4 * sum(math.prod(shape) for shape in shapes.values())
+        self._calls_left = 1000 + 100 * len(shapes)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
     ) -> Any:
-        self._calls -= 1
-        given = [*args, *(kwargs or {}).values()]
-        tensors = [value for value in given if isinstance(value, Tensor)]
+        self._calls_left -= 1
+        arguments = [*args, *(kwargs or {}).values()]
+        tensors = [value for value in arguments if isinstance(value, Tensor)]
         if not tensors:
-            self._values -= _product(given)
+            self._values_left -= _largest_product(arguments)
         elif func is Tensor.repeat:
-            self._values -= tensors[0].numel() * _product(given)
-        if self._values < 0 or self._calls < 0:
+            self._values_left -= tensors[0].numel() * _largest_product(arguments)
+        if self._values_left < 0 or self._calls_left < 0:
             raise UserError("it has more or larger tensors than the file with its weights.")
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
-def as_sentence(what: str) -> Iterator[None]:
-    """Say in one sentence what a constructor or a network raises: options from a file can make it fail in any way.
+def one_sentence(what: str) -> Iterator[None]:
+    """Turn any exception of a constructor or a network into a UserError, because options from a file can cause any.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def as_sentence(what: str) -> Iterator[None]:
         raise UserError(f"{what} ({type(error).__name__}: {reason}).") from error
 
 
-def _product(given: object) -> int:
-    """An upper bound of the values that a function with these arguments makes."""
-    if isinstance(given, list | tuple):
-        return math.prod(_product(value) for value in given)
-    return max(abs(given), 1) if isinstance(given, int) else 1
+def _largest_product(arguments: object) -> int:
+    """Return an upper bound of the number of values that a function with these arguments creates."""
+    if isinstance(arguments, list | tuple):
+        return math.prod(_largest_product(value) for value in arguments)
+    return max(abs(arguments), 1) if isinstance(arguments, int) else 1

@@ -1,4 +1,4 @@
-"""A network out of its description: the name of a class of `einthoven.models` or `torch.nn`, and plain options."""
+"""Networks from the description in a bundle: the name of a class of `einthoven.models` or `torch.nn`, and options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.models.blocks import ConvNormAct
 from einthoven.models.frontend import Classifier
-from einthoven.predict.limits import Construction, Shapes, as_sentence, check_numbers
+from einthoven.predict.limits import ConstructionLimits, Shapes, check_numbers, one_sentence
 
 
 def build(part: Mapping[str, Any]) -> nn.Module:
@@ -24,92 +24,106 @@ def build(part: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     UserError
-        If the name is not that of a network's class, or the options do not fit it.
+        If the name is not that of the class of a network, or the options do not fit it.
     """
     name = part["class"]
     options = dict(part["options"])
-    make = trust.accepted(name, "network")
+    constructor = trust.accepted(name, "network")
     try:
-        inspect.signature(make).bind(**options)
+        inspect.signature(constructor).bind(**options)
     except TypeError as error:
         raise UserError(f"{name}: its options do not fit ({error}).") from None
-    network: nn.Module = make(**options)
+    network: nn.Module = constructor(**options)
     return network
 
 
-def construct(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
-    """Frontend and network with drawn weights, of the shapes of those in a file.
+def build_classifier(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
+    """Build frontend and network with random weights. The random state of torch does not change.
 
-    torch's random numbers stay where they were.
+    Parameters
+    ----------
+    parts : mapping
+        ``frontend`` and ``network``, as in `build`.
+    shapes : mapping of str to tuple of int
+        Shapes of the weights in the file.
 
     Raises
     ------
     UserError
-        If no such network can be built, or it has weights of other shapes.
+        If no such network can be built, or its weights have other shapes.
     """
     name = parts["network"]["class"]
     for part in ("frontend", "network"):
         trust.accepted(parts[part]["class"], "network")
-    check_numbers([parts[part]["options"] for part in ("frontend", "network")])
-    # A constructor that is ended inside of torch.no_grad would leave gradients off for the rest of the process.
-    gradients_stay = torch.set_grad_enabled(torch.is_grad_enabled())
-    random_stays = torch.random.fork_rng(devices=[])
-    with random_stays, gradients_stay, as_sentence(f"{name}: cannot be built"), Construction(shapes):
+    check_numbers([parts["frontend"]["options"], parts["network"]["options"]])
+
+    # A constructor that is interrupted inside of torch.no_grad would leave gradients off for the rest of the process.
+    keep_gradients = torch.set_grad_enabled(torch.is_grad_enabled())
+    keep_random_state = torch.random.fork_rng(devices=[])
+    with keep_random_state, keep_gradients, one_sentence(f"{name}: cannot be built"), ConstructionLimits(shapes):
         model = Classifier(build(parts["frontend"]), build(parts["network"]))  # type: ignore[arg-type]
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    for key in sorted(expected.keys() | shapes.keys()):
-        stated, needed = shapes.get(key, "missing"), expected.get(key, "missing")
-        if stated != needed:
+
+    model_shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key in sorted(model_shapes.keys() | shapes.keys()):
+        in_file = shapes.get(key, "missing")
+        in_model = model_shapes.get(key, "missing")
+        if in_file != in_model:
             raise UserError(
-                f"the weights are not those of {name}: {key[:100]} is {stated} in the file and {needed} in the network."
+                f"the weights are not those of {name}: {key[:100]} is {in_file} in the file and {in_model} in the "
+                "network."
             )
     return model
 
 
 def set_weights(model: Classifier, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give a network its weights, in single precision, and make it ready to predict.
+    """Load weights into a network in single precision, and switch it to evaluation mode.
 
     Raises
     ------
     UserError
         If a weight has another type, or a value that is not finite.
     """
-    for key, needed in model.state_dict().items():
+    for key, parameter in model.state_dict().items():
         value = weights[key]
-        if value.is_floating_point() != needed.is_floating_point():
-            raise UserError(f"{key} has values of the type {value.dtype}; expected {needed.dtype}.")
+        if value.is_floating_point() != parameter.is_floating_point():
+            raise UserError(f"{key} has values of the type {value.dtype}; expected {parameter.dtype}.")
         if not bool(torch.isfinite(value).all()):
             raise UserError(f"{key} has values that are not finite.")
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    single = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    model.load_state_dict(single)
     model.eval()
 
 
-def check_answer(model: Classifier, leads: int, samples: int, classes: int) -> None:
-    """Refuse a network that cannot read one window, or does not answer with a finite number for each class.
+def check_output(model: Classifier, leads: int, samples: int, classes: int) -> None:
+    """Refuse a network that cannot read one window, or whose output is not one finite number for each class.
 
     Raises
     ------
     UserError
     """
-    with torch.inference_mode(), as_sentence("its network cannot read a window"):
+    with torch.inference_mode(), one_sentence("its network cannot read a window"):
         logits = model(torch.zeros((1, leads, samples)))
     if not isinstance(logits, torch.Tensor) or logits.shape != (1, classes):
-        answer = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(f"its network answers a window with {answer}; expected (1, {classes}): a value for each class.")
+        output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(f"its network answers a window with {output}; expected (1, {classes}): a value for each class.")
     if not bool(torch.isfinite(logits).all()):
         raise UserError("its network answers with values that are not finite.")
 
 
-def folded(model: Classifier) -> Classifier:
-    """A copy in which the batch norm after a convolution is part of the convolution: the same numbers, sooner."""
+def fold_batch_norm(model: Classifier) -> Classifier:
+    """Return a copy in which the batch norm after a convolution is part of the convolution.
+
+    Its outputs are equal up to rounding, and it is faster.
+    """
     model = deepcopy(model).eval()
-    for part in model.modules():
-        if isinstance(part, ConvNormAct) and isinstance(part.norm, nn.BatchNorm2d):
-            part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), nn.Identity().eval()
+    for module in model.modules():
+        if isinstance(module, ConvNormAct) and isinstance(module.norm, nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity().eval()
     return model
 
 
 def last_layer(model: Classifier, classes: int) -> nn.Linear | None:
-    """The linear layer that gives the logits, if there is one: what it reads are the features of a record."""
+    """Return the linear layer that computes the logits, or None. Its inputs are the features of a record."""
     layers = [m for m in model.network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
     return layers[-1] if layers else None

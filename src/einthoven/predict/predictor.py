@@ -1,4 +1,4 @@
-"""From records to answers: probabilities with intervals, sets of statements, uncertainty, cautions."""
+"""Records to predictions: probabilities with intervals, sets of statements, uncertainty and cautions."""
 
 from __future__ import annotations
 
@@ -21,46 +21,58 @@ from einthoven.evaluation.uncertainty import EntropyParts, entropy_parts
 from einthoven.functional import outputs
 from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.predict.bundle import Bundle
-from einthoven.predict.explaining import Explanation, explain
+from einthoven.predict.explaining import Explanation, explain_window
 from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Prepared, prepare, read_prepared
 
-AT_ONCE = 32  # records through the network together: more do not fit the cache
-NORMAL = 1.959963984540054  # deviations of a normal distribution that hold 95 %
-UNLIKE = 0.05  # share of the calibration records that are as far from the training records, below which it is told
+RECORDS_PER_BATCH = 32
+"""Records that pass through the network together. More records do not fit into the cache of a CPU."""
+
+NORMAL_QUANTILE = 1.959963984540054
+"""95 % of a normal distribution lie within this number of standard deviations."""
+
+UNFAMILIAR_SHARE = 0.05
+"""A record is unlike the training data if at most this share of the calibration records is as far from them."""
 
 Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answers for n records of K classes.
+    """Predictions for n records and K classes.
+
+    A recording that is longer than the records of the training is cut into W windows of their length.
 
     Attributes
     ----------
     sources : tuple of n str
+        Names of the records.
     probabilities : ndarray of float64, shape (n, K)
-        Calibrated, over all windows of a record and all members.
+        Calibrated probabilities: the mean or maximum over the windows of a record, and the mean over all members (the
+        bundles and dropout masks).
     intervals : ndarray of float64, shape (n, K, 2)
-        95 %, of each probability: what the calibration records leave open, and how far the members differ. NaN where a
-        bundle was not calibrated, or a class had no record of both kinds.
+        95 % interval of each probability. It contains the uncertainty of the calibration and the variance between
+        members. NaN if a bundle was not calibrated, or if the calibration records of a class were all positive or all
+        negative.
     sets : tuple of n tuples of str
-        The statements that the record may have: of those that are true, the share that such sets miss is `alpha` at
-        most, as a mean over records like those of the calibration. All classes where nothing is promised.
+        The statements that each record may have. The sets miss at most the share `alpha` of the true statements, on
+        average over records like the calibration records. Without `alpha`, a set contains all classes.
     alpha : float or None
-        None where the sets promise nothing (`Predictor.alphas`).
+        None if there is no such guarantee (`Predictor.alphas`).
     entropy : EntropyParts
-        Predictive entropy of each record and its parts (n,), nats.
+        Predictive entropy of each record and its parts (n,), in nats.
     familiar : ndarray of float64, shape (n,)
-        Share of the calibration records that are as unlike the training data as this one, the mean over those bundles
-        that know; small is unlike. NaN where none does, and with dropout.
+        Share of the calibration records that are at least as far from the training records as this one: the mean over
+        the bundles that contain these distances. A small share means that the record is unlike the training data. NaN
+        if no bundle contains them, or with dropout.
     windows : tuple of n ndarrays of float64, shape (W, K)
         Probabilities of each window of a record.
     start_s : tuple of n ndarrays of float64, shape (W,)
-        Where each begins, in seconds.
+        Start of each window, in seconds.
     in_training : tuple of n bool or None
-        Whether a model was trained on the record, by its signal; None where no bundle says what it was trained on.
+        Whether a model was trained on this signal. None if no bundle lists the signals of its training.
     cautions : tuple of n tuples of str
+        Sentences that a reader of the prediction must know.
     """
 
     sources: tuple[str, ...]
@@ -77,57 +89,58 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts with a bundle, or with several as one deep ensemble: the mean of their probabilities.
+    """Predict with one bundle, or with several bundles as a deep ensemble (the mean of their probabilities).
 
     Parameters
     ----------
     bundles : sequence of Bundle
-        With the same classes, leads, sampling frequency and length of a record.
+        All have the same classes, leads, sampling frequency and record length.
     draws : int
-        Dropout masks that are drawn for each member (Gal and Ghahramani 2016); 0: dropout is off, as it should be
-        where only the probabilities are asked for.
+        Number of dropout masks for each bundle (Gal and Ghahramani 2016). 0 turns dropout off. Use 0 if you need only
+        the probabilities.
     seed : int
-        Of the masks.
+        Seed of the dropout masks.
 
     Raises
     ------
     UserError
-        If the bundles differ, or dropout is asked of a network without any.
+        If the bundles differ, or if `draws` is positive and a network has no dropout.
     """
 
     def __init__(self, bundles: Sequence[Bundle], draws: int = 0, seed: int = 0) -> None:
         if not bundles or draws < 0:
             raise UserError(f"{len(bundles)} bundles and {draws} draws found; expected a bundle, and 0 draws or more.")
-        self.bundles, self.draws, self.seed = tuple(bundles), draws, seed
         first = bundles[0]
         for other in bundles[1:]:
-            for what, ours, theirs in (
-                ("classes", first.classes, other.classes),
-                ("output", first.single_label, other.single_label),
-                ("leads", first.reads.leads, other.reads.leads),
-                ("sampling frequency", first.reads.fs, other.reads.fs),
-                ("length of a record", first.reads.seconds, other.reads.seconds),
-            ):
-                if ours != theirs:
-                    raise UserError(f"bundles that differ in {what} ({ours} and {theirs}) cannot answer together.")
-        if draws and not all(any(_dropouts(bundle.model)) for bundle in bundles):
+            _check_same_task(first, other)
+        if draws and not all(_dropout_layers(bundle.model) for bundle in bundles):
             raise UserError("draws: this network has no dropout; its uncertainty takes several bundles.")
-        self.classes, self.single_label, self.reads = first.classes, first.single_label, first.reads
-        self._ancestries = [bundle.ancestry for bundle in bundles if bundle.ancestry is not None]
+        self.bundles = tuple(bundles)
+        self.draws = draws
+        self.seed = seed
+        self.classes = first.classes
+        self.single_label = first.single_label
+        self.input_format = first.input_format
         self.cuts = tuple(dict.fromkeys(cut for bundle in bundles for cut in bundle.cuts))
+        self._ancestries = [bundle.ancestry for bundle in bundles if bundle.ancestry is not None]
 
     @property
     def notice(self) -> str:
-        """What has to stand on everything that is said with it."""
+        """The sentences that must accompany every prediction."""
         return " ".join(dict.fromkeys(bundle.notice for bundle in self.bundles))
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """Shares that sets can be asked for; none of several bundles or dropout: no threshold fits their mean."""
-        return () if self.draws or len(self.bundles) > 1 else tuple(sorted(self.bundles[0].conformal))
+        """Values of alpha for which sets are available.
+
+        There are none with several bundles or with dropout, because no threshold was fitted to the mean of the members.
+        """
+        if self.draws or len(self.bundles) > 1:
+            return ()
+        return tuple(sorted(self.bundles[0].conformal))
 
     def predict(self, records: Iterable[Record | str | Path], alpha: float = 0.1) -> Prediction:
-        """Answer for records, or for files with records.
+        """Predict records, or files that contain records.
 
         Parameters
         ----------
@@ -138,21 +151,22 @@ class Predictor:
         Raises
         ------
         UserError
-            For the first record that cannot be read, or lacks what the model needs.
+            For the first record that cannot be read, or lacks something that the model needs.
         """
-        return self.answer([self.prepare(record) for record in records], alpha)
+        return self.predict_prepared([self.prepare(record) for record in records], alpha)
 
     def prepare(self, record: Record | str | Path) -> Prepared:
-        """One record, or file with one, as the model reads it.
+        """Convert a record, or the file of a record, to the input of the model.
 
         Raises
         ------
         UserError
-            As `predict`.
+            As in `predict`.
         """
         if isinstance(record, Record):
-            return prepare(record, self.reads, cuts=self.cuts)
-        return read_prepared(record, self.reads, cuts=self.cuts)[1]
+            return prepare(record, self.input_format, cuts=self.cuts)
+        _, prepared = read_prepared(record, self.input_format, cuts=self.cuts)
+        return prepared
 
     def explain(
         self,
@@ -162,144 +176,230 @@ class Predictor:
         *,
         judge: bool = False,
     ) -> Explanation:
-        """Say what one class of a record rests on, by default the most probable one; see `predict.explaining.explain`.
+        """Explain one class of one record.
 
+        Of a long record, this explains the window in which the class is most probable. Dropout is off.
         ``load_bundle(path).explain("a.hea", "MI").by_lead`` is the share of each lead.
-        """
-        return explain(self, record, label, method, judge=judge)
 
-    def answer(self, prepared: Sequence[Prepared], alpha: float = 0.1) -> Prediction:
-        """Answer for records that are prepared."""
+        Parameters
+        ----------
+        record : Record, Prepared, str or Path
+        label : str or None
+            The class; by default the most probable class.
+        method : Method
+            A function of `evaluation.saliency` or `evaluation.occlusion`.
+        judge : bool
+            Also measure how far the explanation can be trusted (`evaluation.faithfulness`). This takes several times as
+            long.
+
+        Raises
+        ------
+        UserError
+            If the record cannot be read or lacks something that the model needs, if the class is unknown, or if the
+            network does not support the method.
+        """
+        if label is not None and label not in self.classes:
+            raise UserError(f"class {label}: unknown; this model knows {', '.join(self.classes)}.")
+        prepared = record if isinstance(record, Prepared) else self.prepare(record)
+        prediction = self.predict_prepared([prepared], *self.alphas[:1])
+        most_probable = int(prediction.probabilities[0].argmax())
+        class_index = most_probable if label is None else self.classes.index(label)
+        class_probabilities = prediction.windows[0][:, class_index]
+        window = int(class_probabilities.argmax())
+        signal = prepared.signal[window].astype(np.float32) * np.float32(1e-3)
+        relevance, faithfulness = explain_window(self.bundles, signal, class_index, method, judge=judge)
+        return Explanation(
+            source=prepared.source,
+            label=self.classes[class_index],
+            probability=float(class_probabilities[window]),
+            start_s=float(prepared.start_s[window]),
+            signal=signal.astype(np.float64),
+            relevance=relevance,
+            leads=self.input_format.leads,
+            fs=self.input_format.fs,
+            faithfulness=faithfulness,
+            cautions=prediction.cautions[0],
+        )
+
+    def predict_prepared(self, records: Sequence[Prepared], alpha: float = 0.1) -> Prediction:
+        """Predict prepared records, as `predict`."""
         if self.alphas and alpha not in self.alphas:
             known = ", ".join(f"{a:g}" for a in self.alphas)
             raise UserError(f"alpha={alpha:g}: this bundle has thresholds for {known}.")
-        counts = [len(item.signal) for item in prepared]
-        shape = (0, len(self.reads.leads), self.reads.samples)
-        signal = np.concatenate([np.zeros(shape, np.int16), *(item.signal for item in prepared)])
-        members, by_window, familiar = [], [], []
+
+        # The windows of all records pass through the network as one array.
+        counts = [len(record.signal) for record in records]
+        no_windows = np.zeros((0, len(self.input_format.leads), self.input_format.samples), np.int16)
+        signal = np.concatenate([no_windows, *(record.signal for record in records)])
+
+        # One member for each bundle and dropout mask: its probabilities for records and windows.
+        member_probabilities: list[Float] = []
+        member_windows: list[Float] = []
+        familiar_shares: list[Float] = []
         for bundle in self.bundles:
-            for raw, distance in self._passes(bundle, signal):
-                of_record = _over_windows(raw, counts, bundle.reads.aggregate)
-                members.append(bundle.calibration.transform(of_record))
-                by_window.append(bundle.calibration.transform(raw))
+            for raw, distance in self._predict_members(bundle, signal):
+                of_records = _aggregate_records(raw, counts, bundle.input_format.aggregate)
+                member_probabilities.append(bundle.calibration.transform(of_records))
+                member_windows.append(bundle.calibration.transform(raw))
                 if distance is not None and bundle.familiarity is not None:
-                    middle = [np.median(part) for part in _parts(distance, counts)]
-                    familiar.append(bundle.familiarity.share(np.array(middle)))
-        p = np.stack(members)
-        mean = p.mean(axis=0)
-        share = np.mean(familiar, axis=0) if familiar else np.full(len(prepared), np.nan)
-        in_training = tuple(self._in_training(item) for item in prepared)
+                    median_distance = [np.median(part) for part in _split_records(distance, counts)]
+                    familiar_shares.append(bundle.familiarity.share(np.array(median_distance)))
+
+        by_member = np.stack(member_probabilities)
+        probabilities = by_member.mean(axis=0)
+        familiar = np.mean(familiar_shares, axis=0) if familiar_shares else np.full(len(records), np.nan)
         threshold = self.bundles[0].conformal[alpha] if self.alphas else 0.0
+        in_training = [self._is_in_training(record) for record in records]
+        cautions = []
+        for record, trained, share in zip(records, in_training, familiar, strict=True):
+            cautions.append((*self._ancestry_cautions(record, trained), *record.cautions, *_unfamiliar_caution(share)))
         return Prediction(
-            sources=tuple(item.source for item in prepared),
-            probabilities=mean,
-            intervals=self._intervals(p),
-            sets=tuple(statement_sets(mean, threshold, self.classes)),
+            sources=tuple(record.source for record in records),
+            probabilities=probabilities,
+            intervals=self._intervals(by_member),
+            sets=tuple(statement_sets(probabilities, threshold, self.classes)),
             alpha=alpha if self.alphas else None,
-            entropy=entropy_parts(p, self.single_label),
-            familiar=share,
-            windows=tuple(_parts(np.mean(by_window, axis=0), counts)),
-            start_s=tuple(item.start_s for item in prepared),
-            in_training=in_training,
-            cautions=tuple(
-                (*self._seen(item, trained), *item.cautions, *_unlike(s))
-                for item, trained, s in zip(prepared, in_training, share, strict=True)
-            ),
+            entropy=entropy_parts(by_member, self.single_label),
+            familiar=familiar,
+            windows=tuple(_split_records(np.mean(member_windows, axis=0), counts)),
+            start_s=tuple(record.start_s for record in records),
+            in_training=tuple(in_training),
+            cautions=tuple(cautions),
         )
 
-    def _in_training(self, item: Prepared) -> bool | None:
-        """Whether a model was trained on a record; None where no bundle says."""
+    def _is_in_training(self, record: Prepared) -> bool | None:
+        """Return whether a model was trained on a record. None if no bundle lists the records of its training."""
         if not self._ancestries:
             return None
-        return any(bool(ancestry.in_training(item.digests).any()) for ancestry in self._ancestries)
+        return any(bool(ancestry.in_training(record.digests).any()) for ancestry in self._ancestries)
 
-    def _seen(self, item: Prepared, trained: bool | None) -> tuple[str, ...]:
-        """What to say of a record that a model has seen."""
-        if trained:
+    def _ancestry_cautions(self, record: Prepared, is_in_training: bool | None) -> tuple[str, ...]:
+        """Return a caution if a bundle was trained or calibrated on a record."""
+        if is_in_training:
             return ("this record was in the training data",)
-        if any(ancestry.in_fitting(item.digests).any() for ancestry in self._ancestries):
+        if any(ancestry.in_fitting(record.digests).any() for ancestry in self._ancestries):
             return ("the calibration was fitted on this record",)
         return ()
 
-    def _passes(self, bundle: Bundle, signal: NDArray[np.int16]) -> Iterator[tuple[Float, Float | None]]:
-        """Uncalibrated probabilities of windows, once or with `draws` dropout masks, and their distances."""
+    def _predict_members(self, bundle: Bundle, signal: NDArray[np.int16]) -> Iterator[tuple[Float, Float | None]]:
+        """Call `predict_windows` once for each dropout mask, or once without dropout."""
         if not self.draws:
-            yield forward(bundle, signal)
+            yield predict_windows(bundle, signal)
             return
         for draw in range(self.draws):
-            with _dropping(bundle.answering, self.seed + draw):
-                yield forward(bundle, signal)[0], None
+            with _dropout_on(bundle.inference_model, self.seed + draw):
+                probabilities, _ = predict_windows(bundle, signal)
+            yield probabilities, None
 
-    def _intervals(self, p: Float) -> Float:
-        """Of the mean over members (M, n, K): variances within and between members add up, as logits."""
+    def _intervals(self, by_member: Float) -> Float:
+        """Return the 95 % intervals (n, K, 2) of the mean over members (M, n, K).
+
+        The variances within and between the members are added on the logit scale.
+        """
         from scipy.special import expit
 
-        if any(bundle.band is None for bundle in self.bundles):
-            return np.full((*p.shape[1:], 2), np.nan)
-        bands = [bundle.band for bundle in self.bundles for _ in range(max(self.draws, 1))]
-        z, deviation = zip(*(logits_and_deviation(q, band) for q, band in zip(p, bands, strict=True)), strict=True)  # type: ignore[arg-type]
-        spread = np.sqrt(np.square(deviation).mean(axis=0) + np.var(z, axis=0))
-        centre, _ = logits_and_deviation(p.mean(axis=0), bands[0])  # type: ignore[arg-type]
-        return np.stack([expit(centre - NORMAL * spread), expit(centre + NORMAL * spread)], axis=-1)
+        bands: list[Float] = []
+        for bundle in self.bundles:
+            if bundle.band is None:
+                return np.full((*by_member.shape[1:], 2), np.nan)
+            bands += [bundle.band] * max(self.draws, 1)
+        members = [logits_and_deviation(p, band) for p, band in zip(by_member, bands, strict=True)]
+        logits = np.array([logit for logit, _ in members])
+        deviations = np.array([deviation for _, deviation in members])
+        spread = np.sqrt(np.square(deviations).mean(axis=0) + np.var(logits, axis=0))
+        centre, _ = logits_and_deviation(by_member.mean(axis=0), bands[0])
+        low = expit(centre - NORMAL_QUANTILE * spread)
+        high = expit(centre + NORMAL_QUANTILE * spread)
+        return np.stack([low, high], axis=-1)
 
 
-def forward(bundle: Bundle, signal: NDArray[np.int16]) -> tuple[Float, Float | None]:
-    """Uncalibrated probabilities (n, K) of windows (n, L, T) in µV, and their distance from the training records."""
+def _check_same_task(first: Bundle, other: Bundle) -> None:
+    """Refuse two bundles whose predictions cannot be averaged."""
+    for name, ours, theirs in (
+        ("classes", first.classes, other.classes),
+        ("output", first.single_label, other.single_label),
+        ("leads", first.input_format.leads, other.input_format.leads),
+        ("sampling frequency", first.input_format.fs, other.input_format.fs),
+        ("length of a record", first.input_format.seconds, other.input_format.seconds),
+    ):
+        if ours != theirs:
+            raise UserError(f"bundles that differ in {name} ({ours} and {theirs}) cannot answer together.")
+
+
+def predict_windows(bundle: Bundle, signal: NDArray[np.int16]) -> tuple[Float, Float | None]:
+    """Predict windows in µV (n, L, T), each as long as a record of the training.
+
+    Returns
+    -------
+    probabilities : ndarray of float64, shape (n, K)
+        Before calibration.
+    distance : ndarray of float64, shape (n,), or None
+        Distance from the training records. None if the bundle does not contain their features.
+    """
     if bundle.familiarity is None:
-        return _forward(bundle, signal, None)[0], None
-    p, features = _forward(bundle, signal, last_layer(bundle.answering, len(bundle.classes)))
-    return p, bundle.familiarity.distance(features)
+        probabilities, _ = _run_network(bundle, signal, None)
+        return probabilities, None
+    layer = last_layer(bundle.inference_model, len(bundle.classes))
+    probabilities, features = _run_network(bundle, signal, layer)
+    return probabilities, bundle.familiarity.distance(features)
 
 
-def features_of(bundle: Bundle, signal: NDArray[np.int16]) -> Float:
-    """What the last layer reads of windows (n, L, T) in µV, the mean over all that it is given of each: (n, D)."""
-    return _forward(bundle, signal, last_layer(bundle.answering, len(bundle.classes)))[1]
+def compute_features(bundle: Bundle, signal: NDArray[np.int16]) -> Float:
+    """Return the features (n, D) of windows in µV (n, L, T): the mean input of the last layer of the network."""
+    _, features = _run_network(bundle, signal, last_layer(bundle.inference_model, len(bundle.classes)))
+    return features
 
 
 @torch.inference_mode()
-def _forward(bundle: Bundle, signal: NDArray[np.int16], layer: nn.Linear | None) -> tuple[Float, Float]:
-    reads, classes = bundle.reads, len(bundle.classes)
+def _run_network(bundle: Bundle, signal: NDArray[np.int16], layer: nn.Linear | None) -> tuple[Float, Float]:
+    """Return uncalibrated probabilities (n, K), and the features (n, D) that a layer reads; without it, D is 0."""
+    input_format = bundle.input_format
     activation = outputs.softmax if bundle.single_label else outputs.sigmoid
-    device = next(bundle.answering.parameters()).device
-    p, features = [np.zeros((0, classes))], [np.zeros((0, layer.in_features if layer else 0))]
-    with _reading(layer) as read:
-        for first in range(0, len(signal), AT_ONCE):
-            x = torch.from_numpy(signal[first : first + AT_ONCE]).to(device, torch.float32).mul_(1e-3)
-            logits = apply_to_windows(bundle.answering, x, reads.window, reads.stride)
-            q = activation(logits.double().cpu(), bundle.temperature)
-            p.append(aggregate_windows(q, reads.aggregate).numpy())
-            if not np.isfinite(p[-1]).all():
+    device = next(bundle.inference_model.parameters()).device
+    probabilities = [np.zeros((0, len(bundle.classes)))]
+    features = [np.zeros((0, layer.in_features if layer else 0))]
+    with _captured_inputs(layer) as captured:
+        for first in range(0, len(signal), RECORDS_PER_BATCH):
+            microvolts = torch.from_numpy(signal[first : first + RECORDS_PER_BATCH])
+            x = microvolts.to(device, torch.float32).mul_(1e-3)
+            logits = apply_to_windows(bundle.inference_model, x, input_format.window, input_format.stride)
+            # Device-to-host sync: once per batch.
+            by_window = activation(logits.double().cpu(), bundle.temperature)
+            batch_probabilities = aggregate_windows(by_window, input_format.aggregate).numpy()
+            if not np.isfinite(batch_probabilities).all():
                 raise UserError(
                     "the network of this bundle answers with values that are not finite; it cannot be used."
                 )
+            probabilities.append(batch_probabilities)
             if layer is not None:
-                features.append(read.pop().reshape(len(x), -1, layer.in_features).mean(dim=1).double().cpu().numpy())
-    return np.concatenate(p), np.concatenate(features)
+                by_position = captured.pop().reshape(len(x), -1, layer.in_features)
+                features.append(by_position.mean(dim=1).double().cpu().numpy())
+    return np.concatenate(probabilities), np.concatenate(features)
 
 
 @contextmanager
-def _reading(layer: nn.Linear | None) -> Iterator[list[Tensor]]:
-    """What a layer is given, while it is watched."""
-    read: list[Tensor] = []
+def _captured_inputs(layer: nn.Linear | None) -> Iterator[list[Tensor]]:
+    """Collect the inputs of a layer while the block runs."""
+    captured: list[Tensor] = []
     if layer is None:
-        yield read
+        yield captured
         return
-    handle = layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    handle = layer.register_forward_pre_hook(lambda _, arguments: captured.append(arguments[0]))
     try:
-        yield read
+        yield captured
     finally:
         handle.remove()
 
 
-def _dropouts(model: nn.Module) -> Iterator[nn.Module]:
+def _dropout_layers(model: nn.Module) -> list[nn.Module]:
     kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
-    return (m for m in model.modules() if isinstance(m, kinds) and m.p > 0)
+    return [module for module in model.modules() if isinstance(module, kinds) and module.p > 0]
 
 
 @contextmanager
-def _dropping(model: nn.Module, seed: int) -> Iterator[None]:
-    """Dropout at work in a model that is otherwise evaluated, with masks of a seed."""
-    layers = list(_dropouts(model))
+def _dropout_on(model: nn.Module, seed: int) -> Iterator[None]:
+    """Turn on the dropout of a model in evaluation mode. The masks follow from the seed."""
+    layers = _dropout_layers(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in layers:
@@ -311,17 +411,19 @@ def _dropping(model: nn.Module, seed: int) -> Iterator[None]:
                 layer.eval()
 
 
-def _over_windows(p: Float, counts: Sequence[int], aggregate: str) -> Float:
-    """Windows (sum of counts, K) to records (n, K)."""
-    parts = [aggregate_windows(part, aggregate, axis=0) for part in _parts(p, counts)]
-    return np.stack(parts) if parts else np.zeros((0, p.shape[1]))
+def _aggregate_records(values: Float, counts: Sequence[int], rule: str) -> Float:
+    """Aggregate the windows of each record: (sum of counts, K) to (n, K)."""
+    records = [aggregate_windows(part, rule, axis=0) for part in _split_records(values, counts)]
+    return np.stack(records) if records else np.zeros((0, values.shape[1]))
 
 
-def _parts(values: Float, counts: Sequence[int]) -> list[Float]:
+def _split_records(values: Float, counts: Sequence[int]) -> list[Float]:
+    """Split values of all windows into one array for each record."""
     return np.split(values, np.cumsum(counts)[:-1]) if counts else []
 
 
-def _unlike(share: float) -> tuple[str, ...]:
-    if not share <= UNLIKE:
-        return ()
-    return (f"unlike the training data: {share:.1%} of the calibration records are as far from it",)
+def _unfamiliar_caution(share: float) -> tuple[str, ...]:
+    """Return a caution if a record is unlike the training data. The share is NaN if that is not known."""
+    if share <= UNFAMILIAR_SHARE:
+        return (f"unlike the training data: {share:.1%} of the calibration records are as far from it",)
+    return ()

@@ -1,4 +1,4 @@
-"""From a record to the windows that a model reads, or a sentence that says what it lacks."""
+"""Records to the input of a model. A record that the model cannot read is refused with one sentence."""
 
 from __future__ import annotations
 
@@ -17,31 +17,36 @@ from einthoven.data.store.digests import Digests, digest
 from einthoven.errors import UserError
 from einthoven.functional.conform import cut, resample, rounded, window_starts
 
-SLOWEST = 0.9  # of the model's sampling frequency: below it, what the model looks at is not in the file
-SHORTEST = 0.5  # of a window, where the model has been trained on padded records
-FLOAT32 = 2.0**-23  # relative error of an amplitude in mV, at most
+SLOWEST_RATE = 0.9
+"""A record needs at least this share of the model's sampling frequency: a slower one lacks what the model looks at."""
+
+SHORTEST_RECORD = 0.5
+"""A record needs at least this share of the model's record length if the model was trained on padded records."""
+
+FLOAT32_ERROR = 2.0**-23
+"""Largest relative error of an amplitude in mV."""
 
 Cut = tuple[str, float | None]
-"""How a store cuts longer records: rule and stride in seconds, as in `einthoven.functional.conform.cut`."""
+"""How a store cuts long records: rule and stride in seconds, as in `einthoven.functional.conform.cut`."""
 
 
 @dataclass(frozen=True)
-class Reads:
-    """What a model reads.
+class InputFormat:
+    """The input that a model expects.
 
     Attributes
     ----------
     leads : tuple of str
     fs : float
-        Hz.
+        Sampling frequency in Hz.
     seconds : float
         Length of a record.
     pads : bool
-        Whether it was trained on shorter records with 0 mV after their end.
+        Whether the training records were padded with 0 mV to this length.
     window, stride : int
-        Samples that the classifier sees at once, and from one such window to the next.
+        Length of a window of the classifier, and distance between the starts of two windows, in samples.
     aggregate : str
-        ``mean`` or ``max`` of the windows' probabilities.
+        ``mean`` or ``max`` of the probabilities over the windows.
     """
 
     leads: tuple[str, ...]
@@ -54,26 +59,26 @@ class Reads:
 
     @property
     def samples(self) -> int:
-        """Samples of a record."""
+        """Number of samples of a record."""
         return round(self.seconds * self.fs)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One record as a model reads it.
+    """One record, converted to the input of a model. A long record becomes W windows of the model's record length.
 
     Attributes
     ----------
     source : str
-        Its name.
+        Name of the record.
     signal : ndarray of int16, shape (W, L, T)
-        µV, as in the store that the model was trained from.
+        The windows in µV, as in the store that the model was trained from.
     start_s : ndarray of float64, shape (W,)
-        Where each begins in the record, in seconds.
+        Start of each window in the record, in seconds.
     cautions : tuple of str
-        What was done to make it fit.
+        Changes that were made to the record so that the model can read it.
     digests : ndarray of S16
-        Content of its windows as a store would cut them (`einthoven.data.store.digests`).
+        Content digests of the windows that a store would cut from the record (`einthoven.data.store.digests`).
     """
 
     source: str
@@ -84,111 +89,135 @@ class Prepared:
 
 
 def read_prepared(
-    file: str | Path, reads: Reads, stride_s: float | None = None, cuts: Sequence[Cut] = (), **reading: Any
+    file: str | Path, input_format: InputFormat, stride_s: float | None = None, cuts: Sequence[Cut] = (), **reading: Any
 ) -> tuple[Record, Prepared]:
-    """Read a file, and prepare its record; parameters as in `prepare` and `einthoven.data.read_record`.
+    """Read a file and prepare its record.
 
-    Raises
-    ------
-    UserError
-        As they do.
+    The parameters and errors are those of `prepare` and `einthoven.data.read_record`.
     """
-    record = read_record(file, want=reads.leads, **reading)
+    record = read_record(file, want=input_format.leads, **reading)
 
-    def exact() -> NDArray[np.int16]:
-        return read_microvolts(file, reads.leads, **reading)[0]
+    def read_stored_microvolts() -> NDArray[np.int16]:
+        return read_microvolts(file, input_format.leads, **reading)[0]
 
-    return record, prepare(record, reads, stride_s, cuts, exact)
+    return record, prepare(record, input_format, stride_s, cuts, read_stored_microvolts)
 
 
 def prepare(
     record: Record,
-    reads: Reads,
+    input_format: InputFormat,
     stride_s: float | None = None,
     cuts: Sequence[Cut] = (),
-    exact: Callable[[], NDArray[np.int16]] | None = None,
+    read_stored_microvolts: Callable[[], NDArray[np.int16]] | None = None,
 ) -> Prepared:
-    """Bring a record to the rate, leads and length that a model reads; a longer one becomes several windows.
+    """Convert a record to the leads, sampling frequency and length that a model expects.
 
     Parameters
     ----------
     record : Record
-        In mV, with the leads that the model reads, in any order, and perhaps others.
-    reads : Reads
+        In mV. It has the leads of the model in any order, and may have other leads.
+    input_format : InputFormat
     stride_s : float, optional
-        Seconds between the windows of a longer record; by default they touch, and the last ends where the record does.
+        Seconds between the windows of a long record. By default one window starts where the last one ends, and the last
+        window ends where the record ends.
     cuts : sequence of (str, float or None)
-        How the model's store cut longer records, for the digests; empty: none are made.
-    exact : callable, optional
-        Reads the record in µV as a store does. It is called where the mV of the record do not tell to which µV an
+        How the store of the model cut long records. Without cuts, no digests are computed.
+    read_stored_microvolts : callable, optional
+        Reads the record in µV as a store does. It is called if the mV of the record do not determine to which µV an
         amplitude is rounded.
 
     Raises
     ------
     UserError
-        If the record lacks a lead, is too short, or was sampled too slowly.
+        If a lead is missing, the record is too short, or its sampling frequency is too low.
     """
     name = record.source
-    rows = _rows(record, reads)
-    if record.fs < SLOWEST * reads.fs:
+    rows = _lead_rows(record, input_format)
+    if record.fs < SLOWEST_RATE * input_format.fs:
         raise UserError(
-            f"{name}: sampled at {record.fs:g} Hz, so that it holds nothing above {record.fs / 2:g} Hz; this model "
-            f"reads {reads.fs:g} Hz."
+            f"{name}: sampled at {record.fs:g} Hz, so that it contains nothing above {record.fs / 2:g} Hz; this model "
+            f"reads {input_format.fs:g} Hz."
         )
     seconds = record.signal.shape[1] / record.fs
-    least = reads.seconds * (SHORTEST if reads.pads else 1.0)
-    if seconds < least - 1.5 / reads.fs:  # a sample less comes of resampling
-        needed = "at least half of that" if reads.pads else "all of them"
-        raise UserError(f"{name}: {seconds:.4g} s found; this model reads {reads.seconds:g} s, {needed}.")
-    signal = resample(record.signal[rows], record.fs, reads.fs)
+    shortest = input_format.seconds * (SHORTEST_RECORD if input_format.pads else 1.0)
+    tolerance = 1.5 / input_format.fs  # resampling can lose one sample
+    if seconds < shortest - tolerance:
+        raise UserError(f"{name}: the record is {seconds:.4g} s long; this model needs at least {shortest:g} s.")
+
+    # The same steps as in a store, so that the model reads the same µV as in training.
+    signal = resample(record.signal[rows], record.fs, input_format.fs)
     microvolts = signal.astype(np.float64) * 1000.0
     counts, invalid, clipped = rounded(microvolts)
     versions = [counts]
-    # A record that is resampled is resampled in mV in a store, too.
-    if exact is not None and record.fs == reads.fs and _is_ambiguous(microvolts):
-        counts = exact()
+    # A store resamples in mV too, so only a record that is not resampled can be ambiguous.
+    if read_stored_microvolts is not None and record.fs == input_format.fs and _is_ambiguous(microvolts):
+        counts = read_stored_microvolts()
         versions.append(counts)
-    windows = cut(counts, reads.fs, reads.seconds, long="slide", short="pad", stride=stride_s, source=name)  # type: ignore[arg-type]
+    windows = cut(
+        counts,  # type: ignore[arg-type]
+        input_format.fs,
+        input_format.seconds,
+        long="slide",
+        short="pad",
+        stride=stride_s,
+        source=name,
+    )
+
     cautions = []
-    if reads.seconds - seconds > 1.5 / reads.fs:
-        cautions.append(f"{seconds:.4g} s long: the {reads.seconds:g} s that the model reads end in 0 mV")
+    if input_format.seconds - seconds > tolerance:
+        cautions.append(f"{seconds:.4g} s long: the {input_format.seconds:g} s that the model reads end in 0 mV")
     if invalid.any():
-        gaps = " ".join(lead for lead, row in zip(reads.leads, invalid, strict=True) if row.any())
-        cautions.append(f"{int(invalid.sum())} samples of {gaps} are invalid: the model reads 0 mV there")
+        gaps = [lead for lead, row in zip(input_format.leads, invalid, strict=True) if row.any()]
+        cautions.append(f"{int(invalid.sum())} samples of {' '.join(gaps)} are invalid: the model reads 0 mV there")
     if clipped.any():
-        cautions.append(f"{int(clipped.sum())} samples beyond 32.767 mV, cut off there")
-    found = {named for version in versions for named in _digests(version, reads, cuts)}
-    digests: Digests = np.array(sorted(found), "S16")
+        cautions.append(f"{int(clipped.sum())} samples beyond 32.767 mV are clipped to that value")
+
+    # A store may have either version of an ambiguous record.
+    digests = {window_digest for version in versions for window_digest in _digests(version, input_format, cuts)}
     signal_of_windows: NDArray[np.int16] = windows.signal  # type: ignore[assignment]
-    return Prepared(name, signal_of_windows, windows.start_s, tuple(cautions), digests)
+    return Prepared(name, signal_of_windows, windows.start_s, tuple(cautions), np.array(sorted(digests), "S16"))
 
 
 def _is_ambiguous(microvolts: NDArray[np.float64]) -> bool:
-    """Whether an amplitude is so near to the middle between two µV that its error in mV decides between them."""
+    """Return whether an amplitude is so near to the middle between two µV that its float32 error decides the rounding.
+
+    NaN is not ambiguous.
+    """
     distance = np.abs(microvolts - np.floor(microvolts) - 0.5)
-    return bool((distance <= np.abs(microvolts) * FLOAT32).any())  # NaN is not
+    return bool((distance <= np.abs(microvolts) * FLOAT32_ERROR).any())
 
 
-def _digests(counts: NDArray[np.int16], reads: Reads, cuts: Sequence[Cut]) -> list[bytes]:
-    """Digests of the windows of a whole record (L, T) in µV that a store would have."""
-    spare = counts.shape[1] - reads.samples
+def _digests(counts: NDArray[np.int16], input_format: InputFormat, cuts: Sequence[Cut]) -> list[bytes]:
+    """Return the digests of the windows that a store would cut from a whole record in µV (L, T)."""
+    if not cuts:
+        return []
+    spare = counts.shape[1] - input_format.samples
     if spare <= 0:
         padded = np.pad(counts, ((0, 0), (0, -spare)))
-        return [digest(padded)] if cuts else []
-    starts = [window_starts(spare, round((stride or reads.seconds) * reads.fs), rule) for rule, stride in cuts]
-    each = np.unique(np.concatenate([np.empty(0, np.int64), *starts]))
-    return [digest(counts[:, start : start + reads.samples]) for start in each.tolist()]
+        return [digest(padded)]
+    starts: set[int] = set()
+    for rule, stride_s in cuts:
+        stride = round((stride_s or input_format.seconds) * input_format.fs)
+        starts.update(window_starts(spare, stride, rule).tolist())
+    return [digest(counts[:, start : start + input_format.samples]) for start in sorted(starts)]
 
 
-def _rows(record: Record, reads: Reads) -> Sequence[int]:
-    """Row of each lead that the model reads."""
-    if missing := [lead for lead in reads.leads if lead not in record.leads]:
+def _lead_rows(record: Record, input_format: InputFormat) -> Sequence[int]:
+    """Return the row of each lead that the model reads.
+
+    Raises
+    ------
+    UserError
+        If a lead is missing, or has no valid sample.
+    """
+    missing = [lead for lead in input_format.leads if lead not in record.leads]
+    if missing:
         raise UserError(
             f"{record.source}: lead{'s' * (len(missing) > 1)} {' '.join(missing)} missing; this model reads "
-            f"{' '.join(reads.leads)}."
+            f"{' '.join(input_format.leads)}."
         )
-    rows = [record.leads.index(lead) for lead in reads.leads]
-    silent = [lead for lead, row in zip(reads.leads, rows, strict=True) if np.isnan(record.signal[row]).all()]
+    rows = [record.leads.index(lead) for lead in input_format.leads]
+    silent = [lead for lead, row in zip(input_format.leads, rows, strict=True) if np.isnan(record.signal[row]).all()]
     if silent:
         raise UserError(f"{record.source}: no valid sample in {' '.join(silent)}; this model reads that lead.")
     return rows

@@ -22,8 +22,8 @@ from einthoven.evaluation.familiarity import MOST_FEATURES, Familiarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.network import last_layer
-from einthoven.predict.predictor import features_of
-from einthoven.predict.signal import Cut, Reads
+from einthoven.predict.predictor import compute_features
+from einthoven.predict.signal import Cut, InputFormat
 from einthoven.runs import assemble
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.terminal.unsure_tables import ALPHAS
@@ -61,12 +61,12 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
     UserError
         If its calibration is one of the user's own: a bundle holds what it has learned, not its code.
     """
-    parts, reads, task = _parts(run), _reads(run), run.task
+    parts, input_format, task = _parts(run), _input_format(run), run.task
     classes = run.data.labels.classes
     same: dict[str, Any] = {
         "model": run.model,
         "parts": parts,
-        "reads": reads,
+        "input_format": input_format,
         "classes": classes,
         "single_label": task.single_label,
         "temperature": task.temperature,
@@ -75,14 +75,14 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
         "cuts": _cuts(run.config.data),
     }
     if fitted is None:
-        return Bundle(calibration=Uncalibrated(classes, task.single_label), method="none", **same)
+        return Bundle(calibration=Uncalibrated(classes, task.single_label), calibration_method="none", **same)
     method = [name for name, (known, _) in METHODS.items() if type(fitted.calibration) is known]
     if not method:
         found = type(fitted.calibration).__name__
         raise UserError(f"calibration {found}: a bundle may hold {', '.join(METHODS)}.")
     bundle = Bundle(
         calibration=fitted.calibration,
-        method=method[0],
+        calibration_method=method[0],
         band=calibration_covariance(fitted.y, fitted.p),
         conformal={alpha: risk_control_threshold(fitted.y, fitted.p, alpha) for alpha in ALPHAS},
         points=fitted.points,
@@ -91,7 +91,7 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
     layer = last_layer(run.model, len(classes))
     if layer is None or layer.in_features > MOST_FEATURES:
         return bundle
-    train, held = (features_of(bundle, _signals(run, split)) for split in ("train", fitted.split))
+    train, held = (compute_features(bundle, _signals(run, split)) for split in ("train", fitted.split))
     return replace(bundle, familiarity=Familiarity.fit(train, held))
 
 
@@ -128,10 +128,10 @@ def _parts(run: Run) -> dict[str, Any]:
     }
 
 
-def _reads(run: Run) -> Reads:
+def _input_format(run: Run) -> InputFormat:
     store, data = run.data.store, run.config.data
     samples = run.data.splits["train"].samples
-    return Reads(
+    return InputFormat(
         leads=tuple(store.leads),
         fs=float(store.fs),
         seconds=samples / store.fs,

@@ -18,7 +18,7 @@ LEADS_IN_TABLE = 4
 """The table names the leads with the largest shares."""
 
 Explanations = Sequence[tuple[Path, Explanation]]
-"""Each file with its explanation. `Explanation.worth` is known."""
+"""Each file with its explanation. `Explanation.faithfulness` is known."""
 
 
 def draw_explanations(explanations: Explanations, method: str, notice: str, path: Path) -> None:
@@ -38,7 +38,7 @@ def draw_explanations(explanations: Explanations, method: str, notice: str, path
 
     def pages() -> Iterator[Figure]:
         for file, explanation in explanations:
-            assert explanation.worth is not None
+            assert explanation.faithfulness is not None
             start = f" from {explanation.start_s:g} s" if explanation.start_s else ""
             yield report.explanation_figure(
                 explanation.signal,
@@ -46,7 +46,7 @@ def draw_explanations(explanations: Explanations, method: str, notice: str, path
                 explanation.relevance,
                 explanation.label,
                 title=f"{file.name}{start}: {explanation.label} {explanation.probability:.2f}",
-                subtitle=report.worth_line(method.replace("_", " "), explanation.worth),
+                subtitle=report.worth_line(method.replace("_", " "), explanation.faithfulness),
                 leads=explanation.leads,
                 foot=(report.share_line(explanation.by_lead), *_caution_lines(explanation), notice),
             )
@@ -87,7 +87,7 @@ def show_explanations(explanations: Explanations, notice: str, path: Path) -> No
 
 def _cells(explanation: Explanation) -> list[str]:
     """Return the cells of a row after the name of the file."""
-    worth = explanation.worth
+    worth = explanation.faithfulness
     assert worth is not None
     by_share = sorted(explanation.by_lead.items(), key=lambda item: -item[1])
     leads = "  ".join(f"{lead} {share:.0%}" for lead, share in by_share[:LEADS_IN_TABLE])

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from einthoven.predict import Predictor
 from einthoven.predict.answers import Answer
-from einthoven.predict.plain import plain
+from einthoven.predict.to_json import to_json
 from einthoven.terminal.display import console, errors
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Output(ABC):
             self.add_refused(answer)
             return
         self.answered += 1
-        record_answer = {"file": str(answer.file), **plain(answer.prediction, answer.row, self.predictor)}
+        record_answer = {"file": str(answer.file), **to_json(answer.prediction, answer.row, self.predictor)}
         if self._pages is not None and answer.record is not None:
             record = answer.record
             lines = most_probable(record_answer)
@@ -83,7 +83,7 @@ class Output(ABC):
 
     @abstractmethod
     def add_answered(self, answer: dict[str, Any]) -> None:
-        """Take the answer for one file: its name as ``file``, and the fields of `plain`."""
+        """Take the answer for one file: its name as ``file``, and the fields of `to_json`."""
 
     def add_refused(self, answer: Answer) -> None:
         """Take a file without a prediction."""
