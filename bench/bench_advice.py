@@ -104,7 +104,7 @@ class Memory:
         self.latest: dict[str, float] = {}
         self.history: dict[str, tuple[list[int], list[float]]] = {}
 
-    def record(self, step: int, values: Mapping[str, Any]) -> None:
+    def log_metrics(self, step: int, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             steps, numbers = self.history.setdefault(name, ([], []))
             self.latest[name] = float(value)
@@ -264,7 +264,7 @@ def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list
         pass  # diverged; the advice says so
     for split, each in found.items():
         told = run.task.metrics(each.y, each.p, run.data.labels.classes)
-        memory.record(run.position.step + 1, {f"{split}/{name}": value for name, value in told.items()})
+        memory.log_metrics(run.position.step + 1, {f"{split}/{name}": value for name, value in told.items()})
     facts |= advice.at_end(run, found)
     return memory.history, facts, advice_on(memory.history, facts, build(config.advice))
 

@@ -42,7 +42,7 @@ def main() -> None:
         for step in range(options.steps):
             measured = dict(zip(names, values[step].unbind(), strict=True))
             start, start_busy = time.perf_counter(), time.thread_time()
-            recorder.record(step + 1, measured)
+            recorder.log_metrics(step + 1, measured)
             recording, busy = recording + time.perf_counter() - start, busy + time.thread_time() - start_busy
         start, start_busy = time.perf_counter(), time.thread_time()
         recorder.finish()

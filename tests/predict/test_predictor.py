@@ -96,7 +96,7 @@ def test_answers_are_probabilities_with_intervals_and_sets(predictor: Predictor)
     [
         (lambda r: replace(r, signal=r.signal[:11], leads=LEADS[:11]), "lead V6 missing; this model reads I II"),
         (lambda r: replace(r, signal=r.signal[:, :900]), "the record is 9 s long; this model needs at least 10 s"),
-        (lambda r: replace(r, fs=50.0), "sampled at 50 Hz, so that it holds nothing above 25 Hz"),
+        (lambda r: replace(r, fs=50.0), "sampled at 50 Hz, so that it contains nothing above 25 Hz"),
         (
             lambda r: replace(r, signal=np.where(np.arange(12)[:, None] == 3, np.nan, r.signal)),
             "no valid sample in aVR",

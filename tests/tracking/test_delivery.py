@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
 from einthoven.tracking.delivery import Delivery
-from einthoven.tracking.run_folder import left
+from einthoven.tracking.run_folder import describe_unsent
 from einthoven.tracking.spool import RefusedError, Spool
 
 
@@ -51,7 +51,7 @@ class FakeClient:
 
 def delivery(folder: Path, client: Any, uri: str = "sqlite:///mlflow.db") -> Delivery:
     made = Delivery(folder, uri)
-    made.identify("run", "0")
+    made.write_ids("run", "0")
     made._client = client
     return made
 
@@ -132,7 +132,7 @@ def test_a_database_takes_all_but_the_bad_entries(tmp_path: Path, mlflow_db: Pat
     client.log_param(run_id, "seed", "0")
     (tmp_path / "tracking").mkdir()
     send = Delivery(tmp_path / "tracking", uri)
-    send.identify(run_id, "0")
+    send.write_ids(run_id, "0")
     spool = Spool(tmp_path / "tracking" / "entries.jsonl", send)
     bad = ["x" * 260, "AF//RBBB", ".", "b/", "../a", "a\nb", "ST>1"]
     good = [f"val/auroc/C{k}" for k in range(200)]
@@ -151,7 +151,7 @@ def test_a_database_takes_all_but_the_bad_entries(tmp_path: Path, mlflow_db: Pat
     assert run.data.params == {"seed": "0", "model": "mlp", "optimizer": "adamw"}
     assert {"task", "device"} <= set(run.data.tags) and "b/" not in run.data.tags
     assert len(spool.refused) == len(bad) + 2 + 1
-    (sentence,) = left(uri, tmp_path, spool)
+    (sentence,) = describe_unsent(uri, tmp_path, spool)
     assert f"refused {len(bad) + 3} entries of this run (metrics {'x' * 59}…: " in sentence
     assert sentence.endswith("*.refused.") and "\n" not in sentence
     assert not [thread for thread in threading.enumerate() if thread.name == "tracking-entries"]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from mlflow import MlflowClient
+from torch import nn
 
 from einthoven import cli, trust
 from einthoven.commands import report
 from einthoven.errors import UserError
+from einthoven.predict.export import write_program
 from einthoven.tracking import sync as sync_module
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.recorder import Recorder
@@ -98,6 +103,84 @@ def test_no_file_of_the_reader_is_sent_or_removed(run: Path, kind: str, content:
     with pytest.raises(UserError, match=r"files\.jsonl: names the file .* not one of this run"):
         sync(run)
     assert (run.parent / "secret" / "key").exists() and (run / "checkpoints" / "last.safetensors").exists()
+
+
+@pytest.fixture
+def run_with_model(run: Path) -> Path:
+    """The folder of a run whose unsent model asks to be registered."""
+    program = run.parent / "program.pt2"
+    write_program(MeanOfLeads(), 12, 50, program)
+    recorder = Recorder("sqlite:///mlflow.db", "e", "r", folder=run.parent / "with_model", tags={}, offline=True)
+    recorder.model(program, 50, ("a",), ("I",) * 12, 100.0, register="ecg", alias="champion")
+    recorder.finish()
+    return run.parent / "with_model"
+
+
+class MeanOfLeads(nn.Module):
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        return signal.mean(dim=(1, 2))[:, None].sigmoid()
+
+
+def test_a_model_of_a_stranger_is_registered_only_where_the_reader_trusts_the_name(
+    run_with_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for trusted in ((), ("models:/ecg",), ("models:/other@champion",)):
+        with (
+            trust.trusting(trusted),
+            pytest.raises(UserError, match=r"files\.jsonl: asks .* add --trust models:/ecg@champion to the command"),
+        ):
+            sync(run_with_model)
+    cli.main(["sync", str(run_with_model), "--trust", "models:/ecg@champion"])
+    client = MlflowClient("sqlite:///mlflow.db")
+    version = client.get_model_version_by_alias("ecg", "champion")
+    assert version.run_id in capfd.readouterr().out
+    check_entries(run_with_model)  # what has been sent needs no trust
+
+
+def append_requirement(model: Path) -> None:
+    with (model / "requirements.txt").open("a") as file:
+        file.write("\nhttps://example.org/package.tar.gz")
+
+
+def name_other_loader(model: Path) -> None:
+    text = (model / "MLmodel").read_text()
+    (model / "MLmodel").write_text(text.replace("loader_module: einthoven_served", "loader_module: os"))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "its loader": lambda model: (model / "code" / "einthoven_served.py").write_text("print('hello')"),
+    "its MLmodel": name_other_loader,
+    "its requirements.txt": append_requirement,
+    "the file code/other.py": lambda model: (model / "code" / "other.py").touch(),
+    "the file conda.yaml": lambda model: (model / "conda.yaml").unlink(),
+}
+
+
+@pytest.mark.parametrize("difference", CHANGES)
+def test_a_model_with_code_of_a_stranger_is_not_sent(run_with_model: Path, difference: str) -> None:
+    (model,) = (run_with_model / "tracking" / "files").glob("*/model")
+    with trust.trusting(["models:/ecg@champion"]):
+        check_entries(run_with_model)
+        CHANGES[difference](model)
+        with pytest.raises(UserError, match=rf"has not exported \({difference} differs\); add --trust {model} "):
+            sync(run_with_model)
+        with trust.trusting([str(model)]):
+            check_entries(run_with_model)
+
+
+def test_the_place_in_a_spool_is_the_beginning_of_an_entry(run: Path) -> None:
+    (run / "tracking" / "files.sent").write_text("5")
+    with pytest.raises(UserError, match=r"files\.jsonl: damaged"):
+        sync(run)
+
+
+def test_a_folder_with_a_model_is_not_sent_as_a_file(run: Path) -> None:
+    (run / "checkpoints" / "MLmodel").touch()
+    for path in ("../checkpoints", "../checkpoints/MLmodel"):
+        content = {"path": path, "place": "model", "table": False, "staged": False}
+        (run / "tracking" / "files.jsonl").write_text(json.dumps({"file": content}) + "\n")
+        with pytest.raises(UserError, match="not one of this run"):
+            sync(run)
 
 
 @pytest.mark.parametrize("location", ["s3://example", "/nowhere/else", "file:///nowhere/else", "../elsewhere"])

@@ -37,8 +37,8 @@ def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(tmp_path: Pa
         )  # the second run finds the experiment made
         recorder.params({"seed": seed})
         recorder.dataset("ptbxl", "0123456789abcdef", "here", {"records": 2}, "test")
-        recorder.record(1, {"train/loss": 0.5, "val/macro_auroc": 0.7})
-        recorder.record(2, {"val/macro_auroc": 0.8, "test/macro_auroc": 0.75})
+        recorder.log_metrics(1, {"train/loss": 0.5, "val/macro_auroc": 0.7})
+        recorder.log_metrics(2, {"val/macro_auroc": 0.8, "test/macro_auroc": 0.75})
         recorder.flush(everything=True)
         recorder.model(program, 50, ("a", "b", "c"), ("I",) * 12, 100.0, register="ecg", alias="champion")
         recorder.finish()

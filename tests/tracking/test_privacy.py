@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from einthoven.tracking.privacy import without_folders
-from einthoven.tracking.server import shown as shown_uri
+from einthoven.tracking.server import without_password
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_folders_of_the_user_are_not_told(text: str, shown: str) -> None:
 
 
 def test_passwords_are_not_told() -> None:
-    assert shown_uri("postgresql://me:secret@host:5432/runs") == "postgresql://me:…@host:5432/runs"
-    assert shown_uri("https://host/path") == "https://host/path"
+    assert without_password("postgresql://me:secret@host:5432/runs") == "postgresql://me:…@host:5432/runs"
+    assert without_password("https://host/path") == "https://host/path"

@@ -39,7 +39,7 @@ def kill(recorder: Recorder) -> None:
 def test_every_step_arrives_once_with_its_value(uri: str) -> None:
     recorder = open_run(uri, interval=7)
     for step in range(1, 31):
-        recorder.record(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
+        recorder.log_metrics(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
     recorder.finish()
     history = MlflowClient(uri).get_metric_history(recorder.run_id, "train/loss")
     assert [m.step for m in sorted(history, key=lambda m: m.step)] == list(range(1, 31))
@@ -53,9 +53,9 @@ def test_nothing_is_moved_before_a_flush_and_all_at_once_then(uri: str, monkeypa
     stack = torch.stack
     monkeypatch.setattr(torch, "stack", lambda tensors: (stacks.append(len(tensors)), stack(tensors))[1])
     for step in range(1, 10):
-        recorder.record(step, {"a": torch.tensor(0.0), "b": torch.tensor(1.0)})
+        recorder.log_metrics(step, {"a": torch.tensor(0.0), "b": torch.tensor(1.0)})
     assert stacks == []
-    recorder.record(10, {"a": torch.tensor(0.0), "b": torch.tensor(1.0)})
+    recorder.log_metrics(10, {"a": torch.tensor(0.0), "b": torch.tensor(1.0)})
     assert stacks == [20]
     recorder.finish()
 
@@ -63,7 +63,7 @@ def test_nothing_is_moved_before_a_flush_and_all_at_once_then(uri: str, monkeypa
 def test_a_continued_run_writes_no_step_twice(uri: str) -> None:
     first = open_run(uri)
     for step in range(1, 11):
-        first.record(step, {"train/loss": float(step)})
+        first.log_metrics(step, {"train/loss": float(step)})
         if step == 6:
             first.flush()
             position = first.position
@@ -71,7 +71,7 @@ def test_a_continued_run_writes_no_step_twice(uri: str) -> None:
     kill(first)
     second = open_run(uri, run_id=first.run_id, position=position)
     for step in range(7, 21):
-        second.record(step, {"train/loss": float(step)})
+        second.log_metrics(step, {"train/loss": float(step)})
     second.finish()
     history = MlflowClient(uri).get_metric_history(first.run_id, "train/loss")
     assert sorted((m.step, m.value) for m in history) == [(step, float(step)) for step in range(1, 21)]
@@ -81,7 +81,7 @@ def test_a_continued_run_writes_no_step_twice(uri: str) -> None:
 def test_more_metrics_than_one_call_takes(uri: str) -> None:
     recorder = open_run(uri, interval=10_000)
     for step in range(1, 1101):
-        recorder.record(step, {"a": 1.0, "b": 2.0})
+        recorder.log_metrics(step, {"a": 1.0, "b": 2.0})
     recorder.finish()
     assert len(MlflowClient(uri).get_metric_history(recorder.run_id, "b")) == 1100
 
@@ -90,7 +90,7 @@ def test_more_metrics_than_one_call_takes(uri: str) -> None:
 def test_a_run_that_breaks_off_is_closed_as_such(uri: str, error: BaseException, status: str) -> None:
     recorder = open_run(uri)
     with pytest.raises(type(error)), closing(recorder):
-        recorder.record(1, {"a": 1.0})
+        recorder.log_metrics(1, {"a": 1.0})
         raise error
     run = MlflowClient(uri).get_run(recorder.run_id)
     assert (run.info.status, run.data.metrics) == (status, {"a": 1.0})
@@ -103,7 +103,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(
     recorder = Recorder(uri, "experiment", "run", folder=disk / "run", tags={}, interval=10)
     with pytest.raises(UserError, match="No space left on device; the run ends here") as full, closing(recorder):
         for step in range(1, 100_000):
-            recorder.record(step, {"train/loss": float(step), "watch/optim/lr": 0.1})
+            recorder.log_metrics(step, {"train/loss": float(step), "watch/optim/lr": 0.1})
     assert f"resume={disk / 'run'}" in str(full.value)
     client = MlflowClient(uri)
     run = client.get_run(recorder.run_id)
@@ -116,7 +116,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(
 def test_a_run_that_starts_offline_is_sent_later(uri: str) -> None:
     recorder = open_run(uri, offline=True)
     for step in range(1, 11):
-        recorder.record(step, {"train/loss": 1.0 / step})
+        recorder.log_metrics(step, {"train/loss": 1.0 / step})
     recorder.text("a", "a.txt")
     recorder.finish()
     client, folder = MlflowClient(uri), recorder._run_folder
@@ -135,7 +135,7 @@ def test_a_run_that_starts_offline_is_sent_later(uri: str) -> None:
 
 def test_a_killed_run_is_closed_as_such_when_it_is_sent(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = open_run(uri)
-    recorder.record(1, {"train/loss": 1.0})
+    recorder.log_metrics(1, {"train/loss": 1.0})
     recorder.flush()
     with pytest.raises(UserError, match="another process"):
         sync(recorder._run_folder)
@@ -153,7 +153,7 @@ def test_a_long_run_is_thinned_in_the_store_and_whole_in_its_artifact_across_a_k
 
     def train(recorder: Recorder, first: int, last: int) -> None:
         for step in range(first, last + 1):
-            recorder.record(step, {"train/loss": values[step]} | ({"val/loss": step} if step % 40 == 0 else {}))
+            recorder.log_metrics(step, {"train/loss": values[step]} | ({"val/loss": step} if step % 40 == 0 else {}))
 
     first = open_run(uri, steps=200, interval=7)
     train(first, 1, 63)
@@ -184,13 +184,13 @@ def test_an_interrupted_run_goes_on_behind_the_part_of_an_interval_that_it_had_t
     monkeypatch.setattr(module, "POINTS", 5)
     first = open_run(uri, steps=50)
     for step in range(1, 34):
-        first.record(step, {"train/loss": float(step)})
+        first.log_metrics(step, {"train/loss": float(step)})
     first.flush()
     position = first.position
     first.finish("KILLED")
     second = open_run(uri, run_id=first.run_id, position=position, steps=50)
     for step in range(34, 51):
-        second.record(step, {"train/loss": float(step)})
+        second.log_metrics(step, {"train/loss": float(step)})
     second.finish()
     found = MlflowClient(uri).get_metric_history(first.run_id, "train/loss")
     expected = [(10, 5.5), (20, 15.5), (30, 25.5), (33, 32.0), (40, 37.0), (50, 45.5)]
@@ -200,14 +200,14 @@ def test_an_interrupted_run_goes_on_behind_the_part_of_an_interval_that_it_had_t
 def test_a_run_without_its_folder_continues_from_what_the_store_has(uri: str) -> None:
     first = open_run(uri)
     for step in range(1, 6):
-        first.record(step, {"train/loss": float(step)})
+        first.log_metrics(step, {"train/loss": float(step)})
     first.params({"a": 1})
     first.finish("KILLED")
     shutil.rmtree(first._folder)
     second = open_run(uri, run_id=first.run_id)
     second.params({"a": 2, "b": 3})
-    second.record(5, {"train/loss": 5.0})
-    second.record(6, {"train/loss": 6.0})
+    second.log_metrics(5, {"train/loss": 5.0})
+    second.log_metrics(6, {"train/loss": 6.0})
     second.finish()
     run = MlflowClient(uri).get_run(first.run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1", "b": "3"})

@@ -88,7 +88,7 @@ def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
     def train(*steps: int) -> None:
         for step in range(*steps):
             for recorder in (whole, cut):
-                recorder.record(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
+                recorder.log_metrics(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
 
     train(1, 101)
     wait_until(lambda: not whole._entries.waiting)

@@ -85,14 +85,14 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [OSError(errno.EIO, "Input/output error")]
-    read = Spool._next
+    read = Spool._next_entries
 
     def unsteady(self: Spool) -> tuple[list[Entry], int]:
         if failures:
             raise failures.pop()
         return read(self)
 
-    monkeypatch.setattr(Spool, "_next", unsteady)
+    monkeypatch.setattr(Spool, "_next_entries", unsteady)
     spool = filled(tmp_path, store, range(3))
     spool.start()
     until = time.monotonic() + 10
@@ -134,7 +134,7 @@ def test_what_a_store_refuses_is_set_aside_and_holds_up_nothing(tmp_path: Path, 
 
 
 def test_entries_larger_than_one_delivery(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_AT_ONCE", 10)
+    monkeypatch.setattr(module, "_DELIVERY_BYTES", 10)
     spool = filled(tmp_path, store, range(200))
     spool.start()
     assert spool.drain(5.0) and store.taken == list(range(200))

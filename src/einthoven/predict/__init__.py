@@ -71,9 +71,9 @@ def find_bundle(path: str | Path) -> Path:
     from einthoven.command_line import command, option
 
     if str(path).startswith(("runs:/", "models:/")):
-        from einthoven.tracking.artifacts import downloaded_bundle
+        from einthoven.tracking.artifacts import download_bundle
 
-        return downloaded_bundle(str(path), DESCRIPTION)
+        return download_bundle(str(path), DESCRIPTION)
     folder = Path(path)
     for place in (folder, folder / "bundle"):
         if (place / DESCRIPTION).is_file():

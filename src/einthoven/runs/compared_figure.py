@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from einthoven.build import build
 from einthoven.report.trials import Trial
 from einthoven.terminal.display import say
-from einthoven.tracking.server import shown
-from einthoven.tracking.sweep import arrays, differing, history
+from einthoven.tracking.server import without_password
+from einthoven.tracking.sweep import arrays, differing_options, history
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,9 +21,9 @@ def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence
     """Draw the figure of ``figure=…`` from some runs, and log it to the run `run_id`."""
     trials = [
         Trial(options, run.data.params, history(tracking, run), arrays(tracking, run))
-        for options, run in zip(differing(runs), runs, strict=True)
+        for options, run in zip(differing_options(runs), runs, strict=True)
     ]
     function = build(config.figure)
     path = f"figures/{function.func.__name__}.png"
     tracking.log_figure(run_id, function(trials), path, save_kwargs={"dpi": 150})
-    say(f"{path} in run {run_id} of {shown(config.tracking.uri)}")
+    say(f"{path} in run {run_id} of {without_password(config.tracking.uri)}")

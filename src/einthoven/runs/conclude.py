@@ -98,8 +98,8 @@ def record_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) ->
     draws a bar of it, and otherwise a line with a single dot.
     """
     recorder.flush(everything=True)
-    recorder.record(0, {name: value for name, value in metrics.items() if name not in recorder.history})
-    recorder.record(step, {name: value for name, value in metrics.items() if name in recorder.history})
+    recorder.log_metrics(0, {name: value for name, value in metrics.items() if name not in recorder.history})
+    recorder.log_metrics(step, {name: value for name, value in metrics.items() if name in recorder.history})
 
 
 def by_record(run: Run | FittedRun, by_window: Mapping[str, Predictions]) -> dict[str, Predictions]:

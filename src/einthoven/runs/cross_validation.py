@@ -20,7 +20,7 @@ from einthoven.runs.trained_data import write_trained_data
 from einthoven.terminal.display import console, results_table, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, error_tag
-from einthoven.tracking.server import client, shown
+from einthoven.tracking.server import client, without_password
 from einthoven.tracking.sweep import PARENT, put_note, put_table
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock:
         parent.record(0, pooled)
         monitor = run.task.monitor
         cells.append(["pooled", str(len(y)), f"{pooled[f'val/{monitor}']:.4f} {intervals[monitor]}"])
-        say(f"run {parent.run_id} in {shown(parent.uri)}")
+        say(f"run {parent.run_id} in {without_password(parent.uri)}")
         columns, tracking = ["held out", "records", run.task.shown[monitor]], client(parent.uri)
         put_note(tracking, parent.run_id, markdown(columns, cells))
         put_table(tracking, parent.run_id, "results.json", columns, cells)

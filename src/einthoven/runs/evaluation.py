@@ -42,7 +42,7 @@ from einthoven.terminal.evaluation_tables import differences_table, metrics_tabl
 from einthoven.terminal.unsure_tables import abstention, unsure_metrics, unsure_table
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing
-from einthoven.tracking.server import shown
+from einthoven.tracking.server import without_password
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -163,7 +163,8 @@ def _evaluate(
         )
         _log(recorder, run, options.report, found, raw, p)
     say(told)
-    say(f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {shown(recorder.uri)}")
+    store = without_password(recorder.uri)
+    say(f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {store}")
     return found.metrics
 
 
@@ -398,7 +399,7 @@ def _log(recorder: Recorder, run: Run, split: str, found: Found, raw: Prediction
     }
     # A second evaluation of a run, with another calibration, is a later point of the same curves.
     steps = [recorder.history[name][0][-1] for name in named if name in recorder.history]
-    recorder.record(max(steps, default=-1) + 1, named)
+    recorder.log_metrics(max(steps, default=-1) + 1, named)
     drawn = np.flatnonzero(~np.isnan(auroc_per_class(raw.y, raw.p)))
     names, y = [classes[k] for k in drawn], raw.y[:, drawn]
     recorder.figure(reliability_figure(y, {"before": raw.p[:, drawn], "after": p[:, drawn]}, names), "reliability")

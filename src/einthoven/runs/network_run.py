@@ -167,7 +167,7 @@ class Run:
                     sampler=trainer.sampler,
                 ),
                 self.schedule,
-                Callbacks(recorder.record, self.validate, save, display.step, self._ecg_ids),
+                Callbacks(recorder.log_metrics, self.validate, save, display.step, self._ecg_ids),
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.command_line import command, in_make, option
+from einthoven.schema import Tracking
 from einthoven.tracking.artifacts import DEFAULT_URI, usual_uri
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.privacy import without_folders
-from einthoven.tracking.server import shown
+from einthoven.tracking.server import without_password
 
 _OF_ONE_RUN = {"hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
 
@@ -73,9 +74,10 @@ def as_typed(options: Sequence[str], typed: Sequence[str]) -> list[str] | None:
     return [next(iter(candidates)) for candidates in found]
 
 
-def resume_command(folder: Path, uri: str) -> str:
-    """How to take up an interrupted run."""
-    return command("train", option("resume", folder), trusted=trusted_for(uri))
+def resume_command(folder: Path, tracking: Tracking) -> str:
+    """Return the command that continues an interrupted run."""
+    trusted = trusted_for(tracking.uri, tracking.register, tracking.alias)
+    return command("train", option("resume", folder), trusted=trusted)
 
 
 def evaluate_command(folder: Path, uri: str) -> str:
@@ -94,4 +96,4 @@ def ui_command(uri: str) -> str:
 
 def report_command(run_id: str, uri: str) -> str:
     """How to have a run on one page; the password of a store is not printed."""
-    return command("report", run_id, *([] if uri == usual_uri() else [f"uri={shown(uri)}"]))
+    return command("report", run_id, *([] if uri == usual_uri() else [f"uri={without_password(uri)}"]))

@@ -10,7 +10,13 @@ from einthoven import trust
 from einthoven.data.sources.ptbxl import MIRRORS
 from einthoven.errors import UserError
 from einthoven.files import read_file
-from einthoven.tracking.places import check_location, check_store, is_in_working_folder, is_trusted_address
+from einthoven.tracking.places import (
+    check_location,
+    check_registration,
+    check_store,
+    is_in_working_folder,
+    is_trusted_address,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -69,6 +75,9 @@ def read_config(folder: Path, option: str) -> DictConfig:
         raise UserError(f"{option}={folder}: {NAME}: {error}") from None
     check_store(str(config.tracking.get("uri")), folder / NAME)
     check_location(config.tracking.get("artifact_location"), folder / NAME)
+    # Only a resumed run registers its model. All other commands do not read these options.
+    if option == "resume":
+        check_registration(config.tracking.get("register"), config.tracking.get("alias"), folder / NAME)
     config["resume"] = None
     return config
 

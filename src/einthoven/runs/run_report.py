@@ -20,10 +20,10 @@ from einthoven.runs.paired import Judged, difference, judged
 from einthoven.runs.parameters import options_of
 from einthoven.tracking.artifacts import content, files, usual_store
 from einthoven.tracking.places import check_store
-from einthoven.tracking.run_folder import identity
-from einthoven.tracking.runs import meant
+from einthoven.tracking.run_folder import read_ids
+from einthoven.tracking.runs import find_runs
 from einthoven.tracking.server import client
-from einthoven.tracking.sweep import differing, history, last_metrics, overrides
+from einthoven.tracking.sweep import differing_options, history, last_metrics, overrides
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +58,7 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
         If a run is unknown or in another store, no run has ended, or the runs have different tasks.
     """
     tracking = client(uri or _store_of(names))
-    named_runs = meant(tracking, names)
+    named_runs = find_runs(tracking, names)
     runs = _comparable(named_runs)
     shown_runs = _best(runs)
     reported = []
@@ -90,7 +90,7 @@ def _store_of(names: Sequence[str]) -> str:
     folders = [Path(name) for name in names if Path(name).is_dir()]
     if not folders:
         return usual_store("report")
-    uri = identity(folders[0])["uri"]
+    uri = read_ids(folders[0])["uri"]
     check_store(uri, folders[0] / "tracking" / "run.json")
     return uri
 
@@ -152,7 +152,7 @@ def _labels(runs: Sequence[MlflowRun]) -> list[str]:
     seeds = [run.data.params.get("seed", "") for run in runs]
     has_several_seeds = len(set(seeds)) > 1
     labels = []
-    for run, options, seed in zip(runs, differing(runs), seeds, strict=True):
+    for run, options, seed in zip(runs, differing_options(runs), seeds, strict=True):
         parts = [f"{name}={value}" for name, value in options.items()]
         if has_several_seeds:
             parts.append(f"seed={seed}")

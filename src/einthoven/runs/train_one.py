@@ -29,7 +29,7 @@ from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking import run_folder
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder, closing
-from einthoven.tracking.server import client, reach, shown
+from einthoven.tracking.server import client, reach, without_password
 from einthoven.tracking.sweep import PARENT
 from einthoven.training import checkpoint
 
@@ -154,7 +154,7 @@ def execute(run: Run | FittedRun, recorder: Recorder) -> dict[str, float]:
         metrics, found = conclude(run, recorder)
     except KeyboardInterrupt:
         if checkpoint.exists(run.checkpoints):
-            say(f"interrupted; take it up again with: {resume_command(run.folder, recorder.uri)}")
+            say(f"interrupted; take it up again with: {resume_command(run.folder, run.settings.tracking)}")
         raise
     except Exception as error:  # a run that fails is the one that needs advice
         advice.conclude(run, recorder, facts, {}, {}, error)
@@ -333,10 +333,12 @@ def _say_what_next(
     if splits:
         rows = metric_rows(metrics, run.task.shown, splits)
         console.print(results_table(f"{run.settings.tracking.run_name}, 95 % interval", ["metric", *splits], rows))
-    place = f"run {recorder.run_id} in {shown(recorder.uri)}"
+    place = f"run {recorder.run_id} in {without_password(recorder.uri)}"
     if not recorder.run_id:
-        sync = command("sync", str(run.folder), trusted=trusted_for(recorder.uri))
-        place = f"run in {run.folder}/tracking, which {sync} sends to {shown(recorder.uri)}"
+        tracking = run.settings.tracking
+        trusted = trusted_for(recorder.uri, tracking.register, tracking.alias)
+        sync = command("sync", str(run.folder), trusted=trusted)
+        place = f"run in {run.folder}/tracking, which {sync} sends to {without_password(recorder.uri)}"
     say(f"{place}; checkpoints in {run.folder}/checkpoints")
     again = hydra_options(HydraConfig.get())
     group, other, both = "optimizer", "sgd", "adamw,sgd"

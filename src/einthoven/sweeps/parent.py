@@ -31,14 +31,14 @@ from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.terminal.hydra_command import CallbackError
 from einthoven.terminal.mistakes import sentence
 from einthoven.tracking.privacy import without_folders
-from einthoven.tracking.server import client, shown
+from einthoven.tracking.server import client, without_password
 from einthoven.tracking.sweep import (
     PARENT,
     SWEEP,
     VARIED,
     children,
     close_leftovers,
-    differing,
+    differing_options,
     open_parent,
     overrides,
     put_note,
@@ -227,7 +227,7 @@ def _draw_options(tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]
     metric = compared_by([run.data.metrics for run in runs])
     measured_runs = [run for run in runs if math.isfinite(run.data.metrics.get(metric, math.nan))]
     values = np.array([run.data.metrics[metric] for run in measured_runs])
-    options_of_runs = differing(measured_runs)
+    options_of_runs = differing_options(measured_runs)
     names = {name for options in options_of_runs for name in options}
     if not names or np.ptp(values) == 0:
         return
@@ -245,7 +245,7 @@ def _show_results(
     columns, cells = rows(groups)
     listed_counts = ", ".join(f"{count} {name}" for name, count in counts.items())
     console.print(results_table(f"{sum(counts.values())} runs: {listed_counts}", columns, cells))
-    say(f"run {run_id} in {shown(config.tracking.uri)}")
+    say(f"run {run_id} in {without_password(config.tracking.uri)}")
     commands = [(ui_command(config.tracking.uri), "look at the sweep in MLflow")]
     if counts["trained"] + counts["found again"]:
         commands.append((report_command(run_id, config.tracking.uri), "its runs on one page"))

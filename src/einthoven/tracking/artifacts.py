@@ -1,4 +1,4 @@
-"""Files of runs, brought from an MLflow store to this machine."""
+"""Files of runs, downloaded from an MLflow store."""
 
 from __future__ import annotations
 
@@ -20,58 +20,63 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 
 
 def usual_uri() -> str:
-    """Address of the store of ``MLFLOW_TRACKING_URI``, or of ``mlflow.db`` in this folder."""
+    """Return the address of the store: ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working folder."""
     return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
 
 
-def usual_store(asked_for: str) -> str:
-    """Address of the store of ``MLFLOW_TRACKING_URI``, or of ``mlflow.db`` in this folder.
+def usual_store(needed_by: str) -> str:
+    """Return `usual_uri`, after a check that it exists.
 
     Parameters
     ----------
-    asked_for : str
-        What needs it, for the sentence.
+    needed_by : str
+        The command or address that needs the store, for the message.
 
     Raises
     ------
     UserError
-        If there is neither.
+        If neither ``MLFLOW_TRACKING_URI`` nor ``mlflow.db`` exists.
     """
     uri = usual_uri()
     if uri == DEFAULT_URI and not Path("mlflow.db").exists():
-        raise UserError(f"{asked_for}: no mlflow.db in this folder; MLFLOW_TRACKING_URI names another store.")
+        raise UserError(f"{needed_by}: no mlflow.db in this folder; MLFLOW_TRACKING_URI names another store.")
     return uri
 
 
 def files(tracking: MlflowClient, run: MlflowRun, folder: str) -> list[str]:
-    """Paths of the files of a run in one of its folders, ``.`` for the uppermost."""
-    found = tracking.list_artifacts(run.info.run_id, None if folder == "." else folder)
-    return [file.path for file in found if not file.is_dir]
+    """Return the paths of the files in a folder of the artifacts of a run. ``.`` is the top folder."""
+    artifacts = tracking.list_artifacts(run.info.run_id, None if folder == "." else folder)
+    return [artifact.path for artifact in artifacts if not artifact.is_dir]
 
 
 def content(tracking: MlflowClient, run: MlflowRun, path: str) -> bytes | None:
-    """What a file of a run holds; None if the run has none of that path."""
+    """Return the content of an artifact of a run; None if the run has no such artifact."""
     if path not in files(tracking, run, str(PurePosixPath(path).parent)):
         return None
     with TemporaryDirectory() as place:
         return Path(tracking.download_artifacts(run.info.run_id, path, place)).read_bytes()
 
 
-def downloaded_bundle(address: str, description: str) -> Path:
-    """Folder of the bundle of a run (``runs:/ID``), or of the run of a model (``models:/NAME/VERSION``, ``@ALIAS``).
+def download_bundle(address: str, description: str) -> Path:
+    """Download the bundle of a run (``runs:/ID``) or of a model (``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``).
 
-    The store is that of ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in this folder.
+    The store is `usual_store`.
 
     Parameters
     ----------
     address : str
     description : str
-        Name of the file that makes a folder a bundle.
+        Name of the file that every bundle contains.
+
+    Returns
+    -------
+    Path
+        A temporary folder with the bundle.
 
     Raises
     ------
     UserError
-        If there is no such run or model, or no bundle with it.
+        If there is no such run or model, or it has no bundle.
     """
     from mlflow.exceptions import MlflowException
 
@@ -80,29 +85,33 @@ def downloaded_bundle(address: str, description: str) -> Path:
     kind, _, rest = address.partition(":/")
     name, _, version = rest.strip("/").partition("/")
     try:
-        if kind == "models":
-            if name.startswith("m-"):
-                run = tracking.get_logged_model(name).source_run_id
-            elif "@" in name:
-                run = tracking.get_model_version_by_alias(*name.split("@", 1)).run_id
-            elif version.isdigit():
-                run = tracking.get_model_version(name, version).run_id
-            else:
-                raise UserError(f"{address}: expected models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-….")
-        else:
-            run = name
-        if not run:
-            raise UserError(f"{address}: this model comes of no run.")
+        run_id = _run_of_model(tracking, address, name, version) if kind == "models" else name
+        if not run_id:
+            raise UserError(f"{address}: no run has logged this model.")
         folder = version if kind == "runs" and version else "bundle"
-        if not any(Path(f.path).name == description for f in tracking.list_artifacts(run, folder)):
-            quantity = tracking.get_run(run).data.params.get("task.target")
+        names = [Path(artifact.path).name for artifact in tracking.list_artifacts(run_id, folder)]
+        if description not in names:
+            quantity = tracking.get_run(run_id).data.params.get("task.target")
             if quantity is not None:
                 raise UserError(f"{address}: predicts {quantity}, and a quantity has no bundle.")
             raise UserError(
-                f"{address}: no bundle in {folder}/ of run {run}; einthoven evaluate run=FOLDER puts one there."
+                f"{address}: no bundle in {folder}/ of run {run_id}; einthoven evaluate run=FOLDER puts one there."
             )
         place = mkdtemp(prefix="einthoven-bundle-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
-        return Path(tracking.download_artifacts(run, folder, place))
+        return Path(tracking.download_artifacts(run_id, folder, place))
     except MlflowException as error:
         raise UserError(f"{address}: {' '.join(str(error.message).split())} (in {uri}).") from None
+
+
+def _run_of_model(tracking: MlflowClient, address: str, name: str, version: str) -> str | None:
+    """Return the id of the run that logged a model."""
+    if name.startswith("m-"):
+        source_run: str | None = tracking.get_logged_model(name).source_run_id
+        return source_run
+    if "@" in name:
+        model, alias = name.split("@", 1)
+        return tracking.get_model_version_by_alias(model, alias).run_id
+    if version.isdigit():
+        return tracking.get_model_version(name, version).run_id
+    raise UserError(f"{address}: expected models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-….")

@@ -1,4 +1,4 @@
-"""Entries of the spool -> calls of MLflow, each of which may be repeated without doubling anything."""
+"""Entries of the spool to calls of MLflow. Each call can be repeated without writing anything twice."""
 
 from __future__ import annotations
 
@@ -20,85 +20,102 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-MOST_IDENTITY = 1 << 20
-"""Bytes of ``run.json``."""
+IDS_LIMIT = 1 << 20
+"""Largest size of ``run.json`` in bytes."""
 
-_METRICS, _PARAMS = 1000, 100  # that MLflow takes in one call
-_GONE = 404  # the answer of a store that does not know the run
-_NEVER = (400, _GONE)  # answers of a store that another attempt would not change
+# MLflow takes at most this many metrics and parameters in one call.
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+
+# HTTP status of a store that does not know the run, and of a store that another attempt would not change.
+_GONE = 404
+_FINAL = (400, _GONE)
 
 T = TypeVar("T")
 
 
 class Delivery:
-    """One run in a tracking store, and who it is: ``run.json`` in the folder of the spool.
+    """One run in a tracking store. Its ids are in ``run.json`` in the folder of the spool.
 
     Parameters
     ----------
     folder : Path
-        Of the spool, ``tracking/`` in that of the run.
+        Folder of the spool: ``tracking/`` in the folder of the run.
     uri : str
-        Of the tracking store.
+        Address of the tracking store.
     """
 
     def __init__(self, folder: Path, uri: str) -> None:
-        self.folder, self.uri = folder, uri
-        self._path = folder / "run.json"
-        self._identity: dict[str, str] = {}
+        self.folder = folder
+        self.uri = uri
+        self._ids_file = folder / "run.json"
+        self._ids: dict[str, str] = {}
         self._client: MlflowClient | None = None
-        self._refused_names: dict[str, str] = {}  # of metrics, and why
+        # Names of metrics that the store refuses, with the reason.
+        self._refused_names: dict[str, str] = {}
 
     @property
     def client(self) -> MlflowClient:
-        """The client; opened when it is first needed."""
+        """The client of the store. It is opened at the first use."""
         if self._client is None:
             self._client = connect(self.uri)
         return self._client
 
     @property
     def run_id(self) -> str:
-        """Id of the run; empty as long as the store has not made it."""
-        return self._known().get("run_id", "")
+        """Id of the run; empty until the store has created it."""
+        return self._read_ids().get("run_id", "")
 
     @property
     def experiment_id(self) -> str:
-        """Id of its experiment; empty as long as there is no run."""
-        return self._known().get("experiment_id", "")
+        """Id of the experiment of the run; empty until the store has created the run."""
+        return self._read_ids().get("experiment_id", "")
 
-    def _known(self) -> dict[str, str]:
-        if not self._identity.get("run_id") and self._path.exists():
-            self._identity = parse_json(read_file(self._path, MOST_IDENTITY), str(self._path))
-        return self._identity
+    def _read_ids(self) -> dict[str, str]:
+        if not self._ids.get("run_id") and self._ids_file.exists():
+            self._ids = parse_json(read_file(self._ids_file, IDS_LIMIT), str(self._ids_file))
+        return self._ids
 
-    def identify(self, run_id: str, experiment_id: str) -> None:
-        """Note who the run is."""
-        known = {"uri": self.uri, "run_id": run_id, "experiment_id": experiment_id}
-        write_text(self._path, json.dumps(known))
-        self._identity = known
+    def write_ids(self, run_id: str, experiment_id: str) -> None:
+        """Write the ids of the run into ``run.json``."""
+        ids = {"uri": self.uri, "run_id": run_id, "experiment_id": experiment_id}
+        write_text(self._ids_file, json.dumps(ids))
+        self._ids = ids
 
-    def create(self, wanted: Mapping[str, Any]) -> None:
-        """Make the run, if it was not made yet."""
+    def create(self, content: Mapping[str, Any]) -> None:
+        """Create the run in the store, unless it exists.
+
+        Parameters
+        ----------
+        content : mapping
+            ``experiment``, ``name``, ``tags``, ``time`` and ``artifact_location`` of the run.
+        """
         if self.run_id:
             return
-        parent = wanted["tags"].get("mlflow.parentRunId")
-        # Beside its parent, whatever the sweep changes in the experiment's name.
-        place = (
-            self.client.get_run(parent).info.experiment_id
-            if parent
-            else experiment_id(self.client, wanted["experiment"], wanted["artifact_location"])
-        )
-        run = self.client.create_run(place, wanted["time"], wanted["tags"], wanted["name"])
-        self.identify(run.info.run_id, str(run.info.experiment_id))
+        # A child run belongs to the experiment of its parent, even if a sweep changes the name of the experiment.
+        parent = content["tags"].get("mlflow.parentRunId")
+        if parent:
+            experiment = self.client.get_run(parent).info.experiment_id
+        else:
+            experiment = experiment_id(self.client, content["experiment"], content["artifact_location"])
+        run = self.client.create_run(experiment, content["time"], content["tags"], content["name"])
+        self.write_ids(run.info.run_id, str(run.info.experiment_id))
 
-    def __call__(self, entries: Sequence[Entry], doubtful: bool) -> None:
-        """Send entries, consecutive metrics in as few calls as MLflow allows.
+    def __call__(self, entries: Sequence[Entry], is_doubtful: bool) -> None:
+        """Send entries. Consecutive metrics are sent in as few calls as MLflow allows.
 
-        MLflow refuses a whole call for one bad name in it. Such a call is halved until what it refuses is alone.
+        MLflow refuses a whole call because of one bad name. Such a call is halved until the bad name is alone.
+
+        Parameters
+        ----------
+        entries : sequence of entries
+        is_doubtful : bool
+            Whether some of the entries may have arrived already.
 
         Raises
         ------
         RefusedError
-            If the store will never take some of them; it has all others then.
+            If the store will never take some of the entries. It has taken all others in that case.
         """
         refused: list[tuple[str, Entry]] = []
         metrics: list[Sequence[Any]] = []
@@ -106,95 +123,111 @@ class Delivery:
             if "metrics" in entry:
                 metrics += entry["metrics"]
                 continue
-            refused += self._send_metrics(metrics, doubtful)
+            refused += self._send_metrics(metrics, is_doubtful)
             metrics = []
             refused += self._send(entry)
-        refused += self._send_metrics(metrics, doubtful)
+        refused += self._send_metrics(metrics, is_doubtful)
         if refused:
             raise RefusedError(refused)
 
-    def _send_metrics(self, metrics: Sequence[Sequence[Any]], doubtful: bool) -> list[tuple[str, Entry]]:
-        """Send metrics; the names that the store refuses, with their values."""
-        new = [row for row in metrics if row[0] not in self._refused_names]
-        if doubtful and new:
-            new = self._missing(new)
-        for first in range(0, len(new), _METRICS):
-            rows = new[first : first + _METRICS]
+    def _send_metrics(self, metrics: Sequence[Sequence[Any]], is_doubtful: bool) -> list[tuple[str, Entry]]:
+        """Send metrics (name, value, time, step). Return the rows of the names that the store refuses."""
+        new_rows = [row for row in metrics if row[0] not in self._refused_names]
+        if is_doubtful and new_rows:
+            new_rows = self._without_stored(new_rows)
+        for first in range(0, len(new_rows), _METRICS_PER_CALL):
+            rows = new_rows[first : first + _METRICS_PER_CALL]
             names = list(dict.fromkeys(row[0] for row in rows))
-            for reason, bad in self._send_halved(names, partial(self._log_metrics, rows)):
-                self._refused_names |= dict.fromkeys(bad, reason)
-        # All values of a refused name, also those that come later, are set aside without another call.
-        by_name: dict[str, list[Sequence[Any]]] = {}
+            for reason, refused_names in self._send_halved(names, partial(self._log_metrics, rows)):
+                self._refused_names |= dict.fromkeys(refused_names, reason)
+
+        # All values of a refused name are set aside, also later ones. No call is needed for them.
+        refused_rows: dict[str, list[Sequence[Any]]] = {}
         for row in metrics:
             if row[0] in self._refused_names:
-                by_name.setdefault(row[0], []).append(row)
-        return [(self._refused_names[name], {"metrics": rows}) for name, rows in by_name.items()]
+                refused_rows.setdefault(row[0], []).append(row)
+        return [(self._refused_names[name], {"metrics": rows}) for name, rows in refused_rows.items()]
 
     def _log_metrics(self, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
-        """Send the rows of some names."""
+        """Send the rows that have one of some names."""
         chosen = set(names)
-        self.client.log_batch(self._run(), metrics=_as_metrics(row for row in rows if row[0] in chosen))
+        self.client.log_batch(self._existing_run(), metrics=_as_metrics(row for row in rows if row[0] in chosen))
 
-    def _missing(self, metrics: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-        """Those that the run does not have. A database drops what it has; a store of files would write it again."""
-        here: set[tuple[Any, ...]] = set()
+    def _without_stored(self, metrics: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Return the rows that the run does not have. A database ignores repetitions, a store of files does not."""
+        stored: set[tuple[Any, ...]] = set()
         for name in dict.fromkeys(row[0] for row in metrics):
-            here |= self._stored(name)
-        return [m for m in metrics if (m[0], _number(m[1]), m[2], m[3]) not in here]
+            stored |= self._stored_rows(name)
+        new_rows = []
+        for row in metrics:
+            name, value, time, step = row
+            if (name, _stored_number(value), time, step) not in stored:
+                new_rows.append(row)
+        return new_rows
 
-    def _stored(self, name: str) -> set[tuple[Any, ...]]:
-        """The values of a metric in the store; none of a name that it refuses."""
+    def _stored_rows(self, name: str) -> set[tuple[Any, ...]]:
+        """Return the values of a metric in the store. There are none if the store refuses the name."""
         points: list[Metric] = []
-        self._refusal(lambda: points.extend(self.client.get_metric_history(self._run(), name)))
-        return {(name, _number(point.value), point.timestamp, point.step) for point in points}
+        self._refusal(lambda: points.extend(self.client.get_metric_history(self._existing_run(), name)))
+        return {(name, _stored_number(point.value), point.timestamp, point.step) for point in points}
 
     def _send_halved(self, items: Sequence[T], send: Callable[[Sequence[T]], object]) -> list[tuple[str, Sequence[T]]]:
-        """Send items in as few calls as the store allows; the reason for each item that it refuses."""
-        reason, again = self._refusal(lambda: send(items))
+        """Send items in as few calls as the store allows. Return the refused items with their reasons."""
+        reason, may_take_a_part = self._refusal(lambda: send(items))
         if not reason:
             return []
-        if len(items) == 1 or not again:
+        if len(items) == 1 or not may_take_a_part:
             return [(reason, items)]
         middle = len(items) // 2
         return self._send_halved(items[:middle], send) + self._send_halved(items[middle:], send)
 
     def _refusal(self, call: Callable[[], object]) -> tuple[str, bool]:
-        """Call the store: why it will never take this, empty if it has; and whether it might take a part of it."""
+        """Call the store.
+
+        Returns
+        -------
+        reason : str
+            Why the store will never take this; empty if it has taken it.
+        may_take_a_part : bool
+            Whether the store might take a part of it.
+        """
         from mlflow.exceptions import MlflowException, RestException
 
         try:
             call()
         except MlflowException as error:
-            answered = isinstance(error, RestException) or not self.uri.startswith("http")
+            # An exception of another kind can mean that a server did not answer.
+            is_answer = isinstance(error, RestException) or not self.uri.startswith("http")
             status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-            if answered and status in _NEVER:
+            if is_answer and status in _FINAL:
                 return first_line(error), status != _GONE
             raise
         return "", False
 
-    def _run(self) -> str:
+    def _existing_run(self) -> str:
+        """Return the id of the run, which must exist."""
         if not self.run_id:
             raise RuntimeError("the run is not in the store yet")
         return self.run_id
 
     def _send(self, entry: Entry) -> list[tuple[str, Entry]]:
-        """Send an entry that holds no metrics; what of it the store refuses."""
+        """Send an entry without metrics. Return the parts that the store refuses."""
         ((kind, content),) = entry.items()
+        refused: list[tuple[str, Entry]] = []
         if kind == "params":
-            refused: list[tuple[str, Entry]] = []
             items = list(content.items())
-            for first in range(0, len(items), _PARAMS):
-                for reason, bad in self._send_halved(items[first : first + _PARAMS], self._log_params):
-                    refused.append((reason, {kind: dict(bad)}))
+            for first in range(0, len(items), _PARAMS_PER_CALL):
+                for reason, params in self._send_halved(items[first : first + _PARAMS_PER_CALL], self._log_params):
+                    refused.append((reason, {kind: dict(params)}))
             return refused
         if kind == "tags":
-            reasons = {
-                name: self._refusal(partial(self.client.set_tag, self._run(), name, value))[0]
-                for name, value in content.items()
-            }
-            return [(reason, {kind: {name: content[name]}}) for name, reason in reasons.items() if reason]
+            for name, value in content.items():
+                reason, _ = self._refusal(partial(self.client.set_tag, self._existing_run(), name, value))
+                if reason:
+                    refused.append((reason, {kind: {name: value}}))
+            return refused
         if kind == "file" and not (self.folder / content["path"]).exists():
-            # A staged file was sent before a crash could note it.
+            # A staged file that is missing was sent before a crash, which could not note it.
             return [] if content["staged"] else [(f"{content['path']} is no longer there", entry)]
         reason, _ = self._refusal(partial(self._send_whole, kind, content))
         return [(reason, entry)] if reason else []
@@ -202,32 +235,33 @@ class Delivery:
     def _log_params(self, items: Sequence[tuple[str, str]]) -> None:
         from mlflow.entities import Param
 
-        self.client.log_batch(self._run(), params=[Param(name, value) for name, value in items])
+        self.client.log_batch(self._existing_run(), params=[Param(name, value) for name, value in items])
 
     def _send_whole(self, kind: str, content: Any) -> None:
-        """Send what cannot be divided."""
+        """Send an entry that cannot be divided."""
         if kind == "run":
             self.create(content)
         elif kind == "dataset":
             self._send_dataset(content)
         elif kind == "status":
             if content["status"] == "RUNNING":
-                self.client.update_run(self._run(), status="RUNNING")
+                self.client.update_run(self._existing_run(), status="RUNNING")
             else:
-                self.client.set_terminated(self._run(), content["status"], content["time"])
+                self.client.set_terminated(self._existing_run(), content["status"], content["time"])
         elif kind == "file":
             self._send_file(**content)
         else:
             assert kind == "model", kind
             from einthoven.tracking.models import send_model
 
-            send_model(self.client, self._run(), self.experiment_id, self.folder / content["path"], content)
-            self._forget(self.folder / content["path"])
+            model = self.folder / content["path"]
+            send_model(self.client, self._existing_run(), self.experiment_id, model, content)
+            _remove_staged(model)
 
     def _send_dataset(self, content: Mapping[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        entity = Dataset(
+        dataset = Dataset(
             name=content["name"],
             digest=content["digest"],
             source_type="local",
@@ -235,22 +269,26 @@ class Delivery:
             profile=json.dumps(content["profile"]),
         )
         context = InputTag("mlflow.data.context", content["context"])
-        self.client.log_inputs(self._run(), [DatasetInput(entity, [context])])
+        self.client.log_inputs(self._existing_run(), [DatasetInput(dataset, [context])])
 
     def _send_file(self, path: str, place: str, table: bool, staged: bool) -> None:
+        """Send a file into the folder `place` of the artifacts."""
         file = self.folder / path
-        self.client.log_artifact(self._run(), str(file), place or None)
-        if table:  # which the page then shows as one
-            name = f"{place}/{file.name}" if place else file.name
-            known = json.loads(self.client.get_run(self._run()).data.tags.get("mlflow.loggedArtifacts", "[]"))
-            entry = {"path": name, "type": "table"}
-            if entry not in known:
-                self.client.set_tag(self._run(), "mlflow.loggedArtifacts", json.dumps([*known, entry]))
+        self.client.log_artifact(self._existing_run(), str(file), place or None)
+        # The page of MLflow shows an artifact as a table if this tag lists it.
+        if table:
+            run = self.client.get_run(self._existing_run())
+            tables = json.loads(run.data.tags.get("mlflow.loggedArtifacts", "[]"))
+            entry = {"path": f"{place}/{file.name}" if place else file.name, "type": "table"}
+            if entry not in tables:
+                self.client.set_tag(self._existing_run(), "mlflow.loggedArtifacts", json.dumps([*tables, entry]))
         if staged:
-            self._forget(file)
+            _remove_staged(file)
 
-    def _forget(self, staged: Path) -> None:
-        shutil.rmtree(staged.parent, ignore_errors=True)  # each has a folder of its own
+
+def _remove_staged(staged: Path) -> None:
+    """Remove a staged file or folder that has been sent. It has a folder of its own."""
+    shutil.rmtree(staged.parent, ignore_errors=True)
 
 
 def _as_metrics(rows: Iterable[Sequence[Any]]) -> list[Metric]:
@@ -259,13 +297,15 @@ def _as_metrics(rows: Iterable[Sequence[Any]]) -> list[Metric]:
     return [Metric(name, value, time, step) for name, value, time, step in rows]
 
 
-def _number(value: float) -> str:
-    """A value as a store gives it back: the largest number in the place of infinity. NaN equals itself here."""
+def _stored_number(value: float) -> str:
+    """Return a value as a store returns it, as text: infinity becomes the largest number. NaN equals NaN as text."""
+    if math.isnan(value):
+        return repr(value)
     largest = sys.float_info.max
-    return repr(value if math.isnan(value) else min(max(float(value), -largest), largest))
+    return repr(min(max(float(value), -largest), largest))
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the pages that may follow."""
+    """Return the first line of the message of an error, or the name of its class."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The files of a run: pictures, texts, tables, arrays; kept in its folder until they are sent."""
+"""Files of a run: pictures, texts, tables and arrays. They stay in the folder of the run until they are sent."""
 
 from __future__ import annotations
 
@@ -11,85 +11,89 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.tracking.run_folder import full_disk_told
+from einthoven.tracking.run_folder import explain_full_disk
 from einthoven.tracking.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROBE = "probe.npz"
-"""Artifact with the arrays that a probe found."""
+"""Artifact with the arrays of an analysis."""
 
 
 class Files:
-    """What a `Recorder` does with files.
+    """The part of a `Recorder` that logs files.
 
     Parameters
     ----------
     folder : Path
-        The run's own folder: files are in ``tracking/files/`` there until the store has them.
+        Folder of the run. Files are in its ``tracking/files/`` until the store has them.
     files : Spool
-        Sends them.
+        The spool that sends them.
     """
 
     def __init__(self, folder: Path, files: Spool) -> None:
-        self._run_folder, self._folder = folder, folder / "tracking"
+        self._run_folder = folder
+        self._folder = folder / "tracking"
         self._files = files
 
     def figure(self, figure: Figure, name: str) -> None:
         """Log a picture under ``figures/``."""
-        path = self._staged(f"figures/{name}.png")
+        path = self._staged_path(f"figures/{name}.png")
         figure.savefig(path, dpi=150)
-        self._file(path, "figures")
+        self._put_file(path, "figures")
 
     def text(self, text: str, path: str) -> None:
         """Log a text file."""
-        staged = self._staged(path)
+        staged = self._staged_path(path)
         staged.write_text(text)
-        self._file(staged, folder_of(path))
+        self._put_file(staged, folder_of(path))
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
-        """Log a table, shown by the MLflow page as such."""
-        staged = self._staged(path)
-        rows = [[_in_json(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        """Log a table. The page of MLflow shows it as a table."""
+        staged = self._staged_path(path)
+        rows = [[_json_value(value) for value in row] for row in zip(*columns.values(), strict=True)]
         staged.write_text(json.dumps({"columns": list(columns), "data": rows}))
-        self._file(staged, folder_of(path), table=True)
+        self._put_file(staged, folder_of(path), table=True)
 
     def file(self, path: Path, folder: str) -> None:
-        """Log a file; one of the run's folder is not copied, and stays there until it is sent."""
+        """Log a file. A file in the folder of the run is not copied. It must stay there until it is sent."""
         if path.resolve().is_relative_to(self._run_folder.resolve()):
-            self._file(path, folder, staged=False)
+            self._put_file(path, folder, staged=False)
         else:
-            self._file(Path(shutil.copy2(path, self._staged(path.name))), folder)
+            copy = shutil.copy2(path, self._staged_path(path.name))
+            self._put_file(Path(copy), folder)
 
-    def arrays(self, found: Mapping[str, NDArray[Any]], name: str = PROBE) -> None:
+    def arrays(self, arrays: Mapping[str, NDArray[Any]], name: str = PROBE) -> None:
         """Log named arrays in one file, which loads without pickle."""
-        path = self._staged(name)
-        np.savez_compressed(path, **found)  # type: ignore[arg-type]  # the stub has names before them
-        self._file(path, "")
+        path = self._staged_path(name)
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # the stub has names before them
+        self._put_file(path, "")
 
-    def _staged(self, path: str) -> Path:
-        """A place for a file until it is sent, in a folder of its own."""
+    def _staged_path(self, path: str) -> Path:
+        """Return a path for a file until it is sent, in a new folder of its own."""
         folder = self._folder / "files" / str(self._files.size)
-        shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+        # A failed attempt can have left the folder.
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder / PurePosixPath(path).name
 
-    def _file(self, path: Path, place: str, *, table: bool = False, staged: bool = True) -> None:
+    def _put_file(self, path: Path, place: str, *, table: bool = False, staged: bool = True) -> None:
+        """Put a file into the spool, for the folder `place` of the artifacts."""
         relative = path.relative_to(self._folder) if staged else Path("..") / path.relative_to(self._run_folder)
         content = {"path": str(relative), "place": place, "table": table, "staged": staged}
         self._put(self._files, {"file": content})
 
     def _put(self, spool: Spool, entry: Entry) -> None:
-        with full_disk_told(self._run_folder):
+        with explain_full_disk(self._run_folder):
             spool.put(entry)
 
 
 def folder_of(path: str) -> str:
-    """Of a path in a run; empty at the top."""
+    """Return the folder of a path in a run; empty for a file at the top."""
     folder = str(PurePosixPath(path).parent)
     return "" if folder == "." else folder
 
 
-def _in_json(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,8 +1,9 @@
-"""The exported model: written to a folder, and from there to the tracking store and its registry."""
+"""The exported model of a run: written to a folder, and sent from there to the tracking store and its registry."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +13,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from einthoven.errors import UserError
+from einthoven.files import read_file
 from einthoven.tracking import served
+from einthoven.tracking.places import is_trusted_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
 NAME = "model"
-_LOADER = "einthoven_served"  # a name that no other package has
+
+# The name of the loader in the folder of a model. No other package has this name.
+_LOADER = "einthoven_served"
+
+# The files that `export` writes, and the entry of MLmodel that says how they are loaded.
+_ENVIRONMENT_FILES = ("conda.yaml", "python_env.yaml", "requirements.txt")
+_FILES = {
+    "MLmodel",
+    f"code/{_LOADER}.py",
+    "data/data/model.pt2",
+    "data/data/shape.json",
+    "input_example.json",
+    "serving_input_example.json",
+    *_ENVIRONMENT_FILES,
+}
+_FLAVOR = {
+    "code": "code",
+    "data": "data/data",
+    "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+    "loader_module": _LOADER,
+    "streamable": False,
+}
+_ENVIRONMENT_LINE = re.compile(
+    r"(channels|dependencies|build_dependencies):|name: mlflow-env|- conda-forge|- -r requirements\.txt|- pip:"
+    r"|(- python=|python: )[0-9.]+|(- )?(pip|setuptools|wheel|mlflow|mlflow-skinny|torch|numpy)([<=]=[0-9a-z.]+)?"
+)
+_TEXT_LIMIT = 1 << 20  # bytes
 
 
 def export(
@@ -30,96 +60,154 @@ def export(
     fs: float,
     path: Path,
 ) -> None:
-    """Write a model in MLflow's format: raw mV (n, L, T) in, probabilities (n, K) out; no part of it is pickled.
+    """Write a model in MLflow's format: mV (n, L, T) to probabilities (n, K). No part of it is pickled.
 
-    It is loaded by `einthoven.tracking.served`, which lies in the model's folder: who serves it needs torch, NumPy and
-    MLflow alone.
+    The folder of the model contains its loader, a copy of `einthoven.tracking.served`. So a server of the model needs
+    only torch, NumPy and MLflow.
 
     Parameters
     ----------
     program : Path
         The exported program (``.pt2``).
     samples : int
-        Of a record, T.
+        Number of samples of a record, T.
     classes, leads : tuple of str
-        What the columns of the output and the rows of a record are; both go into the model's metadata.
+        Names of the columns of the output and of the rows of a record. Both go into the metadata of the model.
     fs : float
         Sampling frequency that the model expects, in Hz.
     path : Path
-        Folder that is made.
+        The folder to write.
     """
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    n = -1
+    any_number = -1
     with TemporaryDirectory() as place:
-        data, code = Path(place) / "data", Path(place) / f"{_LOADER}.py"
+        data = Path(place) / "data"
         data.mkdir()
         shutil.copyfile(program, data / "model.pt2")
-        shape = {"leads": len(leads), "samples": samples}
-        (data / "shape.json").write_text(json.dumps(shape))
+        (data / "shape.json").write_text(json.dumps({"leads": len(leads), "samples": samples}))
+        code = Path(place) / f"{_LOADER}.py"
         shutil.copyfile(served.__file__, code)
         mlflow.pyfunc.save_model(
             path,
             loader_module=_LOADER,
             data_path=str(data),
             code_paths=[str(code)],
-            input_example=np.zeros((1, len(leads), samples), dtype=np.float32),  # and no record of a patient
+            # The example is not the record of a patient.
+            input_example=np.zeros((1, len(leads), samples), dtype=np.float32),
             signature=ModelSignature(
-                inputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(leads), samples))]),
-                outputs=Schema([TensorSpec(np.dtype(np.float32), (n, len(classes)))]),
+                inputs=Schema([TensorSpec(np.dtype(np.float32), (any_number, len(leads), samples))]),
+                outputs=Schema([TensorSpec(np.dtype(np.float32), (any_number, len(classes)))]),
             ),
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
             metadata={"classes": list(classes), "leads": list(leads), "fs": fs, "units": "mV"},
         )
 
 
-def send_model(client: MlflowClient, run_id: str, experiment_id: str, path: Path, content: Mapping[str, Any]) -> None:
-    """Send an exported model: a LoggedModel of the run with its metrics and parameters, registered if asked for.
+def check_exported(path: Path) -> None:
+    """Refuse the folder of a model if it could run code that this package did not write.
 
-    Each step is left out where an earlier attempt has done it.
+    Whoever serves a model runs its loader and installs its requirements. So the loader must be `served.py`, and the
+    requirements must be packages that `export` names.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of a model. Links are refused elsewhere (`einthoven.files.check_ordinary`).
+
+    Raises
+    ------
+    UserError
+        The message says how to send the model nevertheless.
+    """
+    import yaml
+
+    files = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    difference = ""
+    if files != _FILES:
+        difference = f"the file {min(files ^ _FILES)}"
+    elif read_file(path / "code" / f"{_LOADER}.py", _TEXT_LIMIT) != Path(served.__file__).read_bytes():
+        difference = "its loader"
+    else:
+        try:
+            description = yaml.safe_load(read_file(path / "MLmodel", _TEXT_LIMIT))
+            flavor = dict(description["flavors"]["python_function"])
+            flavor.pop("python_version", None)
+            has_own_flavor = flavor == _FLAVOR and len(description["flavors"]) == 1
+            has_type_hints = description["is_signature_from_type_hint"] or description["type_hint_from_example"]
+            if has_type_hints or not has_own_flavor:
+                difference = "its MLmodel"
+            for name in _ENVIRONMENT_FILES:
+                lines = read_file(path / name, _TEXT_LIMIT).decode().splitlines()
+                if not all(_ENVIRONMENT_LINE.fullmatch(line.strip()) for line in lines):
+                    difference = f"its {name}"
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
+            difference = "its MLmodel"
+    if difference and not is_trusted_address(path.resolve()):
+        raise UserError(
+            f"{path}: a model that this version of einthoven has not exported ({difference} differs); add "
+            f"--trust {path.resolve()} to the command if you trust its author and want to send it."
+        )
+
+
+def send_model(client: MlflowClient, run_id: str, experiment_id: str, path: Path, content: Mapping[str, Any]) -> None:
+    """Send an exported model: a LoggedModel of the run with its metrics and parameters, and a registered version.
+
+    A step that an earlier attempt has done is not repeated.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    run_id, experiment_id : str
+    path : Path
+        Folder of the model. It may be missing if an earlier attempt has sent it.
+    content : mapping
+        The entry of the spool, as `Recorder.model` writes it.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 
     model = _logged_model(client, run_id, experiment_id, content["params"])
     if path.exists():
-        _sign(path, model, run_id)
+        _write_ids(path, model, run_id)
         client.log_model_artifacts(model.model_id, str(path))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     outputs = client.get_run(run_id).outputs
     if outputs is None or model.model_id not in [output.model_id for output in outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    # The run has these metrics already, and drops what it has: this links them to the model and to its data.
-    client.log_batch(
-        run_id,
-        metrics=[
-            Metric(name, value, time, step, model.model_id, *content["dataset"])
-            for name, value, time, step in content["metrics"]
-        ],
-    )
+
+    # The run has these metrics already and drops them. The call links them to the model and its data.
+    metrics = []
+    for name, value, time, step in content["metrics"]:
+        metrics.append(Metric(name, value, time, step, model.model_id, *content["dataset"]))
+    client.log_batch(run_id, metrics=metrics)
     if content["register"]:
         _register(client, content["register"], content["alias"], model, run_id)
 
 
 def _logged_model(client: MlflowClient, run_id: str, experiment_id: str, params: Mapping[str, str]) -> LoggedModel:
-    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{NAME}'")
-    if found:
-        return found[0]
+    """Return the LoggedModel of a run; create it if there is none."""
+    models = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{NAME}'")
+    if models:
+        return models[0]
     return client.create_logged_model(experiment_id, NAME, source_run_id=run_id, params=dict(params))
 
 
-def _sign(path: Path, model: LoggedModel, run_id: str) -> None:
-    """Write into the exported model which one it is."""
+def _write_ids(path: Path, model: LoggedModel, run_id: str) -> None:
+    """Write the ids of the LoggedModel and its run into the exported model."""
     from mlflow.models import Model
 
     description = Model.load(str(path))
-    description.run_id, description.model_id, description.model_uuid = run_id, model.model_id, model.model_id
+    description.run_id = run_id
+    description.model_id = model.model_id
+    description.model_uuid = model.model_id
     description.artifact_path = model.artifact_location
     description.save(str(path / "MLmodel"))
 
 
 def _register(client: MlflowClient, name: str, alias: str | None, model: LoggedModel, run_id: str) -> None:
+    """Make a model a version of a registered model, and set its alias."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,4 +1,4 @@
-"""Names and scales of metrics in a store: of earlier versions, of today, and such that MLflow takes them."""
+"""Names and scales of metrics in a store: those of earlier versions, the current ones, and names that MLflow takes."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 LONGEST = 250
-"""Characters in the name of a metric, a parameter or a tag."""
+"""Longest name of a metric, a parameter or a tag, in characters."""
 
-_TAKEN = re.compile(r"[/\w.\- :]+")  # by MLflow, in a name
-_DIGITS = 12  # of a hash
+_ACCEPTED_CHARACTERS = re.compile(r"[/\w.\- :]+")
+_HASH_DIGITS = 12
 
 OLD_GROUPS = MappingProxyType(
     {group: f"watch/{group}" for group in ("act/", "diag/", "grad/", "optim/", "pca/", "update/", "weight/")}
 )
-"""First part of a name up to version 0.1 -> the same today."""
+"""First part of a name up to version 0.1 -> its current first part."""
 
 OLD_SUMS = frozenset(
     f"diag/{name}" for name in ("entropy", "entropy_labels", "kl_labels", "kl_prior", "kl_drift", "kl_windows")
 )
-"""Names, up to version 0.1, of what was a sum over the classes of several labels and is their mean today."""
+"""Metrics that were a sum over the classes of a multi-label task up to version 0.1. They are a mean over them now."""
 
 
 def current(name: str) -> str:
-    """The name that a stored metric has today; the same name, if it never had another one.
+    """Return the current name of a stored metric.
 
     Parameters
     ----------
     name : str
-        As any version wrote it, such as ``grad/norm``.
+        The name as any version wrote it, such as ``grad/norm``.
     """
-    group, slash, rest = name.partition("/")
-    return OLD_GROUPS.get(group + slash, group + slash) + rest
+    first, slash, rest = name.partition("/")
+    group = first + slash
+    return OLD_GROUPS.get(group, group) + rest
 
 
 def classes_summed(name: str, params: Mapping[str, str]) -> int:
-    """The number of classes that a stored metric was summed over; 1 if its scale is that of today.
+    """Return the number of classes that a stored metric was summed over; 1 if it has the current scale.
 
     Parameters
     ----------
     name : str
-        As any version wrote it.
+        The name as any version wrote it.
     params : mapping
         The parameters of the run.
     """
@@ -56,19 +57,19 @@ def classes_summed(name: str, params: Mapping[str, str]) -> int:
 
 
 def accepted(name: str) -> str:
-    """The name, or one in its place that MLflow takes, and that no other name gets.
+    """Return the name if MLflow takes it, and otherwise a similar name that no other name gets.
 
-    The parts of this package give names that MLflow takes. A task or a measure of somebody else may give any other.
+    The parts of this package use names that MLflow takes. A task or an analysis of a user may use any name.
 
     Parameters
     ----------
     name : str
-        Of a metric, a parameter or a tag.
+        Name of a metric, a parameter or a tag.
     """
     is_path = posixpath.normpath(name) == name and not name.startswith(("..", "/")) and name != "."
-    if is_path and len(name) <= LONGEST and _TAKEN.fullmatch(name):
+    if is_path and len(name) <= LONGEST and _ACCEPTED_CHARACTERS.fullmatch(name):
         return name
     parts = [re.sub(r"[^\w\-]", "_", part) for part in name.split("/") if part]
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
-    beginning = "/".join(parts)[: LONGEST - 1 - _DIGITS].rstrip("/")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    beginning = "/".join(parts)[: LONGEST - 1 - _HASH_DIGITS].rstrip("/")
     return f"{beginning}-{digest}"

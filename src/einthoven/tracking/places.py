@@ -1,4 +1,4 @@
-"""Stores and folders that the folder of a run names, where it can come from a stranger."""
+"""Trust in the stores, folders and registered models that the folder of a run names. It can come from a stranger."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from einthoven import trust
 from einthoven.errors import UserError
-from einthoven.tracking.server import shown
+from einthoven.tracking.server import without_password
 
 
 def check_store(uri: str, named_in: Path) -> None:
-    """Refuse a tracking store that is not on this machine, and one that would be made outside of the working folder.
+    """Refuse a tracking store on another machine, and one that would be created outside of the working folder.
 
     Parameters
     ----------
     uri : str
-        As a file of a run folder states it.
+        The address in a file of the run folder.
     named_in : Path
         That file.
 
@@ -27,31 +27,69 @@ def check_store(uri: str, named_in: Path) -> None:
     """
     if is_trusted_address(uri) or not needs_trust(uri):
         return
+    address = trust.shown(without_password(uri))
     raise UserError(
-        f"{named_in}: names the tracking store {trust.shown(shown(uri))}, which is not a file of this machine that "
-        f"holds runs; add --trust {trust.shown(shown(uri))} to the command if results may be written there."
+        f"{named_in}: names the tracking store {address}, which is not a file of this machine that holds runs; "
+        f"add --trust {address} to the command if results may be written there."
     )
 
 
 def needs_trust(uri: str) -> bool:
-    """Whether a run folder that names this store takes ``--trust``.
+    """Return whether a run folder that names this store needs ``--trust``.
 
-    It does not for the store of ``MLFLOW_TRACKING_URI``, for a file in the working folder, and for a file of this
-    machine that is a store already.
+    Three kinds of stores do not need it: the store of ``MLFLOW_TRACKING_URI``, a file in the working folder, and a file
+    of this machine that is already a store.
     """
     if uri == os.environ.get("MLFLOW_TRACKING_URI"):
         return False
-    file = _file_of(uri)
-    return file is None or not (is_in_working_folder(file) or _is_store(file))
+    file = _sqlite_file(uri)
+    if file is None:
+        return True
+    return not (is_in_working_folder(file) or _is_store(file))
 
 
-def trusted_for(uri: str) -> list[str]:
-    """What a command takes behind ``--trust`` to use the store of a run; the password of an address is not told."""
-    return [shown(uri)] if needs_trust(uri) else []
+def check_registration(register: object, alias: object, named_in: Path) -> None:
+    """Refuse the name of a registered model that the user does not trust: the file can come from a stranger.
+
+    Parameters
+    ----------
+    register, alias : str or None
+        Name in the model registry, and the alias of the new version.
+    named_in : Path
+        The file that contains them.
+
+    Raises
+    ------
+    UserError
+    """
+    if not register:
+        return
+    address = registration_address(register, alias)
+    if not is_trusted_address(address):
+        raise UserError(
+            f"{named_in}: asks to register its model as {trust.shown(address)} in the model registry; add "
+            f"--trust {trust.shown(address)} to the command if you want that."
+        )
+
+
+def registration_address(register: object, alias: object) -> str:
+    """Return the address of a registered model: ``models:/NAME``, or ``models:/NAME@ALIAS``."""
+    return f"models:/{register}@{alias}" if alias else f"models:/{register}"
+
+
+def trusted_for(uri: str, register: object = None, alias: object = None) -> list[str]:
+    """Return what a command needs behind ``--trust`` for the store and the registered model of a run.
+
+    The addresses contain no password.
+    """
+    names = [without_password(uri)] if needs_trust(uri) else []
+    if register:
+        names.append(registration_address(register, alias))
+    return names
 
 
 def check_location(location: object, named_in: Path) -> None:
-    """Refuse a place for files of runs that is neither in the working folder nor trusted.
+    """Refuse a place for the files of runs that is neither in the working folder nor trusted.
 
     Raises
     ------
@@ -69,20 +107,21 @@ def check_location(location: object, named_in: Path) -> None:
 
 
 def is_trusted_address(address: object) -> bool:
-    """Whether the user has trusted this very address; a password in it need not be typed again."""
-    return str(address) in trust.trusted() or shown(str(address)) in trust.trusted()
+    """Return whether the user trusts exactly this address. A password in the address need not be typed again."""
+    return str(address) in trust.trusted() or without_password(str(address)) in trust.trusted()
 
 
 def is_in_working_folder(path: Path) -> bool:
-    """Whether a path leads into the folder that the command runs in."""
+    """Return whether a path leads into the folder that the command runs in."""
     try:
         return path.resolve().is_relative_to(Path.cwd())
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a circle of links
+    except (OSError, ValueError, RuntimeError):
+        # The path is too long, contains a zero byte, or is a circle of links.
         return False
 
 
-def _file_of(uri: str) -> Path | None:
-    """The file of a SQLite store; None for every other store."""
+def _sqlite_file(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None for every other store."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -96,12 +135,12 @@ def _file_of(uri: str) -> Path | None:
 
 
 def _is_store(file: Path) -> bool:
-    """Whether a file is the database of a tracking store."""
+    """Return whether a file is the database of a tracking store."""
     if not file.is_file():
         return False
     try:
         with sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True) as database:
-            found = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
+            table = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
     except (sqlite3.Error, OSError):
         return False
-    return found is not None
+    return table is not None

@@ -1,4 +1,4 @@
-"""What is told of a user's machine."""
+"""Texts without the folders of the user's machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 _PATH = re.compile(
     r"""(?P<before>^|[\s=,:\[('"])      # where a value begins, or the path of an address such as sqlite:///
-        (?://+|~?/|[A-Za-z]:[\\/])     # an absolute path, under Unix or Windows
+        (?://+|~?/|[A-Za-z]:[\\/])     # an absolute path of Unix or Windows
         (?:[^\s,\])'"]*[\\/])?         # its folders
         (?P<name>[^\s,\])'"\\/]+)[\\/]?""",
     re.VERBOSE,
@@ -15,10 +15,10 @@ _PATH = re.compile(
 
 
 def without_folders(text: str) -> str:
-    """Cut absolute paths down to their last part: where a user keeps files is not the run's business.
+    """Shorten absolute paths to their last part. A run does not tell where the user stores files.
 
-    Works on a value (``/home/me/ptb-xl`` -> ``…/ptb-xl``), on overrides (``data.root=/home/me/ptb-xl``) and on the
-    text of an error. A value that as a whole is an absolute path may hold spaces.
+    This works on a value (``/home/me/ptb-xl`` -> ``…/ptb-xl``), on overrides (``data.root=/home/me/ptb-xl``) and on the
+    message of an error. If the whole value is an absolute path, the path may contain spaces.
     """
     if PurePosixPath(text).is_absolute() and not re.search(r"\s/", text):
         return f"…/{PurePosixPath(text).name}"

@@ -1,12 +1,14 @@
-"""One MLflow run: metrics, parameters, pictures, files, the exported model.
+"""One MLflow run: metrics, parameters, pictures, files and the exported model.
 
-Everything is written into the run's folder first, and from there to the tracking store by threads that the training
-never waits for:
+Everything is written into the folder of the run first. Threads send it from there to the tracking store. The training
+never waits for them.
 
-    record -> buffer -> flush -> series.bin (every value) -> metrics.parquet, an artifact
-                              -> means over intervals      -> entries.jsonl -> the store
-    params, tags, datasets ------------------------------------^
-    figures, tables, files, the model -------------------> files.jsonl   -> the artifact store
+::
+
+    log_metrics -> buffer -> flush -> series.bin (every value) -> metrics.parquet, an artifact
+                                   -> means over intervals      -> entries.jsonl -> the store
+    params, tags, datasets -----------------------------------------^
+    figures, tables, files, the model ------------------------> files.jsonl   -> the artifact store
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from einthoven.tracking.files import Files, folder_of
 from einthoven.tracking.names import accepted
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.series import Means, Point, SeriesFile
-from einthoven.tracking.server import reach, shown
+from einthoven.tracking.server import reach, without_password
 from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
 from einthoven.tracking.unsent import add_unsent
@@ -37,49 +39,63 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 SERIES = "series/metrics.parquet"
-"""Artifact with every recorded value."""
+"""Artifact with every logged value."""
 
 POINTS = 5000
-"""Most points of a metric of every step in the store."""
+"""The store gets at most this many points of a metric that is logged at every step."""
 
-_BATCH = 1000  # metrics in one entry
-_LONGEST_TAG = 8000  # what MLflow takes
-_LONGEST_NOTE = 5000  # the same, with room for characters of several bytes
-_LONGEST_PARAMETER = 6000  # what MLflow takes
-_LONGEST_RUN_NAME = 250  # of the column of a database
+_METRICS_PER_ENTRY = 1000
+
+# MLflow takes at most this many characters. A note has room for characters of several bytes.
+_TAG_LIMIT = 8000
+_NOTE_LIMIT = 5000
+_PARAMETER_LIMIT = 6000
+_RUN_NAME_LIMIT = 250
+_ERROR_LIMIT = 4000
 
 
 class Recorder(Files):
-    """Writes one run. `record` only buffers: device tensors stay where they are until `flush` moves them at once.
+    """Write one run.
+
+    `log_metrics` only buffers values. Device tensors stay on the device until `flush` moves all of them at once.
 
     Parameters
     ----------
     uri : str
-        Tracking store, such as ``sqlite:///mlflow.db`` or ``http://…``.
+        Address of the tracking store, such as ``sqlite:///mlflow.db`` or ``http://…``.
     experiment, run_name : str
     folder : Path
-        The run's own folder: everything is in ``tracking/`` there until the store has it.
+        Folder of the run. Everything is in its ``tracking/`` until the store has it.
     tags : mapping
     parent : str, optional
         Run id of the parent run.
     run_id : str, optional
-        Continue this run: what it already holds of a metric up to some step is not written twice.
+        Continue this run. Metrics that it already contains are not written again.
     position : int, optional
-        Of the checkpoint that the run continues from: as `position` was then.
+        The value of `position` when the checkpoint was written from which the run continues.
     steps : int
-        Steps that are planned; beyond `POINTS`, series are thinned (`Means`).
+        Planned number of steps. If it is larger than `POINTS`, series are thinned (`Means`).
     interval : int
-        Recorded steps between two flushes.
+        Number of logged steps between two flushes.
     patience : float
         Seconds that the end of the run waits for a store that does not answer.
     offline : bool
-        Write to the folder alone.
+        Write only to the folder.
     artifact_location : str, optional
-        Where a new experiment keeps its files.
+        Where a new experiment stores its files.
     system_metrics : bool
-        Sample load and memory of the machine too.
+        Also log the load and memory of the machine.
     lock : FileLock, optional
-        Of the folder, if the caller holds it already (`run_folder.writing`). It is released at the end of the run.
+        Lock of the folder if the caller has it already (`run_folder.writing`). It is released at the end of the run.
+
+    Attributes
+    ----------
+    latest : dict of str to float
+        Last value of each metric.
+    history : dict of str to (list of int, list of float)
+        Steps and values of each metric, as sent to the store.
+    unsent : list of str
+        After the end of the run: sentences about entries that the store does not have.
 
     Raises
     ------
@@ -107,188 +123,217 @@ class Recorder(Files):
         lock: FileLock | None = None,
     ) -> None:
         self._system = SystemMetrics() if system_metrics else None
-        self.uri, self.interval, self.latest = uri, interval, dict[str, float]()
+        self.uri = uri
+        self.interval = interval
+        self.latest: dict[str, float] = {}
         self.history: dict[str, tuple[list[int], list[float]]] = {}
-        # After the run has ended: sentences about what the store does not have.
         self.unsent: list[str] = []
-        self._patience, self._offline = patience, offline
+        self._patience = patience
+        self._is_offline = offline
+        # Logged steps that were not flushed: step, time in ms, values.
         self._buffer: list[tuple[int, int, dict[str, Tensor | float]]] = []
-        self._names: dict[str, str] = {}
-        self._step = 0  # the last that was recorded
-        self._last: dict[str, Point] = {}  # that was put into the spool, of each metric
+        self._last_step = 0
+        # The last point of each metric that was put into the spool.
+        self._last_points: dict[str, Point] = {}
+        self._accepted_names: dict[str, str] = {}
         self._params: dict[str, str] = {}
         self._dataset: tuple[str, str] | tuple[()] = ()
         self._means = Means(steps, POINTS)
-        own = folder / "tracking"
-        self._delivery = Delivery(own, uri)
-        self._lock = lock or run_folder.lock(own)
-        known = (own / "run.json").exists()
-        if run_id is None and known:  # another run had the same folder
-            run_folder.clear(own)
-        if (run_id is None and not offline) or (run_id is not None and not known):
+
+        tracking = folder / "tracking"
+        self._delivery = Delivery(tracking, uri)
+        self._lock = lock or run_folder.lock(tracking)
+        has_ids = (tracking / "run.json").exists()
+        # A new run clears the folder of an earlier run.
+        if run_id is None and has_ids:
+            run_folder.clear(tracking)
+        if (run_id is None and not offline) or (run_id is not None and not has_ids):
             reach(uri)
-        super().__init__(folder, Spool(own / "files.jsonl", self._delivery))
-        self._entries = Spool(own / "entries.jsonl", self._delivery)
-        self._series = SeriesFile(own)
+        super().__init__(folder, Spool(tracking / "files.jsonl", self._delivery))
+        self._entries = Spool(tracking / "entries.jsonl", self._delivery)
+        self._series = SeriesFile(tracking)
         if run_id is None:
-            links = {"mlflow.parentRunId": parent} if parent else {}
-            self._open(
+            parent_tag = {"mlflow.parentRunId": parent} if parent else {}
+            self._create(
                 {
                     "experiment": experiment,
-                    "name": run_name[:_LONGEST_RUN_NAME],
-                    "tags": _short({**tags, **links}),
-                    "time": _now(),
+                    "name": run_name[:_RUN_NAME_LIMIT],
+                    "tags": _accepted_tags({**tags, **parent_tag}),
+                    "time": _now_ms(),
                     "artifact_location": artifact_location,
                 }
             )
         else:
-            self._continue(run_id, position, known)
+            self._continue(run_id, position, has_ids)
         if not offline:
             self._entries.start()
             self._files.start()
 
     @property
     def run_id(self) -> str:
-        """Id of the run; empty as long as the store has not made it."""
+        """Id of the run; empty until the store has created it."""
         return self._delivery.run_id
 
     @property
     def experiment_id(self) -> str:
-        """Id of its experiment; empty as long as there is no run."""
+        """Id of the experiment of the run; empty until the store has created the run."""
         return self._delivery.experiment_id
 
     @property
     def position(self) -> int:
-        """How much has been written; a checkpoint keeps it, so that a run which continues there goes back to it."""
+        """Number of values that have been written. A checkpoint contains it, so that a resumed run goes back to it."""
         self._series.sync()
         return len(self._series)
 
-    def _open(self, wanted: dict[str, Any]) -> None:
-        if self._offline:
-            self._delivery.identify("", "")
-            self._entries.put({"run": wanted})
+    def _create(self, content: dict[str, Any]) -> None:
+        """Create the run in the store, or put its creation into the spool if the run is offline."""
+        if self._is_offline:
+            self._delivery.write_ids("", "")
+            self._entries.put({"run": content})
             return
         from mlflow.exceptions import MlflowException
 
         try:
-            self._delivery.create(wanted)
+            self._delivery.create(content)
         except MlflowException as error:
-            raise UserError(f"tracking.uri={shown(self.uri)}: {first_line(error)}") from None
+            raise UserError(f"tracking.uri={without_password(self.uri)}: {first_line(error)}") from None
 
-    def _continue(self, run_id: str, position: int | None, known: bool) -> None:
-        points: list[Point] = []
-        if known:
-            try:
-                for entry in self._entries.entries():
-                    points += [Point(*point) for point in entry.get("metrics", ())]
-                    self._params |= entry.get("params", {})
-                    if "dataset" in entry:
-                        self._dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
-            except (AttributeError, KeyError, TypeError, ValueError):
-                raise UserError(
-                    f"{self._run_folder / 'tracking'}: entries.jsonl is damaged; expected the entries of a run."
-                ) from None
-        else:  # the folder came without its tracking/: what the store has is what is known
-            client = self._delivery.client
-            run = client.get_run(run_id)
-            self._delivery.identify(run_id, str(run.info.experiment_id))
-            self._params = dict(run.data.params)
-            points = [
-                Point(name, m.value, m.timestamp, m.step)
-                for name in run.data.metrics
-                for m in sorted(client.get_metric_history(run_id, name), key=lambda m: m.step)
-            ]
+    def _continue(self, run_id: str, position: int | None, has_ids: bool) -> None:
+        """Continue a run at the position of a checkpoint."""
+        # If the folder came without its tracking/, only the store knows what was logged.
+        points = self._points_of_spool() if has_ids else self._points_of_store(run_id)
         for point in points:
             self._remember(point)
         if position is not None:
             self._series.truncate(position)
-        for point in self._series.after({name: p.step for name, p in self._last.items()}):
+        last_steps = {name: point.step for name, point in self._last_points.items()}
+        for point in self._series.after(last_steps):
             self._means.add(point)
         self._entries.put({"status": {"status": "RUNNING"}})
 
-    def record(self, step: int, values: Mapping[str, Tensor | float]) -> None:
-        """Note metrics of a step. Tensors must be scalars; nothing waits for the device."""
+    def _points_of_spool(self) -> list[Point]:
+        """Read the metrics, parameters and dataset that are in the spool."""
+        points: list[Point] = []
+        try:
+            for entry in self._entries.entries():
+                points += [Point(*point) for point in entry.get("metrics", ())]
+                self._params |= entry.get("params", {})
+                if "dataset" in entry:
+                    self._dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{self._run_folder / 'tracking'}: entries.jsonl is damaged; expected the entries of a run."
+            ) from None
+        return points
+
+    def _points_of_store(self, run_id: str) -> list[Point]:
+        """Read the metrics and parameters that are in the store."""
+        client = self._delivery.client
+        run = client.get_run(run_id)
+        self._delivery.write_ids(run_id, str(run.info.experiment_id))
+        self._params = dict(run.data.params)
+        points: list[Point] = []
+        for name in run.data.metrics:
+            metrics = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.step)
+            points += [Point(name, metric.value, metric.timestamp, metric.step) for metric in metrics]
+        return points
+
+    def log_metrics(self, step: int, values: Mapping[str, Tensor | float]) -> None:
+        """Log metrics of a step. Tensors must be scalars. Nothing waits for the device."""
         if values:
-            self._buffer.append((step, _now(), dict(values)))
+            self._buffer.append((step, _now_ms(), dict(values)))
         if len(self._buffer) >= self.interval:
             self.flush()
 
     def flush(self, *, everything: bool = False) -> None:
-        """Move what is buffered to the host in one transfer, and write it to the run's folder.
+        """Move the buffered values to the host in one transfer, and write them to the folder of the run.
 
         Parameters
         ----------
         everything : bool
-            Also the means of intervals that have not ended; for the end of a training.
+            Also write the means of intervals that have not ended. Use it at the end of a training.
 
         Raises
         ------
         UserError
             If the disk is full.
         """
-        tensors = [
-            v.detach().float() for _, _, values in self._buffer for v in values.values() if isinstance(v, Tensor)
-        ]
-        numbers = iter(torch.stack(tensors).tolist() if tensors else [])  # sync: once per flush
-        points = [
-            Point(self._name(name), next(numbers) if isinstance(value, Tensor) else float(value), now, step)
-            for step, now, values in self._buffer
-            for name, value in values.items()
-        ]
-        if self._buffer:
-            self._step = self._buffer[-1][0]
-        self._buffer.clear()
-        if self._system is not None:  # samples have times of their own, and stand at the step of this flush
-            points += [
-                Point(name, v, now, self._step) for now, values in self._system.take() for name, v in values.items()
-            ]
-        with run_folder.full_disk_told(self._run_folder):
+        points = self._take_buffer()
+        # Samples of the machine have times of their own. They get the step of this flush.
+        if self._system is not None:
+            for time_ms, values in self._system.take():
+                points += [Point(name, value, time_ms, self._last_step) for name, value in values.items()]
+
+        with run_folder.explain_full_disk(self._run_folder):
             self._series.append(points)
             for point in points:
                 self.latest[point.metric] = point.value
-                before = self._last.get(point.metric)
-                if before is None or point.step > before.step:
+                # A resumed run repeats steps that the store has already.
+                last_point = self._last_points.get(point.metric)
+                if last_point is None or point.step > last_point.step:
                     self._means.add(point)
-            means = self._means.take(self._step, everything=everything)
-            for first in range(0, len(means), _BATCH):
-                self._entries.put({"metrics": means[first : first + _BATCH]})
+            means = self._means.take(self._last_step, everything=everything)
+            for first in range(0, len(means), _METRICS_PER_ENTRY):
+                self._entries.put({"metrics": means[first : first + _METRICS_PER_ENTRY]})
         for point in means:
             self._remember(point)
 
-    def _name(self, given: str) -> str:
-        if given not in self._names:
-            self._names[given] = accepted(given)
-        return self._names[given]
+    def _take_buffer(self) -> list[Point]:
+        """Empty the buffer, and return its values in the order in which they were logged."""
+        tensors = []
+        for _, _, values in self._buffer:
+            tensors += [value.detach().float() for value in values.values() if isinstance(value, Tensor)]
+        # Device-to-host sync: once per flush.
+        numbers = iter(torch.stack(tensors).tolist() if tensors else [])
+        points = []
+        for step, time_ms, values in self._buffer:
+            for name, value in values.items():
+                number = next(numbers) if isinstance(value, Tensor) else float(value)
+                points.append(Point(self._accepted_name(name), number, time_ms, step))
+        if self._buffer:
+            self._last_step = self._buffer[-1][0]
+        self._buffer.clear()
+        return points
+
+    def _accepted_name(self, name: str) -> str:
+        if name not in self._accepted_names:
+            self._accepted_names[name] = accepted(name)
+        return self._accepted_names[name]
 
     def _remember(self, point: Point) -> None:
-        steps, series = self.history.setdefault(point.metric, ([], []))
+        """Add a point that was put into the spool to the history."""
+        steps, values = self.history.setdefault(point.metric, ([], []))
         steps.append(point.step)
-        series.append(point.value)
-        self._last[point.metric] = point
+        values.append(point.value)
+        self._last_points[point.metric] = point
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Log parameters (once each)."""
-        named = {accepted(name): str(value)[:_LONGEST_PARAMETER] for name, value in values.items()}
-        new = {name: value for name, value in named.items() if name not in self._params}
+        """Log parameters. Each parameter is logged once."""
+        new = {}
+        for name, value in values.items():
+            accepted_name = accepted(name)
+            if accepted_name not in self._params:
+                new[accepted_name] = str(value)[:_PARAMETER_LIMIT]
         self._params |= new
         self._put(self._entries, {"params": new})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self._put(self._entries, {"tags": _short(values)})
+        self._put(self._entries, {"tags": _accepted_tags(values)})
 
     def note(self, markdown: str) -> None:
-        """Set the description of the run, the first thing on its page; a long one goes on in the artifact note.md."""
-        if len(markdown) > _LONGEST_NOTE:
+        """Set the description of the run, which its page shows first. A long note continues in the artifact note.md."""
+        if len(markdown) > _NOTE_LIMIT:
             self.text(markdown, "note.md")
-            markdown = markdown[: markdown.rfind("\n", 0, _LONGEST_NOTE)] + "\n\n… the rest is in `note.md`."
+            markdown = markdown[: markdown.rfind("\n", 0, _NOTE_LIMIT)] + "\n\n… the rest is in `note.md`."
         self.tags({"mlflow.note.content": markdown})
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: Mapping[str, object], context: str) -> None:
-        """Log a dataset input: its name, fingerprint and size as used for `context` (training, validation, test)."""
-        self._dataset = (name, fingerprint[:12])
-        entry = {"name": name, "digest": fingerprint[:12], "source": source, "profile": dict(profile)}
-        self._put(self._entries, {"dataset": {**entry, "context": context}})
+        """Log a dataset: its name, fingerprint and size. `context` is training, validation or test."""
+        digest = fingerprint[:12]
+        self._dataset = (name, digest)
+        content = {"name": name, "digest": digest, "source": source, "profile": dict(profile), "context": context}
+        self._put(self._entries, {"dataset": content})
 
     def model(
         self,
@@ -301,23 +346,24 @@ class Recorder(Files):
         register: str | None = None,
         alias: str | None = None,
     ) -> None:
-        """Log an exported model with the last val and test metrics, and register it under a name if asked for.
+        """Log an exported model with the last val and test metrics, and register it if a name is given.
 
         Parameters
         ----------
         program, samples, classes, leads, fs
             As in `einthoven.tracking.models.export`.
         register, alias : str, optional
-            Name in the model registry, and the alias that its new version gets there.
+            Name in the model registry, and the alias of the new version.
         """
         from einthoven.tracking.models import NAME, export
 
-        path = self._staged(NAME)
+        path = self._staged_path(NAME)
         export(program, samples, classes, leads, fs, path)
+        metrics = [point for name, point in self._last_points.items() if name.startswith(("val/", "test/"))]
         content = {
             "path": str(path.relative_to(self._folder)),
             "params": self._params,
-            "metrics": [point for name, point in self._last.items() if name.startswith(("val/", "test/"))],
+            "metrics": metrics,
             "dataset": self._dataset,
             "register": register,
             "alias": alias,
@@ -325,66 +371,69 @@ class Recorder(Files):
         self._put(self._files, {"model": content})
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Write the rest, send it, and close the run as FINISHED, FAILED or KILLED."""
-        end = {"status": {"status": status, "time": _now()}}
+        """Write and send the rest, and close the run as FINISHED, FAILED or KILLED."""
+        last_entry = {"status": {"status": status, "time": _now_ms()}}
         try:
             self.flush(everything=True)
             self._log_series()
-            self._put(self._entries, end)
-        except (UserError, OSError):  # no room to write it down
+            self._put(self._entries, last_entry)
+        except (UserError, OSError):
+            # The disk is full. The status is sent without the spool.
             with contextlib.suppress(Exception):
-                self._delivery([end], False)
+                self._delivery([last_entry], False)
             raise
         finally:
             self._end()
 
     def _log_series(self) -> None:
+        """Log the artifact with every value."""
         if len(self._series):
-            path = self._staged(SERIES)
+            path = self._staged_path(SERIES)
             self._series.write_parquet(path)
-            self._file(path, folder_of(SERIES))
+            self._put_file(path, folder_of(SERIES))
 
     def _end(self) -> None:
-        """Send what is left, and say so if that is not possible."""
+        """Send the rest, and note what could not be sent."""
         if self._system is not None:
             self._system.stop()
-        if not self._offline:
-            with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait
+        if not self._is_offline:
+            # The user does not want to wait for the store.
+            with contextlib.suppress(KeyboardInterrupt):
                 self._entries.drain(self._patience) and self._files.drain(self._patience)
-            self.unsent = run_folder.left(self.uri, self._run_folder, self._entries, self._files)
+            self.unsent = run_folder.describe_unsent(self.uri, self._run_folder, self._entries, self._files)
             add_unsent(self.unsent)
         self._entries.close()
         self._files.close()
         self._lock.release()
 
 
-def _short(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags as MLflow takes them."""
-    return {accepted(name): value[:_LONGEST_TAG] for name, value in tags.items()}
+def _accepted_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags with names and lengths that MLflow takes."""
+    return {accepted(name): value[:_TAG_LIMIT] for name, value in tags.items()}
 
 
-def _now() -> int:
+def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
 def error_tag(error: BaseException) -> dict[str, str]:
-    """The tag of a run that failed."""
-    return {"error": without_folders(f"{type(error).__name__}: {error}")[:4000]}
+    """Return the tag of a failed run."""
+    return {"error": without_folders(f"{type(error).__name__}: {error}")[:_ERROR_LIMIT]}
 
 
 @contextmanager
 def closing(recorder: Recorder) -> Iterator[Recorder]:
-    """Finish the run however the block ends: FINISHED, KILLED on Ctrl-C, FAILED with the error as a tag."""
+    """Finish the run at the end of the block: FINISHED, KILLED after Ctrl-C, or FAILED with the error as a tag."""
     try:
         yield recorder
     except KeyboardInterrupt:
         recorder.finish("KILLED")
         raise
     except BaseException as error:
-        full = (UserError, OSError)  # a full disk is what `error` tells
-        with contextlib.suppress(*full):
+        # If the disk is full, `error` says so already.
+        with contextlib.suppress(UserError, OSError):
             recorder.tags(error_tag(error))
-        with contextlib.suppress(*full):
+        with contextlib.suppress(UserError, OSError):
             recorder.finish("FAILED")
         raise
     recorder.finish()

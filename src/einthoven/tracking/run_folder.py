@@ -1,4 +1,4 @@
-"""``tracking/`` in the folder of a run: who may write there, and what is left in it."""
+"""``tracking/`` in the folder of a run: the lock, the ids of the run, and what has not been sent."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from filelock import FileLock, Timeout
 from einthoven.command_line import command, option
 from einthoven.errors import UserError
 from einthoven.files import check_ordinary, read_file
-from einthoven.tracking.delivery import MOST_IDENTITY, first_line
-from einthoven.tracking.places import trusted_for
-from einthoven.tracking.server import shown
+from einthoven.tracking.delivery import IDS_LIMIT, first_line
+from einthoven.tracking.places import registration_address, trusted_for
+from einthoven.tracking.server import without_password
 from einthoven.tracking.spool import Spool, number_in
 
 FOLDERS = ("bundle", "checkpoints", "tracking")
-"""In the folder of a run."""
+"""The folders in the folder of a run."""
 
-LANES = ("entries", "files")
-"""Spools of a run: what is small, and what is not; a slow upload holds up no metric."""
+SPOOL_NAMES = ("entries", "files")
+"""The spools of a run: one for small entries and one for files, so that a slow upload does not delay the metrics."""
 
 
-def identity(folder: Path) -> dict[str, str]:
-    """Who the run of a folder is: ``uri`` of its store; ``run_id`` and ``experiment_id`` there, empty if not sent.
+def read_ids(folder: Path) -> dict[str, str]:
+    """Read ``uri``, ``run_id`` and ``experiment_id`` of the run of a folder. The ids are empty if it was not sent.
 
     Raises
     ------
@@ -38,97 +38,105 @@ def identity(folder: Path) -> dict[str, str]:
     if not file.exists():
         raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
     check_ordinary(folder, FOLDERS)
-    text = read_file(file, MOST_IDENTITY)
+    text = read_file(file, IDS_LIMIT)
     try:
-        known = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        known = None
+        content = None
     names = ("uri", "run_id", "experiment_id")
-    if not isinstance(known, dict) or not all(isinstance(known.get(name), str) for name in names):
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), str) for name in names):
         raise UserError(f"{file}: damaged; expected {', '.join(names)} of a run.")
-    return {name: known[name] for name in names}
+    return {name: content[name] for name in names}
 
 
-def left(uri: str, folder: Path, *spools: Spool) -> list[str]:
-    """Sentences about what a store does not have of the run of a folder."""
-    errors = [first_line(spool.error) for spool in spools if spool.error]
-    refused = [reason for spool in spools for reason in spool.refused]
-    told = []
+def describe_unsent(uri: str, folder: Path, *spools: Spool) -> list[str]:
+    """Return sentences about the entries of a run that its store does not have."""
+    sentences = []
     if any(spool.waiting for spool in spools):
+        errors = [first_line(spool.error) for spool in spools if spool.error]
         reason = f" ({errors[0]})" if errors else ""
-        told.append(
-            f"{shown(uri)} does not have all of this run{reason}; the rest is in {folder / 'tracking'}, and "
-            f"{command('sync', str(folder), trusted=trusted_for(uri))} sends it."
+        trusted = trusted_for(uri)
+        for spool in spools:
+            for entry in spool.entries(unsent=True):
+                if "model" in entry and entry["model"]["register"]:
+                    trusted.append(registration_address(entry["model"]["register"], entry["model"]["alias"]))
+        sentences.append(
+            f"{without_password(uri)} does not have all of this run{reason}; the rest is in {folder / 'tracking'}, and "
+            f"{command('sync', str(folder), trusted=trusted)} sends it."
         )
+    refused = [sentence for spool in spools for sentence in spool.refused]
     if refused:
-        told.append(
-            f"{shown(uri)} refused {'1 entry' if len(refused) == 1 else f'{len(refused)} entries'} of this run "
-            f"({refused[0]}); what it refused is in {folder / 'tracking'}/*.refused."
+        number = "1 entry" if len(refused) == 1 else f"{len(refused)} entries"
+        sentences.append(
+            f"{without_password(uri)} refused {number} of this run ({refused[0]}); what it refused is in "
+            f"{folder / 'tracking'}/*.refused."
         )
-    return told
+    return sentences
 
 
 def lock(folder: Path) -> FileLock:
-    """Take the tracking/ of a run for this process.
+    """Lock the tracking/ of a run for this process.
 
     Raises
     ------
     UserError
-        If another process has it.
+        If another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    taken = FileLock(folder / "lock")
+    file_lock = FileLock(folder / "lock")
     try:
-        taken.acquire(blocking=False)
+        file_lock.acquire(blocking=False)
     except Timeout:
         raise UserError(f"{folder.parent}: another process is writing this run; expected one at a time.") from None
-    return taken
+    return file_lock
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[FileLock]:
-    """Hold the folder of a run while something is written there; give the lock to the run's `Recorder`.
+    """Lock the folder of a run while something is written there. Give the lock to the `Recorder` of the run.
 
-    A folder in which nothing was written is left as it was before.
+    If nothing was written, the folder is left as it was before.
 
     Raises
     ------
     UserError
-        If another process has it; nothing is changed then.
+        If another process has locked it. Nothing is changed in that case.
     """
-    own = folder / "tracking"
-    new = [path for path in (own, folder) if not path.exists()]
-    taken = lock(own)
+    tracking = folder / "tracking"
+    new_folders = [path for path in (tracking, folder) if not path.exists()]
+    file_lock = lock(tracking)
     try:
-        yield taken
+        yield file_lock
     finally:
-        # Removed while it is still held: nobody else can take a file that is about to disappear.
-        if own in new and [path.name for path in own.glob("*")] == ["lock"]:
-            (own / "lock").unlink()
-            for path in new:
+        # The lock file is removed while it is locked, so that no other process can lock a file that disappears.
+        if tracking in new_folders and [path.name for path in tracking.glob("*")] == ["lock"]:
+            (tracking / "lock").unlink()
+            for path in new_folders:
+                # This removes only empty folders.
                 with contextlib.suppress(OSError):
-                    path.rmdir()  # only if it is empty
-        taken.release()
+                    path.rmdir()
+        file_lock.release()
 
 
 def refuse_unsent(folder: Path) -> None:
-    """Refuse a new run where an old one has not been sent.
+    """Refuse a new run in the tracking/ of a run that has not been sent.
 
     Raises
     ------
     UserError
-        Says what can be done.
+        The message says what to do.
     """
-    sizes = [(folder / f"{name}.jsonl", folder / f"{name}.sent") for name in LANES]
-    if any(file.exists() and file.stat().st_size > number_in(sent) for file, sent in sizes):
-        raise UserError(
-            f"{folder.parent}: a run there has not been sent to its store; expected another folder (hydra.run.dir=…), "
-            f"or {command('sync', str(folder.parent))} first."
-        )
+    for name in SPOOL_NAMES:
+        spool = folder / f"{name}.jsonl"
+        if spool.exists() and spool.stat().st_size > number_in(folder / f"{name}.sent"):
+            raise UserError(
+                f"{folder.parent}: a run there has not been sent to its store; expected another folder "
+                f"(hydra.run.dir=…), or {command('sync', str(folder.parent))} first."
+            )
 
 
 def clear(folder: Path) -> None:
-    """Make room for a new run where an old one has been sent."""
+    """Remove the files of a run that has been sent, so that a new run can use the folder."""
     refuse_unsent(folder)
     for path in folder.iterdir():
         if path.is_dir():
@@ -138,13 +146,13 @@ def clear(folder: Path) -> None:
 
 
 @contextmanager
-def full_disk_told(folder: Path) -> Iterator[None]:
-    """Tell what to do about a disk that does not take what is written for the run of a folder.
+def explain_full_disk(folder: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a sentence that says what to do about a full disk.
 
     Raises
     ------
     UserError
-        In place of an OSError.
+        Instead of an OSError.
     """
     try:
         yield
@@ -156,11 +164,11 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def ended(folder: Path) -> bool:
-    """Whether the last that is known of a run is that it has ended."""
-    last = ""
+def has_ended(folder: Path) -> bool:
+    """Return whether the last status in the spool of a run says that it has ended."""
+    status = ""
     with (folder / "entries.jsonl").open() as file:
         for line in file:
             if line.startswith('{"status"') and line.endswith("\n"):
-                last = json.loads(line)["status"]["status"]
-    return last not in ("", "RUNNING")
+                status = json.loads(line)["status"]["status"]
+    return status not in ("", "RUNNING")

@@ -1,4 +1,4 @@
-"""Runs of a tracking store by what people call them: a folder, an id, a name, the parent of a sweep."""
+"""Find runs of a tracking store by a folder, an id, a name, or the parent run of a sweep."""
 
 from __future__ import annotations
 
@@ -8,39 +8,44 @@ from typing import TYPE_CHECKING
 from einthoven.command_line import command
 from einthoven.errors import UserError
 from einthoven.tracking.delivery import first_line
-from einthoven.tracking.run_folder import identity
-from einthoven.tracking.server import shown
+from einthoven.tracking.run_folder import read_ids
+from einthoven.tracking.server import without_password
 from einthoven.tracking.sweep import children
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-_NEWEST = 3  # runs that a sentence names
+_LISTED_RUNS = 3
+"""A message names at most this many runs."""
 
 
-def meant(tracking: MlflowClient, names: list[str]) -> list[MlflowRun]:
-    """The runs that are called by these names, each once; one parent run stands for those below it.
+def find_runs(tracking: MlflowClient, names: list[str]) -> list[MlflowRun]:
+    """Find the runs with these names, each once. A single parent run stands for its child runs.
 
     Parameters
     ----------
     tracking : MlflowClient
     names : list of str
-        See `find`.
+        As in `find_run`.
 
     Raises
     ------
     UserError
-        As `find`.
+        As in `find_run`.
     """
-    found = {run.info.run_id: run for run in (find(tracking, name) for name in names)}
-    if len(found) == 1:
-        return children(tracking, *found) or list(found.values())
-    return list(found.values())
+    by_id = {}
+    for name in names:
+        run = find_run(tracking, name)
+        by_id[run.info.run_id] = run
+    runs = list(by_id.values())
+    if len(runs) == 1:
+        return children(tracking, runs[0].info.run_id) or runs
+    return runs
 
 
-def find(tracking: MlflowClient, name: str) -> MlflowRun:
-    """The run that is called by one name.
+def find_run(tracking: MlflowClient, name: str) -> MlflowRun:
+    """Find the run with one name.
 
     Parameters
     ----------
@@ -51,46 +56,51 @@ def find(tracking: MlflowClient, name: str) -> MlflowRun:
     Raises
     ------
     UserError
-        If there is none, several runs have that name, the run of a folder is not in this store, or the store fails.
+        If there is no such run, several runs have the name, the run of a folder is not in this store, or the store
+        fails.
     """
     from mlflow.exceptions import MlflowException
 
-    store = shown(tracking.tracking_uri)
+    store = without_password(tracking.tracking_uri)
+    run_id = name
+    missing = ""
     if Path(name).is_dir():
-        known = identity(Path(name))
-        if not known["run_id"]:
+        ids = read_ids(Path(name))
+        run_id = ids["run_id"]
+        if not run_id:
             raise UserError(f"{name}: its run has not been sent to a store; {command('sync', name)} sends it.")
-        elsewhere = "" if known["uri"] == tracking.tracking_uri else f"in {shown(known['uri'])}, "
+        elsewhere = "" if ids["uri"] == tracking.tracking_uri else f"in {without_password(ids['uri'])}, "
         missing = f"{name}: its run is {elsewhere}not in {store}; expected runs of one store."
-        run_id = known["run_id"]
-    else:
-        run_id = name.removeprefix("runs:/").partition("/")[0] if name.startswith("runs:/") else name
-        missing = ""
+    elif name.startswith("runs:/"):
+        run_id = name.removeprefix("runs:/").partition("/")[0]
     try:
         return tracking.get_run(run_id)
     except MlflowException as error:
+        # If the name is not that of a folder, it may be the name of a run.
         if missing:
-            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST"
-            raise UserError(missing if gone else f"{name}: {first_line(error)} (in {store}).") from None
+            is_unknown = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            raise UserError(missing if is_unknown else f"{name}: {first_line(error)} (in {store}).") from None
     try:
-        return _named(tracking, name, store)
+        return _find_by_name(tracking, name, store)
     except MlflowException as error:
         raise UserError(f"{name}: {first_line(error)} (in {store}).") from None
 
 
-def _named(tracking: MlflowClient, name: str, store: str) -> MlflowRun:
-    places = [experiment.experiment_id for experiment in tracking.search_experiments()]
-    mark = '"' if "'" in name else "'"
-    newest = ["attributes.start_time DESC"]
-    found = tracking.search_runs(places, f"attributes.run_name = {mark}{name}{mark}", order_by=newest)
-    if len(found) > 1:
-        ids = ", ".join(run.info.run_id for run in found[:_NEWEST])
+def _find_by_name(tracking: MlflowClient, name: str, store: str) -> MlflowRun:
+    """Find the only run with a name in all experiments."""
+    experiments = [experiment.experiment_id for experiment in tracking.search_experiments()]
+    quote = '"' if "'" in name else "'"
+    newest_first = ["attributes.start_time DESC"]
+    runs = tracking.search_runs(experiments, f"attributes.run_name = {quote}{name}{quote}", order_by=newest_first)
+    if len(runs) > 1:
+        ids = ", ".join(run.info.run_id for run in runs[:_LISTED_RUNS])
         raise UserError(
-            f"{name}: {len(found)} runs in {store} have this name; expected the id of one, newest first {ids}"
-            f"{' …' if len(found) > _NEWEST else '.'}"
+            f"{name}: {len(runs)} runs in {store} have this name; expected the id of one, newest first {ids}"
+            f"{' …' if len(runs) > _LISTED_RUNS else '.'}"
         )
-    if not found:
-        others = [run.info.run_name for run in tracking.search_runs(places, order_by=newest, max_results=_NEWEST)]
-        known = f"the newest are {', '.join(others)}" if others else "it has no runs"
-        raise UserError(f"{name}: no folder, id or name of a run in {store}; {known}.")
-    return found[0]
+    if not runs:
+        newest = tracking.search_runs(experiments, order_by=newest_first, max_results=_LISTED_RUNS)
+        names = ", ".join(run.info.run_name for run in newest)
+        content = f"the newest are {names}" if newest else "it has no runs"
+        raise UserError(f"{name}: no folder, id or name of a run in {store}; {content}.")
+    return runs[0]

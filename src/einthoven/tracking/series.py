@@ -15,148 +15,187 @@ from einthoven.errors import UserError
 from einthoven.files import read_file
 
 _ROW = np.dtype([("metric", "<u4"), ("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
-_MOST_NAMES = 1 << 26  # bytes
-_AT_ONCE = 1 << 17  # rows in memory while the file is read
+
+_NAMES_LIMIT = 1 << 26
+"""Largest size of the file with the names in bytes."""
+
+_ROWS_PER_CHUNK = 1 << 17
 
 
 class Point(NamedTuple):
-    """One value of a metric, or the mean of several."""
+    """One value of a metric, or the mean of several values. The time is in ms since 1970."""
 
     metric: str
     value: float
-    time: int  # ms since 1970
+    time: int
     step: int
 
 
 class SeriesFile:
-    """Every recorded value, in rows of fixed size appended to ``series.bin``; ``series.names`` names the metrics.
+    """Every logged value, in rows of fixed size that are appended to ``series.bin``.
 
-    What a killed run leaves is whole up to its last write. Memory does not grow with the run.
+    ``series.names`` contains the names of the metrics. The files of a killed run are complete up to the last write. The
+    memory does not grow with the run.
+
+    Parameters
+    ----------
+    folder : Path
+        ``tracking/`` in the folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._rows, self._names = folder / "series.bin", folder / "series.names"
-        self._rows.touch()
-        self._names.touch()
+        self._rows_file = folder / "series.bin"
+        self._names_file = folder / "series.names"
+        self._rows_file.touch()
+        self._names_file.touch()
         try:
-            known = read_file(self._names, _MOST_NAMES).decode()
+            text = read_file(self._names_file, _NAMES_LIMIT).decode()
         except UnicodeDecodeError:
-            raise UserError(f"{self._names}: damaged; expected the names of metrics.") from None
-        os.truncate(self._names, len(known[: known.rfind("\n") + 1].encode()))  # a name that was cut short
-        self._known = {name: k for k, name in enumerate(known[: known.rfind("\n") + 1].splitlines())}
+            raise UserError(f"{self._names_file}: damaged; expected the names of metrics.") from None
+        # A killed run can leave half of a name, and half of a row.
+        whole_lines = text[: text.rfind("\n") + 1]
+        os.truncate(self._names_file, len(whole_lines.encode()))
+        self._numbers = {name: number for number, name in enumerate(whole_lines.splitlines())}
         self.truncate(len(self))
 
     def __len__(self) -> int:
-        """Rows in the file."""
-        return self._rows.stat().st_size // _ROW.itemsize
+        """Number of rows in the file."""
+        return self._rows_file.stat().st_size // _ROW.itemsize
 
     def append(self, points: Sequence[Point]) -> None:
-        """Write points behind the others.
+        """Append points to the file.
 
         Raises
         ------
         OSError
-            If the disk is full; the files are as they were then.
+            If the disk is full. The files do not change in that case.
         """
-        before = self._names.stat().st_size, self._rows.stat().st_size
-        new = [name for name in dict.fromkeys(p.metric for p in points) if name not in self._known]
-        numbers = self._known | {name: len(self._known) + k for k, name in enumerate(new)}
+        names_size = self._names_file.stat().st_size
+        rows_size = self._rows_file.stat().st_size
+        new_names = [name for name in dict.fromkeys(p.metric for p in points) if name not in self._numbers]
+        numbers = dict(self._numbers)
+        for name in new_names:
+            numbers[name] = len(numbers)
         rows = np.array([(numbers[p.metric], p.step, p.time, p.value) for p in points], dtype=_ROW)
         try:
-            with self._names.open("a") as file:
-                file.writelines(f"{name}\n" for name in new)
-            with self._rows.open("ab") as file:
+            with self._names_file.open("a") as file:
+                file.writelines(f"{name}\n" for name in new_names)
+            with self._rows_file.open("ab") as file:
                 file.write(rows.tobytes())
         except OSError:
-            os.truncate(self._names, before[0])
-            os.truncate(self._rows, before[1])
+            os.truncate(self._names_file, names_size)
+            os.truncate(self._rows_file, rows_size)
             raise
-        self._known = numbers
+        self._numbers = numbers
 
     def truncate(self, rows: int) -> None:
-        """Forget all rows but the first ones, as a run does that goes back to its checkpoint."""
-        os.truncate(self._rows, min(rows, len(self)) * _ROW.itemsize)
+        """Keep only the first rows, for a run that goes back to its checkpoint."""
+        os.truncate(self._rows_file, min(rows, len(self)) * _ROW.itemsize)
 
     def sync(self) -> None:
-        """Have what was written survive a loss of power."""
-        for path in (self._names, self._rows):
+        """Write the files to the disk, so that they survive a loss of power."""
+        for path in (self._names_file, self._rows_file):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
 
     def after(self, steps: Mapping[str, int]) -> Iterator[Point]:
-        """Points beyond a step of their metric."""
-        names = list(self._known)
-        least = np.array([steps.get(name, -1) for name in names])
+        """Yield the points behind a step of their metric; all points of a metric without a step."""
+        names = list(self._numbers)
+        last_steps = np.array([steps.get(name, -1) for name in names])
         for rows in self._chunks():
             if rows["metric"].max(initial=0) >= max(len(names), 1):
-                raise UserError(f"{self._rows}: damaged; it has metrics without a name.")
-            for metric, step, time, value in rows[rows["step"] > least[rows["metric"]]].tolist():
+                raise UserError(f"{self._rows_file}: damaged; it has metrics without a name.")
+            is_later = rows["step"] > last_steps[rows["metric"]]
+            for metric, step, time, value in rows[is_later].tolist():
                 yield Point(names[metric], value, time, step)
 
     def write_parquet(self, path: Path) -> None:
-        """Write all rows as a table: metric, step, timestamp (ms since 1970), value; whole or not at all."""
+        """Write all rows as a table: metric, step, timestamp (ms since 1970), value. Write the whole file or none."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = pa.array(list(self._known), pa.string())
+        names = pa.array(list(self._numbers), pa.string())
         schema = pa.schema(
-            {"metric": pa.dictionary(pa.int32(), pa.string()), "step": pa.int64(), "timestamp": pa.timestamp("ms")}
-            | {"value": pa.float64()}
+            {
+                "metric": pa.dictionary(pa.int32(), pa.string()),
+                "step": pa.int64(),
+                "timestamp": pa.timestamp("ms"),
+                "value": pa.float64(),
+            }
         )
         with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for rows in self._chunks():
                 metric = pa.DictionaryArray.from_arrays(rows["metric"].astype(np.int32), names)
-                columns = [metric, rows["step"], pa.array(rows["time"]).cast(pa.timestamp("ms")), rows["value"]]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
+                timestamp = pa.array(rows["time"]).cast(pa.timestamp("ms"))
+                writer.write_batch(pa.record_batch([metric, rows["step"], timestamp, rows["value"]], schema=schema))
 
     def _chunks(self) -> Iterator[NDArray[np.void]]:
-        with self._rows.open("rb") as file:
-            while len(rows := np.fromfile(file, _ROW, _AT_ONCE)):
+        """Yield the rows of the file in parts."""
+        with self._rows_file.open("rb") as file:
+            while True:
+                rows = np.fromfile(file, _ROW, _ROWS_PER_CHUNK)
+                if not len(rows):
+                    return
                 yield rows
 
 
-class Means:
-    """Thin series to the means over intervals of steps, so that a metric of every step has few points.
+class _Interval(NamedTuple):
+    """The values of a metric in an interval of steps that has not ended."""
 
-    The interval is as short as `points` allows: of a run of no more steps than that, every value stays as it is. A
-    mean stands at the last step and time at which its interval has a value. A metric with one value an interval is
-    therefore not changed, and steps after the last one planned are intervals of their own.
+    number: int
+    total: float
+    count: int
+    last: Point
+
+
+class Means:
+    """Thin series to means over intervals of steps, so that a metric of every step has few points.
+
+    The intervals are as short as `points` allows. If a run has at most `points` steps, no value changes. A mean gets
+    the last step and time at which its interval has a value. So a metric with one value in each interval does not
+    change. Each step after the last planned step is an interval of its own.
 
     Parameters
     ----------
     steps : int
-        Steps that are planned.
+        Planned number of steps.
     points : int
-        Most points of a metric.
+        Largest number of points of a metric.
     """
 
     def __init__(self, steps: int, points: int) -> None:
-        self.interval, self._steps = max(1, -(-steps // points)), steps
-        self._open: dict[str, tuple[int, float, int, Point]] = {}  # metric -> interval, sum, number, last point
-        self._full: list[Point] = []
+        self.interval = max(1, -(-steps // points))
+        self._steps = steps
+        self._open: dict[str, _Interval] = {}
+        self._closed: list[Point] = []
 
     def add(self, point: Point) -> None:
-        """Take a value in."""
-        place, beyond = (point.step - 1) // self.interval, point.step > self._steps
-        held = self._open.get(point.metric)
-        if held is not None and (held[0] != place or beyond):
+        """Add a value."""
+        number = (point.step - 1) // self.interval
+        is_after_plan = point.step > self._steps
+        interval = self._open.get(point.metric)
+        if interval is not None and (interval.number != number or is_after_plan):
             self._close(point.metric)
-            held = None
-        if self.interval == 1 or beyond:
-            self._full.append(point)
+            interval = None
+        if self.interval == 1 or is_after_plan:
+            self._closed.append(point)
+        elif interval is None:
+            self._open[point.metric] = _Interval(number, 0.0 + point.value, 1, point)
         else:
-            _, total, number, _ = held or (place, 0.0, 0, point)
-            self._open[point.metric] = (place, total + point.value, number + 1, point)
+            self._open[point.metric] = _Interval(number, interval.total + point.value, interval.count + 1, point)
 
     def take(self, step: int, *, everything: bool) -> list[Point]:
-        """The means of the intervals that end at or before a step; of all of them where `everything` is asked for."""
-        for metric, (place, _, _, _) in list(self._open.items()):
-            if everything or step >= min((place + 1) * self.interval, self._steps):
+        """Return and remove the means of the intervals that end at or before a step, or of all intervals."""
+        for metric, interval in list(self._open.items()):
+            last_step = min((interval.number + 1) * self.interval, self._steps)
+            if everything or step >= last_step:
                 self._close(metric)
-        taken, self._full = self._full, []
-        return taken
+        means = self._closed
+        self._closed = []
+        return means
 
     def _close(self, metric: str) -> None:
-        _, total, number, last = self._open.pop(metric)
-        self._full.append(last._replace(value=total / number))
+        """End the interval of a metric."""
+        interval = self._open.pop(metric)
+        self._closed.append(interval.last._replace(value=interval.total / interval.count))

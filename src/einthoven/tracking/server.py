@@ -1,4 +1,4 @@
-"""The tracking store at an address: a client of it, and whether anybody answers there."""
+"""The tracking store at an address: a client of it, and whether it answers."""
 
 from __future__ import annotations
 
@@ -16,31 +16,36 @@ from einthoven.errors import UserError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_ENVIRONMENT = {  # what the user has set stays
+# Defaults of environment variables. Values that the user has set stay.
+_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow's own: 7 retries of 120 s each. The spool retries what matters, and need not wait for it.
+    # MLflow would try 7 times for 120 s each. The spool repeats what matters, and nothing waits for it.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
-_PATIENCE = 5.0  # seconds that a store may take for its first word
+
+_FIRST_ANSWER_SECONDS = 5.0
 
 
 def client(uri: str) -> MlflowClient:
-    """A client of a tracking store that answers.
+    """Return a client of a tracking store, after the store has answered.
 
     Raises
     ------
     UserError
-        If nobody answers there, within seconds.
+        If the store does not answer within a few seconds.
     """
     reach(uri)
     return connect(uri)
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client, quietly: MLflow's own log lines do not belong in a progress display."""
+    """Return a client of a tracking store.
+
+    MLflow's own log lines are switched off, because they would interrupt the progress display.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -52,40 +57,42 @@ def connect(uri: str) -> MlflowClient:
 
 
 def reach(uri: str) -> None:
-    """Refuse an address where nobody answers: MLflow would try for minutes.
+    """Refuse an address where no store answers. MLflow would try for minutes.
 
     Raises
     ------
     UserError
-        Says what is wrong with the address.
+        The message says what is wrong with the address.
     """
     try:
         if uri.startswith(("http://", "https://")):
-            _ask_server(uri)
+            _reach_server(uri)
         elif uri.startswith("sqlite"):
-            _look_at_file(uri)
+            _check_sqlite_file(uri)
         elif "://" in uri:
-            _ask_database(uri)
+            _reach_database(uri)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise UserError(
-            f"tracking.uri={shown(uri)}: no answer ({reason}); expected a tracking store that can be reached, or "
-            "tracking.offline=true to write to the run's folder alone."
+            f"tracking.uri={without_password(uri)}: no answer ({reason}); expected a tracking store that can be "
+            "reached, or tracking.offline=true to write to the run's folder alone."
         ) from None
 
 
-def _ask_server(uri: str) -> None:
+def _reach_server(uri: str) -> None:
     try:
-        with urlopen(f"{uri.rstrip('/')}/health", timeout=_PATIENCE):
+        with urlopen(f"{uri.rstrip('/')}/health", timeout=_FIRST_ANSWER_SECONDS):
             pass
-    except HTTPError:  # an answer, if only that it has no such page
+    except HTTPError:
+        # The server answers, even if it has no such page.
         pass
     except OSError as error:
-        if "CERTIFICATE" not in str(error):  # whether that matters is up to MLflow's own settings
+        # MLflow's own settings decide whether a certificate matters.
+        if "CERTIFICATE" not in str(error):
             raise
 
 
-def _look_at_file(uri: str) -> None:
+def _check_sqlite_file(uri: str) -> None:
     from sqlalchemy.engine import make_url
 
     path = Path(make_url(uri).database or "")
@@ -97,7 +104,7 @@ def _look_at_file(uri: str) -> None:
                 raise ValueError("that file is no sqlite database")
 
 
-def _ask_database(uri: str) -> None:
+def _reach_database(uri: str) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -105,7 +112,7 @@ def _ask_database(uri: str) -> None:
         engine = create_engine(uri)
         if engine.url.host:
             port = engine.url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}[engine.name]
-            socket.create_connection((engine.url.host, port), timeout=_PATIENCE).close()
+            socket.create_connection((engine.url.host, port), timeout=_FIRST_ANSWER_SECONDS).close()
         engine.connect().close()
     except ImportError as error:
         raise ValueError(f"its driver is not installed: {error}") from None
@@ -114,14 +121,15 @@ def _ask_database(uri: str) -> None:
 
 
 def experiment_id(mlflow_client: MlflowClient, name: str, artifact_location: str | None = None) -> str:
-    """Number of the experiment with this name, which is made if there is none."""
-    found = mlflow_client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on training runs, not on GenAI
+    """Return the id of the experiment with a name. Create the experiment if there is none."""
+    experiment = mlflow_client.get_experiment_by_name(name)
+    if experiment:
+        return str(experiment.experiment_id)
+    # With this tag, the page of MLflow opens on training runs.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
     return str(mlflow_client.create_experiment(name, artifact_location, tags=kind))
 
 
-def shown(uri: str) -> str:
-    """An address without the password that it may hold."""
+def without_password(uri: str) -> str:
+    """Return an address without the password that it may contain."""
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:…@", uri)

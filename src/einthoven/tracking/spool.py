@@ -1,9 +1,9 @@
-"""What is on its way to the tracking store: kept in a file until it has arrived.
+"""The spool: a file of entries that are on their way to the tracking store.
 
-An entry is a line of JSON, appended by the training and never waited for. A thread sends the lines in order and notes
-how far it came. A store that is slow, down or restarted therefore costs the training nothing, and a run that is killed
-loses nothing that it had written: whoever opens the file again, the resumed run or `einthoven sync`, goes on.
-An entry is sent at least once; that it arrives once is up to `deliver`, which is told where it may be a repetition.
+An entry is one line of JSON. The training appends entries and never waits. A thread sends the lines in order, and notes
+how many bytes it has sent. So a store that is slow, down or restarted costs the training nothing, and a killed run
+loses nothing that it had written: whoever opens the file again (the resumed run or `einthoven sync`) continues.
+An entry is sent at least once. `deliver` makes sure that it arrives once: it is told which entries may be repetitions.
 """
 
 from __future__ import annotations
@@ -21,20 +21,29 @@ from einthoven.atomic import write_text
 Entry = Mapping[str, Any]
 Deliver = Callable[[Sequence[Entry], bool], None]
 
-_AT_ONCE = 1 << 18  # bytes that are handed to `deliver` in one go
-_PAUSE = 1.0  # seconds between two deliveries: many small ones become few large ones
-_LONGEST_WAIT = 30.0  # seconds between two attempts while nobody answers
-_LONGEST_NUMBER = 32  # characters
-_LAST_WAIT = 1.0  # the same, once the run waits to end
+_DELIVERY_BYTES = 1 << 18
+"""Bytes that one delivery takes at most."""
+
+_PAUSE = 1.0
+"""Seconds between two deliveries, so that many small deliveries become few large ones."""
+
+_LONGEST_WAIT = 30.0
+"""Seconds between two attempts while the store does not answer."""
+
+_LAST_WAIT = 1.0
+"""The same, while the end of the run waits."""
+
+_NUMBER_CHARACTERS = 32
+"""Characters of a number in a file at most."""
 
 
 class RefusedError(Exception):
-    """The store has taken what it can, and answered that it will never take the rest.
+    """The store has taken what it can, and will never take the rest.
 
     Parameters
     ----------
     refused : sequence of (str, entry)
-        The reason, and an entry or the part of one that it holds for.
+        The reason, and the entry or part of an entry that was refused.
     """
 
     def __init__(self, refused: Sequence[tuple[str, Entry]]) -> None:
@@ -48,30 +57,42 @@ class Spool:
     Parameters
     ----------
     path : Path
-        The file, ``….jsonl``. Beside it stand ``….sent``, how far it has been delivered, and ``….refused``, what the
-        store would not take, with its reason.
+        The file ``….jsonl``. The file ``….sent`` beside it contains the number of bytes that have been delivered. The
+        file ``….refused`` contains the entries that the store did not take, with the reason.
     deliver : callable
-        (entries, doubtful) -> None. `doubtful` is true where some of the entries may have arrived already. Raises
-        `RefusedError` for what never can be delivered, when the rest is, and anything else for what may be later.
+        (entries, is_doubtful) -> None. `is_doubtful` means that some of the entries may have arrived already. Raises
+        `RefusedError` if some entries can never be delivered and all others have been. Raises any other error if the
+        entries can be delivered later.
+
+    Attributes
+    ----------
+    error : Exception or None
+        Error of the last attempt.
+    refused : list of str
+        One sentence for each refusal.
     """
 
     def __init__(self, path: Path, deliver: Deliver) -> None:
-        self.error: Exception | None = None  # of the last attempt
-        self.refused: list[str] = []  # what the store would not take, and why, each once
-        self._path, self._deliver = path, deliver
+        self.error: Exception | None = None
+        self.refused: list[str] = []
+        self._path = path
+        self._deliver = deliver
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
-        self._size = _whole_lines(path)
-        self._file.truncate(self._size)  # of a killed run
+        # A killed run can leave half of a line.
+        self._size = _size_of_whole_lines(path)
+        self._file.truncate(self._size)
         self._sent = min(number_in(path.with_suffix(".sent")), self._size)
-        self._doubtful = self._sent < self._size
+        self._is_doubtful = self._sent < self._size
+        # The condition protects all attributes that the thread changes.
         self._changed = threading.Condition()
-        self._ending = self._stopped = False
+        self._is_ending = False
+        self._is_stopped = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to deliver."""
-        self._thread = threading.Thread(target=self._work, name=f"tracking-{self._path.stem}", daemon=True)
+        """Start the thread that delivers."""
+        self._thread = threading.Thread(target=self._deliver_all, name=f"tracking-{self._path.stem}", daemon=True)
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
@@ -80,14 +101,14 @@ class Spool:
         Raises
         ------
         OSError
-            If the disk is full; the file is as it was then.
+            If the disk is full. The file does not change in that case.
         """
         line = json.dumps(entry).encode() + b"\n"
         try:
             self._file.write(line)
             self._file.flush()
         except OSError:
-            # What the buffer holds must not be written later, behind the end that everyone knows.
+            # The buffer still contains the line. It must not be written later, behind the known end of the file.
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = self._path.open("ab")
@@ -97,137 +118,155 @@ class Spool:
             self._size += len(line)
             self._changed.notify_all()
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """Everything that was ever put, delivered or not."""
+    def entries(self, *, unsent: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield all entries, or only those that have not been delivered."""
         with self._path.open("rb") as file:
+            file.seek(self._sent if unsent else 0)
             for line in file:
                 yield json.loads(line)
 
     @property
     def size(self) -> int:
-        """Bytes of all entries: a number that no two states share."""
+        """Bytes of all entries. The number is different in every state of the spool."""
         return self._size
 
     @property
     def waiting(self) -> bool:
-        """Whether something has not been delivered."""
+        """Whether some entry has not been delivered."""
         return self._sent < self._size
 
     def drain(self, patience: float) -> bool:
-        """Wait until everything is delivered, or for `patience` seconds nothing could be; whether it all was."""
+        """Wait until everything is delivered, or until nothing could be delivered for `patience` seconds.
+
+        Returns
+        -------
+        bool
+            Whether everything has been delivered.
+        """
         with self._changed:
-            self._ending = True
+            self._is_ending = True
             self._changed.notify_all()
-            start, before = time.monotonic(), self._sent
+            last_progress = time.monotonic()
+            sent_before = self._sent
             while self.waiting and self._thread is not None:
                 self._changed.wait(0.5)
-                if self._sent > before:
-                    start, before = time.monotonic(), self._sent
-                if self.error is not None and time.monotonic() - start > patience:
+                if self._sent > sent_before:
+                    last_progress = time.monotonic()
+                    sent_before = self._sent
+                if self.error is not None and time.monotonic() - last_progress > patience:
                     break
-            self._ending = False
+            self._is_ending = False
         return not self.waiting
 
     def close(self) -> None:
-        """Stop delivering; what is left stays in the file."""
+        """Stop delivering. Undelivered entries stay in the file."""
         with self._changed:
-            self._stopped = True
+            self._is_stopped = True
             self._changed.notify_all()
         if self._thread is not None and self.error is None:
             self._thread.join(timeout=10)
         self._file.close()
 
-    def _work(self) -> None:
+    def _deliver_all(self) -> None:
+        """Deliver entries until the spool is closed."""
         failures = 0
         while self._wait(failures):
             try:
-                entries, end = self._next()
-                self._deliver(entries, self._doubtful)
+                entries, end = self._next_entries()
+                self._deliver(entries, self._is_doubtful)
             except RefusedError as error:
-                self._set_aside(error.refused)
-            except Exception as error:  # whatever it is: a run does not stop for tracking
-                failures, self._doubtful = failures + 1, True
+                self._write_refused(error.refused)
+            except Exception as error:
+                # A run does not stop because of an error of tracking, whatever the error is.
+                failures += 1
+                self._is_doubtful = True
                 with self._changed:
                     self.error = error
                     self._changed.notify_all()
                 continue
             failures = 0
-            self._arrived(end)
+            self._note_delivered(end)
 
     def _wait(self, failures: int) -> bool:
-        """Wait for something to send, and for its time; False if there will be none."""
+        """Wait until there is something to send and it is time to send it. Return False if the spool is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self.waiting)
+            self._changed.wait_for(lambda: self._is_stopped or self.waiting)
             pause = _PAUSE if failures == 0 else min(2.0 ** (failures - 1), _LONGEST_WAIT)
             until = time.monotonic() + pause
-            while not self._stopped:
-                if self._ending:
+            while not self._is_stopped:
+                if self._is_ending:
                     until = min(until, time.monotonic() + _LAST_WAIT) if failures else 0.0
-                left = until - time.monotonic()
-                if left <= 0:
+                seconds_left = until - time.monotonic()
+                if seconds_left <= 0:
                     break
-                self._changed.wait(left)
-            return not self._stopped
+                self._changed.wait(seconds_left)
+            return not self._is_stopped
 
-    def _next(self) -> tuple[list[Entry], int]:
+    def _next_entries(self) -> tuple[list[Entry], int]:
+        """Return the next entries to deliver, and the position in the file behind them."""
         with self._path.open("rb") as file:
             file.seek(self._sent)
-            lines = file.readlines(min(_AT_ONCE, self._size - self._sent))
-        lines = [line for line in lines if line.endswith(b"\n")]
-        return [json.loads(line) for line in lines], self._sent + sum(map(len, lines))
+            lines = file.readlines(min(_DELIVERY_BYTES, self._size - self._sent))
+        whole_lines = [line for line in lines if line.endswith(b"\n")]
+        return [json.loads(line) for line in whole_lines], self._sent + sum(map(len, whole_lines))
 
-    def _arrived(self, end: int) -> None:
+    def _note_delivered(self, end: int) -> None:
+        """Note that everything before a position in the file has been delivered."""
         with self._changed:
-            self._sent, self.error = end, None
-            self._doubtful = False
+            self._sent = end
+            self.error = None
+            self._is_doubtful = False
             self._changed.notify_all()
-        with contextlib.suppress(OSError):  # then some entries are sent again one day
+        # If the disk is full, some entries are sent again one day.
+        with contextlib.suppress(OSError):
             write_text(self._path.with_suffix(".sent"), str(end))
 
-    def _set_aside(self, refused: Sequence[tuple[str, Entry]]) -> None:
+    def _write_refused(self, refused: Sequence[tuple[str, Entry]]) -> None:
+        """Keep refused entries in a file of their own."""
         for reason, entry in refused:
-            sentence = f"{_described(entry)}: {_cut(reason, 200)}"
+            sentence = f"{_entry_name(entry)}: {_shortened(reason, 200)}"
             if sentence not in self.refused:
                 self.refused.append(sentence)
         with contextlib.suppress(OSError), self._path.with_suffix(".refused").open("a") as file:
             file.writelines(json.dumps({"reason": reason, "entry": entry}) + "\n" for reason, entry in refused)
 
 
-def _described(entry: Entry) -> str:
-    """What an entry holds, by its first name: ``metrics val/loss``."""
+def _entry_name(entry: Entry) -> str:
+    """Return the kind of an entry and the first name in it, such as ``metrics val/loss``."""
     kind, content = next(iter(entry.items()))
-    if isinstance(content, Mapping):
-        name = next(iter(content), "") if kind in ("params", "tags") else ""
-    else:
-        name = content[0][0] if kind == "metrics" and content else ""
-    return f"{kind} {_cut(str(name), 60)}".rstrip()
+    name = ""
+    if kind in ("params", "tags") and isinstance(content, Mapping):
+        name = str(next(iter(content), ""))
+    elif kind == "metrics" and content:
+        name = str(content[0][0])
+    return f"{kind} {_shortened(name, 60)}".rstrip()
 
 
-def _cut(text: str, longest: int) -> str:
-    """A text on one line, not longer than that."""
+def _shortened(text: str, longest: int) -> str:
+    """Return a text on one line with at most `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def _whole_lines(path: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+def _size_of_whole_lines(path: Path) -> int:
+    """Return the number of bytes up to the end of the last complete line."""
     size = path.stat().st_size
     with path.open("rb") as file:
         end = size
         while end > 0:
-            start = max(0, end - _AT_ONCE)
+            start = max(0, end - _DELIVERY_BYTES)
             file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
             end = start
     return 0
 
 
 def number_in(path: Path) -> int:
-    """The number in a file; 0 if there is none."""
+    """Return the number in a file; 0 if there is none."""
     try:
         with path.open("rb") as file:
-            return max(0, int(file.read(_LONGEST_NUMBER)))
+            return max(0, int(file.read(_NUMBER_CHARACTERS)))
     except (FileNotFoundError, ValueError):
         return 0

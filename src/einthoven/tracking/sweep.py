@@ -1,4 +1,4 @@
-"""A sweep in the tracking store: a parent run, the runs below it, and what the store has of them already."""
+"""A sweep in the tracking store: its parent run, the child runs, and their metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from einthoven.tracking.delivery import first_line
 from einthoven.tracking.files import PROBE
 from einthoven.tracking.names import accepted, classes_summed, current
 from einthoven.tracking.recorder import error_tag
-from einthoven.tracking.server import client, experiment_id, shown
+from einthoven.tracking.server import client, experiment_id, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,32 +28,46 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 PARENT = "EINTHOVEN_PARENT_RUN"
-"""Environment variable with the run id of the sweep's parent: workers of any launcher inherit it."""
+"""Environment variable with the run id of the parent run of a sweep. The workers of every launcher inherit it."""
 
 SWEEP = "sweep.hash"
-"""Tag of a parent run: the same for the same sweep."""
+"""Tag of a parent run. The same sweep has the same value."""
 
 VARIED = "sweep.varies"
-"""Tag of a parent run: the options that its runs differ in."""
+"""Tag of a parent run: the options in which its runs differ."""
 
-_FOUND = "sweep.found"  # and the id of a parent: tag of a run that counts there, too
-_MANY = 50_000  # runs in one answer
+_REUSED = "sweep.found"
+"""With the id of a parent run behind it: tag of a run of an earlier sweep that counts as its child, too."""
+
+_RUNS_PER_ANSWER = 50_000
 
 
 def open_parent(
     place: DictConfig, name: str, tags: Mapping[str, str], parameters: Mapping[str, str], again: bool
 ) -> tuple[str, bool]:
-    """Id of an open parent run with these tags, and whether it is that of the same sweep before (not with `again`).
+    """Open the parent run of a sweep: that of an earlier start of the same sweep, or a new one.
 
     Parameters
     ----------
-    place
-        ``uri``, ``experiment`` and ``artifact_location``, as of a run.
+    place : DictConfig
+        ``uri``, ``experiment`` and ``artifact_location``, as in the configuration of a run.
+    name : str
+    tags : mapping
+        `SWEEP` identifies the sweep.
+    parameters : mapping
+    again : bool
+        Always create a new parent run.
+
+    Returns
+    -------
+    run_id : str
+    is_earlier : bool
+        Whether the run is that of an earlier start.
 
     Raises
     ------
     UserError
-        If the store does not take it.
+        If the store refuses the run.
     """
     from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
@@ -61,44 +75,47 @@ def open_parent(
     try:
         tracking = client(place.uri)
         experiment = experiment_id(tracking, place.experiment, place.artifact_location)
-        same = f"tags.`{SWEEP}` = '{tags[SWEEP]}'"
-        if not again and (before := tracking.search_runs([experiment], same, max_results=1)):
-            tracking.update_run(before[0].info.run_id, status="RUNNING")
-            return str(before[0].info.run_id), True
+        if not again:
+            earlier = tracking.search_runs([experiment], f"tags.`{SWEEP}` = '{tags[SWEEP]}'", max_results=1)
+            if earlier:
+                run_id = str(earlier[0].info.run_id)
+                tracking.update_run(run_id, status="RUNNING")
+                return run_id, True
         run_id = str(tracking.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
         tracking.log_batch(run_id, params=[Param(accepted(key), text) for key, text in parameters.items()])
         return run_id, False
     except MlflowException as error:
-        raise UserError(f"tracking.uri={shown(place.uri)}: {first_line(error)}") from None
+        raise UserError(f"tracking.uri={without_password(place.uri)}: {first_line(error)}") from None
 
 
 def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) -> list[MlflowRun]:
-    """Runs with these tags in the experiment of a parent run, the newest first."""
-    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items())
-    return list(tracking.search_runs([_experiment(tracking, parent)], wanted, max_results=_MANY))
+    """Return the runs with these tags in the experiment of a parent run, the newest first."""
+    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items())
+    return list(tracking.search_runs([_experiment(tracking, parent)], condition, max_results=_RUNS_PER_ANSWER))
 
 
 def count_below(tracking: MlflowClient, parent: str, run: MlflowRun) -> None:
-    """Let a finished run count below a parent run too, wherever it hangs."""
-    tracking.set_tag(run.info.run_id, f"{_FOUND}.{parent}", "true")
+    """Count a finished run as a child of a parent run, too."""
+    tracking.set_tag(run.info.run_id, f"{_REUSED}.{parent}", "true")
 
 
 def children(tracking: MlflowClient, parent: str) -> list[MlflowRun]:
-    """Runs that count below a parent run, in the order in which they started.
+    """Return the runs that count as children of a parent run, in the order in which they started.
 
-    Of several runs of one configuration, it is the newest that has finished; if none has, the newest.
+    If a configuration has several runs, the newest finished run counts; if none has finished, the newest run.
     """
-    place = _experiment(tracking, parent)
-    own = tracking.search_runs([place], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_MANY)
-    found = tracking.search_runs([place], f"tags.`{_FOUND}.{parent}` = 'true'", max_results=_MANY)
-    newest: dict[str, MlflowRun] = {}
-    for run in sorted([*own, *found], key=_age):
-        newest[run.data.tags.get("config.hash", overrides(run))] = run
-    return sorted(newest.values(), key=lambda run: (run.info.start_time, run.info.run_name))
+    experiment = _experiment(tracking, parent)
+    started = _search(tracking, experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
+    reused = _search(tracking, experiment, f"tags.`{_REUSED}.{parent}` = 'true'")
+    # Later runs replace earlier runs of the same configuration, and finished runs come last.
+    by_configuration: dict[str, MlflowRun] = {}
+    for run in sorted([*started, *reused], key=lambda run: (run.info.status == "FINISHED", run.info.start_time)):
+        by_configuration[run.data.tags.get("config.hash", overrides(run))] = run
+    return sorted(by_configuration.values(), key=lambda run: (run.info.start_time, run.info.run_name))
 
 
-def _age(run: MlflowRun) -> tuple[bool, int]:
-    return run.info.status == "FINISHED", run.info.start_time
+def _search(tracking: MlflowClient, experiment: str, condition: str) -> list[MlflowRun]:
+    return list(tracking.search_runs([experiment], condition, max_results=_RUNS_PER_ANSWER))
 
 
 def _experiment(tracking: MlflowClient, run_id: str) -> str:
@@ -106,68 +123,86 @@ def _experiment(tracking: MlflowClient, run_id: str) -> str:
 
 
 def close_leftovers(tracking: MlflowClient, parent: str) -> None:
-    """Close runs below a parent that a kill has left open, when all of its runs are over."""
-    place = _experiment(tracking, parent)
-    left = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
-    for run in tracking.search_runs([place], left, max_results=_MANY):
+    """Close the child runs that a kill has left open, at the end of a sweep."""
+    condition = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+    for run in _search(tracking, _experiment(tracking, parent), condition):
         tracking.set_terminated(run.info.run_id, "KILLED")
 
 
 def put_failed(tracking: MlflowClient, parent: str, name: str, tags: Mapping[str, str], error: BaseException) -> None:
-    """Write a run that failed before it could open its own record."""
-    told = error_tag(error)
-    tags = {**tags, **told, "mlflow.parentRunId": parent, "mlflow.note.content": f"Failed: {told['error']}"}
-    run = tracking.create_run(_experiment(tracking, parent), tags=tags, run_name=name)
+    """Write a child run that failed before it could open its own recorder."""
+    failure = error_tag(error)
+    all_tags = {
+        **tags,
+        **failure,
+        "mlflow.parentRunId": parent,
+        "mlflow.note.content": f"Failed: {failure['error']}",
+    }
+    run = tracking.create_run(_experiment(tracking, parent), tags=all_tags, run_name=name)
     tracking.set_terminated(run.info.run_id, "FAILED")
 
 
-def differing(children: Sequence[MlflowRun]) -> list[dict[str, str]]:
-    """The overrides of each run in which the runs differ, the seed apart."""
-    given = [dict(o.split("=", 1) for o in shlex.split(overrides(run)) if "=" in o) for run in children]
-    names = [name for name in dict.fromkeys(n for one in given for n in one) if name != "seed"]
-    differ = [name for name in names if len({one.get(name) for one in given}) > 1]
-    return [{name.lstrip("+"): _as_in_yaml(one[name]) for name in differ if name in one} for one in given]
+def differing_options(runs: Sequence[MlflowRun]) -> list[dict[str, str]]:
+    """Return the overrides of each run in which the runs differ, without the seed."""
+    options = [
+        dict(override.split("=", 1) for override in shlex.split(overrides(run)) if "=" in override) for run in runs
+    ]
+    names = dict.fromkeys(name for run_options in options for name in run_options if name != "seed")
+    differing = [name for name in names if len({run_options.get(name) for run_options in options}) > 1]
+    return [
+        {name.lstrip("+"): _as_in_yaml(run_options[name]) for name in differing if name in run_options}
+        for run_options in options
+    ]
 
 
 def _as_in_yaml(value: str) -> str:
-    """Hydra's sweeper writes True where the yaml says true."""
+    """Return a value as it is written in yaml: Hydra's sweeper writes True instead of true."""
     return value.lower() if value in ("True", "False", "None") else value
 
 
 def overrides(run: MlflowRun) -> str:
-    """What the command line, or the sweep, changed in a run."""
+    """Return the overrides of a run, from the command line or the sweep."""
     return str(run.data.tags.get("einthoven.overrides", ""))
 
 
 def history(
     tracking: MlflowClient, run: MlflowRun, names: Collection[str] | None = None
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Every metric of a run, or those of some names that it has: steps and values.
+    """Return steps and values of the metrics of a run.
 
-    Names and scales are those of today, whichever version wrote the run.
+    Names and scales are the current ones, whichever version wrote the run.
+
+    Parameters
+    ----------
+    tracking : MlflowClient
+    run : Run
+    names : collection of str, optional
+        The metrics to read. A name that the run does not have is left out. By default all metrics.
     """
-    wanted = None if names is None else {current(name) for name in names}
+    chosen = None if names is None else {current(name) for name in names}
     series = {}
-    for stored in run.data.metrics:
-        name = current(stored)
-        if wanted is None or name in wanted:
-            points = sorted(tracking.get_metric_history(run.info.run_id, stored), key=lambda point: point.step)
-            values = np.array([p.value for p in points], float) / classes_summed(stored, run.data.params)
-            series[name] = (np.array([p.step for p in points], float), values)
+    for stored_name in run.data.metrics:
+        name = current(stored_name)
+        if chosen is not None and name not in chosen:
+            continue
+        points = sorted(tracking.get_metric_history(run.info.run_id, stored_name), key=lambda point: point.step)
+        steps = np.array([point.step for point in points], float)
+        values = np.array([point.value for point in points], float)
+        series[name] = (steps, values / classes_summed(stored_name, run.data.params))
     return series
 
 
 def last_metrics(run: MlflowRun) -> dict[str, float]:
-    """The last value of every metric of a run, under the names and on the scales of today."""
+    """Return the last value of each metric of a run, with current names and scales."""
     return {current(name): value / classes_summed(name, run.data.params) for name, value in run.data.metrics.items()}
 
 
 def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:
-    """What the probe of a run found; empty if it had none."""
-    kept = content(tracking, run, PROBE)
-    if kept is None:
+    """Return the arrays of the analysis of a run; an empty dict if it had none."""
+    data = content(tracking, run, PROBE)
+    if data is None:
         return {}
-    with np.load(BytesIO(kept)) as file:
+    with np.load(BytesIO(data)) as file:
         return dict(file)
 
 
@@ -179,17 +214,20 @@ def put_note(tracking: MlflowClient, run_id: str, markdown: str) -> None:
 def put_table(
     tracking: MlflowClient, run_id: str, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Put a table on a run, which its page shows as such, in the place of the one of this name."""
+    """Log a table of a run, in place of an earlier table of this name. The page of MLflow shows it as a table."""
     table = {"columns": list(columns), "data": [list(row) for row in rows]}
     tracking.log_text(run_id, json.dumps(table, ensure_ascii=False), name)
-    known = json.loads(tracking.get_run(run_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
+    logged = json.loads(tracking.get_run(run_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
     entry = {"path": name, "type": "table"}
-    tracking.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([*(one for one in known if one != entry), entry]))
+    others = [artifact for artifact in logged if artifact != entry]
+    tracking.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([*others, entry]))
 
 
 def abandon(status: str) -> None:
-    """Close the parent run of a sweep that ended before its time."""
+    """Close the parent run of a sweep that ended too early."""
     from mlflow import MlflowClient
 
-    if run_id := os.environ.pop(PARENT, None):
-        MlflowClient().set_terminated(run_id, status)  # of the store that was opened for the sweep
+    run_id = os.environ.pop(PARENT, None)
+    if run_id:
+        # The client uses the store that was opened for the sweep.
+        MlflowClient().set_terminated(run_id, status)

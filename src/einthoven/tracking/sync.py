@@ -1,4 +1,4 @@
-"""Send what a run has left in its folder to its tracking store."""
+"""Send the unsent entries in the folder of a run to its tracking store."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.places import check_store
 from einthoven.tracking.recorder import Recorder
-from einthoven.tracking.server import reach, shown
+from einthoven.tracking.server import reach, without_password
 from einthoven.tracking.spool import Spool
 from einthoven.tracking.unsent import add_unsent
 
 
 def sync(folder: Path, patience: float = 10.0) -> str:
-    """Send the rest of a run that has ended; one that was killed is closed as such.
+    """Send the rest of a run that has ended. A run that was killed is closed as killed.
 
-    Sentences about what could not be sent go to `einthoven.tracking.unsent.add_unsent`.
+    Sentences about entries that could not be sent go to `einthoven.tracking.unsent.add_unsent`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+    patience : float
+        Seconds to wait for a store that does not answer.
 
     Returns
     -------
@@ -27,27 +34,30 @@ def sync(folder: Path, patience: float = 10.0) -> str:
     Raises
     ------
     UserError
-        If the folder is not that of a run, the run still goes on, or its store cannot be reached.
+        If the folder is not that of a run, the run is still active, its store cannot be reached, or an entry asks for
+        something that the user does not trust.
     """
-    own = folder / "tracking"
-    uri = run_folder.identity(folder)["uri"]
-    check_store(uri, own / "run.json")
+    tracking = folder / "tracking"
+    uri = run_folder.read_ids(folder)["uri"]
+    check_store(uri, tracking / "run.json")
     check_entries(folder)
     reach(uri)
-    if not run_folder.ended(own):
-        killed = Recorder(uri, "", "", folder=folder, tags={}, run_id="", patience=patience)
-        killed.finish("KILLED")
-        return f"run {killed.run_id} in {shown(uri)}"
-    taken = run_folder.lock(own)
+    if not run_folder.has_ended(tracking):
+        killed_run = Recorder(uri, "", "", folder=folder, tags={}, run_id="", patience=patience)
+        killed_run.finish("KILLED")
+        return f"run {killed_run.run_id} in {without_password(uri)}"
+
+    file_lock = run_folder.lock(tracking)
     try:
-        delivery = Delivery(own, uri)
-        spools = [Spool(own / f"{name}.jsonl", delivery) for name in run_folder.LANES]
-        for spool in spools:  # one after the other: the first may have to make the run
+        delivery = Delivery(tracking, uri)
+        spools = [Spool(tracking / f"{name}.jsonl", delivery) for name in run_folder.SPOOL_NAMES]
+        # One spool after the other, because the first one may have to create the run.
+        for spool in spools:
             spool.start()
             spool.drain(patience)
-        add_unsent(run_folder.left(uri, folder, *spools))
+        add_unsent(run_folder.describe_unsent(uri, folder, *spools))
         for spool in spools:
             spool.close()
-        return f"run {delivery.run_id} in {shown(uri)}"
+        return f"run {delivery.run_id} in {without_password(uri)}"
     finally:
-        taken.release()
+        file_lock.release()

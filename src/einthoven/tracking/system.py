@@ -1,4 +1,4 @@
-"""Load and memory of the machine, sampled by a thread beside the training."""
+"""Load and memory of the machine, sampled by a thread during the training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ INTERVAL = 10.0
 
 
 class SystemMetrics:
-    """Samples processor, memory and GPU through MLflow's monitors, under the names that its page knows.
+    """Sample processor, memory and GPU with MLflow's monitors, under the names that the page of MLflow uses.
+
+    Without nvidia-ml-py or an NVIDIA GPU, there are no samples of a GPU.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two samples.
 
     Raises
     ------
     UserError
-        If psutil is not installed. Without nvidia-ml-py, or a GPU of its kind, no GPU is told of.
+        If psutil is not installed.
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:
@@ -30,30 +37,34 @@ class SystemMetrics:
         from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
         self._monitors: list[Any] = [CPUMonitor()]  # type: ignore[no-untyped-call]
-        with contextlib.suppress(ImportError, RuntimeError):  # no driver
+        # Without a driver, the constructor fails.
+        with contextlib.suppress(ImportError, RuntimeError):
             self._monitors.append(GPUMonitor())  # type: ignore[no-untyped-call]
         self._interval = interval
         self._samples: list[tuple[int, dict[str, float]]] = []
-        self._stop, self._lock = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="tracking-system", daemon=True)
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._sample_until_stop, name="tracking-system", daemon=True)
         self._thread.start()
 
     def take(self) -> list[tuple[int, dict[str, float]]]:
-        """Samples since the last call: (ms since 1970, {``system/…``: value})."""
+        """Return and remove the samples since the last call: (ms since 1970, {``system/…``: value})."""
         with self._lock:
-            taken, self._samples = self._samples, []
-        return taken
+            samples = self._samples
+            self._samples = []
+        return samples
 
     def stop(self) -> None:
-        """Take no more samples."""
+        """Stop sampling."""
         self._stop.set()
 
-    def _work(self) -> None:
+    def _sample_until_stop(self) -> None:
         while not self._stop.wait(self._interval):
             values: dict[str, float] = {}
             for monitor in self._monitors:
                 monitor.clear_metrics()
                 monitor.collect_metrics()
-                values |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+                for name, value in monitor.aggregate_metrics().items():
+                    values[f"system/{name}"] = value
             with self._lock:
                 self._samples.append((int(time.time() * 1000), values))
