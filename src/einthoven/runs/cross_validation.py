@@ -120,7 +120,7 @@ def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock:
         intervals = run.task.intervals(y, p, np.concatenate(patients), checked.seed)
         pooled = {f"val/{k}": v for k, v in run.task.metrics(y, p, run.data.labels.classes).items()}
         pooled |= {f"val/{k}_{end}": getattr(i, end) for k, i in intervals.items() for end in ("low", "high")}
-        parent.record(0, pooled)
+        parent.log_metrics(0, pooled)
         monitor = run.task.monitor
         cells.append(["pooled", str(len(y)), f"{pooled[f'val/{monitor}']:.4f} {intervals[monitor]}"])
         say(f"run {parent.run_id} in {without_password(parent.uri)}")
