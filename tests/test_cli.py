@@ -15,6 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 
 import einthoven
 from einthoven import cli
+from einthoven.runs import train_one
+from einthoven.terminal.usage import HELP, VERB_HELP
 
 Refused = Callable[..., str]
 
@@ -176,6 +178,26 @@ def test_a_refused_run_leaves_no_folder_but_those_that_were_there(several: list[
     refused("train", *mistake, "hydra.run.dir=kept/before", "hydra.sweep.dir=kept/before")
     refused("train", *mistake)
     assert [str(path) for path in Path().rglob("*")] == ["kept", "kept/before"]
+
+
+def test_a_run_that_is_interrupted_before_it_writes_anything_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(config: object, folder: Path, overrides: list[str]) -> None:
+        assert folder.is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_one, "train_one", interrupted)
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["train"])
+    assert ending.value.code == cli.INTERRUPTED and capfd.readouterr().err == "einthoven: interrupted\n"
+    assert not list(Path().iterdir())
+
+
+def test_every_verb_has_a_module_and_a_help_text() -> None:
+    modules = sorted(path.stem for path in Path(einthoven.__file__).with_name("commands").glob("[!_]*.py"))
+    assert sorted(cli.VERBS) == sorted(VERB_HELP) == modules
+    assert all(f"  {verb} " in HELP for verb in cli.VERBS)
 
 
 def test_a_mistake_in_a_sweep_is_told_of_each_run_and_closes_the_parent(
