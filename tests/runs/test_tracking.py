@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
 from einthoven import cli
+from einthoven.terminal.display import UNSENT
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.series import SeriesFile
 from einthoven.tracking.spool import Entry
@@ -38,7 +39,7 @@ def test_a_store_that_goes_away_ends_in_exit_code_3_and_a_command(
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(Delivery, "__call__", nobody)
         train(*FAST, "tracking.patience=0", "tracking.experiment=away", "hydra.run.dir=away")
-    assert ended.value.code == cli.UNSENT
+    assert ended.value.code == UNSENT
     told = capsys.readouterr().err
     assert "(nobody answers)" in told and "einthoven sync" in told
     cli.main(["sync", str(workplace / "away")])
