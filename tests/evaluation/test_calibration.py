@@ -11,6 +11,8 @@ from scipy.stats import norm
 
 from einthoven.errors import UserError
 from einthoven.evaluation import calibration as c
+from einthoven.evaluation.calibration_check import check_disjoint, fit_and_check
+from einthoven.evaluation.calibration_state import fitted_state
 from einthoven.evaluation.metrics import auroc_per_class
 from einthoven.evaluation.scores import calibration_error_per_class, log_loss_per_class
 
@@ -38,7 +40,7 @@ def test_temperature_undoes_a_temperature() -> None:
     found = c.Temperature(NAMES, True).fit(y, softmax(0.5 * np.log(p), axis=1))
     assert found.temperature_ == pytest.approx(0.5, rel=0.08)
     np.testing.assert_allclose(found.transform(p).sum(axis=1), 1)
-    assert c.learned(found) == {"temperature": found.temperature_}
+    assert fitted_state(found) == {"temperature": found.temperature_}
 
 
 def test_temperature_keeps_the_order_of_records() -> None:
@@ -122,7 +124,7 @@ def test_calibration_lowers_the_loss_of_records_it_has_not_seen(method: type) ->
     after, before = log_loss_per_class(y, found.transform(over(p))), log_loss_per_class(y, over(p))
     assert after.mean() < before.mean() - 0.05
     assert np.isfinite(found.transform(np.array([[0.0, 1.0, 0.5]]))).all()
-    json.dumps(c.learned(found))
+    json.dumps(fitted_state(found))
 
 
 def test_none_changes_nothing() -> None:
@@ -131,9 +133,9 @@ def test_none_changes_nothing() -> None:
 
 
 def test_what_is_fitted_is_not_reported() -> None:
-    c.check_apart([8], [9], "fold")
+    check_disjoint([8], [9], "fold")
     with pytest.raises(UserError, match="fold 9 is both fitted on and reported"):
-        c.check_apart([8, 9], [9, 10], "fold")
+        check_disjoint([8, 9], [9, 10], "fold")
 
 
 def test_nonsense_is_refused_with_a_sentence() -> None:
@@ -224,57 +226,57 @@ class Sharpened:
 @pytest.mark.parametrize("method", [Sharpened, c.Isotonic])
 def test_a_calibration_that_makes_the_likelihood_worse_is_not_used(method: type) -> None:
     y, p = case(14, 60)
-    found, judgement = c.fit_judged(lambda: method(NAMES, False), y, p, np.arange(60))
-    assert judgement is not None
-    assert judgement.after > judgement.before == pytest.approx(log_loss_per_class(y, p).mean())
-    assert isinstance(found, c.Uncalibrated) and not judgement.is_better
+    found, check = fit_and_check(lambda: method(NAMES, False), y, p, np.arange(60))
+    assert check is not None
+    assert check.after > check.before == pytest.approx(log_loss_per_class(y, p).mean())
+    assert isinstance(found, c.Uncalibrated) and not check.is_better
     np.testing.assert_array_equal(found.transform(p), p)
-    assert c.learned(found) == {}
+    assert fitted_state(found) == {}
 
 
 @pytest.mark.parametrize("method", [c.Temperature, c.Vector, c.Isotonic])
 def test_a_calibration_that_helps_is_fitted_on_all_records(method: type) -> None:
     y, p = case(15, 1500)
     over = expit(2.5 * logit(p))
-    found, judgement = c.fit_judged(lambda: method(NAMES, False), y, over, np.arange(1500))
-    assert judgement is not None and judgement.is_better and judgement.parts == 5
-    assert c.learned(found) == c.learned(method(NAMES, False).fit(y, over))
+    found, check = fit_and_check(lambda: method(NAMES, False), y, over, np.arange(1500))
+    assert check is not None and check.is_better and check.parts == 5
+    assert fitted_state(found) == fitted_state(method(NAMES, False).fit(y, over))
 
 
 @pytest.mark.parametrize("many", [case, single])
-def test_the_judgement_is_of_patients_that_were_held_out(many: object) -> None:
+def test_the_check_is_of_patients_that_were_held_out(many: object) -> None:
     """Three patients, so three parts: each is answered by what was fitted on the two others."""
     is_single = many is single
     y, p = (single if is_single else case)(16, 90)
     patients = np.arange(90) % 3
-    _, judgement = c.fit_judged(lambda: c.Temperature(NAMES, is_single), y, p, patients)
+    _, check = fit_and_check(lambda: c.Temperature(NAMES, is_single), y, p, patients)
     answers = np.empty_like(p)
     for patient in range(3):
         out = patients == patient
         answers[out] = c.Temperature(NAMES, is_single).fit(y[~out], p[~out]).transform(p[out])
     loss = -np.log(answers[y == 1]).mean() if is_single else log_loss_per_class(y, answers).mean()
-    assert judgement is not None
-    assert (judgement.parts, judgement.after) == (3, pytest.approx(loss))
+    assert check is not None
+    assert (check.parts, check.after) == (3, pytest.approx(loss))
 
 
 def test_copies_of_a_record_do_not_make_a_calibration_look_good() -> None:
     """Isotonic curves learn noise by heart: 20 copies of each of 30 records are of one patient each."""
     y, p = (np.repeat(values, 20, axis=0) for values in case(17, 30))
-    apart = c.fit_judged(lambda: c.Isotonic(NAMES, False), y, p, np.arange(600))[1]
-    together = c.fit_judged(lambda: c.Isotonic(NAMES, False), y, p, np.repeat(np.arange(30), 20))[1]
+    apart = fit_and_check(lambda: c.Isotonic(NAMES, False), y, p, np.arange(600))[1]
+    together = fit_and_check(lambda: c.Isotonic(NAMES, False), y, p, np.repeat(np.arange(30), 20))[1]
     assert apart is not None and together is not None
     assert apart.is_better and not together.is_better
 
 
 def test_records_of_one_patient_cannot_tell_whether_a_calibration_helps() -> None:
     y, p = case(18, 30)
-    found, judgement = c.fit_judged(lambda: c.Temperature(NAMES, False), y, expit(3 * logit(p)), np.zeros(30))
+    found, check = fit_and_check(lambda: c.Temperature(NAMES, False), y, expit(3 * logit(p)), np.zeros(30))
     assert isinstance(found, c.Uncalibrated)
-    assert judgement is not None and judgement.parts == 1 and not judgement.is_better
+    assert check is not None and check.parts == 1 and not check.is_better
 
 
 def test_a_shift_of_the_prior_is_for_other_records_and_not_judged_by_these() -> None:
     y, p = case(19, 100)
-    found, judgement = c.fit_judged(lambda: c.PriorShift(NAMES, False, {"MI": 0.01}), y, p, np.arange(100))
-    assert isinstance(found, c.PriorShift) and judgement is None
-    assert c.fit_judged(lambda: c.Uncalibrated(NAMES, False), y, p, np.arange(100))[1] is None
+    found, check = fit_and_check(lambda: c.PriorShift(NAMES, False, {"MI": 0.01}), y, p, np.arange(100))
+    assert isinstance(found, c.PriorShift) and check is None
+    assert fit_and_check(lambda: c.Uncalibrated(NAMES, False), y, p, np.arange(100))[1] is None

@@ -36,9 +36,11 @@ def test_bca_equals_scipy_on_scipys_own_resamples(levels: int | None) -> None:
         (np.arange(60),), auroc, vectorized=False, n_resamples=400, method="BCa", rng=np.random.default_rng(1)
     )
     left_out = np.array([auroc(np.delete(np.arange(60), i)) for i in range(60)])
-    ours = intervals.interval_of(found.bootstrap_distribution, 0.95, estimate=auroc(np.arange(60)), left_out=left_out)
+    ours = intervals.compute_interval(
+        found.bootstrap_distribution, 0.95, estimate=auroc(np.arange(60)), left_out=left_out
+    )
     assert (ours.low, ours.high) == pytest.approx(tuple(found.confidence_interval), abs=1e-12)
-    plain = intervals.interval_of(found.bootstrap_distribution, 0.95)
+    plain = intervals.compute_interval(found.bootstrap_distribution, 0.95)
     assert (plain.low, plain.high) != (ours.low, ours.high)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from einthoven.evaluation.regression import NAMES, angular_difference, intervals, scores
-from einthoven.evaluation.resampling import members_of, resample_counts
+from einthoven.evaluation.resampling import number_groups, resample_counts
 
 
 def targets_and_predictions(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 def test_scores_of_a_resample_are_those_of_its_records() -> None:
     y, p = targets_and_predictions()
-    counts = resample_counts(members_of(np.arange(60) // 2, 60), 20, np.random.default_rng(1))
+    counts = resample_counts(number_groups(np.arange(60) // 2, 60), 20, np.random.default_rng(1))
     expected = [by_sklearn(*(np.repeat(values, row.astype(int), axis=0) for values in (y, p))) for row in counts]
     np.testing.assert_allclose(scores((p - y)[:, 0], y, p, counts), expected)
 

@@ -19,7 +19,8 @@ import torch
 
 from einthoven import trust
 from einthoven.errors import UserError
-from einthoven.evaluation.calibration import METHODS, Isotonic, PriorShift, Uncalibrated, Vector, learned, restored
+from einthoven.evaluation.calibration import Isotonic, PriorShift, Uncalibrated, Vector
+from einthoven.evaluation.calibration_state import METHODS, fitted_state, restore_calibration
 from einthoven.predict import find_bundle, load_bundle, quantity_of
 from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
 from einthoven.predict.predictor import predict_windows
@@ -47,7 +48,7 @@ def test_what_is_read_is_what_was_written(saved: Path, make_bundle: Any, with_fa
     ):
         assert getattr(read, name) == getattr(written, name), name
     assert read.band == pytest.approx(written.band)
-    assert learned(read.calibration) == learned(written.calibration)
+    assert fitted_state(read.calibration) == fitted_state(written.calibration)
     assert len(read.sha256) == 64 and "Not for diagnosis" in read.notice
 
 
@@ -157,7 +158,7 @@ def rewritten(folder: Path, change: Any) -> Path:
         (lambda d: d["model"]["network"]["options"].update(channels=[8, 16]), "weights are not those"),
         (lambda d: d["model"]["network"]["options"].update(colour=1), "do not fit"),
         (lambda d: d["calibration"].update(method="magic"), "calibration magic"),
-        (lambda d: d["calibration"].update(learned={}), "learns"),
+        (lambda d: d["calibration"].update(learned={}), "found the fitted values"),
         (lambda d: d["reads"].update(colour=1), "expected the entries aggregate"),
         (lambda d: d.pop("classes"), "a bundle without classes"),
         (lambda d: options(d).update(channels=[10**9, 8]), "an option of 1e.09"),
@@ -197,7 +198,7 @@ def rewritten(folder: Path, change: Any) -> Path:
         (lambda d: d.update(output="tanh"), "softmax or sigmoid"),
         (lambda d: d.update(temperature=0), "temperature is 0"),
         (lambda d: d["calibration"].update(learned={"temperature": -1.0}), "a number above 0"),
-        (lambda d: d["calibration"].update(learned={"temperature": [1.0, 2.0]}), "of the shape"),
+        (lambda d: d["calibration"].update(learned={"temperature": [1.0, 2.0]}), "has the shape"),
         (lambda d: d.update(band=[[[1.0, 2.0]]]), "a list of 3"),
         (lambda d: d.update(band=[[["1", 2], [3, 4]]] * 3), "band is '1'"),
         (lambda d: d["conformal"][0].update(threshold=-0.5), "conformal.threshold is -0.5"),
@@ -336,10 +337,10 @@ def test_each_calibration_comes_back_as_it_was(method: str, single_label: bool) 
     kind: Any = METHODS[method][0]
     extra = {"prevalence": {"A": 0.5, "B": 0.3, "C": 0.2}} if kind is PriorShift else {}
     fitted = kind(classes, single_label, **extra).fit(y, p)
-    state = json.loads(json.dumps(learned(fitted)))
-    back = restored(method, classes, single_label, state)
+    state = json.loads(json.dumps(fitted_state(fitted)))
+    back = restore_calibration(method, classes, single_label, state)
     assert back.transform(p).tolist() == fitted.transform(p).tolist()
-    assert learned(back) == state
+    assert fitted_state(back) == state
     assert {Uncalibrated, Vector, Isotonic} <= {kind for kind, _ in METHODS.values()}
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from einthoven.errors import UserError
-from einthoven.evaluation.calibration import METHODS, PriorShift
+from einthoven.evaluation.calibration import PriorShift
+from einthoven.evaluation.calibration_state import METHODS
 from einthoven.predict.export import ONNX, calibration_module, export, load_program
 from einthoven.predict.predictor import predict_windows
 from einthoven.predict.signal import InputFormat

@@ -1,1 +1,1 @@
-"""What a trained classifier is worth: metrics, intervals, calibration."""
+"""Evaluation of a trained classifier: metrics, confidence intervals, calibration, operating points and saliency."""

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a metric: by record or by patient, percentile or BCa."""
+"""Bootstrap intervals of a metric. The resamples are by record or by patient, the method is percentile or BCa."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import Difference, paired_difference
-from einthoven.evaluation.intervals import Interval, check_options, interval_of
+from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
 from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores
 from einthoven.evaluation.resampling import (
     Metric,
-    by_repetition,
     leave_one_out,
     mean_of_valid,
-    members_of,
+    number_groups,
+    repeat_records,
     resample_counts,
-    resampled,
+    resample_statistic,
 )
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
 
@@ -42,11 +42,11 @@ def bootstrap_interval(
     groups: npt.ArrayLike | None = None,
     method: str = "percentile",
 ) -> Interval:
-    """Bootstrap interval of the macro AUROC.
+    """Compute the bootstrap interval of the macro AUROC.
 
-    A class that lacks positives or negatives in a resample is left out of that resample's macro average (with
-    71 classes only about one plain resample in nine has them all), and the result says how often. A class
-    that lacks one in the data itself is not counted at all.
+    A class that lacks positives or negatives in a resample is left out of the macro average of this resample. With 71
+    classes, only about one resample in nine has both labels of every class. The result says how often this happens. A
+    class that lacks one of the labels in the data itself is never counted.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def bootstrap_interval(
     seed : int
         Seed of the resampling.
     groups : array-like, shape (n,), optional
-        Patient of each record; then patients are resampled, each with all of their records.
+        Patient of each record. If it is given, patients are resampled, each with all of their records.
     method : str
-        ``percentile``, or ``bca``: corrected for bias and skewness, see `interval_of`.
+        ``percentile`` or ``bca``. BCa corrects for bias and skewness, see `compute_interval`.
 
     Returns
     -------
@@ -72,12 +72,13 @@ def bootstrap_interval(
     Raises
     ------
     UserError
-        If no class has both labels, ``level`` or ``resamples`` is out of range, the method is unknown, or ``groups``
-        has not n entries; otherwise see `einthoven.evaluation.metrics.check_labels_scores`.
+        If no class has both labels, if ``level`` or ``resamples`` is out of range, if the method is unknown, or if
+        ``groups`` does not have n entries; otherwise see `einthoven.evaluation.metrics.check_labels_scores`.
     """
-    return auroc_intervals(y_true, y_score, resamples=resamples, level=level, seed=seed, groups=groups, method=method)[
-        0
-    ]
+    macro, _ = auroc_intervals(
+        y_true, y_score, resamples=resamples, level=level, seed=seed, groups=groups, method=method
+    )
+    return macro
 
 
 def auroc_intervals(
@@ -90,7 +91,7 @@ def auroc_intervals(
     groups: npt.ArrayLike | None = None,
     method: str = "percentile",
 ) -> tuple[Interval, list[Interval | None]]:
-    """Bootstrap intervals of the macro AUROC and of the AUROC of each class, from the same resamples.
+    """Compute the bootstrap intervals of the macro AUROC and of the AUROC of each class, from the same resamples.
 
     Parameters
     ----------
@@ -101,36 +102,40 @@ def auroc_intervals(
     -------
     macro : Interval
     per_class : list of K Interval or None
-        None where a class lacks one of the labels in the data, or in every resample.
+        None if a class lacks one of the labels in the data or in every resample.
 
     Raises
     ------
     UserError
         As in `bootstrap_interval`.
     """
-    check_options(level, resamples, method)
-    usable, auroc, n = _auroc(y_true, y_score)
-    members = members_of(groups, n)
-    values = resampled(auroc, members, resamples, seed)
-    left_out = leave_one_out(auroc, members) if method == "bca" else None
-    estimate = auroc(np.ones((1, len(members))))[0]
+    check_interval_options(level, resamples, method)
+    has_both_labels, auroc, n = _prepare_auroc(y_true, y_score)
+    group_of_record = number_groups(groups, n)
+    values = resample_statistic(auroc, group_of_record, resamples, seed)
+    left_out = leave_one_out(auroc, group_of_record) if method == "bca" else None
+    estimate = auroc(np.ones((1, n)))[0]
+
+    # The macro average needs at least one class with both labels in the resample.
     valid = ~np.isnan(values)
-    defined = valid.any(axis=1)
-    if not defined.any():
+    is_defined = valid.any(axis=1)
+    if not is_defined.any():
         raise UserError(f"None of {resamples} resamples had a class with both labels: too few records.")
-    macro = interval_of(
-        mean_of_valid(values)[defined],
+    macro = compute_interval(
+        mean_of_valid(values)[is_defined],
         level,
         estimate=float(estimate.mean()),
         left_out=None if left_out is None else mean_of_valid(left_out),
-        valid=valid[defined],
+        valid=valid[is_defined],
     )
-    per_class: list[Interval | None] = [None] * len(usable)
-    for column, k in enumerate(np.flatnonzero(usable)):
-        there = valid[:, column]
-        if there.any():
-            per_class[k] = interval_of(
-                values[there, column],
+
+    # The columns of `values` are the classes with both labels only.
+    per_class: list[Interval | None] = [None] * len(has_both_labels)
+    for column, k in enumerate(np.flatnonzero(has_both_labels)):
+        is_valid = valid[:, column]
+        if is_valid.any():
+            per_class[k] = compute_interval(
+                values[is_valid, column],
                 level,
                 estimate=float(estimate[column]),
                 left_out=None if left_out is None else left_out[:, column],
@@ -147,9 +152,9 @@ def bootstrap_macro_auroc(
     seed: int = 0,
     groups: npt.ArrayLike | None = None,
 ) -> tuple[FloatArray, BoolArray]:
-    """Macro AUROC of each resample.
+    """Compute the macro AUROC of each resample.
 
-    The resamples depend on the seed, the number of records and the groups alone: two models evaluated on the
+    The resamples depend only on the seed, the number of records and the groups. So two models that are evaluated on the
     same records with the same seed are paired.
 
     Parameters
@@ -160,18 +165,18 @@ def bootstrap_macro_auroc(
     Returns
     -------
     macro : array of float64, shape (resamples,)
-        ``nan`` in a resample without any valid class.
+        ``nan`` if no class has both labels in the resample.
     valid : array of bool, shape (resamples, K')
-        Which of the classes that have both labels in the data have both in the resample.
+        Whether a class has both labels in the resample, for the K' classes that have both labels in the data.
 
     Raises
     ------
     UserError
         As in `bootstrap_interval`.
     """
-    check_options(0.95, resamples, "percentile")
-    _, auroc, n = _auroc(y_true, y_score)
-    values = resampled(auroc, members_of(groups, n), resamples, seed)
+    check_interval_options(0.95, resamples, "percentile")
+    _, auroc, n = _prepare_auroc(y_true, y_score)
+    values = resample_statistic(auroc, number_groups(groups, n), resamples, seed)
     return mean_of_valid(values), ~np.isnan(values)
 
 
@@ -186,15 +191,17 @@ def metric_interval(
     groups: npt.ArrayLike | None = None,
     method: str = "percentile",
 ) -> Interval:
-    """Bootstrap interval of any metric ``metric(y, score) -> float``.
+    """Compute the bootstrap interval of any metric ``metric(y, score) -> float``.
 
-    A resample in which the metric is refused (`UserError`) or ``nan`` is left out and not counted.
+    A resample is left out and not counted if the metric raises `UserError` or is ``nan``. `bootstrap_interval` is much
+    faster for the macro AUROC.
 
     Parameters
     ----------
     y_true, y_score, resamples, level, seed, groups, method
-        As in `bootstrap_interval`, of which this is the slow and general form.
+        As in `bootstrap_interval`.
     metric : callable
+        Function of labels and scores.
 
     Returns
     -------
@@ -203,20 +210,22 @@ def metric_interval(
     Raises
     ------
     UserError
-        If the metric refuses the data themselves or every resample, or as in `bootstrap_interval`.
+        If the metric refuses the data or every resample, or as in `bootstrap_interval`.
     """
-    check_options(level, resamples, method)
+    check_interval_options(level, resamples, method)
     positive, scores = check_labels_scores(y_true, y_score)
-    members, statistic = members_of(groups, len(positive)), by_repetition(metric, positive, scores)
-    values = resampled(statistic, members, resamples, seed)[:, 0]
-    left_out = leave_one_out(statistic, members)[:, 0] if method == "bca" else None
-    return interval_of(values[~np.isnan(values)], level, estimate=metric(positive, scores), left_out=left_out)
+    group_of_record = number_groups(groups, len(positive))
+    statistic = repeat_records(metric, positive, scores)
+    values = resample_statistic(statistic, group_of_record, resamples, seed)[:, 0]
+    left_out = leave_one_out(statistic, group_of_record)[:, 0] if method == "bca" else None
+    return compute_interval(values[~np.isnan(values)], level, estimate=metric(positive, scores), left_out=left_out)
 
 
-def _auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> tuple[BoolArray, WeightedAUROC, int]:
-    """Which classes have both labels, their AUROCs under any counts, and the number of records."""
+def _prepare_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> tuple[BoolArray, WeightedAUROC, int]:
+    """Return which classes have both labels, the statistic of their AUROCs, and the number of records."""
     positive, scores = check_labels_scores(y_true, y_score)
-    usable: BoolArray = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
-    if not usable.any():
+    has_both_labels: BoolArray = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+    if not has_both_labels.any():
         raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
-    return usable, WeightedAUROC(positive[:, usable], scores[:, usable]), len(positive)
+    auroc = WeightedAUROC(positive[:, has_both_labels], scores[:, has_both_labels])
+    return has_both_labels, auroc, len(positive)

@@ -1,4 +1,4 @@
-"""Two models on the same records: by how much one is better, and how sure that is."""
+"""Comparison of two models on the same records: the difference of a metric, with an interval and a p-value."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.intervals import Interval, check_options, interval_of
+from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
 from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores, macro_auroc
-from einthoven.evaluation.resampling import Metric, by_repetition, mean_of_valid, members_of, resampled
+from einthoven.evaluation.resampling import Metric, mean_of_valid, number_groups, repeat_records, resample_statistic
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a metric of model b exceeds that of model a on the same records.
+    """Difference of a metric between model b and model a on the same records.
 
     Attributes
     ----------
     difference : float
         Metric of b minus metric of a.
     interval : Interval
-        Of the difference, with the number of resamples that it rests on.
+        Bootstrap interval of the difference.
     p : float
-        Two-sided: twice the smaller share of resamples on either side of 0, these and 0 counted in.
+        Two-sided p-value: twice the share of resamples at or beyond 0, on the side with fewer resamples.
     classes : int
-        Classes with both labels, on which both models are judged; the others are left out of both.
+        Number of classes with both labels. The other classes are left out for both models.
     """
 
     difference: float
@@ -49,8 +49,8 @@ def paired_difference(
 ) -> Difference:
     """Compare two models on the same records and the same classes: ``metric(y, b) - metric(y, a)``.
 
-    Both are evaluated on each resample, so that what makes some records hard for both cancels. Classes without both
-    labels are left out for both, in the data and in each resample.
+    Both models are evaluated on the same resamples. So the effect of records that are difficult for both models
+    cancels. Classes without both labels are left out for both models, in the data and in each resample.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def paired_difference(
     a, b : array-like, shape (n, K)
         Scores of the two models.
     metric : callable
-        ``metric(y, score) -> float``; the macro AUROC has a fast path.
+        ``metric(y, score) -> float``. The macro AUROC has a faster implementation.
     resamples, level, seed, groups
         As in `einthoven.evaluation.bootstrap.bootstrap_interval`.
 
@@ -70,37 +70,41 @@ def paired_difference(
     Raises
     ------
     UserError
-        If there is nothing to compare, or as in `bootstrap_interval`.
+        If no class has both labels, or as in `bootstrap_interval`.
 
     References
     ----------
-    Efron and Tibshirani, "An introduction to the bootstrap" (1993), sections 13.3 and 15.4; the 1 that is added to
-    both counts of p: Davison and Hinkley, "Bootstrap methods and their application" (1997), equation 4.11.
+    Efron and Tibshirani, "An introduction to the bootstrap" (1993), sections 13.3 and 15.4. The p-value adds 1 to both
+    counts: Davison and Hinkley, "Bootstrap methods and their application" (1997), equation 4.11.
     """
-    check_options(level, resamples, "percentile")
-    positive, first = check_labels_scores(y, a)
-    _, second = check_labels_scores(y, b)
-    usable = positive.any(axis=0) & ~positive.all(axis=0)
-    if not usable.any():
+    check_interval_options(level, resamples, "percentile")
+    positive, scores_a = check_labels_scores(y, a)
+    _, scores_b = check_labels_scores(y, b)
+    has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
+    if not has_both_labels.any():
         raise UserError("A comparison needs a class with both positive and negative records, found none.")
-    positive, first, second = positive[:, usable], first[:, usable], second[:, usable]
-    members = members_of(groups, len(positive))
+    positive = positive[:, has_both_labels]
+    scores_a = scores_a[:, has_both_labels]
+    scores_b = scores_b[:, has_both_labels]
+    group_of_record = number_groups(groups, len(positive))
 
-    def values(scores: FloatArray) -> tuple[FloatArray, BoolArray]:
+    def resample_metric(scores: FloatArray) -> tuple[FloatArray, BoolArray]:
         if metric is macro_auroc:
-            found = resampled(WeightedAUROC(positive, scores), members, resamples, seed)
-            return mean_of_valid(found), ~np.isnan(found)
-        found = resampled(by_repetition(metric, positive, scores), members, resamples, seed)
-        return found[:, 0], ~np.isnan(found)
+            values = resample_statistic(WeightedAUROC(positive, scores), group_of_record, resamples, seed)
+            return mean_of_valid(values), ~np.isnan(values)
+        values = resample_statistic(repeat_records(metric, positive, scores), group_of_record, resamples, seed)
+        return values[:, 0], ~np.isnan(values)
 
-    (of_a, valid), (of_b, _) = values(first), values(second)
-    differences = of_b - of_a
-    defined = ~np.isnan(differences)
-    interval = interval_of(differences[defined], level, valid=valid[defined])
-    tails = min((differences[defined] <= 0).sum(), (differences[defined] >= 0).sum())
+    values_a, valid = resample_metric(scores_a)
+    values_b, _ = resample_metric(scores_b)
+    differences = values_b - values_a
+    is_defined = ~np.isnan(differences)
+    differences = differences[is_defined]
+    interval = compute_interval(differences, level, valid=valid[is_defined])
+    smaller_tail = min((differences <= 0).sum(), (differences >= 0).sum())
     return Difference(
-        difference=metric(positive, second) - metric(positive, first),
+        difference=metric(positive, scores_b) - metric(positive, scores_a),
         interval=interval,
-        p=min(1.0, 2 * float(1 + tails) / (1 + interval.resamples)),
-        classes=int(usable.sum()),
+        p=min(1.0, 2 * float(1 + smaller_tail) / (1 + interval.resamples)),
+        classes=int(has_both_labels.sum()),
     )

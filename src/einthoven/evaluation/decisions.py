@@ -1,7 +1,7 @@
-"""What a threshold makes of probabilities: counts of right and wrong decisions, and the rates made of them.
+"""Decisions from probabilities and thresholds: numbers of correct and wrong decisions, and rates of them.
 
-A rate without any record to be a rate of (the sensitivity of a class that nobody has, the predictive value of a
-decision that is never taken) is ``nan``: never 0 and never 1.
+A rate is ``nan`` if its denominator is zero. Examples are the sensitivity of a class without any positive record, and
+the predictive value of a decision that never occurs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from einthoven.evaluation.metrics import FloatArray, check_labels_scores
 
 @dataclass(frozen=True)
 class Confusion:
-    """Right and wrong decisions of each class, and the rates made of them.
+    """Confusion matrix of each class, and rates that are computed from it.
 
     Attributes
     ----------
     tp, fp, fn, tn : array of float64, shape (..., K)
-        Records (or sums of their weights) that are decided positive and are, decided positive and are not, decided
-        negative and are not, and so on.
+        Numbers of true positives, false positives, false negatives and true negatives. With weights, they are sums of
+        the weights of these records.
     """
 
     tp: FloatArray
@@ -33,22 +33,22 @@ class Confusion:
 
     @property
     def sensitivity(self) -> FloatArray:
-        """Share of the positive records that are found; recall."""
+        """Share of the positive records that are decided positive. Also called recall."""
         return _share(self.tp, self.tp + self.fn)
 
     @property
     def specificity(self) -> FloatArray:
-        """Share of the negative records that are left alone."""
+        """Share of the negative records that are decided negative."""
         return _share(self.tn, self.tn + self.fp)
 
     @property
     def ppv(self) -> FloatArray:
-        """Share of the positive decisions that are right; precision."""
+        """Positive predictive value: share of the positive decisions that are correct. Also called precision."""
         return _share(self.tp, self.tp + self.fp)
 
     @property
     def npv(self) -> FloatArray:
-        """Share of the negative decisions that are right."""
+        """Negative predictive value: share of the negative decisions that are correct."""
         return _share(self.tn, self.tn + self.fn)
 
     @property
@@ -57,93 +57,98 @@ class Confusion:
         return self.f_beta(1.0)
 
     def f_beta(self, beta: float) -> FloatArray:
-        """F measure that weighs sensitivity `beta` times as much as precision (van Rijsbergen 1979)."""
-        return _share((1 + beta**2) * self.tp, (1 + beta**2) * self.tp + self.fp + beta**2 * self.fn)
+        """Compute the F measure (van Rijsbergen 1979). Sensitivity weighs `beta` times as much as precision."""
+        weighted_tp = (1 + beta**2) * self.tp
+        return _share(weighted_tp, weighted_tp + self.fp + beta**2 * self.fn)
 
     def g_beta(self, beta: float) -> FloatArray:
-        """Jaccard measure with misses weighed by `beta`: ``tp / (tp + fp + beta fn)``."""
+        """Compute the Jaccard measure with a weight of `beta` for false negatives: ``tp / (tp + fp + beta fn)``."""
         return _share(self.tp, self.tp + self.fp + beta * self.fn)
 
     @property
     def kappa(self) -> FloatArray:
-        """Agreement beyond chance (Cohen, Educational and Psychological Measurement 1960)."""
+        """Cohen's kappa: agreement beyond chance (Cohen, Educational and Psychological Measurement 1960)."""
         total = self.tp + self.fp + self.fn + self.tn
-        agreed = (self.tp + self.tn) * total
-        chance = (self.tp + self.fp) * (self.tp + self.fn) + (self.tn + self.fn) * (self.tn + self.fp)
-        return _share(agreed - chance, total**2 - chance)
+        # Observed and expected agreement, both multiplied by the square of the total.
+        observed = (self.tp + self.tn) * total
+        expected = (self.tp + self.fp) * (self.tp + self.fn) + (self.tn + self.fn) * (self.tn + self.fp)
+        return _share(observed - expected, total**2 - expected)
 
 
-def confusion(y_true: npt.ArrayLike, stated: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Confusion:
-    """Count the right and wrong decisions of each class.
+def confusion(y_true: npt.ArrayLike, decisions: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Confusion:
+    """Count the correct and wrong decisions of each class.
 
     Parameters
     ----------
-    y_true, stated : array-like of 0 and 1, shape (n, K)
+    y_true, decisions : array-like of 0 and 1, shape (n, K)
         Labels and decisions. At thresholds t (K,), the decisions are ``p >= t``.
     weights : array-like, shape (..., n), optional
-        How much each record counts: the counts of resamples give the confusion of each resample.
+        Weight of each record. With the counts of resamples, the result has the confusion matrix of each resample.
 
     Returns
     -------
     Confusion
-        Of shape (..., K).
+        Its arrays have the shape (..., K).
 
     Raises
     ------
     UserError
-        If a label or a decision is neither 0 nor 1, or shapes differ.
+        If a label or a decision is neither 0 nor 1, or if the shapes differ.
     """
-    positive, decisions = check_labels_scores(y_true, stated)
-    if not np.isin(decisions, (0.0, 1.0)).all():
+    is_positive, decision_values = check_labels_scores(y_true, decisions)
+    if not np.isin(decision_values, (0.0, 1.0)).all():
         raise UserError("Decisions must be 0 or 1, found other values: compare probabilities with a threshold first.")
-    decided = decisions == 1
-    counts = np.ones(len(positive)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if counts.shape[-1] != len(positive):
-        raise UserError(f"One weight per record is needed, found shape {counts.shape} for {len(positive)} records.")
-    tp, positives, stated_number = (
-        counts @ array.astype(np.float64) for array in (positive & decided, positive, decided)
-    )
+    is_decided = decision_values == 1
+    counts = np.ones(len(is_positive)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if counts.shape[-1] != len(is_positive):
+        raise UserError(f"One weight per record is needed, found shape {counts.shape} for {len(is_positive)} records.")
+
+    tp = counts @ (is_positive & is_decided).astype(np.float64)
+    positives = counts @ is_positive.astype(np.float64)
+    decided_positives = counts @ is_decided.astype(np.float64)
     total = counts.sum(axis=-1)[..., None]
-    fp, fn = stated_number - tp, positives - tp
+    fp = decided_positives - tp
+    fn = positives - tp
     return Confusion(tp, fp, fn, total - tp - fp - fn)
 
 
-def icbeb_measures(y_true: npt.ArrayLike, stated: npt.ArrayLike, beta: float = 2.0) -> tuple[float, float]:
-    """F-beta and G-beta as ICBEB 2018 data are scored: each record counts 1 over the number of its labels.
+def icbeb_measures(y_true: npt.ArrayLike, decisions: npt.ArrayLike, beta: float = 2.0) -> tuple[float, float]:
+    """Compute F-beta and G-beta as for the data of ICBEB 2018. The weight of a record is 1 over its number of labels.
 
     Parameters
     ----------
-    y_true, stated : array-like of 0 and 1, shape (n, K)
+    y_true, decisions : array-like of 0 and 1, shape (n, K)
         Labels and decisions.
     beta : float
-        Weight of misses.
+        Weight of false negatives.
 
     Returns
     -------
     f_beta, g_beta : float
-        Means over the classes for which they are defined: those with a positive record or decision.
+        Means over the classes with a positive record or a positive decision.
 
     Raises
     ------
     UserError
-        If no class has any, or as in `confusion`.
+        If there is no such class, or as in `confusion`.
 
     References
     ----------
     Perez Alday et al., "Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020",
     Physiological Measurement 2020; Strodthoff et al., IEEE JBHI 2021, section IV (ICBEB2018).
     """
-    labels = np.asarray(y_true, dtype=np.float64)
-    counted = confusion(y_true, stated, 1 / np.maximum(labels.sum(axis=-1), 1))
-    f, g = counted.f_beta(beta), counted.g_beta(beta)
-    defined = ~np.isnan(f)
-    if not defined.any():
+    num_labels = np.asarray(y_true, dtype=np.float64).sum(axis=-1)
+    matrix = confusion(y_true, decisions, 1 / np.maximum(num_labels, 1))
+    f = matrix.f_beta(beta)
+    g = matrix.g_beta(beta)
+    is_defined = ~np.isnan(f)
+    if not is_defined.any():
         raise UserError("F-beta and G-beta need a class with a positive record or decision, found none.")
-    return float(f[defined].mean()), float(g[defined].mean())
+    return float(f[is_defined].mean()), float(g[is_defined].mean())
 
 
 def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """Quotient, nan where there is nothing to be a share of."""
+    """Return the quotient, or nan if the denominator is zero."""
     result = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=result, where=whole > 0)
     return result

@@ -1,4 +1,4 @@
-"""An interval out of resampled values: their quantiles, or BCa."""
+"""Bootstrap intervals from resampled values, by the percentile method or by BCa."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ METHODS = ("percentile", "bca")
 
 @dataclass(frozen=True)
 class Interval:
-    """A bootstrap interval and what it rests on.
+    """A bootstrap interval.
 
     Attributes
     ----------
     low, high : float
-        The interval.
+        Ends of the interval.
     level : float
-        Its nominal coverage, for example .95.
+        Nominal coverage, for example .95.
     resamples : int
-        How many resamples it rests on: those asked for, less those in which no class had both labels.
+        Number of resamples in which the metric is defined.
     complete : int
-        How many of these had both labels in every class; in the others, the macro average is over fewer.
+        Number of these resamples in which every class has both labels. In the others, the macro average has fewer
+        classes.
     classes_missing_share : float
         Share of all (resample, class) pairs that were left out because the resample lacked one of the labels.
     """
@@ -41,7 +42,7 @@ class Interval:
         return f"[{self.low:.4f}, {self.high:.4f}]"
 
 
-def interval_of(
+def compute_interval(
     values: FloatArray,
     level: float,
     *,
@@ -49,11 +50,12 @@ def interval_of(
     left_out: FloatArray | None = None,
     valid: BoolArray | None = None,
 ) -> Interval:
-    """The interval that resampled values give: their quantiles, with `left_out` those of BCa.
+    """Compute an interval from resampled values.
 
-    BCa shifts the two quantiles by the bias ``z0``, the normal quantile of the share of values below the estimate
-    (ties counted one half), and by the acceleration ``a``, from the skewness of the values with one group left out:
-    ``Phi(z0 + (z0 + z) / (1 - a (z0 + z)))`` in place of ``Phi(z)``.
+    Without `left_out`, the method is the percentile method: quantiles of the values. With `left_out`, the method is
+    BCa. It uses the quantiles ``Phi(z0 + (z0 + z) / (1 - a (z0 + z)))`` instead of ``Phi(z)``. The bias ``z0`` is the
+    normal quantile of the share of values below the estimate, where ties count one half. The acceleration ``a`` comes
+    from the skewness of the values with one group left out.
 
     Parameters
     ----------
@@ -62,11 +64,11 @@ def interval_of(
     level : float
         Nominal coverage.
     estimate : float
-        The metric of the data; for BCa.
+        The metric of the data itself. Only BCa needs it.
     left_out : array of float64, shape (groups,), optional
-        The metric without each of the groups that are resampled; for BCa.
+        The metric of the data without each of the groups that are resampled.
     valid : array of bool, shape (resamples, classes), optional
-        Which classes took part; all, if not given.
+        The classes that have both labels in each resample. By default all of them.
 
     Raises
     ------
@@ -86,27 +88,30 @@ def interval_of(
         below = (np.count_nonzero(values < estimate) + np.count_nonzero(values <= estimate)) / (2 * len(values))
         deviation = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
         spread = float((deviation**2).sum())
-        if 0 < below < 1 and spread > 0:  # else all values are on one side, as at an AUROC of 1: no shift is known
-            bias, acceleration = ndtri(below), float((deviation**3).sum()) / (6 * spread**1.5)
+        # The bias is not finite if all values are on one side of the estimate, as with an AUROC of 1.
+        if 0 < below < 1 and spread > 0:
+            bias = ndtri(below)
+            acceleration = float((deviation**3).sum()) / (6 * spread**1.5)
             z = bias + ndtri(quantiles)
             quantiles = ndtr(bias + z / (1 - acceleration * z))
     low, high = np.quantile(values, quantiles)
-    took_part = np.ones((len(values), 1), dtype=np.bool_) if valid is None else valid
+    if valid is None:
+        valid = np.ones((len(values), 1), dtype=np.bool_)
     return Interval(
         low=float(low),
         high=float(high),
         level=level,
         resamples=len(values),
-        complete=int(took_part.all(axis=1).sum()),
-        classes_missing_share=float(1 - took_part.mean()),
+        complete=int(valid.all(axis=1).sum()),
+        classes_missing_share=float(1 - valid.mean()),
     )
 
 
-def check_options(level: float, resamples: int, method: str) -> None:
-    """Refuse options of a bootstrap that make no sense."""
+def check_interval_options(level: float, resamples: int, method: str) -> None:
+    """Refuse invalid options of a bootstrap."""
     if not 0 < level < 1:
-        raise UserError(f"The level of an interval lies between 0 and 1, found {level}.")
+        raise UserError(f"The level of an interval must be between 0 and 1, found {level}.")
     if resamples < 1:
         raise UserError(f"At least one resample is needed, found {resamples}.")
     if method not in METHODS:
-        raise UserError(f"The method of an interval is one of {', '.join(METHODS)}, found {method}.")
+        raise UserError(f"The method of an interval must be one of {', '.join(METHODS)}, found {method}.")

@@ -1,4 +1,4 @@
-"""Thresholds chosen on some records and judged on others, and what acting on them is worth."""
+"""Thresholds that are chosen on some records and tested on others, and the net benefit of decisions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.decisions import Confusion, confusion
-from einthoven.evaluation.intervals import Interval, check_options, interval_of
-from einthoven.evaluation.metrics import FloatArray, at_each_score, check_labels_scores
-from einthoven.evaluation.resampling import members_of, resampled
+from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
+from einthoven.evaluation.metrics import FloatArray, check_labels_scores, count_at_scores
+from einthoven.evaluation.resampling import number_groups, resample_statistic
 from einthoven.evaluation.scores import check_probabilities
 
 RULES = ("sensitivity", "specificity", "youden", "f1")
@@ -21,26 +21,30 @@ MEASURES = ("sensitivity", "specificity", "ppv", "npv", "f1")
 
 @dataclass(frozen=True)
 class Rule:
-    """How a threshold is chosen.
+    """Rule by which a threshold is chosen.
 
     Parameters
     ----------
     name : str
-        ``sensitivity`` or ``specificity``: the threshold that keeps it at `target` at least, at the best of the other.
-        ``youden``: largest sensitivity + specificity - 1 (Youden, Cancer 1950). ``f1``: largest F1.
+        ``sensitivity``: the largest specificity with a sensitivity of at least `target`. ``specificity``: the largest
+        sensitivity with a specificity of at least `target`. ``youden``: the largest sensitivity + specificity - 1
+        (Youden, Cancer 1950). ``f1``: the largest F1.
     target : float or None
-        For the first two.
+        Needed for ``sensitivity`` and ``specificity``, not allowed for the other rules.
     """
 
     name: str
     target: float | None = None
 
     def __post_init__(self) -> None:
-        """Check that the rule can be followed."""
+        """Refuse an unknown name, or a target that does not fit to the name."""
         if self.name not in RULES:
             raise UserError(f"operating point {self.name}: expected one of {', '.join(RULES)}.")
-        if (self.target is not None) != (self.name in RULES[:2]):
-            raise UserError(f"operating point {self}: a target is for sensitivity and specificity, and needed there.")
+        needs_target = self.name in ("sensitivity", "specificity")
+        if (self.target is not None) != needs_target:
+            raise UserError(
+                f"operating point {self}: sensitivity and specificity need a target, and the other rules have none."
+            )
         if self.target is not None and not 0 < self.target <= 1:
             raise UserError(f"operating point {self}: expected a target above 0 and up to 1.")
 
@@ -49,28 +53,28 @@ class Rule:
 
     @property
     def measure(self) -> str:
-        """The rate that the rule is about, whose value the other records may or may not repeat."""
+        """The rate whose values on the choosing records and on the test records are compared."""
         return "sensitivity" if self.name == "youden" else self.name
 
 
 @dataclass(frozen=True)
 class Point:
-    """One threshold of one class, where it was chosen and where it is judged.
+    """A threshold of one class, with its rates on the choosing records and on the test records.
 
     Attributes
     ----------
     threshold : float
-        A record is positive where ``p >= threshold``.
+        A record is decided positive if ``p >= threshold``.
     chosen : dict of str to float
-        Sensitivity, specificity, predictive values and F1 on the records that it was chosen on.
+        Sensitivity, specificity, predictive values and F1 on the records on which the threshold was chosen.
     judged : dict of str to float
-        The same on the other records.
+        The same rates on the test records.
     intervals : dict of str to Interval or None
-        Of `judged`; None where undefined.
+        Intervals of the rates in `judged`. None if a rate is not defined.
     transfer : float
-        `judged` less `chosen`, of the rate that the rule is about.
+        Difference ``judged - chosen`` of the rate `Rule.measure`.
     transfer_interval : Interval or None
-        With the threshold as it is: how far the judging records alone leave the error open.
+        Interval of `transfer` over resamples of the test records, with a fixed threshold.
     """
 
     threshold: float
@@ -82,15 +86,16 @@ class Point:
 
 
 def choose_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, rule: Rule) -> float:
-    """The threshold that a rule chooses for one class, among its distinct scores; exact on ties.
+    """Choose the threshold of one class by a rule, among the distinct scores. Ties are handled exactly.
 
-    Of several that are equally good the highest: the fewest positive decisions.
+    If several thresholds are equally good, the highest one is chosen. It gives the fewest positive decisions.
 
     Parameters
     ----------
     y_true, p : array-like, shape (n,)
-        Labels, both present, and scores.
+        Labels and scores. Both labels must occur.
     rule : Rule
+        The rule.
 
     Raises
     ------
@@ -102,17 +107,24 @@ def choose_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, rule: Rule) -> flo
     label, score = positive[:, 0], scores[:, 0]
     if label.all() or not label.any():
         raise UserError(f"A threshold needs both labels, found {int(label.sum())} positive of {len(label)} records.")
-    distinct, tp, fp = at_each_score(label, score)
-    # Above all scores: no positive decision, which keeps any specificity.
+    distinct, tp, fp = count_at_scores(label, score)
+
+    # A threshold above all scores gives no positive decision. So every target of the specificity can be reached.
     thresholds = np.append(np.nextafter(distinct[0], np.inf), distinct)
-    tp, fp = np.append(0.0, tp), np.append(0.0, fp)
-    at = Confusion(tp, fp, label.sum() - tp, (~label).sum() - fp)
-    if rule.target is not None:
-        kept = at.sensitivity >= rule.target if rule.name == "sensitivity" else at.specificity >= rule.target
-        other = at.specificity if rule.name == "sensitivity" else at.sensitivity
-        return float(thresholds[np.argmax(np.where(kept, other, -1.0))])
-    worth = at.sensitivity + at.specificity if rule.name == "youden" else np.nan_to_num(at.f1)
-    return float(thresholds[np.argmax(worth)])
+    tp = np.append(0.0, tp)
+    fp = np.append(0.0, fp)
+    matrix = Confusion(tp, fp, label.sum() - tp, (~label).sum() - fp)
+
+    if rule.name == "sensitivity":
+        value = np.where(matrix.sensitivity >= rule.target, matrix.specificity, -1.0)
+    elif rule.name == "specificity":
+        value = np.where(matrix.specificity >= rule.target, matrix.sensitivity, -1.0)
+    elif rule.name == "youden":
+        value = matrix.sensitivity + matrix.specificity
+    else:
+        value = np.nan_to_num(matrix.f1)
+    # The thresholds are descending, and `argmax` returns the first maximum.
+    return float(thresholds[np.argmax(value)])
 
 
 def operating_points(
@@ -125,17 +137,18 @@ def operating_points(
     seed: int = 0,
     groups: npt.ArrayLike | None = None,
 ) -> list[dict[Rule, Point]]:
-    """Choose thresholds for each class by each rule on some records, and judge them on others.
+    """Choose thresholds for each class by each rule on some records, and test them on other records.
 
-    All are judged on the same resamples, drawn once.
+    All thresholds are tested on the same resamples.
 
     Parameters
     ----------
     fit, report : (labels, probabilities), each of shape (n, K)
-        Records to choose on, and records to judge on.
+        The choosing records and the test records.
     rules : sequence of Rule
+        The rules.
     resamples, level, seed, groups
-        Of the judging records, as in `einthoven.evaluation.bootstrap.bootstrap_interval`.
+        As in `einthoven.evaluation.bootstrap.bootstrap_interval`, for the test records.
 
     Returns
     -------
@@ -146,36 +159,47 @@ def operating_points(
     UserError
         If a class lacks one of the labels in the choosing records, or as in `bootstrap_interval`.
     """
-    check_options(level, resamples, "percentile")
-    (fit_y, fit_p), (y, p) = ([np.asarray(array) for array in pair] for pair in (fit, report))
-    pairs = [(k, rule) for k in range(fit_y.shape[1]) for rule in rules]
-    column = [k for k, _ in pairs]
+    check_interval_options(level, resamples, "percentile")
+    fit_y, fit_p = np.asarray(fit[0]), np.asarray(fit[1])
+    y, p = np.asarray(report[0]), np.asarray(report[1])
+
+    # Each pair of a class and a rule becomes one column.
+    num_classes = fit_y.shape[1]
+    pairs = [(k, rule) for k in range(num_classes) for rule in rules]
+    class_of_column = [k for k, _ in pairs]
     thresholds = np.array([choose_threshold(fit_y[:, k], fit_p[:, k], rule) for k, rule in pairs])
-    labels, stated = y[:, column], p[:, column] >= thresholds
-    chosen = _measures(confusion(fit_y[:, column], fit_p[:, column] >= thresholds))
-    judged = _measures(confusion(labels, stated))
-    values = resampled(
-        lambda counts: _measures(confusion(labels, stated, counts)), members_of(groups, len(labels)), resamples, seed
+    labels = y[:, class_of_column]
+    decisions = p[:, class_of_column] >= thresholds
+    fit_decisions = fit_p[:, class_of_column] >= thresholds
+
+    chosen = _measures(confusion(fit_y[:, class_of_column], fit_decisions))
+    judged = _measures(confusion(labels, decisions))
+    values = resample_statistic(
+        lambda counts: _measures(confusion(labels, decisions, counts)),
+        number_groups(groups, len(labels)),
+        resamples,
+        seed,
     )
-    points: list[dict[Rule, Point]] = [{} for _ in range(fit_y.shape[1])]
-    for i, (k, rule) in enumerate(pairs):
-        of_rule = MEASURES.index(rule.measure)
+
+    points: list[dict[Rule, Point]] = [{} for _ in range(num_classes)]
+    for column, (k, rule) in enumerate(pairs):
+        measure = MEASURES.index(rule.measure)
         points[k][rule] = Point(
-            threshold=float(thresholds[i]),
-            chosen=dict(zip(MEASURES, chosen[i].tolist(), strict=True)),
-            judged=dict(zip(MEASURES, judged[i].tolist(), strict=True)),
-            intervals={name: _interval(values[:, i, m], level) for m, name in enumerate(MEASURES)},
-            transfer=float(judged[i, of_rule] - chosen[i, of_rule]),
-            transfer_interval=_interval(values[:, i, of_rule] - chosen[i, of_rule], level),
+            threshold=float(thresholds[column]),
+            chosen=dict(zip(MEASURES, chosen[column].tolist(), strict=True)),
+            judged=dict(zip(MEASURES, judged[column].tolist(), strict=True)),
+            intervals={name: _interval(values[:, column, m], level) for m, name in enumerate(MEASURES)},
+            transfer=float(judged[column, measure] - chosen[column, measure]),
+            transfer_interval=_interval(values[:, column, measure] - chosen[column, measure], level),
         )
     return points
 
 
 def net_benefit(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Net benefit of acting where ``p >= t``, and of acting always, in true positives a record; acting never is 0.
+    """Compute the net benefit of treating the records with ``p >= t``, and of treating all records.
 
-    ``TP / n - FP / n * t / (1 - t)``: someone who acts at a probability of t holds 1 - t wrongly treated to be worth t
-    rightly treated.
+    The net benefit is ``TP / n - FP / n * t / (1 - t)``. Its unit is true positives per record. Without any treatment
+    it is 0. A threshold of t means that 1 - t wrong treatments cost as much as t correct treatments gain.
 
     Parameters
     ----------
@@ -186,7 +210,7 @@ def net_benefit(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.ArrayLi
 
     Returns
     -------
-    model, always : array of float64, shape (T,)
+    model, all_treated : array of float64, shape (T,)
 
     Raises
     ------
@@ -198,21 +222,26 @@ def net_benefit(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.ArrayLi
     Vickers and Elkin, "Decision curve analysis: a novel method for evaluating prediction models", Medical Decision
     Making 2006.
     """
-    at = np.asarray(thresholds, dtype=np.float64)
-    if not np.all((at >= 0) & (at < 1)):
-        raise UserError("Threshold probabilities of a decision curve lie between 0 and 1, 1 left out.")
+    t = np.asarray(thresholds, dtype=np.float64)
+    if not np.all((t >= 0) & (t < 1)):
+        raise UserError("Threshold probabilities of a decision curve must be between 0 and 1, and below 1.")
     positive, probability = check_probabilities(np.asarray(y_true)[:, None], np.asarray(p)[:, None])
-    label, odds = positive[:, 0], at / (1 - at)
-    acted = probability >= at  # (n, T)
-    model = (acted & label[:, None]).mean(axis=0) - (acted & ~label[:, None]).mean(axis=0) * odds
-    return model, label.mean() - (1 - label.mean()) * odds
+    label = positive[:, 0]
+    odds = t / (1 - t)
+    is_treated = probability >= t
+    true_positives = (is_treated & label[:, None]).mean(axis=0)
+    false_positives = (is_treated & ~label[:, None]).mean(axis=0)
+    model = true_positives - false_positives * odds
+    all_treated = label.mean() - (1 - label.mean()) * odds
+    return model, all_treated
 
 
-def _measures(found: Confusion) -> FloatArray:
-    """The measures side by side: confusion of (..., K) -> (..., K, measures)."""
-    return np.stack([getattr(found, name) for name in MEASURES], axis=-1)
+def _measures(matrix: Confusion) -> FloatArray:
+    """Stack the rates in `MEASURES`: confusion matrices (..., K) -> (..., K, measures)."""
+    return np.stack([getattr(matrix, name) for name in MEASURES], axis=-1)
 
 
 def _interval(values: FloatArray, level: float) -> Interval | None:
+    """Return the interval of the values that are not nan, or None if there are none."""
     defined = values[~np.isnan(values)]
-    return interval_of(defined, level) if len(defined) else None
+    return compute_interval(defined, level) if len(defined) else None

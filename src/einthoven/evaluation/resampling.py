@@ -1,7 +1,7 @@
-"""Resamples of records or patients, as counts of how often each record was drawn.
+"""Bootstrap resamples of records or patients. A resample is a vector that counts how often each record was drawn.
 
-A statistic maps counts (B, n) to values (B, ...): for AUROCs all classes at once
-(`einthoven.evaluation.weighted_auroc`), for any other metric by repeating the records.
+A statistic maps counts (B, n) to values (B, ...). `einthoven.evaluation.weighted_auroc` is a fast statistic for the
+AUROCs of all classes. For any other metric, the statistic repeats the records as often as they were drawn.
 """
 
 from __future__ import annotations
@@ -14,67 +14,81 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import BoolArray, FloatArray, IntArray
 
-# Columns of float64 that a batch of resamples keeps for each record: small enough for the cache.
+# Number of resamples that are computed together. Their counts fit into the cache of the CPU.
 _BATCH = 64
 
 Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float]
-Statistic = Callable[[FloatArray], FloatArray]  # counts (B, n) -> values (B, ...), nan where undefined
+"""Function of labels and scores."""
+
+Statistic = Callable[[FloatArray], FloatArray]
+"""Function of counts (B, n) that returns values (B, ...). A value is nan if it is not defined."""
 
 
-def resampled(statistic: Statistic, members: IntArray, resamples: int, seed: int) -> FloatArray:
-    """Values of a statistic on resamples of the groups: (resamples, ...).
+def resample_statistic(statistic: Statistic, group_of_record: IntArray, resamples: int, seed: int) -> FloatArray:
+    """Compute a statistic on resamples of the groups: (resamples, ...).
 
-    The resamples depend on the seed and the groups alone, so that two statistics with one seed are paired.
+    The resamples depend only on the seed and the groups. So two statistics with the same seed are paired.
     """
     rng = np.random.default_rng(seed)
-    sizes = [min(_BATCH, resamples - start) for start in range(0, resamples, _BATCH)]
-    return np.concatenate([statistic(resample_counts(members, size, rng)) for size in sizes])
+    batches = []
+    for start in range(0, resamples, _BATCH):
+        batch_size = min(_BATCH, resamples - start)
+        batches.append(statistic(resample_counts(group_of_record, batch_size, rng)))
+    return np.concatenate(batches)
 
 
-def leave_one_out(statistic: Statistic, members: IntArray) -> FloatArray:
-    """Values of a statistic without each group in turn: (groups, ...)."""
-    size = int(members.max()) + 1
-    parts = [np.arange(start, min(start + _BATCH, size)) for start in range(0, size, _BATCH)]
-    return np.concatenate([statistic((members != part[:, None]).astype(np.float64)) for part in parts])
+def leave_one_out(statistic: Statistic, group_of_record: IntArray) -> FloatArray:
+    """Compute a statistic with each of the groups left out: (groups, ...)."""
+    num_groups = int(group_of_record.max()) + 1
+    batches = []
+    for start in range(0, num_groups, _BATCH):
+        left_out = np.arange(start, min(start + _BATCH, num_groups))
+        counts = (group_of_record != left_out[:, None]).astype(np.float64)
+        batches.append(statistic(counts))
+    return np.concatenate(batches)
 
 
-def by_repetition(metric: Metric, positive: BoolArray, scores: FloatArray) -> Statistic:
-    """Any metric as a statistic: the records are repeated as often as they were drawn; refused is nan."""
+def repeat_records(metric: Metric, positive: BoolArray, scores: FloatArray) -> Statistic:
+    """Make a statistic of a metric. It repeats the records as often as they were drawn.
 
-    def one(count: FloatArray) -> float:
+    The statistic is nan if the metric raises `UserError`.
+    """
+
+    def value(count: FloatArray) -> float:
         rows = np.repeat(np.arange(len(positive)), count.astype(np.int64))
         try:
             return metric(positive[rows], scores[rows])
         except UserError:
             return np.nan
 
-    return lambda counts: np.array([[one(count)] for count in counts])
+    return lambda counts: np.array([[value(count)] for count in counts])
 
 
-def resample_counts(members: IntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
-    """How often each record occurs in each resample.
+def resample_counts(group_of_record: IntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Draw resamples of the groups, and count how often each record occurs in each resample.
 
     Parameters
     ----------
-    members : array of int, shape (n,)
-        Group of each record, numbered from 0 without gaps; ``arange(n)`` resamples the records themselves.
+    group_of_record : array of int, shape (n,)
+        Number of the group of each record, from 0 without gaps. ``arange(n)`` resamples the records themselves.
     resamples : int
         Number of resamples.
     rng : numpy.random.Generator
-        Drawn from in order, so that the counts do not depend on how resamples are batched.
+        Random numbers are drawn resample by resample. So the counts do not depend on the batches.
 
     Returns
     -------
     array of float64, shape (resamples, n)
     """
-    size = int(members.max()) + 1
-    drawn = rng.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
-    per_group = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
-    return per_group[:, members].astype(np.float64)
+    # All resamples are counted together. The numbers of resample i come after those of resample i - 1.
+    num_groups = int(group_of_record.max()) + 1
+    drawn = rng.integers(num_groups, size=(resamples, num_groups)) + num_groups * np.arange(resamples)[:, None]
+    group_counts = np.bincount(drawn.ravel(), minlength=resamples * num_groups).reshape(resamples, num_groups)
+    return group_counts[:, group_of_record].astype(np.float64)
 
 
-def members_of(groups: npt.ArrayLike | None, n: int) -> IntArray:
-    """Number of each record's group, from 0 without gaps; without groups, each record is its own."""
+def number_groups(groups: npt.ArrayLike | None, n: int) -> IntArray:
+    """Number the groups from 0, and return the number of each record. Without groups, each record is a group."""
     if groups is None:
         return np.arange(n)
     names = np.asarray(groups)
@@ -84,8 +98,8 @@ def members_of(groups: npt.ArrayLike | None, n: int) -> IntArray:
 
 
 def mean_of_valid(values: FloatArray) -> FloatArray:
-    """Mean over the columns that are not nan, nan where none is: (B, K) -> (B,)."""
-    present = ~np.isnan(values)
-    number = present.sum(axis=1)
-    total = np.where(present, values, 0.0).sum(axis=1)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    """Return the mean over the columns that are not nan: (B, K) -> (B,). It is nan if there is no such column."""
+    is_valid = ~np.isnan(values)
+    count = is_valid.sum(axis=1)
+    total = np.where(is_valid, values, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,4 +1,4 @@
-"""One result of several runs that differ in their seed alone: mean and standard deviation."""
+"""Mean and standard deviation of the metrics of several runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from einthoven.errors import UserError
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, sample standard deviation and number of the values of one metric."""
+    """Mean, sample standard deviation and number of values of one metric."""
 
     mean: float
     sd: float
@@ -23,10 +23,11 @@ class Spread:
 
 
 def across_seeds(results: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
-    """Spread of every metric that all runs have.
+    """Compute the spread of every metric that all runs have.
 
-    The standard deviation has n - 1 in its denominator. It is the spread of trainings, on one and the same test set;
-    an interval from a bootstrap is the spread of test sets, for one and the same training. Neither contains the other.
+    The standard deviation has n - 1 in its denominator. It measures the variation between trainings, on the same test
+    set. A bootstrap interval measures the variation between test sets, for the same training. Neither includes the
+    other.
 
     Parameters
     ----------
@@ -36,12 +37,15 @@ def across_seeds(results: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     Raises
     ------
     UserError
-        If there are fewer than two runs, or they have no metric in common.
+        If there are fewer than two runs, or if they have no metric in common.
     """
     if len(results) < 2:
         raise UserError(f"A spread over seeds needs two runs or more, found {len(results)}.")
     shared = [name for name in results[0] if all(name in result for result in results[1:])]
     if not shared:
         raise UserError(f"The {len(results)} runs have no metric in common.")
-    values = {name: np.array([result[name] for result in results], dtype=np.float64) for name in shared}
-    return {name: Spread(float(v.mean()), float(v.std(ddof=1)), len(v)) for name, v in values.items()}
+    spreads = {}
+    for name in shared:
+        values = np.array([result[name] for result in results], dtype=np.float64)
+        spreads[name] = Spread(float(values.mean()), float(values.std(ddof=1)), len(values))
+    return spreads

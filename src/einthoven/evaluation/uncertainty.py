@@ -1,4 +1,4 @@
-"""How unsure a prediction is, what of it the model does not know, and what is gained by leaving the unsure out."""
+"""Uncertainty of predictions: entropy, its aleatoric and epistemic parts, and the risk-coverage curve."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ from einthoven.functional import information
 
 @dataclass(frozen=True)
 class EntropyParts:
-    """Predictive entropy of each record (n,), in nats: total = aleatoric + epistemic.
+    """Predictive entropy of each record (n,) in nats: total = aleatoric + epistemic.
 
-    Of several labels it is the mean over the classes, as the loss is.
+    In multi-label tasks it is the mean over the classes, like the loss.
     """
 
     total: FloatArray
+    """Entropy of the mean probabilities of the members."""
     aleatoric: FloatArray
-    """Mean entropy of the members: what stays open though the model were known."""
+    """Mean entropy of the members: the uncertainty that remains if the right member is known."""
     epistemic: FloatArray
-    """Mutual information of answer and member: how much the members disagree; 0 for one member."""
+    """Mutual information of prediction and member: the disagreement of the members. It is 0 for a single member."""
 
 
 def entropy(p: npt.ArrayLike, single_label: bool) -> FloatArray:
-    """Entropy of probabilities (..., K) in nats, shape (...): categorical, or the mean of the Bernoulli ones."""
+    """Return the entropy (...) of probabilities (..., K) in nats.
+
+    With `single_label` it is the categorical entropy, otherwise the mean of the Bernoulli entropies.
+    """
     probabilities = np.asarray(p, dtype=np.float64).clip(0.0, 1.0)
     values: FloatArray = information.entropy(torch.from_numpy(probabilities), single_label).numpy()
     return values
 
 
 def entropy_parts(members: npt.ArrayLike, single_label: bool) -> EntropyParts:
-    """Split the predictive entropy of an ensemble, or of draws of dropout masks.
+    """Split the predictive entropy of an ensemble. The members can also be draws of dropout masks.
 
     Parameters
     ----------
@@ -48,32 +52,36 @@ def entropy_parts(members: npt.ArrayLike, single_label: bool) -> EntropyParts:
     Raises
     ------
     UserError
-        If the array has no such shape, or no member.
+        If the array has another shape, or if there is no member.
 
     References
     ----------
     Depeweg, Hernandez-Lobato, Doshi-Velez, Udluft, "Decomposition of uncertainty in Bayesian deep learning", ICML 2018,
-    equation 2; ensembles: Lakshminarayanan et al., NeurIPS 2017; dropout: Gal and Ghahramani, ICML 2016.
+    equation 2. Ensembles: Lakshminarayanan et al., NeurIPS 2017. Dropout: Gal and Ghahramani, ICML 2016.
     """
     p = np.asarray(members, dtype=np.float64)
     if p.ndim != 3 or not len(p):
         raise UserError(f"Probabilities of shape (members, n, K) are needed, found {p.shape}.")
-    total, aleatoric = entropy(p.mean(axis=0), single_label), entropy(p, single_label).mean(axis=0)
-    return EntropyParts(total, aleatoric, np.maximum(total - aleatoric, 0.0))  # concavity, up to a rounding
+    total = entropy(p.mean(axis=0), single_label)
+    aleatoric = entropy(p, single_label).mean(axis=0)
+    # Entropy is concave, so the difference is at least 0. Only rounding can make it negative.
+    epistemic = np.maximum(total - aleatoric, 0.0)
+    return EntropyParts(total, aleatoric, epistemic)
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What the answers are worth if the most unsure ones are withheld.
+    """Risk-coverage curve: the mean loss if the most uncertain records are left out.
 
     Attributes
     ----------
     coverage : array of float64, shape (m,)
-        Share of records that are answered, ascending to 1.
+        Share of records that are not left out, ascending to 1.
     risk : array of float64, shape (m,)
-        Mean loss of those.
+        Mean loss of these records.
     area : float
-        Mean of the risk over all coverages k/n: where uncertainty tells nothing, it is the risk at full coverage.
+        Mean of the risk over all coverages k/n. If the uncertainty is not related to the loss, it equals the risk at
+        full coverage.
     """
 
     coverage: FloatArray
@@ -82,7 +90,10 @@ class RiskCoverage:
 
 
 def wrong_decisions(y_true: npt.ArrayLike, p: npt.ArrayLike, single_label: bool) -> FloatArray:
-    """Loss of each record (n,): the share of classes decided wrongly at p >= 0.5; single label: 1 for a wrong class."""
+    """Return the loss (n,) of each record: the share of classes with a wrong decision at the threshold 0.5.
+
+    With `single_label`, the loss is 1 if the class with the highest probability is wrong, otherwise 0.
+    """
     positive, probability = check_probabilities(y_true, p)
     if single_label:
         wrong: FloatArray = (positive.argmax(axis=1) != probability.argmax(axis=1)).astype(np.float64)
@@ -92,32 +103,43 @@ def wrong_decisions(y_true: npt.ArrayLike, p: npt.ArrayLike, single_label: bool)
 
 
 def risk_coverage(loss: npt.ArrayLike, uncertainty: npt.ArrayLike) -> RiskCoverage:
-    """The risk-coverage curve: records are answered in the order of their certainty.
+    """Compute the risk-coverage curve. The records are added in the order of their certainty.
 
-    Records that are equally unsure are answered together, or, within the area, in random order.
+    Records with equal uncertainty are added together, as one point of the curve. In the area, each of them has the mean
+    loss of all of them, as for a random order.
 
     Parameters
     ----------
     loss, uncertainty : array-like, shape (n,)
+        Loss and uncertainty of each record.
 
     Raises
     ------
     UserError
-        If they are not of one length, or empty, or not finite.
+        If they have different lengths, or are empty or not finite.
 
     References
     ----------
-    El-Yaniv and Wiener, "On the foundations of noise-free selective classification", JMLR 2010; the area: Geifman,
+    El-Yaniv and Wiener, "On the foundations of noise-free selective classification", JMLR 2010. The area: Geifman,
     Uziel, El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019.
     """
-    values, unsure = np.asarray(loss, dtype=np.float64), np.asarray(uncertainty, dtype=np.float64)
-    if values.ndim != 1 or values.shape != unsure.shape or not len(values):
-        raise UserError(f"A loss and an uncertainty per record are needed, found {values.shape} and {unsure.shape}.")
-    if not (np.isfinite(values).all() and np.isfinite(unsure).all()):
+    losses = np.asarray(loss, dtype=np.float64)
+    uncertainties = np.asarray(uncertainty, dtype=np.float64)
+    if losses.ndim != 1 or losses.shape != uncertainties.shape or not len(losses):
+        raise UserError(
+            f"A loss and an uncertainty per record are needed, found {losses.shape} and {uncertainties.shape}."
+        )
+    if not (np.isfinite(losses).all() and np.isfinite(uncertainties).all()):
         raise UserError("Finite losses and uncertainties are needed.")
-    n = len(values)
-    _, group, size = np.unique(unsure, return_inverse=True, return_counts=True)
-    of_group = np.bincount(group.reshape(-1), weights=values)
-    total = np.cumsum((of_group / size)[group.reshape(-1)][np.argsort(unsure, kind="stable")])
-    ends = np.cumsum(size)
-    return RiskCoverage(ends / n, total[ends - 1] / ends, float((total / np.arange(1, n + 1)).mean()))
+    n = len(losses)
+
+    # Replace the loss of each record by the mean loss of the records with the same uncertainty.
+    _, tie, tie_size = np.unique(uncertainties, return_inverse=True, return_counts=True)
+    tie = tie.reshape(-1)
+    mean_loss = np.bincount(tie, weights=losses) / tie_size
+    order = np.argsort(uncertainties, kind="stable")
+    total = np.cumsum(mean_loss[tie][order])
+
+    count = np.cumsum(tie_size)
+    area = float((total / np.arange(1, n + 1)).mean())
+    return RiskCoverage(count / n, total[count - 1] / count, area)

@@ -1,15 +1,17 @@
-"""AUROCs of resampled records, without sorting anything twice.
+"""AUROCs of resampled records. The scores are sorted only once for all resamples.
 
-A resample of n records is a vector of n counts. For one class, let its positives have the distinct scores
-``s_1 < ... < s_L``. The number of pairs that the positives at level j win, ties counted one half, is
+A resample of n records is a vector of n counts. The positives of a class have the distinct scores ``s_1 < ... < s_L``,
+which are called levels. A pair of a positive and a negative is won if the positive has the higher score. Ties count one
+half. The number of pairs that the positives at level j win is
 
-    ``P_j U_j``,  ``U_j = sum over i <= j of D_i``,
+    ``P_j U_j``,  ``U_j = sum over i <= j of D_i``.
 
-where ``P_j`` is the count of positives at level j and ``D_i`` the count of negatives that level i adds: those
-between level i-1 and level i, half of those tied with i, half of those tied with i-1. P and D are linear in
-the counts, with coefficients 0, 1/2 and 1 that do not depend on the resample: two sparse matrices, made once
-from one sort, turn any batch of resamples into AUROCs. All intermediate values are multiples of one half,
-exact in float64, so the result is the AUROC of the repeated records and not an approximation of it.
+``P_j`` is the count of positives at level j. ``D_i`` is the count of negatives that level i adds: the negatives between
+level i-1 and level i, half of the negatives tied with level i, and half of the negatives tied with level i-1.
+
+P and D are linear functions of the counts. Their coefficients are 0, 1/2 and 1 and do not depend on the resample. So
+two sparse matrices compute the AUROCs of any batch of resamples. All intermediate values are multiples of one half,
+which float64 represents exactly. So the result equals the AUROC of the repeated records.
 """
 
 from __future__ import annotations
@@ -23,72 +25,92 @@ from einthoven.evaluation.metrics import BoolArray, FloatArray, IntArray
 
 
 class WeightedAUROC:
-    """AUROC of every class under any weights of the records, from one sort.
+    """AUROC of every class as a function of the weights of the records.
 
     Parameters
     ----------
     positive : array of bool, shape (n, K)
-        Labels; each class has both.
+        Labels. Each class has both labels.
     scores : array of float64, shape (n, K)
         Scores, higher for positive.
     """
 
     def __init__(self, positive: BoolArray, scores: FloatArray) -> None:
-        # Work per resample grows with the number of distinct positive scores, so the rarer label plays the
-        # positive: exchanging the labels and the sign of the scores leaves the AUROC as it is.
-        flip = positive.mean(axis=0) > 0.5
-        positive = positive ^ flip
-        scores = np.where(flip, -scores, scores)
+        # The work per resample grows with the number of distinct positive scores. So the rarer label becomes the
+        # positive one. The AUROC does not change if the labels and the sign of the scores are both inverted.
+        is_inverted = positive.mean(axis=0) > 0.5
+        positive = positive ^ is_inverted
+        scores = np.where(is_inverted, -scores, scores)
         self.label = positive.astype(np.float64)
-        parts = [_levels(positive[:, k], scores[:, k]) for k in range(positive.shape[1])]
-        sizes = [levels for levels, _, _ in parts]
+
+        # The rows of all classes are stacked in one matrix. `first_row[k]` is the first row of class k.
+        sizes = []
+        p_entries = []
+        d_entries = []
+        for k in range(positive.shape[1]):
+            num_levels, p_entries_of_class, d_entries_of_class = _matrix_entries(positive[:, k], scores[:, k])
+            sizes.append(num_levels)
+            p_entries.append(p_entries_of_class)
+            d_entries.append(d_entries_of_class)
         self.first_row = np.concatenate([[0], np.cumsum(sizes)])
         n = len(positive)
-        self.positives = _stack([entries for _, entries, _ in parts], self.first_row, n)
-        self.added = _stack([entries for _, _, entries in parts], self.first_row, n)
+        self.p_matrix = _stack(p_entries, self.first_row, n)
+        self.d_matrix = _stack(d_entries, self.first_row, n)
 
     def __call__(self, counts: FloatArray) -> FloatArray:
-        """AUROC per resample and class, nan where a label is missing: counts (B, n) -> (B, K)."""
+        """Compute the AUROC of each resample and class: counts (B, n) -> (B, K). It is nan if a label is missing."""
         by_record = np.ascontiguousarray(counts.T)
-        at_level: FloatArray = self.positives @ by_record  # P, (rows, B)
-        below: FloatArray = self.added @ by_record  # D, then U
+        p: FloatArray = self.p_matrix @ by_record
+        d: FloatArray = self.d_matrix @ by_record
         positives = (counts @ self.label).T
         wins = np.empty_like(positives)
         for k, (start, stop) in enumerate(pairwise(self.first_row)):
-            np.cumsum(below[start:stop], axis=0, out=below[start:stop])
-            np.einsum("lb,lb->b", at_level[start:stop], below[start:stop], out=wins[k])
+            # The cumulative sum turns D into U. It is computed in place to save memory.
+            u = d[start:stop]
+            np.cumsum(u, axis=0, out=u)
+            np.einsum("lb,lb->b", p[start:stop], u, out=wins[k])
         pairs = positives * (counts.sum(axis=1) - positives)
         auroc = np.full(pairs.shape, np.nan)
         np.divide(wins, pairs, out=auroc, where=pairs > 0)
         return auroc.T
 
 
-_Entries = tuple[IntArray, IntArray, FloatArray]  # row (level), column (record), coefficient
+_Entries = tuple[IntArray, IntArray, FloatArray]
+"""Entries of a sparse matrix: row (level), column (record) and coefficient."""
 
 
-def _levels(positive: BoolArray, scores: FloatArray) -> tuple[int, _Entries, _Entries]:
-    """Count the levels of one class and list the entries of its rows of P and D."""
+def _matrix_entries(positive: BoolArray, scores: FloatArray) -> tuple[int, _Entries, _Entries]:
+    """Return the number of levels of one class, and the entries of its rows in the matrices of P and D."""
     levels, level_of_positive = np.unique(scores[positive], return_inverse=True)
-    pos, neg = np.flatnonzero(positive), np.flatnonzero(~positive)
-    p_entries = (level_of_positive.reshape(-1), pos, np.ones(len(pos)))
-    # The first level that is not below a negative; a negative above all of them loses to none.
-    reached = np.searchsorted(levels, scores[neg])
-    loses = reached < len(levels)
-    reached, neg = reached[loses], neg[loses]
-    tied = levels[reached] == scores[neg]
-    # A tie gives one half to its own level and the other half to the next one, if there is one.
-    carries = tied & (reached + 1 < len(levels))
-    rows = np.concatenate([reached, reached[carries] + 1])
-    columns = np.concatenate([neg, neg[carries]])
-    values = np.concatenate([np.where(tied, 0.5, 1.0), np.full(int(carries.sum()), 0.5)])
+    positive_rows = np.flatnonzero(positive)
+    negative_rows = np.flatnonzero(~positive)
+    p_entries = (level_of_positive.reshape(-1), positive_rows, np.ones(len(positive_rows)))
+
+    # Find the lowest level that is not below each negative. A negative above all levels loses no pair.
+    level = np.searchsorted(levels, scores[negative_rows])
+    loses_a_pair = level < len(levels)
+    level = level[loses_a_pair]
+    negative_rows = negative_rows[loses_a_pair]
+
+    # A tied negative adds one half to its own level and one half to the next level, if there is one.
+    is_tied = levels[level] == scores[negative_rows]
+    has_next = is_tied & (level + 1 < len(levels))
+    rows = np.concatenate([level, level[has_next] + 1])
+    columns = np.concatenate([negative_rows, negative_rows[has_next]])
+    values = np.concatenate([np.where(is_tied, 0.5, 1.0), np.full(int(has_next.sum()), 0.5)])
     return len(levels), p_entries, (rows, columns, values)
 
 
-def _stack(parts: list[_Entries], first_row: IntArray, n: int) -> Any:
-    """One CSR matrix of all classes' rows, (rows, n)."""
+def _stack(entries_of_class: list[_Entries], first_row: IntArray, n: int) -> Any:
+    """Build one CSR matrix (rows, n) from the entries of all classes."""
     from scipy.sparse import csr_array
 
-    rows = np.concatenate([part[0] + start for part, start in zip(parts, first_row[:-1], strict=True)])
-    columns = np.concatenate([part[1] for part in parts])
-    values = np.concatenate([part[2] for part in parts])
-    return csr_array((values, (rows, columns)), shape=(int(first_row[-1]), n))
+    rows = []
+    columns = []
+    values = []
+    for entries, start in zip(entries_of_class, first_row[:-1], strict=True):
+        rows.append(entries[0] + start)
+        columns.append(entries[1])
+        values.append(entries[2])
+    index = (np.concatenate(rows), np.concatenate(columns))
+    return csr_array((np.concatenate(values), index), shape=(int(first_row[-1]), n))

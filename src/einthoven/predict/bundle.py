@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
-from einthoven.evaluation.calibration import Calibration, learned, restored
+from einthoven.evaluation.calibration import Calibration
+from einthoven.evaluation.calibration_state import fitted_state, restore_calibration
 from einthoven.evaluation.familiarity import Familiarity
 from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_header, sealed_digest
 from einthoven.models.frontend import Classifier
@@ -172,7 +173,7 @@ class Bundle:
             "classes": list(self.classes),
             "output": "softmax" if self.single_label else "sigmoid",
             "temperature": self.temperature,
-            "calibration": {"method": self.calibration_method, "learned": learned(self.calibration)},
+            "calibration": {"method": self.calibration_method, "learned": fitted_state(self.calibration)},
             "band": None if self.band is None else _null_for_nan(self.band),
             "conformal": [{"alpha": alpha, "threshold": value} for alpha, value in self.conformal.items()],
             "operating_points": points,
@@ -345,7 +346,7 @@ def _assemble(
         classes=classes,
         single_label=single_label,
         temperature=float(description["temperature"]),
-        calibration=restored(calibration["method"], classes, single_label, calibration["learned"]),
+        calibration=restore_calibration(calibration["method"], classes, single_label, calibration["learned"]),
         calibration_method=calibration["method"],
         provenance=description["provenance"],
         band=None if band is None else np.array(band, dtype=np.float64),

@@ -16,7 +16,8 @@ import einthoven
 from einthoven.command_line import command
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
-from einthoven.evaluation.calibration import METHODS, Calibration, Uncalibrated
+from einthoven.evaluation.calibration import Calibration, Uncalibrated
+from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MOST_FEATURES, Familiarity
 from einthoven.models.time_frontend import TimeFrontend

@@ -19,7 +19,9 @@ from einthoven.build import build, check
 from einthoven.contracts import Predictions
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
-from einthoven.evaluation.calibration import Calibration, Judgement, check_apart, fit_judged, learned
+from einthoven.evaluation.calibration import Calibration
+from einthoven.evaluation.calibration_check import CalibrationCheck, check_disjoint, fit_and_check
+from einthoven.evaluation.calibration_state import fitted_state
 from einthoven.evaluation.comparison import Difference, paired_difference
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
@@ -114,14 +116,14 @@ def _evaluate(
                 f"data.folds.{split}: no labelled record there; give other folds as data.folds.{split}=[…]."
             )
     folds = asdict(run.settings.folds)
-    check_apart(folds[options.fit], folds[options.report], "fold")
-    check_apart(run.data.patients(options.fit), run.data.patients(options.report), "patient")
+    check_disjoint(folds[options.fit], folds[options.report], "fold")
+    check_disjoint(run.data.patients(options.fit), run.data.patients(options.report), "patient")
     make: Callable[[], Calibration] = partial(build(config.calibration), run.data.labels.classes, run.task.single_label)
     make()  # its options are checked before anything is predicted
     posterior = LaplaceRun(run) if options.laplace else None
     predict: Predict = posterior.evaluate if posterior else partial(run.evaluate, precision="fp32")
     fit, raw = predict(options.fit), predict(options.report)
-    method, judgement = fit_judged(make, fit.y, fit.p, run.data.patients(options.fit), run.settings.seed)
+    method, check = fit_and_check(make, fit.y, fit.p, run.data.patients(options.fit), run.settings.seed)
     p = method.transform(raw.p)
     found = Found(
         metrics=_metrics(run, raw, p) | unsure_metrics(fit.y, method.transform(fit.p), raw.y, p, run.task.single_label),
@@ -129,7 +131,7 @@ def _evaluate(
         points=_points(run, options, fit.y, method.transform(fit.p), raw.y, p),
         groups=_subgroups(run, options, raw.y, p),
         differences=_differences(run, options, raw, predict),
-        calibration=_calibration(config, method, judgement),
+        calibration=_calibration(config, method, check),
         prior_precision=posterior.posterior.prior_precision if posterior else None,
     )
     _show(run, options, found)
@@ -174,15 +176,15 @@ def _code(run: Run) -> dict[str, str | None]:
     return {"trained": trained, "evaluated": identity(run.config)["code.hash"]}
 
 
-def _calibration(config: DictConfig, method: Calibration, judgement: Judgement | None) -> dict[str, Any]:
+def _calibration(config: DictConfig, method: Calibration, check: CalibrationCheck | None) -> dict[str, Any]:
     """The calibration that is used, what it has learned, how it was judged, and which one is therefore not used."""
     requested = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
-    is_used = judgement is None or judgement.is_better
+    is_used = check is None or check.is_better
     return {
         "method": requested if is_used else "uncalibrated",
-        "learned": learned(method),
+        "learned": fitted_state(method),
         "not_used": None if is_used else requested,
-        "cross_validation": None if judgement is None else asdict(judgement),
+        "cross_validation": None if check is None else asdict(check),
     }
 
 
