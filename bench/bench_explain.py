@@ -23,13 +23,13 @@ from einthoven.commands.explain import method_named
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.errors import UserError
 from einthoven.evaluation.faithfulness import (
-    areas_by_chance,
     deletion_insertion,
-    patch_of,
-    randomised,
+    patch_length,
+    permute_weights,
+    random_areas,
     rank_correlation,
 )
-from einthoven.evaluation.saliency import chosen, integrated_gradients
+from einthoven.evaluation.saliency import integrated_gradients, select_output
 from einthoven.predict import load_bundle
 from einthoven.predict.log_odds import LogOdds
 from einthoven.terminal.conf_folders import conf_folder
@@ -60,13 +60,13 @@ def main(root: Path, bundle: str | None, count: int, fold: int) -> None:
     with torch.no_grad():
         z = torch.cat([model(part) for part in torch.split(x, AT_ONCE)])
     target = torch.where(torch.from_numpy(y) > 0, z, -torch.inf).argmax(dim=1)
-    p = chosen(z, target).sigmoid()
+    p = select_output(z, target).sigmoid()
     names = sorted(path.stem for path in (conf_folder() / "explanation").glob("*.yaml"))
     print(f"{len(x)} records of fold {fold}, probability of their class {p.mean():.3f} as a mean")
     print(f"{'method':22} deletion (chance)  insertion (chance)  beats  sanity size  sanity sign  ms a record")
     parts = list(zip(torch.split(x, AT_ONCE), torch.split(target, AT_ONCE), strict=True))
-    patch = patch_of(predictor.input_format.fs)
-    chance = torch.cat([areas_by_chance(model, part, wanted, patch=patch) for part, wanted in parts], dim=1)
+    patch = patch_length(predictor.input_format.fs)
+    chance = torch.cat([random_areas(model, part, wanted, patch=patch) for part, wanted in parts], dim=1)
     for name in names:
         method = method_named([conf_folder()], name, predictor.input_format.fs)
         areas, sizes, signs, seconds = [], [], [], 0.0
@@ -75,7 +75,7 @@ def main(root: Path, bundle: str | None, count: int, fold: int) -> None:
             relevance = method(model, part, wanted)
             seconds += time.process_time() - start
             areas.append(deletion_insertion(model, part, relevance, wanted, patch=patch).mean(dim=2))
-            other = method(randomised(model, part), part, wanted)
+            other = method(permute_weights(model, part), part, wanted)
             sizes.append(rank_correlation(relevance.abs(), other.abs()))
             signs.append(rank_correlation(relevance, other))
         deletion, insertion = torch.cat(areas, dim=1)
@@ -89,7 +89,7 @@ def main(root: Path, bundle: str | None, count: int, fold: int) -> None:
         )
     part, wanted = x[:AT_ONCE], target[:AT_ONCE]
     with torch.no_grad():
-        change = chosen(model(part), wanted) - chosen(model(torch.zeros_like(part)), wanted)
+        change = select_output(model(part), wanted) - select_output(model(torch.zeros_like(part)), wanted)
     for steps in STEPS:
         gap = integrated_gradients(model, part, wanted, steps=steps).sum(dim=(1, 2)) - change
         print(

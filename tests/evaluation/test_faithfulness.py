@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from einthoven.evaluation.faithfulness import (
     deletion_insertion,
     faithfulness,
-    randomised,
+    permute_weights,
     rank_correlation,
 )
-from einthoven.evaluation.saliency import Explained, input_gradient, integrated_gradients
+from einthoven.evaluation.saliency import ExplainableModel, input_gradient, integrated_gradients
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.xresnet1d import XResNet1d
 
@@ -70,7 +70,7 @@ def test_a_map_that_marks_what_counts_beats_chance_and_one_that_marks_nothing_do
 
 
 def test_a_method_that_looks_at_the_record_alone_fails_the_sanity_check() -> None:
-    def edges(model: Explained, x: Tensor, target: Tensor) -> Tensor:
+    def edges(model: ExplainableModel, x: Tensor, target: Tensor) -> Tensor:
         return x.diff(dim=2, append=x[..., -1:]).abs()
 
     torch.manual_seed(0)
@@ -90,14 +90,14 @@ def test_weights_are_dealt_anew_in_a_copy_and_norms_follow() -> None:
     ).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x = torch.randn(4, 12, 300)
-    other = randomised(model, x, seed=3)
+    other = permute_weights(model, x, seed=3)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     for (name, mine), theirs in zip(model.network.named_parameters(), other.network.parameters(), strict=True):
         assert torch.equal(mine.flatten().sort().values, theirs.flatten().sort().values), name
     weights = [m.network.get_parameter("stem.0.conv.weight") for m in (model, other)]
     assert not torch.equal(*weights)
     assert not any(module.training for module in other.network.modules() if isinstance(module, nn.BatchNorm2d))
-    assert torch.equal(other(x), randomised(model, x, seed=3)(x)) and torch.isfinite(other(x)).all()
+    assert torch.equal(other(x), permute_weights(model, x, seed=3)(x)) and torch.isfinite(other(x)).all()
     silent = [v for n, v in other.network.named_buffers() if n.endswith("running_var") and n.startswith("stage")]
     assert silent and all((value > 0).any() for value in silent)
 

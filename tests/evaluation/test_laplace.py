@@ -11,12 +11,12 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from einthoven.evaluation.laplace import (
-    FLAT,
+    BIAS_PRECISION,
     LastLayer,
+    append_bias,
     fisher_information,
     fit_last_layer,
     posterior_covariance,
-    with_bias,
 )
 
 Float = NDArray[np.float64]
@@ -31,7 +31,7 @@ def toy(n: int, seed: int = 0) -> tuple[Float, Float]:
 
 def negative_log_posterior(w: Float, x: Float, y: Float) -> Float:
     """Up to a constant, of weights (..., 2); the bias has a flat prior."""
-    logits = w @ with_bias(x).T
+    logits = w @ append_bias(x).T
     return np.asarray((np.logaddexp(0, logits) - y * logits).sum(axis=-1) + TAU / 2 * w[..., 0] ** 2)
 
 
@@ -49,7 +49,7 @@ def integrated(x: Float, y: Float, at: Float) -> tuple[Float, Float]:
     weight = np.exp(log_posterior - log_posterior.max())
     weight /= weight.sum()
     centred = grid - weight @ grid
-    return centred.T @ (weight[:, None] * centred), weight @ expit(grid @ with_bias(at).T)
+    return centred.T @ (weight[:, None] * centred), weight @ expit(grid @ append_bias(at).T)
 
 
 def test_it_agrees_with_the_integrated_posterior() -> None:
@@ -65,8 +65,8 @@ def test_the_covariance_is_the_inverse_hessian_of_the_negative_log_posterior() -
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(40, 3)), rng.normal(size=(2, 4))
     y = torch.from_numpy((rng.random((40, 2)) < 0.4).astype(float))
-    phi = torch.from_numpy(with_bias(x))
-    precision = torch.tensor([TAU, TAU, TAU, FLAT], dtype=torch.float64)
+    phi = torch.from_numpy(append_bias(x))
+    precision = torch.tensor([TAU, TAU, TAU, BIAS_PRECISION], dtype=torch.float64)
 
     def objective(weights: torch.Tensor) -> torch.Tensor:
         loss = torch.nn.functional.binary_cross_entropy_with_logits(phi @ weights.T, y, reduction="sum")
@@ -80,8 +80,8 @@ def test_the_covariance_is_the_inverse_hessian_of_the_negative_log_posterior() -
 def test_it_is_exact_for_a_gaussian_likelihood() -> None:
     """Conditioning the joint normal distribution of weights and observations on the observations gives the same."""
     rng = np.random.default_rng(0)
-    phi, sigma = with_bias(rng.normal(size=(30, 4))), 0.7
-    prior = np.diag([1 / TAU] * 4 + [1 / FLAT])
+    phi, sigma = append_bias(rng.normal(size=(30, 4))), 0.7
+    prior = np.diag([1 / TAU] * 4 + [1 / BIAS_PRECISION])
     observed = phi @ prior @ phi.T + sigma**2 * np.eye(30)
     conditioned = prior - prior @ phi.T @ np.linalg.solve(observed, phi @ prior)
     found = posterior_covariance(fisher_information(phi, np.full((30, 1), sigma**-2)), TAU)[0]
@@ -92,7 +92,7 @@ def test_its_predictions_are_the_mean_over_drawn_weights() -> None:
     layer, _, _ = fitted(25)
     at = np.linspace(-30, 30, 25)[:, None]
     drawn = np.random.default_rng(0).multivariate_normal(layer.weights[0], layer.covariance[0], size=40_000)
-    np.testing.assert_allclose(layer.predict(at)[:, 0], expit(with_bias(at) @ drawn.T).mean(axis=1), atol=0.02)
+    np.testing.assert_allclose(layer.predict(at)[:, 0], expit(append_bias(at) @ drawn.T).mean(axis=1), atol=0.02)
 
 
 def test_with_many_records_it_is_the_trained_layer() -> None:
@@ -100,14 +100,14 @@ def test_with_many_records_it_is_the_trained_layer() -> None:
     gaps = []
     for n in (30, 300, 30_000):
         layer, _, _ = fitted(n)
-        gaps.append(np.abs(layer.predict(at)[:, 0] - expit(with_bias(at) @ layer.weights[0])).max())
+        gaps.append(np.abs(layer.predict(at)[:, 0] - expit(append_bias(at) @ layer.weights[0])).max())
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 1e-3
 
 
 def test_it_is_never_surer_than_the_trained_layer_and_unsure_far_away() -> None:
     layer, _, _ = fitted(50)
     at = np.linspace(-50, 50, 41)[:, None]
-    found, trained = layer.predict(at)[:, 0], expit(with_bias(at) @ layer.weights[0])
+    found, trained = layer.predict(at)[:, 0], expit(append_bias(at) @ layer.weights[0])
     assert (np.abs(found - 0.5) <= np.abs(trained - 0.5) + 1e-12).all()
     assert trained[-1] > 0.9999 > found[-1]
     further = layer.predict(np.array([[1e2], [1e4], [1e6]]))[:, 0]  # where it ends: m and the root of v grow alike

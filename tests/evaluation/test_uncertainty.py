@@ -120,5 +120,5 @@ def test_distances_are_those_of_the_inverse_covariance_and_the_share_is_uniform(
 def test_features_that_are_too_many_or_too_few_are_refused() -> None:
     with pytest.raises(UserError, match="1025 features found"):
         Familiarity.fit(np.zeros((3, 1025)), np.zeros((3, 1025)))
-    with pytest.raises(UserError, match="one other"):
+    with pytest.raises(UserError, match="one other record"):
         Familiarity.fit(np.zeros((3, 2)), np.zeros((0, 2)))

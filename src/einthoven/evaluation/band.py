@@ -1,9 +1,10 @@
-"""How far a calibrated probability is known: a confidence band around it, from the records that calibrated it.
+"""Confidence band around calibrated probabilities, from the records on which the calibration was fitted.
 
-On the logit scale, ``logit P(y = 1) = a + b z`` relates what is observed to the stated logit z; calibrated
-probabilities have a = 0 and b = 1, up to what as many records as there were can tell. The band is that uncertainty. It
-says how well the share of positives among records with such a probability is known, and nothing of how surely the
-network has read this one record (`einthoven.evaluation.uncertainty` does).
+On the logit scale, ``logit P(y = 1) = a + b z`` connects the observed share of positives with the predicted logit z.
+Calibrated probabilities have a = 0 and b = 1. A finite number of fitting records determines a and b only up to an
+uncertainty. The band shows this uncertainty: how well the share of positives is known among records with the same
+probability. It does not show how certain the network is about a single record. `einthoven.evaluation.uncertainty`
+measures that.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from einthoven.errors import UserError
 from einthoven.evaluation.metrics import FloatArray
 from einthoven.evaluation.scores import check_probabilities
 
+# Probabilities are limited to this distance from 0 and 1, because 0 and 1 have no logit.
 _TINY = 1e-12
 
 
 def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float = 1.0) -> FloatArray:
-    """Covariance of intercept and slope of the calibration line of each class, at the line a = 0, b = 1.
+    """Compute the covariance of intercept and slope of the calibration line of each class, at a = 0 and b = 1.
 
-    The inverse of the observed information ``sum p (1 - p) [1, z] [1, z]^T``; a pull worth `prior` records keeps it
-    finite where a class is told apart without an error.
+    It is the inverse of the observed information ``sum p (1 - p) [1, z] [1, z]^T``. A prior that weighs as much as
+    `prior` records keeps it finite if the probabilities separate the labels of a class without any error.
 
     Parameters
     ----------
     y_true, p : array-like, shape (n, K)
         Labels and calibrated probabilities of the records that the calibration was fitted on.
     prior : float
-        0 or more.
+        Weight of the prior in records, 0 or more.
 
     Returns
     -------
@@ -45,8 +47,8 @@ def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float
 
     References
     ----------
-    Cox, "Two further applications of a model for binary regression", Biometrika 1958: the line; McCullagh and Nelder,
-    "Generalized linear models", 1989, section 4.4: its covariance.
+    The line: Cox, "Two further applications of a model for binary regression", Biometrika 1958. Its covariance:
+    McCullagh and Nelder, "Generalized linear models", 1989, section 4.4.
     """
     if not prior >= 0:
         raise UserError(f"prior={prior}: expected a number of records, 0 or more.")
@@ -54,19 +56,24 @@ def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float
     z = _logit(probability)
     weight = probability * (1 - probability)
     information = np.empty((z.shape[1], 2, 2))
-    for i, j, factor in ((0, 0, np.ones_like(z)), (0, 1, z), (1, 1, z * z)):
-        information[:, i, j] = information[:, j, i] = (weight * factor).sum(axis=0)
-    covariance: FloatArray = np.asarray(np.linalg.inv(information + max(prior, _TINY) * np.eye(2)), np.float64)
-    covariance[~(positive.any(axis=0) & ~positive.all(axis=0))] = np.nan
+    information[:, 0, 0] = weight.sum(axis=0)
+    information[:, 0, 1] = (weight * z).sum(axis=0)
+    information[:, 1, 0] = information[:, 0, 1]
+    information[:, 1, 1] = (weight * (z * z)).sum(axis=0)
+    with_prior = information + max(prior, _TINY) * np.eye(2)
+    covariance: FloatArray = np.asarray(np.linalg.inv(with_prior), np.float64)
+    has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
+    covariance[~has_both_labels] = np.nan
     return covariance
 
 
 def probability_interval(p: npt.ArrayLike, covariance: npt.ArrayLike, level: float = 0.95) -> FloatArray:
-    """Interval of each calibrated probability.
+    """Compute the interval of each calibrated probability.
 
     Parameters
     ----------
     p : array-like, shape (n, K)
+        Calibrated probabilities.
     covariance : array-like, shape (K, 2, 2)
         From `calibration_covariance`.
     level : float
@@ -75,19 +82,20 @@ def probability_interval(p: npt.ArrayLike, covariance: npt.ArrayLike, level: flo
     Returns
     -------
     array of float64, shape (n, K, 2)
-        Low and high; NaN where the covariance is.
+        Low and high end. They are NaN where the covariance is NaN.
     """
     from scipy.special import expit
 
-    z, spread = logits_and_deviation(p, covariance)
-    reach = NormalDist().inv_cdf(0.5 + level / 2) * spread
-    interval: FloatArray = np.stack([expit(z - reach), expit(z + reach)], axis=-1)
+    z, deviation = logits_and_deviation(p, covariance)
+    half_width = NormalDist().inv_cdf(0.5 + level / 2) * deviation
+    interval: FloatArray = np.stack([expit(z - half_width), expit(z + half_width)], axis=-1)
     return interval
 
 
 def logits_and_deviation(p: npt.ArrayLike, covariance: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Logits of calibrated probabilities (n, K), and the standard deviation of each."""
-    z, c = _logit(np.asarray(p, dtype=np.float64)), np.asarray(covariance, dtype=np.float64)
+    """Return the logits of calibrated probabilities (n, K), and the standard deviation of each logit."""
+    z = _logit(np.asarray(p, dtype=np.float64))
+    c = np.asarray(covariance, dtype=np.float64)
     variance = c[:, 0, 0] + 2 * z * c[:, 0, 1] + z * z * c[:, 1, 1]
     return z, np.sqrt(np.maximum(variance, 0.0))
 

@@ -1,9 +1,9 @@
-"""Sets of statements that miss few of those that are true: conformal risk control.
+"""Conformal risk control: sets of statements that miss at most a given share of the true statements.
 
-The set of a record holds the classes whose probability reaches a threshold. The threshold is chosen on records that
-the model was not trained on, so that on further records of the same kind the expected share of true statements that
-are missed is at most alpha, whatever the model and however good its probabilities are. What is controlled is a mean
-over records, calibration and new ones alike; it says nothing of one class, nor of one kind of patient.
+The set of a record contains the classes whose probability reaches a threshold. The threshold is chosen on records that
+were not used in training. It guarantees that the expected share of missed statements is at most alpha on new records of
+the same kind. The guarantee holds for any model and any quality of its probabilities. It is a mean over the records of
+the calibration and the new records. It does not hold for a single class or for a single group of patients.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from einthoven.evaluation.scores import check_probabilities
 
 
 def missed_share(y_true: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> FloatArray:
-    """Share of each record's true statements below the threshold, of the records that have one.
+    """Compute the share of the true statements that are below the threshold, for each record with a true statement.
 
     Parameters
     ----------
     y_true, p : array-like, shape (n, K)
         Labels, and probabilities in 0 ... 1.
     threshold : float
-        A statement is in the set where ``p >= threshold``.
+        A statement is in the set if ``p >= threshold``.
 
     Returns
     -------
@@ -36,29 +36,30 @@ def missed_share(y_true: npt.ArrayLike, p: npt.ArrayLike, threshold: float) -> F
         See `einthoven.evaluation.scores.check_probabilities`.
     """
     positive, probability = check_probabilities(y_true, p)
-    labelled = positive.any(axis=1)
-    missed = positive & (probability < threshold)
-    share: FloatArray = missed[labelled].sum(axis=1) / positive[labelled].sum(axis=1)
+    has_statement = positive.any(axis=1)
+    is_missed = positive & (probability < threshold)
+    share: FloatArray = is_missed[has_statement].sum(axis=1) / positive[has_statement].sum(axis=1)
     return share
 
 
 def risk_control_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> float:
-    """The largest threshold that keeps the expected share of missed true statements at `alpha`.
+    """Find the largest threshold with an expected share of missed statements of at most `alpha`.
 
-    ``sup {t : n/(n+1) R(t) + 1/(n+1) <= alpha}``, where R is the mean of `missed_share` over the n calibration records
-    that have a true statement. Those without one cannot miss any, and would only make the promise cheaper.
+    It is ``sup {t : n/(n+1) R(t) + 1/(n+1) <= alpha}``, where R is the mean of `missed_share` over the n calibration
+    records that have a true statement. Records without a true statement cannot miss any. With them, the guarantee would
+    be weaker.
 
     Parameters
     ----------
     y_true, p : array-like, shape (n, K)
-        Labels and probabilities of records that were not trained on.
+        Labels and probabilities of records that were not used in training.
     alpha : float
         Between 0 and 1.
 
     Returns
     -------
     float
-        0, which puts every class into every set, where there are too few records for a promise.
+        The threshold. It is 0 if there are too few records for a guarantee. Then every set contains every class.
 
     Raises
     ------
@@ -72,22 +73,26 @@ def risk_control_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float
     if not 0 < alpha < 1:
         raise UserError(f"alpha={alpha}: expected a share between 0 and 1.")
     positive, probability = check_probabilities(y_true, p)
-    count = positive.sum(axis=1)
-    labelled = count > 0
-    n = int(labelled.sum())
+    num_statements = positive.sum(axis=1)
+    n = int((num_statements > 0).sum())
     if 1 / (n + 1) > alpha:
         return 0.0
+
+    # R(t) is the sum of the weights of the true statements with a probability below t.
     record, column = np.nonzero(positive)
-    value, weight = probability[record, column], 1 / (n * count[record])
+    value = probability[record, column]
+    weight = 1 / (n * num_statements[record])
     order = np.argsort(value)
-    value, weight = value[order], weight[order]
-    below = np.concatenate([[0.0], np.cumsum(weight)])[np.searchsorted(value, value)]  # R at each of the values
-    kept = n / (n + 1) * below + 1 / (n + 1) <= alpha + 1e-12
-    return float(value[kept].max())  # the smallest is always kept
+    value = value[order]
+    weight = weight[order]
+    risk = np.concatenate([[0.0], np.cumsum(weight)])[np.searchsorted(value, value)]
+
+    # The smallest value is always controlled, because its risk is 0.
+    is_controlled = n / (n + 1) * risk + 1 / (n + 1) <= alpha + 1e-12
+    return float(value[is_controlled].max())
 
 
 def statement_sets(p: npt.ArrayLike, threshold: float, classes: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Names of the classes whose probability reaches the threshold, of each record of ``p`` (n, K)."""
-    return [
-        tuple(name for name, chosen in zip(classes, row, strict=True) if chosen) for row in np.asarray(p) >= threshold
-    ]
+    """Return the names of the classes whose probability reaches the threshold, for each record of ``p`` (n, K)."""
+    names = np.array(classes, dtype=object)
+    return [tuple(names[reaches_threshold]) for reaches_threshold in np.asarray(p) >= threshold]

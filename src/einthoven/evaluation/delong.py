@@ -1,4 +1,4 @@
-"""DeLong's variance of AUROCs: no resampling, one class at a time; a cross-check of the bootstrap."""
+"""DeLong's variance of AUROCs. It needs no resampling and works on one class. It is a cross-check of the bootstrap."""
 
 from __future__ import annotations
 
@@ -13,46 +13,52 @@ from einthoven.evaluation.metrics import FloatArray, check_labels_scores, midran
 
 @dataclass(frozen=True)
 class DeLong:
-    """AUROCs of several scores of the same records, and how they vary together.
+    """AUROCs of several scores of the same records, and their covariance.
 
     Attributes
     ----------
     auroc : array of float64, shape (M,)
+        AUROC of each score.
     covariance : array of float64, shape (M, M)
+        Covariance of the AUROCs.
     """
 
     auroc: FloatArray
     covariance: FloatArray
 
     def interval(self, level: float = 0.95) -> FloatArray:
-        """Normal intervals, (M, 2), not beyond 0 ... 1."""
+        """Return normal intervals (M, 2), limited to 0 ... 1."""
         from scipy.special import ndtri
 
-        half = ndtri((1 + level) / 2) * np.sqrt(np.diag(self.covariance))
-        return np.stack([self.auroc - half, self.auroc + half], axis=1).clip(0.0, 1.0)
+        half_width = ndtri((1 + level) / 2) * np.sqrt(np.diag(self.covariance))
+        return np.stack([self.auroc - half_width, self.auroc + half_width], axis=1).clip(0.0, 1.0)
 
     def difference(self, a: int = 0, b: int = 1) -> tuple[float, float, float]:
-        """AUROC of score b minus that of a, its standard error, and the two-sided p of a normal test."""
+        """Return the AUROC of b minus that of a, the standard error, and the two-sided p-value of a normal test."""
         from scipy.special import ndtr
 
         difference = float(self.auroc[b] - self.auroc[a])
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
-        error = float(np.sqrt(max(variance, 0.0)))
-        if error == 0:  # such as the same scores twice
-            return difference, error, 1.0 if difference == 0 else 0.0
-        return difference, error, float(2 * ndtr(-abs(difference) / error))
+        standard_error = float(np.sqrt(max(variance, 0.0)))
+        # Two equal scores have no error.
+        if standard_error == 0:
+            p = 1.0 if difference == 0 else 0.0
+        else:
+            p = float(2 * ndtr(-abs(difference) / standard_error))
+        return difference, standard_error, p
 
 
 def delong(y_true: npt.ArrayLike, scores: npt.ArrayLike) -> DeLong:
-    """AUROCs of one class under several scores, and their covariance, in n log n.
+    """Compute the AUROCs of one class with several scores, and their covariance, in n log n steps.
 
-    The covariance of the structural components of DeLong et al., which mid-ranks give without looking at pairs: of a
-    positive, the share of negatives below it is ``(its rank among all - its rank among the positives) / N``.
+    It is the covariance of the structural components of DeLong et al. Mid-ranks give these components without a loop
+    over pairs. For example, the share of the N negatives below a positive is
+    ``(its rank among all records - its rank among the positives) / N``.
 
     Parameters
     ----------
     y_true : array-like, shape (n,)
-        Labels, each 0 or 1; at least two of each.
+        Labels, each 0 or 1. Each label occurs at least twice.
     scores : array-like, shape (n, M)
         M scores of the same records, higher for positive.
 
@@ -71,12 +77,15 @@ def delong(y_true: npt.ArrayLike, scores: npt.ArrayLike) -> DeLong:
     labels = np.broadcast_to(np.asarray(y_true)[:, None], columns.shape)
     positive, columns = check_labels_scores(labels, columns)
     label = positive[:, 0]
-    pos, neg = columns[label], columns[~label]
-    if min(len(pos), len(neg)) < 2:
-        raise UserError(f"DeLong's variance needs two records of each label, found {len(pos)} and {len(neg)}.")
-    among_all = midranks(columns)
-    above = (among_all[label] - midranks(pos)) / len(neg)  # of each positive: share of negatives below
-    below = 1 - (among_all[~label] - midranks(neg)) / len(pos)  # of each negative: share of positives above
-    covariance = np.atleast_2d(np.cov(above, rowvar=False)) / len(pos)
-    covariance = covariance + np.atleast_2d(np.cov(below, rowvar=False)) / len(neg)
-    return DeLong(above.mean(axis=0), covariance)
+    positives = columns[label]
+    negatives = columns[~label]
+    if min(len(positives), len(negatives)) < 2:
+        raise UserError(
+            f"DeLong's variance needs two records of each label, found {len(positives)} and {len(negatives)}."
+        )
+    ranks = midranks(columns)
+    negatives_below = (ranks[label] - midranks(positives)) / len(negatives)
+    positives_above = 1 - (ranks[~label] - midranks(negatives)) / len(positives)
+    covariance = np.atleast_2d(np.cov(negatives_below, rowvar=False)) / len(positives)
+    covariance = covariance + np.atleast_2d(np.cov(positives_above, rowvar=False)) / len(negatives)
+    return DeLong(negatives_below.mean(axis=0), covariance)

@@ -1,4 +1,4 @@
-"""How much a model leans on each feature."""
+"""Permutation importance: how much a model depends on each feature."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ Float = NDArray[np.float64]
 def permutation_importance(
     predict: Callable[[Float], Float], x: Float, y: Float, score: Callable[[Float, Float], float], seed: int
 ) -> Float:
-    """Score lost when one feature is permuted among the records, so that it tells nothing about them.
+    """Measure how much the score falls if one feature is permuted among the records.
 
-    Two features that say the same stand in for each other: both then lose little.
+    If two features carry the same information, the model can use one instead of the other. Then both have a small
+    importance.
 
     Parameters
     ----------
     predict : callable
         Table (n, F) -> probabilities (n, K).
     x, y : ndarray
-        Table (n, F) and labels (n, K) that the model was not fitted to.
+        Table (n, F) and labels (n, K) of records on which the model was not fitted.
     score : callable
-        (labels, probabilities) -> number, higher for better.
+        (labels, probabilities) -> number. A higher number is better.
     seed : int
-        Of the permutation, one for all features.
+        Seed of the permutation. All features have the same permutation.
 
     Returns
     -------
     ndarray, shape (F,)
-        About zero, of either sign, for a feature without use.
+        The fall of the score. It is about zero, positive or negative, for a feature that the model does not need.
 
     References
     ----------
     Breiman, "Random forests", Machine Learning 45:5, 2001, section 10.
     """
     order = np.random.default_rng(seed).permutation(len(x))
-    whole = score(y, predict(x))
-    lost = np.zeros(x.shape[1])
+    full_score = score(y, predict(x))
+    importance = np.zeros(x.shape[1])
     for feature in range(x.shape[1]):
-        shuffled = x.copy()
-        shuffled[:, feature] = x[order, feature]
-        lost[feature] = whole - score(y, predict(shuffled))
-    return lost
+        permuted = x.copy()
+        permuted[:, feature] = x[order, feature]
+        importance[feature] = full_score - score(y, predict(permuted))
+    return importance

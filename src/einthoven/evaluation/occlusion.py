@@ -1,6 +1,7 @@
-"""What an answer loses when a part of the record is taken away (Zeiler & Fergus 2014): a lead, or a kind of wave.
+"""Occlusion (Zeiler & Fergus 2014): how much the output falls if a lead or a kind of wave is removed from the record.
 
-Methods as in `evaluation.saliency`. Nothing of the network is looked at but its output, so that they suit any model.
+The functions are methods as in `evaluation.saliency`. They use only the output of the model, so they work for any
+model.
 """
 
 from __future__ import annotations
@@ -8,87 +9,104 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from einthoven.evaluation.saliency import AT_ONCE, Explained, chosen
+from einthoven.evaluation.saliency import BATCH_SIZE, ExplainableModel, select_output
 from einthoven.functional.waves import WAVES, waves
 
 
-def occlusion_by_lead(model: Explained, x: Tensor, target: Tensor) -> Tensor:
-    """Loss of output with one lead at 0 mV, spread evenly over the samples of that lead.
+def occlusion_by_lead(model: ExplainableModel, x: Tensor, target: Tensor) -> Tensor:
+    """Compute the fall of the output if one lead is set to 0 mV. It is divided evenly over the samples of the lead.
 
-    The limb leads follow from two of them, and neighbours in the chest are alike: what one lead says the others may
-    still say, so that the losses of single leads do not add up to that of all.
+    The limb leads can be computed from two of them, and neighbouring chest leads are similar. So other leads can
+    contain the information of a lead that is removed. For this reason, the falls of single leads do not add up to that
+    of all leads.
 
     Parameters
     ----------
-    model : Explained
+    model : ExplainableModel
+        The model.
     x : Tensor (N, L, T)
-        mV.
+        Records in mV.
     target : Tensor of int64 (N,)
-        The class of each record.
+        The class of each record that is explained.
 
     Returns
     -------
     Tensor (N, L, T)
-        Its sum over time is the loss of each lead.
+        The sum over the samples of a lead is the fall of the output without this lead.
     """
-    kept = 1.0 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    lost = _lost(model, x, target, x[:, None] * kept[:, :, None])
-    return lost[:, :, None].expand_as(x) / x.shape[2]
+    is_kept = 1.0 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    fall = _output_fall(model, x, target, x[:, None] * is_kept[:, :, None])
+    return fall[:, :, None].expand_as(x) / x.shape[2]
 
 
-def occlusion_by_wave(model: Explained, x: Tensor, target: Tensor, *, fs: float) -> Tensor:
-    """Loss of output with one kind of wave of one lead replaced by straight lines, in all beats at once.
+def occlusion_by_wave(model: ExplainableModel, x: Tensor, target: Tensor, *, fs: float) -> Tensor:
+    """Compute the fall of the output if one kind of wave in one lead is replaced by straight lines, in all beats.
 
-    A line joins what stands before and after the wave, so that neither the level of the lead nor a wander of it is
-    taken away. Waves are the windows of `functional.waves`.
+    A line connects the samples before and after the wave. So the level and the baseline wander of the lead remain. The
+    waves are those of `functional.waves`.
 
     Parameters
     ----------
     model, x, target
         As in `occlusion_by_lead`.
     fs : float
-        Hz.
+        Sampling frequency in Hz.
 
     Returns
     -------
     Tensor (N, L, T)
-        Its sum over the samples of a wave in a lead is the loss, over which it is spread evenly; 0 between the waves.
+        The sum over the samples of a kind of wave in a lead is the fall of the output without it. The fall is divided
+        evenly over these samples. The map is 0 between the waves.
     """
-    wave = torch.from_numpy(waves(x.detach().cpu().numpy(), fs)).to(x.device)
-    alone = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)[:, :, None]
-    found = torch.zeros_like(x)
-    for kind in range(1, len(WAVES) + 1):
-        inside = wave == kind
-        without = torch.where(alone, bridged(x, inside)[:, None], x[:, None])
-        share = _lost(model, x, target, without) / inside.sum(dim=1, keepdim=True).clamp(min=1)
-        found += share[:, :, None] * inside[:, None]
-    return found
+    # `waves` runs on the CPU, so this line waits for the device.
+    wave_of_sample = torch.from_numpy(waves(x.detach().cpu().numpy(), fs)).to(x.device)
+    is_same_lead = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)[:, :, None]
+    relevance = torch.zeros_like(x)
+    for wave in range(1, len(WAVES) + 1):
+        is_inside = wave_of_sample == wave
+        occluded = torch.where(is_same_lead, bridge(x, is_inside)[:, None], x[:, None])
+        fall = _output_fall(model, x, target, occluded)
+        fall_per_sample = fall / is_inside.sum(dim=1, keepdim=True).clamp(min=1)
+        relevance += fall_per_sample[:, :, None] * is_inside[:, None]
+    return relevance
 
 
-def bridged(x: Tensor, inside: Tensor) -> Tensor:
-    """Replace runs of samples by straight lines between their neighbours, at the ends of the record by the only one.
+def bridge(x: Tensor, is_inside: Tensor) -> Tensor:
+    """Replace intervals of samples by straight lines between the samples before and after them.
+
+    At the ends of the record, there is only one such sample, and the line is constant.
 
     Parameters
     ----------
     x : Tensor (N, L, T)
-    inside : Tensor of bool (N, T)
-        The samples to replace; where a record is inside as a whole, its ends stay.
+        Records.
+    is_inside : Tensor of bool (N, T)
+        The samples to replace. If these are all samples of a record, the line connects its first and last sample.
     """
-    place = torch.arange(x.shape[2], device=x.device).expand(inside.shape)
-    before = torch.where(inside, -1, place).cummax(dim=1).values
-    after = torch.where(inside, x.shape[2], place).flip(1).cummin(dim=1).values.flip(1)
-    before, after = torch.where(before < 0, after, before), torch.where(after >= x.shape[2], before, after)
-    before, after = before.clamp(0, x.shape[2] - 1), after.clamp(0, x.shape[2] - 1)
-    part = ((place - before) / (after - before).clamp(min=1)).to(x.dtype)[:, None]
-    left, right = (x.gather(2, at[:, None].expand_as(x)) for at in (before, after))
-    return torch.where(inside[:, None], left + part * (right - left), x)
+    # Find the last sample before each interval and the first sample after it.
+    last = x.shape[2] - 1
+    position = torch.arange(x.shape[2], device=x.device).expand(is_inside.shape)
+    before = torch.where(is_inside, -1, position).cummax(dim=1).values
+    after = torch.where(is_inside, x.shape[2], position).flip(1).cummin(dim=1).values.flip(1)
+
+    # At an end of the record, use the sample of the other side.
+    has_before = before >= 0
+    has_after = after <= last
+    start = torch.where(has_before, before, after).clamp(0, last)
+    stop = torch.where(has_after, after, before).clamp(0, last)
+
+    fraction = ((position - start) / (stop - start).clamp(min=1)).to(x.dtype)[:, None]
+    start_value = x.gather(2, start[:, None].expand_as(x))
+    stop_value = x.gather(2, stop[:, None].expand_as(x))
+    return torch.where(is_inside[:, None], start_value + fraction * (stop_value - start_value), x)
 
 
 @torch.no_grad()
-def _lost(model: Explained, x: Tensor, target: Tensor, without: Tensor) -> Tensor:
-    """Output of each record less that of each of its versions ``(N, V, L, T)``: (N, V)."""
-    versions = without.flatten(0, 1)
-    each = target.repeat_interleave(without.shape[1])
-    parts = zip(torch.split(versions, AT_ONCE), torch.split(each, AT_ONCE), strict=True)
-    left = torch.cat([chosen(model(part), wanted) for part, wanted in parts])
-    return chosen(model(x), target)[:, None] - left.view(without.shape[:2])
+def _output_fall(model: ExplainableModel, x: Tensor, target: Tensor, occluded: Tensor) -> Tensor:
+    """Return the output of each record minus that of each of its occluded versions (N, V, L, T): (N, V)."""
+    versions = occluded.flatten(0, 1)
+    targets = target.repeat_interleave(occluded.shape[1])
+    outputs = []
+    for batch, batch_target in zip(torch.split(versions, BATCH_SIZE), torch.split(targets, BATCH_SIZE), strict=True):
+        outputs.append(select_output(model(batch), batch_target))
+    return select_output(model(x), target)[:, None] - torch.cat(outputs).view(occluded.shape[:2])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from einthoven.evaluation.option_importance import numbers, option_importance
+from einthoven.evaluation.option_importance import option_importance, parse_numbers
 from einthoven.report.style import INK, new_figure, use_style
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _curve(heights: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _scale(values: Sequence[str], judged: FloatArray) -> Scale:
     """Where each run passes the axis of an option."""
-    found = numbers(values)
+    found = parse_numbers(values)
     many = len(set(values)) > 6
     if found is not None and many:
         array = np.array(found)

@@ -19,7 +19,7 @@ from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.calibration import Calibration, Uncalibrated
 from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.conformal import risk_control_threshold
-from einthoven.evaluation.familiarity import MOST_FEATURES, Familiarity
+from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.network import last_layer
@@ -90,7 +90,7 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
         **same,
     )
     layer = last_layer(run.model, len(classes))
-    if layer is None or layer.in_features > MOST_FEATURES:
+    if layer is None or layer.in_features > MAX_FEATURES:
         return bundle
     train, held = (compute_features(bundle, _signals(run, split)) for split in ("train", fitted.split))
     return replace(bundle, familiarity=Familiarity.fit(train, held))
