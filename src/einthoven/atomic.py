@@ -1,4 +1,7 @@
-"""Files that exist whole or not at all: written beside their place, and renamed when they are finished."""
+"""Write files atomically: a file is complete, or it does not exist.
+
+A file is written under a temporary name in the same folder. It is renamed when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = ".partial-"  # beginning of the name of a file that is not finished
+PARTIAL = ".partial-"
+"""Prefix of the name of an incomplete file."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """The name to write a file under, with the suffix of `path`; it takes that place at the end.
+    """Yield a temporary path for writing, and rename it to `path` at the end.
 
-    When something goes wrong what was written is removed, and what was there before stays. Processes that write the
-    same file at once, on one machine or on several, are not in each other's way.
+    The temporary name has the suffix of `path`. If an error occurs, the temporary file is removed and an existing
+    file at `path` stays as it is. Several processes, on one machine or on several, can write the same file at the
+    same time.
 
     Raises
     ------
@@ -31,12 +36,12 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all.
+    """Write a text file in UTF-8 atomically.
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there before stays.
+        If the file cannot be written. An existing file stays as it is.
     """
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8")

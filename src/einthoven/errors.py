@@ -1,10 +1,10 @@
-"""The exception that is a message to the user, and sentences for errors of the operating system."""
+"""`UserError`, the exception that carries a message to the user, and sentences for errors of the operating system."""
 
 
 class UserError(Exception):
-    """A mistake in the input: one sentence that names what was found and what was expected.
+    """A mistake in the input. The message is one sentence that names what was found and what was expected.
 
-    The command line prints the sentence without a traceback and exits with code 2.
+    The command line prints the message without a traceback and exits with code 2.
     """
 
 

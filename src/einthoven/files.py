@@ -1,8 +1,10 @@
-"""Reading files that can be damaged, or come from a stranger: ordinary files alone, bounded sizes, and hashes.
+"""Read files that can be damaged or can come from a stranger.
 
-A sealed file contains the SHA-256 of its own content. The hash is computed with `BLANK` in its place, so that it covers
-every byte of the file: names, sizes and numbers alike. A sealed text (`seal`) is a JSON object whose last entry is
-the SHA-256 of what stands before it.
+Only ordinary files are opened, and the number of bytes is limited.
+
+A sealed file contains the SHA-256 of its own content. The hash is computed with `BLANK` in the place of the hash, so
+that it covers every byte of the file. A sealed text (see `seal`) is a JSON object whose last entry is the SHA-256 of
+the other entries.
 """
 
 from __future__ import annotations
@@ -23,55 +25,63 @@ from typing import Any, BinaryIO, NoReturn
 from einthoven.errors import UserError
 
 BLANK = b"0" * 64
-"""What stands in the place of the hash while the hash is computed."""
+"""These bytes replace the hash while the hash is computed."""
 
 DEEPEST = 64
-"""Most lists and objects inside one another in a JSON file."""
+"""Largest number of nested lists and objects in a JSON file."""
 
 SEAL = "sha256"
-"""Last entry of a sealed text."""
+"""Name of the last entry of a sealed text."""
 
 BAD_ARRAY_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
-"""What NumPy raises for the damaged header of an array: it parses the header as a Python expression."""
+"""Exceptions that NumPy raises for a damaged array header. NumPy parses the header as a Python expression."""
 
-# A pipe in place of a file does not keep the reader waiting, and a symbolic link is seen before it is followed.
+# With O_NONBLOCK, opening a pipe returns at once. Without it, the reader would wait for a writer.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-_LONGEST_NAME = 255
-_AT_ONCE = 1 << 20  # bytes in memory while a file is hashed
-_MOST_HEADER = 1 << 26  # bytes
+_MAX_NAME_LENGTH = 255
+_CHUNK_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 26
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def sealed_digest(file: BinaryIO, position: int) -> str:
-    """SHA-256 of a file whose own hash, 64 hexadecimal digits, stands at a position."""
+    """Return the SHA-256 of a sealed file.
+
+    Parameters
+    ----------
+    file : binary file
+    position : int
+        Offset in bytes of the stored hash, which has 64 hexadecimal digits.
+    """
     file.seek(0)
     digest = hashlib.sha256(file.read(position))
     digest.update(BLANK)
     file.seek(position + len(BLANK))
-    while chunk := file.read(_AT_ONCE):
+    while chunk := file.read(_CHUNK_BYTES):
         digest.update(chunk)
     return digest.hexdigest()
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """The sealed text of a JSON object."""
+    """Return a JSON object as a sealed text."""
     text = json.dumps(dict(content))
-    return json.dumps({**content, SEAL: hashlib.sha256(text.encode()).hexdigest()})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps({**content, SEAL: digest})
 
 
 def unseal(text: str) -> dict[str, Any]:
-    """What a sealed text holds.
+    """Check a sealed text and return its content without the hash.
 
     Raises
     ------
     ValueError
-        If it is no JSON object, has no seal, or is not what was written.
+        If the text is not a JSON object, has no hash, or was changed after it was written.
     """
     content = json.loads(text)
     if not isinstance(content, dict) or SEAL not in content:
@@ -82,56 +92,68 @@ def unseal(text: str) -> dict[str, Any]:
     return content
 
 
-def open_file(path: Path, most: int) -> BufferedReader:
-    """Open a file for reading; a pipe, a device, a folder and a file that is too large are refused.
+def open_file(path: Path, max_bytes: int) -> BufferedReader:
+    """Open an ordinary file of limited size for reading.
 
-    So is a link that leads out of the folder of the file: what it leads to is no part of that folder.
+    A pipe, a device, a folder, and a link that leads out of the folder of the file are refused.
 
     Parameters
     ----------
     path : Path
-    most : int
-        Bytes that the file may have.
+    max_bytes : int
+        Largest size of the file.
 
     Raises
     ------
     UserError
-        If it is not such a file, or cannot be read.
+        If the file is refused or cannot be read.
     """
+    # `resolve` raises RuntimeError if links form a circle.
     try:
         if not path.resolve().is_relative_to(path.parent.resolve()):
             raise UserError(
-                f"{path}: a link to a file outside of its folder; expected the file itself (cp -rL copies a folder "
-                "with what its links lead to)."
+                f"{path} is a link to a file outside of its folder; expected the file itself (cp -rL copies a folder "
+                "together with the files that its links lead to)."
             )
         descriptor, size = open_descriptor(str(path))
-    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links
+    except (OSError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
-    if size > most:
+    if size > max_bytes:
         os.close(descriptor)
-        raise UserError(f"{path}: {size:,} bytes; expected {most:,} at most.")
+        raise UserError(f"{path} has {size:,} bytes; expected at most {max_bytes:,}.")
     return os.fdopen(descriptor, "rb")
 
 
-def read_file(path: Path, most: int) -> bytes:
-    """The content of a file that `open_file` takes.
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Read an ordinary file of limited size.
 
     Raises
     ------
     UserError
         As `open_file`.
     """
-    with open_file(path, most) as file:
-        return file.read(most)
+    with open_file(path, max_bytes) as file:
+        return file.read(max_bytes)
 
 
 def open_descriptor(path: str, flags: int = 0) -> tuple[int, int]:
-    """Descriptor and size in bytes of an ordinary file.
+    """Open an ordinary file for reading.
+
+    Parameters
+    ----------
+    path : str
+    flags : int
+        Additional flags of `os.open`.
+
+    Returns
+    -------
+    descriptor, size : int
+        The size is in bytes.
 
     Raises
     ------
     OSError
-        If it cannot be opened, or is a folder, a pipe or a device.
+        If the path cannot be opened, or is a folder, a pipe or a device.
     """
     descriptor = os.open(path, _FLAGS | flags)
     status = os.fstat(descriptor)
@@ -144,11 +166,23 @@ def open_descriptor(path: str, flags: int = 0) -> tuple[int, int]:
 
 
 def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
-    """Open `name`, a file's name that stands in another file (`named_in`): it has to lie in `folder`.
+    """Open a file of a folder whose name is stated in another file, such as a header.
 
-    `folder` ends with a slash, or is empty for the folder one is in.
+    A symbolic link is followed only if its target is in the same folder. The folder itself may be a link.
 
-    A symbolic link is followed where what it names lies in the folder, too. The folder itself may be a link.
+    Parameters
+    ----------
+    folder : str
+        Ends with a slash, or is empty for the current folder.
+    name : str
+        Name of the file in `folder`.
+    named_in : str
+        Name of the file that states `name`, for the message.
+
+    Returns
+    -------
+    descriptor, size : int
+        The size is in bytes.
 
     Raises
     ------
@@ -159,60 +193,68 @@ def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
         raise UserError(
             f"{named_in}: file {name[:80]!r} lies outside the record's folder; expected the name of a file in it."
         )
-    if len(name) > _LONGEST_NAME:
+    if len(name) > _MAX_NAME_LENGTH:
         raise UserError(
-            f"{named_in}: file {name[:80]!r}… named; expected a name of at most {_LONGEST_NAME} characters."
+            f"{named_in} names the file {name[:80]!r}…; expected a name of at most {_MAX_NAME_LENGTH} characters."
         )
+
+    # With O_NOFOLLOW, `open` fails with ELOOP for a symbolic link, so that the target is checked before it is opened.
     path = f"{folder}{name}"
     try:
         return open_descriptor(path, os.O_NOFOLLOW)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise UserError(f"{path}: cannot be read ({reason(error)}), though {named_in} names it.") from None
-    real = os.path.realpath(path)
-    if not Path(real).is_relative_to(os.path.realpath(folder)):
+    target = os.path.realpath(path)
+    if not Path(target).is_relative_to(os.path.realpath(folder)):
         raise UserError(
             f"{path}: a symbolic link that leads outside the record's folder; expected a file in it, as {named_in} "
             "names it."
         )
     try:
-        return open_descriptor(real, os.O_NOFOLLOW)
+        return open_descriptor(target, os.O_NOFOLLOW)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}), though {named_in} names it.") from None
 
 
 def read_bytes(descriptor: int, size: int, offset: int = 0) -> bytes:
-    """`size` bytes from `offset` on, fewer where the file ends before."""
+    """Read `size` bytes from `offset` on. At the end of the file, fewer bytes are returned."""
     data = os.pread(descriptor, size, offset)
     if len(data) == size:
         return data
-    parts = [data]  # one call reads 2 GiB at most
-    while data and (size := size - len(data)):
+
+    # One call of `pread` reads at most 2 GiB. An empty part means the end of the file.
+    parts = [data]
+    remaining = size - len(data)
+    while data and remaining:
         offset += len(data)
-        data = os.pread(descriptor, size, offset)
+        data = os.pread(descriptor, remaining, offset)
         parts.append(data)
+        remaining -= len(data)
     return b"".join(parts)
 
 
 def check_ordinary(folder: Path, inside: Iterable[str] = ()) -> None:
-    """Refuse a folder in which something is no ordinary file and no folder.
+    """Refuse a folder that contains anything except ordinary files and folders.
 
-    A link could lead out of the folder, and what is written to it would be written there; a pipe would keep the reader
-    waiting. What this package writes contains neither.
+    A write to a link could change a file outside of the folder. A read from a pipe could wait forever. This package
+    writes neither.
 
     Parameters
     ----------
     folder : Path
     inside : iterable of str
-        Folders in it of which everything is looked at, at any depth.
+        Names of subfolders that are checked at any depth.
 
     Raises
     ------
     UserError
-        Names the first such path.
+        Names the first path that is refused.
     """
-    deeper = [path for name in inside for path in (folder / name).rglob("*")]
-    for path in (*folder.glob("*"), *deeper):
+    paths = list(folder.glob("*"))
+    for name in inside:
+        paths.extend((folder / name).rglob("*"))
+    for path in paths:
         mode = path.lstat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise UserError(
@@ -222,12 +264,18 @@ def check_ordinary(folder: Path, inside: Iterable[str] = ()) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, on one line, without the file's name."""
+    """Return the message of an exception on one line, without the name of the file."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 def safetensors_header(file: BinaryIO, source: str) -> bytes:
-    """The first bytes of a safetensors file: the length of its header, in eight bytes, and the header, which is JSON.
+    """Return the first bytes of a safetensors file: the length of the header (eight bytes) and the header (JSON).
+
+    Parameters
+    ----------
+    file : binary file
+    source : str
+        Name of the file, for the message.
 
     Raises
     ------
@@ -238,7 +286,7 @@ def safetensors_header(file: BinaryIO, source: str) -> bytes:
     size = os.fstat(file.fileno()).st_size
     start = file.read(8)
     length = int.from_bytes(start, "little")
-    if len(start) < 8 or not 0 < length <= min(_MOST_HEADER, size - 8):
+    if len(start) < 8 or not 0 < length <= min(_MAX_HEADER_BYTES, size - 8):
         raise UserError(f"{source} is damaged: the header of this safetensors file does not fit into it")
     return start + file.read(length)
 
@@ -250,25 +298,29 @@ def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:
     ----------
     text : bytes or str
     source : str
-        Where it comes from, for the sentence.
+        Name of the file, for the message.
     finite : bool
-        Refuse NaN and infinity, also as numbers that are too large, such as 1e999.
+        Refuse NaN, infinity, and numbers that are too large, such as 1e999.
 
     Raises
     ------
     UserError
-        If it is no JSON, an object has the same key twice, or it is nested deeper than `DEEPEST`.
+        If the text is not JSON, an object has the same key twice, or the nesting is deeper than `DEEPEST`.
     """
     data = text.encode() if isinstance(text, str) else text
     _check_depth(data, source)
-    options: dict[str, Any] = {"parse_constant": _refuse_constant, "parse_float": _finite_number} if finite else {}
+    options: dict[str, Any] = {"object_pairs_hook": _build_object}
+    if finite:
+        options["parse_constant"] = _refuse_constant
+        options["parse_float"] = _parse_finite_number
     try:
-        return json.loads(data, object_pairs_hook=_object, **options)
+        return json.loads(data, **options)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{source}: not the JSON that is expected ({' '.join(str(error).split())[:200]}).") from None
 
 
 def _check_depth(data: bytes, source: str) -> None:
+    """Count the nesting before parsing, because the parser is recursive. Brackets in strings do not count."""
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(data):
         if token[0] in (b"[", b"{"):
@@ -276,14 +328,14 @@ def _check_depth(data: bytes, source: str) -> None:
         elif token[0] in (b"]", b"}"):
             depth -= 1
         if depth > DEEPEST:
-            raise UserError(f"{source}: JSON that is nested more than {DEEPEST} deep.")
+            raise UserError(f"{source}: the JSON is nested more than {DEEPEST} deep.")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
-            raise ValueError(f"the key {name[:80]!r} twice in one object")
+            raise ValueError(f"the key {name[:80]!r} occurs twice in one object")
         content[name] = value
     return content
 
@@ -292,7 +344,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} instead of a number")
 
 
-def _finite_number(text: str) -> float:
+def _parse_finite_number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:80]}, which is too large for a number")
