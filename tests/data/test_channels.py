@@ -62,7 +62,7 @@ def test_a_minus_sign_turns_the_lead_back(twelve: np.ndarray) -> None:
     signals = twelve.copy()
     signals[3] *= -1
     found = lead_map(names, LEADS, "a")
-    assert found.order is None and found.notes == ("turned in sign: '-aVR' to aVR",)
+    assert found.order is None and found.notes == ("inverted: '-aVR' to aVR",)
     np.testing.assert_array_equal(found.apply(signals), twelve)
     derived = lead_map(("-aVR", "I"), ("II",), "a").apply(signals[[3, 0]])
     np.testing.assert_allclose(derived[0], twelve[1], atol=1e-15)

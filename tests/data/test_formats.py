@@ -266,7 +266,8 @@ def test_a_missing_package_is_named(
 ) -> None:
     (tmp_path / f"a{suffix}").write_bytes(b"")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"a{suffix}: .* {package}, which is missing; install einthoven\[{extra}\]"):
+    sentence = rf"a{suffix}: the package {package} .* is missing; install einthoven\[{extra}\]"
+    with pytest.raises(UserError, match=sentence):
         read_record(tmp_path / f"a{suffix}")
 
 

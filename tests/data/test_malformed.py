@@ -160,7 +160,10 @@ DAMAGE: dict[str, tuple[Change, str]] = {
         lambda f: (f / "a.dat").write_bytes(b"\1" + (f / "a.dat").read_bytes()[1:]),
         "a.dat: lead I: checksum",
     ),
-    "signals of another record": (lambda f: (f / "a.dat").write_bytes(b"\0" * 1200), "the header is not its own"),
+    "signals of another record": (
+        lambda f: (f / "a.dat").write_bytes(b"\0" * 1200),
+        "the header belongs to another file",
+    ),
     "missing lead": (drop_lines(7, 8), "a.hea: lead V1 missing: found"),
     "2 leads": (drop_lines(3, 13), "a.hea: leads V1, V2, V3, V4, V5, V6 missing: found 'I II', expected"),
     "1 lead": (drop_lines(2, 13), "a.hea: leads II, III,"),

@@ -61,13 +61,13 @@ ROWS = f"{ROW}\n" * 20
         (f"{HEADER}\n{ROWS}{ROW.replace('5', 'inf', 1)}\n", "an infinite value"),
         (f"{HEADER}\n{ROWS}".replace("V6", "V5"), "V5 is named twice"),
         (f"{HEADER}\n{ROWS}".replace("V6", "V7"), "lead V6 missing"),
-        (f"{HEADER}\n{ROWS}".replace("V6", "V6 (kV)"), "units uV.*|units kV in the file, uV beside it"),
+        (f"{HEADER}\n{ROWS}".replace("V6", "V6 (kV)"), "units uV.*|units kV in the file, uV in its .json"),
         (f"time,t (s),{HEADER}\n" + f"0,0,{ROW}\n" * 3, "2 columns of time"),
         (f"time,{HEADER}\n" + f"0,{ROW}\n" * 3, "expected even steps"),
         (f"time,{HEADER}\n0,{ROW}\n", "1 times in column"),
         (f"time,{HEADER}\n" + "".join(f"{t},{ROW}\n" for t in (0, 0.002, 0.004, 0.008)), "expected even steps"),
         (f"time,{HEADER}\n" + "".join(f"{t},{ROW}\n" for t in (0, 0.002, "", 0.006)), "expected even steps"),
-        (f"time,{HEADER}\n" + "".join(f"{t / 250},{ROW}\n" for t in range(9)), "fs 250.0 in the file, 500 told"),
+        (f"time,{HEADER}\n" + "".join(f"{t / 250},{ROW}\n" for t in range(9)), "fs 250.0 in the file, 500 in"),
         ('"' + "x" * 200_000, "not a table|missing|columns"),
     ],
 )
@@ -121,12 +121,12 @@ def test_all_that_is_said_nowhere_is_asked_for_at_once(tmp_path: Path) -> None:
         ('{"fs": true}', "fs 'True' found"),
         ('{"fs": 1e9}', "below 1 MHz"),
         ('{"units": 3}', "units '3' found"),
-        ('{"units": "mV"}', "units mV beside it, uV told"),
+        ('{"units": "mV"}', "units mV in its .json, uV in the options"),
         ('{"leads": "I,II"}', "leads 'I,II' found; expected a list"),
         ('{"leads": []}', r"leads '\[\]' found"),
         ('{"leads": [1, 2]}', r"leads '\[1, 2\]' found"),
-        ('{"leads": ["I", "II"]}', "leads I II beside it, I II III"),
-        ('{"fs": 250}', "fs 250.0 beside it, 500 told"),
+        ('{"leads": ["I", "II"]}', "leads I II in its .json, I II III"),
+        ('{"fs": 250}', "fs 250.0 in its .json, 500 in the options"),
     ],
 )
 def test_sidecars(tmp_path: Path, sidecar: str, sentence: str) -> None:
@@ -236,7 +236,7 @@ def archive(**members: bytes) -> bytes:
         (archive(signal=npy(ECG), fs=npy(np.array(-5))), "fs '-5' found"),
         (archive(signal=npy(ECG), fs=npy(np.array([1, 2]))), r"fs '\[1, 2\]' found"),
         (archive(signal=npy(ECG), leads=npy(np.arange(12))), "leads .* found; expected a list of names"),
-        (archive(signal=npy(ECG), units=npy(np.array("mV"))), "units mV in the file, uV told"),
+        (archive(signal=npy(ECG), units=npy(np.array("mV"))), "units mV in the file, uV in the options"),
     ],
 )
 def test_archives(tmp_path: Path, data: bytes, sentence: str) -> None:

@@ -187,7 +187,7 @@ def test_several_samples_per_frame_come_at_their_own_rate(tmp_path: Path, fmt: s
 def test_leads_of_several_rates_are_averaged_over_each_frame(tmp_path: Path) -> None:
     stem = write(tmp_path, "a", ["32x2"] * 6 + ["32x5"] * 5 + ["32"])
     assert_equal(stem)
-    assert "leads of several rates averaged over each frame, to 250 Hz" in read_record(stem, checksum="warn").notes
+    assert "leads of several rates: averaged over each frame, to 250 Hz" in read_record(stem, checksum="warn").notes
     counts = np.fromfile(tmp_path / "a.dat", dtype="<i4")
     counts[7] = INVALID["32"]  # frame 0 of V2
     counts.tofile(tmp_path / "a.dat")
@@ -231,8 +231,8 @@ def test_what_the_header_leaves_to_the_format_is_said(tmp_path: Path) -> None:
     np.testing.assert_array_equal(record.signal, expected.astype(np.float32))
     assert record.fs == 250
     assert record.notes[:2] == (
-        "no sampling frequency: 250 Hz, as the format has it",
-        "leads without a unit taken as mV, as the format has it",
+        "no sampling frequency: 250 Hz, the default of the format",
+        "leads without a unit: mV, the default of the format",
     )
 
 

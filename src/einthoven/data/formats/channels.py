@@ -1,4 +1,4 @@
-"""What the columns of a file are: their leads, by name alone, and their amplitudes in mV."""
+"""Map the channels of a file to leads by their names, and their amplitudes to mV."""
 
 from __future__ import annotations
 
@@ -20,52 +20,58 @@ MILLIVOLT = {
     "microvolt": 1e-3,
     "millivolt": 1.0,
     "volt": 1e3,
-}  # amplitude of one unit in mV
-_MICRO = str.maketrans("µμ", "uu")  # the micro sign and the Greek letter
+}
+"""Lower-case name of a unit -> the unit in mV."""
+
+# Both the micro sign and the Greek letter mu become "u".
+_MICRO_TO_U = str.maketrans("µμ", "uu")
 
 LIMB = LEADS[:6]
-_LAWS = derive_limb_leads(np.array([1.0, 0.0]), np.array([0.0, 1.0]))  # (6, 2): each limb lead from I and II
+
+# Each limb lead as a sum of I and II, shape (6, 2).
+_LIMB_FROM_I_AND_II = derive_limb_leads(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
 
 
 def millivolts(unit: str, source: str, lead: str) -> float:
-    """Amplitude of one `unit` in mV.
+    """Return a unit in mV, for example 0.001 for µV.
 
     Parameters
     ----------
     unit : str
-        As it stands in the file, in any case: ``mV``, ``uV``, ``µV``, ``nV``, ``V`` or the word.
+        The unit as the file states it, in any case: ``mV``, ``uV``, ``µV``, ``nV``, ``V``, or the word.
     source, lead : str
-        Name of the file and of its signal, for the sentence.
+        Names of the file and of the signal, for the message.
 
     Raises
     ------
     UserError
-        If the unit is missing or not one of these.
+        If the unit is missing or unknown.
     """
-    scale = MILLIVOLT.get(unit.strip().lower().translate(_MICRO))
+    scale = MILLIVOLT.get(unit.strip().lower().translate(_MICRO_TO_U))
     if scale is None:
-        found = f"unknown unit {shown(unit)}" if unit.strip() else "no unit"
-        raise UserError(f"{source}: lead {lead}: {found}; expected mV, uV, nV or V.")
+        problem = f"unknown unit {quote(unit)}" if unit.strip() else "no unit"
+        raise UserError(f"{source}: lead {lead}: {problem}; expected mV, uV, nV or V.")
     return scale
 
 
-def shown(text: str) -> str:
-    """Text of a file as it can stand in a sentence: quoted, on one line, not too long."""
+def quote(text: str) -> str:
+    """Quote text of a file for a message: on one line, with at most 80 characters."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")
 
 
 @dataclass(frozen=True)
 class LeadMap:
-    """How the leads that are wanted come out of the signals of a file.
+    """How to compute the wanted leads from the signals of a file.
 
     Attributes
     ----------
     matrix : ndarray of float64, shape (wanted leads, signals)
-        Each wanted lead as a sum of signals; read-only.
+        Each wanted lead is a weighted sum of signals. The array is read-only.
     order : tuple of int or None
-        Column of each wanted lead where all stand in the file as they are; None where one is derived or turned in sign.
+        The column of each wanted lead, if the file contains all of them with the usual sign; None if a lead is derived
+        or inverted.
     notes : tuple of str
-        What was renamed, turned in sign, derived and dropped, one sentence each.
+        What was renamed, inverted, derived and dropped, one sentence each.
     """
 
     matrix: NDArray[np.float64]
@@ -73,99 +79,125 @@ class LeadMap:
     notes: tuple[str, ...]
 
     def apply(self, signals: NDArray[np.floating]) -> NDArray[np.floating]:
-        """The wanted leads (wanted, T) of the file's signals (signals, T), all in one unit.
+        """Compute the wanted leads.
 
-        A sum runs over the signals that it needs alone, so that NaN in one lead stays out of the others.
+        Parameters
+        ----------
+        signals : ndarray, shape (signals, T)
+            All signals in one unit.
+
+        Returns
+        -------
+        ndarray, shape (wanted leads, T)
+            In the unit of the signals.
         """
         if self.order is not None:
             return signals[list(self.order)]
-        out = np.empty((len(self.matrix), signals.shape[1]), dtype=np.result_type(signals, np.float32))
-        for row, weights in zip(out, self.matrix, strict=True):
+
+        # A lead is computed from its own terms only. A matrix product would spread NaN to all leads (0 * NaN is NaN).
+        leads = np.empty((len(self.matrix), signals.shape[1]), dtype=np.result_type(signals, np.float32))
+        for lead, weights in zip(leads, self.matrix, strict=True):
             used = np.flatnonzero(weights)
-            row[:] = weights[used] @ signals[used]
-        return out
+            lead[:] = weights[used] @ signals[used]
+        return leads
 
 
 def lead_map(names: tuple[str, ...], want: tuple[str, ...], source: str) -> LeadMap:
     """Find the wanted leads among the signals of a file.
 
+    Missing limb leads are derived from two limb leads of the file. I and II are preferred.
+
     Parameters
     ----------
     names : tuple of str
-        Names of the signals, as in the file.
+        Names of the signals as the file states them.
     want : tuple of str
-        Canonical leads to return, in this order. Only what they need must be there: limb leads that are missing
-        are derived from two that are present, I and II first.
+        Canonical leads in the order of the result. Other leads may be missing.
     source : str
-        Name of the file, for the sentence.
+        Name of the file, for the message.
 
     Raises
     ------
     UserError
-        If a lead is named twice, or a wanted lead is neither there nor to be derived.
+        If a lead is named twice, or if a wanted lead is missing and cannot be derived.
 
     References
     ----------
     Einthoven: III = II - I. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2.
     """
+    # The cached function does not get the name of the file, so that all files of one layout share an entry.
     try:
         return _lead_map(names, want)
-    except UserError as error:  # the file's name is no part of the question, so that the answer can be kept
+    except UserError as error:
         raise UserError(f"{source}: {error}") from None
 
 
 @lru_cache(maxsize=256)
 def _lead_map(names: tuple[str, ...], want: tuple[str, ...]) -> LeadMap:
-    column: dict[str, int] = {}
-    signs, renamed, turned, dropped = {}, [], [], []
+    # Give each signal its lead, and collect the notes.
+    columns: dict[str, int] = {}
+    signs: dict[str, int] = {}
+    renamed = []
+    inverted = []
+    dropped = []
     for index, name in enumerate(names):
-        known = canonical_lead(name)
-        if known is None:
-            dropped.append(shown(name))
+        lead_and_sign = canonical_lead(name)
+        if lead_and_sign is None:
+            dropped.append(quote(name))
             continue
-        lead, sign = known
-        if lead in column:
-            twice = " and ".join(shown(names[k]) for k in (column[lead], index))
-            raise UserError(f"lead {lead} is named twice, as {twice}; expected each lead once.")
-        column[lead], signs[lead] = index, sign
+        lead, sign = lead_and_sign
+        if lead in columns:
+            first, second = quote(names[columns[lead]]), quote(name)
+            raise UserError(f"lead {lead} is named twice, as {first} and {second}; expected each lead once.")
+        columns[lead] = index
+        signs[lead] = sign
         if sign < 0:
-            turned.append(f"{shown(name)} to {lead}")
+            inverted.append(f"{quote(name)} to {lead}")
         elif name.strip().upper() != lead.upper():
-            renamed.append(f"{shown(name)} as {lead}")
+            renamed.append(f"{quote(name)} as {lead}")
 
+    # Any two limb leads give the other four: invert the equations of these two for I and II.
+    base = [lead for lead in LIMB if lead in columns][:2]
+    limb_from_base = None
+    if len(base) == 2:
+        base_from_i_and_ii = _LIMB_FROM_I_AND_II[[LIMB.index(lead) for lead in base]]
+        limb_from_base = _LIMB_FROM_I_AND_II @ np.linalg.inv(base_from_i_and_ii)
+
+    # Write one row of weights for each wanted lead.
     matrix = np.zeros((len(want), len(names)))
-    base = [lead for lead in LIMB if lead in column][:2]
-    from_base = _LAWS @ np.linalg.inv(_LAWS[[LIMB.index(lead) for lead in base]]) if len(base) == 2 else None
-    derived, missing = [], []
+    derived = []
+    missing = []
     for row, lead in zip(matrix, want, strict=True):
-        if lead in column:
-            row[column[lead]] = signs[lead]
-        elif lead in LIMB and from_base is not None:
-            for weight, given in zip(from_base[LIMB.index(lead)], base, strict=True):
-                row[column[given]] = weight * signs[given]
+        if lead in columns:
+            row[columns[lead]] = signs[lead]
+        elif lead in LIMB and limb_from_base is not None:
+            for weight, base_lead in zip(limb_from_base[LIMB.index(lead)], base, strict=True):
+                row[columns[base_lead]] = weight * signs[base_lead]
             derived.append(lead)
         else:
             missing.append(lead)
     if missing:
-        raise UserError(_missing(missing, names, want))
+        raise UserError(_missing_leads_message(missing, names, want))
     matrix.setflags(write=False)
 
     notes = []
     if renamed:
         notes.append(f"read {', '.join(renamed)}")
-    if turned:
-        notes.append(f"turned in sign: {', '.join(turned)}")
+    if inverted:
+        notes.append(f"inverted: {', '.join(inverted)}")
     if derived:
         notes.append(f"{', '.join(derived)} derived from {' and '.join(base)}")
     if dropped:
         notes.append(f"dropped {', '.join(dropped)}: not among the twelve leads")
-    plain = not derived and all(signs[lead] == 1 for lead in want)
-    return LeadMap(matrix, tuple(column[lead] for lead in want) if plain else None, tuple(notes))
+
+    order = None
+    if not derived and all(signs[lead] == 1 for lead in want):
+        order = tuple(columns[lead] for lead in want)
+    return LeadMap(matrix, order, tuple(notes))
 
 
-def _missing(missing: list[str], names: tuple[str, ...], want: tuple[str, ...]) -> str:
-    found = shown(" ".join(name.strip() for name in names)) if names else "no leads"
-    limb = " (limb leads may be left out where two of them are there)" if set(missing) & set(LIMB) else ""
-    return (
-        f"lead{'s' * (len(missing) > 1)} {', '.join(missing)} missing: found {found}, expected {' '.join(want)}{limb}."
-    )
+def _missing_leads_message(missing: list[str], names: tuple[str, ...], want: tuple[str, ...]) -> str:
+    plural = "s" if len(missing) > 1 else ""
+    present = quote(" ".join(name.strip() for name in names)) if names else "no leads"
+    hint = " (limb leads may be left out where two of them are there)" if set(missing) & set(LIMB) else ""
+    return f"lead{plural} {', '.join(missing)} missing: found {present}, expected {' '.join(want)}{hint}."

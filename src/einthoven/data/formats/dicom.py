@@ -1,4 +1,4 @@
-"""DICOM 12-lead and general ECG waveforms through the pydicom package."""
+"""Read DICOM 12-lead and general ECG waveforms with the pydicom package."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from einthoven.data.formats.channels import shown
-from einthoven.data.formats.file_signals import FileSignals, load
+from einthoven.data.formats.channels import quote
+from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file
 from einthoven.errors import UserError
 from einthoven.files import reason
 from einthoven.functional.leads import canonical_lead
@@ -17,18 +17,19 @@ from einthoven.functional.leads import canonical_lead
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_LINEAR = ("SB", "UB", "SS", "US", "SL", "UL")  # the other sample interpretations are companded audio
+# Interpretations of the samples as linear integers. The other interpretations are companded audio.
+_LINEAR = ("SB", "UB", "SS", "US", "SL", "UL")
 
 
 def read_dicom(path: str | Path) -> FileSignals:
     """Read the recorded waveform of a DICOM file: the original multiplex group with the most leads.
 
-    Groups that are derived, such as a median beat, are left out. Samples equal to the padding value are NaN.
+    Derived groups, such as a median beat, are ignored. Samples equal to the padding value become NaN.
 
     Raises
     ------
     UserError
-        If the file is not DICOM, holds no waveform, or its samples are damaged or not calibrated.
+        If the file is not DICOM or contains no waveform, or if its samples are damaged or not calibrated.
 
     References
     ----------
@@ -37,63 +38,81 @@ def read_dicom(path: str | Path) -> FileSignals:
     import pydicom
 
     source = Path(path).name
-    data = load(path)
+    data = read_ordinary_file(path)
     try:
+        # A deflated file could expand to any size.
         meta = pydicom.filereader.read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID", "")) == pydicom.uid.DeflatedExplicitVRLittleEndian:
             raise ValueError("a deflated data set, whose size is not known before it is unpacked")
         dataset = pydicom.dcmread(io.BytesIO(data))
+
         groups = list(dataset.get("WaveformSequence") or [])
-        recorded = [k for k, group in enumerate(groups) if group.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL"]
-        if not recorded:
+        originals = [
+            index for index, group in enumerate(groups) if group.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL"
+        ]
+        if not originals:
             kind = getattr(dataset.get("SOPClassUID"), "name", "an unknown kind")
-            raise UserError(f"{source}: {shown(str(kind))} without a recorded waveform; expected a 12-lead ECG.")
-        names = {k: [_name(channel) for channel in groups[k].ChannelDefinitionSequence] for k in recorded}
-        chosen = max(recorded, key=lambda k: sum(canonical_lead(name) is not None for name in names[k]))
-        signals = _group(dataset, chosen, tuple(names[chosen]), source)
+            raise UserError(f"{source}: {quote(str(kind))} without a recorded waveform; expected a 12-lead ECG.")
+
+        # Choose the group with the most leads; the first one of them, if several have as many.
+        names = {}
+        lead_counts = {}
+        for index in originals:
+            names[index] = [_channel_name(channel) for channel in groups[index].ChannelDefinitionSequence]
+            lead_counts[index] = sum(canonical_lead(name) is not None for name in names[index])
+        chosen = max(originals, key=lambda index: lead_counts[index])
+        notes = () if len(originals) == 1 else (f"read waveform group {chosen + 1} of {len(groups)}",)
+        return _read_group(dataset, chosen, tuple(names[chosen]), notes, source)
     except UserError:
         raise
-    except Exception as error:  # pydicom raises whatever struct, numpy or a missing element raised
+    # pydicom raises the exceptions of struct and NumPy, and others for missing elements.
+    except Exception as error:
         raise UserError(f"{source}: the pydicom package cannot read this file ({reason(error)}).") from None
-    if len(recorded) == 1:
-        return signals
-    note = f"read waveform group {chosen + 1} of {len(groups)}"
-    return FileSignals(signals.values, signals.names, signals.units, signals.fs, (*signals.notes, note))
 
 
-def _group(dataset: Dataset, index: int, names: tuple[str, ...], source: str) -> FileSignals:
+def _read_group(
+    dataset: Dataset, index: int, names: tuple[str, ...], notes: tuple[str, ...], source: str
+) -> FileSignals:
+    """Read one multiplex group as FileSignals, in the units that its channels state."""
     from pydicom.waveforms.numpy_handler import multiplex_array
 
     group = dataset.WaveformSequence[index]
     if group.WaveformSampleInterpretation not in _LINEAR:
         raise UserError(
-            f"{source}: samples of interpretation {shown(str(group.WaveformSampleInterpretation))}; "
+            f"{source}: samples of interpretation {quote(str(group.WaveformSampleInterpretation))}; "
             f"expected one of {' '.join(_LINEAR)}."
         )
     counts = multiplex_array(dataset, index, as_raw=True).T
     if len(names) != len(counts):
         raise ValueError(f"{len(names)} channels defined, {len(counts)} stored")
-    values, units = counts.astype(np.float64), []
+
+    # Amplitude = count * sensitivity * correction factor + baseline.
+    values = counts.astype(np.float64)
+    units = []
     for row, name, channel in zip(values, names, group.ChannelDefinitionSequence, strict=True):
         if "ChannelSensitivity" not in channel or "ChannelSensitivityUnitsSequence" not in channel:
-            raise UserError(f"{source}: lead {shown(name)} has no sensitivity; expected a calibrated waveform.")
+            raise UserError(f"{source}: lead {quote(name)} has no sensitivity; expected a calibrated waveform.")
         row *= float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)
         row += float(channel.get("ChannelBaseline") or 0)
         units.append(str(channel.ChannelSensitivityUnitsSequence[0].CodeValue))
     if not np.isfinite(values).all():
         raise ValueError("a sensitivity that is not finite")
-    if group.get("WaveformPaddingValue") is not None:
-        values[counts == _padding(group.WaveformPaddingValue, counts.dtype)] = np.nan
-    return FileSignals(values, names, tuple(units), float(group.SamplingFrequency))
+
+    # The padding value is stored as the bytes of a sample, or as a number.
+    padding = group.get("WaveformPaddingValue")
+    if padding is not None:
+        if isinstance(padding, bytes):
+            padding = np.frombuffer(padding[: counts.dtype.itemsize], counts.dtype)[0]
+        values[counts == int(padding)] = np.nan
+    return FileSignals(values, names, tuple(units), float(group.SamplingFrequency), notes)
 
 
-def _name(channel: Dataset) -> str:
-    """The first of the names of a channel that is one of a lead, else its label."""
-    source: Any = channel.get("ChannelSourceSequence") or []
-    names = [*(str(code.get("CodeMeaning", "")) for code in source[:1]), str(channel.get("ChannelLabel", ""))]
-    return next((name for name in names if canonical_lead(name)), next(filter(None, names), "unnamed"))
-
-
-def _padding(value: Any, dtype: np.dtype[Any]) -> int:
-    """The padding value stands in the file as a sample does: as bytes."""
-    return int(np.frombuffer(value[: dtype.itemsize], dtype)[0]) if isinstance(value, bytes) else int(value)
+def _channel_name(channel: Dataset) -> str:
+    """Return the source or the label of a channel, whichever is the name of a lead."""
+    sources: Any = channel.get("ChannelSourceSequence") or []
+    names = [str(code.get("CodeMeaning", "")) for code in sources[:1]]
+    names.append(str(channel.get("ChannelLabel", "")))
+    for name in names:
+        if canonical_lead(name):
+            return name
+    return next(filter(None, names), "unnamed")

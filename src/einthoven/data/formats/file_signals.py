@@ -1,4 +1,4 @@
-"""What the readers of the other formats hand over, and the way from there to the leads that are wanted."""
+"""Signals as a file holds them, and how the wanted leads in mV are computed from them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import lead_map, millivolts, shown
+from einthoven.data.formats.channels import lead_map, millivolts, quote
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, read_bytes, reason
 from einthoven.functional.leads import canonical_lead
 
-MOST_BYTES = 2**30  # of one file: 14 hours of 12 leads at 500 Hz and 16 bits, more than an ECG that is read whole
+MOST_BYTES = 2**30
+"""Largest size of a file. It holds 14 hours of 12 leads at 500 Hz with 16 bits."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the caller says of a file that may not say it itself: sampling frequency, unit, names of the signals."""
+class Metadata:
+    """Sampling frequency in Hz, unit, and names of the signals. None means that the value is not stated."""
 
     fs: float | None = None
     units: str | None = None
@@ -28,9 +29,18 @@ class Told:
 
 @dataclass(frozen=True)
 class FileSignals:
-    """The signals of one file as they stand in it.
+    """The signals of one file, before leads and units are converted.
 
-    `values` (signals, T) in the `units` of each, NaN where invalid; `names` as in the file; `fs` in Hz.
+    Attributes
+    ----------
+    values : ndarray, shape (signals, T)
+        Amplitudes; NaN where a sample is invalid.
+    names, units : tuple of str
+        Name and unit of each signal as the file states them.
+    fs : float
+        Sampling frequency in Hz.
+    notes : tuple of str
+        What the reader assumed or dropped.
     """
 
     values: NDArray[np.floating]
@@ -43,51 +53,72 @@ class FileSignals:
 def wanted_leads(
     signals: FileSignals, want: tuple[str, ...], source: str
 ) -> tuple[NDArray[np.floating], tuple[str, ...]]:
-    """The wanted leads in mV (wanted, T), and notes.
+    """Compute the wanted leads in mV.
+
+    Parameters
+    ----------
+    signals : FileSignals
+    want : tuple of str
+        Canonical leads.
+    source : str
+        Name of the file, for the message.
+
+    Returns
+    -------
+    millivolt : ndarray, shape (wanted leads, T)
+    notes : tuple of str
 
     Raises
     ------
     UserError
-        If the sampling frequency is none, there are no samples, a lead is missing or doubled, a unit is unknown, or an
-        amplitude is beyond float32.
+        If the sampling frequency is not valid, there are no samples, a lead is missing or named twice, a unit is
+        unknown, or an amplitude is beyond the range of float32.
     """
-    if not 0 < signals.fs < 1e6:  # NaN fails, too
+    # A NaN fails this comparison, too.
+    if not 0 < signals.fs < 1e6:
         raise UserError(f"{source}: {signals.fs:g} Hz found; expected a positive sampling frequency below 1 MHz.")
     if signals.values.shape[1] == 0:
         raise UserError(f"{source}: no samples found; expected an ECG.")
+
+    # Only signals that are used need a known unit.
     leads = lead_map(signals.names, want, source)
-    used = np.count_nonzero(leads.matrix, axis=0)
-    scale = [
-        millivolts(unit, source, name) if needed else 0.0
-        for name, unit, needed in zip(signals.names, signals.units, used, strict=True)
-    ]
-    millivolt = leads.apply(signals.values * np.array(scale)[:, None])
+    is_used = leads.matrix.any(axis=0)
+    scales = np.zeros(len(signals.names))
+    for column in np.flatnonzero(is_used):
+        scales[column] = millivolts(signals.units[column], source, signals.names[column])
+
+    millivolt = leads.apply(signals.values * scales[:, None])
     if (np.abs(millivolt) > np.finfo(np.float32).max).any():
         raise UserError(f"{source}: amplitudes beyond the range of 32-bit numbers found; expected those of an ECG.")
     return millivolt, (*leads.notes, *signals.notes)
 
 
-def leads_alone(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-    """Columns that are named as a lead, and a note of the others: for files whose other signals differ in kind."""
-    keep = [column for column, name in enumerate(names) if canonical_lead(name)]
-    others = [shown(name) for name in names if not canonical_lead(name)]
-    return keep, (f"dropped {', '.join(others)}: not among the twelve leads",) if others else ()
+def select_leads(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
+    """Return the columns that are named as a lead, and a note about the other columns.
+
+    This is for formats in which the other signals can differ in unit and sampling frequency.
+    """
+    columns = [column for column, name in enumerate(names) if canonical_lead(name)]
+    others = [quote(name) for name in names if not canonical_lead(name)]
+    if not others:
+        return columns, ()
+    return columns, (f"dropped {', '.join(others)}: not among the twelve leads",)
 
 
-def load(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """The bytes of an ordinary file of at most `most` bytes.
+def read_ordinary_file(path: str | Path, max_bytes: int = MOST_BYTES) -> bytes:
+    """Read an ordinary file of limited size.
 
     Raises
     ------
     UserError
-        If it cannot be read, or is larger.
+        If the file cannot be read, or is larger than `max_bytes`.
     """
     name = Path(path).name
     try:
         descriptor, size = open_descriptor(os.fspath(path))
         try:
-            if size > most:
-                raise UserError(f"{name}: {size:,} bytes found; expected an ECG of at most {most:,} bytes.")
+            if size > max_bytes:
+                raise UserError(f"{name}: {size:,} bytes found; expected an ECG of at most {max_bytes:,} bytes.")
             return read_bytes(descriptor, size)
         finally:
             os.close(descriptor)

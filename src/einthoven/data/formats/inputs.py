@@ -1,4 +1,7 @@
-"""Which files a record is made of, and whether they are still the ones that were read."""
+"""Find the files of a record, and detect whether they changed since they were read.
+
+Opening a store calls these functions for every record. Paths are strings here, because `pathlib` would be slower.
+"""
 
 from __future__ import annotations
 
@@ -11,59 +14,78 @@ from einthoven.errors import UserError
 
 
 def short_digest(data: bytes) -> bytes:
-    """Half of a SHA-256, without zeros at its end: numpy's byte strings (``S16``) do not keep those."""
+    """Return the first 16 bytes of the SHA-256, without zeros at the end.
+
+    NumPy's byte strings (``S16``) do not keep zeros at the end.
+    """
     return hashlib.sha256(data).digest()[:16].rstrip(b"\0")
 
 
 def main_file(record: str | Path) -> str:
-    """The file by which a record is known: the header of a WFDB record, else the file itself."""
+    """Return the main file of a record: the header of a WFDB record, or the file itself in other formats."""
     path = os.fspath(record)
     stem, dot, suffix = path.rpartition(".")
     if dot and suffix == "hea":
         return path
     if dot and (suffix == "dat" or (suffix == "mat" and os.path.isfile(f"{stem}.hea"))):  # noqa: PTH113
         return f"{stem}.hea"
-    return path if os.path.isfile(path) else f"{path}.hea"  # noqa: PTH113 (a hundred thousand of these an opening)
+    return path if os.path.isfile(path) else f"{path}.hea"  # noqa: PTH113
 
 
 def other_files(main: str) -> str:
-    """Names of the further files of a record, joined by ``/``; ``*`` stands for the stem that they share with `main`.
+    """Return the names of the other files of a record, joined by ``/``.
 
-    A WFDB header names its signal files and segments; beside another file may stand a ``.json`` that describes it.
+    A WFDB header names its signal files and segments. Any other file can have a sidecar (``.json``). A ``*`` replaces
+    the stem of `main`, so that all records of a corpus have the same short text.
     """
     if not main.endswith(".hea"):
         return "*.json"
+
+    # If a header cannot be read, the reader of the record reports the error.
     try:
         header = read_header(main)
         segments = dict.fromkeys(name for name, _ in header.segments if name != "~")
-        parts: list[Header] = [header, *(read_segment_header(header, name) for name in segments)]
-    except UserError:  # reading the record says what is wrong
+        headers: list[Header] = [header, *(read_segment_header(header, name) for name in segments)]
+    except UserError:
         return ""
-    names = dict.fromkeys(part.name for part in parts[1:])
-    names |= dict.fromkeys(file for part in parts for file in part.files)
+
+    # A dict keeps the order and drops repetitions.
+    names = dict.fromkeys(segment.name for segment in headers[1:])
+    for part in headers:
+        names |= dict.fromkeys(part.files)
     stem = os.path.basename(main)[: -len(".hea")]  # noqa: PTH119
     return "/".join(f"*{name.removeprefix(stem)}" if name.startswith(stem) else name for name in names)
 
 
 def file_state(main: str) -> bytes:
-    """Sixteen bytes that change when a file may have changed: path, size, and times of content and of inode.
+    """Return a short digest of the path, size, modification time and inode change time of a file.
 
-    The last of these cannot be set by hand: a file that was replaced by another of its size and time is noticed.
+    The digest changes if the file may have changed. The inode change time cannot be set by a user, so that a
+    replacement of the same size and modification time is detected, too.
     """
-    return short_digest(_status(main))
+    return short_digest(_describe_state(main))
 
 
 def other_files_state(main: str, others: str) -> bytes:
-    """`file_state` of the further files of a record, together."""
+    """Return one digest of the state of the other files of a record.
+
+    Parameters
+    ----------
+    main : str
+        The main file.
+    others : str
+        The result of `other_files`.
+    """
     folder, slash, name = main.rpartition("/")
     stem = name.rpartition(".")[0]
-    text = b"".join(
-        _status(f"{folder}{slash}{f'{stem}{other[1:]}' if other[:1] == '*' else other}") for other in others.split("/")
-    )
-    return short_digest(text)
+    states = []
+    for other in others.split("/"):
+        file = f"{stem}{other[1:]}" if other[:1] == "*" else other
+        states.append(_describe_state(f"{folder}{slash}{file}"))
+    return short_digest(b"".join(states))
 
 
-def _status(path: str) -> bytes:
+def _describe_state(path: str) -> bytes:
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:

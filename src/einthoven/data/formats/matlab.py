@@ -1,7 +1,7 @@
-"""MATLAB's ``.mat``, versions 4 to 7: the matrix ``val`` of real numbers, and nothing else of the file.
+"""Read the matrix ``val`` of a MATLAB ``.mat`` file, versions 4 to 7. Everything else in the file is ignored.
 
-`scipy.io.loadmat` makes room for what a file says that it holds: of a compressed megabyte, a gigabyte and more. Files
-that strangers hand to the page are read by this instead; scipy's reader is what the tests compare it with.
+`scipy.io.loadmat` allocates as much memory as a file states: a compressed megabyte can become a gigabyte or more. This
+reader limits the size, because users of the web page can upload any file. The tests compare it with scipy's reader.
 
 References
 ----------
@@ -21,131 +21,179 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import shown
-from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Told, load
-from einthoven.data.formats.tabular import told_signals
+from einthoven.data.formats.channels import quote
+from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file
+from einthoven.data.formats.tabular import add_metadata
 from einthoven.errors import UserError
 from einthoven.files import reason
 
-NAME = "val"  # what the Challenges and PhysioNet's tools call it
+NAME = "val"
+"""Name of the matrix in the files of the PhysioNet Challenges and of PhysioNet's tools."""
+
 MOST_MATRICES = 1000
-_START = 1024  # bytes unpacked to see what a matrix is called; names have 63 at most
-_LEVEL_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
-_LEVEL_5 = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_MATRIX, _COMPRESSED = 14, 15  # types of elements
-_NUMBERS, _COMPLEX, _LOGICAL = range(6, 16), 0x0800, 0x0200  # classes of a matrix, and its flags
+"""Largest number of matrices of a file that are looked at."""
+
+# Bytes to decompress for the name of a matrix. A name has at most 63 characters.
+_NAME_BYTES = 1024
+
+# NumPy type codes by the numbers that the format uses.
+_LEVEL_4_TYPES = ("f8", "f4", "i4", "i2", "u2", "u1")
+_LEVEL_5_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+
+# Types of elements.
+_MATRIX = 14
+_COMPRESSED = 15
+
+# Classes of numeric matrices, and flags of a matrix.
+_NUMERIC_CLASSES = range(6, 16)
+_COMPLEX = 0x0800
+_LOGICAL = 0x0200
+
 Matrix = tuple[str, Callable[[], NDArray[Any]]]
+"""Name of a matrix, and a function that reads its values."""
 
 
-def read_mat(path: str | Path, told: Told) -> FileSignals:
-    """Read the matrix `val` (leads, T) or (T, leads) of a file without a header, as `read_npy` reads an array.
+def read_mat(path: str | Path, caller: Metadata) -> FileSignals:
+    """Read the matrix `val`, (leads, T) or (T, leads), of a file without a header, as `read_npy` reads an array.
 
     Raises
     ------
     UserError
-        As `read_npy`; if the file is damaged, of version 7.3, larger unpacked than a file may be, or has no `val`.
+        As `read_npy`; also if the file is damaged, has version 7.3, is too large after decompression, or has no `val`.
     """
     source = Path(path).name
-    return told_signals(path, _matrix(load(path), source), Told(), told)
+    return add_metadata(path, _find_matrix(read_ordinary_file(path), source), Metadata(), caller)
 
 
-def _matrix(data: bytes, source: str) -> NDArray[Any]:
-    found = []
+def _find_matrix(data: bytes, source: str) -> NDArray[Any]:
+    other_names = []
     try:
-        for name, read in islice(_matrices(memoryview(data), source), MOST_MATRICES):
+        for name, read_values in islice(_matrices(memoryview(data), source), MOST_MATRICES):
             if name == NAME:
-                return read()
-            found.append(name)
+                return read_values()
+            other_names.append(name)
     except (struct.error, zlib.error, ValueError) as error:
         raise UserError(
             f"{source}: not a readable MATLAB file ({reason(error)}); expected a .mat with a matrix {NAME}."
         ) from None
-    names = shown(" ".join(found)) if found else "nothing"
-    raise UserError(f"{source}: {names} found; expected a matrix named {NAME}.")
+    content = quote(" ".join(other_names)) if other_names else "nothing"
+    raise UserError(f"{source}: {content} found; expected a matrix named {NAME}.")
 
 
 def _matrices(data: memoryview, source: str) -> Iterator[Matrix]:
-    """Name of each matrix of a file, and how to read it."""
+    """Iterate over the matrices of a file."""
     if bytes(data[:4]) == b"\x89HDF" or bytes(data[:10]) == b"MATLAB 7.3":
         raise UserError(f"{source}: a file of MATLAB 7.3 (HDF5) found; expected one saved with '-v7' or before.")
-    return _level_4(data, source) if 0 in data[:4] else _level_5(data, source)
+    # Level 5 starts with four bytes of text. Level 4 starts with a small integer, so that at least one byte is zero.
+    return _level_4_matrices(data, source) if 0 in data[:4] else _level_5_matrices(data, source)
 
 
-def _level_4(data: memoryview, source: str) -> Iterator[Matrix]:
-    order, at = "<" if struct.unpack_from("<I", data)[0] < 5000 else ">", 0
-    while at < len(data):
-        kind, rows, columns, imaginary, named = struct.unpack_from(f"{order}5I", data, at)
-        stored, content = kind // 10 % 10, kind % 10
-        if kind >= 2000 or kind // 100 % 10 or stored >= len(_LEVEL_4) or content > 2 or not 1 <= named <= 64:
-            raise ValueError(f"a matrix of kind {kind} and a name of {named} bytes")
-        start, dtype = at + 20 + named, np.dtype(order + _LEVEL_4[stored])
+def _level_4_matrices(data: memoryview, source: str) -> Iterator[Matrix]:
+    # The first number is below 5000 if it is read with the right byte order.
+    byte_order = "<" if struct.unpack_from("<I", data)[0] < 5000 else ">"
+    position = 0
+    while position < len(data):
+        # The decimal digits of the kind are: byte order, 0, type of the stored numbers, class of the matrix.
+        kind, rows, columns, is_complex, name_length = struct.unpack_from(f"{byte_order}5I", data, position)
+        stored_type = kind // 10 % 10
+        matrix_class = kind % 10
+        has_valid_kind = kind < 2000 and kind // 100 % 10 == 0 and stored_type < len(_LEVEL_4_TYPES)
+        if not has_valid_kind or matrix_class > 2 or not 1 <= name_length <= 64:
+            raise ValueError(f"a matrix of kind {kind} and a name of {name_length} bytes")
+
+        # The header has 20 bytes. The name and the values follow.
+        start = position + 20 + name_length
+        dtype = np.dtype(byte_order + _LEVEL_4_TYPES[stored_type])
         size = rows * columns * dtype.itemsize
-        name = bytes(data[at + 20 : start]).rstrip(b"\0").decode("latin-1")
-        real = not imaginary and content == 0
-        yield name, partial(_array, data[start : start + size], dtype, (rows, columns), source, real=real)
-        at = start + size * (2 if imaginary else 1)
+        name = bytes(data[position + 20 : start]).rstrip(b"\0").decode("latin-1")
+        is_real = not is_complex and matrix_class == 0
+        values = data[start : start + size]
+        yield name, partial(_to_array, values, dtype, (rows, columns), source, is_real=is_real)
+
+        # The imaginary part follows the real part.
+        position = start + size * (2 if is_complex else 1)
 
 
-def _level_5(data: memoryview, source: str) -> Iterator[Matrix]:
-    order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
-    if order is None:
-        raise ValueError(f"{bytes(data[126:128])!r} where the order of bytes is said")
-    for kind, part in _elements(data[128:], order):
+def _level_5_matrices(data: memoryview, source: str) -> Iterator[Matrix]:
+    byte_order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
+    if byte_order is None:
+        raise ValueError(f"{bytes(data[126:128])!r} in the place of the byte order")
+    for kind, content in _elements(data[128:], byte_order):
         if kind not in (_MATRIX, _COMPRESSED):
             raise ValueError(f"an element of type {kind}")
-        packed, start = kind == _COMPRESSED, part[:_START]
-        if packed:
-            start = memoryview(zlib.decompressobj().decompress(part, _START))[8:]
-        yield bytes(_description(start, order)[2]).decode("latin-1"), partial(_values, part, packed, order, source)
+        is_compressed = kind == _COMPRESSED
+
+        # The name is in the first bytes. In a compressed element, the tag of the matrix (8 bytes) comes before it.
+        start = content[:_NAME_BYTES]
+        if is_compressed:
+            start = memoryview(zlib.decompressobj().decompress(content, _NAME_BYTES))[8:]
+        name = bytes(_description(start, byte_order)[2]).decode("latin-1")
+        yield name, partial(_read_level_5_values, content, is_compressed, byte_order, source)
 
 
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and content of each element; the last may be cut off."""
-    at = 0
-    while at < len(data):
-        kind, size = struct.unpack_from(f"{order}2I", data, at)
-        start, end = at + 8, at + 8 + size
-        if kind >> 16:  # up to four bytes stand in the tag itself
+def _elements(data: memoryview, byte_order: str) -> Iterator[tuple[int, memoryview]]:
+    """Iterate over type and content of the elements. The last one may be cut off."""
+    position = 0
+    while position < len(data):
+        kind, size = struct.unpack_from(f"{byte_order}2I", data, position)
+        start = position + 8
+        end = start + size
+        # A small element has type and size in the first four bytes, and up to four bytes of content in the others.
+        if kind >> 16:
             kind, size = kind & 0xFFFF, kind >> 16
-            start, end = at + 4, at + 4 + min(size, 4)
+            start = position + 4
+            end = start + min(size, 4)
         yield kind, data[start:end]
-        at = end if kind == _COMPRESSED else end + (at - end) % 8
+
+        # An element starts at a multiple of eight bytes, except after a compressed one.
+        position = end if kind == _COMPRESSED else end + (position - end) % 8
 
 
-def _description(matrix: memoryview, order: str) -> list[memoryview]:
-    """Flags, shape and name of a matrix."""
-    parts = [part for _, part in islice(_elements(matrix, order), 3)]
+def _description(matrix: memoryview, byte_order: str) -> list[memoryview]:
+    """Return flags, shape and name of a matrix."""
+    parts = [content for _, content in islice(_elements(matrix, byte_order), 3)]
     if len(parts) < 3:
         raise ValueError("a matrix without a name")
     return parts
 
 
-def _unpacked(part: memoryview, order: str, source: str) -> memoryview:
-    """The matrix in a compressed element, of a size that is bounded before room is made for it."""
-    size = struct.unpack_from(f"{order}2I", zlib.decompressobj().decompress(part, 8))[1]
+def _decompress(content: memoryview, byte_order: str, source: str) -> memoryview:
+    """Decompress a matrix. The size that it states is checked before memory is allocated."""
+    tag = zlib.decompressobj().decompress(content, 8)
+    size = struct.unpack_from(f"{byte_order}2I", tag)[1]
     if size > MOST_BYTES:
         raise UserError(f"{source}: {size:,} bytes unpacked; expected an ECG of at most {MOST_BYTES:,} bytes.")
-    stream = zlib.decompressobj()
-    data = stream.decompress(part, size + 9)  # the checksum is looked at where one byte more could have come
-    if not stream.eof or len(data) != size + 8:
+
+    # zlib compares its checksum only if there is room for one more byte than the content has.
+    decompressor = zlib.decompressobj()
+    data = decompressor.decompress(content, size + 9)
+    if not decompressor.eof or len(data) != size + 8:
         raise ValueError("a compressed matrix that is cut off, or longer than it says")
     return memoryview(data)[8:]
 
 
-def _values(part: memoryview, packed: bool, order: str, source: str) -> NDArray[Any]:
-    matrix = _unpacked(part, order, source) if packed else part
-    flags, shape, _ = _description(matrix, order)
-    (flag,) = struct.unpack_from(f"{order}I", flags)
-    kind, content = next(islice(_elements(matrix, order), 3, None), (0, memoryview(b"")))
-    sizes = struct.unpack(f"{order}{len(shape) // 4}I", shape)
-    real = flag & 0xFF in _NUMBERS and not flag & (_COMPLEX | _LOGICAL) and kind in _LEVEL_5
-    return _array(content, np.dtype(order + _LEVEL_5.get(kind, "u1")), sizes, source, real=real)
+def _read_level_5_values(content: memoryview, is_compressed: bool, byte_order: str, source: str) -> NDArray[Any]:
+    matrix = _decompress(content, byte_order, source) if is_compressed else content
+    flags, shape, _ = _description(matrix, byte_order)
+    (flag,) = struct.unpack_from(f"{byte_order}I", flags)
+    dimensions = struct.unpack(f"{byte_order}{len(shape) // 4}I", shape)
+
+    # The values are the fourth element. A missing one counts as empty.
+    kind, values = next(islice(_elements(matrix, byte_order), 3, None), (0, memoryview(b"")))
+    is_numeric = flag & 0xFF in _NUMERIC_CLASSES and kind in _LEVEL_5_TYPES
+    is_real = is_numeric and not flag & (_COMPLEX | _LOGICAL)
+    dtype = np.dtype(byte_order + _LEVEL_5_TYPES.get(kind, "u1"))
+    return _to_array(values, dtype, dimensions, source, is_real=is_real)
 
 
-def _array(part: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], source: str, *, real: bool) -> NDArray[Any]:
-    if not real or len(shape) != 2:
+def _to_array(
+    values: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], source: str, *, is_real: bool
+) -> NDArray[Any]:
+    if not is_real or len(shape) != 2:
         raise UserError(f"{source}: {NAME} is another kind of array; expected a matrix of real numbers.")
-    claimed = dtype.itemsize * shape[0] * shape[1]
-    if len(part) != claimed:
-        raise UserError(f"{source}: truncated or damaged: {len(part)} bytes of {claimed} found for {NAME} of {shape}.")
-    return np.frombuffer(part, dtype).reshape(shape, order="F")
+    stated_size = dtype.itemsize * shape[0] * shape[1]
+    if len(values) != stated_size:
+        raise UserError(
+            f"{source}: truncated or damaged: {len(values)} bytes of {stated_size} found for {NAME} of {shape}."
+        )
+    return np.frombuffer(values, dtype).reshape(shape, order="F")

@@ -1,4 +1,4 @@
-"""One record on disk -> `Record`: the wanted leads in canonical order, in mV, or a sentence that says why not."""
+"""Read one ECG from disk: the wanted leads in canonical order and in mV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from einthoven.data.formats.dicom import read_dicom
 from einthoven.data.formats.ecg_xml import read_xml
 from einthoven.data.formats.edf import read_edf
-from einthoven.data.formats.file_signals import FileSignals, Told, wanted_leads
+from einthoven.data.formats.file_signals import FileSignals, Metadata, wanted_leads
 from einthoven.data.formats.matlab import read_mat
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.tabular import read_npy, read_npz, read_table
@@ -22,22 +22,27 @@ from einthoven.errors import UserError
 from einthoven.functional.conform import rounded
 from einthoven.functional.leads import LEADS
 
-_WFDB = ("", ".hea", ".dat", ".mat")
-_COMPLETE: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = {
-    ".edf": (read_edf, "edf"),  # suffix -> reader of files that say all themselves, and the extra that it takes
+_WFDB_SUFFIXES = ("", ".hea", ".dat", ".mat")
+
+# Formats that state sampling frequency, units and leads themselves: suffix -> reader, and the extra that it needs.
+_COMPLETE_FORMATS: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = {
+    ".edf": (read_edf, "edf"),
     ".dcm": (read_dicom, "dicom"),
     ".xml": (read_xml, "xml"),
 }
+
+# Formats that may lack this metadata: suffix -> reader, which also takes the metadata from the caller.
 TABLE_SUFFIXES = (".csv", ".tsv")
-_BARE: dict[str, Callable[[str | Path, Told], FileSignals]] = {  # suffix -> reader of files that may have to be helped
+_BARE_FORMATS: dict[str, Callable[[str | Path, Metadata], FileSignals]] = {
     **dict.fromkeys(TABLE_SUFFIXES, read_table),
     ".npy": read_npy,
     ".npz": read_npz,
 }
-SUFFIXES_WITHOUT_METADATA = (*_BARE, ".mat")
-"""Of files that may not say themselves what they hold; a ``.mat`` is one of them where no header stands beside it."""
-RECORD_SUFFIXES = (".hea", *_COMPLETE, ".npy", ".npz")
-"""What a folder is searched for: a table may be a record, or something else."""
+SUFFIXES_WITHOUT_METADATA = (*_BARE_FORMATS, ".mat")
+"""Suffixes of files that may not state fs, units and leads. A ``.mat`` file states them if it has a header."""
+
+RECORD_SUFFIXES = (".hea", *_COMPLETE_FORMATS, ".npy", ".npz")
+"""Suffixes of files that are records. A folder is searched for them. A table may be a record or something else."""
 
 
 def read_record(
@@ -54,15 +59,15 @@ def read_record(
     Parameters
     ----------
     path : str or Path
-        A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``) or their common stem; or a file
+        A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``), or their common stem. Or a file
         that ends in ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.edf``, ``.dcm`` or ``.xml``, or in ``.mat`` without a
         header beside it (see docs/formats.md).
     fs, units, leads
-        Sampling frequency in Hz, unit and names of the signals, for files that do not say so themselves.
+        Sampling frequency in Hz, unit and names of the signals, for files that do not state them.
     want : sequence of str
-        Canonical leads to return, in this order; no others need to be there.
+        Canonical leads to return, in this order. Other leads may be missing.
     checksum : "verify" or "warn"
-        Refuse a record whose signals are not those that its header was written for, or say so in the notes.
+        If the signals do not match the checksums of the header: refuse the record, or add a note to it.
 
     Returns
     -------
@@ -72,11 +77,12 @@ def read_record(
     Raises
     ------
     UserError
-        If a file is missing, truncated or damaged, of another format, or takes a package that is not installed; if a
-        lead is missing or doubled, a unit is unknown, or fs, units or leads are said nowhere or in two ways.
+        If a file is missing, truncated, damaged, of another format, or needs a package that is not installed; if a
+        lead is missing or named twice; if a unit is unknown; if fs, units or leads are stated nowhere, or stated twice
+        with different values.
     """
-    _check(want, checksum)
-    signals = _other_format(path, fs, units, leads)
+    _check_options(want, checksum)
+    signals = _read_other_format(path, fs, units, leads)
     if signals is None:
         return read_wfdb(path, tuple(want), checksum)
     name = Path(path).name
@@ -93,58 +99,75 @@ def read_microvolts(
     leads: Sequence[str] | None = None,
     checksum: Checksum = "verify",
 ) -> tuple[NDArray[np.int16], float, int, int]:
-    """Read a record as int16 µV, the form in which the store keeps it; parameters as in `read_record`.
+    """Read a record as int16 µV, the form in which the store saves it.
+
+    The parameters are those of `read_record`.
 
     Returns
     -------
     signal : ndarray of int16, shape (len(want), T)
-        µV, rounded half to even; invalid samples are 0, overflow is clipped; both are counted.
+        µV, rounded half to even. Invalid samples are 0. Values beyond the int16 range are clipped.
     fs : float
         Sampling frequency in Hz.
     invalid, clipped : int
-        Number of samples marked invalid in the file, and of samples beyond the int16 range.
+        Number of samples that the file marks as invalid, and number of clipped samples.
     """
-    _check(want, checksum)
-    signals = _other_format(path, fs, units, leads)
+    _check_options(want, checksum)
+    signals = _read_other_format(path, fs, units, leads)
     if signals is None:
         return read_wfdb_microvolts(path, tuple(want), checksum)
     millivolt, _ = wanted_leads(signals, tuple(want), Path(path).name)
-    packed, invalid, clipped = rounded(millivolt * 1000.0)
-    return packed, signals.fs, int(np.count_nonzero(invalid)), int(np.count_nonzero(clipped))
+    microvolt, is_invalid, is_clipped = rounded(millivolt * 1000.0)
+    return microvolt, signals.fs, int(np.count_nonzero(is_invalid)), int(np.count_nonzero(is_clipped))
 
 
-def _other_format(
+def _read_other_format(
     path: str | Path, fs: float | None, units: str | None, leads: Sequence[str] | None
 ) -> FileSignals | None:
-    """The signals of a file that is no WFDB record, or None where it is one: the file's suffix says it."""
-    stem, suffix = os.path.splitext(path)  # noqa: PTH122 (a corpus asks this for every record)
+    """Read a file of any format except WFDB. Return None for a WFDB record.
+
+    The suffix of the file says the format. `os.path` is used, because this runs for every record of a corpus.
+    """
+    stem, suffix = os.path.splitext(path)  # noqa: PTH122
     suffix = suffix.lower()
-    alone = suffix == ".mat" and not os.path.isfile(f"{stem}.hea")  # noqa: PTH113
-    if alone or suffix in _BARE:
-        read_bare = read_mat if alone else _BARE[suffix]
-        return read_bare(path, Told(fs, units, None if leads is None else tuple(leads)))
+
+    # Read formats that may need metadata from the caller. A .mat file with a header beside it is a WFDB record.
+    is_mat_without_header = suffix == ".mat" and not os.path.isfile(f"{stem}.hea")  # noqa: PTH113
+    if is_mat_without_header or suffix in _BARE_FORMATS:
+        read_bare = read_mat if is_mat_without_header else _BARE_FORMATS[suffix]
+        return read_bare(path, Metadata(fs, units, None if leads is None else tuple(leads)))
+
+    # All other formats state the metadata themselves.
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
         if value is not None:
             raise UserError(
-                f"{path}: {name}={value} given; expected none, as such a file says it itself (a .json beside others "
-                "of its folder may say it for those)."
+                f"{path}: {name}={value} given; expected none, as such a file states it itself (a .json beside others "
+                "of its folder may state it for those)."
             )
-    if suffix in _COMPLETE:
-        read, extra = _COMPLETE[suffix]
+
+    if suffix in _COMPLETE_FORMATS:
+        read_complete, extra = _COMPLETE_FORMATS[suffix]
         try:
-            return read(path)
+            return read_complete(path)
         except ModuleNotFoundError as error:
             raise UserError(
-                f"{path}: reading it takes the package {error.name}, which is missing; install einthoven[{extra}]."
+                f"{path}: the package {error.name} that reads this format is missing; install einthoven[{extra}]."
             ) from None
-    if suffix not in _WFDB and os.path.isfile(path) and not os.path.isfile(f"{path}.hea"):  # noqa: PTH113
-        known = " ".join([*_WFDB[1:], *_COMPLETE, *_BARE])
-        raise UserError(f"{path}: ends in {suffix}; expected the stem of a WFDB record, or one of {known}.")
+
+    # The stem of a WFDB record may contain a dot, so that any other suffix is accepted if no such file exists.
+    if suffix in _WFDB_SUFFIXES:
+        return None
+    if os.path.isfile(path) and not os.path.isfile(f"{path}.hea"):  # noqa: PTH113
+        suffixes = " ".join([*_WFDB_SUFFIXES[1:], *_COMPLETE_FORMATS, *_BARE_FORMATS])
+        raise UserError(f"{path}: ends in {suffix}; expected the stem of a WFDB record, or one of {suffixes}.")
     return None
 
 
-def _check(want: Sequence[str], checksum: str) -> None:
+def _check_options(want: Sequence[str], checksum: str) -> None:
     if checksum not in ("verify", "warn"):
         raise UserError(f"checksum={checksum!r}: expected verify or warn.")
-    if tuple(want) != LEADS and (not want or not set(want) <= set(LEADS) or len(set(want)) < len(want)):
+    if tuple(want) == LEADS:
+        return
+    has_repetition = len(set(want)) < len(want)
+    if not want or not set(want) <= set(LEADS) or has_repetition:
         raise UserError(f"leads {' '.join(want)!r} wanted; expected some of {' '.join(LEADS)}, each once.")

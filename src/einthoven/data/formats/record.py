@@ -15,17 +15,17 @@ class Record:
     Attributes
     ----------
     signal : ndarray of float32, shape (len(leads), T)
-        Amplitudes in mV, leads in the order asked for; NaN where the file marks a sample as invalid.
+        Amplitudes in mV, in the order of `leads`; NaN where the file marks a sample as invalid.
     fs : float
         Sampling frequency in Hz.
     leads : tuple of str
-        ``einthoven.functional.leads.LEADS`` unless others were wanted.
+        ``einthoven.functional.leads.LEADS``, unless the caller asked for other leads.
     source : str
-        The file's name, without its folder.
+        Name of the file without its folder and suffix.
     notes : tuple of str
-        What was derived, dropped, turned in sign, renamed, and faults that were let pass.
+        What the reader derived, dropped, inverted or renamed, and faults that it accepted.
     comments : tuple of str
-        Comment lines of the header, without ``#``, such as ``Dx: 426783006``.
+        Comment lines of the header without ``#``, such as ``Dx: 426783006``.
     """
 
     signal: NDArray[np.float32]

@@ -1,8 +1,8 @@
-"""CSV, TSV, ``.npy`` and ``.npz``: plain numbers, with fs, units and leads in the file, beside it, or told.
+"""Read CSV, TSV, ``.npy`` and ``.npz``: plain numbers with a sampling frequency, units and lead names.
 
-Each of the three may stand in the file itself (names and units in a header row, a time column, members of an
-``.npz``), in a sidecar (``stem.json`` with the keys fs, units and leads), or be told by the caller. Where two say it,
-they have to agree; where none does, the file is refused.
+Each of these three values has up to three sources: the file itself (names and units in a header row, a time column,
+members of an ``.npz``), a sidecar (``stem.json`` with the keys fs, units and leads), and the caller. If two sources
+state a value, they have to agree. If none states it, the file is refused.
 """
 
 from __future__ import annotations
@@ -20,202 +20,259 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import shown
-from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Told, load
+from einthoven.data.formats.channels import quote
+from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, reason
 from einthoven.functional.leads import canonical_lead
 
-MOST_TEXT = 2**28  # bytes of a table as text
+MOST_TEXT = 2**28
+"""Largest size of a table in bytes."""
+
 MOST_SIDECAR = 2**20
+"""Largest size of a sidecar in bytes."""
 
-_TIME = re.compile(r"^(?:time|t)(?:[\s_]*[(\[]?\s*(s|sec|seconds|ms)\s*[)\]]?)?$", re.IGNORECASE)
-_UNIT = re.compile(r"^(.*?)\s*[(\[]\s*(\w*v(?:olt)?)\s*[)\]]$", re.IGNORECASE)  # "V1 (mV)", "aVR [µV]"
-Said = TypeVar("Said")
+# A time column, such as "time", "t (s)" or "time_ms".
+_TIME_COLUMN = re.compile(r"^(?:time|t)(?:[\s_]*[(\[]?\s*(s|sec|seconds|ms)\s*[)\]]?)?$", re.IGNORECASE)
+
+# A name with a unit, such as "V1 (mV)" or "aVR [µV]".
+_NAME_WITH_UNIT = re.compile(r"^(.*?)\s*[(\[]\s*(\w*v(?:olt)?)\s*[)\]]$", re.IGNORECASE)
+
+Value = TypeVar("Value")
 
 
-def read_table(path: str | Path, told: Told) -> FileSignals:
-    """Read a table of one column per lead, separated by commas, semicolons or tabs.
+def read_table(path: str | Path, caller: Metadata) -> FileSignals:
+    """Read a table with one column per lead. The separator is a comma, a semicolon or a tab.
 
-    Empty fields and ``nan`` are invalid samples. A column ``time``, in seconds or as ``time_ms``, gives fs.
+    Empty fields and ``nan`` are invalid samples. A column ``time`` (in seconds) or ``time_ms`` gives fs.
 
     Raises
     ------
     UserError
-        If it is no table of numbers, or fs, units or leads are said nowhere or in two ways.
+        If the file is not a table of numbers; if fs, units or leads are stated nowhere, or with two values.
     """
-    source, text = Path(path).name, _text(path, MOST_TEXT)
-    first, _, rest = text.partition("\n")
-    if not first.strip():
+    source = Path(path).name
+    text = _read_text(path, MOST_TEXT)
+    first_line, _, other_lines = text.partition("\n")
+    if not first_line.strip():
         raise UserError(f"{source}: empty; expected a table of one column per lead.")
-    separator = max(",;\t", key=first.count)
-    header = [name.strip() for name in next(_fields([first], separator, source), [])]
-    named = not all(_is_number(name) for name in header)
-    values = _numbers(rest if named else text, separator, source, 2 if named else 1)
-    if named and values.shape[0] != len(header) and values.size:
+
+    # The first line is a header if one of its fields is not a number.
+    separator = max(",;\t", key=first_line.count)
+    header = [name.strip() for name in next(_split_lines([first_line], separator, source), [])]
+    has_header = not all(_is_number(name) for name in header)
+    if not has_header:
+        values = _parse_numbers(text, separator, source, 1)
+        return add_metadata(path, values, Metadata(), caller, ("",) * len(values))
+
+    values = _parse_numbers(other_lines, separator, source, 2)
+    if values.shape[0] != len(header) and values.size:
         raise UserError(
             f"{source}: {values.shape[0]} columns of numbers under {len(header)} names found; expected one each."
         )
-    if not named:
-        return told_signals(path, values, Told(), told, ("",) * len(values))
-    times = [column for column, name in enumerate(header) if _TIME.match(name)]
-    if len(times) > 1:
-        raise UserError(f"{source}: {len(times)} columns of time found; expected at most one.")
-    fs, notes = _rate(values[times[0]], header[times[0]], source) if times else (None, ())
-    values = np.delete(values, times, axis=0)
-    names = [name for column, name in enumerate(header) if column not in times]
-    stated = [_UNIT.match(name) for name in names]
-    each = tuple(found[2] if found else "" for found in stated)
-    names = [found[1] if found else name for found, name in zip(stated, names, strict=True)]
-    return told_signals(path, values, Told(fs, None, tuple(names)), told, each, notes)
+
+    # Take the sampling frequency from the time column, and remove that column.
+    time_columns = [column for column, name in enumerate(header) if _TIME_COLUMN.match(name)]
+    if len(time_columns) > 1:
+        raise UserError(f"{source}: {len(time_columns)} columns of time found; expected at most one.")
+    fs: float | None = None
+    notes: tuple[str, ...] = ()
+    if time_columns:
+        fs, notes = _sampling_frequency(values[time_columns[0]], header[time_columns[0]], source)
+    values = np.delete(values, time_columns, axis=0)
+
+    # Split "V1 (mV)" into name and unit.
+    names = []
+    units = []
+    for column, name in enumerate(header):
+        if column in time_columns:
+            continue
+        name_with_unit = _NAME_WITH_UNIT.match(name)
+        names.append(name_with_unit[1] if name_with_unit else name)
+        units.append(name_with_unit[2] if name_with_unit else "")
+    return add_metadata(path, values, Metadata(fs, None, tuple(names)), caller, tuple(units), notes)
 
 
-def read_npy(path: str | Path, told: Told) -> FileSignals:
-    """Read an array (leads, T) or (T, leads); which of the two follows from the number of leads.
-
-    Raises
-    ------
-    UserError
-        If it is no array of numbers, could be read both ways, or fs, units or leads are said nowhere or in two ways.
-    """
-    source = Path(path).name
-    return told_signals(path, _array(load(path), source), Told(), told)
-
-
-def read_npz(path: str | Path, told: Told) -> FileSignals:
-    """Read the member `signal` of an archive, as `read_npy`; its members `fs`, `units` and `leads` say the rest.
+def read_npy(path: str | Path, caller: Metadata) -> FileSignals:
+    """Read an array (leads, T) or (T, leads). The number of leads decides which axis is which.
 
     Raises
     ------
     UserError
-        As `read_npy`; if the archive is damaged, larger unpacked than a file may be, or has no `signal`.
+        If the file is not an array of numbers, or both axes could be the leads; if fs, units or leads are stated
+        nowhere, or with two values.
     """
     source = Path(path).name
+    return add_metadata(path, _parse_array(read_ordinary_file(path), source), Metadata(), caller)
+
+
+def read_npz(path: str | Path, caller: Metadata) -> FileSignals:
+    """Read the member `signal` of an archive as `read_npy` reads an array. Members `fs`, `units`, `leads` are optional.
+
+    Raises
+    ------
+    UserError
+        As `read_npy`; also if the archive is damaged, is too large after decompression, or has no `signal`.
+    """
+    source = Path(path).name
+    members: dict[str, NDArray[Any]] = {}
     try:
-        with zipfile.ZipFile(io.BytesIO(load(path))) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_ordinary_file(path))) as archive:
+            # Check the sizes before anything is decompressed.
             sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
-            if (size := sum(sizes.values())) > MOST_BYTES:
-                raise UserError(f"{source}: {size:,} bytes unpacked; expected an ECG of at most {MOST_BYTES:,} bytes.")
+            total_size = sum(sizes.values())
+            if total_size > MOST_BYTES:
+                raise UserError(
+                    f"{source}: {total_size:,} bytes unpacked; expected an ECG of at most {MOST_BYTES:,} bytes."
+                )
             if "signal" not in sizes:
-                found = shown(" ".join(sizes)) if sizes else "nothing"
-                raise UserError(f"{source}: {found} found; expected an array named signal.")
-            inside = {
-                name: _array(archive.read(f"{name}.npy"), f"{source}: {name}")
-                for name in ("signal", "fs", "units", "leads")
-                if name in sizes
-            }
+                content = quote(" ".join(sizes)) if sizes else "nothing"
+                raise UserError(f"{source}: {content} found; expected an array named signal.")
+            for name in ("signal", "fs", "units", "leads"):
+                if name in sizes:
+                    members[name] = _parse_array(archive.read(f"{name}.npy"), f"{source}: {name}")
     except UserError:
         raise
-    except Exception as error:  # zipfile, and whatever the decompressor of a damaged member raised
+    # A damaged member raises whatever its decompressor raises.
+    except Exception as error:
         raise UserError(f"{source}: not a readable archive of arrays ({reason(error)}); expected an .npz.") from None
-    fs, units, leads = (inside[name].tolist() if name in inside else None for name in ("fs", "units", "leads"))
-    where = f"{source}: "
-    return told_signals(path, inside["signal"], Told(_fs(fs, where), _units(units, where), _leads(leads, where)), told)
+
+    stated = {name: array.tolist() for name, array in members.items() if name != "signal"}
+    return add_metadata(path, members["signal"], _check_metadata(stated, source), caller)
 
 
-def told_signals(
+def add_metadata(
     path: str | Path,
     values: NDArray[Any],
-    inside: Told,
-    told: Told,
-    each: tuple[str, ...] = (),
+    in_file: Metadata,
+    caller: Metadata,
+    column_units: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> FileSignals:
-    """Join what the file says with what others say.
+    """Combine the values of a file with the metadata from the file, its sidecar and the caller.
 
-    `each` is the unit of each row of `values`, empty where the file says none; without it, which axis is which is open.
+    Parameters
+    ----------
+    path : path
+    values : ndarray
+        Shape (leads, T) if `column_units` is given. Otherwise (leads, T) or (T, leads).
+    in_file, caller : Metadata
+        What the file and the caller state.
+    column_units : tuple of str
+        The unit of each row of `values`; empty where the file states none.
+    notes : tuple of str
+
+    Raises
+    ------
+    UserError
+        If fs, units or leads are stated nowhere or with two values, or do not fit the values.
     """
-    source, beside = Path(path).name, _sidecar(Path(path).with_suffix(".json"))
-    others = beside.leads or told.leads
-    named = inside.leads if others is None or any(map(canonical_lead, inside.leads or ())) else None
-    leads = _agreed("leads", source, named, beside.leads, told.leads)
-    fs = _agreed("fs", source, inside.fs, beside.fs, told.fs)
-    unit = _agreed("units", source, inside.units, beside.units, told.units)
-    if leads is None or fs is None or (unit is None and not any(each)):
-        raise _unsaid(source, leads=leads is None, fs=fs is None, units=unit is None and not any(each))
-    if not each:
+    source = Path(path).name
+    sidecar = _read_sidecar(Path(path).with_suffix(".json"))
+
+    # Names in the file that are no leads (such as "ch1") may be replaced by the sidecar or the caller.
+    names_in_file = in_file.leads
+    has_other_names = sidecar.leads is not None or caller.leads is not None
+    if has_other_names and not any(canonical_lead(name) for name in in_file.leads or ()):
+        names_in_file = None
+
+    leads = _agree("leads", source, names_in_file, sidecar.leads, caller.leads)
+    fs = _agree("fs", source, in_file.fs, sidecar.fs, caller.fs)
+    unit = _agree("units", source, in_file.units, sidecar.units, caller.units)
+    lacks_unit = unit is None and not any(column_units)
+    if leads is None or fs is None or lacks_unit:
+        raise _missing_metadata_error(source, leads=leads is None, fs=fs is None, units=lacks_unit)
+
+    if not column_units:
         values = _leads_first(values, len(leads), source)
-    elif len(leads) != len(each):
-        raise UserError(f"{source}: {len(each)} columns found; expected {len(leads)}: {' '.join(leads)}.")
-    for own in each:
-        _agreed("units", source, own or None, unit, None)
+        column_units = ("",) * len(leads)
+    elif len(leads) != len(column_units):
+        raise UserError(f"{source}: {len(column_units)} columns found; expected {len(leads)}: {' '.join(leads)}.")
+    for column_unit in column_units:
+        _agree("units", source, column_unit or None, unit, None)
     if np.isinf(values).any():
         raise UserError(f"{source}: an infinite value found; expected amplitudes, or nan where a sample is invalid.")
-    return FileSignals(values, leads, tuple(own or unit or "" for own in each or ("",) * len(leads)), fs, notes)
+
+    units = tuple(column_unit or unit or "" for column_unit in column_units)
+    return FileSignals(values, leads, units, fs, notes)
 
 
-def _unsaid(source: str, **lacks: bool) -> UserError:
-    words = {"leads": "names of the leads", "fs": "sampling frequency", "units": "unit of the amplitudes"}
-    keys, sidecar = [key for key in words if lacks[key]], Path(source).with_suffix(".json").name
+def _missing_metadata_error(source: str, **is_missing: bool) -> UserError:
+    descriptions = {"leads": "names of the leads", "fs": "sampling frequency", "units": "unit of the amplitudes"}
+    keys = [key for key in descriptions if is_missing[key]]
+    missing = ", the ".join(descriptions[key] for key in keys)
+    options = ", ".join(f"{key}=…" for key in keys)
+    json_keys = ", ".join(repr(key) for key in keys)
+    sidecar = Path(source).with_suffix(".json").name
     header = f", or its header {Path(source).stem}.hea" if source.lower().endswith(".mat") else ""
     return UserError(
-        f"{source}: does not say the {', the '.join(words[key] for key in keys)}; expected "
-        f"{', '.join(f'{key}=…' for key in keys)} (--{keys[0]} for the doctor, data.file_{keys[0]} with data=folder), "
-        f"or {', '.join(map(repr, keys))} in {sidecar} beside it{header}."
+        f"{source}: does not say the {missing}; expected {options} (--{keys[0]} for the doctor, "
+        f"data.file_{keys[0]} with data=folder), or {json_keys} in {sidecar} beside it{header}."
     )
 
 
-def _agreed(key: str, source: str, inside: Said | None, beside: Said | None, told: Said | None) -> Said | None:
-    """What is said of one thing, wherever it is said; two answers are refused."""
-    answers = ((inside, "in the file"), (beside, "beside it"), (told, "told"))
-    said = [(value, where) for value, where in answers if value is not None]
-    for value, where in said[1:]:
-        if value != said[0][0]:
-            first, second = (" ".join(v) if isinstance(v, tuple) else v for v in (said[0][0], value))
-            raise UserError(f"{source}: {key} {first} {said[0][1]}, {second} {where}; expected one.")
-    return said[0][0] if said else None
+def _agree(key: str, source: str, in_file: Value | None, sidecar: Value | None, caller: Value | None) -> Value | None:
+    """Return the value that the sources state, or None if none states it. Two different values are refused."""
+    candidates = ((in_file, "in the file"), (sidecar, "in its .json"), (caller, "in the options"))
+    stated = [(value, place) for value, place in candidates if value is not None]
+    if not stated:
+        return None
+    first_value, first_place = stated[0]
+    for value, place in stated[1:]:
+        if value != first_value:
+            first, second = (" ".join(v) if isinstance(v, tuple) else v for v in (first_value, value))
+            raise UserError(f"{source}: {key} {first} {first_place}, {second} {place}; expected one value.")
+    return first_value
 
 
-def _sidecar(path: Path) -> Told:
+def _read_sidecar(path: Path) -> Metadata:
     if not path.is_file():
-        return Told()
+        return Metadata()
     try:
-        content = json.loads(_text(path, MOST_SIDECAR))
+        content = json.loads(_read_text(path, MOST_SIDECAR))
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path.name}: not JSON ({reason(error)}); expected an object with fs, units and leads."
         ) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path.name}: {shown(str(content))} found; expected an object with fs, units and leads.")
-    where = f"{path.name}: "
-    return Told(_fs(content.get("fs"), where), _units(content.get("units"), where), _leads(content.get("leads"), where))
+        raise UserError(f"{path.name}: {quote(str(content))} found; expected an object with fs, units and leads.")
+    return _check_metadata(content, path.name)
 
 
-def _fs(value: object, where: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-        raise UserError(f"{where}fs {shown(str(value))} found; expected a positive number of Hz, below 1 MHz.")
-    return float(value)
+def _check_metadata(content: dict[str, Any], source: str) -> Metadata:
+    """Check the types and ranges of fs, units and leads as a sidecar or an archive states them."""
+    fs = content.get("fs")
+    if fs is not None:
+        if isinstance(fs, bool) or not isinstance(fs, int | float) or not 0 < fs < 1e6:
+            raise UserError(f"{source}: fs {quote(str(fs))} found; expected a positive number of Hz, below 1 MHz.")
+        fs = float(fs)
+
+    units = content.get("units")
+    if units is not None and not (isinstance(units, str) and units.strip()):
+        raise UserError(f"{source}: units {quote(str(units))} found; expected a unit such as mV.")
+
+    leads = content.get("leads")
+    if leads is not None:
+        if not isinstance(leads, list) or not leads or not all(isinstance(name, str) for name in leads):
+            raise UserError(f"{source}: leads {quote(str(leads))} found; expected a list of names such as I, II, V1.")
+        leads = tuple(leads)
+    return Metadata(fs, units, leads)
 
 
-def _units(value: object, where: str) -> str | None:
-    if value is None or (isinstance(value, str) and value.strip()):
-        return value
-    raise UserError(f"{where}units {shown(str(value))} found; expected a unit such as mV.")
-
-
-def _leads(value: object, where: str) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise UserError(f"{where}leads {shown(str(value))} found; expected a list of names such as I, II, V1.")
-    return tuple(value)
-
-
-def _leads_first(values: NDArray[Any], leads: int, source: str) -> NDArray[Any]:
-    if values.ndim != 2 or leads not in values.shape:
-        raise UserError(f"{source}: an array of shape {values.shape} found; expected {leads} leads × samples.")
+def _leads_first(values: NDArray[Any], lead_count: int, source: str) -> NDArray[Any]:
+    """Return the values as (leads, T). The axis with as many entries as there are leads becomes the first."""
+    if values.ndim != 2 or lead_count not in values.shape:
+        raise UserError(f"{source}: an array of shape {values.shape} found; expected {lead_count} leads × samples.")
     if values.shape[0] == values.shape[1]:
         raise UserError(
             f"{source}: an array of shape {values.shape} found, in which leads and samples cannot be told apart; "
             "expected more samples than leads."
         )
-    return values if values.shape[0] == leads else values.T
+    return values if values.shape[0] == lead_count else values.T
 
 
-def _array(data: bytes, source: str) -> NDArray[Any]:
-    """An array in NumPy's format, from its bytes; the size that it claims is checked before room is made for it."""
+def _parse_array(data: bytes, source: str) -> NDArray[Any]:
+    """Parse an array in NumPy's format. The size that the header states is checked before memory is allocated."""
     stream = io.BytesIO(data)
     try:
         version = npy.read_magic(stream)
@@ -226,49 +283,66 @@ def _array(data: bytes, source: str) -> NDArray[Any]:
         shape, _, dtype = read_header(stream)
     except BAD_ARRAY_HEADER:
         raise UserError(f"{source}: not an array in NumPy's format (damaged header); expected an .npy.") from None
+
     if dtype.hasobject:
         raise UserError(f"{source}: pickled objects found; expected numbers, as a pickle could run code.")
     if dtype.kind not in "fiuU":
         raise UserError(f"{source}: an array of {dtype} found; expected real numbers.")
-    held, claimed = len(data) - stream.tell(), dtype.itemsize * int(np.prod([int(n) for n in shape], dtype=object))
-    if held != claimed:
-        raise UserError(f"{source}: truncated or damaged: {held} bytes of {claimed} found for an array of {shape}.")
+
+    # Python integers cannot overflow, whatever shape the header states.
+    size = len(data) - stream.tell()
+    stated_size = dtype.itemsize * int(np.prod([int(n) for n in shape], dtype=object))
+    if size != stated_size:
+        raise UserError(f"{source}: truncated or damaged: {size} bytes of {stated_size} found for an array of {shape}.")
     stream.seek(0)
     return np.asarray(npy.read_array(stream, allow_pickle=False))
 
 
-def _numbers(text: str, separator: str, source: str, line: int) -> NDArray[np.float64]:
-    """Columns (C, T) of a table without its header; `line` is where it begins in the file."""
-    rows, width = [], 0
-    for number, row in enumerate(_fields(io.StringIO(text), separator, source), start=line):
-        if not row:
+def _parse_numbers(text: str, separator: str, source: str, first_line: int) -> NDArray[np.float64]:
+    """Parse a table without its header.
+
+    Parameters
+    ----------
+    text, separator, source : str
+    first_line : int
+        Number of the first line of `text` in the file, for messages.
+
+    Returns
+    -------
+    ndarray, shape (columns, T)
+    """
+    rows: list[list[float]] = []
+    for line, fields in enumerate(_split_lines(io.StringIO(text), separator, source), start=first_line):
+        if not fields:
             continue
-        width = width or len(row)
-        if len(row) != width:
-            raise UserError(f"{source}: {len(row)} fields in line {number}; expected {width}, as in those before.")
+        if rows and len(fields) != len(rows[0]):
+            raise UserError(
+                f"{source}: {len(fields)} fields in line {line}; expected {len(rows[0])}, as in the lines before."
+            )
+        # Most lines contain numbers only. Lines with empty fields or mistakes take the slower function.
         try:
-            rows.append([float(field) for field in row])
+            rows.append([float(field) for field in fields])
         except ValueError:
-            rows.append([_number(field, source, number) for field in row])
+            rows.append([_parse_number(field, source, line) for field in fields])
     if not rows:
         raise UserError(f"{source}: no samples found; expected a table of one column per lead.")
     return np.array(rows).T
 
 
-def _fields(lines: Iterable[str], separator: str, source: str) -> Iterator[list[str]]:
+def _split_lines(lines: Iterable[str], separator: str, source: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(lines, delimiter=separator)
     except csv.Error as error:
         raise UserError(f"{source}: not a table ({reason(error)}); expected a table of one column per lead.") from None
 
 
-def _number(field: str, source: str, line: int) -> float:
+def _parse_number(field: str, source: str, line: int) -> float:
     if not field.strip():
         return np.nan
     try:
         return float(field)
     except ValueError:
-        raise UserError(f"{source}: {shown(field)} in line {line}; expected a number, or nothing.") from None
+        raise UserError(f"{source}: {quote(field)} in line {line}; expected a number, or nothing.") from None
 
 
 def _is_number(field: str) -> bool:
@@ -279,26 +353,35 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _rate(times: NDArray[np.float64], name: str, source: str) -> tuple[float, tuple[str, ...]]:
-    """Samples per second of a column of times, which may be rounded but not jump; and a note of it."""
-    found = _TIME.match(name)
-    unit = "ms" if found and (found[1] or "").lower() == "ms" else "s"
+def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> tuple[float, tuple[str, ...]]:
+    """Compute the sampling frequency in Hz from a time column, and return it with a note.
+
+    The times may be rounded. They have to rise in even steps.
+    """
+    match = _TIME_COLUMN.match(name)
+    unit = "ms" if match and (match[1] or "").lower() == "ms" else "s"
     if times.size < 2:
-        raise UserError(f"{source}: {times.size} times in column {shown(name)}; expected at least two.")
-    step = (times[-1] - times[0]) / (times.size - 1)
+        raise UserError(f"{source}: {times.size} times in column {quote(name)}; expected at least two.")
+
+    # A NaN makes these comparisons false, so that it is refused, too.
+    mean_step = (times[-1] - times[0]) / (times.size - 1)
     steps = np.diff(times)
-    if not (step > 0 and steps.min() > 0.5 * step and steps.max() < 1.5 * step):  # NaN fails, too
+    is_even = mean_step > 0 and steps.min() > 0.5 * mean_step and steps.max() < 1.5 * mean_step
+    if not is_even:
         raise UserError(
-            f"{source}: times in column {shown(name)} are {steps.min():g} to {steps.max():g} {unit} apart; "
+            f"{source}: times in column {quote(name)} are {steps.min():g} to {steps.max():g} {unit} apart; "
             "expected even steps, upwards."
         )
-    fs = (1000.0 if unit == "ms" else 1.0) / step
-    fs = float(round(fs)) if abs(fs - round(fs)) <= 1e-4 * fs else float(fs)  # times are written with few digits
-    return fs, (f"{fs:g} Hz from column {shown(name)}, in {unit}",)
+
+    # Times are written with few digits. A frequency that is almost a whole number becomes that number.
+    fs = float((1000.0 if unit == "ms" else 1.0) / mean_step)
+    if abs(fs - round(fs)) <= 1e-4 * fs:
+        fs = float(round(fs))
+    return fs, (f"{fs:g} Hz from column {quote(name)}, in {unit}",)
 
 
-def _text(path: str | Path, most: int) -> str:
+def _read_text(path: str | Path, max_bytes: int) -> str:
     try:
-        return load(path, most).decode("utf-8-sig")
+        return read_ordinary_file(path, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{Path(path).name}: not text in UTF-8 (byte {error.start}).") from None

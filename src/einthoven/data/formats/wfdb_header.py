@@ -1,7 +1,7 @@
-"""WFDB headers: text -> `Header`, or a sentence that says which line cannot be read.
+"""Parse WFDB headers.
 
-A corpus has few distinct layouts and many records, so that what is common to the signal lines of its headers
-(formats, gains, names) is parsed once and kept; file names, initial values and checksums are read from each.
+The headers of a corpus differ in file names, initial values and checksums, but have few different layouts (formats,
+gains, names). A layout is parsed once and cached.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from einthoven.data.formats.channels import shown
+from einthoven.data.formats.channels import quote
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, open_inside, read_bytes, reason
 
-LIMIT = 2**20  # bytes of a header; that of a 12-lead ECG has about a thousand
-DEFAULT_FS, DEFAULT_UNIT = 250.0, "mV"  # where a header leaves them out: the format's own defaults
-_MAX_FS = 1e6  # Hz
+LIMIT = 2**20
+"""Largest size of a header in bytes. The header of a 12-lead ECG has about a thousand bytes."""
 
-# each of these reads any text in time proportional to its length: a header may be made to be slow
+# Defaults of the WFDB specification, in Hz and as a unit.
+DEFAULT_FS = 250.0
+DEFAULT_UNIT = "mV"
+
+_MAX_FS = 1e6
+
+# These expressions match in linear time, because a stranger could write a header that makes a slow expression hang.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _FORMAT = re.compile(r"([0-9]{1,4})(?:x(0|[1-9][0-9]{0,8}))?(?::([0-9]{1,9}))?(?:\+([0-9]{1,18}))?")
 _GAIN = re.compile(rf"({_NUMBER.pattern})(?:\(([-+]?[0-9]{{1,10}})\))?(?:/(\S+))?")
@@ -31,24 +36,24 @@ _FIELDS = "expected 'file format gain/unit bits zero initial checksum block lead
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What the signal lines say of each signal, apart from its file, initial value and checksum.
+    """The fields of the signal lines, except file, initial value and checksum. One entry per signal.
 
     Attributes
     ----------
     names, formats, units : tuple of str
-        A unit is empty where it is left out.
+        A unit is empty if the header states none.
     per_frame : tuple of int
         Samples per frame.
     skews : tuple of int
-        Frames by which a signal starts later in the file than the others.
+        Number of frames by which the signal is late in its file.
     offsets : tuple of int
-        Position of the first sample in the file: bytes (samples in the compressed formats).
+        Position of the first sample in the file, in bytes (in samples for the compressed formats).
     gains : tuple of float
         Counts per unit.
     baselines : tuple of int
-        The count that means 0 V.
-    plain : bool
-        One format and offset for all signals, one sample per frame, no skew.
+        The count of 0 V.
+    is_plain : bool
+        All signals have one format and one offset, one sample per frame, and no skew.
     """
 
     names: tuple[str, ...]
@@ -59,12 +64,12 @@ class Layout:
     gains: tuple[float, ...]
     baselines: tuple[int, ...]
     units: tuple[str, ...]
-    plain: bool
+    is_plain: bool
 
     def lead(self, column: int) -> str:
-        """Name of a signal as it can stand in a sentence."""
+        """Return the name of a signal for a message. A long or unprintable name is quoted."""
         name = self.names[column]
-        return name if name.isprintable() and len(name) <= 20 else shown(name)
+        return name if name.isprintable() and len(name) <= 20 else quote(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,23 +79,25 @@ class Header:
     Attributes
     ----------
     folder, name : str
-        Where the header lies, up to the last slash, and its file name.
+        Folder of the header with a slash at its end, and file name of the header.
     fs : float
         Frames per second.
     samples : int or None
-        Frames; None where the header leaves it out.
+        Number of frames; None if the header does not state it.
     count : int
         Number of signals.
     layout : Layout
-        Of the signals; empty in a record of several segments.
-    files, initial, checksums : tuple
-        Signal file, first count and 16-bit sum of the counts of each signal; None where the header leaves them out.
+        Empty in a record of several segments.
+    files : tuple of str
+        Signal file of each signal.
+    initial, checksums : tuple of (int or None)
+        First count and 16-bit sum of the counts of each signal; None if the header does not state it.
     segments : tuple of (str, int)
         Name and number of frames of each segment; empty in a record of one segment.
     comments : tuple of str
-        The comment lines, without ``#``.
+        The comment lines without ``#``.
     notes : tuple of str
-        What the record line leaves out.
+        Which defaults were assumed.
     """
 
     folder: str
@@ -126,32 +133,42 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """
     file = os.fspath(path)
     stem, _, suffix = file.rpartition(".")
-    if suffix != "hea":
-        file = f"{stem if suffix in ('dat', 'mat') else file}.hea"
+    if suffix in ("dat", "mat"):
+        file = f"{stem}.hea"
+    elif suffix != "hea":
+        file = f"{file}.hea"
     folder, slash, name = file.rpartition("/")
+    # A zero byte in the path raises ValueError.
     try:
         descriptor, size = open_descriptor(file)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{file.replace(chr(0), '?')}: cannot be read ({reason(error)}); expected a WFDB header."
         ) from None
-    return parse_header(_text(descriptor, size, name), folder + slash, name)
+    return parse_header(_read_text(descriptor, size, name), folder + slash, name)
 
 
 def read_segment_header(master: Header, segment: str) -> Header:
-    """Read the header of a segment of a record; unlike a record, it may have no signals or no samples.
+    """Read the header of a segment. Unlike a record, a segment may have no signals or no samples.
+
+    Parameters
+    ----------
+    master : Header
+        Header of the record.
+    segment : str
+        Name of the segment.
 
     Raises
     ------
     UserError
-        If it is missing, lies outside the record's folder or cannot be read.
+        If the header is missing, is outside the record's folder, or cannot be read.
     """
     name = f"{segment}.hea"
     descriptor, size = open_inside(master.folder, name, master.name)
-    return parse_header(_text(descriptor, size, name), master.folder, name, segment=True)
+    return parse_header(_read_text(descriptor, size, name), master.folder, name, segment=True)
 
 
-def _text(descriptor: int, size: int, name: str) -> str:
+def _read_text(descriptor: int, size: int, name: str) -> str:
     try:
         if size > LIMIT:
             raise UserError(f"{name}: a header of {size} bytes found, expected at most {LIMIT}.")
@@ -166,7 +183,8 @@ def _text(descriptor: int, size: int, name: str) -> str:
         raise UserError(f"{name}: not a text file in UTF-8 (byte {error.start}); expected a WFDB header.") from None
 
 
-@lru_cache(maxsize=2)  # packing asks which files a record has, and then reads it
+# Packing parses a header twice: to find the files of the record, and to read the record.
+@lru_cache(maxsize=2)
 def parse_header(text: str, folder: str, name: str, *, segment: bool = False) -> Header:
     """Parse the text of a header.
 
@@ -174,16 +192,18 @@ def parse_header(text: str, folder: str, name: str, *, segment: bool = False) ->
     ----------
     text : str
     folder, name : str
-        Where the header lies, up to the last slash, and its file name.
+        Folder of the header with a slash at its end, and file name of the header.
     segment : bool
-        The header is that of a segment: it may have no signals or no samples.
+        Whether this is the header of a segment. A segment may have no signals or no samples.
 
     Raises
     ------
     UserError
         If one of its lines cannot be read.
     """
-    lines, comments = [], []
+    # Separate comments from the other lines.
+    lines = []
+    comments = []
     for line in map(str.strip, text.splitlines()):
         if line.startswith("#"):
             comments.append(line.lstrip("# \t"))
@@ -191,72 +211,106 @@ def parse_header(text: str, folder: str, name: str, *, segment: bool = False) ->
             lines.append(line)
     if not lines:
         raise UserError(f"{name}: empty; expected a WFDB header.")
-    segments, count, fs, samples, notes = _record_line(lines[0], name, segment)
-    expected = count if segments is None else segments
+
+    # The record line states how many signal lines or segment lines follow.
+    segment_count, signal_count, fs, samples, notes = _parse_record_line(lines[0], name, segment)
+    is_multi_segment = segment_count is not None
+    expected = signal_count if segment_count is None else segment_count
     if len(lines) - 1 < expected:
-        kind = "signal" if segments is None else "segment"
+        kind = "segment" if is_multi_segment else "signal"
         raise UserError(f"{name}: {len(lines) - 1} {kind} lines found, expected {expected}.")
-    rest = lines[1 : expected + 1]
-    parts = () if segments is None else tuple(_segment_line(line, name) for line in rest)
-    rows = [] if parts else [line.split(None, 8) for line in rest]
+    following = lines[1 : expected + 1]
+
+    # A signal line has up to nine fields. The last one, the name of the lead, may contain blanks.
+    segments: tuple[tuple[str, int], ...] = ()
+    rows: list[list[str]] = []
+    if is_multi_segment:
+        segments = tuple(_parse_segment_line(line, name) for line in following)
+    else:
+        rows = [line.split(None, 8) for line in following]
     try:
-        layout, files, initial, checksums = _signal_lines(rows)
+        layout, files, initial, checksums = _parse_signal_lines(rows)
     except ValueError:
-        raise UserError(_first_refused(rows, rest, name)) from None
-    return Header(folder, name, fs, samples, count, layout, files, initial, checksums, parts, tuple(comments), notes)
+        raise UserError(_first_error(rows, following, name)) from None
+    return Header(
+        folder=folder,
+        name=name,
+        fs=fs,
+        samples=samples,
+        count=signal_count,
+        layout=layout,
+        files=files,
+        initial=initial,
+        checksums=checksums,
+        segments=segments,
+        comments=tuple(comments),
+        notes=notes,
+    )
 
 
-def _record_line(line: str, name: str, segment: bool) -> tuple[int | None, int, float, int | None, tuple[str, ...]]:
-    """Number of segments (None: not a multi-segment record), number of signals, fs, samples, notes."""
+def _parse_record_line(
+    line: str, name: str, is_segment: bool
+) -> tuple[int | None, int, float, int | None, tuple[str, ...]]:
+    """Parse the first line: number of segments (None in a record of one), number of signals, fs, samples, notes."""
     fields = line.split()
-    _, several, segments = fields[0].partition("/")
+    _, slash, segment_field = fields[0].partition("/")
+    notes: tuple[str, ...] = ()
     try:
-        parts = _integer(segments) if several else None
-        count = _integer(fields[1])
-        fs = _number(fields[2].partition("/")[0].partition("(")[0]) if len(fields) > 2 else DEFAULT_FS
-        samples = _integer(fields[3]) if len(fields) > 3 else None
+        segment_count = _parse_integer(segment_field) if slash else None
+        signal_count = _parse_integer(fields[1])
+        if len(fields) > 2:
+            # The field can be "fs/counter frequency(base counter)".
+            fs = _parse_number(fields[2].partition("/")[0].partition("(")[0])
+        else:
+            fs = DEFAULT_FS
+            notes = (f"no sampling frequency: {fs:g} Hz, the default of the format",)
+        samples = _parse_integer(fields[3]) if len(fields) > 3 else None
     except (IndexError, ValueError):
         raise UserError(
-            f"{name}: record line {shown(line)} cannot be read; expected 'name signals fs samples'."
+            f"{name}: record line {quote(line)} cannot be read; expected 'name signals fs samples'."
         ) from None
-    least = 0 if segment else 1
-    if count < least or not 0 < fs < _MAX_FS or (samples is not None and samples < least):
+
+    minimum = 0 if is_segment else 1
+    has_valid_samples = samples is None or samples >= minimum
+    if signal_count < minimum or not 0 < fs < _MAX_FS or not has_valid_samples:
         raise UserError(
-            f"{name}: {count} signals, {fs:g} Hz, {samples} samples found in the record line; "
+            f"{name}: {signal_count} signals, {fs:g} Hz, {samples} samples found in the record line; "
             "expected positive numbers (fs below 1 MHz)."
         )
-    if parts is not None and (segment or parts < 1):
-        inside = "a multi-segment record inside another" if segment else f"{parts} segments"
-        raise UserError(f"{name}: {inside} found; expected {'one segment' if segment else 'at least one'}.")
-    notes = () if len(fields) > 2 else (f"no sampling frequency: {fs:g} Hz, as the format has it",)
-    return parts, count, fs, samples, notes
+    if segment_count is not None and is_segment:
+        raise UserError(f"{name}: a multi-segment record inside another found; expected one segment.")
+    if segment_count is not None and segment_count < 1:
+        raise UserError(f"{name}: {segment_count} segments found; expected at least one.")
+    return segment_count, signal_count, fs, samples, notes
 
 
-def _segment_line(line: str, name: str) -> tuple[str, int]:
+def _parse_segment_line(line: str, name: str) -> tuple[str, int]:
+    """Parse name and number of frames of a segment."""
     fields = line.split()
     try:
-        length = _integer(fields[1])
+        length = _parse_integer(fields[1])
         if length < 0:
             raise ValueError
     except (IndexError, ValueError):
-        raise UserError(f"{name}: segment line {shown(line)} cannot be read; expected 'name samples'.") from None
+        raise UserError(f"{name}: segment line {quote(line)} cannot be read; expected 'name samples'.") from None
     return fields[0], length
 
 
-def _signal_lines(
+def _parse_signal_lines(
     rows: list[list[str]],
 ) -> tuple[Layout, tuple[str, ...], tuple[int | None, ...], tuple[int | None, ...]]:
-    """Layout, files, initial values and checksums; ValueError where a field cannot be read."""
+    """Parse layout, files, initial values and checksums. Raise ValueError if a field cannot be read."""
     if not rows:
-        return _layout((), (), (), (), (), ()), (), (), ()
-    full = [row if len(row) == 9 else [*row, *[""] * (9 - len(row))] for row in rows]
-    files, formats, gains, bits, zeros, initial, checksums, blocks, names = zip(*full, strict=True)
-    layout = _layout(formats, gains, bits, zeros, blocks, names)
-    return layout, files, _optional_integers(initial), _optional_integers(checksums)
+        return _parse_layout((), (), (), (), (), ()), (), (), ()
+    # Fill up lines whose last fields are missing.
+    rows = [row if len(row) == 9 else [*row, *[""] * (9 - len(row))] for row in rows]
+    files, formats, gains, bits, zeros, initial, checksums, blocks, names = zip(*rows, strict=True)
+    layout = _parse_layout(formats, gains, bits, zeros, blocks, names)
+    return layout, files, _parse_optional_integers(initial), _parse_optional_integers(checksums)
 
 
 @lru_cache(maxsize=64)
-def _layout(
+def _parse_layout(
     formats: tuple[str, ...],
     gains: tuple[str, ...],
     bits: tuple[str, ...],
@@ -264,57 +318,70 @@ def _layout(
     blocks: tuple[str, ...],
     names: tuple[str, ...],
 ) -> Layout:
-    for unused in (bits, blocks):
-        _optional_integers(unused)
-    specs = [
-        _signal(fmt, gain, zero or 0) for fmt, gain, zero in zip(formats, gains, _optional_integers(zeros), strict=True)
+    # These fields are not needed, but they have to be integers.
+    _parse_optional_integers(bits)
+    _parse_optional_integers(blocks)
+
+    signals = [
+        _parse_signal(fmt, gain, zero or 0)
+        for fmt, gain, zero in zip(formats, gains, _parse_optional_integers(zeros), strict=True)
     ]
-    fmt, per_frame, skews, offsets, gain, baselines, units = zip(*specs, strict=True) if specs else ((),) * 7
-    plain = len({spec[:4] for spec in specs}) == 1 and per_frame[0] == 1 and skews[0] == 0
-    return Layout(names, fmt, per_frame, skews, offsets, gain, baselines, units, plain)
+    if not signals:
+        return Layout((), (), (), (), (), (), (), (), is_plain=False)
+    file_formats, per_frame, skews, offsets, counts_per_unit, baselines, units = zip(*signals, strict=True)
+    have_one_layout = len({signal[:4] for signal in signals}) == 1
+    is_plain = have_one_layout and per_frame[0] == 1 and skews[0] == 0
+    return Layout(names, file_formats, per_frame, skews, offsets, counts_per_unit, baselines, units, is_plain)
 
 
-def _signal(fmt: str, gain: str, zero: int) -> tuple[str, int, int, int, float, int, str]:
-    layout, calibration = _FORMAT.fullmatch(fmt), _GAIN.fullmatch(gain)
-    if layout is None or calibration is None or layout[2] == "0":
+def _parse_signal(fmt: str, gain: str, zero: int) -> tuple[str, int, int, int, float, int, str]:
+    """Parse the fields format and gain: format, samples per frame, skew, offset, gain, baseline, unit."""
+    format_match = _FORMAT.fullmatch(fmt)
+    gain_match = _GAIN.fullmatch(gain)
+    if format_match is None or gain_match is None or format_match[2] == "0":
         raise ValueError
+    # Without a baseline, the zero of the converter is the count of 0 V.
+    baseline = zero if gain_match[2] is None else int(gain_match[2])
     return (
-        layout[1],
-        int(layout[2] or 1),
-        int(layout[3] or 0),
-        int(layout[4] or 0),
-        float(calibration[1]),
-        zero if calibration[2] is None else int(calibration[2]),
-        calibration[3] or "",
+        format_match[1],
+        int(format_match[2] or 1),
+        int(format_match[3] or 0),
+        int(format_match[4] or 0),
+        float(gain_match[1]),
+        baseline,
+        gain_match[3] or "",
     )
 
 
-def _first_refused(rows: list[list[str]], lines: list[str], name: str) -> str:
+def _first_error(rows: list[list[str]], lines: list[str], name: str) -> str:
+    """Return the message about the first signal line that cannot be read."""
     for row, line in zip(rows, lines, strict=True):
         if len(row) < 3:
-            return f"{name}: signal line {shown(line)} is too short; {_FIELDS}."
+            return f"{name}: signal line {quote(line)} is too short; {_FIELDS}."
         try:
-            _signal_lines([row])
+            _parse_signal_lines([row])
         except ValueError:
-            return f"{name}: signal line {shown(line)} cannot be read; {_FIELDS}."
-    raise AssertionError("a signal line that is refused among others and read alone")
+            return f"{name}: signal line {quote(line)} cannot be read; {_FIELDS}."
+    raise AssertionError("every signal line can be read alone, but not all of them together")
 
 
-def _optional_integers(fields: Iterable[str]) -> tuple[int | None, ...]:
+def _parse_optional_integers(fields: Iterable[str]) -> tuple[int | None, ...]:
+    """Parse integers; an empty field is None. One match of the joined fields is faster than a match of each."""
     fields = tuple(fields)
     if _INTEGERS.fullmatch(" ".join(fields)) is None:
         raise ValueError
     return tuple([int(field) if field else None for field in fields])
 
 
-def _integer(text: str) -> int:
-    """An integer in ASCII digits; Python's own would read ``1_0``, too."""
+def _parse_integer(text: str) -> int:
+    """Parse an integer in ASCII digits. Python's `int` would also accept ``1_0``."""
     if _INTEGER.fullmatch(text) is None:
         raise ValueError
     return int(text)
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
+    """Parse a number in ASCII digits. Python's `float` would also accept ``nan``."""
     if _NUMBER.fullmatch(text) is None:
         raise ValueError
     return float(text)

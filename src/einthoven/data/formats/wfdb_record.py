@@ -1,4 +1,4 @@
-"""A WFDB record of one or several segments -> the wanted leads, in mV or as int16 µV."""
+"""Read a WFDB record of one or several segments: the wanted leads in mV or as int16 µV."""
 
 from __future__ import annotations
 
@@ -17,14 +17,30 @@ from einthoven.data.formats.wfdb_signal import INVALID, Checksum, Counts, frame_
 from einthoven.errors import UserError
 from einthoven.functional.conform import rounded
 
-_GAINS = (1e-3, 1e9)  # counts per mV; the ECGs of this world lie well between
-_GAP = "~"  # a segment of this name: nothing was recorded
-_MOST_GAPS = 1000  # samples of a record for each one that its files hold
+# Plausible gains of an ECG in counts per mV. Real gains are far from both limits.
+_MIN_GAIN = 1e-3
+_MAX_GAIN = 1e9
+
+# Name of a segment in which nothing was recorded.
+_GAP = "~"
+
+# Largest ratio of the length of a record to the samples in its files. The rest of the record is gaps.
+_MAX_GAP_RATIO = 1000
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A segment: its frames in the record, and the signals (in the record -> in the segment) that are used."""
+    """One segment of a record.
+
+    Attributes
+    ----------
+    header : Header
+        Header of the segment.
+    start, frames : int
+        First frame in the record, and number of frames.
+    columns : dict
+        Column in the record -> column in the segment, for the signals that are used.
+    """
 
     header: Header
     start: int
@@ -34,7 +50,22 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to read of a record, and what to make of it; nothing but headers and sizes of files is read for it."""
+    """What to read from a record. Making a plan reads only headers and file sizes.
+
+    Attributes
+    ----------
+    parts : list of _Part
+        Segments that contain a signal that is used.
+    leads : LeadMap
+        From the signals of the record to the wanted leads.
+    fs : float
+        Sampling frequency of the result in Hz.
+    per_frame : int
+        Samples per frame in the result.
+    samples : int
+        Samples per lead in the result.
+    notes : tuple of str
+    """
 
     parts: list[_Part]
     leads: LeadMap
@@ -45,22 +76,22 @@ class _Plan:
 
 
 def read_wfdb(path: str | Path, want: tuple[str, ...], checksum: Checksum) -> Record:
-    """Read the wanted leads of a record in mV; NaN where samples are invalid or not recorded.
+    """Read the wanted leads of a record in mV. Samples that are invalid or not recorded are NaN.
 
-    Leads of several samples per frame come at their own rate; where they differ in it, at that of the frames, each
-    sample the mean of a frame, rounded towards zero to a count, as the WFDB library has it.
+    If all used signals have the same number of samples per frame, they keep their sampling frequency. Otherwise each
+    frame becomes one sample: the mean of the frame, rounded towards zero to a count. The WFDB library does the same.
 
     Raises
     ------
     UserError
-        If a file is missing, truncated or damaged, a lead is missing or doubled, or a unit is unknown.
+        If a file is missing, truncated or damaged, a lead is missing or named twice, or a unit is unknown.
     """
     header = read_header(path)
-    plan = _plan(header, want)
+    plan = _make_plan(header, want)
     signal = np.full((len(want), plan.samples), np.nan, dtype=np.float32)
     faults: list[str] = []
-    for lead, where, row in _rows(plan, checksum, 1.0, faults):
-        signal[lead, where] = row
+    for lead, samples, amplitudes in _read_parts(plan, checksum, 1.0, faults):
+        signal[lead, samples] = amplitudes
     notes = (*header.notes, *plan.leads.notes, *plan.notes, *faults)
     return Record(signal, plan.fs, want, header.name.removesuffix(".hea"), notes, header.comments)
 
@@ -68,10 +99,16 @@ def read_wfdb(path: str | Path, want: tuple[str, ...], checksum: Checksum) -> Re
 def read_wfdb_microvolts(
     path: str | Path, want: tuple[str, ...], checksum: Checksum
 ) -> tuple[NDArray[np.int16], float, int, int]:
-    """Read the wanted leads of a record as int16 µV: signal, fs, number of invalid and of clipped samples.
+    """Read the wanted leads of a record as int16 µV: the float64 amplitude, rounded half to even.
 
-    Each is the float64 amplitude in µV rounded half to even; invalid samples are 0. Where a count is a microvolt
-    already, as in PTB-XL, none is turned into a float: this is what packing a corpus runs through.
+    Returns
+    -------
+    signal : ndarray of int16, shape (len(want), T)
+        Invalid samples are 0.
+    fs : float
+        Sampling frequency in Hz.
+    invalid, clipped : int
+        Number of invalid samples and of clipped samples.
 
     Raises
     ------
@@ -79,82 +116,133 @@ def read_wfdb_microvolts(
         As `read_wfdb`.
     """
     header = read_header(path)
-    if not header.segments and (order := _microvolt_columns(header.layout, want)) is not None:
-        counts, _ = read_counts(header, order, checksum=checksum)
-        if isinstance(counts, np.ndarray) and counts.dtype.itemsize <= 2:
-            signal = (counts if order == range(len(counts)) else counts[list(order)]).astype(np.int16, copy=False)
-            lowest = INVALID[header.layout.formats[0]]
-            if signal.min() > lowest:
-                return signal, header.fs, 0, 0
-            invalid = signal == lowest
-            signal[invalid] = 0
-            return signal, header.fs, int(np.count_nonzero(invalid)), 0
+    if not header.segments:
+        signal_and_invalid = _read_counts_as_microvolts(header, want, checksum)
+        if signal_and_invalid is not None:
+            signal, invalid = signal_and_invalid
+            return signal, header.fs, invalid, 0
 
-    plan = _plan(header, want)
-    signal, valid, clipped = np.zeros((len(want), plan.samples), dtype=np.int16), 0, 0
-    for lead, where, row in _rows(plan, checksum, 1000.0, []):
-        signal[lead, where], bad, beyond = rounded(row)
-        valid += len(row) - int(np.count_nonzero(bad))
-        clipped += int(np.count_nonzero(beyond))
+    plan = _make_plan(header, want)
+    signal = np.zeros((len(want), plan.samples), dtype=np.int16)
+    valid = 0
+    clipped = 0
+    for lead, samples, amplitudes in _read_parts(plan, checksum, 1000.0, []):
+        signal[lead, samples], is_invalid, is_clipped = rounded(amplitudes)
+        valid += len(amplitudes) - int(np.count_nonzero(is_invalid))
+        clipped += int(np.count_nonzero(is_clipped))
+    # Samples that are not recorded count as invalid, too.
     return signal, plan.fs, signal.size - valid, clipped
+
+
+def _read_counts_as_microvolts(
+    header: Header, want: tuple[str, ...], checksum: Checksum
+) -> tuple[NDArray[np.int16], int] | None:
+    """Read a record whose counts are µV already, as in PTB-XL, without any conversion to float.
+
+    Returns
+    -------
+    (signal, number of invalid samples) or None
+        None if the record needs a conversion.
+    """
+    order = _microvolt_columns(header.layout, want)
+    if order is None:
+        return None
+    counts, _ = read_counts(header, order, checksum=checksum)
+    if not isinstance(counts, np.ndarray) or counts.dtype.itemsize > 2:
+        return None
+    if order != range(len(counts)):
+        counts = counts[list(order)]
+    signal = counts.astype(np.int16, copy=False)
+
+    # Most records have no invalid sample. For them, the minimum is the only additional pass over the data.
+    lowest = INVALID[header.layout.formats[0]]
+    if signal.min() > lowest:
+        return signal, 0
+    is_invalid = signal == lowest
+    signal[is_invalid] = 0
+    return signal, int(np.count_nonzero(is_invalid))
 
 
 @lru_cache(maxsize=64)
 def _microvolt_columns(layout: Layout, want: tuple[str, ...]) -> Sequence[int] | None:
-    """Column of each wanted lead where all is plain and a count is a µV; None where it is not so simple."""
+    """Return the column of each wanted lead if a count is 1 µV in all of them. Return None otherwise."""
+    # The caller then reads the record in the general way, which reports the error with the name of the file.
     try:
         order = lead_map(layout.names, want, "").order
-        if (
-            not layout.plain
-            or order is None
-            or any(layout.gains[c] != 1000 * _unit(layout, c, "") or layout.baselines[c] != 0 for c in order)
-        ):
+        if not layout.is_plain or order is None:
             return None
-    except UserError:  # said with the file's name by the way that reads all records
+        for column in order:
+            is_microvolt = layout.gains[column] == 1000 * _unit_in_millivolts(layout, column, "")
+            if not is_microvolt or layout.baselines[column] != 0:
+                return None
+    except UserError:
         return None
-    return range(len(layout.names)) if order == tuple(range(len(layout.names))) else order
+    all_columns = range(len(layout.names))
+    return all_columns if order == tuple(all_columns) else order
 
 
-def _plan(header: Header, want: tuple[str, ...]) -> _Plan:
-    segments, names = _segments(header) if header.segments else ([(header.samples, header)], header.layout.names)
+def _make_plan(header: Header, want: tuple[str, ...]) -> _Plan:
+    if header.segments:
+        segments, names = _read_segments(header)
+    else:
+        segments = [(header.samples, header)]
+        names = header.layout.names
     leads = lead_map(names, want, header.name)
     used = np.flatnonzero(leads.matrix.any(axis=0)).tolist()
-    parts, start, held, absent = [], 0, {}, 0
-    for length, segment in segments:
-        columns = {} if segment is None else _columns(segment.layout.names, names, used)
-        absent += len(columns) < len(used)
+
+    # Place the segments one after the other, and compare their stated lengths with their files.
+    parts = []
+    start = 0
+    segments_without_lead = 0
+    frames_in_files: dict[str, int] = {}
+    for stated_length, segment in segments:
+        columns = {} if segment is None else _match_columns(segment.layout.names, names, used)
+        if len(columns) < len(used):
+            segments_without_lead += 1
+        length = stated_length
         if segment is not None and columns:
-            if segment.name not in held:
-                held[segment.name] = frame_count(segment, columns.values())
-                _check_signals(segment, columns.values(), held[segment.name])
-            found = held[segment.name]
-            length = found if length is None else length
-            if length != found:
-                raise UserError(f"{segment.name}: {found} samples per lead found, {header.name} says {length}.")
-            parts.append(_Part(segment, start, length, columns))
+            if segment.name not in frames_in_files:
+                frames_in_files[segment.name] = frame_count(segment, columns.values())
+                _check_signals(segment, columns.values(), frames_in_files[segment.name])
+            frames = frames_in_files[segment.name]
+            if stated_length is None:
+                length = frames
+            elif stated_length != frames:
+                raise UserError(f"{segment.name}: {frames} samples per lead found, {header.name} says {stated_length}.")
+            parts.append(_Part(segment, start, frames, columns))
         start += length or 0
-    if start == 0:
+
+    # The caller allocates memory for the whole record, so that a header must not state an enormous gap.
+    total = start
+    recorded = sum(frames_in_files.values())
+    if total == 0:
         raise UserError(f"{header.name}: no samples of {' '.join(want)} found; expected a segment that holds some.")
-    if start > _MOST_GAPS * sum(held.values()):  # memory is taken for all of it
+    if total > _MAX_GAP_RATIO * recorded:
         raise UserError(
-            f"{header.name}: {start} samples per lead found, of which the files hold {sum(held.values())}; expected "
-            f"at least one in {_MOST_GAPS}."
+            f"{header.name}: {total} samples per lead found, of which the files hold {recorded}; expected "
+            f"at least one in {_MAX_GAP_RATIO}."
         )
 
-    rates = {part.header.layout.per_frame[column] for part in parts for column in part.columns.values()}
-    per_frame, notes = rates.pop() if len(rates) == 1 else 1, []
-    if rates:
-        notes.append(f"leads of several rates averaged over each frame, to {header.fs:g} Hz")
-    if any(not part.header.layout.units[column] for part in parts for column in part.columns.values()):
-        notes.append(f"leads without a unit taken as {DEFAULT_UNIT}, as the format has it")
-    if absent:
-        notes.append(f"NaN in {absent} of {len(segments)} segments, which lack some or all of the leads")
-    return _Plan(parts, leads, header.fs * per_frame, per_frame, start * per_frame, tuple(notes))
+    # Signals with different numbers of samples per frame are averaged over the frame.
+    notes = []
+    signals = [(part.header.layout, column) for part in parts for column in part.columns.values()]
+    rates = {layout.per_frame[column] for layout, column in signals}
+    per_frame = 1
+    if len(rates) == 1:
+        per_frame = rates.pop()
+    elif rates:
+        notes.append(f"leads of several rates: averaged over each frame, to {header.fs:g} Hz")
+    if any(not layout.units[column] for layout, column in signals):
+        notes.append(f"leads without a unit: {DEFAULT_UNIT}, the default of the format")
+    if segments_without_lead:
+        notes.append(f"NaN in {segments_without_lead} of {len(segments)} segments, which lack some or all of the leads")
+    return _Plan(parts, leads, header.fs * per_frame, per_frame, total * per_frame, tuple(notes))
 
 
 def _check_signals(header: Header, columns: Iterable[int], frames: int) -> None:
+    """Refuse a signal with an unknown unit, an implausible gain, or a skew that is longer than the record."""
     for column in columns:
-        _unit(header.layout, column, header.name)
+        _unit_in_millivolts(header.layout, column, header.name)
         if header.layout.skews[column] >= frames:
             raise UserError(
                 f"{header.name}: lead {header.layout.lead(column)}: skew of {header.layout.skews[column]} samples "
@@ -162,21 +250,29 @@ def _check_signals(header: Header, columns: Iterable[int], frames: int) -> None:
             )
 
 
-def _segments(header: Header) -> tuple[list[tuple[int | None, Header | None]], tuple[str, ...]]:
-    """Length and header of each segment (None for a gap), and the names of the record's signals.
+def _read_segments(header: Header) -> tuple[list[tuple[int | None, Header | None]], tuple[str, ...]]:
+    """Read the headers of the segments.
 
-    In a fixed layout they are those of the first segment. In a variable one, a first segment of length 0 has the
-    names alone, and each segment holds some of them.
+    In a fixed layout, all segments have the signals of the first one. In a variable layout, the first segment has
+    length 0 and states the names; each of the others contains some of these signals.
+
+    Returns
+    -------
+    segments : list of (length, header)
+        The header is None for a gap.
+    names : tuple of str
+        Names of the signals of the record.
     """
-    known: dict[str, Header] = {}
+    # A segment can occur several times in a record. Its header is read once.
+    headers: dict[str, Header] = {}
     segments: list[tuple[int | None, Header | None]] = []
     for name, length in header.segments:
         if name == _GAP:
             segments.append((length, None))
             continue
-        if name not in known:
-            known[name] = read_segment_header(header, name)
-        segment = known[name]
+        if name not in headers:
+            headers[name] = read_segment_header(header, name)
+        segment = headers[name]
         if segment.fs != header.fs or segment.samples not in (None, length):
             raise UserError(
                 f"{segment.name}: {segment.samples} samples at {segment.fs:g} Hz found, {header.name} says {length} at "
@@ -186,40 +282,66 @@ def _segments(header: Header) -> tuple[list[tuple[int | None, Header | None]], t
     total = sum(length or 0 for length, _ in segments)
     if header.samples not in (None, total):
         raise UserError(f"{header.name}: segments of {total} samples found, its record line says {header.samples}.")
+
+    # A variable layout.
     if header.segments[0][1] == 0:
-        layout, segments = segments[0][1], segments[1:]
-        if layout is None:
+        layout_segment = segments[0][1]
+        if layout_segment is None:
             raise UserError(f"{header.name}: no layout found; expected a first segment that names the signals.")
-        return segments, layout.layout.names
-    first = next((segment for _, segment in segments if segment is not None), None)
-    if first is None:
-        raise UserError(f"{header.name}: nothing but gaps found; expected a segment with signals.")
-    return segments, first.layout.names
+        return segments[1:], layout_segment.layout.names
+
+    # A fixed layout.
+    for _, first_segment in segments:
+        if first_segment is not None:
+            return segments, first_segment.layout.names
+    raise UserError(f"{header.name}: nothing but gaps found; expected a segment with signals.")
 
 
-def _columns(names: tuple[str, ...], record: tuple[str, ...], used: Sequence[int]) -> dict[int, int]:
-    """Column in a segment of each used signal: by place where all names are the same, else by name."""
-    if names == record:
+def _match_columns(segment_names: tuple[str, ...], names: tuple[str, ...], used: Sequence[int]) -> dict[int, int]:
+    """Return the column in a segment for each used column of the record, if the segment contains the signal.
+
+    Segments with the same names are matched by position, because a name may occur twice. Others are matched by name.
+    """
+    if segment_names == names:
         return {column: column for column in used}
-    return {column: names.index(record[column]) for column in used if record[column] in names}
+    return {column: segment_names.index(names[column]) for column in used if names[column] in segment_names}
 
 
-def _rows(
+def _read_parts(
     plan: _Plan, checksum: Checksum, per_millivolt: float, faults: list[str]
 ) -> Iterator[tuple[int, slice, NDArray[np.float64]]]:
-    """Index of a lead, its samples in the record, and their amplitudes, for each lead of each segment that has it."""
+    """Read the wanted leads, segment by segment.
+
+    Parameters
+    ----------
+    plan : _Plan
+    checksum : "verify" or "warn"
+    per_millivolt : float
+        Unit of the result: 1 for mV, 1000 for µV.
+    faults : list of str
+        Notes about accepted faults are appended to this list.
+
+    Yields
+    ------
+    lead : int
+        Row of the wanted lead.
+    samples : slice
+        Position of the segment in the record.
+    amplitudes : ndarray of float64
+    """
     for part in plan.parts:
-        counts, found = read_counts(part.header, part.columns.values(), checksum=checksum)
-        faults.extend(found)
-        where = slice(part.start * plan.per_frame, (part.start + part.frames) * plan.per_frame)
+        counts, new_faults = read_counts(part.header, part.columns.values(), checksum=checksum)
+        faults.extend(new_faults)
+        samples = slice(part.start * plan.per_frame, (part.start + part.frames) * plan.per_frame)
         for lead, weights in enumerate(plan.leads.matrix):
             used = np.flatnonzero(weights).tolist()
-            if all(column in part.columns for column in used):
-                terms = [
-                    weights[column] * _amplitudes(part.header, counts, part.columns[column], plan, per_millivolt)
-                    for column in used
-                ]
-                yield lead, where, sum(terms[1:], start=terms[0])
+            if not all(column in part.columns for column in used):
+                continue
+            terms = []
+            for column in used:
+                amplitudes = _amplitudes(part.header, counts, part.columns[column], plan, per_millivolt)
+                terms.append(weights[column] * amplitudes)
+            yield lead, samples, sum(terms[1:], start=terms[0])
 
 
 def _amplitudes(
@@ -229,36 +351,48 @@ def _amplitudes(
     plan: _Plan,
     per_millivolt: float,
 ) -> NDArray[np.float64]:
-    """Amplitudes of a signal, in mV or µV; NaN where it is invalid, or ends before the others by its skew."""
-    layout, row = header.layout, counts[column]
+    """Convert the counts of a signal to amplitudes in mV or µV.
+
+    Invalid samples are NaN, and so are the last samples of a signal with a skew.
+    """
+    layout = header.layout
+    row = counts[column]
     assert row is not None
-    invalid = row == INVALID.get(layout.formats[column], np.nan)
+    is_invalid = row == INVALID.get(layout.formats[column], np.nan)
+
+    # Average over the frame if the signals differ in samples per frame.
     if layout.per_frame[column] != plan.per_frame:
-        invalid = invalid.reshape(-1, layout.per_frame[column]).any(axis=1)
         frames = row.reshape(-1, layout.per_frame[column])
         row = np.trunc(frames.sum(axis=1, dtype=np.int64) / layout.per_frame[column])
+        is_invalid = is_invalid.reshape(-1, layout.per_frame[column]).any(axis=1)
+
+    # PTB-XL needs no scaling. Skipping the multiplication saves time.
     values = (row.astype(np.float64) - layout.baselines[column]) / layout.gains[column]
-    scale = _unit(layout, column, header.name) * per_millivolt
+    scale = _unit_in_millivolts(layout, column, header.name) * per_millivolt
     if scale != 1.0:
         values *= scale
-    values[invalid] = np.nan
+    values[is_invalid] = np.nan
+
+    # A signal with a skew is late in the file.
     skew = layout.skews[column] * plan.per_frame
     if skew:
         values = np.concatenate([values[skew:], np.full(skew, np.nan)])
     return values
 
 
-def _unit(layout: Layout, column: int, source: str) -> float:
-    """The unit of a signal in mV, after a look at its gain.
+def _unit_in_millivolts(layout: Layout, column: int, source: str) -> float:
+    """Return the unit of a signal in mV, and check the gain.
 
     Raises
     ------
     UserError
-        If the unit is unknown, or the gain says that the signal is not calibrated.
+        If the unit is unknown, or if the gain shows that the signal is not calibrated.
     """
-    unit, gain, lead = layout.units[column] or DEFAULT_UNIT, layout.gains[column], layout.lead(column)
+    unit = layout.units[column] or DEFAULT_UNIT
+    gain = layout.gains[column]
+    lead = layout.lead(column)
     scale = millivolts(unit, source, lead)
-    if not _GAINS[0] <= abs(gain) / scale <= _GAINS[1]:
+    if not _MIN_GAIN <= abs(gain) / scale <= _MAX_GAIN:
         raise UserError(
             f"{source}: lead {lead}: gain {gain:g}/{unit} is not that of a calibrated ECG; "
             "expected counts per unit, such as 1000/mV."
