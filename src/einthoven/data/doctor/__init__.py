@@ -1,13 +1,13 @@
-"""The record doctor: what is wrong with an ECG, how surely, and by which numbers.
+"""The record doctor: finds faults of ECG records, with the numbers that show them.
 
-finding     what a finding is
-thresholds  every limit, with its reason
-samples     invalid, flat, stuck, clipped, disconnected leads; limb-lead laws; unit
+finding     one finding, and the records that the checks examine
+thresholds  every threshold with its reason
+samples     invalid, flat, stuck, clipped and disconnected leads; limb-lead laws; unit
 swap        exchanged electrodes
-noise       decibels of wander, mains and muscle
-plausible   sampling frequency, not an ECG, children, pacemakers
-examination all checks over records, files and stores
-report      parquet and quarantine list beside a store
+noise       baseline wander, mains and muscle noise in decibels
+plausible   sampling frequency, records that are no ECG, children, pacemakers
+examination all checks on arrays, records and stores
+report      the table of findings and the quarantine list beside a store
 """
 
 from einthoven.data.doctor.examination import (

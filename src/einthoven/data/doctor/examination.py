@@ -1,4 +1,4 @@
-"""The examination: all checks over a block of records, one record, or a whole store."""
+"""Run all checks on a block of records, on one record, or on a whole store."""
 
 from __future__ import annotations
 
@@ -36,25 +36,40 @@ CHECKS: tuple[Check, ...] = (
     plausible.check_spikes,
 )
 
-SAMPLES_AT_ONCE = 2_000_000  # of all leads together: about 200 MB while they are examined
+SAMPLES_AT_ONCE = 2_000_000
+"""Samples of all leads that are examined together. The examination of so many needs about 200 MB."""
 
 
-def block_of(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Block:
-    """Records ``(n, L, T)`` in mV with their beats."""
-    finite = np.isfinite(x)
-    signal: Float = np.where(finite, x, 0.0).astype(np.float64)
-    piece = min(max(round(2 * fs), 1), x.shape[-1])
-    pieces = signal[..., : x.shape[-1] // piece * piece].reshape(*x.shape[:-1], -1, piece)
+def make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Block:
+    """Detect the beats of records, and compute the quantities that the checks share.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, L, T)
+        mV; NaN where a sample is invalid.
+    fs : float
+        Hz.
+    leads : sequence of str
+        Names of the L leads.
+    """
+    is_finite = np.isfinite(x)
+    signal: Float = np.where(is_finite, x, 0.0).astype(np.float64)
+
+    # Cut the signal into pieces of two seconds for the typical amplitude.
+    length = x.shape[-1]
+    piece = min(max(round(2 * fs), 1), length)
+    pieces = signal[..., : length // piece * piece].reshape(*x.shape[:-1], -1, piece)
+
     beats = detect_beats(signal, fs)
-    beat, repeats = beat_and_repeatability(signal, beats, fs)
+    beat, repeatability = beat_and_repeatability(signal, beats, fs)
     return Block(
         x=signal,
-        invalid=1.0 - finite.mean(axis=-1),
+        invalid_fraction=1.0 - is_finite.mean(axis=-1),
         fs=fs,
         leads=tuple(leads),
         beats=beats,
         beat=beat,
-        repeats=repeats,
+        repeatability=repeatability,
         span=np.median(np.ptp(pieces, axis=-1), axis=-1),
     )
 
@@ -74,55 +89,66 @@ def examine(x: NDArray[np.floating], fs: float, leads: Sequence[str] = LEADS) ->
     Returns
     -------
     list of list of Finding
-        For each record, the most serious first.
+        The findings of each record. The most serious ones come first.
     """
-    block = block_of(x, fs, leads)
-    return _examine(block, noise.measure_noise(block))
+    block = make_block(x, fs, leads)
+    return _run_checks(block, noise.measure_noise(block))
 
 
-def _examine(block: Block, decibels: noise.Noise) -> list[list[Finding]]:
-    found: list[list[Finding]] = [[] for _ in range(len(block.x))]
-    for row, finding in chain(*(check(block) for check in CHECKS), noise.check_noise(block, decibels)):
-        found[row].append(finding)
-    return [sort(findings) for findings in found]
+def _run_checks(block: Block, decibels: noise.Noise) -> list[list[Finding]]:
+    """Run all checks on a block whose noise is already measured."""
+    findings: list[list[Finding]] = [[] for _ in range(len(block.x))]
+    results = chain(*(check(block) for check in CHECKS), noise.check_noise(block, decibels))
+    for row, finding in results:
+        findings[row].append(finding)
+    return [sort(record_findings) for record_findings in findings]
 
 
 def sort(findings: Sequence[Finding]) -> list[Finding]:
-    """The most serious first."""
+    """Sort findings: the most serious ones come first."""
     return sorted(findings, key=lambda finding: -SEVERITIES.index(finding.severity))
 
 
 def examine_record(record: Record) -> list[Finding]:
-    """Examine one record as it was read: its leads, its samples, what its header says, and what stays unknown."""
+    """Examine the samples and leads of a record, its header, and what its sampling frequency hides."""
     return examine_records([record])[0]
 
 
 def examine_records(records: Sequence[Record]) -> list[list[Finding]]:
-    """Examine records as `examine_record` does, those of one length, rate and set of leads together: that is faster."""
-    alike: dict[tuple[object, ...], list[int]] = {}
+    """Examine several records as `examine_record` does.
+
+    Records with the same length, sampling frequency and leads are examined together, which is faster.
+    """
+    rows_by_layout: dict[tuple[object, ...], list[int]] = {}
     for row, record in enumerate(records):
-        alike.setdefault((record.signal.shape, record.fs, record.leads), []).append(row)
-    found: list[list[Finding]] = [[] for _ in records]
-    for rows in alike.values():
+        rows_by_layout.setdefault((record.signal.shape, record.fs, record.leads), []).append(row)
+
+    findings: list[list[Finding]] = [[] for _ in records]
+    for rows in rows_by_layout.values():
         first = records[rows[0]]
-        together = examine(np.stack([records[row].signal for row in rows]), first.fs, first.leads)
-        for row, findings in zip(rows, together, strict=True):
-            found[row] = sort(findings + _of_the_file(records[row]))
-    return found
+        signals = np.stack([records[row].signal for row in rows])
+        signal_findings = examine(signals, first.fs, first.leads)
+        for row, record_findings in zip(rows, signal_findings, strict=True):
+            findings[row] = sort(record_findings + _check_metadata(records[row]))
+    return findings
 
 
-def _of_the_file(record: Record) -> list[Finding]:
-    """What its header says, which leads are missing, and what stays unknown."""
-    found = plausible.known_cautions(*plausible.from_comments(record.comments))
-    if missing := tuple(lead for lead in LEADS if lead not in record.leads):
+def _check_metadata(record: Record) -> list[Finding]:
+    """Return findings about the header, about missing leads, and about what the sampling frequency hides."""
+    findings = plausible.patient_cautions(*plausible.from_comments(record.comments))
+    missing = tuple(lead for lead in LEADS if lead not in record.leads)
+    if missing:
         text = f"{len(record.leads)} of 12 leads: {' '.join(missing)} missing"
-        found.append(Finding("missing_leads", "warning", missing, float(len(record.leads)), 12.0, text))
-    return found + unmeasurable(record.fs)
+        findings.append(Finding("missing_leads", "warning", missing, float(len(record.leads)), 12.0, text))
+    return findings + unmeasurable(record.fs)
 
 
 def unmeasurable(fs: float) -> list[Finding]:
-    """What this sampling frequency hides: not measured is not the same as not there."""
-    hidden = [f"{kind} noise" for kind, can in noise.measurable(fs).items() if not can]
+    """Return a finding that names what cannot be measured at this sampling frequency.
+
+    Without it, a reader could take a fault that was not measured for a fault that is absent.
+    """
+    hidden = [f"{kind} noise" for kind, is_measurable in noise.measurable(fs).items() if not is_measurable]
     if fs < thresholds.SPIKE_FS:
         hidden.append("pacing spikes")
     if not hidden:
@@ -134,80 +160,102 @@ def unmeasurable(fs: float) -> list[Finding]:
 def examine_store(store: Store, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
     """Examine every record of a store, in blocks.
 
+    Parameters
+    ----------
+    store : Store
+    progress : callable, optional
+        Called as ``progress(done, total)``.
+
     Returns
     -------
     DataFrame
         One row per record: `ecg_id`, `heart_rate` (per minute), `baseline_db`, `powerline_db`, `muscle_db` (ECG over
-        noise in the worst lead), `severity` (of the worst finding, empty where there is none) and `findings`, a list
-        of records with the attributes of `Finding`.
+        noise in the worst lead), `severity` (of the worst finding; empty if there is none) and `findings`, a list of
+        dicts with the attributes of `Finding`.
     """
     import pandas as pd
 
     table = store.table
     n, leads, length = store.signals.shape
-    valid = table["valid_samples"].to_numpy() if "valid_samples" in table else np.full(n, length)
-    cautions = _of_the_table(table)
+    valid_samples = table["valid_samples"].to_numpy() if "valid_samples" in table else np.full(n, length)
+    cautions = _table_cautions(table)
     rows: list[dict[str, object]] = [{} for _ in range(n)]
     done = 0
-    for count in np.unique(valid):  # records of one length: padding is no flat line
-        of = np.flatnonzero(valid == count)
-        step = max(SAMPLES_AT_ONCE // (leads * max(int(count), 1)), 1)
-        for start in range(0, len(of), step):
-            part = of[start : start + step]
-            block = block_of(store.signals[part][:, :, :count] * MILLIVOLT_PER_COUNT, store.fs, store.leads)
-            rate, decibels = heart_rate(block.beats, store.fs), noise.measure_noise(block)
-            for k, (row, findings) in enumerate(zip(part, _examine(block, decibels), strict=True)):
-                both = sort(findings + cautions[row] + _counted(table, int(row)))
-                rows[row] = {
-                    "heart_rate": rate[k],
-                    **{f"{kind}_db": _least(values[k]) for kind, values in decibels._asdict().items()},
-                    "severity": both[0].severity if both else "",
-                    "findings": [vars(finding) | {"leads": list(finding.leads)} for finding in both],
-                }
+
+    # Records of one length are examined together, without their padding, which would look like a flat line.
+    for valid_length in np.unique(valid_samples):
+        same_length = np.flatnonzero(valid_samples == valid_length)
+        step = max(SAMPLES_AT_ONCE // (leads * max(int(valid_length), 1)), 1)
+        for start in range(0, len(same_length), step):
+            part = same_length[start : start + step]
+            signals = store.signals[part][:, :, :valid_length] * MILLIVOLT_PER_COUNT
+            block = make_block(signals, store.fs, store.leads)
+            rate = heart_rate(block.beats, store.fs)
+            decibels = noise.measure_noise(block)
+            block_findings = _run_checks(block, decibels)
+            for index, row in enumerate(part):
+                findings = sort(block_findings[index] + cautions[row] + _packing_findings(table, int(row)))
+                result: dict[str, object] = {"heart_rate": rate[index]}
+                for kind, values in decibels._asdict().items():
+                    result[f"{kind}_db"] = _finite_minimum(values[index])
+                result["severity"] = findings[0].severity if findings else ""
+                result["findings"] = [vars(finding) | {"leads": list(finding.leads)} for finding in findings]
+                rows[row] = result
             done += len(part)
             if progress is not None:
                 progress(done, n)
     return pd.DataFrame(rows).assign(ecg_id=table["ecg_id"].to_numpy())
 
 
-def _least(values: NDArray[np.floating]) -> float:
+def _finite_minimum(values: NDArray[np.floating]) -> float:
     return float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
 
 
-def _of_the_table(table: pd.DataFrame) -> list[list[Finding]]:
+def _table_cautions(table: pd.DataFrame) -> list[list[Finding]]:
+    """Return the cautions of each record that follow from age, pacemaker and codes in the table."""
     n = len(table)
     age = table["age"].to_numpy(dtype=float) if "age" in table else np.full(n, np.nan)
-    pacemaker, codes = (table[name] if name in table else [""] * n for name in ("pacemaker", "scp_codes"))
+    pacemaker = table["pacemaker"] if "pacemaker" in table else [""] * n
+    codes = table["scp_codes"] if "scp_codes" in table else [""] * n
     return plausible.from_table(age, pacemaker, codes)
 
 
-def _counted(table: pd.DataFrame, row: int) -> list[Finding]:
-    """What was counted when the store was packed and is no longer visible in it."""
-    out = []
-    for column, code, severity, what in (
+def _packing_findings(table: pd.DataFrame, row: int) -> list[Finding]:
+    """Return findings about samples that were counted when the store was packed. The store does not show them."""
+    findings = []
+    for column, code, severity, description in (
         ("invalid_samples", "invalid", "caution", "samples marked invalid, kept as 0"),
         ("clipped_samples", "clipped", "warning", "samples beyond ±32.767 mV, cut off there"),
     ):
-        if column in table and (count := int(table[column].iloc[row])):
-            out.append(Finding(code, severity, (), float(count), 0.0, f"{count} {what}"))
-    return out
+        count = int(table[column].iloc[row]) if column in table else 0
+        if count:
+            findings.append(Finding(code, severity, (), float(count), 0.0, f"{count} {description}"))
+    return findings
 
 
 def read_and_examine(read: Callable[..., Record], path: str | Path, **options: object) -> tuple[Record, list[Finding]]:
-    """Read a record with the leads it has, and examine it.
+    """Read a record with all leads that can be read, and examine it.
+
+    Parameters
+    ----------
+    read : callable
+        `read_record`.
+    path : path
+    **options
+        Options of `read`.
 
     Raises
     ------
     UserError
-        If it cannot be read at all, in the words of the reader.
+        If no lead can be read. The message is that of the reader.
     """
     try:
         record = read(path, **options)
     except UserError:
-        present = tuple(lead for lead in LEADS if _can_read(read, path, lead, options))
-        if not present or len(present) == len(LEADS):
+        readable = tuple(lead for lead in LEADS if _can_read(read, path, lead, options))
+        if not readable or len(readable) == len(LEADS):
             raise
-        record = read(path, want=present, **options)
+        record = read(path, want=readable, **options)
     return record, examine_record(record)
 
 

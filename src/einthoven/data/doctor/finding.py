@@ -1,4 +1,4 @@
-"""What the doctor finds: a code, how serious it is, which leads, and the numbers it rests on."""
+"""A finding of the doctor, and the block of records that the checks examine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from einthoven.data.doctor.thresholds import FLAT
 from einthoven.functional.beats import Float, Int, qrs_edges
 
-SEVERITIES = ("info", "caution", "warning", "error")  # ascending
+SEVERITIES = ("info", "caution", "warning", "error")
+"""In ascending order."""
 
-CODES = {  # code -> what it means, in a few words
+CODES = {
     "unreadable": "cannot be read",
     "missing_leads": "leads are missing",
     "invalid": "samples marked invalid",
@@ -37,6 +38,7 @@ CODES = {  # code -> what it means, in a few words
     "noise_muscle": "muscle noise",
     "unmeasurable": "cannot be measured at this sampling frequency",
 }
+"""Code of a finding -> its meaning in a few words."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ class Finding:
     code : str
         A key of `CODES`.
     severity : str
-        ``error``: not to be used as it is. ``warning``: probably wrong, to be looked at. ``caution``: right, but not
-        what a model for adults' clean resting ECGs expects. ``info``: no fault.
+        ``error``: the record must not be used as it is. ``warning``: the record is probably wrong, and someone should
+        look at it. ``caution``: the record is right, but differs from the clean resting ECGs of adults that a model
+        expects. ``info``: no fault.
     leads : tuple of str
-        Leads concerned; empty where it is the whole record.
+        The leads with this finding; empty if it is about the whole record.
     value, threshold : float
-        The measure (of the worst lead) and the limit it passed; NaN where there is none.
+        The measured value (of the worst lead) and the threshold that it passed; NaN if there is none.
     evidence : str
         Both in words.
     """
@@ -68,37 +71,44 @@ class Finding:
 
 @dataclass(frozen=True)
 class Block:
-    """Records of one length with what every check needs: ``(n, L, T)`` mV without gaps, and their beats."""
+    """Records of one length, and the quantities that several checks need.
+
+    The shapes use n records, L leads, T samples, W samples of a beat, and F frequencies.
+    """
 
     x: Float
-    invalid: Float
-    """Part of the samples that was not finite ``(n, L)``; zeros stand there now."""
+    """Signal in mV ``(n, L, T)``; zero where the record has no finite sample."""
+    invalid_fraction: Float
+    """Fraction of samples that were not finite ``(n, L)``."""
     fs: float
+    """Sampling frequency in Hz."""
     leads: tuple[str, ...]
+    """Names of the leads."""
     beats: Int
+    """Samples of the QRS complexes ``(n, beats)``; negative values are padding."""
     beat: Float
     """Representative beat ``(n, L, W)``."""
-    repeats: Float
-    """Repeatability ``(n, L)``."""
+    repeatability: Float
+    """Correlation of the mean beats of two halves of the record ``(n, L)``."""
     span: Float
-    """Median over pieces of two seconds of the peak-to-peak amplitude ``(n, L)``, mV."""
+    """Median of the peak-to-peak amplitudes in pieces of two seconds ``(n, L)``, mV."""
 
     def has(self, *leads: str) -> bool:
-        """Whether all of these leads are there."""
+        """Return whether the records have all of these leads."""
         return set(leads) <= set(self.leads)
 
-    def at(self, lead: str) -> int:
-        """Row of a lead."""
+    def row(self, lead: str) -> int:
+        """Return the row of a lead in the axis L."""
         return self.leads.index(lead)
 
     @property
     def seconds(self) -> float:
-        """Length of the records."""
+        """Length of the records in seconds."""
         return float(self.x.shape[2] / self.fs)
 
     @cached_property
-    def still(self) -> Float:
-        """The longest time that a lead keeps one value ``(n, L)``, s."""
+    def longest_still(self) -> Float:
+        """Longest time in which a lead does not change its value ``(n, L)``, s."""
         return (longest_run(np.diff(self.x, axis=-1) == 0) + 1) / self.fs
 
     @cached_property
@@ -108,40 +118,56 @@ class Block:
 
     @cached_property
     def power(self) -> Float:
-        """Squared spectrum under a Hann window, without the mean ``(n, L, F)``; its frequencies are `frequencies`."""
+        """Squared spectrum of the signal without its mean, under a Hann window ``(n, L, F)``."""
         centred = self.x - self.x.mean(axis=-1, keepdims=True)
         spectrum = np.fft.rfft(centred * np.hanning(self.x.shape[-1]), axis=-1)
         return np.asarray(np.square(spectrum.real) + np.square(spectrum.imag))
 
     @property
     def frequencies(self) -> Float:
-        """Of `power`, in Hz ``(F,)``."""
+        """Frequencies of `power` in Hz ``(F,)``."""
         return np.asarray(np.fft.rfftfreq(self.x.shape[-1], 1.0 / self.fs))
 
     @property
-    def live(self) -> NDArray[np.bool_]:
-        """Leads with any voltage ``(n, L)``."""
+    def has_voltage(self) -> NDArray[np.bool_]:
+        """Whether a lead has a voltage ``(n, L)``."""
         return self.span >= FLAT
 
 
-def longest_run(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Length of the longest run of true along the last axis."""
-    places = np.arange(1, chosen.shape[-1] + 1)
-    return np.asarray((places - np.maximum.accumulate(np.where(chosen, 0, places), axis=-1)).max(axis=-1, initial=0))
+def longest_run(condition: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the length of the longest run of true values along the last axis."""
+    # The run that ends at a position is as long as the distance to the last false value.
+    positions = np.arange(1, condition.shape[-1] + 1)
+    last_false = np.maximum.accumulate(np.where(condition, 0, positions), axis=-1)
+    return np.asarray((positions - last_false).max(axis=-1, initial=0))
 
 
-Found = Iterator[tuple[int, Finding]]
-Check = Callable[[Block], Found]
+Findings = Iterator[tuple[int, Finding]]
+"""Findings with the row of their record in the block."""
+
+Check = Callable[[Block], Findings]
 
 
-def by_lead(
-    block: Block, code: str, severity: str, bad: NDArray[np.bool_], value: Float, threshold: float, text: str
-) -> Found:
-    """One finding for each record with a bad lead (n, L); `text` is formatted with the worst value and its lead."""
-    for row in np.flatnonzero(bad.any(axis=1)):
-        columns = np.flatnonzero(bad[row])
+def findings_by_lead(
+    block: Block, code: str, severity: str, is_bad: NDArray[np.bool_], value: Float, threshold: float, text: str
+) -> Findings:
+    """Yield one finding for each record that has a bad lead.
+
+    Parameters
+    ----------
+    block : Block
+    code, severity : str
+    is_bad : ndarray of bool, shape (n, L)
+    value : ndarray, shape (n, L)
+        The measured value of each lead.
+    threshold : float
+    text : str
+        Template of the evidence. It is formatted with the worst `value`, its `lead` and the `limit`.
+    """
+    for row in np.flatnonzero(is_bad.any(axis=1)):
+        columns = np.flatnonzero(is_bad[row])
         worst = columns[np.argmax(np.abs(value[row, columns] - threshold))]
-        number = float(value[row, worst])
-        names = tuple(block.leads[c] for c in columns)
-        evidence = text.format(lead=block.leads[worst], value=number, limit=threshold)
-        yield int(row), Finding(code, severity, names, number, threshold, evidence)
+        worst_value = float(value[row, worst])
+        leads = tuple(block.leads[column] for column in columns)
+        evidence = text.format(lead=block.leads[worst], value=worst_value, limit=threshold)
+        yield int(row), Finding(code, severity, leads, worst_value, threshold, evidence)

@@ -1,4 +1,4 @@
-"""Whether it is an ECG at this sampling frequency, and one of an adult without a pacemaker."""
+"""Check whether a record is an ECG at its sampling frequency, and one of an adult without a pacemaker."""
 
 from __future__ import annotations
 
@@ -8,101 +8,134 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.doctor import thresholds as limit
-from einthoven.data.doctor.finding import Block, Finding, Found
+from einthoven.data.doctor import thresholds
+from einthoven.data.doctor.finding import Block, Finding, Findings
 from einthoven.functional.beats import Float, band_pass, heart_rate, qrs_duration
 
-PACING = {"10370003", "251266004", "PACE"}  # SNOMED CT: pacing rhythm, ventricular pacing pattern; SCP-ECG
+PACING = {"10370003", "251266004", "PACE"}
+"""Codes of pacing: SNOMED CT pacing rhythm and ventricular pacing pattern; SCP-ECG."""
 
 
 def half_power(block: Block) -> Float:
-    """Frequency in Hz ``(n,)`` below which half of the power above 1 Hz lies, of all leads, each with equal weight."""
+    """Return the frequency in Hz ``(n,)`` below which half of the power above 1 Hz is. All leads have equal weight."""
     f = block.frequencies
     power = block.power[..., f > 1.0]
     total = power.sum(axis=-1, keepdims=True)
-    up_to = np.cumsum((power / np.where(total > 0, total, np.inf)).sum(axis=1), axis=-1)
-    return np.asarray(f[f > 1.0][np.minimum((up_to < 0.5 * up_to[:, -1:]).sum(axis=-1), power.shape[-1] - 1)])
+    fractions = power / np.where(total > 0, total, np.inf)
+    cumulative = np.cumsum(fractions.sum(axis=1), axis=-1)
+    index = (cumulative < 0.5 * cumulative[:, -1:]).sum(axis=-1)
+    return np.asarray(f[f > 1.0][np.minimum(index, power.shape[-1] - 1)])
 
 
-def check_fs(block: Block) -> Found:
-    """A rate or a spectrum that no heart has, where beats repeat."""
-    if block.seconds < limit.SPECTRUM_SECONDS:
+def check_fs(block: Block) -> Findings:
+    """Find records with beats that repeat, and a heart rate or a spectrum that no heart has."""
+    if block.seconds < thresholds.SPECTRUM_SECONDS:
         return
-    rate, middle = heart_rate(block.beats, block.fs), half_power(block)
-    repeating = np.median(np.nan_to_num(block.repeats), axis=1) >= limit.REPEATS
-    for value, bounds in ((middle, limit.HALF_POWER), (rate, limit.RATE)):
-        wrong = (value < bounds[0]) | (value > bounds[1])
-        if bounds is limit.RATE:  # one finding is enough
-            wrong &= (middle >= limit.HALF_POWER[0]) & (middle <= limit.HALF_POWER[1])
-        for row in np.flatnonzero(repeating & wrong):
-            high = value[row] > bounds[1]
+    low_frequency, high_frequency = thresholds.HALF_POWER
+    low_rate, high_rate = thresholds.RATE
+    rate = heart_rate(block.beats, block.fs)
+    frequency = half_power(block)
+    has_beats = np.median(np.nan_to_num(block.repeatability), axis=1) >= thresholds.REPEATS
+
+    # One finding per record is enough: the heart rate counts only if the spectrum is plausible.
+    is_wrong_frequency = (frequency < low_frequency) | (frequency > high_frequency)
+    has_plausible_frequency = (frequency >= low_frequency) & (frequency <= high_frequency)
+    is_wrong_rate = ((rate < low_rate) | (rate > high_rate)) & has_plausible_frequency
+
+    for value, bounds, is_wrong in (
+        (frequency, thresholds.HALF_POWER, is_wrong_frequency),
+        (rate, thresholds.RATE, is_wrong_rate),
+    ):
+        for row in np.flatnonzero(has_beats & is_wrong):
+            is_high = value[row] > bounds[1]
             qrs = qrs_duration(block.beat[row : row + 1], block.fs)[0]
             evidence = (
-                f"half of the power above 1 Hz lies below {middle[row]:.1f} Hz, {rate[row]:.0f} beats per minute, QRS "
-                f"{1e3 * qrs:.0f} ms at {block.fs:g} Hz; expected {limit.HALF_POWER[0]:g} to "
-                f"{limit.HALF_POWER[1]:g} Hz and {limit.RATE[0]:g} to {limit.RATE[1]:g} per minute: the true sampling "
-                f"frequency may be {'lower' if high else 'higher'}"
+                f"half of the power above 1 Hz lies below {frequency[row]:.1f} Hz, {rate[row]:.0f} beats per minute, "
+                f"QRS {1e3 * qrs:.0f} ms at {block.fs:g} Hz; expected {low_frequency:g} to "
+                f"{high_frequency:g} Hz and {low_rate:g} to {high_rate:g} per minute: the true sampling "
+                f"frequency may be {'lower' if is_high else 'higher'}"
             )
-            yield int(row), Finding("fs", "warning", (), float(value[row]), bounds[int(high)], evidence)
+            yield int(row), Finding("fs", "warning", (), float(value[row]), bounds[int(is_high)], evidence)
 
 
-def check_ecg(block: Block) -> Found:
-    """Nothing repeats: not an ECG, or a heart without regular beats (fibrillating ventricles, asystole)."""
-    if block.seconds < limit.SECONDS:
+def check_ecg(block: Block) -> Findings:
+    """Find records in which no beat repeats: no ECG, or a heart without regular beats (fibrillation, asystole)."""
+    if block.seconds < thresholds.SECONDS:
         return
-    repeats = np.median(np.nan_to_num(block.repeats), axis=1)
+    repeatability = np.median(np.nan_to_num(block.repeatability), axis=1)
     count = (block.beats >= 0).sum(axis=1)
-    for row in np.flatnonzero((repeats < limit.REPEATS) & block.live.any(axis=1)):
+    for row in np.flatnonzero((repeatability < thresholds.REPEATS) & block.has_voltage.any(axis=1)):
+        value = float(repeatability[row])
         evidence = (
-            f"{count[row]} beats in {block.seconds:.1f} s, the means of whose halves correlate at {repeats[row]:.2f}; "
-            f"expected {limit.REPEATS:g} at least"
+            f"{count[row]} beats in {block.seconds:.1f} s, the means of whose halves correlate at {value:.2f}; "
+            f"expected {thresholds.REPEATS:g} at least"
         )
-        yield int(row), Finding("no_ecg", "caution", (), float(repeats[row]), limit.REPEATS, evidence)
+        yield int(row), Finding("no_ecg", "caution", (), value, thresholds.REPEATS, evidence)
 
 
-def check_spikes(block: Block) -> Found:
-    """Spikes of a pacemaker before the beats, where the sampling frequency shows them."""
-    if block.fs < limit.SPIKE_FS or block.beats.shape[1] == 0:
+def check_spikes(block: Block) -> Findings:
+    """Find records with pacemaker spikes before the beats. A low sampling frequency hides them."""
+    if block.fs < thresholds.SPIKE_FS or block.beats.shape[1] == 0:
         return
-    sharp = np.asarray(np.abs(band_pass(block.x, block.fs, 100.0, None)))
-    noise = np.median(sharp, axis=-1, keepdims=True)
-    spike = np.asarray(((sharp > limit.SPIKE) & (sharp > limit.SPIKE_NOISE * noise)).any(axis=1))
-    window = np.arange(-round(0.12 * block.fs), round(0.02 * block.fs))
-    at = np.clip(block.beats[:, :, None] + window, 0, block.x.shape[-1] - 1)
-    with_spike = spike[np.arange(len(spike))[:, None, None], at].any(axis=-1) & (block.beats >= 0)
-    part = with_spike.sum(axis=1) / np.maximum((block.beats >= 0).sum(axis=1), 1)
-    for row in np.flatnonzero(part >= limit.SPIKE_BEATS):
+
+    # A spike is high in absolute terms, and compared with the noise in this band.
+    fast = np.asarray(np.abs(band_pass(block.x, block.fs, 100.0, None)))
+    noise = np.median(fast, axis=-1, keepdims=True)
+    is_spike_in_lead = (fast > thresholds.SPIKE) & (fast > thresholds.SPIKE_NOISE * noise)
+    is_spike = np.asarray(is_spike_in_lead.any(axis=1))
+
+    # Look for spikes from 120 ms before to 20 ms after each beat.
+    around_beat = np.arange(-round(0.12 * block.fs), round(0.02 * block.fs))
+    samples = np.clip(block.beats[:, :, None] + around_beat, 0, block.x.shape[-1] - 1)
+    rows = np.arange(len(is_spike))[:, None, None]
+    is_beat = block.beats >= 0
+    has_spike = is_spike[rows, samples].any(axis=-1) & is_beat
+    fraction = has_spike.sum(axis=1) / np.maximum(is_beat.sum(axis=1), 1)
+    for row in np.flatnonzero(fraction >= thresholds.SPIKE_BEATS):
+        value = float(fraction[row])
         evidence = (
-            f"spikes above 100 Hz before {part[row]:.0%} of the beats; expected less than {limit.SPIKE_BEATS:.0%}"
+            f"spikes above 100 Hz before {value:.0%} of the beats; expected less than {thresholds.SPIKE_BEATS:.0%}"
         )
-        yield int(row), Finding("paced", "caution", (), float(part[row]), limit.SPIKE_BEATS, evidence)
+        yield int(row), Finding("paced", "caution", (), value, thresholds.SPIKE_BEATS, evidence)
 
 
-def known_cautions(age: float, paced: bool) -> list[Finding]:
-    """What the header or the table says of the patient."""
-    out = []
-    if age < limit.CHILD:
-        text = f"age {age:g}; normal limits of adults hold from {limit.CHILD:g} on"
-        out.append(Finding("child", "caution", (), float(age), limit.CHILD, text))
+def patient_cautions(age: float, paced: bool) -> list[Finding]:
+    """Return the findings that follow from what a header or a table says about the patient."""
+    findings = []
+    if age < thresholds.CHILD:
+        text = f"age {age:g}; normal limits of adults hold from {thresholds.CHILD:g} on"
+        findings.append(Finding("child", "caution", (), float(age), thresholds.CHILD, text))
     if paced:
         text = "the header or the table says that the rhythm is paced"
-        out.append(Finding("paced", "caution", (), float("nan"), float("nan"), text))
-    return out
+        findings.append(Finding("paced", "caution", (), float("nan"), float("nan"), text))
+    return findings
 
 
 def from_comments(comments: Iterable[str]) -> tuple[float, bool]:
-    """Age in years (NaN where unknown) and pacing, from header comments such as ``Age: 12`` and ``Dx: 10370003``."""
-    age, paced = float("nan"), False
+    """Read age and pacing from header comments such as ``Age: 12`` and ``Dx: 10370003``.
+
+    Returns
+    -------
+    age : float
+        Years; NaN if unknown.
+    paced : bool
+    """
+    age = float("nan")
+    paced = False
     for comment in comments:
         key, _, value = comment.partition(":")
-        if key.strip().lower() == "age" and re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+        key = key.strip().lower()
+        if key == "age" and re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
             age = float(value)
-        if key.strip().lower() == "dx":
+        if key == "dx":
             paced |= bool(PACING & {code.strip() for code in value.split(",")})
     return age, paced
 
 
 def from_table(age: NDArray[np.floating], pacemaker: Iterable[object], codes: Iterable[object]) -> list[list[Finding]]:
-    """Cautions of each row of PTB-XL's table: columns `age`, `pacemaker` (free text) and `scp_codes`."""
-    paced = ["pacemaker" in str(text) or "'PACE'" in str(code) for text, code in zip(pacemaker, codes, strict=True)]
-    return [known_cautions(float(a), p) for a, p in zip(age, paced, strict=True)]
+    """Return the cautions for each row of PTB-XL's table: columns `age`, `pacemaker` (free text), `scp_codes`."""
+    cautions = []
+    for years, text, code in zip(age, pacemaker, codes, strict=True):
+        paced = "pacemaker" in str(text) or "'PACE'" in str(code)
+        cautions.append(patient_cautions(float(years), paced))
+    return cautions

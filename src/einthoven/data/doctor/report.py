@@ -1,4 +1,4 @@
-"""What the examination of a store leaves beside it: ``doctor.parquet`` and ``quarantine.csv``."""
+"""The results of an examination that are saved in the folder of a store: ``doctor.parquet`` and ``quarantine.csv``."""
 
 from __future__ import annotations
 
@@ -17,72 +17,103 @@ if TYPE_CHECKING:
     import pandas as pd
 
 QUARANTINE_FILE = "quarantine.csv"
-QUARANTINE = ["ecg_id", "file", "reason"]
+QUARANTINE_COLUMNS = ["ecg_id", "file", "reason"]
 
 
 def examine_or_load(store: Store, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """The examination of a store as in `examine_store`: read from ``doctor.parquet``, or made and written there.
+    """Return the examination of a store.
 
-    It is made again when the store or the doctor has changed.
+    It is read from ``doctor.parquet`` in the folder of the store. If that file is missing or damaged, or if the store
+    or the source of the doctor changed, the store is examined and the file is written.
+
+    Parameters
+    ----------
+    store : Store
+    progress : callable, optional
+        Called as ``progress(done, total)``.
+
+    Returns
+    -------
+    DataFrame
+        As `examine_store` returns it.
     """
     import pandas as pd
 
-    file, key = store.path / "doctor.parquet", _key(store)
+    file = store.path / "doctor.parquet"
+    key = _key(store)
+
+    # A damaged file is replaced.
     if file.exists():
         try:
-            found = pd.read_parquet(file, page_checksum_verification=True)
-        except (OSError, ValueError, KeyError, TypeError):  # damaged: what follows mends it
-            found = pd.DataFrame()
-        if found.attrs.get("doctor") == key and len(found) == len(store.table):
-            return found
-    found = examine_store(store, progress)
-    found.attrs["doctor"] = key
-    file.parent.mkdir(parents=True, exist_ok=True)  # of several sources together, nothing is on the disk yet
+            examination = pd.read_parquet(file, page_checksum_verification=True)
+        except (OSError, ValueError, KeyError, TypeError):
+            examination = pd.DataFrame()
+        if examination.attrs.get("doctor") == key and len(examination) == len(store.table):
+            return examination
+
+    # A store of several sources has no folder yet.
+    examination = examine_store(store, progress)
+    examination.attrs["doctor"] = key
+    file.parent.mkdir(parents=True, exist_ok=True)
     with atomic(file) as partial:
-        found.to_parquet(partial, write_page_checksum=True)
-    return found
+        examination.to_parquet(partial, write_page_checksum=True)
+    return examination
 
 
 def _key(store: Store) -> str:
+    """Return a hash of the store and of the source of the doctor."""
     code = b"".join(part.read_bytes() for part in sorted(Path(__file__).parent.glob("*.py")))
     return hashlib.sha256(store.fingerprint.encode() + code).hexdigest()
 
 
-def update_quarantine(store: Store, found: pd.DataFrame) -> pd.DataFrame:
-    """Records with errors and why, merged into the store's ``quarantine.csv``.
+def update_quarantine(store: Store, examination: pd.DataFrame) -> pd.DataFrame:
+    """Merge the records with errors into the ``quarantine.csv`` of the store, and return the whole list.
 
-    Lines that are there of records that are not in the store, such as those that could not be read, stay.
+    Lines about records that are not in the store stay, for example about records that could not be read.
     """
     import pandas as pd
 
-    names = _names(store)
-    rows = [
-        (str(number), name, "; ".join(f"{f['code']}: {f['evidence']}" for f in findings if f["severity"] == "error"))
-        for number, name, findings, severity in zip(
-            found["ecg_id"], names, found["findings"], found["severity"], strict=True
-        )
-        if severity == "error"
-    ]
-    listed = pd.DataFrame(rows, columns=QUARANTINE, dtype=str)
+    names = _record_names(store)
+    rows = []
+    for number, name, findings, severity in zip(
+        examination["ecg_id"], names, examination["findings"], examination["severity"], strict=True
+    ):
+        if severity == "error":
+            errors = [f"{f['code']}: {f['evidence']}" for f in findings if f["severity"] == "error"]
+            rows.append((str(number), name, "; ".join(errors)))
+    quarantine = pd.DataFrame(rows, columns=QUARANTINE_COLUMNS, dtype=str)
+
+    # Keep lines about records that are not in the store.
     if len(store.quarantine):
         before = store.quarantine.astype(str)
-        listed = pd.concat([before[~before["file"].isin(set(names))], listed], ignore_index=True)
-    if len(listed) or len(store.quarantine):
-        write_text(store.path / QUARANTINE_FILE, listed.to_csv(index=False))
-    return listed
+        others = before[~before["file"].isin(set(names))]
+        quarantine = pd.concat([others, quarantine], ignore_index=True)
+    if len(quarantine) or len(store.quarantine):
+        write_text(store.path / QUARANTINE_FILE, quarantine.to_csv(index=False))
+    return quarantine
 
 
-def _names(store: Store) -> list[str]:
-    """What each record is called: the file, where the table says it, else its ecg_id."""
+def _record_names(store: Store) -> list[str]:
+    """Return a name for each record: its file if the table states it, otherwise its ecg_id."""
     names = store.table["ecg_id"].astype(str)
-    for column in ("filename_hr" if store.fs > 100 else "filename_lr", "name", "path"):  # PTB-XL, CinC 2021, a folder
+    # The columns of PTB-XL, CinC 2021 and a folder.
+    ptbxl_column = "filename_hr" if store.fs > 100 else "filename_lr"
+    for column in (ptbxl_column, "name", "path"):
         if column in store.table:
             names = store.table[column].fillna(names)
     return [str(name) for name in names]
 
 
-def count_findings(found: pd.DataFrame) -> list[tuple[str, str, str, int]]:
-    """(code, severity, meaning, records) of every finding in a corpus, the most serious and frequent first."""
-    records = Counter(pair for findings in found["findings"] for pair in {(f["code"], f["severity"]) for f in findings})
+def count_findings(examination: pd.DataFrame) -> list[tuple[str, str, str, int]]:
+    """Count the records with each finding.
+
+    Returns
+    -------
+    list of (code, severity, meaning, number of records)
+        The most serious and most frequent findings come first.
+    """
+    records: Counter[tuple[str, str]] = Counter()
+    for findings in examination["findings"]:
+        records.update({(finding["code"], finding["severity"]) for finding in findings})
     rows = [(code, severity, CODES[code], count) for (code, severity), count in records.items()]
     return sorted(rows, key=lambda row: (-SEVERITIES.index(row[1]), -row[3], row[0]))

@@ -1,101 +1,122 @@
-"""Checks of the samples themselves: invalid, flat, stuck, clipped, disconnected; limb-lead laws; unit."""
+"""Check the samples: invalid, flat, stuck, clipped and disconnected leads; limb-lead laws; unit."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from einthoven.data.doctor import thresholds as limit
-from einthoven.data.doctor.finding import Block, Finding, Found, by_lead, longest_run
+from einthoven.data.doctor import thresholds
+from einthoven.data.doctor.finding import Block, Finding, Findings, findings_by_lead, longest_run
 from einthoven.functional.beats import Float
 
 
-def check_invalid(block: Block) -> Found:
-    """Samples that are not numbers."""
+def check_invalid(block: Block) -> Findings:
+    """Find leads with samples that are not numbers."""
+    fraction = block.invalid_fraction
     text = "{value:.1%} of the samples of {lead} are invalid; half a lead lost is an error"
-    for severity, bad in (
-        ("error", block.invalid > limit.INVALID),
-        ("caution", (block.invalid > 0) & (block.invalid <= limit.INVALID)),
-    ):
-        yield from by_lead(block, "invalid", severity, bad, block.invalid, limit.INVALID, text)
+    is_lost = fraction > thresholds.INVALID
+    yield from findings_by_lead(block, "invalid", "error", is_lost, fraction, thresholds.INVALID, text)
+    is_partly_lost = (fraction > 0) & (fraction <= thresholds.INVALID)
+    yield from findings_by_lead(block, "invalid", "caution", is_partly_lost, fraction, thresholds.INVALID, text)
 
 
-def check_flat(block: Block) -> Found:
-    """Leads without voltage, and leads that stand still for a while."""
-    whole = np.ptp(block.x, axis=-1)
-    flat = (whole < limit.FLAT) & (block.invalid < 1)
+def check_flat(block: Block) -> Findings:
+    """Find leads without voltage, and leads that keep one value for a while."""
+    span = np.ptp(block.x, axis=-1)
+    is_flat = (span < thresholds.FLAT) & (block.invalid_fraction < 1)
     text = "{lead} spans {value:.3f} mV in all; expected {limit:g} mV at least"
-    yield from by_lead(block, "flat", "error", flat, whole, limit.FLAT, text)
-    bad = (block.still >= limit.STUCK) & ~flat & (block.invalid == 0)
+    yield from findings_by_lead(block, "flat", "error", is_flat, span, thresholds.FLAT, text)
+
+    # Invalid samples are zero in the block, so that a lead with invalid samples may look stuck.
+    is_stuck = (block.longest_still >= thresholds.STUCK) & ~is_flat & (block.invalid_fraction == 0)
     text = "{lead} keeps one value for {value:.2f} s; expected less than {limit:g} s"
-    yield from by_lead(block, "stuck", "warning", bad, block.still, limit.STUCK, text)
+    yield from findings_by_lead(block, "stuck", "warning", is_stuck, block.longest_still, thresholds.STUCK, text)
 
 
-def check_clipped(block: Block) -> Found:
-    """Leads that stay at their largest or smallest value: an amplifier or a file format at its end."""
-    there = [block.x == end(block.x, axis=-1, keepdims=True) for end in (np.max, np.min)]
-    held = np.zeros(block.x.shape[:2])
-    often = np.maximum(*(at.sum(axis=-1) for at in there)) >= limit.CLIPPED * block.fs  # no run is longer than that
-    held[often] = np.maximum(*(longest_run(at[often]) for at in there)) / block.fs
-    bad = (held >= limit.CLIPPED) & block.live & (block.still < limit.STUCK) & (block.invalid == 0)
+def check_clipped(block: Block) -> Findings:
+    """Find leads that stay at their largest or smallest value: the limit of an amplifier or of a file format."""
+    is_largest = block.x == np.max(block.x, axis=-1, keepdims=True)
+    is_smallest = block.x == np.min(block.x, axis=-1, keepdims=True)
+
+    # A run cannot be longer than the number of samples at the extreme, so that most leads need no search for runs.
+    count = np.maximum(is_largest.sum(axis=-1), is_smallest.sum(axis=-1))
+    is_candidate = count >= thresholds.CLIPPED * block.fs
+    seconds = np.zeros(block.x.shape[:2])
+    longest = np.maximum(longest_run(is_largest[is_candidate]), longest_run(is_smallest[is_candidate]))
+    seconds[is_candidate] = longest / block.fs
+
+    is_moving = block.has_voltage & (block.longest_still < thresholds.STUCK)
+    is_clipped = (seconds >= thresholds.CLIPPED) & is_moving & (block.invalid_fraction == 0)
     text = "{lead} stays at its extreme for {value:.3f} s; expected less than {limit:g} s"
-    yield from by_lead(block, "clipped", "warning", bad, held, limit.CLIPPED, text)
+    yield from findings_by_lead(block, "clipped", "warning", is_clipped, seconds, thresholds.CLIPPED, text)
 
 
-def check_disconnected(block: Block) -> Found:
-    """Leads in which nothing follows the heartbeat that the others show."""
+def check_disconnected(block: Block) -> Findings:
+    """Find leads that do not follow the heartbeat, in records whose other leads do."""
     if len(block.leads) < 3:
         return
-    known = np.where(np.isfinite(block.repeats), block.repeats, 0.0)
-    others = np.median(known, axis=1) >= limit.OTHERS_FOLLOW
-    bad = others[:, None] & (block.repeats < limit.FOLLOWS) & block.live
+    finite = np.where(np.isfinite(block.repeatability), block.repeatability, 0.0)
+    others_follow = np.median(finite, axis=1) >= thresholds.OTHERS_FOLLOW
+    is_disconnected = others_follow[:, None] & (block.repeatability < thresholds.FOLLOWS) & block.has_voltage
     text = "the means of two halves of the beats of {lead} correlate at {value:.2f}; expected {limit:g} at least"
-    yield from by_lead(block, "disconnected", "warning", bad, block.repeats, limit.FOLLOWS, text)
+    yield from findings_by_lead(
+        block, "disconnected", "warning", is_disconnected, block.repeatability, thresholds.FOLLOWS, text
+    )
 
 
-LAWS = {  # law -> coefficients: their sum over the leads is zero (Einthoven 1913; Goldberger 1942)
+LAWS = {
     "I + III = II": {"I": 1.0, "III": 1.0, "II": -1.0},
     "aVR = -(I + II)/2": {"aVR": 1.0, "I": 0.5, "II": 0.5},
     "aVL = (I - III)/2": {"aVL": 1.0, "I": -0.5, "III": 0.5},
     "aVF = (II + III)/2": {"aVF": 1.0, "II": -0.5, "III": -0.5},
     "aVR + aVL + aVF = 0": {"aVR": 1.0, "aVL": 1.0, "aVF": 1.0},
 }
+"""Law -> coefficients of the leads, whose weighted sum is zero (Einthoven 1913; Goldberger 1942)."""
 
 
-def check_limb_laws(block: Block) -> Found:
-    """Limb leads that contradict each other: a lead renamed, turned in sign, scaled apart or not simultaneous."""
-    limb = [k for k, lead in enumerate(block.leads) if not lead.startswith("V")]
-    laws = {law: terms for law, terms in LAWS.items() if block.has(*terms)}
+def check_limb_laws(block: Block) -> Findings:
+    """Find limb leads that contradict each other: renamed, inverted, scaled, or not simultaneous."""
+    laws = {law: coefficients for law, coefficients in LAWS.items() if block.has(*coefficients)}
     if not laws:
         return
-    size = np.sqrt(block.x[:, limb].var(axis=-1).mean(axis=1))
-    left: dict[str, Float] = {
-        law: sum((c * block.x[:, block.at(lead)] for lead, c in terms.items()), np.zeros(1)).std(axis=-1)
-        for law, terms in laws.items()
-    }
-    allowed = np.maximum(limit.LAW_PART * size, limit.LAW_LEAST)
-    worst = np.stack(list(left.values())).max(axis=0)
+
+    # RMS of the weighted sum of each law.
+    residuals: dict[str, Float] = {}
+    for law, coefficients in laws.items():
+        total = np.zeros(1)
+        for lead, coefficient in coefficients.items():
+            total = total + coefficient * block.x[:, block.row(lead)]
+        residuals[law] = total.std(axis=-1)
+
+    # A law may fail by a part of the amplitude, and by the rounding of coarse recorders.
+    limb_rows = [row for row, lead in enumerate(block.leads) if not lead.startswith("V")]
+    amplitude = np.sqrt(block.x[:, limb_rows].var(axis=-1).mean(axis=1))
+    allowed = np.maximum(thresholds.LAW_PART * amplitude, thresholds.LAW_LEAST)
+    worst = np.stack(list(residuals.values())).max(axis=0)
     for row in np.flatnonzero(worst > allowed):
-        broken = [law for law, residual in left.items() if residual[row] > allowed[row]]
-        law = max(broken, key=lambda name: left[name][row])
-        names = tuple(lead for lead in block.leads if any(lead in LAWS[name] for name in broken))
-        evidence = (
-            f"{law} fails by {worst[row]:.3f} mV RMS; expected {allowed[row]:.3f} at most"
-            f"{'' if len(broken) == 1 else f', as {len(broken) - 1} more of the {len(laws)} laws do'}"
-        )
-        yield int(row), Finding("limb_law", "warning", names, float(worst[row]), float(allowed[row]), evidence)
+        broken = [law for law, residual in residuals.items() if residual[row] > allowed[row]]
+        worst_law = max(broken, key=lambda law: residuals[law][row])
+        leads = tuple(lead for lead in block.leads if any(lead in LAWS[law] for law in broken))
+        others = "" if len(broken) == 1 else f", as {len(broken) - 1} more of the {len(laws)} laws do"
+        evidence = f"{worst_law} fails by {worst[row]:.3f} mV RMS; expected {allowed[row]:.3f} at most{others}"
+        yield int(row), Finding("limb_law", "warning", leads, float(worst[row]), float(allowed[row]), evidence)
 
 
-def check_unit(block: Block) -> Found:
-    """Amplitudes that no heart makes: the numbers were in another unit than the file says."""
-    spans = np.where(block.span > 0, block.span, np.nan)  # not `live`: in volts, every lead seems flat
-    rows = np.flatnonzero((block.span > 0).any(axis=1))
-    low, high = limit.AMPLITUDE
-    for row in rows:
-        level = float(np.nanmedian(spans[row]))
-        if low <= level <= high:
+def check_unit(block: Block) -> Findings:
+    """Find amplitudes that no heart makes: the numbers are in another unit than the file states."""
+    # `has_voltage` does not help here: if the numbers are volts, every lead seems to be flat.
+    spans = np.where(block.span > 0, block.span, np.nan)
+    low, high = thresholds.AMPLITUDE
+    for row in np.flatnonzero((block.span > 0).any(axis=1)):
+        amplitude = float(np.nanmedian(spans[row]))
+        if low <= amplitude <= high:
             continue
-        factor, unit = min(limit.UNITS.items(), key=lambda item: abs(np.log(level * item[0] / limit.TYPICAL)))
-        guess = level * factor
-        hint = f"; taken as {unit} it would be {guess:.2g} mV" if low <= guess <= high else ""
-        evidence = f"median amplitude of the leads {level:.3g} mV; expected {low:g} to {high:g} mV{hint}"
-        yield int(row), Finding("unit", "warning", (), level, high if level > high else low, evidence)
+
+        # Suggest the unit that makes the amplitude the most typical one.
+        factor, unit = min(
+            thresholds.UNITS.items(), key=lambda item: abs(np.log(amplitude * item[0] / thresholds.TYPICAL))
+        )
+        converted = amplitude * factor
+        hint = f"; taken as {unit} it would be {converted:.2g} mV" if low <= converted <= high else ""
+        evidence = f"median amplitude of the leads {amplitude:.3g} mV; expected {low:g} to {high:g} mV{hint}"
+        passed = high if amplitude > high else low
+        yield int(row), Finding("unit", "warning", (), amplitude, passed, evidence)

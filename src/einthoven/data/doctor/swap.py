@@ -1,21 +1,22 @@
-"""Electrodes that were probably exchanged, from the representative beat.
+"""Find electrodes that were probably exchanged, from the representative beat.
 
-Arms (LA/RA): I turns its sign, II and III, aVR and aVL change places; the chest leads stay, since Wilson's terminal is
-the mean of all three. V6 looks along I, so that the two agree in a heart on the left. The score is the cosine between
-QRS-T of I and of V6, plus a weight times tanh of the mean P wave of I. Negative: exchanged, or a heart on the right.
+Arms (LA/RA): lead I changes its sign, II and III change places, and so do aVR and aVL. The chest leads do not change,
+because Wilson's terminal is the mean of all three electrodes. V6 has almost the direction of I, so that the two agree
+if the heart is on the left. The score is the cosine between QRS-T of I and of V6, plus a weight times tanh of the mean
+P wave of I. A negative score means exchanged electrodes, or a heart on the right.
 
-Right arm and left leg (RA/LL): II turns its sign, I and III become each other's negative. The score is that of II with
-V5 and of P in II. A rhythm from the lower atrium has the same P waves, but not the same QRS.
+Right arm and left leg (RA/LL): II changes its sign, and I and III become the negative of each other. The score is that
+of II with V5, and of P in II. A rhythm from the lower atrium has the same P waves, but another QRS.
 
-Right arm and right leg: II is measured between the legs and has no voltage left. Left arm and left leg leave a record
-that is as normal as before, and the legs among each other the very same: neither can be found.
+Right arm and right leg: II is measured between the legs, where there is no voltage. An exchange of left arm and left
+leg gives a record that looks normal, and an exchange of the legs changes nothing: neither can be found.
 
-Neighbouring chest electrodes: the lead between two others resembles both. The score is the gain in the sum of the five
-correlations between neighbours when two leads are put back.
+Neighbouring chest electrodes: a lead between two others resembles both. The score is the gain in the sum of the five
+correlations of neighbours if two leads are exchanged back.
 
 References: Batchvarov, Malik & Camm, "Incorrect electrode cable connection during electrocardiographic recording",
 Europace 9:1081, 2007; Kors & van Herpen, "Accurate automatic detection of electrode interchange in the
-electrocardiogram", Am. J. Cardiol. 88:396, 2001, who compare leads with what the others foretell, as is done here.
+electrocardiogram", Am. J. Cardiol. 88:396, 2001, who also compare leads with a prediction from the other leads.
 """
 
 from __future__ import annotations
@@ -23,30 +24,42 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.doctor import thresholds as limit
-from einthoven.data.doctor.finding import Block, Finding, Found
+from einthoven.data.doctor import thresholds
+from einthoven.data.doctor.finding import Block, Finding, Findings
 from einthoven.functional.beats import Float, frontal_axis
 
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
 
 def waves(block: Block) -> tuple[Float, Float]:
-    """QRS-T ``(n, L, W)`` above the isoelectric line, zero outside, and the mean of the P wave ``(n, L)``, mV.
+    """Separate the waves of the representative beat.
 
-    P lies 200 to 30 ms before the QRS; the line is what lies around it.
+    P is 200 to 30 ms before the QRS. The isoelectric line is measured just before and after P.
+
+    Returns
+    -------
+    qrst : ndarray, shape (n, L, W)
+        QRS and T above the isoelectric line in mV; zero outside.
+    p : ndarray, shape (n, L)
+        Mean of the P wave in mV.
     """
     onset, end = block.qrs
     time = np.arange(block.beat.shape[-1]) / block.fs
-    since, after = time - onset[:, None], time - end[:, None]
-    p = (since >= -0.20) & (since <= -0.03)
-    line = ((since >= -0.24) & (since < -0.20)) | ((since >= -0.02) & (since <= 0))
+    since_onset = time - onset[:, None]
+    since_end = time - end[:, None]
+    is_p = (since_onset >= -0.20) & (since_onset <= -0.03)
+    is_before_p = (since_onset >= -0.24) & (since_onset < -0.20)
+    is_after_p = (since_onset >= -0.02) & (since_onset <= 0)
+    is_line = is_before_p | is_after_p
+    is_qrst = (since_onset >= 0) & (since_end <= 0.30)
 
-    def mean(y: Float, chosen: NDArray[np.bool_]) -> Float:
-        return np.asarray(np.einsum("nlw,nw->nl", y, chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)))
+    def mean(beat: Float, is_included: NDArray[np.bool_]) -> Float:
+        weights = is_included / np.maximum(is_included.sum(axis=1, keepdims=True), 1)
+        return np.asarray(np.einsum("nlw,nw->nl", beat, weights))
 
     beat = np.nan_to_num(block.beat)
-    beat = beat - mean(beat, line)[..., None]
-    return beat * ((since >= 0) & (after <= 0.30))[:, None], mean(beat, p)
+    beat = beat - mean(beat, is_line)[..., None]
+    return beat * is_qrst[:, None], mean(beat, is_p)
 
 
 def _cosine(a: Float, b: Float) -> Float:
@@ -54,88 +67,126 @@ def _cosine(a: Float, b: Float) -> Float:
     return np.asarray((a * b).sum(axis=-1) / np.where(norm > 0, norm, np.nan))
 
 
-def _scores(qrst: Float, p: Float, chest: Float) -> Float:
-    """Scores ``(n, 2)`` of LA/RA and RA/LL from QRS-T and P of I and II, and QRS-T of V6 and V5."""
-    weight = np.array([limit.P_WEIGHT["LA/RA"], limit.P_WEIGHT["RA/LL"]])
-    return np.asarray(_cosine(qrst, chest) + weight * np.tanh(p / limit.P_SCALE))
+def _scores(limb_qrst: Float, limb_p: Float, chest_qrst: Float) -> Float:
+    """Compute the scores of LA/RA and RA/LL.
+
+    Parameters
+    ----------
+    limb_qrst : ndarray, shape (n, 2, W)
+        QRS-T of I and II.
+    limb_p : ndarray, shape (n, 2)
+        P of I and II.
+    chest_qrst : ndarray, shape (n, 2, W)
+        QRS-T of V6 and V5.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+    """
+    weight = np.array([thresholds.P_WEIGHT["LA/RA"], thresholds.P_WEIGHT["RA/LL"]])
+    return np.asarray(_cosine(limb_qrst, chest_qrst) + weight * np.tanh(limb_p / thresholds.P_SCALE))
 
 
-def check_limb_swaps(block: Block) -> Found:
-    """The likeliest exchange of limb electrodes, if there is one: the one that, undone, leaves the better scores."""
+def check_limb_swaps(block: Block) -> Findings:
+    """Find exchanged limb electrodes. If both exchanges are possible, report the one whose correction scores better."""
     if not block.has("I", "II", "V5", "V6"):
         return
-    limbs, chest = [block.at("I"), block.at("II")], [block.at("V6"), block.at("V5")]
+    limb_rows = [block.row("I"), block.row("II")]
+    chest_rows = [block.row("V6"), block.row("V5")]
     qrst, p = waves(block)
-    score = _scores(qrst[:, limbs], p[:, limbs], qrst[:, chest])
-    least = np.array([limit.SWAP_LA_RA, limit.SWAP_RA_LL])
-    undone = [  # I, II as they were: -I and III, -III and -II
-        (_scores(undo @ qrst[:, limbs], p[:, limbs] @ undo.T, qrst[:, chest]) - least).min(axis=1)
-        for undo in (np.array([[-1.0, 0.0], [-1.0, 1.0]]), np.array([[1.0, -1.0], [0.0, -1.0]]))
-    ]
-    axis, likeness = _axis(block, qrst), _cosine(qrst[:, limbs], qrst[:, chest])
-    low = score < least
-    better = np.where(low.all(axis=1), np.argmax(np.nan_to_num(undone, nan=-9.0), axis=0), low.argmax(axis=1))
-    for row in np.flatnonzero(low.any(axis=1)):
-        k = int(better[row])
-        pair, lead, other = (("LA/RA", "I", "V6"), ("RA/LL", "II", "V5"))[k]
+    limb_qrst, limb_p, chest_qrst = qrst[:, limb_rows], p[:, limb_rows], qrst[:, chest_rows]
+    score = _scores(limb_qrst, limb_p, chest_qrst)
+    minimum = np.array([thresholds.SWAP_LA_RA, thresholds.SWAP_RA_LL])
+    is_low = score < minimum
+
+    # Correct each exchange and compute the scores again. The rows of a matrix give the true I and II:
+    # -I and III after an exchange of LA and RA; -III and -II after an exchange of RA and LL.
+    margins = []
+    for correction in (np.array([[-1.0, 0.0], [-1.0, 1.0]]), np.array([[1.0, -1.0], [0.0, -1.0]])):
+        corrected_score = _scores(correction @ limb_qrst, limb_p @ correction.T, chest_qrst)
+        margins.append((corrected_score - minimum).min(axis=1))
+    best_correction = np.argmax(np.nan_to_num(margins, nan=-9.0), axis=0)
+    swap = np.where(is_low.all(axis=1), best_correction, is_low.argmax(axis=1))
+
+    axis = _axis(block, qrst)
+    cosine = _cosine(limb_qrst, chest_qrst)
+    for row in np.flatnonzero(is_low.any(axis=1)):
+        if swap[row] == 0:
+            code, electrodes, lead, chest_lead = "swap_la_ra", "LA/RA", "I", "V6"
+            affected = ("I", "II", "III", "aVR", "aVL")
+            alternative = "a heart on the right"
+        else:
+            code, electrodes, lead, chest_lead = "swap_ra_ll", "RA/LL", "II", "V5"
+            affected = ("I", "II", "III", "aVR", "aVF")
+            alternative = "a rhythm from below"
+        column = int(swap[row])
+        value = float(score[row, column])
+        threshold = float(minimum[column])
         evidence = (
-            f"{pair}: {lead} and {other} agree at {likeness[row, k]:.2f}, P in {lead} is {p[row, limbs[k]]:.3f} mV, "
-            f"QRS axis {axis[row]:.0f}°: score {score[row, k]:.2f}, expected {least[k]:g} at least "
-            f"(or {('a heart on the right', 'a rhythm from below')[k]})"
+            f"{electrodes}: {lead} and {chest_lead} agree at {cosine[row, column]:.2f}, P in {lead} is "
+            f"{limb_p[row, column]:.3f} mV, QRS axis {axis[row]:.0f}°: score {value:.2f}, expected {threshold:g} "
+            f"at least (or {alternative})"
         )
-        concerned = ("I II III aVR aVL", "I II III aVR aVF")[k].split()
-        names = tuple(name for name in concerned if name in block.leads)
-        code = ("swap_la_ra", "swap_ra_ll")[k]
-        yield int(row), Finding(code, "warning", names, float(score[row, k]), float(least[k]), evidence)
+        leads = tuple(name for name in affected if name in block.leads)
+        yield int(row), Finding(code, "warning", leads, value, threshold, evidence)
 
 
 def _axis(block: Block, qrst: Float) -> Float:
+    """Return the frontal axis in degrees ``(n,)``; NaN if lead I or aVF is missing."""
     if not block.has("I", "aVF"):
         return np.full(len(block.x), np.nan)
     area = qrst.sum(axis=-1)
-    return frontal_axis(area[:, block.at("I")], area[:, block.at("aVF")])
+    return frontal_axis(area[:, block.row("I")], area[:, block.row("aVF")])
 
 
-def check_right_leg(block: Block) -> Found:
-    """Lead II between the two legs."""
+def check_right_leg(block: Block) -> Findings:
+    """Find records in which lead II is between the two legs and has no voltage."""
     if not block.has("I", "II", "III"):
         return
-    size = np.ptp(waves(block)[0], axis=-1)
-    others = (size[:, block.at("I")] + size[:, block.at("III")]) / 2
-    part = size[:, block.at("II")] / np.where(others > limit.AMPLITUDE[0], others, np.nan)
-    for row in np.flatnonzero(part < limit.SWAP_RA_RL):
-        evidence = f"QRS of II is {part[row]:.1%} of those of I and III; expected {limit.SWAP_RA_RL:.0%} at least"
-        yield int(row), Finding("swap_ra_rl", "warning", ("II",), float(part[row]), limit.SWAP_RA_RL, evidence)
+    qrst, _ = waves(block)
+    size = np.ptp(qrst, axis=-1)
+    other_size = (size[:, block.row("I")] + size[:, block.row("III")]) / 2
+    minimum_size, _ = thresholds.AMPLITUDE
+    ratio = size[:, block.row("II")] / np.where(other_size > minimum_size, other_size, np.nan)
+    for row in np.flatnonzero(ratio < thresholds.SWAP_RA_RL):
+        value = float(ratio[row])
+        evidence = f"QRS of II is {value:.1%} of those of I and III; expected {thresholds.SWAP_RA_RL:.0%} at least"
+        yield int(row), Finding("swap_ra_rl", "warning", ("II",), value, thresholds.SWAP_RA_RL, evidence)
 
 
-def check_chest_swaps(block: Block) -> Found:
-    """Two neighbouring chest leads that fit better the other way round."""
+def check_chest_swaps(block: Block) -> Findings:
+    """Find two neighbouring chest leads that fit their neighbours better if they are exchanged."""
     if not block.has(*CHEST):
         return
-    chest = [block.at(lead) for lead in CHEST]
-    qrst = waves(block)[0]
-    unit = qrst[:, chest] / np.maximum(np.linalg.norm(qrst[:, chest], axis=-1, keepdims=True), 1e-6)
-    like = np.einsum("niw,njw->nij", unit, unit)
 
-    def neighbours(order: list[int]) -> Float:
-        return np.asarray(like[:, order[:-1], order[1:]].sum(axis=1))
+    # Correlations between all pairs of chest leads.
+    chest_rows = [block.row(lead) for lead in CHEST]
+    qrst, _ = waves(block)
+    chest_qrst = qrst[:, chest_rows]
+    normalized = chest_qrst / np.maximum(np.linalg.norm(chest_qrst, axis=-1, keepdims=True), 1e-6)
+    correlation = np.einsum("niw,njw->nij", normalized, normalized)
 
-    as_named = neighbours(list(range(6)))
+    def sum_over_neighbours(order: list[int]) -> Float:
+        return np.asarray(correlation[:, order[:-1], order[1:]].sum(axis=1))
+
+    # Exchange each pair of neighbours, and measure how much the sum of the correlations rises.
+    sum_as_named = sum_over_neighbours(list(range(6)))
     gains = []
-    for k in range(5):
+    for first in range(5):
         order = list(range(6))
-        order[k], order[k + 1] = k + 1, k
-        gains.append(neighbours(order) - as_named)
-    gain, allowed = np.stack(gains), np.array(list(limit.SWAP_CHEST.values()))
-    healthy = block.live[:, chest].all(axis=1)
-    for row in np.flatnonzero((gain > allowed[:, None]).any(axis=0) & healthy):
-        best = int((gain[:, row] - allowed).argmax())
-        names = (CHEST[best], CHEST[best + 1])
+        order[first], order[first + 1] = first + 1, first
+        gains.append(sum_over_neighbours(order) - sum_as_named)
+    gain = np.stack(gains)
+
+    maximum = np.array(list(thresholds.SWAP_CHEST.values()))
+    have_voltage = block.has_voltage[:, chest_rows].all(axis=1)
+    for row in np.flatnonzero((gain > maximum[:, None]).any(axis=0) & have_voltage):
+        best = int((gain[:, row] - maximum).argmax())
+        value = float(gain[best, row])
+        threshold = float(maximum[best])
+        leads = (CHEST[best], CHEST[best + 1])
         evidence = (
-            f"exchanging {names[0]} and {names[1]} raises the likeness of neighbours by {gain[best, row]:.2f}; "
-            f"expected {allowed[best]:g} at most"
+            f"exchanging {leads[0]} and {leads[1]} raises the likeness of neighbours by {value:.2f}; "
+            f"expected {threshold:g} at most"
         )
-        yield (
-            int(row),
-            Finding("swap_chest", "caution", names, float(gain[best, row]), float(allowed[best]), evidence),
-        )
+        yield int(row), Finding("swap_chest", "caution", leads, value, threshold, evidence)
