@@ -1,71 +1,61 @@
-"""What a run is told at its end, and tells on its page: what it was, what came out, what to change."""
+"""The note of a run: what it was, its results, and advice on what to change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from torch import nn
-from torch.optim import SGD
 
 from einthoven.build import build
 from einthoven.contracts import Predictions
 from einthoven.data.sources.splits import SPLITS
 from einthoven.diagnostics import data
 from einthoven.diagnostics.advice import advise
-from einthoven.diagnostics.stages import stages
+from einthoven.diagnostics.rules.base import Facts
 from einthoven.report.note import note
-from einthoven.runs.feature_run import FittedRun
-from einthoven.runs.network_run import Run
 from einthoven.runs.next_commands import evaluate_command
+from einthoven.runs.run import Run
 from einthoven.terminal.display import say
+from einthoven.tracking.recorder import Recorder
 
-if TYPE_CHECKING:
-    from einthoven.diagnostics.rules.base import Facts
-    from einthoven.tracking.recorder import Recorder
-
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_CLASSES = ("sigmoid", "softmax")
-_EVALUATE = "einthoven evaluate"  # as rules name the command
-_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_EVALUATE = "einthoven evaluate"
+"""The command as the rules name it."""
 
 
-def examine(run: Run | FittedRun, recorder: Recorder) -> dict[str, Any]:
-    """Look at the splits before training: the table ``data.json`` into the run, and the facts that advice rests on."""
-    held, classes = run.data.splits, run.data.labels.classes
-    labelled = run.task.output in _CLASSES
-    table, facts = data.compare_splits(
-        {
-            name: data.SplitData(
-                held[name].chunks(),
-                run.data.labels.patients[run.data.rows[name]],
-                held[name].labels.cpu().double().numpy() if labelled else None,
-            )
-            for name in SPLITS
-            if name in held
-        },
-        classes,
-    )
+def examine_data(run: Run, recorder: Recorder) -> dict[str, Any]:
+    """Examine the splits before the training, log the table ``data.json``, and return facts that advice is based on."""
+    splits = {}
+    for name in SPLITS:
+        if name in run.data.splits:
+            split = run.data.splits[name]
+            labels = split.labels.cpu().double().numpy() if _has_classes(run) else None
+            splits[name] = data.SplitData(split.chunks(), run.data.labels.patients[run.data.rows[name]], labels)
+    table, facts = data.compare_splits(splits, run.data.labels.classes)
     recorder.table(table, "data.json")
-    return facts | ({"chance": _chance(run)} if labelled else {})
+    return facts | ({"chance": _chance_losses(run)} if _has_classes(run) else {})
 
 
-def _chance(run: Run | FittedRun) -> dict[str, float]:
-    """Negative log-likelihood of telling every record of a split the shares of its labels, split by split."""
-    y = {name: split.labels.cpu().double().numpy() for name, split in run.data.splits.items()}
-    return {
-        name: run.task.negative_log_likelihood(each, np.broadcast_to(each.mean(axis=0), each.shape))
-        for name, each in y.items()
-    }
+def _has_classes(run: Run) -> bool:
+    """Return whether the task is a classification."""
+    return run.task.output in ("sigmoid", "softmax")
 
 
-def conclude(
-    run: Run | FittedRun,
+def _chance_losses(run: Run) -> dict[str, float]:
+    """Return the negative log-likelihood of each split if the prediction of every record is the share of each label."""
+    losses = {}
+    for name, split in run.data.splits.items():
+        y = split.labels.cpu().double().numpy()
+        losses[name] = run.task.negative_log_likelihood(y, np.broadcast_to(y.mean(axis=0), y.shape))
+    return losses
+
+
+def write_note(
+    run: Run,
     recorder: Recorder,
     facts: Facts,
     metrics: Mapping[str, float],
-    found: Mapping[str, Predictions],
+    predictions: Mapping[str, Predictions],
     error: Exception | None = None,
 ) -> None:
     """Write the note of the run, and print its advice.
@@ -73,87 +63,63 @@ def conclude(
     Parameters
     ----------
     facts : mapping
-        As `examine` found them.
+        As `examine_data` returns them.
     metrics : mapping
-        Final metrics; empty where the run failed.
-    found : mapping of str to Predictions
-        Final predictions of each split; empty where the run failed.
-    error : Exception, optional
-        Why it failed.
+        Final metrics; empty if the run failed.
+    predictions : mapping of str to Predictions
+        Final predictions of each split; empty if the run failed.
+    error : Exception or None
+        Why the run failed.
     """
     recorder.flush(everything=True)
-    advice = advise(recorder.history, {**facts, **at_end(run, found)}, build(run.config.advice))
+    advice = advise(recorder.history, {**facts, **final_facts(run, predictions)}, build(run.config.advice))
     recorder.note(note(_overview(run), _results(run, metrics), advice, None if error is None else str(error)))
-    for each in advice:
-        # The note of the run goes to the store without folders; what is shown here can be pasted.
-        remedy = each.remedy.replace(_EVALUATE, evaluate_command(run.folder, recorder.uri))
-        say(f"advice {each.rank}: {each.sentence} {remedy}")
+    for item in advice:
+        # The note is logged without folders. The printed command has them, so that it can be pasted.
+        remedy = item.remedy.replace(_EVALUATE, evaluate_command(run.folder, recorder.uri))
+        say(f"advice {item.rank}: {item.sentence} {remedy}")
 
 
-def at_end(run: Run | FittedRun, found: Mapping[str, Predictions]) -> dict[str, Any]:
-    """What no series says of a training, and the range of its predictions: further facts that advice rests on."""
-    predicted = {split: _predicted(run, each) for split, each in found.items() if run.task.output in _CLASSES}
-    if isinstance(run, FittedRun):
-        return {"predicted": predicted}
-    trainer, network = run.settings.trainer, run.model.network
-    return {
-        "predicted": predicted,
-        "stages": list(stages(network)),
-        "normalised": any(isinstance(module, _NORMS) for module in network.modules()),
-        "layers": sum(isinstance(module, _WEIGHTS) for module in network.modules()),
-        "epochs": trainer.epochs,
-        "steps_per_epoch": run.steps_per_epoch,
-        "clip_norm": trainer.clip_norm,
-        "plain_loss": _is_likelihood(run),
-        "proportional": isinstance(run.optimizer, SGD),
-    }
+def final_facts(run: Run, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
+    """Return facts about a finished training that no metric shows, and the range of its predictions."""
+    predicted = {}
+    if _has_classes(run):
+        predicted = {split: _prediction_ranges(run, of_split) for split, of_split in predictions.items()}
+    return {"predicted": predicted, **run.training_facts()}
 
 
-def _is_likelihood(run: Run) -> bool:
-    """Whether the training loss is the negative log-likelihood, which chance can be told of."""
-    y = np.eye(max(2, len(run.data.labels.classes)))[:, : len(run.data.labels.classes)]
-    p = np.full_like(y, 0.3) if run.task.output == "sigmoid" else np.full_like(y, 1 / y.shape[1])
-    return run.task.output in _CLASSES and bool(
-        np.isclose(run.task.training_loss(y, p), run.task.negative_log_likelihood(y, p))
-    )
+def _prediction_ranges(run: Run, predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Return the number of positive records and the smallest and largest probability of each class."""
+    ranges = {}
+    for name, y, p in zip(run.data.labels.classes, predictions.y.T, predictions.p.T, strict=True):
+        ranges[name] = {"positive": float(y.sum()), "lowest": float(p.min()), "highest": float(p.max())}
+    return ranges
 
 
-def _predicted(run: Run | FittedRun, found: Predictions) -> dict[str, dict[str, float]]:
-    """Of each class, the positive records and the smallest and largest probability."""
-    return {
-        name: {"positive": float(y.sum()), "lowest": float(p.min()), "highest": float(p.max())}
-        for name, y, p in zip(run.data.labels.classes, found.y.T, found.p.T, strict=True)
-    }
-
-
-def _overview(run: Run | FittedRun) -> list[str]:
-    store, classes = run.data.store, run.data.labels.classes
+def _overview(run: Run) -> list[str]:
+    """Return two sentences: one about task and data, one about model and training."""
+    store = run.data.store
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in run.data.rows.items() if len(rows))
     seconds = store.signals.shape[-1] / store.fs
-    asked = f", {len(classes)} classes" if run.task.output in _CLASSES else ""
-    told = [
-        f"**{run.task.name}**{asked}, on {store.path.name.rsplit('-', 1)[0]}: {sizes} records of "
-        f"{len(store.leads)} leads and {seconds:g} s at {store.fs:g} Hz."
-    ]
-    if isinstance(run, FittedRun):
-        return [*told, f"{type(run.model).__name__}, fitted to ECG features; seed {run.settings.seed}."]
-    trainer, parameters = run.settings.trainer, sum(p.numel() for p in run.model.parameters())
-    done = run.position.epoch
-    chosen = f", weights of epoch {run.position.best_epoch}" if trainer.select == "best" else ""
+    classes = f", {len(run.data.labels.classes)} classes" if _has_classes(run) else ""
+    source = store.path.name.rsplit("-", 1)[0]
     return [
-        *told,
-        f"{type(run.model.network).__name__} ({parameters:,} parameters), {type(run.optimizer).__name__}, "
-        f"{done} of {trainer.epochs} epochs of {run.steps_per_epoch} steps{chosen}; batches of {run.batch_size} on "
-        f"{run.device} in {run.precision}; seed {run.settings.seed}.",
+        f"**{run.task.name}**{classes}, on {source}: {sizes} records of {len(store.leads)} leads and {seconds:g} s at "
+        f"{store.fs:g} Hz.",
+        run.describe_training(),
     ]
 
 
-def _results(run: Run | FittedRun, metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
+def _results(run: Run, metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    """Return metrics in words, by their label and their split."""
     rows: dict[str, dict[str, str]] = {}
     for name, label in run.task.shown.items():
         for split in SPLITS:
-            if (value := metrics.get(f"{split}/{name}")) is not None:
-                low, high = (metrics.get(f"{split}/{name}_{end}") for end in ("low", "high"))
-                interval = f" ({low:.3f} to {high:.3f}, 95 %)" if low is not None and high is not None else ""
-                rows.setdefault(label, {})[split] = f"{value:.3f}{interval}"
+            value = metrics.get(f"{split}/{name}")
+            if value is None:
+                continue
+            low = metrics.get(f"{split}/{name}_low")
+            high = metrics.get(f"{split}/{name}_high")
+            interval = f" ({low:.3f} to {high:.3f}, 95 %)" if low is not None and high is not None else ""
+            rows.setdefault(label, {})[split] = f"{value:.3f}{interval}"
     return rows

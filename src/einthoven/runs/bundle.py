@@ -25,12 +25,13 @@ from einthoven.predict.bundle import Bundle
 from einthoven.predict.network import last_layer
 from einthoven.predict.predictor import compute_features
 from einthoven.predict.signal import Cut, InputFormat
-from einthoven.runs import assemble
+from einthoven.runs.build_model import network_options
 from einthoven.runs.next_commands import evaluate_command
+from einthoven.runs.options import logged_options, plain_options
 from einthoven.terminal.unsure_tables import ALPHAS
 
 if TYPE_CHECKING:
-    from einthoven.runs.network_run import Run
+    from einthoven.runs.network_parts import NetworkParts
 
 FOLDER = "bundle"
 ASKED = 4000  # training records, at most, that say what is familiar
@@ -49,12 +50,12 @@ class Fitted:
     metrics: dict[str, float]
 
 
-def can_be_bundled(run: Run) -> bool:
+def can_be_bundled(run: NetworkParts) -> bool:
     """Whether the run answers with probabilities of classes."""
     return getattr(run.task, "output", None) in ("sigmoid", "softmax")
 
 
-def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
+def bundle_of(run: NetworkParts, fitted: Fitted | None = None) -> Bundle:
     """The bundle of a run with the weights that it has now.
 
     Raises
@@ -96,7 +97,7 @@ def bundle_of(run: Run, fitted: Fitted | None = None) -> Bundle:
     return replace(bundle, familiarity=Familiarity.fit(train, held))
 
 
-def write_bundle(run: Run, fitted: Fitted | None = None) -> str:
+def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     """Write the bundle into the run's folder; the value is a sentence that says so, or why there is none."""
     if not can_be_bundled(run):
         return "no bundle: a quantity has none, which has no probabilities of classes"
@@ -112,7 +113,7 @@ def write_bundle(run: Run, fitted: Fitted | None = None) -> str:
     return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"
 
 
-def _parts(run: Run) -> dict[str, Any]:
+def _parts(run: NetworkParts) -> dict[str, Any]:
     """Frontend and network, described so that they can be built without a configuration."""
     frontend = run.model.frontend
     options: dict[str, Any] = {"in_channels": frontend.in_channels}
@@ -122,14 +123,14 @@ def _parts(run: Run) -> dict[str, Any]:
     else:
         options["out_channels"] = frontend.out_channels
     kind = type(frontend)
-    network = assemble.network_options(run.config, run.model.frontend, len(run.data.labels.classes), run.window)
+    network = network_options(run.config, run.model.frontend, len(run.data.labels.classes), run.window)
     return {
         "frontend": {"class": f"{kind.__module__}.{kind.__qualname__}", "options": options},
         "network": {"class": str(run.config.model["_target_"]), "options": network},
     }
 
 
-def _input_format(run: Run) -> InputFormat:
+def _input_format(run: NetworkParts) -> InputFormat:
     store, data = run.data.store, run.config.data
     samples = run.data.splits["train"].samples
     return InputFormat(
@@ -150,7 +151,7 @@ def _cuts(data: Mapping[str, Any]) -> tuple[Cut, ...]:
     return tuple(dict.fromkeys(cuts))
 
 
-def _provenance(run: Run, fitted: Fitted | None) -> dict[str, Any]:
+def _provenance(run: NetworkParts, fitted: Fitted | None) -> dict[str, Any]:
     folds, table = run.settings.folds, run.data.table("train")
     found: dict[str, Any] = {
         "trained_on": f"{_named(len(table), sorted(set(table['source'])))}, task {run.task.labels}",
@@ -163,7 +164,7 @@ def _provenance(run: Run, fitted: Fitted | None) -> dict[str, Any]:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        "config": assemble.shown(assemble.plain(run.config)),
+        "config": logged_options(plain_options(run.config)),
     }
     if fitted is not None:
         found["folds"]["fit"] = getattr(folds, fitted.split)
@@ -179,7 +180,7 @@ def _named(records: int, sources: list[str]) -> str:
     return f"{records:,} records of {' and '.join(sources)}"
 
 
-def _signals(run: Run, split: str) -> NDArray[np.int16]:
+def _signals(run: NetworkParts, split: str) -> NDArray[np.int16]:
     """Some windows of a split, in µV: at most `ASKED`, spread evenly."""
     rows = run.data.stored[run.data.rows[split]]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), ASKED)).astype(np.int64))

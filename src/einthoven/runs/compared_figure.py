@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def draw(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
+def draw_figure(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
     """Draw the figure of ``figure=…`` from some runs, and log it to the run `run_id`."""
     trials = [
         Trial(options, run.data.params, history(tracking, run), arrays(tracking, run))

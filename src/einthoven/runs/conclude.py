@@ -1,4 +1,4 @@
-"""The end of a run: metrics with intervals, pictures, checkpoints and the exported model, all in MLflow."""
+"""The end of a run: metrics with intervals, pictures, checkpoints and the exported model, all logged to MLflow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from einthoven.build import build
 from einthoven.contracts import Batch, Predictions
@@ -18,66 +18,81 @@ from einthoven.predict.export import Pipeline, write_program
 from einthoven.runs.bundle import FOLDER as BUNDLE
 from einthoven.runs.bundle import write_bundle
 from einthoven.runs.figures import pictures, principal_components
-from einthoven.runs.landscape import landscape
-from einthoven.runs.network_run import Run
+from einthoven.runs.landscape import loss_landscape
+from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.run import RunParts
+from einthoven.runs.validation import Validation
 from einthoven.terminal.display import say
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from einthoven.runs.feature_run import FittedRun
-    from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.recorder import Recorder
 
 
-def pipeline(run: Run) -> Pipeline:
-    """What a run reports, as one module on the CPU."""
-    model, aggregate = deepcopy(run.model).cpu(), run.settings.trainer.aggregate
+def pipeline(run: NetworkParts) -> Pipeline:
+    """Return what a run exports: the model with its windows and its activation, as one module on the CPU."""
+    model = deepcopy(run.model).cpu()
+    aggregate = run.settings.trainer.aggregate
     return Pipeline(model, run.task.activation, run.window, run.stride, aggregate, run.task.readout).eval()
 
 
-def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
-    """Evaluate the selected weights, and log what a reader of the run wants to see.
+def conclude(
+    run: NetworkParts, recorder: Recorder, validation: Validation
+) -> tuple[dict[str, float], dict[str, Predictions]]:
+    """Evaluate the selected weights of a network, and log what belongs on the run page.
 
     Returns
     -------
     metrics : dict of str to float
         The final metrics, ``val/…`` and ``test/…``.
-    found : dict of str to Predictions
-        What was found in the records of each split.
+    predictions : dict of str to Predictions
+        Of the records of each split.
     """
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
-    by_window = {split: run.predict(split, "fp32") for split in ("val", "test") if split in run.data.splits}
-    found = by_record(run, by_window)
-    metrics = final_metrics(run, found)
-    pca = principal_components(run)
-    shares = pca.explained_variance_ratio_
-    record_final(recorder, run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
+
+    # Metrics.
+    row_predictions = {split: run.predict(split, "fp32") for split in ("val", "test") if split in run.data.splits}
+    predictions = by_record(run, row_predictions)
+    metrics = final_metrics(run, predictions)
+    shares = principal_components(run).explained_variance_ratio_
+    log_final(recorder, run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
     recorder.flush(everything=True)
-    _probe(run, recorder)
-    if kept := run.validation.arrays():
-        recorder.arrays(kept, "diagnostics.npz")
-    around = landscape(run) if run.settings.diagnostics.landscape else {}
-    if around:
-        recorder.arrays(around, "landscape.npz")
+
+    # Measurements of the trained model, and the bundle.
+    _analyse(run, recorder)
+    histograms = validation.arrays()
+    if histograms:
+        recorder.arrays(histograms, "diagnostics.npz")
+    landscape = loss_landscape(run, validation.snapshots) if run.settings.diagnostics.landscape else {}
+    if landscape:
+        recorder.arrays(landscape, "landscape.npz")
     say(write_bundle(run))
     if not run.settings.tracking.artifacts:
-        return metrics, found
-    numbers = list(range(1, len(shares) + 1))
-    recorder.table({"component": numbers, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
-    for name, draw in pictures(run, recorder.history, found, by_window, around).items():
+        return metrics, predictions
+
+    # Tables and pictures.
+    components = list(range(1, len(shares) + 1))
+    recorder.table({"component": components, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
+    for name, draw in pictures(run, recorder.history, predictions, row_predictions, landscape).items():
         recorder.figure(draw(), name)
-    for split, evaluation in by_window.items():
-        recorder.table(predictions(run, split, evaluation), f"predictions/{split}.json")
+    for split, of_rows in row_predictions.items():
+        recorder.table(prediction_table(run, split, of_rows), f"predictions/{split}.json")
+
+    # Files.
     for name in ("best", "last"):
         file = run.checkpoints / f"{name}.safetensors"
         if file.exists():
             recorder.file(file, "checkpoints")
     for file in sorted((run.folder / BUNDLE).glob("*")):
         recorder.file(file, BUNDLE)
-    leads, samples = tuple(run.data.store.leads), run.data.splits["train"].samples
-    with TemporaryDirectory() as place:
-        program = Path(place) / "model.pt2"
+    _log_program(run, recorder)
+    return metrics, predictions
+
+
+def _log_program(run: NetworkParts, recorder: Recorder) -> None:
+    """Export the model, and log it as an MLflow model."""
+    leads = tuple(run.data.store.leads)
+    samples = run.data.splits["train"].samples
+    with TemporaryDirectory() as folder:
+        program = Path(folder) / "model.pt2"
         write_program(pipeline(run), len(leads), samples, program)
         recorder.model(
             program,
@@ -88,70 +103,71 @@ def conclude(run: Run, recorder: Recorder) -> tuple[dict[str, float], dict[str, 
             register=run.settings.tracking.register,
             alias=run.settings.tracking.alias,
         )
-    return metrics, found
 
 
-def record_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) -> None:
-    """Record what is measured at the end of a run.
+def log_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) -> None:
+    """Log what is measured at the end of a run.
 
-    A metric that has a curve gets its last point, at `step`. A value that is measured once stands at step 0: MLflow
-    draws a bar of it, and otherwise a line with a single dot.
+    A metric that has a curve gets its last point at `step`. A metric that is measured once is logged at step 0: MLflow
+    draws it as a bar, and otherwise as a line with a single dot.
     """
     recorder.flush(everything=True)
     recorder.log_metrics(0, {name: value for name, value in metrics.items() if name not in recorder.history})
     recorder.log_metrics(step, {name: value for name, value in metrics.items() if name in recorder.history})
 
 
-def by_record(run: Run | FittedRun, by_window: Mapping[str, Predictions]) -> dict[str, Predictions]:
-    """Of each split, what was found in the windows of a record as one."""
-    aggregate = run.settings.trainer.aggregate
-    return {split: run.data.by_record(split, found, aggregate) for split, found in by_window.items()}
+def by_record(run: RunParts, row_predictions: Mapping[str, Predictions]) -> dict[str, Predictions]:
+    """Turn predictions of the rows of each split into predictions of its records."""
+    rule = run.settings.trainer.aggregate
+    return {split: run.data.by_record(split, of_rows, rule) for split, of_rows in row_predictions.items()}
 
 
-def _probe(run: Run, recorder: Recorder) -> None:
-    """Measure the trained model, if a probe is chosen, and log what it finds as arrays."""
+def _analyse(run: NetworkParts, recorder: Recorder) -> None:
+    """Run the analysis of the trained model, if one is chosen, and log its arrays."""
     if "probe" in run.config:
-        found = build(run.config.probe)(trained(run))
-        recorder.arrays({name: value.detach().cpu().numpy() for name, value in found.items()})
+        arrays = build(run.config.probe)(trained_model(run))
+        recorder.arrays({name: value.detach().cpu().numpy() for name, value in arrays.items()})
 
 
-def trained(run: Run) -> Trained:
-    """What a probe may look at of a run."""
-    store, splits = run.data.store, run.data.splits
+def trained_model(run: NetworkParts) -> Trained:
+    """Return the parts of a run that an analysis may use."""
+    store = run.data.store
+    splits = run.data.splits
 
     def batch(name: str, rows: Tensor) -> Batch:
-        split, rows = splits[name], rows.to(run.device)
-        valid = torch.ones(len(rows), dtype=torch.bool, device=run.device)
-        return Batch(split.take(rows, run.window), split.labels[rows], rows, valid)
+        rows = rows.to(run.device)
+        is_valid = torch.ones(len(rows), dtype=torch.bool, device=run.device)
+        return Batch(splits[name].take(rows, run.window), splits[name].labels[rows], rows, is_valid)
 
     records = {name: len(split) for name, split in splits.items()}
     return Trained(run.model.eval(), run.task, records, batch, run.data.labels.classes, store.leads, store.fs)
 
 
-def final_metrics(run: Run | FittedRun, found: Mapping[str, Predictions]) -> dict[str, float]:
-    """Metrics of each split under its name, some with their intervals."""
+def final_metrics(run: RunParts, predictions: Mapping[str, Predictions]) -> dict[str, float]:
+    """Return the metrics of each split, ``val/…`` and ``test/…``, some with the ends of their intervals."""
     metrics: dict[str, float] = {}
-    for split, evaluation in found.items():
-        metrics |= {
-            f"{split}/{k}": v for k, v in run.task.metrics(evaluation.y, evaluation.p, run.data.labels.classes).items()
-        }
-        intervals = run.task.intervals(evaluation.y, evaluation.p, run.data.patients(split), run.settings.seed)
-        metrics |= {f"{split}/{k}_{end}": getattr(i, end) for k, i in intervals.items() for end in ("low", "high")}
+    for split, of_split in predictions.items():
+        y, p = of_split.y, of_split.p
+        for name, value in run.task.metrics(y, p, run.data.labels.classes).items():
+            metrics[f"{split}/{name}"] = value
+        for name, interval in run.task.intervals(y, p, run.data.patients(split), run.settings.seed).items():
+            metrics[f"{split}/{name}_low"] = interval.low
+            metrics[f"{split}/{name}_high"] = interval.high
     return metrics
 
 
-def predictions(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, list[object]]:
-    """Columns of a table with a row per window: its record and patient, where it begins, what was true and predicted.
+def prediction_table(run: RunParts, split: str, row_predictions: Predictions) -> dict[str, list[object]]:
+    """Return the columns of a table with one line for each row of a split: record, patient, labels and predictions.
 
-    Patients are numbered within the split: the table says which records are of one person, and not of whom.
+    Patients are numbered within the split. The table tells which records are from one person, but not who it is.
     """
-    record, start = run.data.windows(split)
+    record_ids, start_s = run.data.row_origins(split)
     rows = run.data.rows[split]
+    _, patient_numbers = np.unique(run.data.labels.patients[rows], return_inverse=True)
     columns: dict[str, list[object]] = {
         "ecg_id": run.data.labels.ecg_ids[rows].tolist(),
-        "record_id": record.tolist(),
-        "patient": np.unique(run.data.labels.patients[rows], return_inverse=True)[1].tolist(),
-        "start_s": start.tolist(),
+        "record_id": record_ids.tolist(),
+        "patient": patient_numbers.tolist(),
+        "start_s": start_s.tolist(),
     }
-    columns |= run.task.table(found.y, found.p, run.data.labels.classes)
-    return columns
+    return columns | run.task.table(row_predictions.y, row_predictions.p, run.data.labels.classes)

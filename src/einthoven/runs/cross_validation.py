@@ -1,4 +1,4 @@
-"""`einthoven train folds=cv`: each training fold is held out once, the predictions are pooled."""
+"""`einthoven train folds=cv`: hold out each training fold once, and pool the predictions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import DictConfig
 
+from einthoven.contracts import Predictions
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import markdown
-from einthoven.runs import assemble
-from einthoven.runs.identity import identity
-from einthoven.runs.train_one import assembled, claimed, execute, open_recorder
-from einthoven.runs.trained_data import write_trained_data
+from einthoven.runs.identity import identity_tags
+from einthoven.runs.run import Run
+from einthoven.runs.session import training_session
+from einthoven.runs.settings import Settings, check_settings
+from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.terminal.display import console, results_table, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder, closing, error_tag
@@ -27,105 +29,127 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
-def _held_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
-    """Configuration of the run that is judged by one fold and trained on the others."""
-    from omegaconf import OmegaConf
-
-    split = {"train": [f for f in folds if f != fold], "val": [fold], "test": [], "cross_validate": False}
-    held_out = OmegaConf.merge(config, {"data": {"folds": split}})
-    assert isinstance(held_out, DictConfig)
-    return held_out
-
-
 def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train once a fold on the other folds, and evaluate all records by the model that has not seen them.
+    """Train once for each fold on the other folds, and evaluate each record by the model that has not seen it.
 
     Returns
     -------
     dict of str to float
-        ``val/…`` metrics of the pooled out-of-fold predictions; they are logged to the parent run.
+        ``val/…`` metrics of the pooled out-of-fold predictions. They are logged to the parent run.
 
     Raises
     ------
     UserError
-        If fewer than two folds are given, or the weights would be selected on the fold they are judged by.
+        If fewer than two folds are given, or weights would be selected on the fold that they are evaluated on.
     """
-    checked = assemble.settings(config)
-    folds = checked.folds.train
-    if len(folds) < 2:
-        raise UserError(f"data.folds.train={folds}: cross-validation needs two folds or more.")
-    if checked.folds.val or checked.folds.test:
+    settings = check_settings(config)
+    _check_options(settings)
+    with claim_folder(folder) as (folder, lock):
+        return _train_folds(config, settings, folder, overrides, lock)
+
+
+def _check_options(settings: Settings) -> None:
+    """Refuse options that do not suit a cross-validation."""
+    folds = settings.folds
+    if len(folds.train) < 2:
+        raise UserError(f"data.folds.train={folds.train}: cross-validation needs two folds or more.")
+    if folds.val or folds.test:
         raise UserError(
             "folds=cv holds out each fold of data.folds.train in turn: data.folds.val and .test stay empty."
         )
-    if checked.trainer.select == "best" or checked.trainer.patience is not None:
+    if settings.trainer.select == "best" or settings.trainer.patience is not None:
         raise UserError(
             "folds=cv judges by the held-out fold, so it may not select on it: use trainer.select=last, patience=null."
         )
-    if checked.tracking.offline:
+    if settings.tracking.offline:
         raise UserError("tracking.offline=true: folds=cv compares runs in the store; expected false.")
-    with claimed(folder) as (folder, lock):
-        return _each_held_out(config, folder, overrides, lock)
 
 
-def _refuse_changed(first: DataIdentity, now: DataIdentity) -> None:
-    """Refuse to pool folds of data that have changed while they were trained one after the other."""
-    difference = compare(first, now)
-    if difference.any:
-        raise UserError(f"folds=cv: the data have changed since the first fold was trained: {difference}.")
-
-
-def _each_held_out(config: DictConfig, folder: Path, overrides: list[str], lock: FileLock) -> dict[str, float]:
-    """Train, evaluate and pool; the caller holds the folder."""
-    checked = assemble.settings(config)
-    folds, name = checked.folds.train, checked.tracking.run_name
+def _train_folds(
+    config: DictConfig, settings: Settings, folder: Path, overrides: list[str], lock: FileLock
+) -> dict[str, float]:
+    """Train and evaluate all folds, and pool their predictions. The caller holds the folder."""
+    folds = settings.folds.train
+    name = settings.tracking.run_name
     parent: Recorder | None = None
-    first: DataIdentity | None = None
-    labels, probabilities, patients, cells = [], [], [], []
+    first_identity: DataIdentity | None = None
+    predictions: list[Predictions] = []
+    patients = []
+    cells = []
     try:
         for fold in folds:
-            with run_folder.writing(folder / f"fold-{fold}") as own:
-                run = assembled(_held_out(config, folds, fold), folder / f"fold-{fold}")
-                if first is None:
-                    first = run.data.identity
-                _refuse_changed(first, run.data.identity)
+            fold_folder = folder / f"fold-{fold}"
+            with run_folder.writing(fold_folder) as fold_lock:
+                run = assemble_run(_hold_out(config, folds, fold), fold_folder)
+                first_identity = first_identity or run.data.identity
+                _refuse_changed(first_identity, run.data.identity)
                 if "val" not in run.data.splits:
                     raise UserError(
                         f"folds=cv: fold {fold} has no records to judge by, or no class that holds for some of them "
                         "and not for others; leave it out of data.folds.train."
                     )
-                run.write_config()
-                write_trained_data(run)
+                write_start(run)
+                # The parent run is opened when the first run is known to be trainable.
                 if parent is None:
-                    above = os.environ.get(PARENT)
-                    parent = open_recorder(run, f"cv {name}", overrides, parent=above, folder=folder, lock=lock)
-                    parent.tags(identity(config))  # of all folds
+                    sweep = os.environ.get(PARENT)
+                    parent = open_recorder(run, f"cv {name}", overrides, parent=sweep, folder=folder, lock=lock)
+                    parent.tags(identity_tags(config))
                 console.print(f"held out: fold {fold}")
-                recorder = open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id, lock=own)
-                with closing(recorder):
-                    metrics = execute(run, recorder)
-            found = run.evaluate("val")
-            labels.append(found.y)
-            probabilities.append(found.p)
+                recorder = open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id, lock=fold_lock)
+                with closing(recorder), training_session(run, recorder) as session:
+                    session.fit()
+            predictions.append(run.evaluate("val"))
             patients.append(run.data.patients("val"))
-            cells.append([f"fold {fold}", str(len(found.y)), f"{metrics.get(f'val/{run.task.monitor}', math.nan):.4f}"])
+            monitored = session.metrics.get(f"val/{run.task.monitor}", math.nan)
+            cells.append([f"fold {fold}", str(len(predictions[-1].y)), f"{monitored:.4f}"])
     except BaseException as error:
         if parent is not None:
             parent.tags(error_tag(error))
             parent.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     assert parent is not None
+    y = np.concatenate([of_fold.y for of_fold in predictions])
+    p = np.concatenate([of_fold.p for of_fold in predictions])
     with closing(parent):
-        y, p = np.concatenate(labels), np.concatenate(probabilities)
-        intervals = run.task.intervals(y, p, np.concatenate(patients), checked.seed)
-        pooled = {f"val/{k}": v for k, v in run.task.metrics(y, p, run.data.labels.classes).items()}
-        pooled |= {f"val/{k}_{end}": getattr(i, end) for k, i in intervals.items() for end in ("low", "high")}
-        parent.log_metrics(0, pooled)
-        monitor = run.task.monitor
-        cells.append(["pooled", str(len(y)), f"{pooled[f'val/{monitor}']:.4f} {intervals[monitor]}"])
-        say(f"run {parent.run_id} in {without_password(parent.uri)}")
-        columns, tracking = ["held out", "records", run.task.shown[monitor]], client(parent.uri)
-        put_note(tracking, parent.run_id, markdown(columns, cells))
-        put_table(tracking, parent.run_id, "results.json", columns, cells)
-        console.print(results_table("", columns, cells))
-    return pooled
+        return _log_pooled(run, parent, Predictions(y, p), np.concatenate(patients), settings.seed, cells)
+
+
+def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
+    """Return the configuration of the run that is evaluated on one fold and trained on the others."""
+    from omegaconf import OmegaConf
+
+    train = [other for other in folds if other != fold]
+    split = {"train": train, "val": [fold], "test": [], "cross_validate": False}
+    held_out = OmegaConf.merge(config, {"data": {"folds": split}})
+    assert isinstance(held_out, DictConfig)
+    return held_out
+
+
+def _refuse_changed(first: DataIdentity, now: DataIdentity) -> None:
+    """Refuse to pool folds of data that changed while the folds were trained."""
+    difference = compare(first, now)
+    if difference.any:
+        raise UserError(f"folds=cv: the data have changed since the first fold was trained: {difference}.")
+
+
+def _log_pooled(
+    run: Run, parent: Recorder, pooled: Predictions, patients: np.ndarray, seed: int, cells: list[list[str]]
+) -> dict[str, float]:
+    """Log the metrics of the pooled predictions to the parent run, print all results, and return the metrics."""
+    intervals = run.task.intervals(pooled.y, pooled.p, patients, seed)
+    task_metrics = run.task.metrics(pooled.y, pooled.p, run.data.labels.classes)
+    metrics = {f"val/{name}": value for name, value in task_metrics.items()}
+    for name, interval in intervals.items():
+        metrics[f"val/{name}_low"] = interval.low
+        metrics[f"val/{name}_high"] = interval.high
+    parent.log_metrics(0, metrics)
+
+    monitor = run.task.monitor
+    columns = ["held out", "records", run.task.shown[monitor]]
+    cells = [*cells, ["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"]]
+    say(f"run {parent.run_id} in {without_password(parent.uri)}")
+    tracking = client(parent.uri)
+    put_note(tracking, parent.run_id, markdown(columns, cells))
+    put_table(tracking, parent.run_id, "results.json", columns, cells)
+    console.print(results_table("", columns, cells))
+    return metrics

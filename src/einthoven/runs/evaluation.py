@@ -34,10 +34,10 @@ from einthoven.runs.attributes import attributes
 from einthoven.runs.bundle import FOLDER as BUNDLE
 from einthoven.runs.bundle import Fitted, write_bundle
 from einthoven.runs.finished import check_trained, finished
-from einthoven.runs.identity import identity
+from einthoven.runs.identity import identity_tags
 from einthoven.runs.laplace import LaplaceRun
 from einthoven.runs.model_card import card
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.trained_data import write_ancestry
 from einthoven.terminal.display import console, say, warn
 from einthoven.terminal.evaluation_tables import differences_table, metrics_table, points_table, subgroups_table
@@ -170,10 +170,10 @@ def _evaluate(
     return found.metrics
 
 
-def _code(run: Run) -> dict[str, str | None]:
+def _code(run: NetworkParts) -> dict[str, str | None]:
     """Hashes of the source that a run was trained and is evaluated with; the first is not known of einthoven 0.1."""
     trained = None if run.trained is None else run.trained.code
-    return {"trained": trained, "evaluated": identity(run.config)["code.hash"]}
+    return {"trained": trained, "evaluated": identity_tags(run.config)["code.hash"]}
 
 
 def _calibration(config: DictConfig, method: Calibration, check: CalibrationCheck | None) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _not_used(calibration: dict[str, Any]) -> str | None:
     return f"calibration={calibration['not_used']} is not used, and the probabilities are those of the model: {reason}"
 
 
-def _warnings(run: Run, found: Found) -> list[str]:
+def _warnings(run: NetworkParts, found: Found) -> list[str]:
     """What a reader of the figures must know about how they came about, one sentence each."""
     code = _code(run)
     warnings = list(run.data.notes)
@@ -231,7 +231,7 @@ def _fitted(options: schema.EvaluationOptions, found: Found, method: Calibration
     return Fitted(method, options.fit, fit.y, method.transform(fit.p), points, _plain(kept))
 
 
-def _metrics(run: Run, raw: Predictions, p: NDArray[np.float64]) -> dict[str, float]:
+def _metrics(run: NetworkParts, raw: Predictions, p: NDArray[np.float64]) -> dict[str, float]:
     """The task's metrics, and what calibration changes: before and after."""
     metrics = dict(run.task.metrics(raw.y, raw.p, run.data.labels.classes))
     for when, probability in (("before", raw.p), ("after", p)):
@@ -243,7 +243,7 @@ def _metrics(run: Run, raw: Predictions, p: NDArray[np.float64]) -> dict[str, fl
     return metrics
 
 
-def _bootstrap(run: Run, options: schema.EvaluationOptions) -> dict[str, Any]:
+def _bootstrap(run: NetworkParts, options: schema.EvaluationOptions) -> dict[str, Any]:
     return {
         "resamples": options.resamples,
         "level": options.level,
@@ -252,14 +252,14 @@ def _bootstrap(run: Run, options: schema.EvaluationOptions) -> dict[str, Any]:
     }
 
 
-def _intervals(run: Run, options: schema.EvaluationOptions, raw: Predictions) -> dict[str, Any]:
+def _intervals(run: NetworkParts, options: schema.EvaluationOptions, raw: Predictions) -> dict[str, Any]:
     ranked = run.task.ranked(raw.y)
     macro, per_class = auroc_intervals(ranked, raw.p, method=options.interval, **_bootstrap(run, options))
     return {"interval": macro, "per_class": per_class}
 
 
 def _points(
-    run: Run,
+    run: NetworkParts,
     options: schema.EvaluationOptions,
     fit_y: NDArray[np.float64],
     fit_p: NDArray[np.float64],
@@ -275,7 +275,7 @@ def _points(
 
 
 def _subgroups(
-    run: Run, options: schema.EvaluationOptions, y: NDArray[np.float64], p: NDArray[np.float64]
+    run: NetworkParts, options: schema.EvaluationOptions, y: NDArray[np.float64], p: NDArray[np.float64]
 ) -> list[Subgroup]:
     """Every attribute that the records' table has and in which they differ."""
     same = _bootstrap(run, options)
@@ -289,12 +289,12 @@ def _subgroups(
 
 
 def _differences(
-    run: Run, options: schema.EvaluationOptions, raw: Predictions, predict: Predict
+    run: NetworkParts, options: schema.EvaluationOptions, raw: Predictions, predict: Predict
 ) -> dict[str, Difference]:
     """Max of windows against their mean, a last layer integrated out against the trained one, this run and another."""
     found: dict[str, Difference] = {}
     same = _bootstrap(run, options)
-    if run.several_windows(options.report):
+    if run.has_several_windows(options.report):
         kinds = {run.settings.trainer.aggregate: raw.p}
         for kind in {"mean", "max"} - set(kinds):
             kinds[kind] = predict(options.report, aggregate=kind).p
@@ -325,7 +325,7 @@ def _differences(
     return found
 
 
-def _same_records(run: Run, other: Run, split: str) -> bool:
+def _same_records(run: NetworkParts, other: NetworkParts, split: str) -> bool:
     """Whether two runs are judged by the same records: their numbers, and their signals where both store them alike."""
     ours, theirs = ((r.data.labels.ecg_ids[r.data.rows[split]], r.data.digests(split)) for r in (run, other))
     stored = [(r.data.store.fs, r.data.store.leads, r.data.store.signals.shape[1:]) for r in (run, other)]
@@ -333,7 +333,7 @@ def _same_records(run: Run, other: Run, split: str) -> bool:
     return np.array_equal(ours[0], theirs[0]) and is_same_content
 
 
-def _show(run: Run, options: schema.EvaluationOptions, found: Found) -> None:
+def _show(run: NetworkParts, options: schema.EvaluationOptions, found: Found) -> None:
     folds = asdict(run.settings.folds)
     console.print(
         f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
@@ -356,7 +356,7 @@ def _show(run: Run, options: schema.EvaluationOptions, found: Found) -> None:
         console.print(differences_table(found.differences))
 
 
-def _as_json(run: Run, options: schema.EvaluationOptions, found: Found) -> dict[str, Any]:
+def _as_json(run: NetworkParts, options: schema.EvaluationOptions, found: Found) -> dict[str, Any]:
     """Everything, as JSON knows it: what is not defined is null."""
     classes, folds = run.data.labels.classes, asdict(run.settings.folds)
     result: dict[str, Any] = _plain(
@@ -390,7 +390,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _log(recorder: Recorder, run: Run, split: str, found: Found, raw: Predictions, p: NDArray[np.float64]) -> None:
+def _log(
+    recorder: Recorder, run: NetworkParts, split: str, found: Found, raw: Predictions, p: NDArray[np.float64]
+) -> None:
     classes = run.data.labels.classes
     metrics = found.metrics | {"macro_auroc_low": found.interval.low, "macro_auroc_high": found.interval.high}
     # The AUROC of each class is in evaluation.json, and nll is that before the calibration.

@@ -19,13 +19,12 @@ from einthoven.report.agreement import agreement_figure
 from einthoven.report.attention import attention_figure
 from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.small_multiples import principal_shapes_figure
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.run import RunParts
 from einthoven.runs.surest_answers import explanations
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from einthoven.runs.feature_run import FittedRun
 
 Draw = Callable[[], "Figure"]
 
@@ -33,7 +32,7 @@ SHOWN = 2  # of the best predictions, and of the worst
 
 
 def pictures(
-    run: Run,
+    run: NetworkParts,
     history: figures.History,
     found: Mapping[str, Predictions],
     by_window: Mapping[str, Predictions],
@@ -64,7 +63,7 @@ def pictures(
     if not training.INFORMATION.keys().isdisjoint(history):
         drawn["information"] = partial(training.information_figure, history)
     for split, evaluation in found.items():
-        drawn |= outcome(run, split, evaluation)
+        drawn |= result_figure(run, split, evaluation)
     if run.task.output == "sigmoid":
         y, classes = run.data.splits["train"].labels.cpu().numpy(), run.data.labels.classes
         drawn["labels"] = partial(training.cooccurrence_figure, y, classes, title="Classes that stand together (train)")
@@ -74,12 +73,12 @@ def pictures(
         drawn["trajectory"] = partial(path_figure, around)
     if by_window:
         split, evaluation = list(by_window.items())[-1]
-        drawn |= examples(run, split, evaluation) | _attention(run, split, evaluation)
+        drawn |= example_figures(run, split, evaluation) | _attention(run, split, evaluation)
         drawn |= explanations(run, split, evaluation)
     return drawn
 
 
-def outcome(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, Draw]:
+def result_figure(run: RunParts, split: str, found: Predictions) -> dict[str, Draw]:
     """How the predictions of a split compare with what was true."""
     if run.task.output == "identity":
         true, error = run.task.told(found.y, found.p)
@@ -87,7 +86,7 @@ def outcome(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, D
     return {f"roc_{split}": partial(figures.roc_figure, found.y, found.p, run.data.labels.classes)}
 
 
-def examples(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, Draw]:
+def example_figures(run: RunParts, split: str, found: Predictions) -> dict[str, Draw]:
     """The best and the worst predictions of a split on ECG paper, with what was expected and what was predicted."""
     order = np.argsort(_losses(run, found), kind="stable")
     shown = min(SHOWN, len(order) // 2)
@@ -96,7 +95,7 @@ def examples(run: Run | FittedRun, split: str, found: Predictions) -> dict[str, 
     return {name: partial(_page, run, split, found, row) for name, row in rows.items()}
 
 
-def _losses(run: Run | FittedRun, found: Predictions) -> NDArray[np.float64]:
+def _losses(run: RunParts, found: Predictions) -> NDArray[np.float64]:
     """What the prediction of each record costs (n,): its negative log-likelihood, or the error of a quantity."""
     if run.task.output == "identity":
         error: NDArray[np.float64] = np.abs(run.task.told(found.y, found.p)[1])
@@ -105,7 +104,7 @@ def _losses(run: Run | FittedRun, found: Predictions) -> NDArray[np.float64]:
     return np.array([run.task.negative_log_likelihood(y, p) for y, p in rows])
 
 
-def _page(run: Run | FittedRun, split: str, found: Predictions, row: int) -> Figure:
+def _page(run: RunParts, split: str, found: Predictions, row: int) -> Figure:
     packed = run.data.splits[split]
     signal = packed.take(torch.tensor([row], device=run.device), packed.samples)[0].cpu().numpy()
     title, predicted = _told(run, split, found, row)
@@ -114,13 +113,13 @@ def _page(run: Run | FittedRun, split: str, found: Predictions, row: int) -> Fig
     )
 
 
-def _told(run: Run | FittedRun, split: str, found: Predictions, row: int) -> tuple[str, str]:
+def _told(run: RunParts, split: str, found: Predictions, row: int) -> tuple[str, str]:
     """Name of a record and what is true of it; what was predicted."""
     actual, predicted = run.task.described(found.y[row], found.p[row], run.data.labels.classes)
     return f"record {run.data.labels.ecg_ids[run.data.rows[split][row]]} ({split}): {actual}", predicted
 
 
-def _attention(run: Run, split: str, found: Predictions) -> dict[str, Draw]:
+def _attention(run: NetworkParts, split: str, found: Predictions) -> dict[str, Draw]:
     """Where a network with attention looks in the record that it predicts best."""
     network, leads = run.model.network, run.data.store.leads
     if not hasattr(network, "attention_maps"):
@@ -146,7 +145,7 @@ def _attention(run: Run, split: str, found: Predictions) -> dict[str, Draw]:
     return {"attention": draw}
 
 
-def principal_components(run: Run) -> PCA:
+def principal_components(run: NetworkParts) -> PCA:
     """The components that the frontend keeps: of windows, or of the leads (all of them without a projection)."""
     frontend = run.model.frontend
     if isinstance(frontend, TimeFrontend):
@@ -154,7 +153,7 @@ def principal_components(run: Run) -> PCA:
     return PCA(frontend.out_channels).fit_covariance(run.moments.mean, run.moments.covariance)
 
 
-def _pca_figure(run: Run) -> Figure:
+def _pca_figure(run: NetworkParts) -> Figure:
     kept = principal_components(run)
     if isinstance(run.model.frontend, TimeFrontend):
         return principal_shapes_figure(kept.explained_variance_ratio_, kept.components_, run.data.store.fs)

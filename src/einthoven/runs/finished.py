@@ -11,7 +11,7 @@ from einthoven.errors import UserError
 from einthoven.files import check_ordinary
 from einthoven.predict import is_fitted_to_features
 from einthoven.runs.identity import refuse_other_options
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.run_config import read_config
 from einthoven.runs.trained_data import read_trained_data
 from einthoven.tracking.foreign import check_entries
@@ -22,7 +22,7 @@ FREE = ("trainer.device", "trainer.residency")
 """Options that may be changed in the folder of a run before it is evaluated: where that is done, and how fast."""
 
 
-def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -> tuple[Run, dict[str, Any]]:
+def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -> tuple[NetworkParts, dict[str, Any]]:
     """The run of a folder with the weights that it reports, and the notes of its checkpoint.
 
     Parameters
@@ -46,8 +46,8 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     for split, chosen in folds.items():
         if chosen is not None:
             config.data.folds[split] = chosen
-    run = Run(config, folder, trained)
-    state, meta = run.load_last()
+    run = NetworkParts(config, folder, trained)
+    state, meta = run.read_last()
     if tuple(meta["classes"]) != run.data.labels.classes:
         raise UserError(
             f"{option}={folder}: trained on the classes {' '.join(meta['classes'])}, but its data now have "
@@ -58,7 +58,7 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     if best:
         run.load_weights("best")
     else:
-        run.take_weights(state, run.checkpoints)
+        run.set_weights(state, run.checkpoints)
     return run, meta
 
 

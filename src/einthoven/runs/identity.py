@@ -1,4 +1,4 @@
-"""Which runs are the same run: configuration, source, records."""
+"""Which runs are the same run: hashes of the configuration and of the source."""
 
 from __future__ import annotations
 
@@ -13,53 +13,60 @@ from typing import TYPE_CHECKING, Any
 
 import einthoven
 from einthoven.errors import UserError
-from einthoven.runs import assemble, feature_run
+from einthoven.runs.options import config_hash, hashed_options, logged_options, plain_options
 from einthoven.runs.outside import outside_modules, source_hash
+from einthoven.runs.settings import FEATURE_GROUPS, is_feature_model
 from einthoven.tracking.privacy import without_folders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_SHOWS = ("app", "report", "terminal", "tracking")  # rooms that no number of a run follows from
-_NAMED = 3  # changed options, at most, in a sentence
+_NOT_HASHED = ("app", "report", "terminal", "tracking")
+"""Packages that do not change the results of a run."""
+
+_MAX_NAMED = 3
+"""A sentence names at most this many changed options."""
 
 
-def identity(config: DictConfig) -> dict[str, str]:
-    """Tags that two runs share if they are to end at the same numbers; the records, ``data.fingerprint``, apart.
+def identity_tags(config: DictConfig) -> dict[str, str]:
+    """Return the tags that are equal for two runs with the same configuration and the same source.
 
-    ``config.hash`` is of the whole configuration, the seed included, without what is only told or shown of a run
-    (tracking, figure, advice) and without folders. ``code.hash`` is of this package's source and of the modules outside
-    of it that the configuration names, whatever git says: two edits of one commit differ, and an installed package has
-    one too. Versions of other packages, and the device where
-    the configuration leaves it open, are not part of it.
+    Two such runs give the same results on the same records (tag ``data.fingerprint``).
+
+    ``config.hash`` covers the whole configuration with the seed, without folders and without the groups that only
+    report a run (tracking, figure, advice). ``code.hash`` covers the source of this package and of the modules outside
+    of it that the configuration names. It does not depend on git: two edits of one commit differ. Versions of other
+    packages, and a device that the configuration leaves open, are not covered.
     """
     from omegaconf import OmegaConf
 
-    if feature_run.is_fitted(config):
-        config = OmegaConf.masked_copy(config, list(feature_run.USED))
+    if is_feature_model(config):
+        config = OmegaConf.masked_copy(config, list(FEATURE_GROUPS))
     return {
-        "config.hash": assemble.config_hash(assemble.plain(config)),
+        "config.hash": config_hash(plain_options(config)),
         "code.hash": code_hash(outside_modules(config)),
     }
 
 
 def code_hash(modules: tuple[str, ...] = ()) -> str:
-    """Twelve hex digits of the source of this package, and of modules outside of it that a configuration names."""
-    own = _own_hash()
-    return own if not modules else hashlib.sha256(f"{own} {source_hash(modules)}".encode()).hexdigest()[:12]
+    """Return twelve hex digits of the source of this package, and of modules outside of it."""
+    package_hash = _package_hash()
+    if not modules:
+        return package_hash
+    return hashlib.sha256(f"{package_hash} {source_hash(modules)}".encode()).hexdigest()[:12]
 
 
-def refuse_other_options(config: DictConfig, before: Mapping[str, Any], run: str, free: Sequence[str] = ()) -> None:
+def refuse_other_options(config: DictConfig, trained: Mapping[str, Any], run: str, free: Sequence[str] = ()) -> None:
     """Refuse a run whose configuration was changed after its checkpoint was written.
 
     Parameters
     ----------
     config : DictConfig
-        As read from the folder of the run.
-    before : mapping
-        Options as the checkpoint has them (`assemble.shown`).
+        Read from the folder of the run.
+    trained : mapping
+        `logged_options` that the run was trained with.
     run : str
-        The option that named the folder, for the sentence.
+        The option that named the folder, for the error message.
     free : sequence of str
         Options that may be different.
 
@@ -68,24 +75,26 @@ def refuse_other_options(config: DictConfig, before: Mapping[str, Any], run: str
     UserError
         Names the options, with both values.
     """
-    now = json.loads(json.dumps(assemble.relevant(assemble.shown(assemble.plain(config))), default=str))
-    then = assemble.relevant(before)
-    nothing = object()
-    changed = [
-        f"{name} was {_written(then, name)} and is {_written(now, name)}"
-        for name in sorted(then.keys() | now.keys())
-        if name not in free and then.get(name, nothing) != now.get(name, nothing)
+    # JSON turns tuples and other values into what the checkpoint holds.
+    now = json.loads(json.dumps(hashed_options(logged_options(plain_options(config))), default=str))
+    before = hashed_options(trained)
+    missing = object()
+    names = [name for name in sorted(before.keys() | now.keys()) if name not in free]
+    changes = [
+        f"{name} was {_as_written(before, name)} and is {_as_written(now, name)}"
+        for name in names
+        if before.get(name, missing) != now.get(name, missing)
     ]
-    if changed:
-        more = f" (and {len(changed) - _NAMED} more)" if len(changed) > _NAMED else ""
+    if changes:
+        rest = f" (and {len(changes) - _MAX_NAMED} more)" if len(changes) > _MAX_NAMED else ""
         raise UserError(
-            f"{run}: config.yaml was changed after the checkpoint was written: {', '.join(changed[:_NAMED])}{more}; "
-            "expected the options that the run was trained with (other options make another run)."
+            f"{run}: config.yaml was changed after the checkpoint was written: {', '.join(changes[:_MAX_NAMED])}"
+            f"{rest}; expected the options that the run was trained with (other options make another run)."
         )
 
 
-def _written(options: Mapping[str, Any], name: str) -> str:
-    """A value as it is written in a configuration."""
+def _as_written(options: Mapping[str, Any], name: str) -> str:
+    """Return the value of an option as it is written in a configuration."""
     if name not in options:
         return "not given"
     value = options[name]
@@ -93,17 +102,19 @@ def _written(options: Mapping[str, Any], name: str) -> str:
 
 
 @cache
-def _own_hash() -> str:
-    """Twelve hex digits of the source of this package and its tables, of the rooms that results follow from."""
-    root, digest = Path(einthoven.__file__).parent, hashlib.sha256()
+def _package_hash() -> str:
+    """Return twelve hex digits of the source and the tables of this package, of the packages that results depend on."""
+    root = Path(einthoven.__file__).parent
+    digest = hashlib.sha256()
     for path in sorted([*root.rglob("*.py"), *root.rglob("*.csv")]):
-        if path.relative_to(root).parts[0] not in _SHOWS:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+        name = path.relative_to(root)
+        if name.parts[0] not in _NOT_HASHED:
+            digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def git_commit() -> str:
-    """Commit of the checkout that this package runs from, ``-dirty`` if it was changed; empty if git tells none."""
+    """Return the commit of the checkout, with ``-dirty`` if it was changed; empty without git."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return ""
@@ -114,6 +125,6 @@ def git_commit() -> str:
         return ""
 
 
-def shown_overrides(overrides: Sequence[str]) -> str:
-    """Options as they are typed, fit to be logged: without folders; ``again`` is none of the run itself."""
-    return shlex.join(without_folders(each) for each in overrides if not each.startswith("again="))
+def logged_overrides(overrides: Sequence[str]) -> str:
+    """Return the options of the command line as they are logged: without folders, and without ``again``."""
+    return shlex.join(without_folders(override) for override in overrides if not override.startswith("again="))

@@ -1,12 +1,14 @@
-"""The loss around the weights of a run, and along the way that they came."""
+"""The loss around the weights of a run, and along the path of the training."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from einthoven.diagnostics.landscape import (
     filter_normalized,
@@ -15,55 +17,69 @@ from einthoven.diagnostics.landscape import (
     trajectory_plane,
     unflatten,
 )
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.probing import probe_batch, probe_loss
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from einthoven.runs.network_run import Run
-
-LINE, GRID = 41, 21
-"""Losses along one direction, and along each of two."""
+LINE_POINTS, GRID_POINTS = 41, 21
+"""Losses along one direction, and along each of two directions."""
 
 
-def landscape(run: Run) -> dict[str, NDArray[Any]]:
-    """Losses of the probe batch around the weights as they are.
+def loss_landscape(run: NetworkParts, snapshots: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Compute losses of the probe batch around the current weights.
+
+    Parameters
+    ----------
+    snapshots : sequence of array
+        Weights at several epochs. Three or more give the trajectory.
 
     Returns
     -------
     dict
-        ``line/step`` and ``line/loss`` (41,): along a random direction, filter by filter as long as the weights;
-        ``plane/step`` (21,) and ``plane/loss`` (21, 21): along two of them. Where three snapshots of a trajectory were
-        kept, ``path/points`` (E, 2) and ``path/explained`` (2,): the trajectory in the plane of its two principal
-        components, seen from its end; ``path/x``, ``path/y`` and ``path/loss`` (21, 21): the losses there.
+        ``line/step`` and ``line/loss`` (41,): along a random direction with the same norm as the weights, filter by
+        filter. ``plane/step`` (21,) and ``plane/loss`` (21, 21): along two such directions.
+
+        With a trajectory also ``path/points`` (E, 2) and ``path/explained`` (2,): the snapshots in the plane of their
+        two principal components, relative to the last one. ``path/x``, ``path/y`` and ``path/loss`` (21, 21): the
+        losses in that plane.
     """
-    parameters, batch = run.trainable(), probe_batch(run)
+    parameters = run.trainable()
+    batch = probe_batch(run)
     generator = torch.Generator().manual_seed(run.settings.seed)
-    first, second = (filter_normalized(parameters, generator) for _ in range(2))
-    line, grid = np.linspace(-1, 1, LINE), np.linspace(-1, 1, GRID)
+    first = filter_normalized(parameters, generator)
+    second = filter_normalized(parameters, generator)
+    line = np.linspace(-1, 1, LINE_POINTS)
+    grid = np.linspace(-1, 1, GRID_POINTS)
 
     def loss() -> Tensor:
         return probe_loss(run, batch)
 
-    found: dict[str, NDArray[Any]] = {
+    arrays: dict[str, NDArray[Any]] = {
         "line/step": line,
         "line/loss": loss_slice(loss, parameters, [first], [line]),
         "plane/step": grid,
         "plane/loss": loss_slice(loss, parameters, [first, second], [grid, grid]),
     }
-    snapshots = run.validation.snapshots
     if len(snapshots) < 3:
-        return found
+        return arrays
+
     plane = trajectory_plane(snapshots)
-    axes = [_around(plane.path[:, k]) for k in (0, 1)]
+    x = _axis_around(plane.path[:, 0])
+    y = _axis_around(plane.path[:, 1])
+    directions = [unflatten(direction, parameters) for direction in plane.directions]
     with restore_afterwards(parameters), torch.no_grad():
-        torch._foreach_copy_(parameters, unflatten(snapshots[-1], parameters))  # not the best epoch, if that was taken
-        losses = loss_slice(loss, parameters, [unflatten(d, parameters) for d in plane.directions], axes)
-    path = {"points": plane.path, "explained": plane.explained, "x": axes[0], "y": axes[1], "loss": losses}
-    return found | {f"path/{name}": value for name, value in path.items()}
+        # The current weights may be those of the best epoch. The path ends at the last one.
+        torch._foreach_copy_(parameters, unflatten(snapshots[-1], parameters))
+        losses = loss_slice(loss, parameters, directions, [x, y])
+    return arrays | {
+        "path/points": plane.path,
+        "path/explained": plane.explained,
+        "path/x": x,
+        "path/y": y,
+        "path/loss": losses,
+    }
 
 
-def _around(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Steps from a quarter of their range below some points to a quarter above."""
+def _axis_around(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return steps from a quarter of the range below some points to a quarter above them."""
     margin = 0.25 * max(np.ptp(points), 1e-6)
-    return np.linspace(points.min() - margin, points.max() + margin, GRID)
+    return np.linspace(points.min() - margin, points.max() + margin, GRID_POINTS)

@@ -18,7 +18,7 @@ from einthoven.predict.network import last_layer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from einthoven.runs.network_run import Run
+    from einthoven.runs.network_parts import NetworkParts
 
 _RECORDS_AT_ONCE = 64
 _MOST_FEATURES = 2048  # whose covariance takes 32 MB a class
@@ -33,7 +33,7 @@ class LaplaceRun:
         If the labels are not independent, or the network does not end in a linear layer of some size.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: NetworkParts) -> None:
         if run.task.single_label:
             raise UserError("laplace=true: expected several labels, each with a probability of its own; found one.")
         layer = last_layer(run.model, len(run.data.labels.classes))
@@ -49,7 +49,7 @@ class LaplaceRun:
         )
 
     def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
-        """Labels and probabilities of the records of a split, as `Run.evaluate`."""
+        """Labels and probabilities of the records of a split, as `NetworkParts.evaluate`."""
         aggregate = aggregate or self.run.settings.trainer.aggregate
         features, y = self._seen(split)
         p = self.posterior.predict(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:2], -1)

@@ -11,31 +11,35 @@ import numpy as np
 
 import einthoven
 from einthoven.report.model_card import Share, Subject, model_card
-from einthoven.runs import assemble
 from einthoven.runs.attributes import attributes
+from einthoven.runs.options import config_hash, logged_options, plain_options
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from einthoven import schema
-    from einthoven.runs.network_run import Run
+    from einthoven.runs.network_parts import NetworkParts
 
 TOLD = ("pca.mode", "init._target_", "loss._target_", "optimizer._target_", "optimizer.lr", "schedule._target_")
 """Options of the training on the card, where a run has them; and of the trainer:"""
 TRAINER = ("epochs", "batch_size", "precision", "select", "window", "aggregate", "sampler")
 
 
-def card(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+def card(
+    run: NetworkParts, options: schema.EvaluationOptions, found: Mapping[str, Any], meta: Mapping[str, Any]
+) -> str:
     """The model card of a run and what its evaluation found, as ``evaluation.json`` holds it."""
     return model_card(subject(run, options, found, meta), found)
 
 
-def subject(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any], meta: Mapping[str, Any]) -> Subject:
+def subject(
+    run: NetworkParts, options: schema.EvaluationOptions, found: Mapping[str, Any], meta: Mapping[str, Any]
+) -> Subject:
     """What the card is of.
 
     Parameters
     ----------
-    run : Run
+    run : NetworkParts
     options : EvaluationOptions
         Which splits are fitted and reported on.
     found : mapping
@@ -43,8 +47,8 @@ def subject(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any
     meta : mapping
         Notes of the run's checkpoint.
     """
-    container = assemble.plain(run.config)
-    shown = assemble.shown(container)
+    container = plain_options(run.config)
+    shown = logged_options(container)
     told = {name: shown[name] for name in TOLD if name in shown}
     told |= {f"trainer.{name}": shown[f"trainer.{name}"] for name in TRAINER}
     splits = {"train": "train", "fit": options.fit, "report": options.report}
@@ -66,13 +70,13 @@ def subject(run: Run, options: schema.EvaluationOptions, found: Mapping[str, Any
             "trained with": f"einthoven {meta['einthoven']}",
             "MLflow run": meta["run_id"],
             "data fingerprint": run.data.store.fingerprint[:12],
-            "configuration hash": assemble.config_hash(container),
+            "configuration hash": config_hash(container),
             "code hash": _code(found["code"]),
         },
     )
 
 
-def _share(run: Run, name: str, split: str, table: DataFrame) -> Share:
+def _share(run: NetworkParts, name: str, split: str, table: DataFrame) -> Share:
     labels = np.zeros((0, len(run.data.labels.classes))) if not len(table) else run.data.record_labels(split)
     ages = table["age"].to_numpy(np.float64) if "age" in table else np.array([])
     ages = ages[np.isfinite(ages)]

@@ -1,173 +1,127 @@
-"""A training run: its parts, assembled once; training, evaluating, saving and continuing it."""
+"""A training run of a network: it trains with gradients, saves checkpoints and can be resumed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import nn
+from torch.optim import SGD
 
 import einthoven
-from einthoven.build import build
-from einthoven.contracts import Position, Predictions
-from einthoven.data.ancestry import Ancestry
-from einthoven.data.store.batches import evaluation_batches, mix, training_batches
+from einthoven.contracts import Batch, Position, Predictions
+from einthoven.data.store.batches import mix, training_batches
+from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
-from einthoven.optim.groups import check_learns, most_state_bytes
 from einthoven.optim.plateau import Plateau
-from einthoven.runs import assemble
+from einthoven.runs.conclude import conclude
+from einthoven.runs.network_parts import NetworkParts, checkpoint_errors
+from einthoven.runs.options import logged_options, plain_options
+from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.validation import Validation
-from einthoven.terminal.display import TrainingDisplay, warn
+from einthoven.terminal.display import TrainingDisplay
+from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, count_parts, smallest_part
-from einthoven.training.loop import Callbacks, evaluate, fit, train_step
-from einthoven.training.precision import choose_autocast, choose_device
+from einthoven.training.loop import Callbacks, fit, train_step
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from einthoven.functional.pca import LeadMoments
-    from einthoven.runs.trained_data import TrainedData
-    from einthoven.tracking.recorder import Recorder
-
-EVALUATION_BATCH = 256  # at most, so that full-batch training does not ask for full-batch evaluation
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-class Run:
-    """One training run: its parts, assembled once, and what is done with them.
+class NetworkRun(NetworkParts):
+    """One training run of a network. It implements the protocol `Run`.
 
     Parameters
     ----------
-    config : DictConfig
-        As composed from ``conf/train.yaml``.
-    folder : Path
-        Where checkpoints are kept.
-    trained : TrainedData, optional
-        What the run was trained on before: its records have to be the same now.
+    config, folder, trained
+        As in `NetworkParts`.
     """
 
+    other_options = ("optimizer", "sgd", "adamw,sgd")
+
     def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
-        self.config, self.folder = config, folder
-        self.trained = trained
-        self.settings = assemble.settings(config)
-        trainer, seed = self.settings.trainer, self.settings.seed
-        self.device = choose_device(trainer.device)
-        self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
-        self.task = assemble.build_task(config)
-        if self.task.output == "identity" and trainer.aggregate == "max":
-            raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
-        folds = asdict(self.settings.folds)
-        self.data = assemble.load_data(config, folds, self.task, self.device, seed, trained)
-        self.task = self.task.fit(self.data.splits["train"].labels)
-        train, fs = self.data.splits["train"], self.data.store.fs
-        self.window = train.samples if trainer.window is None else round(trainer.window * fs)
-        self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
-        if self.window > train.samples:
-            raise UserError(
-                f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; "
-                "expected that or less."
-            )
-        self.schedule = build(config.schedule)
-        selects = trainer.patience is not None or trainer.select == "best" or isinstance(self.schedule, Plateau)
-        if "val" not in self.data.splits and selects:
-            raise UserError(
-                "trainer.patience, trainer.select=best and schedule=plateau need val metrics; data.folds.val="
-                f"{self.settings.folds.val} gives none."
-            )
-        self.moments: LeadMoments
-        self.model, self.moments = assemble.build_model(
-            config, train, train.labels.shape[1], self.window, self.device, seed
-        )
-        self.optimizer: torch.optim.Optimizer = check_learns(build(config.optimizer)(self.model))
-        self.penalty = build(config.penalty)
-        self.penalty.check(self.optimizer)
-        self.augment = build(config.augment)
-        assemble.check_changes(self.augment, self.data.labels)
-        assemble.check_augment(self.augment, self.model, train, self.window, seed)
-        self.batch_size = min(trainer.batch_size or len(train), len(train))
-        self.steps_per_epoch = len(train) // self.batch_size
-        parts, noise_scale = (
-            max(2, count_parts(self.batch_size, trainer.micro_batch)),
-            self.settings.diagnostics.noise_scale,
-        )
+        super().__init__(config, folder, trained)
+        trainer = self.settings.trainer
+        parts = max(2, count_parts(self.batch_size, trainer.micro_batch))
+        noise_scale = self.settings.diagnostics.noise_scale
         if noise_scale is not None and self.batch_size // parts < 2:
             raise UserError(
                 f"diagnostics.noise_scale={noise_scale} compares {parts} parts of a batch: expected 2 records or more "
                 f"in each, found a batch of {self.batch_size}; or null."
             )
+        if smallest_part(self.batch_size, trainer.micro_batch) == 1:
+            first_row = torch.zeros(1, dtype=torch.long, device=self.device)
+            check_takes_one_record(self.model, self.data.splits["train"].take(first_row, self.window))
         self.diagnose = StepDiagnostics(
             self.model, self.task, self.optimizer, self.settings.diagnostics, autocast=self.autocast, parts=parts
         )
-        if smallest_part(self.batch_size, trainer.micro_batch) == 1:
-            check_takes_one_record(
-                self.model, train.take(torch.zeros(1, dtype=torch.long, device=self.device), self.window)
-            )
-        self.position = Position()
         self.validation = Validation(self)
 
     @property
-    def monitor(self) -> str:
-        """The metric that early stopping, the choice of weights and a plateau go by; more is better."""
-        return f"val/{self.task.monitor}"
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.settings.trainer.epochs * self.steps_per_epoch
 
-    @property
-    def ancestry(self) -> Ancestry:
-        """What the model of this run has seen, its own training records among it."""
-        before = Ancestry() if self.trained is None else self.trained.ancestry
-        return before.joined(Ancestry.of(self.data.digests("train")))
+    @contextmanager
+    def training(self, recorder: Recorder) -> Iterator[Callable[[], Position]]:
+        """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position."""
+        trainer = self.settings.trainer
+        seed = self.settings.seed
+        monitored = (self.monitor, self.task.shown[self.task.monitor])
+        display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
 
-    def train(self, recorder: Recorder) -> None:
-        """Train to the last epoch, from wherever this run stands."""
-        trainer, seed, split = self.settings.trainer, self.settings.seed, self.data.splits["train"]
-        with (
-            TrainingDisplay(
-                trainer.epochs,
-                self.steps_per_epoch,
-                self.batch_size,
-                recorder.latest,
-                (self.monitor, self.task.shown[self.task.monitor]),
-            ) as display,
-            self.diagnose.attach_hooks(),
-        ):
+        def save(position: Position, is_best: bool) -> None:
+            recorder.flush()
+            display.epoch(position)
+            # The best checkpoint first: a run that is resumed from the last one can then rely on it.
+            if is_best:
+                self.save("best", recorder)
+            self.save("last", recorder)
 
-            def save(position: Position, best: bool) -> None:
-                recorder.flush()
-                display.epoch(position)
-                if best:
-                    self.save("best", recorder)
-                self.save("last", recorder)  # after the best: a resumed run may then trust that file
+        step = partial(
+            train_step,
+            self.model,
+            self.task,
+            optimizer=self.optimizer,
+            augment=self.augment,
+            autocast=self.autocast,
+            clip_norm=trainer.clip_norm or math.inf,
+            penalty=self.penalty,
+            diagnose=self.diagnose,
+            micro_batch=trainer.micro_batch,
+        )
 
-            fit(
+        def batches(epoch: int) -> Iterator[Batch]:
+            return training_batches(
+                self.data.splits["train"],
+                size=self.batch_size,
+                window=self.window,
+                seed=seed,
+                epoch=epoch,
+                sampler=trainer.sampler,
+            )
+
+        with display, self.diagnose.attach_hooks():
+            yield partial(
+                fit,
                 self.model,
                 self.optimizer,
-                partial(
-                    train_step,
-                    self.model,
-                    self.task,
-                    optimizer=self.optimizer,
-                    augment=self.augment,
-                    autocast=self.autocast,
-                    clip_norm=trainer.clip_norm or math.inf,
-                    penalty=self.penalty,
-                    diagnose=self.diagnose,
-                    micro_batch=trainer.micro_batch,
-                ),
-                lambda epoch: training_batches(
-                    split,
-                    size=self.batch_size,
-                    window=self.window,
-                    seed=seed,
-                    epoch=epoch,
-                    sampler=trainer.sampler,
-                ),
+                step,
+                batches,
                 self.schedule,
-                Callbacks(recorder.log_metrics, self.validate, save, display.step, self._ecg_ids),
+                Callbacks(recorder.log_metrics, self.validate, save, display.step, self._record_names),
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
@@ -176,63 +130,38 @@ class Run:
                 patience=trainer.patience,
             )
 
-    def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
-        """Goals and predictions of the records of a split: those of a long one from all of its windows."""
-        aggregate = aggregate or self.settings.trainer.aggregate
-        return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
-
-    def several_windows(self, split: str) -> bool:
-        """Whether the model sees a record of a split in more than one piece."""
-        rows = self.data.splits[split]
-        return self.window < rows.samples or len(self.data.patients(split)) < len(rows)
-
-    def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
-        """Goals and predictions of the rows of a split, in precision and aggregation of the training by default."""
-        autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
-        return evaluate(
-            self.model,
-            self.task,
-            evaluation_batches(self.data.splits[split], size=max(32, min(self.batch_size, EVALUATION_BATCH))),
-            window=self.window,
-            stride=self.stride,
-            aggregate=aggregate or self.settings.trainer.aggregate,
-            autocast=autocast,
-        )
-
     def validate(self) -> dict[str, float]:
-        """Metrics at the end of an epoch."""
+        """Return the metrics at the end of an epoch."""
         metrics = self.validation()
-        if isinstance(self.schedule, Plateau) and self.monitor in metrics:  # R² is not defined of equal targets
+        # R² is not defined if all targets are equal.
+        if isinstance(self.schedule, Plateau) and self.monitor in metrics:
             self.schedule.observe(metrics[self.monitor])
         # Device-to-host sync: once per epoch.
         metrics |= {name: float(value) for name, value in self.penalty.metrics(self.model).items()}
         return metrics
 
-    def _ecg_ids(self, index: torch.Tensor) -> list[int]:
-        """Names of some training records, for sentences."""
+    def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
+        """Evaluate the selected weights, and log what belongs on the run page."""
+        return conclude(self, recorder, self.validation)
+
+    def _record_names(self, index: torch.Tensor) -> list[int]:
+        """Return the numbers of some training records, for error messages."""
         rows = self.data.rows["train"][index.cpu().numpy()]
         ids: list[int] = self.data.labels.ecg_ids[rows].tolist()
         return ids
 
-    def trainable(self) -> list[torch.Tensor]:
-        """Parameters that the optimizer moves."""
-        return [p for p in self.model.parameters() if p.requires_grad]
-
-    def write_config(self) -> None:
-        """Write the resolved configuration, from which the run can be resumed."""
-        assemble.write_config(self.config, self.folder)
-
     def save(self, name: str, recorder: Recorder) -> None:
-        """Write everything that a resumed run needs."""
+        """Write a checkpoint with everything that a resumed run needs."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
             "diagnostics": self.diagnose.state_dict(),
             "validation": self.validation.state_dict(),
-            "rng": torch.get_rng_state(),  # for what may draw between steps; the steps themselves are seeded anew
+            # Each step has its own seed. This is for code that draws random numbers between the steps.
+            "rng": torch.get_rng_state(),
         }
-        meta = {
+        notes = {
             "position": asdict(self.position),
             "seed": self.settings.seed,
             "run_id": recorder.run_id,
@@ -242,98 +171,68 @@ class Run:
             "leads": list(self.data.store.leads),
             "fs": self.data.store.fs,
             "data": self.data.store.fingerprint,
-            "config": assemble.shown(assemble.plain(self.config)),
+            "config": logged_options(plain_options(self.config)),
             "einthoven": einthoven.__version__,
         }
         previous = self.checkpoints / checkpoint.PREVIOUS if name == "last" else None
-        checkpoint.save(self.checkpoints / f"{name}.safetensors", state, meta, previous=previous)
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the run's checkpoints."""
-        return self.folder / "checkpoints"
-
-    def load_weights(self, name: str) -> None:
-        """Take the weights, and nothing else, of a checkpoint of this run."""
-        file = self.checkpoints / f"{name}.safetensors"
-        state, _ = checkpoint.load(file, self._most_bytes())
-        self.take_weights(state, file)
-
-    def take_weights(self, state: Mapping[str, Any], source: Path) -> None:
-        """Take the weights of a state that was read from a checkpoint.
-
-        Raises
-        ------
-        UserError
-            If they are the weights of another network, or some are not finite.
-        """
-        with _of_this_run(source):
-            self.model.load_state_dict(state["model"])
-        for name, value in self.model.state_dict().items():
-            if not bool(torch.isfinite(value).all()):
-                raise UserError(f"{source}: {name} has values that are not finite; expected the weights of a run.")
-
-    def load_last(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """State and notes of the last checkpoint or, with a warning, of the one before it."""
-        state, meta, note = checkpoint.load_last(self.checkpoints, self._most_bytes())
-        with _of_this_run(self.checkpoints):
-            _check_notes(meta)
-        if note:
-            warn(note)
-        return state, meta
+        checkpoint.save(self.checkpoints / f"{name}.safetensors", state, notes, previous=previous)
 
     def load(self) -> dict[str, Any]:
-        """Continue from the last checkpoint of this run; returns its notes."""
-        state, meta = self.load_last()
-        with _of_this_run(self.checkpoints):
-            self.take_weights(state, self.checkpoints)
+        """Continue from the last checkpoint of this run, and return its notes."""
+        state, notes = self.read_last()
+        with checkpoint_errors(self.checkpoints):
+            self.set_weights(state, self.checkpoints)
             self.optimizer.load_state_dict(state["optimizer"])
             self.diagnose.load_state_dict(state["diagnostics"])
             if isinstance(self.schedule, Plateau):
                 self.schedule.load_state_dict(state["schedule"])
             self.validation.load_state_dict(state["validation"])
             torch.set_rng_state(state["rng"])
-            self.position = Position(**meta["position"])
-        # The run reports these weights at its end. Without them it would train in vain.
+            self.position = Position(**notes["position"])
+        # The run reports the best weights at its end. Without them it would train in vain.
         if self.settings.trainer.select == "best" and self.position.best_epoch:
             checkpoint.check(self.checkpoints / "best.safetensors")
-        return meta
+        return notes
 
-    def _most_bytes(self) -> int:
-        """Bytes that a checkpoint may have."""
-        return most_state_bytes(sum(value.numel() * value.element_size() for value in self.model.state_dict().values()))
+    def model_parameters(self) -> dict[str, int]:
+        """Return the number of parameters of the model, as it is logged."""
+        return {"model.parameters": sum(p.numel() for p in self.model.parameters())}
 
+    def describe_model(self) -> str:
+        """Return the number of parameters in words."""
+        return f"{self.model_parameters()['model.parameters']:,} parameters"
 
-def _check_notes(meta: Mapping[str, Any]) -> None:
-    """Refuse notes that no run has written: what is done with them relies on their types.
+    def describe_training(self) -> str:
+        """Return a sentence about network, optimizer, epochs and batches."""
+        trainer = self.settings.trainer
+        selected = f", weights of epoch {self.position.best_epoch}" if trainer.select == "best" else ""
+        return (
+            f"{type(self.model.network).__name__} ({self.describe_model()}), {type(self.optimizer).__name__}, "
+            f"{self.position.epoch} of {trainer.epochs} epochs of {self.steps_per_epoch} steps{selected}; batches of "
+            f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}."
+        )
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        Names what is missing or wrong.
-    """
-    position = Position(**meta["position"])
-    counts = {"epoch": position.epoch, "step": position.step, "best_epoch": position.best_epoch}
-    counts["skipped"] = position.skipped
-    counts["recorder"] = meta["recorder"]
-    for name, value in counts.items():
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name} is {value!r}")
-    texts = [meta["run_id"], meta["data"], *meta["classes"]]
-    if not (all(isinstance(text, str) for text in texts) and isinstance(meta["classes"], list)):
-        raise TypeError("run_id, data and classes are not texts")
-    if type(position.best) not in (int, float) or type(position.stopped) is not bool:
-        raise TypeError(f"best is {position.best!r}, stopped is {position.stopped!r}")
+    def training_facts(self) -> dict[str, Any]:
+        """Return facts about the network and its training that no metric shows."""
+        trainer = self.settings.trainer
+        network = self.model.network
+        return {
+            "stages": list(stages(network)),
+            "normalised": any(isinstance(module, _NORMS) for module in network.modules()),
+            "layers": sum(isinstance(module, _LAYERS) for module in network.modules()),
+            "epochs": trainer.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+            "clip_norm": trainer.clip_norm,
+            "plain_loss": self._loss_is_likelihood(),
+            "proportional": isinstance(self.optimizer, SGD),
+        }
 
-
-@contextmanager
-def _of_this_run(source: Path) -> Iterator[None]:
-    """Say in one sentence that a checkpoint has another content than this run would write."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{source}: not a checkpoint of this run ({type(error).__name__}: {reason}); expected one that a run with "
-            "this config.yaml has written."
-        ) from error
+    def _loss_is_likelihood(self) -> bool:
+        """Return whether the training loss is the negative log-likelihood, so that chance has a known loss."""
+        if self.task.output not in ("sigmoid", "softmax"):
+            return False
+        # Compare both on a few labels and probabilities.
+        count = len(self.data.labels.classes)
+        y = np.eye(max(2, count))[:, :count]
+        p = np.full_like(y, 0.3) if self.task.output == "sigmoid" else np.full_like(y, 1 / count)
+        return bool(np.isclose(self.task.training_loss(y, p), self.task.negative_log_likelihood(y, p)))

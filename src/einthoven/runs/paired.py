@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import Difference, paired_difference
-from einthoven.runs.assemble import aggregated, records
+from einthoven.runs.run_data import aggregate_rows, group_rows
 
 _LABEL, _PROBABILITY = "_label", "_probability"
 
@@ -57,8 +57,8 @@ def judged(columns: Mapping[str, Sequence[float]], aggregate: str) -> Judged | N
         return None
     ids = np.asarray(columns["record_id"], np.int64)
     y, p = (np.array([columns[f"{name}{end}"] for name in classes], np.float64).T for end in (_LABEL, _PROBABILITY))
-    first, of = records(ids)
-    y, p = aggregated(y, of, "mean"), aggregated(p, of, aggregate)
+    first, record_of_row = group_rows(ids)
+    y, p = aggregate_rows(y, record_of_row, "mean"), aggregate_rows(p, record_of_row, aggregate)
     order = np.argsort(ids[first])
     patients = np.asarray(columns["patient"], np.int64)[first][order] if "patient" in columns else None
     return Judged(ids[first][order], patients, classes, y[order], p[order])

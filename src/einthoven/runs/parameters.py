@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from einthoven.runs import assemble
+from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.run_config import parsed
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def parameters(config: DictConfig, overrides: Sequence[str]) -> dict[str, object
     written = OmegaConf.to_container(config, resolve=False)
     assert isinstance(written, dict)
     options = {str(key): value for key, value in written.items()}
-    own = {name for name, value in assemble.shown(options).items() if "${" not in str(value)}
+    own = {name for name, value in logged_options(options).items() if "${" not in str(value)}
     values: dict[str, object] = {}
-    for name, value in assemble.shown(assemble.plain(config)).items():
+    for name, value in logged_options(plain_options(config)).items():
         last = name.rpartition(".")[2]
         is_detail = name.startswith(_LONG) or last in _TOLD_BY_THE_OPTION
         is_outside = last == "_target_" and not str(value).startswith("einthoven.")
@@ -90,7 +90,7 @@ def options_of(config_yaml: str) -> dict[str, str]:
 
     content = OmegaConf.to_container(parsed(config_yaml))
     assert isinstance(content, dict)
-    return {name: str(value) for name, value in assemble.shown({str(k): v for k, v in content.items()}).items()}
+    return {name: str(value) for name, value in logged_options({str(k): v for k, v in content.items()}).items()}
 
 
 def name_of_override(override: str) -> str:

@@ -1,10 +1,9 @@
-"""A few training records, always the same, on which a model is looked into."""
+"""The probe batch: a few training records, always the same, on which a model is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,42 +11,44 @@ from torch import Tensor, nn
 from einthoven.contracts import Batch
 from einthoven.diagnostics.curvature import Hessian
 from einthoven.models.attention import explicit_attention
-
-if TYPE_CHECKING:
-    from einthoven.runs.network_run import Run
+from einthoven.runs.network_parts import NetworkParts
 
 
-def probe_batch(run: Run) -> Batch:
-    """Records spread evenly over the training split, as they are, from their beginning.
+def probe_batch(run: NetworkParts) -> Batch:
+    """Return records that are spread evenly over the training split, without augmentation, from their beginning.
 
-    Of a network that cuts records into windows by itself, one window of each: that is what a training step sees.
+    A network may cut records into windows by itself. Then the batch holds one window of each record, as a training step
+    does.
     """
-    train, network = run.data.splits["train"], run.model.network
+    train = run.data.splits["train"]
     count = min(run.settings.diagnostics.probe_records, len(train))
-    index = torch.linspace(0, len(train) - 1, count).long().to(run.device)
-    window = (getattr(network, "window", None) or run.window) * run.model.frontend.stride
-    x = train.take(index, min(window, run.window))
-    return Batch(x, train.labels[index], index, torch.ones(count, dtype=torch.bool, device=run.device))
+    rows = torch.linspace(0, len(train) - 1, count).long().to(run.device)
+    network_window = getattr(run.model.network, "window", None) or run.window
+    window = min(network_window * run.model.frontend.stride, run.window)
+    is_valid = torch.ones(count, dtype=torch.bool, device=run.device)
+    return Batch(train.take(rows, window), train.labels[rows], rows, is_valid)
 
 
-def probe_loss(run: Run, batch: Batch) -> Tensor:
-    """Mean loss of some records, with dropout off and running statistics in use."""
+def probe_loss(run: NetworkParts, batch: Batch) -> Tensor:
+    """Return the mean loss of some records, without dropout and with the running statistics."""
+    loss: Tensor
     loss, _ = run.task.loss(run.model.eval(), batch)
-    value: Tensor = loss
-    return value
+    return loss
 
 
 @contextmanager
-def hessian(run: Run) -> Iterator[Hessian]:
-    """Hessian of the loss of the probe batch, in fp32, by the trainable weights."""
-    # The kernels of cuDNN for recurrent layers have no second derivatives, and no first ones in evaluation mode.
-    recurrent = any(isinstance(module, nn.RNNBase) for module in run.model.modules())
-    with torch.enable_grad(), explicit_attention(), torch.backends.cudnn.flags(enabled=not recurrent):
+def probe_hessian(run: NetworkParts) -> Iterator[Hessian]:
+    """Yield the Hessian of the loss of the probe batch with respect to the trainable weights, in fp32."""
+    # The cuDNN kernels of recurrent layers have no second derivatives, and no first ones in evaluation mode.
+    is_recurrent = any(isinstance(module, nn.RNNBase) for module in run.model.modules())
+    with torch.enable_grad(), explicit_attention(), torch.backends.cudnn.flags(enabled=not is_recurrent):
         yield Hessian(probe_loss(run, probe_batch(run)), run.trainable())
 
 
 @torch.no_grad()
-def attention_maps(run: Run) -> dict[str, Tensor]:
-    """Attention weights on the probe batch; empty for a network without attention."""
-    maps_of: Callable[[Tensor], dict[str, Tensor]] | None = getattr(run.model.network, "attention_maps", None)
-    return maps_of(run.model.frontend(probe_batch(run).x)) if maps_of else {}
+def attention_maps(run: NetworkParts) -> dict[str, Tensor]:
+    """Return the attention weights on the probe batch; empty for a network without attention."""
+    network_maps: Callable[[Tensor], dict[str, Tensor]] | None = getattr(run.model.network, "attention_maps", None)
+    if network_maps is None:
+        return {}
+    return network_maps(run.model.frontend(probe_batch(run).x))

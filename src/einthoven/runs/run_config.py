@@ -65,7 +65,7 @@ def read_config(folder: Path, option: str) -> DictConfig:
         config = parsed(_text(folder / NAME))
         content = OmegaConf.to_container(config)
         assert isinstance(content, dict)
-        content = with_current_targets(content)
+        content = with_current_names(content)
         config = DictConfig(content)
         _check_options(content)
         _check_targets(content, "", trust.check_name)  # of all, before any of them is imported
@@ -82,15 +82,15 @@ def read_config(folder: Path, option: str) -> DictConfig:
     return config
 
 
-def with_current_targets(node: Any) -> Any:
+def with_current_names(node: Any) -> Any:
     """A copy of a configuration, or of a part of it, in which the targets of version 0.1 have their current names."""
     if isinstance(node, dict):
-        current = {name: with_current_targets(value) for name, value in node.items()}
+        current = {name: with_current_names(value) for name, value in node.items()}
         if "_target_" in node:
             current["_target_"] = _current(node["_target_"])
         return current
     if isinstance(node, list):
-        return [with_current_targets(item) for item in node]
+        return [with_current_names(item) for item in node]
     return node
 
 

@@ -14,7 +14,7 @@ from einthoven.diagnostics.attention import surest
 from einthoven.errors import UserError
 from einthoven.predict.log_odds import LogOdds
 from einthoven.report.explanation import explanations_figure
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.terminal.display import console
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 SHOWN = 6  # records on the page: those of the most frequent classes
 
 
-def explanations(run: Run, split: str, found: Predictions) -> dict[str, Callable[[], Figure]]:
+def explanations(run: NetworkParts, split: str, found: Predictions) -> dict[str, Callable[[], Figure]]:
     """What the surest right answer for each class rests on, as a picture; none where the method does not suit it.
 
     Parameters
     ----------
-    run : Run
+    run : NetworkParts
     split : str
     found : Predictions
         Of the rows of the split.

@@ -1,4 +1,4 @@
-"""What a run was trained on: written into its folder when it begins, compared whenever its records are read again."""
+"""The data that a run was trained on: written when the run begins, compared whenever its records are read again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,50 +15,44 @@ from numpy.typing import NDArray
 
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.identity import DataIdentity, compare
+from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
-from einthoven.functional.class_names import parts
-from einthoven.runs import assemble
-from einthoven.runs.identity import identity
-from einthoven.runs.run_config import with_current_targets
+from einthoven.runs.run_config import with_current_names
 from einthoven.training import checkpoint
-
-if TYPE_CHECKING:
-    from einthoven.data.store.packed_store import Store
-    from einthoven.runs.feature_run import FittedRun
-    from einthoven.runs.network_run import Run
 
 IDENTITY = "identity.safetensors"
 """Number, signal, labels, fold and patient of each record; hashes of configuration and source; seed and versions."""
 
 ANCESTRY = "ancestry.safetensors"
-"""Content digests of the records that were trained on, and of those that a calibration was fitted on."""
+"""Content digests of the records that the run was trained on, and of those that a calibration was fitted on."""
 
 FORMAT = 1
-MOST_BYTES = 1 << 32
-"""Of one of these files: some sixty for each window."""
+MAX_BYTES = 1 << 32
+"""Largest size of one of these files. They hold about sixty bytes for each row of the store."""
 
 _PACKAGES = ("einthoven", "numpy", "pandas", "scipy", "scikit-learn", "torch")
 
 
 @dataclass(frozen=True)
 class TrainedData:
-    """What the folder of a run says about the records that it was trained on.
+    """The data that a run was trained on, as its folder describes them.
 
     Attributes
     ----------
     run : str
-        The option that named the folder, for sentences: ``run=outputs/…``.
+        The option that named the folder, for error messages: ``run=outputs/…``.
     options : mapping
-        Of its configuration, as `assemble.shown` has them.
+        Options of its configuration, as `options.logged_options` returns them.
     fingerprint : str
-        Of the store.
+        Fingerprint of the store.
     data : DataIdentity or None
-        None for a run of einthoven 0.1, which noted the fingerprint alone.
+        None for a run of einthoven 0.1, which wrote only the fingerprint.
     code : str or None
-        Hash of the source that it was trained with, if that is known.
+        Hash of the source that the run was trained with; None if it is not known.
     ancestry : Ancestry
+        Records that the model has seen.
     takes_added : bool
-        Whether there may be more records now.
+        Whether records may have been added since the training.
     """
 
     run: str
@@ -70,12 +64,12 @@ class TrainedData:
     takes_added: bool
 
     def added(self, store: Store, now: DataIdentity) -> NDArray[np.bool_]:
-        """Which windows were added since.
+        """Return which rows of the store were added since the training.
 
         Raises
         ------
         UserError
-            If anything else has changed, in one sentence that says what.
+            If anything else has changed. The message says what.
         """
         if self.data is None:
             if store.fingerprint != self.fingerprint:
@@ -95,56 +89,62 @@ class TrainedData:
         return difference.added
 
 
-def write_trained_data(run: Run | FittedRun) -> None:
-    """Note in the folder of a run what it will be trained on; its checkpoints come later."""
-    data = run.data
-    meta = {
-        "format": FORMAT,
-        "classes": list(data.labels.classes),
-        "metric_names": parts(data.labels.classes),
-        "task": run.task.name,
-        "seed": run.settings.seed,
-        "config": assemble.shown(assemble.plain(run.config)),
-        "data": data.store.fingerprint,
-        **identity(run.config),
-        "versions": _versions(),
-    }
-    _save(run.folder / IDENTITY, data.identity.arrays(), meta)
-    write_ancestry(run.folder, Ancestry.of(data.digests("train")))
-
-
-def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
-    """Write what the model of a run has seen."""
-    _save(folder / ANCESTRY, ancestry.arrays(), {"format": FORMAT})
-
-
-def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> TrainedData:
-    """What a run was trained on.
+def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, notes: Mapping[str, Any]) -> None:
+    """Write the data that a run will be trained on into its folder, before its first checkpoint.
 
     Parameters
     ----------
     folder : Path
+        Folder of the run.
+    data : DataIdentity
+        Identity of all rows of the store.
+    ancestry : Ancestry
+        Digests of the training records.
+    notes : mapping
+        Further values, such as the hashes of configuration and source.
+    """
+    _save(folder / IDENTITY, data.arrays(), {"format": FORMAT, **notes, "versions": _versions()})
+    write_ancestry(folder, ancestry)
+
+
+def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
+    """Write which records the model of a run has seen."""
+    _save(folder / ANCESTRY, ancestry.arrays(), {"format": FORMAT})
+
+
+def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> TrainedData:
+    """Read the data that a run was trained on.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
     option : str
-        That named the folder.
+        The option that named the folder.
     takes_added : bool
-        As in `TrainedData`.
+        See `TrainedData`.
 
     Raises
     ------
     UserError
         If a file is damaged, or of a later version.
     """
-    data, code = None, None
+    data = None
+    code = None
     file = folder / IDENTITY
     if file.exists():
-        arrays, meta = _load(file)
-    else:  # einthoven 0.1 noted some of it in each checkpoint
-        file, arrays = folder / "checkpoints" / checkpoint.LAST, {}
-        meta = checkpoint.load_notes(file.parent)
+        arrays, notes = _load(file)
+    else:
+        # einthoven 0.1 wrote a part of it into each checkpoint.
+        file = folder / "checkpoints" / checkpoint.LAST
+        arrays = {}
+        notes = checkpoint.load_notes(file.parent)
     try:
-        options, fingerprint = with_current_targets(dict(meta["config"])), str(meta["data"])
+        options = with_current_names(dict(notes["config"]))
+        fingerprint = str(notes["data"])
         if arrays:
-            data, code = DataIdentity.from_arrays(arrays, meta["classes"]), str(meta["code.hash"])
+            data = DataIdentity.from_arrays(arrays, notes["classes"])
+            code = str(notes["code.hash"])
             if not (folder / ANCESTRY).exists():
                 raise UserError(f"{folder / ANCESTRY}: missing; expected the list of what this run was trained on.")
     except (KeyError, ValueError, TypeError) as error:
@@ -153,7 +153,7 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
 
 
 def read_ancestry(folder: Path) -> Ancestry:
-    """What the model of a run has seen; nothing, for a run of einthoven 0.1, which did not note it.
+    """Read which records the model of a run has seen. A run of einthoven 0.1 did not write it: none are known.
 
     Raises
     ------
@@ -169,16 +169,16 @@ def read_ancestry(folder: Path) -> Ancestry:
         raise UserError(f"{folder / ANCESTRY}: damaged ({type(error).__name__}: {error}).") from None
 
 
-def _save(path: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+def _save(path: Path, arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, Any]) -> None:
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-    checkpoint.save(path, tensors, meta)
+    checkpoint.save(path, tensors, notes)
 
 
 def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    tensors, meta = checkpoint.load(path, MOST_BYTES)
-    if meta.get("format") != FORMAT:
-        raise UserError(f"{path}: of format {meta.get('format')}; this version reads format {FORMAT}.")
-    return {name: value.numpy() for name, value in tensors.items() if isinstance(value, torch.Tensor)}, meta
+    tensors, notes = checkpoint.load(path, MAX_BYTES)
+    if notes.get("format") != FORMAT:
+        raise UserError(f"{path}: of format {notes.get('format')}; this version reads format {FORMAT}.")
+    return {name: value.numpy() for name, value in tensors.items() if isinstance(value, torch.Tensor)}, notes
 
 
 def _versions() -> dict[str, str]:
@@ -186,6 +186,7 @@ def _versions() -> dict[str, str]:
     for name in _PACKAGES:
         try:
             versions[name] = version(name)
-        except PackageNotFoundError:  # run from a folder that is not installed
+        except PackageNotFoundError:
+            # This package runs from a folder that is not installed.
             continue
     return versions

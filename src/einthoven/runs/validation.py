@@ -1,14 +1,13 @@
-"""What is measured whenever an epoch has ended: validation metrics, and the diagnostics that are due."""
+"""The measurements at the end of each epoch: validation metrics, and the diagnostics that are due."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from einthoven.contracts import Predictions
 from einthoven.diagnostics import curvature
@@ -18,112 +17,134 @@ from einthoven.diagnostics.landscape import flatten
 from einthoven.diagnostics.rank import effective_rank, features
 from einthoven.evaluation.scores import calibration_error_per_class
 from einthoven.functional.class_names import parts
-from einthoven.runs.probing import attention_maps, hessian
-
-if TYPE_CHECKING:
-    from einthoven.runs.network_run import Run
+from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.probing import attention_maps, probe_hessian
 
 
 class Validation:
-    """Called once an epoch; what it compares with, and what it keeps for figures, goes into checkpoints.
+    """Measures the model at the end of an epoch.
+
+    What later epochs compare with, and the arrays for figures, are part of the checkpoints.
 
     Attributes
     ----------
-    kept : dict of str to list of arrays
-        One array for each measurement: ``entropy/epoch``, ``entropy/counts`` (bins,) and ``entropy/edges``
-        (bins + 1,), in nats.
     snapshots : list of array of float32, shape (n,)
         The weights at the epochs that a trajectory is drawn through.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._every = run, run.settings.diagnostics
+    def __init__(self, run: NetworkParts) -> None:
+        self._run = run
+        self._intervals = run.settings.diagnostics
         self._previous: NDArray[np.float64] | None = None
-        self.kept: dict[str, list[NDArray[Any]]] = {}
+        self._histograms: dict[str, list[NDArray[Any]]] = {}
         self.snapshots: list[NDArray[np.float32]] = []
 
     def __call__(self) -> dict[str, float]:
-        """Metrics of the validation split, if there is one, and of the model."""
-        return self._validation() | self._model()
+        """Return the metrics of the validation split, if there is one, and of the model."""
+        return self._measure_split() | self._measure_model()
 
-    def _validation(self) -> dict[str, float]:
+    def _measure_split(self) -> dict[str, float]:
+        """Predict the validation split, and return its metrics."""
         run = self._run
         if "val" not in run.data.splits:
             return {}
+
+        # The features are recorded while the split is predicted.
         with ExitStack() as stack:
-            due = self._due(self._every.effective_rank)
-            seen = stack.enter_context(features(run.model.network)) if due else []
-            by_window = run.predict("val")
-        found = run.data.by_record("val", by_window, run.settings.trainer.aggregate)
-        told = {f"val/{k}": v for k, v in run.task.metrics(found.y, found.p, run.data.labels.classes).items()}
-        if seen:
-            told |= self._rank(seen)
-        if run.task.output in ("sigmoid", "softmax") and found.p.ndim == 2:  # classes
-            told |= self._predictions(found, by_window)
-        return told
+            is_rank_due = self._is_due(self._intervals.effective_rank)
+            layer_features = stack.enter_context(features(run.model.network)) if is_rank_due else []
+            row_predictions = run.predict("val")
 
-    def _rank(self, seen: list[Tensor]) -> dict[str, float]:
-        return {"watch/act/effective_rank": effective_rank(torch.cat(seen))}
+        predictions = run.data.by_record("val", row_predictions, run.settings.trainer.aggregate)
+        task_metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
+        metrics = {f"val/{name}": value for name, value in task_metrics.items()}
+        if layer_features:
+            metrics["watch/act/effective_rank"] = effective_rank(torch.cat(layer_features))
+        has_classes = run.task.output in ("sigmoid", "softmax") and predictions.p.ndim == 2
+        if has_classes:
+            metrics |= self._diagnose_probabilities(predictions, row_predictions)
+        return metrics
 
-    def _predictions(self, found: Predictions, by_window: Predictions) -> dict[str, float]:
-        run, every, told = self._run, self._every, dict[str, float]()
-        single_label = run.task.output == "softmax"
-        if self._due(every.drift):
+    def _diagnose_probabilities(self, predictions: Predictions, row_predictions: Predictions) -> dict[str, float]:
+        """Return the diagnostics of probabilities that are due."""
+        run = self._run
+        intervals = self._intervals
+        is_single_label = run.task.output == "softmax"
+        y = predictions.y
+        p = predictions.p
+        metrics: dict[str, float] = {}
+
+        if self._is_due(intervals.drift):
             if self._previous is not None:
-                told["watch/diag/kl_drift"] = kl_drift(self._previous, found.p, single_label=single_label)
-            self._previous = found.p
-        if self._due(every.calibration):
-            gaps = calibration_error_per_class(found.y, found.p)
-            written = parts(run.data.labels.classes).values()
-            told |= {f"val/calibration_gap/{name}": gap for name, gap in zip(written, gaps, strict=True)}
-            told["watch/diag/calibration_gap"] = float(gaps.mean())
-            told["watch/diag/confident_wrong"] = confident_wrong(found.y, found.p)
-        if self._due(every.windows) and by_window.windows is not None:
-            record = np.repeat(run.data.windows("val")[0], by_window.windows.shape[1])
-            apart = kl_windows(by_window.windows.reshape(len(record), -1), record, single_label=single_label)
-            told |= {} if apart is None else {"watch/diag/kl_windows": apart}
-        if self._due(every.entropy_histogram):
-            counts, edges = entropy_histogram(found.p, single_label=single_label)
-            self._keep("entropy", epoch=np.int64(run.position.epoch), counts=counts, edges=edges)
-        return told
+                metrics["watch/diag/kl_drift"] = kl_drift(self._previous, p, single_label=is_single_label)
+            self._previous = p
 
-    def _model(self) -> dict[str, float]:
-        run, every, told = self._run, self._every, dict[str, float]()
+        if self._is_due(intervals.calibration):
+            gaps = calibration_error_per_class(y, p)
+            names = parts(run.data.labels.classes).values()
+            metrics |= {f"val/calibration_gap/{name}": gap for name, gap in zip(names, gaps, strict=True)}
+            metrics["watch/diag/calibration_gap"] = float(gaps.mean())
+            metrics["watch/diag/confident_wrong"] = confident_wrong(y, p)
+
+        if self._is_due(intervals.windows) and row_predictions.windows is not None:
+            windows = row_predictions.windows
+            record_of_window = np.repeat(run.data.row_origins("val")[0], windows.shape[1])
+            flat_windows = windows.reshape(len(record_of_window), -1)
+            divergence = kl_windows(flat_windows, record_of_window, single_label=is_single_label)
+            if divergence is not None:
+                metrics["watch/diag/kl_windows"] = divergence
+
+        if self._is_due(intervals.entropy_histogram):
+            counts, edges = entropy_histogram(p, single_label=is_single_label)
+            self._add("entropy/epoch", np.int64(run.position.epoch))
+            self._add("entropy/counts", counts)
+            self._add("entropy/edges", edges)
+        return metrics
+
+    def _measure_model(self) -> dict[str, float]:
+        """Return the diagnostics of the model that are due, and keep a snapshot of the weights if it is due."""
+        run = self._run
+        intervals = self._intervals
+        metrics: dict[str, float] = {}
         run.model.eval()
-        if self._due(every.attention_entropy):
-            told |= attention_entropy(attention_maps(run))
-        if self._due(every.sharpness) or self._due(every.hessian_trace):
-            with hessian(run) as of_probe:
+        if self._is_due(intervals.attention_entropy):
+            metrics |= attention_entropy(attention_maps(run))
+        if self._is_due(intervals.sharpness) or self._is_due(intervals.hessian_trace):
+            with probe_hessian(run) as hessian:
+                # Both measures draw from one generator, so that their order matters.
                 generator = torch.Generator().manual_seed(run.settings.seed)
-                if self._due(every.sharpness):
-                    told["watch/diag/sharpness"] = curvature.sharpness(of_probe, generator)
-                if self._due(every.hessian_trace):
-                    told["watch/diag/hessian_trace"] = curvature.trace(of_probe, generator)
-        if self._due(every.trajectory):
+                if self._is_due(intervals.sharpness):
+                    metrics["watch/diag/sharpness"] = curvature.sharpness(hessian, generator)
+                if self._is_due(intervals.hessian_trace):
+                    metrics["watch/diag/hessian_trace"] = curvature.trace(hessian, generator)
+        if self._is_due(intervals.trajectory):
             self.snapshots.append(flatten(run.trainable()))
-        return told
+        return metrics
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What was kept, one array for each name, measurements along its first axis."""
-        return {name: np.stack(values) for name, values in self.kept.items()}
+        """Return the arrays for figures, with the measurements along their first axis.
 
-    def _keep(self, name: str, **values: Any) -> None:
-        for key, value in values.items():
-            self.kept.setdefault(f"{name}/{key}", []).append(np.asarray(value))
+        ``entropy/epoch`` (n,), ``entropy/counts`` (n, bins) and ``entropy/edges`` (n, bins + 1), in nats.
+        """
+        return {name: np.stack(values) for name, values in self._histograms.items()}
 
-    def _due(self, every: int | None) -> bool:
-        return every is not None and self._run.position.epoch % every == 0
+    def _add(self, name: str, value: Any) -> None:
+        self._histograms.setdefault(name, []).append(np.asarray(value))
+
+    def _is_due(self, interval: int | None) -> bool:
+        return interval is not None and self._run.position.epoch % interval == 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return what a resumed run needs."""
+        histograms = {name: [torch.from_numpy(value) for value in values] for name, values in self._histograms.items()}
         return {
             "previous": None if self._previous is None else torch.from_numpy(self._previous),
-            "kept": {name: [torch.from_numpy(value) for value in values] for name, values in self.kept.items()},
+            "kept": histograms,
             "snapshots": [torch.from_numpy(weights) for weights in self.snapshots],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self._previous = None if state["previous"] is None else state["previous"].numpy()
-        self.kept = {name: [value.numpy() for value in values] for name, values in state["kept"].items()}
+        self._histograms = {name: [value.numpy() for value in values] for name, values in state["kept"].items()}
         self.snapshots = [weights.numpy() for weights in state["snapshots"]]

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
-from einthoven.runs import assemble
-from einthoven.runs.identity import identity, shown_overrides
-from einthoven.runs.train_one import continued, taken_up, train_one
+from einthoven.runs.identity import identity_tags, logged_overrides
+from einthoven.runs.resume import open_interrupted
+from einthoven.runs.run_data import fingerprint
+from einthoven.runs.session import training_session
+from einthoven.runs.train_one import train_one
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.recorder import Recorder, closing
 from einthoven.tracking.server import client
 from einthoven.tracking.sweep import PARENT, VARIED, count_below, put_failed, same_runs
 
@@ -22,8 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from omegaconf import DictConfig
 
-    from einthoven.runs.network_run import Run
-    from einthoven.tracking.recorder import Recorder
+    from einthoven.runs.network_run import NetworkRun
 
 
 def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
@@ -45,12 +47,12 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     dict of str to float
         Empty if the run failed.
     """
-    console.print(f"{folder.name}: {shown_overrides(overrides)}", soft_wrap=True)
+    console.print(f"{folder.name}: {logged_overrides(overrides)}", soft_wrap=True)
     parent = os.environ[PARENT]
-    tags = {"einthoven.overrides": shown_overrides(overrides)}
+    tags = {"einthoven.overrides": logged_overrides(overrides)}
     config = _with_run_name(config, parent, overrides)
     try:
-        tags |= identity(config)
+        tags |= identity_tags(config)
         earlier_runs = [] if config.again else _same_runs(config, parent)
         for run in earlier_runs:
             if run.info.status == "FINISHED":
@@ -58,11 +60,14 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
                 console.print(f"finished already: run {run.info.run_id}")
                 metrics = run.data.metrics.items()
                 return {name: value for name, value in metrics if name.startswith(("val/", "test/"))}
-        interrupted = _resume_interrupted(earlier_runs, parent)
+        interrupted = _open_interrupted(earlier_runs, parent)
         if interrupted is None:
             return train_one(config, folder, overrides)
-        folder = interrupted[0].folder
-        return continued(*interrupted)
+        resumed_run, recorder = interrupted
+        folder = resumed_run.folder
+        with closing(recorder), training_session(resumed_run, recorder) as session:
+            session.fit()
+        return session.metrics
     except Exception as error:
         if isinstance(error, (UserError, OSError)):
             errors.print(f"failed: {error}", soft_wrap=True)
@@ -97,16 +102,16 @@ def _with_run_name(config: DictConfig, parent: str, overrides: list[str]) -> Dic
 
 def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:
     """Return the runs with the same configuration, source code and records, the newest first."""
-    runs = same_runs(client(config.tracking.uri), parent, identity(config))
+    runs = same_runs(client(config.tracking.uri), parent, identity_tags(config))
     # The fingerprint of the records takes time, so it is only computed if it is needed.
     if not runs:
         return []
-    fingerprint = assemble.fingerprint(config)[:12]
-    return [run for run in runs if run.data.tags.get("data.fingerprint") == fingerprint]
+    data_fingerprint = fingerprint(config)[:12]
+    return [run for run in runs if run.data.tags.get("data.fingerprint") == data_fingerprint]
 
 
-def _resume_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[Run, Recorder] | None:
-    """Resume an interrupted run of this sweep from its last checkpoint; None if there is no such run."""
+def _open_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[NetworkRun, Recorder] | None:
+    """Open an interrupted run of this sweep at its last checkpoint; None if there is no such run."""
     for run in earlier_runs:
         is_interrupted = run.info.status in ("RUNNING", "KILLED")
         is_of_this_sweep = run.data.tags.get("mlflow.parentRunId") == parent
@@ -114,7 +119,7 @@ def _resume_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[Run
         if not is_interrupted or not is_of_this_sweep or _run_id_in(folder) != run.info.run_id:
             continue
         try:
-            return taken_up(folder, [])
+            return open_interrupted(folder, [])
         except UserError as error:
             console.print(f"from the start: {error}", soft_wrap=True)
     return None

@@ -22,8 +22,8 @@ from einthoven.errors import UserError
 from einthoven.report.option_importance import option_importance_figure
 from einthoven.report.parallel_coordinates import parallel_coordinates_figure
 from einthoven.report.sweep_note import METRICS, Group, best_group, compared_by, group_by_seed, note, repeated, rows
-from einthoven.runs.compared_figure import draw
-from einthoven.runs.identity import code_hash, shown_overrides
+from einthoven.runs.compared_figure import draw_figure
+from einthoven.runs.identity import code_hash, logged_overrides
 from einthoven.runs.next_commands import as_typed, hydra_options, report_command, ui_command
 from einthoven.runs.parameters import chosen_options
 from einthoven.sweeps.space import varied
@@ -121,7 +121,7 @@ class SweepCallback(Callback):
         _draw_options(tracking, self._run_id, finished)
         if "figure" in config and finished:
             try:
-                draw(config, tracking, self._run_id, finished)
+                draw_figure(config, tracking, self._run_id, finished)
             except UserError as error:
                 mistakes.append(str(error))
         _show_results(config, tracking, self._run_id, groups, counts)
@@ -136,10 +136,10 @@ def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
     """Open or continue the parent run, and return its id."""
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
-    typed_options = shown_overrides(config.hydra.overrides.task)
+    typed_options = logged_overrides(config.hydra.overrides.task)
     hydra_overrides = [option for option in config.hydra.overrides.hydra if not option.startswith("hydra.mode=")]
     values, modules = varied(config, loader)
-    words = ["einthoven train", "" if _is_mode_in_yaml() else "-m", typed_options, shown_overrides(hydra_overrides)]
+    words = ["einthoven train", "" if _is_mode_in_yaml() else "-m", typed_options, logged_overrides(hydra_overrides)]
     tags = {
         "mlflow.source.name": " ".join(word for word in words if word),
         "mlflow.source.type": "LOCAL",

@@ -1,0 +1,127 @@
+"""Build the classifier of a run: a fitted frontend, and a network with fresh weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from einthoven.build import build
+from einthoven.data.store.batches import Split
+from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
+from einthoven.data.store.streaming import free_memory
+from einthoven.errors import UserError
+from einthoven.functional.pca import LeadMoments, lead_moments
+from einthoven.models.frontend import Classifier
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from einthoven.models.frontend import Frontend
+    from einthoven.models.time_frontend import TimeFrontend
+
+WEIGHT_COPIES = 4
+"""Copies of the weights in a training: the weights, their gradient and two moments."""
+
+INIT_RECORDS = 64
+"""Training records that an initialization may use."""
+
+SIZE_ERRORS = (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError)
+"""Errors by which PyTorch refuses wrong sizes."""
+
+
+def build_model(
+    config: DictConfig, train: Split, outputs: int, window: int, device: torch.device, seed: int
+) -> tuple[Classifier, LeadMoments]:
+    """Fit the frontend on the training records, and build a network whose weights are drawn from the seed.
+
+    Raises
+    ------
+    UserError
+        If the options do not make a network, or the network cannot read the records.
+    """
+    # Fit the frontend. Some frontends need the records themselves, others only their moments.
+    moments = lead_moments(train.chunks(), scale=MILLIVOLT_PER_COUNT)
+    fit_frontend = build(config.pca)
+    if "records" in inspect.signature(fit_frontend).parameters:
+        frontend = fit_frontend(moments, records=(part * MILLIVOLT_PER_COUNT for part in train.chunks()))
+    else:
+        frontend = fit_frontend(moments)
+
+    options = network_options(config, frontend, outputs, window)
+    listed = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
+    _check_memory(build(config.model).func, options, listed, device)
+
+    torch.manual_seed(seed)
+    first_rows = torch.arange(min(INIT_RECORDS, len(train)), device=device)
+    try:
+        model = Classifier(frontend, build(config.model).func(**options)).to(device)
+        _try_forward(model, train.take(first_rows[:2], window))
+        model.train()
+    except SIZE_ERRORS as error:
+        raise UserError(
+            f"model: no network for {window} samples can be made of {listed} ({first_line(error)})."
+        ) from error
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
+    build(config.init)(model.network, model.frontend(train.take(first_rows, window)))
+    return model, moments
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an error, or its type if it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _check_memory(
+    network: Callable[..., nn.Module], options: Mapping[str, Any], listed: str, device: torch.device
+) -> None:
+    """Refuse a network whose training needs more memory than is free. Its weights are counted, not allocated.
+
+    Raises
+    ------
+    UserError
+        If the weights, their gradients and the moments of an optimizer do not fit.
+    """
+    try:
+        with torch.device("meta"):
+            weights = sum(parameter.numel() for parameter in network(**options).parameters())
+    except SIZE_ERRORS:
+        # `build_model` reports this error.
+        return
+    needed = 4 * WEIGHT_COPIES * weights
+    if needed > free_memory(device):
+        raise UserError(
+            f"model: a network of {listed} has {weights:,} weights, and a training needs {needed >> 20:,} MiB for "
+            f"them; {free_memory(device) >> 20:,} MiB are free. Expected smaller numbers."
+        )
+
+
+def _try_forward(model: Classifier, x: Tensor) -> None:
+    """Pass two records through a model as an evaluation does, and through a copy as a training does.
+
+    Some networks read another length in training, and check their dropout there. The copy protects the running
+    statistics of the model. The state of the random numbers is restored.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        model.eval()(x)
+        # `check_takes_one_record` reports a model that cannot train on one record.
+        if len(x) > 1:
+            deepcopy(model).train()(x)
+
+
+def network_options(config: DictConfig, frontend: Frontend | TimeFrontend, outputs: int, window: int) -> dict[str, Any]:
+    """Return all arguments of the network: from the configuration, the data and the frontend."""
+    network: partial[nn.Module] = build(config.model)
+    options: dict[str, Any] = {**network.keywords, "in_channels": frontend.out_channels, "num_classes": outputs}
+    if "samples" in inspect.signature(network.func).parameters:
+        options["samples"] = frontend.steps(window)
+    # The network sees the sampling frequency after the frontend.
+    if frontend.stride > 1 and options.get("fs"):
+        options["fs"] /= frontend.stride
+    return options

@@ -1,0 +1,223 @@
+"""The parts of a network run, assembled once, and what does not need its training: to predict and to load weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from einthoven.build import build
+from einthoven.contracts import Position, Predictions
+from einthoven.data.ancestry import Ancestry
+from einthoven.data.store.batches import evaluation_batches
+from einthoven.errors import UserError
+from einthoven.optim.groups import check_learns, most_state_bytes
+from einthoven.optim.plateau import Plateau
+from einthoven.runs import run_data
+from einthoven.runs.build_model import build_model
+from einthoven.runs.check_augment import check_augment, check_changed_labels
+from einthoven.runs.settings import build_task, check_settings
+from einthoven.runs.trained_data import TrainedData
+from einthoven.terminal.display import warn
+from einthoven.training import checkpoint
+from einthoven.training.loop import evaluate
+from einthoven.training.precision import choose_autocast, choose_device
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+MIN_EVALUATION_BATCH, MAX_EVALUATION_BATCH = 32, 256
+"""Full-batch training does not ask for full-batch evaluation."""
+
+
+class NetworkParts:
+    """The parts of a network run: data, task, model, optimizer, schedule, penalty and augmentation.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/train.yaml``.
+    folder : Path
+        Folder of the run. Its checkpoints are in ``checkpoints/``.
+    trained : TrainedData or None
+        The data that the run was trained on before. The records must still be the same.
+
+    Raises
+    ------
+    UserError
+        If the parts do not fit together.
+    """
+
+    def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        self.trained = trained
+        self.settings = check_settings(config)
+        self.position = Position()
+        trainer = self.settings.trainer
+        seed = self.settings.seed
+        self.device = choose_device(trainer.device)
+        self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
+
+        # Data and task. The task is fitted to the training labels.
+        self.task = build_task(config)
+        if self.task.output == "identity" and trainer.aggregate == "max":
+            raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
+        folds = asdict(self.settings.folds)
+        self.data = run_data.load_data(config, folds, self.task, self.device, seed, trained)
+        train = self.data.splits["train"]
+        self.task = self.task.fit(train.labels)
+
+        # Lengths in samples.
+        fs = self.data.store.fs
+        self.window = train.samples if trainer.window is None else round(trainer.window * fs)
+        self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
+        if self.window > train.samples:
+            raise UserError(
+                f"trainer.window={trainer.window}: the records are {train.samples / fs:g} s long; "
+                "expected that or less."
+            )
+        self.batch_size = min(trainer.batch_size or len(train), len(train))
+        self.steps_per_epoch = len(train) // self.batch_size
+
+        self.schedule = build(config.schedule)
+        needs_val = trainer.patience is not None or trainer.select == "best" or isinstance(self.schedule, Plateau)
+        if needs_val and "val" not in self.data.splits:
+            raise UserError(
+                "trainer.patience, trainer.select=best and schedule=plateau need val metrics; data.folds.val="
+                f"{self.settings.folds.val} gives none."
+            )
+
+        self.model, self.moments = build_model(config, train, train.labels.shape[1], self.window, self.device, seed)
+        self.optimizer: torch.optim.Optimizer = check_learns(build(config.optimizer)(self.model))
+        self.penalty = build(config.penalty)
+        self.penalty.check(self.optimizer)
+        self.augment = build(config.augment)
+        check_changed_labels(self.augment, self.data.labels)
+        check_augment(self.augment, self.model, train, self.window, seed)
+
+    @property
+    def monitor(self) -> str:
+        """Name of the metric that early stopping, the choice of weights and a plateau use. More is better."""
+        return f"val/{self.task.monitor}"
+
+    @property
+    def ancestry(self) -> Ancestry:
+        """The records that the model of this run has seen, its training records included."""
+        before = Ancestry() if self.trained is None else self.trained.ancestry
+        return before.joined(Ancestry.of(self.data.digests("train")))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's checkpoints."""
+        return self.folder / "checkpoints"
+
+    def trainable(self) -> list[torch.Tensor]:
+        """Return the parameters that the optimizer moves."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def evaluate(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
+        """Predict the records of a split. A record that is cut into rows gets one prediction.
+
+        Parameters
+        ----------
+        precision, aggregate : str or None
+            Number format, and ``mean`` or ``max`` over windows and rows. By default those of the training.
+        """
+        aggregate = aggregate or self.settings.trainer.aggregate
+        return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
+
+    def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
+        """Predict the rows of a split. Same parameters as `evaluate`."""
+        autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
+        size = max(MIN_EVALUATION_BATCH, min(self.batch_size, MAX_EVALUATION_BATCH))
+        return evaluate(
+            self.model,
+            self.task,
+            evaluation_batches(self.data.splits[split], size=size),
+            window=self.window,
+            stride=self.stride,
+            aggregate=aggregate or self.settings.trainer.aggregate,
+            autocast=autocast,
+        )
+
+    def has_several_windows(self, split: str) -> bool:
+        """Return whether the model reads a record of a split in more than one window."""
+        rows = self.data.splits[split]
+        return self.window < rows.samples or len(self.data.patients(split)) < len(rows)
+
+    def load_weights(self, name: str) -> None:
+        """Load the weights of a checkpoint of this run, and nothing else."""
+        file = self.checkpoints / f"{name}.safetensors"
+        state, _ = checkpoint.load(file, self._max_bytes())
+        self.set_weights(state, file)
+
+    def set_weights(self, state: Mapping[str, Any], source: Path) -> None:
+        """Give the model the weights of a state that was read from a checkpoint.
+
+        Raises
+        ------
+        UserError
+            If they are weights of another network, or some are not finite.
+        """
+        with checkpoint_errors(source):
+            self.model.load_state_dict(state["model"])
+        for name, value in self.model.state_dict().items():
+            if not bool(torch.isfinite(value).all()):
+                raise UserError(f"{source}: {name} has values that are not finite; expected the weights of a run.")
+
+    def read_last(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the state and the notes of the last checkpoint or, with a warning, of the one before it."""
+        state, notes, warning = checkpoint.load_last(self.checkpoints, self._max_bytes())
+        with checkpoint_errors(self.checkpoints):
+            _check_notes(notes)
+        if warning:
+            warn(warning)
+        return state, notes
+
+    def _max_bytes(self) -> int:
+        """Return the largest size that a checkpoint of this run may have."""
+        return most_state_bytes(sum(value.numel() * value.element_size() for value in self.model.state_dict().values()))
+
+
+def _check_notes(notes: Mapping[str, Any]) -> None:
+    """Refuse notes that no run has written. The code that uses them relies on their types.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Names what is missing or wrong.
+    """
+    position = Position(**notes["position"])
+    counts = {
+        "epoch": position.epoch,
+        "step": position.step,
+        "best_epoch": position.best_epoch,
+        "skipped": position.skipped,
+        "recorder": notes["recorder"],
+    }
+    for name, value in counts.items():
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} is {value!r}")
+    texts = [notes["run_id"], notes["data"], *notes["classes"]]
+    if not (all(isinstance(text, str) for text in texts) and isinstance(notes["classes"], list)):
+        raise TypeError("run_id, data and classes are not texts")
+    if type(position.best) not in (int, float) or type(position.stopped) is not bool:
+        raise TypeError(f"best is {position.best!r}, stopped is {position.stopped!r}")
+
+
+@contextmanager
+def checkpoint_errors(source: Path) -> Iterator[None]:
+    """Turn an error that the content of a checkpoint causes into one sentence."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{source}: not a checkpoint of this run ({type(error).__name__}: {reason}); expected one that a run with "
+            "this config.yaml has written."
+        ) from error

@@ -1,0 +1,76 @@
+"""The options of a run as plain names and values: for its folder, for MLflow, and for its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from einthoven.atomic import write_text
+from einthoven.tracking.privacy import without_folders
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+NOT_LOGGED = ("tracking.", "figure.", "advice.", "explanation.")
+"""Groups that do not change what is trained."""
+
+NOT_HASHED = (".root", ".cache")
+"""Ends of options that say where data are kept. They do not change the results."""
+
+
+def plain_options(config: DictConfig) -> dict[str, Any]:
+    """Return the resolved configuration as plain containers, without the options that only Hydra needs."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items() if key not in ("hydra", "resume", "again")}
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """Write the resolved configuration to ``config.yaml`` in the folder of a run."""
+    from omegaconf import OmegaConf
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain_options(config))))
+
+
+def logged_options(container: Mapping[str, Any]) -> dict[str, object]:
+    """Return the options of the training by their dotted names, without folders of the user."""
+    options: dict[str, object] = {}
+    for name, value in _flatten(container):
+        if not name.startswith(NOT_LOGGED):
+            options[name] = without_folders(value) if isinstance(value, str) else value
+    return options
+
+
+def logged_yaml(container: Mapping[str, Any]) -> str:
+    """Return `logged_options` as YAML."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.create()
+    for name, value in logged_options(container).items():
+        OmegaConf.update(tree, name, value, force_add=True)
+    return OmegaConf.to_yaml(tree)
+
+
+def hashed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the `logged_options` that results depend on. They are the same wherever the data are kept."""
+    return {name: value for name, value in options.items() if not name.endswith(NOT_HASHED)}
+
+
+def config_hash(container: Mapping[str, Any]) -> str:
+    """Return twelve hex digits that identify a configuration, wherever its data and runs are kept."""
+    text = json.dumps(hashed_options(logged_options(container)), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _flatten(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in container.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,91 @@
+"""The protocol of a training run. `NetworkRun` and `FeatureRun` implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from einthoven.contracts import Predictions
+from einthoven.runs.run_data import Data
+from einthoven.runs.settings import Settings
+from einthoven.tracking.recorder import Recorder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class RunParts(Protocol):
+    """The parts of a run that its evaluation needs. `Run` and `NetworkParts` have them.
+
+    Attributes
+    ----------
+    config : DictConfig
+    folder : Path
+        Folder of the configuration and the checkpoints.
+    settings : Settings
+    device : torch.device
+    precision : str
+        Number format of forward passes.
+    task : task of `einthoven.tasks`
+    data : Data
+    """
+
+    config: DictConfig
+    folder: Path
+    settings: Settings
+    device: torch.device
+    precision: str
+    task: Any
+    data: Data
+
+
+class Run(RunParts, Protocol):
+    """One training run: its parts, and how it is trained and concluded.
+
+    Attributes
+    ----------
+    other_options : tuple of str
+        A group of options, an option of it, and two options of it, for the commands that are suggested at the end.
+    """
+
+    other_options: tuple[str, str, str]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training; 0 if the model is fitted at once."""
+
+    def training(self, recorder: Recorder) -> AbstractContextManager[Callable[[], object]]:
+        """Return a context that shows the progress. Its value is a function without arguments that trains."""
+
+    def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
+        """Evaluate the trained model, and log what belongs on the run page.
+
+        Returns
+        -------
+        metrics : dict of str to float
+            The final metrics, ``val/…`` and ``test/…``.
+        predictions : dict of str to Predictions
+            Of the records of each split.
+        """
+
+    def evaluate(self, split: str) -> Predictions:
+        """Predict the records of a split. A record that is cut into rows gets one prediction."""
+
+    def predict(self, split: str) -> Predictions:
+        """Predict the rows of a split."""
+
+    def model_parameters(self) -> dict[str, int]:
+        """Return sizes of the model that are logged as parameters of the run."""
+
+    def describe_model(self) -> str:
+        """Return a few words about the model, for the terminal."""
+
+    def describe_training(self) -> str:
+        """Return a sentence about the model and its training, for the note of the run."""
+
+    def training_facts(self) -> Mapping[str, Any]:
+        """Return facts about the training that advice is based on and that no metric shows."""

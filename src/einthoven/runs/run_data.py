@@ -1,0 +1,292 @@
+"""The data of a run: its records, labelled, split, and on the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from einthoven.build import build
+from einthoven.contracts import Predictions
+from einthoven.data.ancestry import Ancestry, apart
+from einthoven.data.identity import DataIdentity
+from einthoven.data.sources.labels import Labels
+from einthoven.data.sources.source_state import ago
+from einthoven.data.sources.splits import SPLITS, split_rows
+from einthoven.data.sources.targets import targets
+from einthoven.data.store.batches import DeviceSplit, Split
+from einthoven.data.store.digests import Digests
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.streaming import StreamedSplit, fits
+from einthoven.errors import UserError
+from einthoven.runs.settings import source_options
+from einthoven.runs.trained_data import TrainedData
+from einthoven.terminal.display import bar, console
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Data:
+    """The records of a run.
+
+    A source may cut a long record into parts. Each part is a row of the store, of the labels and of a split. Methods
+    that return values of records list the records in the order of their first rows.
+
+    Attributes
+    ----------
+    store : Store
+    labels : Labels
+    rows : mapping of str to ndarray
+        Rows of `labels` that belong to each split.
+    stored : ndarray of int
+        Row of the store for each row of `labels`.
+    splits : mapping of str to Split
+        Signals and labels on the device. A split without records is missing.
+    identity : DataIdentity
+        Of all rows of the store.
+    notes : tuple of str
+        Sentences about rows that were left out of the splits or added to them.
+    """
+
+    store: Store
+    labels: Labels
+    rows: Mapping[str, NDArray[np.int64]]
+    stored: NDArray[np.int64]
+    splits: Mapping[str, Split]
+    identity: DataIdentity
+    notes: tuple[str, ...] = ()
+
+    def digests(self, split: str) -> Digests:
+        """Return the content digest of each row of a split."""
+        return self.identity.digests[self.stored[self.rows[split]]]
+
+    def row_origins(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the record of each row of a split, and where the row begins in its record, in seconds."""
+        table = self.store.table.iloc[self.stored[self.rows[split]]]
+        return table["record_id"].to_numpy(np.int64), table["start_s"].to_numpy(np.float64)
+
+    def patients(self, split: str) -> NDArray[np.int64]:
+        """Return the patient of each record of a split."""
+        return self.labels.patients[self._first_rows(split)]
+
+    def record_labels(self, split: str) -> NDArray[Any]:
+        """Return the labels of each record of a split."""
+        return self.labels.matrix[self._first_rows(split)]
+
+    def table(self, split: str) -> DataFrame:
+        """Return the rows of the source's table, one for each record of a split."""
+        return self.store.table.iloc[self.stored[self._first_rows(split)]]
+
+    def by_record(self, split: str, predictions: Predictions, rule: str) -> Predictions:
+        """Turn predictions of the rows of a split into predictions of its records.
+
+        Parameters
+        ----------
+        rule : str
+            ``mean`` or ``max`` over the rows of a record.
+        """
+        first_rows, record_of_row = group_rows(self.row_origins(split)[0])
+        if len(first_rows) == len(record_of_row):
+            return predictions
+        # Labels are the same in all rows of a record. Quantities may differ, so that their mean is taken.
+        y = aggregate_rows(predictions.y, record_of_row, "mean")
+        return Predictions(y, aggregate_rows(predictions.p, record_of_row, rule))
+
+    def _first_rows(self, split: str) -> NDArray[np.int64]:
+        """Return the row of `labels` where each record of a split begins."""
+        first_rows, _ = group_rows(self.row_origins(split)[0])
+        return self.rows[split][first_rows]
+
+
+def group_rows(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Group rows by their record.
+
+    Returns
+    -------
+    first_rows : ndarray of int, shape (records,)
+        First row of each record, ascending.
+    record_of_row : ndarray of int, shape (rows,)
+        Index into `first_rows` for each row.
+    """
+    _, first_rows, numbers = np.unique(record_ids, return_index=True, return_inverse=True)
+    order = np.argsort(first_rows)
+    return first_rows[order], np.argsort(order)[numbers]
+
+
+def aggregate_rows(values: NDArray[np.float64], record_of_row: NDArray[np.intp], rule: str) -> NDArray[np.float64]:
+    """Return the mean or the max (of probabilities) over the rows of each record: (rows, K) -> (records, K)."""
+    if rule == "max":
+        largest = np.zeros((record_of_row.max(initial=-1) + 1, values.shape[1]))
+        np.maximum.at(largest, record_of_row, values)
+        return largest
+    sums = np.stack([np.bincount(record_of_row, column) for column in values.T], axis=1)
+    return sums / np.bincount(record_of_row)[:, None]
+
+
+def load_data(
+    config: DictConfig,
+    folds: Mapping[str, list[int]],
+    task: Any,
+    device: torch.device,
+    seed: int,
+    trained: TrainedData | None = None,
+) -> Data:
+    """Open the store (it is built on first use), label and split its records, and move each split to the device.
+
+    No record of validation or test has the same signal as a record that is used before it.
+
+    Parameters
+    ----------
+    trained : TrainedData or None
+        The data of a run that was trained before. Its records must still be there, unchanged; other records may have
+        been added only if `trained` allows it.
+
+    Raises
+    ------
+    UserError
+        If the records cannot be read or split, nothing can be learned from their labels, or they have changed since
+        the run was trained.
+    """
+    # If the run was trained before, the files of the records are checked again.
+    store, labels = _read(build(source_options(config), "data"), task, checks_files=trained is not None)
+    row_of_id = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
+    stored = np.array([row_of_id[ecg_id] for ecg_id in labels.ecg_ids])
+    identity = DataIdentity.of(store, labels, stored)
+
+    # Split by folds. Then leave out what an earlier split, or the run before, has already used.
+    added = None if trained is None else trained.added(store, identity)[stored]
+    rows = split_rows(labels, folds, added)
+    ancestry = Ancestry() if trained is None else trained.ancestry
+    record_ids = identity.record_ids[stored]
+    rows, left_out = apart(rows, identity.digests[stored], record_ids, ancestry)
+
+    notes = _notes_on_rows(rows, left_out, record_ids, added)
+    for note in notes:
+        console.print(note, soft_wrap=True)
+    for note in task.notes(labels.matrix[rows["train"]], labels.classes):
+        console.print(note, soft_wrap=True)
+    if len(np.unique(labels.patients[rows["train"]])) == 1:
+        console.print("training: all records are of one patient, and what is learned is of that patient")
+    for split in ("val", "test"):
+        if not folds[split]:
+            continue
+        reason = _no_metrics_reason(task, labels.matrix[rows[split]], labels.matrix[rows["train"]])
+        if reason:
+            plural = "s" if len(folds[split]) > 1 else ""
+            listed = ", ".join(map(str, folds[split]))
+            console.print(f"fold{plural} {listed}: {reason}: no {split} metrics")
+            rows[split] = rows[split][:0]
+
+    matrices = {split: task.encode(labels.matrix[rows[split]]) for split in SPLITS}
+    matrices["train"] = task.shuffled(matrices["train"], seed)
+    bytes_per_row = store.signals.nbytes // len(store.signals)
+    needed = sum(rows[split].size for split in SPLITS) * bytes_per_row
+    residency = config.trainer.residency
+    is_streamed = residency == "stream" or (residency == "auto" and not fits(needed, device))
+    make_split: Callable[..., Split] = StreamedSplit.open if is_streamed else DeviceSplit.load
+    splits: dict[str, Split] = {}
+    for split in SPLITS:
+        if rows[split].size:
+            splits[split] = make_split(store.signals, stored[rows[split]], matrices[split], device)
+    return Data(store, labels, rows, stored, splits, identity, notes)
+
+
+def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[Any]) -> str:
+    """Return why a split has no metrics; an empty text if it has some."""
+    if not len(labels):
+        return "no records"
+    if _measures_quantity(task):
+        return ""
+    has_both = _has_both_labels(labels) & _has_both_labels(train_labels)
+    return "" if has_both.any() else "no class with both labels"
+
+
+def _has_both_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which classes of labels (n, K) hold for some records and not for others."""
+    is_positive = labels.astype(bool)
+    return np.asarray(is_positive.any(axis=0) & ~is_positive.all(axis=0))
+
+
+def _notes_on_rows(
+    rows: Mapping[str, NDArray[np.int64]],
+    left_out: Mapping[str, NDArray[np.int64]],
+    record_ids: NDArray[np.int64],
+    added: NDArray[np.bool_] | None,
+) -> tuple[str, ...]:
+    """Return one sentence about the records that each split leaves out, and one about records that were added."""
+    notes = []
+    for split, records in left_out.items():
+        if len(records):
+            plural = "s" if len(records) > 1 else ""
+            notes.append(
+                f"{split}: {len(records)} record{plural} left out, as a record of another split has the same signal "
+                f"(such as ecg_id {records[0]})"
+            )
+    if added is not None and added.any():
+        total = len(np.unique(record_ids[added]))
+        used = {split: len(np.unique(record_ids[rows[split][added[rows[split]]]])) for split in ("val", "test")}
+        unused = total - sum(used.values())
+        counted = f"{total} record{'s were' if total > 1 else ' was'}"
+        rest = f", {unused} left out (other folds, or known patients or signals)" if unused else ""
+        notes.append(
+            f"{counted} added since this run was trained: {used['val']} in val and {used['test']} in test are used"
+            f"{rest}"
+        )
+    return tuple(notes)
+
+
+def fingerprint(config: DictConfig) -> str:
+    """Return the fingerprint of the records of a configuration; their store is built on first use."""
+    with bar("preparing records") as progress:
+        return str(build(source_options(config), "data").open(progress, check=False).fingerprint)
+
+
+def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]:
+    """Open the store of a source, and read or measure the labels of the task.
+
+    Parameters
+    ----------
+    checks_files : bool
+        Whether to compare the files of the records with the store. If they are not compared, the terminal says so.
+    """
+    measures = _measures_quantity(task)
+    if not measures and task.labels not in source.label_sets:
+        raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
+    with bar("preparing records") as progress:
+        store: Store = source.open(progress, check=checks_files)
+    if store.checked is not None:
+        when = ago(time.time() - store.checked)
+        sentence = f"records: {store.path.name}, sources checked {when}; einthoven prepare checks them again"
+        console.print(sentence, soft_wrap=True)
+    for note in store.notes:
+        console.print(note, soft_wrap=True)
+    if measures:
+        with bar(f"measuring {task.target}") as progress:
+            labels = targets(store, task.target, progress)
+        console.print(f"{task.target}: {len(labels.ecg_ids)} records kept, {labels.dropped} without it dropped")
+        return store, labels
+    labels = source.labels(
+        store.table,
+        task.labels,
+        single_label=task.single_label,
+        keep_unlabelled=task.keep_unlabelled,
+        min_likelihood=task.min_likelihood,
+    )
+    for note in labels.notes:
+        console.print(note)
+    if task.single_label:
+        console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
+    return store, labels
+
+
+def _measures_quantity(task: Any) -> bool:
+    """Return whether a task predicts a quantity, not classes."""
+    return bool(task.output == "identity")

@@ -1,0 +1,65 @@
+"""All that happens around the training of a run: a description before it, conclusion and advice after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from einthoven.runs import advice
+from einthoven.runs.next_commands import resume_command
+from einthoven.runs.run import Run
+from einthoven.terminal.display import console, say
+from einthoven.tracking.recorder import Recorder
+from einthoven.training import checkpoint
+
+
+@dataclass
+class Session:
+    """The training of one run.
+
+    Attributes
+    ----------
+    fit : callable
+        Trains the model.
+    metrics : dict of str to float
+        The final metrics, after the session has ended.
+    """
+
+    fit: Callable[[], object]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def training_session(run: Run, recorder: Recorder) -> Iterator[Session]:
+    """Yield the function that trains. When the block ends, conclude the run and give advice.
+
+    A run that fails gets advice, too. The caller opens and closes the recorder.
+    """
+    _describe(run)
+    facts = advice.examine_data(run, recorder)
+    try:
+        with run.training(recorder) as fit:
+            session = Session(fit)
+            yield session
+        session.metrics, predictions = run.conclude(recorder)
+    except KeyboardInterrupt:
+        if checkpoint.exists(run.folder / "checkpoints"):
+            say(f"interrupted; take it up again with: {resume_command(run.folder, run.settings.tracking)}")
+        raise
+    except Exception as error:
+        advice.write_note(run, recorder, facts, {}, {}, error)
+        raise
+    advice.write_note(run, recorder, facts, session.metrics, predictions)
+
+
+def _describe(run: Run) -> None:
+    """Print the task, the number of records of each split, the model and the device."""
+    sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
+    classes = ""
+    if run.task.output != "identity":
+        count = len(run.data.labels.classes)
+        classes = f": {count} class{'' if count == 1 else 'es'}"
+    console.print(
+        f"{run.task.name}{classes}; records: {sizes}; {run.describe_model()} on {run.device} in {run.precision}"
+    )

@@ -1,0 +1,86 @@
+"""Check the whole configuration of a run before any data are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from einthoven import schema, trust
+from einthoven.build import build, check
+from einthoven.models.features import FeatureModel
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
+"""Groups that every run has, each with a ``_target_``."""
+
+OPTIONAL_PARTS = ("probe", "figure", "explanation")
+"""Groups that a run may have. Runs of version 0.1 have no explanation."""
+
+FEATURE_GROUPS = ("data", "task", "model", "tracking", "advice", "seed")
+"""Groups that a run of a feature model depends on."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The groups of a configuration that hold only values, checked."""
+
+    folds: schema.Folds
+    trainer: schema.Trainer
+    diagnostics: schema.Diagnostics
+    tracking: schema.Tracking
+    seed: int
+
+
+def check_settings(config: DictConfig) -> Settings:
+    """Check every option of a run, and the signature of every part.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong.
+    """
+    from omegaconf import OmegaConf
+
+    settings = Settings(
+        folds=schema.typed(config.data.folds, schema.Folds, "data.folds"),
+        trainer=schema.typed(config.trainer, schema.Trainer, "trainer"),
+        diagnostics=schema.typed(config.diagnostics, schema.Diagnostics, "diagnostics"),
+        tracking=schema.typed(config.tracking, schema.Tracking, "tracking"),
+        seed=schema.typed(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
+    )
+    optional = [name for name in OPTIONAL_PARTS if name in config]
+    for name in (*PARTS, *optional):
+        check(source_options(config) if name == "data" else config[name], name)
+
+    # These parts check the range of their options when they are built.
+    build_task(config)
+    build(config.schedule)(0, 1)
+    build(config.penalty)
+    if "probe" in config:
+        build(config.probe)
+    return settings
+
+
+def build_task(config: DictConfig) -> Any:
+    """Build the task with its loss."""
+    from omegaconf import OmegaConf
+
+    task = OmegaConf.to_container(config.task, resolve=True)
+    loss = OmegaConf.to_container(config.loss, resolve=True)
+    assert isinstance(task, dict)
+    return build(OmegaConf.create({**task, "objective": loss}), "task")
+
+
+def source_options(config: DictConfig) -> DictConfig:
+    """Return the options of the source of the records: the group `data` without the folds."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.masked_copy(config.data, [str(name) for name in config.data if name != "folds"])
+
+
+def is_feature_model(config: DictConfig) -> bool:
+    """Return whether the model is fitted to features at once instead of trained by gradients."""
+    target = trust.accepted(config.model._target_, "model")
+    return isinstance(target, type) and issubclass(target, FeatureModel)

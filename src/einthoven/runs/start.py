@@ -1,0 +1,204 @@
+"""The start of a run: its folder is claimed, its parts are assembled, and its tracking run is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import einthoven
+from einthoven.command_line import command, option
+from einthoven.data.ancestry import Ancestry
+from einthoven.errors import UserError
+from einthoven.functional.class_names import parts
+from einthoven.runs.feature_run import FeatureRun
+from einthoven.runs.identity import git_commit, identity_tags, logged_overrides
+from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.options import logged_options, logged_yaml, plain_options, write_config
+from einthoven.runs.parameters import parameters
+from einthoven.runs.run import Run
+from einthoven.runs.settings import is_feature_model
+from einthoven.runs.trained_data import write_trained_data
+from einthoven.tracking import run_folder
+from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.sweep import PARENT
+from einthoven.training import checkpoint
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+    from omegaconf import DictConfig
+
+
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[tuple[Path, FileLock]]:
+    """Hold a folder for a new run, and yield it with its lock.
+
+    If the user has not named the folder, another run may have it already, such as one that began in the same second.
+    Then this run takes the next free name.
+
+    Raises
+    ------
+    UserError
+        If the user has named a folder that another process writes to, or whose run would be lost.
+    """
+    for number in count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with ExitStack() as stack:
+            try:
+                lock = stack.enter_context(run_folder.writing(candidate))
+                refuse_used(candidate)
+            except UserError:
+                if _is_named_by_user():
+                    raise
+                continue
+            yield candidate, lock
+            return
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder whose run would be lost: it has trained a model, or was not sent to its store.
+
+    Raises
+    ------
+    UserError
+        Says what the user can do with that folder.
+    """
+    # `tracking/` may be deleted after a run has ended, so the checkpoints are what counts.
+    places = [folder / "checkpoints", *folder.glob("fold-*/checkpoints")]
+    if any(checkpoint.exists(place) or (place / "fitted.skops").exists() for place in places):
+        raise UserError(
+            f"{folder}: holds a trained run already, and a new training would replace it; expected another folder "
+            f"(hydra.run.dir=…), or delete this one. To continue it: {command('train', option('resume', folder))}."
+        )
+    run_folder.refuse_unsent(folder / "tracking")
+
+
+def _is_named_by_user() -> bool:
+    """Return whether the command line names the folder of this run. It never names those of a sweep's runs."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if PARENT in os.environ:
+        return False
+    if not HydraConfig.initialized():
+        return True
+    return any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
+
+
+def assemble_run(config: DictConfig, folder: Path) -> Run:
+    """Assemble the parts of a run. The model decides which kind of run it is."""
+    return FeatureRun(config, folder) if is_feature_model(config) else NetworkRun(config, folder)
+
+
+def write_start(run: Run) -> None:
+    """Write the configuration of a run, and the data that it will be trained on, into its folder."""
+    write_config(run.config, run.folder)
+    data = run.data
+    notes = {
+        "classes": list(data.labels.classes),
+        "metric_names": parts(data.labels.classes),
+        "task": run.task.name,
+        "seed": run.settings.seed,
+        "config": logged_options(plain_options(run.config)),
+        "data": data.store.fingerprint,
+        **identity_tags(run.config),
+    }
+    write_trained_data(run.folder, data.identity, Ancestry.of(data.digests("train")), notes)
+
+
+def open_recorder(
+    run: Run,
+    name: str,
+    overrides: list[str],
+    *,
+    parent: str | None,
+    folder: Path | None = None,
+    run_id: str | None = None,
+    position: int | None = None,
+    lock: FileLock,
+) -> Recorder:
+    """Open the MLflow run of a training run, with its tags, parameters and data sets.
+
+    Parameters
+    ----------
+    name : str
+        Name of the MLflow run.
+    overrides : list of str
+        Options that the command line changed.
+    parent : str or None
+        MLflow run of the sweep or of the cross-validation.
+    folder : Path or None
+        Folder of the recorder; by default that of the run.
+    run_id, position : str and int, or None
+        MLflow run that is continued, and the position of its recorder in the checkpoint.
+    lock : FileLock
+        Lock of the folder. The recorder releases it.
+    """
+    tracking = run.settings.tracking
+    folder = folder or run.folder
+    recorder = Recorder(
+        tracking.uri,
+        tracking.experiment,
+        name,
+        folder=folder,
+        tags=_tags(run, folder, overrides),
+        parent=parent,
+        run_id=run_id,
+        position=position,
+        steps=run.total_steps,
+        interval=tracking.interval,
+        patience=tracking.patience,
+        offline=tracking.offline,
+        artifact_location=tracking.artifact_location,
+        system_metrics=tracking.system_metrics,
+        lock=lock,
+    )
+    is_new = run_id is None
+    if is_new:
+        _log_start(run, recorder, overrides)
+    return recorder
+
+
+def _log_start(run: Run, recorder: Recorder, overrides: list[str]) -> None:
+    """Log what is known of a run before its training: parameters, configuration, class names and data sets."""
+    data = run.data
+    classes = data.labels.classes
+    sizes = {**run.model_parameters(), "data.classes": len(classes)}
+    recorder.params(parameters(run.config, overrides) | sizes)
+    recorder.text(logged_yaml(plain_options(run.config)), "config.yaml")
+    if run.task.output != "identity":
+        names = parts(classes)
+        recorder.table({"class": list(names), "metric name": list(names.values())}, "classes.json")
+    for split, rows in data.rows.items():
+        if len(rows):
+            store_name = data.store.path.name
+            patients = set(data.patients(split).tolist())
+            counts = {"records": len(rows), "patients": len(patients)}
+            recorder.dataset(store_name.rsplit("-", 1)[0], data.store.fingerprint, store_name, counts, split)
+
+
+def _tags(run: Run, folder: Path, overrides: list[str]) -> dict[str, str]:
+    tags = {
+        "mlflow.source.name": "einthoven train",
+        "mlflow.source.type": "LOCAL",
+        "einthoven.version": einthoven.__version__,
+        "einthoven.overrides": logged_overrides(overrides),
+        "task": run.task.name,
+        "data.fingerprint": run.data.store.fingerprint[:12],
+        **{f"data.records.{split}": str(len(rows)) for split, rows in run.data.rows.items() if len(rows)},
+        **identity_tags(run.config),
+        "device": str(run.device),
+        "precision": run.precision,
+    }
+    if run.data.notes:
+        tags["data.notes"] = " ".join(f"{note}." for note in run.data.notes)
+    # Only a folder inside the working folder is logged: an absolute path may name the user.
+    absolute = folder.resolve()
+    if absolute.is_relative_to(Path.cwd()):
+        tags["folder"] = str(absolute.relative_to(Path.cwd()))
+    commit = git_commit()
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    return tags
