@@ -31,9 +31,9 @@ from einthoven.data.store.batches import DeviceSplit
 from einthoven.diagnostics.advice import advise as advice_on
 from einthoven.diagnostics.rules.base import Advice, History
 from einthoven.errors import UserError
-from einthoven.runs import advice, assemble
-from einthoven.runs.assemble import Data
-from einthoven.runs.network_run import Run
+from einthoven.runs import advice, run_data
+from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.run_data import Data
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 
@@ -92,7 +92,7 @@ class Recipe:
     expected: tuple[str, ...]
     options: tuple[str, ...]
     corrupt: Corrupt | None = None
-    after: Callable[[Run], None] | None = None
+    after: Callable[[NetworkRun], None] | None = None
 
 
 class Memory:
@@ -176,7 +176,7 @@ def constant(share: float) -> Corrupt:
 
 
 @torch.no_grad()
-def zeroed(run: Run) -> None:
+def zeroed(run: NetworkRun) -> None:
     """Every matrix and kernel of the network starts at zero."""
     for parameter in run.model.network.parameters():
         if parameter.ndim > 1:
@@ -246,26 +246,27 @@ def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list
     """Series, facts and advice of a run."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", overrides=[*FAST, *recipe.options])
-    load, rng = assemble.load_data, np.random.default_rng(config.seed)
+    load, rng = run_data.load_data, np.random.default_rng(config.seed)
 
     def loaded(*arguments: Any) -> Data:
         return load(*arguments) if recipe.corrupt is None else recipe.corrupt(load(*arguments), rng)
 
-    with mock.patch.object(assemble, "load_data", loaded):
-        run = Run(config, folder)
+    with mock.patch.object(run_data, "load_data", loaded):
+        run = NetworkRun(config, folder)
     if recipe.after:
         recipe.after(run)
     memory: Any = Memory()
-    facts, found = advice.examine(run, memory), dict[str, Predictions]()
+    facts, found = advice.examine_data(run, memory), dict[str, Predictions]()
     try:
-        run.train(memory)
+        with run.training(memory) as fit:
+            fit()
         found = {split: run.evaluate(split) for split in ("val", "test") if split in run.data.splits}
     except UserError:
         pass  # diverged; the advice says so
     for split, each in found.items():
         told = run.task.metrics(each.y, each.p, run.data.labels.classes)
         memory.log_metrics(run.position.step + 1, {f"{split}/{name}": value for name, value in told.items()})
-    facts |= advice.at_end(run, found)
+    facts |= advice.final_facts(run, found)
     return memory.history, facts, advice_on(memory.history, facts, build(config.advice))
 
 

@@ -27,8 +27,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from einthoven.runs.network_run import Run
-from einthoven.runs.train_one import open_recorder
+from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.start import open_recorder
 from einthoven.terminal.conf_folders import conf_folder
 
 SETTINGS = {"none": 1.0, "default": 1.03, "full": 1.25}
@@ -66,11 +66,11 @@ class Inside:
 
         return wrapped
 
-    def watch(self, run: Run, recorder: Any) -> None:
+    def watch(self, run: NetworkRun, recorder: Any) -> None:
         """Time what the default and the full set add to a step and to an epoch."""
         for owner, names in (
-            (run.diagnose, ("before", "after")),
-            (run.validation, ("_predictions", "_rank", "_model")),
+            (run.diagnose, ("before_update", "after_update")),
+            (run.validation, ("_diagnose_probabilities", "_measure_model")),
             (recorder, ("record", "flush")),
             *((watch, ("_look",)) for watch in run.diagnose._watches),
         ):
@@ -78,13 +78,13 @@ class Inside:
                 setattr(owner, name, self.timed(getattr(owner, name)))
 
 
-def assembled(setting: str, folder: Path) -> tuple[Run, Any]:
+def assembled(setting: str, folder: Path) -> tuple[NetworkRun, Any]:
     overrides = [f"diagnostics={setting}", f"tracking.uri=sqlite:///{folder}/{setting}.db", "trainer.epochs=1"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    run = Run(config, folder / setting)
+    run = NetworkRun(config, folder / setting)
     run.save = lambda name, recorder: None  # type: ignore[method-assign]  # the same for all
     if setting == "none":
         return run, Silent()
@@ -111,7 +111,8 @@ def main() -> None:
                 before = {name: clock() for name, clock in clocks.items()}
                 measured, beside = inside[setting].seconds, time.process_time() - time.thread_time()
                 run.settings.trainer.epochs = epoch + 1
-                run.train(recorder)
+                with run.training(recorder) as fit:
+                    fit()
                 for name, clock in clocks.items():
                     seconds[setting, name].append(clock() - before[name])
                 beside = time.process_time() - time.thread_time() - beside

@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_run import NetworkRun
 from einthoven.terminal.conf_folders import conf_folder
 
 RESULTS = Path(__file__).parent / "results" / "options.csv"
@@ -74,7 +74,7 @@ def macro_auroc(root: str, overrides: list[str], seed: int) -> float:
     HydraConfig.instance().set_config(config)
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(config, Path(folder))
+        run = NetworkRun(config, Path(folder))
         run.train(Silent())  # type: ignore[arg-type]
         found = run.evaluate("val", "fp32")
     return run.task.metrics(found.y, found.p, run.data.labels.classes)["macro_auroc"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from einthoven.evaluation.metrics import summary
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_run import NetworkRun
 from einthoven.terminal.conf_folders import conf_folder
 
 
@@ -24,7 +24,7 @@ def main(folder: Path, root: str, folds: list[int]) -> None:
     others = [fold for fold in range(1, 11) if fold not in folds]
     real.root, real.folds = root, {**config.data.folds, "train": others, "val": folds, "test": []}
     config.data = real
-    run = Run(config, folder)
+    run = NetworkRun(config, folder)
     run.load_weights("last")  # the fitted frontend included: nothing of the real training folds is left in the model
     found = run.evaluate("val")
     figures = summary(found.y, found.p, run.data.labels.classes)

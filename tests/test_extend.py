@@ -19,7 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from einthoven import cli, trust
 from einthoven.build import build, trust_named
 from einthoven.command_line import option
-from einthoven.runs import assemble, conclude
+from einthoven.runs import conclude
+from einthoven.runs.settings import build_task, check_settings
 from einthoven.terminal import option_plots
 from einthoven.terminal.conf_folders import conf_folder
 from test_readme import ROOT, blocks, commands, composed
@@ -65,7 +66,7 @@ def test_the_parts_of_the_page_do_what_it_says(outside: Path) -> None:
     assert (assignment, program, verb) == ("PYTHONPATH=.", "einthoven", "train")
     config = composed("train", *overrides)
     trust_named(config)
-    assemble.settings(config)
+    check_settings(config)
 
     model = build(config.model)(in_channels=8, num_classes=5)
     x, y = torch.randn(4, 8, 250), torch.ones(4, 5)
@@ -76,7 +77,7 @@ def test_the_parts_of_the_page_do_what_it_says(outside: Path) -> None:
     assert all(group["initial_lr"] == group["lr"] for group in optimizer.param_groups)
     half = torch.full((4, 5), 0.5)
     assert torch.equal(
-        assemble.build_task(config).objective(0 * half, half.round(), output="sigmoid", prior=None), half[:, 0] ** 2
+        build_task(config).objective(0 * half, half.round(), output="sigmoid", prior=None), half[:, 0] ** 2
     )
     schedule = build(config.schedule)
     assert schedule(0, 10) == 1.0 and schedule(10, 10) == pytest.approx(0.01)

@@ -93,7 +93,7 @@ def test_every_row_that_can_be_chosen_says_where_it_is_seen() -> None:
 
 @pytest.mark.parametrize("name", sorted(AT_THE_END | set(re.findall(r"figure `(\w+)`", PAGE.read_text()))))
 def test_what_is_told_at_the_end_of_a_run_is_written_there(name: str) -> None:
-    source = "".join((SRC / "commands" / file).read_text() for file in ("conclude.py", "fitted.py", "pictures.py"))
+    source = "".join((SRC / "runs" / file).read_text() for file in ("conclude.py", "feature_run.py", "figures.py"))
     assert f'"{name}"' in source
 
 

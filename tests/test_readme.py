@@ -21,7 +21,7 @@ from einthoven.build import check
 from einthoven.commands.list import group_named
 from einthoven.commands.prepare import without_shards
 from einthoven.data.sources import labels
-from einthoven.runs import assemble
+from einthoven.runs.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.usage import HELP, VERB_HELP
 
@@ -107,7 +107,7 @@ def check_overrides(verb: str, arguments: list[str]) -> None:
         pairs = [(override, values[k % len(values)]) for override, values in zip(parsed, choices, strict=True)]
         config = composed(verb, *(f"{o.get_key_element()}={value}" for o, value in pairs))
         if verb == "train":
-            assemble.settings(config)
+            check_settings(config)
         else:
             check(without_shards(config.data), "data")
 
@@ -188,7 +188,7 @@ def test_an_option_takes_its_value(option: str) -> None:
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
     HydraConfig.instance().set_config(config)  # the names of a run refer to it
-    assemble.settings(config)
+    check_settings(config)
 
 
 def test_the_columns_of_a_corpus_are_told() -> None:

@@ -22,10 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from einthoven.contracts import Position
-from einthoven.runs import assemble
-from einthoven.runs import network_run as run
-from einthoven.runs.feature_run import FittedRun, is_fitted
-from einthoven.runs.network_run import Run
+from einthoven.runs import network_run, run_data
+from einthoven.runs.feature_run import FeatureRun
+from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.settings import is_feature_model
 from einthoven.terminal.conf_folders import conf_folder
 
 CONF = conf_folder()
@@ -93,7 +93,7 @@ class Notes:
         self.latest: dict[str, float] = {}
         self.losses: list[float] = []
 
-    def record(self, step: int, values: Mapping[str, Tensor | float]) -> None:
+    def log_metrics(self, step: int, values: Mapping[str, Tensor | float]) -> None:
         self.latest |= {name: float(value) for name, value in values.items()}
         if "train/loss" in values:
             self.losses.append(self.latest["train/loss"])
@@ -114,9 +114,9 @@ class Bench:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self._data: dict[str, Any] = {}
-        self._load = assemble.load_data
-        monkeypatch.setattr(assemble, "load_data", self._kept)
-        monkeypatch.setattr(run, "TrainingDisplay", _Silence)
+        self._load = run_data.load_data
+        monkeypatch.setattr(run_data, "load_data", self._kept)
+        monkeypatch.setattr(network_run, "TrainingDisplay", _Silence)
 
     def _kept(self, config: DictConfig, *others: Any) -> Any:
         config = config.copy()
@@ -127,29 +127,35 @@ class Bench:
             self._data[key] = self._load(config, *others)
         return self._data[key]
 
-    def assembled(self, config: DictConfig) -> Run:
+    def assembled(self, config: DictConfig) -> NetworkRun:
         """The run of a configuration, with everything built and nothing trained."""
-        return Run(config, self.folder)
+        return NetworkRun(config, self.folder)
 
     def train(self, config: DictConfig) -> dict[str, float]:
         """Two steps of a configuration; a model without steps is fitted. The metrics that a run would record."""
-        if not is_fitted(config):
+        if not is_feature_model(config):
             return two_steps(self.assembled(config))
-        run = FittedRun(config, self.folder)
+        run = FeatureRun(config, self.folder)
         run.fit()
         found = run.evaluate("val")
         assert len(np.unique(found.p, axis=0)) > 1, "every record is answered alike"
         return {f"val/{k}": v for k, v in run.task.metrics(found.y, found.p, run.data.labels.classes).items()}
 
 
-def two_steps(made: Run) -> dict[str, float]:
+def train(run: NetworkRun, notes: Notes) -> None:
+    """Train a run to its last epoch."""
+    with run.training(notes) as fit:  # type: ignore[arg-type]
+        fit()
+
+
+def two_steps(made: NetworkRun) -> dict[str, float]:
     """Two steps from the beginning, a validation and a checkpoint; the metrics that were recorded.
 
     Every loss is finite, and the weights have moved.
     """
     made.position, notes = Position(), Notes()
     before = [p.detach().clone() for p in made.model.parameters()]
-    made.train(notes)  # type: ignore[arg-type]
+    train(made, notes)
     after = list(made.model.parameters())
     assert len(notes.losses) >= 2 and all(map(math.isfinite, notes.losses)), notes.losses
     assert math.isfinite(notes.latest["val/loss"])

@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_run import NetworkRun
 from einthoven.training import checkpoint
 
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
@@ -182,15 +182,15 @@ def test_a_killed_run_resumes_to_the_same_bits(
     whole, cut = f"resume/{optimizer}-whole", f"resume/{optimizer}-cut"
     train(*options, f"hydra.run.dir={whole}")
 
-    save = Run.save
+    save = NetworkRun.save
 
-    def killed_after_the_second_epoch(self: Run, name: str, recorder: object) -> None:
+    def killed_after_the_second_epoch(self: NetworkRun, name: str, recorder: object) -> None:
         save(self, name, recorder)  # type: ignore[arg-type]
         if self.position.epoch == 2 and name == "last":
             raise SystemExit(137)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Run, "save", killed_after_the_second_epoch)
+        patch.setattr(NetworkRun, "save", killed_after_the_second_epoch)
         train(*options, f"hydra.run.dir={cut}")
     if damaged:  # the run goes back to its first epoch, with all that it has written
         damage(workplace / cut / "checkpoints" / "last.safetensors")
@@ -218,15 +218,15 @@ def test_a_plateau_is_resumed_with_what_it_has_seen(
         *plateau,
     )  # nothing improves by 1: a reduction at every evaluation but one
     train(*options, "hydra.run.dir=plateau/whole")
-    save = Run.save
+    save = NetworkRun.save
 
-    def killed(self: Run, name: str, recorder: object) -> None:
+    def killed(self: NetworkRun, name: str, recorder: object) -> None:
         save(self, name, recorder)  # type: ignore[arg-type]
         if self.position.epoch == 2 and name == "last":
             raise SystemExit(137)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Run, "save", killed)
+        patch.setattr(NetworkRun, "save", killed)
         train(*options, "hydra.run.dir=plateau/cut")
     train("resume=plateau/cut")
     files = [workplace / "plateau" / folder / "checkpoints" / "last.safetensors" for folder in ("whole", "cut")]

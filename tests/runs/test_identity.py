@@ -20,10 +20,10 @@ def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from
     hashes = []
     for name in ("__init__.py", "data/codes.csv", "report/page.py", "report/colours.csv"):
         (tmp_path / name).write_text("one")
-        hashes.append(identity._own_hash.__wrapped__())
+        hashes.append(identity._package_hash.__wrapped__())
     assert hashes[0] != hashes[1] == hashes[2] == hashes[3]
     (tmp_path / "data" / "codes.csv").write_text("two")
-    assert identity._own_hash.__wrapped__() not in hashes
+    assert identity._package_hash.__wrapped__() not in hashes
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from einthoven import cli
-from einthoven.runs import train_one as module
+from einthoven.runs import start as module
 from einthoven.tracking import run_folder
 
 Train = Callable[..., None]
@@ -86,13 +86,13 @@ def test_a_run_whose_folder_is_taken_and_was_not_named_gets_the_next_one(
     """Two runs that begin in the same second have one default name, as have those of two sweeps."""
     monkeypatch.setattr(module, "_is_named_by_user", lambda: False)
     before = contents(held)
-    with module.claimed(held) as (second, _):
+    with module.claim_folder(held) as (second, _):
         assert second == held.with_name("run-2")
         (second / "config.yaml").write_text("seed: 0")
-        with module.claimed(held) as (third, _):
+        with module.claim_folder(held) as (third, _):
             assert third == held.with_name("run-3")
     assert contents(held) == before and not held.with_name("run-3").exists()
-    with module.claimed(held) as (again, _):  # which holds no trained model
+    with module.claim_folder(held) as (again, _):  # which holds no trained model
         assert again == held.with_name("run-2")
 
 

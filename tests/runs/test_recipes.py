@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
-from einthoven.runs.assemble import settings
+from einthoven.runs.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.sweep import arrays
 from einthoven.training import checkpoint
@@ -47,7 +47,7 @@ def test_every_run_of_a_recipe_fits_its_signatures(recipe: str) -> None:
         for name, values in choices.items():  # one at a time, beside the first of the others: a product takes minutes
             beside = [f"{other}={found[0]}" for other, found in choices.items() if other != name]
             for value in values:
-                settings(composed(f"experiment={recipe}", *beside, f"{name}={value}"))
+                check_settings(composed(f"experiment={recipe}", *beside, f"{name}={value}"))
 
 
 def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None], workplace: Path) -> None:

@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 
 from einthoven import cli, trust
 from einthoven.errors import UserError
-from einthoven.runs import assemble
 from einthoven.runs.finished import check_trained
+from einthoven.runs.options import plain_options
 from einthoven.runs.run_config import read_config
+from einthoven.runs.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 
 Change = Callable[[dict[str, Any]], Any]
@@ -30,7 +31,7 @@ def written() -> str:
     """What a run writes."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", ["tracking.run_name=x", "tracking.experiment=y", "optimizer=sam"])
-    return OmegaConf.to_yaml(OmegaConf.create(assemble.plain(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(plain_options(config)))
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def folder(tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_what_a_run_writes_is_read(folder: Path, written: str) -> None:
     read = read_config(folder, "run")
     assert OmegaConf.to_container(read) == {**yaml.safe_load(written), "resume": None}
-    assemble.settings(read)  # and can be built
+    check_settings(read)  # and can be built
 
 
 EVIL = {"_target_": "os.mkdir", "path": "pwned"}
@@ -146,7 +147,7 @@ def refusal(folder: Path) -> str:
     start = time.perf_counter()
     with pytest.raises(UserError) as error:
         check_trained(folder, "run")
-        assemble.settings(read_config(folder, "run"))
+        check_settings(read_config(folder, "run"))
     assert time.perf_counter() - start < 5
     assert not list(folder.parent.glob("pwned*")) and not Path("pwned").exists() and "evil" not in sys.modules
     sentence = str(error.value)

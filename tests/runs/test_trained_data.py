@@ -17,8 +17,8 @@ from einthoven.errors import UserError
 from einthoven.runs import cross_validation as cross_validate
 from einthoven.runs import identity
 from einthoven.runs.finished import finished
-from einthoven.runs.network_run import Run
-from einthoven.runs.train_one import taken_up
+from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.resume import open_interrupted
 from einthoven.runs.trained_data import ANCESTRY, IDENTITY, read_ancestry
 from einthoven.tracking.server import client
 
@@ -144,7 +144,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_other_data_are_refused_with_what_has_changed(own: Path, name: str) -> None:
     change, expected = CHANGES[name]
     change(own)
-    uses = {"run": lambda: finished(own / "run", "run", {}), "resume": lambda: taken_up(own / "run", [])}
+    uses = {"run": lambda: finished(own / "run", "run", {}), "resume": lambda: open_interrupted(own / "run", [])}
     for option, use in uses.items():
         with pytest.raises(UserError) as refused:
             use()
@@ -162,7 +162,7 @@ def test_data_in_another_folder_and_other_columns_of_the_table_are_the_same_data
     run, meta = finished(own / "run", "run", {})
     assert run.data.store.fingerprint != meta["data"] and not run.data.notes
     with pytest.raises(UserError, match="trained to its end"):
-        taken_up(own / "run", [])
+        open_interrupted(own / "run", [])
 
 
 def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) -> None:
@@ -183,7 +183,7 @@ def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) ->
         "or known patients or signals)"
     )
     with pytest.raises(UserError, match=r"resume=.*: the data have changed .*: 4 records are new; expected"):
-        taken_up(own / "run", [])
+        open_interrupted(own / "run", [])
 
 
 def test_other_folds_may_be_judged_but_nothing_that_was_trained_on(own: Path) -> None:
@@ -216,7 +216,7 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_changed_option_is_named_with_both_values(own: Path, option: str) -> None:
     set_option(own, option, OPTIONS[option])
-    for use in (lambda: taken_up(own / "run", []), lambda: finished(own / "run", "run", {})):
+    for use in (lambda: open_interrupted(own / "run", []), lambda: finished(own / "run", "run", {})):
         with pytest.raises(UserError, match=r"config\.yaml was changed after the checkpoint was written: ") as refused:
             use()
         new = OPTIONS[option] if isinstance(OPTIONS[option], str) else json.dumps(OPTIONS[option])
@@ -231,7 +231,7 @@ def test_what_changes_no_number_may_be_changed(own: Path, option: str, value: ob
     set_option(own, option, str(own / "cache") if option == "data.cache" else value)
     finished(own / "run", "run", {})
     with pytest.raises(UserError, match="trained to its end"):
-        taken_up(own / "run", [])
+        open_interrupted(own / "run", [])
 
 
 def test_a_run_may_be_evaluated_on_another_device(own: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_run_may_be_evaluated_on_another_device(own: Path) -> None:
     with pytest.raises(
         UserError, match=r"trainer\.device was auto and is cpu, trainer\.residency was auto and is stream;"
     ):
-        taken_up(own / "run", [])
+        open_interrupted(own / "run", [])
 
 
 def test_other_code_is_refused_by_resume_and_told_by_evaluate(
@@ -250,7 +250,7 @@ def test_other_code_is_refused_by_resume_and_told_by_evaluate(
     before = identity.code_hash()
     monkeypatch.setattr(identity, "code_hash", lambda modules: "another code")
     with pytest.raises(UserError, match=rf"the code has changed .*\(code.hash was {before} and is another code\)"):
-        taken_up(own / "run", [])
+        open_interrupted(own / "run", [])
     add(own, 101, of=TESTED, patient=101, fold=8)
     shutil.copy(workplace / "mlflow.db", own)  # another test counts the evaluated runs of the usual store
     set_option(own, "tracking.uri", f"sqlite:///{own}/mlflow.db")
@@ -286,9 +286,9 @@ def test_a_run_that_noted_its_fingerprint_alone_is_taken_by_it(own: Path) -> Non
     run, _ = finished(own / "run", "run", {})
     assert run.ancestry.in_training(run.data.digests("train")).all()
     with pytest.raises(UserError, match="trained to its end"):
-        taken_up(own / "run", [])
+        open_interrupted(own / "run", [])
     swap_folds(own)
-    for use in (lambda: taken_up(own / "run", []), lambda: finished(own / "run", "run", {})):
+    for use in (lambda: open_interrupted(own / "run", []), lambda: finished(own / "run", "run", {})):
         with pytest.raises(
             UserError, match=r"the records, labels or folds have changed .*fingerprint was [0-9a-f]{12} and"
         ):
@@ -313,7 +313,7 @@ def test_a_run_without_its_ancestry_is_refused(own: Path) -> None:
 def test_a_cross_validation_is_of_the_same_data_throughout(own: Path) -> None:
     run, _ = finished(own / "run", "run", {})
     add(own, 101, of=TESTED, patient=101, fold=8)
-    now = Run(run.config, own / "run").data.identity
+    now = NetworkRun(run.config, own / "run").data.identity
     cross_validate._refuse_changed(run.data.identity, run.data.identity)
     with pytest.raises(
         UserError, match="folds=cv: the data have changed since the first fold was trained: 1 record is new"

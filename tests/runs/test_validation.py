@@ -19,11 +19,11 @@ from einthoven.evaluation.scores import calibration_error_per_class
 from einthoven.models.attention import explicit_attention
 from einthoven.report.landscape import interpolation_figure, landscape_figure, path_figure
 from einthoven.report.trials import Trial
-from einthoven.runs.conclude import trained
-from einthoven.runs.feature_run import is_fitted
-from einthoven.runs.landscape import landscape
+from einthoven.runs.conclude import trained_model
+from einthoven.runs.landscape import loss_landscape
 from einthoven.runs.probing import probe_batch, probe_loss
-from two_steps import Bench, Notes, a_model, composed, options
+from einthoven.runs.settings import is_feature_model
+from two_steps import Bench, Notes, a_model, composed, options, train
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def bernoulli_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 def test_predictions_are_measured_once_an_epoch(bench: Bench) -> None:
     run, notes = bench.assembled(composed(*FULL)), Notes()
-    run.train(notes)  # type: ignore[arg-type]
+    train(run, notes)
     found, told = run.predict("val"), notes.latest
     gaps = calibration_error_per_class(found.y, found.p)
     for name, gap in zip(run.data.labels.classes, gaps, strict=True):
@@ -79,7 +79,7 @@ def test_what_was_kept_survives_a_checkpoint(bench: Bench, tmp_path: Path) -> No
     config = composed(*FULL)
     run = bench.assembled(config)
     run.folder = tmp_path
-    run.train(Notes())  # type: ignore[arg-type]
+    train(run, Notes())
     again = bench.assembled(config)
     again.folder = tmp_path
     again.load()
@@ -95,7 +95,7 @@ SMALL_ATTENTION = ("model=conv_attention", "model.channels=[8,8]", "model.heads=
 
 def test_the_model_is_measured_on_the_probe_batch(bench: Bench) -> None:
     run, notes = bench.assembled(composed(*FULL, *ONCE, *SMALL_ATTENTION, "diagnostics.probe_records=5")), Notes()
-    run.train(notes)  # type: ignore[arg-type]
+    train(run, notes)
     told, batch = notes.latest, probe_batch(run)
     assert batch.x.shape[::2] == (5, 100)  # one window of the network
     maps = run.model.network.attention_maps(run.model.frontend(batch.x))["block1"]
@@ -119,9 +119,9 @@ def test_the_model_is_measured_on_the_probe_batch(bench: Bench) -> None:
 
 def test_the_landscape_is_that_of_the_weights_and_of_their_way(bench: Bench) -> None:
     run = bench.assembled(composed("diagnostics.trajectory=1", "trainer.epochs=3", "diagnostics.probe_records=8"))
-    run.train(Notes())  # type: ignore[arg-type]
+    train(run, Notes())
     before = [p.detach().clone() for p in run.trainable()]
-    found = landscape(run)
+    found = loss_landscape(run, run.validation.snapshots)
     loss = probe_loss(run, probe_batch(run)).item()
     assert found["line/loss"][20] == pytest.approx(loss) and found["plane/loss"][10, 10] == pytest.approx(loss)
     assert all(torch.equal(a, b) for a, b in zip(before, run.trainable(), strict=True))
@@ -129,10 +129,12 @@ def test_the_landscape_is_that_of_the_weights_and_of_their_way(bench: Bench) -> 
     for figure in (landscape_figure(found), path_figure(found)):
         figure.savefig(io.BytesIO(), format="png")
     run.validation.snapshots.pop()
-    assert "path/loss" not in landscape(run)
+    assert "path/loss" not in loss_landscape(run, run.validation.snapshots)
 
 
-@pytest.mark.parametrize("model", [name for name in options("model") if not is_fitted(composed(f"model={name}"))])
+@pytest.mark.parametrize(
+    "model", [name for name in options("model") if not is_feature_model(composed(f"model={name}"))]
+)
 def test_every_network_is_measured_in_full(bench: Bench, model: str) -> None:
     short = ("diagnostics.probe_records=2", f"trainer.window={0.3 if 'lstm' in model else 1.0}")
     told = bench.train(composed("diagnostics=full", *ONCE, *a_model(model), *short))
@@ -145,7 +147,7 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     first.folder = tmp_path
     first.train(Notes())  # type: ignore[arg-type]
     second = bench.assembled(composed(f"probe.run={tmp_path}", "probe=interpolation"))
-    found = build(second.config.probe)(trained(second))
+    found = build(second.config.probe)(trained_model(second))
     share, losses = (found[f"interpolation/{name}"].numpy() for name in ("share", "loss"))
     for run, where in ((first, 0), (second, 1)):
         split = run.data.splits["val"]
@@ -157,7 +159,7 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     interpolation_figure([trial], title="?").savefig(io.BytesIO(), format="png")
     other = bench.assembled(composed(f"probe.run={tmp_path}", "probe=interpolation", "model.width=9"))
     with pytest.raises(UserError, match=r"probe\.run=.* there and .* here"):
-        build(other.config.probe)(trained(other))
+        build(other.config.probe)(trained_model(other))
 
 
 def test_a_line_to_nowhere_is_refused_before_anything_is_read(bench: Bench) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -18,7 +19,7 @@ from mlflow.entities import Run as MlflowRun
 
 from einthoven import cli
 from einthoven.runs import train_one as train_module
-from einthoven.runs.network_run import Run
+from einthoven.runs.network_run import NetworkRun
 from einthoven.sweeps import child
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.sweep import children
@@ -78,9 +79,9 @@ def ids(runs: list[MlflowRun], status: str = "FINISHED") -> set[str]:
 
 def interrupt(workshop: Workshop, experiment: str, *sweep: str, run: int) -> None:
     """Stop a sweep by Ctrl-C in the middle of a run, counted from 1."""
-    save, begun = Run.save, list[str]()
+    save, begun = NetworkRun.save, list[str]()
 
-    def stopped(self: Run, name: str, recorder: object) -> None:
+    def stopped(self: NetworkRun, name: str, recorder: object) -> None:
         save(self, name, recorder)  # type: ignore[arg-type]
         if name == "last" and self.position.epoch == 1:
             begun.append(name)
@@ -88,7 +89,7 @@ def interrupt(workshop: Workshop, experiment: str, *sweep: str, run: int) -> Non
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "save", stopped)
+        patch.setattr(NetworkRun, "save", stopped)
         assert workshop.train(experiment, *sweep) == 130
 
 
@@ -192,15 +193,15 @@ def test_a_run_that_fails_is_marked_and_ends_nothing_but_itself(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ("-m", "trainer.window=2.5,99", "seed=0,1")
-    train = Run.train
+    training = NetworkRun.training
 
-    def broken(self: Run, recorder: object) -> None:
+    def broken(self: NetworkRun, recorder: Any) -> Any:
         if self.settings.seed == 1:
             raise RuntimeError("out of luck")
-        train(self, recorder)  # type: ignore[arg-type]
+        return training(self, recorder)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "train", broken)
+        patch.setattr(NetworkRun, "training", broken)
         assert workshop.train("failing", *sweep) == 2
     told = capsys.readouterr().err
     assert "3 of 4 runs failed" in told.splitlines()[-1]
@@ -237,7 +238,7 @@ def test_an_interrupted_run_that_is_taken_up_and_fails_is_recorded_once(
     def broken(*args: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(Run, "train", broken)
+    monkeypatch.setattr(NetworkRun, "training", broken)
     assert workshop.train("failing later", "-m", "seed=0") == 2
     ended = workshop.runs("failing later")
     assert [run.info.run_id for run in ended] == [run.info.run_id for run in begun]

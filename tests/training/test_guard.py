@@ -28,6 +28,7 @@ from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training.guard import Guard
 from einthoven.training.loop import Callbacks, fit, train_step
 from two_steps import Bench, Notes, composed
+from two_steps import train as train_run
 
 OPTIONS = sorted(path.stem for path in (conf_folder() / "optimizer").glob("*.yaml"))
 
@@ -427,12 +428,12 @@ def test_a_run_names_its_records_and_keeps_its_last_good_checkpoint(
     made = Bench(tmp_path, monkeypatch).assembled(composed("trainer.epochs=20"))
     notes = Notes()
     made.settings.trainer.epochs = 1
-    made.train(notes)  # type: ignore[arg-type]
+    train_run(made, notes)
     good = (tmp_path / "checkpoints" / "last.safetensors").read_bytes()
     made.settings.trainer.epochs = 20
     made.data.splits["train"].labels[2] = math.nan
     with pytest.raises(UserError, match=r"in 1 step in a row\. The last of them was step 2") as stopped:
-        made.train(notes)  # type: ignore[arg-type]
+        train_run(made, notes)
     ecg_ids = made.data.labels.ecg_ids[made.data.rows["train"]].tolist()
     named = str(stopped.value).partition("(ecg_id ")[2].split(" and ")[0].split(", ")
     assert len(named) == 32
