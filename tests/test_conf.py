@@ -26,7 +26,7 @@ FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent.parent == CONF]  # deeper: parts of a recipe
 RECIPES = {"experiment", "sweep", "augment"}  # these combine functions, and set them as they need them
 PARTS = ("data", "task", "loss", "pca", "augment", "model", "optimizer", "schedule", "penalty", "advice")
-OPTIONAL = ("probe", "figure", "explanation")
+OPTIONAL = ("analysis", "figure", "explanation")
 FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking": schema.Tracking}
 
 

@@ -28,7 +28,7 @@ ELSEWHERE = {  # where the options of the other groups are trained
     "figure": "tests/commands/test_recipes.py, tests/report",
     "folds": "tests/commands/test_train.py",
     "hydra": "tests/commands/test_sweeps.py, tests/commands/test_search.py",
-    "probe": "tests/commands/test_recipes.py",
+    "analysis": "tests/commands/test_recipes.py",
     "sweep": "tests/commands/test_train.py",
     "tracking": "tests/tracking",
     "trainer": "tests/commands/test_train.py",

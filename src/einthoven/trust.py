@@ -106,8 +106,8 @@ PARTS = {
         packages=("einthoven.optim.penalties",),
         classes=("einthoven.optim.penalties.Penalty",),
     ),
-    "probe": Part(
-        "a probe",
+    "analysis": Part(
+        "an analysis",
         packages=("einthoven.diagnostics", "einthoven.runs.interpolation"),
         parameters=("trained",),
     ),

@@ -39,5 +39,5 @@ def test_a_weight_stands_where_two_starts_took_it() -> None:
     assert drawn.get_xdata().tolist() == drawn.get_ydata().tolist() == [1.0, 0.5]  # without the bias
     with pytest.raises(UserError, match="one run of mlp; expected two seeds"):
         starts_figure(runs[:3], title="?")
-    with pytest.raises(UserError, match="probe=weights"):
+    with pytest.raises(UserError, match="analysis=weights"):
         distances([Trial({}), Trial({})])

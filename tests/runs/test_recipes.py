@@ -108,7 +108,7 @@ def test_a_figure_that_cannot_be_drawn_is_a_mistake_of_the_command(
 
 def test_the_probe_of_a_run_is_kept_with_it(train: Callable[..., None], workplace: Path) -> None:
     small = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.artifacts=false")
-    train("probe=weights", *small, "tracking.experiment=probe", "hydra.run.dir=probed")
+    train("analysis=weights", *small, "tracking.experiment=probe", "hydra.run.dir=probed")
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("probe").experiment_id])
     found = arrays(client, run)

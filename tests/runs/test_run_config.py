@@ -19,7 +19,7 @@ from einthoven import cli, trust
 from einthoven.errors import UserError
 from einthoven.runs.finished import check_trained
 from einthoven.runs.options import plain_options
-from einthoven.runs.run_config import read_config
+from einthoven.runs.run_config import read_config, with_current_names
 from einthoven.runs.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 
@@ -75,7 +75,7 @@ CHANGES: dict[str, Change] = {  # what a stranger does to the configuration of a
     "beside the parts": lambda c: c.update(more=EVIL),
     "in a group of numbers": lambda c: c["trainer"].update(epochs=EVIL),
     "in the folds": lambda c: c["data"]["folds"].update(train=EVIL),
-    "in the part of an optional choice": lambda c: c.update(probe=EVIL),
+    "in the part of an optional choice": lambda c: c.update(analysis=EVIL),
     "at the top": lambda c: c.update(EVIL),
     "with its arguments bound": lambda c: c.update(penalty={**EVIL, "_partial_": True}),
     "a truth that is a text": lambda c: c["model"].update(_partial_="${oc.env:SECRET}"),
@@ -273,3 +273,11 @@ def test_every_verb_that_reads_a_run_refuses_it(
         f"einthoven: error: {arguments[1]}: config.yaml: penalty._target_=os.mkdir: "
         "expected a penalty of einthoven.optim.penalties."
     ]
+
+
+def test_a_run_of_version_0_1_with_a_probe_is_read(tmp_path: Path) -> None:
+    nested = {"probe": {"_target_": "einthoven.commands.interpolation.Interpolation", "run": "a"}, "seed": 0}
+    flat = {"probe._target_": "einthoven.commands.interpolation.Interpolation", "probe.run": "a", "seed": 0}
+    target = "einthoven.runs.interpolation.Interpolation"
+    assert with_current_names(nested) == {"analysis": {"_target_": target, "run": "a"}, "seed": 0}
+    assert with_current_names(flat) == {"analysis._target_": target, "analysis.run": "a", "seed": 0}

@@ -146,8 +146,8 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     first = bench.assembled(composed("seed=1"))
     first.folder = tmp_path
     first.train(Notes())  # type: ignore[arg-type]
-    second = bench.assembled(composed(f"probe.run={tmp_path}", "probe=interpolation"))
-    found = build(second.config.probe)(trained_model(second))
+    second = bench.assembled(composed(f"analysis.run={tmp_path}", "analysis=interpolation"))
+    found = build(second.config.analysis)(trained_model(second))
     share, losses = (found[f"interpolation/{name}"].numpy() for name in ("share", "loss"))
     for run, where in ((first, 0), (second, 1)):
         split = run.data.splits["val"]
@@ -157,16 +157,16 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
         assert losses[np.isclose(share, where)] == pytest.approx(expected, rel=1e-4)
     trial = Trial({}, arrays={name: value.numpy() for name, value in found.items()})
     interpolation_figure([trial], title="?").savefig(io.BytesIO(), format="png")
-    other = bench.assembled(composed(f"probe.run={tmp_path}", "probe=interpolation", "model.width=9"))
-    with pytest.raises(UserError, match=r"probe\.run=.* there and .* here"):
-        build(other.config.probe)(trained_model(other))
+    other = bench.assembled(composed(f"analysis.run={tmp_path}", "analysis=interpolation", "model.width=9"))
+    with pytest.raises(UserError, match=r"analysis\.run=.* there and .* here"):
+        build(other.config.analysis)(trained_model(other))
 
 
 def test_a_line_to_nowhere_is_refused_before_anything_is_read(bench: Bench) -> None:
-    with pytest.raises(UserError, match=r"probe\.run=nowhere: no checkpoints/last"):
-        bench.assembled(composed("probe=interpolation", "probe.run=nowhere"))
-    with pytest.raises(UserError, match=r"probe\.run=None"):
-        bench.assembled(composed("probe=interpolation"))
+    with pytest.raises(UserError, match=r"analysis\.run=nowhere: no checkpoints/last"):
+        bench.assembled(composed("analysis=interpolation", "analysis.run=nowhere"))
+    with pytest.raises(UserError, match=r"analysis\.run=None"):
+        bench.assembled(composed("analysis=interpolation"))
 
 
 def test_a_batch_that_is_too_small_for_a_noise_scale_is_refused(bench: Bench) -> None:

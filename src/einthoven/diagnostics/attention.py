@@ -36,7 +36,7 @@ def attention(trained: Trained) -> dict[str, Tensor]:
     attention_maps: Callable[[Tensor], dict[str, Tensor]] | None = getattr(network, "attention_maps", None)
     if attention_maps is None:
         raise UserError(
-            f"probe=attention: {type(network).__name__} has no attention maps; choose model=conv_attention or "
+            f"analysis=attention: {type(network).__name__} has no attention maps; choose model=conv_attention or "
             "model=vit1d."
         )
 
@@ -52,7 +52,7 @@ def attention(trained: Trained) -> dict[str, Tensor]:
     probability = torch.cat(probabilities)
     rows = surest(label, probability)
     if not len(rows):
-        raise UserError(f"probe=attention: no {split} record has one class alone.")
+        raise UserError(f"analysis=attention: no {split} record has one class alone.")
 
     x = trained.batch(split, rows).x[..., : getattr(network, "window", None)]
     maps = attention_maps(trained.model.frontend(x))

@@ -91,7 +91,7 @@ def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence
     Parameters
     ----------
     trials : sequence of Trial
-        Runs with probe=attention.
+        Runs with analysis=attention.
     title : str
         The line above all.
     show : sequence of str

@@ -28,7 +28,7 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     Parameters
     ----------
     trials : sequence of Trial
-        Runs with probe=gradient_noise.
+        Runs with analysis=gradient_noise.
     title : str
         The question that the figure answers.
     """

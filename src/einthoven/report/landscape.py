@@ -70,7 +70,7 @@ def interpolation_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     Parameters
     ----------
     trials
-        Runs with ``probe=interpolation``.
+        Runs with ``analysis=interpolation``.
     title : str
 
     Raises

@@ -31,7 +31,7 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
     Parameters
     ----------
     trials : sequence of Trial
-        Runs with probe=weights, two or more seeds of each configuration.
+        Runs with analysis=weights, two or more seeds of each configuration.
     title : str
         The question that the figure answers.
     names : mapping, optional
@@ -71,7 +71,7 @@ def distances(trials: Sequence[Trial]) -> FloatArray:
 
 def _weights(trial: Trial) -> FloatArray:
     if not trial.arrays:
-        raise UserError("figure: the runs left no weights; run them with probe=weights.")
+        raise UserError("figure: the runs left no weights; run them with analysis=weights.")
     matrices = [np.ravel(values) for _, values in sorted(trial.arrays.items()) if values.ndim > 1]
     return np.concatenate(matrices).astype(np.float64)
 

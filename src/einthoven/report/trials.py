@@ -33,7 +33,7 @@ class Trial:
     history : mapping of str to (steps, values)
         Every metric, as it was recorded.
     arrays : mapping of str to ndarray
-        What the run's probe found.
+        The arrays of the run's analysis.
     """
 
     options: Mapping[str, str]
@@ -51,10 +51,10 @@ class Trial:
         """The last value of a metric."""
         return float(self.series(metric)[1][-1])
 
-    def array(self, name: str, probe: str) -> npt.NDArray[Any]:
-        """An array of the run's probe; a `UserError` if it has none of that name."""
+    def array(self, name: str, analysis: str) -> npt.NDArray[Any]:
+        """An array of the run's analysis; a `UserError` if it has none of that name."""
         if name not in self.arrays:
-            raise UserError(f"figure: the runs left no {name}; run them with probe={probe}.")
+            raise UserError(f"figure: the runs left no {name}; run them with analysis={analysis}.")
         return self.arrays[name]
 
     def number(self, option: str) -> float:

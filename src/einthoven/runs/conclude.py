@@ -124,8 +124,8 @@ def by_record(run: RunParts, row_predictions: Mapping[str, Predictions]) -> dict
 
 def _analyse(run: NetworkParts, recorder: Recorder) -> None:
     """Run the analysis of the trained model, if one is chosen, and log its arrays."""
-    if "probe" in run.config:
-        arrays = build(run.config.probe)(trained_model(run))
+    if "analysis" in run.config:
+        arrays = build(run.config.analysis)(trained_model(run))
         recorder.arrays({name: value.detach().cpu().numpy() for name, value in arrays.items()})
 
 

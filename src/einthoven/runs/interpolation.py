@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Interpolation:
-    """A probe: losses on the line from the weights of another run to those of the model.
+    """An analysis: losses on the line from the weights of another run to those of the model.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Interpolation:
         last = weights == "last" and checkpoint.exists(self._file.parent)
         if run is None or not (last or self._file.exists()):
             raise UserError(
-                f"probe.run={run}: no checkpoints/{weights}.safetensors there; expected the folder of a run "
+                f"analysis.run={run}: no checkpoints/{weights}.safetensors there; expected the folder of a run "
                 "(outputs/…)."
             )
 
@@ -67,7 +67,7 @@ class Interpolation:
             name = min(name for name, _ in shapes[0].items() ^ shapes[1].items())
             found, expected = (shape.get(name, "nothing") for shape in shapes)
             raise UserError(
-                f"probe.run={self._run}: {name} is {found} there and {expected} here; expected a run of the same "
+                f"analysis.run={self._run}: {name} is {found} there and {expected} here; expected a run of the same "
                 "model, data and pca."
             )
         split = "val" if "val" in trained.records else "train"

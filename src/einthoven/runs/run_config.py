@@ -1,4 +1,4 @@
-"""The configuration of a run, read from its folder, which can come from a stranger."""
+"""Read the configuration of a run from its folder, which may come from a stranger."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from einthoven import trust
 from einthoven.data.sources.ptbxl import MIRRORS
 from einthoven.errors import UserError
 from einthoven.files import read_file
+from einthoven.runs.settings import OPTIONAL_PARTS, PARTS
 from einthoven.tracking.places import (
     check_location,
     check_registration,
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 NAME = "config.yaml"
-_LARGEST = 2**18  # bytes; those of a run are some thousand
-_DEEPEST = 20  # mappings and lists inside of each other
-_PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
-_OPTIONAL_PARTS = ("probe", "figure", "explanation")
+
+_MAX_BYTES = 2**18
+"""The configuration of a run has some thousand bytes."""
+
+_MAX_DEPTH = 20
+"""Mappings and lists inside of each other."""
+
 _GROUPS = ("trainer", "diagnostics", "tracking")
+
 MOVED = {
     "einthoven.commands.interpolation.": "einthoven.runs.interpolation.",
     "einthoven.data.cinc.": "einthoven.data.sources.cinc.",
@@ -37,38 +42,42 @@ MOVED = {
     "einthoven.functional.augment.": "einthoven.augment.",
     "einthoven.objectives.": "einthoven.losses.",
 }
-"""Beginnings of targets that version 0.1 has written -> where the same objects are now."""
+"""Beginnings of targets that version 0.1 has written, and where the same objects are now."""
 
-_SPECIAL = ("_args_", "_recursive_", "_convert_")  # keys of Hydra that no part of this package needs
+RENAMED_GROUPS = {"probe": "analysis"}
+"""Groups of version 0.1, and their current names."""
+
+_SPECIAL = ("_args_", "_recursive_", "_convert_")
+"""Keys of Hydra that no part of this package needs."""
 
 
 def read_config(folder: Path, option: str) -> DictConfig:
     """Read the configuration of a run, and refuse what a run never writes.
 
-    Nothing is built, and nothing is imported that its option does not accept.
+    Nothing is built. Only objects that their options accept are imported.
 
     Parameters
     ----------
     folder : Path
-        Of the run.
+        Folder of the run.
     option : str
-        What named the folder, for sentences.
+        The option that named the folder, for error messages.
 
     Raises
     ------
     UserError
-        If there is none, or it is not one that a run has written.
+        If there is no configuration, or no run has written it.
     """
     from omegaconf import DictConfig, OmegaConf
 
     try:
-        config = parsed(_text(folder / NAME))
-        content = OmegaConf.to_container(config)
+        content = OmegaConf.to_container(parsed(_read_text(folder / NAME)))
         assert isinstance(content, dict)
         content = with_current_names(content)
         config = DictConfig(content)
-        _check_options(content)
-        _check_targets(content, "", trust.check_name)  # of all, before any of them is imported
+        _check_groups(content)
+        # All names are checked before any of them is imported.
+        _check_targets(content, "", trust.check_name)
         _check_targets(content, "", trust.accepted)
         _check_data(content["data"], "data")
     except UserError as error:
@@ -82,19 +91,37 @@ def read_config(folder: Path, option: str) -> DictConfig:
     return config
 
 
-def with_current_names(node: Any) -> Any:
-    """A copy of a configuration, or of a part of it, in which the targets of version 0.1 have their current names."""
-    if isinstance(node, dict):
-        current = {name: with_current_names(value) for name, value in node.items()}
-        if "_target_" in node:
-            current["_target_"] = _current(node["_target_"])
-        return current
+def with_current_names(options: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the options of a run with the current names of groups and targets.
+
+    Parameters
+    ----------
+    options : mapping
+        A configuration, or options by their dotted names.
+    """
+    current = {}
+    for name, value in options.items():
+        group, dot, rest = str(name).partition(".")
+        renamed = RENAMED_GROUPS.get(group)
+        current[name if renamed is None else f"{renamed}{dot}{rest}"] = value
+    renamed_targets: dict[Any, Any] = _with_current_targets(current)
+    return renamed_targets
+
+
+def _with_current_targets(node: Any) -> Any:
+    """Return a copy of a part of a configuration in which the targets of version 0.1 have their current names."""
     if isinstance(node, list):
-        return [with_current_names(item) for item in node]
-    return node
+        return [_with_current_targets(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    current = {}
+    for name, value in node.items():
+        is_target = str(name).rpartition(".")[2] == "_target_"
+        current[name] = _current_target(value) if is_target else _with_current_targets(value)
+    return current
 
 
-def _current(target: Any) -> Any:
+def _current_target(target: Any) -> Any:
     if isinstance(target, str):
         for before, now in MOVED.items():
             if target.startswith(before):
@@ -102,21 +129,21 @@ def _current(target: Any) -> Any:
     return target
 
 
-def _text(path: Path) -> str:
-    """The text of an ordinary file of usual size."""
+def _read_text(path: Path) -> str:
+    """Return the text of an ordinary file of usual size."""
     try:
-        return read_file(path, _LARGEST).decode()
+        return read_file(path, _MAX_BYTES).decode()
     except UnicodeDecodeError:
         raise UserError("not text in UTF-8; expected the configuration of a run.") from None
 
 
 def parsed(text: str) -> DictConfig:
-    """A mapping of plain values.
+    """Parse YAML with a mapping of plain values.
 
     Raises
     ------
     UserError
-        If it is not one.
+        If the text is anything else.
     """
     import yaml  # type: ignore[import-untyped]
     from omegaconf import DictConfig, OmegaConf
@@ -134,9 +161,9 @@ def parsed(text: str) -> DictConfig:
 
 
 def _check_events(events: Iterable[Any]) -> None:
-    """Refuse what means more than it says, while it is text.
+    """Refuse YAML that does more than name values, before it is parsed.
 
-    Anchors multiply without end when they are read, tags name classes, and interpolations call functions.
+    Anchors can multiply without end, tags name classes, and interpolations call functions.
     """
     import yaml
 
@@ -152,16 +179,16 @@ def _check_events(events: Iterable[Any]) -> None:
         if value == "???":
             raise UserError("holds an option without a value (???); expected a value.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise UserError(f"holds more than {_DEEPEST} mappings and lists inside of each other.")
+        if depth > _MAX_DEPTH:
+            raise UserError(f"holds more than {_MAX_DEPTH} mappings and lists inside of each other.")
 
 
-def _check_options(content: Mapping[Any, Any]) -> None:
-    """Refuse a configuration that lacks what every run has."""
-    for name in ("seed", *_GROUPS, *_PARTS):
+def _check_groups(content: Mapping[Any, Any]) -> None:
+    """Refuse a configuration without the groups that every run has."""
+    for name in ("seed", *_GROUPS, *PARTS):
         if name not in content:
             raise UserError(f"has no {name}; expected the configuration of a run.")
-    parts = [*_PARTS, *(name for name in _OPTIONAL_PARTS if name in content)]
+    parts = [*PARTS, *(name for name in OPTIONAL_PARTS if name in content)]
     for name in (*parts, *_GROUPS):
         if not isinstance(content[name], dict):
             raise UserError(f"{name}: expected options, found {trust.shown(content[name])}.")
@@ -173,7 +200,15 @@ def _check_options(content: Mapping[Any, Any]) -> None:
 
 
 def _check_targets(node: Any, key: str, check: Callable[[Any, str], object]) -> None:
-    """Refuse targets that their options do not accept."""
+    """Refuse targets that their options do not accept.
+
+    Parameters
+    ----------
+    key : str
+        Dotted name of the option that `node` belongs to.
+    check : callable
+        (target, key) -> raises a `UserError` whose message begins with the target.
+    """
     if isinstance(node, list):
         for number, item in enumerate(node):
             _check_targets(item, f"{key}.{number}", check)
@@ -182,7 +217,7 @@ def _check_targets(node: Any, key: str, check: Callable[[Any, str], object]) -> 
     if "_target_" in node:
         try:
             check(node["_target_"], key)
-        except UserError as error:  # it begins with the target
+        except UserError as error:
             raise UserError(f"{key}._target_={error}" if key else f"_target_={error}") from None
     for name in _SPECIAL:
         if name in node and not trust.is_trusted(node.get("_target_")):
@@ -194,26 +229,31 @@ def _check_targets(node: Any, key: str, check: Callable[[Any, str], object]) -> 
 
 
 def _check_data(node: Any, key: str) -> None:
-    """Refuse a source that would write outside of the working folder, or ask a server of a stranger's choice.
+    """Refuse a source that would write outside of the working folder, or send requests to an unknown server.
 
-    Records are read from anywhere: what a run says of them stays on this machine.
+    Records may be read from anywhere, as nothing about them leaves this machine.
     """
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, dict):
+        children = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
     for name, value in children:
         _check_data(value, f"{key}.{name}")
+
     if isinstance(node, str) and "://" in node and node not in MIRRORS and not is_trusted_address(node):
         raise UserError(f"{key}={trust.shown(node)}: add --trust {trust.shown(node)} if it may be asked for records.")
     if not isinstance(node, dict):
         return
     cache = node.get("cache")
-    if isinstance(cache, str) and not _may_hold_packs(Path(cache)):
+    if isinstance(cache, str) and not _may_hold_stores(Path(cache)):
         raise UserError(
             f"{key}.cache={trust.shown(cache)}: expected a folder that holds stores, or one in the working folder; "
             f"make {trust.shown(Path(cache) / 'stores')} if packed records may be written there."
         )
     root = Path(str(node.get("root")))
     fold_file = node.get("fold_file")
-    # A new file begins with the name of a column, which is a stranger's text: a shell would run it.
+    # A new fold file begins with the name of a column, which a stranger could choose so that a shell runs it.
     if fold_file is not None and not _may_hold_folds(root / str(fold_file)):
         raise UserError(
             f"{key}.fold_file={trust.shown(fold_file)}: expected a file that is there, or one in the working folder "
@@ -230,5 +270,5 @@ def _may_hold_folds(file: Path) -> bool:
     return file.is_file() or (file.suffix == ".csv" and is_in_working_folder(file))
 
 
-def _may_hold_packs(cache: Path) -> bool:
+def _may_hold_stores(cache: Path) -> bool:
     return is_in_working_folder(cache) or any((cache / name).is_dir() for name in ("stores", "packs"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS = ("data", "task", "loss", "pca", "augment", "model", "init", "optimizer", "schedule", "penalty", "advice")
 """Groups that every run has, each with a ``_target_``."""
 
-OPTIONAL_PARTS = ("probe", "figure", "explanation")
+OPTIONAL_PARTS = ("analysis", "figure", "explanation")
 """Groups that a run may have. Runs of version 0.1 have no explanation."""
 
 FEATURE_GROUPS = ("data", "task", "model", "tracking", "advice", "seed")
@@ -58,8 +58,8 @@ def check_settings(config: DictConfig) -> Settings:
     build_task(config)
     build(config.schedule)(0, 1)
     build(config.penalty)
-    if "probe" in config:
-        build(config.probe)
+    if "analysis" in config:
+        build(config.analysis)
     return settings
 
 
