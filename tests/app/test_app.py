@@ -20,7 +20,7 @@ from running import MEGABYTES, Server
 
 import einthoven.app
 from einthoven import cli
-from einthoven.app.upload import MOST_FILES
+from einthoven.app.upload import FILES_LIMIT
 from einthoven.data.doctor import examine_record
 from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
@@ -195,7 +195,7 @@ def test_names_of_files_lead_nowhere(
         "file=a.csv&fs=nan",
         "file=a.csv&start=inf",
         "example=many",
-        "&".join(f"file={number}.csv&size=0" for number in range(MOST_FILES + 1)),
+        "&".join(f"file={number}.csv&size=0" for number in range(FILES_LIMIT + 1)),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(server: Server, query: str) -> None:

@@ -66,7 +66,7 @@ def test_files_are_chosen_dropped_refused_and_answered(
     browser.drop(300, 200, record / "r.csv")
     browser.wait("at('status').classList.contains('error')")
     assert "does not say the sampling frequency" in texts(browser, "#status")[0]
-    assert browser.value("at('result').hidden && !at('told').hidden")
+    assert browser.value("at('result').hidden && !at('metadata').hidden")
     browser.value("at('fs').value = '500'; at('units').value = 'mV'; at('ask').requestSubmit()")
     browser.wait(f"{SHOWN} && at('name').textContent === 'r.csv'")
     assert texts(browser, "#statements td:first-child") == ranked
@@ -84,7 +84,7 @@ def test_files_are_chosen_dropped_refused_and_answered(
     browser.value('late(new Response(\'{"error": "of before"}\', { status: 422 })), first')
     assert browser.value(SHOWN), "an answer to an earlier question is not shown"
     for seconds, told in ((10, "10 s"), (1800, "1800 s"), (29.996, "30 s"), (0.25, "0.25 s")):
-        browser.value(f"found.seconds = {seconds}; show()")
+        browser.value(f"answer.seconds = {seconds}; show()")
         assert texts(browser, "#facts")[0].startswith(f"{told} at ")
     browser.resize(400)
     assert browser.value("document.documentElement.scrollWidth") <= 400

@@ -1,7 +1,7 @@
-"""The local web page: drop the files of a record, see the ECG and the answer.
+"""The local web page: drop the files of a record, and see the ECG and its prediction.
 
-server    who may ask, how much, and how many at once; the page itself
-upload    the bytes of a request -> files in a private folder
-workers   processes that may be lost: each answers for one record at a time, under limits of time and memory
-answer    what such a process does: read, examine, predict, draw
+server    who may send requests, how large and how many they may be; the page itself
+upload    writing the files of a request into a private folder
+workers   processes that may be lost: each answers one request at a time, with limits of time and memory
+answer    what a worker does: read, examine, predict, draw
 """

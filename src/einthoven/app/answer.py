@@ -1,4 +1,4 @@
-"""What a worker does with the files of one record: read, examine, predict, draw."""
+"""The work of a worker for the files of one record: read, examine, predict, draw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from einthoven.data.doctor import CODES, examine_record
+from einthoven.data.doctor import CODES, Finding, examine_record
 from einthoven.data.formats.reading import SUFFIXES_WITHOUT_METADATA
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.wfdb_header import read_header
@@ -25,113 +25,127 @@ from einthoven.predict.to_json import to_json
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
 
-BESIDE = (".dat", ".mat", ".json")  # files that belong to another one
+SECONDARY_SUFFIXES = (".dat", ".mat", ".json")
+"""Suffixes of files that can belong to another file of the record."""
+
 PAGE_SECONDS = 10.0
 EXAMPLE_FS = 500
-_OF_THE_COMMANDS = re.compile(r" \(--[^)]*\)")  # how to say it on the command line
+
+_COMMAND_LINE_HINT = re.compile(r" \(--[^)]*\)")
 
 
-def about(predictor: Predictor) -> dict[str, Any]:
-    """What the page has to say of the model before there is a record."""
-    reads, known = predictor.input_format, ("trained_on", "fitted_on", "metrics", "date")
+def describe_model(predictor: Predictor) -> dict[str, Any]:
+    """Return what the page shows of the model before there is a record."""
+    models = []
+    for bundle in predictor.bundles:
+        model = {"calibration": bundle.calibration_method, "sha256": bundle.sha256}
+        for name in ("trained_on", "fitted_on", "metrics", "date"):
+            if name in bundle.provenance:
+                model[name] = bundle.provenance[name]
+        models.append(model)
+    input_format = predictor.input_format
     return {
         "notice": predictor.notice,
         "classes": list(predictor.classes),
-        "reads": {"leads": list(reads.leads), "fs": reads.fs, "seconds": reads.seconds},
-        "models": [
-            {
-                "calibration": b.calibration_method,
-                "sha256": b.sha256,
-                **{k: b.provenance[k] for k in known if k in b.provenance},
-            }
-            for b in predictor.bundles
-        ],
+        "reads": {"leads": list(input_format.leads), "fs": input_format.fs, "seconds": input_format.seconds},
+        "models": models,
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
-        "told": list(SUFFIXES_WITHOUT_METADATA),
+        "suffixes_without_metadata": list(SUFFIXES_WITHOUT_METADATA),
     }
 
 
 def answer(
     predictor: Predictor, folder: Path, reading: Mapping[str, Any], start_s: float = 0.0, explain: str | None = None
 ) -> dict[str, Any]:
-    """The answer for the record whose files are in a folder.
+    """Return the answer for the record whose files are in a folder.
 
     Parameters
     ----------
     predictor : Predictor
     folder : Path
-        Nothing else is in it.
+        It contains only the files of the record.
     reading : mapping
-        ``fs``, ``units`` and ``leads``, as `einthoven.data.read_record` takes them.
+        ``fs``, ``units`` and ``leads``, as in `einthoven.data.read_record`.
     start_s : float
-        Where the page of ECG paper begins in a longer recording, seconds.
+        Start of the page of ECG paper in a long recording, in seconds.
     explain : str, optional
-        The class to explain, or "" for the most probable one: the page is then the window that is nearest, as the model
-        reads it, with colour behind it.
+        The class to explain, or "" for the most probable class. The page then shows the nearest window as the model
+        reads it, with the relevance as colour behind it.
 
     Returns
     -------
     dict
-        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, ``findings`` of the doctor,
-        ``start_s`` and ``paper``, an SVG; ``explained``, with its ``label`` and the shares ``by_lead``, or None.
+        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, the ``findings`` of the doctor,
+        ``start_s``, ``paper`` (an SVG), and ``explained`` with its ``label`` and the shares ``by_lead``, or None.
 
     Raises
     ------
     UserError
-        If the record cannot be read, or lacks what the model reads; without the folder's name.
+        If the record cannot be read, or lacks something that the model reads. The message does not contain the folder.
     """
     try:
         file = _main_file(folder)
         record, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading)
     except UserError as error:
-        raise UserError(_OF_THE_COMMANDS.sub("", str(error).replace(f"{folder}/", ""))) from None
-    told = to_json(predictor.predict_prepared([prepared]), 0, predictor)
+        # Neither the temporary folder nor the options of the command line mean anything to the user of the page.
+        raise UserError(_COMMAND_LINE_HINT.sub("", str(error).replace(f"{folder}/", ""))) from None
+    prediction = to_json(predictor.predict_prepared([prepared]), 0, predictor)
+
     seconds = record.signal.shape[1] / record.fs
+    explanation = None
     if explain is None:
-        found, start_s = None, min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))
+        last_start = max(seconds - PAGE_SECONDS, 0.0)
+        start_s = min(max(start_s, 0.0), last_start)
     else:
-        found = _explanation(predictor, prepared, start_s, explain)
-        start_s = found.start_s
-    part = f"from {start_s:g} s, of a recording of {seconds:.4g} s" if seconds > PAGE_SECONDS else None
+        explanation = _explain(predictor, prepared, start_s, explain)
+        start_s = explanation.start_s
+    subtitle = f"from {start_s:g} s, of a recording of {seconds:.4g} s" if seconds > PAGE_SECONDS else None
     return {
-        **told,
+        **prediction,
         "name": file.name,
         "fs": record.fs,
         "seconds": seconds,
         "notes": list(record.notes),
-        "findings": [
-            {
-                "code": f.code,
-                "means": CODES[f.code],
-                "severity": f.severity,
-                "leads": list(f.leads),
-                "evidence": f.evidence,
-            }
-            for f in examine_record(record)
-        ],
+        "findings": [_finding_as_json(finding) for finding in examine_record(record)],
         "start_s": start_s,
-        "explained": None if found is None else {"label": found.label, "by_lead": found.by_lead},
-        "paper": _drawn(record, start_s, found, title=file.name, subtitle=part, foot=("", predictor.notice)),
+        "explained": None if explanation is None else {"label": explanation.label, "by_lead": explanation.by_lead},
+        "paper": _draw(record, start_s, explanation, title=file.name, subtitle=subtitle, foot=("", predictor.notice)),
+    }
+
+
+def _finding_as_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "means": CODES[finding.code],
+        "severity": finding.severity,
+        "leads": list(finding.leads),
+        "evidence": finding.evidence,
     }
 
 
 def write_example(folder: Path, number: int) -> None:
-    """Write a generated record, for who has no other at hand."""
+    """Write a generated record for users who have no ECG."""
     sample = next(iterate(1, number, rates=(EXAMPLE_FS,)))
     write_record(folder / "generated", sample.signals[EXAMPLE_FS], EXAMPLE_FS)
 
 
 def _main_file(folder: Path) -> Path:
-    """The file by which the record is read."""
+    """Return the file from which the record is read."""
     files = sorted(folder.iterdir())
-    main = [file for file in files if file.suffix.lower() not in BESIDE]
-    if len(main) > 1:
-        segments = {f"{name}.hea" for file in main if file.suffix == ".hea" for name, _ in read_header(file).segments}
-        main = [file for file in main if file.name not in segments] or main
-    if len(main) > 1:
-        raise UserError(f"{_names(main)}: {len(main)} records found; expected the files of one.")
-    if main:
-        return main[0]
+    main_files = [file for file in files if file.suffix.lower() not in SECONDARY_SUFFIXES]
+    # A record in segments has a master header, which names the headers of the segments.
+    if len(main_files) > 1:
+        segments: set[str] = set()
+        for file in main_files:
+            if file.suffix == ".hea":
+                segments.update(f"{name}.hea" for name, _ in read_header(file).segments)
+        main_files = [file for file in main_files if file.name not in segments] or main_files
+    if len(main_files) > 1:
+        raise UserError(f"{_names(main_files)}: {len(main_files)} records found; expected the files of one.")
+    if main_files:
+        return main_files[0]
+
+    # A single .mat file can be a record without a header.
     signals = [file for file in files if file.suffix.lower() != ".json"]
     if [file.suffix.lower() for file in signals] == [".mat"]:
         return signals[0]
@@ -144,23 +158,29 @@ def _names(files: Sequence[Path]) -> str:
     return ", ".join(file.name for file in files[:5])
 
 
-def _explanation(predictor: Predictor, prepared: Prepared, start_s: float, label: str) -> Explanation:
-    """What a class rests on in the window that begins nearest to a time."""
+def _explain(predictor: Predictor, prepared: Prepared, start_s: float, label: str) -> Explanation:
+    """Explain a class in the window that begins nearest to a time."""
     nearest = int(np.abs(prepared.start_s - start_s).argmin())
     window = slice(nearest, nearest + 1)
-    alone = replace(prepared, signal=prepared.signal[window], start_s=prepared.start_s[window])
-    return predictor.explain(alone, label or None)
+    one_window = replace(prepared, signal=prepared.signal[window], start_s=prepared.start_s[window])
+    return predictor.explain(one_window, label or None)
 
 
-def _drawn(record: Record, start_s: float, found: Explanation | None, **written: Any) -> str:
-    """Ten seconds of the record on ECG paper, or what was explained of it."""
-    if found is None:
+def _draw(record: Record, start_s: float, explanation: Explanation | None, **texts: Any) -> str:
+    """Draw ten seconds of the record on ECG paper, or the explained window of it. Return the SVG."""
+    if explanation is None:
         first = round(start_s * record.fs)
-        shown = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
-        figure = ecg_paper_figure(shown, record.fs, leads=record.leads, **written)
+        signal = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
+        figure = ecg_paper_figure(signal, record.fs, leads=record.leads, **texts)
     else:
-        signal, relevance = found.signal, found.relevance
-        figure = explanation_figure(signal, found.fs, relevance, found.label, leads=found.leads, **written)
-    drawn = StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return drawn.getvalue()
+        figure = explanation_figure(
+            explanation.signal,
+            explanation.fs,
+            explanation.relevance,
+            explanation.label,
+            leads=explanation.leads,
+            **texts,
+        )
+    svg = StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    return svg.getvalue()

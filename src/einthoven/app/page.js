@@ -1,220 +1,265 @@
 "use strict";
 
-const FIRST = 12; // statements that are shown at once
+const FIRST_STATEMENTS = 12; // number of statements that the page shows at first
+const PAGE_SECONDS = 10;
 const SVG = "http://www.w3.org/2000/svg";
 const at = (id) => document.getElementById(id);
-const asked = { files: [], example: null, explained: "" }; // what the page shows an answer for; "": the likeliest
-let about = null;
-let found = null;
-let turns = 0; // an answer that comes after a later question is not shown
 
-// ------------------------------------------------------------------ small things
+// The record that the page shows. `explained` is the statement to explain: "" for the most probable, null for none.
+const chosen = { files: [], example: null, explained: "" };
+let about = null; // description of the model, from /about
+let answer = null; // the last answer, from /answer
+let requests = 0; // number of the last request: an answer to an earlier request is not shown
+
+// ------------------------------------------------------------------ elements and texts
 
 function element(name, content = "", attributes = {}) {
-  const made = document.createElement(name);
-  made.append(...[content].flat());
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+  const node = document.createElement(name);
+  node.append(...[content].flat());
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }
 
-function drawn(name, attributes, title = "") {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+function svg_element(name, attributes, title = "") {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   if (title) {
-    const text = document.createElementNS(SVG, "title");
-    text.textContent = title;
-    made.append(text);
+    const title_node = document.createElementNS(SVG, "title");
+    title_node.textContent = title;
+    node.append(title_node);
   }
-  return made;
+  return node;
+}
+
+function svg_text(text, attributes) {
+  const node = svg_element("text", attributes);
+  node.textContent = text;
+  return node;
 }
 
 const row = (kind, cells) => element("tr", cells.map((cell) => cell instanceof Node ? cell : element(kind, cell)));
-const share = (p) => p === null || p === undefined ? "unknown" : p.toFixed(2);
+const two_digits = (p) => p === null || p === undefined ? "unknown" : p.toFixed(2);
 const rule_name = (rule) => ({ youden: "Youden", f1: "largest F1" })[rule] || rule.replace("=", " ");
 
-function say(text, error = false) {
+function show_status(text, is_error = false) {
   at("status").textContent = text;
-  at("status").classList.toggle("error", error);
+  at("status").classList.toggle("error", is_error);
 }
 
-// ------------------------------------------------------------------ asking
+/** Names of the statements, the most probable first. */
+function ranked_statements() {
+  return Object.keys(answer.probabilities).sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
+}
+
+// ------------------------------------------------------------------ requests
 
 async function ask(start = 0) {
   const query = new URLSearchParams({ start });
-  if (asked.explained !== null) query.set("explain", asked.explained);
-  if (asked.example !== null) {
-    query.set("example", asked.example);
+  if (chosen.explained !== null) query.set("explain", chosen.explained);
+  if (chosen.example !== null) {
+    query.set("example", chosen.example);
   } else {
-    asked.files.forEach((file) => query.append("file", file.name));
-    asked.files.slice(0, -1).forEach((file) => query.append("size", file.size));
-    if (may_need_telling()) ["fs", "units", "leads"].forEach((name) => query.set(name, at(name).value.trim()));
+    chosen.files.forEach((file) => query.append("file", file.name));
+    chosen.files.slice(0, -1).forEach((file) => query.append("size", file.size));
+    if (may_lack_metadata()) ["fs", "units", "leads"].forEach((name) => query.set(name, at(name).value.trim()));
   }
-  const size = asked.files.reduce((sum, file) => sum + file.size, 0);
+  const size = chosen.files.reduce((sum, file) => sum + file.size, 0);
   if (about && size > about.limits.megabytes * 1e6) {
     at("result").hidden = true;
-    say(`${(size / 1e6).toFixed(1)} MB found; at most ${about.limits.megabytes} MB are read (einthoven app --max-size).`, true);
+    show_status(`${(size / 1e6).toFixed(1)} MB found; at most ${about.limits.megabytes} MB are read (einthoven app --max-size).`, true);
     return;
   }
-  say("Reading …");
-  const turn = ++turns;
+  show_status("Reading …");
+  const number = ++requests;
   try {
-    const body = new Blob(asked.files);
+    const body = new Blob(chosen.files);
     const headers = { "Content-Type": "application/octet-stream" };
     const response = await fetch(`/answer?${query}`, { method: "POST", body, headers });
     const content = await response.json();
-    if (turn !== turns) return;
+    if (number !== requests) return;
     if (!response.ok) throw new Error(content.error);
-    found = content;
-    say("");
+    answer = content;
+    show_status("");
     show();
   } catch (error) {
-    if (turn !== turns) return;
+    if (number !== requests) return;
     at("result").hidden = true;
-    const gone = error instanceof TypeError;
-    say(gone ? "No answer: is einthoven app still running, and can the file be read?" : error.message, true);
+    const has_no_answer = error instanceof TypeError;
+    show_status(has_no_answer ? "No answer: is einthoven app still running, and can the file be read?" : error.message, true);
   }
 }
 
-const may_need_telling = () =>
-  about !== null && !asked.files.some((file) => file.name.toLowerCase().endsWith(".hea")) &&
-  asked.files.some((file) => about.told.some((suffix) => file.name.toLowerCase().endsWith(suffix)));
+/** Whether the files may not state their sampling frequency, unit and leads. */
+function may_lack_metadata() {
+  const names = chosen.files.map((file) => file.name.toLowerCase());
+  if (about === null || names.some((name) => name.endsWith(".hea"))) return false;
+  return names.some((name) => about.suffixes_without_metadata.some((suffix) => name.endsWith(suffix)));
+}
 
-function take(files) {
+function choose_files(files) {
   if (!files.length) return;
-  Object.assign(asked, { files: [...files], example: null, explained: asked.explained && "" });
-  at("told").hidden = !may_need_telling();
+  Object.assign(chosen, { files: [...files], example: null, explained: chosen.explained && "" });
+  at("metadata").hidden = !may_lack_metadata();
   ask();
 }
 
-// ------------------------------------------------------------------ showing
+// ------------------------------------------------------------------ the answer
 
 function show() {
   at("result").hidden = false;
-  at("name").textContent = found.name;
-  at("facts").textContent = `${Number(found.seconds.toPrecision(4))} s at ${found.fs} Hz`;
+  at("name").textContent = answer.name;
+  at("facts").textContent = `${Number(answer.seconds.toPrecision(4))} s at ${answer.fs} Hz`;
   URL.revokeObjectURL(at("paper").src);
-  at("paper").src = URL.createObjectURL(new Blob([found.paper], { type: "image/svg+xml" }));
-  show_course();
+  at("paper").src = URL.createObjectURL(new Blob([answer.paper], { type: "image/svg+xml" }));
+  show_timeline();
   show_statements();
   show_shares();
-  at("cautions").replaceChildren(...found.cautions.map((text) => element("li", text)));
-  const findings = found.findings.map((f) => {
-    const line = row("td", [element("td", f.severity, { class: "severity" }), f.means, f.leads.join(" "), f.evidence]);
-    line.className = f.severity;
+  at("cautions").replaceChildren(...answer.cautions.map((text) => element("li", text)));
+  const findings = answer.findings.map((finding) => {
+    const severity = element("td", finding.severity, { class: "severity" });
+    const line = row("td", [severity, finding.means, finding.leads.join(" "), finding.evidence]);
+    line.className = finding.severity;
     return line;
   });
-  at("findings").replaceChildren(
-    ...(findings.length ? [row("th", ["", "finding", "leads", "evidence"]), ...findings] : [row("td", ["nothing"])]));
-  at("reading").hidden = !found.notes.length;
-  at("notes").replaceChildren(...found.notes.map((text) => element("li", text)));
+  const lines = findings.length ? [row("th", ["", "finding", "leads", "evidence"]), ...findings] : [row("td", ["nothing"])];
+  at("findings").replaceChildren(...lines);
+  at("reading").hidden = !answer.notes.length;
+  at("notes").replaceChildren(...answer.notes.map((text) => element("li", text)));
 }
 
 function show_statements(all = false) {
   const rule = at("rule").value;
-  const names = Object.keys(found.probabilities).sort((a, b) => found.probabilities[b] - found.probabilities[a]);
-  const shown = all ? names : names.slice(0, FIRST);
-  const heads = ["statement", "probability", "", ...(found.alpha === null ? [] : ["may be"]),
+  const has_sets = answer.alpha !== null;
+  const names = ranked_statements();
+  const heads = ["statement", "probability", "", ...(has_sets ? ["may be"] : []),
     ...(rule ? ["", "threshold", "there: sensitivity, specificity"] : [])];
-  const rows = shown.map((name) => {
-    const p = found.probabilities[name];
-    const interval = found.intervals[name];
+  const rows = (all ? names : names.slice(0, FIRST_STATEMENTS)).map((name) => {
+    const p = answer.probabilities[name];
+    const interval = answer.intervals[name];
     const point = rule ? about.points[name]?.[rule] : undefined;
-    const positive = rule && found.positive[rule].includes(name);
-    const number = element("td", share(p) + (interval ? ` (${interval.map(share).join("–")})` : ""), { class: "number" });
-    const cells = [name, number, element("td", [bar(name, p, interval, point?.threshold)])];
-    if (found.alpha !== null) cells.push(found.set.includes(name) ? "●" : "");
-    if (rule) {
-      cells.push(point ? (positive ? "positive" : "negative") : "", point ? point.threshold.toPrecision(2) : "none");
-      cells.push(point ? `${share(point.sensitivity)}, ${share(point.specificity)}` : "");
+    const is_positive = Boolean(rule) && answer.positive[rule].includes(name);
+    const number = two_digits(p) + (interval ? ` (${interval.map(two_digits).join("–")})` : "");
+    const cells = [name, element("td", number, { class: "number" }), element("td", [bar(name, p, interval, point?.threshold)])];
+    if (has_sets) cells.push(answer.set.includes(name) ? "●" : "");
+    if (rule && point) {
+      cells.push(is_positive ? "positive" : "negative", point.threshold.toPrecision(2));
+      cells.push(`${two_digits(point.sensitivity)}, ${two_digits(point.specificity)}`);
+    } else if (rule) {
+      cells.push("", "none", "");
     }
     const line = row("td", cells);
-    line.classList.toggle("positive", Boolean(positive));
+    line.classList.toggle("positive", is_positive);
     return line;
   });
   at("statements").replaceChildren(row("th", heads), ...rows);
-  at("all").hidden = all || names.length <= FIRST;
+  at("all").hidden = all || names.length <= FIRST_STATEMENTS;
   at("all").textContent = `all ${names.length} statements`;
-  const intervals = Object.values(found.intervals).some((pair) => pair !== null);
-  at("set-note").textContent = (intervals ? "In brackets, and as a band: the 95 % interval of the probability. " : "") +
-    (found.alpha === null ? "" : `May be: a set that, as a mean over records like those it was fitted on, misses at most ${found.alpha * 100} % of the true statements. `) +
-    (found.familiar === null ? "" : `As unlike the training data as this record are ${(found.familiar * 100).toFixed(0)} % of the calibration records.`);
+  show_statement_note(has_sets);
+}
+
+/** The sentences below the table of statements. */
+function show_statement_note(has_sets) {
+  const sentences = [];
+  if (Object.values(answer.intervals).some((interval) => interval !== null)) {
+    sentences.push("In brackets, and as a band: the 95 % interval of the probability.");
+  }
+  if (has_sets) {
+    sentences.push(`May be: a set that misses at most ${answer.alpha * 100} % of the true statements, on average over records like the calibration records.`);
+  }
+  if (answer.familiar !== null) {
+    sentences.push(`${(answer.familiar * 100).toFixed(0)} % of the calibration records are as unlike the training data as this record.`);
+  }
+  at("set-note").textContent = sentences.join(" ");
 }
 
 /** Probability as a line from 0 to 1, its interval as a band, the threshold as a mark. */
 function bar(name, p, interval, threshold) {
-  const box = drawn("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img" }, `${name} ${share(p)}`);
-  box.append(drawn("rect", { x: 0, y: 4.5, width: 100, height: 1, fill: "#ddd" }));
+  const box = svg_element("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img" }, `${name} ${two_digits(p)}`);
+  box.append(svg_element("rect", { x: 0, y: 4.5, width: 100, height: 1, fill: "#ddd" }));
   if (interval) {
     const width = Math.max((interval[1] - interval[0]) * 100, 0.5);
-    box.append(drawn("rect", { x: interval[0] * 100, y: 2, width, height: 6, fill: "#b9d7ea" }));
+    box.append(svg_element("rect", { x: interval[0] * 100, y: 2, width, height: 6, fill: "#b9d7ea" }));
   }
-  box.append(drawn("rect", { x: 0, y: 4, width: p * 100, height: 2, fill: "#0072b2" }));
+  box.append(svg_element("rect", { x: 0, y: 4, width: p * 100, height: 2, fill: "#0072b2" }));
   if (threshold !== undefined && threshold !== null && threshold <= 1) {
-    box.append(drawn("rect", { x: Math.min(threshold * 100, 99.2), y: 0, width: 0.8, height: 10, fill: "#d55e00" }, `threshold ${threshold.toPrecision(2)}`));
+    const x = Math.min(threshold * 100, 99.2);
+    box.append(svg_element("rect", { x, y: 0, width: 0.8, height: 10, fill: "#d55e00" }, `threshold ${threshold.toPrecision(2)}`));
   }
   return box;
 }
 
-/** What the probability of one statement rests on, lead by lead. */
+/** The share of each lead in the explanation of one statement. */
 function show_shares() {
-  const of = found.explained;
-  const options = [element("option", "none", { value: "-" }), ...Object.keys(found.probabilities).map((name) => element("option", name))];
-  at("explained").replaceChildren(...options);
-  at("explained").value = of ? of.label : "-";
-  at("saliency").hidden = !of;
-  if (!of) return;
-  at("label").textContent = of.label;
-  const leads = Object.entries(of.by_lead);
-  const most = Math.max(...leads.map(([, part]) => part), 1e-9), wide = 600 / leads.length;
-  at("shares").replaceChildren(...leads.flatMap(([lead, part], k) => {
-    const tall = 70 * part / most, middle = (k + 0.5) * wide;
-    const texts = [[lead, 105], [`${Math.round(part * 100)} %`, 80 - tall]].map(([text, y]) => {
-      const made = drawn("text", { x: middle, y, "font-size": 12, "text-anchor": "middle" });
-      made.textContent = text;
-      return made;
-    });
-    return [drawn("rect", { x: k * wide + 8, y: 88 - tall, width: wide - 16, height: tall, fill: "#0072b2" }), ...texts];
+  const explained = answer.explained;
+  const options = Object.keys(answer.probabilities).map((name) => element("option", name));
+  at("explained").replaceChildren(element("option", "none", { value: "-" }), ...options);
+  at("explained").value = explained ? explained.label : "-";
+  at("saliency").hidden = !explained;
+  if (!explained) return;
+  at("label").textContent = explained.label;
+  const leads = Object.entries(explained.by_lead);
+  const largest = Math.max(...leads.map(([, share]) => share), 1e-9);
+  const width = 600 / leads.length;
+  at("shares").replaceChildren(...leads.flatMap(([lead, share], k) => {
+    const height = 70 * share / largest;
+    const text = { x: (k + 0.5) * width, "font-size": 12, "text-anchor": "middle" };
+    return [
+      svg_element("rect", { x: k * width + 8, y: 88 - height, width: width - 16, height, fill: "#0072b2" }),
+      svg_text(lead, { ...text, y: 105 }),
+      svg_text(`${Math.round(share * 100)} %`, { ...text, y: 80 - height }),
+    ];
   }));
 }
 
-/** The probabilities of each window of a long recording, dark where high; a click shows its page. */
-function show_course() {
-  const windows = found.windows;
+/** The probabilities of each window of a long recording: a dark cell is a high probability, a click shows its page. */
+function show_timeline() {
+  const windows = answer.windows;
   at("course").hidden = windows.length < 2;
   if (windows.length < 2) return;
-  const names = Object.keys(found.probabilities).sort((a, b) => found.probabilities[b] - found.probabilities[a]).slice(0, FIRST);
-  const left = 70, line = 18, width = Math.max(at("result").clientWidth, windows.length * 4), last = found.seconds;
-  const x = (seconds) => left + (seconds / last) * (width - left);
-  const height = names.length * line + 22;
+  const names = ranked_statements().slice(0, FIRST_STATEMENTS);
+  const seconds = answer.seconds;
+  const label_width = 70;
+  const line_height = 18;
+  const width = Math.max(at("result").clientWidth, windows.length * 4);
+  const height = names.length * line_height + 22;
+  const x = (time) => label_width + (time / seconds) * (width - label_width);
   const box = at("timeline");
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.setAttribute("width", width);
   const parts = [];
+
+  // One line for each statement, one cell for each window.
   names.forEach((name, k) => {
-    const text = drawn("text", { x: 0, y: k * line + 13, "font-size": 12 });
-    text.textContent = name;
-    parts.push(text);
+    parts.push(svg_text(name, { x: 0, y: k * line_height + 13, "font-size": 12 }));
     windows.forEach((window, n) => {
-      const end = n + 1 < windows.length ? windows[n + 1].start_s : last;
+      const start = window.start_s;
+      const end = n + 1 < windows.length ? windows[n + 1].start_s : seconds;
       const p = window.probabilities[name];
-      const cell = drawn("rect", {
-        x: x(window.start_s), y: k * line + 1, width: Math.max(x(end) - x(window.start_s) - 0.5, 0.5), height: line - 2,
+      const cell = svg_element("rect", {
+        x: x(start), y: k * line_height + 1, width: Math.max(x(end) - x(start) - 0.5, 0.5), height: line_height - 2,
         fill: "#0072b2", "fill-opacity": (0.06 + 0.94 * p).toFixed(3),
-      }, `${name} ${share(p)}, from ${window.start_s.toFixed(1)} s`);
-      cell.addEventListener("click", () => ask(window.start_s));
+      }, `${name} ${two_digits(p)}, from ${start.toFixed(1)} s`);
+      cell.addEventListener("click", () => ask(start));
       parts.push(cell);
     });
   });
-  const step = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600].find((s) => last / s <= 10) || last / 10;
-  for (let s = 0; s <= last; s += step) {
-    const text = drawn("text", { x: x(s), y: height - 6, "font-size": 11, fill: "#666" });
-    text.textContent = s >= 120 && step % 60 === 0 ? `${s / 60} min` : `${s} s`;
-    parts.push(text);
+
+  // The axis has at most ten labels.
+  const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600];
+  const step = steps.find((candidate) => seconds / candidate <= 10) || seconds / 10;
+  for (let time = 0; time <= seconds; time += step) {
+    const label = time >= 120 && step % 60 === 0 ? `${time / 60} min` : `${time} s`;
+    parts.push(svg_text(label, { x: x(time), y: height - 6, "font-size": 11, fill: "#666" }));
   }
-  parts.push(drawn("rect", { x: x(found.start_s), y: 0, width: x(Math.min(10, last)) - left, height: names.length * line, fill: "none", stroke: "#d55e00", "stroke-width": 2 }));
+
+  // A frame around the page that is shown.
+  parts.push(svg_element("rect", {
+    x: x(answer.start_s), y: 0, width: x(Math.min(PAGE_SECONDS, seconds)) - label_width, height: names.length * line_height,
+    fill: "none", stroke: "#d55e00", "stroke-width": 2,
+  }));
   box.replaceChildren(...parts);
-  Object.assign(at("start"), { max: Math.max(last - 10, 0), step: "any", value: found.start_s });
-  at("from").textContent = found.start_s.toFixed(1);
+  Object.assign(at("start"), { max: Math.max(seconds - PAGE_SECONDS, 0), step: "any", value: answer.start_s });
+  at("from").textContent = answer.start_s.toFixed(1);
 }
 
 function show_about() {
@@ -223,33 +268,35 @@ function show_about() {
   const lines = [["statements", about.classes.join(" ")],
     ["reads", `${about.reads.leads.join(" ")}, ${about.reads.seconds} s at ${about.reads.fs} Hz`]];
   for (const model of about.models) {
+    const fitted = model.fitted_on ? `, fitted on ${model.fitted_on}` : "";
     lines.push(["trained on", model.trained_on]);
-    lines.push(["calibration", `${model.calibration}${model.fitted_on ? `, fitted on ${model.fitted_on}` : ""}`]);
-    const low = model.metrics?.macro_auroc_low, high = model.metrics?.macro_auroc_high;
-    const interval = low === undefined ? "" : ` (95 %: ${low.toFixed(3)}–${high.toFixed(3)})`;
-    if (model.metrics?.macro_auroc) lines.push(["macro AUROC", `${model.metrics.macro_auroc.toFixed(3)}${interval}, on records of that kind`]);
+    lines.push(["calibration", `${model.calibration}${fitted}`]);
+    const metrics = model.metrics ?? {};
+    const low = metrics.macro_auroc_low;
+    const interval = low === undefined ? "" : ` (95 %: ${low.toFixed(3)}–${metrics.macro_auroc_high.toFixed(3)})`;
+    if (metrics.macro_auroc) lines.push(["macro AUROC", `${metrics.macro_auroc.toFixed(3)}${interval}, on records of that kind`]);
     lines.push(["SHA-256", model.sha256]);
   }
   at("about").replaceChildren(...lines.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
-  const rules = [...new Set(Object.values(about.points).flatMap((of) => Object.keys(of)))];
+  const rules = [...new Set(Object.values(about.points).flatMap((points) => Object.keys(points)))];
   at("rule").replaceChildren(...rules.map((rule) => element("option", rule_name(rule), { value: rule })));
   if (rules.includes("youden")) at("rule").value = "youden";
   at("rules").hidden = !rules.length;
 }
 
-// ------------------------------------------------------------------ what people do
+// ------------------------------------------------------------------ events
 
-at("files").addEventListener("change", (event) => take(event.target.files));
+at("files").addEventListener("change", (event) => choose_files(event.target.files));
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
 at("example").addEventListener("click", () => {
-  Object.assign(asked, { files: [], example: (asked.example ?? -1) + 1, explained: asked.explained && "" });
+  Object.assign(chosen, { files: [], example: (chosen.example ?? -1) + 1, explained: chosen.explained && "" });
   at("files").value = "";
-  at("told").hidden = true;
+  at("metadata").hidden = true;
   ask();
 });
 at("explained").addEventListener("change", (event) => {
-  asked.explained = event.target.value === "-" ? null : event.target.value;
-  ask(found.start_s);
+  chosen.explained = event.target.value === "-" ? null : event.target.value;
+  ask(answer.start_s);
 });
 at("rule").addEventListener("change", () => show_statements());
 at("all").addEventListener("click", () => show_statements(true));
@@ -261,7 +308,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   at("drop").classList.remove("over");
   at("files").files = event.dataTransfer.files;
-  take(event.dataTransfer.files);
+  choose_files(event.dataTransfer.files);
 });
 
 fetch("/about").then((response) => response.json()).then((content) => {

@@ -1,7 +1,7 @@
-"""The page and its answers over HTTP, for a browser on this machine alone.
+"""The page and its answers over HTTP, only for a browser on this machine.
 
 Another site that is open in the same browser could send requests here, too: under a name of its own that leads to
-127.0.0.1 (DNS rebinding), or as a form. `Guard` knows both by their headers.
+127.0.0.1 (DNS rebinding), or with a form. `Guard` recognises both by their headers.
 """
 
 from __future__ import annotations
@@ -37,14 +37,19 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-LINGER_SECONDS, LINGER_CHUNKS = 1.0, 64  # what is read, and thrown away, of a request that is refused before its end
-AGAIN_SECONDS = 2
+# A request that is refused before its end is read on for this many seconds and chunks.
+LINGER_SECONDS = 1.0
+LINGER_CHUNKS = 64
+
+RETRY_SECONDS = 2
+"""A client that finds all workers busy is asked to try again after this time."""
 
 
 class Refusal(Response):
-    """An error as JSON, before the whole request has been read.
+    """An error as JSON that is sent before the whole request has been read.
 
-    Some of the rest is read all the same: a connection that is closed on a sender loses what was said to it.
+    Some of the rest of the request is read nevertheless. If the connection were closed while the client still sends,
+    the client would lose the answer.
     """
 
     def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
@@ -52,7 +57,7 @@ class Refusal(Response):
         super().__init__(content, status, {"Connection": "close", **(headers or {})}, "application/json")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the error."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with suppress(TimeoutError):
@@ -64,7 +69,7 @@ class Refusal(Response):
 
 
 class Guard:
-    """Lets requests through that this machine's browser makes for this page; says what a browser may do with it."""
+    """Accept only requests of this page, and add headers that limit what a browser may do with the answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -80,15 +85,19 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        app = self._app if _is_own(Headers(scope=scope), scope["server"][1]) else NOT_OWN
+        is_from_page = _is_from_page(Headers(scope=scope), scope["server"][1])
+        app = self._app if is_from_page else FOREIGN_REQUEST
         await app(scope, receive, with_headers)
 
 
-NOT_OWN = Refusal(403, "a request of another site or name found; expected this page, at 127.0.0.1.")
+FOREIGN_REQUEST = Refusal(403, "a request of another site or name found; expected this page, at 127.0.0.1.")
 
 
-def _is_own(headers: Headers, port: int) -> bool:
-    names = {f"{name}:{port}" for name in OWN_NAMES} | (set(OWN_NAMES) if port == 80 else set())
+def _is_from_page(headers: Headers, port: int) -> bool:
+    """Return whether the headers of a request are those of this page."""
+    names = {f"{name}:{port}" for name in OWN_NAMES}
+    if port == 80:
+        names |= set(OWN_NAMES)
     origin = headers.get("origin")
     return (
         headers.get("host") in names
@@ -98,32 +107,32 @@ def _is_own(headers: Headers, port: int) -> bool:
 
 
 def application(pool: Pool, folder: Path) -> Guard:
-    """The application.
+    """Return the application.
 
     Parameters
     ----------
     pool : Pool
     folder : Path
-        A private folder; each request has one inside it, until it is answered.
+        A private folder. Each request has a folder inside it until it is answered.
     """
-    limits, active = pool.limits, 0
+    limits = pool.limits
+    active = 0
     page = {path: (Path(__file__).parent / name).read_bytes() for path, name in PAGE.items()}
-    about = json.dumps(
-        {**pool.about, "limits": {"megabytes": limits.megabytes, "seconds": limits.seconds}}, ensure_ascii=False
-    )
+    content = {**pool.about, "limits": {"megabytes": limits.megabytes, "seconds": limits.seconds}}
+    about = json.dumps(content, ensure_ascii=False)
 
-    async def show(request: Request) -> Response:
+    async def send_page(request: Request) -> Response:
         path = request.url.path
         return Response(page[path], media_type=KINDS[Path(PAGE[path]).suffix])
 
-    async def tell(request: Request) -> Response:
+    async def send_about(request: Request) -> Response:
         return Response(about, media_type="application/json")
 
     async def answer(request: Request) -> Response:
         nonlocal active
         if active >= limits.workers + limits.waiting:
-            sentence = f"{active} records are being answered for; try again in {AGAIN_SECONDS} s."
-            return Refusal(503, sentence, {"Retry-After": str(AGAIN_SECONDS)})
+            sentence = f"{active} records are being answered for; try again in {RETRY_SECONDS} s."
+            return Refusal(503, sentence, {"Retry-After": str(RETRY_SECONDS)})
         active += 1
         try:
             return await _answer(request, pool, folder)
@@ -132,13 +141,15 @@ def application(pool: Pool, folder: Path) -> Guard:
         finally:
             active -= 1
 
-    routes = [Route(path, show) for path in PAGE]
-    return Guard(Starlette(routes=[*routes, Route("/about", tell), Route("/answer", answer, methods=["POST"])]))
+    routes = [Route(path, send_page) for path in PAGE]
+    routes += [Route("/about", send_about), Route("/answer", answer, methods=["POST"])]
+    return Guard(Starlette(routes=routes))
 
 
 async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
-    """Save the files of a request, and have a worker answer for them."""
-    limits, query = pool.limits, request.query_params
+    """Save the files of a request, and let a worker answer."""
+    limits = pool.limits
+    query = request.query_params
     try:
         if int(request.headers.get("content-length", 0)) > limits.bytes:
             raise too_large(limits.bytes)
@@ -159,7 +170,7 @@ async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
 
 
 def _options(query: QueryParams) -> dict[str, Any]:
-    """How to read the files, and what to show of them."""
+    """Return the options of a request: how to read the files, and what to show."""
     reading: dict[str, Any] = {}
     if query.get("fs"):
         reading["fs"] = _number("fs", query["fs"])
@@ -177,6 +188,7 @@ def _options(query: QueryParams) -> dict[str, Any]:
 
 
 def _number(name: str, text: str) -> float:
+    """Return a number of a query that is 0 or more, or refuse it."""
     try:
         value = float(text)
     except ValueError:

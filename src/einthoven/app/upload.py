@@ -1,4 +1,4 @@
-"""The bytes of a request -> files in a private folder, with names that lead nowhere."""
+"""Write the files of a request into a private folder, under names that cannot lead out of it."""
 
 from __future__ import annotations
 
@@ -10,72 +10,80 @@ from pathlib import Path
 
 from einthoven.errors import UserError
 
-MOST_FILES = 64  # a header and a signal file for each segment of a record
-LONGEST_NAME = 240  # bytes; 255 are what file systems take
+FILES_LIMIT = 64
+"""A request may contain this many files: a header and a signal file for each segment of a record."""
+
+NAME_LIMIT = 240
+"""Longest name of a file in bytes. File systems take 255 bytes."""
+
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
 
 class TooLargeError(UserError):
-    """More bytes than a request may have."""
+    """A request contains more bytes than it may."""
 
 
 def safe_name(name: str) -> str:
-    """The last part of a file's name, without anything that a file system or a terminal could take for more.
+    """Return the last part of a file name, without characters that a file system or a terminal could interpret.
 
     Raises
     ------
     UserError
-        If nothing is left of it, or it is too long.
+        If no character is left, or the name is too long.
     """
-    safe = _UNSAFE.sub("_", re.split(r"[/\\]", name)[-1]).lstrip(". ").rstrip()
+    last_part = re.split(r"[/\\]", name)[-1]
+    safe = _UNSAFE.sub("_", last_part).lstrip(". ").rstrip()
     size = len(os.fsencode(safe))
-    if not 1 <= size <= LONGEST_NAME:
-        raise UserError(f"a file name of {size} bytes found; expected 1 to {LONGEST_NAME}.")
+    if not 1 <= size <= NAME_LIMIT:
+        raise UserError(f"a file name of {size} bytes found; expected 1 to {NAME_LIMIT}.")
     return safe
 
 
 async def save(
-    chunks: AsyncIterator[bytes], names: Sequence[str], sizes: Sequence[int], folder: Path, most: int
+    chunks: AsyncIterator[bytes], names: Sequence[str], sizes: Sequence[int], folder: Path, limit: int
 ) -> None:
-    """Write the files of a request, which come one after the other.
+    """Write the files of a request, whose bytes follow each other in its body.
 
     Parameters
     ----------
     chunks : async iterator of bytes
+        The body of the request.
     names : sequence of str
-        Of the files.
+        Names of the files.
     sizes : sequence of int
-        Bytes of each but the last, which is what remains.
+        Bytes of each file except the last one, which gets the rest.
     folder : Path
-    most : int
-        Bytes that are taken of all together.
+    limit : int
+        Largest number of bytes of all files together.
 
     Raises
     ------
     TooLargeError
-        As soon as there are more.
+        As soon as there are more bytes than that.
     UserError
-        If names and sizes do not go together, a name is no name, or a file is not complete.
+        If names and sizes do not fit together, a name is empty or too long, or a file is not complete.
     """
     files = [safe_name(name) for name in names]
-    if not 1 <= len(files) <= MOST_FILES or len(set(map(str.lower, files))) < len(files):
-        raise UserError(f"{len(files)} files found; expected 1 to {MOST_FILES}, each with a name of its own.")
+    distinct_names = {name.lower() for name in files}
+    if not 1 <= len(files) <= FILES_LIMIT or len(distinct_names) < len(files):
+        raise UserError(f"{len(files)} files found; expected 1 to {FILES_LIMIT}, each with a name of its own.")
     if len(sizes) != len(files) - 1 or any(size < 0 for size in sizes):
         raise UserError(f"{len(sizes)} sizes of {len(files)} files found; expected those of all but the last.")
     with tempfile.TemporaryFile(dir=folder) as body:
         length = 0
         async for chunk in chunks:
             length += len(chunk)
-            if length > most:
-                raise too_large(most)
+            if length > limit:
+                raise too_large(limit)
             body.write(chunk)
         if sum(sizes) > length:
             raise UserError(f"{length} bytes found; expected {sum(sizes)} or more: the upload is not complete.")
         body.seek(0)
-        for name, size in zip(files, [*sizes, length - sum(sizes)], strict=True):
+        all_sizes = [*sizes, length - sum(sizes)]
+        for name, size in zip(files, all_sizes, strict=True):
             (folder / name).write_bytes(body.read(size))
 
 
-def too_large(most: int) -> TooLargeError:
-    """The sentence for whoever sends too much."""
-    return TooLargeError(f"more than {most / 1e6:g} MB found; expected less (einthoven app --max-size).")
+def too_large(limit: int) -> TooLargeError:
+    """Return the error of a request that is too large."""
+    return TooLargeError(f"more than {limit / 1e6:g} MB found; expected less (einthoven app --max-size).")

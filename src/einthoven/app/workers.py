@@ -1,7 +1,7 @@
-"""Processes that may be lost: each answers for one record at a time, under limits of time and memory.
+"""Worker processes that may be lost. Each answers one request at a time, with limits of time and memory.
 
-A file that makes a reader hang, or take all memory, costs the process that reads it; the next one is forked from a
-server that has imported everything. Between the processes goes JSON, so that nothing that a worker says is run.
+A file that makes a reader hang or takes all memory costs only the process that reads it. The next process is forked
+from a server that has imported everything. The processes exchange JSON, so that nothing that a worker sends is run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from typing import Any, Self
 from einthoven.errors import UserError
 from einthoven.trust import trusted
 
-START_SECONDS = 120.0  # of a worker, with all imports, on a slow disk
+START_SECONDS = 120.0
+"""Seconds that a worker may take to start, with all imports, on a slow disk."""
+
 GIBIBYTE = 2**30
 PRELOADED = [
     "einthoven.app.answer",
@@ -33,25 +35,29 @@ PRELOADED = [
     "scipy.signal",
     "scipy.special",
 ]
-OK, REFUSED, FAILED = 200, 422, 500
+
+# HTTP status of a reply of a worker.
+OK = 200
+REFUSED = 422
+FAILED = 500
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take.
+    """Limits of one request.
 
     Attributes
     ----------
     megabytes : float
-        Of all its files together.
+        Size of all its files together.
     seconds : float
-        For sending them, and again for the answer.
+        Time for the upload, and again for the answer.
     memory : int
-        Bytes of a worker.
+        Memory of a worker in bytes.
     workers : int
-        Records that are answered for at once.
+        Number of requests that are answered at once.
     waiting : int
-        Requests that may wait for a worker; those beyond are told to come again.
+        Number of requests that may wait for a worker. Further requests are asked to try again later.
     """
 
     megabytes: float = 32.0
@@ -62,17 +68,17 @@ class Limits:
 
     @property
     def bytes(self) -> int:
-        """Of all files of a request."""
+        """Size of all files of a request."""
         return int(self.megabytes * 1e6)
 
 
 class Worker:
-    """One process, replaced when it is lost.
+    """One process. It is replaced when it is lost.
 
     Parameters
     ----------
     paths : sequence of Path
-        Bundles; without any, the one that comes with the package.
+        Folders of bundles; empty for the bundle of the package.
     limits : Limits
 
     Raises
@@ -82,26 +88,33 @@ class Worker:
     """
 
     def __init__(self, paths: Sequence[Path], limits: Limits) -> None:
-        self._paths, self._limits, self._closed = paths, limits, False
+        self._paths = paths
+        self._limits = limits
+        self._is_closed = False
         self._start()
-        status, self.about = self._wait(START_SECONDS)
+        status, self.about = self._receive(START_SECONDS)
         if status != OK:
             raise UserError(json.loads(self.about)["error"])
 
     def ask(self, job: Mapping[str, Any]) -> tuple[int, bytes]:
-        """Status and JSON of the answer for a job, as `_do` takes it; one that takes too much is an error, too."""
+        """Return the status and the JSON of the answer to a job, as `_answer_job` reads it.
+
+        A job that takes too much time or memory gets an answer with an error.
+        """
         try:
             self._pipe.send_bytes(json.dumps(job).encode())
-            return self._wait(self._limits.seconds)
+            return self._receive(self._limits.seconds)
         except TimeoutError:
-            return self._lost(f"not answered within {self._limits.seconds:g} s; expected a shorter recording.")
+            return self._replace(f"not answered within {self._limits.seconds:g} s; expected a shorter recording.")
         except (EOFError, OSError):
             gib = self._limits.memory / GIBIBYTE
-            return self._lost(f"not answered: reading it took more than {gib:g} GiB of memory, or ended the process.")
+            return self._replace(
+                f"not answered: reading it took more than {gib:g} GiB of memory, or ended the process."
+            )
 
     def close(self) -> None:
-        """End the process for good."""
-        self._closed = True
+        """End the process. It is not replaced."""
+        self._is_closed = True
         self._end()
 
     def _end(self) -> None:
@@ -111,50 +124,55 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        self._pipe, theirs = context.Pipe()
+        self._pipe, worker_pipe = context.Pipe()
         threads = max((os.cpu_count() or 1) // self._limits.workers, 1)
-        arguments = (theirs, self._paths, self._limits.memory, threads, trusted())
+        arguments = (worker_pipe, self._paths, self._limits.memory, threads, trusted())
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
-        theirs.close()
+        worker_pipe.close()
 
-    def _wait(self, seconds: float) -> tuple[int, bytes]:
+    def _receive(self, seconds: float) -> tuple[int, bytes]:
+        """Wait for a reply of the process."""
         if not self._pipe.poll(seconds):
             raise TimeoutError
         reply = self._pipe.recv_bytes()
         return int(reply[:3]), reply[3:]
 
-    def _lost(self, sentence: str) -> tuple[int, bytes]:
+    def _replace(self, error: str) -> tuple[int, bytes]:
+        """End the process, start another one, and return the answer with an error."""
         self._end()
-        if not self._closed:
+        if not self._is_closed:
             self._start()
             try:
-                self._wait(START_SECONDS)  # what it has to say of itself is known
-            except (TimeoutError, EOFError, OSError):  # said later, it would be taken for an answer
-                self._end()  # the next request finds it gone, and starts another
-        return REFUSED, json.dumps({"error": sentence}).encode()
+                # The first reply describes the model, which is known. Later, it would be mistaken for an answer.
+                self._receive(START_SECONDS)
+            except (TimeoutError, EOFError, OSError):
+                # The next request finds no process, and starts another one.
+                self._end()
+        return REFUSED, json.dumps({"error": error}).encode()
 
 
 class Pool:
-    """Workers that take turns.
+    """Workers that answer in turn.
 
     Parameters
     ----------
     paths, limits
-        As of `Worker`.
+        As in `Worker`.
     """
 
     def __init__(self, paths: Sequence[Path], limits: Limits) -> None:
         self.limits = limits
         self._workers = [Worker(paths, limits) for _ in range(limits.workers)]
-        self._threads = ThreadPoolExecutor(limits.workers)  # of its own: nothing waits for it at the end
+        # With an executor of its own, nothing waits for a worker when the server ends.
+        self._threads = ThreadPoolExecutor(limits.workers)
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         for worker in self._workers:
             self._idle.put_nowait(worker)
         self.about: dict[str, Any] = json.loads(self._workers[0].about)
 
     def __enter__(self) -> Self:
-        """Be there."""
+        """Return the pool."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -163,7 +181,7 @@ class Pool:
             worker.close()
 
     async def ask(self, job: Mapping[str, Any]) -> tuple[int, bytes]:
-        """Status and JSON of the answer, of the first worker that is idle."""
+        """Return the status and the JSON of the answer of the first idle worker."""
         worker = await self._idle.get()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, job)
@@ -173,10 +191,11 @@ class Pool:
 
 def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int, modules: Sequence[str]) -> None:
     """Answer jobs until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the server ends its workers itself
+    # Ctrl-C in the terminal ends the server, which ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
-    from einthoven.app.answer import about
+    from einthoven.app.answer import describe_model
     from einthoven.predict import load_bundle
 
     torch.set_num_threads(threads)
@@ -186,15 +205,16 @@ def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int, mo
         pipe.send_bytes(_reply(REFUSED, {"error": str(error)}))
         return
     _limit(resource.RLIMIT_DATA, memory)
-    _limit(resource.RLIMIT_CORE, 0)  # a lost process leaves nothing of what it read
-    pipe.send_bytes(_reply(OK, about(predictor)))
+    # A lost process must not write the data of a patient into a core dump.
+    _limit(resource.RLIMIT_CORE, 0)
+    pipe.send_bytes(_reply(OK, describe_model(predictor)))
     with suppress(EOFError):
         while True:
-            pipe.send_bytes(_do(predictor, json.loads(pipe.recv_bytes())))
+            pipe.send_bytes(_answer_job(predictor, json.loads(pipe.recv_bytes())))
 
 
-def _do(predictor: Any, job: Mapping[str, Any]) -> bytes:
-    """One job: what `answer` takes, and ``example`` where the record is to be generated first."""
+def _answer_job(predictor: Any, job: Mapping[str, Any]) -> bytes:
+    """Answer one job: the arguments of `answer`, and ``example``, the number of a record to generate first."""
     from einthoven.app.answer import answer, write_example
 
     folder = Path(job["folder"])
@@ -206,7 +226,8 @@ def _do(predictor: Any, job: Mapping[str, Any]) -> bytes:
         return _reply(REFUSED, {"error": str(error)})
     except MemoryError:
         os._exit(1)
-    except Exception as error:  # a fault of this program; the next file may be answered
+    except Exception as error:
+        # This is a fault of the program. The worker may be able to answer for the next file.
         return _reply(FAILED, {"error": f"not answered: a fault of this program ({type(error).__name__})."})
 
 
@@ -214,6 +235,7 @@ def _reply(status: int, content: Mapping[str, Any]) -> bytes:
     return b"%d" % status + json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _limit(kind: int, most: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+def _limit(kind: int, limit: int) -> None:
+    """Set a limit of this process, but not above the limit that the system sets."""
+    _, hard_limit = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit), hard_limit))

@@ -1,10 +1,10 @@
-"""Exported programs (``.pt2``), loaded without running anything that their file brings; MLflow serves runs with it.
+"""Load exported programs (``.pt2``) without running code of their file. MLflow serves models with this module.
 
-``torch.export.load`` runs code of the file in several ways: it unpickles parts of it, loads compiled libraries, calls
-any function that the graph names, evaluates expressions, and compiles names into Python source. `load` accepts none
-of these: a program is a graph of torch's own tensor operations and raw numbers. That is what this package exports.
+``torch.export.load`` runs code of the file in several ways: it unpickles parts, loads compiled libraries, calls any
+function that the graph names, evaluates expressions, and compiles names into Python source. `load` accepts none of
+these. A program must be a graph of torch's own tensor operations, and raw numbers. This package exports such programs.
 
-This file is copied into the model that a run logs. So it imports nothing of the package.
+A run copies this file into the model that it logs. So the file imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 
-MOST_BYTES = 1 << 32
-DEEPEST = 100
+PROGRAM_LIMIT = 1 << 32
+"""Largest size of a program in bytes."""
 
+NESTING_LIMIT = 100
+"""JSON may be nested this deep."""
+
+# The parts of the archive: those with a fixed content, the graph, the lists of tensors, texts, numbers and notes.
 _FIXED = {"archive_format": b"pt2", "byteorder": b"little", "data/sample_inputs/model.pt": b""}
 _MODEL = "models/model.json"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -34,6 +38,7 @@ _TEXTS = ("archive_version", ".data/version", ".data/serialization_id", "version
 _NUMBERS = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]+")
 _NOTES = re.compile(r"(data/)?extra/[A-Za-z0-9_.-]+\.json")
 
+# What the graph may call: tensor operations of torch, changes of its settings, and arithmetic of sizes.
 _OPERATION = re.compile(r"torch\.ops\.aten\.((?!__)[a-z0-9_]+)\.((?!__)[A-Za-z0-9_]+)")
 _OTHER_OPERATIONS = {
     "torch.ops.higher_order.wrap_with_autocast",
@@ -41,12 +46,17 @@ _OTHER_OPERATIONS = {
     *(f"_operator.{name}" for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "getitem")),
     *(f"_operator.{name}" for name in ("eq", "ne", "lt", "le", "gt", "ge", "truediv")),
 }
+
+# What an expression of sizes may contain.
 _SYMBOL = re.compile(r"[su][0-9]{1,9}")
 _FUNCTIONS = {"Add", "FloorDiv", "Integer", "Max", "Min", "Mod", "Mul", "PythonMod", "Symbol"}
 _EXPRESSION = (
     *(ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp),
     *(ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.USub),
 )
+_EXPRESSION_LIMIT = 10_000  # characters
+
+# What all other texts may contain.
 _TYPES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 _PLAIN = re.compile(r"[A-Za-z0-9_.]*")
 _VALUE = re.compile(r"[A-Za-z0-9_.+-]*")
@@ -62,12 +72,13 @@ def load(path: Path) -> torch.nn.Module:
     """
     try:
         records = _records(path)
-        _check(records)
+        _check_parts(records)
     except (AttributeError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError) as error:
-        raise ValueError(f"{path.name}: refused before it was loaded: {_line(error)}.") from None
+        raise ValueError(f"{path.name}: refused before it was loaded: {_one_line(error)}.") from None
     except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name}: refused before it was loaded: {_line(error)}.") from None
-    # torch reads what was checked, not the file: two readers can understand one archive differently.
+        raise ValueError(f"{path.name}: refused before it was loaded: {_one_line(error)}.") from None
+
+    # Two readers can understand one archive differently. So torch reads the checked parts and not the file.
     checked = io.BytesIO()
     with zipfile.ZipFile(checked, "w") as archive:
         for record, content in records.items():
@@ -77,16 +88,16 @@ def load(path: Path) -> torch.nn.Module:
         program: torch.nn.Module = torch.export.load(checked).module()
     except Exception as error:
         raise ValueError(
-            f"{path.name}: torch {torch.__version__} cannot load this program ({_line(error)})."
+            f"{path.name}: torch {torch.__version__} cannot load this program ({_one_line(error)})."
         ) from error
     return program
 
 
 def _records(path: Path) -> dict[str, bytes]:
-    """The parts of the archive, by name; each is compared with its checksum."""
+    """Read the parts of the archive by name. Each part is compared with its checksum."""
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-        raise ValueError(f"no file, or more than {MOST_BYTES:,} bytes")
+    if not stat.S_ISREG(status.st_mode) or status.st_size > PROGRAM_LIMIT:
+        raise ValueError(f"no file, or more than {PROGRAM_LIMIT:,} bytes")
     records: dict[str, bytes] = {}
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
@@ -102,23 +113,25 @@ def _records(path: Path) -> dict[str, bytes]:
     return records
 
 
-def _check(records: Mapping[str, bytes]) -> None:
-    """Refuse whatever is no graph of tensor operations, no raw number and no note."""
+def _check_parts(records: Mapping[str, bytes]) -> None:
+    """Refuse every part that is not a graph of tensor operations, a tensor of raw numbers, or a note."""
     for record, content in records.items():
         if record in _FIXED:
-            right = content == _FIXED[record]
+            is_harmless = content == _FIXED[record]
         elif record in _TEXTS:
-            right = re.fullmatch(rb"[0-9.]*\n?", content) is not None
+            is_harmless = re.fullmatch(rb"[0-9.]*\n?", content) is not None
         elif record == _MODEL or record in _CONFIGS or _NOTES.fullmatch(record):
-            right = isinstance(_json(content), dict)
+            is_harmless = isinstance(_json(content), dict)
         else:
-            right = _NUMBERS.fullmatch(record) is not None
-        if not right:
+            is_harmless = _NUMBERS.fullmatch(record) is not None
+        if not is_harmless:
             raise ValueError(f"the part {record[:80]!r} could run code; expected numbers and a graph alone")
+
     for config in _CONFIGS:
         folder = config.rpartition("/")[0]
         for entry in _json(records[config])["config"].values():
             _check_tensor(entry, records.get(f"{folder}/{entry['path_name']}"))
+
     model = _json(records[_MODEL])
     if model.get("guards_code"):
         raise ValueError("it has guards, which are Python code")
@@ -127,7 +140,7 @@ def _check(records: Mapping[str, bytes]) -> None:
 
 
 def _check_tensor(entry: Mapping[str, Any], content: bytes | None) -> None:
-    """A tensor lies in the archive as raw numbers, and does not claim to be larger than they are."""
+    """Refuse a tensor that is pickled, or that claims to be larger than its numbers in the archive."""
     if entry["use_pickle"] is not False or content is None:
         raise ValueError("a tensor that is pickled, or missing")
     sizes = [size["as_int"] for size in entry["tensor_meta"]["sizes"]]
@@ -136,7 +149,7 @@ def _check_tensor(entry: Mapping[str, Any], content: bytes | None) -> None:
 
 
 def _leaves(root: object) -> Iterator[tuple[str, object]]:
-    """Every value of a JSON document with its key; every key as a value of the key ``""``."""
+    """Yield every value of a JSON document with its key. Every key is also a value, with the key ``""``."""
     waiting: list[tuple[str, object]] = [("", root)]
     while waiting:
         key, value = waiting.pop()
@@ -150,38 +163,39 @@ def _leaves(root: object) -> Iterator[tuple[str, object]]:
 
 
 def _check_leaf(key: str, value: object) -> None:
+    """Refuse a text of the graph that could run code."""
     if not isinstance(value, str):
         return
     if key == "target":
-        right = value in _OTHER_OPERATIONS or _is_operation(value)
+        is_harmless = value in _OTHER_OPERATIONS or _is_operation(value)
     elif key == "expr_str":
-        right = _is_expression(value)
+        is_harmless = _is_expression(value)
     elif key in ("in_spec", "out_spec"):
-        right = _is_spec(json.loads(value))
+        is_harmless = _is_spec(json.loads(value))
     elif key in ("name", "as_name"):
-        right = value == "" or (value.isascii() and value.isidentifier() and not keyword.iskeyword(value))
+        is_harmless = value == "" or (value.isascii() and value.isidentifier() and not keyword.iskeyword(value))
     elif key in ("as_string", "torch_version"):
-        right = _VALUE.fullmatch(value) is not None
+        is_harmless = _VALUE.fullmatch(value) is not None
     else:
-        right = _PLAIN.fullmatch(value) is not None
-    if not right:
+        is_harmless = _PLAIN.fullmatch(value) is not None
+    if not is_harmless:
         raise ValueError(f"{key or 'a name'} is {value[:80]!r}, which could run code")
 
 
 def _is_operation(target: str) -> bool:
-    """Whether a name is that of a tensor operation; those that open files are none."""
-    found = _OPERATION.fullmatch(target)
-    if found is None:
+    """Return whether a name is that of a tensor operation. Operations that open files are refused."""
+    match = _OPERATION.fullmatch(target)
+    if match is None:
         return False
-    operation = getattr(getattr(torch.ops.aten, found[1], None), found[2], None)
+    operation = getattr(getattr(torch.ops.aten, match[1], None), match[2], None)
     if not isinstance(operation, torch._ops.OpOverload):
         return False
     return all(argument.name != "filename" for argument in operation._schema.arguments)
 
 
 def _is_expression(text: str) -> bool:
-    """Whether a text is arithmetic with sizes, such as ``Mul(Integer(4), Symbol('s0', positive=True))``."""
-    if len(text) > 10_000:
+    """Return whether a text is arithmetic with sizes, such as ``Mul(Integer(4), Symbol('s0', positive=True))``."""
+    if len(text) > _EXPRESSION_LIMIT:
         return False
     for node in ast.walk(ast.parse(text, mode="eval")):
         if not isinstance(node, _EXPRESSION):
@@ -198,7 +212,7 @@ def _is_expression(text: str) -> bool:
 
 
 def _is_spec(spec: object) -> bool:
-    """Whether a document describes nested tuples, lists and dicts with plain keys."""
+    """Return whether a document describes nested tuples, lists and dicts with plain keys."""
     waiting = [spec]
     while waiting:
         node = waiting.pop()
@@ -206,8 +220,8 @@ def _is_spec(spec: object) -> bool:
             waiting += node
         elif isinstance(node, dict):
             context = json.loads(node.get("context") or "null")
-            plain = context is None or all(isinstance(name, str) and name.isidentifier() for name in context)
-            if node.get("type") not in _TYPES or not plain or set(node) - {"type", "context", "children_spec"}:
+            has_plain_keys = context is None or all(isinstance(key, str) and key.isidentifier() for key in context)
+            if node.get("type") not in _TYPES or not has_plain_keys or set(node) - {"type", "context", "children_spec"}:
                 return False
             waiting.append(node.get("children_spec", []))
         elif type(node) is not int:
@@ -216,20 +230,21 @@ def _is_spec(spec: object) -> bool:
 
 
 def _json(content: bytes) -> Any:
+    """Parse JSON that is not nested too deep."""
     depth = 0
     for bracket in re.finditer(rb"[\[\]{}]", content):
         depth += 1 if bracket[0] in b"[{" else -1
-        if depth > DEEPEST:
-            raise ValueError(f"JSON that is nested more than {DEEPEST} deep")
+        if depth > NESTING_LIMIT:
+            raise ValueError(f"JSON that is nested more than {NESTING_LIMIT} deep")
     return json.loads(content)
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
 
 
 class Served:
-    """A program as MLflow serves it: what the model cannot read is refused, with status 400 and a sentence.
+    """A program as MLflow serves it. Input that the model cannot read gets the status 400 and a sentence.
 
     Parameters
     ----------
@@ -239,24 +254,27 @@ class Served:
     """
 
     def __init__(self, program: torch.nn.Module, leads: int, samples: int) -> None:
-        self.program, self.leads, self.samples = program, leads, samples
+        self.program = program
+        self.leads = leads
+        self.samples = samples
 
     def predict(self, data: object, params: Mapping[str, Any] | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Predictions ``(n, K)`` of records in mV, ``(n, leads, samples)``.
+        """Return the predictions ``(n, K)`` of records in mV, ``(n, leads, samples)``.
 
         Raises
         ------
         MlflowException
-            If the records have another shape or type, or values that are not finite.
+            If the records have another shape or type, or contain values that are not finite.
         """
-        signal = self._checked(data)
+        signal = self._check(data)
         with torch.inference_mode():
-            answer: np.ndarray[Any, np.dtype[np.float32]] = self.program(torch.from_numpy(signal)).numpy()
-        if not np.isfinite(answer).all():
+            predictions: np.ndarray[Any, np.dtype[np.float32]] = self.program(torch.from_numpy(signal)).numpy()
+        if not np.isfinite(predictions).all():
             raise _refusal("the model answers these records with values that are not finite.")
-        return answer
+        return predictions
 
-    def _checked(self, data: object) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _check(self, data: object) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return the records as float32, or refuse them."""
         expected = f"expected records in mV, float32 (n, {self.leads}, {self.samples})"
         if not isinstance(data, np.ndarray) or data.dtype.kind not in "fiu":
             raise _refusal(f"{getattr(data, 'dtype', type(data).__name__)} found; {expected}.")
@@ -273,6 +291,7 @@ class Served:
 
 
 def _refusal(sentence: str) -> Exception:
+    """Return the exception for which MLflow answers with status 400."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
@@ -280,7 +299,7 @@ def _refusal(sentence: str) -> Exception:
 
 
 def _load_pyfunc(path: str) -> Served:
-    """What MLflow calls: `path` is the folder with ``model.pt2`` and ``shape.json``."""
+    """Load a model. MLflow calls this function with the folder of ``model.pt2`` and ``shape.json``."""
     folder = Path(path)
     shape = json.loads((folder / "shape.json").read_text(encoding="utf-8"))
     return Served(load(folder / "model.pt2"), int(shape["leads"]), int(shape["samples"]))
