@@ -102,7 +102,7 @@ def split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
         is_address = ":/" in name or name.startswith("/")
         is_module = all(part.isidentifier() for part in name.split("."))
         if not is_address and not is_module:
-            raise UserError(f"--trust {name}: expected a Python module such as my_parts, or the address of a store.")
+            raise UserError(f"--trust {name}: expected a Python module such as my_parts, or an address.")
         trusted.append(name)
     return trusted, others
 

@@ -154,6 +154,7 @@ def _names(name: str, value: Any, most: int) -> tuple[str, ...]:
 
 
 def _text(name: str, value: Any) -> str:
+    """Return a text, or refuse another value."""
     _expect(name, value, is_name(value), f"a text of printable characters, {MAX_CHARACTERS:,} at most")
     return str(value)
 
@@ -161,6 +162,7 @@ def _text(name: str, value: Any) -> str:
 def _number(
     name: str, value: Any, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
 ) -> float:
+    """Return a number in a range, or refuse another value."""
     if above > -math.inf:
         low = f"more than {above:g}"
     elif least > -math.inf:
@@ -174,18 +176,21 @@ def _number(
 
 
 def _whole(name: str, value: Any, *, least: int, most: int) -> int:
+    """Return a whole number, or refuse another value."""
     is_whole = type(value) is int and least <= value <= most
     _expect(name, value, is_whole, f"a whole number, {least:,} to {most:,}")
     return int(value)
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """Return a mapping, or refuse another value."""
     _expect(name, value, isinstance(value, Mapping), "entries with names")
     content: Mapping[str, Any] = value
     return content
 
 
 def _list(name: str, value: Any, length: int | None = None) -> list[Any]:
+    """Return a list of this length, or refuse another value."""
     is_right = isinstance(value, list) and length in (None, len(value))
     _expect(name, value, is_right, "a list" if length is None else f"a list of {length}")
     content: list[Any] = value

@@ -1,1 +1,1 @@
-"""Runs in MLflow: the only importer of mlflow."""
+"""Runs in MLflow. Only this package imports mlflow."""
