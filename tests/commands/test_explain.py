@@ -120,7 +120,7 @@ def test_a_record_of_the_training_is_told(
     own = load_bundle().bundles[0]
     cuts = (("crop", None),)
     digests = Predictor([replace(own, cuts=cuts)]).prepare(file).digests
-    replace(own, ancestry=Ancestry.of(digests), cuts=cuts).save(tmp_path / "bundle")
+    replace(own, ancestry=Ancestry.trained_on(digests), cuts=cuts).save(tmp_path / "bundle")
     told: list[str] = []
     monkeypatch.setattr("einthoven.report.explanation.explanation_figure", lambda *_, foot, **__: told.extend(foot))
     monkeypatch.setattr("einthoven.report.explanation.save_pages", lambda pages, path: list(pages))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from einthoven.data.ancestry import Ancestry, apart
+from einthoven.data.ancestry import Ancestry, remove_used_records
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import digests
@@ -78,7 +78,14 @@ def test_a_blank_window_has_no_digest(
     assert store.digests[1] == b"" and (store.digests != b"").sum() == 5
     without_checksums(store.path)
     assert open_store(store.path).digests.tolist() == store.digests.tolist()
-    assert Ancestry.of(store.digests).in_training(store.digests).tolist() == [True, False, True, True, True, True]
+    assert Ancestry.trained_on(store.digests).in_training(store.digests).tolist() == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_digests_survive_a_file_though_some_end_in_zeros() -> None:
@@ -88,12 +95,12 @@ def test_digests_survive_a_file_though_some_end_in_zeros() -> None:
 
 
 def test_models_that_were_made_from_others_have_seen_what_those_have() -> None:
-    teacher = Ancestry.of(named("a", "b")).fitted_on(named("v"))
-    start = Ancestry.of(named("b", "c"))
-    model = Ancestry.of(named("d", "")).joined(teacher, start)
+    teacher = Ancestry.trained_on(named("a", "b")).fitted_on(named("v"))
+    start = Ancestry.trained_on(named("b", "c"))
+    model = Ancestry.trained_on(named("d", "")).merged(teacher, start)
     assert model.trained.tolist() == [b"a", b"b", b"c", b"d"] and model.fitted.size == 0
     assert model.in_training(named("a", "e", "", "d")).tolist() == [True, False, False, True]
-    again = Ancestry.from_arrays(teacher.arrays())
+    again = Ancestry.from_arrays(teacher.to_arrays())
     assert again.trained.tolist() == [b"a", b"b"] and again.in_fitting(named("v", "a")).tolist() == [True, False]
     assert not Ancestry().in_training(named("a")).any()
 
@@ -102,10 +109,10 @@ def test_a_record_under_another_number_is_left_out_of_validation_and_test() -> N
     digests = named("a", "b", "c", "b", "d", "c", "d", "e", "")
     records = np.arange(9)
     rows = {"train": np.array([0, 1]), "val": np.array([2, 3, 4]), "test": np.array([5, 6, 7, 8])}
-    remaining, left_out = apart(rows, digests, records, Ancestry())
+    remaining, left_out = remove_used_records(rows, digests, records, Ancestry())
     assert [part.tolist() for part in remaining.values()] == [[0, 1], [2, 4], [7, 8]]
     assert left_out["val"].tolist() == [3] and left_out["test"].tolist() == [5, 6]
-    remaining, left_out = apart(rows, digests, records, Ancestry.of(named("e", "c")))
+    remaining, left_out = remove_used_records(rows, digests, records, Ancestry.trained_on(named("e", "c")))
     assert [part.tolist() for part in remaining.values()] == [[0, 1], [4], [8]]
     assert left_out["val"].tolist() == [2, 3] and left_out["test"].tolist() == [5, 6, 7]
 
@@ -114,5 +121,5 @@ def test_one_window_is_enough_to_leave_out_a_record() -> None:
     digests = named("a", "b", "x", "a", "y", "z")
     records = np.array([0, 0, 1, 1, 2, 2])
     rows = {"train": np.array([0, 1]), "val": np.array([2, 3]), "test": np.array([4, 5])}
-    remaining, left_out = apart(rows, digests, records, Ancestry())
+    remaining, left_out = remove_used_records(rows, digests, records, Ancestry())
     assert remaining["val"].size == 0 and left_out["val"].tolist() == [1] and remaining["test"].tolist() == [4, 5]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einthoven.data.identity import DataIdentity, compare, label_numbers
+from einthoven.data.identity import DataIdentity, compare, number_labels
 from einthoven.data.sources.labels import Labels
 
 N = 12
@@ -28,7 +28,7 @@ def data(**changed: Any) -> DataIdentity:
         "ecg_ids": made.ecg_ids,
         "record_ids": made.ecg_ids,
         "digests": np.array([f"signal {row}" for row in range(N)], "S16"),
-        "labels": label_numbers(made),
+        "labels": number_labels(made),
         "folds": made.folds,
         "patients": made.patients,
         "classes": made.classes,
@@ -52,7 +52,7 @@ def with_value(name: str, row: int, value: object) -> DataIdentity:
 
 def test_the_same_data_are_the_same() -> None:
     difference = compare(data(), data())
-    assert not difference.any and str(difference) == "" and not difference.added.any()
+    assert not difference.is_different and str(difference) == "" and not difference.added.any()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_has_changed_is_said_with_an_example(now: DataIdentity, expected: s
 def test_added_records_are_known_from_changed_ones() -> None:
     before = taken(data(), list(range(9)))
     difference = compare(before, data())
-    assert not difference.changes and difference.any and str(difference) == "3 records are new"
+    assert not difference.changes and difference.is_different and str(difference) == "3 records are new"
     assert difference.added.tolist() == [False] * 9 + [True] * 3
     assert compare(taken(data(), [0]), taken(data(), [0, 1])).added_records == 1
 
@@ -99,7 +99,7 @@ def test_a_table_that_numbers_its_records_anew_has_not_changed_its_records() -> 
     now = replace(now, ecg_ids=np.arange(N) + 1, record_ids=np.arange(N) + 1)
     difference = compare(data(), now)
     assert not difference.changes and not difference.added_records
-    assert difference.reordered and str(difference) == "the records stand in another order"
+    assert difference.is_reordered and str(difference) == "the records stand in another order"
     inserted = taken(now, [*range(5), 5])  # and a new one between them
     inserted = replace(
         taken(data(), [0, 1, 2, 3, 4, 5]),
@@ -113,7 +113,7 @@ def test_a_table_that_numbers_its_records_anew_has_not_changed_its_records() -> 
 
 
 def test_patients_that_are_numbered_anew_are_the_same_patients() -> None:
-    assert not compare(data(), data(patients=100 - data().patients)).any
+    assert not compare(data(), data(patients=100 - data().patients)).is_different
     merged = data().patients.copy()
     merged[merged == 1] = 0
     assert compare(data(), data(patients=merged)).changes == ("4 records belong to another patient (such as ecg_id 1)",)
@@ -122,7 +122,7 @@ def test_patients_that_are_numbered_anew_are_the_same_patients() -> None:
 def test_equal_signals_are_told_apart_by_their_numbers() -> None:
     twice = np.array(["same", "same", "same", *(f"{k}" for k in range(N - 3))], "S16")
     before = data(digests=twice)
-    assert not compare(before, data(digests=twice)).any
+    assert not compare(before, data(digests=twice)).is_different
     fewer = compare(before, taken(before, [0, 2, *range(3, N)]))
     assert fewer.changes == ("1 record is missing (such as ecg_id 2)",)
     assert compare(taken(before, [0, *range(3, N)]), before).added_records == 2
@@ -132,6 +132,18 @@ def test_windows_of_a_record_count_as_one() -> None:
     windows = data(record_ids=np.arange(N) // 4)
     moved = replace(windows, folds=windows.folds + 1)
     assert str(compare(windows, moved)) == "3 records are in another fold (such as ecg_id 0)"
+
+
+def test_windows_that_are_grouped_into_other_records_are_a_change() -> None:
+    windows = data(record_ids=np.arange(N) // 4)
+    assert not compare(windows, replace(windows, record_ids=windows.record_ids + 7)).is_different
+    record_ids = windows.record_ids.copy()
+    record_ids[3] = 1  # the last window of record 0 is now a window of record 1
+    moved = compare(windows, replace(windows, record_ids=record_ids))
+    assert moved.changes == ("2 records have other windows (such as ecg_id 0)",)
+    split = compare(windows, replace(windows, record_ids=np.arange(N)))
+    assert split.changes == ("3 records have other windows (such as ecg_id 0)",)
+    assert not moved.added.any() and not split.added.any()
 
 
 def test_a_record_that_has_become_longer_or_shorter_has_changed() -> None:
@@ -149,7 +161,7 @@ def test_a_record_that_has_become_longer_or_shorter_has_changed() -> None:
 def test_a_quantity_may_differ_in_its_last_digits() -> None:
     heart_rate = np.linspace(50, 120, N).astype(np.float32)
     before = data(labels=heart_rate)
-    assert not compare(before, data(labels=heart_rate * np.float32(1 + 1e-6))).any
+    assert not compare(before, data(labels=heart_rate * np.float32(1 + 1e-6))).is_different
     changed = heart_rate.copy()
     changed[5] += 1
     assert "1 record has other labels (such as ecg_id 6)" in str(compare(before, data(labels=changed)))
@@ -157,8 +169,8 @@ def test_a_quantity_may_differ_in_its_last_digits() -> None:
 
 
 def test_the_number_of_a_set_of_classes_does_not_depend_on_other_classes() -> None:
-    few = label_numbers(labels(np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.uint8), ("A", "C")))
-    many = label_numbers(labels(np.array([[1, 0, 0], [0, 0, 1], [1, 0, 1], [0, 1, 0]], np.uint8), ("A", "B", "C")))
+    few = number_labels(labels(np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.uint8), ("A", "C")))
+    many = number_labels(labels(np.array([[1, 0, 0], [0, 0, 1], [1, 0, 1], [0, 1, 0]], np.uint8), ("A", "B", "C")))
     assert few[:3].tolist() == many[:3].tolist() and few[3] == 0 and many[3] != 0
     assert len(set(few.tolist())) == 4
 
@@ -185,9 +197,9 @@ def test_a_shuffled_table_is_the_same_data_whatever_signals_are_equal(signals: l
 
 def test_it_survives_a_file() -> None:
     made = data()
-    again = DataIdentity.from_arrays(made.arrays(), made.classes)
-    assert not compare(made, again).any
+    again = DataIdentity.from_arrays(made.to_arrays(), made.classes)
+    assert not compare(made, again).is_different
     for name in ("digests", "labels", "folds"):
-        for wrong in (made.arrays()[name][1:], made.arrays()[name].astype(np.float64)):
+        for wrong in (made.to_arrays()[name][1:], made.to_arrays()[name].astype(np.float64)):
             with pytest.raises(ValueError, match="expected"):
-                DataIdentity.from_arrays(made.arrays() | {name: wrong}, made.classes)
+                DataIdentity.from_arrays(made.to_arrays() | {name: wrong}, made.classes)

@@ -40,7 +40,7 @@ def store_of(folder: Path, files: list[Path], **settings: Any) -> Store:
 
 
 def predictor_of(make_bundle: Callable[..., Any], store: Store, *cuts: tuple[str, float | None]) -> Predictor:
-    return Predictor([make_bundle(ancestry=Ancestry.of(store.digests), cuts=cuts or (("crop", None),))])
+    return Predictor([make_bundle(ancestry=Ancestry.trained_on(store.digests), cuts=cuts or (("crop", None),))])
 
 
 def in_training(predictor: Predictor, *files: Path) -> list[bool | None]:
@@ -119,7 +119,7 @@ def test_a_padded_record_is_known(make_bundle: Any, tmp_path: Path, write_record
     file = write_record(tmp_path, "short", noise(0, 700))
     bundle = make_bundle(
         input_format=InputFormat(LEADS, 100.0, 10.0, True, 1000, 500, "mean"),
-        ancestry=Ancestry.of(store_of(tmp_path, [file]).digests),
+        ancestry=Ancestry.trained_on(store_of(tmp_path, [file]).digests),
         cuts=(("crop", None),),
     )
     assert in_training(Predictor([bundle]), file) == [True]
@@ -136,7 +136,7 @@ def test_a_record_that_the_calibration_was_fitted_on_is_told_apart(
 ) -> None:
     files = [write_record(tmp_path, f"r{seed}", noise(seed)) for seed in range(2)]
     digests = store_of(tmp_path, files).digests
-    bundle = make_bundle(ancestry=Ancestry.of(digests[:1]).fitted_on(digests[1:]), cuts=(("crop", None),))
+    bundle = make_bundle(ancestry=Ancestry.trained_on(digests[:1]).fitted_on(digests[1:]), cuts=(("crop", None),))
     found = Predictor([bundle]).predict(files)
     assert found.in_training == (True, False)
     assert found.cautions[1][0] == "the calibration was fitted on this record"
@@ -146,7 +146,7 @@ def test_one_member_of_an_ensemble_is_enough_and_one_without_a_list_says_nothing
     make_bundle: Any, tmp_path: Path, write_record: WriteRecord
 ) -> None:
     file, other = write_record(tmp_path, "r", noise(0)), write_record(tmp_path, "o", noise(1))
-    known = make_bundle(ancestry=Ancestry.of(store_of(tmp_path, [file]).digests), cuts=(("crop", None),))
+    known = make_bundle(ancestry=Ancestry.trained_on(store_of(tmp_path, [file]).digests), cuts=(("crop", None),))
     silent = make_bundle(1)
     assert in_training(Predictor([silent, known]), file, other) == [True, False]
     assert in_training(Predictor([silent]), file) == [None]
@@ -156,7 +156,7 @@ def test_a_bundle_keeps_its_list_and_an_older_one_has_none(
     make_bundle: Any, saved: Path, tmp_path: Path, write_record: WriteRecord
 ) -> None:
     files = [write_record(tmp_path, f"r{seed}", noise(seed)) for seed in range(2)]
-    ancestry = Ancestry.of(store_of(tmp_path, files).digests)
+    ancestry = Ancestry.trained_on(store_of(tmp_path, files).digests)
     for named, folder in ((ancestry, tmp_path / "list"), (Ancestry(), tmp_path / "empty")):
         make_bundle(ancestry=named, cuts=(("slide", 2.5), ("crop", None))).save(folder)
         read = read_bundle(folder)
@@ -199,7 +199,7 @@ def test_every_output_tells_it(
     make_bundle: Any, tmp_path: Path, write_record: WriteRecord, capfd: pytest.CaptureFixture[str]
 ) -> None:
     files = [str(write_record(tmp_path, f"r{seed}", noise(seed))) + ".hea" for seed in range(2)]
-    ancestry = Ancestry.of(store_of(tmp_path, [Path(files[0])]).digests)
+    ancestry = Ancestry.trained_on(store_of(tmp_path, [Path(files[0])]).digests)
     make_bundle(ancestry=ancestry, cuts=(("crop", None),)).save(tmp_path / "bundle")
     outputs = {}
     for kind in ("", "--json", "--csv"):

@@ -1,4 +1,4 @@
-"""Which signals a model has seen: what must not be among those that it is judged by."""
+"""The signals that a model has seen. They must not be among the signals that the model is evaluated on."""
 
 from __future__ import annotations
 
@@ -20,86 +20,91 @@ class Ancestry:
     Attributes
     ----------
     trained : ndarray of S16
-        Windows that it was trained on, also through the models that it was made from; sorted, each once.
+        Training windows of the model and of the models that it was made from; sorted and unique.
     fitted : ndarray of S16
-        Windows that its calibration and thresholds were fitted on.
+        Windows that the calibration and the thresholds were fitted on; sorted and unique.
     """
 
     trained: Digests = field(default_factory=NONE.copy)
     fitted: Digests = field(default_factory=NONE.copy)
 
     @classmethod
-    def of(cls, trained: Digests) -> Ancestry:
-        """The ancestry of a model that was trained on these windows, and made from no other."""
-        return cls(trained=_listed([trained]))
+    def trained_on(cls, windows: Digests) -> Ancestry:
+        """Return the ancestry of a model that was trained on these windows and made from no other model."""
+        return cls(trained=_list_unique([windows]))
 
     def fitted_on(self, windows: Digests) -> Ancestry:
-        """The same model, its calibration and thresholds fitted on these windows."""
-        return replace(self, fitted=_listed([windows]))
+        """Return the ancestry of the same model after its calibration and thresholds were fitted on these windows."""
+        return replace(self, fitted=_list_unique([windows]))
 
-    def joined(self, *others: Ancestry) -> Ancestry:
-        """The ancestry of a model that was made from others, too: all that they were trained on."""
-        return replace(self, trained=_listed([self.trained, *(other.trained for other in others)]))
+    def merged(self, *others: Ancestry) -> Ancestry:
+        """Return the ancestry of a model that was also made from other models: it has seen their training windows."""
+        return replace(self, trained=_list_unique([self.trained, *(other.trained for other in others)]))
 
     def in_training(self, windows: Digests) -> NDArray[np.bool_]:
-        """Which of some windows the model was trained on."""
+        """Return which of some windows the model was trained on."""
         return np.isin(windows, self.trained)
 
     def in_fitting(self, windows: Digests) -> NDArray[np.bool_]:
-        """On which of some windows its calibration was fitted."""
+        """Return which of some windows the calibration was fitted on."""
         return np.isin(windows, self.fitted)
 
-    def arrays(self) -> dict[str, NDArray[np.uint8]]:
-        """Both lists as bytes (n, 16), the form in which files hold them."""
+    def to_arrays(self) -> dict[str, NDArray[np.uint8]]:
+        """Return both lists as bytes (n, 16), as files hold them."""
         return {"trained": to_bytes(self.trained), "fitted": to_bytes(self.fitted)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> Ancestry:
-        """The ancestry that a file holds.
+        """Return the ancestry that a file holds.
 
         Raises
         ------
         KeyError, ValueError
-            If a list is missing, or of another form.
+            If a list is missing, or has another form.
         """
-        return cls(*(_listed([from_bytes(arrays[name])]) for name in ("trained", "fitted")))
+        return cls(
+            trained=_list_unique([from_bytes(arrays["trained"])]),
+            fitted=_list_unique([from_bytes(arrays["fitted"])]),
+        )
 
 
-def _listed(parts: Iterable[Digests]) -> Digests:
-    """Digests in order, each once, without that of blank windows."""
-    digests = np.unique(np.concatenate([NONE, *parts]))
-    named: Digests = digests[digests != b""]
-    return named
+def _list_unique(parts: Iterable[Digests]) -> Digests:
+    """Return digests sorted and unique, without the empty digest of blank windows."""
+    unique = np.unique(np.concatenate([NONE, *parts]))
+    not_blank: Digests = unique[unique != b""]
+    return not_blank
 
 
-def apart(
+def remove_used_records(
     rows: Mapping[str, NDArray[np.int64]], digests: Digests, records: NDArray[np.int64], ancestry: Ancestry
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
-    """Leave out of validation and test what has the signal of a record that is used before.
+    """Remove from validation and test each record whose signal was used before.
 
-    A test record may not have been trained on, nor be a validation record, under whatever number. One window of a
-    record is enough to leave out all of it.
+    A validation record must not be a training record. A test record must not be a training or validation record. The
+    signals are compared, not the numbers. If one window of a record was used, the whole record is removed.
 
     Parameters
     ----------
     rows : mapping of "train", "val", "test" to ndarray of int64
     digests, records : ndarray, shape (n,)
-        Content and record of each row.
+        Content digest and record number of each row.
     ancestry : Ancestry
-        What the model has seen before these training rows.
+        Signals that the model has seen before it is trained on these training rows.
 
     Returns
     -------
     rows : dict of str to ndarray of int64
-    left_out : dict of str to ndarray of int64
-        Records that were left out of each split.
+        The remaining rows of each split.
+    removed : dict of str to ndarray of int64
+        The removed records of "val" and "test".
     """
-    used = ancestry.joined(Ancestry.of(digests[rows["train"]]))
+    used = ancestry.merged(Ancestry.trained_on(digests[rows["train"]]))
     remaining = {"train": rows["train"]}
-    left_out = {}
+    removed = {}
     for split in ("val", "test"):
-        own = rows[split]
-        left_out[split] = np.unique(records[own][used.in_training(digests[own])])
-        remaining[split] = own[~np.isin(records[own], left_out[split])]
-        used = used.joined(Ancestry.of(digests[remaining[split]]))
-    return remaining, left_out
+        split_rows = rows[split]
+        split_records = records[split_rows]
+        removed[split] = np.unique(split_records[used.in_training(digests[split_rows])])
+        remaining[split] = split_rows[~np.isin(split_records, removed[split])]
+        used = used.merged(Ancestry.trained_on(digests[remaining[split]]))
+    return remaining, removed

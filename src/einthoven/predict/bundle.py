@@ -189,7 +189,7 @@ class Bundle:
                 array = getattr(self.familiarity, name).astype(np.float32)
                 tensors[f"{_FAMILIARITY}{name}"] = torch.from_numpy(array)
         if self.ancestry is not None:
-            for name, digests in self.ancestry.arrays().items():
+            for name, digests in self.ancestry.to_arrays().items():
                 tensors[f"{_ANCESTRY}{name}"] = torch.from_numpy(digests.copy())
         # The format refuses tensors that share memory, such as tied weights. So each tensor is copied.
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}

@@ -128,7 +128,7 @@ def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
 def _refuse_changed(first: DataIdentity, now: DataIdentity) -> None:
     """Refuse to pool folds of data that changed while the folds were trained."""
     difference = compare(first, now)
-    if difference.any:
+    if difference.is_different:
         raise UserError(f"folds=cv: the data have changed since the first fold was trained: {difference}.")
 
 

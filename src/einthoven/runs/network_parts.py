@@ -109,7 +109,7 @@ class NetworkParts:
     def ancestry(self) -> Ancestry:
         """The records that the model of this run has seen, its training records included."""
         before = Ancestry() if self.trained is None else self.trained.ancestry
-        return before.joined(Ancestry.of(self.data.digests("train")))
+        return before.merged(Ancestry.trained_on(self.data.digests("train")))
 
     @property
     def checkpoints(self) -> Path:

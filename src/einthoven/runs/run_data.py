@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.contracts import Predictions
-from einthoven.data.ancestry import Ancestry, apart
+from einthoven.data.ancestry import Ancestry, remove_used_records
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels
 from einthoven.data.sources.source_state import ago
@@ -159,14 +159,14 @@ def load_data(
     store, labels = _read(build(source_options(config), "data"), task, checks_files=trained is not None)
     row_of_id = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
     stored = np.array([row_of_id[ecg_id] for ecg_id in labels.ecg_ids])
-    identity = DataIdentity.of(store, labels, stored)
+    identity = DataIdentity.from_store(store, labels, stored)
 
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
     added = None if trained is None else trained.added(store, identity)[stored]
     rows = split_rows(labels, folds, added)
     ancestry = Ancestry() if trained is None else trained.ancestry
     record_ids = identity.record_ids[stored]
-    rows, left_out = apart(rows, identity.digests[stored], record_ids, ancestry)
+    rows, left_out = remove_used_records(rows, identity.digests[stored], record_ids, ancestry)
 
     notes = _notes_on_rows(rows, left_out, record_ids, added)
     for note in notes:

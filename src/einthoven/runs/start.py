@@ -105,7 +105,7 @@ def write_start(run: Run) -> None:
         "data": data.store.fingerprint,
         **identity_tags(run.config),
     }
-    write_trained_data(run.folder, data.identity, Ancestry.of(data.digests("train")), notes)
+    write_trained_data(run.folder, data.identity, Ancestry.trained_on(data.digests("train")), notes)
 
 
 def open_recorder(

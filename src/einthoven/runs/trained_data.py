@@ -80,7 +80,7 @@ class TrainedData:
                 )
             return np.zeros(len(now.ecg_ids), bool)
         difference = compare(self.data, now)
-        is_refused = bool(difference.changes) if self.takes_added else difference.any
+        is_refused = bool(difference.changes) if self.takes_added else difference.is_different
         if is_refused:
             raise UserError(
                 f"{self.run}: the data have changed since this run was trained: {difference}; expected the records, "
@@ -103,13 +103,13 @@ def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, not
     notes : mapping
         Further values, such as the hashes of configuration and source.
     """
-    _save(folder / IDENTITY, data.arrays(), {"format": FORMAT, **notes, "versions": _versions()})
+    _save(folder / IDENTITY, data.to_arrays(), {"format": FORMAT, **notes, "versions": _versions()})
     write_ancestry(folder, ancestry)
 
 
 def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
     """Write which records the model of a run has seen."""
-    _save(folder / ANCESTRY, ancestry.arrays(), {"format": FORMAT})
+    _save(folder / ANCESTRY, ancestry.to_arrays(), {"format": FORMAT})
 
 
 def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> TrainedData:
