@@ -32,7 +32,7 @@ def without_checksums(store: Path) -> None:
 
 def test_a_store_knows_its_signals_as_its_packs_do(corpus: Path, tmp_path: Path) -> None:
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
-    assert store.digests.tolist() == [digests.mark(signal.tobytes()) for signal in store.signals]
+    assert store.digests.tolist() == [digests.short_digest(signal.tobytes()) for signal in store.signals]
     assert len(set(store.digests.tolist())) == 48 and (store.path / "digests.npy").exists()
 
 
@@ -66,7 +66,7 @@ def test_sources_that_are_joined_keep_their_digests(corpus: Path, tmp_path: Path
     parts = {name: PTBXL(corpus, 100, tmp_path, source=name) for name in ("a", "b")}
     joined = Concat(parts, 100, tmp_path).open()
     assert len(joined.digests) == 96
-    assert joined.digests.tolist() == digests.digests_of(joined.signals[:]).tolist()
+    assert joined.digests.tolist() == digests.digest_all(joined.signals[:]).tolist()
 
 
 def test_a_blank_window_has_no_digest(
@@ -89,7 +89,7 @@ def test_a_blank_window_has_no_digest(
 
 
 def test_digests_survive_a_file_though_some_end_in_zeros() -> None:
-    values = np.array([digests.mark(str(k).encode()) for k in range(2000)], "S16")
+    values = np.array([digests.short_digest(str(k).encode()) for k in range(2000)], "S16")
     assert min(map(len, values.tolist())) < 16
     assert digests.from_bytes(digests.to_bytes(values)).tolist() == values.tolist()
 

@@ -241,9 +241,9 @@ def test_a_pack_without_its_checksums_is_not_read_unchecked(corpus: Path, cache:
     source = PTBXL(corpus, 100, cache)
     source.open()
     pack = packs(cache)[0]
-    (pack / checksums.NOTES).unlink()
-    assert len(source.open(check=False).signals.read(ALL)) == 48 and (pack / checksums.NOTES).exists()
-    (pack / checksums.NOTES).unlink()
+    (pack / checksums.PACK_FILE).unlink()
+    assert len(source.open(check=False).signals.read(ALL)) == 48 and (pack / checksums.PACK_FILE).exists()
+    (pack / checksums.PACK_FILE).unlink()
     flip(pack / checksums.SIGNALS, 12345)
     with pytest.raises(UserError, match="a damaged pack"):
         source.open(check=False)
@@ -264,7 +264,7 @@ def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) ->
 
 def as_version_1(cache: Path) -> None:
     for pack in packs(cache):
-        (pack / checksums.NOTES).unlink()
+        (pack / checksums.PACK_FILE).unlink()
     for file in cache.glob("stores/*/store.json"):
         notes = unseal(file.read_text())
         del notes["files"]
@@ -285,7 +285,7 @@ def test_packs_of_the_earlier_version_are_checked_and_get_checksums(corpus: Path
     assert unseal((store.path / "store.json").read_text())["format"] == 4
     assert (store.path / "doctor.parquet").read_bytes() == b"found"
     for pack in packs(cache):
-        notes = json.loads((pack / checksums.NOTES).read_text())
+        notes = json.loads((pack / checksums.PACK_FILE).read_text())
         assert notes["block_rows"] == 21 and len(notes["crc32"]) == 2
     file = packs(cache)[0] / checksums.SIGNALS
     flip(file, 5)
@@ -306,7 +306,7 @@ def test_damage_that_happened_before_there_were_checksums_is_found(corpus: Path,
     file.write_bytes(data)
     with pytest.raises(UserError, match=r"a damaged pack .*not what was written\); delete that folder"):
         PTBXL(corpus, 100, cache).open()
-    assert not (packs(cache)[1] / checksums.NOTES).exists()
+    assert not (packs(cache)[1] / checksums.PACK_FILE).exists()
 
 
 # ---------------------------------------------------------------- sealed files

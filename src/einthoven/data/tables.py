@@ -1,4 +1,4 @@
-"""CSV tables of labels. A name is what its cell says: ``NA``, ``None``, ``001``, ``1e5`` and ``TRUE`` are names."""
+"""Read CSV tables of labels. A name is the text of its cell: ``NA``, ``None``, ``001`` and ``TRUE`` are names."""
 
 from __future__ import annotations
 
@@ -12,56 +12,59 @@ if TYPE_CHECKING:
 
 
 def read_text(path: Path, hint: str) -> pd.DataFrame:
-    """Read a table as text: no cell is taken for a number, a truth value or a missing value.
+    """Read a table as text. No cell becomes a number, a truth value or a missing value.
 
     Parameters
     ----------
     path : Path
     hint : str
-        End of the sentence where the file cannot be read.
+        End of the error message if the file cannot be read.
 
     Returns
     -------
     DataFrame of str
-        An empty cell is the empty text. Blanks at the start of a cell are left out.
+        An empty cell is an empty text. Blanks at the start of a cell are removed.
 
     Raises
     ------
     UserError
-        If the file cannot be read, or is no table with a header line.
+        If the file cannot be read, or is not a table with a header line.
     """
     import pandas as pd
 
     try:
-        # Without `header=None` pandas renames a second column of one name, and may take the first column for an index.
+        # Without `header=None`, pandas renames a repeated column name and may use the first column as the index.
         lines = pd.read_csv(
             path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
         )
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {hint}.") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV table with a header line ({' '.join(str(error).split())}).") from None
-    lines = lines.fillna("")  # fields that a line lacks at its end
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a CSV table with a header line ({reason}).") from None
+    # A line may have fewer fields than the header. The missing ones are empty cells.
+    lines = lines.fillna("")
     rows = lines.iloc[1:].reset_index(drop=True)
     rows.columns = lines.iloc[0].str.strip().tolist()
     return rows
 
 
 def read_typed(path: Path, names: tuple[str | int, ...], hint: str) -> pd.DataFrame:
-    """Read a table with numbers where a column holds numbers; other columns are text, as `read_text` has it.
+    """Read a table: columns of numbers become numbers, other columns stay text as in `read_text`.
 
     Parameters
     ----------
     path : Path
     names : tuple of str or int
-        Columns (an int: by position) that are text whatever they look like.
+        Columns that stay text whatever they contain; an int is the position of a column.
     hint : str
-        End of the sentence where the file cannot be read.
+        End of the error message if the file cannot be read.
 
     Returns
     -------
     DataFrame
-        A missing value is an empty cell. In a column of numbers, words such as ``NA`` and ``nan`` are missing, too.
+        An empty cell is a missing value. In a column of numbers, words such as ``NA`` and ``nan`` are missing values,
+        too.
 
     Raises
     ------
@@ -71,18 +74,22 @@ def read_typed(path: Path, names: tuple[str | int, ...], hint: str) -> pd.DataFr
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, low_memory=False)  # as a whole, so that a column has one type
+        # `low_memory=False` reads the file as a whole, so that each column has one type.
+        table = pd.read_csv(path, low_memory=False)
         text = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {hint}.") from None
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty; {hint} with a header line.") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV table ({' '.join(str(error).split())}).") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable CSV table ({reason}).") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: its rows have more fields than its header line; expected as many.")
-    always = {table.columns[name] if isinstance(name, int) else name for name in names}
+
+    # Take the text of a column from the second reading, in which pandas has converted nothing.
+    text_columns = {table.columns[name] if isinstance(name, int) else name for name in names}
     for name in table.columns:
-        if name in always or pd.api.types.infer_dtype(table[name], skipna=True) == "string":
+        if name in text_columns or pd.api.types.infer_dtype(table[name], skipna=True) == "string":
             table[name] = text[name]
     return table

@@ -1,4 +1,4 @@
-"""A split on the device, and the batches made there: a pure function of seed, epoch and step."""
+"""A split on the device and the batches that are made there, as a pure function of seed, epoch and step."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _MASK = (1 << 63) - 1
 
 
 class Split(Protocol):
-    """Records of one split, wherever their signals are."""
+    """The records of one split, with their signals on the device or on the disk."""
 
     @property
     def labels(self) -> Tensor:
         """Labels or quantities, float32 (n, K), or masks (n, C, T), on the device."""
 
     def __len__(self) -> int:
-        """Records, n."""
+        """Return the number of records, n."""
 
     @property
     def samples(self) -> int:
         """Samples per record, T."""
 
     def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-        """Signals of some records in mV, cropped to `window` samples from `start` (B,), or from the beginning."""
+        """Return signals of some records in mV, cropped to `window` samples from `start` (B,) on (None: from 0)."""
 
     def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """The drawn records (ascending) in the random order in which batches of `size` are to be served."""
+        """Return the drawn records (ascending) in a random order for batches of `size` records."""
 
     def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Records in this order, `size` at a time: their index and their int16 signals, on the device."""
+        """Yield `size` records at a time, in this order: their index and their int16 signals, on the device."""
 
     def chunks(self) -> Iterator[NDArray[np.int16]]:
-        """All signals, some hundred records at a time, on the host."""
+        """Yield all signals, a few hundred records at a time, on the host."""
 
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split packed on the device: int16 µV signals (n, L, T) and float32 labels, as in `Split`."""
+    """A split that is in the memory of the device: int16 µV signals (n, L, T) and float32 labels, as in `Split`."""
 
     signals: Tensor
     labels: Tensor
@@ -61,9 +61,10 @@ class DeviceSplit:
         labels: NDArray[np.generic],
         device: torch.device,
     ) -> DeviceSplit:
-        """Read the given rows of a store once, and move them to the device."""
+        """Read some rows of a store and move them to the device."""
         packed = torch.from_numpy(read_rows(signals, rows))
-        return cls(packed.to(device), torch.from_numpy(labels.astype(np.float32)).to(device))
+        y = torch.from_numpy(labels.astype(np.float32))
+        return cls(packed.to(device), y.to(device))
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -74,35 +75,39 @@ class DeviceSplit:
         return int(self.signals.shape[-1])
 
     def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-        """Signals of some records in mV, cropped to `window` samples from `start` (B,), or from the beginning."""
+        """Return signals of some records in mV, cropped to `window` samples from `start` (B,) on (None: from 0)."""
         return crop(self.signals.index_select(0, index), window, start)
 
     def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """The drawn records in random order."""
+        """Return the drawn records in random order."""
         return drawn[torch.randperm(len(drawn), generator=generator)]
 
     def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Records in this order, `size` at a time."""
+        """Yield `size` records at a time, in this order: their index and their int16 signals."""
         order = order.to(self.signals.device)
         for index in torch.split(order, size):
-            yield index, self.signals.index_select(0, index)  # on a CPU several times as fast as [index]
+            # On a CPU, `index_select` is several times as fast as an index in brackets.
+            yield index, self.signals.index_select(0, index)
 
     def chunks(self) -> Iterator[NDArray[np.int16]]:
-        """All signals, some hundred records at a time, on the host."""
-        return (part.cpu().numpy() for part in torch.split(self.signals, 256))
+        """Yield all signals, a few hundred records at a time, on the host."""
+        for part in torch.split(self.signals, 256):
+            # Device-to-host sync.
+            yield part.cpu().numpy()
 
 
 def crop(signals: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-    """int16 µV (B, L, T) -> mV (B, L, window), from `start` (B,) on, or from the beginning."""
+    """Crop int16 µV (B, L, T) to mV (B, L, window), from `start` (B,) on (None: from sample 0)."""
     if start is None:
         signals = signals[..., :window]
     elif window < signals.shape[-1]:
-        signals = piece(signals, window, start)
-    return signals.to(torch.float32).mul_(MILLIVOLT_PER_COUNT)  # in place: new memory would have to be cleared
+        signals = take_samples(signals, window, start)
+    # Multiply in place: new memory would have to be cleared first.
+    return signals.to(torch.float32).mul_(MILLIVOLT_PER_COUNT)
 
 
-def piece(x: Tensor, window: int, start: Tensor) -> Tensor:
-    """Samples from `start` (B,) on of (B, C, T): (B, C, window)."""
+def take_samples(x: Tensor, window: int, start: Tensor) -> Tensor:
+    """Return the samples of (B, C, T) from `start` (B,) on, as (B, C, window)."""
     offsets = start[:, None] + torch.arange(window, device=start.device)
     return x.gather(-1, offsets[:, None, :].expand(-1, x.shape[1], -1))
 
@@ -110,23 +115,33 @@ def piece(x: Tensor, window: int, start: Tensor) -> Tensor:
 def training_batches(
     split: Split, *, size: int, window: int, seed: int, epoch: int, sampler: str = "shuffle"
 ) -> Iterator[Batch]:
-    """Shuffled batches of one epoch, each record cropped at a random place to `window` samples.
+    """Yield the shuffled batches of one epoch; each record is cropped to `window` samples at a random place.
 
-    The records beyond the last full batch sit this epoch out (another shuffle, other records): batch
-    normalization then never sees a batch of one. A split smaller than `size` is one batch.
+    The records after the last full batch are not used in this epoch. The next epoch has another order, and so leaves
+    out other records. Batch normalization therefore never sees a batch of one record. A split with fewer than `size`
+    records is one batch.
 
     Parameters
     ----------
+    split : Split
+    size : int
+        Records of a batch, B.
+    window : int
+        Samples of a cropped record, T.
+    seed, epoch : int
+        The batches are a function of both.
     sampler : str
-        ``shuffle``: each record once. ``balanced``: as many draws, with replacement and `balanced_weights`.
+        ``shuffle``: each record once. ``balanced``: n draws with replacement and `balanced_weights`.
     """
-    device, n = split.labels.device, len(split)
+    device = split.labels.device
+    n = len(split)
     generator = torch.Generator().manual_seed(mix(seed, epoch, 0))
     size = min(size, n)
     drawn = torch.arange(n)
     if sampler == "balanced":
+        # Device-to-host sync, once per epoch.
         weights = balanced_weights(split.labels.cpu())
-        # the inverse of the distribution function: torch.multinomial takes no more than 2**24 weights
+        # Draw with the inverse of the distribution function: torch.multinomial takes at most 2**24 weights.
         uniform = torch.rand(n, generator=generator, dtype=torch.float64)
         drawn = torch.searchsorted(weights.cumsum(0), uniform).clamp(max=n - 1).sort().values
     order = split.shuffled(drawn, size, generator)
@@ -135,16 +150,17 @@ def training_batches(
     for number, (index, signals) in enumerate(split.serve(order[: n - n % size], size)):
         start = starts[number * size : (number + 1) * size]
         y = split.labels[index]
-        if y.ndim == 3:  # a mask
-            y = piece(y, window, start)
+        # A mask (B, C, T) is cropped like its signal.
+        if y.ndim == 3:
+            y = take_samples(y, window, start)
         yield Batch(crop(signals, window, start), y, index, valid)
 
 
 def balanced_weights(labels: Tensor) -> Tensor:
-    """Weight of each record, from labels (n, K) of 0 and 1: the sum over its classes of one over their records.
+    """Return a weight per record from labels (n, K) of 0 and 1: the sum of 1 / (records of the class) over its classes.
 
-    The weights sum to 1. With one label a record every class is drawn equally often; records without a label are a
-    class of their own. It is the limit beta -> 1 of weights by the effective number of samples,
+    The weights sum to 1. If each record has one label, all classes are drawn equally often. Records without a label
+    are one more class. The weights are the limit beta -> 1 of weights by the effective number of samples,
     (1 - beta) / (1 - beta^n) (Cui et al. 2019, "Class-balanced loss based on effective number of samples").
 
     Raises
@@ -154,13 +170,14 @@ def balanced_weights(labels: Tensor) -> Tensor:
     """
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise UserError("trainer.sampler=balanced: the labels of this task are no classes; expected shuffle.")
-    classes = torch.cat([labels, (labels.sum(dim=1, keepdim=True) == 0).to(labels.dtype)], dim=1).double()
+    is_unlabelled = (labels.sum(dim=1, keepdim=True) == 0).to(labels.dtype)
+    classes = torch.cat([labels, is_unlabelled], dim=1).double()
     weights = (classes / classes.sum(dim=0).clamp(min=1)).sum(dim=1)
     return weights / weights.sum()
 
 
 def evaluation_batches(split: Split, *, size: int) -> Iterator[Batch]:
-    """Whole records in order; the last batch is filled up with its last record, marked not valid."""
+    """Yield whole records in order; copies of the last record, marked as not valid, fill up the last batch."""
     n = len(split)
     order = torch.arange(-(-n // size) * size)
     for number, (index, signals) in enumerate(split.serve(order.clamp(max=n - 1), size)):
@@ -169,7 +186,7 @@ def evaluation_batches(split: Split, *, size: int) -> Iterator[Batch]:
 
 
 def mix(seed: int, epoch: int, step: int) -> int:
-    """One 63-bit seed from (seed, epoch, step), well spread (splitmix64, Steele et al. 2014)."""
+    """Return one 63-bit seed from (seed, epoch, step), well spread (splitmix64, Steele et al. 2014)."""
     value = 0
     for part in (seed, epoch, step):
         value = (value + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF

@@ -1,7 +1,7 @@
-"""Checksums of a pack's signals: one CRC-32 for each block of about 512 KiB, compared when the block is first read.
+"""Checksums of the signals of a pack: one CRC-32 per block of about 512 KiB, compared when the block is first read.
 
-A block is a whole number of rows. ``pack.json`` holds the checksums. They are compared once in a process; after that,
-reading costs nothing more.
+A block is a whole number of rows. ``pack.json`` holds the checksums. A process compares each block once; later reads
+cost nothing more.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from einthoven.errors import UserError
 from einthoven.files import seal, unseal
 
 SIGNALS = "signals.i16"
-NOTES = "pack.json"
+PACK_FILE = "pack.json"
 BLOCK_BYTES = 2**19
-THREADS = min(4, os.cpu_count() or 1)  # reading and CRC-32 both release the interpreter
-FEW = 4  # blocks that one thread checks as fast
-
-Rows = NDArray[np.int64]
+THREADS = min(4, os.cpu_count() or 1)  # reading and CRC-32 both release the interpreter lock
+FEW = 4  # up to this number of blocks, one thread is as fast as several
 
 
 class BlockSums:
@@ -36,13 +34,14 @@ class BlockSums:
     Attributes
     ----------
     rows : int
-        Of a block; 0 as long as nothing was added.
+        Rows of a block; 0 until the first row is added.
     """
 
     def __init__(self) -> None:
         self.rows = 0
         self._sums: list[int] = []
-        self._sum = self._rows_in_block = 0
+        self._sum = 0
+        self._rows_in_block = 0
 
     def add(self, row: bytes | memoryview) -> None:
         """Add the signal of one row."""
@@ -50,21 +49,22 @@ class BlockSums:
         self._sum = zlib.crc32(row, self._sum)
         self._rows_in_block += 1
         if self._rows_in_block == self.rows:
-            self._finish()
+            self._finish_block()
 
     def finished(self) -> list[int]:
-        """The checksum of each block; the last may be of fewer rows."""
+        """Return the checksum of each block; the last block may have fewer rows."""
         if self._rows_in_block:
-            self._finish()
+            self._finish_block()
         return self._sums
 
-    def _finish(self) -> None:
+    def _finish_block(self) -> None:
         self._sums.append(self._sum)
-        self._sum = self._rows_in_block = 0
+        self._sum = 0
+        self._rows_in_block = 0
 
 
-def pack_notes(sums: BlockSums, index: str) -> str:
-    """The text of ``pack.json``; `index` is the SHA-256 of the pack's index."""
+def pack_text(sums: BlockSums, index: str) -> str:
+    """Return the text of ``pack.json``; `index` is the SHA-256 of the index of the pack."""
     return seal({"format": FILE_FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index})
 
 
@@ -82,82 +82,85 @@ class Blocks:
     """
 
     def __init__(self, file: Path, rows: int, sums: Sequence[int]) -> None:
-        self.file, self.rows = file, rows
+        self.file = file
+        self.rows = rows
         self._sums = np.array(sums, np.uint32)
-        self._checked = np.zeros(len(sums), bool)
+        self._is_checked = np.zeros(len(sums), bool)
 
     @property
-    def complete(self) -> bool:
-        """Whether all of them were compared."""
-        return bool(self._checked.all())
+    def is_complete(self) -> bool:
+        """Whether all blocks were compared."""
+        return bool(self._is_checked.all())
 
-    def check_rows(self, rows: Rows, row_bytes: int) -> None:
-        """Compare the blocks of some rows with their checksums, unless this process has done so.
+    def check_rows(self, rows: NDArray[np.int64], row_bytes: int) -> None:
+        """Compare the blocks of some rows with their checksums, unless this process has already done so.
 
         Raises
         ------
         UserError
-            If one is not what was written.
+            If a block differs from what was written.
         """
         blocks = np.unique(rows // self.rows)
-        blocks = blocks[~self._checked[blocks]]
+        blocks = blocks[~self._is_checked[blocks]]
         if not len(blocks):
             return
-        size = self.rows * row_bytes
+        block_bytes = self.rows * row_bytes
         if len(blocks) <= FEW:
-            self._check(blocks, size)
+            self._check(blocks, block_bytes)
             return
         with ThreadPoolExecutor(THREADS) as pool:
-            checks = [pool.submit(self._check, share, size) for share in np.array_split(blocks, THREADS)]
+            checks = [pool.submit(self._check, share, block_bytes) for share in np.array_split(blocks, THREADS)]
+        # `result` raises the error of its thread, if there is one.
         for check in checks:
             check.result()
 
-    def _check(self, blocks: Rows, size: int) -> None:
-        buffer = memoryview(bytearray(size))
+    def _check(self, blocks: NDArray[np.int64], block_bytes: int) -> None:
+        buffer = memoryview(bytearray(block_bytes))
         with self.file.open("rb", buffering=0) as stream:
             for block in blocks.tolist():
-                got = _read(stream.fileno(), buffer, block * size)
-                if zlib.crc32(buffer[:got]) != self._sums[block]:
+                length = _read(stream.fileno(), buffer, block * block_bytes)
+                if zlib.crc32(buffer[:length]) != self._sums[block]:
                     raise damaged(self.file.parent, f"block {block} of {SIGNALS} is not what was written")
-                self._checked[block] = True
+                self._is_checked[block] = True
 
 
 def _read(descriptor: int, buffer: memoryview, offset: int) -> int:
-    """Fill a buffer from a file; returns how many bytes there were."""
+    """Fill a buffer from a file; return the number of bytes. The last block may be shorter than the buffer."""
     done = 0
     while done < len(buffer):
-        got = os.preadv(descriptor, [buffer[done:]], offset + done)
-        if got == 0:
+        length = os.preadv(descriptor, [buffer[done:]], offset + done)
+        if length == 0:
             break
-        done += got
+        done += length
     return done
 
 
 def blocks_of(file: Path) -> Blocks | None:
-    """The blocks of a file of signals; None for a pack of version 0.1, which has no checksums.
+    """Return the blocks of a file of signals; None for a pack of version 0.1, which has no checksums.
 
-    Every store in this process that points to a pack shares them.
+    All stores of this process that point to the pack share the same object.
 
     Raises
     ------
     UserError
         If the checksums are damaged.
     """
-    notes = file.with_name(NOTES)
-    if not notes.exists():
+    pack_file = file.with_name(PACK_FILE)
+    if not pack_file.exists():
         return None
     state = file.stat()
-    return _blocks(file, (state.st_ino, state.st_size, state.st_mtime_ns, notes.stat().st_mtime_ns))
+    return _blocks(file, (state.st_ino, state.st_size, state.st_mtime_ns, pack_file.stat().st_mtime_ns))
 
 
 @lru_cache(maxsize=4096)
 def _blocks(file: Path, _state: tuple[int, ...]) -> Blocks:
-    content = read_notes(file.parent)
+    """Return the blocks of a file in this state. A file that was replaced has another state and is checked again."""
+    content = read_pack_file(file.parent)
     return Blocks(file, int(content["block_rows"]), content["crc32"])
 
 
-def read_notes(folder: Path) -> dict[str, Any]:
-    """What ``pack.json`` of a pack holds.
+def read_pack_file(folder: Path) -> dict[str, Any]:
+    """Read ``pack.json`` of a pack.
 
     Raises
     ------
@@ -165,16 +168,16 @@ def read_notes(folder: Path) -> dict[str, Any]:
         If it is damaged.
     """
     try:
-        content = unseal((folder / NOTES).read_text(encoding="utf-8"))
+        content = unseal((folder / PACK_FILE).read_text(encoding="utf-8"))
         if content["format"] > FILE_FORMAT:
             raise UserError(
                 f"{folder}: a pack of form {content['format']}; this version reads those up to {FILE_FORMAT}."
             )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged(folder, f"{NOTES}: {error}") from None
+        raise damaged(folder, f"{PACK_FILE}: {error}") from None
     return content
 
 
 def damaged(folder: Path, reason: str) -> UserError:
-    """The sentence about a pack that is not what was written."""
+    """Return the error for a pack that differs from what was written."""
     return UserError(f"{folder}: a damaged pack ({reason}); delete that folder, and it is built anew.")

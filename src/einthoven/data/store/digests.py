@@ -1,4 +1,4 @@
-"""Which signal a stored window holds: the digest by which it is known under any number, in any folder."""
+"""Content digests of stored windows: a signal has the same digest under any number and in any folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from einthoven.data.formats.inputs import short_digest
 from einthoven.data.store.signals import Signals, read_rows
 
 Digests = NDArray[np.bytes_]
-"""``S16`` (n,): the first half of the SHA-256 of a window's int16 µV. The digest of a blank window is empty."""
+"""``S16`` (n,): the first half of the SHA-256 of the int16 µV of a window. The digest of a blank window is empty."""
 
 FILE = "digests.npy"
 _SIZE = 16
@@ -22,12 +22,12 @@ _ROWS_AT_ONCE = 256
 
 
 def digest(window: NDArray[np.int16]) -> bytes:
-    """Digest of one window (L, T) in µV; empty if it is blank: 0 mV throughout is the same in any record."""
+    """Return the digest of one window (L, T) in µV; empty if all samples are 0, as this is equal in any record."""
     return short_digest(np.ascontiguousarray(window, "<i2").tobytes()) if window.any() else b""
 
 
-def digests_of(signals: Signals | NDArray[np.int16]) -> Digests:
-    """Digests of windows (n, L, T) in µV."""
+def digest_all(signals: Signals | NDArray[np.int16]) -> Digests:
+    """Return the digests of windows (n, L, T) in µV."""
     n = len(signals)
     digests = np.empty(n, f"S{_SIZE}")
     for first in range(0, n, _ROWS_AT_ONCE):
@@ -37,23 +37,23 @@ def digests_of(signals: Signals | NDArray[np.int16]) -> Digests:
 
 
 def without_blank(digests: Digests, leads: int, samples: int) -> Digests:
-    """Digests as packs have them, those of blank windows made empty."""
+    """Return the digests of packs with those of blank windows made empty."""
     blank = short_digest(bytes(2 * leads * samples))
     return np.where(digests == blank, b"", digests).astype(f"S{_SIZE}")
 
 
 def to_bytes(digests: Digests) -> NDArray[np.uint8]:
-    """Digests as bytes (n, 16), the form in which files hold them."""
+    """Return digests as bytes (n, 16), as files hold them."""
     return np.ascontiguousarray(digests, f"S{_SIZE}").view(np.uint8).reshape(-1, _SIZE)
 
 
 def from_bytes(array: NDArray[np.uint8]) -> Digests:
-    """Digests from bytes (n, 16).
+    """Return digests from bytes (n, 16).
 
     Raises
     ------
     ValueError
-        If the array is not of that form.
+        If the array has another form.
     """
     if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != _SIZE:
         raise ValueError(f"digests of {array.dtype} {array.shape}, expected uint8 (n, {_SIZE})")
@@ -61,7 +61,7 @@ def from_bytes(array: NDArray[np.uint8]) -> Digests:
 
 
 def sealed_bytes(digests: Digests) -> NDArray[np.uint8]:
-    """Digests as the file of a store holds them: bytes (n + 1, 16), the last row a checksum of the others."""
+    """Return digests as the file of a store holds them: bytes (n + 1, 16); the last row is a checksum of the others."""
     rows = to_bytes(digests)
     return np.concatenate([rows, _checksum(rows)])
 
@@ -71,7 +71,7 @@ def _checksum(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def read_digests(folder: Path, rows: int) -> Digests | None:
-    """Digests of the windows of a store, from its file; None for a store of an earlier version, which has none.
+    """Read the digests of a store from its file; None for a store of an earlier version, which has no such file.
 
     Raises
     ------
@@ -91,9 +91,9 @@ def read_digests(folder: Path, rows: int) -> Digests | None:
 
 
 def add_digests(folder: Path, signals: Signals) -> Digests:
-    """Compute the digests of a store of an earlier version, and keep them beside it."""
-    digests = digests_of(signals)
-    # A folder that cannot be written to serves as well. The signals are read again next time.
+    """Compute the digests of a store of an earlier version, and save them in its folder."""
+    digests = digest_all(signals)
+    # If the folder cannot be written, the signals are read again next time.
     with contextlib.suppress(OSError), atomic(folder / FILE) as partial, partial.open("wb") as file:
         np.save(file, sealed_bytes(digests))
     return digests

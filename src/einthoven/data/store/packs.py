@@ -1,10 +1,14 @@
-"""Packs: the signals of stores. A pack is written once, is never changed, and may serve any number of stores.
+"""Packs: the signals of stores. A pack is written once, never changes, and may serve any number of stores.
 
-A pack is a folder: ``signals.i16`` (rows, L, T), little-endian int16 µV; ``index.parquet``, with one entry for each
-window of the records that were read for it: the files it came from and their state, the SHA-256 of its signal, and
-what was found in it; ``pack.json``, with the checksums of both (`data.store.checksums`). The packs of one folder (a
-pool) have the same settings. A signal that some pack of the pool holds already is not written again: its entry has
-row -1.
+A pack is a folder with these files:
+
+- ``signals.i16``: signals (rows, L, T), little-endian int16 µV.
+- ``index.parquet``: one entry per window of the records that were read for the pack. An entry holds the state of the
+  record's files, the digest of the signal, and the counts of its faults.
+- ``pack.json``: the checksums of both files (`data.store.checksums`).
+
+The packs in one folder (a pool) have the same settings. A signal that a pack of the pool already holds is not written
+again: its entry has row -1.
 """
 
 from __future__ import annotations
@@ -20,16 +24,16 @@ from numpy.typing import NDArray
 
 from einthoven.atomic import write_text
 from einthoven.data.formats.inputs import file_state, main_file, other_files_state, short_digest
-from einthoven.data.store.checksums import NOTES, SIGNALS, BlockSums, damaged, pack_notes, read_notes
+from einthoven.data.store.checksums import PACK_FILE, SIGNALS, BlockSums, damaged, pack_text, read_pack_file
 from einthoven.files import file_digest
 
 COLUMNS = {
-    "main": "S16",  # state of the record's main file
-    "others": "O",  # its further files, as `other_files` has it
-    "state": "S16",  # and their state
+    "main": "S16",  # state of the main file of the record
+    "others": "O",  # names of its other files, as `other_files` returns them
+    "state": "S16",  # state of these other files
     "window": "i4",  # number of the window in its record; -1: the record cannot be read
     "digest": "S16",  # beginning of the SHA-256 of the signal
-    "row": "i8",  # in this pack; -1: not here
+    "row": "i8",  # row in this pack; -1: another pack or entry holds the signal
     "samples": "i8",  # T
     "invalid_samples": "i8",
     "clipped_samples": "i8",
@@ -37,19 +41,19 @@ COLUMNS = {
     "start_s": "f8",
     "reason": "O",  # why the record cannot be read
 }
-IDENTITY = ("main", "state", "digest", "row")  # columns that give a pack its name
+NAME_COLUMNS = ("main", "state", "digest", "row")  # the name of a pack is a hash of these columns
 INDEX = "index.parquet"
-PART = 2**12  # records or entries that are in memory as Python objects at a time
-KEPT = 4  # indices of packs in memory, of some 9 MB each
+PART = 2**12  # records or entries that are in memory as Python objects at once
+KEPT = 4  # indices of packs that stay in memory, about 9 MB each
 
 
 class Packs:
-    """All packs of a pool: what is packed already, and where.
+    """All packs of a pool: which records and signals are packed, and where.
 
     Parameters
     ----------
     pool : Path
-        Folder of the packs; need not exist.
+        Folder of the packs; it need not exist.
     leads : int
         Leads of a signal.
 
@@ -58,10 +62,10 @@ class Packs:
     folders : list of Path
         The packs that hold signals.
     sizes, samples : list of int
-        Rows of each, and their length T.
+        Number of rows and signal length T of each of these packs.
     entries : int
-        How many the indices of all packs have, one after the other. They are known by their number; what they hold
-        stays on the disk (`read`), apart from what is searched for.
+        Number of entries in the indices of all packs. An entry is known by its number, counted over all packs. Only
+        the columns that are searched are in memory; `read` reads the others from the disk.
 
     Raises
     ------
@@ -73,135 +77,158 @@ class Packs:
         self.folders: list[Path] = []
         self.sizes: list[int] = []
         self.samples: list[int] = []
-        self._leads, self._kept = leads, dict[int, dict[str, NDArray[Any]]]()
-        self._packs = sorted(pool.glob("*/")) if pool.is_dir() else []
-        self._packs = [folder for folder in self._packs if folder.suffix != ".partial"]
-        self._first, self._row = [0], list[int]()  # of each pack: its first entry, and its first row among all
-        parts: list[tuple[NDArray[Any], ...]] = [(np.empty(0, "S16"), np.empty(0, "S16"), *[np.empty(0, np.int64)] * 2)]
+        self._leads = leads
+        self._indices: dict[int, dict[str, NDArray[Any]]] = {}
+        self._packs: list[Path] = []
+        if pool.is_dir():
+            self._packs = [folder for folder in sorted(pool.glob("*/")) if folder.suffix != ".partial"]
+        self._first_entry = [0]  # of each pack, counted over all packs
+        self._first_row: list[int] = []
+
+        mains = [np.empty(0, "S16")]
+        digests = [np.empty(0, "S16")]
+        places = [np.empty(0, np.int64)]
+        record_starts = [np.empty(0, np.int64)]
         for number, folder in enumerate(self._packs):
-            part = self._index(number)
-            rows, start = part["row"], sum(self.sizes)
-            here, starts = np.flatnonzero(rows >= 0), np.flatnonzero(part["window"] <= 0)
-            parts.append((part["main"], part["digest"][here], rows[here] + start, starts + self._first[-1]))
-            self._first.append(self._first[-1] + len(rows))
-            self._row.append(start)
-            if len(here):
+            index = self._index(number)
+            rows = index["row"]
+            first_row = sum(self.sizes)
+            has_signal = np.flatnonzero(rows >= 0)
+            mains.append(index["main"])
+            digests.append(index["digest"][has_signal])
+            places.append(rows[has_signal] + first_row)
+            # The first entry of a record has window 0, or -1 if the record cannot be read.
+            record_starts.append(np.flatnonzero(index["window"] <= 0) + self._first_entry[-1])
+            self._first_entry.append(self._first_entry[-1] + len(rows))
+            self._first_row.append(first_row)
+            if len(has_signal):
                 self.folders.append(folder)
                 self.sizes.append(int(rows.max()) + 1)
-                self.samples.append(int(part["samples"][rows.argmax()]))
-        self.entries = self._first[-1]
-        self._mains, self._digests, self._digest_place, starts = map(np.concatenate, zip(*parts, strict=True))
-        del parts
-        self._starts = np.append(starts, self.entries)  # first entries of records
-        self._by_main = np.argsort(self._mains, kind="stable")
-        self._mains = self._mains[self._by_main]
+                self.samples.append(int(index["samples"][rows.argmax()]))
+        self.entries = self._first_entry[-1]
+        self._record_starts = np.append(np.concatenate(record_starts), self.entries)
+
+        # Sort the states of main files and the digests once, so that they can be searched.
+        self._mains = np.concatenate(mains)
+        self._entry_of_main = np.argsort(self._mains, kind="stable")
+        self._mains = self._mains[self._entry_of_main]
+        self._digests = np.concatenate(digests)
         order = np.argsort(self._digests, kind="stable")
-        self._digests, self._digest_place = self._digests[order], self._digest_place[order]
+        self._digests = self._digests[order]
+        self._digest_place = np.concatenate(places)[order]
 
     def read(self, entries: NDArray[np.int64], *columns: str) -> dict[str, NDArray[Any]]:
-        """Columns of some entries, from the disk; ``place`` is where the signal stands, counted over all rows.
+        """Read columns of some entries from the disk.
 
         Parameters
         ----------
         entries : ndarray of int64
         *columns : str
-            Of `COLUMNS`, or ``place``, which is -1 where no pack holds the signal.
+            Names in `COLUMNS`, or ``place``: the row of the signal, counted over all packs; -1 if no pack holds it.
         """
-        wanted = ["digest", "row"] if "place" in columns else []
-        names = dict.fromkeys([*wanted, *(name for name in columns if name != "place")])
-        found: dict[str, NDArray[Any]] = {name: np.empty(len(entries), COLUMNS[name]) for name in names}
-        pack = np.searchsorted(self._first, entries, "right") - 1
-        start = np.zeros(len(entries), np.int64)
-        for number in np.unique(pack).tolist():
-            here = np.flatnonzero(pack == number)
-            start[here] = self._row[number]
-            part = self._index(number)
-            for name, values in found.items():
-                values[here] = part[name][entries[here] - self._first[number]]
+        names = [name for name in columns if name != "place"]
         if "place" in columns:
-            row = found["row"]
-            found["place"] = np.where(row >= 0, row + start, -1)
+            names = ["digest", "row", *names]
+        values_of: dict[str, NDArray[Any]] = {name: np.empty(len(entries), COLUMNS[name]) for name in names}
+        pack = np.searchsorted(self._first_entry, entries, "right") - 1
+        first_row = np.zeros(len(entries), np.int64)
+        for number in np.unique(pack).tolist():
+            selected = np.flatnonzero(pack == number)
+            first_row[selected] = self._first_row[number]
+            index = self._index(number)
+            for name, values in values_of.items():
+                values[selected] = index[name][entries[selected] - self._first_entry[number]]
+
+        # An entry without a row of its own has its signal elsewhere: find it by its digest.
+        if "place" in columns:
+            row = values_of["row"]
+            place = np.where(row >= 0, row + first_row, -1)
             elsewhere = np.flatnonzero(row < 0)
-            found["place"][elsewhere] = self.locate(found["digest"][elsewhere])
-        return found
+            place[elsewhere] = self.locate(values_of["digest"][elsewhere])
+            values_of["place"] = place
+        return values_of
 
     def _index(self, number: int) -> dict[str, NDArray[Any]]:
-        """The index of one pack; the last few that were asked for are in memory."""
-        index = self._kept.pop(number, None)
+        """Return the index of one pack. The few indices that were used last stay in memory."""
+        index = self._indices.pop(number, None)
         if index is None:
             index = _read(self._packs[number], self._leads)
-            if len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-        self._kept[number] = index
+            if len(self._indices) >= KEPT:
+                del self._indices[next(iter(self._indices))]
+        self._indices[number] = index
         return index
 
     def locate(self, digests: NDArray[np.generic]) -> NDArray[np.int64]:
-        """Place of each signal, by its digest; -1 where no pack holds it."""
+        """Return the place of each signal, by its digest; -1 if no pack holds it."""
         if not len(self._digests):
             return np.full(len(digests), -1)
-        at = np.minimum(np.searchsorted(self._digests, digests), len(self._digests) - 1)
-        return np.where(self._digests[at] == digests, self._digest_place[at], -1)
+        position = np.minimum(np.searchsorted(self._digests, digests), len(self._digests) - 1)
+        return np.where(self._digests[position] == digests, self._digest_place[position], -1)
 
-    def hold(self, digest: bytes) -> bool:
-        """Whether some pack holds the signal of this digest."""
+    def holds(self, digest: bytes) -> bool:
+        """Whether a pack holds the signal of this digest."""
         return len(self._digests) > 0 and bool(self.locate(np.array([digest], "S16"))[0] >= 0)
 
-    def find(self, records: Sequence[Path], failed: bool) -> NDArray[np.int64]:
-        """First entry of each record whose files are as they were when it was packed; -1 for the others.
+    def find(self, records: Sequence[Path], accepts_failed: bool) -> NDArray[np.int64]:
+        """Return the first entry of each record whose files have not changed since they were packed; -1 for the others.
 
         Parameters
         ----------
         records : sequence of Path
-        failed : bool
-            Whether a record that could not be read counts as found.
+        accepts_failed : bool
+            Whether a record that could not be read counts, too.
         """
         if not len(self._mains):
             return np.full(len(records), -1)
-        found = np.empty(len(records), np.int64)
+        entries = np.empty(len(records), np.int64)
         for start in range(0, len(records), PART):
-            found[start : start + PART] = self._find(records[start : start + PART], failed)
-        return found
+            entries[start : start + PART] = self._find(records[start : start + PART], accepts_failed)
+        return entries
 
-    def _find(self, records: Sequence[Path], failed: bool) -> NDArray[np.int64]:
+    def _find(self, records: Sequence[Path], accepts_failed: bool) -> NDArray[np.int64]:
+        # Candidates are all entries with the same state of the main file. One record may have several.
         mains = [main_file(record) for record in records]
         states = np.array([file_state(main) for main in mains], "S16")
         first = np.searchsorted(self._mains, states, "left")
         count = np.searchsorted(self._mains, states, "right") - first
         record = np.repeat(np.arange(len(mains)), count)
-        entries = self._by_main[_ranges(first, count)]
-        part = self.read(entries, "window", "state", "others", "place")
-        usable = np.where(part["window"] == 0, part["place"] >= 0, failed & (part["window"] < 0))
-        found = np.full(len(mains), -1)
-        for here in np.flatnonzero(usable).tolist():
-            main, others = mains[record[here]], part["others"][here]
-            if found[record[here]] < 0 and part["state"][here] == other_files_state(main, others):
-                found[record[here]] = entries[here]
-        return found
+        candidates = self._entry_of_main[_ranges(first, count)]
+
+        # Accept the first candidate whose signal exists and whose other files have the same state, too.
+        columns = self.read(candidates, "window", "state", "others", "place")
+        is_failed = columns["window"] < 0
+        is_usable = np.where(columns["window"] == 0, columns["place"] >= 0, accepts_failed & is_failed)
+        entries = np.full(len(mains), -1)
+        for k in np.flatnonzero(is_usable).tolist():
+            main = mains[record[k]]
+            if entries[record[k]] < 0 and columns["state"][k] == other_files_state(main, columns["others"][k]):
+                entries[record[k]] = candidates[k]
+        return entries
 
     def windows(self, first: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Entries of all windows of the records whose first entries are given, and the record of each."""
-        number = np.searchsorted(self._starts, first)
-        count = self._starts[number + 1] - self._starts[number]
+        """Return the entries of all windows of some records, and the record of each; `first` are the first entries."""
+        number = np.searchsorted(self._record_starts, first)
+        count = self._record_starts[number + 1] - self._record_starts[number]
         return _ranges(first, count), np.repeat(np.arange(len(first)), count)
 
 
 def _ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The numbers from each of `first` on, `count` of them, one range after the other."""
+    """Return `count` consecutive numbers from each of `first`, one range after the other."""
     return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(count.sum())
 
 
 class IndexWriter:
-    """The index of a pack that is being written; few of its entries are in memory.
+    """Writer of the index of a new pack. It keeps few entries in memory.
 
     Parameters
     ----------
     folder : Path
-        Of the pack.
+        Folder of the pack.
 
     Attributes
     ----------
     entries : int
-        How many there are so far.
+        Number of entries so far.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -213,25 +240,25 @@ class IndexWriter:
         self._file = folder / INDEX
         self._writer = pq.ParquetWriter(self._file, self._schema)
         self._part: list[Mapping[str, Any]] = []
-        self._identity = hashlib.sha256()
+        self._name_hash = hashlib.sha256()
         self.entries = 0
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append an entry: a value for each of `COLUMNS`."""
         self._part.append(entry)
-        self._identity.update(_identity_of(*(entry[name] for name in IDENTITY)))
+        self._name_hash.update(_bytes_for_name(*(entry[name] for name in NAME_COLUMNS)))
         self.entries += 1
         if len(self._part) == PART:
             self._write()
 
     def close(self) -> tuple[str, str]:
-        """Finish the file; returns the name of the pack and the SHA-256 of the file.
+        """Finish the file; return the name of the pack and the SHA-256 of the file.
 
         The name is a function of the entries of the pack and of which signals it holds.
         """
         self._write()
         self._writer.close()
-        return _pack_name(self._identity), file_digest(self._file)
+        return _pack_name(self._name_hash), file_digest(self._file)
 
     def _write(self) -> None:
         import pyarrow as pa
@@ -242,69 +269,76 @@ class IndexWriter:
 
 
 def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
-    """The index of a pack, read part by part: as Python objects it would take several times its memory."""
+    """Read the index of a pack in parts: as Python objects the whole would need several times its memory."""
     import pyarrow.parquet as pq
 
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     texts: dict[str, str] = {}
     try:
-        if (folder / NOTES).exists() and file_digest(folder / INDEX) != read_notes(folder)["index"]:
+        if (folder / PACK_FILE).exists() and file_digest(folder / INDEX) != read_pack_file(folder)["index"]:
             raise ValueError(f"{INDEX} is not what was written")
         with pq.ParquetFile(folder / INDEX) as file:
             for number in range(file.num_row_groups):  # of `PART` entries
                 batch = file.read_row_group(number, use_threads=False)
                 for name, dtype in COLUMNS.items():
                     values = batch[name].to_pylist() if dtype in ("O", "S16") else batch[name].to_numpy()
-                    if dtype == "O":  # few different ones, in many entries
+                    # Many entries have the same text. Keep one object per text.
+                    if dtype == "O":
                         values = [texts.setdefault(value, value) for value in values]
                     parts[name].append(np.array(values, dtype))
-        part = {name: np.concatenate(parts.pop(name)) for name in COLUMNS}
-        rows = part["row"]
+        # `pop` frees the parts of a column as soon as they are joined.
+        index = {name: np.concatenate(parts.pop(name)) for name in COLUMNS}
+
+        # The file of signals must have exactly the rows that the index counts.
+        rows = index["row"]
         if (rows >= 0).any():
-            samples = part["samples"][rows >= 0]
+            samples = index["samples"][rows >= 0]
             expected = (int(rows.max()) + 1) * leads * int(samples.max()) * 2
-            found = (folder / SIGNALS).stat().st_size
-            if found != expected:
-                raise ValueError(f"{SIGNALS} has {found} bytes, expected {expected}")
-        if not (folder / NOTES).exists():
-            _add_checksums(folder, part)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among them
+            actual = (folder / SIGNALS).stat().st_size
+            if actual != expected:
+                raise ValueError(f"{SIGNALS} has {actual} bytes, expected {expected}")
+        if not (folder / PACK_FILE).exists():
+            _add_checksums(folder, index)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        # The errors of pyarrow are subclasses of these.
         raise damaged(folder, " ".join(str(error).split())) from None
-    return part
+    return index
 
 
 def _add_checksums(folder: Path, index: Mapping[str, NDArray[Any]]) -> None:
-    """Check a pack of version 0.1 by its name and by the digests of its signals, and give it the checksums it lacks.
+    """Check a pack of version 0.1 by its name and by the digests of its signals, and add the checksums that it lacks.
 
     Raises
     ------
     ValueError
-        If it is not what was written.
+        If the pack differs from what was written.
     """
-    identity = hashlib.sha256()
-    for main, state_of_files, digest, row in zip(*(index[name].tolist() for name in IDENTITY), strict=True):
-        identity.update(_identity_of(main, state_of_files, digest, row))
-    if _pack_name(identity) != folder.name:
+    name_hash = hashlib.sha256()
+    for main, state_of_files, digest, row in zip(*(index[name].tolist() for name in NAME_COLUMNS), strict=True):
+        name_hash.update(_bytes_for_name(main, state_of_files, digest, row))
+    if _pack_name(name_hash) != folder.name:
         raise ValueError(f"{INDEX} is not what was written")
 
-    here = np.flatnonzero(index["row"] >= 0)
-    here = here[np.argsort(index["row"][here])]
+    # Read the signals in the order of their rows.
+    entries = np.flatnonzero(index["row"] >= 0)
+    entries = entries[np.argsort(index["row"][entries])]
     sums = BlockSums()
     with (folder / SIGNALS).open("rb") as signals:
-        size = (folder / SIGNALS).stat().st_size // max(1, len(here))
-        for row, digest in enumerate(index["digest"][here].tolist()):
-            signal = signals.read(size)
+        row_bytes = (folder / SIGNALS).stat().st_size // max(1, len(entries))
+        for row, digest in enumerate(index["digest"][entries].tolist()):
+            signal = signals.read(row_bytes)
             if short_digest(signal) != digest:
                 raise ValueError(f"row {row} of {SIGNALS} is not what was written")
             sums.add(signal)
-    with contextlib.suppress(OSError):  # a cache that cannot be written is checked in this way each time
-        write_text(folder / NOTES, pack_notes(sums, file_digest(folder / INDEX)))
+    # If the cache cannot be written, the pack is checked in this way each time.
+    with contextlib.suppress(OSError):
+        write_text(folder / PACK_FILE, pack_text(sums, file_digest(folder / INDEX)))
 
 
-def _identity_of(main: bytes, state_of_files: bytes, digest: bytes, row: int) -> bytes:
-    """What one entry adds to the name of a pack: with its signal here it is another pack than without it."""
+def _bytes_for_name(main: bytes, state_of_files: bytes, digest: bytes, row: int) -> bytes:
+    """Return what one entry adds to the hash of the name: a pack that lacks a signal has another name."""
     return main + state_of_files + digest + (b"elsewhere" if row < 0 else b"")
 
 
-def _pack_name(identity: hashlib._Hash) -> str:
-    return identity.hexdigest()[:16]
+def _pack_name(name_hash: hashlib._Hash) -> str:
+    return name_hash.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a store is to hold: which records, and how they are read."""
+"""The plan of a store: which records it holds, and how they are read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from einthoven.functional.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_SAMPLES = 2**31  # of a record
+MOST_SAMPLES = 2**31  # samples of one record
 LARGEST_FS = 1_000_000
-FORMAT = 3  # of the content of packs and stores: part of names and fingerprints
-FILE_FORMAT = 4  # of their files; those of version 0.1 (3) have no checksums
+FORMAT = 3  # format number of the content of packs and stores; it is part of names and fingerprints
+FILE_FORMAT = 4  # format number of their files; files of version 0.1 have number 3 and no checksums
 
 
 class RecordFiles(Sequence[Path]):
-    """Record files by name: a path is made when it is asked for, as a million of them take half a gigabyte.
+    """Record files by name. A `Path` is created on access, because a million of them need half a gigabyte.
 
     Parameters
     ----------
@@ -33,7 +33,10 @@ class RecordFiles(Sequence[Path]):
     """
 
     def __init__(self, root: Path, names: pd.Series[str]) -> None:
-        self._root, self._series, self._names = root, names, names.array  # of the latter one is found sooner
+        self._root = root
+        self._series = names
+        # `names.array[i]` is faster than `names.iloc[i]`.
+        self._names = names.array
 
     def __len__(self) -> int:
         return len(self._names)
@@ -53,42 +56,42 @@ class RecordFiles(Sequence[Path]):
 
 @dataclass(frozen=True)
 class Plan:
-    """A corpus as its source describes it, before any signal is read.
+    """The description of a corpus by its source, before any signal is read.
 
     Parameters
     ----------
     name : str
-        Beginning of the store's name, for people who look into the cache.
+        Beginning of the name of the store, for people who look into the cache.
     files : sequence of Path
         One record file for each row of `table`, as `read_record` takes it.
     table : DataFrame
-        One row per record: int64 `ecg_id` (unique), `patient_id` and `strat_fold`, str `source`, and whatever the
-        labels are made of.
+        One row per record: int64 `ecg_id` (unique), `patient_id` and `strat_fold`, str `source`, and the columns
+        that the labels are made from.
     fs : float
-        Sampling frequency of the store in Hz; records of another are resampled.
+        Sampling frequency of the store in Hz; records with another sampling frequency are resampled.
     tables : tuple of Path
-        Files beside the records from which labels are made: their content is part of the store's identity.
+        Files of labels next to the records. Their content is part of the fingerprint of the store.
     leads : sequence of str
         Canonical leads to keep, in this order.
     seconds : float or None
-        Length of a stored record; None: as recorded, where all are equally long.
+        Length of a stored record; None: the recorded length, which must then be the same for all records.
     long, short : str
-        What becomes of a longer record (``crop``, ``centre`` or ``slide``) and of a shorter one (``pad`` or
+        How a longer record is cut (``crop``, ``centre`` or ``slide``) and what happens to a shorter one (``pad`` or
         ``refuse``), as in `einthoven.functional.conform.cut`.
     stride : float or None
-        Seconds between the windows of ``slide``; None: windows that touch.
+        Seconds between the starts of the windows of ``slide``; None: each window begins where the last one ends.
     on_error : str
         ``fail``: the first record that cannot be read ends the build. ``quarantine``: such records are left out and
         listed with the reason.
     reading : mapping
-        Further arguments of `read_record`: fs, units and leads of files that do not say, checksum.
+        Further arguments of `read_record`: fs, units and leads of files that do not contain them, checksum.
     notes : tuple of str
-        What the user should know of how the plan was made.
+        Notes for the user about how the plan was made.
 
     Raises
     ------
     UserError
-        If a setting is out of its range.
+        If an option is out of its range.
     """
 
     name: str
@@ -106,10 +109,11 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the settings."""
-        known, shown = set(LEADS), " ".join(map(str, self.leads))
-        if not self.leads or not set(self.leads) <= known or len(set(self.leads)) < len(self.leads):
-            raise UserError(f"data.leads=[{shown}]: expected some of {' '.join(LEADS)}, each once.")
+        """Check the options."""
+        unique_leads = set(self.leads)
+        if not self.leads or not unique_leads <= set(LEADS) or len(unique_leads) < len(self.leads):
+            names = " ".join(map(str, self.leads))
+            raise UserError(f"data.leads=[{names}]: expected some of {' '.join(LEADS)}, each once.")
         if not 0 < self.fs <= LARGEST_FS:
             raise UserError(f"data.fs={self.fs}: expected a sampling frequency in Hz, at most {LARGEST_FS:,}.")
         if self.seconds is not None and not 1 <= self.seconds * self.fs < MOST_SAMPLES:
@@ -130,13 +134,13 @@ class Plan:
 
     @property
     def pool(self) -> str:
-        """Name of the folder of packs that fit this plan: another setting that changes signals gives another name."""
+        """Name of the folder of packs that fit this plan. It depends on each option that changes the signals."""
         settings = [FORMAT, self.fs, list(self.leads), self.seconds, self.long, self.short, self.stride]
         text = json.dumps([*settings, sorted(self.reading.items())])
         return f"{self.name}-{self.fs:g}hz-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def part(self, k: int, n: int) -> Plan:
-        """The k-th of n parts of the records, k from 0; together the parts are the whole, in order.
+        """Return the k-th of n parts of the records, k from 0. Together, the parts are all records in order.
 
         Raises
         ------
@@ -145,5 +149,6 @@ class Plan:
         """
         if not 0 <= k < n:
             raise UserError(f"data.shard={k} of data.shards={n}: expected a number from 0 to {n - 1}.")
-        first, last = (len(self.files) * i // n for i in (k, k + 1))
+        first = len(self.files) * k // n
+        last = len(self.files) * (k + 1) // n
         return replace(self, files=self.files[first:last], table=self.table.iloc[first:last])

@@ -1,4 +1,4 @@
-"""The rows of a store that is being built: its table and its fingerprint, made part by part from plan and packs."""
+"""The rows of a store that is being built: its table and its fingerprint, made in parts from a plan and its packs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from einthoven.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-WINDOWS = 100_000  # most windows of one record: with `slide`, ecg_id is that of the record times this, plus the window
-FOUND = ("start_s", "valid_samples", "invalid_samples", "clipped_samples")  # columns that packs add to a table
-PART = 10_000  # rows in memory at a time; the fingerprint has a header line for each part
+MOST_WINDOWS = 100_000  # of one record: with `slide`, the ecg_id is that of the record times this, plus the window
+PACK_COLUMNS = ("start_s", "valid_samples", "invalid_samples", "clipped_samples")  # packs add them to the table
+PART = 10_000  # rows in memory at once; the fingerprint contains a header line for each part
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One row per signal.
+class StoreRows:
+    """The rows of a store, one per signal.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Rows:
     packs : Packs
         They hold the signals.
     entries, record : ndarray of int64, shape (n,)
-        Of each row: its entry in the packs, and its record in the plan.
+        For each row, its entry in the packs and the row of its record in the plan.
     """
 
     plan: Plan
@@ -43,27 +43,29 @@ class Rows:
     record: NDArray[np.int64]
 
     @classmethod
-    def of(cls, plan: Plan, packs: Packs, first: NDArray[np.int64]) -> tuple[Rows, pd.DataFrame]:
-        """The rows of all records that could be read, and a table of the others; `first` is as from `Packs.find`."""
+    def from_plan(cls, plan: Plan, packs: Packs, first: NDArray[np.int64]) -> tuple[StoreRows, pd.DataFrame]:
+        """Return the rows of all readable records and a table of the others; `first` comes from `Packs.find`."""
         import pandas as pd
 
         rows = cls(plan, packs, *packs.windows(first))
-        good = np.concatenate([np.empty(0, bool), *(part["window"] >= 0 for part in rows.read("window"))])
-        out = rows.record[~good]
+        # An entry with window -1 stands for a record that cannot be read.
+        parts = [part["window"] >= 0 for part in rows.read("window")]
+        is_readable = np.concatenate([np.empty(0, bool), *parts])
+        unreadable = rows.record[~is_readable]
         quarantine = {
-            "ecg_id": plan.table["ecg_id"].to_numpy()[out],
-            "file": [plan.files[row].name for row in out.tolist()],
-            "reason": packs.read(rows.entries[~good], "reason")["reason"],
+            "ecg_id": plan.table["ecg_id"].to_numpy()[unreadable],
+            "file": [plan.files[row].name for row in unreadable.tolist()],
+            "reason": packs.read(rows.entries[~is_readable], "reason")["reason"],
         }
-        return cls(plan, packs, rows.entries[good], rows.record[good]), pd.DataFrame(quarantine)
+        return cls(plan, packs, rows.entries[is_readable], rows.record[is_readable]), pd.DataFrame(quarantine)
 
     def read(self, *columns: str) -> Iterator[dict[str, NDArray[Any]]]:
-        """What the packs say of the rows, in parts; columns as in `Packs.read`."""
+        """Read columns of the rows from the packs, in parts; columns as in `Packs.read`."""
         for start in range(0, len(self.entries), PART):
             yield self.packs.read(self.entries[start : start + PART], *columns)
 
     def tables(self) -> Iterator[pd.DataFrame]:
-        """The table, in parts.
+        """Yield the table of the store, in parts.
 
         Raises
         ------
@@ -71,22 +73,22 @@ class Rows:
             If a record has too many windows to be numbered.
         """
         plan = self.plan
-        for number, part in enumerate(self.read("window", *FOUND)):
+        for number, part in enumerate(self.read("window", *PACK_COLUMNS)):
             table = plan.table.iloc[self.record[number * PART : (number + 1) * PART]].reset_index(drop=True)
             window = part["window"].astype(np.int64)
-            if window.max() >= WINDOWS:
+            if window.max() >= MOST_WINDOWS:
                 raise UserError(
-                    f"{plan.name}: a record of {window.max() + 1} windows found, expected {WINDOWS} or fewer."
+                    f"{plan.name}: a record of {window.max() + 1} windows found, expected {MOST_WINDOWS} or fewer."
                 )
             record_id = table["ecg_id"].to_numpy(np.int64)
             yield table.assign(
-                ecg_id=record_id * WINDOWS + window if plan.long == "slide" else record_id,
+                ecg_id=record_id * MOST_WINDOWS + window if plan.long == "slide" else record_id,
                 record_id=record_id,
-                **{name: part[name] for name in FOUND},
+                **{name: part[name] for name in PACK_COLUMNS},
             )
 
     def fingerprint(self) -> str:
-        """SHA-256 of what the store holds, however its signals are spread over packs."""
+        """Return the SHA-256 of the content of the store. It does not depend on how packs share the signals."""
         plan = self.plan
         digest = hashlib.sha256(json.dumps([FORMAT, plan.fs, list(plan.leads), len(self.entries)]).encode())
         for part in self.read("digest"):
@@ -102,9 +104,13 @@ class Rows:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        types = {field.name: field.type for field in pa.Schema.from_pandas(self.plan.table, preserve_index=False)}
-        found = {name: pa.from_numpy_dtype(np.dtype(COLUMNS[name])) for name in FOUND}
-        schema = pa.schema(list((types | {"record_id": pa.int64()} | found).items()))
+        # The schema is fixed before the first part is written: a part may have only missing values in a column.
+        plan_schema = pa.Schema.from_pandas(self.plan.table, preserve_index=False)
+        types = {field.name: field.type for field in plan_schema}
+        types["record_id"] = pa.int64()
+        for name in PACK_COLUMNS:
+            types[name] = pa.from_numpy_dtype(np.dtype(COLUMNS[name]))
+        schema = pa.schema(list(types.items()))
         with pq.ParquetWriter(file, schema) as writer:
             for table in self.tables():
                 writer.write_table(pa.Table.from_pandas(table, schema, preserve_index=False))
