@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from einthoven.data.sources.cinc import CinC2021
-from einthoven.data.sources.concat import APART, Concat
+from einthoven.data.sources.concat import NUMBER_OFFSET, Concat
 from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.labels import Labels, shared_classes
@@ -63,7 +63,9 @@ def test_a_recording_is_there_once_and_patients_of_sources_stay_apart(
     for column in ("patient_id", "strat_fold"):  # of one patient of PTB-XL, as the test's table has it
         assert same[column].item() == last[column].item()
     others = table[~table["source"].str.contains("ptbxl")]
-    assert (others["patient_id"] >= APART).all() and not others["patient_id"].isin(table["patient_id"][:48]).any()
+    assert (others["patient_id"] >= NUMBER_OFFSET).all() and not others["patient_id"].isin(
+        table["patient_id"][:48]
+    ).any()
     split_rows(source.labels(table, "superdiagnostic"), FOLDS)  # refuses a patient in two splits
 
 

@@ -110,7 +110,7 @@ def test_a_signal_that_changed_is_noticed_by_a_check_that_says_so(source: Source
     assert quick(source).fingerprint == built.fingerprint
     checked = source.open()
     assert checked.fingerprint != built.fingerprint and checked.checked is None
-    assert "1 signals are new or changed, 1 signals of then are not there" in checked.notes[-1]
+    assert "new or changed signals: 1, removed signals: 1" in checked.notes[-1]
     assert quick(source).fingerprint == checked.fingerprint
 
 

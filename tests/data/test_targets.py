@@ -59,14 +59,14 @@ def test_what_was_kept_and_is_damaged_is_measured_again(store: Store, monkeypatc
     values = np.linspace(40, 90, RECORDS)
     calls: list[int] = []
     monkeypatch.setitem(module.MEASURES, "slope", lambda signals, *_: calls.append(1) or values[: len(signals)])
-    first = module.measured(store, "slope")
+    first = module.measure(store, "slope")
     (file,) = (store.path.parent.parent / "targets").glob("slope-*")
     data = file.read_bytes()
     for bit in np.random.default_rng(0).integers(0, 8 * len(data), 50).tolist():
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         file.write_bytes(changed)
-        np.testing.assert_array_equal(module.measured(store, "slope"), first)
+        np.testing.assert_array_equal(module.measure(store, "slope"), first)
     assert len(calls) > 25, len(
         calls
     )  # the rest were bits that say nothing, such as the time of the file in the archive
@@ -74,11 +74,11 @@ def test_what_was_kept_and_is_damaged_is_measured_again(store: Store, monkeypatc
 
 def test_a_damaged_header_is_found_before_the_checksum(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(module.MEASURES, "level", lambda signals, *_: np.ones(len(signals)))
-    first = module.measured(store, "level")
+    first = module.measure(store, "level")
     (file,) = (store.path.parent.parent / "targets").glob("level-*")
     np.savez(file, values=np.zeros(5000))  # so many that the header is parsed before the checksum is compared
     file.write_bytes(file.read_bytes().replace(b"'descr'", b"\x1edescr'", 1))
-    np.testing.assert_array_equal(module.measured(store, "level"), first)
+    np.testing.assert_array_equal(module.measure(store, "level"), first)
 
 
 def test_age_is_the_tables_and_300_is_not_an_age(tmp_path: Path, corpus: Path) -> None:

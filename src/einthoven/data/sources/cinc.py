@@ -32,16 +32,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ORIGINS = ("ptbxl", "cpsc2018", "cpsc2018_extra", "st_petersburg", "ptb", "georgia", "chapman_shaoxing", "ningbo")
-"""The databases behind the challenge, in the order of their record numbers: millions of the ecg_id."""
+"""The databases of the challenge. The position in this tuple is the number of millions in the ecg_id of a record."""
 
-PATIENTS_UNKNOWN = ("st_petersburg", "ptb")  # several records of a patient, and the files do not say which
-# JS records up to this one are of Chapman-Shaoxing, those beyond of Ningbo; no header says so: it is the border that
-# public projects with both folders state (the reader of torch_ecg among them)
-CHAPMAN = 10646
+# These databases have several records per patient, but the files do not name the patient.
+PATIENTS_UNKNOWN = ("st_petersburg", "ptb")
+# JS records up to this number are from Chapman-Shaoxing, later ones from Ningbo. No header contains this. Public
+# projects with both folders use this limit, for example the reader of torch_ecg.
+LAST_CHAPMAN = 10646
 
 _NAME = re.compile(r"^(HR|JS|A|Q|I|S|E)(\d{1,6})$")
 _PREFIX = {"HR": "ptbxl", "A": "cpsc2018", "Q": "cpsc2018_extra", "I": "st_petersburg", "S": "ptb", "E": "georgia"}
-_SEX = {"male": 0.0, "m": 0.0, "female": 1.0, "f": 1.0}  # as PTB-XL counts them
+_SEX = {"male": 0.0, "m": 0.0, "female": 1.0, "f": 1.0}  # the numbers of PTB-XL
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,19 @@ class CinC2021:
     Parameters
     ----------
     root : path
-        Searched with all its folders for ``.hea`` files.
+        Folder that is searched with all its subfolders for ``.hea`` files.
     fs : float
-        Sampling frequency of the store in Hz; records of another are resampled.
+        Sampling frequency of the store in Hz; records with another sampling frequency are resampled.
     cache : path
-        Where the packed store is kept.
+        Folder for the packed store.
     only : sequence of str or None
-        Databases to take, among `ORIGINS`; None: all that are there.
+        Databases to use, from `ORIGINS`; None: all databases in the folder.
     ptbxl : path or None
-        Folder with PTB-XL's ``ptbxl_database.csv``. The HR records are PTB-XL's, and their patients and folds are
-        what that table says.
+        Folder with ``ptbxl_database.csv`` of PTB-XL. The HR records are records of PTB-XL, and their patients and
+        folds are read from that table.
     fold_file : path or None
-        Where the folds of the other records are saved, relative to `root`; None: ``folds.csv`` there, or in the cache
-        where the folder cannot be written.
+        File for the folds of the other records, relative to `root`; None: ``folds.csv`` there, or a file in the cache
+        if the folder cannot be written.
     leads : sequence of str
         Leads to keep, in this order.
     seconds, long, short, stride, on_error
@@ -93,15 +94,16 @@ class CinC2021:
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
     ) -> Store:
-        """Open the packed store of these records (or of one shard of them), building it on first use.
+        """Open the packed store of these records (or of one shard of them); build it on first use.
 
-        `check` is as in `source_state.open_source`. The diagnoses stand in the headers: without it,
-        records that were added or removed are noticed, a header that was edited is not.
+        `check` is as in `source_state.open_source`. The diagnoses are in the headers. Without `check`, added and
+        removed records are noticed, but a changed header is not.
 
         Raises
         ------
         UserError
-            If there are no records, one is not of the challenge or cannot be read, or PTB-XL's table is needed.
+            If there are no records, if one is not from the challenge or cannot be read, or if the table of PTB-XL is
+            needed.
         """
         if self.only is not None and not self.only:
             raise UserError(f"data.only=[]: expected some of {', '.join(ORIGINS)}, or null.")
@@ -109,103 +111,104 @@ class CinC2021:
 
     def _state(self) -> SourceState:
         root = Path(self.root)
-        names = sorted(
-            os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118 (of each record)
-            for folder, _, files in os.walk(root)
-            for name in files
-            if name.endswith(".hea")
-        )
+        names = []
+        for folder, _, files in os.walk(root):
+            # Functions of `os.path` are faster than `Path`, which matters for 100,000 records.
+            headers = [os.path.join(folder, name) for name in files if name.endswith(".hea")]  # noqa: PTH118
+            names += [os.path.relpath(header, root) for header in headers]
         tables = [] if self.ptbxl is None else [Path(self.ptbxl) / "ptbxl_database.csv"]
-        saved = self._saved_folds
-        folds = [file for file in (saved.file, saved.reserve) if file]
-        return SourceState.of(root, own_options(self), tables=tables, names=names, folds=folds)
+        folds = self._saved_folds.files
+        return SourceState.read(root, own_options(self), tables=tables, names=sorted(names), folds=folds)
 
     def _plan(self) -> Plan:
-        files = self._files()
-        table, notes = self._table(files)
-        return Plan(
-            name=Path(self.root).resolve().name,
-            files=[file.with_suffix("") for file in files],
-            table=table,
-            notes=notes,
-            fs=self.fs,
-            leads=self.leads,
-            seconds=self.seconds,
-            long=self.long,
-            short=self.short,
-            stride=self.stride,
-            on_error=self.on_error,
-        )
+        headers = self._headers()
+        table, notes = self._table(headers)
+        return Plan.from_source(self, [header.with_suffix("") for header in headers], table, notes=notes)
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
-        """Classes that each record of a store's table is positive for."""
+        """Return the positive classes of each record in the table of a store."""
         if min_likelihood:
             raise UserError(f"task.min_likelihood={min_likelihood}: these diagnoses have no likelihood; expected 0.")
         return [classes_of(tuple(dx.split()), task) for dx in table["dx"]]
 
     def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
-        """Classes that each database in a store's table says something about."""
+        """Return the classes that each database in the table of a store annotates."""
         return {origin: annotated(task, origin) for origin in sorted(table["source"].unique())}
 
     def class_of(self, task: str) -> dict[str, str]:
-        """Class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
+        """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
         return class_of_statement(task)
 
     def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
-        """Labels of a store's table on the classes that all of its databases annotate; options of `label_matrix`."""
-        shared, notes = shared_classes(self.annotates(table, task))
-        notes = tuple(f"{note}; data.only=[…] chooses the databases" for note in notes)
-        unknown = sorted({code for dx in table["dx"] for code in dx.split()} - set(diagnoses()))
+        """Return the labels of a table on the classes that all of its databases annotate; options of `label_matrix`."""
+        shared, notes_on_classes = shared_classes(self.annotates(table, task))
+        notes = [f"{note}; data.only=[…] chooses the databases" for note in notes_on_classes]
+        codes = {code for dx in table["dx"] for code in dx.split()}
+        unknown = sorted(codes - set(diagnoses()))
         if unknown:
-            notes += (f"{len(unknown)} codes belong to no class, being unknown to the challenge: {unknown[0]} …",)
-        notes += self._saved_folds.note()
-        positives = [found & shared for found in self.positives(table, task, min_likelihood)]
-        return label_matrix(table, positives, task, class_of=self.class_of(task), notes=notes, **options)
+            notes.append(f"{len(unknown)} codes belong to no class, being unknown to the challenge: {unknown[0]} …")
+        notes += self._saved_folds.notes()
+        positives = [classes & shared for classes in self.positives(table, task, min_likelihood)]
+        return label_matrix(table, positives, task, class_of=self.class_of(task), notes=tuple(notes), **options)
 
     @property
     def _saved_folds(self) -> SavedFolds:
         root = Path(self.root)
         file = root / (self.fold_file or "folds.csv")
         reserve = None if self.fold_file else reserve_file(root, self.cache)
-        return SavedFolds(file, reserve, "record", root.resolve().name, whole=False)
+        return SavedFolds(file, reserve, "record", root.resolve().name, is_whole=False)
 
-    def _files(self) -> list[Path]:
+    def _headers(self) -> list[Path]:
+        """Return the headers of the records, sorted by name."""
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"data.root={root}: no such folder; expected one with .hea and .mat files in it.")
-        if unknown := sorted(set(self.only or ()) - set(ORIGINS)):
+        unknown = sorted(set(self.only or ()) - set(ORIGINS))
+        if unknown:
             raise UserError(f"data.only: {unknown[0]!r} is unknown; expected some of {', '.join(ORIGINS)}.")
-        found: dict[str, Path] = {}
-        for file in sorted(root.rglob("*.hea"), key=lambda file: file.name):
-            if file.stem in found:
-                raise UserError(f"{file}: a record of this name is also in {found[file.stem].parent}.")
-            if self.only is None or _origin(file)[0] in self.only:
-                found[file.stem] = file
-        if not found:
-            of = "" if self.only is None else f" of {', '.join(self.only)}"
-            raise UserError(f"data.root={root}: no record{of} found; expected .hea and .mat files.")
-        return list(found.values())
+        headers: dict[str, Path] = {}
+        for header in sorted(root.rglob("*.hea"), key=lambda file: file.name):
+            if header.stem in headers:
+                raise UserError(f"{header}: a record of this name is also in {headers[header.stem].parent}.")
+            if self.only is None or _origin(header)[0] in self.only:
+                headers[header.stem] = header
+        if not headers:
+            databases = "" if self.only is None else f" of {', '.join(self.only)}"
+            raise UserError(f"data.root={root}: no record{databases} found; expected .hea and .mat files.")
+        return list(headers.values())
 
-    def _table(self, files: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """The table of a plan, and what was saved to make it."""
+    def _table(self, headers: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Return the table of a plan, and notes about folds that were saved."""
         import pandas as pd
 
-        origins, numbers = zip(*map(_origin, files), strict=True)
-        notes = [_comments(file) for file in files]
-        dx = [parse_diagnoses(note.get("dx", ""), file.name) for note, file in zip(notes, files, strict=True)]
-        ecg_id = np.array([ORIGINS.index(o) * 10**6 + n for o, n in zip(origins, numbers, strict=True)], np.int64)
+        origins, numbers = zip(*map(_origin, headers), strict=True)
+        comments = [_comments(header) for header in headers]
+        dx = [
+            parse_diagnoses(comment.get("dx", ""), file.name) for comment, file in zip(comments, headers, strict=True)
+        ]
+        millions = [ORIGINS.index(origin) * 10**6 for origin in origins]
+        ecg_id = np.array(millions, np.int64) + np.array(numbers, np.int64)
         source = np.array(origins, dtype=object)
-        patient_id, strat_fold = ecg_id.copy(), np.ones(len(files), np.int64)
+        name = pd.Series([header.stem for header in headers], dtype=str)
+
+        # Each record is a patient of its own. Only where patients are unknown, all records are one patient: then no
+        # patient can be in two folds. These records are in fold 1.
+        patient_id = ecg_id.copy()
+        strat_fold = np.ones(len(headers), np.int64)
         for origin in PATIENTS_UNKNOWN:
             patient_id[source == origin] = ORIGINS.index(origin) * 10**6
-        name = pd.Series([file.stem for file in files], dtype=str)
-        saving: tuple[str, ...] = ()
-        free = np.flatnonzero(~np.isin(source, (*PATIENTS_UNKNOWN, "ptbxl")))
-        if len(free):
-            matrix, _ = indicators([dx[row] for row in free])
-            strat_fold[free], saving = self._saved_folds.folds(name.iloc[free], matrix, patient_id[free])
-        if (ours := source == "ptbxl").any():
-            patient_id[ours], strat_fold[ours] = self._ptbxl(ecg_id[ours])
+
+        # The other databases get stratified folds, but PTB-XL has its own patients and folds.
+        notes: tuple[str, ...] = ()
+        stratified = np.flatnonzero(~np.isin(source, (*PATIENTS_UNKNOWN, "ptbxl")))
+        if len(stratified):
+            matrix, _ = indicators([dx[row] for row in stratified])
+            folds, notes = self._saved_folds.folds(name.iloc[stratified], matrix, patient_id[stratified])
+            strat_fold[stratified] = folds
+        is_ptbxl = source == "ptbxl"
+        if is_ptbxl.any():
+            patient_id[is_ptbxl], strat_fold[is_ptbxl] = self._ptbxl(ecg_id[is_ptbxl])
+
         table = pd.DataFrame(
             {
                 "ecg_id": ecg_id,
@@ -214,49 +217,55 @@ class CinC2021:
                 "source": origins,
                 "name": name,
                 "dx": [" ".join(codes) for codes in dx],
-                "age": [_number(note.get("age", "")) for note in notes],
-                "sex": [_SEX.get(note.get("sex", "").lower(), np.nan) for note in notes],
+                "age": [_number(comment.get("age", "")) for comment in comments],
+                "sex": [_SEX.get(comment.get("sex", "").lower(), np.nan) for comment in comments],
             }
         )
-        return table, saving
+        return table, notes
 
     def _ptbxl(self, ecg_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Patient and fold of records of PTB-XL."""
+        """Return patient and fold of records of PTB-XL."""
         if self.ptbxl is None:
             raise UserError(
                 f"HR{ecg_ids[0]:05d} and {len(ecg_ids) - 1} more are records of PTB-XL: data.ptbxl=FOLDER, with "
                 "ptbxl_database.csv in it, says their patients and folds; data.only=[…] may leave them out."
             )
         table = read_database(Path(self.ptbxl) / "ptbxl_database.csv").set_index("ecg_id")
-        if (missing := ~np.isin(ecg_ids, table.index)).any():
+        missing = ecg_ids[~np.isin(ecg_ids, table.index)]
+        if len(missing):
             raise UserError(
-                f"HR{ecg_ids[missing][0]:05d}: no row of {self.ptbxl}/ptbxl_database.csv; expected ecg_id "
-                f"{ecg_ids[missing][0]} there."
+                f"HR{missing[0]:05d}: no row of {self.ptbxl}/ptbxl_database.csv; expected ecg_id {missing[0]} there."
             )
         rows = table.loc[ecg_ids]
         return rows["patient_id"].to_numpy(np.int64), rows["strat_fold"].to_numpy(np.int64)
 
 
-def _origin(file: Path) -> tuple[str, int]:
-    """Database of a record, by its name, and its number there."""
-    match = _NAME.match(file.stem)
+def _origin(header: Path) -> tuple[str, int]:
+    """Return the database of a record and its number there; both follow from its name."""
+    match = _NAME.match(header.stem)
     if match is None:
         raise UserError(
-            f"{file}: not a record of the challenge; expected A, Q, I, S, HR, E or JS and a number "
+            f"{header}: not a record of the challenge; expected A, Q, I, S, HR, E or JS and a number "
             "(data=folder takes any names)."
         )
     number = int(match[2])
-    return _PREFIX.get(match[1], "chapman_shaoxing" if number <= CHAPMAN else "ningbo"), number
+    if match[1] == "JS":
+        return ("chapman_shaoxing" if number <= LAST_CHAPMAN else "ningbo"), number
+    return _PREFIX[match[1]], number
 
 
-def _comments(file: Path) -> dict[str, str]:
-    """``#Key: value`` lines of a header, keys in lower case."""
+def _comments(header: Path) -> dict[str, str]:
+    """Return the ``#Key: value`` lines of a header, keys in lower case."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = header.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); expected a WFDB header.") from None
-    pairs = (line.lstrip("# ").partition(":") for line in lines if line.startswith("#"))
-    return {key.strip().lower(): value.strip() for key, _, value in pairs}
+        raise UserError(f"{header}: cannot be read ({error.strerror}); expected a WFDB header.") from None
+    comments = {}
+    for line in lines:
+        if line.startswith("#"):
+            key, _, value = line.lstrip("# ").partition(":")
+            comments[key.strip().lower()] = value.strip()
+    return comments
 
 
 def _number(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Several sources as one: a shared label space, patients that stay apart, and no recording twice."""
+"""Several sources as one: shared classes, separate patients, and no record twice."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from einthoven.functional.leads import LEADS
 if TYPE_CHECKING:
     import pandas as pd
 
-APART = 10**13  # between the numbers of one source and those of the next
-PTBXL = "ptbxl"  # records of this source are known by their number wherever they stand
+NUMBER_OFFSET = 10**13  # distance between the numbers of one source and those of the next
+PTBXL = "ptbxl"  # a record of this source has the same number in every source
 
 
 class Source(Protocol):
-    """What the parts of a `Concat` have to be."""
+    """A source that can be a part of a `Concat`."""
 
     label_sets: tuple[str, ...]
 
@@ -36,31 +36,31 @@ class Source(Protocol):
         """Open the packed store."""
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
-        """Classes that each record is positive for."""
+        """Return the positive classes of each record."""
 
     def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
-        """Classes that each origin of the records says something about."""
+        """Return the classes that each origin of the records annotates."""
 
     def class_of(self, task: str) -> dict[str, str]:
-        """Class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
+        """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
 
 
 @dataclass(frozen=True)
 class Concat:
     """Named sources, one after the other.
 
-    Records that two sources share because both have them from PTB-XL are taken from the first. Other records and
-    patients of different sources are different ones: their numbers are kept apart.
+    If two sources contain the same record of PTB-XL, it is taken from the first one. All other records and patients of
+    different sources are different, and get different numbers.
 
     Parameters
     ----------
     sources : mapping of str to source
-        Dataclasses; the following settings hold for all of them, whatever their own are.
+        Sources are dataclasses. The next four options replace those of each source.
     fs, cache, leads, seconds
         As in each source.
     classes : {'shared', 'all'}
-        ``shared``: the classes that every source annotates; the others are left out, as their absence from a record
-        need not mean that it is negative. ``all``: refuse where one source does not annotate a class of another.
+        ``shared``: only the classes that every source annotates, because a record without a class that its source does
+        not annotate need not be negative. ``all``: raise an error if a source does not annotate a class of another one.
     """
 
     sources: Mapping[str, Source]
@@ -71,15 +71,16 @@ class Concat:
     seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Check the options."""
         if self.classes not in ("shared", "all"):
             raise UserError(f"data.classes={self.classes}: expected shared or all.")
         if not self.sources:
             raise UserError(
                 "data.sources: none given; name them as in +data@data.sources.mine=folder data.sources.mine.root=…"
             )
-        if slashed := [name for name in self.sources if "/" in name]:
-            raise UserError(f"data.sources.{slashed[0]}: expected a name without a slash.")
+        for name in self.sources:
+            if "/" in name:
+                raise UserError(f"data.sources.{name}: expected a name without a slash.")
 
     @property
     def label_sets(self) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ class Concat:
 
     @property
     def parts(self) -> dict[str, Source]:
-        """The sources, with the settings that hold for all."""
+        """The sources, with the options that hold for all."""
         common = {"fs": self.fs, "cache": self.cache, "leads": self.leads, "seconds": self.seconds}
         return {name: replace(source, **common) for name, source in self.sources.items()}  # type: ignore[type-var]
 
@@ -106,80 +107,101 @@ class Concat:
         import pandas as pd
 
         stores = {name: source.open(progress, shard, check=check) for name, source in self.parts.items()}
-        tables, kept, seen = [], [], np.empty(0, np.int64)
+        tables = []
+        rows_of_stores = []
+        earlier_ptbxl = np.empty(0, np.int64)
         for number, (name, store) in enumerate(stores.items()):
             table = store.table.copy()
-            known = (table["source"] == PTBXL).to_numpy()
+            is_ptbxl = (table["source"] == PTBXL).to_numpy()
             for column in ("ecg_id", "record_id", "patient_id"):
-                table[column] += np.where(known, 0, number * APART)
-            twice = known & np.isin(table["record_id"], seen)
-            seen = np.union1d(seen, table["record_id"][known])
-            table["source"] = [_called(name, own) for own in table["source"]]
-            tables.append(table[~twice])
-            kept.append(np.flatnonzero(~twice))
-        return _joined(stores, kept, pd.concat(tables, ignore_index=True))
+                table[column] += np.where(is_ptbxl, 0, number * NUMBER_OFFSET)
+            # Leave out the records of PTB-XL that an earlier source has, too.
+            is_repeated = is_ptbxl & np.isin(table["record_id"], earlier_ptbxl)
+            earlier_ptbxl = np.union1d(earlier_ptbxl, table["record_id"][is_ptbxl])
+            table["source"] = [_join_origin(name, origin) for origin in table["source"]]
+            tables.append(table[~is_repeated])
+            rows_of_stores.append(np.flatnonzero(~is_repeated))
+        return _join_stores(stores, rows_of_stores, pd.concat(tables, ignore_index=True))
 
     def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
-        """Labels of the records in a store's table on the shared classes; options as in `label_matrix`."""
+        """Return the labels of a table on the shared classes; options as in `label_matrix`."""
         positives: list[set[str]] = []
         annotated: dict[str, frozenset[str]] = {}
-        said: tuple[str, ...] = ()
-        for name, source, own in self._tables(table):
-            positives += source.positives(own, task, min_likelihood)
-            for origin, classes in source.annotates(own, task).items():
-                annotated[_called(name, origin)] = classes
-            if isinstance(source, Folder):  # others have no notes but those on shared classes
-                said += tuple(f"{name}: {note}" for note in source.notes(own))
+        source_notes: list[str] = []
+        for name, source, source_table in self._tables(table):
+            positives += source.positives(source_table, task, min_likelihood)
+            for origin, classes in source.annotates(source_table, task).items():
+                annotated[_join_origin(name, origin)] = classes
+            # Other sources have notes on shared classes only.
+            if isinstance(source, Folder):
+                source_notes += [f"{name}: {note}" for note in source.notes(source_table)]
         shared, notes = shared_classes(annotated, refuse=self.classes == "all")
+        class_of: dict[str, str] = {}
+        for source in self.parts.values():
+            class_of |= source.class_of(task)
         return label_matrix(
             table,
-            [found & shared for found in positives],
+            [classes & shared for classes in positives],
             task,
-            class_of={name: c for source in self.parts.values() for name, c in source.class_of(task).items()},
-            notes=notes + said,
+            class_of=class_of,
+            notes=(*notes, *source_notes),
             **options,
         )
 
     def _tables(self, table: pd.DataFrame) -> Iterator[tuple[str, Source, pd.DataFrame]]:
-        """The rows of each source, with the `source` that they have there."""
+        """Yield the name, the source and the rows of each part; the column `source` is as in that source."""
         split = table["source"].str.partition("/")
         for name, source in self.parts.items():
-            own = split[0] == name
-            if own.any():
-                origin = split[2][own].where(split[2][own] != "", name)
-                yield name, source, table[own].assign(source=origin)
+            is_of_source = split[0] == name
+            if is_of_source.any():
+                origin = split[2][is_of_source].where(split[2][is_of_source] != "", name)
+                yield name, source, table[is_of_source].assign(source=origin)
 
 
-def _called(name: str, origin: str) -> str:
-    """Where a record is from: the source, and what it says itself, if that is more."""
+def _join_origin(name: str, origin: str) -> str:
+    """Return the name of a source, followed by the origin of the record if that differs from the name."""
     return name if origin in (name, "folder") else f"{name}/{origin}"
 
 
-def _joined(stores: Mapping[str, Store], kept: Sequence[NDArray[np.int64]], table: pd.DataFrame) -> Store:
-    """One store over the kept rows of several: their packs, side by side."""
+def _join_stores(
+    stores: Mapping[str, Store], rows_of_stores: Sequence[NDArray[np.int64]], table: pd.DataFrame
+) -> Store:
+    """Return one store over some rows of several stores; it points to the packs of all of them."""
     import pandas as pd
 
     lengths = {name: store.signals.shape[2] for name, store in stores.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} {samples}" for name, samples in lengths.items())
-        raise UserError(f"data.sources: samples per record differ ({found}); data.seconds=… brings them to one length.")
-    parts = [store.signals for store in stores.values()]
-    starts = np.cumsum([0, *(sum(part.sizes) for part in parts)])
-    signals = Signals(
-        [file for part in parts for file in part.files],
-        [size for part in parts for size in part.sizes],
-        np.concatenate([part.rows[rows] + start for part, rows, start in zip(parts, kept, starts[:-1], strict=True)]),
-        *parts[0].shape[1:],
-    )
+        listed = ", ".join(f"{name} {samples}" for name, samples in lengths.items())
+        raise UserError(
+            f"data.sources: samples per record differ ({listed}); data.seconds=… brings them to one length."
+        )
+
+    # Rows are counted over the packs of all stores, one store after the other.
+    files: list[Path] = []
+    sizes: list[int] = []
+    rows = []
+    digests = []
+    for store, store_rows in zip(stores.values(), rows_of_stores, strict=True):
+        rows.append(store.signals.rows[store_rows] + sum(sizes))
+        digests.append(store.digests[store_rows])
+        files += store.signals.files
+        sizes += store.signals.sizes
+    first = next(iter(stores.values()))
+    leads, samples = first.signals.shape[1:]
+
     digest = hashlib.sha256("".join(store.fingerprint for store in stores.values()).encode())
     digest.update(table.to_csv(index=False).encode())
     fingerprint = digest.hexdigest()
-    first = next(iter(stores.values()))
-    name = f"{'+'.join(stores)}-{first.fs:g}hz-{fingerprint[:16]}"
-    quarantine = pd.concat([store.quarantine for store in stores.values()], ignore_index=True)
-    times = [store.checked for store in stores.values() if store.checked is not None]
-    notes = tuple(f"{source}: {note}" for source, store in stores.items() for note in store.notes)
-    digests = np.concatenate([store.digests[rows] for store, rows in zip(stores.values(), kept, strict=True)])
-    path = first.path.with_name(name)
-    checked = min(times, default=None)
-    return Store(path, signals, table, first.fs, first.leads, fingerprint, quarantine, notes, digests, checked)
+    check_times = [store.checked for store in stores.values() if store.checked is not None]
+    return Store(
+        path=first.path.with_name(f"{'+'.join(stores)}-{first.fs:g}hz-{fingerprint[:16]}"),
+        signals=Signals(files, sizes, np.concatenate(rows), leads, samples),
+        table=table,
+        fs=first.fs,
+        leads=first.leads,
+        fingerprint=fingerprint,
+        quarantine=pd.concat([store.quarantine for store in stores.values()], ignore_index=True),
+        notes=tuple(f"{name}: {note}" for name, store in stores.items() for note in store.notes),
+        stored_digests=np.concatenate(digests),
+        checked=min(check_times, default=None),
+    )

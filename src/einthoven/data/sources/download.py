@@ -1,8 +1,8 @@
-"""Corpora from the publisher's server: parallel, resumable, every file checked against the published SHA-256.
+"""Download a corpus from its publisher: parallel, resumable, each file checked against the published SHA-256.
 
-What is on disk and has the right checksum is not fetched again, so a call after a killed one goes on where that
-one stopped, and a call after a finished one only checks. A file gets its name when its checksum is right; until
-then it is called ``NAME.part``, and a broken transfer continues at its last byte.
+A file that is on the disk with the right checksum is not downloaded again. So a call after an interrupted one continues
+where that one stopped, and a call after a complete one only checks. A file gets its name when its checksum is right.
+Until then it is called ``NAME.part``, and an interrupted transfer continues at its last byte.
 """
 
 from __future__ import annotations
@@ -25,80 +25,81 @@ from einthoven.files import file_digest
 if TYPE_CHECKING:
     import urllib3
 
-SUMS = "SHA256SUMS.txt"  # PhysioNet's name for its list of checksums
-RECORD = "SHA256SUMS.txt.sha256"  # what the first download found, as `sha256sum --check` reads it
-WORKERS = 16  # small files wait for the network, not for a core
-ATTEMPTS = 6  # for each file, over all mirrors
+SUMS = "SHA256SUMS.txt"  # the name of the list of checksums on PhysioNet
+RECORD = "SHA256SUMS.txt.sha256"  # the checksum of that list at the first download, as `sha256sum --check` reads it
+WORKERS = 16  # threads; small files wait for the network, not for a core
+ATTEMPTS = 6  # attempts per file, over all mirrors
 FIRST_WAIT = 0.5  # seconds before the second attempt; doubled each time
-LONGEST_WAIT = 60.0  # seconds, whatever a server asks for
+LONGEST_WAIT = 60.0  # seconds, also if a server asks for a longer wait
 TIMEOUT = 30.0  # seconds without a byte
-TOO_MANY = 20  # failed files after which the rest is not tried
-BLOCK = 4096  # bytes that the smallest file takes on disk
+TOO_MANY = 20  # after this number of failed files, the others are not tried
+BLOCK = 4096  # bytes that the smallest file uses on the disk
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file of the publisher: its path below the root, and the SHA-256 that it must have."""
+    """A file of the publisher: its path below the root and its expected SHA-256."""
 
     path: str
     sha256: str
 
 
 class _WrongContentError(UserError):
-    """A file arrived whole, and is not the expected one."""
+    """A complete file has another checksum than expected."""
 
 
 class _StoppedError(Exception):
-    """Another file's failure, or the user, ended the download."""
+    """The download was ended by the failure of another file or by the user."""
 
 
 class _TransferError(Exception):
-    """A transfer that may be tried again after `wait` seconds; never, if `final`."""
+    """A failed transfer. It may be tried again after `wait` seconds, but not if it `is_final`."""
 
-    def __init__(self, reason: str, *, wait: float | None = None, final: bool = False) -> None:
+    def __init__(self, reason: str, *, wait: float | None = None, is_final: bool = False) -> None:
         super().__init__(reason)
-        self.wait, self.final = wait, final
+        self.wait = wait
+        self.is_final = is_final
 
 
 def download(
     root: Path,
     mirrors: Sequence[str],
-    wanted: Callable[[str], bool],
-    size: Callable[[str], int],
+    is_wanted: Callable[[str], bool],
+    estimate_size: Callable[[str], int],
     progress: Progress | None = None,
     *,
     sums_sha256: str | None = None,
 ) -> int:
-    """Bring a corpus to `root`, whole and checked.
+    """Download the wanted files of a corpus to `root`, and check them.
 
     Parameters
     ----------
     root : Path
-        Where the files go, under the publisher's own paths.
+        Folder for the files, with the same paths as at the publisher.
     mirrors : sequence of str
-        Addresses of the folder that holds ``SHA256SUMS.txt``; the next is asked where one fails.
-    wanted : callable
-        Path in that folder -> whether to fetch it.
-    size : callable
-        Path -> about how many bytes it has, to check the disk with before anything is fetched.
+        Addresses of the folder that contains ``SHA256SUMS.txt``. If one fails, the next one is tried.
+    is_wanted : callable
+        Path in that folder -> whether to download it.
+    estimate_size : callable
+        Path -> approximate number of bytes, to check the free space of the disk first.
     progress : callable, optional
         ``progress(done, total)`` in files.
     sums_sha256 : str, optional
-        SHA-256 of the right ``SHA256SUMS.txt``. Without it the first list is trusted, and later ones have to be equal.
+        SHA-256 of the right ``SHA256SUMS.txt``. Without it, the first list is trusted, and later ones have to be equal.
 
     Returns
     -------
     int
-        Files that had to be fetched.
+        Number of downloaded files.
 
     Raises
     ------
     UserError
-        If a mirror's address is not HTTPS, the list of checksums is another than expected, the disk is too small,
-        another download runs in `root`, or a file could not be had: what was fetched stays, and the next call goes on
-        from there.
+        If the address of a mirror is not HTTPS, if the list of checksums differs from the expected one, if the disk is
+        too small, if another download runs in `root`, or if a file could not be downloaded. The files that arrived are
+        kept, and the next call continues from there.
     """
     import filelock
     import urllib3
@@ -115,33 +116,40 @@ def download(
     pool = urllib3.PoolManager(maxsize=WORKERS, block=True, timeout=timeout, retries=redirects)
     try:
         with filelock.FileLock(root / ".download.lock", timeout=0):
-            return _Download(root, [m.rstrip("/") for m in mirrors], pool, progress).run(wanted, size, sums_sha256)
+            task = _Download(root, [mirror.rstrip("/") for mirror in mirrors], pool, progress)
+            return task.run(is_wanted, estimate_size, sums_sha256)
     except filelock.Timeout:
         raise UserError(f"{root}: another download into this folder is running; let it finish or stop it.") from None
 
 
 class _Download:
-    """One call of `download`: what its threads share."""
+    """One call of `download`: the data that its threads share."""
 
     def __init__(
         self, root: Path, mirrors: Sequence[str], pool: urllib3.PoolManager, progress: Progress | None
     ) -> None:
-        self.root, self.mirrors, self.pool, self.progress = root, mirrors, pool, progress
+        self.root = root
+        self.mirrors = mirrors
+        self.pool = pool
+        self.progress = progress
         self.stop = threading.Event()
 
-    def run(self, wanted: Callable[[str], bool], size: Callable[[str], int], sums_sha256: str | None) -> int:
-        """Fetch what is not there yet."""
-        items = [item for item in self._published(sums_sha256) if wanted(item.path)]
+    def run(
+        self, is_wanted: Callable[[str], bool], estimate_size: Callable[[str], int], sums_sha256: str | None
+    ) -> int:
+        """Download the files that are missing or have a wrong checksum; return their number."""
+        items = [item for item in self._read_sums(sums_sha256) if is_wanted(item.path)]
         if not items:
             raise UserError(f"{SUMS} of {self.mirrors[0]} lists none of the files asked for; is this the right mirror?")
-        present = self._present(items)
-        missing = [item for item, there in zip(items, present, strict=True) if not there]
-        _check_disk(self.root, sum(-(-size(item.path) // BLOCK) * BLOCK for item in missing))
+        missing = [item for item, is_present in zip(items, self._are_present(items), strict=True) if not is_present]
+        # A file occupies whole blocks of the disk.
+        blocks = sum(-(-estimate_size(item.path) // BLOCK) for item in missing)
+        _check_disk(self.root, blocks * BLOCK)
         self._fetch_all(missing, done=len(items) - len(missing), total=len(items))
         return len(missing)
 
-    def _published(self, expected: str | None) -> list[Item]:
-        """The publisher's list; what is here already counts if it is the expected one."""
+    def _read_sums(self, expected: str | None) -> list[Item]:
+        """Return the list of the publisher; download it unless the expected one is already here."""
         file, record = self.root / SUMS, self.root / RECORD
         digest = expected or _recorded(record)
         if not file.exists() or (digest and file_digest(file) != digest):
@@ -156,13 +164,15 @@ class _Download:
             write_text(record, f"{file_digest(file)}  {SUMS}\n")
         return parse_sums(file)
 
-    def _present(self, items: Sequence[Item]) -> list[bool]:
-        def intact(item: Item) -> bool:
+    def _are_present(self, items: Sequence[Item]) -> list[bool]:
+        """Return which files exist with the right checksum."""
+
+        def is_present(item: Item) -> bool:
             file = self.root / item.path
             return file.is_file() and file_digest(file) == item.sha256
 
         with ThreadPoolExecutor(WORKERS) as threads:
-            return list(threads.map(intact, items))
+            return list(threads.map(is_present, items))
 
     def _fetch_all(self, items: Sequence[Item], *, done: int, total: int) -> None:
         failures: list[str] = []
@@ -175,13 +185,15 @@ class _Download:
                     if isinstance(error, UserError):
                         failures.append(str(error))
                     elif error is not None:
-                        raise error  # a full disk, a bug: not the server's fault
+                        # A full disk or a bug: another server would not help.
+                        raise error
                     done += error is None
                     if self.progress is not None:
                         self.progress(done, total)
                     if len(failures) >= TOO_MANY:
                         break
-            finally:  # also where the user presses Ctrl-C
+            finally:
+                # This also runs when the user presses Ctrl-C.
                 self.stop.set()
                 threads.shutdown(cancel_futures=True)
         if failures:
@@ -191,27 +203,30 @@ class _Download:
             )
 
     def _fetch(self, item: Item) -> None:
-        """Fetch one file: several attempts, over all mirrors."""
+        """Download one file, with several attempts over all mirrors."""
         target = self.root / item.path
         part = target.with_name(f"{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
-        gone: set[str] = set()  # mirrors that do not have this file
-        reason, mismatch = "", False
+        mirrors_without_file: set[str] = set()
+        reason = ""
+        has_wrong_content = False
         for attempt in range(ATTEMPTS):
             mirror = self.mirrors[attempt % len(self.mirrors)]
-            if mirror in gone:
+            if mirror in mirrors_without_file:
                 continue
             try:
                 self._transfer(f"{mirror}/{quote(item.path)}", part)
-                mismatch = False
-                if item.sha256 and (found := file_digest(part)) != item.sha256:
-                    part.unlink()  # which byte is wrong cannot be known
-                    mismatch = True
-                    raise _TransferError(f"SHA-256 {found[:12]}… found, expected {item.sha256[:12]}…")
+                has_wrong_content = False
+                digest = file_digest(part)
+                if item.sha256 and digest != item.sha256:
+                    # It is not known which byte is wrong, so the next attempt starts from the beginning.
+                    part.unlink()
+                    has_wrong_content = True
+                    raise _TransferError(f"SHA-256 {digest[:12]}… found, expected {item.sha256[:12]}…")
             except _TransferError as error:
                 reason = str(error)
-                if error.final:
-                    gone.add(mirror)
+                if error.is_final:
+                    mirrors_without_file.add(mirror)
                     continue
                 delay = FIRST_WAIT * 2**attempt if error.wait is None else error.wait
                 if attempt < ATTEMPTS - 1:
@@ -219,36 +234,40 @@ class _Download:
                 if self.stop.is_set():
                     raise _StoppedError from None
                 continue
-            # Not synced to the disk: after a loss of power, the next call finds a wrong checksum and fetches anew.
+            # The file is not synced to the disk: after a loss of power, the next call finds a wrong checksum.
             part.replace(target)
             return
-        kind = _WrongContentError if mismatch else UserError
-        raise kind(f"{item.path}: {reason} (from {', '.join(self.mirrors)}).")
+        error_type = _WrongContentError if has_wrong_content else UserError
+        raise error_type(f"{item.path}: {reason} (from {', '.join(self.mirrors)}).")
 
     def _transfer(self, url: str, part: Path) -> None:
-        """One request; continues where an earlier one broke off, if the server can."""
+        """Send one request; continue an earlier transfer if the server can do that."""
         import urllib3
 
-        have = part.stat().st_size if part.exists() else 0
-        headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {}
+        size = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={size}-", "Accept-Encoding": "identity"} if size else {}
         try:
             response = self.pool.request("GET", url, headers=headers, preload_content=False)
             try:
-                if response.status == 416:  # the part is no prefix of the file
+                # 416: the partial file is longer than the file of the server.
+                if response.status == 416:
                     part.unlink()
                     raise _TransferError("the server refused to continue a partial file", wait=0.0)
                 if response.status not in (200, 206):
                     raise _refusal(response)
-                continued = response.status == 206 and response.headers.get("Content-Range", "").startswith(
-                    f"bytes {have}-"
-                )
-                with part.open("ab" if continued else "wb") as file:
+                content_range = response.headers.get("Content-Range", "")
+                is_continued = response.status == 206 and content_range.startswith(f"bytes {size}-")
+                with part.open("ab" if is_continued else "wb") as file:
                     for chunk in response.stream(1 << 16):
                         if self.stop.is_set():
                             raise _StoppedError
                         file.write(chunk)
             finally:
-                response.drain_conn() if response.status not in (200, 206) else response.release_conn()
+                # After an error, read the rest of the answer, so that the connection can be used again.
+                if response.status in (200, 206):
+                    response.release_conn()
+                else:
+                    response.drain_conn()
         except urllib3.exceptions.HTTPError as error:
             raise _TransferError(_sentence(error)) from None
 
@@ -259,7 +278,7 @@ def parse_sums(file: Path) -> list[Item]:
     Raises
     ------
     UserError
-        If a line is not of that form, or a path leads out of the folder.
+        If a line has another form, or if a path leads out of the folder.
     """
     items = []
     for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
@@ -276,12 +295,12 @@ def parse_sums(file: Path) -> list[Item]:
 
 
 def _recorded(record: Path) -> str:
-    """SHA-256 of the list of the first download; empty if there was none.
+    """Return the SHA-256 of the list at the first download; empty if there was none.
 
     Raises
     ------
     UserError
-        If the record is damaged.
+        If the file `record` is damaged.
     """
     if not record.exists():
         return ""
@@ -296,9 +315,10 @@ def _is_digest(text: str) -> bool:
 
 
 def _check_address(address: str) -> None:
+    """Accept HTTPS addresses; HTTP only on this machine."""
     parts = urlsplit(address)
-    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
+    is_local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not is_local):
         raise UserError(f"data.mirrors: {address!r} found; expected https://…")
 
 
@@ -312,21 +332,22 @@ def _check_disk(root: Path, needed: int) -> None:
 
 
 def _refusal(response: urllib3.BaseHTTPResponse) -> _TransferError:
+    """Return the error for an answer that is not a file. It is final unless the server may work again later."""
     import urllib3
 
     reason = f"the server answered {response.status} {response.reason or ''}".rstrip()
     if response.status in (408, 425, 429) or response.status >= 500:
-        asked = response.headers.get("Retry-After")
+        retry_after = response.headers.get("Retry-After")
         delay = None
-        if asked:
+        if retry_after:
             with contextlib.suppress(urllib3.exceptions.InvalidHeader, OverflowError):
-                delay = urllib3.Retry().parse_retry_after(asked)
+                delay = urllib3.Retry().parse_retry_after(retry_after)
         return _TransferError(reason, wait=delay)
-    return _TransferError(reason, final=True)
+    return _TransferError(reason, is_final=True)
 
 
 def _sentence(error: Exception) -> str:
-    """What a transport error says, without the objects that urllib3 puts before it."""
+    """Return the message of a transport error without the objects that urllib3 puts before it."""
     cause = getattr(error, "reason", None) or error
     text = " ".join(str(cause).split())
     return re.sub(r"^.*?(HTTPS?Connection\w*\([^)]*\)|>): ", "", text) or type(cause).__name__

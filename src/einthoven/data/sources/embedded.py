@@ -1,4 +1,4 @@
-"""The embedded data: generated once in PTB-XL's layout, then read like PTB-XL itself."""
+"""The embedded data: generated once in the layout of PTB-XL, then read like PTB-XL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 MOST_RECORDS = 1_000_000
-MOST_NOISE = 100  # beyond, nothing is left of the hearts in 16 bits
+MOST_NOISE = 100  # with more noise, 16 bits leave nothing of the ECG
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Synthetic:
     Parameters
     ----------
     records : int
-        How many.
+        Number of records.
     seed : int
-        Of the generator.
+        Seed of the generator.
     noise : float
-        Electrode noise, relative to what clinical recordings show.
+        Electrode noise; 1 is the noise of clinical recordings.
     fs : int
         100 or 500 Hz.
     cache : path
@@ -44,7 +44,7 @@ class Synthetic:
     leads : sequence of str
         Leads to keep, in this order.
     seconds : float or None
-        Length of a record, 10 s or less; None: as generated.
+        Length of a record, at most 10 s; None: the generated length.
     """
 
     records: int
@@ -59,20 +59,21 @@ class Synthetic:
 
     @cached_property
     def root(self) -> Path:
-        """Folder of the generated records; its name changes with every setting and with the generator itself."""
-        code = b"".join(file.read_bytes() for file in sorted(Path(synthetic.__file__).parent.glob("*.py")))
+        """Folder of the generated records. Its name depends on each option and on the code of the generator."""
+        code_files = sorted(Path(synthetic.__file__).parent.glob("*.py"))
+        code = b"".join(file.read_bytes() for file in code_files)
         settings = json.dumps([self.records, self.seed, self.noise, self.fs]).encode()
         return Path(self.cache) / f"synthetic-{self.records}-{hashlib.sha256(settings + code).hexdigest()[:8]}"
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
     ) -> Store:
-        """Open the packed store (or one shard of it), generating the records on first use.
+        """Open the packed store (or one shard of it); generate the records on first use.
 
         Raises
         ------
         UserError
-            If a setting is out of its range.
+            If an option is out of its range.
         """
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: expected 100 or 500 Hz.")
@@ -95,19 +96,19 @@ class Synthetic:
         return self._corpus.open(progress, shard, check=check)
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
-        """Labels of the records in a store's table; options as in `ptbxl_labels`."""
+        """Return the labels of the records in the table of a store; options as in `ptbxl_labels`."""
         return self._corpus.labels(table, task, **options)
 
     def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
-        """Classes that each record of a store's table is positive for."""
+        """Return the positive classes of each record in the table of a store."""
         return self._corpus.positives(table, task, min_likelihood)
 
     def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
-        """Classes that the generator knows."""
+        """Return the classes that the generator can produce."""
         return self._corpus.annotates(table, task)
 
     def class_of(self, task: str) -> dict[str, str]:
-        """Class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
+        """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
         return self._corpus.class_of(task)
 
     @property

@@ -22,31 +22,31 @@ TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhyth
 
 _DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 _STATEMENT_COLUMNS = ("diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
-_LARGEST = 2**53  # larger whole numbers are not exact in a column that pandas reads as floats
+_LARGEST = 2**53  # pandas may read a column as floats, which represent larger whole numbers inexactly
 
 
 class NoLabelsError(UserError):
-    """No record carries a statement of the task."""
+    """No record has a label of the task."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Which statements hold for which record, or how much of a quantity it has.
+    """The labels of records: positive classes, or quantities.
 
     Attributes
     ----------
     matrix : ndarray of uint8 or float32, shape (n, K)
-        1 where the class is present; or quantities.
+        1 for a positive class; or quantities.
     classes : tuple of str
         Class names, sorted; or names of the quantities.
     ecg_ids, folds, patients : ndarray of int, shape (n,)
         Record number, stratified fold (1-10) and patient of each row.
     dropped : int
-        Records left out: without a label of this task, or without exactly one where one is asked for.
+        Number of records without a label of this task, or without exactly one in a single-label task.
     class_of : mapping
-        Class of each statement, as LVH -> HYP, where a class is more than the statement of its name.
+        Class of each statement, such as LVH -> HYP, for classes that contain several statements.
     notes : tuple of str
-        What a reader of the labels should know, one sentence each.
+        Notes for a reader of the labels, one sentence each.
     """
 
     matrix: NDArray[np.uint8] | NDArray[np.float32]
@@ -68,10 +68,10 @@ def ptbxl_labels(
     min_likelihood: float = 0.0,
     single_label: bool = False,
 ) -> Labels:
-    """Labels of a PTB-XL database for one of the six tasks.
+    """Return the labels of a PTB-XL database for one of the six tasks.
 
-    A statement is positive when its key is present; classes are sorted by name, classes without a positive
-    record are dropped, and records without a label are dropped.
+    A statement is positive if its key is present. Classes are sorted by name. Classes without a positive record and
+    records without a label are dropped.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ def ptbxl_labels(
     min_likelihood : float
         Leave out diagnostic statements whose likelihood (percent) is above 0 and below this.
     single_label : bool
-        Keep the records with exactly one label.
+        Keep only the records with exactly one label.
 
     Raises
     ------
     UserError
-        If a table is missing, empty or lacks a column, or the task is unknown.
+        If a table is missing or empty, if it lacks a column, or if the task is unknown.
 
     References
     ----------
@@ -108,7 +108,7 @@ def ptbxl_labels(
 def select_labels(
     database: pd.DataFrame, statements: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool
 ) -> Labels:
-    """`ptbxl_labels` on tables already read."""
+    """Return the labels as `ptbxl_labels`, from tables that are already read."""
     positives = positive_classes(database, statements, task, min_likelihood)
     class_of = class_of_statement(statements, task)
     return label_matrix(database, positives, task, class_of=class_of, notes=(), **options)
@@ -117,24 +117,32 @@ def select_labels(
 def positive_classes(
     database: pd.DataFrame, statements: pd.DataFrame, task: str, min_likelihood: float = 0.0
 ) -> list[set[str]]:
-    """Classes of one of PTB-XL's tasks that each record is positive for."""
+    """Return the positive classes of each record for one of the tasks of PTB-XL."""
     if task not in TASKS:
         raise UserError(f"task {task!r} is unknown; expected one of {', '.join(TASKS)}.")
-    mapping = class_of_statement(statements, task)
+    class_of = class_of_statement(statements, task)
     diagnostic = set(statements.index[statements["diagnostic"] == 1])
-    return [
-        {
-            mapping.get(key, key) if task == "all" else mapping[key]
-            for key, likelihood in codes.items()
-            if (task == "all" or key in mapping) and not (key in diagnostic and 0 < likelihood < min_likelihood)
-        }
-        for codes in parse_codes(database)
-    ]
+    positives = []
+    for codes in parse_codes(database):
+        classes = set()
+        for statement, likelihood in codes.items():
+            # A likelihood of 0 means that it is unknown. Such statements count.
+            is_unlikely = statement in diagnostic and 0 < likelihood < min_likelihood
+            if is_unlikely:
+                continue
+            if task == "all":
+                classes.add(statement)
+            elif statement in class_of:
+                classes.add(class_of[statement])
+        positives.append(classes)
+    return positives
 
 
 def annotated_classes(statements: pd.DataFrame, task: str) -> frozenset[str]:
-    """Classes of one of PTB-XL's tasks that its annotators knew, whether or not a record is positive for them."""
-    return frozenset(map(str, statements.index) if task == "all" else class_of_statement(statements, task).values())
+    """Return all classes of one of the tasks of PTB-XL, with or without a positive record."""
+    if task == "all":
+        return frozenset(map(str, statements.index))
+    return frozenset(class_of_statement(statements, task).values())
 
 
 def label_matrix(
@@ -147,48 +155,55 @@ def label_matrix(
     class_of: Mapping[str, str] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Labels:
-    """Labels of the records of a table, given the classes that each is positive for.
+    """Return the labels of the records of a table from the positive classes of each record.
 
     Parameters
     ----------
     table : DataFrame
         One row per record, with `ecg_id`, `patient_id` and `strat_fold`.
     positives : sequence of sets of str
-        One per row.
+        Positive classes, one set per row.
     task : str
-        Name of the label set, for the sentence.
+        Name of the label set, for messages.
     keep_unlabelled, single_label : bool
         As in `ptbxl_labels`.
     class_of : mapping, optional
         As in `Labels`.
     notes : tuple of str
-        What a reader of the labels should know, one sentence each.
+        As in `Labels`.
 
     Raises
     ------
     NoLabelsError
         If no record is left.
     UserError
-        If a class has a name that cannot be shown.
+        If the name of a class has characters that cannot be printed, or too many.
     """
     matrix, classes = indicators(positives)
     if not classes:
-        raise NoLabelsError(f"task {task!r}: none of the {len(positives)} records carries a statement of this task.")
+        raise NoLabelsError(f"task {task!r}: none of the {len(positives)} records has a label of this task.")
     for name in classes:
         if not is_name(name):
             raise UserError(
                 f"class {name[:80]!r}: expected a name of printable characters, {MAX_CHARACTERS:,} at most."
             )
-    count = matrix.sum(axis=1)
-    keep = count == 1 if single_label else (np.ones(len(matrix), dtype=bool) if keep_unlabelled else count > 0)
+
+    # Drop the records without a label, or without exactly one label.
+    labels_per_record = matrix.sum(axis=1)
+    if single_label:
+        keep = labels_per_record == 1
+    elif keep_unlabelled:
+        keep = np.ones(len(matrix), dtype=bool)
+    else:
+        keep = labels_per_record > 0
     if not keep.any():
-        raise NoLabelsError(
-            f"task {task!r}: none of the {len(matrix)} records carries exactly one statement of this task."
-        )
-    used = matrix[keep].any(axis=0)  # a class may have stood only beside others
+        raise NoLabelsError(f"task {task!r}: none of the {len(matrix)} records has exactly one label of this task.")
+
+    # Drop the classes that only the dropped records had.
+    is_used = matrix[keep].any(axis=0)
     return Labels(
-        matrix=matrix[keep][:, used],
-        classes=tuple(name for name, there in zip(classes, used, strict=True) if there),
+        matrix=matrix[keep][:, is_used],
+        classes=tuple(name for name, used in zip(classes, is_used, strict=True) if used),
         ecg_ids=table["ecg_id"].to_numpy(np.int64)[keep],
         folds=table["strat_fold"].to_numpy(np.int64)[keep],
         patients=table["patient_id"].to_numpy(np.int64)[keep],
@@ -199,46 +214,55 @@ def label_matrix(
 
 
 def indicators(sets: Sequence[Collection[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Matrix (n, K) of 0 and 1, and the K names: which of all names, sorted, are in each set."""
+    """Return a matrix (n, K) that is 1 if a name is in a set, and the K names of all sets, sorted."""
     names = tuple(sorted(set().union(*sets)))
-    column = {name: k for k, name in enumerate(names)}
+    column_of = {name: k for k, name in enumerate(names)}
+    rows = []
+    columns = []
+    for row, members in enumerate(sets):
+        rows += [row] * len(members)
+        columns += [column_of[name] for name in members]
     matrix = np.zeros((len(sets), len(names)), dtype=np.uint8)
-    rows = [row for row, found in enumerate(sets) for _ in found]
-    matrix[rows, [column[name] for found in sets for name in found]] = 1
+    matrix[rows, columns] = 1
     return matrix, names
 
 
 def shared_classes(
     annotated: Mapping[str, frozenset[str]], *, refuse: bool = False
 ) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The classes that every source annotates: where one does not, absent would not mean negative.
+    """Return the classes that every source annotates.
+
+    If a source does not annotate a class, a record without this class need not be negative.
 
     Parameters
     ----------
     annotated : mapping of str to frozenset of str
-        Source -> the classes that it says something about.
+        Source -> the classes that it annotates.
     refuse : bool
-        Refuse, instead of leaving a class out.
+        Raise an error instead of leaving out a class.
 
     Returns
     -------
     classes : frozenset of str
     notes : tuple of str
-        What was left out, and whose lack it was.
+        A note that names the left-out classes and the sources that do not annotate them.
     """
     shared = frozenset.intersection(*annotated.values())
     left_out = sorted(frozenset().union(*annotated.values()) - shared)
     if not left_out:
         return shared, ()
-    lacks = {name: [who for who, classes in annotated.items() if name not in classes] for name in left_out}
-    listed = ", ".join(f"{name} (by {', '.join(who)})" for name, who in lacks.items())
+    parts = []
+    for name in left_out:
+        sources = [source for source, classes in annotated.items() if name not in classes]
+        parts.append(f"{name} (by {', '.join(sources)})")
+    listed = ", ".join(parts)
     if refuse:
         raise UserError(f"classes that are not annotated: {listed}; expected sources that share all of them.")
     return shared, (f"left out, as they are not annotated: {listed}",)
 
 
 def class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:
-    """Statement -> class name, for the statements that count in this task."""
+    """Return the class of each statement that counts in this task."""
     if task == "all":
         return {}
     if task in ("subdiagnostic", "superdiagnostic"):
@@ -249,8 +273,9 @@ def class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:
 
 
 def parse_codes(database: pd.DataFrame) -> list[dict[str, float]]:
-    """The ``scp_codes`` column as dicts: statement -> likelihood in percent (0 mostly means unknown)."""
-    parsed: dict[str, dict[str, float]] = {}  # the same literal stands in many rows
+    """Return the column ``scp_codes`` as dicts: statement -> likelihood in percent (0 mostly means unknown)."""
+    # Many rows contain the same text. Parse it once.
+    parsed: dict[str, dict[str, float]] = {}
     codes = []
     for ecg_id, text in zip(database["ecg_id"], database["scp_codes"], strict=True):
         if text not in parsed:
@@ -267,7 +292,7 @@ def parse_codes(database: pd.DataFrame) -> list[dict[str, float]]:
 
 
 def read_database(path: str | Path) -> pd.DataFrame:
-    """Read ``ptbxl_database.csv``; one row per record, sorted by ``ecg_id``."""
+    """Read ``ptbxl_database.csv``: one row per record, sorted by ``ecg_id``."""
     table = _read_csv(Path(path), _DATABASE_COLUMNS, ("scp_codes", "filename_lr", "filename_hr"))
     for column in ("ecg_id", "patient_id", "strat_fold"):
         values = table[column]
@@ -276,13 +301,13 @@ def read_database(path: str | Path) -> pd.DataFrame:
         if (values.abs() > _LARGEST).any():
             raise UserError(f"{path}: column {column} has numbers above {_LARGEST}; expected smaller ones.")
     if table["ecg_id"].duplicated().any():
-        twice = table.loc[table["ecg_id"].duplicated(), "ecg_id"].iloc[0]
-        raise UserError(f"{path}: ecg_id {twice} stands in more than one row; expected one row per record.")
+        repeated = table.loc[table["ecg_id"].duplicated(), "ecg_id"].iloc[0]
+        raise UserError(f"{path}: ecg_id {repeated} stands in more than one row; expected one row per record.")
     return table.astype({"ecg_id": np.int64, "patient_id": np.int64, "strat_fold": np.int64}).sort_values("ecg_id")
 
 
 def read_statements(path: str | Path) -> pd.DataFrame:
-    """Read ``scp_statements.csv``; the statement is the index."""
+    """Read ``scp_statements.csv``: one row per statement, which is the index."""
     table = _read_csv(Path(path), _STATEMENT_COLUMNS, (0, "diagnostic_class", "diagnostic_subclass"))
     statements = table.iloc[:, 0]
     if statements.isna().any():
@@ -291,6 +316,7 @@ def read_statements(path: str | Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, columns: Sequence[str], names: tuple[str | int, ...]) -> pd.DataFrame:
+    """Read a table that must have these columns and at least one row; `names` as in `read_typed`."""
     table = read_typed(path, names, "expected a PTB-XL table")
     missing = [name for name in columns if name not in table.columns]
     if missing:

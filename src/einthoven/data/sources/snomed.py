@@ -1,8 +1,8 @@
 """Diagnoses of the PhysioNet/CinC Challenges 2020 and 2021: SNOMED-CT codes -> classes of a label set.
 
-``snomed.csv`` is the whole mapping, one row per code of the challenge, with the reason of each choice in its last
-column. Names, abbreviations and scored classes are those of the challenge (Reyna et al. 2021; BSD 2-clause, see
-LICENSES/); the columns `superdiagnostic` and `rhythm` are ours and speak PTB-XL's language.
+``snomed.csv`` is the complete mapping, with one row per code of the challenge. Its last column gives the reason of each
+choice. Names, abbreviations and scored classes are those of the challenge (Reyna et al. 2021; BSD 2-clause, see
+LICENSES/). The columns `superdiagnostic` and `rhythm` are our own; they use the class names of PTB-XL.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TEXTS = MappingProxyType(
         "STE": "164931005",
     }
 )
-"""The nine texts of the China Physiological Signal Challenge 2018, and the codes that the challenge gives them."""
+"""The nine texts of the China Physiological Signal Challenge 2018, and their codes in the challenge."""
 
 SCP = MappingProxyType(
     {
@@ -74,7 +74,7 @@ SCP = MappingProxyType(
         "WPW": "74390002",
     }
 )
-"""SCP-ECG statement -> the code that says the same: what an augmentation changes is told in statements."""
+"""SCP-ECG statement -> code with the same meaning. Augmentations name the labels that they change as statements."""
 
 _SINUS_RHYTHMS = frozenset({"426783006", "426177001", "427084000", "427393009"})
 _NOTHING = frozenset({"", "UNKNOWN", "NAN"})
@@ -82,7 +82,7 @@ _NOTHING = frozenset({"", "UNKNOWN", "NAN"})
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One row of ``snomed.csv``: the class of a code in each label set (empty: none), and who uses the code."""
+    """One row of ``snomed.csv``: the class of a code in each label set (empty: none), and the databases that use it."""
 
     name: str
     classes: MappingProxyType[str, str]
@@ -91,24 +91,22 @@ class Diagnosis:
 
 @cache
 def diagnoses() -> MappingProxyType[str, Diagnosis]:
-    """Every SNOMED-CT code of the challenge."""
+    """Return every SNOMED-CT code of the challenge."""
     lines = (files("einthoven.data.sources") / "snomed.csv").read_text(encoding="utf-8").splitlines()
-    return MappingProxyType(
-        {
-            row["code"]: Diagnosis(
-                row["name"],
-                MappingProxyType({name: row[name] for name in LABEL_SETS}),
-                frozenset(row["annotated_by"].split()),
-            )
-            for row in csv.DictReader(lines)
-        }
-    )
+    by_code = {}
+    for row in csv.DictReader(lines):
+        by_code[row["code"]] = Diagnosis(
+            name=row["name"],
+            classes=MappingProxyType({name: row[name] for name in LABEL_SETS}),
+            annotated_by=frozenset(row["annotated_by"].split()),
+        )
+    return MappingProxyType(by_code)
 
 
 def parse_diagnoses(text: str, source: str) -> tuple[str, ...]:
-    """SNOMED-CT codes of a ``Dx`` line such as ``426783006,164934002`` or ``AF``.
+    """Return the SNOMED-CT codes of a ``Dx`` line such as ``426783006,164934002`` or ``AF``.
 
-    A code is kept whether ``snomed.csv`` knows it or not: it may then belong to no class.
+    A code that is not in ``snomed.csv`` is returned, too. It belongs to no class.
 
     Raises
     ------
@@ -130,29 +128,33 @@ def parse_diagnoses(text: str, source: str) -> tuple[str, ...]:
 
 
 def classes_of(codes: tuple[str, ...], label_set: str) -> set[str]:
-    """Classes of a label set that the codes of one record state.
+    """Return the classes of a label set for the codes of one record.
 
-    ``NORM`` is where sinus rhythms (also fast, slow or irregular ones) are all that is stated: the challenge has no
-    code for a normal ECG. Of the records of PTB-XL (folds 1 to 9) that state nothing but these, all are NORM.
+    The challenge has no code for a normal ECG. A record is ``NORM`` if all its codes are sinus rhythms, including fast,
+    slow and irregular ones. All records of PTB-XL (folds 1 to 9) with such codes only are NORM.
     """
-    known = diagnoses()
-    found = {known[code].classes[label_set] for code in codes if code in known} - {"", "NORM"}
+    by_code = diagnoses()
+    classes = {by_code[code].classes[label_set] for code in codes if code in by_code} - {"", "NORM"}
     if label_set == "superdiagnostic" and codes and _SINUS_RHYTHMS.issuperset(codes):
-        found.add("NORM")
-    return found
+        classes.add("NORM")
+    return classes
 
 
 def annotated(label_set: str, origin: str) -> frozenset[str]:
-    """Classes of a label set that the database `origin` uses a code of; in the others, absent does not mean negative.
+    """Return the classes of a label set whose codes the database `origin` uses.
 
-    The challenge itself counts every scored class as negative where it is not stated: ``cinc2021`` has all of them.
+    If a database never uses a class, a record without this class need not be negative. The challenge itself counts each
+    scored class as negative if a record does not have it. So for ``cinc2021`` every database annotates all classes.
     """
-    return frozenset(
-        d.classes[label_set] for d in diagnoses().values() if label_set == "cinc2021" or origin in d.annotated_by
-    ) - {""}
+    classes = set()
+    for diagnosis in diagnoses().values():
+        if label_set == "cinc2021" or origin in diagnosis.annotated_by:
+            classes.add(diagnosis.classes[label_set])
+    return frozenset(classes - {""})
 
 
 def class_of_statement(label_set: str) -> dict[str, str]:
-    """Class of a label set that each SCP-ECG statement stands for, as far as there is one."""
-    known = diagnoses()
-    return {name: known[code].classes[label_set] for name, code in SCP.items() if known[code].classes[label_set]}
+    """Return the class of a label set for each SCP-ECG statement that has one."""
+    by_code = diagnoses()
+    classes = {statement: by_code[code].classes[label_set] for statement, code in SCP.items()}
+    return {statement: name for statement, name in classes.items() if name}

@@ -1,8 +1,8 @@
-"""Which store belongs to a source, and when its files were last checked.
+"""The state of a source: which store belongs to it, and when its record files were last checked.
 
-Asking every record file whether it has changed takes longer than training on a small corpus. So a build notes the state
-of the source in the cache: its options, its tables of labels (by their content) and the store that was made. As long as
-these are the same, `train` opens that store, and says when the record files were checked. `prepare` always checks them.
+To check every record file for changes takes longer than a training on a small corpus. So a build saves the state of the
+source in the cache: the options, the content of the label tables, and the name of the store. If the state is still the
+same, `train` opens that store and prints when the record files were checked. `prepare` always checks them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 @dataclass(frozen=True)
 class SourceState:
-    """What a store is made of, as far as it is known without looking at each record.
+    """The inputs of a store that can be read without a look at each record.
 
     Attributes
     ----------
     name : str
-        Of the source, for people who look into the cache.
+        Name of the source, for people who look into the cache.
     options : str
-        Hash of the options that signals and table follow from.
+        Hash of the options that change signals or table.
     tables : str
-        Hash of the tables of labels, or of the list of records.
+        Hash of the label tables, or of the list of records.
     folds : str
         Hash of the saved folds.
     """
@@ -52,7 +52,7 @@ class SourceState:
     folds: str = ""
 
     @classmethod
-    def of(
+    def read(
         cls,
         root: Path,
         options: Mapping[str, Any],
@@ -60,43 +60,60 @@ class SourceState:
         names: Iterable[str] = (),
         folds: Iterable[Path] = (),
     ) -> SourceState:
-        """The state of a source now.
+        """Return the present state of a source.
 
         Parameters
         ----------
         root : Path
         options : mapping
-            Whatever changes signals or table.
+            The options that change signals or table.
         tables : iterable of Path
             Files of labels.
         names : iterable of str
-            Names of the records, where no table lists them.
+            Names of the records, if no table lists them.
         folds : iterable of Path
-            Files of saved folds, as far as they are there.
+            Files of saved folds; they need not exist.
         """
         version = [einthoven.__version__, FORMAT, FILE_FORMAT]
         text = json.dumps([version, str(root.resolve()), sorted(options.items())], default=str)
-        contents = [*map(_content, tables), *names]
+        contents = [*map(_digest_file, tables), *names]
         return cls(
             name=root.resolve().name,
             options=_hash(text),
             tables=_hash("\n".join(contents)),
-            folds=_hash("\n".join(map(_content, folds))),
+            folds=_hash("\n".join(map(_digest_file, folds))),
         )
 
+    @property
+    def content(self) -> str:
+        """Hash of tables and folds."""
+        return _hash(self.tables + self.folds)
+
     def file(self, cache: Path) -> Path:
-        """Where the cache notes the store of this source."""
+        """Return the file in the cache that names the store of this source."""
         return cache / "checked" / f"{self.name}-{self.options[:16]}.json"
 
 
 @dataclass(frozen=True)
-class Noted:
-    """What the cache notes of a source."""
+class SavedCheck:
+    """The last check of a source, as the cache saves it.
 
-    state: str
+    Attributes
+    ----------
+    content : str
+        As in `SourceState`.
+    store : Path
+        The store that was made.
+    fingerprint : str
+        Fingerprint of that store.
+    time : float
+        Unix time of the check.
+    """
+
+    content: str
     store: Path
     fingerprint: str
-    checked: float
+    time: float
 
 
 def open_source(
@@ -107,17 +124,17 @@ def open_source(
     shard: tuple[int, int] | None,
     check: bool,
 ) -> Store:
-    """Open the store of a source, building it on first use.
+    """Open the store of a source; build it on first use.
 
     Parameters
     ----------
     state, plan : callable
-        The state of the source as it is now, and what its store is to hold.
+        They return the present state of the source, and the plan of its store.
     cache, progress, shard
         As in `open_or_build`.
     check : bool
-        Ask every record file whether it has changed. Otherwise only where the state of the source has changed, or its
-        store is not there.
+        Check every record file for changes. Without it, they are checked only if the state of the source has changed,
+        or if its store does not exist.
 
     Raises
     ------
@@ -129,26 +146,26 @@ def open_source(
         if store is not None:
             return store
     before = state()
-    planned = plan()
+    store_plan = plan()
     after = state()
     started = time.time()
-    noted = _noted(after, cache)
-    store = open_or_build(planned, cache, progress, shard)
+    last_check = _read_check(after, cache)
+    store = open_or_build(store_plan, cache, progress, shard)
     if shard is not None:
         return store
-    # A table that changed while it was read must not stand for what was read. Saved folds may have grown by our own.
+    # If a table changed while it was read, nothing is saved. Saved folds may differ, because `plan` may add new ones.
     if before.tables == after.tables:
-        _note(after, store, started, cache)
-    return replace(store, notes=(*store.notes, *_changes(noted, store)))
+        _write_check(after, store, started, cache)
+    return replace(store, notes=(*store.notes, *_describe_changes(last_check, store)))
 
 
 def own_options(source: DataclassInstance, *others: str) -> dict[str, Any]:
-    """The options of a source that signals and table follow from: not where things are, nor the `others`."""
+    """Return the options of a source that change signals or table: all but `root`, `cache` and the `others`."""
     return {name: value for name, value in asdict(source).items() if name not in ("root", "cache", *others)}
 
 
 def ago(seconds: float) -> str:
-    """A time that has passed, in words."""
+    """Return a time that has passed in words, such as ``3 hours ago``."""
     for length, unit in UNITS:
         count = int(seconds // length)
         if count >= 1:
@@ -157,60 +174,63 @@ def ago(seconds: float) -> str:
 
 
 def _known_store(state: SourceState, cache: Path) -> Store | None:
-    """The store that was made of a source in this state, if it is still there."""
-    noted = _noted(state, cache)
-    if noted is None or noted.state != _whole(state) or not is_complete(noted.store):
+    """Open the store that was made from a source in this state, if it still exists."""
+    last_check = _read_check(state, cache)
+    if last_check is None or last_check.content != state.content or not is_complete(last_check.store):
         return None
-    store = open_store(noted.store)
-    return replace(store, checked=noted.checked) if store.fingerprint == noted.fingerprint else None
+    store = open_store(last_check.store)
+    if store.fingerprint != last_check.fingerprint:
+        return None
+    return replace(store, checked=last_check.time)
 
 
-def _noted(state: SourceState, cache: Path) -> Noted | None:
-    """What the cache notes of a source with these options, whatever its state was then."""
+def _read_check(state: SourceState, cache: Path) -> SavedCheck | None:
+    """Read the last check of a source with these options; its tables may have had another content."""
     try:
         content = unseal(state.file(cache).read_text(encoding="utf-8"))
         store = cache / "stores" / Path(content["store"]).name
-        return Noted(content["state"], store, content["fingerprint"], float(content["checked"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # then everything is checked
+        return SavedCheck(content["state"], store, content["fingerprint"], float(content["checked"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # The file is missing or damaged. Then all record files are checked.
         return None
 
 
-def _note(state: SourceState, store: Store, checked: float, cache: Path) -> None:
+def _write_check(state: SourceState, store: Store, started: float, cache: Path) -> None:
     file = state.file(cache)
     content = {
-        "state": _whole(state),
+        "state": state.content,
         "store": store.path.name,
         "fingerprint": store.fingerprint,
-        "checked": checked,
+        "checked": started,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, seal(content))
 
 
-def _changes(noted: Noted | None, store: Store) -> tuple[str, ...]:
-    """What is different from the store that was made when the source was last checked, in one sentence."""
-    if noted is None:
+def _describe_changes(last_check: SavedCheck | None, store: Store) -> tuple[str, ...]:
+    """Return one sentence about what has changed in the store since the last check; nothing if there was none."""
+    if last_check is None:
         return ()
-    when = ago(time.time() - noted.checked)
-    if noted.fingerprint == store.fingerprint:
+    when = ago(time.time() - last_check.time)
+    if last_check.fingerprint == store.fingerprint:
         return (f"sources checked: nothing has changed since they were checked {when}",)
     try:
-        before = open_store(noted.store)
+        before = open_store(last_check.store)
     except UserError:
         return (f"sources checked: they have changed since they were checked {when}",)
     added = int((~np.isin(store.digests, before.digests)).sum())
-    gone = int((~np.isin(before.digests, store.digests)).sum())
-    parts = [f"{added} signals are new or changed"] if added else []
-    parts += [f"{gone} signals of then are not there"] if gone else []
-    parts += ["signals are the same, labels, folds or rows are not"] if not parts else []
+    removed = int((~np.isin(before.digests, store.digests)).sum())
+    parts = []
+    if added:
+        parts.append(f"new or changed signals: {added}")
+    if removed:
+        parts.append(f"removed signals: {removed}")
+    if not parts:
+        parts.append("signals are the same, but labels, folds or rows are not")
     return (f"sources checked: changed since they were checked {when}: {', '.join(parts)}",)
 
 
-def _whole(state: SourceState) -> str:
-    return _hash(state.tables + state.folds)
-
-
-def _content(file: Path) -> str:
+def _digest_file(file: Path) -> str:
     return file_digest(file) if file.is_file() else "none"
 
 

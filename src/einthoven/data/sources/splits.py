@@ -1,4 +1,4 @@
-"""Folds -> train, validation and test rows; no fold and no patient in two of them."""
+"""Split rows into train, validation and test by their folds. No fold and no patient is in two splits."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SPLITS = ("train", "val", "test")
 def split_rows(
     labels: Labels, folds: Mapping[str, Sequence[int]], added: NDArray[np.bool_] | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Rows of `labels` in each split.
+    """Return the rows of `labels` in each split.
 
     Parameters
     ----------
     labels : Labels
     folds : mapping of "train", "val", "test" to lists of fold numbers
-        A split whose folds hold no record is empty; an empty training split is refused.
+        A split is empty if its folds contain no record. An empty training split is an error.
     added : ndarray of bool, shape (n,), optional
-        Rows that were added after a model was trained. They are not training rows, and they are left out where their
-        patient is known in another split.
+        Rows that were added after a model was trained. They are not training rows. They are left out if their patient
+        is in another split.
 
     Returns
     -------
@@ -36,20 +36,23 @@ def split_rows(
     Raises
     ------
     UserError
-        If two splits share a fold or a patient, or nothing is left to train on.
+        If two splits share a fold or a patient, or if no training row is left.
     """
-    for a, b in combinations(SPLITS, 2):
-        if shared := sorted(set(folds[a]) & set(folds[b])):
-            raise UserError(f"data.folds: fold {shared[0]} is in both {a} and {b}; a fold belongs to one split.")
-    rows = {name: np.flatnonzero(np.isin(labels.folds, list(folds[name]))) for name in SPLITS}
+    for first, second in combinations(SPLITS, 2):
+        shared_folds = sorted(set(folds[first]) & set(folds[second]))
+        if shared_folds:
+            raise UserError(
+                f"data.folds: fold {shared_folds[0]} is in both {first} and {second}; a fold belongs to one split."
+            )
+    rows = {split: np.flatnonzero(np.isin(labels.folds, list(folds[split]))) for split in SPLITS}
     if added is not None:
-        rows = _with_added(rows, labels.patients, added)
-    for a, b in combinations(SPLITS, 2):
-        shared_patients = np.intersect1d(labels.patients[rows[a]], labels.patients[rows[b]])
+        rows = _select_added(rows, labels.patients, added)
+    for first, second in combinations(SPLITS, 2):
+        shared_patients = np.intersect1d(labels.patients[rows[first]], labels.patients[rows[second]])
         if shared_patients.size:
             raise UserError(
-                f"patient {shared_patients[0]} (and {shared_patients.size - 1} more) has records in both {a} and {b}; "
-                "folds must keep a patient's records together."
+                f"patient {shared_patients[0]} (and {shared_patients.size - 1} more) has records in both {first} and "
+                f"{second}; folds must keep a patient's records together."
             )
     if rows["train"].size == 0:
         present = sorted(set(labels.folds.tolist()))
@@ -57,14 +60,15 @@ def split_rows(
     return rows
 
 
-def _with_added(
+def _select_added(
     rows: Mapping[str, NDArray[np.int64]], patients: NDArray[np.int64], added: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.int64]]:
-    """Those of the added rows that may stay in their split, and all others."""
-    known = {name: own[~added[own]] for name, own in rows.items()}
-    chosen = {"train": known["train"]}
-    for name in ("val", "test"):
-        own = rows[name]
-        elsewhere = np.concatenate([patients[known[other]] for other in SPLITS if other != name])
-        chosen[name] = own[~(added[own] & np.isin(patients[own], elsewhere))]
-    return chosen
+    """Return the rows of each split without the added rows that must not be there."""
+    trained_rows = {split: split_rows[~added[split_rows]] for split, split_rows in rows.items()}
+    selected = {"train": trained_rows["train"]}
+    for split in ("val", "test"):
+        split_rows = rows[split]
+        patients_elsewhere = np.concatenate([patients[trained_rows[other]] for other in SPLITS if other != split])
+        is_excluded = added[split_rows] & np.isin(patients[split_rows], patients_elsewhere)
+        selected[split] = split_rows[~is_excluded]
+    return selected

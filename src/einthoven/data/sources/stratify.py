@@ -1,4 +1,4 @@
-"""Folds by patient in which every class is as frequent as in the whole: iterative stratification."""
+"""Folds by patient with the same class frequencies in each fold: iterative stratification."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def stratified_folds(
     seed: int = 0,
     known: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Put each patient into one fold, rare classes first, each into the fold that lacks its class most.
+    """Put each patient into one fold: rare classes first, each patient into the fold that lacks this class most.
 
-    A function of who the patients are, what their records show, the known folds and the seed: the order of the
-    records does not matter.
+    The result depends on the patients, their labels, the known folds and the seed. It does not depend on the order of
+    the records.
 
     Parameters
     ----------
@@ -25,10 +25,10 @@ def stratified_folds(
     patients : ndarray of int64, shape (n,)
         Records of one patient stay together.
     folds : int
-        How many.
+        Number of folds.
     seed : int
     known : ndarray of int64, shape (n,), optional
-        Fold of each record whose patient has one already, from 1; 0 for the others. Only these are assigned.
+        Fold of each record whose patient already has one, from 1; 0 for the others. Only the others are assigned.
 
     Returns
     -------
@@ -37,28 +37,32 @@ def stratified_folds(
 
     References
     ----------
-    Sechidis, Tsoumakas, Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, algorithm 1; here
-    with patients in place of records, those with most positives of the class first.
+    Sechidis, Tsoumakas, Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, algorithm 1. Here,
+    patients take the place of records, and patients with most positives of a class come first.
     """
     rng = np.random.default_rng(seed)
     _, group = np.unique(patients, return_inverse=True)
     sizes = np.bincount(group)
-    counts = np.stack([np.bincount(group, column, len(sizes)) for column in np.asarray(labels).T] or [sizes * 0])
-    counts = np.rint(counts).astype(np.int64).T  # (patients, K) positives
-    # What each fold still lacks, times the number of folds: whole numbers, so that ties are ties.
-    lacking, lacking_size = np.tile(counts.sum(axis=0), (folds, 1)), np.full(folds, sizes.sum())
-    order, preference = rng.permutation(len(sizes)), rng.permutation(folds)
+    # Positive records of each patient and class, (patients, K). Without classes, one column of zeros takes their place.
+    columns = [np.bincount(group, column, len(sizes)) for column in np.asarray(labels).T]
+    counts = np.rint(np.stack(columns or [sizes * 0])).astype(np.int64).T
+    # The positives and records that each fold still lacks, times the number of folds. These are whole numbers, so that
+    # ties are exact.
+    lacking = np.tile(counts.sum(axis=0), (folds, 1))
+    lacking_size = np.full(folds, sizes.sum())
+    order = rng.permutation(len(sizes))
+    preference = rng.permutation(folds)
     fold = np.full(len(sizes), -1)
     rarity = np.zeros_like(counts.sum(axis=0))
 
     if known is not None:
-        # A fold lacks less by what the patients that it has already bring to it.
+        # Subtract the patients that the folds already have.
         fold[group] = known - 1
         settled = np.flatnonzero(fold >= 0)
         np.subtract.at(lacking, fold[settled], folds * counts[settled])
         np.subtract.at(lacking_size, fold[settled], folds * sizes[settled])
-        # A few new patients do not show which class is rare: of classes that are equally rare among them, the one
-        # that is rarest among all patients comes first.
+        # A few new patients do not show which class is rare. If classes are equally rare among the new patients, the
+        # class that is rarest among all patients comes first.
         rarity = counts.sum(axis=0)
 
     def assign(members: NDArray[np.intp], lack: NDArray[np.int64]) -> None:
@@ -68,13 +72,18 @@ def stratified_folds(
             lacking[best] -= folds * counts[patient]
             lacking_size[best] -= folds * sizes[patient]
 
-    left = counts[fold < 0].sum(axis=0)
-    while (left > 0).any():
-        rarest = int(np.lexsort((rarity, np.where(left > 0, left, left.max() + 1)))[0])
+    # Assign the patients of the rarest remaining class, then those of the next one, and so on.
+    remaining = counts[fold < 0].sum(axis=0)
+    while (remaining > 0).any():
+        frequency = np.where(remaining > 0, remaining, remaining.max() + 1)
+        rarest = int(np.lexsort((rarity, frequency))[0])
         members = order[(fold[order] < 0) & (counts[order, rarest] > 0)]
         members = members[np.argsort(-counts[members, rarest], kind="stable")]
-        assign(members, lacking[:, rarest])  # a view: it falls as patients are assigned
-        left = left - counts[members].sum(axis=0)
+        # `lacking[:, rarest]` is a view: it decreases while patients are assigned.
+        assign(members, lacking[:, rarest])
+        remaining = remaining - counts[members].sum(axis=0)
+
+    # The patients without a class only balance the sizes of the folds.
     unlabelled = order[fold[order] < 0]
     assign(unlabelled[np.argsort(-sizes[unlabelled], kind="stable")], np.zeros(folds, dtype=np.int64))
     return fold[group] + 1

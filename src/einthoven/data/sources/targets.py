@@ -1,4 +1,4 @@
-"""Quantities of records as the targets of a regression: measured from the signals, or read from their table."""
+"""Quantities of records as targets of a regression: measured from the signals, or read from the table."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 
 BLOCK = 256  # records that are measured at once
-OLDEST = 120.0  # years; PTB-XL says 300 where someone is older than 89, whose age is not told
+OLDEST = 120.0  # years; PTB-XL has 300 for each patient above 89, whose age is hidden
 
 
 def targets(store: Store, name: str, progress: Progress | None = None) -> Labels:
-    """One quantity of each record of a store; records without it are left out, and counted.
+    """Return one quantity of each record of a store. Records without it are left out and counted.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ def targets(store: Store, name: str, progress: Progress | None = None) -> Labels
     Raises
     ------
     UserError
-        If there is no such column, it does not hold numbers, or the leads to measure from are missing.
+        If there is no such column, if it does not contain numbers, or if a lead that is needed is missing.
     """
-    values = measured(store, name, progress) if name in MEASURES else _column(store.table, name)
+    values = measure(store, name, progress) if name in MEASURES else _column(store.table, name)
     keep = np.isfinite(values)
     if not keep.any():
         raise NoLabelsError(f"task.target={name}: none of the {len(values)} records has one.")
@@ -66,59 +66,61 @@ def targets(store: Store, name: str, progress: Progress | None = None) -> Labels
     )
 
 
-def measured(store: Store, name: str, progress: Progress | None = None) -> Float:
-    """A quantity measured from each signal of a store (n,), NaN where it cannot be; kept beside the store.
+def measure(store: Store, name: str, progress: Progress | None = None) -> Float:
+    """Measure a quantity of each signal of a store (n,), NaN if that is not possible; save it in the cache.
 
-    The name of the file changes with the records and with the code that measures.
+    The name of the file depends on the records and on the code that measures.
     """
     code = Path(beats.__file__).read_bytes() + Path(__file__).read_bytes()
     digest = hashlib.sha256(store.fingerprint.encode() + code).hexdigest()[:16]
     file = store.path.parent.parent / "targets" / f"{name}-{digest}.npz"
-    # A member of an archive has a checksum, which is compared when it is read. What is damaged is measured again.
+    # numpy compares the checksum of a member of the archive when it reads it. A damaged file is measured again.
     with (
         contextlib.suppress(OSError, KeyError, EOFError, zipfile.BadZipFile, *BAD_ARRAY_HEADER),
         np.load(file) as archive,
     ):
         return np.asarray(archive["values"])
     n = len(store.table)
-    found = np.empty(n)
+    values = np.empty(n)
     for first in range(0, n, BLOCK):
         rows = np.arange(first, min(first + BLOCK, n))
         signals = store.signals[rows].astype(np.float64) * MILLIVOLT_PER_COUNT
-        found[rows] = MEASURES[name](signals, store.fs, store.leads)
+        values[rows] = MEASURES[name](signals, store.fs, store.leads)
         if progress is not None:
             progress(int(rows[-1]) + 1, n)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic(file) as partial:
-        np.savez(partial, values=found)
-    return found
+        np.savez(partial, values=values)
+    return values
 
 
 def heart_rate(signals: Float, fs: float, leads: tuple[str, ...]) -> Float:
-    """Beats per minute of signals (n, L, T) in mV."""
+    """Return the heart rate in beats per minute of signals (n, L, T) in mV."""
     return beats.heart_rate(beats.detect_beats(signals, fs), fs)
 
 
 def axis(signals: Float, fs: float, leads: tuple[str, ...]) -> Float:
-    """Frontal QRS axis in degrees of signals (n, L, T) in mV."""
-    if missing := [lead for lead in ("I", "aVF") if lead not in leads]:
-        raise UserError(f"task.target=axis: is measured from I and aVF; {missing[0]} is not in data.leads.")
+    """Return the frontal QRS axis in degrees of signals (n, L, T) in mV."""
+    for lead in ("I", "aVF"):
+        if lead not in leads:
+            raise UserError(f"task.target=axis: is measured from I and aVF; {lead} is not in data.leads.")
     beat = beats.representative_beat(signals, beats.detect_beats(signals, fs), fs)
     area = beats.qrs_area(beat, fs)
     return beats.frontal_axis(area[:, leads.index("I")], area[:, leads.index("aVF")])
 
 
 MEASURES: dict[str, Callable[[Float, float, tuple[str, ...]], Float]] = {"heart_rate": heart_rate, "axis": axis}
-CHANGED_WITH = {  # what an augmentation changes together with statements, it changes in these quantities too
+CHANGED_WITH = {  # an augmentation that changes these statements changes the quantity, too
     "heart_rate": RATE_STATEMENTS,
     "axis": AXIS_STATEMENTS,
 }
 
 
 def _column(table: pd.DataFrame, name: str) -> Float:
+    """Return a column of numbers, NaN where a value is missing."""
     import pandas as pd
 
-    numeric = [str(c) for c in table.columns if pd.api.types.is_numeric_dtype(table[c])]
+    numeric = [str(column) for column in table.columns if pd.api.types.is_numeric_dtype(table[column])]
     if name not in numeric:
         raise UserError(
             f"task.target={name}: expected {', '.join(MEASURES)}, or a column of numbers of these data: "

@@ -132,6 +132,23 @@ class Plan:
         if self.on_error not in ("fail", "quarantine"):
             raise UserError(f"data.on_error={self.on_error}: expected fail or quarantine.")
 
+    @classmethod
+    def from_source(cls, source: Any, files: Sequence[Path], table: pd.DataFrame, **others: Any) -> Plan:
+        """Return the plan of a source that is a dataclass: its options that are options of `Plan` are taken over.
+
+        Parameters
+        ----------
+        source : dataclass
+            With `root`, `fs`, `leads`, `seconds` and `on_error`; it may have `long`, `short` and `stride`, too.
+        files, table
+            As in `Plan`.
+        **others
+            `tables`, `reading` and `notes` of `Plan`.
+        """
+        names = ("fs", "leads", "seconds", "long", "short", "stride", "on_error")
+        options = {name: getattr(source, name) for name in names if hasattr(source, name)}
+        return cls(name=Path(source.root).resolve().name, files=files, table=table, **options, **others)
+
     @property
     def pool(self) -> str:
         """Name of the folder of packs that fit this plan. It depends on each option that changes the signals."""
