@@ -102,7 +102,7 @@ def test_a_class_that_one_source_does_not_annotate_is_no_negative() -> None:
     annotated = {"a": frozenset("XY"), "b": frozenset("YZ"), "c": frozenset("Y")}
     classes, notes = shared_classes(annotated)
     assert classes == {"Y"}
-    assert notes == ("left out, as they are not annotated: X (by b, c), Z (by a, c)",)
+    assert notes == ("classes left out, as they are not annotated: X (by b, c), Z (by a, c)",)
     with pytest.raises(UserError, match=r"classes that are not annotated: X \(by b, c\)"):
         shared_classes(annotated, refuse=True)
     assert shared_classes({"a": frozenset("XY")}) == ({"X", "Y"}, ())

@@ -72,8 +72,8 @@ def test_what_is_not_listed_is_said(made: Folder) -> None:
     for suffix in (".hea", ".dat"):
         shutil.copy(root / f"r1{suffix}", root / f"extra{suffix}")
     notes = replace(made, patient_column=None).labels(table, "columns").notes
-    assert "1 record files of mine are not in use, such as extra.hea" in notes[0]
-    assert "one patient may stand in different folds" in notes[1]
+    assert "record files of mine that are not used: 1, such as extra.hea" in notes[0]
+    assert "one patient may be in different folds" in notes[1]
 
 
 def test_missing_files_may_be_left_out(made: Folder) -> None:

@@ -254,7 +254,7 @@ def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) ->
     for file, what in ((store / "store.json", "store"), (packs(cache)[0] / "pack.json", "pack")):
         before = file.read_text()
         file.write_text(seal(unseal(before) | {"format": 5}))
-        with pytest.raises(UserError, match=f"a {what} of form 5; this version reads those up to 4"):
+        with pytest.raises(UserError, match=f"a {what} of format 5; this version reads formats up to 4"):
             PTBXL(corpus, 100, cache).open()
         file.write_text(before)
 

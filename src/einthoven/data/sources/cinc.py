@@ -146,7 +146,9 @@ class CinC2021:
         codes = {code for dx in table["dx"] for code in dx.split()}
         unknown = sorted(codes - set(diagnoses()))
         if unknown:
-            notes.append(f"{len(unknown)} codes belong to no class, being unknown to the challenge: {unknown[0]} …")
+            notes.append(
+                f"codes without a class, as the challenge does not define them: {len(unknown)}, such as {unknown[0]}"
+            )
         notes += self._saved_folds.notes()
         positives = [classes & shared for classes in self.positives(table, task, min_likelihood)]
         return label_matrix(table, positives, task, class_of=self.class_of(task), notes=tuple(notes), **options)
@@ -227,8 +229,8 @@ class CinC2021:
         """Return patient and fold of records of PTB-XL."""
         if self.ptbxl is None:
             raise UserError(
-                f"HR{ecg_ids[0]:05d} and {len(ecg_ids) - 1} more are records of PTB-XL: data.ptbxl=FOLDER, with "
-                "ptbxl_database.csv in it, says their patients and folds; data.only=[…] may leave them out."
+                f"HR{ecg_ids[0]:05d} and {len(ecg_ids) - 1} more are records of PTB-XL: data.ptbxl=FOLDER names "
+                "the folder of ptbxl_database.csv, which has their patients and folds; data.only=[…] can leave them out."
             )
         table = read_database(Path(self.ptbxl) / "ptbxl_database.csv").set_index("ecg_id")
         missing = ecg_ids[~np.isin(ecg_ids, table.index)]

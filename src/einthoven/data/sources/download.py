@@ -140,7 +140,7 @@ class _Download:
         """Download the files that are missing or have a wrong checksum; return their number."""
         items = [item for item in self._read_sums(sums_sha256) if is_wanted(item.path)]
         if not items:
-            raise UserError(f"{SUMS} of {self.mirrors[0]} lists none of the files asked for; is this the right mirror?")
+            raise UserError(f"{SUMS} of {self.mirrors[0]} lists none of the wanted files; is this the right mirror?")
         missing = [item for item, is_present in zip(items, self._are_present(items), strict=True) if not is_present]
         # A file occupies whole blocks of the disk.
         blocks = sum(-(-estimate_size(item.path) // BLOCK) for item in missing)
@@ -199,7 +199,7 @@ class _Download:
         if failures:
             raise UserError(
                 f"{total - done} of {total} files could not be downloaded; {failures[0]} "
-                "What arrived is kept: the same command goes on from there."
+                "The files that arrived are kept: run the same command again to continue."
             )
 
     def _fetch(self, item: Item) -> None:

@@ -125,8 +125,8 @@ class Folder:
         is_present = np.fromiter((_exists(root / path) for path in paths), bool, len(rows))
         if not is_present.all() and not self.allow_missing:
             raise UserError(
-                f"{csv.name}: {paths[~is_present].iloc[0]} is not in {root}, nor are {(~is_present).sum() - 1} "
-                "more that it lists; data.allow_missing=true leaves such rows out."
+                f"{csv.name}: {paths[~is_present].iloc[0]} is not in {root} (missing files: {(~is_present).sum()} of "
+                f"{len(rows)}); data.allow_missing=true leaves such rows out."
             )
         if not is_present.any():
             raise UserError(f"{csv.name}: none of its {len(rows)} records is in {root}; data.root is their folder.")
@@ -319,11 +319,11 @@ class Folder:
                     unlisted.append(Path(folder) / name)
         if unlisted:
             notes.append(
-                f"{len(unlisted)} record files of {root.name} are not in use, such as "
-                f"{min(unlisted).relative_to(root)}: {self._csv.name} does not list them, or they could not be read"
+                f"record files of {root.name} that are not used: {len(unlisted)}, such as "
+                f"{min(unlisted).relative_to(root)}; {self._csv.name} does not list them, or they cannot be read"
             )
         if self.patient_column is None:
-            notes.append("no data.patient_column: records of one patient may stand in different folds")
+            notes.append("no data.patient_column: records of one patient may be in different folds")
         if self.fold_column is None:
             notes += self._saved_folds.notes()
         return tuple(notes)

@@ -258,7 +258,7 @@ def shared_classes(
     listed = ", ".join(parts)
     if refuse:
         raise UserError(f"classes that are not annotated: {listed}; expected sources that share all of them.")
-    return shared, (f"left out, as they are not annotated: {listed}",)
+    return shared, (f"classes left out, as they are not annotated: {listed}",)
 
 
 def class_of_statement(statements: pd.DataFrame, task: str) -> dict[str, str]:
@@ -297,7 +297,7 @@ def read_database(path: str | Path) -> pd.DataFrame:
     for column in ("ecg_id", "patient_id", "strat_fold"):
         values = table[column]
         if values.dtype.kind not in "if" or not np.isfinite(values).all() or (values % 1 != 0).any():
-            raise UserError(f"{path}: column {column} has empty or other entries than whole numbers.")
+            raise UserError(f"{path}: column {column} has entries that are empty or not whole numbers.")
         if (values.abs() > _LARGEST).any():
             raise UserError(f"{path}: column {column} has numbers above {_LARGEST}; expected smaller ones.")
     if table["ecg_id"].duplicated().any():

@@ -111,7 +111,7 @@ class PTBXL:
         if not root.is_dir():
             raise UserError(
                 f"data.root={root}: no such folder; expected one with ptbxl_database.csv in it "
-                "(data.download=true brings PTB-XL there)."
+                "(data.download=true downloads PTB-XL to it)."
             )
         if self.fs not in RATES:
             raise UserError(f"data.fs={self.fs}: PTB-XL has records at 100 Hz and 500 Hz.")
@@ -127,13 +127,13 @@ class PTBXL:
         is_present = np.fromiter(exists, bool, len(names))
         if not is_present.any():
             raise UserError(
-                f"data.root={root}: no record of {self.fs} Hz found; expected {names.iloc[0]}.hea and the like."
+                f"data.root={root}: no record of {self.fs} Hz found; expected files such as {names.iloc[0]}.hea."
             )
         if not is_present.all() and not self.allow_missing:
             missing = sorted(set(names[~is_present]))
             raise UserError(
-                f"{root / missing[0]}.hea: missing, though ptbxl_database.csv lists it, as are {len(missing) - 1} "
-                "more; data.allow_missing=true leaves such records out."
+                f"{root / missing[0]}.hea: missing, although ptbxl_database.csv lists it (missing records: "
+                f"{len(missing)}); data.allow_missing=true leaves such records out."
             )
         database = database[is_present]
         # Raise an error now if the table of statements cannot be read, before an hour of packing.

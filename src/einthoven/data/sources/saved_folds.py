@@ -129,8 +129,8 @@ class SavedFolds:
                 )
             else:
                 note = (
-                    f"{FOLDS} folds by {self.column!r} were made and saved in {file.name}: keep that file, and the "
-                    "folds stay when rows are added"
+                    f"{FOLDS} folds by {self.column!r} were made and saved in {file.name}: keep that file, so that "
+                    "the folds stay the same when rows are added"
                 )
             return folds, (note,)
         raise UserError(

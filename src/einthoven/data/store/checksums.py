@@ -171,7 +171,7 @@ def read_pack_file(folder: Path) -> dict[str, Any]:
         content = unseal((folder / PACK_FILE).read_text(encoding="utf-8"))
         if content["format"] > FILE_FORMAT:
             raise UserError(
-                f"{folder}: a pack of form {content['format']}; this version reads those up to {FILE_FORMAT}."
+                f"{folder}: a pack of format {content['format']}; this version reads formats up to {FILE_FORMAT}."
             )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(folder, f"{PACK_FILE}: {error}") from None

@@ -37,6 +37,7 @@ from einthoven.data.store.packing import (
     partial_name,
     publish,
     remove_abandoned,
+    unequal_lengths,
 )
 from einthoven.data.store.packs import Packs
 from einthoven.data.store.plan import FILE_FORMAT, FORMAT, Plan
@@ -147,22 +148,21 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
         first = packs.find(plan.files, accepts_failed)
         if (first < 0).any():
             file = plan.files[int(np.argmin(first))]
-            raise UserError(f"{file.name}: changed while it was being read; try again when its folder is at rest.")
+            raise UserError(
+                f"{file.name}: changed while it was being read; try again when no program writes to its folder."
+            )
 
     rows, quarantine = StoreRows.from_plan(plan, packs, first)
     if not len(rows.entries):
-        reason = "there are none."
-        if len(quarantine):
-            reason = f"{quarantine['file'][0]}: {quarantine['reason'][0]}"
-        raise UserError(f"{plan.name}: no record can be read; the first: {reason}")
+        if not len(quarantine):
+            raise UserError(f"{plan.name}: there are no records; expected at least one.")
+        file, reason = quarantine["file"][0], quarantine["reason"][0]
+        raise UserError(f"{plan.name}: no record can be read; the first: {file}: {reason}")
     lengths: set[int] = set()
     for part in rows.read("samples"):
         lengths.update(part["samples"].tolist())
     if len(lengths) > 1:
-        raise UserError(
-            f"{plan.name}: records of {' and of '.join(map(str, sorted(lengths)))} samples at {plan.fs:g} Hz found, "
-            "expected all equally long; data.seconds=… brings them to one length."
-        )
+        raise unequal_lengths(plan.name, lengths, plan.fs)
     fingerprint = rows.fingerprint()
     path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
     if not is_complete(path) or _has_no_checksums(path):
@@ -222,7 +222,9 @@ def open_store(path: Path) -> Store:
         check_ordinary(path)
         meta = _read_store_file(path)
         if meta["format"] > FILE_FORMAT:
-            raise UserError(f"{path}: a store of form {meta['format']}; this version reads those up to {FILE_FORMAT}.")
+            raise UserError(
+                f"{path}: a store of format {meta['format']}; this version reads formats up to {FILE_FORMAT}."
+            )
         for name, digest in meta.get("files", {}).items():
             if file_digest(path / name) != digest:
                 raise ValueError(f"{name} is not what was written")

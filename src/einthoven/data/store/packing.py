@@ -71,11 +71,7 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                         if entry["window"] == 0:
                             lengths.add(entry["samples"])
                     if len(lengths) > 1:
-                        found = " and of ".join(map(str, sorted(lengths)))
-                        raise UserError(
-                            f"{record_file.name}: records of {found} samples at {plan.fs:g} Hz found, expected all "
-                            "equally long; data.seconds=… brings them to one length."
-                        )
+                        raise unequal_lengths(record_file.name, lengths, plan.fs)
                     done += 1
                     if progress is not None:
                         progress(done, total)
@@ -145,6 +141,15 @@ def to_microvolts(signal: NDArray[np.floating]) -> tuple[NDArray[np.int16], NDAr
     """Round windows (W, L, T) from mV to int16 µV, half to even; also count invalid and clipped samples of each."""
     packed, invalid, clipped = rounded(signal.astype(np.float64) * 1000.0)
     return packed, invalid.sum(axis=(1, 2)), clipped.sum(axis=(1, 2))
+
+
+def unequal_lengths(name: str, lengths: set[int], fs: float) -> UserError:
+    """Return the error for records of different lengths; `name` is the record or the corpus."""
+    listed = " and of ".join(map(str, sorted(lengths)))
+    return UserError(
+        f"{name}: records of {listed} samples at {fs:g} Hz found, but all records must have the same length; "
+        "data.seconds=… cuts and pads them to one length."
+    )
 
 
 # ---------------------------------------------------------------- folders that are either complete or absent
