@@ -147,7 +147,7 @@ class CinC2021:
         unknown = sorted(codes - set(diagnoses()))
         if unknown:
             notes.append(
-                f"codes without a class, as the challenge does not define them: {len(unknown)}, such as {unknown[0]}"
+                f"codes that the challenge does not define and that are ignored: {len(unknown)} ({unknown[0]} …)"
             )
         notes += self._saved_folds.notes()
         positives = [classes & shared for classes in self.positives(table, task, min_likelihood)]
@@ -230,7 +230,7 @@ class CinC2021:
         if self.ptbxl is None:
             raise UserError(
                 f"HR{ecg_ids[0]:05d} and {len(ecg_ids) - 1} more are records of PTB-XL: data.ptbxl=FOLDER names "
-                "the folder of ptbxl_database.csv, which has their patients and folds; data.only=[…] can leave them out."
+                "the folder of ptbxl_database.csv with their patients and folds; data.only=[…] can leave them out."
             )
         table = read_database(Path(self.ptbxl) / "ptbxl_database.csv").set_index("ecg_id")
         missing = ecg_ids[~np.isin(ecg_ids, table.index)]
