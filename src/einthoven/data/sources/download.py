@@ -151,6 +151,7 @@ class _Download:
     def _read_sums(self, expected: str | None) -> list[Item]:
         """Return the list of the publisher; download it unless the expected one is already here."""
         file, record = self.root / SUMS, self.root / RECORD
+        # The list is pinned by the option, or by the checksum that the first download saved.
         digest = expected or _recorded(record)
         if not file.exists() or (digest and file_digest(file) != digest):
             try:
@@ -228,6 +229,7 @@ class _Download:
                 if error.is_final:
                     mirrors_without_file.add(mirror)
                     continue
+                # Wait as long as the server asks for, else twice as long after each attempt.
                 delay = FIRST_WAIT * 2**attempt if error.wait is None else error.wait
                 if attempt < ATTEMPTS - 1:
                     self.stop.wait(min(delay, LONGEST_WAIT))

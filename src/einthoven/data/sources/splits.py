@@ -38,6 +38,7 @@ def split_rows(
     UserError
         If two splits share a fold or a patient, or if no training row is left.
     """
+    # Each fold belongs to one split.
     for first, second in combinations(SPLITS, 2):
         shared_folds = sorted(set(folds[first]) & set(folds[second]))
         if shared_folds:
@@ -47,6 +48,7 @@ def split_rows(
     rows = {split: np.flatnonzero(np.isin(labels.folds, list(folds[split]))) for split in SPLITS}
     if added is not None:
         rows = _select_added(rows, labels.patients, added)
+    # Each patient belongs to one split.
     for first, second in combinations(SPLITS, 2):
         shared_patients = np.intersect1d(labels.patients[rows[first]], labels.patients[rows[second]])
         if shared_patients.size:

@@ -144,6 +144,7 @@ def training_batches(
         # Draw with the inverse of the distribution function: torch.multinomial takes at most 2**24 weights.
         uniform = torch.rand(n, generator=generator, dtype=torch.float64)
         drawn = torch.searchsorted(weights.cumsum(0), uniform).clamp(max=n - 1).sort().values
+    # Order and starts come from one generator on the CPU, so that they are the same on each device.
     order = split.shuffled(drawn, size, generator)
     starts = torch.randint(split.samples - window + 1, (n,), generator=generator).to(device)
     valid = torch.ones(size, dtype=torch.bool, device=device)
