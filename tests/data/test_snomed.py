@@ -70,7 +70,7 @@ def test_in_ptbxl_sinus_rhythm_and_nothing_else_is_always_norm(real_data: Path) 
 def test_every_choice_has_its_reason() -> None:
     from importlib.resources import files
 
-    rows = list(csv.DictReader((files("einthoven.data") / "snomed.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((files("einthoven.data.sources") / "snomed.csv").read_text().splitlines()))
     assert all(row["why"] for row in rows if row["superdiagnostic"] or row["rhythm"])
 
 

@@ -79,7 +79,7 @@ def test_a_known_store_is_opened_without_a_look_at_its_records(source: Source, m
     before = time.time()
     built = quick(source)
     assert built.checked is None  # it was checked just now
-    for name in ("state", "state_of_others", "main_file"):
+    for name in ("file_state", "other_files_state", "main_file"):
         monkeypatch.setattr(packs, name, lambda *_: pytest.fail("looked at a record"))
     opened = quick(source)
     assert (opened.path, opened.fingerprint) == (built.path, built.fingerprint)
