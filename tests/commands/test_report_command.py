@@ -18,7 +18,7 @@ from einthoven import cli
 from einthoven.commands import report
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
-from einthoven.runs.paired import Judged, difference, judged
+from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
 from einthoven.tracking.runs import find_run
 from einthoven.tracking.sweep import history
 from pages import assert_self_contained
@@ -197,12 +197,12 @@ def columns(y: np.ndarray[Any, Any], p: np.ndarray[Any, Any], ids: list[int], pe
 def test_windows_are_made_records_and_records_put_in_order() -> None:
     y, p = np.array([[1.0], [1.0], [0.0]]), np.array([[0.2], [0.6], [0.5]])
     for aggregate, expected in (("mean", 0.4), ("max", 0.6)):
-        found = judged(columns(y, p, [9, 9, 3], [1, 1, 0]), aggregate)
+        found = read_predictions(columns(y, p, [9, 9, 3], [1, 1, 0]), aggregate)
         assert found is not None and found.patients is not None
         assert found.records.tolist() == [3, 9] and found.patients.tolist() == [0, 1]
         np.testing.assert_allclose(found.p[:, 0], [0.5, expected])
         np.testing.assert_array_equal(found.y[:, 0], [0, 1])
-    assert judged({"record_id": [1], "age": [50.0], "age_predicted": [51.0]}, "mean") is None
+    assert read_predictions({"record_id": [1], "age": [50.0], "age_predicted": [51.0]}, "mean") is None
 
 
 def test_runs_are_paired_whatever_the_order_of_their_rows_and_classes() -> None:
@@ -211,11 +211,11 @@ def test_runs_are_paired_whatever_the_order_of_their_rows_and_classes() -> None:
     y[:, 2] = 0  # a class without both labels
     p, q = rng.random((2, 40, 3))
     ids, people, order = list(range(40)), [k // 2 for k in range(40)], rng.permutation(40)
-    first = judged(columns(y, p, ids, people), "mean")
+    first = read_predictions(columns(y, p, ids, people), "mean")
     shuffled = columns(y[order], q[order], order.tolist(), [people[k] for k in order])
-    other = judged(dict(reversed(shuffled.items())), "mean")
+    other = read_predictions(dict(reversed(shuffled.items())), "mean")
     assert first is not None and other is not None
-    found, expected = difference(first, other), paired_difference(y, p, q, groups=people)
+    found, expected = auroc_difference(first, other), paired_difference(y, p, q, groups=people)
     assert found.classes == 2 and found.interval == expected.interval
     assert (found.difference, found.p) == pytest.approx((expected.difference, expected.p))
 
@@ -229,6 +229,8 @@ def test_runs_are_paired_whatever_the_order_of_their_rows_and_classes() -> None:
     ],
 )
 def test_what_is_not_the_same_is_not_compared(changed: dict[str, Any], expected: str) -> None:
-    whole = Judged(np.arange(4), None, ("a", "b"), np.tile([[0.0, 1.0], [1.0, 0.0]], (2, 1)), np.full((4, 2), 0.5))
+    whole = LoggedPredictions(
+        np.arange(4), None, ("a", "b"), np.tile([[0.0, 1.0], [1.0, 0.0]], (2, 1)), np.full((4, 2), 0.5)
+    )
     with pytest.raises(UserError, match=expected):
-        difference(whole, Judged(**vars(whole) | changed))
+        auroc_difference(whole, LoggedPredictions(**vars(whole) | changed))

@@ -70,7 +70,7 @@ def test_it_is_less_sure_than_the_trained_layer_and_without_uncertainty_the_same
 def test_what_it_cannot_treat_is_one_sentence(
     options: tuple[str, ...], expected: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("einthoven.runs.laplace._MOST_FEATURES", 1000)
+    monkeypatch.setattr("einthoven.runs.laplace._MAX_FEATURES", 1000)
     run = bench.assembled(composed(*options))
     with pytest.raises(UserError) as refusal:
         LaplaceRun(run)

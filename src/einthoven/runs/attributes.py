@@ -1,4 +1,4 @@
-"""By what the records of a table are told apart when a run is evaluated: age, sex, site, device, noise."""
+"""Attributes of records that define subgroups: age, sex, site, device and noise."""
 
 from __future__ import annotations
 
@@ -12,36 +12,43 @@ from einthoven.evaluation.subgroups import age_bands
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NAMED = ("site", "device", "source")
-FLAGS = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
-KNOWN = {"sex": {"0": "male", "1": "female"}, "validated_by_human": {"true": "yes", "false": "no"}}
+TEXT_COLUMNS = ("site", "device", "source")
+NOISE_COLUMNS = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
+CODED_COLUMNS = {"sex": {"0": "male", "1": "female"}, "validated_by_human": {"true": "yes", "false": "no"}}
 
 
 def attributes(table: DataFrame) -> dict[str, list[str | None]]:
-    """Attribute -> its value in each row, None where it is not known, by the columns of PTB-XL's table that are there.
+    """Return the value of each attribute in each row of a table; None if it is not known.
 
     Parameters
     ----------
     table : DataFrame
-        A row a record. A column of noise says in which leads there is some; where it is empty, there is none.
+        One row per record, with some of the columns of PTB-XL's table. A noise column lists the leads with noise; it
+        is empty if there is none.
     """
-    found: dict[str, list[str | None]] = {}
+    values: dict[str, list[str | None]] = {}
     if "age" in table:
-        found["age"] = age_bands(table["age"].to_numpy(np.float64))
-    text = {name: [_text(value) for value in table[name]] for name in (*KNOWN, *NAMED, *FLAGS) if name in table}
-    for name, values in text.items():
-        if name in FLAGS:
-            found[name] = ["yes" if value else "no" for value in values]
-        elif name in KNOWN:
-            found[name] = [KNOWN[name].get((value or "").lower()) for value in values]
+        values["age"] = age_bands(table["age"].to_numpy(np.float64))
+    for name in (*CODED_COLUMNS, *TEXT_COLUMNS, *NOISE_COLUMNS):
+        if name not in table:
+            continue
+        texts = [_as_text(value) for value in table[name]]
+        if name in NOISE_COLUMNS:
+            values[name] = ["yes" if text else "no" for text in texts]
+        elif name in CODED_COLUMNS:
+            values[name] = [CODED_COLUMNS[name].get((text or "").lower()) for text in texts]
         else:
-            found[name] = [*values]
-    return found
+            values[name] = [*texts]
+    return values
 
 
-def _text(value: object) -> str | None:
-    """A value as text with single blanks; a number that a gap in its column has made a float is the whole number."""
+def _as_text(value: object) -> str | None:
+    """Return a value as text with single blanks.
+
+    A missing value turns the integers of its column into floats. They are written as integers again.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    return " ".join(str(whole).split()) or None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return " ".join(str(value).split()) or None

@@ -1,4 +1,4 @@
-"""What a run has learned, as a bundle: at the end of its training, and anew, calibrated, when it is evaluated."""
+"""Write the bundle of a run: at the end of its training, and again with a calibration when it is evaluated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,95 +26,108 @@ from einthoven.predict.network import last_layer
 from einthoven.predict.predictor import compute_features
 from einthoven.predict.signal import Cut, InputFormat
 from einthoven.runs.build_model import network_options
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.terminal.unsure_tables import ALPHAS
 
-if TYPE_CHECKING:
-    from einthoven.runs.network_parts import NetworkParts
-
 FOLDER = "bundle"
-ASKED = 4000  # training records, at most, that say what is familiar
+
+FAMILIARITY_RECORDS = 4000
+"""Largest number of rows of a split that the familiarity is fitted on."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was fitted on the records of a split that was not trained on."""
+    """What an evaluation has fitted on the records of a split that was not trained on.
+
+    Attributes
+    ----------
+    calibration : Calibration
+    split : str
+    y, p : ndarray (n, K)
+        Labels and calibrated probabilities of the split.
+    points : dict
+        Class -> rule -> threshold and rates.
+    metrics : dict of str to float
+    """
 
     calibration: Calibration
     split: str
     y: NDArray[np.float64]
     p: NDArray[np.float64]
-    """Calibrated."""
     points: dict[str, dict[str, dict[str, float | None]]]
     metrics: dict[str, float]
 
 
-def can_be_bundled(run: NetworkParts) -> bool:
-    """Whether the run answers with probabilities of classes."""
-    return getattr(run.task, "output", None) in ("sigmoid", "softmax")
+def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
+    """Write the bundle into the run's folder, and return a sentence that says so, or why there is no bundle."""
+    if run.task.output not in ("sigmoid", "softmax"):
+        return "no bundle: a quantity has none, which has no probabilities of classes"
+    try:
+        _make_bundle(run, fitted).save(run.folder / FOLDER)
+    except UserError as error:
+        return f"no bundle: {error}"
+    if fitted is None:
+        state = f"not calibrated yet: {evaluate_command(run.folder, run.settings.tracking.uri)} does that"
+    elif isinstance(fitted.calibration, Uncalibrated):
+        state = "not calibrated"
+    else:
+        state = "calibrated"
+    return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"
 
 
-def bundle_of(run: NetworkParts, fitted: Fitted | None = None) -> Bundle:
-    """The bundle of a run with the weights that it has now.
+def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
+    """Return the bundle of a run with its current weights.
 
     Raises
     ------
     UserError
-        If its calibration is one of the user's own: a bundle holds what it has learned, not its code.
+        If the calibration is not one of this package: a bundle holds fitted numbers, no code.
     """
-    parts, input_format, task = _parts(run), _input_format(run), run.task
+    task = run.task
     classes = run.data.labels.classes
-    same: dict[str, Any] = {
+    ancestry = run.ancestry
+    if fitted is not None:
+        ancestry = ancestry.fitted_on(run.data.digests(fitted.split))
+    common: dict[str, Any] = {
         "model": run.model,
-        "parts": parts,
-        "input_format": input_format,
+        "parts": _parts(run),
+        "input_format": _input_format(run),
         "classes": classes,
         "single_label": task.single_label,
         "temperature": task.temperature,
         "provenance": _provenance(run, fitted),
-        "ancestry": run.ancestry if fitted is None else run.ancestry.fitted_on(run.data.digests(fitted.split)),
+        "ancestry": ancestry,
         "cuts": _cuts(run.config.data),
     }
     if fitted is None:
-        return Bundle(calibration=Uncalibrated(classes, task.single_label), calibration_method="none", **same)
-    method = [name for name, (known, _) in METHODS.items() if type(fitted.calibration) is known]
-    if not method:
-        found = type(fitted.calibration).__name__
-        raise UserError(f"calibration {found}: a bundle may hold {', '.join(METHODS)}.")
+        return Bundle(calibration=Uncalibrated(classes, task.single_label), calibration_method="none", **common)
+
+    methods = [name for name, (method, _) in METHODS.items() if type(fitted.calibration) is method]
+    if not methods:
+        name = type(fitted.calibration).__name__
+        raise UserError(f"calibration {name}: a bundle may hold {', '.join(METHODS)}.")
     bundle = Bundle(
         calibration=fitted.calibration,
-        calibration_method=method[0],
+        calibration_method=methods[0],
         band=calibration_covariance(fitted.y, fitted.p),
         conformal={alpha: risk_control_threshold(fitted.y, fitted.p, alpha) for alpha in ALPHAS},
         points=fitted.points,
-        **same,
+        **common,
     )
+
+    # The familiarity of a record needs the inputs of the last layer.
     layer = last_layer(run.model, len(classes))
     if layer is None or layer.in_features > MAX_FEATURES:
         return bundle
-    train, held = (compute_features(bundle, _signals(run, split)) for split in ("train", fitted.split))
-    return replace(bundle, familiarity=Familiarity.fit(train, held))
-
-
-def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
-    """Write the bundle into the run's folder; the value is a sentence that says so, or why there is none."""
-    if not can_be_bundled(run):
-        return "no bundle: a quantity has none, which has no probabilities of classes"
-    try:
-        bundle_of(run, fitted).save(run.folder / FOLDER)
-    except UserError as error:
-        return f"no bundle: {error}"
-    state = "calibrated"
-    if fitted is not None and isinstance(fitted.calibration, Uncalibrated):
-        state = "not calibrated"
-    if fitted is None:
-        state = f"not calibrated yet: {evaluate_command(run.folder, run.settings.tracking.uri)} does that"
-    return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"
+    train_features = compute_features(bundle, _some_signals(run, "train"))
+    other_features = compute_features(bundle, _some_signals(run, fitted.split))
+    return replace(bundle, familiarity=Familiarity.fit(train_features, other_features))
 
 
 def _parts(run: NetworkParts) -> dict[str, Any]:
-    """Frontend and network, described so that they can be built without a configuration."""
+    """Describe frontend and network so that they can be built without a configuration."""
     frontend = run.model.frontend
     options: dict[str, Any] = {"in_channels": frontend.in_channels}
     if isinstance(frontend, TimeFrontend):
@@ -122,22 +135,22 @@ def _parts(run: NetworkParts) -> dict[str, Any]:
         options |= {"k": k, "width": width, "stride": frontend.stride}
     else:
         options["out_channels"] = frontend.out_channels
-    kind = type(frontend)
+    frontend_class = type(frontend)
     network = network_options(run.config, run.model.frontend, len(run.data.labels.classes), run.window)
     return {
-        "frontend": {"class": f"{kind.__module__}.{kind.__qualname__}", "options": options},
+        "frontend": {"class": f"{frontend_class.__module__}.{frontend_class.__qualname__}", "options": options},
         "network": {"class": str(run.config.model["_target_"]), "options": network},
     }
 
 
 def _input_format(run: NetworkParts) -> InputFormat:
-    store, data = run.data.store, run.config.data
-    samples = run.data.splits["train"].samples
+    """Return the leads, the sampling frequency and the lengths that the model reads."""
+    store = run.data.store
     return InputFormat(
         leads=tuple(store.leads),
         fs=float(store.fs),
-        seconds=samples / store.fs,
-        pads=data.get("short") == "pad",
+        seconds=run.data.splits["train"].samples / store.fs,
+        pads=run.config.data.get("short") == "pad",
         window=run.window,
         stride=run.stride,
         aggregate=run.settings.trainer.aggregate,
@@ -145,16 +158,19 @@ def _input_format(run: NetworkParts) -> InputFormat:
 
 
 def _cuts(data: Mapping[str, Any]) -> tuple[Cut, ...]:
-    """How the sources of a run cut longer records; one without such an option keeps their beginning."""
+    """Return how the sources of a run cut long records. A source without such an option keeps their beginning."""
     sources = data.get("sources") or {"": data}
     cuts = [(str(source.get("long", "crop")), source.get("stride")) for source in sources.values()]
+    # Each way once, in the order of the sources.
     return tuple(dict.fromkeys(cuts))
 
 
 def _provenance(run: NetworkParts, fitted: Fitted | None) -> dict[str, Any]:
-    folds, table = run.settings.folds, run.data.table("train")
-    found: dict[str, Any] = {
-        "trained_on": f"{_named(len(table), sorted(set(table['source'])))}, task {run.task.labels}",
+    """Return where the bundle comes from: records, folds, versions and options."""
+    folds = run.settings.folds
+    table = run.data.table("train")
+    provenance: dict[str, Any] = {
+        "trained_on": f"{_describe_records(len(table), sorted(set(table['source'])))}, task {run.task.labels}",
         "folds": {"train": folds.train},
         "data": run.data.store.fingerprint,
         "epochs": run.position.epoch,
@@ -167,22 +183,24 @@ def _provenance(run: NetworkParts, fitted: Fitted | None) -> dict[str, Any]:
         "config": logged_options(plain_options(run.config)),
     }
     if fitted is not None:
-        found["folds"]["fit"] = getattr(folds, fitted.split)
-        found["fitted_on"] = f"{len(fitted.y):,} records that were not trained on"
-        found["metrics"] = fitted.metrics
-    return found
+        provenance["folds"]["fit"] = getattr(folds, fitted.split)
+        provenance["fitted_on"] = f"{len(fitted.y):,} records that were not trained on"
+        provenance["metrics"] = fitted.metrics
+    return provenance
 
 
-def _named(records: int, sources: list[str]) -> str:
-    """So many records of these sources, in words."""
+def _describe_records(count: int, sources: list[str]) -> str:
+    """Return the number of records and their sources in words."""
     if sources == ["synthetic"]:
-        return f"{records:,} synthetic ECGs (generated, of no person)"
-    return f"{records:,} records of {' and '.join(sources)}"
+        return f"{count:,} synthetic ECGs (generated, of no person)"
+    return f"{count:,} records of {' and '.join(sources)}"
 
 
-def _signals(run: NetworkParts, split: str) -> NDArray[np.int16]:
-    """Some windows of a split, in µV: at most `ASKED`, spread evenly."""
+def _some_signals(run: NetworkParts, split: str) -> NDArray[np.int16]:
+    """Return signals of a split in µV: at most `FAMILIARITY_RECORDS` rows, evenly spread."""
     rows = run.data.stored[run.data.rows[split]]
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), ASKED)).astype(np.int64))
-    signals: NDArray[np.int16] = run.data.store.signals[np.sort(rows[chosen])]
+    count = min(len(rows), FAMILIARITY_RECORDS)
+    selected = np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))
+    # The store is read fastest in ascending order.
+    signals: NDArray[np.int16] = run.data.store.signals[np.sort(rows[selected])]
     return signals

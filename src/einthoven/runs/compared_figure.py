@@ -1,4 +1,4 @@
-"""The figure of ``figure=…``: what one run, or the runs of a sweep, show together."""
+"""Draw the figure of ``figure=…``, which compares the runs of a sweep or shows one run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 def draw_figure(config: DictConfig, tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
     """Draw the figure of ``figure=…`` from some runs, and log it to the run `run_id`."""
-    trials = [
-        Trial(options, run.data.params, history(tracking, run), arrays(tracking, run))
-        for options, run in zip(differing_options(runs), runs, strict=True)
-    ]
+    trials = []
+    for options, run in zip(differing_options(runs), runs, strict=True):
+        trials.append(Trial(options, run.data.params, history(tracking, run), arrays(tracking, run)))
     function = build(config.figure)
     path = f"figures/{function.func.__name__}.png"
     tracking.log_figure(run_id, function(trials), path, save_kwargs={"dpi": 150})

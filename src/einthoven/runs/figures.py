@@ -1,4 +1,4 @@
-"""The pictures of a run: what was recorded and found, given to the functions of `einthoven.report`."""
+"""The pictures of a run: pass what was logged and predicted to the functions of `einthoven.report`."""
 
 from __future__ import annotations
 
@@ -27,117 +27,140 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[], "Figure"]
+"""Draws one picture. Pictures are drawn one at a time, so that only one is in memory."""
 
-SHOWN = 2  # of the best predictions, and of the worst
+EXAMPLES = 2
+"""Number of the best predictions, and of the worst ones, that are drawn."""
 
 
 def pictures(
     run: NetworkParts,
     history: figures.History,
-    found: Mapping[str, Predictions],
-    by_window: Mapping[str, Predictions],
-    around: Mapping[str, NDArray[Any]],
+    predictions: Mapping[str, Predictions],
+    row_predictions: Mapping[str, Predictions],
+    landscape: Mapping[str, NDArray[Any]],
 ) -> dict[str, Draw]:
-    """Name -> picture of a training: drawn one at a time, so that no more than one is in memory.
+    """Return the pictures of a training by their names.
 
     Parameters
     ----------
     history : mapping of str to (steps, values)
-        As it was recorded.
-    found, by_window : mapping of str to Predictions
-        What was found in the records of each split, and in their windows.
-    around : mapping of str to ndarray
-        The loss around the weights; empty if it was not looked at.
+        The logged metrics.
+    predictions, row_predictions : mapping of str to Predictions
+        Of the records of each split, and of its rows.
+    landscape : mapping of str to ndarray
+        The loss around the weights; empty if it was not measured.
     """
-    names = list(stages(run.model.network))
-    steps, rates = (np.array(part) for part in history["watch/optim/lr"])
+    stage_names = list(stages(run.model.network))
+    first_stage = stage_names[0]
+
+    # Training.
+    steps, rates = (np.array(values) for values in history["watch/optim/lr"])
+    multipliers = rates / run.optimizer.param_groups[0]["initial_lr"]
     drawn: dict[str, Draw] = {
         "loss": partial(figures.loss_figure, history, run.monitor, run.task.shown[run.task.monitor]),
-        "schedule": partial(figures.schedule_figure, rates / run.optimizer.param_groups[0]["initial_lr"], steps - 1),
+        "schedule": partial(figures.schedule_figure, multipliers, steps - 1),
         "pca_scree": partial(_pca_figure, run),
     }
-    if f"watch/grad/norm/{names[0]}" in history:
-        drawn["gradient_flow"] = partial(training.gradient_flow_figure, history, names)
-    if f"watch/update/ratio/{names[0]}" in history:
-        drawn["updates"] = partial(training.update_ratio_figure, history, names)
+    if f"watch/grad/norm/{first_stage}" in history:
+        drawn["gradient_flow"] = partial(training.gradient_flow_figure, history, stage_names)
+    if f"watch/update/ratio/{first_stage}" in history:
+        drawn["updates"] = partial(training.update_ratio_figure, history, stage_names)
     if not training.INFORMATION.keys().isdisjoint(history):
         drawn["information"] = partial(training.information_figure, history)
-    for split, evaluation in found.items():
-        drawn |= result_figure(run, split, evaluation)
+
+    # Results and labels.
+    for split, of_records in predictions.items():
+        drawn |= result_figure(run, split, of_records)
     if run.task.output == "sigmoid":
-        y, classes = run.data.splits["train"].labels.cpu().numpy(), run.data.labels.classes
-        drawn["labels"] = partial(training.cooccurrence_figure, y, classes, title="Classes that stand together (train)")
-    if around:
-        drawn["landscape"] = partial(landscape_figure, around)
-    if "path/loss" in around:
-        drawn["trajectory"] = partial(path_figure, around)
-    if by_window:
-        split, evaluation = list(by_window.items())[-1]
-        drawn |= example_figures(run, split, evaluation) | _attention(run, split, evaluation)
-        drawn |= explanations(run, split, evaluation)
+        y = run.data.splits["train"].labels.cpu().numpy()
+        title = "Classes that stand together (train)"
+        drawn["labels"] = partial(training.cooccurrence_figure, y, run.data.labels.classes, title=title)
+
+    if landscape:
+        drawn["landscape"] = partial(landscape_figure, landscape)
+    if "path/loss" in landscape:
+        drawn["trajectory"] = partial(path_figure, landscape)
+
+    # Records of the last split: test, or val if there is no test split.
+    if row_predictions:
+        split, of_rows = list(row_predictions.items())[-1]
+        drawn |= example_figures(run, split, of_rows)
+        drawn |= _attention_figure(run, split, of_rows)
+        drawn |= explanations(run, split, of_rows)
     return drawn
 
 
-def result_figure(run: RunParts, split: str, found: Predictions) -> dict[str, Draw]:
-    """How the predictions of a split compare with what was true."""
+def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[str, Draw]:
+    """Return the picture that compares the predictions of a split with the labels or quantities."""
     if run.task.output == "identity":
-        true, error = run.task.told(found.y, found.p)
+        true, error = run.task.told(predictions.y, predictions.p)
         return {f"agreement_{split}": partial(agreement_figure, true, error, run.task.name, run.task.unit)}
-    return {f"roc_{split}": partial(figures.roc_figure, found.y, found.p, run.data.labels.classes)}
+    return {f"roc_{split}": partial(figures.roc_figure, predictions.y, predictions.p, run.data.labels.classes)}
 
 
-def example_figures(run: RunParts, split: str, found: Predictions) -> dict[str, Draw]:
-    """The best and the worst predictions of a split on ECG paper, with what was expected and what was predicted."""
-    order = np.argsort(_losses(run, found), kind="stable")
-    shown = min(SHOWN, len(order) // 2)
-    rows = {f"ecg_best_{n + 1}": int(order[n]) for n in range(shown)}
-    rows |= {f"ecg_worst_{n + 1}": int(order[-1 - n]) for n in range(max(shown, 1))}
-    return {name: partial(_page, run, split, found, row) for name, row in rows.items()}
+def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> dict[str, Draw]:
+    """Return the best and the worst predictions of a split on ECG paper, each with its label and its prediction."""
+    order = np.argsort(_losses(run, row_predictions), kind="stable")
+    # No record is both among the best and among the worst.
+    count = min(EXAMPLES, len(order) // 2)
+    rows = {}
+    for number in range(count):
+        rows[f"ecg_best_{number + 1}"] = int(order[number])
+    for number in range(max(count, 1)):
+        rows[f"ecg_worst_{number + 1}"] = int(order[-1 - number])
+    return {name: partial(_ecg_page, run, split, row_predictions, row) for name, row in rows.items()}
 
 
-def _losses(run: RunParts, found: Predictions) -> NDArray[np.float64]:
-    """What the prediction of each record costs (n,): its negative log-likelihood, or the error of a quantity."""
+def _losses(run: RunParts, predictions: Predictions) -> NDArray[np.float64]:
+    """Return the loss of each prediction (n,): negative log-likelihood of classes, absolute error of a quantity."""
     if run.task.output == "identity":
-        error: NDArray[np.float64] = np.abs(run.task.told(found.y, found.p)[1])
-        return error
-    rows = zip(found.y[:, None], found.p[:, None], strict=True)
+        _, error = run.task.told(predictions.y, predictions.p)
+        losses: NDArray[np.float64] = np.abs(error)
+        return losses
+    rows = zip(predictions.y[:, None], predictions.p[:, None], strict=True)
     return np.array([run.task.negative_log_likelihood(y, p) for y, p in rows])
 
 
-def _page(run: RunParts, split: str, found: Predictions, row: int) -> Figure:
-    packed = run.data.splits[split]
-    signal = packed.take(torch.tensor([row], device=run.device), packed.samples)[0].cpu().numpy()
-    title, predicted = _told(run, split, found, row)
+def _ecg_page(run: RunParts, split: str, predictions: Predictions, row: int) -> Figure:
+    """Draw one record on ECG paper."""
+    records = run.data.splits[split]
+    signal = records.take(torch.tensor([row], device=run.device), records.samples)[0].cpu().numpy()
+    title, predicted = _describe_row(run, split, predictions, row)
     return ecg_paper.ecg_paper_figure(
         signal, run.data.store.fs, title=title, subtitle=f"predicted: {predicted}", leads=run.data.store.leads
     )
 
 
-def _told(run: RunParts, split: str, found: Predictions, row: int) -> tuple[str, str]:
-    """Name of a record and what is true of it; what was predicted."""
-    actual, predicted = run.task.described(found.y[row], found.p[row], run.data.labels.classes)
-    return f"record {run.data.labels.ecg_ids[run.data.rows[split][row]]} ({split}): {actual}", predicted
+def _describe_row(run: RunParts, split: str, predictions: Predictions, row: int) -> tuple[str, str]:
+    """Return the name of a record with its label, and its prediction, in words."""
+    actual, predicted = run.task.described(predictions.y[row], predictions.p[row], run.data.labels.classes)
+    number = run.data.labels.ecg_ids[run.data.rows[split][row]]
+    return f"record {number} ({split}): {actual}", predicted
 
 
-def _attention(run: NetworkParts, split: str, found: Predictions) -> dict[str, Draw]:
-    """Where a network with attention looks in the record that it predicts best."""
-    network, leads = run.model.network, run.data.store.leads
+def _attention_figure(run: NetworkParts, split: str, row_predictions: Predictions) -> dict[str, Draw]:
+    """Return the picture of the attention in the record with the best prediction; empty without attention."""
+    network = run.model.network
+    leads = run.data.store.leads
     if not hasattr(network, "attention_maps"):
         return {}
 
     @torch.no_grad()
     def draw() -> Figure:
-        row = int(np.argmin(_losses(run, found)))
+        row = int(np.argmin(_losses(run, row_predictions)))
         x = run.data.splits[split].take(torch.tensor([row], device=run.device), run.window)
         maps = network.attention_maps(run.model.eval().frontend(x))  # type: ignore[operator]
+        # The network may cut the record into windows. Their beginnings are given in tokens of the maps.
         starts, length = run.model.pieces(x.shape[2])
-        title, _ = _told(run, split, found, row)
+        tokens = next(iter(maps.values())).shape[-1]
+        title, _ = _describe_row(run, split, row_predictions, row)
         return attention_figure(
             x[0].cpu().numpy(),
             run.data.store.fs,
             {name: weights.float().cpu().numpy() for name, weights in maps.items()},
             title=title,
-            starts=[round(start * next(iter(maps.values())).shape[-1] / length) for start in starts],
+            starts=[round(start * tokens / length) for start in starts],
             leads=leads,
             show=[lead for lead in ("II", "V1", "V5") if lead in leads] or list(leads[:3]),
         )
@@ -146,7 +169,7 @@ def _attention(run: NetworkParts, split: str, found: Predictions) -> dict[str, D
 
 
 def principal_components(run: NetworkParts) -> PCA:
-    """The components that the frontend keeps: of windows, or of the leads (all of them without a projection)."""
+    """Return the components that the frontend keeps: of windows, or of the leads (all of them without a projection)."""
     frontend = run.model.frontend
     if isinstance(frontend, TimeFrontend):
         return frontend.pca
@@ -154,8 +177,11 @@ def principal_components(run: NetworkParts) -> PCA:
 
 
 def _pca_figure(run: NetworkParts) -> Figure:
-    kept = principal_components(run)
+    """Draw the components of the frontend, and the share of the variance of each component."""
+    components = principal_components(run)
     if isinstance(run.model.frontend, TimeFrontend):
-        return principal_shapes_figure(kept.explained_variance_ratio_, kept.components_, run.data.store.fs)
-    shares = PCA().fit_covariance(run.moments.mean, run.moments.covariance).explained_variance_ratio_
-    return figures.pca_scree_figure(shares, kept.components_, run.data.store.leads)
+        return principal_shapes_figure(components.explained_variance_ratio_, components.components_, run.data.store.fs)
+    all_components = PCA().fit_covariance(run.moments.mean, run.moments.covariance)
+    return figures.pca_scree_figure(
+        all_components.explained_variance_ratio_, components.components_, run.data.store.leads
+    )

@@ -1,4 +1,4 @@
-"""A finished run, taken up again from its folder to be evaluated."""
+"""Read a finished run from its folder, to evaluate it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.run_folder import FOLDERS
 from einthoven.training import checkpoint
 
-FREE = ("trainer.device", "trainer.residency")
-"""Options that may be changed in the folder of a run before it is evaluated: where that is done, and how fast."""
+FREE_OPTIONS = ("trainer.device", "trainer.residency")
+"""Options that may be changed in the folder of a run before it is evaluated. They do not change the results."""
 
 
 def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -> tuple[NetworkParts, dict[str, Any]]:
-    """The run of a folder with the weights that it reports, and the notes of its checkpoint.
+    """Return the run of a folder with the weights that it reports, and the notes of its checkpoint.
 
     Parameters
     ----------
     folder : Path
         Holds ``config.yaml`` and ``checkpoints/last.safetensors``.
     option : str
-        What named the folder, for sentences.
+        The option that named the folder, for error messages.
     folds : mapping of "val" and "test" to lists of folds, or None
-        Other folds than those of the run, whose training folds stay what they were.
+        Folds that replace those of the run. The training folds cannot be replaced.
 
     Raises
     ------
@@ -42,28 +42,27 @@ def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -
     check_trained(folder, option)
     config = read_config(folder, option)
     trained = read_trained_data(folder, option, takes_added=True)
-    refuse_other_options(config, trained.options, trained.run, free=FREE)
+    refuse_other_options(config, trained.options, trained.run, free=FREE_OPTIONS)
     for split, chosen in folds.items():
         if chosen is not None:
             config.data.folds[split] = chosen
     run = NetworkParts(config, folder, trained)
-    state, meta = run.read_last()
-    if tuple(meta["classes"]) != run.data.labels.classes:
+    state, notes = run.read_last()
+    if tuple(notes["classes"]) != run.data.labels.classes:
         raise UserError(
-            f"{option}={folder}: trained on the classes {' '.join(meta['classes'])}, but its data now have "
+            f"{option}={folder}: trained on the classes {' '.join(notes['classes'])}, but its data now have "
             f"{' '.join(run.data.labels.classes)}."
         )
-    run.position = Position(**meta["position"])
-    best = run.settings.trainer.select == "best" and run.position.best_epoch
-    if best:
+    run.position = Position(**notes["position"])
+    if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
     else:
         run.set_weights(state, run.checkpoints)
-    return run, meta
+    return run, notes
 
 
 def check_trained(folder: Path, option: str) -> None:
-    """Refuse a folder without a checkpoint, or with what a run never leaves there.
+    """Refuse a folder without a checkpoint, or with files that a run never leaves there.
 
     Raises
     ------

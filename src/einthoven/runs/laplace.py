@@ -1,11 +1,10 @@
-"""`einthoven evaluate laplace=true`: probabilities of a finished network, its last layer's weights integrated out."""
+"""`einthoven evaluate laplace=true`: predictions of a finished network with its last layer integrated out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.contracts import Predictions
@@ -14,75 +13,86 @@ from einthoven.errors import UserError
 from einthoven.evaluation.laplace import fit_last_layer
 from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.predict.network import last_layer
+from einthoven.runs.network_parts import NetworkParts
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+_BATCH = 64
 
-    from einthoven.runs.network_parts import NetworkParts
-
-_RECORDS_AT_ONCE = 64
-_MOST_FEATURES = 2048  # whose covariance takes 32 MB a class
+_MAX_FEATURES = 2048
+"""The covariance of so many features takes 32 MB for each class."""
 
 
 class LaplaceRun:
-    """A finished run whose last layer is a posterior, fitted on the training records.
+    """A finished run whose last layer has a posterior distribution, fitted on the training records.
 
     Raises
     ------
     UserError
-        If the labels are not independent, or the network does not end in a linear layer of some size.
+        If the labels are not independent, or the network does not end in a linear layer of moderate size.
     """
 
     def __init__(self, run: NetworkParts) -> None:
         if run.task.single_label:
             raise UserError("laplace=true: expected several labels, each with a probability of its own; found one.")
         layer = last_layer(run.model, len(run.data.labels.classes))
-        if layer is None or layer.in_features > _MOST_FEATURES:
+        if layer is None or layer.in_features > _MAX_FEATURES:
             found = f"one on {layer.in_features} features" if layer else "none"
             raise UserError(
-                f"laplace=true: expected a last linear layer on {_MOST_FEATURES} features or fewer, found {found}."
+                f"laplace=true: expected a last linear layer on {_MAX_FEATURES} features or fewer, found {found}."
             )
-        self.run, self.layer = run, layer
-        features, _ = self._seen("train")
+        self.run = run
+        self.layer = layer
+        features, _ = self._layer_inputs("train")
+        windows = features.shape[1]
+        # The windows of a record are not independent: together they count as one record.
         self.posterior = fit_last_layer(
-            features.reshape(-1, features.shape[-1]), self._weights(), share=1.0 / features.shape[1]
+            features.reshape(-1, features.shape[-1]), self._layer_weights(), share=1.0 / windows
         )
 
     def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
-        """Labels and probabilities of the records of a split, as `NetworkParts.evaluate`."""
+        """Predict the records of a split. Same parameters as `NetworkParts.evaluate`."""
         aggregate = aggregate or self.run.settings.trainer.aggregate
-        features, y = self._seen(split)
-        p = self.posterior.predict(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:2], -1)
+        features, y = self._layer_inputs(split)
+        records, windows, width = features.shape
+        p = self.posterior.predict(features.reshape(-1, width)).reshape(records, windows, -1)
         return self.run.data.by_record(split, Predictions(y, aggregate_windows(p, aggregate)), aggregate)
 
-    def _weights(self) -> NDArray[np.float64]:
-        """Weights (K, d + 1) of the layer over the temperature, its bias last."""
-        weight, bias = self.layer.weight.detach().cpu(), self.layer.bias
-        last = torch.zeros(self.layer.out_features) if bias is None else bias.detach().cpu()
-        weights: NDArray[np.float64] = torch.cat([weight, last[:, None]], dim=1).double().numpy()
+    def _layer_weights(self) -> NDArray[np.float64]:
+        """Return the weights (K, d + 1) of the layer divided by the temperature, with the bias last."""
+        weight = self.layer.weight.detach().cpu()
+        if self.layer.bias is None:
+            bias = torch.zeros(self.layer.out_features)
+        else:
+            bias = self.layer.bias.detach().cpu()
+        weights: NDArray[np.float64] = torch.cat([weight, bias[:, None]], dim=1).double().numpy()
         return weights / float(self.run.task.temperature)
 
     @torch.no_grad()
-    def _seen(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the last layer sees of each window of each record (n, W, d), and the labels (n, K).
+    def _layer_inputs(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the inputs of the last layer for each window of each row (n, W, d), and the labels (n, K).
 
-        A model that averages the logits of several crops has the mean of their features here: the layer is linear.
+        If a model averages the logits of several crops, this is the mean of their inputs, as the layer is linear.
         """
-        run, caught = self.run, list[Tensor]()
-        handle = self.layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].float()))
-        features, labels = [], []
+        run = self.run
+        inputs: list[Tensor] = []
+        handle = self.layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].float()))
+        features = []
+        labels = []
         run.model.eval()
         try:
-            for batch in evaluation_batches(run.data.splits[split], size=_RECORDS_AT_ONCE):
-                caught.clear()
+            for batch in evaluation_batches(run.data.splits[split], size=_BATCH):
+                inputs.clear()
                 logits = apply_to_windows(run.model, batch.x, run.window, run.stride).float()
-                shape = logits.shape[:2]
-                (inputs,) = caught if len(caught) == 1 else (logits.new_zeros(*shape, self.layer.in_features),)
-                phi = inputs.reshape(*shape, -1, self.layer.in_features).mean(dim=2)
-                expected = nn.functional.linear(phi, self.layer.weight, self.layer.bias)
+                records, windows = logits.shape[:2]
+                if len(inputs) == 1:
+                    batch_features = inputs[0].reshape(records, windows, -1, self.layer.in_features).mean(dim=2)
+                else:
+                    batch_features = logits.new_zeros(records, windows, self.layer.in_features)
+
+                # The layer must give the logits of the model. Otherwise it is not the last step of the network.
+                expected = nn.functional.linear(batch_features, self.layer.weight, self.layer.bias)
                 if expected.shape != logits.shape or not torch.allclose(expected, logits, rtol=1e-3, atol=1e-3):
                     raise UserError("laplace=true: the logits of this model are not those of its last linear layer.")
-                features.append(phi[batch.valid].double().cpu())
+                features.append(batch_features[batch.valid].double().cpu())
                 labels.append(batch.y[batch.valid].double().cpu())
         finally:
             handle.remove()

@@ -1,4 +1,4 @@
-"""Code outside of this package that a configuration names: which modules, and their source."""
+"""Modules outside of this package that a configuration names, and the hash of their source."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from einthoven.build import values
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_KNOWN = {"einthoven", "torch"}  # the source of the one, and the version of the other, are recorded anyway
+_RECORDED = {"einthoven", "torch"}
+"""Packages whose source or version is recorded anyway."""
 
 
 def outside_modules(config: DictConfig) -> tuple[str, ...]:
-    """Top-level modules outside of this package that the targets of a configuration come from."""
+    """Return the top-level modules outside of this package that the targets of a configuration come from."""
     targets = [str(value) for key, value in values(config) if key.rpartition(".")[2] == "_target_"]
-    return tuple(sorted({target.partition(".")[0] for target in targets} - _KNOWN))
+    return tuple(sorted({target.partition(".")[0] for target in targets} - _RECORDED))
 
 
-@cache  # a process imports a module once, too
+# A process imports a module only once, so that the hash is computed once, too.
+@cache
 def source_hash(modules: tuple[str, ...]) -> str:
-    """SHA-256 of the source of modules: of their own files, and of those that they import from the same folder.
+    """Return the SHA-256 of the source of modules, and of the modules that they import from the same folder.
 
-    Of a package, every Python file counts. Packages that are installed beside it do not, nor what is imported by other
-    means than ``import``.
+    Every Python file of a package counts. Installed packages do not count, nor what is imported by other means than
+    ``import``.
     """
     files: dict[str, Path] = {}
     for module in modules:
@@ -42,23 +44,25 @@ def source_hash(modules: tuple[str, ...]) -> str:
 
 
 def _add_files(module: str, folder: Path | None, files: dict[str, Path]) -> None:
-    """Add the files of a top-level module, by their names from its folder on; only if it stands in a given folder."""
-    own = _own_files(module)
-    if not own or (folder is not None and folder != own[0]):
+    """Add the files of a top-level module by their names. If a folder is given, the module must be in it."""
+    location = _find_files(module)
+    if location is None:
         return
-    place, paths = own
+    place, paths = location
+    if folder is not None and folder != place:
+        return
     for path in paths:
         name = path.relative_to(place).as_posix()
         if name in files:
             continue
         files[name] = path
         if not _is_installed(place):
-            for imported in _imported(path):
+            for imported in _imported_modules(path):
                 _add_files(imported, place, files)
 
 
-def _own_files(module: str) -> tuple[Path, list[Path]] | None:
-    """The folder in which Python finds a top-level module, and its files; None if it has none."""
+def _find_files(module: str) -> tuple[Path, list[Path]] | None:
+    """Return the folder in which Python finds a top-level module, and its files; None if it has no files."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
@@ -73,8 +77,8 @@ def _own_files(module: str) -> tuple[Path, list[Path]] | None:
     return Path(spec.origin).parent, [Path(spec.origin)]
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """Top-level modules that a file imports."""
+def _imported_modules(path: Path) -> Iterator[str]:
+    """Yield the top-level modules that a file imports."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
@@ -87,6 +91,6 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def _is_installed(folder: Path) -> bool:
-    """Whether a folder is that of installed packages, or of Python itself."""
+    """Return whether a folder is that of installed packages, or of Python itself."""
     places = (sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib"))
     return folder.resolve() in {Path(place).resolve() for place in places}

@@ -1,4 +1,4 @@
-"""Runs that judged the same records, read from the predictions that they kept: by how much one is better."""
+"""Compare runs on the same records, by the tables of predictions that they logged."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from einthoven.evaluation.comparison import Difference, paired_difference
 from einthoven.runs.run_data import aggregate_rows, group_rows
 
 _LABEL, _PROBABILITY = "_label", "_probability"
+"""Ends of the names of columns."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a run predicted of the records of a split.
+class LoggedPredictions:
+    """The predictions of a run for the records of a split.
 
     Attributes
     ----------
     records : ndarray of int, shape (n,)
-        Their numbers, ascending.
+        Numbers of the records, ascending.
     patients : ndarray of int, shape (n,), or None
-        Which of them are of one person; None where the run did not keep that.
+        Patient of each record; None if the run did not log it.
     classes : tuple of K str
     y, p : ndarray, shape (n, K)
         Labels and probabilities.
@@ -37,42 +38,48 @@ class Judged:
     p: NDArray[np.float64]
 
 
-def judged(columns: Mapping[str, Sequence[float]], aggregate: str) -> Judged | None:
-    """Read a table of predictions, as `einthoven.runs.conclude.predictions` makes it.
+def read_predictions(columns: Mapping[str, Sequence[float]], rule: str) -> LoggedPredictions | None:
+    """Read a table of predictions, as `einthoven.runs.conclude.prediction_table` makes it.
 
     Parameters
     ----------
     columns : mapping of str to sequence
-        With a row per window.
-    aggregate : str
-        How the windows of a record are made one: ``mean`` or ``max``.
+        One value per row of the split. A record may have several rows.
+    rule : str
+        ``mean`` or ``max`` over the rows of a record.
 
     Returns
     -------
-    Judged or None
-        None where the table is not of classes.
+    LoggedPredictions or None
+        None if the table has no classes.
     """
     classes = tuple(sorted(name.removesuffix(_LABEL) for name in columns if name.endswith(_LABEL)))
     if not classes:
         return None
-    ids = np.asarray(columns["record_id"], np.int64)
-    y, p = (np.array([columns[f"{name}{end}"] for name in classes], np.float64).T for end in (_LABEL, _PROBABILITY))
-    first, record_of_row = group_rows(ids)
-    y, p = aggregate_rows(y, record_of_row, "mean"), aggregate_rows(p, record_of_row, aggregate)
-    order = np.argsort(ids[first])
-    patients = np.asarray(columns["patient"], np.int64)[first][order] if "patient" in columns else None
-    return Judged(ids[first][order], patients, classes, y[order], p[order])
+    record_ids = np.asarray(columns["record_id"], np.int64)
+    row_y = np.array([columns[f"{name}{_LABEL}"] for name in classes], np.float64).T
+    row_p = np.array([columns[f"{name}{_PROBABILITY}"] for name in classes], np.float64).T
+    first_rows, record_of_row = group_rows(record_ids)
+    y = aggregate_rows(row_y, record_of_row, "mean")
+    p = aggregate_rows(row_p, record_of_row, rule)
+
+    # Sort by the number of the record, so that the tables of two runs can be compared.
+    order = np.argsort(record_ids[first_rows])
+    patients = None
+    if "patient" in columns:
+        patients = np.asarray(columns["patient"], np.int64)[first_rows][order]
+    return LoggedPredictions(record_ids[first_rows][order], patients, classes, y[order], p[order])
 
 
-def difference(first: Judged, other: Judged) -> Difference:
-    """Macro AUROC of the other less that of the first, on the same records and the same classes.
+def auroc_difference(first: LoggedPredictions, other: LoggedPredictions) -> Difference:
+    """Return the macro AUROC of the other run minus that of the first one, on the same records and classes.
 
-    Patients are resampled, or records where one of the runs did not keep whose they are.
+    Patients are resampled. If one of the runs did not log them, records are resampled.
 
     Raises
     ------
     UserError
-        Says why the two cannot be compared.
+        Says why the two runs cannot be compared.
     """
     if first.classes != other.classes:
         raise UserError("their classes differ.")

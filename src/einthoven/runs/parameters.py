@@ -1,10 +1,11 @@
-"""The parameters of a run in MLflow: by what its runs are compared."""
+"""The parameters of a run in MLflow, by which runs are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from einthoven.runs.next_commands import name_of_override
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.run_config import parsed
 
@@ -25,50 +26,53 @@ PARTS = (
     "schedule",
     "task",
 )
-"""Groups of ``conf/`` of which the name of the chosen option is a parameter, such as ``optimizer=adamw``."""
+"""Groups of ``conf/`` whose chosen option is a parameter, such as ``optimizer=adamw``."""
 
-_TOLD_BY_THE_OPTION = ("_target_", "_partial_")  # last part of a name
-_LONG = ("augment.", "diagnostics.")  # groups of which the name of the option says enough
+_IMPLIED_KEYS = ("_target_", "_partial_")
+"""Last parts of names whose value follows from the chosen option."""
+
+_DETAILED_GROUPS = ("augment.", "diagnostics.")
+"""Groups with many options. The name of the chosen option says enough."""
 
 
 def parameters(config: DictConfig, overrides: Sequence[str]) -> dict[str, object]:
-    """The chosen option of each part, and every number and text that was set in it.
+    """Return the chosen option of each group, and every value that was set.
 
-    What repeats another option (``${data.fs}``), what names a function of this package, and the details of
-    augmentations and of diagnostics stand in ``config.yaml`` alone, unless the command line gave them.
+    Left out are values that repeat another option (``${data.fs}``), names of functions of this package, and details of
+    augmentations and diagnostics, unless the command line set them. They are all in ``config.yaml``.
 
     Parameters
     ----------
     config : DictConfig
-        Of a run.
+        Configuration of a run.
     overrides : sequence of str
-        What the command line, or the sweep, changed.
+        Options that the command line, or the sweep, changed.
     """
     from omegaconf import OmegaConf
 
-    given = {name_of_override(override) for override in overrides}
-    written = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(written, dict)
-    options = {str(key): value for key, value in written.items()}
-    own = {name for name, value in logged_options(options).items() if "${" not in str(value)}
+    changed = {name_of_override(override) for override in overrides}
+    unresolved = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(unresolved, dict)
+    options = logged_options({str(key): value for key, value in unresolved.items()})
+    set_here = {name for name, value in options.items() if "${" not in str(value)}
     values: dict[str, object] = {}
     for name, value in logged_options(plain_options(config)).items():
-        last = name.rpartition(".")[2]
-        is_detail = name.startswith(_LONG) or last in _TOLD_BY_THE_OPTION
-        is_outside = last == "_target_" and not str(value).startswith("einthoven.")
-        if name in given or is_outside or (name in own and not is_detail):
+        key = name.rpartition(".")[2]
+        is_detail = name.startswith(_DETAILED_GROUPS) or key in _IMPLIED_KEYS
+        is_outside_target = key == "_target_" and not str(value).startswith("einthoven.")
+        if name in changed or is_outside_target or (name in set_here and not is_detail):
             values[name] = value
     groups = {*map(str, config), "experiment"}
     return {name: option for name, option in chosen_options().items() if name in groups} | values
 
 
 def chosen_options(hydra: DictConfig | None = None) -> dict[str, str]:
-    """The name of the option of each of `PARTS`, as Hydra has composed it; those that have none are left out.
+    """Return the name of the chosen option of each of `PARTS`. Groups without an option are left out.
 
     Parameters
     ----------
-    hydra : DictConfig, optional
-        The node ``hydra`` of a configuration; of the command that runs, if not given.
+    hydra : DictConfig or None
+        The node ``hydra`` of a configuration; by default that of the running command.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -79,20 +83,21 @@ def chosen_options(hydra: DictConfig | None = None) -> dict[str, str]:
 
 
 def options_of(config_yaml: str) -> dict[str, str]:
-    """Every option of a run by its dotted name, as the artifact ``config.yaml`` has it.
+    """Return every option of a run by its dotted name.
+
+    Parameters
+    ----------
+    config_yaml : str
+        Text of the artifact ``config.yaml``.
 
     Raises
     ------
     UserError
-        If it is not a mapping of plain values.
+        If the text is not a mapping of plain values.
     """
     from omegaconf import OmegaConf
 
     content = OmegaConf.to_container(parsed(config_yaml))
     assert isinstance(content, dict)
-    return {name: str(value) for name, value in logged_options({str(k): v for k, v in content.items()}).items()}
-
-
-def name_of_override(override: str) -> str:
-    """``+model.width=8`` -> ``model.width``."""
-    return override.lstrip("+~").partition("=")[0]
+    options = logged_options({str(key): value for key, value in content.items()})
+    return {name: str(value) for name, value in options.items()}

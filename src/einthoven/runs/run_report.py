@@ -16,7 +16,7 @@ from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
-from einthoven.runs.paired import Judged, difference, judged
+from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
 from einthoven.runs.parameters import options_of
 from einthoven.tracking.artifacts import content, files, usual_store
 from einthoven.tracking.places import check_store
@@ -251,7 +251,7 @@ def _pairings(tracking: MlflowClient, runs: Sequence[MlflowRun]) -> list[Pairing
     return pairings
 
 
-def _pairing(first: Judged | str, other: Judged | str, number: int, split: str) -> Pairing:
+def _pairing(first: LoggedPredictions | str, other: LoggedPredictions | str, number: int, split: str) -> Pairing:
     """Compare the predictions of two runs for the same records. A text says why a run has no predictions."""
     if isinstance(first, str):
         return Pairing(number, split, first)
@@ -259,17 +259,17 @@ def _pairing(first: Judged | str, other: Judged | str, number: int, split: str) 
         return Pairing(number, split, other)
     is_by_patient = first.patients is not None and other.patients is not None
     try:
-        return Pairing(number, split, difference(first, other), len(first.records), is_by_patient)
+        return Pairing(number, split, auroc_difference(first, other), len(first.records), is_by_patient)
     except UserError as error:
         return Pairing(number, split, str(error))
 
 
-def _predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> Judged | str:
+def _predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> LoggedPredictions | str:
     """Return the predictions of a run for the records of a split, or why there are none."""
     file = content(tracking, run, f"predictions/{split}.json")
     if file is None:
         return f"{run.info.run_name} kept no predictions of that split."
     table = json.loads(file)
     columns: Mapping[str, Sequence[float]] = dict(zip(table["columns"], zip(*table["data"], strict=True), strict=True))
-    predictions = judged(columns, run.data.params.get("trainer.aggregate", "mean"))
+    predictions = read_predictions(columns, run.data.params.get("trainer.aggregate", "mean"))
     return predictions or "the task is a quantity, and paired differences are of classes."

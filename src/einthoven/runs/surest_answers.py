@@ -1,4 +1,4 @@
-"""The picture of what a trained network's surest answers rest on."""
+"""The picture that explains the most confident predictions of a trained network."""
 
 from __future__ import annotations
 
@@ -20,28 +20,34 @@ from einthoven.terminal.display import console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 6  # records on the page: those of the most frequent classes
+MAX_RECORDS = 6
+"""Number of records on the page: those of the most frequent classes."""
 
 
-def explanations(run: NetworkParts, split: str, found: Predictions) -> dict[str, Callable[[], Figure]]:
-    """What the surest right answer for each class rests on, as a picture; none where the method does not suit it.
+def explanations(run: NetworkParts, split: str, row_predictions: Predictions) -> dict[str, Callable[[], Figure]]:
+    """Return the picture that explains the most confident right prediction of each class.
+
+    It is empty without an explanation method, or if the method does not suit the network.
 
     Parameters
     ----------
-    run : NetworkParts
-    split : str
-    found : Predictions
+    row_predictions : Predictions
         Of the rows of the split.
     """
     if run.task.output == "identity" or "explanation" not in run.config:
         return {}
-    y, p = torch.from_numpy(found.y), torch.from_numpy(found.p)
+
+    # One record for each of the most frequent classes.
+    y = torch.from_numpy(row_predictions.y)
+    p = torch.from_numpy(row_predictions.p)
     rows = surest(y, p)
-    target = y[rows].argmax(dim=1)
-    order = y.sum(dim=0)[target].argsort(descending=True, stable=True)[:SHOWN]
-    rows, target = rows[order], target[order]
+    class_of_row = y[rows].argmax(dim=1)
+    order = y.sum(dim=0)[class_of_row].argsort(descending=True, stable=True)[:MAX_RECORDS]
+    rows = rows[order]
+    class_of_row = class_of_row[order]
     if not len(rows):
         return {}
+
     model = LogOdds(
         run.model.eval(),
         run.window,
@@ -50,17 +56,18 @@ def explanations(run: NetworkParts, split: str, found: Predictions) -> dict[str,
         single_label=run.task.output == "softmax",
         temperature=run.task.temperature,
     )
-    packed, classes = run.data.splits[split], run.data.labels.classes
-    x = packed.take(rows.to(run.device), packed.samples)
+    records = run.data.splits[split]
+    x = records.take(rows.to(run.device), records.samples)
     try:
-        relevance = build(run.config.explanation)(model, x, target.to(run.device))
+        relevance = build(run.config.explanation)(model, x, class_of_row.to(run.device))
     except UserError as error:
         console.print(f"no picture of explanations: {error}")
         return {}
+
     numbers = run.data.labels.ecg_ids[run.data.rows[split]][rows.numpy()]
-    titles = [
-        f"record {number} ({split}): {classes[k]} {p[row, k]:.2f}"
-        for number, row, k in zip(numbers, rows.tolist(), target.tolist(), strict=True)
-    ]
-    shown = (x.cpu().numpy(), run.data.store.fs, relevance.cpu().numpy(), titles)
-    return {"explanations": partial(explanations_figure, *shown, leads=run.data.store.leads)}
+    titles = []
+    for number, row, k in zip(numbers, rows.tolist(), class_of_row.tolist(), strict=True):
+        titles.append(f"record {number} ({split}): {run.data.labels.classes[k]} {p[row, k]:.2f}")
+    signals = x.cpu().numpy()
+    draw = partial(explanations_figure, signals, run.data.store.fs, relevance.cpu().numpy(), titles)
+    return {"explanations": partial(draw, leads=run.data.store.leads)}

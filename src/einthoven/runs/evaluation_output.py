@@ -1,0 +1,151 @@
+"""Show the results of an evaluation on the terminal, turn them into JSON, and log them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.contracts import Predictions
+from einthoven.evaluation.metrics import auroc_per_class
+from einthoven.report.decisions import decision_curve_figure, reliability_figure, risk_coverage_figure
+from einthoven.runs.bundle import FOLDER as BUNDLE
+from einthoven.runs.evaluation_results import RULES, EvaluationResults
+from einthoven.runs.network_parts import NetworkParts
+from einthoven.schema import EvaluationOptions
+from einthoven.terminal.display import console
+from einthoven.terminal.evaluation_tables import differences_table, metrics_table, points_table, subgroups_table
+from einthoven.terminal.unsure_tables import abstention, unsure_table
+from einthoven.tracking.recorder import Recorder
+
+RATES = ("sensitivity", "specificity", "ppv", "npv", "f1")
+"""Rates of an operating point that are logged."""
+
+
+def show_results(run: NetworkParts, options: EvaluationOptions, results: EvaluationResults) -> None:
+    """Print the results as tables."""
+    folds = asdict(run.settings.folds)
+    classes = run.data.labels.classes
+    console.print(
+        f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
+        f"({results.calibration['method']}) and thresholds fitted on folds {folds[options.fit]}; "
+        f"intervals {options.level:.0%}, {options.interval}, {results.interval.resamples} resamples of patients, "
+        f"{results.interval.classes_missing_share:.1%} of (resample, class) pairs without both labels left out"
+    )
+    absent = [name for name, interval in zip(classes, results.per_class, strict=True) if interval is None]
+    if absent:
+        console.print(f"without both labels in these folds or in training, and left out: {' '.join(absent)}")
+    without_threshold = [name for name in classes if name not in results.points]
+    if without_threshold:
+        console.print(
+            f"without both labels in the fitting folds, and so without thresholds: {' '.join(without_threshold)}"
+        )
+    first_rule = RULES[0]
+    console.print(metrics_table(classes, results.metrics, results.interval, results.per_class))
+    console.print(points_table({name: points[first_rule] for name, points in results.points.items()}, first_rule))
+    console.print(unsure_table(results.metrics))
+    if results.groups:
+        console.print(subgroups_table(results.groups, classes))
+    if results.differences:
+        console.print(differences_table(results.differences))
+
+
+def results_as_json(run: NetworkParts, options: EvaluationOptions, results: EvaluationResults) -> dict[str, Any]:
+    """Return the results as values of JSON. A number that is not defined is null."""
+    folds = asdict(run.settings.folds)
+    auroc = {}
+    for name, interval in zip(run.data.labels.classes, results.per_class, strict=True):
+        auroc[name] = None if interval is None else asdict(interval)
+    operating_points = {}
+    for name, points in results.points.items():
+        operating_points[name] = {str(rule): asdict(point) for rule, point in points.items()}
+    content: dict[str, Any] = as_json(
+        {
+            "folds": {"train": folds["train"], "fit": folds[options.fit], "report": folds[options.report]},
+            "records": len(run.data.patients(options.report)),
+            "interval": {"level": options.level, "method": options.interval, "by": "patient"},
+            "metrics": results.metrics,
+            "macro_auroc": asdict(results.interval),
+            "auroc": auroc,
+            "laplace": {"prior_precision": results.prior_precision} if options.laplace else None,
+            "calibration": results.calibration,
+            "operating_points": operating_points,
+            "subgroups": [asdict(group) for group in results.groups],
+            "differences": {name: asdict(difference) for name, difference in results.differences.items()},
+        }
+    )
+    return content
+
+
+def as_json(value: Any) -> Any:
+    """Turn arrays into lists, and numbers that are not finite into None."""
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def log_results(
+    recorder: Recorder,
+    run: NetworkParts,
+    split: str,
+    results: EvaluationResults,
+    report: Predictions,
+    raw_p: NDArray[np.float64],
+) -> None:
+    """Log metrics, figures, tables and files to the MLflow run.
+
+    Parameters
+    ----------
+    report : Predictions
+        Labels and calibrated probabilities of the reported split.
+    raw_p : ndarray (n, K)
+        Its probabilities before calibration.
+    """
+    _log_metrics(recorder, split, results)
+
+    # Figures of the classes that have an AUROC.
+    y, p = report.y, report.p
+    drawn = np.flatnonzero(~np.isnan(auroc_per_class(y, raw_p)))
+    names = [run.data.labels.classes[k] for k in drawn]
+    both = {"before": raw_p[:, drawn], "after": p[:, drawn]}
+    recorder.figure(reliability_figure(y[:, drawn], both, names), "reliability")
+    recorder.figure(decision_curve_figure(y[:, drawn], p[:, drawn], names), "decision_curves")
+    recorder.figure(risk_coverage_figure(abstention(y, p, run.task.single_label)), "risk_coverage")
+
+    columns: dict[str, list[Any]] = {name: [] for name in ("class", "rule", "threshold", "transfer", *RATES)}
+    for name, points in results.points.items():
+        for rule, point in points.items():
+            columns["class"].append(name)
+            columns["rule"].append(str(rule))
+            columns["threshold"].append(point.threshold)
+            columns["transfer"].append(point.transfer)
+            for rate in RATES:
+                columns[rate].append(point.judged[rate])
+    recorder.table(columns, "evaluation/operating_points.json")
+
+    recorder.file(run.folder / "evaluation.json", "evaluation")
+    recorder.file(run.folder / "model_card.md", "evaluation")
+    # A Laplace approximation has no bundle.
+    if results.prior_precision is None:
+        for file in sorted((run.folder / BUNDLE).glob("*")):
+            recorder.file(file, BUNDLE)
+
+
+def _log_metrics(recorder: Recorder, split: str, results: EvaluationResults) -> None:
+    """Log the metrics as a point of curves. Another evaluation of the run is a later point of the same curves."""
+    metrics = results.metrics | {
+        "macro_auroc_low": results.interval.low,
+        "macro_auroc_high": results.interval.high,
+    }
+    named = {}
+    for name, value in metrics.items():
+        # The AUROC of each class is in evaluation.json, and nll is the same as nll/before.
+        if name != "nll" and not name.startswith("auroc/"):
+            named[f"{split}/evaluate/{name.replace('/', '_')}"] = value
+    last_steps = [recorder.history[name][0][-1] for name in named if name in recorder.history]
+    recorder.log_metrics(max(last_steps, default=-1) + 1, named)
