@@ -59,11 +59,9 @@ class LaplaceRun:
     def _layer_weights(self) -> NDArray[np.float64]:
         """Return the weights (K, d + 1) of the layer divided by the temperature, with the bias last."""
         weight = self.layer.weight.detach().cpu()
-        if self.layer.bias is None:
-            bias = torch.zeros(self.layer.out_features)
-        else:
-            bias = self.layer.bias.detach().cpu()
-        weights: NDArray[np.float64] = torch.cat([weight, bias[:, None]], dim=1).double().numpy()
+        bias = self.layer.bias
+        column = torch.zeros(self.layer.out_features) if bias is None else bias.detach().cpu()
+        weights: NDArray[np.float64] = torch.cat([weight, column[:, None]], dim=1).double().numpy()
         return weights / float(self.run.task.temperature)
 
     @torch.no_grad()

@@ -75,8 +75,8 @@ def as_typed(options: Sequence[str], typed: Sequence[str]) -> list[str] | None:
                 candidates.setdefault(without_folders(f"{name}={value}"), set()).add(f"{name}={value}")
 
     result = []
-    for option in options:
-        matches = candidates.get(option, {option})
+    for logged_option in options:
+        matches = candidates.get(logged_option, {logged_option})
         if len(matches) > 1:
             return None
         result += matches
