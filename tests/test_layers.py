@@ -1,4 +1,4 @@
-"""Which room may look into which, read from the imports themselves."""
+"""The import rules of docs/architecture.md, read from the imports themselves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what
     "losses": {"functional"},
     "optim": {"functional"},
     "augment": {"functional"},
-    "diagnostics": {"functional"},
+    "diagnostics": {"functional", "models", "schema"},
     "evaluation": {"functional"},
     "tasks": {"functional", "losses", "evaluation"},
     "training": {"functional"},
-    "report": {"functional", "evaluation"},
+    "report": {"functional", "evaluation", "diagnostics"},
     "tracking": set(),
     "predict": {"data", "functional", "models", "evaluation", "tracking"},
     "app": {"data", "predict", "report"},
@@ -60,17 +61,17 @@ OUTSIDE = {  # package -> rooms that may import it
 }
 
 
-def imports(node: ast.AST) -> Iterator[str]:
-    """Modules that a piece of code imports when it runs: what stands under TYPE_CHECKING does not."""
+def imports(node: ast.AST, *, annotations: bool = True) -> Iterator[str]:
+    """Modules that a piece of code imports, with or without those under TYPE_CHECKING, which only annotations use."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if not annotations and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0, "imports are absolute"
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
-        yield from imports(child)
+        yield from imports(child, annotations=annotations)
 
 
 def room(module: str) -> str:
@@ -80,13 +81,31 @@ def room(module: str) -> str:
 @pytest.mark.parametrize("file", sorted(SRC.rglob("*.py")), ids=lambda file: str(file.relative_to(SRC)))
 def test_each_room_looks_only_where_it_may(file: Path) -> None:
     own = file.relative_to(SRC).with_suffix("").parts[0]
-    for module in imports(ast.parse(file.read_text())):
-        package = module.split(".")[0]
+    tree = ast.parse(file.read_text())
+    for module in imports(tree):
+        if module.split(".")[0] != "einthoven" or own == "__init__":
+            continue
         assert not (own == room(module) == "commands"), f"{file.name} imports another verb: {module}"
-        if package == "einthoven" and own != "__init__":
-            allowed = {own, "", "__version__", *SHARED, *ALLOWED.get(own, ())}
-            assert room(module) in allowed, f"{own} imports {module}"
-        assert own in OUTSIDE.get(package, {own}), f"{own} imports {module}"
+        allowed = {own, "", "__version__", *SHARED, *ALLOWED.get(own, ())}
+        assert room(module) in allowed, f"{own} imports {module}"
+    for module in imports(tree, annotations=False):
+        assert own in OUTSIDE.get(module.split(".")[0], {own}), f"{own} imports {module}"
+
+
+def test_there_is_no_import_cycle() -> None:
+    files = {".".join(("einthoven", *file.relative_to(SRC).with_suffix("").parts)): file for file in SRC.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): file for name, file in files.items()}
+    graph: dict[str, set[str]] = {}
+    for name, file in files.items():
+        # `from package import module` imports a module, `from module import name` the module before the name.
+        targets = {
+            module if module in files else module.rpartition(".")[0] for module in imports(ast.parse(file.read_text()))
+        }
+        graph[name] = (targets & files.keys()) - {name}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
 
 
 def test_every_room_is_listed() -> None:
