@@ -1,1 +1,1 @@
-"""Training runs: a configuration becomes data, model and optimizer; the run trains, concludes and is evaluated."""
+"""Training runs: turn a configuration into data, model and optimizer; train, conclude, resume and evaluate."""

@@ -1,1 +1,1 @@
-"""The training loop and what it stands on: precision and checkpoints."""
+"""The training loop, its checkpoints, and the precision of its forward passes. Start with `loop.py`."""

@@ -1,10 +1,10 @@
-"""Checkpoints: one safetensors file, tensors as tensors and everything else as JSON in its header.
+"""Checkpoints: safetensors files that hold tensors as tensors, and all other values as JSON in the header.
 
-Nothing is pickled, so a checkpoint from a stranger can be loaded without running their code. The header contains the
-SHA-256 of the file, which is compared when the file is read.
+Nothing is pickled, so that loading a stranger's checkpoint runs no code. The header contains the SHA-256 of the file,
+which is compared when the file is read.
 
-A file is written beside its destination, read back, and renamed over it: whoever reads the name finds the old
-checkpoint or the new one, whole. `load_last` reads the checkpoint before the last one if the last one is damaged.
+A new file is written next to its destination, read back, and renamed. A reader finds the whole old checkpoint or the
+whole new one. `load_last` reads the checkpoint before the last one if the last one is damaged.
 """
 
 from __future__ import annotations
@@ -28,43 +28,42 @@ from einthoven.files import BLANK, open_file, parse_json, safetensors_header, se
 LAST = "last.safetensors"
 PREVIOUS = "previous.safetensors"
 
-MOST_BYTES = 1 << 36
-"""Bytes of a checkpoint, at most, unless the reader knows better."""
+MAX_BYTES = 1 << 36
+"""Largest size of a checkpoint, if the reader does not know a smaller one."""
 
 _HEADER = "einthoven.checkpoint"
 _SEAL = "einthoven.sha256"
 _SEAL_IN_HEADER = re.compile(rb'"einthoven\.sha256":"([0-9a-f]{64})"')
 
 _VERSION = 2
-"""Format number: 2 contains a hash, 1 did not."""
+"""Format number. Version 2 contains a hash, version 1 did not."""
 
-# How a node of the tree is written in JSON: a scalar as itself, the rest as an object with one of these keys.
+# Keys of the JSON objects that describe the nodes of a state. A scalar is written as itself.
 _TENSOR, _DICT, _LIST, _TUPLE = "tensor", "dict", "list", "tuple"
 
 
 def save(
     path: str | os.PathLike[str], tensors: Mapping[str, Any], meta: Mapping[str, Any], *, previous: Path | None = None
 ) -> None:
-    """Write a checkpoint, atomically.
+    """Write a checkpoint atomically.
 
     Parameters
     ----------
-    path
-        Destination; its folder is made if it is missing, a file of that name replaced.
-    tensors
-        State dicts and the like: dicts (keys str or int), lists and tuples, nested, of tensors, numbers,
-        strings, bools, None.
-    meta
-        What a reader may want to know without the tensors, as JSON can express it (tuples return as lists).
-    previous
-        Name under which the file that is replaced is kept, in the same folder.
+    path : path
+        Destination. Its folder is made if it is missing. A file of this name is replaced.
+    tensors : mapping
+        State dicts: nested dicts (keys str or int), lists and tuples of tensors, numbers, strings, bools and None.
+    meta : mapping
+        Notes that can be read without the tensors. They are written as JSON, so that tuples come back as lists.
+    previous : Path or None
+        New name of the file that is replaced, in the same folder.
 
     Raises
     ------
     TypeError
         If `tensors` or `meta` holds anything else.
     OSError
-        If the file cannot be written, or is not read back as it was written; what was there before stays.
+        If the file cannot be written, or is not read back as it was written. The old file stays.
     """
     destination = Path(path)
     flat, structure = flatten_state(tensors)
@@ -73,8 +72,8 @@ def save(
     position = _seal_position(data[: 8 + int.from_bytes(data[:8], "little")])
     digest = sealed_digest(io.BytesIO(data), position)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, for only a rename within one file system is atomic; a fixed name, so that what a
-    # killed run leaves is overwritten by the next.
+    # The temporary file is in the same folder, because only a rename within one file system is atomic. Its name is
+    # fixed, so that the next run overwrites what a killed run has left.
     temporary = destination.with_name(f".{destination.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -85,9 +84,10 @@ def save(
             os.fsync(file.fileno())
         _check_written(temporary, position, digest)
         if previous is not None and destination.exists():
-            _keep(destination, previous)
+            _keep_as(destination, previous)
         temporary.replace(destination)
-    except OSError as error:  # a full disk does not say which it is
+    except OSError as error:
+        # The error of a full disk does not name the file.
         temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(destination)) from error
     except BaseException:
@@ -97,40 +97,44 @@ def save(
 
 
 def _check_written(path: Path, position: int, digest: str) -> None:
-    """Read a file back, from the disk where the system allows it, and compare its hash."""
+    """Read a file back and compare its hash."""
     with path.open("rb") as file:
+        # Drop the file from the cache, so that it is read from the disk.
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if sealed_digest(file, position) != digest:
-            raise OSError(errno.EIO, "what was written is not what is read back")
+            raise OSError(errno.EIO, "the file is not read back as it was written")
 
 
-def _keep(path: Path, previous: Path) -> None:
-    """Give a file a second name, so that its own name can be given to another file."""
+def _keep_as(path: Path, previous: Path) -> None:
+    """Give a file a second name, so that another file can take its first name."""
     link = previous.with_name(f".{previous.name}.tmp")
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(path)
         link.replace(previous)
-        link.unlink(missing_ok=True)  # renaming one name of a file to another of its names does nothing
-    except OSError:  # a file system without hard links
+        # If both names belong to the same file, `replace` does nothing and leaves the link.
+        link.unlink(missing_ok=True)
+    except OSError:
+        # The file system has no hard links.
         path.replace(previous)
 
 
-def load(path: str | os.PathLike[str], most: int = MOST_BYTES) -> tuple[dict[str, Any], dict[str, Any]]:
+def load(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint.
 
     Parameters
     ----------
-    path
-    most
-        Bytes that the file may have.
+    path : path
+    max_bytes : int
+        Largest size of the file.
 
     Returns
     -------
     tensors : dict
-        As they were saved, on the CPU.
+        The saved state, on the CPU.
     meta : dict
+        The saved notes.
 
     Raises
     ------
@@ -140,25 +144,25 @@ def load(path: str | os.PathLike[str], most: int = MOST_BYTES) -> tuple[dict[str
     source = Path(path)
     if not source.exists():
         raise UserError(f"no checkpoint at {source}")
-    content = _read_header(source, most)
+    content = _read_header(source, max_bytes)
     try:
         with safetensors.safe_open(source, framework="pt") as file:
-            # Cloned out of the mapped file, which may be replaced while the tensors live on.
+            # The tensors are copied, because the file that they are mapped to may be replaced.
             flat = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
         return restore_state(flat, content["structure"]), content["meta"]
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(source, str(error)) from error
 
 
-def load_last(folder: Path, most: int = MOST_BYTES) -> tuple[dict[str, Any], dict[str, Any], str]:
+def load_last(folder: Path, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Read the last checkpoint of a run or, if that is damaged, the one before it.
 
     Returns
     -------
     tensors, meta : dict
         As `load` returns them.
-    note : str
-        A sentence that says that the last checkpoint was not used, and why; empty if it was used.
+    warning : str
+        Says that the last checkpoint was not used, and why. Empty if it was used.
 
     Raises
     ------
@@ -166,61 +170,62 @@ def load_last(folder: Path, most: int = MOST_BYTES) -> tuple[dict[str, Any], dic
         If neither can be read.
     """
     try:
-        return (*load(folder / LAST, most), "")
+        return (*load(folder / LAST, max_bytes), "")
     except UserError as error:
         reason = str(error).rstrip(".")
     if not (folder / PREVIOUS).exists():
         raise UserError(f"{reason}.")
     try:
-        tensors, meta = load(folder / PREVIOUS, most)
+        tensors, meta = load(folder / PREVIOUS, max_bytes)
     except UserError as error:
         raise UserError(f"{reason}; the checkpoint before it is of no use either: {error}") from None
     return tensors, meta, f"{reason}; the checkpoint before it, {PREVIOUS}, is used instead."
 
 
 def load_notes(folder: Path) -> dict[str, Any]:
-    """What a run noted in its last checkpoint or, if that cannot be read, in the one before it.
+    """Read the notes of the last checkpoint of a run or, if they cannot be read, of the one before it.
 
-    The hash is compared when the tensors are loaded.
+    The hash is not compared. This is done when the tensors are loaded.
 
     Raises
     ------
     UserError
         If neither can be read.
     """
-    name = LAST if (folder / LAST).exists() or not (folder / PREVIOUS).exists() else PREVIOUS
+    has_previous = (folder / PREVIOUS).exists()
+    name = PREVIOUS if has_previous and not (folder / LAST).exists() else LAST
     try:
-        content = _read_header(folder / name, MOST_BYTES, compares=False)
+        content = _read_header(folder / name, MAX_BYTES, checks_hash=False)
     except UserError:
-        if name == PREVIOUS or not (folder / PREVIOUS).exists():
+        if name == PREVIOUS or not has_previous:
             raise
-        content = _read_header(folder / PREVIOUS, MOST_BYTES, compares=False)
+        content = _read_header(folder / PREVIOUS, MAX_BYTES, checks_hash=False)
     notes: dict[str, Any] = content["meta"]
     return notes
 
 
 def exists(folder: Path) -> bool:
-    """Whether a folder contains a last checkpoint, or the one before it."""
+    """Return whether a folder contains a last checkpoint, or the one before it."""
     return any((folder / name).exists() for name in (LAST, PREVIOUS))
 
 
-def check(path: Path, most: int = MOST_BYTES) -> None:
-    """Compare the hash of a checkpoint, without loading its tensors.
+def check(path: Path, max_bytes: int = MAX_BYTES) -> None:
+    """Compare the hash of a checkpoint without loading its tensors.
 
     Raises
     ------
     UserError
-        As `load`.
+        Same errors as `load`.
     """
-    _read_header(path, most)
+    _read_header(path, max_bytes)
 
 
-def _read_header(source: Path, most: int, *, compares: bool = True) -> dict[str, Any]:
-    """What a checkpoint holds beside its tensors, after its hash was compared."""
-    with open_file(source, most) as file:
+def _read_header(source: Path, max_bytes: int, *, checks_hash: bool = True) -> dict[str, Any]:
+    """Return the version, the structure and the notes of a checkpoint, after its hash was compared."""
+    with open_file(source, max_bytes) as file:
         text = safetensors_header(file, str(source))
         stated = _SEAL_IN_HEADER.search(text)
-        if compares and stated is not None and sealed_digest(file, stated.start(1)) != stated[1].decode():
+        if checks_hash and stated is not None and sealed_digest(file, stated.start(1)) != stated[1].decode():
             raise _damaged(source, "its content does not have the SHA-256 that it states")
     names = parse_json(text[8:], str(source), finite=False)
     metadata = names.get("__metadata__") if isinstance(names, dict) else None
@@ -238,6 +243,7 @@ def _read_header(source: Path, most: int, *, compares: bool = True) -> dict[str,
 
 
 def _seal_position(text: bytes) -> int:
+    """Return where the hash is in the header of a file."""
     stated = _SEAL_IN_HEADER.search(text)
     assert stated is not None
     return stated.start(1)
@@ -248,31 +254,31 @@ def _damaged(source: Path, reason: str) -> UserError:
 
 
 def flatten_state(state: object) -> tuple[dict[str, Tensor], Any]:
-    """Split a nested state into named tensors and a JSON-able description of everything else.
+    """Split a nested state into named tensors and a description of everything else, which JSON can express.
 
     Parameters
     ----------
-    state
-        Dicts (keys str or int), lists and tuples, nested, of tensors, numbers, strings, bools and None.
+    state : object
+        Nested dicts (keys str or int), lists and tuples of tensors, numbers, strings, bools and None.
 
     Returns
     -------
     tensors : dict
         Copies on the CPU, named by their path, such as ``optimizer/state/0/exp_avg``.
-    structure
-        Opaque; for `restore_state`.
+    structure : object
+        The argument of `restore_state`.
 
     Raises
     ------
     TypeError
-        For anything else: what cannot be restored exactly is not saved.
+        If the state holds anything else. It could not be restored exactly.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, _describe(state, "", tensors)
 
 
 def restore_state(tensors: Mapping[str, Tensor], structure: Any) -> Any:
-    """Rebuild what `flatten_state` took apart; dicts of any kind come back as dict, in their order."""
+    """Rebuild a state from the results of `flatten_state`. A mapping of any kind comes back as a dict."""
     if not isinstance(structure, dict):
         return structure
     ((kind, content),) = structure.items()
@@ -287,20 +293,22 @@ def restore_state(tensors: Mapping[str, Tensor], structure: Any) -> Any:
 
 
 def _describe(node: object, path: str, tensors: dict[str, Tensor]) -> Any:
-    # Exact types, for a subclass (a numpy float, a named tuple) would come back as something else.
+    """Return the description of a node, and add its tensors to `tensors`."""
+    # Only exact types: a subclass, such as a NumPy float or a named tuple, would come back as another type.
     if node is None or type(node) in (bool, int, float, str):
         return node
     if isinstance(node, Tensor):
         name = path
-        # Keys such as 1 and "1" have the same path; the other name is the format's own.
+        # Keys such as 1 and "1" give the same path. The format reserves `__metadata__`.
         while name in tensors or name == "__metadata__":
             name += "~"
-        # A copy of its own: the format refuses tensors that share memory, such as tied weights.
+        # Each tensor is copied, because the format refuses tensors that share memory, such as tied weights.
         tensors[name] = node.detach().to("cpu", copy=True).contiguous()
         return {_TENSOR: name}
     if isinstance(node, Mapping):
-        if bad := [key for key in node if type(key) not in (str, int)]:
-            raise TypeError(f"a checkpoint holds dicts with keys str or int, found key {bad[0]!r} at {path!r}")
+        for key in node:
+            if type(key) not in (str, int):
+                raise TypeError(f"a checkpoint holds dicts with keys str or int, found key {key!r} at {path!r}")
         return {_DICT: [[key, _describe(value, _join(path, key), tensors)] for key, value in node.items()]}
     if isinstance(node, list | tuple) and type(node) in (list, tuple):
         kind = _LIST if isinstance(node, list) else _TUPLE
@@ -313,7 +321,7 @@ def _join(path: str, key: str | int) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk; Windows cannot open folders, and need not."""
+    """Wait until the names in a folder are on the disk. Windows cannot open folders and does not need this."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
