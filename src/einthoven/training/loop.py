@@ -247,20 +247,11 @@ def fit(
             callbacks.show_progress(position)
             # Device-to-host sync: every tenth step.
             if position.step % SKIPPED_STEPS_LIMIT == 0 and int(guard.skipped_in_a_row) >= SKIPPED_STEPS_LIMIT:
-                raise UserError(_diverged(SKIPPED_STEPS_LIMIT, position.step, callbacks.record_names(batch.index)))
+                raise _diverged(SKIPPED_STEPS_LIMIT, position, callbacks, batch)
         position.epoch += 1
 
-        # Device-to-host sync, twice per epoch: neither a spoiled epoch nor spoiled weights are saved.
-        skipped = guard.take_skipped()
-        if skipped == position.step - first_step > 0:
-            raise UserError(_diverged(skipped, position.step, callbacks.record_names(batch.index)))
-        if not all_finite([*model.parameters(), *model.buffers()]):
-            raise UserError(
-                f"training diverged: the weights are not finite after epoch {position.epoch} (step {position.step}). "
-                "Try a lower learning rate or a smaller clipping norm."
-            )
+        position.skipped += _check_epoch(model, guard, position, first_step, callbacks, batch)
         # A healthy run has no curve of zeros.
-        position.skipped += skipped
         if position.skipped:
             callbacks.log_metrics(position.step, {"watch/optim/skipped": position.skipped})
 
@@ -282,6 +273,25 @@ def fit(
     return position
 
 
+def _check_epoch(
+    model: nn.Module, guard: Guard, position: Position, first_step: int, callbacks: Callbacks, last_batch: Batch
+) -> int:
+    """Refuse an epoch without a single step, or with weights that are not finite. Return its skipped steps.
+
+    Such an epoch must not be saved.
+    """
+    # Device-to-host sync: twice per epoch.
+    skipped = guard.take_skipped()
+    if skipped == position.step - first_step > 0:
+        raise _diverged(skipped, position, callbacks, last_batch)
+    if not all_finite([*model.parameters(), *model.buffers()]):
+        raise UserError(
+            f"training diverged: the weights are not finite after epoch {position.epoch} (step {position.step}). "
+            "Try a lower learning rate or a smaller clipping norm."
+        )
+    return skipped
+
+
 @torch.no_grad()
 def _have_moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
     """Return whether the weights changed by more than 10⁻¹² of their norm; float32 rounds at 10⁻⁷ of it."""
@@ -291,16 +301,17 @@ def _have_moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
     return bool(distance > 1e-12 * norm)
 
 
-def _diverged(count: int, step: int, names: Sequence[object]) -> str:
-    """Return a message about `count` skipped steps that end with `step`, with the records of the last batch."""
+def _diverged(count: int, position: Position, callbacks: Callbacks, last_batch: Batch) -> UserError:
+    """Return an error about `count` skipped steps in a row, with the records of the last batch."""
+    names = callbacks.record_names(last_batch.index)
     listed = ", ".join(map(str, names[:MAX_RECORD_NAMES]))
     if len(names) > MAX_RECORD_NAMES:
         listed += f" and {len(names) - MAX_RECORD_NAMES} more"
     plural = "" if count == 1 else "s"
-    return (
+    return UserError(
         f"training diverged: the loss or its gradient was not finite in {count} step{plural} in a row. The last of "
-        f"them was step {step}. Try a lower learning rate or a smaller clipping norm, or look at the records of that "
-        f"step (ecg_id {listed})."
+        f"them was step {position.step}. Try a lower learning rate or a smaller clipping norm, or look at the records "
+        f"of that step (ecg_id {listed})."
     )
 
 
