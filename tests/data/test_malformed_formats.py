@@ -121,7 +121,7 @@ def test_all_that_is_said_nowhere_is_asked_for_at_once(tmp_path: Path) -> None:
         ('{"fs": true}', "fs 'True' found"),
         ('{"fs": 1e9}', "below 1 MHz"),
         ('{"units": 3}', "units '3' found"),
-        ('{"units": "mV"}', "units mV in its .json, uV in the options"),
+        ('{"units": "mV"}', r"units mV in its .json, uV in the options \(data.file_units with data=folder\)"),
         ('{"leads": "I,II"}', "leads 'I,II' found; expected a list"),
         ('{"leads": []}', r"leads '\[\]' found"),
         ('{"leads": [1, 2]}', r"leads '\[1, 2\]' found"),

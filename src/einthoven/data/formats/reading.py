@@ -141,8 +141,8 @@ def _read_other_format(
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
         if value is not None:
             raise UserError(
-                f"{path}: {name}={value} given; expected none, as such a file states it itself (a .json beside others "
-                "of its folder may state it for those)."
+                f"{path}: {name}={value} given; expected none, as such a file states it itself. With data=folder, set "
+                f"data.file_{name}=null; a .json beside the other files of the folder may state it for those."
             )
 
     if suffix in _COMPLETE_FORMATS:

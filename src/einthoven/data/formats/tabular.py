@@ -213,7 +213,8 @@ def _missing_metadata_error(source: str, **is_missing: bool) -> UserError:
 
 def _agree(key: str, source: str, in_file: Value | None, sidecar: Value | None, caller: Value | None) -> Value | None:
     """Return the value that the sources state, or None if none states it. Two different values are refused."""
-    candidates = ((in_file, "in the file"), (sidecar, "in its .json"), (caller, "in the options"))
+    options = f"in the options (data.file_{key} with data=folder)"
+    candidates = ((in_file, "in the file"), (sidecar, "in its .json"), (caller, options))
     stated = [(value, place) for value, place in candidates if value is not None]
     if not stated:
         return None
