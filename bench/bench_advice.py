@@ -120,7 +120,7 @@ def rebuilt(data: Data, *, labels: Any = None, signals: Callable[[str, NDArray[n
     labels = labels or data.labels
     splits = {}
     for name, rows in data.rows.items():
-        packed = data.store.signals.read(data.stored[rows])
+        packed = data.store.signals.read(data.store_rows[rows])
         packed = packed if signals is None else signals(name, packed)
         splits[name] = DeviceSplit(torch.from_numpy(packed.copy()), torch.from_numpy(np.float32(labels.matrix[rows])))
     return replace(data, labels=labels, splits=splits)
@@ -148,7 +148,7 @@ def copied(share: float, gain: float) -> Corrupt:
     """Some records of the validation split are training records, at another gain and under another number."""
 
     def corrupt(data: Data, rng: np.random.Generator) -> Data:
-        train = data.store.signals.read(data.stored[data.rows["train"]])
+        train = data.store.signals.read(data.store_rows[data.rows["train"]])
 
         def signals(name: str, packed: NDArray[np.int16]) -> NDArray[np.int16]:
             if name == "val":

@@ -17,7 +17,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.scores import log_loss_per_class
 from einthoven.predict import load_bundle
-from einthoven.runs.finished import finished
+from einthoven.runs.finished import read_finished
 from einthoven.tracking.server import client
 from einthoven.training import checkpoint
 
@@ -65,7 +65,7 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert found["metrics"]["nll/after"] == pytest.approx(metrics["test/evaluate/nll_after"])
     figures = {f.path for f in tracker.list_artifacts(tracked.info.run_id, "figures")}
     assert {"figures/reliability.png", "figures/decision_curves.png", "figures/risk_coverage.png"} <= figures
-    result = finished(run, "run", {})[0].evaluate("test", "fp32")
+    result = read_finished(run, "run", {})[0].evaluate("test", "fp32")
     told, temperature = found["metrics"], found["calibration"]["learned"]["temperature"]
     p = 1 / (1 + (1 / result.p - 1) ** (1 / temperature))
     assert told["abstention/risk_100"] == pytest.approx(((p >= 0.5) != result.y).mean(), abs=1e-6)
@@ -85,7 +85,7 @@ def test_the_model_card_says_what_was_found(run: Path, workplace: Path, monkeypa
     macro, interval = found["metrics"]["macro_auroc"], found["macro_auroc"]
     assert f"| macro AUROC | {macro:.3f} ({interval['low']:.3f}-{interval['high']:.3f}) |" in card
     assert f"| {found['metrics']['nll/before']:.4f} | {found['metrics']['nll/after']:.4f} |" in card
-    again, _ = finished(run, "run", {})
+    again, _ = read_finished(run, "run", {})
     labels, patients = again.data.record_labels("test"), again.data.patients("test")
     line = next(line for line in card.splitlines() if line.startswith("| report every figure"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(
         "best.safetensors", "last.safetensors", "previous.safetensors"
     ]  # fmt: skip
     _flip(checkpoints / "last.safetensors", -50)
-    found, _ = finished(folder, "run", {})
+    found, _ = read_finished(folder, "run", {})
     assert found.position.epoch == 1
     expected = checkpoint.load(checkpoints / "previous.safetensors")[0]["model"]
     assert all(torch.equal(value, expected[name]) for name, value in found.model.state_dict().items())
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_other_content_is_refused_in_a_sentence(
     change(state, meta)
     checkpoint.save(folder / "checkpoints" / "last.safetensors", state, meta)
     with pytest.raises(UserError, match=expected) as refusal:
-        finished(folder, "run", {})
+        read_finished(folder, "run", {})
     assert "\n" not in str(refusal.value) and "checkpoints" in str(refusal.value)
 
 
@@ -161,7 +161,7 @@ def test_max_of_windows_is_compared_with_their_mean(
     train(*FOLDS, "model=logistic", "augment=none", "trainer.epochs=1", "trainer.window=5", f"hydra.run.dir={folder}")
     monkeypatch.chdir(workplace)
     found = evaluate(folder, "calibration=isotonic")
-    run, _ = finished(folder, "run", {})
+    run, _ = read_finished(folder, "run", {})
     mean, most = (run.evaluate("test", "fp32", aggregate=kind) for kind in ("mean", "max"))
     assert (most.p >= mean.p).all() and not np.allclose(most.p, mean.p)
     for name, metric in (
@@ -192,7 +192,7 @@ def test_subgroups_are_of_the_records_of_their_rows(
 ) -> None:
     monkeypatch.chdir(workplace)
     found = evaluate(run, "calibration=none")
-    again, _ = finished(run, "run", {})
+    again, _ = read_finished(run, "run", {})
     result, table = again.evaluate("test", "fp32"), again.data.table("test")
     assert table["ecg_id"].tolist() == again.data.labels.ecg_ids[again.data.rows["test"]].tolist()
     assert {group["value"] for group in found["subgroups"]} == {"40 to 59", "60 to 79"}

@@ -19,7 +19,7 @@ from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.answers import answers
-from einthoven.runs.finished import finished
+from einthoven.runs.finished import read_finished
 from einthoven.terminal.prediction_output import JsonOutput
 from einthoven.tracking.server import client
 
@@ -64,7 +64,7 @@ def outcome(*arguments: object) -> int:
 
 def test_the_answers_are_those_of_the_evaluation(run: Path, place: Path, corpus: Path) -> None:
     """Before calibration, and after it, with the calibration fitted anew here."""
-    taken, _ = finished(run, "run", {})
+    taken, _ = read_finished(run, "run", {})
     plain, calibrated = load_bundle(place / "uncalibrated"), load_bundle(run)
     assert "not calibrated" in plain.notice and "calibration: vector" in calibrated.notice
     fit, report = (taken.evaluate(split, "fp32") for split in ("val", "test"))

@@ -12,7 +12,7 @@ import pytest
 from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.evaluation.scores import log_loss_per_class
-from einthoven.runs.finished import finished
+from einthoven.runs.finished import read_finished
 from einthoven.runs.laplace import LaplaceRun
 from two_steps import Bench, a_model, composed
 
@@ -32,7 +32,7 @@ def test_probabilities_are_those_of_a_posterior_and_are_compared_with_the_traine
     found = json.loads((folder / "evaluation.json").read_text())
     assert found["laplace"]["prior_precision"] > 0
 
-    run, _ = finished(folder, "run", {})
+    run, _ = read_finished(folder, "run", {})
     laplace, trained = LaplaceRun(run).evaluate("test"), run.evaluate("test", "fp32")
     np.testing.assert_array_equal(laplace.y, trained.y)
     difference = log_loss_per_class(laplace.y, laplace.p).mean() - log_loss_per_class(trained.y, trained.p).mean()

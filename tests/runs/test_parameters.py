@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from einthoven.errors import UserError
-from einthoven.runs.parameters import chosen_options, options_of, parameters
+from einthoven.runs.parameters import chosen_options, parameters, read_options
 from einthoven.terminal.conf_folders import conf_folder
 
 
@@ -70,8 +70,8 @@ def test_without_a_command_there_are_no_choices() -> None:
 
 
 def test_the_options_of_a_written_configuration_are_read_as_plain_values() -> None:
-    found = options_of("optimizer:\n  lr: 0.1\ntracking:\n  uri: x\nseed: 0\n")
+    found = read_options("optimizer:\n  lr: 0.1\ntracking:\n  uri: x\nseed: 0\n")
     assert found == {"optimizer.lr": "0.1", "seed": "0"}
     for broken in ("- 1\n- 2\n", "a: [", "a: &x [*x]", "a: ${oc.env:HOME}"):
         with pytest.raises(UserError):
-            options_of(broken)
+            read_options(broken)

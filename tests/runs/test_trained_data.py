@@ -16,7 +16,7 @@ from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.runs import cross_validation as cross_validate
 from einthoven.runs import identity
-from einthoven.runs.finished import finished
+from einthoven.runs.finished import read_finished
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.resume import open_interrupted
 from einthoven.runs.trained_data import ANCESTRY, IDENTITY, read_ancestry
@@ -144,7 +144,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_other_data_are_refused_with_what_has_changed(own: Path, name: str) -> None:
     change, expected = CHANGES[name]
     change(own)
-    uses = {"run": lambda: finished(own / "run", "run", {}), "resume": lambda: open_interrupted(own / "run", [])}
+    uses = {"run": lambda: read_finished(own / "run", "run", {}), "resume": lambda: open_interrupted(own / "run", [])}
     for option, use in uses.items():
         with pytest.raises(UserError) as refused:
             use()
@@ -159,20 +159,20 @@ def test_data_in_another_folder_and_other_columns_of_the_table_are_the_same_data
     moved = pd.read_csv(own / "moved" / "ptbxl_database.csv")
     moved["age"] += 1
     moved.to_csv(own / "moved" / "ptbxl_database.csv", index=False)
-    run, meta = finished(own / "run", "run", {})
+    run, meta = read_finished(own / "run", "run", {})
     assert run.data.store.fingerprint != meta["data"] and not run.data.notes
     with pytest.raises(UserError, match="trained to its end"):
         open_interrupted(own / "run", [])
 
 
 def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) -> None:
-    before, _ = finished(own / "run", "run", {})
+    before, _ = read_finished(own / "run", "run", {})
     trained_patient = int(table(own).set_index("ecg_id")["patient_id"][TRAINED])
     add(own, 101, of=TESTED, patient=101, fold=8)  # new, in test
     add(own, 102, of=TRAINED, patient=102, fold=2)  # new, in a fold of the training
     add(own, 103, of=TRAINED, patient=103, fold=9, flip=False)  # a training record under another number
     add(own, 104, of=TESTED, patient=trained_patient, fold=9)  # of a patient who was trained on
-    run, _ = finished(own / "run", "run", {})
+    run, _ = read_finished(own / "run", "run", {})
     ids = {split: set(run.data.labels.ecg_ids[run.data.rows[split]].tolist()) for split in ("train", "val", "test")}
     old = {split: set(before.data.labels.ecg_ids[before.data.rows[split]].tolist()) for split in ids}
     assert ids == old | {"test": old["test"] | {101}}
@@ -187,13 +187,13 @@ def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) ->
 
 
 def test_other_folds_may_be_judged_but_nothing_that_was_trained_on(own: Path) -> None:
-    run, _ = finished(own / "run", "run", {"test": [1, 8]})
+    run, _ = read_finished(own / "run", "run", {"test": [1, 8]})
     assert set(run.data.labels.folds[run.data.rows["test"]]) == {1, 8}
     with pytest.raises(UserError, match="fold 2 is in both train and test"):
-        finished(own / "run", "run", {"test": [2]})
+        read_finished(own / "run", "run", {"test": [2]})
     set_option(own, "data.folds.train", [3, 4])
     with pytest.raises(UserError, match=r"data.folds.train was \[2, 3, 4\] and is \[3, 4\]"):
-        finished(own / "run", "run", {"test": [2]})
+        read_finished(own / "run", "run", {"test": [2]})
 
 
 # ---------------------------------------------------------------- configuration and code
@@ -216,7 +216,7 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_changed_option_is_named_with_both_values(own: Path, option: str) -> None:
     set_option(own, option, OPTIONS[option])
-    for use in (lambda: open_interrupted(own / "run", []), lambda: finished(own / "run", "run", {})):
+    for use in (lambda: open_interrupted(own / "run", []), lambda: read_finished(own / "run", "run", {})):
         with pytest.raises(UserError, match=r"config\.yaml was changed after the checkpoint was written: ") as refused:
             use()
         new = OPTIONS[option] if isinstance(OPTIONS[option], str) else json.dumps(OPTIONS[option])
@@ -229,7 +229,7 @@ def test_a_changed_option_is_named_with_both_values(own: Path, option: str) -> N
 def test_what_changes_no_number_may_be_changed(own: Path, option: str, value: object) -> None:
     (own / "cache" / "stores").mkdir(parents=True)
     set_option(own, option, str(own / "cache") if option == "data.cache" else value)
-    finished(own / "run", "run", {})
+    read_finished(own / "run", "run", {})
     with pytest.raises(UserError, match="trained to its end"):
         open_interrupted(own / "run", [])
 
@@ -237,7 +237,7 @@ def test_what_changes_no_number_may_be_changed(own: Path, option: str, value: ob
 def test_a_run_may_be_evaluated_on_another_device(own: Path) -> None:
     set_option(own, "trainer.device", "cpu")
     set_option(own, "trainer.residency", "stream")
-    finished(own / "run", "run", {})
+    read_finished(own / "run", "run", {})
     with pytest.raises(
         UserError, match=r"trainer\.device was auto and is cpu, trainer\.residency was auto and is stream;"
     ):
@@ -268,7 +268,7 @@ def test_other_code_is_refused_by_resume_and_told_by_evaluate(
     assert run.data.tags["evaluate.code.hash"] == "another code"
     assert "the code has changed" in run.data.tags["evaluate.warnings"] and str(own) not in str(run.data.tags)
     # What the calibration was fitted on is listed apart from what was trained on.
-    again, _ = finished(own / "run", "run", {})
+    again, _ = read_finished(own / "run", "run", {})
     ancestry = read_ancestry(own / "run")
     assert (
         ancestry.in_training(again.data.digests("train")).all() and ancestry.in_fitting(again.data.digests("val")).all()
@@ -283,12 +283,12 @@ def test_other_code_is_refused_by_resume_and_told_by_evaluate(
 def test_a_run_that_noted_its_fingerprint_alone_is_taken_by_it(own: Path) -> None:
     for name in (IDENTITY, ANCESTRY):
         (own / "run" / name).unlink()
-    run, _ = finished(own / "run", "run", {})
+    run, _ = read_finished(own / "run", "run", {})
     assert run.ancestry.in_training(run.data.digests("train")).all()
     with pytest.raises(UserError, match="trained to its end"):
         open_interrupted(own / "run", [])
     swap_folds(own)
-    for use in (lambda: open_interrupted(own / "run", []), lambda: finished(own / "run", "run", {})):
+    for use in (lambda: open_interrupted(own / "run", []), lambda: read_finished(own / "run", "run", {})):
         with pytest.raises(
             UserError, match=r"the records, labels or folds have changed .*fingerprint was [0-9a-f]{12} and"
         ):
@@ -300,18 +300,18 @@ def test_damaged_notes_are_one_sentence(own: Path, name: str) -> None:
     file = own / "run" / name
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(UserError, match=name) as refused:
-        finished(own / "run", "run", {})
+        read_finished(own / "run", "run", {})
     assert "\n" not in str(refused.value)
 
 
 def test_a_run_without_its_ancestry_is_refused(own: Path) -> None:
     (own / "run" / ANCESTRY).unlink()
     with pytest.raises(UserError, match=r"ancestry\.safetensors: missing; expected the list"):
-        finished(own / "run", "run", {})
+        read_finished(own / "run", "run", {})
 
 
 def test_a_cross_validation_is_of_the_same_data_throughout(own: Path) -> None:
-    run, _ = finished(own / "run", "run", {})
+    run, _ = read_finished(own / "run", "run", {})
     add(own, 101, of=TESTED, patient=101, fold=8)
     now = NetworkRun(run.config, own / "run").data.identity
     cross_validate._refuse_changed(run.data.identity, run.data.identity)

@@ -198,7 +198,7 @@ def _describe_records(count: int, sources: list[str]) -> str:
 
 def _some_signals(run: NetworkParts, split: str) -> NDArray[np.int16]:
     """Return signals of a split in µV: at most `FAMILIARITY_RECORDS` rows, evenly spread."""
-    rows = run.data.stored[run.data.rows[split]]
+    rows = run.data.store_rows[run.data.rows[split]]
     count = min(len(rows), FAMILIARITY_RECORDS)
     selected = np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))
     # The store is read fastest in ascending order.

@@ -21,7 +21,7 @@ from einthoven.predict import refuse_without_bundle
 from einthoven.runs.bundle import Fitted, write_bundle
 from einthoven.runs.evaluation_output import as_json, log_results, results_as_json, show_results
 from einthoven.runs.evaluation_results import EvaluationResults, Predict, compute_results
-from einthoven.runs.finished import check_trained, finished
+from einthoven.runs.finished import check_trained, read_finished
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.laplace import LaplaceRun
 from einthoven.runs.model_card import model_card_of
@@ -73,7 +73,7 @@ def _evaluate(
     config: DictConfig, options: EvaluationOptions, other_folds: schema.OtherFolds, lock: FileLock
 ) -> dict[str, float]:
     """Evaluate, and write the results. The caller holds the folder of the run."""
-    run, notes = finished(Path(options.run), "run", asdict(other_folds))
+    run, notes = read_finished(Path(options.run), "run", asdict(other_folds))
     _check_splits(run, options)
     new_calibration: Callable[[], Calibration] = partial(
         build(config.calibration), run.data.labels.classes, run.task.single_label

@@ -20,7 +20,7 @@ from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
 from einthoven.evaluation.subgroups import Subgroup, subgroups
 from einthoven.runs.attributes import attributes
-from einthoven.runs.finished import finished
+from einthoven.runs.finished import read_finished
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.schema import EvaluationOptions
 from einthoven.terminal.unsure_tables import unsure_metrics
@@ -202,7 +202,7 @@ def _differences(
 def _read_other_run(run: NetworkParts, options: EvaluationOptions) -> NetworkParts:
     """Read the run that this one is compared with, and refuse it if its classes or records differ."""
     folds = asdict(run.settings.folds)
-    other, _ = finished(Path(str(options.against)), "against", {split: folds[split] for split in ("val", "test")})
+    other, _ = read_finished(Path(str(options.against)), "against", {split: folds[split] for split in ("val", "test")})
     has_same_classes = other.data.labels.classes == run.data.labels.classes
     if not has_same_classes or not _has_same_records(run, other, options.report):
         raise UserError(

@@ -22,7 +22,9 @@ FREE_OPTIONS = ("trainer.device", "trainer.residency")
 """Options that may be changed in the folder of a run before it is evaluated. They do not change the results."""
 
 
-def finished(folder: Path, option: str, folds: Mapping[str, list[int] | None]) -> tuple[NetworkParts, dict[str, Any]]:
+def read_finished(
+    folder: Path, option: str, folds: Mapping[str, list[int] | None]
+) -> tuple[NetworkParts, dict[str, Any]]:
     """Return the run of a folder with the weights that it reports, and the notes of its checkpoint.
 
     Parameters

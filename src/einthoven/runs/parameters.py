@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.runs.next_commands import name_of_override
 from einthoven.runs.options import logged_options, plain_options
-from einthoven.runs.run_config import parsed
+from einthoven.runs.run_config import parse_yaml
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -82,7 +82,7 @@ def chosen_options(hydra: DictConfig | None = None) -> dict[str, str]:
     return {part: str(choices[part]) for part in PARTS if choices.get(part) is not None}
 
 
-def options_of(config_yaml: str) -> dict[str, str]:
+def read_options(config_yaml: str) -> dict[str, str]:
     """Return every option of a run by its dotted name.
 
     Parameters
@@ -97,7 +97,7 @@ def options_of(config_yaml: str) -> dict[str, str]:
     """
     from omegaconf import OmegaConf
 
-    content = OmegaConf.to_container(parsed(config_yaml))
+    content = OmegaConf.to_container(parse_yaml(config_yaml))
     assert isinstance(content, dict)
     options = logged_options({str(key): value for key, value in content.items()})
     return {name: str(value) for name, value in options.items()}

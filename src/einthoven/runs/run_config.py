@@ -71,7 +71,7 @@ def read_config(folder: Path, option: str) -> DictConfig:
     from omegaconf import DictConfig, OmegaConf
 
     try:
-        content = OmegaConf.to_container(parsed(_read_text(folder / NAME)))
+        content = OmegaConf.to_container(parse_yaml(_read_text(folder / NAME)))
         assert isinstance(content, dict)
         content = with_current_names(content)
         config = DictConfig(content)
@@ -137,7 +137,7 @@ def _read_text(path: Path) -> str:
         raise UserError("not text in UTF-8; expected the configuration of a run.") from None
 
 
-def parsed(text: str) -> DictConfig:
+def parse_yaml(text: str) -> DictConfig:
     """Parse YAML with a mapping of plain values.
 
     Raises

@@ -46,7 +46,7 @@ class Data:
     labels : Labels
     rows : mapping of str to ndarray
         Rows of `labels` that belong to each split.
-    stored : ndarray of int
+    store_rows : ndarray of int
         Row of the store for each row of `labels`.
     splits : mapping of str to Split
         Signals and labels on the device. A split without records is missing.
@@ -59,18 +59,18 @@ class Data:
     store: Store
     labels: Labels
     rows: Mapping[str, NDArray[np.int64]]
-    stored: NDArray[np.int64]
+    store_rows: NDArray[np.int64]
     splits: Mapping[str, Split]
     identity: DataIdentity
     notes: tuple[str, ...] = ()
 
     def digests(self, split: str) -> Digests:
         """Return the content digest of each row of a split."""
-        return self.identity.digests[self.stored[self.rows[split]]]
+        return self.identity.digests[self.store_rows[self.rows[split]]]
 
     def row_origins(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the record of each row of a split, and where the row begins in its record, in seconds."""
-        table = self.store.table.iloc[self.stored[self.rows[split]]]
+        table = self.store.table.iloc[self.store_rows[self.rows[split]]]
         return table["record_id"].to_numpy(np.int64), table["start_s"].to_numpy(np.float64)
 
     def patients(self, split: str) -> NDArray[np.int64]:
@@ -83,7 +83,7 @@ class Data:
 
     def table(self, split: str) -> DataFrame:
         """Return the rows of the source's table, one for each record of a split."""
-        return self.store.table.iloc[self.stored[self._first_rows(split)]]
+        return self.store.table.iloc[self.store_rows[self._first_rows(split)]]
 
     def by_record(self, split: str, predictions: Predictions, rule: str) -> Predictions:
         """Turn predictions of the rows of a split into predictions of its records.
@@ -158,15 +158,15 @@ def load_data(
     # If the run was trained before, the files of the records are checked again.
     store, labels = _read(build(source_options(config), "data"), task, checks_files=trained is not None)
     row_of_id = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
-    stored = np.array([row_of_id[ecg_id] for ecg_id in labels.ecg_ids])
-    identity = DataIdentity.from_store(store, labels, stored)
+    store_rows = np.array([row_of_id[ecg_id] for ecg_id in labels.ecg_ids])
+    identity = DataIdentity.from_store(store, labels, store_rows)
 
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
-    added = None if trained is None else trained.added(store, identity)[stored]
+    added = None if trained is None else trained.added(store, identity)[store_rows]
     rows = split_rows(labels, folds, added)
     ancestry = Ancestry() if trained is None else trained.ancestry
-    record_ids = identity.record_ids[stored]
-    rows, left_out = remove_used_records(rows, identity.digests[stored], record_ids, ancestry)
+    record_ids = identity.record_ids[store_rows]
+    rows, left_out = remove_used_records(rows, identity.digests[store_rows], record_ids, ancestry)
 
     notes = _notes_on_rows(rows, left_out, record_ids, added)
     for note in notes:
@@ -195,8 +195,8 @@ def load_data(
     splits: dict[str, Split] = {}
     for split in SPLITS:
         if rows[split].size:
-            splits[split] = make_split(store.signals, stored[rows[split]], matrices[split], device)
-    return Data(store, labels, rows, stored, splits, identity, notes)
+            splits[split] = make_split(store.signals, store_rows[rows[split]], matrices[split], device)
+    return Data(store, labels, rows, store_rows, splits, identity, notes)
 
 
 def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[Any]) -> str:

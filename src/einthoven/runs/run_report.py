@@ -17,7 +17,7 @@ from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
 from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
-from einthoven.runs.parameters import options_of
+from einthoven.runs.parameters import read_options
 from einthoven.tracking.artifacts import content, files, usual_store
 from einthoven.tracking.places import check_store
 from einthoven.tracking.run_folder import read_ids
@@ -190,7 +190,7 @@ def _options(tracking: MlflowClient, run: MlflowRun) -> dict[str, str]:
     if config is None:
         return dict(run.data.params)
     try:
-        return options_of(config.decode(errors="replace")) | run.data.params
+        return read_options(config.decode(errors="replace")) | run.data.params
     except UserError as error:
         raise UserError(f"{run.info.run_name}: config.yaml: {error}") from None
 
