@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from einthoven.data import read_record
 from einthoven.errors import UserError
-from einthoven.functional.conform import cut, rational, resample
+from einthoven.functional.conform import cut_record, rate_ratio, resample
 from einthoven.functional.leads import derive_limb_leads
 
 
@@ -60,7 +60,7 @@ def test_the_limb_lead_laws_survive(rates: tuple[int, int], seed: int) -> None:
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.integers(1, 10_000))
 def test_the_ratio_keeps_time(fs: int, target: int, samples: int) -> None:
-    up, down = rational(fs, target, samples)
+    up, down = rate_ratio(fs, target, samples)
     assert abs(Fraction(up, down) - Fraction(target, fs)) * samples <= Fraction(1, 100)
     if max(Fraction(target, fs).as_integer_ratio()) <= 1000:
         assert (up, down) == Fraction(target, fs).as_integer_ratio()
@@ -69,9 +69,9 @@ def test_the_ratio_keeps_time(fs: int, target: int, samples: int) -> None:
 @given(st.floats(1, 5000), st.floats(1, 5000), st.integers(1, 20_000))
 def test_any_two_rates_keep_time_to_half_a_sample_or_are_refused(fs: float, target: float, samples: int) -> None:
     try:
-        up, down = rational(fs, target, samples)
+        up, down = rate_ratio(fs, target, samples)
     except UserError as error:
-        assert "expected rates with a simpler ratio" in str(error)
+        assert "expected sampling frequencies with a simpler ratio" in str(error)
     else:
         assert max(up, down) <= 100_000
         assert abs(Fraction(up, down) - Fraction(target) / Fraction(fs)) * samples <= Fraction(1, 2)
@@ -160,7 +160,7 @@ def test_windows_are_the_record(have: int, want: int, long: str, data: st.DataOb
     fs = 4.0
     stride = data.draw(st.integers(1, want)) / fs
     signal = np.arange(2.0 * have).reshape(2, have) + 1
-    windows = cut(signal, fs, want / fs, long=long, stride=stride)
+    windows = cut_record(signal, fs, want / fs, long=long, stride=stride)
     starts = np.rint(windows.start_s * fs).astype(int)
     assert windows.signal.shape == (len(starts), 2, want)
     for window, valid, start in zip(windows.signal, windows.valid_samples, starts, strict=True):
@@ -177,7 +177,7 @@ def test_windows_are_the_record(have: int, want: int, long: str, data: st.DataOb
 
 def test_no_length_keeps_the_record() -> None:
     signal = np.ones((3, 7), dtype=np.float32)
-    windows = cut(signal, 100, None, long="slide")
+    windows = cut_record(signal, 100, None, long="slide")
     np.testing.assert_array_equal(windows.signal, signal[None])
     assert windows.valid_samples.tolist() == [7] and windows.start_s.tolist() == [0]
 
@@ -196,9 +196,9 @@ def test_no_length_keeps_the_record() -> None:
 )
 def test_other_rules_are_refused(options: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        cut(np.ones((2, 200)), 100, source="a.csv", **options)
+        cut_record(np.ones((2, 200)), 100, source="a.csv", **options)
 
 
 def test_an_empty_record_is_refused() -> None:
     with pytest.raises(UserError, match="no samples found"):
-        cut(np.ones((12, 0)), 100, 10)
+        cut_record(np.ones((12, 0)), 100, 10)

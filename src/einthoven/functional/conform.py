@@ -1,4 +1,4 @@
-"""Records of any rate and length -> the rate and the window that are asked for, by stated rules."""
+"""Bring records of any sampling frequency and length to one sampling frequency and one length."""
 
 from __future__ import annotations
 
@@ -14,102 +14,132 @@ from einthoven.errors import UserError
 
 Float = TypeVar("Float", bound=np.floating)
 
-FACTORS = (1_000, 100_000)  # largest factor of the ratio of the rates: the first that keeps time well enough
-DRIFT = (0.01, 0.5)  # output samples at the end of the record: good enough, and no longer acceptable
-LONG = ("crop", "centre", "slide")
-SHORT = ("pad", "refuse")
+MAX_FACTORS = (1_000, 100_000)
+"""Limits of the factors of the ratio of the sampling frequencies. The second limit is used if the first one gives a
+drift above `GOOD_DRIFT`."""
+
+GOOD_DRIFT = 0.01
+"""Drift at the end of the record, in output samples, that needs no better ratio."""
+
+MAX_DRIFT = 0.5
+"""Largest drift at the end of the record that is accepted, in output samples."""
+
+LONG_RULES = ("crop", "centre", "slide")
+"""Rules for a record that is longer than a window, see `cut_record`."""
+
+SHORT_RULES = ("pad", "refuse")
+"""Rules for a record that is shorter than a window, see `cut_record`."""
 
 
 @lru_cache
-def rational(fs: float, target: float, samples: int) -> tuple[int, int]:
-    """Whole numbers `up` and `down` whose ratio is ``target / fs``.
+def rate_ratio(fs: float, target: float, samples: int) -> tuple[int, int]:
+    """Return whole numbers `up` and `down` whose ratio is ``target / fs``.
 
-    Exact where the ratio has a factor of at most 1000 (every pair of whole rates below that); else the nearest ratio,
-    whose clock is off by less than half an output sample at the end of a record of `samples` samples.
+    The ratio is exact if both factors are at most 1000. This includes every pair of whole sampling frequencies up to
+    1000 Hz. Otherwise it is the nearest ratio. At the end of a record with `samples` samples, the error of the time is
+    at most half an output sample.
 
     Raises
     ------
     UserError
-        If a rate is not a positive number, or no ratio of factors up to 100,000 keeps time so well.
+        If a sampling frequency is not a positive number, or if no ratio with factors up to 100,000 is accurate enough.
     """
     for rate in (fs, target):
         if not (np.isfinite(rate) and rate > 0):
             raise UserError(f"sampling frequency {rate:g} Hz found; expected a positive number.")
     exact = Fraction(target) / Fraction(fs)
-    below = min(exact, 1 / exact)  # the larger of the two factors is the one to bound: it sets the filter's length
-    for largest in FACTORS:
-        near = max(below.limit_denominator(largest), Fraction(1, largest))
-        near = near if exact <= 1 else 1 / near
-        drift = abs(near - exact) * samples
-        if drift <= DRIFT[0]:
-            return near.numerator, near.denominator
-    if drift > DRIFT[1]:
+
+    # The larger of the two factors determines the length of the filter, so this factor is limited.
+    at_most_one = min(exact, 1 / exact)
+    for max_factor in MAX_FACTORS:
+        ratio = max(at_most_one.limit_denominator(max_factor), Fraction(1, max_factor))
+        if exact > 1:
+            ratio = 1 / ratio
+        drift = abs(ratio - exact) * samples
+        if drift <= GOOD_DRIFT:
+            return ratio.numerator, ratio.denominator
+    if drift > MAX_DRIFT:
         raise UserError(
-            f"{fs!r} Hz cannot be brought to {target!r} Hz: after {samples} samples the clock would be off by "
-            f"{float(drift):.1f} samples; expected rates with a simpler ratio."
+            f"{fs!r} Hz cannot be resampled to {target!r} Hz: after {samples} samples the time would be wrong by "
+            f"{float(drift):.1f} samples; expected sampling frequencies with a simpler ratio."
         )
-    return near.numerator, near.denominator
+    return ratio.numerator, ratio.denominator
 
 
 def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]:
-    """Bring a record to another sampling frequency.
+    """Resample a record to another sampling frequency.
 
-    A zero-phase low-pass filter, cut off at the lower of the two Nyquist frequencies, and a polyphase change of rate
-    (``scipy.signal.resample_poly`` with its own filter). Amplitudes pass within 0.3 % up to 0.8 of that frequency N
-    and are halved there. What lies above N comes out as an alias of a quarter of its amplitude at 1.05 N, of 8 % at
-    1.1 N, and of less than 1 % from 1.15 N on. Output sample k stands at time ``k / target``; for the rates of the
-    ratio see `rational`. The filter is linear, so that the limb-lead laws hold after it as before.
+    The method is a zero-phase low-pass filter at the lower of the two Nyquist frequencies, and polyphase resampling
+    (``scipy.signal.resample_poly`` with its default filter). N is the lower Nyquist frequency. Amplitudes change by at
+    most 0.3 % up to 0.8 N, and are halved at N. Frequencies above N cause aliases. The amplitude of the alias is 25 %
+    at 1.05 N, 8 % at 1.1 N, and less than 1 % from 1.15 N. Output sample k is at time ``k / target``. `rate_ratio`
+    gives the ratio of the sampling frequencies. The filter is linear, so the limb-lead laws still hold.
 
     Parameters
     ----------
     signal : ndarray, shape (L, T)
         NaN marks invalid samples.
     fs, target : float
-        Sampling frequency of the record and the one that is wanted, in Hz.
+        Sampling frequency of the record, and the new sampling frequency, in Hz.
 
     Returns
     -------
     ndarray, shape (L, ceil(T * target / fs))
-        Of the same type; the signal itself where the rates are equal. An output sample is NaN where an input sample
-        of its own interval is; gaps are bridged by a straight line before filtering, so that the rest stays valid.
+        The resampled signal, with the same dtype. If the sampling frequencies are equal, it is `signal` itself. An
+        output sample is NaN if an input sample in its interval is NaN. Gaps are filled with a straight line before
+        filtering, so that the other samples stay valid.
 
     Raises
     ------
     UserError
-        As `rational`.
+        As in `rate_ratio`.
     """
     from scipy.signal import resample_poly
 
-    up, down = rational(fs, target, signal.shape[-1])
+    up, down = rate_ratio(fs, target, signal.shape[-1])
     if up == down or signal.shape[-1] == 0:
         return signal
+
+    # Fill gaps with straight lines.
     invalid = np.isnan(signal)
-    bridged = signal.astype(np.float64)
-    for row, gaps in zip(bridged, invalid, strict=True):
-        if gaps.any():
-            valid = np.flatnonzero(~gaps)
-            row[gaps] = np.interp(np.flatnonzero(gaps), valid, row[valid]) if valid.size else 0.0
-    # the record goes on along the line between its ends: no step at the edges, and still linear
-    out = resample_poly(bridged, up, down, axis=-1, padtype="line")
+    filled = signal.astype(np.float64)
+    for lead, is_gap in zip(filled, invalid, strict=True):
+        if not is_gap.any():
+            continue
+        valid = np.flatnonzero(~is_gap)
+        lead[is_gap] = np.interp(np.flatnonzero(is_gap), valid, lead[valid]) if valid.size else 0.0
+
+    # The signal is extended along the line between its ends. So there is no step at the edges, and resampling stays
+    # linear.
+    resampled = resample_poly(filled, up, down, axis=-1, padtype="line")
     if invalid.any():
-        out[_invalid_after(invalid, up, down, out.shape[-1])] = np.nan
-    return out.astype(signal.dtype)
+        resampled[_invalid_outputs(invalid, up, down, resampled.shape[-1])] = np.nan
+    return resampled.astype(signal.dtype)
 
 
-def _invalid_after(invalid: NDArray[np.bool_], up: int, down: int, samples: int) -> NDArray[np.bool_]:
-    """Output samples with an invalid input sample nearer than one input sample or half an output sample."""
+def _invalid_outputs(invalid: NDArray[np.bool_], up: int, down: int, samples: int) -> NDArray[np.bool_]:
+    """Mark the output samples (L, samples) with an invalid input sample near them.
+
+    Near means closer than one input sample or half an output sample.
+    """
+    # Positions are in input samples.
     centre = np.arange(samples) * (down / up)
     reach = max(down / up / 2, 1 - 1e-9)
     first = np.clip(np.ceil(centre - reach).astype(int), 0, invalid.shape[-1])
     last = np.clip(np.floor(centre + reach).astype(int) + 1, 0, invalid.shape[-1])
+
+    # The difference of two cumulative counts is the number of invalid samples in an interval.
     count = np.concatenate([np.zeros((len(invalid), 1), int), np.cumsum(invalid, axis=-1)], axis=-1)
     return count[:, last] > count[:, first]
 
 
-def rounded(
+def round_to_int16(
     microvolts: NDArray[np.floating],
 ) -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_]]:
-    """µV of any shape as int16, rounded half to even, and which samples are invalid (now 0) and which clipped."""
+    """Round µV of any shape to int16, half to even. Also return which samples are invalid and which are clipped.
+
+    Invalid samples become 0.
+    """
     nearest = np.rint(microvolts)
     invalid = ~np.isfinite(nearest)
     nearest[invalid] = 0.0
@@ -124,11 +154,11 @@ class Windows:
     Attributes
     ----------
     signal : ndarray, shape (W, L, T)
-        The windows, in order of time; a view of the record where that is as long as a window.
+        The windows, in order of time. If the record is as long as a window, it is a view of the record.
     valid_samples : ndarray of int64, shape (W,)
-        Samples of each that come from the record: T, or fewer where its end is padding (0 mV).
+        Number of samples of each window that come from the record. The rest is padding with 0 mV.
     start_s : ndarray of float64, shape (W,)
-        Where each begins in the record, in seconds.
+        Start of each window in the record, in seconds.
     """
 
     signal: NDArray[np.floating]
@@ -136,7 +166,7 @@ class Windows:
     start_s: NDArray[np.float64]
 
 
-def cut(
+def cut_record(
     signal: NDArray[np.floating],
     fs: float,
     seconds: float | None,
@@ -146,65 +176,70 @@ def cut(
     stride: float | None = None,
     source: str = "record",
 ) -> Windows:
-    """Windows of one length out of a record of any length.
+    """Cut windows of one length out of a record of any length.
 
     Parameters
     ----------
     signal : ndarray, shape (L, T)
         The record.
     fs : float
-        Its sampling frequency in Hz.
+        Sampling frequency of the record in Hz.
     seconds : float or None
-        Length of a window; None keeps the record as it is.
+        Length of a window. None returns the record as it is.
     long : {'crop', 'centre', 'slide'}
-        A longer record: keep its start, or its middle, or take windows every `stride` seconds, of which the last ends
-        where the record ends, so that every sample is in one.
+        Rule for a longer record. 'crop' takes its start and 'centre' takes its middle. 'slide' takes a window every
+        `stride` seconds, and a last window that ends with the record. So every sample is in a window.
     short : {'pad', 'refuse'}
-        A shorter record: append 0 mV, with the count of valid samples beside it, or refuse.
+        Rule for a shorter record. 'pad' appends 0 mV. 'refuse' raises an error.
     stride : float, optional
-        Seconds between windows of 'slide'; by default the length of a window.
+        Seconds between the starts of the windows of 'slide'. By default the length of a window.
     source : str
-        Name of the record, for the sentence.
+        Name of the record for error messages.
 
     Raises
     ------
     UserError
-        If the record is empty or, with ``short='refuse'``, too short; if an option is not one of the above.
+        If the record is empty, if it is too short with ``short='refuse'``, or if an option is invalid.
     """
-    for name, value, options in (("long", long, LONG), ("short", short, SHORT)):
-        if value not in options:
-            raise UserError(f"{name}={value!r} found; expected {' or '.join(options)}.")
-    leads, have = signal.shape
-    if have == 0:
+    if long not in LONG_RULES:
+        raise UserError(f"long={long!r} found; expected {' or '.join(LONG_RULES)}.")
+    if short not in SHORT_RULES:
+        raise UserError(f"short={short!r} found; expected {' or '.join(SHORT_RULES)}.")
+    leads, samples = signal.shape
+    if samples == 0:
         raise UserError(f"{source}: no samples found; expected an ECG.")
-    want = have if seconds is None else _samples(seconds, fs, "seconds")
-    step = want if stride is None else _samples(stride, fs, "stride")
-    if step > want:
+    window = samples if seconds is None else _to_samples(seconds, fs, "seconds")
+    step = window if stride is None else _to_samples(stride, fs, "stride")
+    if step > window:
         raise UserError(
             f"stride={stride:g} s leaves gaps between windows of {seconds:g} s; expected at most their length."
         )
-    if have < want:
+
+    if samples < window:
         if short == "refuse":
-            raise UserError(f"{source}: {have / fs:g} s found, expected at least {seconds:g} s.")
-        padded = np.zeros((1, leads, want), dtype=signal.dtype)
-        padded[0, :, :have] = signal
-        return Windows(padded, np.array([have]), np.zeros(1))
-    spare = have - want
-    if spare == 0:
-        return Windows(signal[None], np.array([want]), np.zeros(1))
-    starts = window_starts(spare, step, long)
-    windows = np.stack([signal[:, start : start + want] for start in starts])
-    return Windows(windows, np.full(len(starts), want), starts / fs)
+            raise UserError(f"{source}: {samples / fs:g} s found, expected at least {seconds:g} s.")
+        padded = np.zeros((1, leads, window), dtype=signal.dtype)
+        padded[0, :, :samples] = signal
+        return Windows(padded, np.array([samples]), np.zeros(1))
+    if samples == window:
+        return Windows(signal[None], np.array([window]), np.zeros(1))
+    starts = window_starts(samples - window, step, long)
+    windows = np.stack([signal[:, start : start + window] for start in starts])
+    return Windows(windows, np.full(len(starts), window), starts / fs)
 
 
 def window_starts(spare: int, step: int, long: str) -> NDArray[np.int64]:
-    """Where windows begin in a record that is `spare` samples longer than one of them, by a rule of `cut`."""
+    """Return the first samples of the windows, by a rule of `cut_record`.
+
+    The record is `spare` samples longer than a window.
+    """
     if long == "slide":
         return np.unique(np.append(np.arange(0, spare + 1, step), spare))
     return np.array([spare // 2 if long == "centre" else 0])
 
 
-def _samples(seconds: float, fs: float, name: str) -> int:
+def _to_samples(seconds: float, fs: float, name: str) -> int:
+    """Convert a time to samples. Refuse a time that is shorter than a sample."""
     if not (np.isfinite(seconds) and seconds * fs >= 1):
         raise UserError(f"{name}={seconds:g} found; expected a positive time of at least one sample at {fs:g} Hz.")
     return round(seconds * fs)

@@ -14,7 +14,7 @@ from typing import Any
 
 from einthoven.errors import UserError
 from einthoven.functional.class_names import MAX_CHARACTERS, is_name
-from einthoven.functional.conform import LONG
+from einthoven.functional.conform import LONG_RULES
 from einthoven.functional.leads import LEADS
 from einthoven.predict.signal import InputFormat
 
@@ -76,7 +76,7 @@ def _check_ancestry(ancestry: Any, input_format: InputFormat) -> None:
     _expect("ancestry.cuts", cuts, len(cuts) <= CUTS_LIMIT, f"{CUTS_LIMIT} at most")
     for cut in cuts:
         rule, stride = _list("ancestry.cuts", cut, length=2)
-        _expect("ancestry.cuts", rule, rule in LONG, f"{', '.join(LONG)}")
+        _expect("ancestry.cuts", rule, rule in LONG_RULES, f"{', '.join(LONG_RULES)}")
         if stride is not None:
             _number("ancestry.cuts", stride, least=1 / input_format.fs, most=input_format.seconds)
 

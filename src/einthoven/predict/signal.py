@@ -15,7 +15,7 @@ from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.formats.record import Record
 from einthoven.data.store.digests import Digests, digest
 from einthoven.errors import UserError
-from einthoven.functional.conform import cut, resample, rounded, window_starts
+from einthoven.functional.conform import cut_record, resample, round_to_int16, window_starts
 
 SLOWEST_RATE = 0.9
 """A record needs at least this share of the model's sampling frequency: a slower one lacks what the model looks at."""
@@ -27,7 +27,7 @@ FLOAT32_ERROR = 2.0**-23
 """Largest relative error of an amplitude in mV."""
 
 Cut = tuple[str, float | None]
-"""How a store cuts long records: rule and stride in seconds, as in `einthoven.functional.conform.cut`."""
+"""How a store cuts long records: rule and stride in seconds, as in `einthoven.functional.conform.cut_record`."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,13 @@ def prepare(
     # The same steps as in a store, so that the model reads the same µV as in training.
     signal = resample(record.signal[rows], record.fs, input_format.fs)
     microvolts = signal.astype(np.float64) * 1000.0
-    counts, invalid, clipped = rounded(microvolts)
+    counts, invalid, clipped = round_to_int16(microvolts)
     versions = [counts]
     # A store resamples in mV too, so only a record that is not resampled can be ambiguous.
     if read_stored_microvolts is not None and record.fs == input_format.fs and _is_ambiguous(microvolts):
         counts = read_stored_microvolts()
         versions.append(counts)
-    windows = cut(
+    windows = cut_record(
         counts,  # type: ignore[arg-type]
         input_format.fs,
         input_format.seconds,

@@ -19,7 +19,7 @@ from einthoven.data.formats.tabular import read_npy, read_npz, read_table
 from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts
 from einthoven.data.formats.wfdb_signal import Checksum
 from einthoven.errors import UserError
-from einthoven.functional.conform import rounded
+from einthoven.functional.conform import round_to_int16
 from einthoven.functional.leads import LEADS
 
 _WFDB_SUFFIXES = ("", ".hea", ".dat", ".mat")
@@ -117,7 +117,7 @@ def read_microvolts(
     if signals is None:
         return read_wfdb_microvolts(path, tuple(want), checksum)
     millivolt, _ = wanted_leads(signals, tuple(want), Path(path).name)
-    microvolt, is_invalid, is_clipped = rounded(millivolt * 1000.0)
+    microvolt, is_invalid, is_clipped = round_to_int16(millivolt * 1000.0)
     return microvolt, signals.fs, int(np.count_nonzero(is_invalid)), int(np.count_nonzero(is_clipped))
 
 

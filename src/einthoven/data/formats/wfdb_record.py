@@ -15,7 +15,7 @@ from einthoven.data.formats.record import Record
 from einthoven.data.formats.wfdb_header import DEFAULT_UNIT, Header, Layout, read_header, read_segment_header
 from einthoven.data.formats.wfdb_signal import INVALID, Checksum, Counts, frame_count, read_counts
 from einthoven.errors import UserError
-from einthoven.functional.conform import rounded
+from einthoven.functional.conform import round_to_int16
 
 # Plausible gains of an ECG in counts per mV. Real gains are far from both limits.
 _MIN_GAIN = 1e-3
@@ -127,7 +127,7 @@ def read_wfdb_microvolts(
     valid = 0
     clipped = 0
     for lead, samples, amplitudes in _read_parts(plan, checksum, 1000.0, []):
-        signal[lead, samples], is_invalid, is_clipped = rounded(amplitudes)
+        signal[lead, samples], is_invalid, is_clipped = round_to_int16(amplitudes)
         valid += len(amplitudes) - int(np.count_nonzero(is_invalid))
         clipped += int(np.count_nonzero(is_clipped))
     # Samples that are not recorded count as invalid, too.

@@ -20,7 +20,7 @@ from einthoven.data.store.checksums import PACK_FILE, SIGNALS, BlockSums, pack_t
 from einthoven.data.store.packs import IndexWriter, Packs
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
-from einthoven.functional.conform import Windows, cut, resample, rounded
+from einthoven.functional.conform import Windows, cut_record, resample, round_to_int16
 
 PACK_BYTES = 2**29  # signals of a pack; a build that is killed loses at most this much work
 PACK_ENTRIES = 2**16  # entries in the index of a pack
@@ -123,7 +123,7 @@ def read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], ND
 
     # Integers can be cut directly if the sampling frequency fits and the counts of faults are known per window.
     if fs == plan.fs:
-        windows = cut(counts, fs, plan.seconds, **rules)  # type: ignore[arg-type]  # integers are cut like floats
+        windows = cut_record(counts, fs, plan.seconds, **rules)  # type: ignore[arg-type]  # integers are cut like floats
         n = len(windows.signal)
         if n == 1 and counts.shape[1] <= windows.signal.shape[2]:
             return windows, np.array([invalid]), np.array([clipped])
@@ -131,7 +131,7 @@ def read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], ND
             return windows, np.zeros(n, np.int64), np.zeros(n, np.int64)
 
     signal = resample(read_record(file, want=leads, **reading).signal, fs, plan.fs)
-    windows = cut(signal, plan.fs, plan.seconds, **rules)
+    windows = cut_record(signal, plan.fs, plan.seconds, **rules)
     packed, invalid_of_window, clipped_of_window = to_microvolts(windows.signal)
     packed_windows = Windows(packed, windows.valid_samples, windows.start_s)  # type: ignore[arg-type]
     return packed_windows, invalid_of_window, clipped_of_window
@@ -139,7 +139,7 @@ def read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], ND
 
 def to_microvolts(signal: NDArray[np.floating]) -> tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
     """Round windows (W, L, T) from mV to int16 µV, half to even; also count invalid and clipped samples of each."""
-    packed, invalid, clipped = rounded(signal.astype(np.float64) * 1000.0)
+    packed, invalid, clipped = round_to_int16(signal.astype(np.float64) * 1000.0)
     return packed, invalid.sum(axis=(1, 2)), clipped.sum(axis=(1, 2))
 
 

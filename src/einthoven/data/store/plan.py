@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from einthoven.errors import UserError
-from einthoven.functional.conform import LONG, SHORT
+from einthoven.functional.conform import LONG_RULES, SHORT_RULES
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Plan:
         Length of a stored record; None: the recorded length, which must then be the same for all records.
     long, short : str
         How a longer record is cut (``crop``, ``centre`` or ``slide``) and what happens to a shorter one (``pad`` or
-        ``refuse``), as in `einthoven.functional.conform.cut`.
+        ``refuse``), as in `einthoven.functional.conform.cut_record`.
     stride : float or None
         Seconds between the starts of the windows of ``slide``; None: each window begins where the last one ends.
     on_error : str
@@ -121,7 +121,7 @@ class Plan:
                 f"data.seconds={self.seconds}: expected the length of a record in seconds, from one sample to "
                 f"{MOST_SAMPLES:,} at {self.fs:g} Hz, or null."
             )
-        for option, value, values in (("long", self.long, LONG), ("short", self.short, SHORT)):
+        for option, value, values in (("long", self.long, LONG_RULES), ("short", self.short, SHORT_RULES)):
             if value not in values:
                 raise UserError(f"data.{option}={value}: expected {' or '.join(values)}.")
         if self.stride is not None and self.long != "slide":
