@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +240,33 @@ def test_nested_parts_are_checked_too() -> None:
 @pytest.mark.usefixtures("trusted")
 def test_a_function_with_arguments_bound_may_leave_some_open() -> None:
     assert build(OmegaConf.create({"_target_": TARGET, "_partial_": True, "number": 0.1}))(whole=1) is None
+
+
+@pytest.mark.usefixtures("trusted")
+def test_what_is_built_is_plain() -> None:
+    """No object of Hydra or OmegaConf is left: each would cost time in each call."""
+    inner = {"_target_": TARGET, "_partial_": True, "shares": [0.5], "anything": {"a": ["${word}"]}}
+    config = OmegaConf.create(
+        {"word": "b", "optimizer": {**inner, "anything": [inner, {"_target_": TARGET, "whole": 1}]}}
+    )
+    outer = build(config.optimizer)
+    nested, called = outer.keywords["anything"]
+    assert called is None and type(outer) is type(nested) is partial and outer.func is nested.func is function
+    assert outer.keywords["shares"] == [0.5] and type(outer.keywords["shares"]) is list
+    assert nested.keywords["anything"] == {"a": ["b"]} and type(nested.keywords["anything"]["a"]) is list
+
+
+@pytest.mark.usefixtures("trusted")
+def test_the_other_keys_of_hydra_mean_what_they_mean_there() -> None:
+    inner = {"_target_": TARGET, "whole": 1}
+    config = {"_target_": TARGET, "_partial_": True, "_args_": [3, 0.25], "_recursive_": False, "anything": inner}
+    assert build(OmegaConf.create(config), "optimizer").args == (3, 0.25)
+    assert build(OmegaConf.create(config), "optimizer").keywords == {"anything": inner}
+    for change in ({"_partial_": "yes"}, {"_recursive_": 1}, {"_convert_": "none"}):
+        with pytest.raises(
+            UserError, match=r"optimizer\._(partial|recursive|convert)_=.*: expected (true or false|all)\."
+        ):
+            build(OmegaConf.create({**config, **change}), "optimizer")
 
 
 @pytest.mark.parametrize(

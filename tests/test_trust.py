@@ -165,14 +165,6 @@ def test_what_the_user_has_composed_is_trusted_by_its_name(outside: Path) -> Non
             trust.accepted("own_parts.torch", "model")
 
 
-def test_the_list_for_hydra_comes_from_the_table() -> None:
-    """Hydra 1.4 refuses a target that is not in it: whatever the configuration names, this does not change."""
-    assert trust.whitelist("model") == ("einthoven.models.*", "torch.nn.*")
-    assert set(trust.whitelist("task")) == {"einthoven.tasks.*", "einthoven.losses.*"}
-    with trust.trusting(["own_parts", "http://here:5000"]):
-        assert set(trust.whitelist("penalty")) == {"einthoven.optim.penalties.*", "own_parts", "own_parts.*"}
-
-
 @pytest.mark.parametrize("key", ["model", "model.inner", "augment.transforms.0", "trainer"])
 def test_nothing_is_built_that_is_not_accepted(key: str, tmp_path: Path) -> None:
     """`build` itself compares, so that no way to a configuration goes around it."""

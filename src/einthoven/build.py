@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -17,44 +18,75 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 LARGEST_INTEGER = 2**63 - 1
-"""PyTorch and NumPy take no larger one."""
+"""PyTorch and NumPy accept no larger integer."""
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
 def build(config: DictConfig, key: str | None = None) -> Any:
-    """Build what a configuration names with ``_target_`` (with ``_partial_``: a function with its arguments bound).
+    """Build the object that a configuration names with ``_target_``.
+
+    With ``_partial_: true`` the result is a `functools.partial` of the target with the arguments of the configuration.
+    Nested configurations are built first. Lists and dicts become plain Python lists and dicts. The keys have the same
+    meaning as in ``hydra.utils.instantiate``, but the objects are plain: Hydra would wrap each partial in an object
+    that repeats its checks in every call, which makes a schedule many times slower
+    (``bench/bench_build.py``).
 
     Parameters
     ----------
     config : DictConfig
     key : str, optional
-        Dotted option that the configuration is of; it decides what may be built (`einthoven.trust`). By default, the
-        place of `config` in the configuration that it is a part of.
+        Dotted option of the configuration, which decides what may be built (`einthoven.trust`). The default is the
+        position of `config` in the configuration that contains it.
 
     Raises
     ------
     UserError
-        If the target or one of its arguments is unknown, of the wrong type or not accepted at this option.
+        If the target or one of its arguments is unknown, has the wrong type, or is not accepted at this option.
     """
-    import hydra.errors
-    import hydra.utils
-
     option = str(config._get_full_key(None)) if key is None else key
+    # All targets are checked before the first one is called.
     check(config, option)
-    known = inspect.signature(hydra.utils.instantiate).parameters
-    # Hydra 1.4 compares each target with a list of the caller; 1.3 does not know the argument.
-    allowed = {"_execution_whitelist_": trust.whitelist(option)} if "_execution_whitelist_" in known else {}
-    try:
-        return hydra.utils.instantiate(config, _convert_="all", **allowed)
-    except hydra.errors.InstantiationException as error:
-        if isinstance(error.__cause__, UserError):  # what we refused ourselves needs no wrapping
-            raise error.__cause__ from None
-        raise
+    return _construct(config, option)
+
+
+def _construct(config: Any, key: str, *, nested: bool = True) -> Any:
+    """Build a checked configuration. With ``nested=False`` it becomes plain values, and no target in it is called."""
+    from omegaconf import DictConfig, ListConfig
+
+    if isinstance(config, ListConfig):
+        return [_construct(item, _join(key, number), nested=nested) for number, item in enumerate(config)]
+    if not isinstance(config, DictConfig):
+        return config
+    if config._is_none():
+        return None
+    if "_target_" not in config or not nested:
+        return {name: _construct(value, _join(key, name), nested=nested) for name, value in config.items()}
+
+    if config.get("_convert_", "all") != "all":
+        raise UserError(f"{_join(key, '_convert_')}={config['_convert_']}: expected all.")
+    recursive = _read_flag(config, "_recursive_", key, default=True)
+    arguments = {}
+    for name, value in config.items():
+        if name not in _HYDRA_KEYS:
+            arguments[str(name)] = _construct(value, _join(key, name), nested=recursive)
+    positional = _construct(config.get("_args_", []), _join(key, "_args_"), nested=recursive)
+
+    function = trust.accepted(config["_target_"], key)
+    if _read_flag(config, "_partial_", key, default=False):
+        return partial(function, *positional, **arguments)
+    return function(*positional, **arguments)
+
+
+def _read_flag(config: DictConfig, name: str, key: str, *, default: bool) -> bool:
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise UserError(f"{_join(key, name)}={trust.shown(value)}: expected true or false.")
+    return value
 
 
 def check(config: Any, key: str) -> None:
-    """Compare every ``_target_`` with what its option accepts and with its signature, without calling it.
+    """Compare each ``_target_`` with the objects that its option accepts and with its signature. Call nothing.
 
     Raises
     ------
@@ -75,74 +107,95 @@ def check(config: Any, key: str) -> None:
             check(item, _join(key, number))
 
 
-def values(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in a configuration, with its dotted option; what is not set, and what is Hydra's own, is left out."""
+def iterate_values(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of a configuration with its dotted option.
+
+    Options without a value and the options of Hydra itself are left out.
+    """
     from omegaconf import DictConfig, ListConfig, OmegaConf
 
     if isinstance(config, DictConfig):
         for name in config:
-            if not OmegaConf.is_missing(config, name) and (key or name != "hydra"):
-                yield from values(config[name], _join(key, name))
+            is_hydra = key == "" and name == "hydra"
+            if not is_hydra and not OmegaConf.is_missing(config, name):
+                yield from iterate_values(config[name], _join(key, name))
     elif isinstance(config, ListConfig):
         for number, item in enumerate(config):
-            yield from values(item, _join(key, number))
+            yield from iterate_values(item, _join(key, number))
     else:
         yield key, config
 
 
 def trust_named(config: DictConfig) -> None:
-    """Trust the code and the addresses of a configuration that the user has composed.
+    """Trust the code and the addresses that a configuration names.
 
-    It comes from the command line, and from folders that the user names there.
+    Use it only for a configuration that the user has composed: from the command line, and from folders that the user
+    names there.
     """
-    for key, value in values(config):
+    for key, value in iterate_values(config):
         if isinstance(value, str) and (key.endswith("_target_") or "://" in value):
             trust.trust([value])
 
 
 def unknown_name(given: str, name: str, known: Sequence[str]) -> str:
-    """A sentence for an unknown name: what was given, the close matches, and what there is."""
+    """Return a sentence about an unknown name: the input of the user, the close matches, and all known names."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? There are" if close else "there are"
     return f"{given}: unknown; {hint} {', '.join(sorted(known))}."
 
 
 def _check_target(config: DictConfig, key: str) -> None:
+    """Compare one configuration with the signature of its target."""
     try:
         function = trust.accepted(config["_target_"], key)
-    except UserError as error:  # it begins with the target
+    except UserError as error:
+        # The message begins with the name of the target.
         raise UserError(f"{_join(key, '_target_')}={error}") from None
     parameters = inspect.signature(function).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except (NameError, TypeError):  # imported for type checking alone, or a callable without annotations
+    except (NameError, TypeError):
+        # The annotation is imported for type checking only, or the callable has no annotations.
         hints = {}
+
+    # Each option must be a parameter, and its value must fit the annotation.
     for name, value in config.items():
         if name in _HYDRA_KEYS:
             continue
-        if name not in parameters and not open_ended:
+        if name not in parameters and not takes_any_keyword:
             raise UserError(unknown_name(_join(key, name), str(name), list(parameters)))
         _check_type(hints.get(str(name)), value, _join(key, name))
+
+    # A target that is called now needs all parameters without a default.
     if not config.get("_partial_"):
         for name, parameter in parameters.items():
-            fixed = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            if name not in config and parameter.default is parameter.empty and not fixed:
+            is_variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if name not in config and parameter.default is parameter.empty and not is_variadic:
                 raise UserError(f"{_join(key, name)} is not set; give it as {_join(key, name)}=…")
 
 
 def _check_type(hint: Any, value: Any, key: str) -> None:
-    """Refuse a value that is plainly not of the annotated type: scalars and lists of them; no other type is judged."""
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if not all(_is_scalar(option) or _item_hints(option, 0) for option in options):
+    """Refuse a value that does not have the annotated type.
+
+    Only scalars and lists of scalars are checked. A value with any other annotation passes.
+    """
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if not all(_is_scalar(alternative) or _item_hints(alternative, 0) for alternative in alternatives):
         return
-    for option in options:
-        if _is_list(value) and _item_hints(option, 0):
-            _check_items(option, value, key)
+    for alternative in alternatives:
+        if _is_list(value) and _item_hints(alternative, 0):
+            _check_items(alternative, value, key)
             return
-    expected = " or ".join(_named(option) for option in options)
-    types = tuple(kind for option in options if _is_scalar(option) for kind in _SCALARS[option][0])
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+
+    expected = " or ".join(_describe_hint(alternative) for alternative in alternatives)
+    scalar_types: list[type] = []
+    for alternative in alternatives:
+        if _is_scalar(alternative):
+            scalar_types.extend(_SCALARS[alternative][0])
+    # A bool is an int in Python, but it is no number in a configuration.
+    is_unexpected_bool = isinstance(value, bool) and bool not in scalar_types
+    if not isinstance(value, tuple(scalar_types)) or is_unexpected_bool:
         raise UserError(f"{key}={value}: expected {expected}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{key}={value}: expected {expected}, and a finite one.")
@@ -158,7 +211,7 @@ _SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
     Path: ((str, Path), "a path"),
     type(None): ((type(None),), "null"),
 }
-"""Annotation -> types of values that fit it, and its name in a sentence."""
+"""Annotation -> the types of values that fit it, and its name in a sentence."""
 
 
 def _is_scalar(hint: Any) -> bool:
@@ -172,33 +225,38 @@ def _is_list(value: Any) -> bool:
 
 
 def _item_hints(hint: Any, length: int) -> tuple[Any, ...]:
-    """Annotations of the items of a list of scalars; empty for any other annotation.
+    """Return the annotation of each item of a list of scalars, or an empty tuple for any other annotation.
 
-    An annotation such as ``Sequence[float]`` stands for lists of any length, here of `length` items or one.
+    An annotation such as ``Sequence[float]`` fits lists of any length. For it, the result has `length` items, and at
+    least one.
     """
     arguments = get_args(hint)
+    is_open_tuple = get_origin(hint) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
+    if is_open_tuple:
+        return (arguments[0],) * max(length, 1) if _is_scalar(arguments[0]) else ()
     if get_origin(hint) not in (list, tuple, Sequence) or not all(map(_is_scalar, arguments)):
-        any_length = get_origin(hint) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
-        return (arguments[0],) * max(length, 1) if any_length and _is_scalar(arguments[0]) else ()
+        return ()
     return arguments if get_origin(hint) is tuple else arguments * max(length, 1)
 
 
 def _check_items(hint: Any, value: Any, key: str) -> None:
-    """Refuse a list whose items, or their number, do not fit."""
+    """Refuse a list if its length or one of its items does not fit the annotation."""
     hints = _item_hints(hint, len(value))
     if get_origin(hint) is tuple and len(hints) != max(len(value), 1):
-        raise UserError(f"{key}={list(value)}: expected {_named(hint)}.")
+        raise UserError(f"{key}={list(value)}: expected {_describe_hint(hint)}.")
     for number, (item_hint, item) in enumerate(zip(hints, value, strict=False)):
         _check_type(item_hint, item, f"{key}[{number}]")
 
 
-def _named(hint: Any) -> str:
-    """An annotation in words."""
+def _describe_hint(hint: Any) -> str:
+    """Return an annotation in words."""
     if _is_scalar(hint):
         return _SCALARS[hint][1]
     arguments = [argument for argument in get_args(hint) if argument is not Ellipsis]
     item = _SCALARS[arguments[0]][1]
-    return f"a list of {len(arguments)} items, each {item}" if len(arguments) > 1 else f"a list, each item {item}"
+    if len(arguments) > 1:
+        return f"a list of {len(arguments)} items, each {item}"
+    return f"a list, each item {item}"
 
 
 def _join(key: str, name: object) -> str:

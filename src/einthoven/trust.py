@@ -1,8 +1,9 @@
-"""Whose code a configuration or a bundle may name.
+"""Decide which code a configuration or a bundle may name.
 
-To build what a file names is to run it, and a run folder or a bundle can come from a stranger. So each option accepts
-only objects of its own kind that are defined in its own package, in ``torch.nn`` or in ``torch.optim``. The user
-trusts other code by ``--trust MODULE``, or by naming it in the configuration of the command itself.
+Building an object that a file names runs its code, and a run folder or a bundle can come from a stranger. So each
+option accepts only objects of the expected kind that are defined in the package of the option, in ``torch.nn`` or in
+``torch.optim``. The user trusts other code with ``--trust MODULE``, or by naming it in the configuration of the command
+itself.
 """
 
 from __future__ import annotations
@@ -18,24 +19,29 @@ from typing import Any, Self, get_type_hints
 
 from einthoven.errors import UserError
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+", re.ASCII)  # no private part
-_LONGEST_SHOWN = 100  # characters of a name in a sentence
+_PUBLIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+", re.ASCII)
+"""A dotted name. No part of it begins with an underscore."""
+_LONGEST_SHOWN = 100
+"""Characters of a name that a message shows."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What an option accepts without ``--trust``: where it is defined, and of what kind it is."""
+    """What an option accepts without ``--trust``: the place of the definition, and the kind of object.
 
-    what: str
-    """The kind, for sentences."""
+    The kind is one of `classes`, `methods` and `parameters`.
+    """
+
+    kind: str
+    """The kind in words, for messages."""
     packages: tuple[str, ...]
     """The object is defined in one of these modules, or in a module inside of one."""
     classes: tuple[str, ...] = ()
-    """It is a subclass of one of these classes, or a function that returns an instance of one."""
+    """The object is a subclass of one of these classes, or a function that returns an instance of one."""
     methods: tuple[str, ...] = ()
-    """It is a class with all of these methods."""
+    """The object is a class with all of these methods."""
     parameters: tuple[str, ...] = ()
-    """It is a function, or a class with a ``__call__``, that takes all of these arguments."""
+    """The object is a function, or a class with a ``__call__``, with all of these parameters."""
 
 
 _MODULE = "torch.nn.modules.module.Module"
@@ -86,7 +92,8 @@ PARTS = {
         packages=("einthoven.models", "torch.nn"),
         classes=(_MODULE, "einthoven.models.features.FeatureModel"),
     ),
-    "network": Part(  # of a bundle, which holds no configuration
+    # A bundle contains no configuration. It names its network here.
+    "network": Part(
         "a network",
         packages=("einthoven.models", "torch.nn"),
         classes=(_MODULE,),
@@ -122,17 +129,17 @@ PARTS = {
         methods=("encode", "fit", "loss", "metrics"),
     ),
 }
-"""What each option of a configuration accepts. A target inside of an option is a target of that option."""
+"""Option of the configuration -> what it accepts. A target inside of an option is a target of that option."""
 
 INSIDE = {"task.objective": "loss"}
-"""Places inside of an option that take what another option takes."""
+"""Positions inside of an option that accept what another option accepts."""
 
 _trusted: set[str] = set()
 
 
 @contextmanager
 def trusting(names: Iterable[str]) -> Iterator[None]:
-    """Trust these modules, objects or addresses, and those that `trust` adds, until the block ends."""
+    """Trust these modules, objects or addresses until the block ends. What `trust` adds in the block ends with it."""
     before = set(_trusted)
     _trusted.update(names)
     try:
@@ -143,35 +150,35 @@ def trusting(names: Iterable[str]) -> Iterator[None]:
 
 
 def trust(names: Iterable[str]) -> None:
-    """Trust these modules (with the modules inside of them), objects or addresses too."""
+    """Trust these modules (with the modules inside of them), objects or addresses."""
     _trusted.update(names)
 
 
 def trusted() -> tuple[str, ...]:
-    """What is trusted now, to be handed to another process."""
+    """Return all trusted names, for example to give them to another process."""
     return tuple(sorted(_trusted))
 
 
 def modules() -> tuple[str, ...]:
-    """Top-level modules outside of einthoven and torch that are trusted now."""
-    tops = {name.partition(".")[0] for name in _trusted if "/" not in name}
-    return tuple(sorted(tops - {"einthoven", "torch"}))
+    """Return the trusted top-level modules outside of einthoven and torch."""
+    top_levels = {name.partition(".")[0] for name in _trusted if "/" not in name}
+    return tuple(sorted(top_levels - {"einthoven", "torch"}))
 
 
 def is_trusted(name: object) -> bool:
-    """Whether a name is that of a trusted object, or of something in a trusted module."""
+    """Return whether a name is trusted itself, or lies inside of a trusted module."""
     return isinstance(name, str) and _is_inside(name, _trusted)
 
 
 def check_name(name: object, key: str) -> None:
-    """Refuse a name that an option cannot accept, before anything is imported for it.
+    """Refuse a name that an option cannot accept. Nothing is imported.
 
     Parameters
     ----------
     name : object
-        What a file states as a target.
+        The target that a file names.
     key : str
-        Dotted option that it stands in, such as ``augment.transforms.noise``.
+        Dotted option of the target, such as ``augment.transforms.noise``.
 
     Raises
     ------
@@ -184,14 +191,14 @@ def check_name(name: object, key: str) -> None:
     part = part_of(key)
     if part is None:
         raise UserError(f"{shown(name)}: no code is expected here; it is expected in {', '.join(PARTS)}.")
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{shown(name)}: expected the dotted name of {part.what}, without private parts.")
+    if not _PUBLIC_NAME.fullmatch(name):
+        raise UserError(f"{shown(name)}: expected the dotted name of {part.kind}, without private parts.")
     if not _is_inside(name, part.packages):
         raise _refusal(name, name, part)
 
 
 def accepted(name: str, key: str) -> Any:
-    """Find the object of a name that an option accepts.
+    """Import and return the object of a name, if the option accepts it.
 
     Parameters
     ----------
@@ -202,54 +209,51 @@ def accepted(name: str, key: str) -> Any:
     Raises
     ------
     UserError
-        If there is no such object, or the option does not accept it.
+        If the object does not exist, or the option does not accept it.
     """
     check_name(name, key)
     part = part_of(key)
-    found = _located(name, part)
-    if not callable(found):
+    target = _locate(name, part)
+    if not callable(target):
         raise UserError(f"{shown(name)}: expected a function or a class.")
-    home = str(getattr(found, "__module__", None))
+
+    # An accepted module can import an object from elsewhere: the module that defines the object counts.
+    home = str(getattr(target, "__module__", None))
     if name in _trusted or is_trusted(home):
-        return found
+        return target
     if part is None or not _is_inside(home, part.packages):
         raise _refusal(name, home, part)
-    if not _is_kind(found, part):
-        raise UserError(f"{shown(name)}: expected {part.what}.")
-    return found
+    if not _is_kind(target, part):
+        raise UserError(f"{shown(name)}: expected {part.kind}.")
+    return target
 
 
 def part_of(key: str) -> Part | None:
-    """What is accepted at a dotted option; None if no code is."""
+    """Return what a dotted option accepts, or None if it accepts no code."""
     return PARTS.get(INSIDE.get(key, key.partition(".")[0]))
 
 
-def whitelist(key: str) -> tuple[str, ...]:
-    """Everything that may be built at a dotted option, as Hydra 1.4 takes it: names, and modules that end in ``.*``."""
-    inside = [place for place in INSIDE if place.startswith(f"{key}.")]
-    parts = [part_of(place) for place in (key, *inside)]
-    modules = [module for part in parts if part is not None for module in part.packages]
-    names = [name for name in trusted() if "/" not in name]
-    return (*names, *(f"{module}.*" for module in (*modules, *names)))
-
-
 def _refusal(name: str, home: str, part: Part | None) -> UserError:
-    """A sentence for an object that is defined in another module than the option accepts."""
-    where = "" if name == home else f"defined in {shown(home)}; "
-    top = home.partition(".")[0]
-    known = {name.partition(".")[0], top} & {"einthoven", "torch", *sys.stdlib_module_names}
-    if part is not None and (known or not top.isidentifier()):
-        return UserError(f"{shown(name)}: {where}expected {part.what} of {' or '.join(part.packages)}.")
+    """Return the error for an object that is defined in a module (`home`) that the option does not accept."""
+    definition = "" if name == home else f"defined in {shown(home)}; "
+    top_level = home.partition(".")[0]
+
+    # `--trust` is proposed only for a module of the user: never for torch, einthoven or a module of Python.
+    own_modules = {"einthoven", "torch", *sys.stdlib_module_names}
+    is_own = name.partition(".")[0] in own_modules or top_level in own_modules
+    if part is not None and (is_own or not top_level.isidentifier()):
+        return UserError(f"{shown(name)}: {definition}expected {part.kind} of {' or '.join(part.packages)}.")
     return UserError(
-        f"{shown(name)}: {where}this code is not part of einthoven; "
-        f"add --trust {shown(top)} to the command if you trust its author."
+        f"{shown(name)}: {definition}this code is not part of einthoven; "
+        f"add --trust {shown(top_level)} to the command if you trust its author."
     )
 
 
 def shown(name: object) -> str:
-    """A name as a sentence can hold it: printable, and not too long."""
+    """Return a name for a message: printable, and at most 100 characters long."""
     text = str(name)
-    text = text if text.isprintable() else repr(text)
+    if not text.isprintable():
+        text = repr(text)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
@@ -257,51 +261,53 @@ def _is_inside(name: str, modules: Iterable[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
-def _located(name: str, part: Part | None) -> Any:
-    """The object of a dotted name; its module is imported.
+def _locate(name: str, part: Part | None) -> Any:
+    """Import and return the object of a dotted name.
 
-    It is found in the same order as by Hydra: an attribute, and where there is none, a module.
+    Each step is an attribute of the object before it, or else a module inside of it.
     """
     first, *rest = name.split(".")
     path = first
     try:
-        found: Any = import_module(first)
+        target: Any = import_module(first)
         for step in rest:
             path = f"{path}.{step}"
-            if inspect.ismodule(found) and not hasattr(found, step):
-                found = import_module(path)
+            if inspect.ismodule(target) and not hasattr(target, step):
+                target = import_module(path)
             else:
-                found = getattr(found, step)
-            # A module that another one has imported leads out of the package: einthoven.models.mlp.torch.
-            if inspect.ismodule(found) and found.__name__ != path and not is_trusted(path):
-                raise _refusal(name, found.__name__, part)
+                target = getattr(target, step)
+            # A module that another module has imported leads out of the package: einthoven.models.mlp.torch.
+            if inspect.ismodule(target) and target.__name__ != path and not is_trusted(path):
+                raise _refusal(name, target.__name__, part)
     except UserError:
         raise
-    except Exception as error:  # whatever the code of a module raises when it is imported
+    except Exception as error:
+        # The code of a module can raise any exception when it is imported.
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        where = ""
+        advice = ""
         if isinstance(error, ModuleNotFoundError) and is_trusted(path):
-            where = "; expected its module in a folder of PYTHONPATH"
-        raise UserError(f"{shown(name)}: cannot be found ({reason[0]}){where}.") from None
-    return found
+            advice = "; expected its module in a folder of PYTHONPATH"
+        raise UserError(f"{shown(name)}: cannot be found ({reason[0]}){advice}.") from None
+    return target
 
 
-def _is_kind(found: Any, part: Part) -> bool:
-    """Whether an object is what an option expects."""
-    is_class = inspect.isclass(found)
-    if not is_class and not (inspect.isroutine(found) and found.__module__.startswith("einthoven.")):
+def _is_kind(target: Any, part: Part) -> bool:
+    """Return whether an object is of the kind that an option expects."""
+    is_class = inspect.isclass(target)
+    is_own_function = inspect.isroutine(target) and target.__module__.startswith("einthoven.")
+    if not is_class and not is_own_function:
         return False
     if part.methods:
-        return is_class and all(callable(getattr(found, method, None)) for method in part.methods)
+        return is_class and all(callable(getattr(target, method, None)) for method in part.methods)
     if part.parameters:
-        called = found.__call__ if is_class else found
-        return set(part.parameters) <= set(inspect.signature(called).parameters)
-    made = found if is_class else _returned(found)
-    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(made, "__mro__", ())]
-    return any(name in part.classes for name in names)
+        function = target.__call__ if is_class else target
+        return set(part.parameters) <= set(inspect.signature(function).parameters)
+    result_class = target if is_class else _return_class(target)
+    ancestors = getattr(result_class, "__mro__", ())
+    return any(f"{ancestor.__module__}.{ancestor.__qualname__}" in part.classes for ancestor in ancestors)
 
 
-def _returned(function: Any) -> Any:
-    """The class that a function states to return; of a class method that returns ``Self``, its class."""
-    stated = get_type_hints(function).get("return")
-    return getattr(function, "__self__", None) if stated is Self else stated
+def _return_class(function: Any) -> Any:
+    """Return the class in the return annotation of a function. ``Self`` of a class method is its class."""
+    annotation = get_type_hints(function).get("return")
+    return getattr(function, "__self__", None) if annotation is Self else annotation

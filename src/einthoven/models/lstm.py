@@ -11,10 +11,11 @@ from einthoven.models.blocks import check_depth, head
 
 
 class Recurrence(nn.Module):
-    """Stacked LSTM layers (Hochreiter and Schmidhuber 1997; Gers et al. 2000), read out over time.
+    """Stacked LSTM layers (Hochreiter and Schmidhuber 1997; Gers et al. 2000), summarized over time.
 
-    The readout is the mean, the maximum and the last state. The last state of a direction is the one that has read the
-    whole signal: at the end for the forward direction, at the start for the backward one.
+    The summary is the mean, the maximum and the last state of each direction. The last state is the one that has read
+    the whole signal. It stands at the end of the signal for the forward direction, and at the start for the backward
+    direction.
     """
 
     def __init__(self, in_channels: int, hidden: int, layers: int, *, bidirectional: bool) -> None:
@@ -25,38 +26,44 @@ class Recurrence(nn.Module):
         """Map a signal ``[B, C, T]`` to features ``[B, 3 * directions * hidden]``."""
         steps = x.transpose(1, 2)
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):  # not every CPU has an LSTM in bfloat16
-                states, (last, _) = self.lstm(steps.float())
+            # Not every CPU has an LSTM in bfloat16.
+            with torch.autocast("cpu", enabled=False):
+                states, _ = self.lstm(steps.float())
         else:
-            states, (last, _) = self.lstm(steps)
-        directions = states.shape[2] // last.shape[2]
-        ends = last[-directions:].transpose(0, 1).flatten(1)
-        return torch.cat([states.mean(dim=1), states.amax(dim=1), ends], dim=1)
+            states, _ = self.lstm(steps)
+
+        # The last states are cut out of `states`. The second result of nn.LSTM holds the same numbers, but
+        # torch.export of torch 2.9 records it with a batch size of 1.
+        hidden = self.lstm.hidden_size
+        last_forward = states[:, -1, :hidden]
+        last_backward = states[:, 0, hidden:]
+        return torch.cat([states.mean(dim=1), states.amax(dim=1), last_forward, last_backward], dim=1)
 
 
 class LSTM(nn.Module):
-    """The benchmark's recurrent baseline (Strodthoff et al. 2021), with the backward direction pooled at its own end.
+    """The recurrent baseline of the benchmark (Strodthoff et al. 2021).
 
-    It takes a step at every sample, one after the other: shorter windows (`trainer.window`, 2.5 s in the benchmark)
-    save time accordingly.
+    One detail differs: the last state of the backward direction is the one at the start of the signal.
+    The network takes one step per sample, one after the other. Shorter windows (`trainer.window`, 2.5 s in the
+    benchmark) save time in proportion.
 
     Stages (direct children): ``recurrence``, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        In and out.
+        Channels of the signal; number of logits.
     hidden, layers
         Features of the state of each direction; stacked layers.
     bidirectional
-        Read the signal backwards as well.
+        Whether a second direction reads the signal backwards.
     head_hidden
-        Features of the head's hidden layer.
+        Features of the hidden layer in the head.
     dropouts
-        Probabilities before the head's two linear layers.
+        Dropout probabilities before the two linear layers of the head.
     activation, norm
-        Of the head, as in `einthoven.models.activations` and `einthoven.models.norms`. The activations inside an LSTM
-        are part of what it is: sigmoids for the gates, tanh for the state.
+        Activation and norm in the head, as in `einthoven.models.activations` and `einthoven.models.norms`. The
+        activations inside an LSTM are part of its definition: sigmoids for the gates, tanh for the state.
     """
 
     def __init__(
@@ -75,7 +82,8 @@ class LSTM(nn.Module):
         super().__init__()
         check_depth("layers", layers)
         self.recurrence = Recurrence(in_channels, hidden, layers, bidirectional=bidirectional)
-        features = 3 * hidden * (2 if bidirectional else 1)
+        directions = 2 if bidirectional else 1
+        features = 3 * hidden * directions
         self.head = head(features, num_classes, hidden=head_hidden, dropouts=dropouts, activation=activation, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:

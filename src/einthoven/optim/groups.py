@@ -1,4 +1,4 @@
-"""What every optimizer shares: which parameters decay, the rate that a schedule multiplies, ranges of options."""
+"""Parts that all optimizers share: parameter groups, the base learning rate, checks of the options."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ LARGEST = torch.finfo(torch.float32).max
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the trainable parameters into one group that decays and one that does not.
+    """Split the trainable parameters into a group with weight decay and a group without it.
 
-    Biases, the gains of normalization layers and every other parameter of fewer than 2 dimensions are not
-    decayed: pulling them to zero removes no capacity and biases the fit.
+    Biases, the gains of norms and all other parameters of fewer than 2 dimensions do not decay: pulling them to zero
+    removes no capacity and biases the fit.
 
     Parameters
     ----------
     model
-        Its trainable parameters, each once, in the order of ``model.named_parameters()``.
+        Each of its trainable parameters is taken once, in the order of ``model.named_parameters()``.
     weight_decay
         Decay of the weights of 2 or more dimensions.
 
     Returns
     -------
     list of dict
-        Parameter groups for a torch optimizer; a group that would be empty is left out.
+        Parameter groups for a torch optimizer. An empty group is left out.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """`parameter_groups` of some of a model's parameters."""
+    """Return the `parameter_groups` of a part of the parameters of a model."""
     if not parameters:
         raise ValueError("the model has no trainable parameter")
     groups: list[dict[str, Any]] = [
@@ -51,30 +51,30 @@ def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[di
 
 
 def most_state_bytes(weights: int) -> int:
-    """Bytes that a checkpoint may have of a model whose weights take `weights` bytes.
+    """Return the largest allowed size of a checkpoint, in bytes, for a model whose weights take `weights` bytes.
 
-    Optimizers keep some hundred copies of the weights at most; those that keep a matrix for each side of another one
-    keep far more where a side is long.
+    Most optimizers keep a few copies of the weights, and some keep up to a hundred. An optimizer that keeps a square
+    matrix per side of a weight keeps far more if a side is long.
     """
     return (1 << 28) + 512 * weights
 
 
 def with_initial_lr(optimizer: Optimizer) -> Optimizer:
-    """Note each group's learning rate as the one that a schedule multiplies."""
+    """Store the learning rate of each group as the base rate, which a schedule multiplies."""
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
 
 
 def check(**options: float) -> None:
-    """Refuse what is negative, not a number, or too large for the weights, which are float32."""
+    """Refuse a number that is negative, not a number, or too large for float32, the type of the weights."""
     for name, value in options.items():
         if not 0.0 <= value <= LARGEST:
             raise UserError(f"optimizer: {name} must be a number from 0 to {LARGEST:.0e}, found {value}")
 
 
 def check_learns(optimizer: Optimizer) -> Optimizer:
-    """Refuse an optimizer that would leave weights as they are, whatever their gradient.
+    """Refuse an optimizer that never changes the weights.
 
     Raises
     ------
@@ -89,17 +89,18 @@ def check_learns(optimizer: Optimizer) -> Optimizer:
 
 
 def check_below_one(**options: float) -> None:
-    """Refuse what is not in [0, 1)."""
+    """Refuse a number outside of [0, 1)."""
     for name, value in options.items():
         if not 0.0 <= value < 1.0:
             raise UserError(f"optimizer: {name} must lie in [0, 1), found {value}")
 
 
 def check_betas(betas: tuple[float, float]) -> tuple[float, float]:
-    """Two numbers in [0, 1)."""
-    # A config hands over a list, of any length.
+    """Refuse anything but two numbers in [0, 1), and return them as floats."""
+    # A configuration holds a list of any length.
     if len(betas) != 2:
         raise UserError(f"optimizer: betas must be two numbers, found {list(betas)}")
-    first, second = map(float, betas)  # torch takes no mixture of whole numbers and others
+    # PyTorch accepts no mixture of integers and floats.
+    first, second = map(float, betas)
     check_below_one(**{"betas[0]": first, "betas[1]": second})
     return first, second

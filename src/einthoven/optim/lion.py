@@ -1,4 +1,4 @@
-"""Lion, an optimizer that was found by a program search: every step is a sign."""
+"""Lion, an optimizer that steps along a sign. It was found by a program search."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Lion(Optimizer):
         w ← w - lr (sign(β₁ m + (1 - β₁) g) + weight_decay w)
         m ← β₂ m + (1 - β₂) g
 
-    One moment in memory, where Adam keeps two.
+    It keeps one running mean per weight. Adam keeps two.
 
     Parameters
     ----------
     params
         Parameter groups.
     lr, betas, weight_decay
-        As above.
+        Learning rate, (β₁, β₂) and decay of the formulas above.
     """
 
     def __init__(
@@ -34,23 +34,28 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Evaluate `closure` once, if given, then take one step; the value is the closure's."""
+        """Evaluate `closure` once, if there is one, then take one step. Return the value of the closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if not moved:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
                 continue
-            for parameter in moved:
+            for parameter in parameters:
                 if not self.state[parameter]:
                     self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-            gradients = [p.grad for p in moved]
-            momenta = [self.state[p]["momentum"] for p in moved]
-            lr, (first, second) = group["lr"], group["betas"]
-            torch._foreach_mul_(moved, 1.0 - lr * group["weight_decay"])
-            directions = torch._foreach_lerp(gradients, momenta, first)
-            torch._foreach_add_(moved, torch._foreach_sign(directions), alpha=-lr)
-            torch._foreach_lerp_(momenta, gradients, 1.0 - second)
+            gradients = [p.grad for p in parameters]
+            momenta = [self.state[p]["momentum"] for p in parameters]
+            lr = group["lr"]
+            beta1, beta2 = group["betas"]
+
+            # w ← w - lr (sign(β₁ m + (1 - β₁) g) + weight_decay w)
+            torch._foreach_mul_(parameters, 1.0 - lr * group["weight_decay"])
+            directions = torch._foreach_lerp(gradients, momenta, beta1)
+            torch._foreach_add_(parameters, torch._foreach_sign(directions), alpha=-lr)
+
+            # m ← β₂ m + (1 - β₂) g
+            torch._foreach_lerp_(momenta, gradients, 1.0 - beta2)
         return loss

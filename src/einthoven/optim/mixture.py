@@ -13,20 +13,20 @@ from torch.optim import Optimizer
 class Mixture(Optimizer):
     """Compose optimizers, each over its own parameters, into one `torch.optim.Optimizer`.
 
-    ``param_groups`` and ``state`` are this object's own and hold the model's parameters, so that a schedule,
-    gradient clipping, a gradient scaler, ``zero_grad`` and ``state_dict`` / ``load_state_dict`` of the base
-    class work as for any optimizer. Before each step the inner optimizers are handed those hyperparameters
-    and the very same state dictionaries: there is one copy of each, and nothing can drift apart.
+    The mixture has its own ``param_groups`` and ``state`` with the parameters of the model. So a schedule, gradient
+    clipping, a gradient scaler, ``zero_grad``, ``state_dict`` and ``load_state_dict`` work as for any optimizer. Before
+    each step, the inner optimizers receive these hyperparameters and the same state dictionaries. There is one copy of
+    each state, so the copies cannot differ.
 
-    An inner optimizer may work on a matrix view of a parameter (Muon on a convolution): `matrices` maps the
-    tensor that it holds to the parameter whose memory it shares.
+    An inner optimizer may work on a matrix view of a parameter (Muon on a convolution). `matrices` maps its tensor to
+    the parameter with which the tensor shares memory.
 
     Parameters
     ----------
     optimizers
-        Inner optimizers over disjoint tensors; their parameter groups, in order, become this object's.
+        Inner optimizers over disjoint tensors. The mixture has their parameter groups, in the same order.
     matrices
-        For each tensor of an inner optimizer that is a matrix view (see `matrix_view`), its parameter.
+        Matrix view in an inner optimizer (see `matrix_view`) -> parameter of the model.
     """
 
     def __init__(
@@ -34,14 +34,12 @@ class Mixture(Optimizer):
     ) -> None:
         self._inner = list(optimizers)
         self._matrices = dict(matrices or {})
-        super().__init__(
-            [
-                {**group, "params": [self._matrices.get(tensor, tensor) for tensor in group["params"]]}
-                for optimizer in self._inner
-                for group in optimizer.param_groups
-            ],
-            {},
-        )
+        groups = []
+        for optimizer in self._inner:
+            for group in optimizer.param_groups:
+                parameters = [self._matrices.get(tensor, tensor) for tensor in group["params"]]
+                groups.append({**group, "params": parameters})
+        super().__init__(groups, {})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -50,39 +48,39 @@ class Mixture(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Evaluate `closure` once, if given, then take one step of every inner optimizer.
+        """Evaluate `closure` once, if there is one, then take one step of every inner optimizer.
 
         Returns
         -------
         float or Tensor or None
-            What the closure returned.
+            The value of the closure.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        # After the closure: only now are the gradients those of this step.
-        self._hand_down()
+        # The gradients of this step exist only after the closure.
+        self._update_inner()
         for optimizer in self._inner:
             optimizer.step()
         for matrix in self._matrices:
             matrix.grad = None
         return loss
 
-    def _hand_down(self) -> None:
-        """Give the inner optimizers this object's hyperparameters, state, and current views."""
+    def _update_inner(self) -> None:
+        """Give hyperparameters, state and current matrix views to the inner optimizers."""
         inner_groups = [(inner, group) for inner in self._inner for group in inner.param_groups]
         for group, (inner, inner_group) in zip(self.param_groups, inner_groups, strict=True):
             inner_group.update({key: value for key, value in group.items() if key != "params"})
             for parameter, tensor in zip(group["params"], inner_group["params"], strict=True):
                 inner.state[tensor] = self.state[parameter]
                 if tensor is not parameter:
-                    # Taken anew each time: moving a model to another device replaces its memory.
+                    # The view is renewed in each step, because moving a model to another device replaces its memory.
                     tensor.data = matrix_view(parameter)
                     tensor.grad = None if parameter.grad is None else parameter.grad.reshape(tensor.shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        raise TypeError("a Mixture shares memory with its model: keep its state_dict() instead of pickling it")
+        raise TypeError("a Mixture shares memory with its model: save its state_dict() instead of pickling it")
 
 
 def matrix_view(weight: Tensor) -> Tensor:

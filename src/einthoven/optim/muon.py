@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices of a model, AdamW for the rest of it."""
+"""Muon for the hidden matrices of a model, AdamW for its other parameters."""
 
 from __future__ import annotations
 
@@ -22,42 +22,44 @@ def muon(
     betas: tuple[float, float] = (0.9, 0.99),
     eps: float = 1e-8,
 ) -> Optimizer:
-    """Muon on the hidden matrices, AdamW on everything else.
+    """Build Muon for the hidden matrices, with AdamW for all other parameters.
 
-    Muon (Jordan et al., 2024) replaces the momentum of a matrix by a nearly orthogonal one: five
-    Newton-Schulz iterations bring its singular values near 1, so that rare directions move as far as frequent
-    ones. A convolution's weight is seen as the matrix (out, in * kernel). The step is scaled by ``0.2
-    sqrt(max(rows, columns))`` (Liu et al., "Muon is scalable for LLM training", 2025, equation 4), which
-    gives it the root mean square of a typical AdamW step whatever the shape: one learning rate and one weight
-    decay then serve both rules, and one tuned for `adamw` carries over. The original scaling, ``sqrt(max(1,
-    rows / columns))``, would ask for a learning rate of its own.
+    Muon (Jordan et al., 2024) replaces the momentum of a matrix by a nearly orthogonal matrix: five Newton-Schulz
+    iterations bring its singular values near 1, so that rare directions move as far as frequent directions. The weight
+    of a convolution becomes the matrix (out, in * kernel).
+
+    The step is scaled by ``0.2 sqrt(max(rows, columns))`` (Liu et al., "Muon is scalable for LLM training", 2025,
+    equation 4). For every shape, this gives the root mean square of a typical AdamW step. So one learning rate and one
+    weight decay fit both rules, and values tuned for `adamw` can be used. The original scaling, ``sqrt(max(1, rows /
+    columns))``, needs a separate learning rate.
 
     Parameters
     ----------
     model
-        Its trainable parameters are optimized; see `hidden_matrices` for which ones by Muon.
+        Its trainable parameters are optimized. Muon optimizes its `hidden_matrices`.
     lr, momentum, nesterov
-        Peak learning rate of Muon; its momentum in [0, 1); whether it is Nesterov's.
+        Peak learning rate of Muon; its momentum in [0, 1); whether the momentum is Nesterov's.
     weight_decay
-        Decoupled, for both rules; for weights of 2 or more dimensions alone.
+        Decoupled, for both rules, on weights of 2 or more dimensions only.
     adamw_lr, betas, eps
-        Of AdamW; without `adamw_lr`, it takes `lr`.
+        Options of AdamW. Without `adamw_lr`, its learning rate is `lr`.
 
     Raises
     ------
     UserError
         If an option is out of range, or the model has no hidden matrix.
     """
-    adamw_lr = lr if adamw_lr is None else adamw_lr
+    if adamw_lr is None:
+        adamw_lr = lr
     check(lr=lr, adamw_lr=adamw_lr, weight_decay=weight_decay, eps=eps)
     check_below_one(momentum=momentum)
-    first, second = check_betas(betas)
+    betas = check_betas(betas)
     hidden = hidden_matrices(model)
     if not hidden:
         raise UserError("optimizer: muon needs a model with hidden matrices, this one has none; use adamw or sgd")
     matrices = {matrix_view(weight): weight for weight in hidden}
-    chosen = set(hidden)
-    rest = [p for p in model.parameters() if p.requires_grad and p not in chosen]
+    hidden_set = set(hidden)
+    rest = [p for p in model.parameters() if p.requires_grad and p not in hidden_set]
     optimizers: list[Optimizer] = [
         torch.optim.Muon(
             list(matrices),
@@ -70,27 +72,27 @@ def muon(
     ]
     if rest:
         groups = decay_groups(rest, weight_decay)
-        optimizers.append(torch.optim.AdamW(groups, lr=adamw_lr, betas=(first, second), eps=eps, fused=True))
+        optimizers.append(torch.optim.AdamW(groups, lr=adamw_lr, betas=betas, eps=eps, fused=True))
     return with_initial_lr(Mixture(optimizers, matrices))
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """List the weights that act as matrices between hidden features, in the model's order.
+    """List the weights that act as matrices between hidden features, in the order of the model.
 
-    These are the trainable parameters with ``weight`` in their name and 2 or more dimensions (linear,
-    convolutional, recurrent, attention), except the last linear layer, whose rows are classes, and
-    embeddings, which are tables of vectors; nor any that is a single row or column once its kernel is
-    flattened.
+    These are the trainable parameters with ``weight`` in their name and 2 or more dimensions (linear, convolutional,
+    recurrent, attention). Three kinds are left out: the last linear layer, whose rows are classes; embeddings, which
+    are tables of vectors; and a weight that is a single row or column after its kernel is flattened.
     """
     excluded = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
     excluded.update(linear[-1:])
-    return [
-        parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-        and "weight" in name.rpartition(".")[2]
-        and parameter.ndim >= 2
-        and parameter not in excluded
-        and min(parameter.shape[0], parameter[0].numel()) > 1
-    ]
+    matrices = []
+    for name, parameter in model.named_parameters():
+        is_weight = "weight" in name.rpartition(".")[2] and parameter.ndim >= 2
+        if not is_weight or not parameter.requires_grad or parameter in excluded:
+            continue
+        rows = parameter.shape[0]
+        columns = parameter[0].numel()
+        if min(rows, columns) > 1:
+            matrices.append(parameter)
+    return matrices

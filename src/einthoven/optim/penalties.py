@@ -1,13 +1,13 @@
-"""Penalties on the size of the weights: L1, L2, and L1 by its proximal step.
+"""Penalties on the size of the weights: L1, L2, and L1 with its proximal step.
 
-A penalty is a prior. Where the loss of a record is its negative log-likelihood, the weights that minimize
-``mean loss + penalty`` over n records are the most probable ones a posteriori, with a prior ∝ exp(-n · penalty):
-Gaussian of variance ``1 / (n strength)`` for L2, Laplace of scale ``1 / (n strength)`` for L1 (Bishop, "Pattern
-recognition and machine learning", 2006, section 3.3). That is so with a single label. With K labels the loss of a
-record is the mean over the classes, so its negative log-likelihood over K: there the variance and the scale are
-``1 / (n K strength)``.
+A penalty is a prior. If the loss of a record is its negative log-likelihood, the weights that minimize
+``mean loss + penalty`` over n records have the highest posterior probability for a prior ∝ exp(-n · penalty). For L2
+the prior is a Gaussian of variance ``1 / (n strength)``, for L1 a Laplace distribution of scale ``1 / (n strength)``
+(Bishop, "Pattern recognition and machine learning", 2006, section 3.3). This holds with a single label. With K labels
+the loss of a record is its negative log-likelihood divided by K (the mean over the classes). Then the variance and the
+scale are ``1 / (n K strength)``.
 
-As decay does, penalties leave biases, gains of norms and all else of fewer than 2 dimensions alone.
+Like weight decay, penalties do not act on biases, gains of norms and other parameters of fewer than 2 dimensions.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from einthoven.errors import UserError
 
 
 class Penalty:
-    """No penalty; the others differ from it in what they define."""
+    """No penalty. It is the base class of the penalties."""
 
     def check(self, optimizer: Optimizer) -> None:
-        """Refuse, with a `UserError`, an optimizer that the penalty cannot go with."""
+        """Raise a `UserError` if the penalty cannot be used with an optimizer."""
 
     def loss(self, model: nn.Module) -> Tensor | None:
-        """What is added to the loss, and so to the gradient; None for nothing."""
+        """Return the term that is added to the loss, or None if there is none."""
         return None
 
     def after_step(self, optimizer: Optimizer) -> None:
-        """What is done to the weights after a step of the optimizer."""
+        """Change the weights after a step of the optimizer."""
 
     def metrics(self, model: nn.Module) -> dict[str, Tensor]:
-        """What to tell once an epoch, as device tensors."""
+        """Return metrics of an epoch, as device tensors."""
         return {}
 
 
 @dataclass(frozen=True)
 class Shrinkage(Penalty):
-    """What the penalties share: a strength, and a look at what it does to the weights."""
+    """Base class of penalties with a strength, which log the share of zero weights."""
 
     strength: float
 
@@ -51,46 +51,46 @@ class Shrinkage(Penalty):
             raise UserError(f"penalty.strength={self.strength}: expected a number of at least 0.")
 
     def metrics(self, model: nn.Module) -> dict[str, Tensor]:
-        """``watch/weight/zeros``, the share of exact zeros among the penalized weights."""
+        """Return ``watch/weight/zeros``, the share of exact zeros among the penalized weights."""
         return {"watch/weight/zeros": share_of_zeros(model)}
 
 
 class L2(Shrinkage):
-    """``strength / 2 · Σ w²``: its gradient is ``strength · w``, the coupled decay of weights."""
+    """``strength / 2 · Σ w²``. Its gradient is ``strength · w``: coupled weight decay."""
 
     def loss(self, model: nn.Module) -> Tensor:
-        """The penalty."""
+        """Return the penalty."""
         return self.strength / 2 * torch.stack([w.square().sum() for w in penalized(model)]).sum()
 
 
 class L1(Shrinkage):
-    """``strength · Σ |w|``, by its subgradient ``strength · sign(w)``.
+    """``strength · Σ |w|``, minimized with its subgradient ``strength · sign(w)``.
 
-    Weights come near zero and step over it, by turns from either side; `ProximalL1` lets them arrive.
+    Weights come near zero and then step over it again and again. With `ProximalL1` they become exactly zero.
     """
 
     def loss(self, model: nn.Module) -> Tensor:
-        """The penalty."""
+        """Return the penalty."""
         return self.strength * torch.stack([w.abs().sum() for w in penalized(model)]).sum()
 
 
 class ProximalL1(Shrinkage):
-    """``strength · Σ |w|`` by soft-thresholding after each step: ``w ← sign(w) max(|w| - lr · strength, 0)``.
+    """``strength · Σ |w|``, minimized by soft-thresholding each step: ``w ← sign(w) max(|w| - lr · strength, 0)``.
 
-    The proximal operator of ``lr · strength · ‖w‖₁``, with the learning rate of the moment (Beck & Teboulle, "A
-    fast iterative shrinkage-thresholding algorithm", 2009, equation 1.4, ISTA). Weights become exactly zero.
+    This is the proximal operator of ``lr · strength · ‖w‖₁`` with the current learning rate (Beck & Teboulle, "A fast
+    iterative shrinkage-thresholding algorithm", 2009, equation 1.4, ISTA). Weights become exactly zero.
 
-    With plain gradient descent it minimizes ``loss + strength · ‖w‖₁``. With momentum μ, steps grow to
-    ``lr / (1 - μ)`` of the gradient and the threshold does not: it acts as a strength of ``(1 - μ) strength``. An
-    optimizer that scales coordinates by D moves along ``lr D⁻¹ g``, whose own proximal operator would
-    threshold by ``lr · strength / D`` (Yun et al., "Adaptive proximal gradient methods for structured neural
-    networks", 2021). Here every weight loses the same ``lr · strength``, so that D does not weaken the penalty
-    where gradients are large: to L1 what AdamW's decoupled decay is to L2. Its rest points balance
-    `strength` against the scaled gradient, not the gradient.
+    With plain gradient descent it minimizes ``loss + strength · ‖w‖₁``. With momentum μ, the steps grow to
+    ``lr / (1 - μ)`` of the gradient, but the threshold does not grow. So the effective strength is
+    ``(1 - μ) strength``. An optimizer that scales coordinates by D moves along ``lr D⁻¹ g``. The proximal operator in
+    that scale has the threshold ``lr · strength / D`` (Yun et al., "Adaptive proximal gradient methods for structured
+    neural networks", 2021). Here every weight loses the same ``lr · strength``, so that D does not weaken the penalty
+    where gradients are large. AdamW treats L2 in the same way with its decoupled weight decay. At a fixed point,
+    `strength` balances the scaled gradient, not the gradient.
     """
 
     def check(self, optimizer: Optimizer) -> None:
-        """Refuse an optimizer that evaluates an average of its weights: averages are not exactly zero."""
+        """Refuse an optimizer that evaluates an average of its weights. Such averages are not exactly zero."""
         if hasattr(optimizer, "eval"):
             raise UserError(
                 "penalty=l1_proximal sets weights to zero after each step, and this optimizer evaluates the average of "
@@ -111,12 +111,12 @@ class ProximalL1(Shrinkage):
 
 
 def penalized(model: nn.Module) -> list[nn.Parameter]:
-    """Trainable parameters of 2 or more dimensions."""
+    """Return the trainable parameters of 2 or more dimensions."""
     return [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
 
 
 def share_of_zeros(model: nn.Module) -> Tensor:
-    """Share of exact zeros among the penalized weights."""
+    """Return the share of exact zeros among the penalized weights."""
     weights = penalized(model)
     zeros = torch.stack([(w == 0).sum() for w in weights]).sum()
     return zeros / sum(w.numel() for w in weights)

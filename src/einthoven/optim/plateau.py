@@ -1,4 +1,4 @@
-"""The schedule that looks at the validation metric, and therefore remembers."""
+"""A schedule that follows the validation metric. It is the only schedule with a state."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from einthoven.optim.schedules import warmed
 
 
 class Plateau:
-    """Multiply the learning rate by `factor` whenever the validation metric has stopped improving.
+    """Multiply the learning rate by `factor` each time the validation metric has stopped improving.
 
-    Unlike the pure schedules, its value depends on what was observed; `state_dict` goes into checkpoints, so a
-    resumed run is exact all the same.
+    Its value depends on the metrics so far. A checkpoint holds its `state_dict`, so a resumed run is exact.
 
     Parameters
     ----------
     warmup : float
-        Fraction of all steps that rise in a straight line to 1, in [0, 1).
+        Fraction of all steps in which the multiplier rises in a straight line to 1, in [0, 1).
     factor : float
         Multiplier of each reduction, in (0, 1).
     patience : int
-        Evaluations without improvement that are borne before a reduction.
+        Evaluations without improvement before a reduction: the next one reduces.
     threshold : float
-        By how much the metric must exceed its best to count as better.
+        The metric is better if it exceeds its best value by more than this.
     floor : float
-        The multiplier is not reduced below this, in [0, 1].
+        Smallest multiplier, in [0, 1].
     """
 
     def __init__(
@@ -46,27 +45,38 @@ class Plateau:
             )
         if not 0.0 <= floor <= 1.0:
             raise UserError(f"schedule: floor must lie between 0 and 1, found {floor}")
-        self._warmup, self._factor, self._patience, self._threshold = warmup, factor, patience, threshold
+        self._warmup = warmup
+        self._factor = factor
+        self._patience = patience
+        self._threshold = threshold
         self._floor = floor
-        self._multiplier, self._best, self._waited = 1.0, -math.inf, 0
+
+        # The state: multiplier, best metric, evaluations since the best metric or the last reduction.
+        self._multiplier = 1.0
+        self._best = -math.inf
+        self._waited = 0
 
     def __call__(self, step: int, total_steps: int) -> float:
-        """Multiplier at a step: that of the last observation."""
-        return warmed(step, total_steps, self._warmup, lambda done: self._multiplier)
+        """Return the multiplier at a step."""
+        return warmed(step, total_steps, self._warmup, lambda progress: self._multiplier)
 
     def observe(self, metric: float) -> None:
-        """Take notice of the metric of one evaluation; larger is better, and what is not a number is no improvement."""
+        """Update the multiplier with the metric of one evaluation. Larger is better, and NaN is no improvement."""
         if metric > self._best + self._threshold:
-            self._best, self._waited = metric, 0
+            self._best = metric
+            self._waited = 0
             return
         self._waited += 1
         if self._waited > self._patience:
-            self._multiplier, self._waited = max(self._multiplier * self._factor, self._floor), 0
+            self._multiplier = max(self._multiplier * self._factor, self._floor)
+            self._waited = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"multiplier": self._multiplier, "best": self._best, "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        self._multiplier, self._best, self._waited = state["multiplier"], state["best"], state["waited"]
+        """Continue from the result of `state_dict`."""
+        self._multiplier = state["multiplier"]
+        self._best = state["best"]
+        self._waited = state["waited"]

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization around any optimizer."""
+"""Sharpness-aware minimization with any base optimizer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from einthoven.optim.groups import check
 
 
 def sam(model: nn.Module, *, base: Callable[[nn.Module], Optimizer], rho: float = 0.05) -> Optimizer:
-    """Take the steps of another optimizer with the gradient of the worst loss nearby; see `SAM`.
+    """Build an optimizer that takes the steps of a base optimizer with the gradient of the worst loss nearby.
+
+    See `SAM`.
 
     Parameters
     ----------
     model
         Its trainable parameters are optimized.
     base
-        Makes the optimizer that takes the steps; the learning rate and the decay are its own.
+        Builds the optimizer that takes the steps. It has the learning rate and the weight decay.
     rho
         Radius of the neighbourhood, in the units of the weights.
     """
@@ -32,66 +34,78 @@ class SAM(Optimizer):
     """Minimize the largest loss within `rho` of the weights, to first order.
 
     Foret et al., "Sharpness-aware minimization for efficiently improving generalization", 2021, algorithm 1
-    and equation 2 (p = 2): ``ε = rho g / ‖g‖``, then a step of `base` from w with the gradient at w + ε. Two
-    gradients a step, so about twice the time.
+    and equation 2 (p = 2): ``ε = rho g / ‖g‖``, then a step of `base` from w with the gradient at w + ε. A step needs
+    two gradients, so it takes about twice the time.
 
-    The loss at w + ε is a question put to the model, not a sight of the data: running statistics are left as
-    the pass at w left them. The closure draws the same dropout masks both times (the training loop sees to
-    it), so that both gradients are of one function.
+    The second forward pass must not update the batch-norm statistics: the buffers keep their values from the pass at w.
+    The training loop makes the closure draw the same dropout masks twice, so that both gradients belong to the same
+    function.
 
-    Groups and state are the base's own: a schedule and a checkpoint act on them.
+    Parameter groups and state are the same objects as in the base, so a schedule and a checkpoint act on the base.
 
     Parameters
     ----------
     model
-        For its buffers.
+        Its buffers are restored after the second pass.
     base
-        Over the model's parameters.
+        Optimizer of the parameters of the model.
     rho
         Radius.
     """
 
     def __init__(self, model: nn.Module, base: Optimizer, rho: float) -> None:
         super().__init__(base.param_groups, {})
-        self._model, self._base, self._rho = model, base, rho
-        self._share()
-        if hasattr(base, "eval"):  # the modes of a base that has them, such as `ScheduleFreeAdamW`
-            self.train, self.eval = base.train, base.eval  # type: ignore[attr-defined]
+        self._model = model
+        self._base = base
+        self._rho = rho
+        self._share_with_base()
+        # A base such as `ScheduleFreeAdamW` has a training mode and an evaluation mode.
+        if hasattr(base, "eval"):
+            self.train = base.train  # type: ignore[attr-defined]
+            self.eval = base.eval
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Evaluate `closure` at w and at w + ε, then step from w; the value is the loss at w.
+        """Evaluate `closure` at w and at w + ε, then step from w. Return the loss at w.
 
         Raises
         ------
         TypeError
-            Without a closure: the second gradient could not be taken.
+            If there is no closure, which the second gradient needs.
         """
         if closure is None:
             raise TypeError("SAM takes two gradients a step: give step() a closure")
         with torch.enable_grad():
             loss = closure()
-        moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if moved:
-            weights, buffers = [p.clone() for p in moved], list(self._model.buffers())
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if parameters:
+            weights = [p.clone() for p in parameters]
+            buffers = list(self._model.buffers())
             statistics = [buffer.clone() for buffer in buffers]
-            gradients = [p.grad for p in moved]
+
+            # Move to w + ε.
+            gradients = [p.grad for p in parameters]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            torch._foreach_add_(moved, torch._foreach_mul(gradients, self._rho / (norm + 1e-12)))
+            torch._foreach_add_(parameters, torch._foreach_mul(gradients, self._rho / (norm + 1e-12)))
+
+            # The closure raises an exception if the gradient is not finite. The weights go back to w in any case, by a
+            # copy, because subtracting ε would round.
             try:
                 with torch.enable_grad():
                     closure()
-            finally:  # the training loop leaves the closure where the gradient is not finite
-                torch._foreach_copy_(moved, weights)  # not a subtraction, which would round
-            for buffer, kept in zip(buffers, statistics, strict=True):
-                buffer.copy_(kept)
+            finally:
+                torch._foreach_copy_(parameters, weights)
+            for buffer, values in zip(buffers, statistics, strict=True):
+                buffer.copy_(values)
         self._base.step()
         return loss
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`, which is the base's."""
+        """Continue from the result of `state_dict`."""
         self._base.load_state_dict(dict(state_dict))
-        self._share()
+        self._share_with_base()
 
-    def _share(self) -> None:
-        self.param_groups, self.state = self._base.param_groups, self._base.state
+    def _share_with_base(self) -> None:
+        """Use the parameter groups and the state of the base, which `load_state_dict` replaces."""
+        self.param_groups = self._base.param_groups
+        self.state = self._base.state

@@ -1,14 +1,16 @@
 """Learning-rate schedules as pure functions of the step.
 
-Each returns the multiplier of the base learning rate (its peak is 1), so a schedule can be plotted before
-a run and a resumed run is exact: nothing is remembered between steps. Steps count from 0 to
-``total_steps - 1``; a step at or past the end holds the last value. Options are fractions of the run, so that a
-recipe keeps its shape when the run gets longer. The first step of a run has a multiplier above 0, however short the
-run is, and the only step of a run has 1.
+Each function returns the multiplier of the base learning rate. The peak of the multiplier is 1. The functions have no
+state, so a schedule can be plotted before a run, and a resumed run is exact. Steps count from 0 to ``total_steps - 1``.
+A step at or after the end has the last value. Options are fractions of the run, so that a longer run has the same
+shape. The first step of a run has a multiplier above 0, also in a short run. In a run of one step, the multiplier is 1.
 
-Every schedule can be warmed up: the first ``warmup`` of the steps rise in a straight line to its first value, and
-the schedule itself runs over what remains (Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2).
-`einthoven.optim.plateau` is the one that depends on more than the step.
+Most schedules have a warm-up: in the first ``warmup`` of the steps, the multiplier rises in a straight line to the
+first value of the schedule, and the schedule fills the remaining steps (Goyal et al., "Accurate, large minibatch SGD",
+2017, section 2.2). Only `einthoven.optim.plateau` depends on more than the step.
+
+The parameters of every function are ``step`` (from 0), ``total_steps`` (number of steps in the run) and its options. An
+option out of its range raises a `UserError`.
 """
 
 from __future__ import annotations
@@ -20,46 +22,47 @@ from itertools import accumulate
 from einthoven.errors import UserError
 
 MOST_CYCLES = 1000
-LARGEST_LOG_GROWTH = 30.0  # the longest cycle over the shortest: about 1e13, which a float still tells from 0
+LARGEST_LOG_GROWTH = 30.0
+"""Logarithm of the longest cycle over the shortest cycle. With more, a float cannot represent the shortest cycle."""
 
 
 def constant(step: int, total_steps: int, *, warmup: float = 0.0) -> float:
     """Return 1 at every step after the warm-up."""
-    return warmed(step, total_steps, warmup, lambda done: 1.0)
+    return warmed(step, total_steps, warmup, lambda progress: 1.0)
 
 
 def linear(step: int, total_steps: int, *, warmup: float = 0.1, floor: float = 0.0) -> float:
-    """Go down in a straight line from 1 towards `floor`."""
+    """Fall in a straight line from 1 towards `floor`."""
     _check_unit("floor", floor)
-    return warmed(step, total_steps, warmup, lambda done: 1.0 - (1.0 - floor) * done)
+    return warmed(step, total_steps, warmup, lambda progress: 1.0 - (1.0 - floor) * progress)
 
 
 def polynomial(step: int, total_steps: int, *, warmup: float = 0.0, power: float = 2.0, floor: float = 0.0) -> float:
-    """Go down from 1 towards `floor` as a power of what remains of the run; `power` 1 is `linear`.
+    """Fall from 1 towards `floor` as a power of the remaining share of the run. With `power` 1 it is `linear`.
 
     Chen et al., "DeepLab", 2018, section 4.1 (the "poly" policy).
     """
     _check_unit("floor", floor)
     if not 0.0 < power < math.inf:
         raise UserError(f"schedule: power must be a positive number, found {power}")
-    return warmed(step, total_steps, warmup, lambda done: floor + (1.0 - floor) * (1.0 - done) ** power)
+    return warmed(step, total_steps, warmup, lambda progress: floor + (1.0 - floor) * (1.0 - progress) ** power)
 
 
 def exponential(step: int, total_steps: int, *, warmup: float = 0.0, final: float = 0.01) -> float:
-    """Shrink by the same factor at every step, from 1 towards `final`, in (0, 1]."""
+    """Fall by the same factor in every step, from 1 towards `final`, which lies in (0, 1]."""
     _check_positive_fraction("final", final)
-    return warmed(step, total_steps, warmup, lambda done: float(final**done))
+    return warmed(step, total_steps, warmup, lambda progress: float(final**progress))
 
 
 def step_decay(step: int, total_steps: int, *, warmup: float = 0.0, every: float = 1 / 3, factor: float = 0.1) -> float:
-    """Multiply by `factor` each time another fraction `every` of the run has passed.
+    """Multiply by `factor` after each fraction `every` of the run.
 
     Parameters
     ----------
     step, total_steps
         Current step (from 0) and number of steps in the run.
     warmup
-        Fraction of all steps spent warming up, in [0, 1); `every` is a fraction of the rest.
+        Fraction of all steps in the warm-up, in [0, 1); `every` is a fraction of the steps after it.
     every
         Fraction of the run between two decays, from a millionth to 1.
     factor
@@ -73,8 +76,13 @@ def step_decay(step: int, total_steps: int, *, warmup: float = 0.0, every: float
     if not 1e-6 <= every <= 1.0:
         raise UserError(f"schedule: every must lie between 1e-06 and 1, found {every}")
     _check_positive_fraction("factor", factor)
-    # The margin keeps a boundary such as step 100 of 300 on its own side of one third.
-    return warmed(step, total_steps, warmup, lambda done: float(factor ** math.floor(done / every + 1e-9)), hold=True)
+
+    def shape(progress: float) -> float:
+        # Rounding can put step 100 of 300 below one third. The margin puts it on the boundary.
+        decays = math.floor(progress / every + 1e-9)
+        return float(factor**decays)
+
+    return warmed(step, total_steps, warmup, shape, hold=True)
 
 
 def multistep(
@@ -85,20 +93,25 @@ def multistep(
     milestones: Sequence[float] = (0.5, 0.75),
     factor: float = 0.1,
 ) -> float:
-    """Multiply by `factor` at each milestone, a fraction of the run.
+    """Multiply by `factor` at each milestone, which is a fraction of the run.
 
-    The default is that of He et al., "Deep residual learning", 2016, section 4.2: tenths at half and three quarters.
+    The default is the schedule of He et al., "Deep residual learning", 2016, section 4.2: the multiplier falls to a
+    tenth at half of the run, and again at three quarters.
     """
     _check_positive_fraction("factor", factor)
     if any(not 0.0 < m < 1.0 for m in milestones) or list(milestones) != sorted(milestones):
         raise UserError(f"schedule: milestones must ascend within (0, 1), found {list(milestones)}")
-    return warmed(
-        step, total_steps, warmup, lambda done: float(factor ** sum(done >= m - 1e-9 for m in milestones)), hold=True
-    )
+
+    def shape(progress: float) -> float:
+        # The margin absorbs rounding errors, so that a step on a milestone counts.
+        passed = sum(progress >= milestone - 1e-9 for milestone in milestones)
+        return float(factor**passed)
+
+    return warmed(step, total_steps, warmup, shape, hold=True)
 
 
 def cosine(step: int, total_steps: int, *, warmup: float = 0.1, floor: float = 0.0) -> float:
-    """Half a cosine from 1 down to `floor`.
+    """Fall as half a cosine from 1 to `floor`.
 
     With ``warmup=0`` it is equation 5 of Loshchilov & Hutter, "SGDR", 2017, without restarts.
 
@@ -107,9 +120,9 @@ def cosine(step: int, total_steps: int, *, warmup: float = 0.1, floor: float = 0
     step, total_steps
         Current step (from 0) and number of steps in the run.
     warmup
-        Fraction of all steps spent warming up, in [0, 1).
+        Fraction of all steps in the warm-up, in [0, 1).
     floor
-        Multiplier approached at the end of the run, in [0, 1].
+        Multiplier that the end of the run approaches, in [0, 1].
 
     Raises
     ------
@@ -117,7 +130,7 @@ def cosine(step: int, total_steps: int, *, warmup: float = 0.1, floor: float = 0
         If `warmup` or `floor` is out of range.
     """
     _check_unit("floor", floor)
-    return warmed(step, total_steps, warmup, lambda done: _anneal(1.0, floor, done))
+    return warmed(step, total_steps, warmup, lambda progress: _anneal(1.0, floor, progress))
 
 
 def cosine_restarts(
@@ -129,10 +142,10 @@ def cosine_restarts(
     growth: float = 2.0,
     floor: float = 0.0,
 ) -> float:
-    """Cosines down to `floor`, one after another, each `growth` times as long as the one before.
+    """Repeat the fall of `cosine`. Each cycle is `growth` times as long as the cycle before it.
 
-    Loshchilov & Hutter, "SGDR", 2017, equation 5 with T_mult = `growth`; here the run is filled by `cycles` of them,
-    so that it ends at the end of one.
+    Loshchilov & Hutter, "SGDR", 2017, equation 5 with T_mult = `growth`. Here `cycles` cycles fill the run, so that the
+    run ends at the end of a cycle.
     """
     _check_unit("floor", floor)
     if not 1 <= cycles <= MOST_CYCLES or not 0.0 < growth < math.inf:
@@ -140,17 +153,19 @@ def cosine_restarts(
             f"schedule: cycles must lie between 1 and {MOST_CYCLES} and growth be a positive number, "
             f"found {cycles} and {growth}"
         )
-    # A growth so extreme that one cycle has no length, or no finite one, leaves no shape to compute.
+    # With an extreme growth, the shortest cycle has no length in floats.
     if not abs(math.log(growth)) * cycles < LARGEST_LOG_GROWTH:
         raise UserError(f"schedule: growth={growth} makes {cycles} cycles too unequal; expected a growth nearer to 1")
+    # The first cycle has length 1.
     ends = list(accumulate(growth**k for k in range(cycles)))
+    total_length = ends[-1]
 
-    def shape(done: float) -> float:
-        at = done * ends[-1]
-        # The margin keeps a restart that falls on a step on that step.
-        cycle = sum(at >= end - 1e-9 * ends[-1] for end in ends[:-1])
-        begun = ends[cycle - 1] if cycle else 0.0
-        return _anneal(1.0, floor, max(at - begun, 0.0) / (ends[cycle] - begun))
+    def shape(progress: float) -> float:
+        position = progress * total_length
+        # The margin absorbs rounding errors, so that a restart that falls on a step happens in that step.
+        cycle = sum(position >= end - 1e-9 * total_length for end in ends[:-1])
+        start = ends[cycle - 1] if cycle else 0.0
+        return _anneal(1.0, floor, max(position - start, 0.0) / (ends[cycle] - start))
 
     return warmed(step, total_steps, warmup, shape)
 
@@ -163,22 +178,22 @@ def one_cycle(
     start_divisor: float = 25.0,
     final_divisor: float = 1e4,
 ) -> float:
-    """One cycle: cosine up from 1/`start_divisor` to 1, cosine down to nearly nothing.
+    """Rise as half a cosine from 1/`start_divisor` to 1, then fall as half a cosine to nearly 0.
 
-    Smith & Topin, "Super-convergence", 2018, with cosine annealing both ways. The defaults are those of
-    the PTB-XL benchmark (Strodthoff et al., 2021): 30 % of the steps upwards, from 1/25 of the
-    peak, ending at 1/(25 * 10^4) of it. The benchmark also cycles the momentum; this schedule does not.
+    Smith & Topin, "Super-convergence", 2018, with cosine annealing in both directions. The defaults are the values of
+    the PTB-XL benchmark (Strodthoff et al., 2021): the multiplier rises in 30 % of the steps, starts at 1/25 of the
+    peak and ends at 1/(25 * 10^4) of it. The benchmark also cycles the momentum. This schedule does not.
 
     Parameters
     ----------
     step, total_steps
         Current step (from 0) and number of steps in the run.
     warmup
-        Fraction of all steps spent rising, in [0, 1).
+        Fraction of all steps with a rising multiplier, in [0, 1).
     start_divisor
-        Peak over first learning rate, at least 1.
+        Peak learning rate divided by the first learning rate, at least 1.
     final_divisor
-        First over last learning rate, at least 1.
+        First learning rate divided by the last learning rate, at least 1.
 
     Raises
     ------
@@ -190,7 +205,8 @@ def one_cycle(
     for name, divisor in (("start_divisor", start_divisor), ("final_divisor", final_divisor)):
         if not 1.0 <= divisor < math.inf:
             raise UserError(f"schedule: {name} must be a number of at least 1, found {divisor}")
-    if total_steps == 1:  # the one step is the peak: a run of one step must move the weights
+    # A run of one step must change the weights, so its only step is the peak.
+    if total_steps == 1:
         return 1.0
     start = 1.0 / start_divisor
     final = start / final_divisor
@@ -205,19 +221,20 @@ def one_cycle(
 def warmup_stable_decay(
     step: int, total_steps: int, *, warmup: float = 0.1, decay: float = 0.2, floor: float = 0.0
 ) -> float:
-    """Rise, stay at 1, and go down to `floor` over the last fraction `decay`, as one minus a square root.
+    """Rise, stay at 1, and fall to `floor` in the last fraction `decay`, as one minus a square root.
 
-    Hu et al., "MiniCPM", 2024, section 4; the shape of the decay from Hägele et al., "Scaling laws and
+    Hu et al., "MiniCPM", 2024, section 4. The shape of the decay is from Hägele et al., "Scaling laws and
     compute-optimal training beyond fixed training durations", 2024, section 4.
     """
     _check_unit("floor", floor)
     if not 0.0 < decay <= 1.0 - warmup:
         raise UserError(f"schedule: decay must lie above 0 and leave room for warmup={warmup}, found {decay}")
-    decays = decay / (1.0 - warmup)  # of what remains after the warm-up
+    # `decay` is a fraction of all steps, `progress` is a fraction of the steps after the warm-up.
+    decay_share = decay / (1.0 - warmup)
 
-    def shape(done: float) -> float:
-        down = max(0.0, 1.0 - (1.0 - done) / decays)
-        return 1.0 - (1.0 - floor) * math.sqrt(down)
+    def shape(progress: float) -> float:
+        decay_progress = max(0.0, 1.0 - (1.0 - progress) / decay_share)
+        return 1.0 - (1.0 - floor) * math.sqrt(decay_progress)
 
     return warmed(step, total_steps, warmup, shape)
 
@@ -230,38 +247,40 @@ def inverse_sqrt(step: int, total_steps: int, *, warmup: float = 0.1) -> float:
     _check_fraction("warmup", warmup)
     if warmup == 0.0:
         raise UserError("schedule: inverse_sqrt falls as the root of warmup over step; warmup must be above 0")
-    share = 1.0 - warmup
-    return warmed(step, total_steps, warmup, lambda done: math.sqrt(warmup / (warmup + share * done)))
+    rest = 1.0 - warmup
+    return warmed(step, total_steps, warmup, lambda progress: math.sqrt(warmup / (warmup + rest * progress)))
 
 
 def range_test(step: int, total_steps: int, *, start: float = 1e-5) -> float:
-    """Rise by the same factor at every step from `start` to 1: the learning-rate range test.
+    """Rise by the same factor in every step from `start` to 1: the learning-rate range test.
 
-    Where the loss falls fastest is a good learning rate, where it starts to rise one that is too large: Smith,
-    "Cyclical learning rates for training neural networks", 2017, section 3.3; the exponential rise is Howard and
-    Gugger's. ``optimizer.lr`` is the largest that is tried.
+    A learning rate is good where the loss falls fastest, and too large where the loss starts to rise (Smith, "Cyclical
+    learning rates for training neural networks", 2017, section 3.3). The exponential rise is from Howard and Gugger.
+    ``optimizer.lr`` is the largest learning rate of the test.
     """
     if not 0.0 < start < 1.0:
         raise UserError(f"schedule: start must lie in (0, 1), found {start}")
     _check_steps(step, total_steps)
-    if total_steps == 1:  # the one step has the largest rate: a run of one step must move the weights
+    # A run of one step must change the weights, so its only step has the largest rate.
+    if total_steps == 1:
         return 1.0
-    return float(start ** (1.0 - min(step, total_steps - 1) / (total_steps - 1)))
+    last_step = total_steps - 1
+    return float(start ** (1.0 - min(step, last_step) / last_step))
 
 
 def warmed(step: int, total_steps: int, warmup: float, shape: Callable[[float], float], *, hold: bool = False) -> float:
-    """Compose a warm-up with the shape of a schedule.
+    """Return the multiplier of a schedule with a warm-up.
 
     Parameters
     ----------
     step, total_steps
         Current step (from 0) and number of steps in the run.
     warmup
-        Fraction of all steps spent rising to ``shape(0)`` in a straight line, in [0, 1).
+        Fraction of all steps in which the multiplier rises to ``shape(0)`` in a straight line, in [0, 1).
     shape
-        Finished share of what remains, in [0, 1] -> multiplier.
+        Function that maps the progress after the warm-up, in [0, 1], to the multiplier.
     hold
-        Past the end, stay at the value of the last step, instead of that of the end: for shapes that jump.
+        After the end, keep the multiplier of the last step instead of ``shape(1)``. For shapes that jump.
 
     Raises
     ------
@@ -270,16 +289,17 @@ def warmed(step: int, total_steps: int, warmup: float, shape: Callable[[float], 
     """
     _check_steps(step, total_steps)
     _check_fraction("warmup", warmup)
-    # A single step of training must still move the weights, hence at least one step after the warm-up.
-    rising = min(round(warmup * total_steps), total_steps - 1)
-    if step < rising:
-        return shape(0.0) * (step + 1) / (rising + 1)
+    # At least one step follows the warm-up, so that the only step of a run changes the weights.
+    warmup_steps = min(round(warmup * total_steps), total_steps - 1)
+    if step < warmup_steps:
+        return shape(0.0) * (step + 1) / (warmup_steps + 1)
     last = total_steps - 1 if hold else total_steps
-    return shape((min(step, last) - rising) / (total_steps - rising))
+    progress = (min(step, last) - warmup_steps) / (total_steps - warmup_steps)
+    return shape(progress)
 
 
 def _anneal(start: float, end: float, progress: float) -> float:
-    """Half a cosine from `start` (progress 0) to `end` (progress 1)."""
+    """Return the value of half a cosine from `start` (progress 0) to `end` (progress 1)."""
     return end + (start - end) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from einthoven.build import values
+from einthoven.build import iterate_values
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,7 +22,7 @@ _RECORDED = {"einthoven", "torch"}
 
 def outside_modules(config: DictConfig) -> tuple[str, ...]:
     """Return the top-level modules outside of this package that the targets of a configuration come from."""
-    targets = [str(value) for key, value in values(config) if key.rpartition(".")[2] == "_target_"]
+    targets = [str(value) for key, value in iterate_values(config) if key.rpartition(".")[2] == "_target_"]
     return tuple(sorted({target.partition(".")[0] for target in targets} - _RECORDED))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from einthoven import trust
-from einthoven.build import build, values
+from einthoven.build import build, iterate_values
 from einthoven.terminal.conf_folders import as_option, option_files
 from einthoven.terminal.display import console
 
@@ -86,7 +86,7 @@ def _composed(folders: Sequence[Path], group: str, name: str, *options: str) -> 
 
 def _build_trusted(part: DictConfig, group: str) -> Any:
     """Build a part of a configuration that the user composed."""
-    trust.trust(str(value) for key, value in values(part, group) if key.endswith("_target_"))
+    trust.trust(str(value) for key, value in iterate_values(part, group) if key.endswith("_target_"))
     return build(part, group)
 
 
