@@ -121,8 +121,8 @@ def _check_state_fits(make: Callable[[nn.Module], Optimizer], model: nn.Module, 
     most = most_state_bytes(weight_bytes)
     if state_bytes > most:
         raise UserError(
-            f"optimizer.name={name}: keeps {state_bytes >> 20:,} MiB beside the weights of this model, expected at most "
-            f"{most >> 20:,} MiB; choose another optimizer, or a model without such wide layers."
+            f"optimizer.name={name}: keeps {state_bytes >> 20:,} MiB beside the weights of this model, expected at "
+            f"most {most >> 20:,} MiB; choose another optimizer, or a model without such wide layers."
         )
 
 
