@@ -102,7 +102,7 @@ def test_folds_are_pooled(train: Train, workplace: Path) -> None:
 def test_an_angle_is_exported_in_degrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Bench(tmp_path, monkeypatch).assembled(composed("task=axis", "trainer.stride=2"))
     found = run.evaluate("val", "fp32")
-    target, error = run.task.told(found.y, found.p)
+    target, error = run.task.targets_and_errors(found.y, found.p)
     split = run.data.splits["val"]
     x = split.take(torch.arange(len(split)), split.samples)
     exported = torch.export.export(pipeline(run), (x,)).module()

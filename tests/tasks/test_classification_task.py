@@ -85,8 +85,8 @@ def test_a_task_and_a_loss_that_do_not_fit_are_refused(options: dict[str, Any], 
 
 def test_a_negative_control_keeps_the_labels_and_loses_whose_they_are() -> None:
     y = torch.arange(40).reshape(20, 2).numpy()
-    assert task().shuffled(y, 0) is y
-    shuffled = task(shuffle_labels=True).shuffled(y, 0)
+    assert task().shuffle(y, 0) is y
+    shuffled = task(shuffle_labels=True).shuffle(y, 0)
     assert sorted(shuffled.tolist()) == y.tolist() != shuffled.tolist()
 
 

@@ -45,7 +45,7 @@ def test_the_network_learns_standardized_targets_and_everything_told_is_in_years
     told = fitted.table(y, p, ["age"])
     np.testing.assert_allclose(told["age_predicted"], p[:, 0], atol=1e-4)
     np.testing.assert_allclose(told["error"], (p - y)[:, 0], atol=1e-4)
-    assert fitted.described(y[3], p[3], ["age"])[0] == "age 90 years"
+    assert fitted.describe(y[3], p[3], ["age"])[0] == "age 90 years"
 
 
 def test_a_target_that_is_the_same_everywhere_is_not_divided_by_zero() -> None:
@@ -60,7 +60,7 @@ def test_angles_have_no_seam() -> None:
     degrees = np.array([[179.0], [-179.0], [0.0], [90.0], [-45.0]])
     y = axis.encode(degrees)
     np.testing.assert_allclose(np.linalg.norm(y, axis=1), 1)
-    true, error = axis.told(y, axis.encode(degrees[[1, 0, 2, 3, 4]]))
+    true, error = axis.targets_and_errors(y, axis.encode(degrees[[1, 0, 2, 3, 4]]))
     np.testing.assert_allclose(true, degrees[:, 0], atol=1e-9)
     np.testing.assert_allclose(error, [2, -2, 0, 0, 0], atol=1e-9)
     mean = axis.readout(torch.from_numpy(y[:2].mean(axis=0, keepdims=True)))
@@ -78,6 +78,6 @@ def test_losses_of_classes_are_refused(loss: Any) -> None:
 
 def test_a_negative_control_keeps_the_targets_and_loses_whose_they_are() -> None:
     y = YEARS.numpy()
-    assert task().shuffled(y, 0) is y
-    shuffled = task(shuffle_labels=True).shuffled(y, 0)
+    assert task().shuffle(y, 0) is y
+    shuffled = task(shuffle_labels=True).shuffle(y, 0)
     assert sorted(shuffled.tolist()) == sorted(y.tolist()) and shuffled.tolist() != y.tolist()

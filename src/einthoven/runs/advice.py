@@ -113,7 +113,7 @@ def _overview(run: Run) -> list[str]:
 def _results(run: Run, metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
     """Return metrics in words, by their label and their split."""
     rows: dict[str, dict[str, str]] = {}
-    for name, label in run.task.shown.items():
+    for name, label in run.task.metric_titles.items():
         for split in SPLITS:
             value = metrics.get(f"{split}/{name}")
             if value is None:

@@ -1,1 +1,1 @@
-"""What is asked of a model: the loss, the output activation, the metrics."""
+"""Tasks: the targets, the loss, the output activation and the metrics of a model."""

@@ -1,4 +1,4 @@
-"""What tasks of several kinds share: the check of a loss, names in sentences, and the negative control."""
+"""Functions that several tasks share: the check of a loss, names in sentences, the negative control."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 def check_objective(objective: Callable[..., Tensor], y: Tensor, output: str) -> None:
-    """Refuse, before any data are read, a loss that does not fit the outputs of a task.
+    """Refuse a loss that does not fit the outputs of a task. No data are needed.
 
     Parameters
     ----------
@@ -30,20 +30,23 @@ def check_objective(objective: Callable[..., Tensor], y: Tensor, output: str) ->
     Raises
     ------
     UserError
-        The loss's own sentence; or ours, if it does not return one value per record.
+        If the loss refuses the outputs, or does not return one value per record.
     """
     value = objective(torch.zeros_like(y), y, output=output, prior=None)
     if value.shape != y.shape[:1]:
         raise UserError(f"loss: one value per record is expected, found {tuple(value.shape)} for {len(y)} records.")
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names in a sentence, of many the first."""
-    return " ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def join_names(names: Sequence[str], most: int = 10) -> str:
+    """Return names for a sentence: the first `most` names, and the number of the others."""
+    text = " ".join(names[:most])
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return text
 
 
-def permuted(y: NDArray[Number], seed: int) -> NDArray[Number]:
-    """Labels, each given to another record."""
+def permute(y: NDArray[Number], seed: int) -> NDArray[Number]:
+    """Return labels in a random order, so that they belong to other records."""
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     shuffled: NDArray[Number] = y[order.numpy()]
     return shuffled
