@@ -140,7 +140,7 @@ def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
 @pytest.mark.parametrize("loss", options("loss"))
 def test_loss_and_quantity(bench: Bench, loss: str) -> None:
     config = combined(loss=(f"loss={loss}",), task=(QUANTITY,))
-    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: is of classes")
+    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: it is a loss of classes")
 
 
 @pytest.mark.parametrize("augment", options("augment"))

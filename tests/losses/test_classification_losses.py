@@ -207,16 +207,16 @@ def test_each_record_has_a_value_of_its_own() -> None:
     [
         (partial(cross_entropy, class_weight="equal"), "sigmoid", "loss.class_weight=equal: expected none or balanced"),
         (partial(cross_entropy, label_smoothing=1.0), "sigmoid", "loss.label_smoothing=1.0"),
-        (cross_entropy, "identity", "loss=cross_entropy: is of classes"),
+        (cross_entropy, "identity", "loss=cross_entropy: it is a loss of classes"),
         (focal, "identity", "loss=focal"),
         (asymmetric, "identity", "loss=asymmetric"),
-        (asymmetric, "softmax", "loss=asymmetric: tells the positives"),
+        (asymmetric, "softmax", "loss=asymmetric: it treats positive and negative labels differently"),
         (partial(asymmetric, margin=1.0), "sigmoid", "loss.margin=1.0"),
         (partial(asymmetric, gamma_negative=-1.0), "sigmoid", "loss.gamma_negative=-1.0"),
         (partial(focal, gamma=math.nan), "sigmoid", "loss.gamma=nan"),
         (partial(focal, gamma=1e300), "sigmoid", "loss.gamma=1e+300: expected a number from 0 to 100"),
         (partial(focal, alpha=1.0), "sigmoid", "loss.alpha=1.0"),
-        (partial(focal, alpha=0.25), "softmax", "loss.alpha=0.25: weighs positives against negatives"),
+        (partial(focal, alpha=0.25), "softmax", "loss.alpha=0.25: it weighs positive labels against negative labels"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(loss: Callable[..., Tensor], output: str, expected: str) -> None:

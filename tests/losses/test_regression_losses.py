@@ -44,5 +44,5 @@ def test_its_gradient_is_that_of_numerical_differentiation() -> None:
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
 def test_a_task_of_classes_is_refused(output: str) -> None:
-    with pytest.raises(UserError, match="loss=mse: is of a quantity, and this task asks for classes"):
+    with pytest.raises(UserError, match="loss=mse: it is a loss of a quantity, and this task predicts classes"):
         mse(*outputs_and_targets(2, 2), output=output)

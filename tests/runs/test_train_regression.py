@@ -134,8 +134,8 @@ def test_weights_are_chosen_by_r2(train: Train, workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("task=heart_rate", "loss=focal"), "loss=focal: is of classes, and this task asks for a quantity"),
-        (("loss=mse",), "loss=mse: is of a quantity, and this task asks for classes"),
+        (("task=heart_rate", "loss=focal"), "loss=focal: it is a loss of classes, and this task predicts a quantity"),
+        (("loss=mse",), "loss=mse: it is a loss of a quantity, and this task predicts classes"),
         (("task=axis", "trainer.aggregate=max"), "trainer.aggregate=max"),
         (("task=axis", "task.target=heart_rat"), "task.target=heart_rat: expected heart_rate"),
         (("task=heart_rate", "trainer.sampler=balanced"), "trainer.sampler=balanced"),

@@ -72,7 +72,7 @@ def test_angles_have_no_seam() -> None:
 
 @pytest.mark.parametrize("loss", [cross_entropy, focal, asymmetric, partial(cross_entropy, label_smoothing=0.1)])
 def test_losses_of_classes_are_refused(loss: Any) -> None:
-    with pytest.raises(UserError, match="is of classes, and this task asks for a quantity"):
+    with pytest.raises(UserError, match="it is a loss of classes, and this task predicts a quantity"):
         task(objective=loss)
 
 

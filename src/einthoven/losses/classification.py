@@ -1,9 +1,9 @@
 """Classification losses in nats, one value per record, for hard, smoothed and mixed labels.
 
-A loss is a function ``f(logits, y, *, output, prior)`` of logits and labels (B, K). `output` says what the logits
-are made into: ``sigmoid``, K Bernoulli distributions (the loss is the mean over classes); ``softmax``, one categorical
-distribution; ``identity``, a quantity, which no loss here takes. `prior` (K,) is the share of the training records
-that is positive for each class, where it is known.
+A loss is a function ``f(logits, y, *, output, prior)`` of logits and labels (B, K). `output` names the activation of
+the logits. ``sigmoid``: K Bernoulli distributions, and the loss is the mean over the classes. ``softmax``: one
+categorical distribution. ``identity``: a quantity, which no loss of this module accepts. `prior` (K,) is the share of
+positive training records of each class, or None.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 from einthoven.errors import UserError
 
 MOST_EXPONENT = 100
-"""Of a focal loss; beyond, hardly any record counts, and a gradient may not be finite."""
+"""Largest exponent of a focal loss. With more, hardly any record counts, and a gradient may not be finite."""
 
 
 def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean over the classes of the Bernoulli negative log-likelihood.
+    """Return the Bernoulli negative log-likelihood, averaged over the classes.
 
-    ``-y log σ(z) - (1 - y) log(1 - σ(z))``, computed from the logits so that it is finite for any of them.
+    ``-y log σ(z) - (1 - y) log(1 - σ(z))``. It is computed from the logits, so that it is finite for all logits.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def softmax_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Categorical negative log-likelihood ``-Σ_k y_k log softmax(z)_k``.
+    """Return the categorical negative log-likelihood ``-Σ_k y_k log softmax(z)_k``.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def cross_entropy(
     class_weight: str = "none",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Negative log-likelihood, binary for each class or categorical; with smoothed labels and weighted classes.
+    """Return the negative log-likelihood, binary or categorical, with options for label smoothing and class weights.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ def cross_entropy(
     output : str
         ``sigmoid`` or ``softmax``.
     prior : Tensor (K,), optional
-        For ``balanced``; without it, classes weigh the same.
+        Needed for ``balanced``. Without it, all classes have the same weight.
     class_weight : str
-        ``none``, or ``balanced``: by inverse frequency, as `balanced_weights` says.
+        ``none``, or ``balanced``: the weights of `balanced_weights`.
     label_smoothing : float
-        ε in [0, 1): labels are ``(1 - ε) y + ε u``, where u is one half (sigmoid) or 1/K (softmax).
+        ε in [0, 1) of `smooth_labels`.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def cross_entropy(
     Raises
     ------
     UserError
-        If an option is out of its range, or the outputs are not those of a classifier.
+        If an option is out of its range, or the output is no sigmoid and no softmax.
 
     References
     ----------
@@ -95,17 +95,19 @@ def cross_entropy(
         raise UserError(f"loss.label_smoothing={label_smoothing}: expected a number from 0 to below 1.")
     y = smooth_labels(y, label_smoothing, output)
     if class_weight == "none" or prior is None:
-        return binary_cross_entropy(logits, y) if output == "sigmoid" else softmax_cross_entropy(logits, y)
+        if output == "sigmoid":
+            return binary_cross_entropy(logits, y)
+        return softmax_cross_entropy(logits, y)
     positive, negative = balanced_weights(prior, output)
     if output == "softmax":
         return softmax_cross_entropy(logits, positive * y)
-    return F.binary_cross_entropy_with_logits(
-        logits, y, weight=positive * y + negative * (1 - y), reduction="none"
-    ).mean(dim=-1)
+    weight = positive * y + negative * (1 - y)
+    per_class = F.binary_cross_entropy_with_logits(logits, y, weight=weight, reduction="none")
+    return per_class.mean(dim=-1)
 
 
 def smooth_labels(y: Tensor, label_smoothing: float, output: str) -> Tensor:
-    """Labels of `cross_entropy` (..., K): ``(1 - ε) y + ε u``, where u is one half (sigmoid) or 1/K (softmax)."""
+    """Return smoothed labels (..., K): ``(1 - ε) y + ε u``, where u is one half (sigmoid) or 1/K (softmax)."""
     if not label_smoothing:
         return y
     uniform = 0.5 if output == "sigmoid" else 1 / y.shape[-1]
@@ -113,10 +115,11 @@ def smooth_labels(y: Tensor, label_smoothing: float, output: str) -> Tensor:
 
 
 def balanced_weights(prior: Tensor, output: str) -> tuple[Tensor, Tensor]:
-    """Weights by inverse frequency, whose mean over the training records is 1.
+    """Return weights by inverse frequency, whose mean over the training records is 1.
 
-    ``1 / (2 f)`` for the positive and ``1 / (2 (1 - f))`` for the negative records of a class with share f, and
-    ``1 / (K f)`` where each record has one of K classes; 0 for what does not occur.
+    With ``sigmoid``, a class with a share f of positive records has the weight ``1 / (2 f)`` for positive records and
+    ``1 / (2 (1 - f))`` for negative records. With ``softmax``, each record has one of K classes, and the weight is
+    ``1 / (K f)``. A label that does not occur has the weight 0.
 
     Parameters
     ----------
@@ -132,8 +135,10 @@ def balanced_weights(prior: Tensor, output: str) -> tuple[Tensor, Tensor]:
     ----------
     King & Zeng, "Logistic regression in rare events data", Political Analysis 9, 2001, section 3.2.
     """
-    among = 2 if output == "sigmoid" else len(prior)
-    positive, negative = (torch.where(share > 0, 1 / (among * share), 0.0) for share in (prior, 1 - prior))
+    alternatives = 2 if output == "sigmoid" else len(prior)
+    negative_share = 1 - prior
+    positive = torch.where(prior > 0, 1 / (alternatives * prior), 0.0)
+    negative = torch.where(negative_share > 0, 1 / (alternatives * negative_share), 0.0)
     return positive, negative
 
 
@@ -146,7 +151,9 @@ def focal(
     gamma: float = 2.0,
     alpha: float | None = None,
 ) -> Tensor:
-    """Cross-entropy in which what is already right counts less: ``-(1 - p_t)^γ log p_t``.
+    """Return the focal loss: cross-entropy in which confident correct predictions count less.
+
+    ``-(1 - p_t)^γ log p_t``, where p_t is the probability of the correct label.
 
     Parameters
     ----------
@@ -156,9 +163,9 @@ def focal(
     prior : Tensor, optional
         Not used.
     gamma : float
-        0 or more; 0 is the cross-entropy.
+        Exponent, 0 or more. With 0, the loss is the cross-entropy.
     alpha : float or None
-        Weight of the positives, 1 - alpha that of the negatives, of each class of a ``sigmoid``; None: no weights.
+        Weight of positive labels, for ``sigmoid`` only. Negative labels have the weight 1 - alpha. None: no weights.
 
     Returns
     -------
@@ -180,16 +187,17 @@ def focal(
     if output == "softmax":
         if alpha is not None:
             raise UserError(
-                f"loss.alpha={alpha}: weighs positives against negatives, and with a single label there are no "
-                "negatives; expected null."
+                f"loss.alpha={alpha}: it weighs positive labels against negative labels, and with a single label there "
+                "are no negative labels; expected null."
             )
         log_p = F.log_softmax(logits, dim=-1)
-        return -(y * _powered(1 - log_p.exp(), gamma) * log_p).sum(dim=-1)
-    log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
-    positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-    hit = positive * y * (gamma * log_not_p).exp() * log_p
-    rejected = negative * (1 - y) * (gamma * log_p).exp() * log_not_p
-    return -(hit + rejected).mean(dim=-1)
+        return -(y * _power(1 - log_p.exp(), gamma) * log_p).sum(dim=-1)
+    log_p = F.logsigmoid(logits)
+    log_not_p = F.logsigmoid(-logits)
+    positive_weight, negative_weight = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    positive_term = positive_weight * y * (gamma * log_not_p).exp() * log_p
+    negative_term = negative_weight * (1 - y) * (gamma * log_p).exp() * log_not_p
+    return -(positive_term + negative_term).mean(dim=-1)
 
 
 def asymmetric(
@@ -202,8 +210,9 @@ def asymmetric(
     gamma_negative: float = 4.0,
     margin: float = 0.05,
 ) -> Tensor:
-    """Focal loss with an exponent of its own for negatives, of which those below a margin count nothing.
+    """Return the asymmetric loss: a focal loss with separate exponents for positive and negative labels.
 
+    Negative labels with a probability below the margin have no loss.
     ``-y (1 - p)^γ₊ log p - (1 - y) p_m^γ₋ log(1 - p_m)`` with ``p_m = max(p - m, 0)``.
 
     Parameters
@@ -214,7 +223,7 @@ def asymmetric(
     prior : Tensor, optional
         Not used.
     gamma_positive, gamma_negative : float
-        0 or more.
+        Exponents γ₊ and γ₋, 0 or more.
     margin : float
         m in [0, 1).
 
@@ -225,7 +234,7 @@ def asymmetric(
     Raises
     ------
     UserError
-        If an option is out of its range, or the outputs are not sigmoids.
+        If an option is out of its range, or the output is no sigmoid.
 
     References
     ----------
@@ -234,31 +243,39 @@ def asymmetric(
     _require_classes("asymmetric", output)
     if output == "softmax":
         raise UserError(
-            "loss=asymmetric: tells the positives of a class from its negatives, and with task.single_label=true there "
-            "are no negatives; expected cross_entropy or focal."
+            "loss=asymmetric: it treats positive and negative labels differently, and with task.single_label=true "
+            "there are no negative labels; expected cross_entropy or focal."
         )
     _require_exponent("gamma_positive", gamma_positive)
     _require_exponent("gamma_negative", gamma_negative)
     if not 0 <= margin < 1:
         raise UserError(f"loss.margin={margin}: expected a number from 0 to below 1.")
-    log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
-    if margin:  # 1 - p_m = min(1 - p + m, 1), from logarithms so that it is exact where 1 - p is below rounding
-        shifted = torch.logaddexp(log_not_p, torch.full_like(log_not_p, math.log(margin))).clamp_max(0)
-    else:
-        shifted = log_not_p
-    hit = y * (gamma_positive * log_not_p).exp() * log_p
-    rejected = (1 - y) * _powered((log_p.exp() - margin).clamp_min(0), gamma_negative) * shifted
-    return -(hit + rejected).mean(dim=-1)
+    log_p = F.logsigmoid(logits)
+    log_not_p = F.logsigmoid(-logits)
+
+    # log(1 - p_m), where 1 - p_m = min(1 - p + m, 1). The sum is computed from logarithms, so that it is exact where
+    # 1 - p is smaller than the rounding error.
+    log_not_p_shifted = log_not_p
+    if margin:
+        log_margin = torch.full_like(log_not_p, math.log(margin))
+        log_not_p_shifted = torch.logaddexp(log_not_p, log_margin).clamp_max(0)
+
+    p_shifted = (log_p.exp() - margin).clamp_min(0)
+    positive_term = y * (gamma_positive * log_not_p).exp() * log_p
+    negative_term = (1 - y) * _power(p_shifted, gamma_negative) * log_not_p_shifted
+    return -(positive_term + negative_term).mean(dim=-1)
 
 
-def _powered(base: Tensor, exponent: float) -> Tensor:
-    """``base ** exponent`` for a base in [0, 1], whose slope is finite at 0 too."""
-    return base.clamp_min(torch.finfo(base.dtype).eps) ** exponent if exponent else torch.ones_like(base)
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """Return ``base ** exponent`` for a base in [0, 1], with a finite slope also at 0."""
+    if not exponent:
+        return torch.ones_like(base)
+    return base.clamp_min(torch.finfo(base.dtype).eps) ** exponent
 
 
 def _require_classes(name: str, output: str) -> None:
     if output not in ("sigmoid", "softmax"):
-        raise UserError(f"loss={name}: is of classes, and this task asks for a quantity; expected mse.")
+        raise UserError(f"loss={name}: it is a loss of classes, and this task predicts a quantity; expected mse.")
 
 
 def _require_exponent(name: str, value: float) -> None:

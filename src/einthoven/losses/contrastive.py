@@ -1,4 +1,4 @@
-"""Contrastive losses in nats, one value per record: to find its partner among many."""
+"""Contrastive losses in nats, one value per record: find the partner of a record among many candidates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def info_nce(scores: Tensor) -> Tensor:
-    """Cross-entropy of finding each record's partner on the diagonal: ``-s_ii + log Σ_j exp(s_ij)``.
+    """Return the cross-entropy of finding the partner of each record: ``-s_ii + log Σ_j exp(s_ij)``.
 
     Parameters
     ----------
     scores : Tensor (N, N)
-        Score of the i-th record with the j-th candidate, of which the i-th is its partner.
+        Score of the i-th record with the j-th candidate. The i-th candidate is the partner of the i-th record.
 
     Returns
     -------
@@ -25,13 +25,15 @@ def info_nce(scores: Tensor) -> Tensor:
     ----------
     van den Oord, Li & Vinyals, "Representation learning with contrastive predictive coding", 2018, equation 4.
     """
-    return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device), reduction="none")
+    partners = torch.arange(len(scores), device=scores.device)
+    return F.cross_entropy(scores, partners, reduction="none")
 
 
 def mutual_information_bound(scores: Tensor) -> Tensor:
-    """Lower bound of the mutual information of partners: ``log N`` minus the mean loss, never above ``log N``.
+    """Return a lower bound of the mutual information of partners: ``log N`` minus the mean of `info_nce`.
 
-    It is tight for large N where the scores are the log density ratio ``log p(y|x) / p(y)``.
+    The bound is at most ``log N``. It is tight for large N if the scores are the log density ratio
+    ``log p(y|x) / p(y)``.
 
     Parameters
     ----------
@@ -51,9 +53,10 @@ def mutual_information_bound(scores: Tensor) -> Tensor:
 
 
 def nt_xent(a: Tensor, b: Tensor, *, temperature: float = 0.1) -> Tensor:
-    """Normalized, temperature-scaled cross-entropy of two views of each record, among all views of the batch.
+    """Return the normalized, temperature-scaled cross-entropy of two views of each record.
 
-    Each of the 2 N views has one partner and 2 N - 2 others; scores are cosines over the temperature.
+    Each of the 2 N views of the batch has one partner and 2 N - 2 other candidates. A score is a cosine divided by the
+    temperature.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float = 0.1) -> Tensor:
     Returns
     -------
     Tensor (N,)
-        Mean of the two views of each record.
+        Mean over the two views of each record.
 
     References
     ----------
@@ -73,6 +76,8 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float = 0.1) -> Tensor:
     """
     n = len(a)
     views = F.normalize(torch.cat([a, b]), dim=1)
-    scores = (views @ views.T / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool, device=a.device), -math.inf)
-    partner = torch.arange(2 * n, device=a.device).roll(n)
-    return F.cross_entropy(scores, partner, reduction="none").view(2, n).mean(dim=0)
+    # A view is no candidate for itself.
+    is_itself = torch.eye(2 * n, dtype=torch.bool, device=a.device)
+    scores = (views @ views.T / temperature).masked_fill(is_itself, -math.inf)
+    partners = torch.arange(2 * n, device=a.device).roll(n)
+    return F.cross_entropy(scores, partners, reduction="none").view(2, n).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Losses of masks, one value per record: how far two sets of samples overlap."""
+"""Losses of masks, one value per record. They measure the overlap of two sets of samples."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def soft_dice(p: Tensor, y: Tensor, *, smooth: float = 0.0) -> Tensor:
-    """One minus the Dice coefficient, mean over the classes: ``1 - (2 Σ p y + s) / (Σ p + Σ y + s)``.
+    """Return one minus the Dice coefficient, averaged over the classes: ``1 - (2 Σ p y + s) / (Σ p + Σ y + s)``.
 
-    On masks of 0 and 1 it is one minus twice the size of the intersection over the sum of the sizes. Where a class is
-    in neither mask, both agree, and its loss is 0.
+    For masks of 0 and 1, the Dice coefficient is twice the size of the intersection divided by the sum of the sizes. If
+    a class is in neither mask, both masks agree, and its loss is 0.
 
     Parameters
     ----------
     p, y : Tensor (B, C, T)
         Probabilities and masks in [0, 1].
     smooth : float
-        s, 0 or more; it gives a class that is absent from `y` a gradient that does not jump.
+        s, 0 or more. It makes the gradient continuous for a class that is not in `y`.
 
     Returns
     -------
@@ -26,22 +26,24 @@ def soft_dice(p: Tensor, y: Tensor, *, smooth: float = 0.0) -> Tensor:
     References
     ----------
     Dice, "Measures of the amount of ecologic association between species", Ecology 26, 1945; Milletari, Navab &
-    Ahmadi, "V-Net", 3DV 2016, section 3, there with squares in the denominator.
+    Ahmadi, "V-Net", 3DV 2016, section 3 (with squares in the denominator).
     """
     size = p.sum(dim=-1) + y.sum(dim=-1) + smooth
     overlap = 2 * (p * y).sum(dim=-1) + smooth
-    present = size > 0
-    dice = overlap.where(present, 1.0) / size.where(present, 1.0)
+    is_present = size > 0
+    dice = overlap.where(is_present, 1.0) / size.where(is_present, 1.0)
     return (1 - dice).mean(dim=-1)
 
 
 def dice_cross_entropy(logits: Tensor, y: Tensor, *, output: str = "sigmoid", smooth: float = 1.0) -> Tensor:
-    """Soft Dice plus the mean cross-entropy of the samples: one looks at the whole of a mask, the other at each sample.
+    """Return soft Dice plus the mean cross-entropy of the samples.
+
+    Dice compares whole masks. The cross-entropy compares single samples.
 
     Parameters
     ----------
     logits, y : Tensor (B, C, T)
-        Masks that may overlap (``sigmoid``), or of which exactly one holds at a time (``softmax`` over C).
+        ``sigmoid``: masks that may overlap. ``softmax`` over C: exactly one mask is 1 at each sample.
     output : str
         ``sigmoid`` or ``softmax``.
     smooth : float

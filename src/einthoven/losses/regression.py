@@ -8,10 +8,10 @@ from einthoven.errors import UserError
 
 
 def mse(outputs: Tensor, y: Tensor, *, output: str = "identity", prior: Tensor | None = None) -> Tensor:
-    """Mean over all but the first dimension of ``(outputs - y)²``.
+    """Return the mean of ``(outputs - y)²`` over all dimensions except the first.
 
-    For a Gaussian around the outputs with any constant variance σ² the negative log-likelihood is
-    ``mse / (2 σ²) + log(2 π σ²) / 2`` per dimension: both have their minimum in the same place.
+    For a Gaussian around the outputs with a constant variance σ², the negative log-likelihood is
+    ``mse / (2 σ²) + log(2 π σ²) / 2`` per dimension. Both have the same minimum.
 
     Parameters
     ----------
@@ -28,12 +28,14 @@ def mse(outputs: Tensor, y: Tensor, *, output: str = "identity", prior: Tensor |
     Raises
     ------
     UserError
-        If the outputs are those of a classifier.
+        If the output is not ``identity``.
 
     References
     ----------
     Bishop, "Pattern recognition and machine learning", 2006, equations 5.12 to 5.14.
     """
     if output != "identity":
-        raise UserError("loss=mse: is of a quantity, and this task asks for classes; expected cross_entropy or focal.")
+        raise UserError(
+            "loss=mse: it is a loss of a quantity, and this task predicts classes; expected cross_entropy or focal."
+        )
     return (outputs - y).square().flatten(1).mean(dim=1)
