@@ -1,4 +1,4 @@
-"""Activation functions by their names: the `activation` option of every network."""
+"""Activation functions by name: the `activation` option of the networks."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from torch import nn
 from einthoven.errors import UserError
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),  # its derivative follows from its output, so the input need not be kept
-    "leaky_relu": nn.LeakyReLU,  # Maas et al. 2013: slope .01 below zero
-    "gelu": nn.GELU,  # Hendrycks and Gimpel 2016: x times the standard normal distribution function of x
-    "silu": nn.SiLU,  # Elfwing et al. 2018: x times its sigmoid
+    # In place: the derivative follows from the output, so the input need not be stored.
+    "relu": lambda: nn.ReLU(inplace=True),
+    # Maas et al. 2013: slope 0.01 below zero
+    "leaky_relu": nn.LeakyReLU,
+    # Hendrycks and Gimpel 2016: x times the standard normal distribution function of x
+    "gelu": nn.GELU,
+    # Elfwing et al. 2018: x times its sigmoid
+    "silu": nn.SiLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
-    "elu": nn.ELU,  # Clevert et al. 2016: exp(x) - 1 below zero
+    # Clevert et al. 2016: exp(x) - 1 below zero
+    "elu": nn.ELU,
 }
 
 
 def activation_layer(name: str) -> nn.Module:
-    """Build the activation function of this name.
+    """Build the activation function of a name.
 
     Raises
     ------
     UserError
-        If there is none of this name.
+        If the name is unknown.
     """
     if name not in ACTIVATIONS:
         raise UserError(f"model: activation={name}: unknown; there are {', '.join(sorted(ACTIVATIONS))}.")
@@ -33,10 +38,15 @@ def activation_layer(name: str) -> nn.Module:
 
 
 def init_weight(layer: nn.Linear | nn.Conv2d, name: str | None) -> None:
-    """Draw weights that keep the variance of the signal through the layer and the activation after it.
+    """Draw weights that keep the variance of the signal in the layer and in the activation `name` after it.
 
-    Normal, of standard deviation ``gain / sqrt(inputs)`` (He et al. 2015, equation 10): gain ``sqrt(2)`` for ReLU and
-    those that resemble it, 5/3 for tanh, 1 for the sigmoid and where no activation follows (`name` None).
+    The weights are normal, with standard deviation ``gain / sqrt(inputs)`` (He et al. 2015, equation 10). The gain is
+    ``sqrt(2)`` for ReLU and similar activations, 5/3 for tanh, 1 for the sigmoid and without an activation (None).
     """
-    nonlinearity = "linear" if name is None else name if name in ("tanh", "sigmoid") else "relu"
+    if name is None:
+        nonlinearity = "linear"
+    elif name in ("tanh", "sigmoid"):
+        nonlinearity = name
+    else:
+        nonlinearity = "relu"
     nn.init.kaiming_normal_(layer.weight, nonlinearity=nonlinearity)  # type: ignore[arg-type]

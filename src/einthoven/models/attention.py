@@ -1,4 +1,4 @@
-"""Attention between tokens ``[B, N, D]`` (batch, tokens, features), and pooling by attention."""
+"""Attention between tokens ``[B, N, D]`` (batch, tokens, features), and pooling with attention."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from einthoven.models.positions import RotaryPositions, added_positions
 
 
 def explicit_attention() -> AbstractContextManager[None]:
-    """Compute attention, inside a ``with`` block, from matrix products and a softmax of their own.
+    """Return a context in which attention is computed with matrix products and a softmax.
 
-    Slower than the fused kernel, and with derivatives of every order, which the fused one does not have: Hessian-vector
-    products need it.
+    This is slower than the fused kernel, but it has derivatives of every order. Hessian-vector products need them, and
+    the fused kernel has only first derivatives.
     """
     return sdpa_kernel(SDPBackend.MATH)
 
@@ -31,9 +31,9 @@ class SelfAttention(nn.Module):
     Parameters
     ----------
     dim, heads
-        Features of a token; attention heads, a divisor of `dim`.
+        Features of a token; number of attention heads, a divisor of `dim`.
     rotary
-        Turn queries and keys by their positions (`RotaryPositions`).
+        Whether queries and keys are rotated by their positions (`RotaryPositions`).
     """
 
     def __init__(self, dim: int, heads: int, *, rotary: bool = False) -> None:
@@ -53,12 +53,15 @@ class SelfAttention(nn.Module):
         return merged
 
     def weights(self, tokens: Tensor) -> Tensor:
-        """Attention of each token (row) to each token (column), ``[B, heads, N, N]``; every row sums to one."""
+        """Return the attention weights ``[B, heads, N, N]`` of each token (row) to each token (column).
+
+        Every row sums to one.
+        """
         query, key, _ = self.project(tokens)
         return torch.softmax(query @ key.mT / query.shape[-1] ** 0.5, dim=-1)
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of tokens ``[B, N, D]``, each ``[B, heads, N, d]``."""
+        """Return the queries, keys and values of tokens ``[B, N, D]``, each ``[B, heads, N, d]``."""
         batch, length, dim = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.heads, dim // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -66,22 +69,22 @@ class SelfAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, then a two-layer perceptron on each token, both normalised first and added back.
+    """Self-attention, then a two-layer perceptron on each token. Both are residual branches that begin with a norm.
 
-    Pre-norm (Xiong et al. 2020) trains without a warm-up; GELU as in Hendrycks and Gimpel 2016.
+    Pre-norm (Xiong et al. 2020) trains without a warm-up. GELU as in Hendrycks and Gimpel 2016.
 
     Parameters
     ----------
     dim, heads
-        Features of a token; attention heads, a divisor of ``dim``.
+        Features of a token; number of attention heads, a divisor of `dim`.
     expansion
-        Hidden features of the perceptron over ``dim``.
+        Hidden features of the perceptron, as a multiple of `dim`.
     dropout
-        Probability on the two branch outputs.
+        Dropout probability at the end of both branches.
     drop_path
-        Probability with which training skips a branch, for each record.
+        Probability that training skips a branch, per record.
     rotary
-        Rotary positions in the attention.
+        Whether the attention has rotary positions.
     activation, norm
         Activation inside the perceptron; norm of both branches.
     """
@@ -113,8 +116,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[B, N, D]`` to ``[B, N, D]``."""
-        tokens = tokens + self.drop_path(self.dropout(self.attention(self.norm_attention(tokens))))
-        out: Tensor = tokens + self.drop_path(self.dropout(self.mlp(self.norm_mlp(tokens))))
+        mixed = self.attention(self.norm_attention(tokens))
+        tokens = tokens + self.drop_path(self.dropout(mixed))
+        features = self.mlp(self.norm_mlp(tokens))
+        out: Tensor = tokens + self.drop_path(self.dropout(features))
         return out
 
 
@@ -131,18 +136,21 @@ def transformer(
     activation: str,
     norm: str,
 ) -> nn.Sequential:
-    """Positions, `depth` blocks and a last norm, for tokens ``[B, N, dim]``.
+    """Build a transformer for tokens ``[B, N, dim]``: positions, `depth` blocks and a last norm.
 
     Parameters
     ----------
+    depth
+        Number of blocks.
     positions, length
-        As in `einthoven.models.positions`; tokens of a sequence in training.
-    dim, depth, heads, expansion, dropout, drop_path, activation, norm
-        Blocks, and the options of each, as in `TransformerBlock`.
+        Kind of positions, as in `einthoven.models.positions`; number of tokens in training.
+    dim, heads, expansion, dropout, drop_path, activation, norm
+        Options of each block, as in `TransformerBlock`.
     """
     check_depth("depth", depth, smallest=0)
-    blocks = (
-        TransformerBlock(
+    layers: list[nn.Module] = [added_positions(positions, dim, length)]
+    for _ in range(depth):
+        block = TransformerBlock(
             dim,
             heads,
             expansion,
@@ -152,19 +160,19 @@ def transformer(
             activation=activation,
             norm=norm,
         )
-        for _ in range(depth)
-    )
-    return nn.Sequential(added_positions(positions, dim, length), *blocks, feature_norm(norm, dim))
+        layers.append(block)
+    layers.append(feature_norm(norm, dim))
+    return nn.Sequential(*layers)
 
 
 def attention_maps(layers: Iterable[nn.Module], tokens: Tensor) -> dict[str, Tensor]:
-    """Attention weights in a stack of layers that `tokens` ``[B, N, D]`` pass through.
+    """Return the attention weights of tokens ``[B, N, D]`` in a stack of layers.
 
     Returns
     -------
     dict
-        ``block1``, ``block2`` and so on, one for each `TransformerBlock`: ``[B, heads, N, N]``, the weights with which
-        a token (row) reads the others (columns).
+        ``block1``, ``block2`` and so on, one entry per `TransformerBlock`: the weights ``[B, heads, N, N]`` of each
+        token (row) to each token (column).
     """
     maps: dict[str, Tensor] = {}
     for layer in layers:
@@ -175,11 +183,10 @@ def attention_maps(layers: Iterable[nn.Module], tokens: Tensor) -> dict[str, Ten
 
 
 class AttentionPool(nn.Module):
-    """Average of the tokens, weighted by learned queries: one summary a head.
+    """Average of the tokens, weighted with learned queries.
 
-    Every head has one query; its weights over time are ``softmax(Q K^T / sqrt(d))`` as in Lee et al. 2019
-    ("Set Transformer", pooling by multi-head attention). Queries start at zero: the pool starts as the plain
-    mean.
+    Every head has one query. Its weights over time are ``softmax(Q K^T / sqrt(d))`` as in Lee et al. 2019 ("Set
+    Transformer", pooling by multi-head attention). Queries start at zero, so the pool starts as the plain mean.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -201,7 +208,10 @@ class AttentionPool(nn.Module):
 
 
 class AttentionMaxPool(nn.Module):
-    """The attention-weighted mean beside the maximum over time: what is typical, and what happened once."""
+    """The attention-weighted mean and the maximum over time, concatenated.
+
+    The mean describes what is typical. The maximum keeps what happened only once.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -1,9 +1,8 @@
-"""Building blocks shared by the architectures: windows, convolution, pooling, the head.
+"""Building blocks of the architectures: windows, convolutions, pooling, the head.
 
 A signal ``[B, C, T]`` (batch, channels, time) passes through the convolutions as an image of height one,
-``[B, C, 1, T]``, channels last in memory: the convolutions of CPUs and GPUs are fastest in that layout (on a
-CPU a training step takes two thirds of the time). A sequence of tokens is ``[B, N, D]`` (batch, tokens,
-features).
+``[B, C, 1, T]``, channels last in memory. Convolutions are fastest in that layout, on CPUs and GPUs (on a CPU, a
+training step takes two thirds of the time). A sequence of tokens is ``[B, N, D]`` (batch, tokens, features).
 """
 
 from __future__ import annotations
@@ -20,26 +19,27 @@ from einthoven.models.norms import feature_norm, image_norm
 
 
 def random_window(x: Tensor, length: int) -> Tensor:
-    """Cut ``[B, C, T]`` to ``[B, C, length]``, each record at its own place, drawn from torch's generator."""
+    """Cut ``[B, C, T]`` to ``[B, C, length]``, at a random position per record, drawn from torch's generator."""
     start = torch.randint(0, x.shape[2] - length + 1, (x.shape[0], 1, 1), device=x.device)
     samples = start + torch.arange(length, device=x.device)
     return x.gather(2, samples.expand(-1, x.shape[1], -1))
 
 
 def overlapping_windows(tokens: Tensor, length: int) -> Tensor:
-    """Cut ``[B, N, D]`` into ``[B, n, length, D]``: the fewest even steps of at most half a window.
+    """Cut ``[B, N, D]`` into n overlapping windows, ``[B, n, length, D]``.
 
-    The first window starts with the record and the last ends with it. 125 tokens make 7 windows of 32.
+    The distance between windows is even and at most half a window. The first window starts at the start of the record,
+    and the last window ends at its end. 125 tokens make 7 windows of 32.
     """
     starts = window_starts(tokens.shape[1], length)
     return torch.stack([tokens[:, start : start + length] for start in starts], dim=1)
 
 
 def window_starts(tokens: int, length: int) -> list[int]:
-    """Where the windows of `overlapping_windows` begin."""
-    room = tokens - length
-    steps = math.ceil(2 * room / length)
-    return [room * i // max(steps, 1) for i in range(steps + 1)]
+    """Return the first token of each window of `overlapping_windows`."""
+    last_start = tokens - length
+    steps = math.ceil(2 * last_start / length)
+    return [last_start * i // max(steps, 1) for i in range(steps + 1)]
 
 
 def to_image(signal: Tensor) -> Tensor:
@@ -53,11 +53,11 @@ def to_tokens(image: Tensor) -> Tensor:
 
 
 MOST_LAYERS = 1000
-"""One after the other; a network of more is made for minutes, and trained for ever."""
+"""Largest depth. A deeper network takes minutes to build, and training takes too long."""
 
 
 def check_depth(option: str, depth: int, smallest: int = 1) -> None:
-    """Refuse a number of layers or blocks that is too small, or larger than anybody trains.
+    """Refuse a number of layers or blocks below `smallest` or above `MOST_LAYERS`.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def check_depth(option: str, depth: int, smallest: int = 1) -> None:
 
 
 class ImageStages(nn.Sequential):
-    """Stages that read a signal as an image of height one, in their order."""
+    """A sequence of stages that reads a signal as an image of height one."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, C, T]`` to logits ``[B, K]``."""
@@ -80,22 +80,22 @@ class ImageStages(nn.Sequential):
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution, norm, activation; the convolution has a bias only where ``norm="none"`` adds none.
+    """Convolution, norm, activation. The convolution has a bias only with ``norm="none"``, because norms have one.
 
-    Zero padding keeps ``ceil(T / stride)`` samples, for even kernels too (one more zero after than before).
-    ``zero_init`` starts the norm's scale at zero (without a norm: the convolution's weight), so that a residual
-    branch that ends here is silent at first (Goyal et al. 2017, section 5.1).
+    Zero padding keeps ``ceil(T / stride)`` samples, also for even kernels (with one more zero after the signal than
+    before it).
 
     Parameters
     ----------
     in_channels, out_channels, kernel, stride
-        Of the convolution.
+        Parameters of the convolution.
     activation
-        Name, as in `einthoven.models.activations`; None for none.
+        Name, as in `einthoven.models.activations`, or None.
     norm
         Name, as in `einthoven.models.norms`.
     zero_init
-        Start at zero.
+        Start the scale of the norm at zero (without a norm: the weight of the convolution), so that a residual branch
+        that ends here returns zeros at first (Goyal et al. 2017, section 5.1).
     """
 
     def __init__(
@@ -112,7 +112,9 @@ class ConvNormAct(nn.Sequential):
         super().__init__()
         if kernel % 2 == 0:
             self.pad = nn.ZeroPad2d((kernel // 2 - 1, kernel // 2, 0, 0))
-        padding = (0, kernel // 2 if kernel % 2 else 0)
+            padding = (0, 0)
+        else:
+            padding = (0, kernel // 2)
         self.conv = nn.Conv2d(in_channels, out_channels, (1, kernel), (1, stride), padding, bias=norm == "none")
         init_weight(self.conv, activation)
         self.norm = image_norm(norm, out_channels)
@@ -127,7 +129,7 @@ class ConvNormAct(nn.Sequential):
 class DropPath(nn.Module):
     """Stochastic depth: drop a residual branch for whole records (Huang et al. 2016).
 
-    The kept branches are divided by the keep probability, so that the expectation is the branch itself.
+    The other branches are divided by their probability, so that the expectation is the branch itself.
     """
 
     def __init__(self, p: float) -> None:
@@ -135,7 +137,7 @@ class DropPath(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with records set to zero at random while training."""
+        """Return `x`. In training, random records are set to zero."""
         if not self.training or self.p == 0.0:
             return x
         keep = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(1.0 - self.p)
@@ -147,21 +149,21 @@ class DropPath(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut: the basic block of He et al. 2016, in one dimension.
+    """Two convolutions and a shortcut: the basic block of He et al. 2016, in one dimension.
 
-    Where the block halves the time axis, the shortcut averages before its 1x1 convolution, so that no sample
-    is thrown away (He et al. 2019, "Bag of tricks", ResNet-D).
+    If the block halves the time axis, the shortcut averages before its 1x1 convolution, so that every sample counts (He
+    et al. 2019, "Bag of tricks", ResNet-D).
 
     Parameters
     ----------
     in_channels, out_channels
-        Channels before and after.
+        Channels before and after the block.
     kernel
         Width of both convolutions, in samples.
     stride
-        1 or 2, in the first convolution.
+        Stride of the first convolution, 1 or 2.
     drop_path
-        Probability with which training skips the branch, for each record.
+        Probability that training skips the branch, per record.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
     """
@@ -197,10 +199,10 @@ class ResidualBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, wide, 1x1 convolutions beside a shortcut, four times as many channels out as inside.
+    """A 1x1, a wide and a 1x1 convolution, and a shortcut. The output has four times as many channels as the inside.
 
-    He et al. 2016, figure 5, with the stride in the wide convolution and the ResNet-D shortcut of He et al.
-    2019. Options as in `ResidualBlock`.
+    He et al. 2016, figure 5, with the stride in the wide convolution and the ResNet-D shortcut of He et al. 2019.
+    Options as in `ResidualBlock`.
     """
 
     expansion = 4
@@ -233,9 +235,10 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int, norm: str = "batch") -> nn.Sequential:
-    """Return the path around a residual branch: pooling where it strides, 1x1 convolution for new channels.
+    """Return the path around a residual branch.
 
-    An empty ``nn.Sequential`` is the identity.
+    It has average pooling if the stride is not 1, and a 1x1 convolution if the number of channels changes. An empty
+    ``nn.Sequential`` is the identity.
     """
     path = nn.Sequential()
     if stride != 1:
@@ -246,7 +249,7 @@ def shortcut(in_channels: int, out_channels: int, stride: int, norm: str = "batc
 
 
 class ConcatPool(nn.Module):
-    """Maximum and mean over time, side by side (Howard and Gugger 2020, fastai's ``AdaptiveConcatPool``)."""
+    """Maximum and mean over time, concatenated (Howard and Gugger 2020, ``AdaptiveConcatPool`` of fastai)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, 2 C]``."""
@@ -262,23 +265,25 @@ def head(
     activation: str = "relu",
     norm: str = "batch",
 ) -> nn.Sequential:
-    """Build the benchmark's head: pooled features ``[B, D]`` to logits, through one hidden layer.
+    """Build the head of the benchmark, which maps pooled features ``[B, D]`` to logits with one hidden layer.
 
-    Norm, dropout and a linear layer, twice (Strodthoff et al. 2021; Howard and Gugger 2020).
+    It has norm, dropout and a linear layer, twice (Strodthoff et al. 2021; Howard and Gugger 2020).
 
     Parameters
     ----------
     features, num_classes
-        In and out.
+        Number of pooled features; number of logits.
     hidden
         Features of the hidden layer.
     dropouts
-        Probabilities before the two linear layers.
+        Dropout probabilities before the two linear layers.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
     """
     if len(dropouts) != 2:
-        raise UserError(f"model: dropouts={list(dropouts)}: expected two, before the two layers of the head.")
+        raise UserError(
+            f"model: dropouts={list(dropouts)}: expected two probabilities, one for each linear layer of the head."
+        )
     return nn.Sequential(
         feature_norm(norm, features),
         nn.Dropout(dropouts[0]),
@@ -291,7 +296,7 @@ def head(
 
 
 def check_samples(x: Tensor, samples: int, model: str) -> None:
-    """Refuse a signal ``[B, C, T]`` of another length than the one that a model was built for.
+    """Refuse a signal ``[B, C, T]`` whose length differs from the length that the model was built for.
 
     Raises
     ------

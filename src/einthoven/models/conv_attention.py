@@ -1,8 +1,8 @@
-"""The default model: convolutions for the waves, attention for how they follow each other.
+"""The default model: convolutions for the waves, attention for their sequence.
 
-A convolutional trunk reads waves and beats and shortens the time axis eightfold; transformer blocks then
-compare what it found. From 1,500 records such a network learns the records by heart unless it is kept from
-it, and what keeps it best is to show it one short window of a record at a time.
+A convolutional trunk reads waves and beats and shortens the time axis by a factor of eight. Transformer blocks then
+compare the results. With 1,500 records, such a network memorizes the training records. The best measure against it is
+to train on one short window of a record at a time.
 """
 
 from __future__ import annotations
@@ -31,44 +31,45 @@ from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
 class ConvAttention(nn.Module):
     """Residual convolutions, transformer blocks, attention and maximum pooling, a linear head.
 
-    Pure transformers lose to convolutions when trained from scratch on tens of thousands of ECGs; behind a
-    convolutional trunk (Xiao et al. 2021, "Early convolutions help transformers see better") they do not.
+    Trained from scratch on tens of thousands of ECGs, a pure transformer is worse than convolutions. A transformer
+    behind a convolutional trunk is not (Xiao et al. 2021, "Early convolutions help transformers see better").
 
-    A training step reads one random window of each record. In evaluation the convolutions read the whole record
-    once, attention and the head read windows of their tokens that overlap by half or more and cover it, and the
-    logits are averaged (the crops of Strodthoff et al. 2021, inside the model: it takes whole records either
-    way). The random windows come from torch's global generator, as dropout does.
+    The model always gets whole records. In training, it reads one random window of each record. In evaluation, the
+    convolutions read the whole record once. Attention and the head then read overlapping windows of the tokens, and the
+    logits of the windows are averaged. These are the crops of Strodthoff et al. 2021, inside the model. The random
+    windows come from torch's global generator, as dropout does.
 
     Stages (direct children): ``stem``, ``conv``, ``attention``, ``pool``, ``head``.
 
     Parameters
     ----------
     in_channels
-        Channels that the frontend hands over.
+        Channels of the output of the frontend.
     num_classes
-        Logits.
+        Number of logits.
     window, fs
-        Seconds of a window, at a sampling frequency in Hz; None reads records as a whole, in training as in
-        evaluation.
+        Length of a window in seconds; sampling frequency in Hz. With None, the network reads whole records, in training
+        and in evaluation.
     channels
-        Channels of the stem and of each residual block; every one of them halves the time axis.
+        Channels of the stem and of each residual block. Each of them halves the time axis.
     stem_kernel, kernel
         Odd kernel widths of the stem and of the residual blocks, in samples.
     depth, heads, expansion
-        Transformer blocks, attention heads, and hidden features of a block's perceptron over its inputs.
+        Number of transformer blocks; number of attention heads; hidden features of the perceptron in a block, as a
+        multiple of its inputs.
     dropout, drop_path, head_dropout
-        Probabilities on the transformer's branches, of skipping a residual branch, and before the linear
-        head.
+        Dropout probability in the branches of the transformer; probability of skipping a residual branch; dropout
+        probability before the linear head.
     activation, norm
-        Of the convolutions, as in `einthoven.models.activations` and `einthoven.models.norms`; the norm of the head,
-        too.
+        Activation and norm of the convolutions, as in `einthoven.models.activations` and `einthoven.models.norms`. The
+        head has the same norm.
     mlp_activation, token_norm
-        Of the transformer; the norm is one of ``layer``, ``rms`` and ``none``.
+        Activation and norm of the transformer. The norm is one of ``layer``, ``rms`` and ``none``.
     positions
-        Of the tokens, as in `einthoven.models.positions`.
+        Positions of the tokens, as in `einthoven.models.positions`.
     samples
-        Length of a record in training, in samples: where records are read as a whole, it is that of the table of
-        learned positions.
+        Length of a record in training, in samples. With ``window=None`` it decides the size of the table of learned
+        positions.
     """
 
     def __init__(
@@ -106,15 +107,14 @@ class ConvAttention(nn.Module):
         self.window = None if window is None else round(window * fs)
         check_norm(token_norm, TOKEN_NORMS, "token_norm")
         dim = channels[-1]
-        self.stride = 2 ** len(channels)  # steps of the signal between tokens
+        # Samples between two tokens, and tokens of a window
+        self.stride = 2 ** len(channels)
         self.length = math.ceil(min(self.window or samples, samples) / self.stride)
+
         self.stem = ConvNormAct(in_channels, channels[0], stem_kernel, 2, activation=activation, norm=norm)
-        self.conv = nn.Sequential(
-            *(
-                ResidualBlock(before, after, kernel, 2, drop_path, activation=activation, norm=norm)
-                for before, after in pairwise(channels)
-            )
-        )
+        self.conv = nn.Sequential()
+        for before, after in pairwise(channels):
+            self.conv.append(ResidualBlock(before, after, kernel, 2, drop_path, activation=activation, norm=norm))
         self.attention = transformer(
             dim,
             depth=depth,
@@ -138,22 +138,25 @@ class ConvAttention(nn.Module):
         return logits.view(x.shape[0], -1, logits.shape[1]).mean(dim=1)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Map a signal to the tokens that attention reads, ``[B n, N, D]``: those of n windows, record by record."""
+        """Map a signal to the tokens ``[B n, N, D]`` of its n windows, record by record."""
         tokens = to_tokens(self.conv(self.stem(to_image(x))))
-        return overlapping_windows(tokens, self._window_of(tokens.shape[1])).flatten(0, 1)
+        windows = overlapping_windows(tokens, self._window_length(tokens.shape[1]))
+        return windows.flatten(0, 1)
 
     def pieces(self, steps: int) -> tuple[list[int], int]:
-        """Where the windows of a signal of so many steps begin, and how long they are, in steps."""
+        """Return the starts and the length of the windows of a signal with so many steps, in steps."""
         tokens = math.ceil(steps / self.stride)
-        length = self._window_of(tokens)
-        return [start * self.stride for start in window_starts(tokens, length)], length * self.stride
+        length = self._window_length(tokens)
+        starts = [start * self.stride for start in window_starts(tokens, length)]
+        return starts, length * self.stride
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """Attention weights of every transformer block, ``[B n, heads, N, N]``, of the n windows of each record.
+        """Return the attention weights ``[B n, heads, N, N]`` of each transformer block, for n windows per record.
 
-        A signal no longer than `window` is one. Call ``eval()`` first, as for a prediction.
+        A signal that is not longer than `window` is one window. Call ``eval()`` first, as for a prediction.
         """
         return attention_maps(self.attention, self.tokens(x))
 
-    def _window_of(self, tokens: int) -> int:
+    def _window_length(self, tokens: int) -> int:
+        """Return the length of a window in a record with so many tokens."""
         return tokens if self.window is None else min(self.length, tokens)
