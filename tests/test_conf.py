@@ -90,7 +90,7 @@ def part(config: DictConfig, name: str) -> DictConfig:
 def test_the_first_line_says_what_the_file_is(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
-    what = describe(path).what
+    what = describe(path).description
     assert len(what) > 15 and not what.startswith("@")
 
 

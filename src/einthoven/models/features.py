@@ -1,4 +1,4 @@
-"""Models that are fitted to a table of features at once, instead of descending a loss: what they have in common."""
+"""Base class and files of models that are fitted to a table of features, without gradient descent."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from einthoven.functional.pca import PCA, randomized_pca
 Float = NDArray[np.float64]
 
 MOST_BYTES = 1 << 30
-"""Of the file of a fitted model, packed and unpacked."""
+"""Largest size of the file of a fitted model, packed and unpacked."""
 
 _SEAL = b"sha256:"
 
 
 def check_count(option: str, value: int, largest: int | None = None, *, smallest: int = 1) -> None:
-    """Refuse a number of things that is too small, or larger than any machine has memory for.
+    """Refuse a count below `smallest` or above `largest`.
 
     Raises
     ------
@@ -39,16 +39,17 @@ def check_count(option: str, value: int, largest: int | None = None, *, smallest
 
 
 class FeatureTable:
-    """ECG features, and the scores of the representative beat along its principal components.
+    """A table of ECG features and of the scores of the representative beat on its principal components.
 
-    The components, fitted on training records alone, are beats of all leads: averages and differences of normal and
-    abnormal ones (Karhunen-Loève functions of whole beats; Moody and Mark 1989). A record without a representative
-    beat has no scores: NaN.
+    The components are fitted on the training records only. They are beats of all leads: averages and differences of
+    normal and abnormal beats (Karhunen-Loève functions of whole beats; Moody and Mark 1989). The scores of a record
+    without a representative beat are NaN.
 
     Parameters
     ----------
     components : int
-        Principal components of the beat; 0 for none. Never more than there are training records or numbers in a beat.
+        Principal components of the beat, 0 or more. There are at most as many as training records and as numbers in a
+        beat.
     """
 
     pca: PCA | None
@@ -63,23 +64,27 @@ class FeatureTable:
         beats = _flat(features.beat)
         beats = beats[np.isfinite(beats).all(axis=1)]
         k = min(self.components, *beats.shape)
-        self.pca = randomized_pca(lambda: [beats], k, seed=seed) if k and len(beats) > 1 else None
-        found = 0 if self.pca is None else len(self.pca.components_)
-        self.names = (*features.names, *(f"beat_pc{i + 1}" for i in range(found)))
+        self.pca = None
+        names = list(features.names)
+        if k and len(beats) > 1:
+            self.pca = randomized_pca(lambda: [beats], k, seed=seed)
+            names += [f"beat_pc{i + 1}" for i in range(len(self.pca.components_))]
+        self.names = tuple(names)
         return self
 
     def transform(self, features: Features) -> Float:
-        """Table (n, F) in the order of `names`."""
+        """Return the table (n, F) of records. Its columns have the order of `names`."""
         if self.pca is None:
             return features.values
-        return np.concatenate([features.values, self.pca.transform(_flat(features.beat))], axis=1)
+        scores = self.pca.transform(_flat(features.beat))
+        return np.concatenate([features.values, scores], axis=1)
 
 
 class FeatureModel(ABC):
     """A classifier of feature tables.
 
-    A subclass takes its options in its constructor, and `components` as one of them; a run builds it, calls `fit`
-    once and `predict` on each split. It states what it does with NaN.
+    The options of a subclass are the parameters of its constructor. One of them is `components`. A run builds the
+    model, calls `fit` once and `predict` on each split. The docstring of a subclass says how it treats NaN.
 
     Parameters
     ----------
@@ -88,33 +93,33 @@ class FeatureModel(ABC):
     """
 
     trusted: ClassVar[tuple[str, ...]] = ()
-    """Types, beyond plain numbers and arrays, that loading its file has to allow."""
+    """Types in the file of the model, in addition to numbers, texts and arrays. `load` accepts no others."""
 
     def __init__(self, components: int) -> None:
         self.table = FeatureTable(components)
 
     @abstractmethod
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
-        """Fit a table (n, F) to labels (n, K), which are 0 or 1: several a row, or with `single_label` one."""
+        """Fit the model to a table (n, F) and labels (n, K) of 0 and 1. With `single_label`, a row has one label."""
 
     @abstractmethod
     def predict(self, x: Float) -> Float:
-        """Probabilities (n, K) of a table (n, F)."""
+        """Return the probabilities (n, K) for a table (n, F)."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What was fitted, fit to be written without pickle."""
+        """Return the fitted state, of types that can be written without pickle."""
 
     @abstractmethod
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore the result of `state`."""
 
 
 def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
-    """Write a fitted model and notes of what its numbers stand for, without pickle (the skops format).
+    """Write a fitted model and notes about its numbers, without pickle (in the skops format).
 
-    The file is an archive whose comment is the SHA-256 of all that stands before it. Loading it calls no code of the
-    file's choosing: types beyond numbers, texts and arrays must be named by the reader.
+    The file is an archive. Its comment is the SHA-256 of all bytes before the comment. Loading it runs no code that the
+    file chooses: the reader names the accepted types, apart from numbers, texts and arrays.
     """
     import skops.io
 
@@ -126,6 +131,8 @@ def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
     }
     content = {"notes": notes, "table": table, "model": model.state()}
     file = BytesIO(skops.io.dumps(content, compression=ZIP_DEFLATED))
+
+    # Write the archive with a blank comment, then replace the blank by the hash of the bytes before it.
     with ZipFile(file, "a") as archive:
         archive.comment = _SEAL + BLANK
     position = len(file.getvalue()) - len(BLANK)
@@ -135,12 +142,19 @@ def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
 
 
 def load(model: FeatureModel, path: Path) -> dict[str, Any]:
-    """Fill a model, built with the options that the file's was, from a file of `save`; returns the notes.
+    """Restore a model from a file of `save`, and return the notes.
+
+    Parameters
+    ----------
+    model
+        Built with the same options as the saved model.
+    path
+        The file.
 
     Raises
     ------
     UserError
-        If the file is damaged, needs a type that this model does not, or holds no such model.
+        If the file is damaged, contains a type that this model does not need, or contains another model.
     """
     data = read_file(path, MOST_BYTES)
     seal = len(data) - len(BLANK)
@@ -155,6 +169,7 @@ def load(model: FeatureModel, path: Path) -> dict[str, Any]:
 
 
 def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
+    """Restore a model from the bytes of a file, and return the notes."""
     import skops.io
 
     with ZipFile(BytesIO(data)) as archive:
@@ -163,20 +178,23 @@ def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
             raise ValueError(f"the comment {archive.comment[:80]!r}")
     if unpacked > MOST_BYTES:
         raise UserError(f"{name}: {unpacked:,} bytes unpacked; expected {MOST_BYTES:,} at most.")
-    unknown = set(skops.io.get_untrusted_types(data=data)) - set(model.trusted)
-    if unknown:
-        raise UserError(f"{name}: needs {', '.join(sorted(unknown))}, which {type(model).__name__} does not.")
+    unexpected = set(skops.io.get_untrusted_types(data=data)) - set(model.trusted)
+    if unexpected:
+        raise UserError(f"{name}: needs {', '.join(sorted(unexpected))}, which {type(model).__name__} does not.")
+
     content: dict[str, Any] = skops.io.loads(data, trusted=list(model.trusted))
     table = content["table"]
     model.table.names = tuple(table["names"])
     model.table.pca = None
     if table["mean"] is not None:
         model.table.pca = PCA(len(table["components"]))
-        model.table.pca.mean_, model.table.pca.components_ = table["mean"], table["components"]
+        model.table.pca.mean_ = table["mean"]
+        model.table.pca.components_ = table["components"]
     model.load_state(content["model"])
     notes: dict[str, Any] = content["notes"]
     return notes
 
 
 def _flat(beat: Float) -> Float:
+    """Return beats (n, leads, T) as rows (n, leads * T)."""
     return beat.reshape(len(beat), -1)

@@ -1,4 +1,4 @@
-"""What stands between millivolts and the network: scaling, and principal components of the leads."""
+"""The frontend between millivolts and the network: scaling, and principal components of the leads."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from einthoven.functional.pca import PCA, Float64, LeadMoments
 if TYPE_CHECKING:
     from einthoven.models.time_frontend import TimeFrontend
 
-# Whitening divides by the standard deviation of each direction. Four of the twelve leads follow from the
-# others, so four directions hold only the rounding of the stored samples (1 to 5 microvolts in the files in
-# use): below this, in mV, a standard deviation is rounding, not heart.
 ROUNDING_MV = 0.005
+"""Standard deviation, in mV, below which a direction contains only rounding errors.
+
+Whitening divides by the standard deviation of each direction. Four of the twelve leads follow from the others, so four
+directions contain only the rounding of the stored samples, which is 1 to 5 microvolts in common files.
+"""
 
 MODES = ("none", "leads", "whiten")
 
 
 class Frontend(nn.Module):
-    """Scale mV, then project the leads on fixed directions: a 1x1 convolution that is fitted, not trained.
+    """Scale mV, then project the leads on fixed directions. This is a 1x1 convolution that is fitted, not trained.
 
-    ``y = projection @ (x - mean) / std + offset`` at every sample, where mean and std are single numbers over
-    all leads, as in the PTB-XL benchmark. All four are buffers: they move with the model, are saved in its
-    state dict, and no optimizer sees them. Constructed, it is the identity on `in_channels` channels or, for
-    another number of `out_channels`, waits for a state dict; `fit` makes one from data.
+    At every sample ``y = projection @ (x - mean) / std + offset``. Mean and std are single numbers over all leads, as
+    in the PTB-XL benchmark. All four are buffers: they move with the model and are saved in its state dict, and no
+    optimizer changes them. `fit` builds a frontend from data. The constructor builds the identity if `out_channels`
+    equals `in_channels`. Otherwise the frontend needs a state dict.
 
     Parameters
     ----------
     in_channels
         Leads of the signal.
     out_channels
-        Channels handed to the network; as many as leads where it is None.
+        Channels of the output. None: as many as leads.
     """
 
     mean: Tensor
@@ -64,39 +66,43 @@ class Frontend(nn.Module):
         moments
             From `einthoven.functional.pca.lead_moments`.
         mode
-            ``none``: scale only. ``leads``: the first `k` principal components of the leads, all divided by
-            one number that brings their mean variance to 1, so their relative sizes stay. ``whiten``: each
-            component divided by its own standard deviation; components that hold nothing but rounding are
-            dropped.
+            ``none``: scale only. ``leads``: the first `k` principal components of the leads, all divided by one number
+            so that their mean variance is 1. Their relative sizes stay. ``whiten``: each component is divided by its
+            own standard deviation, and components that contain only rounding errors are dropped.
         k
-            Number of components, all of them where it is None; of fewer leads than `k`, as many as there are
-            leads. ``whiten`` may keep fewer; ``none`` takes no `k`.
+            Number of components, at most the number of leads. None: all components. ``whiten`` may keep fewer. ``none``
+            accepts no `k`.
 
         Raises
         ------
         UserError
-            If the mode is unknown, `k` does not fit it or is not within 1 and 12, or the signals do not vary.
+            If the mode is unknown, `k` does not fit the mode or does not lie within 1 and 12, or the signals do not
+            vary.
         """
         leads = len(moments.mean)
         if mode not in MODES:
             raise UserError(f"pca: mode must be one of {', '.join(MODES)}, found {mode!r}")
-        most = max(leads, len(LEADS))  # what suits twelve leads suits fewer: the default need not be changed for them
+        # A `k` for twelve leads is also accepted for fewer leads, so that the default need not be changed.
+        most = max(leads, len(LEADS))
         if k is not None and mode != "none" and not 1 <= k <= most:
             raise UserError(f"pca: k must lie within 1 and {most}, the number of leads, found {k}")
         if not np.trace(moments.covariance) > 0:
             raise UserError("the training signals do not vary: there is nothing to scale")
+
+        # The rows of the projection, and the centre of each lead in mV
         if mode == "none":
             if k is not None:
                 raise UserError(f"pca: mode none keeps all {leads} leads, but k={k} was given; remove k")
             rows: Float64 = np.eye(leads)
             centre = np.full(leads, moments.scalar_mean)
         else:
-            rows = _directions(moments, mode, k if k is None else min(k, leads))
+            rows = _directions(moments, mode, None if k is None else min(k, leads))
             centre = moments.mean
+
         frontend = cls(leads, len(rows))
         frontend.mean.fill_(moments.scalar_mean)
         frontend.std.fill_(moments.scalar_std)
-        # The centre of each lead, where it differs from the scalar mean, is subtracted after the projection.
+        # `forward` subtracts the scalar mean. The difference to the centre of each lead is subtracted here.
         offset = -rows @ ((centre - moments.scalar_mean) / moments.scalar_std)
         frontend.projection.copy_(torch.from_numpy(rows))
         frontend.offset.copy_(torch.from_numpy(offset))
@@ -104,25 +110,26 @@ class Frontend(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map mV ``[B, in_channels, T]`` to ``[B, out_channels, T]`` of about unit variance."""
-        with torch.autocast(x.device.type, enabled=False):  # bf16 would drown the smallest components
+        # In bfloat16, rounding errors would be larger than the smallest components.
+        with torch.autocast(x.device.type, enabled=False):
             scaled = (x.to(self.mean.dtype) - self.mean) / self.std
             return nn.functional.conv1d(scaled, self.projection.unsqueeze(-1), self.offset)
 
     def steps(self, samples: int) -> int:
-        """Steps that the network sees of so many samples."""
+        """Return the number of steps in the output for a number of samples."""
         return samples
 
     def samples(self, steps: int) -> int:
-        """Samples that so many steps are made of."""
+        """Return the number of samples that a number of steps covers."""
         return steps
 
     def extra_repr(self) -> str:
-        """Show the channels in and out."""
+        """Show the numbers of channels."""
         return f"{self.in_channels}, {self.out_channels}"
 
 
 class Classifier(nn.Module):
-    """The model of a run: raw mV in, logits out.
+    """The model of a run. It maps mV to logits.
 
     Parameters
     ----------
@@ -143,29 +150,31 @@ class Classifier(nn.Module):
         return logits
 
     def windows(self, samples: int) -> tuple[list[int], int]:
-        """Where the windows begin that the network is given one by one, and how long they are: the whole record."""
+        """Return the starts and the length of the windows of a record: one window, the whole record."""
         return [0], samples
 
     def pieces(self, samples: int) -> tuple[list[int], int]:
-        """Where the parts of a window begin whose tokens attention reads one by one, and how long they are.
+        """Return the starts and the length, in samples, of the pieces of a window that attention reads separately.
 
-        In samples, in the order in which they lie in the network's batch; the whole window for a network that does not
-        cut. The last may end a little after the window.
+        The order is the order in the batch of the network. A network without pieces reads the whole window at once. The
+        last piece may end a little after the window.
         """
-        cut: Callable[[int], tuple[list[int], int]] | None = getattr(self.network, "pieces", None)
-        if cut is None:
+        network_pieces: Callable[[int], tuple[list[int], int]] | None = getattr(self.network, "pieces", None)
+        if network_pieces is None:
             return [0], samples
-        starts, length = cut(self.frontend.steps(samples))
+        starts, length = network_pieces(self.frontend.steps(samples))
         return [start * self.frontend.stride for start in starts], self.frontend.samples(length)
 
 
 def _directions(moments: LeadMoments, mode: str, k: int | None) -> Float64:
-    """Rows ``(k, leads)`` that take scaled, centred signals to components of about unit variance."""
+    """Return the rows ``(k, leads)`` that map scaled, centred signals to components of about unit variance."""
+    # Covariance of the scaled signals
     variance = moments.scalar_std**2
-    # Of the signals after scaling by the one standard deviation.
     covariance = moments.covariance / variance
+
     largest = float(np.linalg.eigvalsh(moments.covariance)[-1])
-    pca = PCA(k, whiten=mode == "whiten", tolerance=ROUNDING_MV**2 / largest).fit_covariance(moments.mean, covariance)
+    tolerance = ROUNDING_MV**2 / largest
+    pca = PCA(k, whiten=mode == "whiten", tolerance=tolerance).fit_covariance(moments.mean, covariance)
     if mode == "whiten":
         return pca.components_ / np.sqrt(pca.explained_variance_)[:, None]
     rows: Float64 = pca.components_ / np.sqrt(pca.explained_variance_.mean())

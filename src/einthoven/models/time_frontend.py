@@ -1,4 +1,4 @@
-"""Principal components of time: each lead read through the shapes that short windows of ECG take."""
+"""A frontend with principal components of time: shapes that short windows of an ECG have."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from einthoven.functional.pca import PCA, Float64, LeadMoments, window_moments
 
 
 class TimeFrontend(nn.Module):
-    """Scale mV, then project windows of each lead on fixed shapes: a strided convolution that is fitted, not trained.
+    """Scale mV, then project windows of each lead on fixed shapes. The strided convolution is fitted, not trained.
 
-    ``y[l k + i, t] = shape_i · (window of lead l at t stride - centre)``: the `k` scores of lead l are channels
-    ``l k … l k + k - 1``. All leads share the shapes. Windows lie within the record, so T samples become
-    ``(T - width) // stride + 1``. Constructed, it waits for a state dict; `fit` makes one from data.
+    ``y[l k + i, t] = shape_i · (window of lead l at t stride - centre)``. The `k` scores of lead l are the channels
+    ``l k … l k + k - 1``. All leads share the shapes. Windows lie inside of the record, so T samples become
+    ``(T - width) // stride + 1`` steps. `fit` builds a frontend from data. After the constructor, the frontend needs a
+    state dict.
 
     Parameters
     ----------
     in_channels
         Leads of the signal.
     k
-        Shapes.
+        Number of shapes.
     width, stride
-        Samples of a window, and from one to the next.
+        Length of a window, and distance between two windows, in samples.
     """
 
     mean: Tensor
@@ -39,13 +40,15 @@ class TimeFrontend(nn.Module):
 
     def __init__(self, in_channels: int, k: int, width: int, stride: int) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, in_channels * k
+        self.in_channels = in_channels
+        self.out_channels = in_channels * k
         self.stride = stride
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("projection", torch.eye(k, width))
-        self.pca = PCA(k)  # fitted by `fit`
+        # `fit` replaces it by the fitted object, which the figures show.
+        self.pca = PCA(k)
 
     @classmethod
     def fit(
@@ -64,27 +67,28 @@ class TimeFrontend(nn.Module):
         Parameters
         ----------
         moments
-            Of the leads, in mV: for the scale.
+            Moments of the leads in mV, for the scale.
         records
             Arrays ``(n, L, T)`` in mV.
         window, stride
-            Seconds of a window, and from one to the next.
+            Length of a window, and distance between two windows, in seconds.
         k
-            Shapes to keep.
+            Number of shapes.
         whiten
-            Divide each score by its own standard deviation, else all by one number that brings their mean
-            variance to 1.
+            True: divide each score by its own standard deviation. False: divide all scores by one number so that their
+            mean variance is 1.
         fs
-            Sampling frequency, Hz.
+            Sampling frequency in Hz.
 
         Raises
         ------
         UserError
-            If `k` does not fit the window, or the window the records, or the signals do not vary.
+            If `k` does not fit the window, the window does not fit the records, or the signals do not vary.
         """
         if not 0 < window * fs < math.inf or not 0 < stride * fs < math.inf:
             raise UserError(f"pca: window={window} s and stride={stride} s at {fs} Hz; expected numbers above 0.")
-        width, step = round(window * fs), round(stride * fs)
+        width = round(window * fs)
+        step = round(stride * fs)
         if width < 1 or not 1 <= step <= width:
             raise UserError(
                 f"pca: window={window} s and stride={stride} s are {width} and {step} samples at {fs:g} Hz; expected a "
@@ -95,12 +99,15 @@ class TimeFrontend(nn.Module):
         if not np.trace(moments.covariance) > 0:
             raise UserError("the training signals do not vary: there is nothing to scale")
         try:
-            found = window_moments(records, width)
+            moments_of_windows = window_moments(records, width)
         except ValueError as error:
             raise UserError(f"pca: {error}; choose a shorter pca.window than {window} s") from None
-        pca = PCA(k).fit_covariance(found.mean, found.covariance)
+
+        # The shapes are principal components, divided by a standard deviation.
+        pca = PCA(k).fit_covariance(moments_of_windows.mean, moments_of_windows.covariance)
         deviation = np.sqrt(pca.explained_variance_ if whiten else pca.explained_variance_.mean())
         rows: Float64 = pca.components_ / np.broadcast_to(deviation, (k,))[:, None]
+
         frontend = cls(len(moments.mean), k, width, step)
         frontend.pca = pca
         frontend.mean.fill_(moments.scalar_mean)
@@ -111,36 +118,46 @@ class TimeFrontend(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map mV ``[B, L, T]`` to ``[B, L k, (T - width) // stride + 1]``."""
-        with torch.autocast(x.device.type, enabled=False):  # as in `Frontend`
+        # As in `Frontend`, bfloat16 is too coarse.
+        with torch.autocast(x.device.type, enabled=False):
             scaled = (x.to(self.mean.dtype) - self.mean) / self.std
             offset = -(self.projection @ self.centre)
-            single = scaled.flatten(0, 1).unsqueeze(1)
-            scores = nn.functional.conv1d(single, self.projection.unsqueeze(1), offset, stride=self.stride)
+            # Each lead becomes a signal of one channel, because all leads share the shapes.
+            single_leads = scaled.flatten(0, 1).unsqueeze(1)
+            scores = nn.functional.conv1d(single_leads, self.projection.unsqueeze(1), offset, stride=self.stride)
             return scores.reshape(x.shape[0], self.out_channels, scores.shape[2])
 
     def inverse(self, scores: Tensor) -> Tensor:
-        """Map scores back to mV ``[B, L, T']``, T' the samples that windows cover: the mean where they overlap.
+        """Map scores back to mV ``[B, L, T']``, where T' is the number of samples that windows cover.
 
-        Exact where k is the width of a window; else each window is the nearest to its own in the span.
+        Overlapping windows are averaged. The result is exact if k is the width of a window. Otherwise each window is
+        replaced by its projection on the shapes.
         """
         k, width = self.projection.shape
         batch, _, steps = scores.shape
+
+        # Sum of the windows at each sample: scores times shapes, and then the centres
         norms = self.projection.square().sum(dim=1, keepdim=True)
-        single = scores.reshape(-1, k, steps)
-        back = nn.functional.conv_transpose1d(single, (self.projection / norms).unsqueeze(1), stride=self.stride)
-        ones = torch.ones((1, 1, steps), dtype=back.dtype, device=back.device)
-        centre = nn.functional.conv_transpose1d(ones, self.centre.view(1, 1, width), stride=self.stride)
-        cover = nn.functional.conv_transpose1d(ones, torch.ones_like(self.centre).view(1, 1, width), stride=self.stride)
-        mean = (back + centre) / cover
-        return mean.view(batch, self.in_channels, -1) * self.std + self.mean
+        shapes = (self.projection / norms).unsqueeze(1)
+        single_leads = scores.reshape(-1, k, steps)
+        sums = nn.functional.conv_transpose1d(single_leads, shapes, stride=self.stride)
+        ones = torch.ones((1, 1, steps), dtype=sums.dtype, device=sums.device)
+        centres = nn.functional.conv_transpose1d(ones, self.centre.view(1, 1, width), stride=self.stride)
+
+        # Number of windows that cover each sample
+        window = torch.ones_like(self.centre).view(1, 1, width)
+        counts = nn.functional.conv_transpose1d(ones, window, stride=self.stride)
+
+        means = (sums + centres) / counts
+        return means.view(batch, self.in_channels, -1) * self.std + self.mean
 
     def steps(self, samples: int) -> int:
-        """Steps that the network sees of so many samples.
+        """Return the number of steps in the output for a number of samples.
 
         Raises
         ------
         UserError
-            If they are fewer than a window.
+            If the samples are fewer than a window.
         """
         width = len(self.centre)
         if samples < width:
@@ -148,10 +165,10 @@ class TimeFrontend(nn.Module):
         return (samples - width) // self.stride + 1
 
     def samples(self, steps: int) -> int:
-        """Samples that so many steps are made of."""
+        """Return the number of samples that a number of steps covers."""
         return (steps - 1) * self.stride + len(self.centre)
 
     def extra_repr(self) -> str:
-        """Show the channels, and the windows."""
+        """Show the numbers of channels and shapes, and the windows."""
         k, width = self.projection.shape
         return f"{self.in_channels}, {self.out_channels}, k={k}, width={width}, stride={self.stride}"
