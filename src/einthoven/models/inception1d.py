@@ -1,4 +1,4 @@
-"""InceptionTime: convolutions of several widths side by side."""
+"""InceptionTime: parallel convolutions of several widths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from einthoven.models.norms import image_norm
 
 
 class InceptionBlock(nn.Module):
-    """Convolutions of several widths over one 1x1 bottleneck, and a 1x1 convolution of a local maximum, side by side.
+    """Parallel convolutions of several widths after a 1x1 bottleneck, and a 1x1 convolution of a local maximum.
 
     Ismail Fawaz et al. 2020, "InceptionTime", figure 2.
     """
@@ -32,13 +32,14 @@ class InceptionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, (widths + 1) * filters, 1, T]``."""
         narrow = self.bottleneck(x)
-        beside = torch.cat([*(conv(narrow) for conv in self.convs), self.maximum(x)], dim=1)
-        out: Tensor = self.act(self.norm(beside))
+        parallel = [conv(narrow) for conv in self.convs]
+        parallel.append(self.maximum(x))
+        out: Tensor = self.act(self.norm(torch.cat(parallel, dim=1)))
         return out
 
 
 class InceptionGroup(nn.Module):
-    """Three inception blocks beside a 1x1 convolution."""
+    """Three inception blocks, and a 1x1 convolution as the shortcut around them."""
 
     branches = ("branch",)
 
@@ -47,12 +48,9 @@ class InceptionGroup(nn.Module):
     ) -> None:
         super().__init__()
         channels = (len(kernels) + 1) * filters
-        self.branch = nn.Sequential(
-            *(
-                InceptionBlock(before, filters, bottleneck, kernels, activation=activation, norm=norm)
-                for before in (in_channels, channels, channels)
-            )
-        )
+        self.branch = nn.Sequential()
+        for before in (in_channels, channels, channels):
+            self.branch.append(InceptionBlock(before, filters, bottleneck, kernels, activation=activation, norm=norm))
         self.shortcut = ConvNormAct(in_channels, channels, 1, activation=None, norm=norm)
         self.act = activation_layer(activation)
 
@@ -63,33 +61,33 @@ class InceptionGroup(nn.Module):
 
 
 class Inception1d(ImageStages):
-    """The benchmark's inception1d: 0.51 M parameters at 5 classes, 0.52 M at 71, with 12 channels in.
+    """The inception1d of the benchmark. With 12 channels it has 0.51 M parameters for 5 classes, 0.52 M for 71.
 
-    Strodthoff et al. 2021, after Ismail Fawaz et al. 2020: the length of the signal is kept up to the pooling.
+    Strodthoff et al. 2021, after Ismail Fawaz et al. 2020. The signal keeps its length up to the pooling.
 
     Stages (direct children): ``group1``, ``group2``, and so on, ``pool``, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        In and out.
+        Channels of the signal; number of logits.
     depth
-        Inception blocks, a multiple of 3: every three of them form a group with a shortcut around it.
+        Number of inception blocks, a multiple of 3. Three blocks form a group with a shortcut around it.
     filters, bottleneck
-        Channels of each convolution, and of the narrow signal that they read.
+        Channels of each parallel convolution; channels of the bottleneck before them.
     kernels
-        Odd widths of the convolutions side by side, in samples.
+        Odd widths of the parallel convolutions, in samples.
     hidden
-        Features of the head's hidden layer.
+        Features of the hidden layer in the head.
     dropouts
-        Probabilities before the head's two linear layers.
+        Dropout probabilities before the two linear layers of the head.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
 
     Raises
     ------
     UserError
-        If `depth` is no multiple of 3, or a kernel is even.
+        If `depth` is not a multiple of 3, or a kernel is even.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The linear baseline: what a model without any layer in between can see."""
+"""The linear baseline: logistic regression."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from einthoven.models.blocks import check_samples
 class Logistic(nn.Module):
     """One linear layer on the flattened signal: multinomial or multi-label logistic regression.
 
-    It reads a fixed number of samples. The weights start at zero, where the loss, being convex, is as good a
-    start as any and does not depend on the seed.
+    It reads a fixed number of samples. The weights start at zero. The loss is convex, so the start does not matter, and
+    zero does not depend on the seed.
 
     Stages (direct children): ``linear``.
     """

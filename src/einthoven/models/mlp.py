@@ -1,4 +1,4 @@
-"""A multi-layer perceptron: dense layers on the flattened signal, as deep as one likes."""
+"""A multi-layer perceptron: dense layers on the flattened signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from einthoven.models.norms import feature_norm
 
 
 class DenseLayer(nn.Module):
-    """One dense layer: linear, norm, activation, dropout; with ``skip``, its input is added to what comes out."""
+    """One dense layer: linear, norm, activation, dropout. With ``skip``, its input is added to its output."""
 
     def __init__(
         self, in_features: int, out_features: int, *, activation: str, norm: str, dropout: float, skip: bool
@@ -36,29 +36,30 @@ class DenseLayer(nn.Module):
 
 
 class MLP(nn.Module):
-    """Dense layers on all samples of all channels: after a projection of the leads (`pca`), on the components.
+    """Dense layers on all samples of all channels.
 
-    It reads a fixed number of samples. Without a skip connection, a deep one shows how gradients vanish (Hochreiter
-    1991; Glorot and Bengio 2010): the derivative of the sigmoid is at most 1/4, so that, up to the weights, each such
-    layer on the way back takes at least that factor. Skip connections (He et al. 2016) leave a way around every layer
-    but the first; their weights start ``sqrt(depth)`` times smaller, so that the sum of all layers keeps its size.
+    The network reads a fixed number of samples. A deep one without skip connections shows how gradients vanish
+    (Hochreiter 1991; Glorot and Bengio 2010). The derivative of the sigmoid is at most 1/4. So the backward pass
+    multiplies the gradient by at most 1/4 in each layer, apart from the weights. Skip connections (He et al. 2016) are
+    a path around every layer except the first. The weights of those layers start ``sqrt(depth)`` times smaller, so
+    that the sum of all layers keeps its size.
 
     Stages (direct children): ``layer1``, ``layer2``, and so on, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        Channels that the frontend hands over; logits.
+        Channels of the output of the frontend; number of logits.
     samples
         Length of the windows.
     width, depth
-        Features of every hidden layer; hidden layers.
+        Features of each hidden layer; number of hidden layers.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
     dropout
-        Probability after every hidden layer.
+        Dropout probability after each hidden layer.
     skip
-        Add the input of a hidden layer to its output, for all but the first.
+        Add the input of a hidden layer to its output, except in the first layer.
 
     Raises
     ------
@@ -86,9 +87,9 @@ class MLP(nn.Module):
         self.samples = samples
         features = in_channels * samples
         for i in range(depth):
-            around = skip and i > 0
-            layer = DenseLayer(features, width, activation=activation, norm=norm, dropout=dropout, skip=around)
-            if around:
+            has_skip = skip and i > 0
+            layer = DenseLayer(features, width, activation=activation, norm=norm, dropout=dropout, skip=has_skip)
+            if has_skip:
                 with torch.no_grad():
                     layer.linear.weight /= math.sqrt(depth)
             self.add_module(f"layer{i + 1}", layer)

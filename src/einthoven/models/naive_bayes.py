@@ -1,4 +1,4 @@
-"""Naive Bayes: each feature is normal given the class, and independent of the others given the class."""
+"""Naive Bayes: given the class, each feature is normal and independent of the other features."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from einthoven.models.features import FeatureModel
 
 Float = NDArray[np.float64]
 
-FLOOR = 1e-9  # of a feature's variance over all records: no class may be surer than that
+FLOOR = 1e-9
+"""Smallest variance of a feature in a class, as a share of its variance over all records."""
 
 
 class NaiveBayes(FeatureModel):
-    """Gaussian naive Bayes; of several labels, one for each against the records without it.
+    """Gaussian naive Bayes. In a multi-label task, there is one classifier per label: with the label against without.
 
-    A feature that was not measured (NaN) is left out of the product of the likelihoods, which is what integrating it
-    out comes to where features are independent. Features of an ECG are not: the probabilities are too sure of
-    themselves, their order is what is useful.
+    A feature that was not measured (NaN) is left out of the product of the likelihoods. For independent features, this
+    is the same as integrating over it. Features of an ECG are not independent, so the probabilities are too close to 0
+    and 1. Their order is useful.
 
     Parameters
     ----------
@@ -34,33 +35,41 @@ class NaiveBayes(FeatureModel):
     """
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
-        """Mean and variance of each feature in each class, by maximum likelihood, and the classes' frequencies."""
+        """Fit the mean and variance of each feature in each class, and the frequencies of the classes."""
         self._single_label = single_label
+        # One row per class: 1 for its records. A label of a multi-label task has two classes, without and with it.
         members = y.T if single_label else np.stack([1 - y.T, y.T], axis=1).reshape(-1, len(y))
-        known = np.isfinite(x)
-        mean, variance = _moments(np.ones((1, len(x))), x, known)
-        # a class in which a feature was never measured takes the moments of all records
-        own_mean, own_variance = _moments(members, x, known)
-        self._mean = np.where(np.isfinite(own_mean), own_mean, mean)
-        spread = np.where(np.isfinite(own_mean), own_variance, variance)
-        self._variance = np.maximum(spread, np.where(variance > 0, FLOOR * variance, 1.0))
-        self._prior = succession(members.mean(axis=1), len(y), len(members) if single_label else 2)
+        is_measured = np.isfinite(x)
+
+        # A class in which a feature was never measured gets the moments of all records.
+        mean, variance = _moments(np.ones((1, len(x))), x, is_measured)
+        class_mean, class_variance = _moments(members, x, is_measured)
+        has_moments = np.isfinite(class_mean)
+        self._mean = np.where(has_moments, class_mean, mean)
+        least_variance = np.where(variance > 0, FLOOR * variance, 1.0)
+        self._variance = np.maximum(np.where(has_moments, class_variance, variance), least_variance)
+
+        alternatives = len(members) if single_label else 2
+        self._prior = succession(members.mean(axis=1), len(y), alternatives)
         return self
 
     def predict(self, x: Float) -> Float:
-        """Posterior probabilities (n, K)."""
-        known = np.isfinite(x)
-        filled = np.where(known, x, 0.0)
+        """Return the posterior probabilities (n, K)."""
+        is_measured = np.isfinite(x)
+        filled = np.where(is_measured, x, 0.0)
         log_likelihood = np.empty((len(x), len(self._mean)))
         for k, (mean, variance) in enumerate(zip(self._mean, self._variance, strict=True)):
             log_density = -0.5 * (np.log(2 * np.pi * variance) + np.square(filled - mean) / variance)
-            log_likelihood[:, k] = np.where(known & np.isfinite(mean), log_density, 0.0).sum(axis=1)
+            log_likelihood[:, k] = np.where(is_measured & np.isfinite(mean), log_density, 0.0).sum(axis=1)
         if self._single_label:
             return posterior(self._prior, log_likelihood)
-        return posterior(self._prior.reshape(-1, 2), log_likelihood.reshape(len(x), -1, 2))[..., 1]
+
+        # The second class of each label is the class of the records with the label.
+        pairs = posterior(self._prior.reshape(-1, 2), log_likelihood.reshape(len(x), -1, 2))
+        return pairs[..., 1]
 
     def state(self) -> dict[str, Any]:
-        """The moments and priors."""
+        """Return the moments and priors."""
         return {
             "mean": self._mean,
             "variance": self._variance,
@@ -69,17 +78,20 @@ class NaiveBayes(FeatureModel):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
-        self._mean, self._variance = state["mean"], state["variance"]
-        self._prior, self._single_label = state["prior"], state["single_label"]
+        """Restore the result of `state`."""
+        self._mean = state["mean"]
+        self._variance = state["variance"]
+        self._prior = state["prior"]
+        self._single_label = state["single_label"]
 
 
-def _moments(members: Float, x: Float, known: NDArray[np.bool_]) -> tuple[Float, Float]:
-    """Mean and variance (C, F) of the measured values of each class; NaN where there are none."""
-    count = members @ known
+def _moments(members: Float, x: Float, is_measured: NDArray[np.bool_]) -> tuple[Float, Float]:
+    """Return mean and variance (C, F) of the measured values of each class, or NaN if there are none."""
+    count = members @ is_measured
+    variances = []
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = members @ np.where(known, x, 0.0) / count
-        variance = np.stack(
-            [m @ np.where(known, np.square(x - c), 0.0) / n for m, c, n in zip(members, mean, count, strict=True)]
-        )
-    return mean, variance
+        mean = members @ np.where(is_measured, x, 0.0) / count
+        for class_members, class_mean, class_count in zip(members, mean, count, strict=True):
+            squares = np.where(is_measured, np.square(x - class_mean), 0.0)
+            variances.append(class_members @ squares / class_count)
+    return mean, np.stack(variances)

@@ -1,9 +1,9 @@
-"""Normalization layers by their names: the `norm` option of the networks.
+"""Normalization layers by name: the `norm` option of the networks.
 
-``batch`` normalises a channel over the batch and the time axis, and with running statistics in evaluation (Ioffe and
-Szegedy 2015). The others look at one record alone and are the same in training and evaluation: ``layer`` and ``rms``
-over the channels of each time step (Ba et al. 2016; Zhang and Sennrich 2019: no mean is taken off), ``group`` over the
-time axis and groups of channels (Wu and He 2018). ``none`` leaves the signal as it is.
+``batch`` normalizes a channel over the batch and the time axis. In evaluation it uses running statistics (Ioffe and
+Szegedy 2015). The other norms depend on one record only, and are the same in training and evaluation. ``layer`` and
+``rms`` normalize over the channels of each time step (Ba et al. 2016; Zhang and Sennrich 2019, without subtracting the
+mean). ``group`` normalizes over the time axis and groups of channels (Wu and He 2018). ``none`` changes nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,7 @@ TOKEN_NORMS = ("layer", "rms", "none")
 
 
 def check_norm(name: str, known: tuple[str, ...] = NORMS, option: str = "norm") -> None:
-    """Refuse a name that is not known.
-
-    Raises
-    ------
-    UserError
-    """
+    """Raise a `UserError` if a name is not in `known`."""
     if name not in known:
         raise UserError(f"model: {option}={name}: expected one of {', '.join(known)}.")
 
@@ -42,7 +37,7 @@ class ChannelsFirst(nn.Module):
         return self.norm.weight
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map ``[B, C, 1, T]`` to ``[B, C, 1, T]``; no copy where it lies channels last in memory."""
+        """Map ``[B, C, 1, T]`` to ``[B, C, 1, T]``. There is no copy if the image is channels last in memory."""
         normed: Tensor = self.norm(image.permute(0, 2, 3, 1))
         return normed.permute(0, 3, 1, 2)
 
@@ -52,21 +47,29 @@ def image_norm(name: str, channels: int) -> nn.Module:
     check_norm(name)
     if name == "batch":
         return nn.BatchNorm2d(channels)
-    if name in ("layer", "rms"):
-        return ChannelsFirst(nn.LayerNorm(channels) if name == "layer" else nn.RMSNorm(channels))
-    return nn.Identity() if name == "none" else nn.GroupNorm(_groups(channels), channels)
+    if name == "layer":
+        return ChannelsFirst(nn.LayerNorm(channels))
+    if name == "rms":
+        return ChannelsFirst(nn.RMSNorm(channels))
+    if name == "group":
+        return nn.GroupNorm(_groups(channels), channels)
+    return nn.Identity()
 
 
 def feature_norm(name: str, features: int) -> nn.Module:
-    """Build the norm of feature vectors ``[B, D]``; those in `TOKEN_NORMS` take tokens ``[B, N, D]`` as well."""
+    """Build the norm of feature vectors ``[B, D]``. The norms in `TOKEN_NORMS` also accept tokens ``[B, N, D]``."""
     check_norm(name)
     if name == "batch":
         return nn.BatchNorm1d(features)
-    if name in ("layer", "rms"):
-        return nn.LayerNorm(features) if name == "layer" else nn.RMSNorm(features)
-    return nn.Identity() if name == "none" else nn.GroupNorm(_groups(features), features)
+    if name == "layer":
+        return nn.LayerNorm(features)
+    if name == "rms":
+        return nn.RMSNorm(features)
+    if name == "group":
+        return nn.GroupNorm(_groups(features), features)
+    return nn.Identity()
 
 
 def _groups(channels: int) -> int:
-    """Groups of 16 channels each (Wu and He 2018, table 3), or of more where 16 does not divide them."""
+    """Return the number of groups. A group has 16 channels (Wu and He 2018, table 3), or more if 16 does not divide."""
     return math.gcd(max(channels // 16, 1), channels)

@@ -1,7 +1,7 @@
-"""Where a token stands in its sequence: the `positions` option of the networks with attention.
+"""Positions of tokens in their sequence: the `positions` option of the networks with attention.
 
-Attention sees a set of tokens. ``sinusoidal`` and ``learned`` positions are added to the tokens, ``rotary`` ones turn
-the queries and keys inside the attention, and with ``none`` the order of the tokens is not seen.
+Attention does not depend on the order of the tokens. ``sinusoidal`` and ``learned`` positions are added to the tokens.
+``rotary`` positions rotate the queries and keys inside the attention. With ``none`` the order has no effect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ POSITIONS = ("sinusoidal", "learned", "rotary", "none")
 
 
 def added_positions(name: str, dim: int, length: int) -> nn.Module:
-    """Build the module that adds positions to tokens ``[B, N, D]``: the identity for ``rotary`` and ``none``.
+    """Build the module that adds positions to tokens ``[B, N, D]``. It is the identity for ``rotary`` and ``none``.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def added_positions(name: str, dim: int, length: int) -> nn.Module:
     dim
         Features of a token, an even number.
     length
-        Tokens of a sequence in training: the number of learned positions.
+        Number of tokens in training, which is the number of learned positions.
 
     Raises
     ------
@@ -36,29 +36,31 @@ def added_positions(name: str, dim: int, length: int) -> nn.Module:
         raise UserError(f"model: positions={name}: expected one of {', '.join(POSITIONS)}.")
     if name == "sinusoidal":
         return SinusoidalPositions(dim)
-    return LearnedPositions(dim, length) if name == "learned" else nn.Identity()
+    if name == "learned":
+        return LearnedPositions(dim, length)
+    return nn.Identity()
 
 
 def angles(length: int, frequencies: Tensor) -> Tensor:
-    """Position times frequency, ``[length, len(frequencies)]``, in radians."""
-    steps = torch.arange(length, device=frequencies.device, dtype=frequencies.dtype)
-    return steps[:, None] * frequencies
+    """Return position times frequency, ``[length, len(frequencies)]``, in radians."""
+    positions = torch.arange(length, device=frequencies.device, dtype=frequencies.dtype)
+    return positions[:, None] * frequencies
 
 
 def frequencies(dim: int) -> Tensor:
-    """Angles by which the ``dim / 2`` feature pairs turn from one token to the next: ``10000^(-2i/dim)``."""
+    """Return the angles between two tokens of the ``dim / 2`` feature pairs: ``10000^(-2i/dim)`` radians."""
     return 10000.0 ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
 
 
 class SinusoidalPositions(nn.Module):
     """Add sines and cosines of the position to a sequence of tokens (Vaswani et al. 2017, section 3.5).
 
-    Fixed, so it holds for sequences longer than those of the training.
+    The positions are fixed, so they work for sequences that are longer than in training.
 
     Parameters
     ----------
     dim
-        Even number of features; feature pair i has the wavelength ``2 pi 10000^(2i/dim)`` tokens.
+        Even number of features. Feature pair i has the wavelength ``2 pi 10000^(2i/dim)`` tokens.
     """
 
     frequencies: Tensor
@@ -69,15 +71,15 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[B, N, D]`` to ``[B, N, D]``."""
-        turned = angles(tokens.shape[1], self.frequencies)
-        return tokens + torch.cat([turned.sin(), turned.cos()], dim=1).to(tokens.dtype)
+        phases = angles(tokens.shape[1], self.frequencies)
+        return tokens + torch.cat([phases.sin(), phases.cos()], dim=1).to(tokens.dtype)
 
 
 class LearnedPositions(nn.Module):
     """Add a learned vector for each position (Dosovitskiy et al. 2021, section 3.1).
 
-    A sequence of another length than the table's gets the table interpolated over its length (as they do, section
-    3.2, for images of another size).
+    If a sequence has another length than the table, the table is interpolated (as in section 3.2 of the paper for
+    images of another size).
     """
 
     def __init__(self, dim: int, length: int) -> None:
@@ -94,14 +96,14 @@ class LearnedPositions(nn.Module):
 
 
 class RotaryPositions(nn.Module):
-    """Turn pairs of features by an angle that grows with the position (Su et al. 2021, equation 34).
+    """Rotate pairs of features by an angle that grows with the position (Su et al. 2021, equation 34).
 
-    Queries and keys turned this way have scalar products that depend on their contents and their distance alone.
+    The scalar product of a rotated query and a rotated key depends only on their contents and their distance.
 
     Parameters
     ----------
     dim
-        Even number of features of a head; features i and i + dim/2 are a pair.
+        Even number of features of a head. Features i and i + dim/2 are a pair.
     """
 
     frequencies: Tensor
@@ -114,7 +116,8 @@ class RotaryPositions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map queries or keys ``[B, heads, N, d]`` to the same shape."""
-        turned = angles(x.shape[2], self.frequencies)
-        cosine, sine = turned.cos().to(x.dtype), turned.sin().to(x.dtype)
+        phases = angles(x.shape[2], self.frequencies)
+        cosine = phases.cos().to(x.dtype)
+        sine = phases.sin().to(x.dtype)
         first, second = x.chunk(2, dim=-1)
         return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)

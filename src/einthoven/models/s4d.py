@@ -1,13 +1,13 @@
-"""S4D: linear state spaces with a diagonal matrix, as convolutions as long as the signal.
+"""S4D: linear state spaces with a diagonal matrix, computed as convolutions that are as long as the signal.
 
 Gu, Gupta, Goel and Ré 2022, "On the parameterization and initialization of diagonal state space models". A channel u
-drives N complex states, ``x' = A x + B u`` with ``A`` diagonal and ``B = 1``, that are read as ``y = 2 Re(C x) + D u``
-(each state stands for itself and its conjugate). Sampled with the step dt and a zero-order hold, they follow
+drives N complex states, ``x' = A x + B u`` with a diagonal ``A`` and ``B = 1``. The output is ``y = 2 Re(C x) + D u``,
+where each state also represents its conjugate. With the step dt and a zero-order hold, the sampled states are
 
     x[k] = exp(dt A) x[k - 1] + (exp(dt A) - 1) / A  u[k]
 
-which is a convolution of u with ``K[l] = 2 Re(C (exp(dt A) - 1) / A exp(dt A l))``, done through the FFT. Parameters
-and kernel are written in real numbers, which every optimizer and every precision knows.
+This is a convolution of u with ``K[l] = 2 Re(C (exp(dt A) - 1) / A exp(dt A l))``, computed with the FFT. Parameters
+and kernel are real numbers, because not every optimizer and precision supports complex numbers.
 """
 
 from __future__ import annotations
@@ -24,66 +24,88 @@ from einthoven.models.norms import TOKEN_NORMS, check_norm, feature_norm
 
 
 class DiagonalStateSpace(nn.Module):
-    """One linear state space a channel, in both directions of time.
+    """One linear state space per channel, in both directions of time.
 
-    Starts as the paper's S4D-Lin: ``A = -1/2 + i pi n``, steps log-uniform between .001 and .1, C and D
-    standard normal.
+    It starts as S4D-Lin of the paper: ``A = -1/2 + i pi n``, steps log-uniform between 0.001 and 0.1, C and D standard
+    normal.
 
     Parameters
     ----------
     channels
-        Channels, each with its own states.
+        Number of channels. Each has its own states.
     states
-        Complex states of a channel, for each direction: half of the N of the paper, whose other half is conjugate.
+        Complex states per channel and direction. This is half of the N of the paper, whose other half is conjugate.
     """
 
     def __init__(self, channels: int, states: int) -> None:
         super().__init__()
         self.shape = (2, channels, states)
-        # All kept flat: what is no matrix does not decay (optim/groups.py), and these are time constants.
+        # The time constants are vectors and not matrices, so that they have no weight decay (optim/groups.py).
         self.log_step = nn.Parameter(torch.empty(2 * channels).uniform_(math.log(1e-3), math.log(1e-1)))
         self.log_decay = nn.Parameter(torch.full((2 * channels * states,), math.log(0.5)))
         self.frequency = nn.Parameter(math.pi * torch.arange(states, dtype=torch.float32).repeat(2 * channels))
-        self.readout = nn.Parameter(torch.randn(2, 2 * channels * states) * math.sqrt(0.5))  # real, imaginary
+        # Real and imaginary part of C
+        self.readout = nn.Parameter(torch.randn(2, 2 * channels * states) * math.sqrt(0.5))
+        # D
         self.through = nn.Parameter(torch.randn(channels))
 
     def discretized(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Real and imaginary part of ``dt A``, and of ``C (exp(dt A) - 1) / A``, each ``[2, channels, states]``."""
+        """Return real and imaginary part of ``dt A`` and of ``C (exp(dt A) - 1) / A``.
+
+        Each has the shape ``[2, channels, states]``. In the names below, ``re`` and ``im`` are real and imaginary part.
+        """
         step = self.log_step.exp().view(*self.shape[:2], 1)
-        real, imaginary = -self.log_decay.exp().view(self.shape), self.frequency.view(self.shape)
-        turn, fade = step * imaginary, (step * real).exp()
-        up, over = fade * turn.cos() - 1.0, fade * turn.sin()  # exp(dt A) - 1
-        norm = real.square() + imaginary.square()
-        into, across = (up * real + over * imaginary) / norm, (over * real - up * imaginary) / norm  # divided by A
-        c, d = self.readout.view(2, *self.shape)
-        return step * real, turn, c * into - d * across, c * across + d * into
+        a_re = -self.log_decay.exp().view(self.shape)
+        a_im = self.frequency.view(self.shape)
+        phase = step * a_im
+
+        # exp(dt A) - 1
+        magnitude = (step * a_re).exp()
+        change_re = magnitude * phase.cos() - 1.0
+        change_im = magnitude * phase.sin()
+
+        # (exp(dt A) - 1) / A
+        norm = a_re.square() + a_im.square()
+        input_re = (change_re * a_re + change_im * a_im) / norm
+        input_im = (change_im * a_re - change_re * a_im) / norm
+
+        c_re, c_im = self.readout.view(2, *self.shape)
+        return step * a_re, phase, c_re * input_re - c_im * input_im, c_re * input_im + c_im * input_re
 
     def kernel(self, length: int) -> Tensor:
-        """Response to a unit sample after 0 … length - 1 samples, ``[2, channels, length]``: forward, backward."""
-        rate, turn, real, imaginary = (part.unsqueeze(-1) for part in self.discretized())
+        """Return the response to a unit sample after 0 … length - 1 samples, ``[2, channels, length]``.
+
+        The first axis is forward and backward.
+        """
+        rate, phase, real, imaginary = (part.unsqueeze(-1) for part in self.discretized())
         time = torch.arange(length, device=rate.device, dtype=rate.dtype)
         envelope = 2.0 * (rate * time).exp()
-        return (envelope * (real * (turn * time).cos() - imaginary * (turn * time).sin())).sum(dim=2)
+        return (envelope * (real * (phase * time).cos() - imaginary * (phase * time).sin())).sum(dim=2)
 
     def forward(self, u: Tensor) -> Tensor:
         """Map ``[B, channels, T]`` to ``[B, channels, T]``."""
         length = u.shape[2]
-        with torch.autocast(u.device.type, enabled=False):  # there is no FFT in bfloat16
+        # There is no FFT in bfloat16.
+        with torch.autocast(u.device.type, enabled=False):
             signal = u.to(self.through.dtype)
-            ahead, behind = self.kernel(length)
-            # Over 2 T the circular convolution is the plain one; the backward kernel runs from the end of the circle.
-            around = F.pad(ahead, (0, length)) + F.pad(behind[:, 1:].flip(1), (length + 1, 0))
-            spectrum = torch.fft.rfft(signal, n=2 * length) * torch.fft.rfft(around)
+            forward, backward = self.kernel(length)
+
+            # The signal is padded to 2 T samples, so that the circular convolution equals the plain one. The backward
+            # kernel fills the circle from its end.
+            circle = F.pad(forward, (0, length)) + F.pad(backward[:, 1:].flip(1), (length + 1, 0))
+            spectrum = torch.fft.rfft(signal, n=2 * length) * torch.fft.rfft(circle)
             convolved = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
-            now = self.through + behind[:, 0]
-            out: Tensor = convolved + now[:, None] * signal
+
+            # The current sample has the weight D, plus the first value of the backward kernel.
+            gain = self.through + backward[:, 0]
+            out: Tensor = convolved + gain[:, None] * signal
         return out
 
 
 class S4DBlock(nn.Module):
-    """State spaces, activation, a gated linear unit over the channels, added back, then the norm.
+    """A residual branch (state spaces, activation, a gated linear unit over the channels), then a norm.
 
-    The block of S4 (Gu et al. 2022) with its norm last; the gate is that of Dauphin et al. 2017.
+    This is the block of S4 (Gu et al. 2022) with the norm at the end. The gate is from Dauphin et al. 2017.
     """
 
     branches = ("gate",)
@@ -98,7 +120,8 @@ class S4DBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[B, T, width]`` to ``[B, T, width]``."""
-        mixed = self.dropout(self.act(self.mix(tokens.transpose(1, 2)).transpose(1, 2)))
+        mixed = self.mix(tokens.transpose(1, 2)).transpose(1, 2)
+        mixed = self.dropout(self.act(mixed))
         gated = F.glu(self.gate(mixed), dim=-1)
         out: Tensor = self.norm(tokens + self.dropout(gated))
         return out
@@ -107,25 +130,25 @@ class S4DBlock(nn.Module):
 class S4D(nn.Module):
     """A pointwise layer, bidirectional S4D blocks, the mean over time, a linear layer.
 
-    The strongest architecture from scratch on PTB-XL in recent comparisons has this form with 512 channels and reads
-    2.5 s windows (`trainer.window`); the default width here is for a CPU.
+    In recent comparisons, the strongest architecture from scratch on PTB-XL has this form, with 512 channels and
+    windows of 2.5 s (`trainer.window`). The default width here is for a CPU.
 
     Stages (direct children): ``stem``, ``block1``, ``block2``, and so on, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        In and out.
+        Channels of the signal; number of logits.
     width, depth
-        Channels of every block; blocks.
+        Channels of each block; number of blocks.
     states
-        Complex states of a channel and direction; 4 are the 8 real ones of the comparisons.
+        Complex states per channel and direction. 4 complex states equal the 8 real states of the comparisons.
     dropout
-        Probability before and after the gated linear unit.
+        Dropout probability before and after the gated linear unit.
     activation
-        After the state spaces, as in `einthoven.models.activations`.
+        Activation after the state spaces, as in `einthoven.models.activations`.
     norm
-        After each block: ``layer``, ``rms`` or ``none``.
+        Norm at the end of each block: ``layer``, ``rms`` or ``none``.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Decision trees and what is made of many: each split is the one that tells most about the labels.
+"""Decision trees, random forests and gradient boosting on ECG features.
 
-How much a split tells is its information gain, the entropy of the labels less their mean entropy on the two sides
-(Quinlan 1986, "Induction of decision trees"), in scikit-learn's words ``criterion="entropy"``. A feature that was not
-measured (NaN) is an answer like others: such records go to the side where they gain most.
+Each split of a tree has the largest information gain: the entropy of the labels minus their mean entropy on the two
+sides (Quinlan 1986, "Induction of decision trees"; ``criterion="entropy"`` in scikit-learn). Records without a
+measurement of the feature (NaN) go to the side with the larger gain.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from einthoven.models.features import FeatureModel, check_count
 Float = NDArray[np.float64]
 
 MOST_TREES = 100_000
-"""More than that of a few thousand leaves do not fit into the memory of a computer."""
+"""Largest number of trees. More trees of a few thousand leaves do not fit into the memory of a computer."""
 MOST_LEAVES = 65_536
 MOST_DEPTH = 10_000
 
 
 class _Trees(FeatureModel):
-    """Estimators of scikit-learn: one for all classes, or one for each."""
+    """Base class of models with scikit-learn estimators: one for all classes, or one per class."""
 
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)
     _records: int
@@ -35,33 +35,40 @@ class _Trees(FeatureModel):
     _fitted: list[Any]
 
     def predict(self, x: Float) -> Float:
-        """Probabilities (n, K), by the rule of succession over the training records: never 0 or 1."""
-        return succession(self._frequencies(x), self._records, self._classes if self._single_label else 2)
+        """Return the probabilities (n, K). The rule of succession over the training records keeps them off 0 and 1."""
+        alternatives = self._classes if self._single_label else 2
+        return succession(self._frequencies(x), self._records, alternatives)
 
     def _frequencies(self, x: Float) -> Float:
+        """Return the frequencies (n, K) of the classes in the leaves of records."""
         columns: list[Float] = []
         for estimator in self._fitted:
-            found, known = estimator.predict_proba(x), estimator.classes_
-            if isinstance(found, list):  # one of each label
-                columns += [_of_class(p, labels, 1) for p, labels in zip(found, known, strict=True)]
+            frequencies = estimator.predict_proba(x)
+            labels = estimator.classes_
+            if isinstance(frequencies, list):
+                # One estimator for all labels of a multi-label task
+                columns += [_select_label(p, values, 1) for p, values in zip(frequencies, labels, strict=True)]
             elif self._single_label:
-                columns += [_of_class(found, known, k) for k in range(self._classes)]
+                columns += [_select_label(frequencies, labels, k) for k in range(self._classes)]
             else:
-                columns.append(_of_class(found, known, 1))
+                # One estimator per label
+                columns.append(_select_label(frequencies, labels, 1))
         return np.stack(columns, axis=1)
 
     def _start(self, x: Float, y: Float, single_label: bool) -> tuple[Float, NDArray[np.int64]]:
-        """Table and labels as scikit-learn takes them: labels (n, K), or of a single label its number (n,).
+        """Store the sizes, and return table and labels for scikit-learn.
 
-        A feature that no training record has is made constant: no split asks for it.
+        The labels are (n, K), or (n,) class numbers in a single-label task. A feature that no training record has
+        becomes constant, so that no split uses it.
         """
         self._records, self._classes = y.shape
         self._single_label = single_label
         labels = y.argmax(axis=1) if single_label else y
-        return np.where(np.isfinite(x).any(axis=0), x, 0.0), labels.astype(np.int64)
+        is_measured = np.isfinite(x).any(axis=0)
+        return np.where(is_measured, x, 0.0), labels.astype(np.int64)
 
     def state(self) -> dict[str, Any]:
-        """The estimators, and what they were fitted to."""
+        """Return the estimators and the sizes."""
         return {
             "estimators": self._fitted,
             "records": self._records,
@@ -70,29 +77,32 @@ class _Trees(FeatureModel):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
-        self._fitted, self._records = state["estimators"], state["records"]
-        self._classes, self._single_label = state["classes"], state["single_label"]
+        """Restore the result of `state`."""
+        self._fitted = state["estimators"]
+        self._records = state["records"]
+        self._classes = state["classes"]
+        self._single_label = state["single_label"]
 
 
 class DecisionTree(_Trees):
-    """One tree, for all classes at once: at each node the largest information gain, averaged over the classes.
+    """One tree for all classes. A split has the largest information gain, averaged over the classes.
 
     Parameters
     ----------
     components : int
         Principal components of the beat among the features.
     depth : int
-        Questions from the root to a leaf, at most.
+        Largest number of splits from the root to a leaf.
     min_leaf : int
-        Training records in a leaf, at least.
+        Smallest number of training records in a leaf.
     """
 
     def __init__(self, components: int, depth: int, min_leaf: int) -> None:
         super().__init__(components)
         check_count("depth", depth, MOST_DEPTH)
         check_count("min_leaf", min_leaf)
-        self.depth, self.min_leaf = depth, min_leaf
+        self.depth = depth
+        self.min_leaf = min_leaf
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
         """Grow the tree. The seed decides between equally good splits."""
@@ -107,18 +117,18 @@ class DecisionTree(_Trees):
 
 
 class RandomForest(_Trees):
-    """Many trees, each on a bootstrap sample and with few features to choose from at a node (Breiman 2001).
+    """Many trees (Breiman 2001). Each has its own bootstrap sample, and each split chooses from few features.
 
     Parameters
     ----------
     components : int
         Principal components of the beat among the features.
     trees : int
-        How many.
+        Number of trees.
     features_per_split : float
-        Share of the features that a node may choose from.
+        Share of the features from which a split chooses.
     min_leaf : int
-        Training records in a leaf, at least.
+        Smallest number of training records in a leaf.
     """
 
     def __init__(self, components: int, trees: int, features_per_split: float, min_leaf: int) -> None:
@@ -127,10 +137,12 @@ class RandomForest(_Trees):
         check_count("min_leaf", min_leaf)
         if not 0 < features_per_split <= 1:
             raise UserError(f"model.features_per_split={features_per_split}: expected a share above 0, at most 1.")
-        self.trees, self.features_per_split, self.min_leaf = trees, features_per_split, min_leaf
+        self.trees = trees
+        self.features_per_split = features_per_split
+        self.min_leaf = min_leaf
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
-        """Grow the trees; bootstrap samples and features are drawn from the seed."""
+        """Grow the trees. The seed decides the bootstrap samples and the features of the splits."""
         from sklearn.ensemble import RandomForestClassifier
 
         x, labels = self._start(x, y, single_label)
@@ -142,27 +154,30 @@ class RandomForest(_Trees):
             n_jobs=-1,
             random_state=seed,
         )
-        self._fitted = [forest.fit(x, labels).set_params(n_jobs=1)]  # threads would add up in any order
+        forest.fit(x, labels)
+        # In prediction, several threads would sum the trees in a random order.
+        forest.set_params(n_jobs=1)
+        self._fitted = [forest]
         return self
 
 
 class GradientBoosting(_Trees):
-    """Trees that are added one after the other, each fitted to the gradient of the log-likelihood (Friedman 2001).
+    """A sum of trees. Each tree is fitted to the gradient of the log-likelihood of the sum before it (Friedman 2001).
 
-    Histogram-based, as in LightGBM (Ke et al. 2017); one model for each label.
+    The splits are histogram-based, as in LightGBM (Ke et al. 2017). There is one model per label.
 
     Parameters
     ----------
     components : int
         Principal components of the beat among the features.
     rounds : int
-        Trees, one after the other.
+        Number of trees.
     lr : float
-        Share of each tree that is added.
+        Learning rate: the share of each tree that is added.
     leaves : int
-        Leaves of a tree, at most.
+        Largest number of leaves in a tree.
     l2 : float
-        Weight of the squared leaf values.
+        Weight of the penalty on squared leaf values.
     """
 
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
@@ -175,18 +190,23 @@ class GradientBoosting(_Trees):
             raise UserError(f"model.lr={lr}: expected a share above 0, at most 1.")
         if not 0 <= l2 < math.inf:
             raise UserError(f"model.l2={l2}: expected a number, 0 or more.")
-        self.rounds, self.lr, self.leaves, self.l2 = rounds, lr, leaves, l2
+        self.rounds = rounds
+        self.lr = lr
+        self.leaves = leaves
+        self.l2 = l2
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
-        """Add the trees. A label that all training records share, or none has, needs none."""
+        """Fit the trees. A label that is the same in all training records needs no trees."""
         from sklearn.dummy import DummyClassifier
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         x, labels = self._start(x, y, single_label)
         self._fitted = []
-        for column in [labels] if single_label else list(labels.T):
-            model = (
-                HistGradientBoostingClassifier(
+        columns = [labels] if single_label else list(labels.T)
+        for column in columns:
+            model = DummyClassifier()
+            if len(np.unique(column)) > 1:
+                model = HistGradientBoostingClassifier(
                     max_iter=self.rounds,
                     learning_rate=self.lr,
                     max_leaf_nodes=self.leaves,
@@ -194,14 +214,16 @@ class GradientBoosting(_Trees):
                     early_stopping=False,
                     random_state=seed,
                 )
-                if len(np.unique(column)) > 1
-                else DummyClassifier()
-            )
             self._fitted.append(model.fit(x, column))
         return self
 
 
-def _of_class(p: Float, known: NDArray[np.int64], label: int) -> Float:
-    """Column of one label among those that the training records had; 0 for one that none had."""
-    at = np.flatnonzero(known == label)
-    return np.asarray(p[:, at[0]] if len(at) else np.zeros(len(p)))
+def _select_label(p: Float, labels: NDArray[np.int64], label: int) -> Float:
+    """Return the column of a label, or zeros if no training record has the label.
+
+    `labels` are the labels of the columns of `p` (n, labels).
+    """
+    columns = np.flatnonzero(labels == label)
+    if len(columns) == 0:
+        return np.zeros(len(p))
+    return np.asarray(p[:, columns[0]])

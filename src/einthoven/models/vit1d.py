@@ -1,4 +1,4 @@
-"""A vision transformer in one dimension: attention between short windows of the signal."""
+"""A vision transformer in one dimension: attention between patches of the signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from einthoven.models.norms import TOKEN_NORMS, check_norm
 
 
 class PatchEmbedding(nn.Module):
-    """Cut the signal into windows that do not overlap, and map each with one linear layer."""
+    """Cut the signal into patches that do not overlap, and map each patch with one linear layer."""
 
     def __init__(self, in_channels: int, dim: int, patch: int) -> None:
         super().__init__()
@@ -22,37 +22,38 @@ class PatchEmbedding(nn.Module):
         self.linear = linear(in_channels * patch, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, C, T]`` to tokens ``[B, ceil(T / patch), dim]``; zeros fill up the last window."""
+        """Map ``[B, C, T]`` to tokens ``[B, ceil(T / patch), dim]``. Zeros fill the last patch."""
         x = F.pad(x, (0, -x.shape[2] % self.patch))
-        windows = x.view(*x.shape[:2], -1, self.patch).transpose(1, 2)
-        tokens: Tensor = self.linear(windows.flatten(2))
+        patches = x.view(*x.shape[:2], -1, self.patch).transpose(1, 2)
+        tokens: Tensor = self.linear(patches.flatten(2))
         return tokens
 
 
 class ViT1d(nn.Module):
     """Patches, positions, transformer blocks, the mean over time, a linear layer.
 
-    Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token (their appendix D.3). From scratch on
-    tens of thousands of ECGs, a transformer without convolutions loses to them.
+    Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token (their appendix D.3). Trained from
+    scratch on tens of thousands of ECGs, a transformer without convolutions is worse than convolutions.
 
     Stages (direct children): ``patches``, ``attention``, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        In and out.
+        Channels of the signal; number of logits.
     samples
-        Length of a record in training, in samples: that of the table of learned positions.
+        Length of a record in training, in samples. It decides the size of the table of learned positions.
     patch
-        Length of a window, in samples.
+        Length of a patch, in samples.
     dim, depth, heads, expansion
-        Features of a token; transformer blocks; attention heads; hidden features of a block's perceptron over `dim`.
+        Features of a token; number of transformer blocks; number of attention heads; hidden features of the perceptron
+        in a block, as a multiple of `dim`.
     dropout, drop_path
-        Probabilities on the transformer's branches, and of skipping one.
+        Dropout probability in the branches of the transformer; probability of skipping a branch.
     positions
-        As in `einthoven.models.positions`.
+        Kind of positions, as in `einthoven.models.positions`.
     activation, norm
-        Of the transformer; the norm is one of ``layer``, ``rms`` and ``none``.
+        Activation and norm of the transformer. The norm is one of ``layer``, ``rms`` and ``none``.
 
     Raises
     ------
@@ -98,11 +99,12 @@ class ViT1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        logits: Tensor = self.head(self.attention(self.patches(x)).mean(dim=1))
+        tokens = self.attention(self.patches(x))
+        logits: Tensor = self.head(tokens.mean(dim=1))
         return logits
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """Attention weights of every transformer block, ``[B, heads, N, N]``, N windows of `patch` samples.
+        """Return the attention weights ``[B, heads, N, N]`` of each transformer block, for N patches.
 
         Call ``eval()`` first, as for a prediction.
         """

@@ -1,6 +1,6 @@
 """The two convolutional baselines of Wang, Yan and Oates, "Time series classification from scratch", 2017.
 
-With the head, and in the residual network the strides, that the PTB-XL benchmark gave them (Strodthoff et al. 2021).
+The head, and the strides of the residual network, are those of the PTB-XL benchmark (Strodthoff et al. 2021).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from einthoven.models.blocks import ConcatPool, ConvNormAct, ImageStages, head
 
 
 class PlainResidualBlock(nn.Module):
-    """Two convolutions of kernels 5 and 3, and a shortcut that is convolved wherever the block strides.
+    """Two convolutions with kernels 5 and 3, and a shortcut with a convolution if the stride is not 1.
 
-    He et al. 2016, without the averaging shortcut and the silent start of `blocks.ResidualBlock`.
+    He et al. 2016. In contrast to `blocks.ResidualBlock`, the shortcut does not average, and the branch does not start
+    at zero.
     """
 
     branches = ("branch",)
@@ -28,9 +29,9 @@ class PlainResidualBlock(nn.Module):
             ConvNormAct(channels, channels, 5, stride, activation=activation, norm=norm),
             ConvNormAct(channels, channels, 3, activation=None, norm=norm),
         )
-        self.shortcut = (
-            nn.Identity() if stride == 1 else ConvNormAct(channels, channels, 1, stride, activation=None, norm=norm)
-        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1:
+            self.shortcut = ConvNormAct(channels, channels, 1, stride, activation=None, norm=norm)
         self.act = activation_layer(activation)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,20 +50,21 @@ def resnet1d_wang(
     activation: str = "relu",
     norm: str = "batch",
 ) -> nn.Module:
-    """Build the benchmark's resnet1d_wang: 0.47 M parameters at 5 classes, with 12 channels in.
+    """Build the resnet1d_wang of the benchmark. With 12 channels and 5 classes it has 0.47 M parameters.
 
-    A stem of kernel 7 that keeps the length, and three residual blocks, of which the second and third halve it.
+    It has a stem with kernel 7 that keeps the length, and three residual blocks. The second and third block halve the
+    length.
 
     Stages (direct children): ``stem``, ``block1``, ``block2``, ``block3``, ``pool``, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        In and out.
+        Channels of the signal; number of logits.
     width, hidden
-        Channels of every convolution; features of the head's hidden layer.
+        Channels of each convolution; features of the hidden layer in the head.
     dropouts
-        Probabilities before the head's two linear layers.
+        Dropout probabilities before the two linear layers of the head.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
     """
@@ -88,29 +90,29 @@ def fcn_wang(
     activation: str = "relu",
     norm: str = "batch",
 ) -> nn.Module:
-    """Build the benchmark's fcn_wang, a fully convolutional network: 0.31 M parameters at 5 classes, 12 channels in.
+    """Build the fcn_wang of the benchmark. With 12 channels and 5 classes it has 0.31 M parameters.
 
-    Convolutions that keep the length of the signal, then the pooling and the head.
+    This fully convolutional network has convolutions that keep the length of the signal, then the pooling and the head.
 
     Stages (direct children): ``conv1``, ``conv2``, ``conv3``, ``pool``, ``head``.
 
     Parameters
     ----------
     in_channels, num_classes
-        In and out.
+        Channels of the signal; number of logits.
     channels, kernels
-        Of the convolutions, as many of one as of the other.
+        Channels and kernels of the convolutions. Both lists have the same length.
     hidden
-        Features of the head's hidden layer.
+        Features of the hidden layer in the head.
     dropouts
-        Probabilities before the head's two linear layers.
+        Dropout probabilities before the two linear layers of the head.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
 
     Raises
     ------
     UserError
-        If there are not as many kernels as channels.
+        If the two lists have different lengths.
     """
     if len(channels) != len(kernels) or not channels:
         raise UserError(f"model: channels={list(channels)}, kernels={list(kernels)}: expected as many of both.")

@@ -1,4 +1,4 @@
-"""The xresnet1d family; its xresnet1d101 leads the published PTB-XL benchmark among convolutions."""
+"""The xresnet1d family. In the published PTB-XL benchmark, xresnet1d101 is the best convolutional network."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from einthoven.models.blocks import Bottleneck, ConcatPool, ConvNormAct, ImageSt
 
 
 class XResNet1d(ImageStages):
-    """The benchmark's residual networks: the tweaks of He et al. 2019 ("Bag of tricks"), in one dimension.
+    """The residual networks of the benchmark: the tweaks of He et al. 2019 ("Bag of tricks"), in one dimension.
 
-    Parameters with 12 channels in and 5 classes (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989): xresnet1d18
-    is 2-2-2-2 blocks of two convolutions, 0.36 M; xresnet1d50 3-4-6-3 bottlenecks, 0.95 M; xresnet1d101 3-4-23-3
-    bottlenecks, 1.87 M.
+    Sizes with 12 channels and 5 classes (Strodthoff et al. 2021, doi 10.1109/jbhi.2020.3022989): xresnet1d18 has
+    2-2-2-2 blocks of two convolutions and 0.36 M parameters, xresnet1d50 has 3-4-6-3 bottlenecks and 0.95 M parameters,
+    xresnet1d101 has 3-4-23-3 bottlenecks and 1.87 M parameters.
 
-    A stem of three convolutions, stages of residual blocks whose channels do not grow with depth, and a head with one
-    hidden layer on the concatenated maximum and mean.
+    A network has a stem of three convolutions, then stages of residual blocks with the same number of channels, and a
+    head with one hidden layer on the concatenated maximum and mean.
 
     Stages (direct children): ``stem``, ``stage1``, ``stage2``, and so on, ``pool``, ``head``.
 
     Parameters
     ----------
     in_channels
-        Channels that the frontend hands over.
+        Channels of the output of the frontend.
     num_classes
-        Logits.
+        Number of logits.
     bottleneck
-        Blocks are a `Bottleneck` each, or a `ResidualBlock`.
+        True: the blocks are `Bottleneck`. False: the blocks are `ResidualBlock`.
     blocks
-        Blocks in each stage; every stage after the first halves the time axis.
+        Number of blocks in each stage. Each stage after the first halves the time axis.
     stem
-        Channels of the stem's convolutions; the first halves the time axis, and so does the pooling after
-        them.
+        Channels of the convolutions in the stem. The first one and the pooling at the end halve the time axis.
     width, kernel
         Channels and odd kernel width inside a block.
     hidden
-        Features of the head's hidden layer.
+        Features of the hidden layer in the head.
     dropouts
-        Probabilities before the head's two linear layers.
+        Dropout probabilities before the two linear layers of the head.
     activation, norm
         Names, as in `einthoven.models.activations` and `einthoven.models.norms`.
     """
