@@ -1,4 +1,4 @@
-"""The fixed groups of the configuration: names, types and ranges. Values stand in ``conf/`` alone."""
+"""Fixed groups of the configuration: names, types and ranges. The default values are in ``conf/`` only."""
 
 from __future__ import annotations
 
@@ -14,59 +14,65 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_RESAMPLES = 1_000_000  # more take hours, and tell no more
-LARGEST = 3.4e38  # float32 holds no larger number
+MOST_RESAMPLES = 1_000_000
+"""Largest number of bootstrap resamples. More take hours and do not change the intervals."""
+LARGEST = 3.4e38
+"""Largest number of float32, rounded down."""
 
 
-def _require(holds: bool, key: str, value: object, expected: str) -> None:
-    if not holds:
+def _require(condition: bool, key: str, value: object, expected: str) -> None:
+    """Raise a `UserError` about an option if a condition on its value is false."""
+    if not condition:
         raise UserError(f"{key}={value}: expected {expected}.")
 
 
 @dataclass
 class Folds:
-    """Which stratified folds go where."""
+    """Stratified folds of each split."""
 
     train: list[int]
-    """Folds to fit on."""
+    """Folds of the training records."""
     val: list[int]
-    """Folds to watch during training; may be empty."""
+    """Folds that are evaluated during training. May be empty."""
     test: list[int]
-    """Folds to report on at the end; may be empty."""
+    """Folds that are reported at the end. May be empty."""
     cross_validate: bool
-    """Hold out each training fold in turn instead, and pool the predictions."""
+    """Hold out each training fold in turn, and pool the predictions."""
 
 
 @dataclass
 class Trainer:
-    """How long, how large, where."""
+    """Options of the training loop."""
 
     epochs: int
     """Passes over the training records."""
     batch_size: int | None
-    """Records per step; null takes all training records: full-batch gradient descent."""
+    """Records per step. null: all training records (full-batch gradient descent)."""
     micro_batch: int | None
-    """Most records that pass through the model at once, the gradients of a batch adding up; null: the batch."""
+    """Largest number of records in one forward pass; gradients of a batch are summed. null: the whole batch."""
     clip_norm: float | None
-    """Largest global gradient norm; null leaves gradients as they are."""
+    """Largest global gradient norm. null: no clipping."""
     precision: str
     """auto, fp32 or bf16."""
     device: str
     """auto, cuda, mps or cpu."""
     select: str
-    """Which weights are reported and exported: last, or best on validation."""
+    """Weights that are reported and exported: last, or best on validation."""
     patience: int | None
-    """Stop after this many epochs without a better validation AUROC (of a quantity, R²); null trains to the end."""
+    """Stop after so many epochs without a better validation AUROC (R² in regression). null: train to the end."""
     window: float | None
-    """Seconds of signal in a training crop and in a window of evaluation; null takes whole records."""
+    """Length, in seconds, of a training crop and of a window in evaluation. null: whole records."""
     stride: float | None
-    """Seconds between the windows of a record in evaluation, where `window` is set; null takes half a window."""
+    """Distance, in seconds, between the windows of a record in evaluation. null: half of `window`."""
     aggregate: str
-    """Over the windows of a record: mean or max of the probabilities."""
+    """Prediction of a record: mean or max of the probabilities of its windows."""
     sampler: str
-    """Records of an epoch: shuffle takes each once, balanced draws them by inverse class frequency."""
+    """Records of an epoch. shuffle: each record once. balanced: drawn by inverse class frequency."""
     residency: str
-    """Signals on the device, or stream; auto streams what half of the device's free memory does not hold."""
+    """device: all signals stay in device memory. stream: each batch is sent to the device.
+
+    auto: stream if the signals need more than half of the free memory of the device.
+    """
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -104,49 +110,49 @@ class Seed:
     """The seed of a run."""
 
     seed: int
-    """Every random number of a run follows from it."""
+    """All random numbers of a run depend on it."""
 
     def __post_init__(self) -> None:
-        """Check the range that every generator takes."""
+        """Check the range, which all random generators accept."""
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
 
 
 @dataclass
-class Examination:
-    """What `einthoven prepare` does beside packing."""
+class PrepareOptions:
+    """Options of `einthoven prepare`."""
 
     doctor: bool
     """Examine every record of the store."""
     strict: bool
-    """End with exit code 1 where a record has an error or a warning."""
+    """End with exit code 1 if a record has an error or a warning."""
 
     def __post_init__(self) -> None:
-        """Strictness about what nobody looks for would be a promise that is not kept."""
+        """Refuse strict=true without the doctor, because nothing would be checked."""
         _require(self.doctor or not self.strict, "strict", self.strict, "false where doctor=false")
 
 
 @dataclass
 class EvaluationOptions:
-    """How `einthoven evaluate` judges a finished run."""
+    """Options of `einthoven evaluate`."""
 
     run: str
     """Folder of the run."""
     against: str | None
-    """Folder of another run on the same records; null compares with none."""
+    """Folder of another run on the same records, for a comparison. null: no comparison."""
     fit: str
-    """Split that the calibration and the thresholds are fitted on: val or test."""
+    """Split on which the calibration and the thresholds are fitted: val or test."""
     report: str
-    """Split that every figure is of: the other one."""
+    """Split that is reported: the other one of val and test."""
     laplace: bool
-    """Integrate the weights of the last layer out, by their Laplace approximation on the training records."""
+    """Average over the weights of the last layer, with their Laplace approximation on the training records."""
     resamples: int
-    """Resamples of the bootstrap."""
+    """Number of bootstrap resamples."""
     level: float
-    """Nominal coverage of every interval."""
+    """Nominal coverage of the intervals."""
     interval: str
-    """bca or percentile."""
+    """Kind of interval: bca or percentile."""
     small: int
-    """Patients below which a subgroup is marked small."""
+    """A subgroup with fewer patients is marked as small."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -165,80 +171,79 @@ class EvaluationOptions:
 
 @dataclass
 class OtherFolds:
-    """Folds to evaluate on in place of those of the run."""
+    """Folds that replace the folds of the run in an evaluation."""
 
     val: list[int] | None
-    """For the split val; null: as in the run."""
+    """Folds of the split val. null: as in the run."""
     test: list[int] | None
-    """For the split test; null: as in the run."""
+    """Folds of the split test. null: as in the run."""
 
 
 @dataclass
 class Diagnostics:
-    """What is measured while training, and how often; null never measures it."""
+    """Measurements during training. A number is an interval: in steps, or in epochs from `drift` on. null: never."""
 
     gradients: int | None
-    """L2 norms of the gradient per stage, first stage over last, entries that are no finite numbers."""
+    """L2 norm of the gradient per stage, ratio of the first to the last stage, number of non-finite entries."""
     gradients_l1: int | None
-    """L1 norms of the gradient per stage."""
+    """L1 norm of the gradient per stage."""
     clipping: int | None
-    """Steps that were clipped, and the norm of the gradient after it."""
+    """Share of clipped steps, and the gradient norm after clipping."""
     cosine: int | None
-    """Angle between the gradients of successive steps."""
+    """Cosine between the gradients of successive steps."""
     noise_scale: int | None
-    """Gradient noise scale, by another pass of the batch."""
+    """Gradient noise scale, which needs a second pass of the batch."""
     updates: int | None
-    """Size of a step per stage, and over that of the weights."""
+    """Norm of the update per stage, and its ratio to the norm of the weights."""
     weights: int | None
-    """L2 and L1 norms of the weights per stage."""
+    """L2 and L1 norm of the weights per stage."""
     spectral: int | None
-    """Largest singular value per stage."""
+    """Largest singular value of the weights per stage."""
     second_moments: int | None
-    """Spread of the optimizer's second moments."""
+    """Spread of the second moments in the optimizer."""
     predictions: int | None
-    """Entropy of predictions and labels, divergence of the predictions from the labels, and of their means."""
+    """Entropy of predictions and labels, KL divergence between labels and predictions, and between their means."""
     activations: int | None
-    """Variance of each stage's output."""
+    """Variance of the output of each stage."""
     dead: int | None
-    """Share of each stage's rectified units that are zero for the whole batch."""
+    """Share of the ReLU units of each stage that are zero for the whole batch."""
     drift: int | None
-    """Divergence of the predictions from those of the evaluation before; this and the following: in epochs."""
+    """KL divergence between the predictions of two successive evaluations."""
     calibration: int | None
-    """Distance of the probabilities of each class from what is observed, and share of confident errors."""
+    """Calibration error of each class, and share of confident errors."""
     windows: int | None
-    """Divergence between the windows of a record."""
+    """Divergence between the predictions for the windows of a record."""
     entropy_histogram: int | None
-    """How many records have which predictive entropy; kept for a figure."""
+    """Histogram of the predictive entropy, for a figure."""
     effective_rank: int | None
-    """Directions that the features before the head use."""
+    """Effective number of dimensions of the features before the head."""
     attention_entropy: int | None
-    """How widely each head of attention looks."""
+    """Entropy of the weights of each attention head."""
     sharpness: int | None
     """Largest eigenvalue of the Hessian of the loss."""
     hessian_trace: int | None
-    """Sum of its eigenvalues."""
+    """Trace of the Hessian of the loss."""
     trajectory: int | None
-    """Weights that are kept for a figure of their way."""
+    """Snapshots of the weights, for a figure of their trajectory."""
     landscape: bool
-    """The loss around the final weights, at the end of a run; with a trajectory, along their way too."""
+    """Loss around the final weights, and along the trajectory if there is one, at the end of a run."""
     probe_records: int
-    """Training records that attention, Hessian and landscape are of."""
+    """Number of training records for attention, Hessian and landscape."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for f in fields(self):
-            value = getattr(self, f.name)
-            _require(
-                value is None or value is False or value >= 1,
-                f"diagnostics.{f.name}",
-                value,
-                "a whole number, 1 or more" + ", or null" * ("None" in str(f.type)),
-            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            is_valid = value is None or value is False or value >= 1
+            expected = "a whole number, 1 or more"
+            if "None" in str(field.type):
+                expected += ", or null"
+            _require(is_valid, f"diagnostics.{field.name}", value, expected)
 
 
 @dataclass
 class Tracking:
-    """Where runs are written."""
+    """Options of the tracking of runs."""
 
     uri: str
     """MLflow tracking store: sqlite:///file, or the address of a server."""
@@ -247,21 +252,21 @@ class Tracking:
     run_name: str
     """Name of the run."""
     artifact_location: str | None
-    """Where a new experiment keeps its files; null: where the store says."""
+    """Location of the files of a new experiment. null: the default of the store."""
     interval: int
-    """Steps between two writes of metrics."""
+    """Number of steps between two writes of metrics."""
     patience: float
-    """Seconds that the end of a run waits for a store that does not answer."""
+    """Time, in seconds, that the end of a run waits for a store that does not answer."""
     offline: bool
-    """Write to the run's folder alone, for `einthoven sync` to send it later."""
+    """Write only to the run folder. `einthoven sync` sends the run later."""
     artifacts: bool
-    """Log figures, predictions, checkpoints and the exported model too; false: metrics and parameters alone."""
+    """Log figures, predictions, checkpoints and the exported model. false: only metrics and parameters."""
     system_metrics: bool
-    """Load and memory of processor and GPU, sampled every ten seconds; needs einthoven[system]."""
+    """Log load and memory of processor and GPU every ten seconds. Needs einthoven[system]."""
     register: str | None
-    """Name in the model registry that the exported model becomes a version of; null registers nothing."""
+    """Name in the model registry. The exported model becomes a version of it. null: no registration."""
     alias: str | None
-    """Alias of that version; null gives it none."""
+    """Alias of that version. null: no alias."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -273,38 +278,47 @@ class Tracking:
         )
         _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
         _require(self.patience >= 0, "tracking.patience", self.patience, "a number of seconds, 0 or more")
-        exported = self.register is None or self.artifacts
-        _require(exported, "tracking.register", self.register, "null where tracking.artifacts=false exports no model")
-        names = self.alias is None or self.register is not None
-        _require(names, "tracking.alias", self.alias, "null, or a name in tracking.register whose version it names")
+        is_exported = self.register is None or self.artifacts
+        _require(
+            is_exported, "tracking.register", self.register, "null where tracking.artifacts=false exports no model"
+        )
+        has_version = self.alias is None or self.register is not None
+        _require(has_version, "tracking.alias", self.alias, "null where tracking.register=null registers no model")
 
 
 def typed(config: DictConfig, schema: type[T], key: str) -> T:
-    """Read one group of the configuration as its dataclass.
+    """Convert a group of the configuration to its dataclass.
+
+    Parameters
+    ----------
+    config : DictConfig
+    schema : type
+        One of the dataclasses of this module.
+    key : str
+        Dotted option of the group, for messages.
 
     Raises
     ------
     UserError
-        If a field is unknown or missing, or its value is not of the field's type or range.
+        If a field is unknown or missing, or its value has a wrong type or is out of range.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
     from einthoven.build import unknown_name
 
-    dotted = f"{key}." if key else ""
-    names = [f.name for f in fields(schema)]  # type: ignore[arg-type]
+    prefix = f"{key}." if key else ""
+    names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
     for name in map(str, config):
         if name not in names:
-            raise UserError(unknown_name(f"{dotted}{name}", name, names))
+            raise UserError(unknown_name(f"{prefix}{name}", name, names))
     try:
-        result = OmegaConf.to_object(
-            OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(config, resolve=True))
-        )
+        values = OmegaConf.to_container(config, resolve=True)
+        result = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except MissingMandatoryValue as error:
-        raise UserError(f"{dotted}{error.full_key}: no value given.") from None
+        raise UserError(f"{prefix}{error.full_key}: no value given.") from None
     except (ConfigKeyError, OmegaConfBaseException) as error:
         message = str(error).splitlines()[0]
-        raise UserError(f"{dotted}{error.full_key}: {message[0].lower()}{message[1:]}.") from None
+        raise UserError(f"{prefix}{error.full_key}: {message[0].lower()}{message[1:]}.") from None
     assert isinstance(result, schema)
     return result
