@@ -127,30 +127,6 @@ class TimeFrontend(nn.Module):
             scores = nn.functional.conv1d(single_leads, self.projection.unsqueeze(1), offset, stride=self.stride)
             return scores.reshape(x.shape[0], self.out_channels, scores.shape[2])
 
-    def inverse(self, scores: Tensor) -> Tensor:
-        """Map scores back to mV ``[B, L, T']``, where T' is the number of samples that windows cover.
-
-        Overlapping windows are averaged. The result is exact if k is the width of a window. Otherwise each window is
-        replaced by its projection on the shapes.
-        """
-        k, width = self.projection.shape
-        batch, _, steps = scores.shape
-
-        # Sum of the windows at each sample: scores times shapes, and then the centres
-        norms = self.projection.square().sum(dim=1, keepdim=True)
-        shapes = (self.projection / norms).unsqueeze(1)
-        single_leads = scores.reshape(-1, k, steps)
-        sums = nn.functional.conv_transpose1d(single_leads, shapes, stride=self.stride)
-        ones = torch.ones((1, 1, steps), dtype=sums.dtype, device=sums.device)
-        centres = nn.functional.conv_transpose1d(ones, self.centre.view(1, 1, width), stride=self.stride)
-
-        # Number of windows that cover each sample
-        window = torch.ones_like(self.centre).view(1, 1, width)
-        counts = nn.functional.conv_transpose1d(ones, window, stride=self.stride)
-
-        means = (sums + centres) / counts
-        return means.view(batch, self.in_channels, -1) * self.std + self.mean
-
     def steps(self, samples: int) -> int:
         """Return the number of steps in the output for a number of samples.
 
