@@ -145,7 +145,7 @@ def _log_pooled(
     parent.log_metrics(0, metrics)
 
     monitor = run.task.monitor
-    columns = ["held out", "records", run.task.shown[monitor]]
+    columns = ["held out", "records", run.task.metric_titles[monitor]]
     cells = [*cells, ["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"]]
     say(f"run {parent.run_id} in {without_password(parent.uri)}")
     tracking = client(parent.uri)

@@ -58,7 +58,7 @@ def pictures(
     steps, rates = (np.array(values) for values in history["watch/optim/lr"])
     multipliers = rates / run.optimizer.param_groups[0]["initial_lr"]
     drawn: dict[str, Draw] = {
-        "loss": partial(figures.loss_figure, history, run.monitor, run.task.shown[run.task.monitor]),
+        "loss": partial(figures.loss_figure, history, run.monitor, run.task.metric_titles[run.task.monitor]),
         "schedule": partial(figures.schedule_figure, multipliers, steps - 1),
         "pca_scree": partial(_pca_figure, run),
     }
@@ -94,7 +94,7 @@ def pictures(
 def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[str, Draw]:
     """Return the picture that compares the predictions of a split with the labels or quantities."""
     if run.task.output == "identity":
-        true, error = run.task.told(predictions.y, predictions.p)
+        true, error = run.task.targets_and_errors(predictions.y, predictions.p)
         return {f"agreement_{split}": partial(agreement_figure, true, error, run.task.name, run.task.unit)}
     return {f"roc_{split}": partial(figures.roc_figure, predictions.y, predictions.p, run.data.labels.classes)}
 
@@ -115,7 +115,7 @@ def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> 
 def _losses(run: RunParts, predictions: Predictions) -> NDArray[np.float64]:
     """Return the loss of each prediction (n,): negative log-likelihood of classes, absolute error of a quantity."""
     if run.task.output == "identity":
-        _, error = run.task.told(predictions.y, predictions.p)
+        _, error = run.task.targets_and_errors(predictions.y, predictions.p)
         losses: NDArray[np.float64] = np.abs(error)
         return losses
     rows = zip(predictions.y[:, None], predictions.p[:, None], strict=True)
@@ -134,7 +134,7 @@ def _ecg_page(run: RunParts, split: str, predictions: Predictions, row: int) -> 
 
 def _describe_row(run: RunParts, split: str, predictions: Predictions, row: int) -> tuple[str, str]:
     """Return the name of a record with its label, and its prediction, in words."""
-    actual, predicted = run.task.described(predictions.y[row], predictions.p[row], run.data.labels.classes)
+    actual, predicted = run.task.describe(predictions.y[row], predictions.p[row], run.data.labels.classes)
     number = run.data.labels.ecg_ids[run.data.rows[split][row]]
     return f"record {number} ({split}): {actual}", predicted
 

@@ -79,7 +79,7 @@ class NetworkRun(NetworkParts):
         """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position."""
         trainer = self.settings.trainer
         seed = self.settings.seed
-        monitored = (self.monitor, self.task.shown[self.task.monitor])
+        monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
         display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
 
         def save(position: Position, is_best: bool) -> None:

@@ -186,7 +186,7 @@ def load_data(
             rows[split] = rows[split][:0]
 
     matrices = {split: task.encode(labels.matrix[rows[split]]) for split in SPLITS}
-    matrices["train"] = task.shuffled(matrices["train"], seed)
+    matrices["train"] = task.shuffle(matrices["train"], seed)
     bytes_per_row = store.signals.nbytes // len(store.signals)
     needed = sum(rows[split].size for split in SPLITS) * bytes_per_row
     residency = config.trainer.residency
