@@ -14,9 +14,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from einthoven.build import build
-from einthoven.cli import conf_folder
 from einthoven.losses.classification import cross_entropy
 from einthoven.optim.schedules import cosine
+from einthoven.terminal.conf_folders import conf_folder
 
 RECORDS, CLASSES = 32, 5
 CALLS, REPEATS = 2000, 5
