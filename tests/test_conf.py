@@ -100,9 +100,9 @@ def test_every_option_composes_and_fits_its_signature(group: str, option: str) -
     for name in (*PARTS, *(set(OPTIONAL) & set(map(str, config)))):
         check(part(config, name), name)
     for key, dataclass in FIXED.items():
-        schema.typed(config[key], dataclass, key)
-    schema.typed(config.data.folds, schema.Folds, "data.folds")
-    schema.typed(OmegaConf.create({"seed": config.seed}), schema.Seed, "")
+        schema.read_group(config[key], dataclass, key)
+    schema.read_group(config.data.folds, schema.Folds, "data.folds")
+    schema.read_group(OmegaConf.create({"seed": config.seed}), schema.Seed, "")
     for name in [*PARTS, *FIXED]:
         OmegaConf.to_container(config[name], resolve=True)  # every interpolation has a value
 
@@ -299,11 +299,11 @@ def test_a_fixed_group_refuses_in_one_sentence(group: str, change: dict[str, Any
     config = composed("train")
     node = OmegaConf.create({**OmegaConf.to_container(config[group], resolve=True), **change})  # type: ignore[dict-item]
     with pytest.raises(UserError) as refusal:
-        schema.typed(node, FIXED[group], group)  # type: ignore[arg-type]
+        schema.read_group(node, FIXED[group], group)  # type: ignore[arg-type]
     assert expected in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, "x", 1.5])
 def test_a_seed_out_of_range_is_refused(seed: Any) -> None:
     with pytest.raises(UserError, match="seed"):
-        schema.typed(OmegaConf.create({"seed": seed}), schema.Seed, "")
+        schema.read_group(OmegaConf.create({"seed": seed}), schema.Seed, "")

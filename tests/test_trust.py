@@ -54,7 +54,7 @@ def test_every_option_of_this_package_is_accepted_without_trust() -> None:
     found = list(shipped())
     assert len(found) > 100 and {key.partition(".")[0] for key, _ in found} == set(trust.PARTS) - {"network"}
     for key, name in found:
-        assert callable(trust.accepted(name, key))
+        assert callable(trust.find_target(name, key))
 
 
 def test_no_option_takes_what_only_another_one_takes() -> None:
@@ -63,15 +63,15 @@ def test_no_option_takes_what_only_another_one_takes() -> None:
         strange = [(key, name) for key, name in shipped() if key.partition(".")[0] not in (option, "pca")]
         for _, name in strange:
             with pytest.raises(UserError):
-                trust.accepted(name, option)
+                trust.find_target(name, option)
 
 
 @pytest.mark.parametrize("name", ["torch.nn.Linear", "torch.nn.modules.linear.Linear"])
 def test_networks_of_torch_are_accepted(name: str) -> None:
     import torch
 
-    assert trust.accepted(name, "model") is torch.nn.Linear
-    assert issubclass(trust.accepted("torch.optim.AdamW", "optimizer"), torch.optim.Optimizer)
+    assert trust.find_target(name, "model") is torch.nn.Linear
+    assert issubclass(trust.find_target("torch.optim.AdamW", "optimizer"), torch.optim.Optimizer)
 
 
 @pytest.mark.parametrize(
@@ -124,36 +124,36 @@ def test_networks_of_torch_are_accepted(name: str) -> None:
 )
 def test_what_a_stranger_may_not_name_is_one_sentence(key: str, name: Any, expected: str) -> None:
     with pytest.raises(UserError) as refusal:
-        trust.accepted(name, key)
+        trust.find_target(name, key)
     sentence = str(refusal.value)
     assert expected in sentence and sentence.endswith(".") and "\n" not in sentence and len(sentence) < 400
 
 
 def test_code_of_ones_own_is_not_even_imported_without_trust(outside: Path) -> None:
     with pytest.raises(UserError, match=r"own_parts\.Small: this code is not part of einthoven; add --trust own_parts"):
-        trust.accepted("own_parts.Small", "model")
+        trust.find_target("own_parts.Small", "model")
     assert not (outside / "imported").exists() and "own_parts" not in sys.modules
 
 
 def test_trust_is_of_a_module_and_ends_with_its_block(outside: Path) -> None:
     with trust.trusting(["own_parts"]):
-        assert trust.accepted("own_parts.Small", "model").__name__ == "Small"
-        assert trust.accepted("own_parts.Small", "optimizer"), "what trusted code is, its author knows"
+        assert trust.find_target("own_parts.Small", "model").__name__ == "Small"
+        assert trust.find_target("own_parts.Small", "optimizer"), "what trusted code is, its author knows"
     with pytest.raises(UserError, match="add --trust own_parts"):
-        trust.accepted("own_parts.Small", "model")
+        trust.find_target("own_parts.Small", "model")
     with trust.trusting(["own"]), pytest.raises(UserError, match="add --trust own_parts"):  # another module
-        trust.accepted("own_parts.Small", "model")
+        trust.find_target("own_parts.Small", "model")
 
 
 @pytest.mark.parametrize("name", ["own_parts.os.system", "own_parts.pathlib.os.system", "own_parts.Headers"])
 def test_what_a_trusted_module_has_imported_is_not_trusted_with_it(outside: Path, name: str) -> None:
     with trust.trusting(["own_parts"]), pytest.raises(UserError, match="defined in"):
-        trust.accepted(name, "model")
+        trust.find_target(name, "model")
 
 
 def test_a_trusted_module_that_is_not_there_is_one_sentence() -> None:
     with trust.trusting(["gone_parts"]), pytest.raises(UserError, match=r"cannot be found .*PYTHONPATH\.$"):
-        trust.accepted("gone_parts.Small", "model")
+        trust.find_target("gone_parts.Small", "model")
 
 
 def test_what_the_user_has_composed_is_trusted_by_its_name(outside: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_the_user_has_composed_is_trusted_by_its_name(outside: Path) -> Non
         trust_named(typed)
         assert build(typed.model).func.__name__ == "Small"
         with pytest.raises(UserError, match="add --trust own_parts"):
-            trust.accepted("own_parts.torch", "model")
+            trust.find_target("own_parts.torch", "model")
 
 
 @pytest.mark.parametrize("key", ["model", "model.inner", "augment.transforms.0", "trainer"])

@@ -72,7 +72,7 @@ def _construct(config: Any, key: str, *, nested: bool = True) -> Any:
             arguments[str(name)] = _construct(value, _join(key, name), nested=recursive)
     positional = _construct(config.get("_args_", []), _join(key, "_args_"), nested=recursive)
 
-    function = trust.accepted(config["_target_"], key)
+    function = trust.find_target(config["_target_"], key)
     if _read_flag(config, "_partial_", key, default=False):
         return partial(function, *positional, **arguments)
     return function(*positional, **arguments)
@@ -81,7 +81,7 @@ def _construct(config: Any, key: str, *, nested: bool = True) -> Any:
 def _read_flag(config: DictConfig, name: str, key: str, *, default: bool) -> bool:
     value = config.get(name, default)
     if not isinstance(value, bool):
-        raise UserError(f"{_join(key, name)}={trust.shown(value)}: expected true or false.")
+        raise UserError(f"{_join(key, name)}={trust.printable(value)}: expected true or false.")
     return value
 
 
@@ -137,17 +137,17 @@ def trust_named(config: DictConfig) -> None:
             trust.trust([value])
 
 
-def unknown_name(given: str, name: str, known: Sequence[str]) -> str:
+def unknown_name(option: str, name: str, names: Sequence[str]) -> str:
     """Return a sentence about an unknown name: the input of the user, the close matches, and all known names."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? There are" if close else "there are"
-    return f"{given}: unknown; {hint} {', '.join(sorted(known))}."
+    return f"{option}: unknown; {hint} {', '.join(sorted(names))}."
 
 
 def _check_target(config: DictConfig, key: str) -> None:
     """Compare one configuration with the signature of its target."""
     try:
-        function = trust.accepted(config["_target_"], key)
+        function = trust.find_target(config["_target_"], key)
     except UserError as error:
         # The message begins with the name of the target.
         raise UserError(f"{_join(key, '_target_')}={error}") from None

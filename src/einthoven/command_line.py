@@ -38,7 +38,7 @@ def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
         Addresses that the command needs.
     """
     is_building = verb in _BUILDING or any(word.startswith("resume=") for word in words)
-    modules = trust.modules() if is_building else ()
+    modules = trust.trusted_modules() if is_building else ()
     flags = [word for name in (*modules, *trusted) for word in ("--trust", name)]
     return shlex.join([_program(), verb, *flags, *words])
 

@@ -286,7 +286,7 @@ class Tracking:
         _require(has_version, "tracking.alias", self.alias, "null where tracking.register=null registers no model")
 
 
-def typed(config: DictConfig, schema: type[T], key: str) -> T:
+def read_group(config: DictConfig, schema: type[T], key: str) -> T:
     """Convert a group of the configuration to its dataclass.
 
     Parameters

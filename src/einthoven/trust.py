@@ -159,7 +159,7 @@ def trusted() -> tuple[str, ...]:
     return tuple(sorted(_trusted))
 
 
-def modules() -> tuple[str, ...]:
+def trusted_modules() -> tuple[str, ...]:
     """Return the trusted top-level modules outside of einthoven and torch."""
     top_levels = {name.partition(".")[0] for name in _trusted if "/" not in name}
     return tuple(sorted(top_levels - {"einthoven", "torch"}))
@@ -185,19 +185,19 @@ def check_name(name: object, key: str) -> None:
     UserError
     """
     if not isinstance(name, str):
-        raise UserError(f"{shown(name)}: expected the dotted name of a function or a class.")
+        raise UserError(f"{printable(name)}: expected the dotted name of a function or a class.")
     if is_trusted(name):
         return
     part = part_of(key)
     if part is None:
-        raise UserError(f"{shown(name)}: no code is expected here; it is expected in {', '.join(PARTS)}.")
+        raise UserError(f"{printable(name)}: no code is expected here; it is expected in {', '.join(PARTS)}.")
     if not _PUBLIC_NAME.fullmatch(name):
-        raise UserError(f"{shown(name)}: expected the dotted name of {part.kind}, without private parts.")
+        raise UserError(f"{printable(name)}: expected the dotted name of {part.kind}, without private parts.")
     if not _is_inside(name, part.packages):
         raise _refusal(name, name, part)
 
 
-def accepted(name: str, key: str) -> Any:
+def find_target(name: str, key: str) -> Any:
     """Import and return the object of a name, if the option accepts it.
 
     Parameters
@@ -215,7 +215,7 @@ def accepted(name: str, key: str) -> Any:
     part = part_of(key)
     target = _locate(name, part)
     if not callable(target):
-        raise UserError(f"{shown(name)}: expected a function or a class.")
+        raise UserError(f"{printable(name)}: expected a function or a class.")
 
     # An accepted module can import an object from elsewhere: the module that defines the object counts.
     home = str(getattr(target, "__module__", None))
@@ -224,7 +224,7 @@ def accepted(name: str, key: str) -> Any:
     if part is None or not _is_inside(home, part.packages):
         raise _refusal(name, home, part)
     if not _is_kind(target, part):
-        raise UserError(f"{shown(name)}: expected {part.kind}.")
+        raise UserError(f"{printable(name)}: expected {part.kind}.")
     return target
 
 
@@ -235,21 +235,21 @@ def part_of(key: str) -> Part | None:
 
 def _refusal(name: str, home: str, part: Part | None) -> UserError:
     """Return the error for an object that is defined in a module (`home`) that the option does not accept."""
-    definition = "" if name == home else f"defined in {shown(home)}; "
+    definition = "" if name == home else f"defined in {printable(home)}; "
     top_level = home.partition(".")[0]
 
     # `--trust` is proposed only for a module of the user: never for torch, einthoven or a module of Python.
     own_modules = {"einthoven", "torch", *sys.stdlib_module_names}
     is_own = name.partition(".")[0] in own_modules or top_level in own_modules
     if part is not None and (is_own or not top_level.isidentifier()):
-        return UserError(f"{shown(name)}: {definition}expected {part.kind} of {' or '.join(part.packages)}.")
+        return UserError(f"{printable(name)}: {definition}expected {part.kind} of {' or '.join(part.packages)}.")
     return UserError(
-        f"{shown(name)}: {definition}this code is not part of einthoven; "
-        f"add --trust {shown(top_level)} to the command if you trust its author."
+        f"{printable(name)}: {definition}this code is not part of einthoven; "
+        f"add --trust {printable(top_level)} to the command if you trust its author."
     )
 
 
-def shown(name: object) -> str:
+def printable(name: object) -> str:
     """Return a name for a message: printable, and at most 100 characters long."""
     text = str(name)
     if not text.isprintable():
@@ -287,7 +287,7 @@ def _locate(name: str, part: Part | None) -> Any:
         advice = ""
         if isinstance(error, ModuleNotFoundError) and is_trusted(path):
             advice = "; expected its module in a folder of PYTHONPATH"
-        raise UserError(f"{shown(name)}: cannot be found ({reason[0]}){advice}.") from None
+        raise UserError(f"{printable(name)}: cannot be found ({reason[0]}){advice}.") from None
     return target
 
 

@@ -119,14 +119,14 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(saved: Path, tmp_path: Path
 )
 def test_a_bundle_names_networks_and_nothing_else(name: str) -> None:
     with pytest.raises(UserError, match=r"expected|cannot be found"):
-        trust.accepted(name, "network")
+        trust.find_target(name, "network")
 
 
 @pytest.mark.parametrize(
     "name", ["einthoven.models.wang.fcn_wang", "einthoven.models.mlp.MLP", "torch.nn.modules.linear.Linear"]
 )
 def test_networks_are_found_by_name(name: str) -> None:
-    assert callable(trust.accepted(name, "network"))
+    assert callable(trust.find_target(name, "network"))
 
 
 def options(description: dict[str, Any]) -> dict[str, Any]:

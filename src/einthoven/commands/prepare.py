@@ -51,7 +51,7 @@ def without_shards(data: DictConfig) -> DictConfig:
 def _prepare(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
-    examination = schema.typed(OmegaConf.masked_copy(config, ["doctor", "strict"]), schema.PrepareOptions, "")
+    examination = schema.read_group(OmegaConf.masked_copy(config, ["doctor", "strict"]), schema.PrepareOptions, "")
     shard = _whole_number(config, "shard")
     shards = _whole_number(config, "shards")
     data = without_shards(config.data)

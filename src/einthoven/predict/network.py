@@ -28,7 +28,7 @@ def build(part: Mapping[str, Any]) -> nn.Module:
     """
     name = part["class"]
     options = dict(part["options"])
-    constructor = trust.accepted(name, "network")
+    constructor = trust.find_target(name, "network")
     try:
         inspect.signature(constructor).bind(**options)
     except TypeError as error:
@@ -54,7 +54,7 @@ def build_classifier(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
     """
     name = parts["network"]["class"]
     for part in ("frontend", "network"):
-        trust.accepted(parts[part]["class"], "network")
+        trust.find_target(parts[part]["class"], "network")
     check_numbers([parts["frontend"]["options"], parts["network"]["options"]])
 
     # A constructor that is interrupted inside of torch.no_grad would leave gradients off for the rest of the process.

@@ -54,8 +54,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     from omegaconf import OmegaConf
 
     fixed = [str(name) for name in config if name not in ("calibration", "data")]
-    options = schema.typed(OmegaConf.masked_copy(config, fixed), EvaluationOptions, "")
-    other_folds = schema.typed(config.data.folds, schema.OtherFolds, "data.folds")
+    options = schema.read_group(OmegaConf.masked_copy(config, fixed), EvaluationOptions, "")
+    other_folds = schema.read_group(config.data.folds, schema.OtherFolds, "data.folds")
     check(config.calibration, "calibration")
     if "train" in (options.fit, options.report) or options.fit == options.report:
         raise UserError(

@@ -78,7 +78,7 @@ def read_config(folder: Path, option: str) -> DictConfig:
         _check_groups(content)
         # All names are checked before any of them is imported.
         _check_targets(content, "", trust.check_name)
-        _check_targets(content, "", trust.accepted)
+        _check_targets(content, "", trust.find_target)
         _check_data(content["data"], "data")
     except UserError as error:
         raise UserError(f"{option}={folder}: {NAME}: {error}") from None
@@ -154,7 +154,7 @@ def parse_yaml(text: str) -> DictConfig:
         config = OmegaConf.create(text)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, OverflowError, RecursionError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"cannot be read as YAML ({trust.shown(lines[0])}).") from None
+        raise UserError(f"cannot be read as YAML ({trust.printable(lines[0])}).") from None
     if not isinstance(config, DictConfig):
         raise UserError("a list; expected the options of a run.")
     return config
@@ -172,10 +172,10 @@ def _check_events(events: Iterable[Any]) -> None:
         if getattr(event, "anchor", None) is not None:
             raise UserError("holds a YAML anchor; expected plain values.")
         if getattr(event, "tag", None) is not None:
-            raise UserError(f"holds the YAML tag {trust.shown(event.tag)}; expected plain values.")
+            raise UserError(f"holds the YAML tag {trust.printable(event.tag)}; expected plain values.")
         value = event.value if isinstance(event, yaml.ScalarEvent) else ""
         if "${" in value:
-            raise UserError(f"holds the interpolation {trust.shown(value)}; expected plain values.")
+            raise UserError(f"holds the interpolation {trust.printable(value)}; expected plain values.")
         if value == "???":
             raise UserError("holds an option without a value (???); expected a value.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -191,7 +191,7 @@ def _check_groups(content: Mapping[Any, Any]) -> None:
     parts = [*PARTS, *(name for name in OPTIONAL_PARTS if name in content)]
     for name in (*parts, *_GROUPS):
         if not isinstance(content[name], dict):
-            raise UserError(f"{name}: expected options, found {trust.shown(content[name])}.")
+            raise UserError(f"{name}: expected options, found {trust.printable(content[name])}.")
     for name in parts:
         if "_target_" not in content[name]:
             raise UserError(f"{name}: has no _target_; expected the function or the class that it is.")
@@ -223,7 +223,7 @@ def _check_targets(node: Any, key: str, check: Callable[[Any, str], object]) -> 
         if name in node and not trust.is_trusted(node.get("_target_")):
             raise UserError(f"{key}.{name}: expected only beside a target of a trusted module.")
     if not isinstance(node.get("_partial_", True), bool):
-        raise UserError(f"{key}._partial_={trust.shown(node['_partial_'])}: expected true or false.")
+        raise UserError(f"{key}._partial_={trust.printable(node['_partial_'])}: expected true or false.")
     for name, value in node.items():
         _check_targets(value, f"{key}.{name}" if key else str(name), check)
 
@@ -242,26 +242,28 @@ def _check_data(node: Any, key: str) -> None:
         _check_data(value, f"{key}.{name}")
 
     if isinstance(node, str) and "://" in node and node not in MIRRORS and not is_trusted_address(node):
-        raise UserError(f"{key}={trust.shown(node)}: add --trust {trust.shown(node)} if it may be asked for records.")
+        raise UserError(
+            f"{key}={trust.printable(node)}: add --trust {trust.printable(node)} if it may be asked for records."
+        )
     if not isinstance(node, dict):
         return
     cache = node.get("cache")
     if isinstance(cache, str) and not _may_hold_stores(Path(cache)):
         raise UserError(
-            f"{key}.cache={trust.shown(cache)}: expected a folder that holds stores, or one in the working folder; "
-            f"make {trust.shown(Path(cache) / 'stores')} if packed records may be written there."
+            f"{key}.cache={trust.printable(cache)}: expected a folder that holds stores, or one in the working folder; "
+            f"make {trust.printable(Path(cache) / 'stores')} if packed records may be written there."
         )
     root = Path(str(node.get("root")))
     fold_file = node.get("fold_file")
     # A new fold file begins with the name of a column, which a stranger could choose so that a shell runs it.
     if fold_file is not None and not _may_hold_folds(root / str(fold_file)):
         raise UserError(
-            f"{key}.fold_file={trust.shown(fold_file)}: expected a file that is there, or one in the working folder "
-            "whose name ends in .csv."
+            f"{key}.fold_file={trust.printable(fold_file)}: expected a file that is there, or one in the working "
+            "folder whose name ends in .csv."
         )
     if node.get("download") and not (root.is_dir() or is_in_working_folder(root)):
         raise UserError(
-            f"{key}.root={trust.shown(root)}: expected a folder that is there, or one in the working folder; "
+            f"{key}.root={trust.printable(root)}: expected a folder that is there, or one in the working folder; "
             f"make it if records may be downloaded to it."
         )
 

@@ -44,11 +44,11 @@ def check_settings(config: DictConfig) -> Settings:
     from omegaconf import OmegaConf
 
     settings = Settings(
-        folds=schema.typed(config.data.folds, schema.Folds, "data.folds"),
-        trainer=schema.typed(config.trainer, schema.Trainer, "trainer"),
-        diagnostics=schema.typed(config.diagnostics, schema.Diagnostics, "diagnostics"),
-        tracking=schema.typed(config.tracking, schema.Tracking, "tracking"),
-        seed=schema.typed(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
+        folds=schema.read_group(config.data.folds, schema.Folds, "data.folds"),
+        trainer=schema.read_group(config.trainer, schema.Trainer, "trainer"),
+        diagnostics=schema.read_group(config.diagnostics, schema.Diagnostics, "diagnostics"),
+        tracking=schema.read_group(config.tracking, schema.Tracking, "tracking"),
+        seed=schema.read_group(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
     )
     optional = [name for name in OPTIONAL_PARTS if name in config]
     for name in (*PARTS, *optional):
@@ -82,5 +82,5 @@ def source_options(config: DictConfig) -> DictConfig:
 
 def is_feature_model(config: DictConfig) -> bool:
     """Return whether the model is fitted to features at once instead of trained by gradients."""
-    target = trust.accepted(config.model._target_, "model")
+    target = trust.find_target(config.model._target_, "model")
     return isinstance(target, type) and issubclass(target, FeatureModel)

@@ -105,6 +105,6 @@ def _parameters(node: DictConfig) -> list[str]:
     try:
         # The user composed this part, so its code is trusted.
         trust.trust([target])
-        return list(inspect.signature(trust.accepted(target, key)).parameters)
+        return list(inspect.signature(trust.find_target(target, key)).parameters)
     except (UserError, ValueError, TypeError):
         return []

@@ -112,7 +112,7 @@ def _check_path(folder: Path, kind: str, content: Any, named_in: Path) -> None:
             is_of_run = False
     if not is_of_run:
         raise UserError(
-            f"{named_in}: names the file {trust.shown(name)}, which is not one of this run; expected its own files."
+            f"{named_in}: names the file {trust.printable(name)}, which is not one of this run; expected its own files."
         )
 
 

@@ -27,7 +27,7 @@ def check_store(uri: str, named_in: Path) -> None:
     """
     if is_trusted_address(uri) or not needs_trust(uri):
         return
-    address = trust.shown(without_password(uri))
+    address = trust.printable(without_password(uri))
     raise UserError(
         f"{named_in}: names the tracking store {address}, which is not a file of this machine that holds runs; "
         f"add --trust {address} to the command if results may be written there."
@@ -67,8 +67,8 @@ def check_registration(register: object, alias: object, named_in: Path) -> None:
     address = registration_address(register, alias)
     if not is_trusted_address(address):
         raise UserError(
-            f"{named_in}: asks to register its model as {trust.shown(address)} in the model registry; add "
-            f"--trust {trust.shown(address)} to the command if you want that."
+            f"{named_in}: asks to register its model as {trust.printable(address)} in the model registry; add "
+            f"--trust {trust.printable(address)} to the command if you want that."
         )
 
 
@@ -101,8 +101,8 @@ def check_location(location: object, named_in: Path) -> None:
     if "://" not in text and is_in_working_folder(Path(text)):
         return
     raise UserError(
-        f"{named_in}: names {trust.shown(text)} as the place for files of runs; "
-        f"add --trust {trust.shown(text)} to the command if results may be written there."
+        f"{named_in}: names {trust.printable(text)} as the place for files of runs; "
+        f"add --trust {trust.printable(text)} to the command if results may be written there."
     )
 
 
