@@ -1,13 +1,14 @@
-"""A physiological generator of 12-lead ECGs, written to disk in PTB-XL's own layout.
+"""A physiological generator of 12-lead ECGs. It can write a set of records in the layout of PTB-XL.
 
-conditions  who the patients are and what they have
-heart       the sources of a normal heart, and what is individual about it
-disease     what each condition does to the sources
-leadfield   sources -> eight independent leads
-rhythm      when the heart beats
-render      kernels of every beat -> signal, wave masks
+statements  the SCP-ECG statements that can occur
+conditions  patients with their conditions
+heart       the electrical sources of a normal heart, with individual variation
+disease     changes of the sources by each condition
+leadfield   from sources to eight independent leads
+rhythm      the times of the beats
+render      from the kernels of every beat to signals and wave masks
 compose     one record of one patient
-noise       what the recording adds, on the nine electrodes
+noise       noise on the nine electrodes
 generate    a set of records as arrays
 write       a set of records on disk
 """

@@ -1,8 +1,8 @@
-"""Who the patients are and what they have: ages, sexes, conditions with severity, statements.
+"""Draw the patients: age, sex, conditions with their severity, and rhythm.
 
-Prevalences and the way superclasses occur together follow the published label tables of PTB-XL (Wagner et
-al. 2020, "PTB-XL, a large publicly available electrocardiography dataset", Scientific Data 7:154). Rare
-conditions are drawn somewhat more often than there, so that a set of two thousand records contains them.
+The prevalences, and how often superclasses occur together, follow the published label tables of PTB-XL (Wagner et al.
+2020, "PTB-XL, a large publicly available electrocardiography dataset", Scientific Data 7:154). Rare conditions are
+drawn more often, so that a set of two thousand records contains them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 
-K = TypeVar("K")
+Choice = TypeVar("Choice")
 
 Menu = dict[tuple[str, ...], float]
+"""A combination of codes -> its relative frequency."""
 
-# How superclasses occur together: part of all patients.
+# Combinations of superclasses, as fractions of all patients.
 _COMBINATIONS: Menu = {
     ("NORM",): 0.416,
     ("NORM", "CD"): 0.019,
@@ -38,7 +39,7 @@ _COMBINATIONS: Menu = {
     ("CD", "HYP", "MI"): 0.006,
 }
 
-# Which statements make up a superclass; more than one may be drawn where they can stand together.
+# The statements of each superclass. Statements that can occur together form combinations.
 _MI: Menu = {
     ("IMI",): 0.33,
     ("ASMI",): 0.28,
@@ -95,32 +96,36 @@ _STTC: Menu = {
 }
 _MENU: dict[str, Menu] = {"MI": _MI, "CD": _CD, "HYP": _HYP, "STTC": _STTC}
 
-# Blocks that hide or imitate what the other statement is read from are not drawn together.
+# These conditions hide or imitate the signs of some other statements, which are then drawn less often.
 _WIDE = {"CLBBB", "WPW"}
 
+# Mean and standard deviation of the age in years.
 _AGE = {"NORM": (52.0, 17.0), "OTHER": (66.5, 13.0)}
 
 
 @dataclass
 class Patient:
-    """One patient: identity, build and lasting conditions (statement -> severity in 0..1)."""
+    """One patient."""
 
     number: int
     age: int
     female: bool
     conditions: dict[str, float]
+    """Statement -> severity from 0 to 1, for the conditions that last over all records."""
     stage: float = 0.0
-    """0 an old infarct, 1 a fresh one."""
+    """Stage of an infarct: 0 is old, 1 is fresh."""
     likelihood: dict[str, float] = field(default_factory=dict)
+    """Statement -> likelihood in percent."""
 
 
-def _choose(rng: np.random.Generator, menu: dict[K, float]) -> K:
+def _choose(rng: np.random.Generator, menu: dict[Choice, float]) -> Choice:
+    """Draw one key of a menu with a probability in proportion to its value."""
     weights = np.array(list(menu.values()))
     return list(menu)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
 def draw_patient(rng: np.random.Generator, number: int) -> Patient:
-    """Draw one patient with the conditions that last over the patient's records."""
+    """Draw one patient with the conditions that last over all records of the patient."""
     superclasses = _choose(rng, _COMBINATIONS)
     codes: list[str] = []
     for name in superclasses:
@@ -131,36 +136,43 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
         elif name == "STTC" and "HYP" in superclasses and rng.random() < 0.75:
             codes.append("ISC_")
         else:
-            drawn = _choose(rng, _MENU[name])
-            codes.extend(drawn)
+            codes.extend(_choose(rng, _MENU[name]))
+
+    # A wide QRS hides or imitates these statements. Three in ten of them stay.
     if _WIDE & set(codes):
-        codes = [c for c in codes if c not in {"LAFB", "IMI", "ISC_"} or rng.random() < 0.3]
+        codes = [code for code in codes if code not in {"LAFB", "IMI", "ISC_"} or rng.random() < 0.3]
     if {"ASMI", "AMI", "ALMI"} & set(codes) and rng.random() < 0.05:
         codes.append("ANEUR")
+
+    # Age and sex depend on the conditions.
     mean, spread = _AGE["NORM" if "NORM" in codes else "OTHER"]
     if {"WPW", "IRBBB"} & set(codes):
         mean -= 8.0
     age = int(np.clip(rng.normal(mean, spread), 16, 89))
-    men = {"NORM": 0.45, "MI": 0.64, "CD": 0.63, "HYP": 0.57, "STTC": 0.48}
-    share = float(np.mean([men[s] for s in superclasses])) if superclasses else 0.5
+    fraction_of_men = {"NORM": 0.45, "MI": 0.64, "CD": 0.63, "HYP": 0.57, "STTC": 0.48}
+    male_probability = float(np.mean([fraction_of_men[name] for name in superclasses])) if superclasses else 0.5
+
     severity = {code: float(rng.beta(1.8, 1.8)) for code in codes}
-    likelihood = {c: float(rng.choice([100, 80, 50, 35, 15], p=[0.55, 0.15, 0.15, 0.05, 0.10])) for c in codes}
+    likelihood = {}
+    for code in codes:
+        likelihood[code] = float(rng.choice([100, 80, 50, 35, 15], p=[0.55, 0.15, 0.15, 0.05, 0.10]))
     stage = float(rng.beta(2.0, 2.0)) if rng.random() < 0.10 else 0.0
-    return Patient(number, age, bool(rng.random() > share), severity, stage, likelihood)
+    is_female = bool(rng.random() > male_probability)
+    return Patient(number, age, is_female, severity, stage, likelihood)
 
 
 def draw_rhythm(rng: np.random.Generator, patient: Patient) -> str:
     """Draw the basic rhythm of one record."""
-    normal = "NORM" in patient.conditions
     if "WPW" in patient.conditions or "1AVB" in patient.conditions:
         menu = {"SR": 0.90, "STACH": 0.04, "SBRAD": 0.06}
-    elif normal:
+    elif "NORM" in patient.conditions:
         menu = {"SR": 0.845, "SARRH": 0.055, "SBRAD": 0.05, "STACH": 0.035, "AFIB": 0.002}
         if patient.age < 35:
             menu["SARRH"] = 0.15
     else:
-        age = 0.5 + max(patient.age - 50, 0) / 30.0
-        menu = {"SR": 0.77, "SARRH": 0.02, "SBRAD": 0.02, "STACH": 0.045, "AFIB": 0.11 * age}
+        # Atrial fibrillation becomes more frequent with age.
+        age_factor = 0.5 + max(patient.age - 50, 0) / 30.0
+        menu = {"SR": 0.77, "SARRH": 0.02, "SBRAD": 0.02, "STACH": 0.045, "AFIB": 0.11 * age_factor}
         menu |= {"AFLT": 0.012, "PACE": 0.02}
         if "DIG" in patient.conditions:
             menu["AFIB"] = 1.0

@@ -1,4 +1,4 @@
-"""Records as arrays: cohorts, folds, noise, anti-aliased decimation and rounding."""
+"""Generate a set of records as arrays: patients, folds, noise, decimation and rounding."""
 
 from __future__ import annotations
 
@@ -12,94 +12,126 @@ from einthoven.data.synthetic.compose import FS, MARGIN, SAMPLES, TIME, Recordin
 from einthoven.data.synthetic.conditions import Patient, draw_patient
 from einthoven.data.synthetic.heart import draw_build
 from einthoven.data.synthetic.noise import add_noise, draw_noise
+from einthoven.data.synthetic.rhythm import ATRIAL, VENTRICULAR
 from einthoven.data.synthetic.statements import STATEMENTS
 
 RATES = (100, 500)
 Row = dict[str, object]
 
-# Streams of randomness: one generator per patient and per record, so that nothing depends on the order of work.
-_COHORT, _PATIENT, _RECORD = 0, 1, 2
+# Each patient and each record has its own random generator, so that a record does not depend on the others.
+# These numbers are part of the seeds.
+_COHORT = 0
+_PATIENT = 1
+_RECORD = 2
 
+# Decimation from 500 to 100 Hz: every fifth sample after a low-pass filter with this cutoff in Hz.
 _STEP = int(FS) // 100
-_CUTOFF = 43.0  # Hz
+_CUTOFF = 43.0
 
 
 @dataclass
 class Sample:
-    """One generated record: the table row, int16 µV (12, T) and mask (T,) per rate, the noise-free recording."""
+    """One generated record."""
 
     row: Row
+    """The line of `ptbxl_database.csv`."""
     signals: dict[int, NDArray[np.int16]]
+    """Sampling frequency -> signal (12, T) in µV."""
     masks: dict[int, NDArray[np.uint8]]
+    """Sampling frequency -> bits (T,): 1 = P, 2 = QRS, 4 = T."""
     recording: Recording
+    """The record without noise."""
 
     @property
     def clean(self) -> NDArray[np.float64]:
-        """Noise-free leads I, II, V1-V6 (8, 5000) in mV at 500 Hz."""
+        """The noise-free leads I, II, V1-V6 (8, 5000) in mV at 500 Hz."""
         return self.recording.leads[:, MARGIN:-MARGIN].astype(np.float64)
 
 
 @dataclass
 class Generated:
-    """A generated set in memory.
-
-    `signals[fs]` is int16 µV (n, 12, T), `masks[fs]` uint8 (n, T) with bits 1 = P, 2 = QRS, 4 = T, `clean`
-    float64 mV (n, 8, 5000) on the independent leads, `rows` the lines of `ptbxl_database.csv`.
-    """
+    """A generated set of n records."""
 
     rows: list[Row]
+    """The lines of `ptbxl_database.csv`."""
     signals: dict[int, NDArray[np.int16]]
+    """Sampling frequency -> signals (n, 12, T) in µV."""
     masks: dict[int, NDArray[np.uint8]]
+    """Sampling frequency -> bits (n, T): 1 = P, 2 = QRS, 4 = T."""
     clean: NDArray[np.float64]
+    """The noise-free leads I, II, V1-V6 (n, 8, 5000) in mV at 500 Hz."""
     recordings: list[Recording]
+    """The records without noise."""
 
 
 def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.float32]:
-    """500 Hz -> 100 Hz with a linear-phase low-pass below 50 Hz, `margin` samples dropped at both ends."""
-    from scipy.signal import firwin, upfirdn  # a second of imports that a run on packed records can do without
+    """Resample from 500 to 100 Hz with a linear-phase low-pass filter below 50 Hz.
 
+    Parameters
+    ----------
+    leads : ndarray, shape (leads, T)
+    margin : int
+        Samples that are dropped at both ends.
+    """
+    # This import needs a second. A run on packed records does not need it.
+    from scipy.signal import firwin, upfirdn
+
+    # The filter needs `half` samples before and after the record.
     half = 8 * _STEP
     taps = firwin(2 * half + 1, _CUTOFF, fs=FS).astype(np.float32)
-    out = upfirdn(taps, leads[:, margin - half : leads.shape[1] - margin + half], 1, _STEP, axis=1)
+    filtered = upfirdn(taps, leads[:, margin - half : leads.shape[1] - margin + half], 1, _STEP, axis=1)
     first = 2 * half // _STEP
     count = (leads.shape[1] - 2 * margin) // _STEP
-    return np.asarray(out[:, first : first + count])
+    return np.asarray(filtered[:, first : first + count])
 
 
 def quantize(leads: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Eight leads in mV (8, T) -> twelve in whole µV (12, T).
+    """Convert eight leads in mV (8, T) to twelve leads in whole µV (12, T).
 
-    III is exactly II - I of the rounded leads; the augmented leads are Goldberger's within half a step.
+    III is exactly II - I of the rounded leads. The augmented leads follow Goldberger's equations within half a µV.
     """
-    x = np.clip(np.rint(leads * 1000.0), -16000, 16000).astype(np.int32)
-    i, ii = x[0], x[1]
+    microvolts = np.clip(np.rint(leads * 1000.0), -16000, 16000).astype(np.int32)
+    i, ii = microvolts[0], microvolts[1]
     limb = np.stack([i, ii, ii - i, -((i + ii) >> 1), i - (ii >> 1), ii - (i >> 1)])
-    return np.concatenate([limb, x[2:]]).astype(np.int16)
+    return np.concatenate([limb, microvolts[2:]]).astype(np.int16)
 
 
 def _cohort(records: int, seed: int) -> tuple[list[Patient], NDArray[np.int64]]:
-    """Draw the patients and who each record belongs to (about 1.16 records per patient)."""
+    """Draw the patients, about 1.16 records per patient.
+
+    Returns
+    -------
+    patients : list of Patient
+    owner : ndarray of int, shape (records,)
+        Index of the patient of each record.
+    """
     rng = np.random.default_rng([seed, _COHORT])
-    counts = rng.choice([1, 2, 3, 4], size=records, p=[0.885, 0.085, 0.02, 0.01])
-    owner = np.repeat(np.arange(records), counts)[:records]
+    records_per_patient = rng.choice([1, 2, 3, 4], size=records, p=[0.885, 0.085, 0.02, 0.01])
+    owner = np.repeat(np.arange(records), records_per_patient)[:records]
+    patient_count = int(owner[-1]) + 1 if records else 0
     patients = [
-        draw_patient(np.random.default_rng([seed, _PATIENT, number]), number + 1)
-        for number in range(int(owner[-1]) + 1 if records else 0)
+        draw_patient(np.random.default_rng([seed, _PATIENT, index]), index + 1) for index in range(patient_count)
     ]
     return patients, owner
 
 
 def _folds(patients: list[Patient], seed: int) -> NDArray[np.int64]:
-    """Deal the patients to ten folds, patients with the same superclasses evenly."""
+    """Distribute the patients over ten folds, so that each combination of superclasses is spread evenly."""
     rng = np.random.default_rng([seed, _COHORT, 1])
-    kind = [" ".join(sorted({STATEMENTS[c].superclass for c in p.conditions})) for p in patients]
-    order = sorted(range(len(patients)), key=lambda i: (kind[i], rng.random()))
+    superclasses = []
+    for patient in patients:
+        names = {STATEMENTS[code].superclass for code in patient.conditions}
+        superclasses.append(" ".join(sorted(names)))
+
+    # Sort by superclasses, in random order within them, and deal the patients to the folds in turn.
+    order = sorted(range(len(patients)), key=lambda index: (superclasses[index], rng.random()))
     folds = np.empty(len(patients), dtype=np.int64)
     folds[order] = np.arange(len(patients)) % 10 + 1
     return folds
 
 
-def _heart_axis(degrees: float) -> str:
+def _axis_name(degrees: float) -> str:
+    """Return the name of a QRS axis as in the column `heart_axis` of PTB-XL."""
     if degrees < -90 or degrees >= 150:
         return "AXR"
     names = ((-30, "ALAD"), (30, "LAD"), (90, "MID"), (120, "RAD"), (150, "ARAD"))
@@ -107,15 +139,22 @@ def _heart_axis(degrees: float) -> str:
 
 
 def _row(number: int, patient: Patient, fold: int, recording: Recording, noise: dict[str, str]) -> Row:
+    """Return the line of `ptbxl_database.csv`."""
     codes = recording.statements
+    descriptions = [STATEMENTS[code].description for code in codes]
     folder = f"{number // 1000 * 1000:05d}"
-    described = [STATEMENTS[c].description for c in codes]
-    beats = [
-        f"{(recording.beats.kind == k).sum()}{name}"
-        for k, name in ((1, "VES"), (2, "SVES"))
-        if {1: "PVC", 2: "PAC"}[k] in codes
-    ]
-    day = number % 28 + 1
+    date = f"2000-{number // 28 % 12 + 1:02d}-{number % 28 + 1:02d} {number % 24:02d}:00:00"
+    is_paced = recording.rhythm == "PACE"
+
+    # Premature beats are counted only if a statement reports them.
+    extra_beats = []
+    for kind, code, name in ((VENTRICULAR, "PVC", "VES"), (ATRIAL, "PAC", "SVES")):
+        if code in codes:
+            extra_beats.append(f"{(recording.beats.kind == kind).sum()}{name}")
+
+    infarct_stage = ""
+    if any(STATEMENTS[code].superclass == "MI" for code in codes):
+        infarct_stage = "Stadium I" if patient.stage > 0.3 else "Stadium III"
     return {
         "ecg_id": number,
         "patient_id": float(patient.number),
@@ -126,11 +165,11 @@ def _row(number: int, patient: Patient, fold: int, recording: Recording, noise: 
         "nurse": "",
         "site": 0.0,
         "device": "synthetic",
-        "recording_date": f"2000-{number // 28 % 12 + 1:02d}-{day:02d} {number % 24:02d}:00:00",
-        "report": ", ".join(reversed(described)),
+        "recording_date": date,
+        "report": ", ".join(reversed(descriptions)),
         "scp_codes": repr(codes),
-        "heart_axis": "" if recording.rhythm == "PACE" else _heart_axis(recording.axis),
-        "infarction_stadium1": "" if not _infarct(codes) else "Stadium I" if patient.stage > 0.3 else "Stadium III",
+        "heart_axis": "" if is_paced else _axis_name(recording.axis),
+        "infarction_stadium1": infarct_stage,
         "infarction_stadium2": "",
         "validated_by": "",
         "second_opinion": False,
@@ -140,38 +179,38 @@ def _row(number: int, patient: Patient, fold: int, recording: Recording, noise: 
         "static_noise": noise.get("static_noise", ""),
         "burst_noise": noise.get("burst_noise", ""),
         "electrodes_problems": noise.get("electrodes_problems", ""),
-        "extra_beats": ",".join(beats),
-        "pacemaker": "ja, pacemaker" if recording.rhythm == "PACE" else "",
+        "extra_beats": ",".join(extra_beats),
+        "pacemaker": "ja, pacemaker" if is_paced else "",
         "strat_fold": fold,
         "filename_lr": f"records100/{folder}/{number:05d}_lr",
         "filename_hr": f"records500/{folder}/{number:05d}_hr",
     }
 
 
-def _infarct(codes: dict[str, float]) -> bool:
-    return any(STATEMENTS[c].superclass == "MI" for c in codes)
-
-
 def iterate(records: int, seed: int = 0, *, rates: Sequence[int] = (100,), noise: float = 1.0) -> Iterator[Sample]:
-    """Yield the records of a set one after the other; see `generate` for the parameters."""
+    """Yield the records of a set one after the other. The parameters are those of `generate`."""
     patients, owner = _cohort(records, seed)
     folds = _folds(patients, seed)
-    builds = {}
+    build_owner = None
     for index in range(records):
+        # The records of a patient follow each other and share the build of heart and chest.
         patient = patients[owner[index]]
-        if patient.number not in builds:
-            rng = np.random.default_rng([seed, _PATIENT, patient.number, 1])
-            builds = {patient.number: draw_build(rng, patient.age, patient.female)}
+        if patient.number != build_owner:
+            patient_rng = np.random.default_rng([seed, _PATIENT, patient.number, 1])
+            build = draw_build(patient_rng, patient.age, patient.female)
+            build_owner = patient.number
+
         rng = np.random.default_rng([seed, _RECORD, index])
-        recording = compose(rng, patient, builds[patient.number])
+        recording = compose(rng, patient, build)
         plan = draw_noise(rng)
         leads = add_noise(rng, recording.leads, plan, TIME, noise)
-        signals, masks = {}, {}
+        signals = {}
+        masks = {}
         for fs in rates:
-            kept = leads[:, MARGIN : MARGIN + SAMPLES] if fs == 500 else decimate(leads)
-            signals[fs] = quantize(kept)
+            signals[fs] = quantize(leads[:, MARGIN : MARGIN + SAMPLES] if fs == 500 else decimate(leads))
             masks[fs] = recording.mask(fs)
-        row = _row(index + 1, patient, int(folds[owner[index]]), recording, plan.text if noise > 0 else {})
+        noise_columns = plan.text if noise > 0 else {}
+        row = _row(index + 1, patient, int(folds[owner[index]]), recording, noise_columns)
         yield Sample(row, signals, masks, recording)
 
 
@@ -188,14 +227,13 @@ def generate(
     Parameters
     ----------
     records : int
-        How many ten-second records.
+        Number of ten-second records.
     seed : int
-        The set is a function of `records`, `seed`, `rates` and `noise` alone; a record's waveform of `seed`
-        and its number.
+        The set depends on `records`, `seed`, `rates` and `noise` only.
     rates : sequence of int
-        Sampling frequencies in Hz, of 100 and 500.
+        Sampling frequencies in Hz: 100, 500 or both.
     noise : float
-        Multiplies every disturbance; 0 gives clean records.
+        Factor of all noise; 0 gives clean records.
     progress : callable, optional
         Called as ``progress(done, total)``.
     """
@@ -205,9 +243,9 @@ def generate(
         if progress is not None:
             progress(len(samples), records)
     return Generated(
-        rows=[s.row for s in samples],
-        signals={fs: np.stack([s.signals[fs] for s in samples]) for fs in rates},
-        masks={fs: np.stack([s.masks[fs] for s in samples]) for fs in rates},
-        clean=np.stack([s.clean for s in samples]),
-        recordings=[s.recording for s in samples],
+        rows=[sample.row for sample in samples],
+        signals={fs: np.stack([sample.signals[fs] for sample in samples]) for fs in rates},
+        masks={fs: np.stack([sample.masks[fs] for sample in samples]) for fs in rates},
+        clean=np.stack([sample.clean for sample in samples]),
+        recordings=[sample.recording for sample in samples],
     )

@@ -1,13 +1,13 @@
-"""The sources of one heart: where, when, how strong and in which direction.
+"""The electrical sources of one heart: place, time, strength and direction.
 
-The ventricles are ten segments. Each is a dipole at its own place whose strength is a Gaussian kernel over the
-time since QRS onset (McSharry et al. 2003, "A dynamical model for generating synthetic electrocardiogram
-signals", IEEE TBME 50:289; the multi-lead dipole form of Sameni et al. 2007, "Multichannel ECG and noise
-modeling", EURASIP JASP 2007:43407). Together they are the moving dipole of the QRS loop, and a segment that
-dies, thickens or is reached late changes the leads that look at it. Repolarization has a global source and
-three regional ones; the atria have two.
+The ventricles consist of ten segments. Each segment is a dipole at a fixed place. Its strength is a Gaussian kernel
+over the time since QRS onset (McSharry et al. 2003, "A dynamical model for generating synthetic electrocardiogram
+signals", IEEE TBME 50:289; the multi-lead dipole form of Sameni et al. 2007, "Multichannel ECG and noise modeling",
+EURASIP JASP 2007:43407). The sum of the segments is the moving dipole of the QRS loop. A segment that is dead, thick or
+activated late changes the leads that are close to it. Repolarization has four global sources and three regional ones.
+The atria have two sources.
 
-Directions and strengths are rounded from a ridge fit of this model to average beats of normal adults.
+Directions and strengths come from a ridge regression of this model on average beats of normal adults, and are rounded.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ SEGMENTS = (
     "high_lateral",
     "basal_septum",
 )
-INDEX = {name: i for i, name in enumerate(SEGMENTS)}
+INDEX = {name: index for index, name in enumerate(SEGMENTS)}
 RIGHT = [INDEX["septum_right"], INDEX["rv_free"], INDEX["basal_septum"]]
-LEFT = [INDEX[n] for n in ("apex", "anterior", "inferior", "lateral", "posterior", "high_lateral")]
+LEFT = [INDEX[name] for name in ("apex", "anterior", "inferior", "lateral", "posterior", "high_lateral")]
 
+# Place of each segment in cm. Axes as in `leadfield`: x to the left arm, y to the feet, z to the back.
 PLACES = np.array(
     [
         [-1.0, 0.0, -1.5],
@@ -49,7 +50,8 @@ PLACES = np.array(
         [-1.0, -3.0, -1.0],
     ]
 )
-# Activation time and kernel width as parts of the QRS duration, in the order of normal conduction.
+
+# Activation time and kernel width of each segment as fractions of the QRS duration, for normal conduction.
 CENTRES = np.array([0.14, 0.28, 0.38, 0.42, 0.47, 0.52, 0.46, 0.62, 0.74, 0.84])
 WIDTHS = np.array([0.085, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09, 0.095, 0.10, 0.09])
 MOMENTS = np.array(
@@ -67,7 +69,7 @@ MOMENTS = np.array(
     ]
 )
 
-# Regions of the coronary tree's territories: a place and the direction that points out of the heart there.
+# Territories of the coronary arteries: a place, and the direction that points out of the heart there.
 REGIONS: dict[str, tuple[Array, Array]] = {
     "septal": (np.array([-1.5, 0.5, -3.0]), np.array([-0.45, 0.05, -0.9])),
     "anterior": (np.array([2.0, 0.0, -3.5]), np.array([0.25, 0.0, -0.97])),
@@ -82,17 +84,22 @@ REGIONS: dict[str, tuple[Array, Array]] = {
 
 @dataclass
 class Kernels:
-    """A growing list of two-sided Gaussian kernels, each a dipole at a place.
+    """A list of two-sided Gaussian kernels. Each one is a dipole at a place.
 
-    `centre`, `left`, `right` (the standard deviations before and after the centre) are in the unit of the
-    wave's own clock: seconds since P onset, seconds since QRS onset, or parts of QT since QRS onset.
+    Times are on the clock of the wave: seconds since P onset for the atria, seconds since QRS onset for the QRS, and
+    fractions of QT since QRS onset for ST and T.
     """
 
     place: list[Array] = field(default_factory=list)
+    """Place in cm (3,)."""
     centre: list[float] = field(default_factory=list)
+    """Time of the maximum."""
     left: list[float] = field(default_factory=list)
+    """Standard deviation before the centre."""
     right: list[float] = field(default_factory=list)
+    """Standard deviation after the centre."""
     moment: list[Array] = field(default_factory=list)
+    """Dipole moment (3,)."""
 
     def add(self, place: Array, centre: float, left: float, right: float, moment: Array) -> None:
         """Append one kernel."""
@@ -105,41 +112,42 @@ class Kernels:
 
 @dataclass
 class Heart:
-    """One heart in one recording; times in seconds."""
+    """One heart in one record. Times are in seconds."""
 
     pr: float
     qrs: float
+    """Duration of the QRS."""
     qtc: float
     p_duration: float
     atria: Kernels
+    """The sources of the P wave."""
     place: Array
+    """Place of each segment in cm (10, 3)."""
     centre: Array
+    """Activation time of each segment (10,)."""
     width: Array
+    """Standard deviation of the kernel of each segment (10,)."""
     moment: Array
+    """Dipole moment of each segment (10, 3)."""
     extra: Kernels
-    """Depolarization beside the ten segments: pathological Q, delta wave, late right ventricle."""
+    """Additional sources of the QRS: pathological Q, delta wave, late right ventricle."""
     recovery: Kernels
-    """ST and T, on the clock of QT."""
+    """The sources of ST and T."""
 
 
 def unit(v: Array) -> Array:
-    """Return `v` scaled to length one."""
+    """Return a vector with the direction of `v` and length one."""
     return np.asarray(v / max(float(np.linalg.norm(v)), 1e-9))
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
-    """Return the rotation by `yaw` about y, `pitch` about x and `roll` about z, radians.
+    """Return the rotation matrix (3, 3) of `yaw` about y, `pitch` about x and `roll` about z, in radians.
 
-    Roll turns the heart in the frontal plane: positive moves the axis from left towards the feet.
+    Roll turns the heart in the frontal plane. A positive roll moves the axis from the left towards the feet.
     """
-    cy, sy, cp, sp, cr, sr = (
-        np.cos(yaw),
-        np.sin(yaw),
-        np.cos(pitch),
-        np.sin(pitch),
-        np.cos(roll),
-        np.sin(roll),
-    )
+    cy, sy = np.cos(yaw), np.sin(yaw)
+    cp, sp = np.cos(pitch), np.sin(pitch)
+    cr, sr = np.cos(roll), np.sin(roll)
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
@@ -147,7 +155,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
 
 
 def qrs_area(heart: Heart) -> Array:
-    """Return the QRS area vector (mV s): the sum over the sources of moment times kernel area."""
+    """Return the QRS area vector (3,) in mV s: the sum of moment times kernel area over all sources."""
     area = np.sqrt(2 * np.pi) * (heart.width[:, None] * heart.moment).sum(0)
     for left, right, moment in zip(heart.extra.left, heart.extra.right, heart.extra.moment, strict=True):
         area = area + np.sqrt(np.pi / 2) * (left + right) * moment
@@ -156,28 +164,41 @@ def qrs_area(heart: Heart) -> Array:
 
 @dataclass(frozen=True)
 class Build:
-    """What is individual about a patient's heart and chest and stays the same over the records."""
+    """Individual properties of a patient's heart and chest. All records of the patient share them."""
 
     turn: Array
+    """Rotation of the heart (3, 3)."""
     gain: float
+    """Factor of all QRS moments."""
     mass: Array
+    """Factor of the moment of each segment (10,)."""
     bend: Array
+    """Change of the moment of each segment (10, 3)."""
     t_gain: float
+    """Factor of all T moments."""
     t_turn: Array
+    """Rotation of the T moments (3, 3)."""
     t_bend: Array
+    """Change of each T moment (7, 3)."""
     t_skew: float
+    """Delay of T as a fraction of QT."""
     p_gain: float
+    """Factor of the P moments."""
     pr: float
     qrs: float
     qtc: float
     rate: float
+    """Heart rate per minute in sinus rhythm."""
     chest: float
+    """Factor of the electrode positions."""
     electrodes: Array
+    """Change of the position of each electrode in cm (9, 3)."""
 
 
 def draw_build(rng: np.random.Generator, age: int, female: bool) -> Build:
     """Draw the individual morphology of one patient."""
-    # The electrical axis turns left and the T wave flattens with age; women have lower voltages, longer QTc.
+    # With age, the electrical axis turns left and the T wave becomes flatter. Women have lower voltages and longer QTc.
+    # The arguments below draw random numbers, so that their order must not change.
     roll = np.deg2rad(rng.normal(5.0 - 0.30 * (age - 30), 18.0))
     yaw = np.deg2rad(rng.normal(0.0, 14.0))
     pitch = np.deg2rad(rng.normal(0.0, 8.0))
@@ -206,7 +227,7 @@ def draw_build(rng: np.random.Generator, age: int, female: bool) -> Build:
     )
 
 
-# Repolarization: global ramp, onset, main part and end, then three regions; centre and width in parts of QT.
+# Repolarization: global ramp, onset, main part and end; then three regions. Centre and width are fractions of QT.
 _T_CLOCK = (
     (0.36, 0.15),
     (0.565, 0.098),
@@ -231,35 +252,36 @@ _T_MOMENTS = np.array(
 
 
 def normal_heart(rng: np.random.Generator, build: Build, p_wave: bool = True) -> Heart:
-    """Return the heart of a patient before any condition, with what varies between recordings."""
-    # Breathing, posture and time turn the heart a little between two recordings of a patient.
+    """Draw the heart of a patient in one record, before any condition is applied."""
+    # Breathing, posture and time turn the heart a little between two records of a patient.
     turn = build.turn @ rotation(*rng.normal(0.0, 0.05, 3))
     moment = build.gain * (MOMENTS * build.mass[:, None] + build.bend) @ turn.T
-    half = rotation(*rng.normal(0.0, 0.02, 3))
+    small_turn = rotation(*rng.normal(0.0, 0.02, 3))
+
+    # ST and T.
     recovery = Kernels()
     scale = build.t_gain * float(np.exp(rng.normal(0.0, 0.08))) * build.gain**0.5
-    for (centre, width), name, m, bend in zip(_T_CLOCK, _T_PLACES, _T_MOMENTS, build.t_bend, strict=True):
-        late = centre + build.t_skew
-        recovery.add(REGIONS[name][0], late, width * 1.08, width * 0.94, scale * build.t_turn @ (m + bend))
+    for (centre, width), name, mean_moment, bend in zip(_T_CLOCK, _T_PLACES, _T_MOMENTS, build.t_bend, strict=True):
+        place, _ = REGIONS[name]
+        t_moment = scale * build.t_turn @ (mean_moment + bend)
+        recovery.add(place, centre + build.t_skew, width * 1.08, width * 0.94, t_moment)
+
+    # The right atrium is activated first, then the left one.
     atria = Kernels()
     if p_wave:
-        p = build.p_gain * float(np.exp(rng.normal(0.0, 0.1)))
-        sway = rng.normal(0.0, 0.016, (2, 3))
-        atria.add(
-            np.array([-3.0, -3.0, -1.0]),
-            0.036,
-            0.015,
-            0.016,
-            p * (np.array([0.052, 0.055, -0.015]) + sway[0]),
-        )
-        atria.add(np.array([1.0, -3.0, 2.5]), 0.068, 0.016, 0.015, p * (np.array([0.072, 0.036, 0.055]) + sway[1]))
+        p_gain = build.p_gain * float(np.exp(rng.normal(0.0, 0.1)))
+        variation = rng.normal(0.0, 0.016, (2, 3))
+        right_moment = p_gain * (np.array([0.052, 0.055, -0.015]) + variation[0])
+        left_moment = p_gain * (np.array([0.072, 0.036, 0.055]) + variation[1])
+        atria.add(np.array([-3.0, -3.0, -1.0]), 0.036, 0.015, 0.016, right_moment)
+        atria.add(np.array([1.0, -3.0, 2.5]), 0.068, 0.016, 0.015, left_moment)
     return Heart(
         pr=build.pr,
         qrs=build.qrs,
         qtc=build.qtc,
         p_duration=0.105,
         atria=atria,
-        place=PLACES @ half.T,
+        place=PLACES @ small_turn.T,
         centre=CENTRES * build.qrs,
         width=WIDTHS * build.qrs,
         moment=moment,

@@ -1,11 +1,10 @@
-"""From dipoles in the heart to eight independent leads.
+"""Project dipoles in the heart onto eight independent leads.
 
-Axes are Frank's: x to the left arm, y to the feet, z to the back; lengths in centimetres from the heart's
-centre. A dipole at the centre is projected by Dower's matrix (Dower, Machado and Osborne 1980). One fixed
-dipole spans three dimensions only, so a source elsewhere sees a different lead field: the one of Dower plus
-the difference between the fields of a dipole in an infinite homogeneous conductor at that place and at the
-centre. Chest electrodes lie close to the heart, hence a septal source is large in V1-V2 and a lateral one in
-V5-V6.
+The axes are Frank's: x to the left arm, y to the feet, z to the back. Lengths are in cm from the centre of the heart.
+Dower's matrix projects a dipole at the centre (Dower, Machado and Osborne 1980). One fixed dipole has only three
+dimensions, so that dipoles elsewhere need another lead field: Dower's matrix, plus the difference between the fields of
+a dipole at that place and at the centre in an infinite homogeneous conductor. The chest electrodes are close to the
+heart. Therefore a septal source is large in V1-V2, and a lateral source is large in V5-V6.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from einthoven.functional.vectorcardiogram import DOWER, INDEPENDENT_LEADS
 
 Array = NDArray[np.float64]
 
-# RA, LA, LL, V1 to V6 of an adult of average build.
+# Positions of RA, LA, LL and V1 to V6 in cm for an adult of average build.
 ELECTRODE_POSITIONS = np.array(
     [
         [-20.0, -18.0, 1.0],
@@ -33,22 +32,23 @@ ELECTRODE_POSITIONS = np.array(
     ]
 )
 
-# Eight leads from nine electrode potentials.
+# Matrix (8, 9) from the potentials of the electrodes to the eight leads.
 FROM_ELECTRODES = electrode_matrix(INDEPENDENT_LEADS)
 
 
 def _infinite_medium(electrodes: Array, sources: Array) -> Array:
-    """Return the leads (S, 8, 3) of unit dipoles at `sources` (S, 3) in an unbounded homogeneous conductor."""
+    """Return the leads (S, 8, 3) of unit dipoles at `sources` (S, 3) in an infinite homogeneous conductor."""
     offset = electrodes[None] - sources[:, None]
     distance = np.linalg.norm(offset, axis=-1, keepdims=True)
     return np.asarray(FROM_ELECTRODES @ (offset / distance**3))
 
 
-# The torso is finite and its lungs insulate: local differences reach the chest leads at about half the size.
+# The torso is finite and the lungs insulate. Local differences reach the chest leads at about half of their size.
 LOCALITY = 0.5
 
 _CENTRE = _infinite_medium(ELECTRODE_POSITIONS, np.zeros((1, 3)))[0]
-# Scale of each lead that makes the infinite-medium field at the centre as strong as Dower's.
+
+# Factor of each lead that makes the field of an infinite conductor at the centre as strong as Dower's.
 _SCALE = np.linalg.norm(DOWER, axis=1) / np.linalg.norm(_CENTRE, axis=1)
 
 
@@ -58,13 +58,14 @@ def lead_field(sources: Array, electrodes: Array = ELECTRODE_POSITIONS) -> Array
     Parameters
     ----------
     sources : array (S, 3)
-        Places of the dipoles, cm from the centre of the heart.
+        Places of the dipoles in cm from the centre of the heart.
     electrodes : array (9, 3)
-        Places of the electrodes of this patient, cm: RA, LA, LL, V1 to V6.
+        Positions of the electrodes in cm: RA, LA, LL, V1 to V6.
 
     Returns
     -------
     array (S, 8, 3)
         mV on each of `INDEPENDENT_LEADS` per unit of dipole on x, y, z.
     """
-    return np.asarray(DOWER + LOCALITY * _SCALE[:, None] * (_infinite_medium(electrodes, sources) - _CENTRE))
+    difference = _infinite_medium(electrodes, sources) - _CENTRE
+    return np.asarray(DOWER + LOCALITY * _SCALE[:, None] * difference)

@@ -1,4 +1,4 @@
-"""What the recording adds, on the nine electrodes and at 500 Hz, before any lead is formed."""
+"""Add noise to a record: on the nine electrodes and at 500 Hz, before the leads are formed."""
 
 from __future__ import annotations
 
@@ -13,116 +13,146 @@ from einthoven.functional.electrodes import ELECTRODES
 
 Array32 = NDArray[np.float32]
 
-# Electrode potentials against Wilson's central terminal from the eight independent leads.
+# Matrix (9, 8) from the leads I, II, V1-V6 to the potentials of the electrodes against Wilson's central terminal.
 TO_ELECTRODES = np.zeros((9, 8))
 TO_ELECTRODES[:3, :2] = np.array([[-1, -1], [2, -1], [-1, 2]]) / 3.0
 TO_ELECTRODES[3:, 2:] = np.eye(6)
 
-_LIMB = np.array([True] * 3 + [False] * 6)
+# The first three of the nine electrodes are on the limbs.
+_IS_LIMB = np.array([True] * 3 + [False] * 6)
 
 
 @dataclass
 class NoisePlan:
-    """How noisy one record is: standard deviations per electrode in mV, and what PTB-XL's columns say of it."""
+    """The noise of one record. Each array has one entry per electrode."""
 
     wander: NDArray[np.float64]
+    """Standard deviation of baseline wander in mV."""
     muscle: NDArray[np.float64]
+    """Standard deviation of muscle noise in mV."""
     mains: NDArray[np.float64]
+    """Amplitude of mains hum in mV."""
     bursts: list[tuple[int, float, float, float]] = field(default_factory=list)
-    """(electrode, centre s, width s, standard deviation mV)"""
+    """Bursts of noise: (electrode, centre in s, width in s, standard deviation in mV)."""
     steps: list[tuple[int, float, float, float]] = field(default_factory=list)
-    """Electrode motion: (electrode, time s, jump mV, decay s)"""
+    """Electrode motion: (electrode, time in s, jump in mV, decay in s)."""
     off: tuple[int, float, float] | None = None
-    """Lead off: (electrode, from s, to s)"""
+    """An electrode without contact: (electrode, from s, to s)."""
     gain: NDArray[np.float64] = field(default_factory=lambda: np.ones(9))
+    """Factor of the potential."""
     text: dict[str, str] = field(default_factory=dict)
+    """Column of PTB-XL's table -> text about the noise."""
 
 
 def draw_noise(rng: np.random.Generator) -> NoisePlan:
-    """Draw the noise of one record; levels as in ten-second resting ECGs of PTB-XL."""
+    """Draw the noise of one record. The levels are those of ten-second resting ECGs of PTB-XL."""
     plan = NoisePlan(
-        wander=np.exp(rng.normal(np.log(np.where(_LIMB, 0.019, 0.036)), 0.55) + rng.normal(0.0, 0.35)),
-        muscle=np.exp(rng.normal(np.log(np.where(_LIMB, 0.0046, 0.0024)), 0.25) + rng.normal(0.0, 0.45)),
+        wander=np.exp(rng.normal(np.log(np.where(_IS_LIMB, 0.019, 0.036)), 0.55) + rng.normal(0.0, 0.35)),
+        muscle=np.exp(rng.normal(np.log(np.where(_IS_LIMB, 0.0046, 0.0024)), 0.25) + rng.normal(0.0, 0.45)),
         mains=np.exp(rng.normal(np.log(0.002), 0.8, 9)),
         gain=1.0 + rng.normal(0.0, 0.012, 9) + rng.normal(0.0, 0.02),
     )
+    # Strong wander in one chest lead.
     if rng.random() < 0.08:
-        lead = int(rng.integers(3, 9))
-        plan.wander[lead] *= rng.uniform(4.0, 9.0)
-        plan.text["baseline_drift"] = f" , {ELECTRODES[lead]}"
+        electrode = int(rng.integers(3, 9))
+        plan.wander[electrode] *= rng.uniform(4.0, 9.0)
+        plan.text["baseline_drift"] = f" , {ELECTRODES[electrode]}"
+    # Muscle noise and hum on the limbs.
     if rng.random() < 0.14:
         limb = int(rng.integers(0, 3))
         plan.muscle[:3] *= rng.uniform(1.5, 2.2)
         plan.muscle[limb] *= rng.uniform(1.3, 2.0)
         plan.mains[:3] *= rng.uniform(3.0, 12.0)
         plan.text["static_noise"] = (" , I-AVR,  ", " , I-AVL,  ", " , I-AVF,  ")[limb]
+    # Three bursts of noise on one electrode.
     if rng.random() < 0.03:
-        lead = int(rng.integers(0, 9))
-        plan.bursts = [(lead, rng.uniform(0.5, 9.5), rng.uniform(0.1, 0.5), rng.uniform(0.04, 0.15)) for _ in range(3)]
-        plan.text["burst_noise"] = "alles" if lead < 3 else ELECTRODES[lead]
+        electrode = int(rng.integers(0, 9))
+        for _ in range(3):
+            centre = rng.uniform(0.5, 9.5)
+            width = rng.uniform(0.1, 0.5)
+            plan.bursts.append((electrode, centre, width, rng.uniform(0.04, 0.15)))
+        plan.text["burst_noise"] = "alles" if electrode < 3 else ELECTRODES[electrode]
+    # A motion of one electrode.
     if rng.random() < 0.12:
-        lead = int(rng.integers(0, 9))
+        electrode = int(rng.integers(0, 9))
         jump = float(rng.normal(0.0, 0.25))
-        plan.steps.append((lead, float(rng.uniform(0.5, 9.5)), jump, float(rng.uniform(0.1, 1.0))))
+        time = float(rng.uniform(0.5, 9.5))
+        plan.steps.append((electrode, time, jump, float(rng.uniform(0.1, 1.0))))
+    # A chest electrode that loses its contact.
     if rng.random() < 0.004:
-        lead, start = int(rng.integers(3, 9)), float(rng.uniform(0.0, 7.0))
-        plan.off = (lead, start, start + float(rng.uniform(1.0, 6.0)))
-        plan.text["electrodes_problems"] = ELECTRODES[lead]
+        electrode = int(rng.integers(3, 9))
+        start = float(rng.uniform(0.0, 7.0))
+        plan.off = (electrode, start, start + float(rng.uniform(1.0, 6.0)))
+        plan.text["electrodes_problems"] = ELECTRODES[electrode]
     return plan
 
 
-def _shapes(samples: int, fs: float) -> tuple[Array32, Array32]:
-    """Return the amplitude spectra of baseline wander and of muscle noise, each of unit variance in time."""
+def _noise_spectra(samples: int, fs: float) -> tuple[Array32, Array32]:
+    """Return the amplitude spectra of baseline wander and of muscle noise. The noise has unit variance in time."""
     f = fft.rfftfreq(samples, 1 / fs)
     wander = np.where(f > 0, 1.0 / np.maximum(f, 0.08) ** 1.5, 0.0) * np.exp(-((f / 2.5) ** 2))
     muscle = (f / (f + 12.0)) * np.exp(-((f / 120.0) ** 2)) + 0.10 / np.maximum(f, 0.5) ** 0.5
     muscle[0] = 0.0
-    unit = [s / np.sqrt(2.0 * (s**2).sum()) * samples for s in (wander, muscle)]
-    return unit[0].astype(np.float32), unit[1].astype(np.float32)
+
+    # By Parseval's theorem, this makes the variance in time equal to one.
+    wander = wander / np.sqrt(2.0 * (wander**2).sum()) * samples
+    muscle = muscle / np.sqrt(2.0 * (muscle**2).sum()) * samples
+    return wander.astype(np.float32), muscle.astype(np.float32)
 
 
-_SHAPES: dict[tuple[int, float], tuple[Array32, Array32]] = {}
+# (samples, fs) -> spectra. All records of a set have the same length.
+_SPECTRA: dict[tuple[int, float], tuple[Array32, Array32]] = {}
 
 
 def add_noise(
     rng: np.random.Generator, clean: Array32, plan: NoisePlan, time: NDArray[np.float64], level: float
 ) -> Array32:
-    """Return the eight leads with the plan's noise, drawn on the electrodes.
+    """Return the eight leads with noise, which is drawn on the electrodes.
 
     Parameters
     ----------
+    rng : numpy.random.Generator
     clean : array (8, T)
         Noise-free leads in mV.
+    plan : NoisePlan
     time : array (T,)
-        Seconds, evenly spaced; the record itself starts at 0.
+        Seconds, evenly spaced. The record itself starts at 0.
     level : float
-        Multiplies every disturbance: 0 none, 1 as in practice.
+        Factor of all noise: 0 is none, 1 is the level of PTB-XL.
     """
     samples = clean.shape[1]
-    key = (samples, round(1 / (time[1] - time[0]), 6))
-    if key not in _SHAPES:
-        _SHAPES[key] = _shapes(*key)
-    wander, muscle = _SHAPES[key]
-    a = np.square(plan.wander).astype(np.float32)[:, None] * np.square(wander)
-    a += np.square(plan.muscle).astype(np.float32)[:, None] * np.square(muscle)
+    fs = round(1 / (time[1] - time[0]), 6)
+    if (samples, fs) not in _SPECTRA:
+        _SPECTRA[samples, fs] = _noise_spectra(samples, fs)
+    wander, muscle = _SPECTRA[samples, fs]
+
+    # Wander and muscle noise: a random spectrum with the power of both.
+    power = np.square(plan.wander).astype(np.float32)[:, None] * np.square(wander)
+    power += np.square(plan.muscle).astype(np.float32)[:, None] * np.square(muscle)
     spectrum = rng.standard_normal((9, len(wander) * 2), dtype=np.float32).view(np.complex64)
-    spectrum *= np.sqrt(a)
-    turn = np.exp(1j * rng.uniform(0.0, 2 * np.pi))
-    for hertz, part in ((50.0, turn), (150.0, 0.2 * turn**2)):
-        spectrum[:, round(hertz * samples / key[1])] += (0.5 * samples * part * plan.mains).astype(np.complex64)
+    spectrum *= np.sqrt(power)
+
+    # Mains hum: 50 Hz and its third harmonic, with the same phase on all electrodes.
+    phase = np.exp(1j * rng.uniform(0.0, 2 * np.pi))
+    for frequency, amplitude in ((50.0, phase), (150.0, 0.2 * phase**2)):
+        spectrum[:, round(frequency * samples / fs)] += (0.5 * samples * amplitude * plan.mains).astype(np.complex64)
     noise = fft.irfft(spectrum, n=samples, axis=1)
+
+    # Bursts and motion of single electrodes.
     for electrode, centre, width, size in plan.bursts:
-        shape = size * np.exp(-0.5 * ((time - centre) / width) ** 2)
-        noise[electrode] += (shape * rng.standard_normal(samples)).astype(np.float32)
+        envelope = size * np.exp(-0.5 * ((time - centre) / width) ** 2)
+        noise[electrode] += (envelope * rng.standard_normal(samples)).astype(np.float32)
     for electrode, start, jump, decay in plan.steps:
-        after = np.maximum(time - start, 0.0)
-        noise[electrode] += (np.where(time >= start, jump, 0.0) * np.exp(-after / decay)).astype(np.float32)
+        elapsed = np.maximum(time - start, 0.0)
+        noise[electrode] += (np.where(time >= start, jump, 0.0) * np.exp(-elapsed / decay)).astype(np.float32)
+
+    # The potentials of the electrodes. An electrode without contact shows hum only.
     gain = 1.0 + level * (plan.gain - 1.0)
     potential = gain[:, None].astype(np.float32) * (TO_ELECTRODES.astype(np.float32) @ clean)
     if plan.off is not None and level > 0:
         electrode, start, stop = plan.off
-        gone = (time >= start) & (time < stop)
-        potential[electrode, gone] = 0.0
-        noise[electrode, gone] += (0.3 * np.sin(2 * np.pi * 50.0 * time[gone])).astype(np.float32)
+        is_off = (time >= start) & (time < stop)
+        potential[electrode, is_off] = 0.0
+        noise[electrode, is_off] += (0.3 * np.sin(2 * np.pi * 50.0 * time[is_off])).astype(np.float32)
     potential += np.float32(level) * noise
     return np.asarray(FROM_ELECTRODES.astype(np.float32) @ potential)

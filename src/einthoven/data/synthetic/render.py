@@ -1,4 +1,4 @@
-"""From sources and beats to leads: every kernel of every beat, in float32."""
+"""Render the leads: the sum of the kernels of every beat, in float32."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from numpy.typing import NDArray
 from einthoven.data.synthetic.heart import Array, Heart, Kernels, rotation
 from einthoven.data.synthetic.leadfield import lead_field
 
-P_BIT, QRS_BIT, T_BIT = 1, 2, 4
-# T begins where its earliest kernel leaves the ST segment; in parts of QT, which ends at 1.
+# Bits of a mask.
+P_BIT = 1
+QRS_BIT = 2
+T_BIT = 4
+
+# Begin of the T wave as a fraction of QT: the earliest kernel rises above the ST segment here.
 T_ONSET = 0.53
 
 
 @dataclass
 class Wave:
-    """Kernels of one wave as the leads see them.
-
-    Times (K,) are on the wave's clock; `leads` (K, 8) at rest and `breath` (K, 8) their change at full
-    inspiration, mV.
-    """
+    """The K kernels of one wave, projected onto the leads."""
 
     centre: Array
+    """Centre of each kernel (K,), on the clock of the wave (see `Kernels`)."""
     left: Array
+    """Standard deviation before the centre (K,)."""
     right: Array
+    """Standard deviation after the centre (K,)."""
     leads: Array
+    """Amplitudes on the leads at rest (K, 8), mV."""
     breath: Array
+    """Change of the amplitudes at full inspiration (K, 8), mV."""
 
 
 @dataclass
 class Complex:
-    """The three waves of one kind of beat, with the extents (s; T in parts of QT) that the mask shows."""
+    """The three waves of one kind of beat, and their times in s."""
 
     p: Wave | None
     qrs: Wave
@@ -43,8 +48,10 @@ class Complex:
     qtc: float
 
 
-def _wave(kernels: Kernels, electrodes: Array, sway: Array) -> Wave:
-    field, moment = lead_field(np.array(kernels.place), electrodes), np.array(kernels.moment)
+def _project_wave(kernels: Kernels, electrodes: Array, sway: Array) -> Wave:
+    """Project kernels onto the leads. `sway` (3, 3) rotates the heart to its position at full inspiration."""
+    field = lead_field(np.array(kernels.place), electrodes)
+    moment = np.array(kernels.moment)
     rest = np.einsum("klx,kx->kl", field, moment)
     change = np.einsum("klx,kx->kl", field, moment @ sway.T) - rest
     return Wave(np.array(kernels.centre), np.array(kernels.left), np.array(kernels.right), rest, change)
@@ -55,10 +62,11 @@ def project(heart: Heart, electrodes: Array, sway: float) -> Complex:
 
     Parameters
     ----------
+    heart : Heart
     electrodes : array (9, 3)
-        Places of the electrodes, cm.
+        Positions of the electrodes in cm.
     sway : float
-        How far a deep breath turns the heart, radians.
+        Angle in radians by which a deep breath turns the heart.
     """
     turn = rotation(0.5 * sway, 0.0, sway)
     depolarization = Kernels(
@@ -69,9 +77,9 @@ def project(heart: Heart, electrodes: Array, sway: float) -> Complex:
         list(heart.moment) + heart.extra.moment,
     )
     return Complex(
-        p=_wave(heart.atria, electrodes, turn) if heart.atria.moment else None,
-        qrs=_wave(depolarization, electrodes, turn),
-        t=_wave(heart.recovery, electrodes, turn),
+        p=_project_wave(heart.atria, electrodes, turn) if heart.atria.moment else None,
+        qrs=_project_wave(depolarization, electrodes, turn),
+        t=_project_wave(heart.recovery, electrodes, turn),
         pr=heart.pr,
         p_duration=heart.p_duration,
         qrs_duration=heart.qrs,
@@ -88,23 +96,48 @@ def _draw(
     span: tuple[float, float],
     fs: float,
 ) -> None:
-    """Add one wave of several beats: `start` (B,) sample of the clock's zero, `clock` (B,) seconds per unit."""
+    """Add one wave of B beats to the leads.
+
+    Parameters
+    ----------
+    out : ndarray of float32, shape (8, T)
+        The leads; changed in place.
+    wave : Wave
+    start : ndarray, shape (B,)
+        Sample at which the clock of the wave is zero.
+    clock : ndarray, shape (B,)
+        Seconds per unit of the clock.
+    breath : ndarray, shape (B,)
+        Phase of breathing, -1 to 1.
+    span : (float, float)
+        Begin and end of the wave after `start` in s.
+    fs : float
+        Hz.
+    """
+    # Times of the samples on the clock of the wave, shape (B, length).
     first = np.ceil(start + span[0] * fs).astype(int)
     length = int((span[1] - span[0]) * fs)
-    at = ((first - start)[:, None] + np.arange(length)) / fs / clock[:, None]
-    z = at.astype(np.float32)[:, None, :] - wave.centre.astype(np.float32)[:, None]
-    rising, falling = ((1 / x).astype(np.float32)[:, None] for x in (wave.left, wave.right))
-    z *= np.where(z < 0, rising, falling)
+    clock_time = ((first - start)[:, None] + np.arange(length)) / fs / clock[:, None]
+
+    # Two-sided Gaussian kernels exp(-z**2 / 2), shape (B, K, length), computed in place.
+    # The limit of -40 avoids subnormal numbers, which are slow.
+    z = clock_time.astype(np.float32)[:, None, :] - wave.centre.astype(np.float32)[:, None]
+    inverse_left = (1 / wave.left).astype(np.float32)[:, None]
+    inverse_right = (1 / wave.right).astype(np.float32)[:, None]
+    z *= np.where(z < 0, inverse_left, inverse_right)
     np.square(z, out=z)
     z *= -0.5
-    np.maximum(z, -40.0, out=z)  # keeps the exponential clear of slow subnormal numbers
+    np.maximum(z, -40.0, out=z)
     np.exp(z, out=z)
-    leads = wave.leads[None] + breath[:, None, None] * wave.breath[None]
-    beats = leads.transpose(0, 2, 1).astype(np.float32) @ z
-    for i, a in enumerate(first):
-        low, high = max(a, 0), min(a + length, out.shape[1])
+
+    # Sum the kernels of each beat, and add the part that is inside of the record.
+    amplitudes = wave.leads[None] + breath[:, None, None] * wave.breath[None]
+    beats = amplitudes.transpose(0, 2, 1).astype(np.float32) @ z
+    for beat, begin in zip(beats, first, strict=True):
+        low = max(begin, 0)
+        high = min(begin + length, out.shape[1])
         if low < high:
-            out[:, low:high] += beats[i, :, low - a : high - a]
+            out[:, low:high] += beat[:, low - begin : high - begin]
 
 
 def draw_complexes(
@@ -117,9 +150,25 @@ def draw_complexes(
     origin: float,
     fs: float,
 ) -> None:
-    """Add the beats of one kind to `out` (8, T), whose first sample is at `origin` seconds.
+    """Add the B beats of one kind to the leads.
 
-    `onset` are the QRS onsets (s), `rr` the RR intervals that set QT, `breath` the phase -1..1 of breathing.
+    Parameters
+    ----------
+    out : ndarray of float32, shape (8, T)
+        The leads; changed in place.
+    shape : Complex
+    onset : ndarray, shape (B,)
+        QRS onsets in s.
+    rr : ndarray, shape (B,)
+        RR intervals in s that determine QT.
+    p_wave : ndarray of bool, shape (B,)
+        Whether a beat has a P wave.
+    breath : ndarray, shape (B,)
+        Phase of breathing, -1 to 1.
+    origin : float
+        Time of the first sample in s.
+    fs : float
+        Hz.
     """
     if len(onset) == 0:
         return
@@ -134,7 +183,7 @@ def draw_complexes(
 
 
 def qt_interval(qtc: float, rr: Array) -> Array:
-    """Fridericia's QT: QTc times the cube root of RR in seconds."""
+    """Return QT by Fridericia's formula: QTc times the cube root of RR in seconds."""
     return np.asarray(qtc * np.cbrt(rr))
 
 
@@ -144,22 +193,30 @@ def draw_mask(
     onset: Array,
     rr: Array,
     p_wave: NDArray[np.bool_],
-    nxt: Array,
+    next_onset: Array,
     fs: float,
 ) -> None:
-    """Set the P, QRS and T bits of the beats of one kind in `mask` (T,), sample 0 at time 0.
+    """Set the P, QRS and T bits of the B beats of one kind in a mask.
 
-    T ends at the next QRS onset `nxt` at the latest.
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (T,)
+        Changed in place. The first sample is at 0 s.
+    shape, onset, rr, p_wave, fs
+        As in `draw_complexes`.
+    next_onset : ndarray, shape (B,)
+        The next QRS onset in s. T ends there at the latest.
     """
 
-    def mark(begin: float, end: float, bit: int) -> None:
-        low, high = max(int(np.ceil(begin * fs)), 0), int(np.floor(end * fs)) + 1
+    def set_bit(begin: float, end: float, bit: int) -> None:
+        low = max(int(np.ceil(begin * fs)), 0)
+        high = int(np.floor(end * fs)) + 1
         if high > 0:
             mask[low:high] |= bit
 
-    qt = qt_interval(shape.qtc, rr)
-    for t0, q, has_p, limit in zip(onset, qt, p_wave, nxt, strict=True):
-        mark(t0, t0 + shape.qrs_duration, QRS_BIT)
-        mark(t0 + max(T_ONSET * q, shape.qrs_duration), min(t0 + q, limit), T_BIT)
+    intervals = qt_interval(shape.qtc, rr)
+    for start, qt, has_p, limit in zip(onset, intervals, p_wave, next_onset, strict=True):
+        set_bit(start, start + shape.qrs_duration, QRS_BIT)
+        set_bit(start + max(T_ONSET * qt, shape.qrs_duration), min(start + qt, limit), T_BIT)
         if has_p and shape.p is not None:
-            mark(t0 - shape.pr, t0 - shape.pr + shape.p_duration, P_BIT)
+            set_bit(start - shape.pr, start - shape.pr + shape.p_duration, P_BIT)

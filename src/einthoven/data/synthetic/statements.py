@@ -1,4 +1,4 @@
-"""The SCP-ECG statements that the generator can make, with their place in PTB-XL's hierarchy."""
+"""The SCP-ECG statements that the generator can produce, with their classes in PTB-XL."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Statement:
-    """One SCP-ECG statement: what it says, and whether it is a diagnostic, form or rhythm statement."""
+    """One SCP-ECG statement."""
 
     description: str
     kinds: str
+    """Letters of its kinds: d = diagnostic, f = form, r = rhythm."""
     superclass: str = ""
     subclass: str = ""
 
@@ -82,6 +83,7 @@ STATEMENTS: dict[str, Statement] = {
     "BIGU": Statement("bigeminal pattern (unknown origin, SV or Ventricular)", "r"),
 }
 
+# Columns of `scp_statements.csv`. The first one, the code, has no name.
 COLUMNS = (
     "",
     "description",
@@ -100,9 +102,10 @@ COLUMNS = (
 
 
 def statement_rows() -> list[list[str]]:
-    """Return the rows of `scp_statements.csv`, in the official columns (codes of other systems left empty)."""
+    """Return the rows of `scp_statements.csv` in the official columns. The codes of other systems are empty."""
     rows = []
-    for code, s in STATEMENTS.items():
-        flags = ["1.0" if kind in s.kinds else "" for kind in "dfr"]
-        rows.append([code, s.description, *flags, s.superclass, s.subclass, "", s.description, "", "", "", ""])
+    for code, statement in STATEMENTS.items():
+        flags = ["1.0" if kind in statement.kinds else "" for kind in "dfr"]
+        classes = [statement.superclass, statement.subclass]
+        rows.append([code, statement.description, *flags, *classes, "", statement.description, "", "", "", ""])
     return rows

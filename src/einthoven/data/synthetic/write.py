@@ -1,4 +1,4 @@
-"""A generated set on disk, in PTB-XL's own layout."""
+"""Write a generated set to disk in the layout of PTB-XL."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ noise {noise}). No measured signal is in it and no person behind it; not for cli
 
 
 def write_record(path: Path, signal: NDArray[np.int16], fs: int) -> None:
-    """Write one WFDB record, format 16, gain 1000 per mV.
+    """Write one WFDB record in format 16 with a gain of 1000 per mV.
 
     Parameters
     ----------
     path : Path
-        The record's path without suffix; its folder exists.
+        Path of the record without suffix. Its folder exists.
     signal : array of int16 (12, T)
         Leads in canonical order, in µV.
+    fs : int
+        Sampling frequency in Hz.
     """
     signal.T.astype("<i2").tofile(path.with_name(path.name + ".dat"))
+
     lines = [f"{path.name} {len(LEADS)} {fs} {signal.shape[1]}"]
     # The checksum is the sum of the samples as a 16-bit signed number (WFDB header specification).
     sums = signal.sum(axis=1, dtype=np.int64).astype(np.uint16).astype(np.int16)
@@ -67,15 +70,15 @@ def write_synthetic(
     noise: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a generated set into `root`, in PTB-XL's official layout, and return `root`.
+    """Write a generated set in the official layout of PTB-XL, and return `root`.
 
-    The set is built in a temporary folder beside `root` and moved there when complete, so that an
-    interrupted run leaves nothing half-written. It is a function of the arguments alone.
+    The set is written to a temporary folder beside `root`, which is renamed when it is complete. An interrupted run
+    leaves no incomplete set. The set depends on the arguments only.
 
     Parameters
     ----------
     root : Path
-        The folder to make; must not exist, or be empty.
+        The folder to write. It must not exist, or it must be empty.
     records, seed, rates, noise, progress
         As in `einthoven.data.synthetic.generate`.
 
@@ -94,30 +97,33 @@ def write_synthetic(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"synthetic data: {root} exists and is not an empty folder.")
     root.parent.mkdir(parents=True, exist_ok=True)
-    build = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
+        # Write the signals one by one. Only rows and masks stay in memory.
         rows: list[Row] = []
         masks = {fs: np.zeros((records, 10 * fs), dtype=np.uint8) for fs in rates}
         column = {100: "filename_lr", 500: "filename_hr"}
         for sample in iterate(records, seed, rates=rates, noise=noise):
             for fs in rates:
-                path = build / str(sample.row[column[fs]])
+                path = temporary / str(sample.row[column[fs]])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_record(path, sample.signals[fs], fs)
                 masks[fs][len(rows)] = sample.masks[fs]
             rows.append(sample.row)
             if progress is not None:
                 progress(len(rows), records)
-        _write_tables(build, rows)
+        _write_tables(temporary, rows)
         for fs in rates:
-            np.save(build / f"masks{fs}.npy", masks[fs])
-        (build / "README.md").write_text(_README.format(records=records, seed=seed, noise=noise))
-        build.chmod(0o755)
+            np.save(temporary / f"masks{fs}.npy", masks[fs])
+        (temporary / "README.md").write_text(_README.format(records=records, seed=seed, noise=noise))
+        temporary.chmod(0o755)
+
+        # If another process was faster, `root` contains the same records already.
         try:
-            build.replace(root)
+            temporary.replace(root)
         except OSError:
-            if not (root / "ptbxl_database.csv").exists():  # otherwise another process was first with the same records
+            if not (root / "ptbxl_database.csv").exists():
                 raise
     finally:
-        shutil.rmtree(build, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return root
