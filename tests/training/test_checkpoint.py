@@ -318,7 +318,7 @@ def test_a_write_that_cannot_be_read_back_replaces_nothing(three_epochs: Path, m
         fsync(descriptor)
 
     monkeypatch.setattr("os.fsync", damage)
-    with pytest.raises(OSError, match="not what is read back"):
+    with pytest.raises(OSError, match="not read back as it was written"):
         checkpoint.save(
             three_epochs / checkpoint.LAST, {"w": torch.ones(500)}, {}, previous=three_epochs / checkpoint.PREVIOUS
         )
