@@ -156,8 +156,8 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     if not len(rows.entries):
         if not len(quarantine):
             raise UserError(f"{plan.name}: there are no records; expected at least one.")
-        file, reason = quarantine["file"][0], quarantine["reason"][0]
-        raise UserError(f"{plan.name}: no record can be read; the first: {file}: {reason}")
+        first_error = f"{quarantine['file'][0]}: {quarantine['reason'][0]}"
+        raise UserError(f"{plan.name}: no record can be read; the first: {first_error}")
     lengths: set[int] = set()
     for part in rows.read("samples"):
         lengths.update(part["samples"].tolist())
@@ -269,7 +269,8 @@ def open_store(path: Path) -> Store:
 
 def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, fingerprint: str) -> None:
     """Write the folder of a store."""
-    plan, packs = rows.plan, rows.packs
+    plan = rows.plan
+    packs = rows.packs
     make_folder(path.parent)
     remove_abandoned(path.parent)
 
