@@ -58,7 +58,7 @@ def apply_to_windows(model: Callable[[Tensor], Any], x: Tensor, window: int, str
     """
     windows = cut_windows(x, window, stride)
     outputs: Tensor = model(windows.flatten(0, 1))
-    return outputs.unflatten(0, (-1, windows.shape[1]))
+    return outputs.reshape(-1, windows.shape[1], *outputs.shape[1:])
 
 
 def aggregate_windows(values: Values, rule: str, axis: int = 1) -> Values:
@@ -72,8 +72,11 @@ def aggregate_windows(values: Values, rule: str, axis: int = 1) -> Values:
     axis : int
         The axis of the windows. The result does not have it.
     """
+    aggregate: Values
     if rule == "mean":
-        return values.mean(axis)
-    if isinstance(values, Tensor):
-        return values.amax(axis)
-    return values.max(axis)
+        aggregate = values.mean(axis)
+    elif isinstance(values, Tensor):
+        aggregate = values.amax(axis)
+    else:
+        aggregate = values.max(axis)
+    return aggregate

@@ -122,7 +122,7 @@ def check_exported(path: Path) -> None:
     UserError
         The message says how to send the model nevertheless.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     files = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
     difference = ""

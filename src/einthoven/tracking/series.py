@@ -145,7 +145,7 @@ class _Interval(NamedTuple):
 
     number: int
     total: float
-    count: int
+    size: int
     last: Point
 
 
@@ -183,7 +183,7 @@ class Means:
         elif interval is None:
             self._open[point.metric] = _Interval(number, 0.0 + point.value, 1, point)
         else:
-            self._open[point.metric] = _Interval(number, interval.total + point.value, interval.count + 1, point)
+            self._open[point.metric] = _Interval(number, interval.total + point.value, interval.size + 1, point)
 
     def take(self, step: int, *, everything: bool) -> list[Point]:
         """Return and remove the means of the intervals that end at or before a step, or of all intervals."""
@@ -198,4 +198,4 @@ class Means:
     def _close(self, metric: str) -> None:
         """End the interval of a metric."""
         interval = self._open.pop(metric)
-        self._closed.append(interval.last._replace(value=interval.total / interval.count))
+        self._closed.append(interval.last._replace(value=interval.total / interval.size))
