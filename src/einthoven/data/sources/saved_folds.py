@@ -155,7 +155,8 @@ class SavedFolds:
                 f"{self.column} {name!r} is in fold {first[name]} by {self.file} and in fold {other[name]} by "
                 f"{self.reserve}; delete the one that your runs were not trained with."
             )
-        return pd.concat([first, other[~other.index.isin(shared)]])
+        both: pd.Series[Any] = pd.concat([first, other[~other.index.isin(shared)]])
+        return both
 
     def _read_file(self, file: Path) -> pd.Series[Any]:
         """Return the folds of one file, by name."""
