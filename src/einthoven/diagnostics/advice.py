@@ -1,4 +1,4 @@
-"""What a run shows, and what to do about it: plain rules over its series, causes before their consequences."""
+"""Advice on a run: rules over its metrics, in the order of their importance."""
 
 from __future__ import annotations
 
@@ -30,23 +30,35 @@ RULES = (
     optimization.uniform_attention,
     learning.still_improving,
 )
-"""In the order in which to look at what they find: what is wrong with the data spoils everything after it."""
+"""The most important rules come first: problems of the data spoil all results, and causes stand before effects."""
 
 
 def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
-    """Advice on a run, what to look at first in front; a rule whose series or facts are absent stays silent.
+    """Return the advice on a run, the most important first.
+
+    A rule gives no advice if its metrics or facts are missing.
 
     Parameters
     ----------
     history : mapping of str to (steps, values)
-        Every metric as it was recorded.
+        All recorded values of each metric.
     facts : mapping
-        What is no series. Of the splits as `einthoven.diagnostics.data.examine` finds it; ``stages`` (names, first to
-        last), ``normalised`` (bool), ``layers`` with weights, ``clip_norm``, ``epochs``; ``chance``, by split the
-        negative log-likelihood of telling every record the shares of the labels; ``plain_loss``, whether the training
-        loss is such a likelihood; ``proportional``, whether steps are proportional to the gradient; ``predicted``, by
-        split and class the ``positive`` records and the ``lowest`` and ``highest`` probability.
+        Facts that are not metrics. `einthoven.diagnostics.data.compare_splits` returns those about the splits. Others:
+
+        - ``stages``: names of the stages, from first to last
+        - ``normalised`` (bool): whether any layer normalises
+        - ``layers``: number of layers with weights
+        - ``clip_norm``, ``epochs``: options of the trainer
+        - ``chance``: for each split, the negative log-likelihood of predicting the label shares for every record
+        - ``plain_loss`` (bool): whether the training loss is such a negative log-likelihood
+        - ``proportional`` (bool): whether steps are proportional to the gradient
+        - ``predicted``: for each split and class, the number of ``positive`` records, and the ``lowest`` and
+          ``highest`` probability
     limits : Limits
     """
-    found = [advice for rule in RULES if (advice := rule(history, facts, limits))]
-    return [replace(advice, rank=rank) for rank, advice in enumerate(found, 1)]
+    advice = []
+    for rule in RULES:
+        problem = rule(history, facts, limits)
+        if problem is not None:
+            advice.append(replace(problem, rank=len(advice) + 1))
+    return advice

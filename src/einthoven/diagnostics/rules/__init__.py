@@ -1,1 +1,1 @@
-"""What the series of a run say of it: each rule is a pure function ``(history, facts, limits) -> Advice or None``."""
+"""Rules that turn the metrics of a run into advice. A rule: ``(history, facts, limits) -> Advice or None``."""

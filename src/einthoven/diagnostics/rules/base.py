@@ -1,4 +1,4 @@
-"""What the rules share: a piece of advice, the limits, and how a series is read."""
+"""Types and small functions that all rules use: Advice, Limits, reading of metrics, parts of sentences."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Advice:
-    """Something that a run shows, and what to do about it.
+    """A problem of a run, and what to do about it.
 
     Attributes
     ----------
     rule : str
         Name of the rule.
     sentence : str
-        What was found, for a reader who knows none of the metrics.
+        The problem and why it matters, for a reader who does not know the metrics.
     evidence : str
-        The metrics and numbers that it rests on.
+        The metrics and numbers that show the problem.
     remedy : str
-        What to change or to look at.
+        What to try.
     rank : int
-        1 for what to look at first.
+        Position in the list of advice; 1 is the most important.
     """
 
     rule: str
@@ -41,7 +41,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a metric is worth a sentence; each is explained where it is set, in ``conf/advice``."""
+    """Limits from which a metric gives advice. ``conf/advice/default.yaml`` sets and explains them."""
 
     flat_share: float
     repeated_share: float
@@ -70,61 +70,75 @@ class Limits:
 
 
 def values(history: History, name: str) -> FloatArray:
-    """Values of a metric in the order of its steps; empty where it was not measured."""
-    return np.asarray(history[name][1], np.float64) if name in history else np.empty(0)
+    """Return the values of a metric in the order of its steps; empty if it was not measured."""
+    if name not in history:
+        return np.empty(0)
+    return np.asarray(history[name][1], np.float64)
 
 
 def steps(history: History, name: str) -> FloatArray:
-    """Steps at which a metric was measured."""
-    return np.asarray(history[name][0], np.float64) if name in history else np.empty(0)
+    """Return the steps at which a metric was measured; empty if it was not measured."""
+    if name not in history:
+        return np.empty(0)
+    return np.asarray(history[name][0], np.float64)
 
 
 def by_stage(history: History, prefix: str) -> dict[str, FloatArray]:
-    """Values of ``<prefix>/<stage>`` for each stage."""
-    return {name[len(prefix) + 1 :]: values(history, name) for name in history if name.startswith(f"{prefix}/")}
+    """Return the values of the metric ``<prefix>/<stage>`` of each stage."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): values(history, name) for name in history if name.startswith(start)}
 
 
-def at_work(history: History, name: str) -> FloatArray:
-    """Finite values of a metric at the steps whose learning rate is at least half of the largest.
+def at_high_rate(history: History, name: str) -> FloatArray:
+    """Return the finite values of a metric at steps with at least half of the largest learning rate.
 
-    While a schedule warms up or ends, steps are meant to be small.
+    At the start and at the end of a schedule, small steps are intended.
     """
-    found, at = values(history, name), steps(history, name)
-    rate, rate_at = values(history, "watch/optim/lr"), steps(history, "watch/optim/lr")
-    if len(rate) and len(found):
-        found = found[np.interp(at, rate_at, rate) >= 0.5 * rate.max()]
-    return found[np.isfinite(found)]
+    series = values(history, name)
+    rate = values(history, "watch/optim/lr")
+    if len(rate) and len(series):
+        rate_then = np.interp(steps(history, name), steps(history, "watch/optim/lr"), rate)
+        series = series[rate_then >= 0.5 * rate.max()]
+    return series[np.isfinite(series)]
 
 
 def validation_gain(history: History, facts: Facts) -> float | None:
-    """Share of the uncertainty of the validation labels that was gone at best; below 0: worse than chance."""
-    chance, nll = facts.get("chance", {}).get("val"), values(history, "val/nll")
-    return float(1 - np.nanmin(nll) / chance) if chance and np.isfinite(nll).any() else None
+    """Return how far the best validation loss is below the loss of chance, as a share; negative: worse than chance.
+
+    Chance predicts the shares of the classes for every record.
+    """
+    chance = facts.get("chance", {}).get("val")
+    loss = values(history, "val/nll")
+    if not chance or not np.isfinite(loss).any():
+        return None
+    return float(1 - np.nanmin(loss) / chance)
 
 
 def percent(share: float) -> str:
-    """A share as text: 0.613 -> 61 %."""
+    """Write a share as text: 0.613 -> 61 %."""
     return f"{100 * share:.0f} %" if share >= 0.0095 else f"{100 * share:.2g} %"
 
 
-def compared(gained: float) -> str:
-    """A relative gain as text: 0.12 -> 12 % below."""
-    return f"{percent(abs(gained))} {'below' if gained >= 0 else 'above'}"
+def below_or_above(gain: float) -> str:
+    """Write a relative gain as text: 0.12 -> 12 % below; -0.12 -> 12 % above."""
+    side = "below" if gain >= 0 else "above"
+    return f"{percent(abs(gain))} {side}"
 
 
-def times(ratio: float) -> str:
-    """A ratio below 1 as a fraction: 0.00025 -> 1/4,000."""
+def fraction(ratio: float) -> str:
+    """Write a ratio below 1 as a fraction: 0.00025 -> 1/4,000."""
     return f"1/{1 / ratio:,.0f}" if ratio > 0 else "nothing"
 
 
-def counted(n: int, what: str) -> str:
-    """A number and its noun: 1 record, 2 records."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
+def count_noun(n: int, noun: str) -> str:
+    """Write a number with its noun: 1 record; 2 records."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def listed(what: str, names: Collection[str], most: int = 5) -> str:
-    """A noun and the names it stands for: class HYP; classes CD, HYP and 3 more."""
-    names = list(names)
-    plural = what if len(names) == 1 else f"{what}es" if what.endswith("s") else f"{what}s"
-    shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-    return f"{plural} {shown}"
+def list_classes(names: Collection[str], most: int = 5) -> str:
+    """Write names of classes as text: Class HYP; Classes CD, HYP and 3 more."""
+    noun = "Class" if len(names) == 1 else "Classes"
+    text = ", ".join(list(names)[:most])
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return f"{noun} {text}"

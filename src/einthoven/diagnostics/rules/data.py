@@ -1,31 +1,34 @@
-"""Rules over what the splits hold: nothing that is done in training mends these."""
+"""Rules about the records and labels of the splits. No option of the training can repair these problems."""
 
 from __future__ import annotations
 
 from statistics import median
 
-from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits, counted, listed, percent
+from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits, count_noun, list_classes, percent
 
-FAR_FROM_HALF = 0.3  # of the shares of negative and positive records, how much they differ
+FAR_FROM_HALF = 0.3  # smallest difference between the shares of negative and positive records
+CHI_SQUARED = 15  # a chi-squared variable with one degree of freedom is above it once in 10,000
 
 
 def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Training records without a signal, or all with the same."""
+    """Warn about training records without a signal, or with the signal of another record."""
     n = facts.get("records", {}).get("train", 0)
-    flat, repeated = (facts.get(name, {}).get("train", 0) for name in ("flat", "repeated"))
+    flat = facts.get("flat", {}).get("train", 0)
+    repeated = facts.get("repeated", {}).get("train", 0)
     if n and flat > limits.flat_share * n:
         return Advice(
             "constant_input",
-            f"{percent(flat / n)} of the training records are constant: none of their leads ever moves.",
+            f"{percent(flat / n)} of the training records are constant: every lead is a flat line. A model cannot "
+            "learn from such records.",
             f"data.json: flat in train is {flat} of {n} records",
-            "Look at the files with einthoven doctor, and check units, gain and the order of the axes when reading "
-            "them.",
+            "Look at the files with einthoven doctor. Check the unit, the gain and the order of the axes when they are "
+            "read.",
         )
     if n and repeated > limits.repeated_share * n:
         return Advice(
             "constant_input",
-            f"{percent(repeated / n)} of the training records have the signal of another one: the input hardly differs "
-            "from record to record.",
+            f"{percent(repeated / n)} of the training records have the same signal as another record. A model cannot "
+            "tell such records apart.",
             f"data.json: repeated in train is {repeated} of {n} records",
             "Check that each record reads its own file, and that no step before the network replaces the signal.",
         )
@@ -33,101 +36,114 @@ def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | N
 
 
 def missing_class(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Classes that other splits ask for, and training never shows."""
+    """Warn about classes that occur in another split and not in training."""
     positives = facts.get("positives", {})
-    others = [name for name in positives if name != "train"]
-    absent = {
-        name: {split: positives[split][name] for split in others if positives[split][name]}
-        for name, count in positives.get("train", {}).items()
-        if count == 0 and any(positives[split][name] for split in others)
-    }
-    if not absent:
+    missing: dict[str, dict[str, int]] = {}  # class -> split -> positive records
+    for name, count in positives.get("train", {}).items():
+        elsewhere = {split: counts[name] for split, counts in positives.items() if split != "train" and counts[name]}
+        if count == 0 and elsewhere:
+            missing[name] = elsewhere
+    if not missing:
         return None
-    counts = "; ".join(
-        f"{name}: 0 in training, {', '.join(f'{n} in {split}' for split, n in found.items())}"
-        for name, found in list(absent.items())[:5]
-    )
-    have = "has" if len(absent) == 1 else "have"
+
+    counts_of_classes = []
+    for name, elsewhere in list(missing.items())[:5]:
+        counts_elsewhere = ", ".join(f"{n} in {split}" for split, n in elsewhere.items())
+        counts_of_classes.append(f"{name}: 0 in training, {counts_elsewhere}")
+    have = "has" if len(missing) == 1 else "have"
+    it = "it" if len(missing) == 1 else "them"
     return Advice(
         "missing_class",
-        f"{listed('Class', absent)} {have} no positive record in training, so that it cannot be learned.",
-        f"positive records of {counts}",
-        "Check how the labels of the training folds were read; take other folds, or leave the class out of the task.",
+        f"{list_classes(missing)} {have} no positive record in training. The model cannot learn {it}.",
+        f"positive records of {'; '.join(counts_of_classes)}",
+        "Check how the labels of the training folds are read. Choose other folds, or remove the class from the task.",
     )
 
 
 def shared_between_splits(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """The same signal or the same patient in two splits: figures of the second are too good."""
-    records, evidence, worst = facts.get("records", {}), [], None
-    for kind, found in (("records", facts.get("duplicates", {})), ("patients", facts.get("patients", {}))):
-        for pair, count in found.items():
-            a, _, b = pair.partition("-")
-            if count > limits.shared_share * records[b]:
-                worst = worst or (kind, a, b, count)
-                name = "duplicates" if kind == "records" else "patients"
-                evidence.append(f"data.json: {name} of {a}-{b} is {count}, of {records[b]} records in {b}")
-    if worst is None:
+    """Warn about a signal or a patient that is in two splits: the metrics of the second split are too good."""
+    records = facts.get("records", {})
+    problems = []
+    evidence = []
+    for kind, measure in (("record", "duplicates"), ("patient", "patients")):
+        for pair, count in facts.get(measure, {}).items():
+            first, _, second = pair.partition("-")
+            if count > limits.shared_share * records[second]:
+                problems.append((kind, first, second, count))
+                evidence.append(
+                    f"data.json: {measure} of {first}-{second} is {count}, of {records[second]} records in {second}"
+                )
+    if not problems:
         return None
-    kind, a, b, count = worst
-    what = counted(count, "record") if kind == "records" else counted(count, "patient")
-    same = "with the same signal" if kind == "records" else "with the same number"
+
+    kind, first, second, count = problems[0]
+    be = "is" if count == 1 else "are"
+    same = "the same signal" if kind == "record" else "the same patient number"
     return Advice(
         "shared_between_splits",
-        f"{what} of {b} {'is' if count == 1 else 'are'} also in {a} ({same}): what is measured on {b} is too good "
-        "to be true.",
+        f"{count_noun(count, kind)} of {second} {be} also in {first} ({same}). The model has seen them in {first}, so "
+        f"its metrics on {second} are too good.",
         "; ".join(evidence),
-        "Make folds by patient (data.folds, strat_fold), and leave copies of a record out of all but one of them.",
+        "Make the folds by patient (data.folds, strat_fold), and keep copies of a record in one fold only.",
     )
 
 
 def flipped_labels(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Training labels of which the same share is flipped in every class, going by the shares of the other splits.
+    """Warn if the same share of the training labels is flipped in every class, compared with the other splits.
 
-    A label that is flipped with probability f turns a share p of positive records into ``p + f (1 - 2 p)``, so that
-    each class tells of f; a population that differs moves one class up and another one down. Classes near one half,
-    which tell nothing, are left out.
+    If a label is flipped with probability f, a share p of positive records becomes ``p + f (1 - 2 p)``. So each class
+    gives an estimate of f. A different population would increase some shares and decrease others. Classes with a share
+    near one half give no estimate and are left out.
     """
-    records, positives = facts.get("records", {}), facts.get("positives", {})
+    records = facts.get("records", {})
+    positives = facts.get("positives", {})
     others = [split for split in positives if split != "train"]
     n = sum(records[split] for split in others)
+    if not n:
+        return None
+
     flips = {}
-    for name, count in positives.get("train", {}).items() if n else ():
+    for name, count in positives.get("train", {}).items():
         share = sum(positives[split][name] for split in others) / n
         if abs(1 - 2 * share) > FAR_FROM_HALF:
             flips[name] = (count / records["train"] - share) / (1 - 2 * share)
     if len(flips) < 3 or min(flips.values()) < limits.flipped_share:
         return None
-    share = median(flips.values())
+
+    estimates = ", ".join(f"{name} {flip:.2f}" for name, flip in flips.items())
     return Advice(
         "flipped_labels",
-        f"About {percent(share)} of the training labels are wrong: every class is nearer to one half there than in the "
-        "other splits, as if so many had been flipped.",
-        f"by the shares of the classes, flipped are {', '.join(f'{name} {f:.2f}' for name, f in flips.items())} "
-        f"(all above {limits.flipped_share:g})",
-        "Look at how the training labels came about, and whether those of all splits follow one rule.",
+        f"About {percent(median(flips.values()))} of the training labels seem to be wrong. In every class, the share "
+        "of positive records in training is closer to one half than in the other splits, as if labels were flipped at "
+        "random.",
+        f"estimated share of flipped labels: {estimates} (all above {limits.flipped_share:g})",
+        "Check where the training labels come from, and that all splits are labelled by the same rule.",
     )
 
 
 def label_drift(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """A class that is far more, or far less, common in a split than in training."""
-    records, positives = facts.get("records", {}), facts.get("positives", {})
-    found = [
-        (psi, split, name)
-        for split, by_class in facts.get("psi", {}).items()
-        for name, psi in by_class.items()
-        # of splits drawn alike, psi is (1/n + 1/m) times a chi-squared of one degree of freedom: 15 is one in 10,000
-        if psi > limits.drift_psi and psi > 15 * (1 / records["train"] + 1 / records[split])
-    ]
-    if not found:
+    """Warn about a class that is much more, or much less, common in a split than in training."""
+    records = facts.get("records", {})
+    positives = facts.get("positives", {})
+    drifts = []
+    for split, psi_of_classes in facts.get("psi", {}).items():
+        for name, psi in psi_of_classes.items():
+            # For splits drawn from one population, psi / (1/n + 1/m) is chi-squared with one degree of freedom.
+            chance = CHI_SQUARED * (1 / records["train"] + 1 / records[split])
+            if psi > limits.drift_psi and psi > chance:
+                drifts.append((psi, split, name))
+    if not drifts:
         return None
-    psi, split, name = max(found)
-    shares = {each: positives[each][name] / records[each] for each in ("train", split)}
+
+    psi, split, name = max(drifts)
+    share_in_train = positives["train"][name] / records["train"]
+    share_in_split = positives[split][name] / records[split]
     return Advice(
         "label_drift",
-        f"The labels of {split} are not those of training: {name} holds for {percent(shares['train'])} of the records "
-        f"in training and for {percent(shares[split])} in {split}.",
-        f"population stability index of {name} is {psi:.2g} (above {limits.drift_psi:g}); {len(found)} such",
-        "Check that both splits are labelled by the same rule; where the populations do differ, calibrate on the "
-        "one that "
-        "counts (calibration=prior_shift).",
+        f"The labels of {split} differ from those of training: {percent(share_in_train)} of the training records are "
+        f"{name}, but {percent(share_in_split)} in {split}. Probabilities learned in training do not fit {split}.",
+        f"population stability index of {name} is {psi:.2g} (above {limits.drift_psi:g}); in total {len(drifts)} above "
+        "the limit",
+        "Check that both splits are labelled by the same rule. If the populations really differ, calibrate on the "
+        "population that matters (calibration=prior_shift).",
     )

@@ -1,4 +1,4 @@
-"""Rules over losses and predictions: what was learned, and whether it holds on other records."""
+"""Rules about losses and predictions: what the model learned, and whether it holds for other records."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import numpy as np
 from einthoven.diagnostics.rules.base import (
     Advice,
     Facts,
+    FloatArray,
     History,
     Limits,
-    compared,
-    listed,
+    below_or_above,
+    list_classes,
     percent,
     steps,
     validation_gain,
@@ -19,155 +20,175 @@ from einthoven.diagnostics.rules.base import (
 
 
 def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Predictions that do not depend on the record."""
-    found = facts.get("predicted", {}).get("val", {})
-    if not found or max(each["highest"] - each["lowest"] for each in found.values()) >= limits.constant_output:
+    """Warn if the predictions do not depend on the record."""
+    predicted = facts.get("predicted", {}).get("val", {})
+    if not predicted:
         return None
-    span = max(each["highest"] - each["lowest"] for each in found.values())
+    largest_range = max(label["highest"] - label["lowest"] for label in predicted.values())
+    if largest_range >= limits.constant_output:
+        return None
     return Advice(
         "constant_output",
-        "The model says the same of every record.",
-        f"over the records of val, no probability moves by more than {span:.1e}",
-        "Look at the gradient that reaches the first stage (watch/grad/norm) and at what flows between the stages "
-        "(watch/act/variance): somewhere the signal is lost.",
+        "The model predicts the same for every record, so its predictions carry no information.",
+        f"over the records of val, no probability varies by more than {largest_range:.1e}",
+        "Look at the gradient of the first stage (watch/grad/norm) and at the variance of the stages "
+        "(watch/act/variance): a very small value shows where the signal is lost.",
     )
 
 
 def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Predictions that are no better on other records than the shares of the classes, in whatever order."""
-    auroc, gained = _best_auroc(history), validation_gain(history, facts)
-    if auroc is None or gained is None or gained >= limits.learned or auroc >= limits.learned_auroc:
+    """Warn if the validation predictions are no better than chance."""
+    auroc = _best_auroc(history)
+    gain = validation_gain(history, facts)
+    if auroc is None or gain is None or gain >= limits.learned or auroc >= limits.learned_auroc:
         return None
-    in_training = _training_gain(history, facts)
-    by_heart = in_training is not None and in_training > limits.learned
-    known = "" if in_training is None else f"; train/loss ends {compared(in_training)} it"
+
+    training_gain = _training_gain(history, facts)
+    if training_gain is not None and training_gain > limits.learned:
+        sentence = (
+            "The model memorised the training records, but on validation records it is no better than chance. "
+            "Perhaps labels and records do not match."
+        )
+    else:
+        sentence = (
+            "The model learned nothing: on validation records it is no better than chance. Perhaps labels and records "
+            "do not match."
+        )
+    evidence = f"val/nll is at best {below_or_above(gain)} the loss of chance ({facts['chance']['val']:.3f})"
+    if training_gain is not None:
+        evidence += f"; train/loss ends {below_or_above(training_gain)} chance"
     return Advice(
         "nothing_learned",
-        "The training records are learned by heart, and nothing of it holds for validation records: do labels and "
-        "records "
-        "belong together?"
-        if by_heart
-        else "Nothing is learned that holds for validation records: do labels and records belong together?",
-        f"val/nll is at best {compared(gained)} that of telling every record the shares of the classes "
-        f"({facts['chance']['val']:.3f}){known}; val/macro_auroc is {auroc:.2f} at best",
-        "Check that the rows of labels and of signals are in one order (and task.shuffle_labels=false), and look at "
-        "some "
-        "records with their labels (figures/). If they fit, the model is too weak, or sees too few records.",
+        sentence,
+        f"{evidence}; val/macro_auroc is {auroc:.2f} at best",
+        "Check that labels and signals are in the same order (and task.shuffle_labels=false). Look at some records "
+        "with their labels (figures/). If they match, use a larger model or more records.",
     )
 
 
 def overconfident(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """A validation loss that rises while the predictions get surer."""
-    loss, at = values(history, "val/nll"), steps(history, "val/nll")
-    entropy, entropy_at = values(history, "watch/diag/entropy"), steps(history, "watch/diag/entropy")
+    """Warn if the validation loss rises while the predictions become more certain."""
+    loss = values(history, "val/nll")
+    loss_steps = steps(history, "val/nll")
+    entropy = values(history, "watch/diag/entropy")
+    entropy_steps = steps(history, "watch/diag/entropy")
     if len(loss) < 4 or len(entropy) < 4 or not np.isfinite(loss).all():
         return None
+
     lowest = int(loss.argmin())
+    best_step = loss_steps[lowest]
     rise = loss[-1] / loss[lowest] - 1
-    before, after = (_around(entropy, entropy_at, step) for step in (at[lowest], entropy_at[-1]))
-    if rise <= limits.loss_rise or after >= before:
+    entropy_at_best = _mean_near(entropy, entropy_steps, best_step)
+    entropy_at_end = _mean_near(entropy, entropy_steps, entropy_steps[-1])
+    if rise <= limits.loss_rise or entropy_at_end >= entropy_at_best:
         return None
     return Advice(
         "overconfident",
-        f"The model becomes over-confident: the validation loss rises by {percent(rise)} after step "
-        f"{at[lowest]:.0f}, while "
-        f"the entropy of the predictions falls from {before:.3f} to {after:.3f}.",
-        f"val/nll {loss[lowest]:.3f} at step {at[lowest]:.0f}, {loss[-1]:.3f} at the end; watch/diag/entropy likewise",
-        "Stop there (trainer.select=best, trainer.patience=5), regularise more (model.dropout, optimizer.weight_decay, "
-        "augment), or calibrate afterwards (einthoven evaluate calibration=temperature).",
+        f"The model becomes over-confident: the validation loss rises by {percent(rise)} after step {best_step:.0f}, "
+        f"while the entropy of the predictions falls from {entropy_at_best:.3f} to {entropy_at_end:.3f}. Its "
+        "probabilities are too close to 0 and 1.",
+        f"val/nll {loss[lowest]:.3f} at step {best_step:.0f}, {loss[-1]:.3f} at the end; watch/diag/entropy at the "
+        "same steps",
+        "Use the weights of the best epoch (trainer.select=best, trainer.patience=5), regularise more (model.dropout, "
+        "optimizer.weight_decay, augment), or calibrate the probabilities (einthoven evaluate "
+        "calibration=temperature).",
     )
 
 
 def overfitting(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """A validation AUROC that falls again."""
-    auroc, at = values(history, "val/macro_auroc"), steps(history, "val/macro_auroc")
+    """Warn if the validation AUROC falls after its best value."""
+    auroc = values(history, "val/macro_auroc")
+    auroc_steps = steps(history, "val/macro_auroc")
     if len(auroc) < 4 or not np.isfinite(auroc).all():
         return None
     best = int(auroc.argmax())
-    lost = auroc[best] - np.mean(auroc[-2:])
-    if lost <= limits.auroc_lost:
+    loss_of_auroc = auroc[best] - np.mean(auroc[-2:])
+    if loss_of_auroc <= limits.auroc_lost:
         return None
     return Advice(
         "overfitting",
-        f"The model overfits: the validation AUROC is best at step {at[best]:.0f}, and {lost:.3f} lower at the end.",
+        f"The model overfits: the validation AUROC is best at step {auroc_steps[best]:.0f}, and {loss_of_auroc:.3f} "
+        "lower at the end. What the model learns after that step does not hold for new records.",
         f"val/macro_auroc {auroc[best]:.3f} at best, {auroc[-1]:.3f} at the end",
-        "Take the best weights (trainer.select=best), train for fewer epochs, or regularise more (augment, "
+        "Use the weights of the best epoch (trainer.select=best), train for fewer epochs, or regularise more (augment, "
         "model.dropout, optimizer.weight_decay).",
     )
 
 
 def wrong_prior(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Mean predictions that are not the shares of the labels."""
-    found = values(history, "watch/diag/kl_prior")
-    if not len(found) or not found[-1] > limits.prior_kl:
+    """Warn if the mean predictions differ from the shares of the labels."""
+    divergence = values(history, "watch/diag/kl_prior")
+    if not len(divergence) or not divergence[-1] > limits.prior_kl:
         return None
     return Advice(
         "wrong_prior",
-        "The mean prediction of the classes is far from their shares among the training labels.",
-        f"watch/diag/kl_prior ends at {found[-1]:.2g} nats (above {limits.prior_kl:g})",
-        "Train for longer or with a higher learning rate; of a loss that moves the prior on purpose (class_weight, "
-        "focal), "
-        "calibrate afterwards (einthoven evaluate calibration=vector).",
+        "The mean predicted probability of the classes is far from their share among the training labels. The "
+        "probabilities are too high or too low on average.",
+        f"watch/diag/kl_prior ends at {divergence[-1]:.2g} nats (above {limits.prior_kl:g})",
+        "Train for longer or with a higher learning rate. Some losses change the mean on purpose (class_weight, "
+        "focal); then calibrate the probabilities (einthoven evaluate calibration=vector).",
     )
 
 
 def class_never_predicted(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Classes that no record is given a probability of one half of."""
-    found = facts.get("predicted", {}).get("val", {})
-    never = {
-        name: each for name, each in found.items() if each["highest"] < 0.5 and each["positive"] >= limits.few_positives
-    }
+    """Warn about classes whose probability is below one half for every record."""
+    predicted = facts.get("predicted", {}).get("val", {})
+    frequent = {name: label for name, label in predicted.items() if label["positive"] >= limits.few_positives}
+    never = {name: label for name, label in frequent.items() if label["highest"] < 0.5}
     if not never:
         return None
-    is_are = "is" if len(never) == 1 else "are"
+    be = "is" if len(never) == 1 else "are"
+    evidence = []
+    for name, label in list(never.items())[:5]:
+        evidence.append(f"{name}: {label['highest']:.2f} at most, {label['positive']:.0f} positive records")
     return Advice(
         "class_never_predicted",
-        f"{listed('Class', never)} {is_are} never predicted: no validation record reaches a probability of one half.",
-        "; ".join(
-            f"{name}: {each['highest']:.2f} at most, {each['positive']:.0f} positive records"
-            for name, each in list(never.items())[:5]
-        ),
-        "Choose a threshold for each class (einthoven evaluate), weigh rare classes (loss.class_weight=balanced), "
-        "or draw "
-        "them more often (trainer.sampler=balanced).",
+        f"{list_classes(never)} {be} never predicted: no validation record reaches a probability of one half. With "
+        "this threshold, every positive record is missed.",
+        "; ".join(evidence),
+        "Choose a threshold for each class (einthoven evaluate), give rare classes more weight "
+        "(loss.class_weight=balanced), or draw them more often (trainer.sampler=balanced).",
     )
 
 
 def still_improving(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """A training that ends while the validation AUROC still rises."""
+    """Suggest more epochs if the validation AUROC still rises at the end."""
     auroc = values(history, "val/macro_auroc")
-    auroc = auroc[: facts.get("epochs", len(auroc))]  # what follows the last epoch is the same weights again
+    # Values after the last epoch belong to the final evaluation of the same weights.
+    auroc = auroc[: facts.get("epochs", len(auroc))]
     if len(auroc) < 4 or not np.isfinite(auroc).all():
         return None
-    last = max(1, len(auroc) // 4)
-    gained = auroc[-1] - auroc[:-last].max()
-    if gained <= limits.improving:
+    last_epochs = max(1, len(auroc) // 4)
+    best_before = auroc[:-last_epochs].max()
+    gain = auroc[-1] - best_before
+    if gain <= limits.improving:
         return None
     return Advice(
         "still_improving",
-        f"Training ended while the validation AUROC was still rising: by {gained:.3f} over the last {last} of "
-        f"{len(auroc)} epochs.",
-        f"val/macro_auroc {auroc[:-last].max():.3f} before, {auroc[-1]:.3f} at the end",
+        f"Training ended while the validation AUROC was still rising: by {gain:.3f} over the last {last_epochs} of "
+        f"{len(auroc)} epochs. The model can probably become better.",
+        f"val/macro_auroc {best_before:.3f} before, {auroc[-1]:.3f} at the end",
         "Train for longer (trainer.epochs).",
     )
 
 
 def _best_auroc(history: History) -> float | None:
-    found = values(history, "val/macro_auroc")
-    return float(np.nanmax(found)) if np.isfinite(found).any() else None
+    auroc = values(history, "val/macro_auroc")
+    return float(np.nanmax(auroc)) if np.isfinite(auroc).any() else None
 
 
 def _training_gain(history: History, facts: Facts) -> float | None:
-    """Share of the uncertainty of the training labels that was gone at the end; None where the loss does not tell."""
-    chance, loss = facts.get("chance", {}).get("train"), values(history, "train/loss")
+    """Return how far the final training loss is below the loss of chance, as a share; None if it is not comparable."""
+    chance = facts.get("chance", {}).get("train")
+    loss = values(history, "train/loss")
     if not chance or not len(loss) or not facts.get("plain_loss"):
         return None
-    last = loss[-max(5, len(loss) // 20) :]
-    last = last[np.isfinite(last)]
-    return float(1 - last.mean() / chance) if len(last) else None
+    last_losses = loss[-max(5, len(loss) // 20) :]
+    last_losses = last_losses[np.isfinite(last_losses)]
+    return float(1 - last_losses.mean() / chance) if len(last_losses) else None
 
 
-def _around(series: np.ndarray, at: np.ndarray, step: float) -> float:
-    """Mean of the twentieth of a series that lies nearest to a step."""
-    nearest = np.argsort(np.abs(at - step))[: max(3, len(series) // 20)]
+def _mean_near(series: FloatArray, series_steps: FloatArray, step: float) -> float:
+    """Return the mean of the twentieth of a series that is nearest to a step."""
+    nearest = np.argsort(np.abs(series_steps - step))[: max(3, len(series) // 20)]
     return float(series[nearest].mean())

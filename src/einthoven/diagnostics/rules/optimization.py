@@ -1,4 +1,4 @@
-"""Rules over gradients, updates and what flows between the stages: whether this training can work at all."""
+"""Rules about gradients, updates and activations: whether the training can work at all."""
 
 from __future__ import annotations
 
@@ -9,172 +9,202 @@ from einthoven.diagnostics.rules.base import (
     Facts,
     History,
     Limits,
-    at_work,
+    at_high_rate,
+    below_or_above,
     by_stage,
-    compared,
-    counted,
+    count_noun,
+    fraction,
     percent,
-    times,
+    steps,
     validation_gain,
     values,
 )
-from einthoven.diagnostics.rules.base import steps as steps_of
 
 
 def learning_rate_high(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Steps that replace a good part of the weights."""
+    """Warn if a step changes a large part of the weights."""
     ratio = _update_ratio(history)
     if ratio is None or ratio <= limits.update_high:
         return None
+    largest_rate = values(history, "watch/optim/lr").max()
     return Advice(
         "learning_rate_high",
-        f"The learning rate is too high: a step changes the weights by {percent(ratio)} of their size, where 0.1 % "
-        "to 1 % "
-        "is usual.",
-        f"median of watch/update/ratio over the stages, while the learning rate is at its height, is {ratio:.1e} "
-        f"(above {limits.update_high:g}); highest watch/optim/lr {values(history, 'watch/optim/lr').max():.2g}",
-        f"Lower optimizer.lr about {_rounded(ratio / limits.update_usual)}-fold (experiment=range_test finds a good "
-        "one), "
-        "or warm up for longer.",
+        f"The learning rate is too high: a step changes the weights by {percent(ratio)} of their size, but 0.1 % to "
+        "1 % is usual. Such large steps overshoot, and the loss can rise.",
+        f"median of watch/update/ratio over the stages, at steps with a high learning rate, is {ratio:.1e} (above "
+        f"{limits.update_high:g}); highest watch/optim/lr {largest_rate:.2g}",
+        f"Divide optimizer.lr by about {_round_factor(ratio / limits.update_usual)} (experiment=range_test finds a "
+        "good value), or use a longer warm-up.",
     )
 
 
 def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Loss or gradients that are no finite numbers any more, or were not at some steps."""
-    loss, at = values(history, "train/loss"), steps_of(history, "train/loss")
-    bad = at[~np.isfinite(loss)]
-    wrong = values(history, "watch/grad/nonfinite")
-    if not len(bad) and not (wrong > 0).any():
+    """Warn about steps whose loss or gradient is not a finite number."""
+    loss = values(history, "train/loss")
+    bad_steps = steps(history, "train/loss")[~np.isfinite(loss)]
+    nonfinite = values(history, "watch/grad/nonfinite")
+    bad_gradient_steps = steps(history, "watch/grad/nonfinite")[nonfinite > 0]
+    if not len(bad_steps) and not len(bad_gradient_steps):
         return None
-    first = bad[0] if len(bad) else steps_of(history, "watch/grad/nonfinite")[wrong > 0][0]
-    what = "loss" if len(bad) else "gradient"
+
+    if len(bad_steps):
+        quantity = "loss"
+        first = bad_steps[0]
+    else:
+        quantity = "gradient"
+        first = bad_gradient_steps[0]
+    counts = (
+        f"train/loss is not finite at {len(bad_steps)} of {len(loss)} steps; watch/grad/nonfinite above 0 at "
+        f"{len(bad_gradient_steps)} of {len(nonfinite)} measurements"
+    )
+
+    # If the last loss is finite, the training continued after the skipped steps.
     skipped = values(history, "watch/optim/skipped")
-    if len(skipped) and np.isfinite(loss[-1:]).all():  # training went on after those steps
+    if len(skipped) and np.isfinite(loss[-1:]).all():
         return Advice(
             "skipped_steps",
-            f"{counted(int(skipped[-1]), 'step')} changed nothing, the first of them step {first:.0f}, because the "
-            f"{what} was no finite number there.",
-            f"watch/optim/skipped ends at {skipped[-1]:.0f}; train/loss is not finite at {len(bad)} of {len(loss)} "
-            f"steps; watch/grad/nonfinite above 0 at {(wrong > 0).sum()} of {len(wrong)} measurements",
-            "Examine the records (einthoven doctor), lower optimizer.lr, or clip the gradient (trainer.clip_norm=1).",
+            f"{count_noun(int(skipped[-1]), 'step')} changed nothing, the first at step {first:.0f}, because the "
+            f"{quantity} was not a finite number. The records of these steps are lost for the training.",
+            f"watch/optim/skipped ends at {skipped[-1]:.0f}; {counts}",
+            "Check the records (einthoven doctor), lower optimizer.lr, or clip the gradient (trainer.clip_norm=1).",
         )
     return Advice(
         "diverged",
-        f"Training diverged: from step {first:.0f} on, the {what} is no finite number.",
-        f"train/loss is not finite at {len(bad)} of {len(loss)} steps; watch/grad/nonfinite above 0 at "
-        f"{(wrong > 0).sum()} of "
-        f"{len(wrong)} measurements",
-        "Lower optimizer.lr, warm up for longer, clip the gradient (trainer.clip_norm=1), or train with "
+        f"Training diverged: from step {first:.0f} on, the {quantity} is not a finite number. The weights after that "
+        "step are useless.",
+        counts,
+        "Lower optimizer.lr, use a longer warm-up, clip the gradient (trainer.clip_norm=1), or train with "
         "trainer.precision=fp32.",
     )
 
 
 def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Weights from which nothing comes out, or far too much, at the first step."""
-    variances = {stage: found[0] for stage, found in by_stage(history, "watch/act/variance").items()}
-    last = next(reversed(facts.get("stages", ())), "")  # may start at zero: all classes are then equally likely
+    """Warn about initial weights whose output, or whose gradient, is zero or very large at the first step."""
+    variances = {stage: series[0] for stage, series in by_stage(history, "watch/act/variance").items()}
+
+    # The last stage may start at zero: then all classes are equally likely.
+    last = next(reversed(facts.get("stages", ())), "")
     silent = [stage for stage, variance in variances.items() if variance < limits.variance_low and stage != last]
     loud = [stage for stage, variance in variances.items() if variance > limits.variance_high]
-    still = [s for s, norms in by_stage(history, "watch/grad/norm").items() if len(norms) > 1 and np.nanmax(norms) == 0]
+    no_gradient = []
+    for stage, norms in by_stage(history, "watch/grad/norm").items():
+        if len(norms) > 1 and np.nanmax(norms) == 0:
+            no_gradient.append(stage)
+
+    # The output for constant records is constant, too. That is not the fault of the weights.
     if facts.get("flat", {}).get("train", 0) == facts.get("records", {}).get("train"):
-        return None  # of constant records nothing comes out either
-    if silent or still:
-        stages = silent or still
+        return None
+    if silent or no_gradient:
+        if silent:
+            sentence = (
+                f"The output of {_name_stages(silent)} does not vary at the first step: the weights are zero, or "
+                "nearly zero. The stages after it receive no signal."
+            )
+        else:
+            sentence = (
+                f"No gradient ever reaches {_name_stages(no_gradient)}, so its weights never change. Weights behind "
+                "it are zero, or it is not connected to the loss."
+            )
+        evidence = [f"watch/act/variance/{stage} is {variances[stage]:.1e} at the first step" for stage in silent]
+        evidence += [f"watch/grad/norm/{stage} is 0 at all steps" for stage in no_gradient]
         return Advice(
             "broken_init",
-            f"Nothing comes out of {_stages(stages)} at the first step: the weights are zeros, or nearly."
-            if silent
-            else f"No gradient ever reaches {_stages(stages)}: weights behind it are zeros, or it is cut off.",
-            "; ".join(
-                [f"watch/act/variance/{s} is {variances[s]:.1e} at first" for s in silent]
-                + [f"watch/grad/norm/{s} is 0 throughout" for s in still]
-            ),
-            "Draw the weights anew (init=he, init=orthogonal or init=lsuv), and see that no layer starts at zero "
-            "but the "
-            "last of a residual branch.",
+            sentence,
+            "; ".join(evidence),
+            "Initialise the weights again (init=he, init=orthogonal or init=lsuv). Only the last layer of a residual "
+            "branch may start at zero.",
         )
     if loud:
         worst = max(loud, key=lambda stage: variances[stage])
         return Advice(
             "broken_init",
-            f"The signal explodes on its way: the variance of {worst} is {variances[worst]:.1e} at the first step.",
-            "; ".join(f"watch/act/variance/{s} is {v:.1e}" for s, v in variances.items()),
-            "Draw the weights so that each layer keeps the variance (init=he, init=lsuv), or normalise (model.norm).",
+            f"The signal explodes inside the network: the variance of {worst} is {variances[worst]:.1e} at the first "
+            "step. Such large values make the training unstable.",
+            "; ".join(f"watch/act/variance/{stage} is {variance:.1e}" for stage, variance in variances.items()),
+            "Use an initialisation that keeps the variance from layer to layer (init=he, init=lsuv), or normalise "
+            "(model.norm).",
         )
     return None
 
 
 def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """A gradient that fades, or grows, between the last stage and the first."""
-    found = values(history, "watch/grad/vanishing")
-    found = found[np.isfinite(found)]
-    if not len(found):
+    """Warn if the gradient of the first stage is much smaller, or much larger, than that of the last."""
+    ratios = values(history, "watch/grad/vanishing")
+    ratios = ratios[np.isfinite(ratios)]
+    if not len(ratios):
         return None
-    ratio, stages = float(np.median(found)), facts.get("stages", ("the first stage", "the last"))
+    ratio = float(np.median(ratios))
+    stages = facts.get("stages", ("the first stage", "the last"))
+    evidence = f"median of watch/grad/vanishing (root mean square of first over last) is {ratio:.1e}"
     if ratio < limits.vanishing:
         return Advice(
             "vanishing_gradient",
-            f"Gradients vanish: {stages[0]}, the first stage, receives {times(ratio)} of the gradient of "
-            f"{stages[-1]}, the "
-            "last.",
-            f"median of watch/grad/vanishing (root mean square of first over last) is {ratio:.1e} (below "
-            f"{limits.vanishing:g})",
+            f"Gradients vanish: {stages[0]}, the first stage, receives {fraction(ratio)} of the gradient of "
+            f"{stages[-1]}, the last. The first layers learn very slowly or not at all.",
+            f"{evidence} (below {limits.vanishing:g})",
             "Use an activation that does not saturate (model.activation=relu), normalise (model.norm=batch), add skip "
-            "connections (model.skip=true), or take fewer layers.",
+            "connections (model.skip=true), or use fewer layers.",
         )
     if ratio > 1 / limits.vanishing:
         return Advice(
             "exploding_gradient",
             f"Gradients explode on their way back: {stages[0]}, the first stage, receives {ratio:,.0f} times the "
-            "gradient of "
-            f"{stages[-1]}, the last.",
-            f"median of watch/grad/vanishing (root mean square of first over last) is {ratio:.1e}",
-            "Normalise (model.norm=batch), draw smaller weights (init=orthogonal), or take fewer layers.",
+            f"gradient of {stages[-1]}, the last. The steps of the first layers are too large.",
+            f"{evidence} (above {1 / limits.vanishing:g})",
+            "Normalise (model.norm=batch), start with smaller weights (init=orthogonal), or use fewer layers.",
         )
     return None
 
 
 def learning_rate_low(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Steps too small to get anywhere."""
+    """Warn if a step hardly changes the weights."""
     ratio = _update_ratio(history)
     if ratio is None or ratio >= limits.update_low:
         return None
+    largest_rate = values(history, "watch/optim/lr").max()
+    factor = _round_factor(limits.update_usual / max(ratio, 1e-12))
     return Advice(
         "learning_rate_low",
-        f"The learning rate is too low: a step changes the weights by {ratio:.1e} of their size, where 1e-3 is usual.",
-        f"median of watch/update/ratio over the stages, while the learning rate is at its height, is {ratio:.1e} "
-        f"(below {limits.update_low:g}); highest watch/optim/lr {values(history, 'watch/optim/lr').max():.2g}",
-        f"Raise optimizer.lr about {_rounded(limits.update_usual / max(ratio, 1e-12))}-fold (experiment=range_test "
-        "finds a "
-        "good one).",
+        f"The learning rate is too low: a step changes the weights by {ratio:.1e} of their size, but 1e-3 is usual. "
+        "The training needs far more steps than it has.",
+        f"median of watch/update/ratio over the stages, at steps with a high learning rate, is {ratio:.1e} (below "
+        f"{limits.update_low:g}); highest watch/optim/lr {largest_rate:.2g}",
+        f"Multiply optimizer.lr by about {factor} (experiment=range_test finds a good value).",
     )
 
 
 def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """A network without normalisation between whose stages the signal changes its size, or that learns nothing."""
-    measured = by_stage(history, "watch/act/variance")
-    measured.pop(next(reversed(facts.get("stages", ())), ""), None)  # logits are of any size
-    if facts.get("normalised", True) or facts.get("layers", 0) < limits.deep or len(measured) < 2:
+    """Warn about a network without normalisation in which the signal changes its size, or that learns nothing."""
+    variances = by_stage(history, "watch/act/variance")
+    # The last stage gives the logits, which may have any size.
+    variances.pop(next(reversed(facts.get("stages", ())), ""), None)
+    if facts.get("normalised", True) or facts.get("layers", 0) < limits.deep or len(variances) < 2:
         return None
-    at_first = {stage: float(found[0]) for stage, found in measured.items()}
-    later = {stage: float(np.median(found)) for stage, found in measured.items()}
-    sizes = max(at_first, later, key=_spread)
-    gained = validation_gain(history, facts)
+
+    # Take the sizes that differ most: those of the first step or those of the whole training.
+    at_first = {stage: float(series[0]) for stage, series in variances.items()}
+    medians = {stage: float(np.median(series)) for stage, series in variances.items()}
+    sizes = max(at_first, medians, key=_spread)
     spread = _spread(sizes)
+    gain = validation_gain(history, facts)
     if spread > limits.variance_spread:
-        low, high = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+        smallest = min(sizes, key=sizes.__getitem__)
+        largest = max(sizes, key=sizes.__getitem__)
         sentence = (
-            "The network does not normalise, and the signal does not keep its size on the way: the variance of "
-            f"{high} is {spread:,.0f} times that of {low}."
+            "The network does not normalise, and the signal changes its size from stage to stage: the variance of "
+            f"{largest} is {spread:,.0f} times that of {smallest}. One learning rate cannot fit all stages."
         )
-        when = "at first" if sizes is at_first else "(medians)"
+        when = "at the first step" if sizes is at_first else "(medians)"
         stage_sizes = ", ".join(f"{stage} {variance:.1e}" for stage, variance in sizes.items())
         evidence = f"watch/act/variance {when}: {stage_sizes}; no layer normalises"
-    elif gained is not None and gained < limits.learned:
-        sentence = f"The network does not normalise any of its {facts['layers']} layers, and it learns nothing."
+    elif gain is not None and gain < limits.learned:
+        sentence = (
+            f"The network does not normalise any of its {facts['layers']} layers, and it learns nothing. Deep networks "
+            "without normalisation are hard to train."
+        )
         evidence = (
-            f"val/nll is at best {compared(gained)} that of telling every record the shares of the classes "
-            f"({facts['chance']['val']:.3f}); no layer normalises"
+            f"val/nll is at best {below_or_above(gain)} the loss of chance ({facts['chance']['val']:.3f}); no layer "
+            "normalises"
         )
     else:
         return None
@@ -182,84 +212,95 @@ def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice |
         "no_normalisation",
         sentence,
         evidence,
-        "Normalise (model.norm=batch, layer or group), or draw weights that keep the variance (init=lsuv).",
+        "Normalise (model.norm=batch, layer or group), or use an initialisation that keeps the variance (init=lsuv).",
     )
 
 
 def _spread(sizes: dict[str, float]) -> float:
-    """Largest over smallest."""
+    """Return the largest value divided by the smallest."""
     return max(sizes.values()) / max(min(sizes.values()), 1e-30)
 
 
 def clipped_steps(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Clipping that is the rule and no exception, where the gradient's size is that of the step.
+    """Warn if most steps are clipped and the size of a step is proportional to its gradient.
 
-    Adam and its kin divide by the size of recent gradients, so that a factor common to all of them changes nothing.
+    Adam and similar optimizers divide by the size of recent gradients. For them, a common factor of all gradients has
+    no effect.
     """
     clipped = values(history, "watch/grad/clipped")
     if not len(clipped) or facts.get("clip_norm") is None or not facts.get("proportional"):
         return None
-    share, norm = float(np.mean(clipped)), float(np.nanmedian(values(history, "watch/grad/norm")))
+    share = float(np.mean(clipped))
+    norm = float(np.nanmedian(values(history, "watch/grad/norm")))
     if share <= limits.clipped_share:
         return None
     return Advice(
         "clipped_steps",
-        f"{percent(share)} of the steps are clipped: it is trainer.clip_norm that sets their size, not the gradient.",
+        f"{percent(share)} of the steps are clipped. So trainer.clip_norm decides how large a step is, not the "
+        "gradient.",
         f"mean of watch/grad/clipped is {share:.2f} (above {limits.clipped_share:g}); "
         f"median of watch/grad/norm {norm:.2g}, trainer.clip_norm={facts['clip_norm']:g}",
-        f"Raise trainer.clip_norm to about {2 * norm:.1g}, so that it stops the rare large step alone.",
+        f"Raise trainer.clip_norm to about {2 * norm:.1g}, so that it shortens only the rare large steps.",
     )
 
 
 def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Units that are silent for every record."""
-    shares = {stage: found[-1] for stage, found in by_stage(history, "watch/act/dead").items() if len(found)}
+    """Warn about units that are zero for every record."""
+    shares = {stage: series[-1] for stage, series in by_stage(history, "watch/act/dead").items() if len(series)}
     dead = {stage: share for stage, share in shares.items() if share > limits.dead_share}
     if not dead:
         return None
     worst = max(dead, key=lambda stage: dead[stage])
     return Advice(
         "dead_units",
-        f"{percent(dead[worst])} of the units of {worst} are dead: they are zero for every record.",
+        f"{percent(dead[worst])} of the units of {worst} are dead: they are zero for every record, so they do not "
+        "learn any more.",
         "; ".join(f"watch/act/dead/{stage} ends at {share:.2f}" for stage, share in dead.items()),
-        "Lower optimizer.lr, or use an activation with a slope below zero (model.activation=leaky_relu or gelu).",
+        "Lower optimizer.lr, or use an activation that has a gradient below zero (model.activation=leaky_relu or "
+        "gelu).",
     )
 
 
 def uniform_attention(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Attention heads that look at everything alike."""
-    heads = {}
-    for name, found in by_stage(history, "watch/act/attention_entropy").items():
-        equal = values(history, f"watch/act/attention_entropy_uniform/{name.rpartition('/')[0]}")
-        if len(found) and len(equal):
-            heads[name] = found[-1] / equal[-1]
-    uniform = {name: ratio for name, ratio in heads.items() if ratio > limits.attention_entropy}
+    """Warn about attention heads that give all tokens the same weight."""
+    ratios = {}
+    for head, entropy in by_stage(history, "watch/act/attention_entropy").items():
+        block = head.rpartition("/")[0]
+        uniform_entropy = values(history, f"watch/act/attention_entropy_uniform/{block}")
+        if len(entropy) and len(uniform_entropy):
+            ratios[head] = entropy[-1] / uniform_entropy[-1]
+    uniform = [head for head, ratio in ratios.items() if ratio > limits.attention_entropy]
     if not uniform:
         return None
     return Advice(
         "uniform_attention",
-        f"{len(uniform)} of {len(heads)} attention heads are uniform, they average over all tokens: "
-        f"{', '.join(list(uniform)[:5])}.",
-        f"watch/act/attention_entropy is more than {limits.attention_entropy:g} times that of equal weights",
-        "Take fewer heads (model.heads), other positions (model.positions), or train for longer.",
+        f"{len(uniform)} of {len(ratios)} attention heads are uniform: they average over all tokens and do not select "
+        f"any ({', '.join(uniform[:5])}).",
+        f"watch/act/attention_entropy is more than {limits.attention_entropy:g} times the entropy of equal weights",
+        "Use fewer heads (model.heads), another encoding of positions (model.positions), or train for longer.",
     )
 
 
 def _update_ratio(history: History) -> float | None:
-    """Median over the stages of the median size of a step over that of the weights, at the height of the rate.
+    """Return the typical size of a step relative to the weights, at high learning rates; None if it was not measured.
 
-    Of these steps, the later half: weights that start at zero are small at first, and every step large beside them.
+    It is the median over steps, then over stages. It uses the later half of the steps: weights that start at zero are
+    small at first, so that every step is large relative to them.
     """
-    ratios = [at_work(history, f"watch/update/ratio/{stage}") for stage in by_stage(history, "watch/update/ratio")]
-    medians = [float(np.median(found[len(found) // 2 :])) for found in ratios if len(found)]
+    medians = []
+    for stage in by_stage(history, "watch/update/ratio"):
+        ratios = at_high_rate(history, f"watch/update/ratio/{stage}")
+        if len(ratios):
+            medians.append(float(np.median(ratios[len(ratios) // 2 :])))
     return float(np.median(medians)) if medians else None
 
 
-def _rounded(factor: float) -> int:
-    """1, 2, 5, 10, 20, 50 …: a factor that claims no precision."""
+def _round_factor(factor: float) -> int:
+    """Round a factor down to 1, 2, 5, 10, 20, 50 …, because the estimate is not precise."""
     decade = 10 ** int(np.floor(np.log10(max(factor, 1.0))))
-    return int(max((n * decade for n in (1, 2, 5) if n * decade <= factor), default=1))
+    candidates = [n * decade for n in (1, 2, 5) if n * decade <= factor]
+    return int(max(candidates, default=1))
 
 
-def _stages(names: list[str]) -> str:
+def _name_stages(names: list[str]) -> str:
     return f"stage {names[0]}" if len(names) == 1 else f"stages {', '.join(names)}"
