@@ -1,4 +1,4 @@
-"""Predicted and true quantities, side by side."""
+"""Agreement of predicted and true quantities."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 def agreement_figure(true: npt.ArrayLike, error: npt.ArrayLike, name: str, unit: str) -> Figure:
-    """Predicted over true values with the line on which they are equal, and their difference over their mean.
+    """Draw predicted against true values, and the difference against the mean of both.
 
-    The difference is drawn with its mean, the bias, and the limits within which 95 % of a normal distribution lie.
+    The left panel has the line on which both are equal. The right panel has the mean difference (the bias) and the
+    limits that contain 95 % of a normal distribution.
 
     Parameters
     ----------
     true, error : array-like, shape (n,)
-        True values, and predicted less true; of angles, the smaller arc, so that what is drawn lies near the line.
+        True values, and predicted minus true values. For angles, the error is the smaller arc, so that the points are
+        near the line.
     name, unit : str
-        What is predicted, and what it is counted in.
+        Name and unit of the quantity.
 
     Returns
     -------
@@ -40,17 +42,20 @@ def agreement_figure(true: npt.ArrayLike, error: npt.ArrayLike, name: str, unit:
     Bland & Altman, "Statistical methods for assessing agreement between two methods of clinical measurement",
     Lancet 1986, figure 2.
     """
-    x, e = np.asarray(true, dtype=np.float64), np.asarray(error, dtype=np.float64)
+    x = np.asarray(true, dtype=np.float64)
+    e = np.asarray(error, dtype=np.float64)
     if x.ndim != 1 or x.shape != e.shape or not len(x):
         raise UserError(f"A figure of agreement needs two series, found shapes {x.shape} and {e.shape}.")
-    ends = [min(x.min(), (x + e).min()), max(x.max(), (x + e).max())]
-    bias, limit = float(e.mean()), 1.96 * float(e.std())
+    predicted = x + e
+    ends = [min(x.min(), predicted.min()), max(x.max(), predicted.max())]
+    bias = float(e.mean())
+    limit = 1.96 * float(e.std())
     dots = {"s": float(np.clip(2e4 / len(x), 4, 30)), "color": BLUE, "alpha": 0.35, "linewidths": 0}
     with use_style():
         figure = new_figure(11, 5)
         both, difference = figure.subplots(1, 2)
         both.plot(ends, ends, color=FAINT, linewidth=1.5)
-        both.scatter(x, x + e, **dots)
+        both.scatter(x, predicted, **dots)
         both.set(xlabel=f"true ({unit})", ylabel=f"predicted ({unit})", aspect="equal")
         both.set_title(f"{name} of {len(x):,} records")
         difference.scatter(x + e / 2, e, **dots)

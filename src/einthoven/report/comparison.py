@@ -113,7 +113,7 @@ def _curves(runs: Sequence[ReportedRun]) -> Html:
         picture(
             curves.svg(curves.overlaid_figure(histories, metrics)),
             "svg+xml",
-            curves.described(histories, metrics),
+            curves.describe(histories, metrics),
             f"{heading}: {', '.join(metrics)}",
         )
         for heading, metrics in curves.groups(list(histories.values())).items()

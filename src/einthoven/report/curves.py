@@ -1,4 +1,4 @@
-"""The curves of several runs over one another, as vector pictures."""
+"""Curves of several runs in one figure, as SVG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-GROUPS: Mapping[str, Mapping[str, str]] = {  # heading -> metric -> what it is called
+GROUPS: Mapping[str, Mapping[str, str]] = {  # heading -> metric -> name on the page
     "Loss": {"train/loss": "training loss", "val/loss": "validation loss", "val/nll": "validation NLL (nats)"},
     "Validation": {
         "val/macro_auroc": "macro AUROC",
@@ -50,7 +50,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {  # heading -> metric -> what it is c
     },
 }
 METRICS = tuple(metric for group in GROUPS.values() for metric in group)
-LOGARITHMIC = (  # where the values span more than a decade
+LOGARITHMIC = (  # start of a metric with a logarithmic axis, if its values span more than a decade
     "watch/optim/lr",
     "watch/grad/norm",
     "watch/grad/vanishing",
@@ -58,48 +58,49 @@ LOGARITHMIC = (  # where the values span more than a decade
     "watch/diag/sharpness",
     "watch/diag/kl_",
 )
-OFTEN = 60  # values, from which on a series is smoothed
-DRAWN = 300  # points of a curve, at most
-ASTRAY = 4.0  # times the usual range, beyond which a curve leaves its panel
-DEPTH = 1e-4  # of the largest value, below which a logarithmic axis does not go
+SMOOTH_ABOVE = 60  # a series with more values is smoothed
+MAX_POINTS = 300  # largest number of points of a curve
+OUTLIER = 4.0  # a curve whose range is this many times the usual range may leave its panel
+LOWEST_SHARE = 1e-4  # a logarithmic axis starts at this share of the largest value or above
 
 
 def groups(histories: Sequence[History]) -> dict[str, dict[str, str]]:
-    """Of `GROUPS`, what any of the runs has a curve of.
+    """Return the part of `GROUPS` for which any of the runs has a curve.
 
-    Where the training loss is the negative log-likelihood, the two are one curve.
+    If the loss is the negative log-likelihood in all runs, ``val/nll`` is left out, as it is the same curve.
     """
-    found = {
-        heading: {metric: name for metric, name in group.items() if any(_drawn(each, metric) for each in histories)}
-        for heading, group in GROUPS.items()
-    }
-    if all(
-        _same(each["val/nll"][1], each["val/loss"][1]) for each in histories if {"val/nll", "val/loss"} <= set(each)
-    ):
-        found["Loss"].pop("val/nll", None)
-    return {heading: group for heading, group in found.items() if group}
+    available: dict[str, dict[str, str]] = {}
+    for heading, group in GROUPS.items():
+        available[heading] = {
+            metric: name for metric, name in group.items() if any(_has_curve(history, metric) for history in histories)
+        }
+    with_both = [history for history in histories if "val/nll" in history and "val/loss" in history]
+    if all(_is_same(history["val/nll"][1], history["val/loss"][1]) for history in with_both):
+        available["Loss"].pop("val/nll", None)
+    return {heading: group for heading, group in available.items() if group}
 
 
 def curve(history: History, metric: str) -> tuple[FloatArray, FloatArray]:
-    """Steps and values of a metric as they are drawn.
+    """Return the steps and values that are drawn for a metric.
 
-    What is recorded once an epoch is drawn as it is, but for the final evaluation. A longer series is smoothed over a
-    25th of its length and drawn at `DRAWN` points at most.
+    A short series is drawn without the final evaluation. A longer series is smoothed over a 25th of its length and
+    drawn with at most `MAX_POINTS` points.
     """
-    steps, values = without_final(*(np.asarray(part, np.float64) for part in history[metric]))
-    if len(steps) <= OFTEN:
+    all_steps, all_values = (np.asarray(part, np.float64) for part in history[metric])
+    steps, values = without_final(all_steps, all_values)
+    if len(steps) <= SMOOTH_ABOVE:
         return steps, values
-    kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), DRAWN)).astype(int))
-    return steps[kept], smooth(values, len(values) // 25)[kept]
+    points = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MAX_POINTS)).astype(int))
+    return steps[points], smooth(values, len(values) // 25)[points]
 
 
 def overlaid_figure(histories: Mapping[str, History], metrics: Mapping[str, str]) -> Figure:
-    """Draw some metrics of several runs, a panel each; the runs are named at the end of their curves.
+    """Draw some metrics of several runs, one panel per metric. The name of a run is at the end of its curve.
 
     Parameters
     ----------
     histories : mapping of str to History
-        Short name of a run -> its metrics; the style of the curves follows their order.
+        Short name of a run -> its metrics. The order decides the style of the curves.
     metrics : mapping of str to str
         Metric -> title of its panel.
 
@@ -109,67 +110,79 @@ def overlaid_figure(histories: Mapping[str, History], metrics: Mapping[str, str]
     """
     with use_style():
         figure, places = panels(len(metrics), 4.2, 3.0)
-        ends = [_draw(axes, histories, metric) for axes, metric in zip(places, metrics, strict=True)]
-        for axes, title, of in zip(places, metrics.values(), ends, strict=True):
+        # The limits of all panels must be final before the names are placed.
+        ends_of_panels = [_draw(axes, histories, metric) for axes, metric in zip(places, metrics, strict=True)]
+        for axes, title, ends in zip(places, metrics.values(), ends_of_panels, strict=True):
             axes.set_title(title, fontsize=13)
             if len(histories) > 1:
-                label_ends(axes, of, size=10)
+                label_ends(axes, ends, size=10)
         figure.supxlabel("step", fontsize=12)
     return figure
 
 
-def described(histories: Mapping[str, History], metrics: Mapping[str, str]) -> str:
-    """In words what `overlaid_figure` shows: where each curve ends."""
-    told = []
+def describe(histories: Mapping[str, History], metrics: Mapping[str, str]) -> str:
+    """Describe `overlaid_figure` in words for readers who do not see it: the last value of each curve."""
+    panels_in_words = []
     for metric, title in metrics.items():
-        ends = [f"{name} {_last(curve(each, metric)[1]):.3g}" for name, each in histories.items() if metric in each]
-        told.append(f"{title}: {', '.join(ends)}")
-    return f"Curves over the steps; their last values: {'; '.join(told)}."
+        ends = []
+        for name, history in histories.items():
+            if metric in history:
+                ends.append(f"{name} {_last(curve(history, metric)[1]):.3g}")
+        panels_in_words.append(f"{title}: {', '.join(ends)}")
+    return f"Curves over the steps; their last values: {'; '.join(panels_in_words)}."
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure as SVG, the same for the same figure."""
+    """Return a figure as SVG. The same figure gives the same bytes."""
     import matplotlib
 
-    place = BytesIO()
+    # Without these two options, the file contains random identifiers and the date.
+    buffer = BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "einthoven"}):
-        figure.savefig(place, format="svg", metadata={"Date": None})
-    return place.getvalue()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
-def _same(a: npt.ArrayLike, b: npt.ArrayLike) -> bool:
+def _is_same(a: npt.ArrayLike, b: npt.ArrayLike) -> bool:
     return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, equal_nan=True)
 
 
-def _drawn(history: History, metric: str) -> bool:
+def _has_curve(history: History, metric: str) -> bool:
     return metric in history and bool(np.isfinite(curve(history, metric)[1]).sum() > 1)
 
 
 def _draw(axes: Axes, histories: Mapping[str, History], metric: str) -> list[End]:
-    """Draw one metric of those runs that have it; where its curves end."""
-    drawn = {
-        name: (*curve(history, metric), series_style(number))
-        for number, (name, history) in enumerate(histories.items())
-        if _drawn(history, metric)
-    }
-    for steps, values, style in drawn.values():
-        marker = "o" if len(steps) <= OFTEN // 2 else None
+    """Draw one metric of the runs that have it, and return the ends of the curves."""
+    ends: list[End] = []
+    finite_values = []
+    for number, (name, history) in enumerate(histories.items()):
+        if not _has_curve(history, metric):
+            continue
+        steps, values = curve(history, metric)
+        style = series_style(number)
+        marker = "o" if len(steps) <= SMOOTH_ABOVE // 2 else None
         axes.plot(steps, values, **style, linewidth=1.6, marker=marker, markersize=3)
-    _limit(axes, [values[np.isfinite(values)] for _, values, _ in drawn.values()], metric.startswith(LOGARITHMIC))
-    return [(_last(values), name, style) for name, (_, values, style) in drawn.items()]
+        finite_values.append(values[np.isfinite(values)])
+        ends.append((_last(values), name, style))
+    _set_limits(axes, finite_values, metric.startswith(LOGARITHMIC))
+    return ends
 
 
-def _limit(axes: Axes, series: Sequence[FloatArray], logarithmic: bool) -> None:
-    """Show where most runs are: one that went astray must not flatten the others."""
-    together = np.concatenate(series)
-    positive, largest = together[together > 0], float(together.max())
+def _set_limits(axes: Axes, series: Sequence[FloatArray], logarithmic: bool) -> None:
+    """Set the vertical limits so that most runs are visible. One diverged run must not flatten the others."""
+    all_values = np.concatenate(series)
+    positive = all_values[all_values > 0]
+    largest = float(all_values.max())
     if logarithmic and len(positive) and largest > 10 * positive.min():
         axes.set_yscale("log", nonpositive="mask")
-        axes.set_ylim(bottom=max(axes.get_ylim()[0], DEPTH * largest))
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], LOWEST_SHARE * largest))
         return
-    low, tops = float(together.min()), sorted(float(values.max()) for values in series)
+
+    # The median of the maxima is usual. Curves far above it are cut off.
+    low = float(all_values.min())
+    tops = sorted(float(values.max()) for values in series)
     usual = tops[(len(tops) - 1) // 2]
-    high = max(top for top in tops if top <= low + ASTRAY * (usual - low))
+    high = max(top for top in tops if top <= low + OUTLIER * (usual - low))
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     axes.set_ylim(low - margin, high + margin)
 

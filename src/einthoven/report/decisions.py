@@ -1,4 +1,4 @@
-"""Figures of probabilities and what is decided by them: reliability before and after, decision curves."""
+"""Figures of probabilities and decisions: reliability, decision curves, risk over coverage."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from einthoven.report.style import FAINT, INK, drawable, panels, series_style, u
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST = 12  # classes that are drawn: of more, those with the most positives
+MOST = 12  # largest number of classes in a figure; those with the most positive records are taken
 
 
 def reliability_figure(
     y_true: npt.ArrayLike, stated: Mapping[str, npt.ArrayLike], classes: Sequence[str], *, bins: int = 10
 ) -> Figure:
-    """Reliability diagram of each class: observed share against stated probability, in bins of equal number.
+    """Draw a reliability diagram of each class: observed share against predicted probability, in bins of equal number.
 
     Parameters
     ----------
     y_true : array-like, shape (n, K)
         Labels, each 0 or 1.
     stated : mapping of str to array-like, shape (n, K)
-        Name, such as before and after, -> probabilities.
+        Name -> probabilities, for example those before and after calibration.
     classes : sequence of K str
     bins : int
 
     Raises
     ------
     UserError
-        If there is nothing to draw, or as in `einthoven.evaluation.scores.reliability`.
+        If there is nothing to draw. See also `einthoven.evaluation.scores.reliability`.
     """
     labels = np.asarray(y_true)
     if not stated or labels.ndim != 2 or labels.shape[1] != len(classes):
         raise UserError(f"A reliability diagram needs probabilities and {len(classes)} columns, found {labels.shape}.")
     errors = {name: calibration_error_per_class(labels, p) for name, p in stated.items()}
-    drawn = _drawn(labels)
+    columns = _most_frequent(labels)
     with use_style():
-        figure, places = panels(len(drawn), 4.2, 4.2, sharey=True)
-        for axes, k in zip(places, drawn, strict=True):
+        figure, places = panels(len(columns), 4.2, 4.2, sharey=True)
+        for axes, k in zip(places, columns, strict=True):
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
             for i, (name, p) in enumerate(stated.items()):
-                found = reliability(labels[:, k], np.asarray(p)[:, k], bins)
+                curve = reliability(labels[:, k], np.asarray(p)[:, k], bins)
                 label = f"{name}  ECE {errors[name][k]:.3f}"
-                axes.plot(found.stated, found.observed, marker="o", markersize=4, label=label, **series_style(3 * i))
+                axes.plot(curve.stated, curve.observed, marker="o", markersize=4, label=label, **series_style(3 * i))
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
             axes.set_title(drawable(classes[k]))
             axes.legend(loc="upper left", fontsize=9)
@@ -61,7 +61,7 @@ def reliability_figure(
 
 
 def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequence[str]) -> Figure:
-    """Net benefit of acting on each class over the threshold probability, against acting always and never.
+    """Draw the net benefit of treating by the predictions, over the threshold, compared with always and never treating.
 
     Parameters
     ----------
@@ -72,20 +72,21 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
     Raises
     ------
     UserError
-        If shapes do not fit, or as in `einthoven.evaluation.operating_points.net_benefit`.
+        If the shapes do not fit. See also `einthoven.evaluation.operating_points.net_benefit`.
     """
-    labels, probability = np.asarray(y_true), np.asarray(p)
+    labels = np.asarray(y_true)
+    probability = np.asarray(p)
     if labels.ndim != 2 or labels.shape[1] != len(classes):
         raise UserError(f"A decision curve needs {len(classes)} columns, found {labels.shape}.")
-    at = np.linspace(0.0, 0.95, 96)
-    drawn = _drawn(labels)
+    thresholds = np.linspace(0.0, 0.95, 96)
+    columns = _most_frequent(labels)
     with use_style():
-        figure, places = panels(len(drawn), 4.6, 3.4)
-        for axes, k in zip(places, drawn, strict=True):
-            model, always = net_benefit(labels[:, k], probability[:, k], at)
+        figure, places = panels(len(columns), 4.6, 3.4)
+        for axes, k in zip(places, columns, strict=True):
+            model, always = net_benefit(labels[:, k], probability[:, k], thresholds)
             axes.axhline(0, color=INK, linewidth=1, label="never")
-            axes.plot(at, always, color=FAINT, label="always")
-            axes.plot(at, model, label="model", **series_style(0))
+            axes.plot(thresholds, always, color=FAINT, label="always")
+            axes.plot(thresholds, model, label="model", **series_style(0))
             top = max(float(model.max()), float(labels[:, k].mean()), 0.01)
             axes.set_ylim(-0.25 * top, 1.1 * top)
             axes.set_title(drawable(classes[k]))
@@ -96,7 +97,7 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
 
 
 def risk_coverage_figure(curve: RiskCoverage) -> Figure:
-    """Share of wrong decisions over the share of records that are answered, the surest first."""
+    """Draw the share of wrong decisions over the share of records that are answered, the most certain ones first."""
     with use_style():
         figure, (axes,) = panels(1, 4.6, 3.4)
         axes.plot(curve.coverage, curve.risk, label=f"by entropy  area {curve.area:.3f}", **series_style(0))
@@ -107,6 +108,6 @@ def risk_coverage_figure(curve: RiskCoverage) -> Figure:
     return figure
 
 
-def _drawn(labels: npt.NDArray[np.generic]) -> list[int]:
-    """The classes to draw, in their order."""
+def _most_frequent(labels: npt.NDArray[np.generic]) -> list[int]:
+    """Return the columns of the classes to draw, in their original order."""
     return sorted(np.argsort(-labels.sum(axis=0), kind="stable")[:MOST].tolist())

@@ -1,4 +1,4 @@
-"""Along the depth of a network: what its stages do to a gradient on its way back, or to a signal on its way in."""
+"""Figure of a metric over the depth of a network, such as the gradient or the variance of each stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NUMBERED = re.compile(r"(\d+)$")
-SMALLEST = 1e-45  # float32 ends there
+SMALLEST = 1e-45  # smallest positive float32
 
 
 def depth_figure(
@@ -32,27 +32,28 @@ def depth_figure(
     outcome: str | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw a metric of every numbered stage at the first step, along the depth of the network, one line a run.
+    """Draw a metric of every numbered stage at the first step, over the depth of the network, one line per run.
 
     Parameters
     ----------
     metric : str
-        ``watch/grad/norm`` or ``watch/act/variance``: what stands before the name of the stage.
+        ``watch/grad/norm`` or ``watch/act/variance``: the metric name without the stage.
     title, ylabel : str
-        The question that the figure answers; the quantity.
+        The question that the figure answers, and the name of the quantity.
     panel : str, optional
-        An option, such as ``model.activation``, that gets one panel a value.
+        An option, such as ``model.activation``. Each of its values gets a panel.
     relative : bool
         Divide by the value of the first stage.
     outcome : str, optional
-        A metric to draw over the steps, in a panel of its own: what came of it.
+        A metric of the result. It is drawn over the steps in an additional panel.
     names : mapping, optional
         See `Trial.label`.
     """
     names = names or {}
     panels: dict[str, list[Trial]] = {}
     for trial in trials:
-        panels.setdefault(trial.options.get(panel, "") if panel else "", []).append(trial)
+        value = trial.options.get(panel, "") if panel else ""
+        panels.setdefault(value, []).append(trial)
     columns = len(panels) + (outcome is not None)
     with use_style():
         figure = new_figure(max(8.0, 6.5 * columns), 5.2)
@@ -66,45 +67,49 @@ def depth_figure(
         axes[0].set_ylabel(ylabel)
         if outcome is not None:
             ends.append(_draw_outcome(axes[-1], by_label(trials, names), outcome))
+
+        # All panels of the metric have the same limits, so that they can be compared.
         low = min(a.get_ylim()[0] for a in axes[: len(panels)])
         high = max(a.get_ylim()[1] for a in axes[: len(panels)])
         for place in axes[: len(panels)]:
             place.set_ylim(low, high)
         figure.suptitle(title, x=0.01, ha="left", fontsize=16)
         figure.draw_without_rendering()
-        for place, drawn in zip(axes, ends, strict=True):
-            label_ends(place, drawn)
+        for place, ends_of_panel in zip(axes, ends, strict=True):
+            label_ends(place, ends_of_panel)
     return figure
 
 
 def profile(trial: Trial, metric: str) -> tuple[FloatArray, FloatArray]:
-    """Numbers of the stages, and a metric of each at its first step.
+    """Return the numbers of the stages, and the first value of a metric for each.
 
     Raises
     ------
     UserError
         If the run has fewer than two numbered stages with this metric.
     """
-    found = {}
+    first_values = {}
     for name, (_, values) in trial.history.items():
         number = _NUMBERED.search(name)
         if number and name.startswith(f"{metric}/"):
-            found[int(number[1])] = float(values[0])
-    if len(found) < 2:
+            first_values[int(number[1])] = float(values[0])
+    if len(first_values) < 2:
         raise UserError(
-            f"figure: {metric} of two or more numbered stages (layer1, layer2, …) is needed, as of model=mlp."
+            f"figure: it needs {metric} of two or more numbered stages (layer1, layer2, …), for example from model=mlp."
         )
-    depth = np.array(sorted(found), dtype=np.float64)
-    return depth, np.array([found[int(d)] for d in depth])
+    depth = np.array(sorted(first_values), dtype=np.float64)
+    return depth, np.array([first_values[int(number)] for number in depth])
 
 
 def _draw_profiles(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: str, relative: bool) -> list[End]:
     ends: list[End] = []
     for i, (label, members) in enumerate(groups.items()):
         depth, _ = profile(members[0], metric)
+        # The values of the seeds span decades, so their mean is the geometric mean.
         logs = [np.log(np.maximum(profile(trial, metric)[1], SMALLEST)) for trial in members]
-        values = np.exp(np.mean(logs, axis=0))  # over seeds
-        values = values / values[0] if relative else values
+        values = np.exp(np.mean(logs, axis=0))
+        if relative:
+            values = values / values[0]
         style = series_style(i)
         axes.plot(depth, values, marker="o", markersize=4, **style)
         ends.append((float(values[-1]), label, style))
@@ -118,9 +123,10 @@ def _draw_outcome(axes: Axes, groups: Mapping[str, Sequence[Trial]], metric: str
     ends: list[End] = []
     for i, (label, members) in enumerate(groups.items()):
         steps, values = mean_series(members, metric)
-        drawn, style = smooth(values, len(values) // 20), series_style(i)
-        axes.plot(steps, drawn, marker=None if len(values) > MANY else "o", markersize=4, **style)
-        ends.append((float(drawn[-1]), label, style))
+        curve = smooth(values, len(values) // 20)
+        style = series_style(i)
+        axes.plot(steps, curve, marker=None if len(values) > MANY else "o", markersize=4, **style)
+        ends.append((float(curve[-1]), label, style))
     axes.set(xlabel="step", ylabel=metric)
-    axes.set_title("What comes of it")
+    axes.set_title("Result of the training")
     return ends

@@ -1,7 +1,7 @@
-"""Electrocardiograms on paper: the clinical 12-lead page, true to scale.
+"""The clinical 12-lead ECG page, true to scale.
 
-One axes covers the page and its data coordinates are millimetres from the lower left corner, so that a second
-is 25 and a millivolt 10 of them everywhere. Printed at 100 %, the page is what an electrocardiograph prints.
+One axes covers the page. Its data coordinates are millimetres from the lower left corner of the page. So a second is
+25 units wide and a millivolt is 10 units high. Printed at 100 %, the page looks like the page of an electrocardiograph.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ GAIN = 10.0  # mm per mV
 COLUMN_SECONDS = 2.5
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 RHYTHM_LEAD = "II"
-STRIPS = 4  # up to this many leads, each has a row of its own
+STRIPS = 4  # with up to this many leads, each lead has a row of 10 s
 
 PAPER, MINOR, MAJOR, TRACE = "#FFF6F3", "#F7D3CB", "#EBA093", "#101018"
-LEAD_IN = 15.0  # mm of a row before its signal, with the calibration pulse
+LEAD_IN = 15.0  # mm at the start of a row, with the calibration pulse
 ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
 MM_PER_INCH = 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
@@ -38,13 +38,14 @@ FloatArray = npt.NDArray[np.float64]
 Traces = dict[str, FloatArray]  # lead -> mV (T,)
 
 
-# Draws behind the samples first … stop of a lead, the first of them at x = at: (axes, lead, first, stop, at, baseline).
+# A function (axes, lead, first, stop, x, baseline) that draws behind the samples first … stop of a lead. The sample
+# `first` is at x.
 Behind = Callable[["Axes", str, float, float, float, float], None]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A rectangle of grid paper: lower left corner and size in mm, sizes in multiples of 5."""
+    """A rectangle of ECG paper: lower left corner and size in mm. The size is a multiple of 5 mm."""
 
     left: float
     bottom: float
@@ -63,32 +64,32 @@ def ecg_paper_figure(
     dpi: float = 150,
     behind: Behind | None = None,
 ) -> Figure:
-    """Draw a record as a clinical 12-lead page: 3 x 4 leads of 2.5 s and lead II as a rhythm strip.
+    """Draw a record as a clinical 12-lead page: 3 x 4 leads of 2.5 s, and lead II as a rhythm strip.
 
-    The page is A4 landscape, 25 mm/s and 10 mm/mV, with a 1 mm and 5 mm grid and a pulse of 1 mV and 0.2 s
-    before each row. The four columns follow one another in time, as on an electrocardiograph. Of fewer leads, up
-    to four have a row of 10 s each; of more, the places of those that are missing stay empty. A record
-    shorter than 10 s shows its beginning in every column; of a longer one, the first 10 s are shown. The foot
-    of the page says what is left out, and which leads are clipped because they exceed 3 mV.
+    The page is A4 landscape with 25 mm/s and 10 mm/mV. It has a 1 mm and a 5 mm grid, and a pulse of 1 mV and 0.2 s
+    before each row. The four columns follow one another in time, as on an electrocardiograph. Up to four leads have a
+    row of 10 s each. With more leads, the place of a missing lead stays empty. If a record is shorter than 10 s, every
+    column shows its beginning. If it is longer, the page shows the first 10 s. The foot of the page says what is left
+    out, and which leads are clipped because they exceed 3 mV.
 
     Parameters
     ----------
     signal : array-like, shape (leads, T)
-        mV, one row a lead; NaN is left blank.
+        Signal in mV, one row per lead; NaN is left blank.
     fs : float
-        Sampling frequency, Hz.
+        Sampling frequency in Hz.
     title : str
-        The large line above.
+        Large line at the top.
     subtitle : str, optional
-        A smaller line below it.
+        Smaller line below the title.
     leads : sequence of str
-        Names of the rows, all twelve by default.
+        Names of the rows; by default all twelve leads.
     foot : sequence of str
-        Up to two small lines at the foot, above and below the one with the scale.
+        Up to two small lines at the foot, above and below the line with the scale.
     dpi : float
-        Dots per inch; the page is 297 mm x 210 mm at any.
+        Dots per inch. The page always has 297 mm x 210 mm.
     behind : Behind, optional
-        What to draw behind the traces.
+        Draws behind the traces.
 
     Returns
     -------
@@ -103,14 +104,14 @@ def ecg_paper_figure(
     grid = Grid(left=8.5, bottom=10, width=280, height=180)
     left = grid.left + 5
     baselines = [grid.bottom + height for height in (150, 110, 70, 30)]
-    limit = 3.0  # mV: the outer rows are 30 mm from the edge of the grid
+    limit = 3.0  # mV; the outer rows are 30 mm away from the edge of the grid
+    rhythm_lead = RHYTHM_LEAD if RHYTHM_LEAD in traces else next(iter(traces))
+    rows = tuple((lead,) for lead in traces) if len(traces) <= STRIPS else (*LAYOUT, (rhythm_lead,))
     with use_style():
         figure, axes = empty_page(297, 210, dpi)
         draw_grid(axes, grid)
         clipped = set()
-        strips = tuple((lead,) for lead in traces)
-        rhythm = (RHYTHM_LEAD if RHYTHM_LEAD in traces else next(iter(traces)),)
-        for row, baseline in zip(strips if len(strips) <= STRIPS else (*LAYOUT, rhythm), baselines, strict=False):
+        for row, baseline in zip(rows, baselines, strict=False):
             clipped |= draw_row(axes, traces, fs, row, left, baseline, limit, behind)
         write(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
         if subtitle:
@@ -131,22 +132,22 @@ def examples_figure(
     dpi: float = 100,
     behind: Sequence[Behind | None] | None = None,
 ) -> Figure:
-    """Draw several records on one page of ECG paper, without rhythm strips, two abreast.
+    """Draw several records on one page of ECG paper, side by side in two columns, without rhythm strips.
 
     Parameters
     ----------
     signals : array-like, shape (n, leads, T)
-        mV, one row a lead.
+        Signals in mV, one row per lead.
     fs : float
-        Sampling frequency, Hz.
+        Sampling frequency in Hz.
     titles : sequence of n str
-        One line above each record.
+        The line above each record.
     leads : sequence of str
-        Names of the rows, all twelve by default; the places of those that are missing stay empty.
+        Names of the rows; by default all twelve leads. The place of a missing lead stays empty.
     dpi : float
         Dots per inch.
     behind : sequence of n Behind, optional
-        What to draw behind the traces of each.
+        One function per record that draws behind its traces.
 
     Returns
     -------
@@ -156,28 +157,29 @@ def examples_figure(
     Raises
     ------
     UserError
-        If there are no records, or not as many titles; otherwise as `ecg_paper_figure`.
+        If there are no records, or the number of titles differs. See also `ecg_paper_figure`.
     """
     records = np.asarray(signals, dtype=np.float64)
     if not len(records) or len(records) != len(titles):
         raise UserError(f"One title per example is needed, found {len(titles)} titles for {len(records)} records.")
-    checked = [traces_of(record, fs, leads) for record in records]
-    across = min(2, len(checked))
-    down = -(-len(checked) // across)
+    traces_of_records = [traces_of(record, fs, leads) for record in records]
+    columns = min(2, len(traces_of_records))
+    rows = -(-len(traces_of_records) // columns)
     margin, head, foot = 8.0, 13.0, 10.0
     width, height = 275.0, 110.0
-    limit = 2.5  # mV: the outer rows are 25 mm from the edge of the grid
-    page_height = down * (height + head) + foot
-    drawn = behind or [None] * len(checked)
+    limit = 2.5  # mV; the outer rows are 25 mm away from the edge of the grid
+    page_height = rows * (height + head) + foot
+    shadings = behind or [None] * len(traces_of_records)
     with use_style():
-        figure, axes = empty_page(across * (width + margin) + margin, page_height, dpi)
-        for i, (traces, title, under) in enumerate(zip(checked, titles, drawn, strict=True)):
-            top = page_height - (i // across) * (height + head)
-            grid = Grid(margin + (i % across) * (width + margin), top - head - height, width, height)
+        figure, axes = empty_page(columns * (width + margin) + margin, page_height, dpi)
+        for i, (traces, title, shading) in enumerate(zip(traces_of_records, titles, shadings, strict=True)):
+            page_row, page_column = divmod(i, columns)
+            top = page_height - page_row * (height + head)
+            grid = Grid(margin + page_column * (width + margin), top - head - height, width, height)
             draw_grid(axes, grid)
             clipped = set()
             for row, above in zip(LAYOUT, (85, 55, 25), strict=True):
-                clipped |= draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit, under)
+                clipped |= draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit, shading)
             write(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
             write(axes, grid.left + width, top - head + 3, _notes(traces, fs, limit, clipped), 4.5, ha="right")
         write(axes, margin, foot / 2, scale_line(fs), 5, va="center")
@@ -185,7 +187,7 @@ def examples_figure(
 
 
 def traces_of(signal: npt.ArrayLike, fs: float, leads: Sequence[str]) -> Traces:
-    """Rows of a signal by their leads; a `UserError` if they are not what a page can show."""
+    """Return the rows of a signal by lead. Raise a `UserError` if a page cannot show the signal."""
     mv = np.asarray(signal, dtype=np.float64)
     if mv.ndim != 2 or len(mv) != len(leads) or mv.shape[1] < 2:
         raise UserError(f"An ECG page needs a signal of shape ({len(leads)}, T) with T >= 2, found {mv.shape}.")
@@ -195,7 +197,7 @@ def traces_of(signal: npt.ArrayLike, fs: float, leads: Sequence[str]) -> Traces:
 
 
 def empty_page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
-    """Make a figure of width x height mm with one axes over all of it, in mm."""
+    """Return a figure of width x height mm, and an axes in mm that covers it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / MM_PER_INCH, height / MM_PER_INCH), dpi=dpi)
@@ -207,7 +209,7 @@ def empty_page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
 
 
 def draw_grid(axes: Axes, grid: Grid) -> None:
-    """Draw the paper, with its lines every 1 and 5 mm."""
+    """Draw the paper with lines every 1 mm and every 5 mm."""
     from matplotlib.collections import LineCollection
     from matplotlib.patches import Rectangle
 
@@ -217,11 +219,12 @@ def draw_grid(axes: Axes, grid: Grid) -> None:
     for step, color, width, name in ((1, MINOR, 0.12, "grid 1 mm"), (5, MAJOR, 0.22, "grid 5 mm")):
         x = grid.left + np.arange(0, grid.width + step / 2, step)
         y = grid.bottom + np.arange(0, grid.height + step / 2, step)
-        lines = [[(at, grid.bottom), (at, top)] for at in x] + [[(grid.left, at), (right, at)] for at in y]
-        axes.add_collection(
-            LineCollection(lines, colors=color, linewidths=width * POINTS_PER_MM, label=name, zorder=step / 10),
-            autolim=False,
+        vertical = [[(position, grid.bottom), (position, top)] for position in x]
+        horizontal = [[(grid.left, position), (right, position)] for position in y]
+        lines = LineCollection(
+            vertical + horizontal, colors=color, linewidths=width * POINTS_PER_MM, label=name, zorder=step / 10
         )
+        axes.add_collection(lines, autolim=False)
 
 
 def draw_row(
@@ -234,23 +237,24 @@ def draw_row(
     limit: float,
     behind: Behind | None = None,
 ) -> set[str]:
-    """Draw a calibration pulse, and the leads of the row one after the other over 10 s; return the clipped."""
+    """Draw a calibration pulse and the leads of a row, one after the other over 10 s. Return the clipped leads."""
     clipped = set()
     _draw_pulse(axes, left, baseline)
     column_seconds = 4 * COLUMN_SECONDS / len(row)
     per_column = column_seconds * fs
-    # else the record is too short to be shown in turns
-    follow = len(next(iter(traces.values()))) >= np.floor(4 * COLUMN_SECONDS * fs)
+
+    # In a short record the columns cannot follow one another: each shows the beginning.
+    is_long_enough = len(next(iter(traces.values()))) >= np.floor(4 * COLUMN_SECONDS * fs)
     for column, lead in enumerate(row):
         if lead not in traces:
             continue
-        at = left + LEAD_IN + column * column_seconds * SPEED
-        first = column * per_column if follow else 0.0
+        x = left + LEAD_IN + column * column_seconds * SPEED
+        first = column * per_column if is_long_enough else 0.0
         if behind is not None:
-            behind(axes, lead, first, first + per_column, at, baseline)
-        clipped |= _draw_trace(axes, traces[lead], fs, lead, first, first + per_column, at, baseline, limit)
+            behind(axes, lead, first, first + per_column, x, baseline)
+        clipped |= _draw_trace(axes, traces[lead], fs, lead, first, first + per_column, x, baseline, limit)
         if column:
-            axes.plot([at, at], [baseline - 3, baseline + 3], color=TRACE, linewidth=0.8, zorder=3)
+            axes.plot([x, x], [baseline - 3, baseline + 3], color=TRACE, linewidth=0.8, zorder=3)
     return clipped
 
 
@@ -261,26 +265,26 @@ def _draw_trace(
     lead: str,
     first: float,
     stop: float,
-    at: float,
+    left: float,
     baseline: float,
     limit: float,
 ) -> set[str]:
-    """Draw the samples in first ... stop, which may fall between samples, with ``first`` at x = ``at``.
+    """Draw the samples from `first` to `stop`, with `first` at x = `left`. Both may lie between two samples.
 
-    Returns the lead if it exceeds the limit there, else nothing.
+    Return the lead if it exceeds the limit there, otherwise an empty set.
     """
-    # The last sample of a column is also the first of the next: the line does not break at the column's edge.
+    # The last sample of a column is also the first of the next, so the line does not break between the columns.
     samples = np.arange(np.ceil(first), min(np.floor(stop), len(mv) - 1) + 1, dtype=np.int64)
-    x = at + (samples - first) / fs * SPEED
+    x = left + (samples - first) / fs * SPEED
     trace = mv[samples]
     y = baseline + GAIN * np.clip(trace, -limit, limit)
     axes.plot(x, y, color=TRACE, linewidth=0.3 * POINTS_PER_MM, solid_joinstyle="round", label=lead, zorder=4)
-    write(axes, at + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
+    write(axes, left + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
     return {lead} if np.any(np.abs(trace) > limit) else set()
 
 
 def _draw_pulse(axes: Axes, left: float, baseline: float) -> None:
-    """Draw 1 mV for 0.2 s: 10 mm tall, 5 mm wide."""
+    """Draw a pulse of 1 mV and 0.2 s: 10 mm high, 5 mm wide."""
     x = left + np.array([2.5, 5, 5, 10, 10, 12.5])
     y = baseline + GAIN * np.array([0, 0, 1, 1, 0, 0])
     axes.plot(
@@ -306,7 +310,7 @@ def write(
     va: str = "baseline",
     halo: bool = False,
 ) -> None:
-    """Write text, its font size given in mm."""
+    """Write text with a font size in mm."""
     from matplotlib.patheffects import withStroke
 
     effects = [withStroke(linewidth=0.8 * POINTS_PER_MM, foreground=PAPER)] if halo else []
@@ -321,23 +325,24 @@ def write(
         color=INK,
         zorder=3.5,
         path_effects=effects,
-        parse_math=False,  # a dollar sign in a file name is a dollar sign
+        parse_math=False,  # file names can contain dollar signs, which would start a formula
     )
 
 
 def scale_line(fs: float) -> str:
-    """Say how time and voltage are drawn."""
+    """Return the scale of time and voltage as text."""
     return f"{SPEED:g} mm/s    {GAIN:g} mm/mV    {fs:g} Hz"
 
 
 def _notes(traces: Traces, fs: float, limit: float, clipped: set[str]) -> str:
-    """Say what the page does not show."""
+    """Return what the page does not show, as text."""
     samples = len(next(iter(traces.values())))
-    seconds, shown = samples / fs, 4 * COLUMN_SECONDS
+    seconds = samples / fs
+    page_seconds = 4 * COLUMN_SECONDS
     notes = []
-    if seconds > shown + 1 / fs:
-        notes.append(f"first {shown:g} s of {seconds:.1f} s")
-    elif samples < np.floor(shown * fs):
+    if seconds > page_seconds + 1 / fs:
+        notes.append(f"first {page_seconds:g} s of {seconds:.1f} s")
+    elif samples < np.floor(page_seconds * fs):
         notes.append(f"record of {seconds:.1f} s: each lead from its start")
     if clipped:
         notes.append(f"clipped at {limit:g} mV: {', '.join(lead for lead in LEADS if lead in clipped)}")

@@ -1,4 +1,4 @@
-"""What an answer rests on, drawn behind the ECG on paper."""
+"""ECG pages with the relevance of each sample as colour behind the traces."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-SMOOTH_S = 0.02  # standard deviation of the smoothing, for the eye: single samples cannot be seen at 25 mm/s
-STRONGEST = 99.0  # percentile that is drawn at full strength
-OPACITY = 0.65  # at full strength: grid and trace stay visible
-BAND = 14.0  # mm to either side of the baseline
-FOR, AGAINST = BLUE, ORANGE  # told apart with any colour vision, and neither is the colour of the grid
+SMOOTH_S = 0.02  # standard deviation of the smoothing in s; single samples are not visible at 25 mm/s
+STRONGEST = 99.0  # percentile of the relevance that has the full opacity
+OPACITY = 0.65  # full opacity; grid and trace stay visible
+BAND = 14.0  # mm above and below the baseline
+FOR, AGAINST = BLUE, ORANGE  # distinct for any colour vision, and different from the grid
 
 
 def explanation_figure(
@@ -40,25 +40,25 @@ def explanation_figure(
     foot: Sequence[str] = (),
     dpi: float = 150,
 ) -> Figure:
-    """Draw a record as a clinical page, with what speaks for a class, and against it, as colour behind the traces.
+    """Draw a record as a clinical page. Colour behind the traces shows which samples are for and against a class.
 
-    Colour is smoothed over some 50 ms; its full strength is the 99th percentile of all leads.
+    The colour is smoothed over about 50 ms. The 99th percentile over all leads has the full opacity.
 
     Parameters
     ----------
     signal, relevance : array-like, shape (leads, T)
-        mV, and what each sample contributes.
+        Signal in mV, and the contribution of each sample.
     fs : float
-        Hz.
+        Sampling frequency in Hz.
     label : str
         The class.
     title, subtitle, leads, foot, dpi
-        As in `ecg_paper_figure`.
+        Same as in `ecg_paper_figure`.
 
     Raises
     ------
     UserError
-        As `ecg_paper_figure`, and if signal and relevance are not of one shape.
+        If signal and relevance have different shapes. See also `ecg_paper_figure`.
     """
     shading = Shading(signal, fs, relevance, leads)
     figure = ecg_paper_figure(
@@ -77,16 +77,17 @@ def explanations_figure(
     leads: Sequence[str] = LEADS,
     dpi: float = 72,
 ) -> Figure:
-    """Draw several records on one page, each with what speaks for the class of its title, and against it.
+    """Draw several records on one page. Colour shows which samples are for and against the class in the title.
 
     Parameters
     ----------
     signals, relevance : array-like, shape (n, leads, T)
     fs, titles, leads, dpi
-        As in `examples_figure`.
+        Same as in `examples_figure`.
     """
-    records, found = np.asarray(signals), np.asarray(relevance)
-    shadings = [Shading(record, fs, values, leads) for record, values in zip(records, found, strict=True)]
+    records = np.asarray(signals)
+    relevances = np.asarray(relevance)
+    shadings = [Shading(record, fs, values, leads) for record, values in zip(records, relevances, strict=True)]
     figure = examples_figure(records, fs, titles, leads=leads, dpi=dpi, behind=[s.draw for s in shadings])
     width = float(figure.axes[0].get_xlim()[1])
     _draw_key(figure.axes[0], "the class", any(s.signed for s in shadings), width - 8.0, 3.0)
@@ -94,7 +95,7 @@ def explanations_figure(
 
 
 def worth_line(method: str, worth: Faithfulness, row: int = 0) -> str:
-    """What a method is worth on one record, in one line."""
+    """Return the faithfulness of a method on one record as one line of text."""
     deletion, insertion, by_chance, in_chance, sanity = (float(value[row]) for value in vars(worth).values())
     return (
         f"{method}: deletion {deletion:.2f} (chance {by_chance:.2f}), insertion {insertion:.2f} (chance "
@@ -103,7 +104,10 @@ def worth_line(method: str, worth: Faithfulness, row: int = 0) -> str:
 
 
 def share_line(by_lead: Mapping[str, float]) -> str:
-    """Share of each lead in all that is relevant, in one line; of a method that has one curve for all leads, that."""
+    """Return the share of each lead in the total relevance as one line of text.
+
+    If a method has one curve for all leads, the line says so.
+    """
     if np.ptp(list(by_lead.values())) < 1e-6:
         return "One curve for all leads. Colour is no cause: it shows what the network's answer rests on."
     shares = ", ".join(f"{lead} {share:.0%}" for lead, share in by_lead.items())
@@ -111,12 +115,12 @@ def share_line(by_lead: Mapping[str, float]) -> str:
 
 
 def save_pages(figures: Iterable[Figure], path: Path) -> None:
-    """Write figures to a PDF, a page each, or the only one as PNG or SVG, by the suffix; whole or not at all.
+    """Write figures to the pages of a PDF, or a single figure as PNG or SVG. An error leaves no partial file.
 
     Raises
     ------
     UserError
-        If the suffix is another one.
+        If the suffix is not one of `FORMATS`.
     """
     check_suffix(path)
     kind = path.suffix[1:].lower()
@@ -133,7 +137,7 @@ def save_pages(figures: Iterable[Figure], path: Path) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file of another format.
+    """Check that the suffix of a file is one of `FORMATS`.
 
     Raises
     ------
@@ -150,7 +154,7 @@ class Shading:
     ----------
     signal, relevance : array-like, shape (leads, T)
     fs : float
-        Hz.
+        Sampling frequency in Hz.
     leads : sequence of str
     """
 
@@ -159,42 +163,45 @@ class Shading:
 
         values = np.asarray(relevance, dtype=np.float64)
         if values.shape != np.shape(signal):
-            raise UserError(f"A signal of shape {np.shape(signal)} cannot be explained by one of {values.shape}.")
+            raise UserError(f"Signal and relevance must have one shape, found {np.shape(signal)} and {values.shape}.")
         smooth = gaussian_filter1d(values, SMOOTH_S * fs, axis=1, mode="nearest")
+        # If most values are zero, the percentile is zero too, and the largest value takes its place.
         strongest = float(np.percentile(np.abs(smooth), STRONGEST)) or float(np.abs(smooth).max()) or 1.0
         self.signed = bool((values < 0).any())
         self._fs = fs
         self._values: dict[str, FloatArray] = dict(zip(leads, np.clip(smooth / strongest, -1, 1), strict=True))
 
-    def draw(self, axes: Axes, lead: str, first: float, stop: float, at: float, baseline: float) -> None:
-        """Colour the samples first … stop of a lead, the first of them at x = `at`."""
+    def draw(self, axes: Axes, lead: str, first: float, stop: float, x: float, baseline: float) -> None:
+        """Draw the colour of the samples from `first` to `stop` of a lead. The sample `first` is at `x`."""
         values = self._values[lead][round(first) : round(stop)]
-        left = at + (round(first) - first) / self._fs * SPEED
+        left = x + (round(first) - first) / self._fs * SPEED
         right = left + len(values) / self._fs * SPEED
-        _band(axes, values, (left, right, baseline - BAND, baseline + BAND))
+        _draw_band(axes, values, (left, right, baseline - BAND, baseline + BAND))
 
 
-def _band(axes: Axes, values: FloatArray, extent: tuple[float, float, float, float]) -> None:
-    """Values from -1 to 1 as colours that are as opaque as they are strong."""
+def _draw_band(axes: Axes, values: FloatArray, extent: tuple[float, float, float, float]) -> None:
+    """Draw values from -1 to 1 as colours. The opacity is proportional to the magnitude."""
     from matplotlib.colors import to_rgb
 
     image = np.empty((1, len(values), 4))
     image[0, :, :3] = np.where((values < 0)[:, None], to_rgb(AGAINST), to_rgb(FOR))
     image[0, :, 3] = OPACITY * np.abs(values)
-    limits = axes.get_xlim(), axes.get_ylim()
+    # An image changes the limits of the axes, so they are set again.
+    x_limits = axes.get_xlim()
+    y_limits = axes.get_ylim()
     axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest", zorder=1.5)
-    axes.set_xlim(limits[0])
-    axes.set_ylim(limits[1])
+    axes.set_xlim(x_limits)
+    axes.set_ylim(y_limits)
 
 
 def _draw_key(axes: Axes, label: str, signed: bool, right: float, bottom: float) -> None:
-    """The scale of the colours: against the class, nothing, for it."""
+    """Draw the scale of the colours: against the class, neutral, for the class."""
     from matplotlib.patches import Rectangle
 
     width, height = 40.0, 4.0
     words = f"for {label}"
     left = right - width - 3.0 - 2.6 * len(words)
     axes.add_patch(Rectangle((left, bottom), width, height, facecolor=PAPER, edgecolor=INK, linewidth=0.5))
-    _band(axes, np.linspace(-1 if signed else 0, 1, 65), (left, left + width, bottom, bottom + height))
+    _draw_band(axes, np.linspace(-1 if signed else 0, 1, 65), (left, left + width, bottom, bottom + height))
     write(axes, left + width + 2, bottom + height / 2, words, 3.6, va="center")
     write(axes, left - 2, bottom + height / 2, f"against {label}" if signed else "none", 3.6, va="center", ha="right")

@@ -1,4 +1,4 @@
-"""The figures of a run: arrays in, a matplotlib Figure out."""
+"""Figures of a run. Each function takes arrays and returns a matplotlib Figure."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ MAX_NAMED_CURVES = 12
 def roc_figure(
     y_true: npt.ArrayLike, y_score: npt.ArrayLike, classes: Sequence[str], *, title: str = "ROC curves"
 ) -> Figure:
-    """ROC curves of all classes and their mean, with the AUROC of each in the legend.
+    """Draw the ROC curves of all classes and their mean, with each AUROC in the legend.
 
-    Up to 12 classes are drawn by name; of more, all are drawn lightly, and the best and worst are named.
-    Classes without both labels have no curve. The macro curve is the mean of the true positive rates at equal
-    false positive rate, so that the area below it is the macro AUROC.
+    Up to 12 classes have a name in the legend. If there are more, all curves are thin, and only the best and the worst
+    class are named. A class without both labels has no curve. The macro curve is the mean of the true positive rates
+    at the same false positive rate, so the area below it is the macro AUROC.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def roc_figure(
     classes : sequence of K str
         Class names.
     title : str
-        The line above.
+        Title of the figure.
 
     Returns
     -------
@@ -60,38 +60,40 @@ def roc_figure(
     Raises
     ------
     UserError
-        If no class has both labels or there are not K names; otherwise see
+        If no class has both labels or there are not K names. See also
         `einthoven.evaluation.metrics.check_labels_scores`.
     """
-    auroc, macro = auroc_per_class(y_true, y_score), macro_auroc(y_true, y_score)
+    auroc = auroc_per_class(y_true, y_score)
+    macro = macro_auroc(y_true, y_score)
     if len(classes) != len(auroc):
         raise UserError(f"One class name per column is needed, found {len(classes)} names for {len(auroc)} columns.")
-    labels, scores = np.asarray(y_true), np.asarray(y_score)
-    drawn = np.flatnonzero(~np.isnan(auroc)).tolist()
-    by_name = len(drawn) <= MAX_NAMED_CURVES
-    at = np.linspace(0, 1, 2001)
-    mean = np.zeros_like(at)
+    labels = np.asarray(y_true)
+    scores = np.asarray(y_score)
+    columns = np.flatnonzero(~np.isnan(auroc)).tolist()
+    has_names = len(columns) <= MAX_NAMED_CURVES
+    rates = np.linspace(0, 1, 2001)
+    mean = np.zeros_like(rates)
     with use_style():
         figure = new_figure(8.2, 6)
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)), label="_chance")
-        for i, k in enumerate(drawn):
+        for i, k in enumerate(columns):
             fpr, tpr = roc_curve(labels[:, k], scores[:, k])
-            mean += _rate_at(at, fpr, tpr) / len(drawn)
-            if by_name:
+            mean += _interpolate(rates, fpr, tpr) / len(columns)
+            if has_names:
                 axes.plot(fpr, tpr, **series_style(i), label=f"{drawable(classes[k])}  {auroc[k]:.3f}")
             else:
                 axes.plot(fpr, tpr, color=FAINT, linewidth=0.8, alpha=0.7, label=f"_{classes[k]}")
-        if not by_name:
-            ranked = sorted(drawn, key=lambda k: -auroc[k])
+        if not has_names:
+            ranked = sorted(columns, key=lambda k: -auroc[k])
             for name, k, color in (("best", ranked[0], BLUE), ("worst", ranked[-1], VERMILLION)):
                 fpr, tpr = roc_curve(labels[:, k], scores[:, k])
                 axes.plot(fpr, tpr, color=color, label=f"{name}: {drawable(classes[k])}  {auroc[k]:.3f}")
-        axes.plot(np.append(0.0, at), np.append(0.0, mean), color=INK, linewidth=3, label=f"macro mean  {macro:.3f}")
+        axes.plot(np.append(0.0, rates), np.append(0.0, mean), color=INK, linewidth=3, label=f"macro mean  {macro:.3f}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", anchor="W")
         axes.set(xlabel="false positive rate (1 − specificity)", ylabel="true positive rate (sensitivity)")
-        absent = len(auroc) - len(drawn)
-        axes.set_title(title if by_name else f"{title}, {len(drawn)} classes")
+        absent = len(auroc) - len(columns)
+        axes.set_title(title if has_names else f"{title}, {len(columns)} classes")
         legend = axes.legend(title="AUROC", loc="center left", bbox_to_anchor=(1.0, 0.5), alignment="left")
         if absent:
             legend.set_title(f"AUROC ({absent} classes\nwithout both labels left out)")
@@ -99,14 +101,14 @@ def roc_figure(
 
 
 def loss_figure(history: History, monitor: str = "val/macro_auroc", label: str = "macro AUROC") -> Figure:
-    """Training and validation loss over the steps, and the monitored metric below.
+    """Draw training and validation loss over the steps, and the monitored metric below.
 
     Parameters
     ----------
     history : mapping of str to (steps, values)
-        Of these, what is there is drawn: ``train/loss`` (raw and smoothed), ``val/loss`` and `monitor`.
+        The figure shows ``train/loss`` (raw and smoothed), ``val/loss`` and `monitor`, if they are there.
     monitor, label : str
-        A metric of which more is better, and what it is called.
+        A metric of which more is better, and its name in the figure.
 
     Returns
     -------
@@ -117,42 +119,40 @@ def loss_figure(history: History, monitor: str = "val/macro_auroc", label: str =
     UserError
         If there is none of the three.
     """
-    series = {
-        name: (np.asarray(history[name][0], dtype=np.float64), np.asarray(history[name][1], dtype=np.float64))
-        for name in ("train/loss", "val/loss", monitor)
-        if name in history and np.size(history[name][0])
-    }
+    series: dict[str, tuple[FloatArray, FloatArray]] = {}
+    for name in ("train/loss", "val/loss", monitor):
+        if name in history and np.size(history[name][0]):
+            steps, values = history[name]
+            series[name] = (np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64))
     if not series:
         raise UserError(f"A loss figure needs train/loss, val/loss or {monitor}, found none in the history.")
-    with_loss = "train/loss" in series or "val/loss" in series
-    with_metric = monitor in series
+    has_loss = "train/loss" in series or "val/loss" in series
+    has_metric = monitor in series
+    has_both = has_loss and has_metric
     with use_style():
-        figure = new_figure(9, 7 if with_loss and with_metric else 4.5)
-        parts = figure.subplots(
-            int(with_loss) + int(with_metric),
-            squeeze=False,
-            sharex=True,
-            height_ratios=[3, 2] if with_loss and with_metric else None,
-        )[:, 0]
-        if with_loss:
-            _draw_losses(parts[0], series)
-        if with_metric:
-            _draw_metric(parts[-1], *series[monitor], monitor, label)
-        parts[-1].set_xlabel("step")
+        figure = new_figure(9, 7 if has_both else 4.5)
+        rows = 2 if has_both else 1
+        ratios = [3, 2] if has_both else None
+        places = figure.subplots(rows, squeeze=False, sharex=True, height_ratios=ratios)[:, 0]
+        if has_loss:
+            _draw_losses(places[0], series)
+        if has_metric:
+            _draw_metric(places[-1], *series[monitor], monitor, label)
+        places[-1].set_xlabel("step")
     return figure
 
 
 def pca_scree_figure(
     explained_variance_ratio: npt.ArrayLike, components: npt.ArrayLike, leads: Sequence[str]
 ) -> Figure:
-    """Share of the variance of each principal component, and how each is made of the leads.
+    """Draw the share of the variance of each principal component, and the loadings of the leads.
 
     Parameters
     ----------
     explained_variance_ratio : array-like, shape (m,)
-        Shares in 0 ... 1, m >= k; those past the k-th are drawn grey, as not kept.
+        Shares from 0 to 1, m >= k. Components after the k-th are grey, as they are not used.
     components : array-like, shape (k, L)
-        Loadings, one component a row.
+        Loadings, one component per row.
     leads : sequence of L str
         Lead names.
 
@@ -173,26 +173,27 @@ def pca_scree_figure(
             f"found {share.shape} and {loadings.shape} for {len(leads)} leads."
         )
     number = np.arange(1, len(share) + 1)
-    kept = number <= len(loadings)
+    is_used = number <= len(loadings)
     with use_style():
         figure = new_figure(13, 5.5)
         scree, heat = figure.subplots(1, 2, width_ratios=[1, 1.15])
-        scree.bar(number, 100 * share, color=np.where(kept, BLUE, FAINT).tolist(), width=0.75)
+        scree.bar(number, 100 * share, color=np.where(is_used, BLUE, FAINT).tolist(), width=0.75)
         scree.plot(number, 100 * np.cumsum(share), color=VERMILLION, marker="o", markersize=5, label="cumulative")
         for x, value in zip(number, 100 * share, strict=True):
-            beside = x == 1  # the cumulative curve rises from the middle of the first bar
+            # The cumulative curve starts in the middle of the first bar, so the text stands to the left of it.
+            is_first = x == 1
             scree.annotate(
                 f"{value:.3g}" if value >= 0.001 else "0",
                 (x, value),
-                xytext=(-4 if beside else 0, 4),
+                xytext=(-4 if is_first else 0, 4),
                 textcoords="offset points",
-                ha="right" if beside else "center",
+                ha="right" if is_first else "center",
                 fontsize=10,
             )
         scree.set(xlabel="principal component", ylabel="share of variance (%)", ylim=(0, 108))
         scree.set_xticks(number)
         scree.grid(axis="x", visible=False)
-        scree.set_title(f"{len(loadings)} of {len(share)} components: {100 * share[kept].sum():.4g} % of variance")
+        scree.set_title(f"{len(loadings)} of {len(share)} components: {100 * share[is_used].sum():.4g} % of variance")
         scree.legend(loc="center right")
         largest = float(np.abs(loadings).max(initial=1e-12))
         image = heat.imshow(loadings, cmap="PuOr_r", vmin=-largest, vmax=largest, aspect="auto")
@@ -210,14 +211,14 @@ def pca_scree_figure(
 
 
 def schedule_figure(multipliers: npt.ArrayLike, steps: npt.ArrayLike | None = None) -> Figure:
-    """Learning-rate multiplier over the steps of a run.
+    """Draw the learning-rate multiplier over the steps of a run.
 
     Parameters
     ----------
     multipliers : array-like, shape (n,)
-        Factor on the base learning rate.
+        Factors of the base learning rate.
     steps : array-like, shape (n,), optional
-        Where; at each step from 0 on if not given.
+        Steps of the multipliers; by default 0, 1, 2, …
 
     Returns
     -------
@@ -234,17 +235,20 @@ def schedule_figure(multipliers: npt.ArrayLike, steps: npt.ArrayLike | None = No
     with use_style():
         figure = new_figure(8, 4)
         axes = figure.add_subplot()
-        at = np.arange(len(values)) if steps is None else np.asarray(steps)
-        axes.fill_between(at, values, color=BLUE, alpha=0.12, linewidth=0)
-        axes.plot(at, values, color=BLUE, label="multiplier")
+        x = np.arange(len(values)) if steps is None else np.asarray(steps)
+        axes.fill_between(x, values, color=BLUE, alpha=0.12, linewidth=0)
+        axes.plot(x, values, color=BLUE, label="multiplier")
+
+        # The text stands on the side of the peak that has more room.
         peak = int(np.argmax(values))
-        axes.plot(at[peak], values[peak], "o", color=VERMILLION)
+        is_early = peak < len(values) / 2
+        axes.plot(x[peak], values[peak], "o", color=VERMILLION)
         axes.annotate(
-            f"{values[peak]:.3g} at step {at[peak]:,}",
-            (at[peak], values[peak]),
-            xytext=(8, 6) if peak < len(values) / 2 else (-8, 6),
+            f"{values[peak]:.3g} at step {x[peak]:,}",
+            (x[peak], values[peak]),
+            xytext=(8, 6) if is_early else (-8, 6),
             textcoords="offset points",
-            ha="left" if peak < len(values) / 2 else "right",
+            ha="left" if is_early else "right",
         )
         axes.set(xlabel="step", ylabel="× base learning rate")
         axes.set_ylim(0, 1.15 * max(float(values.max()), 1e-12))
@@ -253,22 +257,22 @@ def schedule_figure(multipliers: npt.ArrayLike, steps: npt.ArrayLike | None = No
 
 
 def schedules_figure(schedules: Mapping[str, npt.ArrayLike]) -> Figure:
-    """Several learning-rate schedules side by side, on the same axes.
+    """Draw several learning-rate schedules side by side, on the same axes.
 
     Parameters
     ----------
     schedules : mapping of str to array-like, shape (steps,)
-        Name -> factor on the base learning rate at each step.
+        Name -> factor of the base learning rate at each step.
     """
     if not schedules:
-        raise UserError("A figure of schedules needs at least one.")
+        raise UserError("A figure of schedules needs at least one schedule.")
     with use_style():
         figure, places = panels(len(schedules), 4, 2.4, sharey=True)
         for axes, (name, multipliers) in zip(places, schedules.items(), strict=True):
             values = np.asarray(multipliers, dtype=np.float64)
-            done = np.linspace(0, 100, len(values))
-            axes.fill_between(done, values, color=BLUE, alpha=0.12, linewidth=0)
-            axes.plot(done, values, color=BLUE)
+            progress = np.linspace(0, 100, len(values))
+            axes.fill_between(progress, values, color=BLUE, alpha=0.12, linewidth=0)
+            axes.plot(progress, values, color=BLUE)
             axes.set_title(name)
             axes.set_ylim(0, 1.08)
         figure.supxlabel("% of the run")
@@ -277,37 +281,40 @@ def schedules_figure(schedules: Mapping[str, npt.ArrayLike]) -> Figure:
 
 
 def smooth(values: npt.ArrayLike, window: int) -> FloatArray:
-    """Centred running mean over the finite values in a window, which shrinks at the ends.
+    """Return the centred running mean of a series over its finite values. At the ends, fewer values are averaged.
 
     Parameters
     ----------
     values : array-like, shape (n,)
-        A series; values that are not finite are left out.
+        A series. Values that are not finite are left out.
     window : int
-        Number of values, made odd.
+        Number of values to average. An even number is increased by one.
 
     Returns
     -------
     array of float64, shape (n,)
-        ``nan`` where a window has no finite value.
+        ``nan`` if there is no finite value to average.
     """
     series = np.asarray(values, dtype=np.float64)
     half = max(window, 1) // 2
-    finite = np.isfinite(series)
+    is_finite = np.isfinite(series)
     kernel = np.ones(2 * half + 1)
-    total = np.convolve(np.where(finite, series, 0.0), kernel)[half : half + len(series)]
-    count = np.round(np.convolve(finite.astype(np.float64), kernel)[half : half + len(series)])
+    total = np.convolve(np.where(is_finite, series, 0.0), kernel)[half : half + len(series)]
+    count = np.round(np.convolve(is_finite.astype(np.float64), kernel)[half : half + len(series)])
     result = np.full(len(series), np.nan)
     result[count > 0] = total[count > 0] / count[count > 0]
     return result
 
 
-def _rate_at(at: FloatArray, fpr: FloatArray, tpr: FloatArray) -> FloatArray:
-    """Interpolate a ROC curve; where it is vertical, the upper end (`numpy.interp` leaves that open)."""
-    low = np.searchsorted(fpr, at, side="right") - 1
+def _interpolate(rates: FloatArray, fpr: FloatArray, tpr: FloatArray) -> FloatArray:
+    """Return the true positive rates of a ROC curve at some false positive rates.
+
+    Where the curve is vertical, it takes the upper end. `numpy.interp` does not define which end it takes.
+    """
+    low = np.searchsorted(fpr, rates, side="right") - 1
     high = np.minimum(low + 1, len(fpr) - 1)
     width = fpr[high] - fpr[low]
-    fraction = np.divide(at - fpr[low], width, out=np.zeros_like(at), where=width > 0)
+    fraction = np.divide(rates - fpr[low], width, out=np.zeros_like(rates), where=width > 0)
     rate: FloatArray = tpr[low] + fraction * (tpr[high] - tpr[low])
     return rate
 
@@ -319,7 +326,8 @@ def _draw_losses(axes: Axes, series: Mapping[str, tuple[FloatArray, FloatArray]]
         axes.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.8, label="_train, each step")
         axes.plot(steps, smooth(values, window), color=BLUE, label="train/loss, smoothed")
         finite = values[np.isfinite(values)]
-        if len(finite) > 20:  # a spike or the first steps must not flatten the rest
+        # A few very large values must not flatten the rest of the curve.
+        if len(finite) > 20:
             low, high = np.quantile(finite, [0.0, 0.995])
             validation = series.get("val/loss", (finite, finite))[1]
             high = max(high, float(np.nanmax(np.where(np.isfinite(validation), validation, -np.inf))))

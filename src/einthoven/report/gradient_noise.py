@@ -1,4 +1,4 @@
-"""The noise of a batch's gradient, against the size of the batch."""
+"""Figure of the noise of the gradient over the batch size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PROBE = "gradient_noise"
 
 
 def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
-    """Draw the noise of the gradient against the size of the batch, one line a configuration: its first seed.
+    """Draw the noise of the gradient over the batch size, one line per configuration (its first seed).
 
-    Points are measured, as `einthoven.diagnostics.gradient_noise` does; dashed is the law 1/sqrt(B), dotted the same
-    for batches drawn without replacement; both go through the middle of the points. A diamond stands where the law
-    makes the noise as large as the gradient of all records: the simple
-    noise scale of McCandlish et al. 2018. Smaller batches point more at chance than downhill.
+    The points are measured by `einthoven.diagnostics.gradient_noise`. The dashed line is the law 1/sqrt(B). The dotted
+    line is the same law for batches drawn without replacement. Both are fitted to the points. A diamond marks the
+    batch size at which the law makes the noise as large as the gradient of all records: the simple noise scale of
+    McCandlish et al. 2018. Below this size, the gradient of a batch is mostly noise.
 
     Parameters
     ----------
@@ -44,14 +44,20 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
             size, noise, norm, records = (
                 members[0].array(name, PROBE).astype(np.float64) for name in ("size", "noise", "gradient", "records")
             )
-            one, slope = power_law(size, noise / left_over(size, float(records)))
-            everywhere = np.geomspace(1, min(1.2 * size[-1], float(records) - 1), 200)
+
+            # The law is fitted without the factor of drawing without replacement.
+            constant, slope = power_law(size, noise / finite_factor(size, float(records)))
+            sizes = np.geomspace(1, min(1.2 * size[-1], float(records) - 1), 200)
+            law = constant / np.sqrt(sizes)
             axes.plot(size, noise, "o", color=color, markersize=8)
-            axes.plot(everywhere, one / np.sqrt(everywhere), "--", color=color, linewidth=1.3)
-            axes.plot(everywhere, one / np.sqrt(everywhere) * left_over(everywhere, float(records)), ":", color=color)
-            if 1 < (critical := (one / float(norm)) ** 2) < records:
-                axes.plot(critical, norm, "D", color="white", markeredgecolor=color, markeredgewidth=2, markersize=10)
-            ends.append((float(one / np.sqrt(everywhere[-1])), f"{label}: slope {slope:.2f}", series_style(i)))
+            axes.plot(sizes, law, "--", color=color, linewidth=1.3)
+            axes.plot(sizes, law * finite_factor(sizes, float(records)), ":", color=color)
+
+            noise_scale = (constant / float(norm)) ** 2
+            if 1 < noise_scale < records:
+                diamond = {"markeredgecolor": color, "markeredgewidth": 2, "markersize": 10}
+                axes.plot(noise_scale, norm, "D", color="white", **diamond)
+            ends.append((float(law[-1]), f"{label}: slope {slope:.2f}", series_style(i)))
         axes.set_xticks(size, [f"{int(b)}" for b in size])
         axes.minorticks_off()
         axes.set(xlabel="records in a batch, B", ylabel="RMS distance of a batch's gradient from that of all records")
@@ -69,13 +75,13 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     return figure
 
 
-def left_over(size: FloatArray, records: float) -> FloatArray:
-    """What drawing without replacement leaves of the noise: ``sqrt((n - B) / (n - 1))``."""
+def finite_factor(size: FloatArray, records: float) -> FloatArray:
+    """Return the factor by which drawing without replacement reduces the noise: ``sqrt((n - B) / (n - 1))``."""
     return np.sqrt((records - size) / (records - 1))
 
 
 def power_law(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """The constant c of ``c / sqrt(x)``, and the exponent that fits best if it is free; both in logarithms.
+    """Fit ``c / sqrt(x)`` and ``x ** slope`` to the logarithms of some points, and return c and the slope.
 
     Raises
     ------
@@ -83,5 +89,7 @@ def power_law(x: FloatArray, y: FloatArray) -> tuple[float, float]:
         If there are fewer than two points.
     """
     if len(x) < 2:
-        raise UserError(f"figure: batches of {len(x)} size; expected three training records or more.")
-    return float(np.exp(np.mean(np.log(y * np.sqrt(x))))), float(np.polyfit(np.log(x), np.log(y), 1)[0])
+        raise UserError(f"figure: there are batches of {len(x)} size; expected three training records or more.")
+    constant = float(np.exp(np.mean(np.log(y * np.sqrt(x)))))
+    slope = float(np.polyfit(np.log(x), np.log(y), 1)[0])
+    return constant, slope

@@ -1,4 +1,4 @@
-"""The figure of what a model of features leans on."""
+"""Figure of the importance of features."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from einthoven.report.style import BLUE, new_figure, use_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 20
+MOST = 20  # largest number of features in the figure
 
 
 def importance_figure(names: Sequence[str], importance: npt.ArrayLike, *, title: str) -> Figure:
-    """Bars of the most important features.
+    """Draw the most important features as bars.
 
     Parameters
     ----------
     names : sequence of F str
     importance : array-like, shape (F,)
-        AUROC lost when the feature is permuted.
+        Decrease of the AUROC when the values of the feature are permuted.
     title : str
-        The line above.
+        Title of the figure.
     """
     values = np.asarray(importance, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")[:SHOWN]
+    order = np.argsort(-values, kind="stable")[:MOST]
     with use_style():
         figure = new_figure(8, 1.2 + 0.28 * len(order))
         axes = figure.add_subplot()

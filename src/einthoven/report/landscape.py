@@ -1,4 +1,4 @@
-"""Pictures of the loss around, between and along weights."""
+"""Figures of the loss landscape: around the weights, along the path of the training, between two runs."""
 
 from __future__ import annotations
 
@@ -19,53 +19,57 @@ Arrays = Mapping[str, NDArray[Any]]
 LEVELS = 14
 
 
-def landscape_figure(found: Arrays) -> Figure:
-    """Draw the loss along one random direction and in the plane of two, the weights in the middle.
+def landscape_figure(landscape: Arrays) -> Figure:
+    """Draw the loss along one random direction and in the plane of two, with the weights in the middle.
 
     Parameters
     ----------
-    found : mapping of str to ndarray
+    landscape : mapping of str to ndarray
         ``line/step``, ``line/loss`` (n,), ``plane/step`` (m,), ``plane/loss`` (m, m).
     """
     with use_style():
         figure = new_figure(11, 4.8)
         left, right = figure.subplots(1, 2)
-        left.plot(found["line/step"], found["line/loss"], color=BLUE)
+        left.plot(landscape["line/step"], landscape["line/loss"], color=BLUE)
         left.axvline(0, color=FAINT, linestyle="--", zorder=0)
         left.set_xticks([-1, -0.5, 0, 0.5, 1])
         left.set(xlabel="step, 1 = as long as the weights", ylabel="loss", title="Along one random direction")
-        step = found["plane/step"]
-        _contours(figure, right, step, step, found["plane/loss"])
+        step = landscape["plane/step"]
+        _draw_contours(figure, right, step, step, landscape["plane/loss"])
         right.plot(0, 0, "o", color=VERMILLION, markeredgecolor="white", label="the weights")
         right.set(xlabel="first direction", ylabel="second direction", title="In the plane of two")
         right.legend(loc="upper right", frameon=True)
     return figure
 
 
-def path_figure(found: Arrays) -> Figure:
-    """Draw the way of the weights in the plane of its principal components, over the loss there.
+def path_figure(landscape: Arrays) -> Figure:
+    """Draw the path of the weights in the plane of its principal components, over the loss in this plane.
 
     Parameters
     ----------
-    found : mapping of str to ndarray
+    landscape : mapping of str to ndarray
         ``path/points`` (E, 2), ``path/explained`` (2,), ``path/x``, ``path/y`` (m,), ``path/loss`` (m, m).
     """
     with use_style():
         figure = new_figure(7.5, 6)
         axes = figure.add_subplot()
-        _contours(figure, axes, found["path/x"], found["path/y"], found["path/loss"])
-        x, y = found["path/points"].T
+        _draw_contours(figure, axes, landscape["path/x"], landscape["path/y"], landscape["path/loss"])
+        x, y = landscape["path/points"].T
         axes.plot(x, y, color=INK, linewidth=1.2, marker=".", markersize=6)
         axes.plot(x[0], y[0], "s", color=BLUE, markeredgecolor="white", label="first epoch")
         axes.plot(x[-1], y[-1], "o", color=VERMILLION, markeredgecolor="white", label="last epoch")
-        names = (f"component {k} ({share:.0%} of the way)" for k, share in enumerate(found["path/explained"], 1))
-        axes.set(**dict(zip(("xlabel", "ylabel"), names, strict=True)), title="The way of the weights")
+        first_share, second_share = landscape["path/explained"]
+        axes.set(
+            xlabel=f"component 1 ({first_share:.0%} of the path)",
+            ylabel=f"component 2 ({second_share:.0%} of the path)",
+            title="The path of the weights",
+        )
         axes.legend(loc="best", frameon=True)
     return figure
 
 
 def interpolation_figure(trials: Sequence[Trial], *, title: str) -> Figure:
-    """Draw the loss on the line from the weights of another run to those of each of these.
+    """Draw the loss on the line from the weights of another run to the weights of each given run.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ def interpolation_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     Raises
     ------
     UserError
-        If a run has left no losses.
+        If a run has no such losses.
     """
     with use_style():
         figure = new_figure(8, 5)
@@ -94,10 +98,10 @@ def interpolation_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     return figure
 
 
-def _contours(
+def _draw_contours(
     figure: Figure, axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], losses: NDArray[np.float64]
 ) -> None:
-    """Fill between lines of equal loss, closer to each other where it is small; `losses` is (len(x), len(y))."""
+    """Fill the areas between lines of equal loss, which are closer at small losses. `losses` is (len(x), len(y))."""
     low, high = float(losses.min()), float(losses.max())
     levels = low + (high - low) * np.linspace(0, 1, LEVELS) ** 2 if high > low else LEVELS
     filled = axes.contourf(x, y, losses.T, levels=levels, cmap="cividis_r")
