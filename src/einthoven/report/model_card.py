@@ -13,26 +13,26 @@ NOTICE = (
     "these probabilities helps a patient."
 )
 SYNTHETIC = "synthetic"
-RARE = 30  # positive records
-MOST = 12  # classes for which every rule is shown, not the first alone
-GAP = 0.05  # of probability, less observed share, that is told
+RARE = 30  # a class with fewer positive records is named as a limit
+MOST = 12  # with more classes, the card has only the first operating point of each class
+GAP = 0.05  # smallest calibration gap (predicted probability minus observed share) that is named as a limit
 
 
 @dataclass(frozen=True)
 class Share:
-    """Who is in one part of the data.
+    """One part of the data.
 
     Attributes
     ----------
     split, folds : str
-        Such as ``train`` and ``1-7``.
+        For example ``train`` and ``1-7``.
     records, patients : int
     age : tuple of float or None
-        Quartiles in years, of the records whose age is known; None where none is.
+        Quartiles in years over the records with known age; None if no age is known.
     female : float or None
-        Share of the records whose sex is known.
+        Share of female patients among the records with known sex; None if no sex is known.
     positives : mapping of str to int
-        Records of each class.
+        Positive records of each class.
     """
 
     split: str
@@ -46,25 +46,25 @@ class Share:
 
 @dataclass(frozen=True)
 class Subject:
-    """What the card is of.
+    """The model that the card describes.
 
     Attributes
     ----------
     name : str
-        Of the run.
+        Name of the run.
     network : str
     parameters : int
     leads : tuple of str
     fs, seconds : float
-        Of what the model is given, in Hz and s.
+        Sampling frequency in Hz and length in s of the input.
     task : str
     single_label : bool
     sources : tuple of str
-        Corpora that the records are from.
+        Corpora of the records.
     shares : tuple of Share
-        In the order in which they are listed.
+        Parts of the data, in the order of the card.
     options : mapping of str to object
-        Options of the training worth reading.
+        The most important options of the training.
     provenance : mapping of str to str
     """
 
@@ -82,68 +82,79 @@ class Subject:
     provenance: Mapping[str, str]
 
 
-def model_card(subject: Subject, found: Mapping[str, Any]) -> str:
-    """The card.
+def model_card(subject: Subject, evaluation: Mapping[str, Any]) -> str:
+    """Return the model card as Markdown.
 
     Parameters
     ----------
     subject : Subject
-    found : mapping
-        What ``evaluation.json`` holds.
-
-    Returns
-    -------
-    str
-        Markdown.
+    evaluation : mapping
+        Content of ``evaluation.json``.
     """
-    parts = (
+    sections = (
         [f"# Model card: {subject.name}", NOTICE],
         _model(subject),
         _data(subject),
-        _performance(found),
-        _calibration(found),
-        _operating_points(found),
-        _subgroups(found),
-        ["## Limits", *_bullets(limits(subject, found))],
+        _performance(evaluation),
+        _calibration(evaluation),
+        _operating_points(evaluation),
+        _subgroups(evaluation),
+        ["## Limits", *_bullets(limits(subject, evaluation))],
         ["## Provenance", *_bullets(f"{name}: {value}" for name, value in subject.provenance.items() if value)],
     )
-    return "\n\n".join("\n".join(_spaced(part)) for part in parts if part) + "\n"
+    return "\n\n".join("\n".join(_separate(section)) for section in sections if section) + "\n"
 
 
-def limits(subject: Subject, found: Mapping[str, Any]) -> list[str]:
-    """What the figures cannot say, each with the figure that shows it."""
+def limits(subject: Subject, evaluation: Mapping[str, Any]) -> list[str]:
+    """Return sentences about what the model cannot do, and about what the evaluation does not show."""
     by_split = {share.split: share for share in subject.shares}
-    reported, trained = by_split["report"], by_split["train"]
-    said = [f"Measured on {_listed(subject.sources)} alone: no other hospital, device or population was tried."]
-    said += [f"{warning[:1].upper()}{warning[1:]}." for warning in found.get("warnings", ())]
+    reported = by_split["report"]
+    trained = by_split["train"]
+    sentences = [f"Measured only on {', '.join(subject.sources)}. No other hospital, device or population was tried."]
+    sentences += [f"{warning[:1].upper()}{warning[1:]}." for warning in evaluation.get("warnings", ())]
     if SYNTHETIC in subject.sources:
-        said.append("Its records are computed, not recorded from people: figures on them say nothing about patients.")
-    absent = [name for name, interval in found["auroc"].items() if interval is None]
+        sentences.append("The records are computed, not measured on people. The metrics say nothing about patients.")
+
+    # Classes with too few records
+    absent = [name for name, interval in evaluation["auroc"].items() if interval is None]
     if absent:
-        said.append(f"Not evaluated, for want of records with and without: {_listed(absent)}.")
-    rare = [f"{name} ({reported.positives[name]})" for name in found["auroc"] if 0 < reported.positives[name] < RARE]
+        sentences.append(f"Not evaluated, because only positive or only negative records exist: {', '.join(absent)}.")
+    counts = {name: reported.positives[name] for name in evaluation["auroc"]}
+    rare = [f"{name} ({count})" for name, count in counts.items() if 0 < count < RARE]
     if rare:
-        said.append(f"Fewer than {RARE} positive records to judge by: {_listed(rare)}.")
-    small = sum(group["small"] for group in found["subgroups"])
+        sentences.append(f"Fewer than {RARE} positive records, so the metrics are uncertain: {', '.join(rare)}.")
+
+    # Subgroups that are too small, or in which the probabilities are wrong
+    subgroups = evaluation["subgroups"]
+    small = sum(group["small"] for group in subgroups)
     if small:
-        said.append(
-            f"{small} of {len(found['subgroups'])} subgroups have few patients (marked small): too few to judge by."
+        sentences.append(
+            f"{small} of {len(subgroups)} subgroups (marked small) have too few patients for a conclusion."
         )
-    off = sorted(
-        {name for group in found["subgroups"] if not group["small"] for name in _miscalibrated(group, subject)}
-    )
-    if off:
-        said.append(
-            f"Stated probability less observed share, where it is {GAP:g} or more and beyond chance: {_listed(off)}."
+    miscalibrated: set[str] = set()
+    for group in subgroups:
+        if not group["small"]:
+            miscalibrated.update(_miscalibrated(group, subject))
+    if miscalibrated:
+        sentences.append(
+            f"The predicted probability differs from the observed share by {GAP:g} or more, and by more than chance, "
+            f"for: {', '.join(sorted(miscalibrated))}."
         )
-    if trained.age is None or trained.female is None:
-        unknown = [name for name, value in (("age", trained.age), ("sex", trained.female)) if value is None]
-        said.append(f"Not known of the training records: {_listed(unknown)}.")
+
+    # The people in the training records
+    unknown = [name for name, value in (("age", trained.age), ("sex", trained.female)) if value is None]
+    if unknown:
+        sentences.append(f"Not known for the training records: {', '.join(unknown)}.")
     if trained.age is not None and trained.age[0] >= 18:
-        said.append(f"Three quarters of the training records are of people of {trained.age[0]:.0f} years or more.")
-    said.append(f"Knows {len(found['auroc'])} classes ({subject.task}): what is none of them goes unseen.")
-    said.append(f"Needs {_listed(subject.leads)} in mV; leads that are missing or exchanged make its answer wrong.")
-    return said
+        sentences.append(f"Three quarters of the training records are of people of {trained.age[0]:.0f} years or more.")
+
+    sentences.append(
+        f"The model knows {len(evaluation['auroc'])} classes ({subject.task}). It cannot detect anything else."
+    )
+    sentences.append(
+        f"The model needs {', '.join(subject.leads)} in mV. If leads are missing or exchanged, its answer is wrong."
+    )
+    return sentences
 
 
 def _model(subject: Subject) -> list[str]:
@@ -151,8 +162,9 @@ def _model(subject: Subject) -> list[str]:
     return [
         "## Model and intended use",
         f"{subject.network} with {subject.parameters:,} parameters. It reads {subject.seconds:g} s of "
-        f"{len(subject.leads)}-lead ECG ({' '.join(subject.leads)}) in mV at {subject.fs:g} Hz, and states the "
-        f"probability {kind}. Intended for comparing models of the task `{subject.task}` on records like those below.",
+        f"{len(subject.leads)}-lead ECG ({' '.join(subject.leads)}) in mV at {subject.fs:g} Hz, and predicts "
+        f"the probability {kind}. It is intended for comparing models of the task `{subject.task}` on records like "
+        "those below.",
         *_table(("option", "value"), [(f"`{name}`", str(value)) for name, value in subject.options.items()]),
     ]
 
@@ -160,92 +172,88 @@ def _model(subject: Subject) -> list[str]:
 def _data(subject: Subject) -> list[str]:
     classes = list(subject.shares[0].positives)
     columns = ("used to", "folds", "records", "patients", "age: median (quartiles)", "female", *classes)
-    purpose = {"train": "train", "fit": "fit calibration and thresholds", "report": "report every figure below"}
-    rows = [
-        (
-            purpose[share.split],
-            share.folds,
-            f"{share.records:,}",
-            f"{share.patients:,}",
-            "–" if share.age is None else f"{share.age[1]:.0f} ({share.age[0]:.0f}-{share.age[2]:.0f})",
-            "–" if share.female is None else f"{share.female:.0%}",
-            *(f"{share.positives[name]:,}" for name in classes),
-        )
-        for share in subject.shares
-    ]
+    purpose = {"train": "train", "fit": "fit calibration and thresholds", "report": "report the metrics below"}
+    rows = []
+    for share in subject.shares:
+        age = "–" if share.age is None else f"{share.age[1]:.0f} ({share.age[0]:.0f}-{share.age[2]:.0f})"
+        female = "–" if share.female is None else f"{share.female:.0%}"
+        positives = [f"{share.positives[name]:,}" for name in classes]
+        sizes = (f"{share.records:,}", f"{share.patients:,}")
+        rows.append((purpose[share.split], share.folds, *sizes, age, female, *positives))
     return [
         "## Data",
-        f"Records of {_listed(subject.sources)}; records of each class at the right.",
+        f"Records of {', '.join(subject.sources)}. The columns at the right count the positive records of each class.",
         *_table(columns, rows),
     ]
 
 
-def _performance(found: Mapping[str, Any]) -> list[str]:
-    metrics, interval = found["metrics"], found["interval"]
-    rows = [("macro AUROC", _with(metrics["macro_auroc"], found["macro_auroc"]))]
-    written = parts(found["auroc"])
-    for name, of in found["auroc"].items():
-        if of is not None:
-            rows.append((f"AUROC {name}", _with(metrics[f"auroc/{written[name]}"], of)))
-    rows += [(label, _number(metrics.get(key))) for key, label in (("macro_auprc", "macro AUPRC"), ("fmax", "Fmax"))]
+def _performance(evaluation: Mapping[str, Any]) -> list[str]:
+    metrics = evaluation["metrics"]
+    interval = evaluation["interval"]
+    rows = [("macro AUROC", _with_interval(metrics["macro_auroc"], evaluation["macro_auroc"]))]
+    names_in_metrics = parts(evaluation["auroc"])
+    for name, auroc_interval in evaluation["auroc"].items():
+        if auroc_interval is not None:
+            auroc = metrics[f"auroc/{names_in_metrics[name]}"]
+            rows.append((f"AUROC {name}", _with_interval(auroc, auroc_interval)))
+    rows.append(("macro AUPRC", _number(metrics.get("macro_auprc"))))
+    rows.append(("Fmax", _number(metrics.get("fmax"))))
     return [
         "## Performance",
-        f"On {found['records']:,} records of folds {_folds(found['folds']['report'])}, on which nothing was fitted. "
-        f"Intervals: {interval['level']:.0%}, bootstrap of {interval['by']}s ({interval['method']}, "
-        f"{found['macro_auroc']['resamples']:,} resamples).",
+        f"On {evaluation['records']:,} records of folds {_folds(evaluation['folds']['report'])}. Nothing was fitted on "
+        f"these folds. Intervals: {interval['level']:.0%}, bootstrap of {interval['by']}s ({interval['method']}, "
+        f"{evaluation['macro_auroc']['resamples']:,} resamples).",
         *_table(("metric", "value"), rows),
     ]
 
 
-def _calibration(found: Mapping[str, Any]) -> list[str]:
+def _calibration(evaluation: Mapping[str, Any]) -> list[str]:
+    metrics = evaluation["metrics"]
     names = (("nll", "negative log-likelihood"), ("brier", "Brier score"), ("ece", "expected calibration error"))
-    rows = [
-        (label, *(_number(found["metrics"][f"{key}/{when}"], 4) for when in ("before", "after")))
-        for key, label in names
-    ]
-    posterior = " Of probabilities with the weights of the last layer integrated out." if found.get("laplace") else ""
+    rows = []
+    for key, label in names:
+        rows.append((label, _number(metrics[f"{key}/before"], 4), _number(metrics[f"{key}/after"], 4)))
+    method = f"Method: {evaluation['calibration']['method']}, fitted on folds {_folds(evaluation['folds']['fit'])}."
+    if evaluation.get("laplace"):
+        method += " The probabilities are averaged over the weights of the last layer (Laplace approximation)."
     return [
         "## Calibration",
-        f"Method: {found['calibration']['method']}, fitted on folds {_folds(found['folds']['fit'])}.{posterior}",
+        method,
         *_table(("", "before", "after"), rows),
     ]
 
 
-def _operating_points(found: Mapping[str, Any]) -> list[str]:
-    rows = [
-        (
-            name,
-            rule,
-            _number(point["threshold"]),
-            *(
-                _with(point["judged"][m], point["intervals"][m], 2)
-                for m in ("sensitivity", "specificity", "ppv", "npv")
-            ),
-        )
-        for name, of in found["operating_points"].items()
-        for rule, point in list(of.items())[: None if len(found["operating_points"]) <= MOST else 1]
-    ]
+def _operating_points(evaluation: Mapping[str, Any]) -> list[str]:
+    points_of_classes = evaluation["operating_points"]
+    most_points = None if len(points_of_classes) <= MOST else 1
+    rows = []
+    for name, points in points_of_classes.items():
+        for rule, point in list(points.items())[:most_points]:
+            judged = point["judged"]
+            intervals = point["intervals"]
+            measures = [
+                _with_interval(judged[measure], intervals[measure], 2)
+                for measure in ("sensitivity", "specificity", "ppv", "npv")
+            ]
+            rows.append((name, rule, _number(point["threshold"]), *measures))
     columns = ("class", "chosen for", "threshold", "sensitivity", "specificity", "PPV", "NPV")
     return ["## Operating points", *_table(columns, rows)] if rows else []
 
 
-def _subgroups(found: Mapping[str, Any]) -> list[str]:
-    rows = [
-        (
-            f"{group['attribute']}: {group['value']}{' (small)' if group['small'] else ''}",
-            f"{group['records']:,}",
-            f"{group['patients']:,}",
-            _with(group["auroc"], group["auroc_interval"]),
-            f"{max(map(abs, group['gap'])):.2f}",
-        )
-        for group in found["subgroups"]
-    ]
+def _subgroups(evaluation: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for group in evaluation["subgroups"]:
+        small = " (small)" if group["small"] else ""
+        name = f"{group['attribute']}: {group['value']}{small}"
+        auroc = _with_interval(group["auroc"], group["auroc_interval"])
+        largest_gap = max(abs(gap) for gap in group["gap"])
+        rows.append((name, f"{group['records']:,}", f"{group['patients']:,}", auroc, f"{largest_gap:.2f}"))
     columns = ("group", "records", "patients", "macro AUROC", "largest calibration gap")
     return ["## Subgroups", *_table(columns, rows)] if rows else []
 
 
 def _miscalibrated(group: Mapping[str, Any], subject: Subject) -> Iterable[str]:
-    """Classes of a group whose calibration gap is large, and its interval leaves out 0."""
+    """Yield the classes of a group whose calibration gap is large, with an interval that does not contain 0."""
     classes = subject.shares[0].positives
     for name, gap, interval in zip(classes, group["gap"], group["gap_intervals"], strict=True):
         if abs(gap) >= GAP and interval is not None and (interval["low"] > 0 or interval["high"] < 0):
@@ -253,24 +261,24 @@ def _miscalibrated(group: Mapping[str, Any], subject: Subject) -> Iterable[str]:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return ["\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)]
+    lines = []
+    for cells in (columns, ["---"] * len(columns), *rows):
+        escaped = [cell.replace("|", r"\|") for cell in cells]
+        lines.append(f"| {' | '.join(escaped)} |")
+    return ["\n".join(lines)]
 
 
-def _spaced(part: Sequence[str]) -> Iterable[str]:
-    """Paragraphs apart, the lines of a list together."""
-    for number, line in enumerate(part):
-        if number and not (line.startswith("- ") and part[number - 1].startswith("- ")):
+def _separate(section: Sequence[str]) -> Iterable[str]:
+    """Yield the lines of a section with an empty line between paragraphs, but not between the items of a list."""
+    for number, line in enumerate(section):
+        is_next_item = line.startswith("- ") and section[number - 1].startswith("- ")
+        if number and not is_next_item:
             yield ""
         yield line
 
 
 def _bullets(lines: Iterable[str]) -> list[str]:
     return [f"- {line}" for line in lines]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
 
 
 def _folds(folds: Sequence[int]) -> str:
@@ -281,7 +289,7 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _with(value: float | None, interval: Mapping[str, Any] | None, digits: int = 3) -> str:
+def _with_interval(value: float | None, interval: Mapping[str, Any] | None, digits: int = 3) -> str:
     if value is None or interval is None:
         return _number(value, digits)
     return f"{_number(value, digits)} ({_number(interval['low'], digits)}-{_number(interval['high'], digits)})"

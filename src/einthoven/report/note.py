@@ -1,4 +1,4 @@
-"""The description of a run, in Markdown: what it shows and what to change, what it was, what came out."""
+"""The description of a run in Markdown: advice, overview and results."""
 
 from __future__ import annotations
 
@@ -17,29 +17,34 @@ def note(
     advice: Sequence[Advice],
     error: str | None = None,
 ) -> str:
-    """Describe a run.
+    """Return the description of a run as Markdown.
 
     Parameters
     ----------
     overview : sequence of str
-        Sentences on task, data and model.
+        Sentences about task, data and model.
     results : mapping of str to mapping
-        Metric -> split -> value as text; empty where there are none.
+        Metric -> split -> value as text; can be empty.
     advice : sequence of Advice
-        In the order of their rank.
+        Ordered by rank.
     error : str, optional
-        Why the run ended before its time.
+        The reason why the run failed.
     """
-    parts = [f"**The run failed:** {error}"] if error else []
-    parts.append("### Advice")  # the page of a run shows the first lines, and the rest when asked to
-    parts += [f"{each.rank}. **{each.sentence}** {each.remedy} *({each.evidence})*" for each in advice] or [NOTHING]
+    parts = []
+    if error:
+        parts.append(f"**The run failed:** {error}")
+
+    # The run page of MLflow shows only the first lines of the note, so the advice comes first.
+    parts.append("### Advice")
+    items = [f"{item.rank}. **{item.sentence}** {item.remedy} *({item.evidence})*" for item in advice]
+    parts += items or [NOTHING]
+
     parts += ["### The run", *overview]
     if results:
-        splits = list(dict.fromkeys(split for by_split in results.values() for split in by_split))
-        rows = [
-            f"| {' | '.join(['', *splits])} |",
-            f"|{' --- |' * (len(splits) + 1)}",
-            *(f"| {' | '.join([name, *(found.get(s, '') for s in splits)])} |" for name, found in results.items()),
-        ]
+        splits = list(dict.fromkeys(split for values in results.values() for split in values))
+        rows = [f"| {' | '.join(['', *splits])} |", f"|{' --- |' * (len(splits) + 1)}"]
+        for metric, values in results.items():
+            cells = [metric, *(values.get(split, "") for split in splits)]
+            rows.append(f"| {' | '.join(cells)} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
