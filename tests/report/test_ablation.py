@@ -28,5 +28,5 @@ def test_choices_stand_by_their_means_with_what_they_gain() -> None:
     (axes,) = ablation_figure(RUNS, reference="none", title="?").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["mixup", "none", "noise"]
     assert [text.get_text() for text in axes.texts] == ["-0.010 ± 0.000", "reference", "+0.020 ± 0.000"]
-    with pytest.raises(UserError, match=r"figure\.reference=nothing: no such run; there are none, noise, mixup"):
+    with pytest.raises(UserError, match=r"=nothing: there is no such run; choose one of none, noise, mixup"):
         ablation_figure(RUNS, reference="nothing", title="?")

@@ -37,7 +37,7 @@ def test_maps_that_are_none_and_leads_that_are_missing_are_refused() -> None:
     for wrong in ({}, {"block1": maps()}, {"block1": np.zeros((1, 2, 4, 5))}, {"block1": np.stack([maps(), maps()])}):
         with pytest.raises(UserError, match=r"maps of shape \(windows, heads, N, N\)"):
             attention_figure(signal, 100, wrong, title="")
-    with pytest.raises(UserError, match="equally many tokens"):
+    with pytest.raises(UserError, match="same number of tokens"):
         attention_figure(signal, 100, {"block1": maps()[None], "block2": maps(tokens=5)[None]}, title="")
     with pytest.raises(UserError, match="cannot show V9"):
         attention_figure(signal, 100, {"block1": maps()[None]}, title="", show=("V9",))

@@ -37,7 +37,7 @@ def test_a_weight_stands_where_two_starts_took_it() -> None:
     assert network.get_title(loc="left") == "mlp: starts end 1.4 apart"
     drawn = convex.get_lines()[1]
     assert drawn.get_xdata().tolist() == drawn.get_ydata().tolist() == [1.0, 0.5]  # without the bias
-    with pytest.raises(UserError, match="one run of mlp; expected two seeds"):
+    with pytest.raises(UserError, match="mlp has only one run; expected two or more seeds"):
         starts_figure(runs[:3], title="?")
     with pytest.raises(UserError, match="analysis=weights"):
         distances([Trial({}), Trial({})])

@@ -91,7 +91,7 @@ def test_where_no_run_reached_anything_none_is_the_best(children: list[tuple[str
     groups = group_by_seed(children)
     assert best_group(groups) is None
     told = note(groups, {"trained": 0, "found again": 0, "failed": len(children)}, None, {"lr=-1": "no"})
-    assert told.startswith("No run reached a metric to compare by, so none is the best.\n\n")
+    assert told.startswith("No run has a metric for the comparison, so there is no best configuration.\n\n")
     assert "To run it again" not in told
 
 

@@ -1,4 +1,4 @@
-"""Attention over the ECG: which moments a network with attention reads, on paper."""
+"""Figures of the attention of a network over an ECG."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 PROBE = "attention"
 SHOW = ("II", "V1", "V5")
-ROW, STRIP = 30.0, 6.0  # mm, of a lead and of a head
+ROW, STRIP = 30.0, 6.0  # height of a lead and of a head in mm
 HEAD, FOOT, MARGIN = 12.0, 18.0, 8.0
-LIMIT = 1.2  # mV of a lead, to either side of its middle
-STRONGEST = 4.0  # times the mean, from which on all is drawn alike
+LIMIT = 1.2  # mV above and below the baseline; larger values are clipped
+STRONGEST = 4.0  # attention, as a multiple of the mean, with the darkest colour
 COLORS = "Blues"
 
 
@@ -50,25 +50,25 @@ def attention_figure(
     show: Sequence[str] = SHOW,
     dpi: float = 100,
 ) -> Figure:
-    """Draw where a network looks in one record: some leads on ECG paper, its attention behind them and head by head.
+    """Draw the attention of a network in one record: behind some leads on ECG paper, and for each head below them.
 
     Parameters
     ----------
     signal : array-like, shape (leads, T)
-        mV; the T samples are what the maps are of. The first 10 s are drawn.
+        Signal in mV. The maps belong to these T samples. The first 10 s are drawn.
     fs : float
-        Sampling frequency, Hz.
+        Sampling frequency in Hz.
     maps : mapping of str to array-like, shape (windows, heads, N, N)
-        Of each transformer block, in their order, the weights with which a token (row) reads the others (columns):
-        ``model.attention_maps(x)`` of one record. All tokens are of equally many samples.
+        Attention weights of each transformer block, from first to last: ``model.attention_maps(x)`` of one record. A
+        token (row) attends to the others (columns). All tokens have the same number of samples.
     title : str
-        The line above.
+        Title of the figure.
     starts : sequence of int
-        Token of the record with which each window begins; where windows overlap, their mean is drawn.
+        The first token of each window, counted over the record. Where windows overlap, the figure shows their mean.
     leads : sequence of str
         Names of the rows of the signal.
     show : sequence of str
-        Which of them to draw, from above to below.
+        Leads to draw, from top to bottom.
     dpi : float
         Dots per inch, at 25 mm/s and 10 mm/mV.
 
@@ -79,48 +79,55 @@ def attention_figure(
     Raises
     ------
     UserError
-        If the signal or the maps are not of these shapes, or a lead to show is not there.
+        If the signal or the maps have other shapes, or a lead to show is missing.
     """
-    panel = (title, _shown(traces_of(signal, fs, leads), show), *_looks(maps, starts))
-    return _page_of([[panel]], fs, None, dpi)
+    panel = (title, _select(traces_of(signal, fs, leads), show), *_attention(maps, starts))
+    return _draw_page([[panel]], fs, None, dpi)
 
 
 def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence[str] = SHOW) -> Figure:
-    """Draw where the networks of a sweep look, one column a network and one row a record.
+    """Draw the attention of the networks of a sweep: one column per network, one row per record.
 
     Parameters
     ----------
     trials : sequence of Trial
         Runs with analysis=attention.
     title : str
-        The line above all.
+        Title of the figure.
     show : sequence of str
-        Leads to draw, from above to below.
+        Leads to draw, from top to bottom.
     """
-    columns, fs = [], 100.0
+    columns = []
+    fs = 100.0
     for label, members in by_label(trials, {}).items():
+        # All seeds of a network have the same records. The figure shows the first seed.
         trial = members[0]
         fs = float(trial.array("fs", PROBE))
-        found = {kind: _named(trial, kind) for kind in ("signal", "map", "label", "probability")}
+        signals = _arrays_of(trial, "signal")
+        maps_of_blocks = _arrays_of(trial, "map")
+        labels = _arrays_of(trial, "label")
+        probabilities = _arrays_of(trial, "probability")
         column = []
-        for row in range(len(next(iter(found["signal"].values())))):
-            traces = {lead: values[row].astype(np.float64) for lead, values in found["signal"].items()}
-            maps = {block: values[row][None] for block, values in found["map"].items()}
-            names = [name for name, values in found["label"].items() if values[row] == 1]
-            says = ", ".join(f"{found['probability'][name][row]:.2f}" for name in names)
-            column.append((f"{label}: {' '.join(names)}, predicted {says}", _shown(traces, show), *_looks(maps, (0,))))
+        for row in range(len(next(iter(signals.values())))):
+            traces = {lead: values[row].astype(np.float64) for lead, values in signals.items()}
+            maps = {block: values[row][None] for block, values in maps_of_blocks.items()}
+            names = [name for name, values in labels.items() if values[row] == 1]
+            predicted = ", ".join(f"{probabilities[name][row]:.2f}" for name in names)
+            panel_title = f"{label}: {' '.join(names)}, predicted {predicted}"
+            column.append((panel_title, _select(traces, show), *_attention(maps, (0,))))
         columns.append(column)
-    return _page_of(columns, fs, title, 72)
+    return _draw_page(columns, fs, title, 72)
 
 
 def received(weights: FloatArray) -> FloatArray:
-    """Attention that a token gets from all, ``(..., heads, N)``, times their number: 1 where all are alike."""
+    """Return the mean attention that each token receives, ``(..., heads, N)``, times N: 1 if all tokens are equal."""
     share: FloatArray = weights.mean(axis=-2) * weights.shape[-1]
     return share
 
 
-def _rolled_out(maps: Sequence[FloatArray]) -> FloatArray:
-    import torch  # the mathematics is shared with `evaluation.saliency`
+def _roll_out(maps: Sequence[FloatArray]) -> FloatArray:
+    # `evaluation.saliency` has the same computation for tensors.
+    import torch
 
     from einthoven.evaluation.saliency import rollout
 
@@ -128,51 +135,59 @@ def _rolled_out(maps: Sequence[FloatArray]) -> FloatArray:
     return shares
 
 
-def _named(trial: Trial, kind: str) -> dict[str, npt.NDArray[np.float32]]:
-    trial.array("fs", PROBE)
-    return {name.partition("/")[2]: values for name, values in trial.arrays.items() if name.startswith(f"{kind}/")}
+def _arrays_of(trial: Trial, kind: str) -> dict[str, npt.NDArray[np.float32]]:
+    prefix = f"{kind}/"
+    return {name.removeprefix(prefix): values for name, values in trial.arrays.items() if name.startswith(prefix)}
 
 
-def _looks(maps: Mapping[str, npt.ArrayLike], starts: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """The roll-out of all blocks, one row, and what each head of the last block reads, over the tokens of a record."""
-    found = [np.asarray(weights, dtype=np.float64) for weights in maps.values()]
-    if not found or any(w.ndim != 4 or w.shape[2] != w.shape[3] or len(w) != len(starts) for w in found):
+def _attention(maps: Mapping[str, npt.ArrayLike], starts: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """Return two arrays over the tokens of a record: the roll-out of all blocks, and each head of the last block."""
+    blocks = [np.asarray(weights, dtype=np.float64) for weights in maps.values()]
+    shapes = [weights.shape for weights in blocks]
+    has_shape = [len(shape) == 4 and shape[2] == shape[3] and shape[0] == len(starts) for shape in shapes]
+    if not blocks or not all(has_shape):
         raise UserError(
-            f"An attention figure needs maps of shape (windows, heads, N, N), found {[w.shape for w in found]} of "
-            f"{len(starts)} windows."
+            f"An attention figure needs maps of shape (windows, heads, N, N), found {shapes} of {len(starts)} windows."
         )
-    if len({w.shape[2] for w in found}) > 1:
-        raise UserError(f"An attention figure needs blocks of equally many tokens, found {[w.shape for w in found]}.")
-    return _joined(_rolled_out(found)[:, None], starts), _joined(received(found[-1]), starts)
+    if len({shape[2] for shape in shapes}) > 1:
+        raise UserError(f"An attention figure needs the same number of tokens in all blocks, found {shapes}.")
+    rollout = _roll_out(blocks)[:, None]
+    return _join_windows(rollout, starts), _join_windows(received(blocks[-1]), starts)
 
 
-def _joined(values: FloatArray, starts: Sequence[int]) -> FloatArray:
-    """Rows of windows (W, rows, N) as rows over the record, the mean where windows overlap."""
+def _join_windows(values: FloatArray, starts: Sequence[int]) -> FloatArray:
+    """Join rows of windows (W, rows, N) to rows over the record. Where windows overlap, take the mean."""
     tokens = values.shape[2]
-    total, cover = np.zeros((values.shape[1], starts[-1] + tokens)), np.zeros(starts[-1] + tokens)
+    length = starts[-1] + tokens
+    total = np.zeros((values.shape[1], length))
+    windows = np.zeros(length)  # number of windows that cover a token
     for start, window in zip(starts, values, strict=True):
         total[:, start : start + tokens] += window
-        cover[start : start + tokens] += 1
-    return total / cover
+        windows[start : start + tokens] += 1
+    return total / windows
 
 
-def _shown(traces: Traces, show: Sequence[str]) -> Traces:
-    if missing := [lead for lead in show if lead not in traces]:
+def _select(traces: Traces, show: Sequence[str]) -> Traces:
+    missing = [lead for lead in show if lead not in traces]
+    if missing:
         raise UserError(f"An attention figure cannot show {', '.join(missing)} of {', '.join(traces)}.")
     return {lead: traces[lead] for lead in show}
 
 
-def _page_of(
+def _draw_page(
     columns: Sequence[Sequence[tuple[str, Traces, FloatArray, FloatArray]]], fs: float, title: str | None, dpi: float
 ) -> Figure:
-    """Draw panels of (title, leads, roll-out, heads), column by column, with one scale for all."""
+    """Draw columns of panels (title, leads, roll-out, heads) with the same scale."""
     width = 5 * np.ceil((ROW_LENGTH + 10) / 5)
     above = 16.0 if title else 2.0
-    heights = [HEAD + ROW * len(c[0][1]) + STRIP * len(c[0][3]) + 4 for c in columns]
+    heights = []
+    for column in columns:
+        _, traces, _, heads = column[0]
+        heights.append(HEAD + ROW * len(traces) + STRIP * len(heads) + 4)
     height = max(heights)
-    down = max(len(column) for column in columns)
+    rows = max(len(column) for column in columns)
     with use_style():
-        total = down * height + above + FOOT
+        total = rows * height + above + FOOT
         figure, axes = empty_page(len(columns) * (width + MARGIN) + MARGIN, total, dpi)
         if title:
             write(axes, MARGIN, total - 12, title, 9, weight="bold")
@@ -192,21 +207,27 @@ def _draw_panel(
     fs: float,
     title: str,
     traces: Traces,
-    behind: FloatArray,
+    rollout: FloatArray,
     heads: FloatArray,
 ) -> None:
     write(axes, left, top - HEAD + 3, title, 6.5, weight="bold")
     grid = Grid(left, top - HEAD - ROW * len(traces), width, ROW * len(traces))
     draw_grid(axes, grid)
     samples = len(next(iter(traces.values())))
-    start, length = left + 5 + LEAD_IN, samples / fs * SPEED
-    _draw_strip(axes, behind[0], start, length, grid.bottom, grid.height)
+    start = left + 5 + LEAD_IN
+    length = samples / fs * SPEED
+
+    # The leads, with the roll-out behind them
+    _draw_strip(axes, rollout[0], start, length, grid.bottom, grid.height)
     clipped = set()
     for row, lead in enumerate(traces):
-        clipped |= draw_row(axes, traces, fs, (lead,), left + 5, grid.bottom + grid.height - (row + 0.6) * ROW, LIMIT)
+        baseline = grid.bottom + grid.height - (row + 0.6) * ROW
+        clipped |= draw_row(axes, traces, fs, (lead,), left + 5, baseline, LIMIT)
     if clipped:
         text = f"clipped at {LIMIT:g} mV: {', '.join(lead for lead in traces if lead in clipped)}"
         write(axes, left + width, top - HEAD + 3, text, 4.5, ha="right")
+
+    # One strip for each head, below the leads
     for head, values in enumerate(heads):
         bottom = grid.bottom - (head + 1) * STRIP
         _draw_strip(axes, values, start, length, bottom, STRIP)
@@ -232,7 +253,7 @@ def _draw_strip(axes: Axes, values: FloatArray, left: float, length: float, bott
 
 
 def _draw_key(axes: Axes, fs: float) -> None:
-    """Draw the scale of the attention, and say what it is of."""
+    """Draw the scale of the attention, and explain the panels."""
     from matplotlib.patches import Rectangle
 
     left, bottom, width = MARGIN, 6.0, 60.0

@@ -1,4 +1,4 @@
-"""The figure of how much each option of a sweep has mattered."""
+"""Figure of the importance of each option of a sweep."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ if TYPE_CHECKING:
 
 
 def option_importance_figure(options: Sequence[Mapping[str, str]], values: npt.ArrayLike, *, metric: str) -> Figure:
-    """Bars of the share of the variance between configurations that follows from each option alone.
+    """Draw, for each option, the share of the variance between configurations that the option alone explains.
 
-    The rest, a grey bar, follows from combinations of options. Below stands what the same configuration differs by
-    from seed to seed: options that move less than that have not been told from chance.
+    A grey bar shows the rest, which combinations of options explain. The line below the axis has the standard
+    deviation between seeds of one configuration. An option with a smaller effect can be chance.
 
     Parameters
     ----------
     options : sequence of mapping
-        Option -> value of each run.
+        Option -> value, for each run.
     values : array-like, shape (runs,)
-        What they are judged by.
+        Value of the metric of each run.
     metric : str
-        Name of that.
+        Name of the metric.
     """
-    judged = np.asarray(values, dtype=np.float64)
-    shares = option_importance(options, judged.tolist())
+    scores = np.asarray(values, dtype=np.float64)
+    shares = option_importance(options, scores.tolist())
     bars = {**shares, "combinations": max(0.0, 1.0 - sum(shares.values()))}
+
+    # Runs with the same options differ only in their seed.
     groups: dict[tuple[tuple[str, str], ...], list[float]] = {}
-    for each, value in zip(options, judged, strict=True):
-        groups.setdefault(tuple(sorted(each.items())), []).append(float(value))
+    for options_of_run, score in zip(options, scores, strict=True):
+        groups.setdefault(tuple(sorted(options_of_run.items())), []).append(float(score))
     between = float(np.std([np.mean(group) for group in groups.values()], ddof=1)) if len(groups) > 1 else 0.0
-    repeated = [np.var(group, ddof=1) for group in groups.values() if len(group) > 1]
-    seeds = f", {np.sqrt(np.mean(repeated)):.2g} from seed to seed" if repeated else ""
+    variances = [np.var(group, ddof=1) for group in groups.values() if len(group) > 1]
+    seeds = f", {np.sqrt(np.mean(variances)):.2g} from seed to seed" if variances else ""
     with use_style():
         figure = new_figure(8, 1.6 + 0.4 * len(bars))
         axes = figure.add_subplot()
-        drawn = axes.barh(list(bars), [100 * share for share in bars.values()], color=BLUE)
-        drawn[-1].set_color(FAINT)
-        axes.bar_label(drawn, fmt="%.0f %%", padding=4)
+        rectangles = axes.barh(list(bars), [100 * share for share in bars.values()], color=BLUE)
+        rectangles[-1].set_color(FAINT)
+        axes.bar_label(rectangles, fmt="%.0f %%", padding=4)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.set(xlim=(0, 112), xlabel=f"% of the variance of {metric} between {len(groups)} configurations")

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no script, no font, no picture from elsewhere; everything in it is escaped."""
+"""A self-contained HTML page: no scripts, fonts or pictures from elsewhere. All text in it is escaped."""
 
 from __future__ import annotations
 
@@ -47,40 +47,43 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line)
   tr { break-inside: avoid }
 }
 """
-# What a browser is told to keep to, and would say if something were missing.
+# The browser refuses everything that this policy does not allow.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class Html(str):
-    """Text that is HTML already: everything else is escaped where it is put in."""
+    """Text that is already HTML. Other text is escaped when it is inserted."""
 
     __slots__ = ()
 
 
 def html(text: str) -> Html:
-    """A text as HTML: escaped, unless it is HTML already."""
+    """Return a text as HTML. It is escaped, unless it is already HTML."""
     return text if isinstance(text, Html) else Html(escape(text))
 
 
 def join(parts: Iterable[str]) -> Html:
-    """Parts one after the other, each escaped unless it is HTML already."""
+    """Join parts. Each part is escaped, unless it is already HTML."""
     return Html("\n".join(map(html, parts)))
 
 
 def tag(name: str, *content: str, **attributes: str) -> Html:
-    """An element. Of the names of attributes, a ``_`` at the end is left out, and others are hyphens.
+    """Return an element. In the name of an attribute, a ``_`` at the end is removed, and others become hyphens.
 
     Examples
     --------
     >>> tag("td", "R > S", class_="note")
     '<td class="note">R &gt; S</td>'
     """
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
-    return Html(f"<{name}{given}>{''.join(map(html, content))}</{name}>")
+    attribute_text = ""
+    for key, value in attributes.items():
+        attribute_text += f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
+    inner = "".join(html(part) for part in content)
+    return Html(f"<{name}{attribute_text}>{inner}</{name}>")
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    """A table whose first row and first column are headers; one that is too wide scrolls within the page."""
+    """Return a table whose first row and first column are headers. A wide table can be scrolled."""
     head = tag("tr", *(tag("th", column, scope="col") for column in columns))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
     whole = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", join(body)))
@@ -88,22 +91,22 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -
 
 
 def terms(pairs: Iterable[tuple[str, str]]) -> Html:
-    """Names and what they are, side by side."""
+    """Return a list of names with their values."""
     return tag("dl", join(Html(tag("dt", name) + tag("dd", value)) for name, value in pairs))
 
 
 def fold(summary: str, *content: str) -> Html:
-    """What is seen when it is asked for."""
+    """Return content that is hidden until the reader opens it."""
     return tag("details", tag("summary", summary), join(content))
 
 
 def section(title: str, *content: str) -> Html:
-    """A part of the page under its heading."""
+    """Return a part of the page with a heading."""
     return tag("section", tag("h2", title), join(content))
 
 
 def picture(data: bytes, kind: str, alt: str, caption: str = "") -> Html:
-    """A picture within the page.
+    """Return a picture that is embedded in the page.
 
     Parameters
     ----------
@@ -111,31 +114,34 @@ def picture(data: bytes, kind: str, alt: str, caption: str = "") -> Html:
     kind : str
         ``png`` or ``svg+xml``.
     alt : str
-        What it shows, for those who do not see it.
+        Description of the picture for readers who cannot see it.
     caption : str
-        The line below; none if empty.
+        Line below the picture; an empty text leaves it out.
     """
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     image = Html(f'<img src="{source}" alt="{escape(alt)}">')
-    return tag("figure", image, *([tag("figcaption", caption)] if caption else []))
+    if not caption:
+        return tag("figure", image)
+    return tag("figure", image, tag("figcaption", caption))
 
 
 def from_markdown(text: str) -> Html:
-    """Markdown as HTML: emphasis, lists and tables; links, pictures and HTML in it stay text."""
+    """Convert Markdown with emphasis, lists and tables to HTML. Links, pictures and HTML in it stay plain text."""
     from markdown_it import MarkdownIt
 
-    outside = ["image", "link", "autolink", "reference", "html_block", "html_inline"]
-    return Html(MarkdownIt("commonmark").enable("table").disable(outside).render(text))
+    # The text can come from a stranger, so it must not refer to anything outside the page.
+    forbidden = ["image", "link", "autolink", "reference", "html_block", "html_inline"]
+    return Html(MarkdownIt("commonmark").enable("table").disable(forbidden).render(text))
 
 
 def page(title: str, *content: str) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Parameters
     ----------
     title : str
     content : str
-        What stands in its body.
+        Parts of the body.
     """
     head = join(
         (

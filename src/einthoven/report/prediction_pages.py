@@ -1,4 +1,4 @@
-"""Predictions on paper: a PDF with a page for each record."""
+"""Predictions as a PDF with one ECG page per record."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from numpy.typing import NDArray
 
 from einthoven.report.ecg_paper import ecg_paper_figure
 
-LONGEST = 170  # characters of a line at the foot
+LONGEST = 170  # largest number of characters of a line at the foot
 
 
 class Pages:
-    """Writes pages to a PDF, whole or not at all.
+    """Writer of a PDF, used with ``with``. If an error occurs, no file is left.
 
     Parameters
     ----------
     path : Path
     notice : str
-        What stands at the foot of every page.
+        Text at the foot of every page.
     """
 
     def __init__(self, path: Path, notice: str) -> None:
-        self._path, self._notice = path, notice
+        self._path = path
+        self._notice = notice
         self._partial = path.with_name(f".{path.name}.partial")
 
     def __enter__(self) -> Self:
@@ -36,7 +37,7 @@ class Pages:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Close it, and give it its name if nothing went wrong."""
+        """Close the file, and rename it to its final name if no error occurred."""
         try:
             if kind is None and self._pages.get_pagecount():
                 self._pages.close()
@@ -53,18 +54,18 @@ class Pages:
         probabilities: Sequence[str],
         cautions: Sequence[str],
     ) -> None:
-        """Add a record: signal (L, T) in mV, its probabilities in words, and what to be careful of."""
-        warned = f"Cautions: {'; '.join(cautions)}" if cautions else ""
+        """Add the page of a record: signal (L, T) in mV, probabilities as text, and warnings."""
+        caution_line = f"Cautions: {'; '.join(cautions)}" if cautions else ""
         figure = ecg_paper_figure(
             signal,
             fs,
             title=title,
             subtitle="   ".join(probabilities),
             leads=leads,
-            foot=(_short(warned), _short(self._notice)),
+            foot=(_shorten(caution_line), _shorten(self._notice)),
         )
         self._pages.savefig(figure)
 
 
-def _short(line: str) -> str:
+def _shorten(line: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""Runs against each other, over their steps."""
+"""Figure of the metrics of several runs over the steps."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def race_figure(
     metrics: Sequence[str] = ("train/loss", "val/macro_auroc"),
     names: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw metrics over the steps, one panel a metric and one line a configuration: the mean over its seeds.
+    """Draw metrics over the steps: one panel per metric, one line per configuration (the mean over its seeds).
 
     Parameters
     ----------
     title : str
         The question that the figure answers.
     metrics : sequence of str
-        What to draw, from above to below. Those recorded at every step are smoothed over a twentieth of the run.
+        Metrics to draw, from top to bottom. A long series is smoothed over a twentieth of its length.
     names : mapping, optional
         See `Trial.label`.
     """
@@ -38,20 +38,24 @@ def race_figure(
         figure = new_figure(10, 3.6 * len(metrics) + 0.8)
         panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
         for axes, metric in zip(panels, metrics, strict=True):
-            ends, shown = [], []
+            is_rate = metric == "watch/optim/lr"
+            ends = []
+            curves_after_start = []
             for i, (label, members) in enumerate(groups.items()):
                 steps, values = mean_series(members, metric)
-                often = len(values) > MANY and metric != "watch/optim/lr"
-                drawn = smooth(values, len(values) // 20) if often else values
+                is_long = len(values) > MANY
+                curve = smooth(values, len(values) // 20) if is_long and not is_rate else values
                 style = series_style(i)
-                axes.plot(steps, drawn, marker=None if len(values) > MANY else "o", markersize=4, **style)
-                ends.append((float(drawn[-1]), label, style))
-                shown.append(drawn[len(drawn) // 20 :])
+                axes.plot(steps, curve, marker=None if is_long else "o", markersize=4, **style)
+                ends.append((float(curve[-1]), label, style))
+                curves_after_start.append(curve[len(curve) // 20 :])
             axes.set_ylabel(metric)
             axes.margins(x=0.01)
-            if metric != "watch/optim/lr":  # one that diverged, or the first steps, must not flatten the others
-                finite = np.concatenate(shown)
-                low, high = np.quantile(finite[np.isfinite(finite)], [0.0, 0.98])
+
+            # The first steps, or a run that diverged, must not flatten the other curves.
+            if not is_rate:
+                values = np.concatenate(curves_after_start)
+                low, high = np.quantile(values[np.isfinite(values)], [0.0, 0.98])
                 axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low) + 1e-9)
             figure.draw_without_rendering()
             label_ends(axes, ends)

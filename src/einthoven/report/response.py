@@ -1,4 +1,4 @@
-"""What an option does to a result: metrics against its values, with the spread over seeds."""
+"""Figures of the response to an option: metrics over its values, and the learning-rate range test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MANY_TICKS = 16  # values of an option, up to which each is named on its axis
+MANY_TICKS = 16  # up to this number of values, each value has a tick
 
 
 def response_figure(
@@ -29,25 +29,27 @@ def response_figure(
     names: Mapping[str, str] | None = None,
     log: bool = False,
 ) -> Figure:
-    """Draw final metrics against an option: a line for what else differs, every run, mean and SD over the seeds.
+    """Draw final metrics over an option: all runs, and their mean and standard deviation over the seeds.
+
+    Runs that also differ in other options have separate lines.
 
     Parameters
     ----------
     option : str
         An option with numbers, such as ``pca.k``.
     title, xlabel : str
-        The question that the figure answers; what the option means.
+        The question that the figure answers, and the meaning of the option.
     metrics : sequence of str
-        Final metrics, one panel each, from above to below.
+        Final metrics, one panel each, from top to bottom.
     names : mapping, optional
-        See `Trial.label`; a metric's name stands for its axis.
+        See `Trial.label`. The name of a metric is the label of its axis.
     log : bool
-        Draw the option on a logarithmic axis.
+        Use a logarithmic axis for the option.
 
     Raises
     ------
     UserError
-        If the option has no numbers, or the runs lack a metric.
+        If the option has no numbers, or a run does not have a metric.
     """
     names = names or {}
     groups = by_label(trials, names, leave_out=option)
@@ -75,22 +77,23 @@ def response_figure(
 
 
 def _answer(x: FloatArray, mean: FloatArray, spread: FloatArray) -> str:
-    """The value of the highest mean, and the first that comes as near to it as its seeds to each other."""
+    """Return the best value of the option as text, and the first value within its spread over the seeds."""
     best = int(np.argmax(mean))
     first = x[mean >= mean[best] - spread[best]][0]
-    found = f"Highest at {x[best]:g}: {mean[best]:.3f} ± {spread[best]:.3f}"
-    return found if first == x[best] else f"{found}; the first within that spread is {first:g}"
+    text = f"Highest at {x[best]:g}: {mean[best]:.3f} ± {spread[best]:.3f}"
+    return text if first == x[best] else f"{text}; the first within that spread is {first:g}"
 
 
 def _draw(
     axes: Axes, trials: Sequence[Trial], option: str, metric: str, style: Mapping[str, Any]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Draw the runs of one line; return the values of the option, mean and SD of the metric at each."""
+    """Draw the runs of one line. Return the values of the option, and mean and standard deviation of the metric."""
     x = np.array([trial.number(option) for trial in trials])
     y = np.array([trial.last(metric) for trial in trials])
     values = np.unique(x)
-    mean = np.array([y[x == value].mean() for value in values])
-    spread = np.array([y[x == value].std(ddof=1) if (x == value).sum() > 1 else 0.0 for value in values])
+    runs_of_values = [y[x == value] for value in values]
+    mean = np.array([runs.mean() for runs in runs_of_values])
+    spread = np.array([runs.std(ddof=1) if len(runs) > 1 else 0.0 for runs in runs_of_values])
     axes.fill_between(values, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     axes.plot(values, mean, marker="o", markersize=6, **style)
     axes.plot(x, y, "o", color=style["color"], alpha=0.35, markersize=4, linestyle="none")
@@ -98,26 +101,30 @@ def _draw(
 
 
 def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str] | None = None) -> Figure:
-    """Draw the training loss against the learning rate of a range test, and mark where it falls fastest.
+    """Draw the training loss over the learning rate of a range test, and mark the steepest descent.
 
-    The rate suggested is that of the steepest descent of the smoothed loss per decade, before its minimum; Smith 2017,
-    "Cyclical learning rates", section 3.3, reads it off the same curve by eye.
+    The marked rate is the one at which the smoothed loss falls fastest per decade, before its minimum. Smith 2017,
+    "Cyclical learning rates", section 3.3, finds it in the same curve by eye.
     """
     groups = by_label(trials, names or {})
     with use_style():
         figure = new_figure(9, 5.5)
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        ends, starts, lows = [], [], []
+        ends = []
+        starts = []
+        lows = []
         for i, (label, members) in enumerate(groups.items()):
-            rates, losses = mean_series(members, "watch/optim/lr")[1], mean_series(members, "train/loss")[1]
-            curve, style = smooth(losses, max(5, len(losses) // 15)), series_style(i)
+            _, rates = mean_series(members, "watch/optim/lr")
+            _, losses = mean_series(members, "train/loss")
+            curve = smooth(losses, max(5, len(losses) // 15))
+            style = series_style(i)
             axes.plot(rates, curve, **style)
-            at = steepest(rates, curve)
-            axes.plot(rates[at], curve[at], "o", markersize=9, color=style["color"])
+            marked = steepest(rates, curve)
+            axes.plot(rates[marked], curve[marked], "o", markersize=9, color=style["color"])
             axes.annotate(
-                f"{rates[at]:.1g}",
-                (rates[at], curve[at]),
+                f"{rates[marked]:.1g}",
+                (rates[marked], curve[marked]),
                 xytext=(8, 6),
                 textcoords="offset points",
                 color=style["color"],
@@ -126,7 +133,9 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
             starts.append(curve[0])
             lows.append(np.nanmin(curve))
         axes.set(xlabel="learning rate, rising by the same factor at every step", ylabel="train/loss, smoothed")
-        low, high = min(lows), max(starts)
+        # After the best rate the loss explodes. The limits leave this part out.
+        low = min(lows)
+        high = max(starts)
         axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
         figure.suptitle(title, x=0.01, ha="left", fontsize=16)
         figure.draw_without_rendering()
@@ -135,15 +144,16 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
 
 
 def steepest(rates: FloatArray, losses: FloatArray) -> int:
-    """Index of the steepest descent of the loss per decade of the learning rate, before the loss is least.
+    """Return the index of the steepest descent of the loss per decade of the learning rate, before its minimum.
 
     Raises
     ------
     UserError
-        If there are fewer than three rates, or the rate does not rise.
+        If there are fewer than three rates, or the rates do not increase.
     """
     if len(rates) < 3 or not (np.diff(rates) > 0).all():
-        raise UserError("figure: a range test needs a learning rate that rises, over three steps or more.")
-    slope = smooth(np.gradient(losses, np.log10(rates)), len(rates) // 8)  # one lucky batch is not a trend
+        raise UserError("figure: a range test needs a learning rate that increases over three or more steps.")
+    # The slope is smoothed so that a single easy batch does not count.
+    slope = smooth(np.gradient(losses, np.log10(rates)), len(rates) // 8)
     end = max(2, int(np.nanargmin(losses)))
     return int(np.nanargmin(slope[:end]))

@@ -1,4 +1,4 @@
-"""Small multiples: one ECG under every augmentation, and the principal shapes of its windows."""
+"""Figures of many small panels: augmentations of one ECG, and the principal shapes of its windows."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def augmentation_figure(
     show: Sequence[str] = ("I", "II", "V2"),
     seconds: float = 4.0,
 ) -> Figure:
-    """Draw one record under many augmentations: one panel each, the record itself grey behind.
+    """Draw one record under many augmentations: one panel per augmentation, with the original record in grey.
 
     Parameters
     ----------
     signal : array-like, shape (L, T)
-        The record as it is, mV.
+        The original record in mV.
     augmented : mapping of str to array-like, shape (L, T')
-        Name -> the record augmented, mV; T' may differ from T.
+        Name -> the augmented record in mV. T' may differ from T.
     fs : float
         Sampling frequency, Hz.
     leads : sequence of L str
         Names of the leads.
     show : sequence of str
-        Which of them to draw, from above to below.
+        Leads to draw, from top to bottom.
     seconds : float
-        How much of the beginning to draw.
+        Length of the drawn part, from the beginning.
 
     Returns
     -------
@@ -49,23 +49,26 @@ def augmentation_figure(
     Raises
     ------
     UserError
-        If there is nothing to draw, a shape does not fit, or a lead to show is not there.
+        If there is nothing to draw, a shape does not fit, or a lead to show is missing.
     """
     before = np.asarray(signal, dtype=np.float64)
     after = {name: np.asarray(array, dtype=np.float64) for name, array in augmented.items()}
-    odd = [f"{name} {array.shape}" for name, array in after.items() if array.ndim != 2 or len(array) != len(leads)]
-    if not after or before.ndim != 2 or len(before) != len(leads) or odd:
+    wrong = [f"{name} {array.shape}" for name, array in after.items() if array.ndim != 2 or len(array) != len(leads)]
+    if not after or before.ndim != 2 or len(before) != len(leads) or wrong:
         raise UserError(
             f"An augmentation figure needs a signal ({len(leads)}, T) and at least one augmented like it, "
-            f"found {before.shape} and {', '.join(odd) or len(after)}."
+            f"found {before.shape} and {', '.join(wrong) or len(after)}."
         )
     missing = [name for name in show if name not in leads]
     if missing or not show:
         raise UserError(f"An augmentation figure cannot show {', '.join(missing) or 'no'} lead of {', '.join(leads)}.")
     rows = [list(leads).index(name) for name in show]
     end = max(2, round(seconds * fs))
-    # A step that most of the record stays within, the same in all panels, so that sizes can be compared.
-    step = 1.2 * float(np.max(np.ptp(np.nan_to_num(before[rows, :end]), axis=1), initial=0.5))
+
+    # The distance of two leads is a little more than the largest range of a lead. It is the same in all panels, so that
+    # amplitudes can be compared.
+    ranges = np.ptp(np.nan_to_num(before[rows, :end]), axis=1)
+    step = 1.2 * float(np.max(ranges, initial=0.5))
     with use_style():
         figure, places = panels(len(after), 5, 2.7, sharey=True)
         for axes, (name, array) in zip(places, after.items(), strict=True):
@@ -81,14 +84,14 @@ def augmentation_figure(
 
 
 def principal_shapes_figure(explained_variance_ratio: npt.ArrayLike, shapes: npt.ArrayLike, fs: float) -> Figure:
-    """Share of the variance of each principal component of windows, and the shapes that are kept.
+    """Draw the share of the variance of each principal component of windows, and the shapes of the components.
 
     Parameters
     ----------
     explained_variance_ratio : array-like, shape (k,)
-        Shares in 0 ... 1.
+        Shares from 0 to 1.
     shapes : array-like, shape (k, width)
-        Components, one a row.
+        Components, one per row.
     fs : float
         Sampling frequency, Hz.
 

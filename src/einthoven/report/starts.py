@@ -1,4 +1,4 @@
-"""Where training ends from several starts: at one optimum, or each at its own."""
+"""Figure of trainings from several random starts, and comparison of their final weights."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOTE = "apart: median distance of the weights of two starts, over their norm; 1.4 where they have nothing in common"
-MOST = 20_000  # weights of a panel; of more, every so many are drawn
+MOST = 20_000  # largest number of weights in a panel
 
 
 def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str] | None = None) -> Figure:
-    """Draw what training minimizes from several starts, and each weight at the end of one start against another.
+    """Draw the objective of several starts over the steps, and compare the final weights of two starts.
 
-    To the left, the loss with its penalty, a line a start. Then a panel a configuration: a point a weight, where two
-    starts, its first, took it; on the diagonal, they took it to the same value. Above stands the median distance of
-    the weights of every two starts, ``‖a - b‖ / sqrt(‖a‖ ‖b‖)``: 0 where they are the same, 1.41 where they have
-    nothing in common.
+    The left panel shows the loss plus the penalty, one line per start. Each configuration has another panel with one
+    point per weight: its final value in the first start and in the second. A point on the diagonal has the same value
+    in both. The title has the median over all pairs of starts of the distance ``‖a - b‖ / sqrt(‖a‖ ‖b‖)``. It is 0 for
+    equal weights and 1.41 for unrelated weights.
 
     Parameters
     ----------
     trials : sequence of Trial
-        Runs with analysis=weights, two or more seeds of each configuration.
+        Runs with analysis=weights, with two or more seeds per configuration.
     title : str
         The question that the figure answers.
     names : mapping, optional
@@ -40,18 +40,19 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
     Raises
     ------
     UserError
-        If a configuration has a single run.
+        If a configuration has only one run.
     """
     groups = by_label(trials, names or {})
     for label, members in groups.items():
         if len(members) < 2:
-            raise UserError(f"figure: one run of {label}; expected two seeds or more, as seed=0,1.")
+            raise UserError(f"figure: {label} has only one run; expected two or more seeds, for example seed=0,1.")
     with use_style():
         figure = new_figure(4.8 * (len(groups) + 1), 5.2)
         descents, *places = figure.subplots(1, len(groups) + 1)
         for i, (axes, (label, members)) in enumerate(zip(places, groups.items(), strict=True)):
             style = series_style(i)
-            for j, (steps, values) in enumerate(map(objective, members)):
+            for j, trial in enumerate(members):
+                steps, values = objective(trial)
                 descents.loglog(steps, values, color=style["color"], alpha=0.7, label=label if j == 0 else None)
             _draw_weights(axes, members, str(style["color"]))
             axes.set_title(f"{label}: starts end {np.median(distances(members)):.2g} apart")
@@ -64,30 +65,36 @@ def starts_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, st
 
 
 def distances(trials: Sequence[Trial]) -> FloatArray:
-    """Distance of the final weights, biases apart, of every two runs, relative to their norms."""
-    every, norm = [_weights(trial) for trial in trials], np.linalg.norm
-    return np.array([norm(a - b) / np.sqrt(norm(a) * norm(b)) for a, b in combinations(every, 2)])
+    """Return the relative distances of the final weights (without biases) for all pairs of runs."""
+    norm = np.linalg.norm
+    weights = [_weights(trial) for trial in trials]
+    return np.array([norm(a - b) / np.sqrt(norm(a) * norm(b)) for a, b in combinations(weights, 2)])
 
 
 def _weights(trial: Trial) -> FloatArray:
     if not trial.arrays:
-        raise UserError("figure: the runs left no weights; run them with analysis=weights.")
+        raise UserError("figure: the runs have no weights; run them with analysis=weights.")
     matrices = [np.ravel(values) for _, values in sorted(trial.arrays.items()) if values.ndim > 1]
     return np.concatenate(matrices).astype(np.float64)
 
 
 def objective(trial: Trial) -> tuple[FloatArray, FloatArray]:
-    """What training minimizes, at each step: the loss and, where there is one, the penalty."""
+    """Return the steps and the objective of the training: the loss plus the penalty, if there is one."""
     steps, loss = trial.series("train/loss")
-    return steps, loss + (trial.series("train/penalty")[1] if "train/penalty" in trial.history else 0.0)
+    if "train/penalty" not in trial.history:
+        return steps, loss
+    _, penalty = trial.series("train/penalty")
+    return steps, loss + penalty
 
 
 def _draw_weights(axes: Axes, trials: Sequence[Trial], color: str) -> None:
-    one, other = (_weights(trial) for trial in trials[:2])
-    few = slice(None, None, -(-len(one) // MOST))
-    most = 1.2 * float(np.quantile(np.abs([one, other]), 0.999)) or 1.0  # a few far away must not shrink the others
-    axes.plot([-most, most], [-most, most], color=FAINT, linewidth=1.5, linestyle=(0, (4, 4)), zorder=1)
-    axes.plot(one[few], other[few], ".", color=color, markersize=3, alpha=0.4, rasterized=True)
-    axes.set(xlim=(-most, most), ylim=(-most, most), aspect="equal")
+    first, second = (_weights(trial) for trial in trials[:2])
+    stride = -(-len(first) // MOST)
+
+    # A few very large weights must not determine the scale of the panel.
+    limit = 1.2 * float(np.quantile(np.abs([first, second]), 0.999)) or 1.0
+    axes.plot([-limit, limit], [-limit, limit], color=FAINT, linewidth=1.5, linestyle=(0, (4, 4)), zorder=1)
+    axes.plot(first[::stride], second[::stride], ".", color=color, markersize=3, alpha=0.4, rasterized=True)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     axes.locator_params(nbins=5)
     axes.set(xlabel="weights from one start", ylabel="the same weights from another")

@@ -1,4 +1,4 @@
-"""The one look of all figures: palette, sizes, and a context that applies them."""
+"""The style of all figures: palette, sizes, and a context that applies them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with any colour vision. Their order, but that the
+# Okabe and Ito, "Color Universal Design" (2008): distinct for any colour vision. The order is that of the authors, but
 # colours that are pale on white come last.
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK, YELLOW = PALETTE = (
     "#0072B2",
@@ -25,7 +25,7 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK, YELLOW = PALETTE = (
 INK = "#222222"
 FAINT = "#B0B0B0"
 
-# An 8 in wide figure is 1,200 pixels: 12 point text is still read where a page shows it at a third of that.
+# A figure of 8 inches has 1,200 pixels. Text of 12 points is readable even if a page shows it at a third of this size.
 DPI = 150
 RC: dict[Any, Any] = {
     "figure.dpi": DPI,
@@ -57,7 +57,7 @@ RC: dict[Any, Any] = {
 
 @contextmanager
 def use_style() -> Iterator[None]:
-    """Apply the style to the figures made inside: ``with use_style(): figure = new_figure(8, 6)``."""
+    """Apply the style to figures that are made inside the block: ``with use_style(): figure = new_figure(8, 6)``."""
     import matplotlib
     from cycler import cycler
 
@@ -66,9 +66,9 @@ def use_style() -> Iterator[None]:
 
 
 def drawable(name: str, longest: int = 40) -> str:
-    """A name from a file as text of a figure: one line, not too long, and read as it is written.
+    """Return a name from a file as text for a figure: one line, of limited length, without special meaning.
 
-    Matplotlib takes what stands between two ``$`` for a formula, and leaves a name with ``_`` in front out of a legend.
+    Matplotlib reads text between two ``$`` as a formula, and it leaves a name that starts with ``_`` out of a legend.
     """
     line = " ".join(name.split())
     if len(line) > longest:
@@ -79,12 +79,12 @@ def drawable(name: str, longest: int = 40) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure without any state of pyplot: safe in threads and without a display.
+    """Return an empty figure. It does not use pyplot, so it works in threads and without a display.
 
     Parameters
     ----------
     width, height : float
-        Inches.
+        Size in inches.
 
     Returns
     -------
@@ -96,37 +96,39 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Make a figure of equal panels, three in a row, on one horizontal axis: its numbers are below each column.
+    """Return a figure of equal panels, three per row. They share the horizontal axis, with numbers below each column.
 
     Parameters
     ----------
     count : int
         Number of panels, 1 or more.
     width, height : float
-        Of one panel, inches.
+        Size of one panel in inches.
     sharey : bool
-        One vertical axis too.
+        Share the vertical axis, too.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
     panels : list of `count` matplotlib.axes.Axes
-        Row by row.
+        In the order of the rows.
     """
     columns = min(3, count)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows)
-    drawn = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).ravel().tolist()
-    for axes in drawn[count:]:
+    places = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).ravel().tolist()
+
+    # The last row can be incomplete. Then some columns end one row earlier.
+    for axes in places[count:]:
         axes.remove()
-    for axes in drawn[max(count - columns, 0) : count]:
+    for axes in places[max(count - columns, 0) : count]:
         axes.tick_params(labelbottom=True)
-    return figure, drawn[:count]
+    return figure, places[:count]
 
 
 def series_style(i: int) -> dict[str, Any]:
-    """Colour and line of the i-th of many curves: after six colours, dashes and dots.
+    """Return colour and line style of the i-th curve: six colours with solid lines, then dashed, dotted, dash-dotted.
 
-    Black is left to a summary of the curves, and yellow is lost on white.
+    Black is reserved for a summary of the curves, and yellow is hard to see on white.
     """
     return {"color": PALETTE[i % 6], "linestyle": ("-", "--", ":", "-.")[i // 6 % 4]}
