@@ -12,7 +12,7 @@ from einthoven.evaluation.comparison import paired_difference
 from einthoven.report import comparison, curves
 from einthoven.report.page import from_markdown, html, tag
 from einthoven.report.reported import Pairing, ReportedRun, differing
-from einthoven.report.results import judged_alike
+from einthoven.report.results import has_same_records
 from pages import assert_self_contained
 
 EVIL = '<script>alert("x")</script>&amp;'
@@ -66,7 +66,7 @@ def test_options_that_differ_are_those_of_a_comparison_one_by_one() -> None:
     assert differing(runs) == expected and 0 < len(expected) < 12
     read = assert_self_contained(page_of(*(run(k, params=each) for k, each in enumerate(runs))))
     told = [text.strip() for text in read.text if text.strip()]
-    table = told[told.index("What differs in the configuration") : told.index("Advice")]
+    table = told[told.index("Differences in the configuration") : told.index("Advice")]
     assert [word for word in table if word[0] == "o" and word[1:].isdigit()] == expected
 
 
@@ -83,8 +83,8 @@ def test_runs_that_were_all_paired_are_ranked_whatever_their_store() -> None:
     y = np.array([[1], [0]] * 10)
     found = paired_difference(y, y, y, resamples=100)
     runs = [run(0), run(1, facts={"data fingerprint": "other"})]
-    assert judged_alike(runs, [Pairing(1, "val", found)], [], "val")
-    assert not judged_alike(runs, [Pairing(1, "val", "the records differ.")], [], "val")
+    assert has_same_records(runs, [Pairing(1, "val", found)], [], "val")
+    assert not has_same_records(runs, [Pairing(1, "val", "the records differ.")], [], "val")
 
 
 def test_one_run_has_a_page_with_its_description_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_one_run_has_a_page_with_its_description_and_pictures(monkeypatch: pytes
         "mine",
     ]
     monkeypatch.setattr(comparison, "MOST_BYTES", 20)
-    assert "in MLflow alone: labels." in page_of(alone)
+    assert "only in MLflow: labels." in page_of(alone)
 
 
 def test_curves_are_the_history_without_the_final_evaluation() -> None:

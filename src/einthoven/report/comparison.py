@@ -1,4 +1,4 @@
-"""The page that sets runs side by side: what differs, what came out, how they learned; or the page of one run."""
+"""The page that compares runs (options, results, curves, advice), or the page of one run."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 
 from einthoven.report import curves
 from einthoven.report.page import Html, fold, from_markdown, join, page, picture, section, table, tag, terms
-from einthoven.report.reported import NOTHING, Pairing, ReportedRun, called, column_headers, differing, letter
+from einthoven.report.reported import NOTHING, Pairing, ReportedRun, column_headers, differing, letter, named
 from einthoven.report.results import all_metrics, differences, results
 
-MOST_BYTES = 3_300_000  # of pictures, so that the page stays below 5 MB
-PICTURES = {  # in their order: name of a picture of a run -> what it shows
+MOST_BYTES = 3_300_000  # largest total size of the pictures, so that the page stays below 5 MB
+PICTURES = {  # name of a picture -> description, in the order of the page
     "loss": "Loss of training and validation over the steps, and the monitored metric",
     "roc_val": "ROC curve of each class on the validation records",
     "roc_test": "ROC curve of each class on the test records",
     "agreement_val": "Predicted against true values of the validation records",
     "agreement_test": "Predicted against true values of the test records",
-    "reliability": "Stated probability against observed share, before and after calibration",
-    "decision_curves": "Net benefit of deciding by the predictions",
-    "risk_coverage": "Error of the records that are answered, over their share",
+    "reliability": "Predicted probability against observed share, before and after calibration",
+    "decision_curves": "Net benefit of decisions by the predictions",
+    "risk_coverage": "Share of wrong decisions over the share of records that are answered",
     "gradient_flow": "Gradient norm of each stage over the steps",
-    "updates": "Size of the steps of each stage beside its weights",
-    "pca_scree": "Variance of the principal components, and how the leads make them",
-    "labels": "Classes that stand together in the training records",
+    "updates": "Size of the steps of each stage relative to its weights",
+    "pca_scree": "Variance of the principal components, and loadings of the leads",
+    "labels": "Classes that occur together in the training records",
     "landscape": "Loss around the final weights",
-    "trajectory": "Way of the weights over the loss around them",
-    "importance": "What the features are worth",
-    "attention": "Where the network looks in the record that it predicts best",
+    "trajectory": "Path of the weights over the loss around them",
+    "importance": "Importance of the features",
+    "attention": "Attention of the network in the record that it predicts best",
     "ecg_best_1": "The best predicted record on ECG paper",
     "ecg_worst_1": "The worst predicted record on ECG paper",
     "ecg_best_2": "The second best predicted record on ECG paper",
@@ -37,31 +37,38 @@ PICTURES = {  # in their order: name of a picture of a run -> what it shows
 def comparison_page(
     title: str, runs: Sequence[ReportedRun], pairings: Sequence[Pairing] = (), *, remarks: Sequence[str] = (), by: str
 ) -> str:
-    """The page, as HTML that needs nothing else.
+    """Return the page as self-contained HTML.
 
     Parameters
     ----------
     title : str
     runs : sequence of ReportedRun
-        At most `einthoven.report.reported.MOST`; the first is what the others are compared with.
+        At most `einthoven.report.reported.MOST` runs. The others are compared with the first one.
     pairings : sequence of Pairing
     remarks : sequence of str
-        What a reader should know of the choice of the runs.
+        Sentences about the choice of the runs.
     by : str
-        What made the page.
+        Program that made the page.
     """
     differ = differing([run.params for run in runs])
     head = [tag("h1", title), *(tag("p", remark) for remark in remarks)]
     foot = [
-        section("Everything", all_metrics(runs), _all_options(runs)),
-        tag("footer", f"{by}. For research and teaching: nothing here is for diagnosis."),
+        section("All values and options", all_metrics(runs), _all_options(runs)),
+        tag("footer", f"{by}. For research and teaching only, not for diagnosis."),
     ]
     if len(runs) == 1:
         (run,) = runs
-        about = section("Description and advice", _note(run))
         return page(
-            title, *head, _one(run), about, results(runs, (), ()), _curves(runs), _pictures(run.pictures), *foot
+            title,
+            *head,
+            _one(run),
+            section("Description and advice", _note(run)),
+            results(runs, (), ()),
+            _curves(runs),
+            _pictures(run.pictures),
+            *foot,
         )
+    notes = [Html(tag("h3", named(number, run)) + _note(run)) for number, run in enumerate(runs)]
     return page(
         title,
         *head,
@@ -70,7 +77,7 @@ def comparison_page(
         results(runs, pairings, differ),
         differences(runs, pairings),
         _curves(runs),
-        section("Advice", *(Html(tag("h3", called(k, run)) + _note(run)) for k, run in enumerate(runs))),
+        section("Advice", *notes),
         *foot,
     )
 
@@ -80,23 +87,27 @@ def _one(run: ReportedRun) -> Html:
 
 
 def _several(runs: Sequence[ReportedRun]) -> Html:
-    """Where the runs come from: what differs in a table, what is the same for all once."""
+    """Return the origin of the runs: a table of the facts that differ, and a list of the facts that do not."""
     names = list(dict.fromkeys(name for run in runs for name in run.facts))
     differ = differing([run.facts for run in runs])
-    own = [name for name in names if name in differ]
-    rows = [[called(k, run), run.name, *(run.facts.get(name, NOTHING) for name in own)] for k, run in enumerate(runs)]
+    columns = [name for name in names if name in differ]
+    rows = []
+    for number, run in enumerate(runs):
+        rows.append([named(number, run), run.name, *(run.facts.get(name, NOTHING) for name in columns)])
+    parts: list[str] = [table("Differences between the runs.", ["run", "name", *columns], rows)]
     same = [(name, runs[0].facts[name]) for name in names if name not in differ]
-    told = table("What tells the runs apart.", ["run", "name", *own], rows)
-    return section("The runs", told, *([tag("p", "The same for all:"), terms(same)] if same else []))
+    if same:
+        parts += [tag("p", "The same for all runs:"), terms(same)]
+    return section("The runs", *parts)
 
 
 def _configuration(runs: Sequence[ReportedRun], differ: Sequence[str]) -> Html:
-    title = "What differs in the configuration"
+    title = "Differences in the configuration"
     if not differ:
         return section(title, tag("p", "Nothing: all options are the same."))
     rows = [[tag("code", name), *(run.params.get(name, NOTHING) for run in runs)] for name in differ]
     caption = (
-        f"Options that differ; {NOTHING} where a run has no such option. All options stand at the end of the page."
+        f"Options that differ; {NOTHING} means that a run has no such option. All options are at the end of the page."
     )
     return section(title, table(caption, ["option", *column_headers(runs)], rows))
 
@@ -109,40 +120,40 @@ def _all_options(runs: Sequence[ReportedRun]) -> Html:
 
 def _curves(runs: Sequence[ReportedRun]) -> Html:
     histories = {letter(number): run.history for number, run in enumerate(runs)}
-    drawn = [
-        picture(
-            curves.svg(curves.overlaid_figure(histories, metrics)),
-            "svg+xml",
-            curves.describe(histories, metrics),
-            f"{heading}: {', '.join(metrics)}",
-        )
-        for heading, metrics in curves.groups(list(histories.values())).items()
-    ]
-    if not drawn:
+    pictures = []
+    for heading, metrics in curves.groups(list(histories.values())).items():
+        svg = curves.svg(curves.overlaid_figure(histories, metrics))
+        description = curves.describe(histories, metrics)
+        pictures.append(picture(svg, "svg+xml", description, f"{heading}: {', '.join(metrics)}"))
+    if not pictures:
         return Html()
-    told = "Long series are smoothed. A curve far beyond the others leaves its panel."
-    key = tag("ul", join(tag("li", called(k, run)) for k, run in enumerate(runs)), class_="key")
-    return section("Curves", *([key] if len(runs) > 1 else []), *drawn, tag("p", told, class_="soft"))
+    parts: list[str] = []
+    if len(runs) > 1:
+        items = [tag("li", named(number, run)) for number, run in enumerate(runs)]
+        parts.append(tag("ul", join(items), class_="key"))
+    explanation = "Long series are smoothed. A curve far above the others is cut off at the edge of its panel."
+    return section("Curves", *parts, *pictures, tag("p", explanation, class_="soft"))
 
 
 def _note(run: ReportedRun) -> Html:
-    """The description of a run without its table and the heading of its advice, which the page has."""
-    kept = [part for part in run.note.split("\n\n") if not part.startswith(("|", "### "))]
-    return from_markdown("\n\n".join(kept) or "It left no description.")
+    """Return the description of a run without its table and headings. The page has its own."""
+    parts = [part for part in run.note.split("\n\n") if not part.startswith(("|", "### "))]
+    return from_markdown("\n\n".join(parts) or "The run has no description.")
 
 
-def _pictures(given: Mapping[str, bytes]) -> Html:
-    """As many pictures as the page has room for, in the order of `PICTURES`."""
-    order = list(PICTURES)
-    drawn: list[str] = []
-    left_out, size = [], 0
-    for name in sorted(given, key=lambda name: (order.index(name) if name in order else len(order), name)):
-        if size + len(given[name]) > MOST_BYTES:
+def _pictures(files: Mapping[str, bytes]) -> Html:
+    """Return as many pictures as the page has room for, in the order of `PICTURES`."""
+    order = {name: position for position, name in enumerate(PICTURES)}
+    parts: list[str] = []
+    left_out = []
+    size = 0
+    for name in sorted(files, key=lambda name: (order.get(name, len(order)), name)):
+        if size + len(files[name]) > MOST_BYTES:
             left_out.append(name)
             continue
-        size += len(given[name])
-        shown = PICTURES.get(name, name.replace("_", " "))
-        drawn.append(picture(given[name], "png", shown, shown))
+        size += len(files[name])
+        description = PICTURES.get(name, name.replace("_", " "))
+        parts.append(picture(files[name], "png", description, description))
     if left_out:
-        drawn.append(tag("p", f"Too large for this page, and in MLflow alone: {', '.join(left_out)}."))
-    return section("Pictures", *drawn) if drawn else Html()
+        parts.append(tag("p", f"Too large for this page, and only in MLflow: {', '.join(left_out)}."))
+    return section("Pictures", *parts) if parts else Html()

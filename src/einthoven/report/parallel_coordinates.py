@@ -1,4 +1,4 @@
-"""Parallel coordinates: every run of a sweep as a line through its options to what it reached."""
+"""Parallel coordinates: each run of a sweep is a line through its options to its result."""
 
 from __future__ import annotations
 
@@ -19,46 +19,51 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 Scale = tuple[FloatArray, list[tuple[float, str]]]  # heights of the runs, 0 ... 1, and the ticks
 
-AXES = 9  # options at most, the most important ones
-_SPREAD = 0.05  # of the height, by which runs of the same value are told apart
-_COLORS = "cividis_r"  # light to dark with any colour vision: the best is the darkest
+AXES = 9  # largest number of options; the most important ones are taken
+_SPREAD = 0.05  # runs with the same value are spread over this share of the height, up and down
+_COLORS = "cividis_r"  # light to dark for any colour vision; the best run is the darkest
 _NONE = "not set"
 
 
 def parallel_coordinates_figure(options: Sequence[Mapping[str, str]], values: npt.ArrayLike, *, metric: str) -> Figure:
-    """Draw each run as a line from option to option, the important ones first, to its value.
+    """Draw each run as a line through the axes of its options, the most important first, to the axis of its result.
 
-    Numbers stand on a logarithmic axis where their median is nearer to its middle, names at equal distances in the
-    order of the mean value of their runs. Where several runs have the same value they pass it beside each other, the
-    best above. The darker a line, the better its run; the best is the thick one.
+    An axis of numbers is logarithmic if that puts the median closer to the middle of the axis. Names have equal
+    distances and are ordered by the mean result of their runs. Runs with the same value are spread around it, the best
+    at the top. A darker line is a better run. The best run is the thick line.
 
     Parameters
     ----------
     options : sequence of mapping
-        Option -> value of each run.
+        Option -> value, for each run.
     values : array-like, shape (runs,)
-        What they are judged by; more is better.
+        Result of each run; more is better.
     metric : str
-        Name of that.
+        Name of the result.
     """
     from matplotlib import colormaps
 
-    judged = np.asarray(values, dtype=np.float64)
-    names = list(option_importance(options, judged.tolist()))
-    scales = [_scale([each.get(name, _NONE) for each in options], judged) for name in names[:AXES]]
-    scales.append(_numeric(judged, logarithmic=False))
+    results = np.asarray(values, dtype=np.float64)
+    names = list(option_importance(options, results.tolist()))
+    scales = []
+    for name in names[:AXES]:
+        values_of_runs = [options_of_run.get(name, _NONE) for options_of_run in options]
+        scales.append(_scale(values_of_runs, results))
+    result_scale = _numeric(results, logarithmic=False)
+    scales.append(result_scale)
     heights = np.stack([heights for heights, _ in scales], axis=1)
-    relative = scales[-1][0]
+    relative_results, _ = result_scale
     with use_style():
         figure = new_figure(max(8.0, 1.2 + 2.0 * len(scales)), 5.2)
         axes = figure.add_subplot()
-        for run in np.argsort(judged, kind="stable"):
-            best = run == np.argmax(judged)
-            color = colormaps[_COLORS](0.15 + 0.85 * relative[run])
-            axes.plot(*_curve(heights[run]), color=color, linewidth=4.0 if best else 1.5, solid_capstyle="round")
+        # Good runs are drawn last, so that they are on top.
+        for run in np.argsort(results, kind="stable"):
+            is_best = run == np.argmax(results)
+            color = colormaps[_COLORS](0.15 + 0.85 * relative_results[run])
+            axes.plot(*_curve(heights[run]), color=color, linewidth=4.0 if is_best else 1.5, solid_capstyle="round")
         _draw_axes(axes, [*names[:AXES], metric], scales)
         left_out = f"; {len(names) - AXES} options that mattered less are left out" if len(names) > AXES else ""
-        axes.set_title(f"{len(judged)} runs, the best thick: {judged.max():.4g}{left_out}", pad=28)
+        axes.set_title(f"{len(results)} runs, the best thick: {results.max():.4g}{left_out}", pad=28)
     return figure
 
 
@@ -85,7 +90,7 @@ def _draw_axes(axes: Axes, names: Sequence[str], scales: Sequence[Scale]) -> Non
 
 
 def _curve(heights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """A line through the heights at 0, 1, 2 …, level where it meets an axis, so that it can be followed there."""
+    """Return a smooth curve through the heights at x = 0, 1, 2 …. It is horizontal where it crosses an axis."""
     t = np.linspace(0, 1, 30)
     ease = t * t * (3 - 2 * t)
     pieces = [start + (end - start) * ease for start, end in pairwise(heights)]
@@ -93,42 +98,52 @@ def _curve(heights: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.concatenate(places), np.concatenate(pieces)
 
 
-def _scale(values: Sequence[str], judged: FloatArray) -> Scale:
-    """Where each run passes the axis of an option."""
-    found = parse_numbers(values)
-    many = len(set(values)) > 6
-    if found is not None and many:
-        array = np.array(found)
-        return _numeric(array, logarithmic=bool((array > 0).all()) and _off_centre(np.log(array)) < _off_centre(array))
-    means = {value: float(np.mean(judged[[v == value for v in values]])) for value in set(values)}
-    order = sorted(means, key=(lambda value: (means[value], value)) if found is None else float)
-    return _named(values, order, judged)
+def _scale(values: Sequence[str], results: FloatArray) -> Scale:
+    """Return the scale of an option: a numeric axis for many numbers, otherwise one place for each value."""
+    as_numbers = parse_numbers(values)
+    distinct = set(values)
+    if as_numbers is not None and len(distinct) > 6:
+        array = np.array(as_numbers)
+        is_positive = bool((array > 0).all())
+        return _numeric(array, logarithmic=is_positive and _off_centre(np.log(array)) < _off_centre(array))
+
+    # Numbers are ordered by size, names by the mean result of their runs.
+    if as_numbers is not None:
+        return _named(values, sorted(distinct, key=float), results)
+    means = {value: float(np.mean(results[[v == value for v in values]])) for value in distinct}
+    return _named(values, sorted(distinct, key=lambda value: (means[value], value)), results)
 
 
 def _off_centre(values: FloatArray) -> float:
-    """How far the median is from the middle, of the range."""
+    """Return the distance of the median from the middle of the range, as a share of the range."""
     return abs(float(np.median(values) - values.min()) / float(np.ptp(values)) - 0.5)
 
 
-def _named(values: Sequence[str], order: Sequence[str], judged: FloatArray) -> Scale:
-    """Equal distances, and runs of one value beside each other in the order of what they reached."""
-    at = {value: (k + 0.5) / len(order) if len(order) > 1 else 0.5 for k, value in enumerate(order)}
-    lowest, highest = at[order[0]], at[order[-1]]
+def _named(values: Sequence[str], order: Sequence[str], results: FloatArray) -> Scale:
+    """Return a scale with equal distances between values. Runs with the same value are spread by their results."""
+    positions = {value: (k + 0.5) / len(order) if len(order) > 1 else 0.5 for k, value in enumerate(order)}
+    lowest = positions[order[0]]
+    highest = positions[order[-1]]
+
+    # The first and the last value, with their spread, reach the ends of the axis.
     stretch = 1.0 if len(order) == 1 else (1 - 2 * _SPREAD) / (highest - lowest)
-    at = {value: 0.5 + (height - 0.5) * stretch for value, height in at.items()}
-    heights = np.array([at[value] for value in values])
+    positions = {value: 0.5 + (position - 0.5) * stretch for value, position in positions.items()}
+    heights = np.array([positions[value] for value in values])
     for value in order:
-        own = np.flatnonzero([v == value for v in values])
-        if len(own) > 1:
-            rank = np.argsort(np.argsort(judged[own], kind="stable"))
-            heights[own] += _SPREAD * (2 * rank / (len(own) - 1) - 1)
-    return heights, [(at[value], value) for value in order]
+        runs = np.flatnonzero([v == value for v in values])
+        if len(runs) > 1:
+            rank = np.argsort(np.argsort(results[runs], kind="stable"))
+            heights[runs] += _SPREAD * (2 * rank / (len(runs) - 1) - 1)
+    return heights, [(positions[value], value) for value in order]
 
 
 def _numeric(values: FloatArray, *, logarithmic: bool) -> Scale:
-    """A linear or logarithmic axis from the smallest to the largest, with ticks at both ends and between."""
+    """Return a linear or logarithmic scale from the smallest to the largest value, with five ticks."""
     scaled = np.log10(values) if logarithmic else values
-    low, span = float(scaled.min()), float(np.ptp(scaled)) or 1.0
-    ends = np.linspace(low, low + float(np.ptp(scaled)), 5)
-    ticks = {f"{10**each if logarithmic else each:.3g}": (float(each) - low) / span for each in ends}
+    low = float(scaled.min())
+    span = float(np.ptp(scaled)) or 1.0
+    ticks = {}  # text -> height; equal texts are one tick
+    for tick in np.linspace(low, low + float(np.ptp(scaled)), 5):
+        text = f"{10**tick if logarithmic else tick:.3g}"
+        ticks[text] = (float(tick) - low) / span
     return (scaled - low) / span, [(height, text) for text, height in ticks.items()]

@@ -1,4 +1,4 @@
-"""What a page tells of runs, and how it names them."""
+"""The runs of a page, and their short names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from einthoven.report.figures import History
 from einthoven.report.page import Html, html
 from einthoven.report.style import series_style
 
-MOST = 12  # runs on a page
+MOST = 12  # largest number of runs on a page
 NOTHING = "–"
 SPLITS = {"val": "validation", "test": "test"}
 _DASHES = {"-": "", "--": "7 4", ":": "2 3", "-.": "7 3 2 3"}
@@ -19,24 +19,24 @@ _DASHES = {"-": "", "--": "7 4", ":": "2 3", "-.": "7 3 2 3"}
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """What the page tells of a run.
+    """A run on the page.
 
     Attributes
     ----------
     name, label : str
-        Its own, and what tells it from the others.
+        Name of the run, and text that distinguishes it from the other runs.
     facts : mapping of str to str
-        Where it comes from: data, commit, device and so on.
+        Origin of the run: data, commit, device and so on.
     params : mapping of str to str
-        Every option by its dotted name.
+        All options by their dotted name.
     metrics : mapping of str to float
-        Final values.
+        Final values of the metrics.
     history : mapping of str to (steps, values)
-        Of `einthoven.report.curves.METRICS`, what it recorded.
+        Recorded values of the metrics in `einthoven.report.curves.METRICS`.
     note : str
-        Its description, in Markdown.
+        Description of the run in Markdown.
     pictures : mapping of str to bytes
-        Name -> PNG.
+        Name -> PNG file.
     """
 
     name: str
@@ -51,40 +51,40 @@ class ReportedRun:
 
 @dataclass(frozen=True)
 class Pairing:
-    """How a run did in a split beside the first: a difference on the same records, or why there is none.
+    """Comparison of a run with the first run in one split.
 
     Attributes
     ----------
     run : int
-        Its place among the runs.
+        Index of the run.
     split : str
-    found : Difference or str
+    result : Difference or str
+        Difference on the same records, or the reason why there is none.
     records : int
     by_patient : bool
-        Whether patients were resampled, not records.
+        True if patients were resampled, False if records were.
     """
 
     run: int
     split: str
-    found: Difference | str
+    result: Difference | str
     records: int = 0
     by_patient: bool = False
 
 
-def differing(of_runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names that do not have the same value in all runs, in order; what one of them lacks differs."""
-    return sorted(
-        name for name in {n for each in of_runs for n in each} if len({each.get(name) for each in of_runs}) > 1
-    )
+def differing(mappings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the sorted names that differ between mappings, or that some of them do not have."""
+    names = {name for mapping in mappings for name in mapping}
+    return sorted(name for name in names if len({mapping.get(name) for mapping in mappings}) > 1)
 
 
 def letter(number: int) -> str:
-    """The short name of a run."""
+    """Return the short name of a run, one letter: A, B, and so on."""
     return ascii_uppercase[number]
 
 
 def sample(number: int) -> Html:
-    """The short name of a run, behind a piece of its line."""
+    """Return the short name of a run after a sample of its line."""
     style = series_style(number)
     return Html(
         '<svg class="line" width="26" height="10" aria-hidden="true"><line x1="0" y1="5" x2="26" y2="5" '
@@ -93,16 +93,18 @@ def sample(number: int) -> Html:
     )
 
 
-def called(number: int, run: ReportedRun) -> Html:
-    """A run by its short name and what tells it from the others."""
+def named(number: int, run: ReportedRun) -> Html:
+    """Return the short name and the label of a run."""
     return Html(f"{sample(number)} {html(run.label)}")
 
 
 def row_headers(runs: Sequence[ReportedRun]) -> list[Html]:
-    """The header of the row of each run; one alone needs no letter."""
-    return [called(*each) for each in enumerate(runs)] if len(runs) > 1 else [html(run.label) for run in runs]
+    """Return the row header of each run. A single run needs no letter."""
+    if len(runs) == 1:
+        return [html(runs[0].label)]
+    return [named(number, run) for number, run in enumerate(runs)]
 
 
 def column_headers(runs: Sequence[ReportedRun]) -> list[Html]:
-    """The header of the column of each run."""
+    """Return the column header of each run."""
     return [sample(number) for number in range(len(runs))] if len(runs) > 1 else [html("value")]

@@ -1,4 +1,4 @@
-"""The tables of a page on what came out of runs: final metrics side by side, and differences on the same records."""
+"""Tables of results for a page: final metrics side by side, and differences on the same records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from math import isclose, isfinite
 from einthoven.evaluation.comparison import Difference
 from einthoven.functional.class_names import name_of
 from einthoven.report.page import Html, fold, join, section, table, tag
-from einthoven.report.reported import NOTHING, SPLITS, Pairing, ReportedRun, called, column_headers, letter, row_headers
+from einthoven.report.reported import NOTHING, SPLITS, Pairing, ReportedRun, column_headers, letter, named, row_headers
 
-MEASURES = {  # metric -> what it is called, and whether more is better
+MEASURES = {  # metric -> (name on the page, whether more is better)
     "macro_auroc": ("macro AUROC", True),
     "macro_auprc": ("macro AUPRC", True),
     "fmax": ("Fmax", True),
@@ -26,7 +26,7 @@ BEST = "★"
 
 
 def results(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Sequence[str]) -> Html:
-    """Final metrics of each split, a row for each run; nothing where no run has any.
+    """Return a table of final metrics for each split, with one row per run; empty if no run has metrics.
 
     Parameters
     ----------
@@ -38,26 +38,36 @@ def results(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Se
     parts: list[str] = []
     for split, name in SPLITS.items():
         measures = [measure for measure in MEASURES if any(f"{split}/{measure}" in run.metrics for run in runs)]
+        # If the loss is the negative log-likelihood, one column is enough.
         if "nll" in measures and all(_is_likelihood(run.metrics, split) for run in runs):
             measures.remove("nll")
         if not measures:
             continue
-        ranked = judged_alike(runs, pairings, differ, split)
-        one_loss = not any(option.startswith("loss.") for option in differ)
+
+        # The best run is marked only if all runs are comparable. Losses of different kinds are not.
+        is_comparable = has_same_records(runs, pairings, differ, split)
+        has_one_loss = not any(option.startswith("loss.") for option in differ)
         columns = []
         for measure in measures:
-            mark = ranked and (one_loss or measure != "loss")
-            columns.append(_column(runs, f"{split}/{measure}", MEASURES[measure][1] if mark else None))
-        rows = [[name, *cells] for name, *cells in zip(row_headers(runs), *columns, strict=True)]
-        caption = f"On the {name} records, with 95 % intervals where a run has them.{_on_marks(runs, ranked, one_loss)}"
+            mark_best = is_comparable and (has_one_loss or measure != "loss")
+            more_is_better = MEASURES[measure][1] if mark_best else None
+            columns.append(_column(runs, f"{split}/{measure}", more_is_better))
+        rows = [[header, *cells] for header, *cells in zip(row_headers(runs), *columns, strict=True)]
+        marks = _explain_marks(runs, is_comparable, has_one_loss)
+        caption = f"On the {name} records, with 95 % intervals if a run has them.{marks}"
         parts.append(table(caption, ["run", *(MEASURES[measure][0] for measure in measures)], rows))
-        parts.append(_per_class(runs, split, ranked))
+        parts.append(_per_class(runs, split, is_comparable))
     return section("Results", *parts) if parts else Html()
 
 
-def judged_alike(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Sequence[str], split: str) -> bool:
-    """Whether the figures of a split rank the runs: all were paired, or of one store, one task and the same folds."""
-    paired = [each for each in pairings if each.split == split and isinstance(each.found, Difference)]
+def has_same_records(
+    runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Sequence[str], split: str
+) -> bool:
+    """Return whether the metrics of a split are comparable between runs.
+
+    They are if all runs were compared on the same records, or if all have the same store, task and folds.
+    """
+    paired = [pairing for pairing in pairings if pairing.split == split and isinstance(pairing.result, Difference)]
     if len(paired) == len(runs) - 1:
         return True
     stores = {run.facts.get("data fingerprint") for run in runs}
@@ -65,42 +75,44 @@ def judged_alike(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], diffe
 
 
 def differences(runs: Sequence[ReportedRun], pairings: Sequence[Pairing]) -> Html:
-    """How each run did beside the first, on the same records; sentences where that cannot be said."""
-    rows = [
-        [
-            called(pairing.run, runs[pairing.run]),
-            SPLITS[pairing.split],
-            f"{pairing.found.difference:+.4f}",
-            f"{pairing.found.interval.low:+.4f} to {pairing.found.interval.high:+.4f}",
-            f"{pairing.found.p:.3f}",
-            f"{pairing.records:,}",
-            f"{pairing.found.classes}",
-            f"{pairing.found.interval.resamples:,} of {'patients' if pairing.by_patient else 'records'}",
-        ]
-        for pairing in pairings
-        if isinstance(pairing.found, Difference)
-    ]
-    told = [
-        tag("li", f"{letter(pairing.run)}, {SPLITS[pairing.split]}: {pairing.found}")
-        for pairing in pairings
-        if isinstance(pairing.found, str)
-    ]
+    """Return the difference of each run from the first on the same records, or the reason why there is none."""
+    rows = []
+    reasons = []
+    for pairing in pairings:
+        result = pairing.result
+        if isinstance(result, str):
+            reasons.append(tag("li", f"{letter(pairing.run)}, {SPLITS[pairing.split]}: {result}"))
+            continue
+        interval = result.interval
+        units = "patients" if pairing.by_patient else "records"
+        rows.append(
+            [
+                named(pairing.run, runs[pairing.run]),
+                SPLITS[pairing.split],
+                f"{result.difference:+.4f}",
+                f"{interval.low:+.4f} to {interval.high:+.4f}",
+                f"{result.p:.3f}",
+                f"{pairing.records:,}",
+                f"{result.classes}",
+                f"{interval.resamples:,} of {units}",
+            ]
+        )
     parts: list[str] = []
     if rows:
         caption = (
-            "Macro AUROC less that of A, on the same records and the classes that have both labels there; each "
-            "resample of the bootstrap judges both. p: two-sided, of no difference,"
-            " not corrected for many comparisons."
+            "Macro AUROC minus that of A, on the same records, over the classes that have positive and negative "
+            "records. Each bootstrap resample is used for both runs. p is two-sided for the hypothesis of no "
+            "difference, and it is not corrected for multiple comparisons."
         )
         columns = ["run", "records of", "difference", "95 % interval", "p", "records", "classes", "resamples"]
         parts.append(table(caption, columns, rows))
-    if told:
-        parts += [tag("p", "Not compared with A:"), tag("ul", join(told))]
-    return section("Beside A, record by record", *parts) if parts else Html()
+    if reasons:
+        parts += [tag("p", "Not compared with A:"), tag("ul", join(reasons))]
+    return section("Difference from A, record by record", *parts) if parts else Html()
 
 
 def all_metrics(runs: Sequence[ReportedRun]) -> Html:
-    """Every final value, folded."""
+    """Return a table of all final values, hidden until the reader opens it."""
     names = sorted({name for run in runs for name in run.metrics})
     rows = [[name, *(_number(run.metrics.get(name)) for run in runs)] for name in names]
     return fold(
@@ -109,43 +121,52 @@ def all_metrics(runs: Sequence[ReportedRun]) -> Html:
     )
 
 
-def _on_marks(runs: Sequence[ReportedRun], ranked: bool, one_loss: bool) -> str:
+def _explain_marks(runs: Sequence[ReportedRun], is_comparable: bool, has_one_loss: bool) -> str:
     if len(runs) == 1:
         return ""
-    if not ranked:
-        return " The runs were not judged by the same records: no best is marked."
-    return f" {BEST}: best{'' if one_loss else '; the losses are of different kinds'}."
+    if not is_comparable:
+        return " The runs were not evaluated on the same records, so no best is marked."
+    losses = "" if has_one_loss else "; the losses are of different kinds"
+    return f" {BEST}: best{losses}."
 
 
 def _is_likelihood(metrics: Mapping[str, float], split: str) -> bool:
-    """Whether the loss is the negative log-likelihood, so that one column tells both."""
-    nll, loss = (metrics.get(f"{split}/{name}", float("nan")) for name in ("nll", "loss"))
+    """Return whether the loss is the negative log-likelihood."""
+    nll = metrics.get(f"{split}/nll", float("nan"))
+    loss = metrics.get(f"{split}/loss", float("nan"))
     return isclose(nll, loss, rel_tol=1e-6)
 
 
 def _column(runs: Sequence[ReportedRun], name: str, more_is_better: bool | None) -> list[str]:
-    """Cells of a metric, with its interval; the best is marked where values differ and one side is better."""
-    known = [run.metrics[name] for run in runs if isfinite(run.metrics.get(name, float("nan")))]
-    marked = more_is_better is not None and len(set(known)) > 1
-    best = (max(known) if more_is_better else min(known)) if marked else None
+    """Return the cells of a metric with its interval. The best is marked if values differ and a better side exists."""
+    finite = [run.metrics[name] for run in runs if isfinite(run.metrics.get(name, float("nan")))]
+    best = None
+    if more_is_better is not None and len(set(finite)) > 1:
+        best = max(finite) if more_is_better else min(finite)
     cells = []
     for run in runs:
-        value, low, high = (run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
+        value = run.metrics.get(name)
+        low = run.metrics.get(f"{name}_low")
+        high = run.metrics.get(f"{name}_high")
         cell = NOTHING if value is None else f"{value:.3f}"
         if low is not None and high is not None:
             cell += f" ({low:.3f} to {high:.3f})"
-        cells.append(tag("strong", f"{cell} {BEST}") if best is not None and value == best else cell)
+        if best is not None and value == best:
+            cell = tag("strong", f"{cell} {BEST}")
+        cells.append(cell)
     return cells
 
 
-def _per_class(runs: Sequence[ReportedRun], split: str, ranked: bool) -> Html:
+def _per_class(runs: Sequence[ReportedRun], split: str, is_comparable: bool) -> Html:
     prefix = f"{split}/auroc/"
     names = sorted({name for run in runs for name in run.metrics if name.startswith(prefix)})
     if not names:
         return Html()
-    rows = [[name_of(name.removeprefix(prefix)), *_column(runs, name, True if ranked else None)] for name in names]
+    more_is_better = True if is_comparable else None
+    rows = [[name_of(name.removeprefix(prefix)), *_column(runs, name, more_is_better)] for name in names]
     title = f"AUROC of each class, {SPLITS[split]}"
-    return fold(title, table(f"{title}.{_on_marks(runs, ranked, True)}", ["class", *column_headers(runs)], rows))
+    caption = f"{title}.{_explain_marks(runs, is_comparable, True)}"
+    return fold(title, table(caption, ["class", *column_headers(runs)], rows))
 
 
 def _number(value: float | None) -> str:
