@@ -55,7 +55,7 @@ def reliability_figure(
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
             axes.set_title(drawable(classes[k]))
             axes.legend(loc="upper left", fontsize=9)
-        figure.supxlabel("stated probability")
+        figure.supxlabel("predicted probability")
         figure.supylabel("share of positives")
     return figure
 
@@ -92,7 +92,7 @@ def decision_curve_figure(y_true: npt.ArrayLike, p: npt.ArrayLike, classes: Sequ
             axes.set_title(drawable(classes[k]))
         places[0].legend(loc="upper right", fontsize=9)
         figure.supxlabel("threshold probability")
-        figure.supylabel("net benefit (true positives a record)")
+        figure.supylabel("net benefit (true positives per record)")
     return figure
 
 
@@ -101,7 +101,7 @@ def risk_coverage_figure(curve: RiskCoverage) -> Figure:
     with use_style():
         figure, (axes,) = panels(1, 4.6, 3.4)
         axes.plot(curve.coverage, curve.risk, label=f"by entropy  area {curve.area:.3f}", **series_style(0))
-        axes.axhline(float(curve.risk[-1]), color=FAINT, linewidth=1, label="withheld at random")
+        axes.axhline(float(curve.risk[-1]), color=FAINT, linewidth=1, label="random order")
         axes.set(xlim=(0, 1.02), xlabel="share of records answered", ylabel="share of wrong decisions")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best", fontsize=9)

@@ -26,6 +26,7 @@ STRONGEST = 99.0  # percentile of the relevance that has the full opacity
 OPACITY = 0.65  # full opacity; grid and trace stay visible
 BAND = 14.0  # mm above and below the baseline
 FOR, AGAINST = BLUE, ORANGE  # distinct for any colour vision, and different from the grid
+COLOUR_NOTE = "The colour shows what the answer depends on, not a cause."
 
 
 def explanation_figure(
@@ -99,7 +100,7 @@ def worth_line(method: str, worth: Faithfulness, row: int = 0) -> str:
     deletion, insertion, by_chance, in_chance, sanity = (float(value[row]) for value in vars(worth).values())
     return (
         f"{method}: deletion {deletion:.2f} (chance {by_chance:.2f}), insertion {insertion:.2f} (chance "
-        f"{in_chance:.2f}), rank correlation with weights dealt anew {sanity:.2f}"
+        f"{in_chance:.2f}), rank correlation with shuffled weights {sanity:.2f}"
     )
 
 
@@ -109,9 +110,9 @@ def share_line(by_lead: Mapping[str, float]) -> str:
     If a method has one curve for all leads, the line says so.
     """
     if np.ptp(list(by_lead.values())) < 1e-6:
-        return "One curve for all leads. Colour is no cause: it shows what the network's answer rests on."
+        return f"One curve for all leads. {COLOUR_NOTE}"
     shares = ", ".join(f"{lead} {share:.0%}" for lead, share in by_lead.items())
-    return f"Shares of the leads: {shares}. Colour is no cause: it shows what the network's answer rests on."
+    return f"Shares of the leads: {shares}. {COLOUR_NOTE}"
 
 
 def save_pages(figures: Iterable[Figure], path: Path) -> None:

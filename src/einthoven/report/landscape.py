@@ -37,7 +37,7 @@ def landscape_figure(landscape: Arrays) -> Figure:
         step = landscape["plane/step"]
         _draw_contours(figure, right, step, step, landscape["plane/loss"])
         right.plot(0, 0, "o", color=VERMILLION, markeredgecolor="white", label="the weights")
-        right.set(xlabel="first direction", ylabel="second direction", title="In the plane of two")
+        right.set(xlabel="first direction", ylabel="second direction", title="In the plane of two random directions")
         right.legend(loc="upper right", frameon=True)
     return figure
 

@@ -79,7 +79,7 @@ def augmentation_figure(
             axes.set_title(name, fontsize=12)
         figure.axes[0].set_yticks([-place * step for place in range(len(rows))], list(show))
         figure.axes[0].set_ylim(-(len(rows) - 0.3) * step, 0.9 * step)
-        figure.supxlabel(f"s; {step:.2g} mV from lead to lead; grey: before", fontsize=12)
+        figure.supxlabel(f"s; {step:.2g} mV from lead to lead; grey: original", fontsize=12)
     return figure
 
 
@@ -121,6 +121,6 @@ def principal_shapes_figure(explained_variance_ratio: npt.ArrayLike, shapes: npt
         for i, curve in enumerate(curves):
             drawn.plot(1000 * np.arange(len(curve)) / fs, curve, **series_style(i), label=str(i + 1))
         drawn.set(xlabel="ms", ylabel="loading")
-        drawn.set_title("Shapes that a window is a sum of")
+        drawn.set_title("Shapes that add up to a window")
         drawn.legend(title="component", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NOTE = "apart: median distance of the weights of two starts, over their norm; 1.4 where they have nothing in common"
+NOTE = "apart: median distance of the weights of two starts divided by their norm; 1.4 for unrelated weights"
 MOST = 20_000  # largest number of weights in a panel
 
 
