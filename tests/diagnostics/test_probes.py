@@ -18,7 +18,7 @@ from einthoven.models.frontend import Classifier, Frontend
 
 
 def trained(network: nn.Module, x: Tensor, y: Tensor) -> Trained:
-    """A probe's view of a network on records that are all there is."""
+    """A trained network and its records, as an analysis receives them."""
 
     def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         outputs = model(batch.x)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PROBE = "attention"
+ANALYSIS = "attention"
 SHOW = ("II", "V1", "V5")
 ROW, STRIP = 30.0, 6.0  # height of a lead and of a head in mm
 HEAD, FOOT, MARGIN = 12.0, 18.0, 8.0
@@ -102,7 +102,7 @@ def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence
     for label, members in by_label(trials, {}).items():
         # All seeds of a network have the same records. The figure shows the first seed.
         trial = members[0]
-        fs = float(trial.array("fs", PROBE))
+        fs = float(trial.array("fs", ANALYSIS))
         signals = _arrays_of(trial, "signal")
         maps_of_blocks = _arrays_of(trial, "map")
         labels = _arrays_of(trial, "label")

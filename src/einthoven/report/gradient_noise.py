@@ -14,7 +14,7 @@ from einthoven.report.trials import FloatArray, Trial, by_label, label_ends
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROBE = "gradient_noise"
+ANALYSIS = "gradient_noise"
 
 
 def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
@@ -42,7 +42,7 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
         for i, (label, members) in enumerate(groups.items()):
             color = str(series_style(i)["color"])
             size, noise, norm, records = (
-                members[0].array(name, PROBE).astype(np.float64) for name in ("size", "noise", "gradient", "records")
+                members[0].array(name, ANALYSIS).astype(np.float64) for name in ("size", "noise", "gradient", "records")
             )
 
             # The law is fitted without the factor of drawing without replacement.
