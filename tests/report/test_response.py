@@ -53,7 +53,7 @@ def test_the_steepest_descent_is_found_whatever_happens_after_the_minimum() -> N
     fall = 1 / (1 + np.exp((np.log10(rates) + 2.5) * 4))  # steepest at 10^-2.5
     losses = np.where(rates > 0.2, 50.0 * rates, fall)
     assert rates[steepest(rates, losses)] == pytest.approx(10**-2.5, rel=0.2)
-    with pytest.raises(UserError, match="rises"):
+    with pytest.raises(UserError, match="increases"):
         steepest(rates[::-1], losses)
 
 
