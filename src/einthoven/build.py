@@ -28,9 +28,8 @@ def build(config: DictConfig, key: str | None = None) -> Any:
 
     With ``_partial_: true`` the result is a `functools.partial` of the target with the arguments of the configuration.
     Nested configurations are built first. Lists and dicts become plain Python lists and dicts. The keys have the same
-    meaning as in ``hydra.utils.instantiate``, but the objects are plain: Hydra would wrap each partial in an object
-    that repeats its checks in every call, which makes a schedule many times slower
-    (``bench/bench_build.py``).
+    meaning as in ``hydra.utils.instantiate``. Only the objects are plain: Hydra wraps each partial in an object that
+    repeats its checks in every call, which makes a schedule many times slower (``bench/bench_build.py``).
 
     Parameters
     ----------
