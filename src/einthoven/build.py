@@ -179,11 +179,13 @@ def _check_type(hint: Any, value: Any, key: str) -> None:
 
     Only scalars and lists of scalars are checked. A value with any other annotation passes.
     """
+    from omegaconf import ListConfig
+
     alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if not all(_is_scalar(alternative) or _item_hints(alternative, 0) for alternative in alternatives):
         return
     for alternative in alternatives:
-        if _is_list(value) and _item_hints(alternative, 0):
+        if isinstance(value, list | tuple | ListConfig) and _item_hints(alternative, 0):
             _check_items(alternative, value, key)
             return
 
@@ -215,12 +217,6 @@ _SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
 
 def _is_scalar(hint: Any) -> bool:
     return isinstance(hint, type) and hint in _SCALARS
-
-
-def _is_list(value: Any) -> bool:
-    from omegaconf import ListConfig
-
-    return isinstance(value, list | tuple | ListConfig)
 
 
 def _item_hints(hint: Any, length: int) -> tuple[Any, ...]:
