@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
+import einthoven
+from einthoven.runs import network_run
 from einthoven.runs.network_run import NetworkRun
 from einthoven.training import checkpoint
 
+SRC = Path(einthoven.__file__).parent
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
 BARE = "tracking.artifacts=false"  # of pictures, tables and exported models, which take longer than the training
 
@@ -42,6 +46,23 @@ def same_tensors(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the same numbers, to the last bit."""
     first, second = (checkpoint.flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_a_training_step_is_six_calls_of_this_package_away_from_the_shell(
+    train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def step(*args: object, **kwargs: object) -> None:
+        files = [Path(frame.filename) for frame in traceback.extract_stack()]
+        calls.extend(str(file.relative_to(SRC)) for file in files if file.is_relative_to(SRC))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(network_run, "train_step", step)
+    with pytest.raises(SystemExit):
+        train(*FAST, BARE, "tracking.experiment=stack")
+    verb = "commands/train.py"  # its main, and the job that Hydra calls
+    assert [*calls, "train_step"] == ["cli.py", verb, verb, "runs/train_one.py", "training/loop.py", "train_step"]
 
 
 @pytest.fixture
