@@ -87,17 +87,17 @@ def show_explanations(explanations: Explanations, notice: str, path: Path) -> No
 
 def _cells(explanation: Explanation) -> list[str]:
     """Return the cells of a row after the name of the file."""
-    worth = explanation.faithfulness
-    assert worth is not None
+    faithfulness = explanation.faithfulness
+    assert faithfulness is not None
     by_share = sorted(explanation.by_lead.items(), key=lambda item: -item[1])
     leads = "  ".join(f"{lead} {share:.0%}" for lead, share in by_share[:LEADS_IN_TABLE])
     return [
         f"{explanation.label} {explanation.probability:.2f}",
-        f"{worth.deletion[0]:.2f}",
-        f"({worth.random_deletion[0]:.2f})",
-        f"{worth.insertion[0]:.2f}",
-        f"({worth.random_insertion[0]:.2f})",
-        f"{worth.sanity[0]:.2f}",
+        f"{faithfulness.deletion[0]:.2f}",
+        f"({faithfulness.random_deletion[0]:.2f})",
+        f"{faithfulness.insertion[0]:.2f}",
+        f"({faithfulness.random_insertion[0]:.2f})",
+        f"{faithfulness.sanity[0]:.2f}",
         leads,
     ]
 
