@@ -17,9 +17,9 @@ from einthoven.evaluation.bootstrap import (
     auroc_intervals,
     bootstrap_interval,
     bootstrap_macro_auroc,
-    paired_difference,
-    resample_counts,
 )
+from einthoven.evaluation.comparison import paired_difference
+from einthoven.evaluation.resampling import resample_counts
 
 RECORDS, CLASSES, RESAMPLES, TIMED_BY_LOOP = 2203, 71, 1000, 10
 

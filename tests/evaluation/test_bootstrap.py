@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import bootstrap_interval, bootstrap_macro_auroc, resample_counts
+from einthoven.evaluation.bootstrap import bootstrap_interval, bootstrap_macro_auroc
 from einthoven.evaluation.metrics import macro_auroc
+from einthoven.evaluation.resampling import resample_counts
 
 
 def case(seed: int, n: int, num_classes: int, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:

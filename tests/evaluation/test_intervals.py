@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from einthoven.errors import UserError
 from einthoven.evaluation import intervals, resampling
-from einthoven.evaluation.bootstrap import auroc_intervals, bootstrap_interval, metric_interval, paired_difference
+from einthoven.evaluation.bootstrap import auroc_intervals, bootstrap_interval, metric_interval
+from einthoven.evaluation.comparison import paired_difference
 from einthoven.evaluation.decisions import confusion
 from einthoven.evaluation.delong import delong
 from einthoven.evaluation.metrics import auroc_per_class, macro_auprc, macro_auroc

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.comparison import Difference, paired_difference
 from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
 from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores
 from einthoven.evaluation.resampling import (
@@ -15,21 +14,9 @@ from einthoven.evaluation.resampling import (
     mean_of_valid,
     number_groups,
     repeat_records,
-    resample_counts,
     resample_statistic,
 )
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
-
-__all__ = [
-    "Difference",
-    "Interval",
-    "auroc_intervals",
-    "bootstrap_interval",
-    "bootstrap_macro_auroc",
-    "metric_interval",
-    "paired_difference",
-    "resample_counts",
-]
 
 
 def bootstrap_interval(

@@ -96,11 +96,11 @@ def integrated_gradients(model: ExplainableModel, x: Tensor, target: Tensor, *, 
 def grad_cam(model: ExplainableModel, x: Tensor, target: Tensor) -> Tensor:
     """Compute where the last convolutions detect features of the class (Grad-CAM).
 
-    The map is the same in every lead and is at least 0.
-    It is ``relu(Σ_c α_c A_c)``. A are the activations of the last stage with a convolution. α_c is the mean over time
-    of the gradient with respect to channel c. The curve is interpolated linearly between the steps of the activations
-    (Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017,
-    equations 1 and 2). Where windows overlap, it is the mean of the windows.
+    The map is the same in every lead and is at least 0. It is ``relu(Σ_c α_c A_c)``. A_c are the activations of channel
+    c in the last stage with a convolution. α_c is the mean over time of the gradient with respect to A_c. The curve is
+    interpolated linearly between the steps of the activations (Selvaraju et al., "Grad-CAM: visual explanations from
+    deep networks via gradient-based localization", 2017, equations 1 and 2). Where windows overlap, it is the mean of
+    the windows.
 
     Parameters
     ----------
@@ -133,9 +133,8 @@ def grad_cam(model: ExplainableModel, x: Tensor, target: Tensor) -> Tensor:
 def attention_rollout(model: ExplainableModel, x: Tensor, target: Tensor) -> Tensor:
     """Compute which parts of a record a transformer reads (attention roll-out).
 
-    The map is the same in every lead and is at least 0.
-    It is the share of each token in the mean of the tokens after all blocks, see `rollout`. Where windows overlap, it
-    is the mean of the windows.
+    The map is the same in every lead and is at least 0. It is the share of each token in the mean of the tokens after
+    all blocks, see `rollout`. Where windows overlap, it is the mean of the windows.
 
     Parameters
     ----------

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.evaluation import metrics
-from einthoven.evaluation.bootstrap import Interval, bootstrap_interval
+from einthoven.evaluation.bootstrap import bootstrap_interval
 from einthoven.evaluation.challenge import challenge_score
+from einthoven.evaluation.intervals import Interval
 from einthoven.functional import outputs
 from einthoven.losses.classification import cross_entropy, smooth_labels
 from einthoven.tasks.objective import check_objective, join_names, permute
