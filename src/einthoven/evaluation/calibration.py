@@ -184,9 +184,9 @@ class Isotonic:
         columns = []
         for column, stated, observed in zip(probability.T, self.stated_, self.observed_, strict=True):
             columns.append(np.interp(column, stated, observed))
-        calibrated = np.stack(columns, axis=1)
+        calibrated: FloatArray = np.stack(columns, axis=1)
         if self.single_label:
-            return calibrated / calibrated.sum(axis=1, keepdims=True)
+            calibrated = calibrated / calibrated.sum(axis=1, keepdims=True)
         return calibrated
 
 
@@ -243,10 +243,10 @@ class PriorShift:
     @property
     def shift(self) -> FloatArray:
         """The constants (K,) that are added to the logits."""
-        log_ratio: FloatArray = np.log(self.stated_) - np.log(self.fitted_)
-        if self.single_label:
-            return log_ratio
-        return log_ratio - np.log1p(-self.stated_) + np.log1p(-self.fitted_)
+        shift: FloatArray = np.log(self.stated_) - np.log(self.fitted_)
+        if not self.single_label:
+            shift = shift - np.log1p(-self.stated_) + np.log1p(-self.fitted_)
+        return shift
 
     def transform(self, p: npt.ArrayLike) -> FloatArray:
         """Return the probabilities at the new prevalence, (n, K)."""
@@ -273,9 +273,9 @@ def _logits(p: npt.ArrayLike, single_label: bool) -> FloatArray:
     """Return the inverse of `_probabilities`. For a softmax it is unique up to a constant per record."""
     inside = np.asarray(p, dtype=np.float64).clip(_TINY, 1 - _TINY)
     z: FloatArray = np.log(inside)
-    if single_label:
-        return z
-    return z - np.log1p(-inside)
+    if not single_label:
+        z = z - np.log1p(-inside)
+    return z
 
 
 def _probabilities(z: FloatArray, single_label: bool) -> FloatArray:

@@ -115,14 +115,15 @@ def choose_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, rule: Rule) -> flo
     fp = np.append(0.0, fp)
     matrix = Confusion(tp, fp, label.sum() - tp, (~label).sum() - fp)
 
-    if rule.name == "sensitivity":
-        value = np.where(matrix.sensitivity >= rule.target, matrix.specificity, -1.0)
-    elif rule.name == "specificity":
-        value = np.where(matrix.specificity >= rule.target, matrix.sensitivity, -1.0)
-    elif rule.name == "youden":
+    # Only the rules `sensitivity` and `specificity` have a target.
+    if rule.name == "youden":
         value = matrix.sensitivity + matrix.specificity
-    else:
+    elif rule.target is None:
         value = np.nan_to_num(matrix.f1)
+    elif rule.name == "sensitivity":
+        value = np.where(matrix.sensitivity >= rule.target, matrix.specificity, -1.0)
+    else:
+        value = np.where(matrix.specificity >= rule.target, matrix.sensitivity, -1.0)
     # The thresholds are descending, and `argmax` returns the first maximum.
     return float(thresholds[np.argmax(value)])
 
