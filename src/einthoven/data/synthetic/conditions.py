@@ -136,7 +136,8 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
         elif name == "STTC" and "HYP" in superclasses and rng.random() < 0.75:
             codes.append("ISC_")
         else:
-            codes.extend(_choose(rng, _MENU[name]))
+            combination = _choose(rng, _MENU[name])
+            codes.extend(combination)
 
     # A wide QRS hides or imitates these statements. Three in ten of them stay.
     if _WIDE & set(codes):
