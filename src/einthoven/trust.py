@@ -188,7 +188,7 @@ def check_name(name: object, key: str) -> None:
         raise UserError(f"{printable(name)}: expected the dotted name of a function or a class.")
     if is_trusted(name):
         return
-    part = part_of(key)
+    part = _part_of(key)
     if part is None:
         raise UserError(f"{printable(name)}: no code is expected here; it is expected in {', '.join(PARTS)}.")
     if not _PUBLIC_NAME.fullmatch(name):
@@ -212,7 +212,7 @@ def find_target(name: str, key: str) -> Any:
         If the object does not exist, or the option does not accept it.
     """
     check_name(name, key)
-    part = part_of(key)
+    part = _part_of(key)
     target = _locate(name, part)
     if not callable(target):
         raise UserError(f"{printable(name)}: expected a function or a class.")
@@ -228,7 +228,7 @@ def find_target(name: str, key: str) -> Any:
     return target
 
 
-def part_of(key: str) -> Part | None:
+def _part_of(key: str) -> Part | None:
     """Return what a dotted option accepts, or None if it accepts no code."""
     return PARTS.get(INSIDE.get(key, key.partition(".")[0]))
 

@@ -29,7 +29,7 @@ def scale_amplitude(
     return x * torch.where(draw_records(x, probability, generator), log_gain, 0.0).exp()
 
 
-def offset_amplitude(
+def _offset_amplitude(
     x: Tensor, max_offset: float, generator: Generator, *, leads: Sequence[str] = LEADS, probability: float = 1.0
 ) -> Tensor:
     """Add a constant to each electrode.
@@ -67,7 +67,7 @@ class AmplitudeScale:
 
 @dataclass(frozen=True)
 class Offset:
-    """Add a constant of up to ``max_offset`` mV to each electrode; see `offset_amplitude`.
+    """Add a constant of up to ``max_offset`` mV to each electrode; see `_offset_amplitude`.
 
     Voltages are measured from the baseline, so an offset changes no statement.
     """
@@ -79,5 +79,5 @@ class Offset:
     changes: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Offset ``x``; see `offset_amplitude`."""
-        return offset_amplitude(x, self.max_offset, generator, leads=self.leads, probability=self.probability), y
+        """Offset ``x``; see `_offset_amplitude`."""
+        return _offset_amplitude(x, self.max_offset, generator, leads=self.leads, probability=self.probability), y

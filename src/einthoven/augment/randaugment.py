@@ -52,7 +52,7 @@ class RandAugment:
             check_options(name, transform)
         self.n = n
         share = magnitude / MAX_MAGNITUDE
-        self.transforms = {name: scale_strength(name, transform, share) for name, transform in active.items()}
+        self.transforms = {name: _scale_strength(name, transform, share) for name, transform in active.items()}
 
     @property
     def changes(self) -> frozenset[str]:
@@ -94,7 +94,7 @@ class RandAugment:
         return torch.cat(new_x)[place], torch.cat(new_y)[place]
 
 
-def scale_strength(name: str, transform: Augmentation, share: float) -> Augmentation:
+def _scale_strength(name: str, transform: Augmentation, share: float) -> Augmentation:
     """Return a copy of the transform that is always applied, with its strength multiplied by `share`."""
     strength = getattr(transform, "strength", None)
     if strength is None or not is_dataclass(transform) or isinstance(transform, type):

@@ -84,7 +84,7 @@ class ActivationVariance(OutputHooks[Moments]):
 
     def take_metrics(self) -> dict[str, Tensor]:
         """Return ``watch/act/variance/<stage>`` as device tensors; empty if nothing was measured."""
-        return {f"watch/act/variance/{name}": pooled_variance(parts) for name, parts in self.take_summaries().items()}
+        return {f"watch/act/variance/{name}": _pooled_variance(parts) for name, parts in self.take_summaries().items()}
 
 
 class DeadUnits(OutputHooks[Tensor]):
@@ -109,7 +109,7 @@ class DeadUnits(OutputHooks[Tensor]):
             for name, module in child.named_modules():
                 if isinstance(module, nn.ReLU):
                     rectifiers.append((f"{stage}/{name}", module))
-        super().__init__(rectifiers, interval, largest_of_units)
+        super().__init__(rectifiers, interval, _largest_of_units)
 
     def take_metrics(self) -> dict[str, Tensor]:
         """Return ``watch/act/dead/<stage>`` as device tensors; empty if nothing was measured."""
@@ -128,7 +128,7 @@ def moments(values: Tensor) -> Moments:
     return values.numel(), mean, variance
 
 
-def pooled_variance(parts: Sequence[Moments]) -> Tensor:
+def _pooled_variance(parts: Sequence[Moments]) -> Tensor:
     """Return the unbiased variance of the values of all parts together.
 
     It is the variance inside the parts plus the variance between their means.
@@ -139,7 +139,7 @@ def pooled_variance(parts: Sequence[Moments]) -> Tensor:
     return torch.stack(squares).sum() / (total - 1)
 
 
-def largest_of_units(values: Tensor) -> Tensor:
+def _largest_of_units(values: Tensor) -> Tensor:
     """Return the largest value of each unit; `DeadUnits` defines what a unit is."""
     unit_dim = 1 if values.ndim == 4 else values.ndim - 1
     return values.amax(dim=[dim for dim in range(values.ndim) if dim != unit_dim])

@@ -56,7 +56,7 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
           ``highest`` probability
     limits : Limits
     """
-    advice = []
+    advice: list[Advice] = []
     for rule in RULES:
         problem = rule(history, facts, limits)
         if problem is not None:

@@ -98,8 +98,8 @@ def sharpness(hessian: Hessian, generator: torch.Generator, *, iterations: int =
         if not bool(off_diagonal[-1].isfinite()):  # sync: once per iteration
             return math.nan
 
-        # The eigenvalues of the small tridiagonal matrix approximate those of the Hessian.
-        values, vectors = torch.linalg.eigh(tridiagonal(diagonal, off_diagonal[:-1]))  # sync: once per iteration
+        # The eigenvalues of the small _tridiagonal matrix approximate those of the Hessian.
+        values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, off_diagonal[:-1]))  # sync: once per iteration
         largest = float(values[-1])
         residual = float(off_diagonal[-1] * vectors[-1, -1].abs())
         if residual <= tolerance * abs(largest):
@@ -129,8 +129,8 @@ def trace(hessian: Hessian, generator: torch.Generator, *, probes: int = 10) -> 
     return float(torch.stack(estimates).mean())  # sync: once per call
 
 
-def tridiagonal(diagonal: Sequence[Tensor], off_diagonal: Sequence[Tensor]) -> Tensor:
-    """Return the symmetric tridiagonal matrix with these entries, in float64 on the CPU."""
+def _tridiagonal(diagonal: Sequence[Tensor], off_diagonal: Sequence[Tensor]) -> Tensor:
+    """Return the symmetric _tridiagonal matrix with these entries, in float64 on the CPU."""
     matrix = torch.diag(torch.stack(list(diagonal)).double().cpu())
     if off_diagonal:
         upper = torch.diag(torch.stack(list(off_diagonal)).double().cpu(), 1)

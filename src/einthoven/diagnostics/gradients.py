@@ -47,7 +47,7 @@ def gradient_norms_l1(stages: Stages) -> dict[str, Tensor]:
 @torch.no_grad()
 def nonfinite(stages: Stages) -> Tensor:
     """Return ``watch/grad/nonfinite``: the number of gradient entries that are infinite or not a number."""
-    return (~flat_gradient(stages).isfinite()).sum()
+    return (~_flat_gradient(stages).isfinite()).sum()
 
 
 def clipping(norm: Tensor, limit: float) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ class GradientCosine:
         if previous is None and not is_next_due:
             return {}
 
-        current = flat_gradient(self._stages)
+        current = _flat_gradient(self._stages)
         if is_next_due:
             self._previous = current
         if previous is None:
@@ -117,7 +117,7 @@ class GradientCosine:
         self._previous = None if state["previous"] is None else state["previous"].to(device)
 
 
-def flat_gradient(stages: Stages) -> Tensor:
+def _flat_gradient(stages: Stages) -> Tensor:
     """Return the whole gradient as one vector, with zeros for a parameter without gradient."""
     parts = []
     for parameters in stages.values():

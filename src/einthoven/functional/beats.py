@@ -95,7 +95,7 @@ def _filter_sections(fs: float, low: float | None, high: float | None) -> Float:
     return np.asarray(butter(2, high, "lowpass", fs=fs, output="sos"))
 
 
-def qrs_energy(x: NDArray[np.floating], fs: float) -> Float:
+def _qrs_energy(x: NDArray[np.floating], fs: float) -> Float:
     """Return the energy ``(n, T)`` between 8 and 20 Hz, scaled so that a QRS has an energy of about one.
 
     It is the mean over the leads. Each lead is divided by its median peak, which is measured in pieces of two seconds,
@@ -139,7 +139,7 @@ def detect_beats(x: NDArray[np.floating], fs: float) -> Int:
     """
     from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-    energy = qrs_energy(x, fs)
+    energy = _qrs_energy(x, fs)
     samples = energy.shape[1]
 
     # The lengths of the two moving averages are odd, so that the averages are centred on a sample.

@@ -51,7 +51,7 @@ class Shrinkage(Penalty):
             raise UserError(f"penalty.strength={self.strength}: expected a number of at least 0.")
 
     def metrics(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return ``watch/weight/zeros``, the share of exact zeros among the penalized weights."""
+        """Return ``watch/weight/zeros``, the share of exact zeros among the _penalized weights."""
         return {"watch/weight/zeros": share_of_zeros(model)}
 
 
@@ -60,7 +60,7 @@ class L2(Shrinkage):
 
     def loss(self, model: nn.Module) -> Tensor:
         """Return the penalty."""
-        return self.strength / 2 * torch.stack([w.square().sum() for w in penalized(model)]).sum()
+        return self.strength / 2 * torch.stack([w.square().sum() for w in _penalized(model)]).sum()
 
 
 class L1(Shrinkage):
@@ -71,7 +71,7 @@ class L1(Shrinkage):
 
     def loss(self, model: nn.Module) -> Tensor:
         """Return the penalty."""
-        return self.strength * torch.stack([w.abs().sum() for w in penalized(model)]).sum()
+        return self.strength * torch.stack([w.abs().sum() for w in _penalized(model)]).sum()
 
 
 class ProximalL1(Shrinkage):
@@ -110,13 +110,13 @@ class ProximalL1(Shrinkage):
                 torch._foreach_copy_(weights, torch._foreach_mul(sizes, signs))
 
 
-def penalized(model: nn.Module) -> list[nn.Parameter]:
+def _penalized(model: nn.Module) -> list[nn.Parameter]:
     """Return the trainable parameters of 2 or more dimensions."""
     return [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
 
 
 def share_of_zeros(model: nn.Module) -> Tensor:
-    """Return the share of exact zeros among the penalized weights."""
-    weights = penalized(model)
+    """Return the share of exact zeros among the _penalized weights."""
+    weights = _penalized(model)
     zeros = torch.stack([(w == 0).sum() for w in weights]).sum()
     return zeros / sum(w.numel() for w in weights)

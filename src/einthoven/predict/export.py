@@ -118,7 +118,7 @@ def _points_at(curves: Tensor, index: Tensor) -> Tensor:
     return curves.expand(index.shape[0], -1, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
-def build_pipeline(bundle: Bundle) -> Pipeline:
+def _build_pipeline(bundle: Bundle) -> Pipeline:
     """Return a bundle as one module: mV (n, L, T) to calibrated probabilities (n, K), float32."""
     calibration = calibration_module(bundle)
     activation = outputs.softmax if bundle.single_label else outputs.sigmoid
@@ -158,7 +158,7 @@ def export(bundle: Bundle, path: Path) -> None:
     leads, samples = len(bundle.input_format.leads), bundle.input_format.samples
     with atomic(path) as partial:
         if path.suffix == ".pt2":
-            write_program(build_pipeline(bundle), leads, samples, partial, notes)
+            write_program(_build_pipeline(bundle), leads, samples, partial, notes)
         elif path.suffix == ".onnx":
             _write_onnx(bundle, _example_input(leads, samples), notes, partial)
         else:
@@ -225,7 +225,7 @@ def _write_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Pa
         raise UserError(f"{path.suffix}: needs the package {error.name}; install einthoven[onnx].") from None
     n = torch.export.Dim("n", min=1)
     program = torch.onnx.export(
-        build_pipeline(bundle),
+        _build_pipeline(bundle),
         (example,),
         dynamo=True,
         dynamic_shapes={"signal": {0: n}},

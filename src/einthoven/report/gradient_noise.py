@@ -55,8 +55,9 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
 
             noise_scale = (constant / float(norm)) ** 2
             if 1 < noise_scale < records:
-                diamond = {"markeredgecolor": color, "markeredgewidth": 2, "markersize": 10}
-                axes.plot(noise_scale, norm, "D", color="white", **diamond)
+                axes.plot(
+                    noise_scale, norm, "D", color="white", markeredgecolor=color, markeredgewidth=2, markersize=10
+                )
             ends.append((float(law[-1]), f"{label}: slope {slope:.2f}", series_style(i)))
         axes.set_xticks(size, [f"{int(b)}" for b in size])
         axes.minorticks_off()

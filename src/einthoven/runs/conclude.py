@@ -170,4 +170,7 @@ def prediction_table(run: RunParts, split: str, row_predictions: Predictions) ->
         "patient": patient_numbers.tolist(),
         "start_s": start_s.tolist(),
     }
-    return columns | run.task.table(row_predictions.y, row_predictions.p, run.data.labels.classes)
+    task_columns: dict[str, list[object]] = run.task.table(
+        row_predictions.y, row_predictions.p, run.data.labels.classes
+    )
+    return columns | task_columns

@@ -74,7 +74,7 @@ def as_typed(options: Sequence[str], typed: Sequence[str]) -> list[str] | None:
             for value in override.sweep_string_iterator():
                 candidates.setdefault(without_folders(f"{name}={value}"), set()).add(f"{name}={value}")
 
-    result = []
+    result: list[str] = []
     for logged_option in options:
         matches = candidates.get(logged_option, {logged_option})
         if len(matches) > 1:

@@ -49,7 +49,7 @@ def claim_folder(folder: Path) -> Iterator[tuple[Path, FileLock]]:
         with ExitStack() as stack:
             try:
                 lock = stack.enter_context(run_folder.writing(candidate))
-                refuse_used(candidate)
+                _refuse_used(candidate)
             except UserError:
                 if _is_named_by_user():
                     raise
@@ -58,7 +58,7 @@ def claim_folder(folder: Path) -> Iterator[tuple[Path, FileLock]]:
             return
 
 
-def refuse_used(folder: Path) -> None:
+def _refuse_used(folder: Path) -> None:
     """Refuse a folder whose run would be lost: it has trained a model, or was not sent to its store.
 
     Raises

@@ -94,7 +94,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
 
     splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
-        rows = metric_rows(metrics, run.task.metric_titles, splits)
+        rows = _metric_rows(metrics, run.task.metric_titles, splits)
         title = f"{run.settings.tracking.run_name}, 95 % interval"
         console.print(results_table(title, ["metric", *splits], rows))
 
@@ -118,7 +118,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     say_next(commands)
 
 
-def metric_rows(metrics: Mapping[str, float], labels: Mapping[str, str], splits: Sequence[str]) -> list[list[str]]:
+def _metric_rows(metrics: Mapping[str, float], labels: Mapping[str, str], splits: Sequence[str]) -> list[list[str]]:
     """Return the rows of the table at the end of a run: the label of a metric, and its value on each split."""
     rows = []
     for name, label in labels.items():

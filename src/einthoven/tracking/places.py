@@ -25,7 +25,7 @@ def check_store(uri: str, named_in: Path) -> None:
     ------
     UserError
     """
-    if is_trusted_address(uri) or not needs_trust(uri):
+    if is_trusted_address(uri) or not _needs_trust(uri):
         return
     address = trust.printable(without_password(uri))
     raise UserError(
@@ -34,7 +34,7 @@ def check_store(uri: str, named_in: Path) -> None:
     )
 
 
-def needs_trust(uri: str) -> bool:
+def _needs_trust(uri: str) -> bool:
     """Return whether a run folder that names this store needs ``--trust``.
 
     Three kinds of stores do not need it: the store of ``MLFLOW_TRACKING_URI``, a file in the working folder, and a file
@@ -82,7 +82,7 @@ def trusted_for(uri: str, register: object = None, alias: object = None) -> list
 
     The addresses contain no password.
     """
-    names = [without_password(uri)] if needs_trust(uri) else []
+    names = [without_password(uri)] if _needs_trust(uri) else []
     if register:
         names.append(registration_address(register, alias))
     return names

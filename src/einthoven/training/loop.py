@@ -234,7 +234,7 @@ def fit(
 
     while position.epoch < epochs and not position.stopped:
         model.train()
-        set_mode(optimizer, "train")
+        _set_mode(optimizer, "train")
         first_step = position.step
         for batch in batches(position.epoch):
             multiplier = schedule(position.step, total_steps)
@@ -255,7 +255,7 @@ def fit(
         if position.skipped:
             callbacks.log_metrics(position.step, {"watch/optim/skipped": position.skipped})
 
-        set_mode(optimizer, "eval")
+        _set_mode(optimizer, "eval")
         values = callbacks.evaluate()
         callbacks.log_metrics(position.step, values)
         is_best = monitor in values and values[monitor] > position.best
@@ -315,7 +315,7 @@ def _diverged(count: int, position: Position, callbacks: Callbacks, last_batch: 
     )
 
 
-def set_mode(optimizer: torch.optim.Optimizer, mode: str) -> None:
+def _set_mode(optimizer: torch.optim.Optimizer, mode: str) -> None:
     """Call `optimizer.train()` or `optimizer.eval()`, if it has such a method.
 
     Schedule-free optimizers train and evaluate at different weights.

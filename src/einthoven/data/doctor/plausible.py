@@ -16,7 +16,7 @@ PACING = {"10370003", "251266004", "PACE"}
 """Codes of pacing: SNOMED CT pacing rhythm and ventricular pacing pattern; SCP-ECG."""
 
 
-def half_power(block: Block) -> Float:
+def _half_power(block: Block) -> Float:
     """Return the frequency in Hz ``(n,)`` below which half of the power above 1 Hz is. All leads have equal weight."""
     f = block.frequencies
     power = block.power[..., f > 1.0]
@@ -34,7 +34,7 @@ def check_fs(block: Block) -> Findings:
     low_frequency, high_frequency = thresholds.HALF_POWER
     low_rate, high_rate = thresholds.RATE
     rate = heart_rate(block.beats, block.fs)
-    frequency = half_power(block)
+    frequency = _half_power(block)
     has_beats = np.median(np.nan_to_num(block.repeatability), axis=1) >= thresholds.REPEATS
 
     # One finding per record is enough: the heart rate counts only if the spectrum is plausible.

@@ -101,12 +101,12 @@ def crop(signals: Tensor, window: int, start: Tensor | None = None) -> Tensor:
     if start is None:
         signals = signals[..., :window]
     elif window < signals.shape[-1]:
-        signals = take_samples(signals, window, start)
+        signals = _take_samples(signals, window, start)
     # Multiply in place: new memory would have to be cleared first.
     return signals.to(torch.float32).mul_(MILLIVOLT_PER_COUNT)
 
 
-def take_samples(x: Tensor, window: int, start: Tensor) -> Tensor:
+def _take_samples(x: Tensor, window: int, start: Tensor) -> Tensor:
     """Return the samples of (B, C, T) from `start` (B,) on, as (B, C, window)."""
     offsets = start[:, None] + torch.arange(window, device=start.device)
     return x.gather(-1, offsets[:, None, :].expand(-1, x.shape[1], -1))
@@ -153,7 +153,7 @@ def training_batches(
         y = split.labels[index]
         # A mask (B, C, T) is cropped like its signal.
         if y.ndim == 3:
-            y = take_samples(y, window, start)
+            y = _take_samples(y, window, start)
         yield Batch(crop(signals, window, start), y, index, valid)
 
 

@@ -89,7 +89,7 @@ def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | N
     others = other_files(main)
     files = {"main": file_state(main), "others": others, "state": other_files_state(main, others)}
     try:
-        windows, invalid, clipped = read_windows(plan, file)
+        windows, invalid, clipped = _read_windows(plan, file)
     except UserError as error:
         if plan.on_error == "fail":
             raise
@@ -111,7 +111,7 @@ def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | N
         yield files | entry, data
 
 
-def read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], NDArray[np.int64]]:
+def _read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], NDArray[np.int64]]:
     """Return the windows of one record in int16 µV, and the number of invalid and of clipped samples of each.
 
     If the record has to be resampled, or if its faults have to be counted per window, it is read a second time, in mV.

@@ -52,7 +52,7 @@ class Recording:
         return mask
 
 
-def diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rhythm: str) -> Heart:
+def _diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rhythm: str) -> Heart:
     """Return the patient's heart in one record, with all lasting conditions, and with pacing if the rhythm is PACE."""
     heart = normal_heart(rng, build, p_wave=rhythm not in {"AFIB", "AFLT", "PACE"})
 
@@ -216,7 +216,7 @@ def compose(rng: np.random.Generator, patient: Patient, build: Build, rhythm: st
     beats = draw_beats(rng, rhythm, rate, patient.age, (pvc_count, pac_count), has_bigeminy)
 
     # Project the heart onto the leads, once for normal beats and once for ventricular premature ones.
-    heart = diseased_heart(rng, patient, build, rhythm)
+    heart = _diseased_heart(rng, patient, build, rhythm)
     electrodes = ELECTRODE_POSITIONS * build.chest + build.electrodes + rng.normal(0.0, 0.4, (9, 3))
     sway = float(abs(rng.normal(0.0, 0.06)))
     shapes = {False: project(heart, electrodes, sway)}

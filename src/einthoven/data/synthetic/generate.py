@@ -85,7 +85,7 @@ def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.flo
     return np.asarray(filtered[:, first : first + count])
 
 
-def quantize(leads: NDArray[np.float32]) -> NDArray[np.int16]:
+def _quantize(leads: NDArray[np.float32]) -> NDArray[np.int16]:
     """Convert eight leads in mV (8, T) to twelve leads in whole µV (12, T).
 
     III is exactly II - I of the rounded leads. The augmented leads follow Goldberger's equations within half a µV.
@@ -207,7 +207,7 @@ def iterate(records: int, seed: int = 0, *, rates: Sequence[int] = (100,), noise
         signals = {}
         masks = {}
         for fs in rates:
-            signals[fs] = quantize(leads[:, MARGIN : MARGIN + SAMPLES] if fs == 500 else decimate(leads))
+            signals[fs] = _quantize(leads[:, MARGIN : MARGIN + SAMPLES] if fs == 500 else decimate(leads))
             masks[fs] = recording.mask(fs)
         noise_columns = plan.text if noise > 0 else {}
         row = _row(index + 1, patient, int(folds[owner[index]]), recording, noise_columns)

@@ -175,14 +175,14 @@ def draw_complexes(
     start = (onset - origin) * fs
     ones = np.ones(len(onset))
     _draw(out, shape.qrs, start, ones, breath, (-0.06, shape.qrs_duration + 0.12), fs)
-    qt = qt_interval(shape.qtc, rr)
+    qt = _qt_interval(shape.qtc, rr)
     _draw(out, shape.t, start, qt, breath, (0.0, 1.35 * float(qt.max()) + 0.02), fs)
     if shape.p is not None and p_wave.any():
         p_start = start[p_wave] - shape.pr * fs
         _draw(out, shape.p, p_start, ones[p_wave], breath[p_wave], (-0.04, shape.p_duration + 0.06), fs)
 
 
-def qt_interval(qtc: float, rr: Array) -> Array:
+def _qt_interval(qtc: float, rr: Array) -> Array:
     """Return QT by Fridericia's formula: QTc times the cube root of RR in seconds."""
     return np.asarray(qtc * np.cbrt(rr))
 
@@ -214,7 +214,7 @@ def draw_mask(
         if high > 0:
             mask[low:high] |= bit
 
-    intervals = qt_interval(shape.qtc, rr)
+    intervals = _qt_interval(shape.qtc, rr)
     for start, qt, has_p, limit in zip(onset, intervals, p_wave, next_onset, strict=True):
         set_bit(start, start + shape.qrs_duration, QRS_BIT)
         set_bit(start + max(T_ONSET * qt, shape.qrs_duration), min(start + qt, limit), T_BIT)
