@@ -62,7 +62,7 @@ from einthoven.models.frontend import ROUNDING_MV, Classifier
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.figures import loss_figure, pca_scree_figure, schedule_figure
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style
-from einthoven.schema import Diagnostics, typed
+from einthoven.schema import Diagnostics, read_group
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training.loop import Callbacks, evaluate, fit, train_step
 from einthoven.training.precision import choose_autocast, choose_device
@@ -578,7 +578,7 @@ step = partial(
     clip_norm=config.trainer.clip_norm,
     penalty=build(config.penalty),
     diagnose=StepDiagnostics(
-        model, task, optimizer, typed(config.diagnostics, Diagnostics, "diagnostics"), autocast=autocast
+        model, task, optimizer, read_group(config.diagnostics, Diagnostics, "diagnostics"), autocast=autocast
     ),
 )
 finished = fit(

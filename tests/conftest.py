@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from einthoven import cli
+from einthoven import cli, trust
 from einthoven.runs import conclude
 
 torch.set_num_threads(1)  # pytest-xdist gives each core a worker
@@ -30,6 +30,13 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 Digital = NDArray[np.int16]
 WriteRecord = Callable[..., Path]
 Train = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _trust_ends_with_the_test() -> Iterator[None]:
+    """What a test trusts is not trusted by the next one."""
+    with trust.trusting([]):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from einthoven.build import build
 from einthoven.errors import UserError
-from einthoven.runs.feature_run import is_fitted
+from einthoven.runs.settings import is_feature_model
 from two_steps import CONF, Bench, a_model, combined, composed, options, two_steps
 
 COVERED = {"augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"}
@@ -44,7 +44,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 WITH_BRANCHES = a_model("conv_attention")  # it has a part for each initialization to work on
 
 
-FITTED = [name for name in options("model") if is_fitted(composed(f"model={name}"))]
+FITTED = [name for name in options("model") if is_feature_model(composed(f"model={name}"))]
 NETWORKS = [name for name in options("model") if name not in FITTED]
 
 

@@ -38,7 +38,9 @@ def test_probabilities_are_those_of_a_posterior_and_are_compared_with_the_traine
     difference = log_loss_per_class(laplace.y, laplace.p).mean() - log_loss_per_class(trained.y, trained.p).mean()
     assert found["differences"][NAME]["difference"] == pytest.approx(difference, abs=1e-6)
     assert found["metrics"]["nll/before"] == pytest.approx(log_loss_per_class(laplace.y, laplace.p).mean(), abs=1e-6)
-    assert "with the weights of the last layer integrated out" in (folder / "model_card.md").read_text()
+    assert (
+        "averaged over the weights of the last layer (Laplace approximation)" in (folder / "model_card.md").read_text()
+    )
     assert "macro AUROC: max less mean of windows" in found["differences"]
 
 
