@@ -26,7 +26,7 @@ from einthoven.functional.statements import (
 from einthoven.functional.vectorcardiogram import INDEPENDENT_LEADS, dower_matrix, inverse_dower_matrix
 
 SWAPS = ("RA-LA", "RA-LL", "LA-LL", "V1-V2", "V2-V3", "V1-V3", "V3-V4", "V4-V5", "V5-V6")
-"""Pairs of electrodes that are easily confused: those on the limbs, and neighbours on the chest."""
+"""Pairs of electrodes that are easily confused: two electrodes on the limbs, or two that are close on the chest."""
 
 
 def swap_electrodes(
@@ -51,18 +51,18 @@ def swap_electrodes(
 def swap_matrices(swaps: Sequence[str], leads: Sequence[str] = LEADS) -> NDArray[np.float64]:
     """Return the matrices ``(S, L, L)`` that map the leads to the leads after a swap of two electrodes.
 
-    M is the matrix from the electrodes to the leads, P is the swap, and M⁺ is the pseudo-inverse of M. The result is
-    ``M P M⁺ + 1 - M M⁺``. The second part keeps the rounding errors of the signal, which do not obey the limb-lead
-    laws, as they are.
+    M is the matrix from the electrodes to the leads, P is the swap, M⁺ is the pseudo-inverse of M, and 1 is the
+    identity matrix. The result is ``M P M⁺ + (1 - M M⁺)``. The first term swaps the electrodes. The second term is for
+    the part of the signal that does not obey the limb-lead laws, such as rounding errors. It keeps this part unchanged.
 
     Raises
     ------
     UserError
-        If a swap is not written as two electrodes, or if the leads do not determine the leads after the swap.
+        If a swap is not written as two electrodes, or if the leads after the swap cannot be computed from `leads`.
     """
     matrix = electrode_matrix(leads)
     inverse = np.linalg.pinv(matrix)
-    # Projection onto the potentials that change no lead.
+    # Projection onto the potentials that no lead shows, for example the same potential at all electrodes.
     invisible = np.eye(len(ELECTRODES)) - inverse @ matrix
     matrices = []
     for swap in swaps:
@@ -74,7 +74,8 @@ def swap_matrices(swaps: Sequence[str], leads: Sequence[str] = LEADS) -> NDArray
             )
         permutation = np.eye(len(ELECTRODES))
         permutation[pair] = permutation[pair[::-1]]
-        # Potentials that were invisible must stay invisible. Otherwise the leads do not determine the result.
+        # Potentials that no lead shows must still be in no lead after the swap. Otherwise the result depends on
+        # potentials that are unknown.
         if np.abs(matrix @ permutation @ invisible).max() > 1e-9:
             raise UserError(f"swaps: {swap} needs leads that are not among {', '.join(leads)}; expected all twelve.")
         matrices.append(matrix @ permutation @ inverse + np.eye(len(leads)) - matrix @ inverse)
@@ -90,8 +91,8 @@ def rotate_vcg(
 
     D is the matrix from the dipole to the leads, D⁺ is the inverse Dower transform, and R is the rotation. The result
     is ``x + D (R - 1) D⁺ x``. The part of the leads that a dipole explains is rotated. The residual does not change.
-    The columns of D obey the limb-lead laws, so these laws still hold. Rotated vectorcardiograms as augmentation: Gopal
-    et al. 2021, "3KG: Contrastive learning of 12-lead electrocardiograms using physiologically-inspired augmentations".
+    The columns of D obey the limb-lead laws, so these laws still hold. Source of this augmentation: Gopal et al. 2021,
+    "3KG: Contrastive learning of 12-lead electrocardiograms using physiologically-inspired augmentations".
     """
     batch = x.shape[0]
     axis = torch.nn.functional.normalize(normal(x, (batch, 3), generator), dim=1)
@@ -126,7 +127,7 @@ class ElectrodeSwap:
     )
 
     def __post_init__(self) -> None:
-        """Refuse swaps whose result these leads do not determine."""
+        """Refuse swaps whose result cannot be computed from these leads."""
         swap_matrices(self.swaps, self.leads)
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -145,7 +146,7 @@ class VCGRotation:
     changes: ClassVar[frozenset[str]] = AXIS_STATEMENTS | VOLTAGE_STATEMENTS | SHAPE_STATEMENTS
 
     def __post_init__(self) -> None:
-        """Refuse leads that do not determine the dipole."""
+        """Refuse leads from which the dipole cannot be computed."""
         missing = [name for name in INDEPENDENT_LEADS if name not in self.leads]
         if missing:
             raise UserError(

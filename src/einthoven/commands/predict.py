@@ -22,17 +22,17 @@ def main(arguments: Sequence[str]) -> int:
     Parameters
     ----------
     arguments : sequence of str
-        Words of the command line after the verb.
+        The words of the command line that follow ``einthoven predict``.
 
     Returns
     -------
     int
-        Exit code: 1 if there is a file without an answer.
+        Exit code: 0 if each file has a prediction, 1 otherwise.
 
     Raises
     ------
     UserError
-        If an option is wrong, a bundle cannot be loaded, or a pattern or folder names no file.
+        If an option is wrong, if a bundle cannot be loaded, or if a pattern or a folder contains no record.
     """
     options = _options(arguments)
     if options.pdf is not None:

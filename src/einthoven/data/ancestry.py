@@ -20,9 +20,9 @@ class Ancestry:
     Attributes
     ----------
     trained : ndarray of S16
-        Training windows of the model and of the models that it was made from; sorted and unique.
+        Training windows of the model, and of each model that it was made from. Sorted and unique.
     fitted : ndarray of S16
-        Windows that the calibration and the thresholds were fitted on; sorted and unique.
+        Windows that the calibration and the thresholds were fitted on. Sorted and unique.
     """
 
     trained: Digests = field(default_factory=NONE.copy)
@@ -38,29 +38,29 @@ class Ancestry:
         return replace(self, fitted=_list_unique([windows]))
 
     def merged(self, *others: Ancestry) -> Ancestry:
-        """Return the ancestry of a model that was also made from other models: it has seen their training windows."""
+        """Return the ancestry of a model that was made from other models, too. Their training windows are added."""
         return replace(self, trained=_list_unique([self.trained, *(other.trained for other in others)]))
 
     def in_training(self, windows: Digests) -> NDArray[np.bool_]:
-        """Return which of some windows the model was trained on."""
+        """Return a mask that is true for the windows that the model was trained on."""
         return np.isin(windows, self.trained)
 
     def in_fitting(self, windows: Digests) -> NDArray[np.bool_]:
-        """Return which of some windows the calibration was fitted on."""
+        """Return a mask that is true for the windows that the calibration and the thresholds were fitted on."""
         return np.isin(windows, self.fitted)
 
     def to_arrays(self) -> dict[str, NDArray[np.uint8]]:
-        """Return both lists as bytes (n, 16), as files hold them."""
+        """Return both lists of digests as arrays of bytes (n, 16), which can be written to a file."""
         return {"trained": to_bytes(self.trained), "fitted": to_bytes(self.fitted)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> Ancestry:
-        """Return the ancestry that a file holds.
+        """Return the ancestry from the arrays of a file; the inverse of `to_arrays`.
 
         Raises
         ------
         KeyError, ValueError
-            If a list is missing, or has another form.
+            If a list is missing, or is not an array of bytes (n, 16).
         """
         return cls(
             trained=_list_unique([from_bytes(arrays["trained"])]),
@@ -80,8 +80,9 @@ def remove_used_records(
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
     """Remove from validation and test each record whose signal was used before.
 
-    A validation record must not be a training record. A test record must not be a training or validation record. The
-    signals are compared, not the numbers. If one window of a record was used, the whole record is removed.
+    A validation record must not be a training record. A test record must not be a training or validation record. Two
+    records are the same if their signals are equal, even if their record numbers differ. If one window of a record was
+    used, the whole record is removed.
 
     Parameters
     ----------
@@ -89,22 +90,24 @@ def remove_used_records(
     digests, records : ndarray, shape (n,)
         Content digest and record number of each row.
     ancestry : Ancestry
-        Signals that the model has seen before it is trained on these training rows.
+        Signals that the model saw in earlier trainings.
 
     Returns
     -------
     rows : dict of str to ndarray of int64
         The remaining rows of each split.
     removed : dict of str to ndarray of int64
-        The removed records of "val" and "test".
+        Numbers of the removed records of "val" and "test".
     """
-    used = ancestry.merged(Ancestry.trained_on(digests[rows["train"]]))
+    used_before = ancestry.merged(Ancestry.trained_on(digests[rows["train"]]))
     remaining = {"train": rows["train"]}
     removed = {}
     for split in ("val", "test"):
         split_rows = rows[split]
         split_records = records[split_rows]
-        removed[split] = np.unique(split_records[used.in_training(digests[split_rows])])
+        is_used_window = used_before.in_training(digests[split_rows])
+        removed[split] = np.unique(split_records[is_used_window])
         remaining[split] = split_rows[~np.isin(split_records, removed[split])]
-        used = used.merged(Ancestry.trained_on(digests[remaining[split]]))
+        # The validation records must not be in the test split, so they count as used from here on.
+        used_before = used_before.merged(Ancestry.trained_on(digests[remaining[split]]))
     return remaining, removed

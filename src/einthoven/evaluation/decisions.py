@@ -1,4 +1,4 @@
-"""Decisions from probabilities and thresholds: numbers of correct and wrong decisions, and rates of them.
+"""Count correct and wrong decisions for each class, and compute rates such as the sensitivity from the counts.
 
 A rate is ``nan`` if its denominator is zero. Examples are the sensitivity of a class without any positive record, and
 the predictive value of a decision that never occurs.
@@ -22,8 +22,8 @@ class Confusion:
     Attributes
     ----------
     tp, fp, fn, tn : array of float64, shape (..., K)
-        Numbers of true positives, false positives, false negatives and true negatives. With weights, they are sums of
-        the weights of these records.
+        Numbers of true positives, false positives, false negatives and true negatives. If the records have weights,
+        each number is the sum of the weights of its records.
     """
 
     tp: FloatArray
@@ -81,9 +81,10 @@ def confusion(y_true: npt.ArrayLike, decisions: npt.ArrayLike, weights: npt.Arra
     Parameters
     ----------
     y_true, decisions : array-like of 0 and 1, shape (n, K)
-        Labels and decisions. At thresholds t (K,), the decisions are ``p >= t``.
+        Labels and decisions. For probabilities p (n, K) and thresholds t (K,), the decisions are ``p >= t``.
     weights : array-like, shape (..., n), optional
-        Weight of each record. With the counts of resamples, the result has the confusion matrix of each resample.
+        Weight of each record. For B bootstrap resamples, pass how often each resample contains each record (B, n). The
+        result then has one confusion matrix for each resample and class.
 
     Returns
     -------
@@ -98,22 +99,24 @@ def confusion(y_true: npt.ArrayLike, decisions: npt.ArrayLike, weights: npt.Arra
     is_positive, decision_values = check_labels_scores(y_true, decisions)
     if not np.isin(decision_values, (0.0, 1.0)).all():
         raise UserError("Decisions must be 0 or 1, found other values: compare probabilities with a threshold first.")
-    is_decided = decision_values == 1
-    counts = np.ones(len(is_positive)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if counts.shape[-1] != len(is_positive):
-        raise UserError(f"One weight per record is needed, found shape {counts.shape} for {len(is_positive)} records.")
+    is_decided_positive = decision_values == 1
+    record_weights = np.ones(len(is_positive)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if record_weights.shape[-1] != len(is_positive):
+        shape = record_weights.shape
+        raise UserError(f"One weight per record is needed, found shape {shape} for {len(is_positive)} records.")
 
-    tp = counts @ (is_positive & is_decided).astype(np.float64)
-    positives = counts @ is_positive.astype(np.float64)
-    decided_positives = counts @ is_decided.astype(np.float64)
-    total = counts.sum(axis=-1)[..., None]
-    fp = decided_positives - tp
-    fn = positives - tp
-    return Confusion(tp, fp, fn, total - tp - fp - fn)
+    tp = record_weights @ (is_positive & is_decided_positive).astype(np.float64)
+    num_positive = record_weights @ is_positive.astype(np.float64)
+    num_decided_positive = record_weights @ is_decided_positive.astype(np.float64)
+    total = record_weights.sum(axis=-1)[..., None]
+    fp = num_decided_positive - tp
+    fn = num_positive - tp
+    tn = total - tp - fp - fn
+    return Confusion(tp, fp, fn, tn)
 
 
 def icbeb_measures(y_true: npt.ArrayLike, decisions: npt.ArrayLike, beta: float = 2.0) -> tuple[float, float]:
-    """Compute F-beta and G-beta as for the data of ICBEB 2018. The weight of a record is 1 over its number of labels.
+    """Compute F-beta and G-beta as they are defined for ICBEB 2018: a record with k labels has the weight 1 / k.
 
     Parameters
     ----------
@@ -130,7 +133,7 @@ def icbeb_measures(y_true: npt.ArrayLike, decisions: npt.ArrayLike, beta: float 
     Raises
     ------
     UserError
-        If there is no such class, or as in `confusion`.
+        If no class has a positive record or a positive decision, or if `confusion` refuses the arguments.
 
     References
     ----------

@@ -19,35 +19,36 @@ from einthoven.tracking.run_folder import FOLDERS
 from einthoven.training import checkpoint
 
 FREE_OPTIONS = ("trainer.device", "trainer.residency")
-"""Options that may be changed in the folder of a run before it is evaluated. They do not change the results."""
+"""The user may change these options in the ``config.yaml`` of a finished run. They do not change the results."""
 
 
 def read_finished(
     folder: Path, option: str, folds: Mapping[str, list[int] | None]
 ) -> tuple[NetworkParts, dict[str, Any]]:
-    """Return the run of a folder with the weights that it reports, and the notes of its checkpoint.
+    """Read a finished run, load the weights that its metrics belong to, and return it with its checkpoint notes.
 
     Parameters
     ----------
     folder : Path
-        Holds ``config.yaml`` and ``checkpoints/last.safetensors``.
+        Folder of the run, with ``config.yaml`` and ``checkpoints/last.safetensors``.
     option : str
         The option that named the folder, for error messages.
     folds : mapping of "val" and "test" to lists of folds, or None
-        Folds that replace those of the run. The training folds cannot be replaced.
+        Folds to use instead of the run's own folds. None keeps the run's folds. The training folds cannot be replaced.
 
     Raises
     ------
     UserError
-        If there is no such run, its configuration, records, labels or folds have changed, or a fold was trained on.
+        If there is no such run. If its configuration, records, labels or folds have changed since the training. If a
+        chosen fold was used for the training.
     """
     check_trained(folder, option)
     config = read_config(folder, option)
     trained = read_trained_data(folder, option, takes_added=True)
     refuse_other_options(config, trained.options, trained.run, free=FREE_OPTIONS)
-    for split, chosen in folds.items():
-        if chosen is not None:
-            config.data.folds[split] = chosen
+    for split, chosen_folds in folds.items():
+        if chosen_folds is not None:
+            config.data.folds[split] = chosen_folds
     run = NetworkParts(config, folder, trained)
     state, notes = run.read_last()
     if tuple(notes["classes"]) != run.data.labels.classes:
@@ -56,6 +57,7 @@ def read_finished(
             f"{' '.join(run.data.labels.classes)}."
         )
     run.position = Position(**notes["position"])
+    # The metrics of the run belong to the best weights if `trainer.select` says so, and to the last weights otherwise.
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
     else:
@@ -64,12 +66,12 @@ def read_finished(
 
 
 def check_trained(folder: Path, option: str) -> None:
-    """Refuse a folder without a checkpoint, or with files that a run never leaves there.
+    """Refuse a folder without the checkpoint of a network, or with files that are not safe to use.
 
     Raises
     ------
     UserError
-        Names the option and the folder.
+        The message names the option and the folder.
     """
     check_ordinary(folder, FOLDERS)
     check_entries(folder)

@@ -1,4 +1,4 @@
-"""One run of a sweep. It is read from the store if it has finished, resumed if it was interrupted, or trained."""
+"""One run of a sweep. A finished run is read from MLflow. An interrupted run is resumed. Other runs are trained."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     try:
         tags |= identity_tags(config)
         earlier_runs = [] if config.again else _same_runs(config, parent)
+        # A finished run with the same identity is not trained again. It counts as a run of this sweep.
         for run in earlier_runs:
             if run.info.status == "FINISHED":
                 count_below(client(config.tracking.uri), parent, run)
@@ -73,24 +74,24 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
             errors.print(f"failed: {error}", soft_wrap=True)
         else:
             traceback.print_exc()
-        # A run whose recorder was opened has the error already. Others are added to the store here, so that the sweep
-        # counts them as failed. If the store does not take this either, the sweep ends.
+        # If the run has opened its recorder, MLflow gets the error from the recorder. Otherwise MLflow does not know
+        # the run, and it is added here as a failed run. If this raises an error, too, the whole sweep ends.
         if not (folder / "tracking" / "run.json").exists():
             put_failed(client(config.tracking.uri), parent, str(config.tracking.run_name), tags, error)
         return {}
 
 
 def _with_run_name(config: DictConfig, parent: str, overrides: list[str]) -> DictConfig:
-    """Return the configuration with a run name that says what the sweep varies, unless the user has chosen a name."""
+    """Set a run name with the values of the options that the sweep varies, unless the user has chosen a name."""
     from omegaconf import DictConfig, OmegaConf
 
-    varied = client(config.tracking.uri).get_run(parent).data.tags.get(VARIED, "").split()
+    varied_options = client(config.tracking.uri).get_run(parent).data.tags.get(VARIED, "").split()
     parts = []
     for override in overrides:
         option, _, value = override.partition("=")
         if option == "tracking.run_name":
             return config
-        if option in varied:
+        if option in varied_options:
             parts.append(f"{option.rpartition('.')[2]}={value}")
     if not parts:
         return config
@@ -101,9 +102,9 @@ def _with_run_name(config: DictConfig, parent: str, overrides: list[str]) -> Dic
 
 
 def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:
-    """Return the runs with the same configuration, source code and records, the newest first."""
+    """Return earlier runs with the same configuration, source code and records. The newest run comes first."""
     runs = same_runs(client(config.tracking.uri), parent, identity_tags(config))
-    # The fingerprint of the records takes time, so it is only computed if it is needed.
+    # The fingerprint of the records takes time. It is only needed if the other tags agree.
     if not runs:
         return []
     data_fingerprint = fingerprint(config)[:12]
@@ -111,11 +112,12 @@ def _same_runs(config: DictConfig, parent: str) -> list[MlflowRun]:
 
 
 def _open_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[NetworkRun, Recorder] | None:
-    """Open an interrupted run of this sweep at its last checkpoint; None if there is no such run."""
+    """Open an interrupted run of this sweep at its last checkpoint. Return None if there is no such run."""
     for run in earlier_runs:
         is_interrupted = run.info.status in ("RUNNING", "KILLED")
         is_of_this_sweep = run.data.tags.get("mlflow.parentRunId") == parent
         folder = Path(run.data.tags.get("folder", ""))
+        # The folder may be gone, or another run may have used it since.
         if not is_interrupted or not is_of_this_sweep or _run_id_in(folder) != run.info.run_id:
             continue
         try:
@@ -126,6 +128,6 @@ def _open_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[Netwo
 
 
 def _run_id_in(folder: Path) -> str:
-    """Return the id of the run in a folder; an empty text if there is none."""
+    """Return the MLflow id of the run in a folder, or an empty string if the folder has no run."""
     file = folder / "tracking" / "run.json"
     return str(json.loads(file.read_text())["run_id"]) if file.exists() else ""

@@ -32,15 +32,16 @@ def choose_device(name: str) -> torch.device:
 def choose_autocast(precision: str, device: torch.device) -> tuple[str, Autocast]:
     """Resolve ``auto``, and return the context in which forward passes run.
 
-    ``auto`` takes bf16 on CUDA devices with bf16 matrix units, and fp32 elsewhere: on CPUs the small operations between
-    the convolutions use up the gain (``bench/bench_precision.py`` prints the ratio).
+    ``auto`` takes bf16 on CUDA devices with bf16 matrix units, and fp32 elsewhere. On CPUs, bf16 saves time in the
+    convolutions, but it loses this time in the small operations between them. ``bench/bench_precision.py`` measures the
+    speed of bf16 relative to fp32.
 
     Returns
     -------
     name : str
         ``fp32`` or ``bf16``.
     autocast : callable
-        Returns the context manager. Weights, gradients and losses stay in float32 in both cases.
+        Returns a new context manager for a forward pass. Weights, gradients and losses stay in float32 in both cases.
 
     Raises
     ------

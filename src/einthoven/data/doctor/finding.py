@@ -13,7 +13,7 @@ from einthoven.data.doctor.thresholds import FLAT
 from einthoven.functional.beats import Float, Int, qrs_edges
 
 SEVERITIES = ("info", "caution", "warning", "error")
-"""In ascending order."""
+"""The lowest severity comes first."""
 
 CODES = {
     "unreadable": "cannot be read",
@@ -54,11 +54,12 @@ class Finding:
         look at it. ``caution``: the record is right, but differs from the clean resting ECGs of adults that a model
         expects. ``info``: no fault.
     leads : tuple of str
-        The leads with this finding; empty if it is about the whole record.
+        The leads with this finding. Empty if the finding is about the whole record.
     value, threshold : float
-        The measured value (of the worst lead) and the threshold that it passed; NaN if there is none.
+        The measured value and the threshold of the check. If several leads have the finding, the value is that of the
+        worst lead. NaN if there is no value or no threshold.
     evidence : str
-        Both in words.
+        A phrase for the user with the value and the expected value.
     """
 
     code: str
@@ -85,13 +86,13 @@ class Block:
     leads: tuple[str, ...]
     """Names of the leads."""
     beats: Int
-    """Samples of the QRS complexes ``(n, beats)``; negative values are padding."""
+    """Sample index of each QRS complex ``(n, beats)``. Records with fewer beats are padded with negative values."""
     beat: Float
     """Representative beat ``(n, L, W)``."""
     repeatability: Float
-    """Correlation of the mean beats of two halves of the record ``(n, L)``."""
+    """Correlation between the means of two halves of the beats ``(n, L)``; see `beat_and_repeatability`."""
     span: Float
-    """Median of the peak-to-peak amplitudes in pieces of two seconds ``(n, L)``, mV."""
+    """Typical peak-to-peak amplitude ``(n, L)`` in mV: the median over pieces of two seconds."""
 
     def has(self, *leads: str) -> bool:
         """Return whether the records have all of these leads."""
@@ -109,16 +110,17 @@ class Block:
     @cached_property
     def longest_still(self) -> Float:
         """Longest time in which a lead does not change its value ``(n, L)``, s."""
+        # A run of k differences that are zero has k + 1 equal samples.
         return (longest_run(np.diff(self.x, axis=-1) == 0) + 1) / self.fs
 
     @cached_property
     def qrs(self) -> tuple[Float, Float]:
-        """Onset and end of the QRS in the representative beat ``(n,)``, s."""
+        """Onset and end of the QRS ``(n,)``, in seconds from the start of the representative beat."""
         return qrs_edges(self.beat, self.fs)
 
     @cached_property
     def power(self) -> Float:
-        """Squared spectrum of the signal without its mean, under a Hann window ``(n, L, F)``."""
+        """Power spectrum ``(n, L, F)``. The mean is removed and a Hann window is applied before the transform."""
         centred = self.x - self.x.mean(axis=-1, keepdims=True)
         spectrum = np.fft.rfft(centred * np.hanning(self.x.shape[-1]), axis=-1)
         return np.asarray(np.square(spectrum.real) + np.square(spectrum.imag))
@@ -136,14 +138,15 @@ class Block:
 
 def longest_run(condition: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the length of the longest run of true values along the last axis."""
-    # The run that ends at a position is as long as the distance to the last false value.
+    # At each position, the current run is as long as the distance to the last false value. Positions start at 1, so
+    # that 0 means that there is no false value yet.
     positions = np.arange(1, condition.shape[-1] + 1)
     last_false = np.maximum.accumulate(np.where(condition, 0, positions), axis=-1)
     return np.asarray((positions - last_false).max(axis=-1, initial=0))
 
 
 Findings = Iterator[tuple[int, Finding]]
-"""Findings with the row of their record in the block."""
+"""Pairs of a row and a finding. The row is the index of the record in the block."""
 
 Check = Callable[[Block], Findings]
 
@@ -162,7 +165,8 @@ def findings_by_lead(
         The measured value of each lead.
     threshold : float
     text : str
-        Template of the evidence. It is formatted with the worst `value`, its `lead` and the `limit`.
+        Template of the evidence. It may contain ``{lead}`` (name of the worst lead), ``{value}`` (its value) and
+        ``{limit}`` (the threshold).
     """
     for row in np.flatnonzero(is_bad.any(axis=1)):
         columns = np.flatnonzero(is_bad[row])

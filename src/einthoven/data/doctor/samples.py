@@ -26,7 +26,7 @@ def check_flat(block: Block) -> Findings:
     text = "{lead} spans {value:.3f} mV in all; expected {limit:g} mV at least"
     yield from findings_by_lead(block, "flat", "error", is_flat, span, thresholds.FLAT, text)
 
-    # Invalid samples are zero in the block, so that a lead with invalid samples may look stuck.
+    # The block has a zero for each invalid sample. Several zeros in a row look stuck, so such leads are left out.
     is_stuck = (block.longest_still >= thresholds.STUCK) & ~is_flat & (block.invalid_fraction == 0)
     text = "{lead} keeps one value for {value:.2f} s; expected less than {limit:g} s"
     yield from findings_by_lead(block, "stuck", "warning", is_stuck, block.longest_still, thresholds.STUCK, text)
@@ -37,7 +37,7 @@ def check_clipped(block: Block) -> Findings:
     is_largest = block.x == np.max(block.x, axis=-1, keepdims=True)
     is_smallest = block.x == np.min(block.x, axis=-1, keepdims=True)
 
-    # A run cannot be longer than the number of samples at the extreme, so that most leads need no search for runs.
+    # Search only the leads with enough samples at an extreme value. This skips most leads and saves time.
     count = np.maximum(is_largest.sum(axis=-1), is_smallest.sum(axis=-1))
     is_candidate = count >= thresholds.CLIPPED * block.fs
     seconds = np.zeros(block.x.shape[:2])
@@ -54,8 +54,9 @@ def check_disconnected(block: Block) -> Findings:
     """Find leads that do not follow the heartbeat, in records whose other leads do."""
     if len(block.leads) < 3:
         return
-    finite = np.where(np.isfinite(block.repeatability), block.repeatability, 0.0)
-    others_follow = np.median(finite, axis=1) >= thresholds.OTHERS_FOLLOW
+    # A lead whose repeatability cannot be measured (NaN) counts as a lead that does not follow the heartbeat.
+    repeatability = np.where(np.isfinite(block.repeatability), block.repeatability, 0.0)
+    others_follow = np.median(repeatability, axis=1) >= thresholds.OTHERS_FOLLOW
     is_disconnected = others_follow[:, None] & (block.repeatability < thresholds.FOLLOWS) & block.has_voltage
     text = "the means of two halves of the beats of {lead} correlate at {value:.2f}; expected {limit:g} at least"
     yield from findings_by_lead(
@@ -70,39 +71,39 @@ LAWS = {
     "aVF = (II + III)/2": {"aVF": 1.0, "II": -0.5, "III": -0.5},
     "aVR + aVL + aVF = 0": {"aVR": 1.0, "aVL": 1.0, "aVF": 1.0},
 }
-"""Law -> coefficients of the leads, whose weighted sum is zero (Einthoven 1913; Goldberger 1942)."""
+"""Law -> weights of the leads. The weighted sum of the leads is zero (Einthoven 1913; Goldberger 1942)."""
 
 
 def check_limb_laws(block: Block) -> Findings:
-    """Find limb leads that contradict each other: renamed, inverted, scaled, or not simultaneous."""
+    """Find limb leads that contradict each other: with wrong names, inverted, scaled, or not simultaneous."""
     laws = {law: coefficients for law, coefficients in LAWS.items() if block.has(*coefficients)}
     if not laws:
         return
 
-    # RMS of the weighted sum of each law.
+    # The weighted sum of a law should be zero. Its RMS is the error of the law.
     residuals: dict[str, Float] = {}
     for law, coefficients in laws.items():
-        total = np.zeros(1)
+        weighted_sum = np.zeros(1)
         for lead, coefficient in coefficients.items():
-            total = total + coefficient * block.x[:, block.row(lead)]
-        residuals[law] = total.std(axis=-1)
+            weighted_sum = weighted_sum + coefficient * block.x[:, block.row(lead)]
+        residuals[law] = weighted_sum.std(axis=-1)
 
-    # A law may fail by a part of the amplitude, and by the rounding of coarse recorders.
+    # The allowed error is a fraction of the amplitude, but never less than the rounding error of coarse recorders.
     limb_rows = [row for row, lead in enumerate(block.leads) if not lead.startswith("V")]
     amplitude = np.sqrt(block.x[:, limb_rows].var(axis=-1).mean(axis=1))
     allowed = np.maximum(thresholds.LAW_PART * amplitude, thresholds.LAW_LEAST)
-    worst = np.stack(list(residuals.values())).max(axis=0)
-    for row in np.flatnonzero(worst > allowed):
+    worst_error = np.stack(list(residuals.values())).max(axis=0)
+    for row in np.flatnonzero(worst_error > allowed):
         broken = [law for law, residual in residuals.items() if residual[row] > allowed[row]]
         worst_law = max(broken, key=lambda law: residuals[law][row])
         leads = tuple(lead for lead in block.leads if any(lead in LAWS[law] for law in broken))
         others = "" if len(broken) == 1 else f", as {len(broken) - 1} more of the {len(laws)} laws do"
-        evidence = f"{worst_law} fails by {worst[row]:.3f} mV RMS; expected {allowed[row]:.3f} at most{others}"
-        yield int(row), Finding("limb_law", "warning", leads, float(worst[row]), float(allowed[row]), evidence)
+        evidence = f"{worst_law} fails by {worst_error[row]:.3f} mV RMS; expected {allowed[row]:.3f} at most{others}"
+        yield int(row), Finding("limb_law", "warning", leads, float(worst_error[row]), float(allowed[row]), evidence)
 
 
 def check_unit(block: Block) -> Findings:
-    """Find amplitudes that no heart makes: the numbers are in another unit than the file states."""
+    """Find amplitudes that are impossible for a heart. The file probably states the wrong unit."""
     # `has_voltage` does not help here: if the numbers are volts, every lead seems to be flat.
     spans = np.where(block.span > 0, block.span, np.nan)
     low, high = thresholds.AMPLITUDE
@@ -111,12 +112,12 @@ def check_unit(block: Block) -> Findings:
         if low <= amplitude <= high:
             continue
 
-        # Suggest the unit that makes the amplitude the most typical one.
+        # Suggest the unit in which the amplitude is closest to a typical amplitude.
         factor, unit = min(
             thresholds.UNITS.items(), key=lambda item: abs(np.log(amplitude * item[0] / thresholds.TYPICAL))
         )
         converted = amplitude * factor
         hint = f"; taken as {unit} it would be {converted:.2g} mV" if low <= converted <= high else ""
         evidence = f"median amplitude of the leads {amplitude:.3g} mV; expected {low:g} to {high:g} mV{hint}"
-        passed = high if amplitude > high else low
-        yield int(row), Finding("unit", "warning", (), amplitude, passed, evidence)
+        passed_limit = high if amplitude > high else low
+        yield int(row), Finding("unit", "warning", (), amplitude, passed_limit, evidence)

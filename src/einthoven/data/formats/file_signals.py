@@ -15,7 +15,7 @@ from einthoven.files import open_descriptor, read_bytes, reason
 from einthoven.functional.leads import canonical_lead
 
 MOST_BYTES = 2**30
-"""Largest size of a file. It holds 14 hours of 12 leads at 500 Hz with 16 bits."""
+"""Largest size of a file in bytes. This is enough for 24 hours of 12 leads at 500 Hz with 16 bits per sample."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FileSignals:
     fs : float
         Sampling frequency in Hz.
     notes : tuple of str
-        What the reader assumed or dropped.
+        Sentences about what the reader assumed or dropped.
     """
 
     values: NDArray[np.floating]
@@ -59,7 +59,7 @@ def wanted_leads(
     ----------
     signals : FileSignals
     want : tuple of str
-        Canonical leads.
+        Canonical names of the leads to compute.
     source : str
         Name of the file, for the message.
 
@@ -74,29 +74,29 @@ def wanted_leads(
         If the sampling frequency is not valid, there are no samples, a lead is missing or named twice, a unit is
         unknown, or an amplitude is beyond the range of float32.
     """
-    # A NaN fails this comparison, too.
+    # This form also refuses NaN, because a comparison with NaN is always false.
     if not 0 < signals.fs < 1e6:
         raise UserError(f"{source}: {signals.fs:g} Hz found; expected a positive sampling frequency below 1 MHz.")
     if signals.values.shape[1] == 0:
         raise UserError(f"{source}: no samples found; expected an ECG.")
 
-    # Only signals that are used need a known unit.
-    leads = lead_map(signals.names, want, source)
-    is_used = leads.matrix.any(axis=0)
+    # A signal that no wanted lead is computed from may have an unknown unit.
+    mapping = lead_map(signals.names, want, source)
+    is_used = mapping.matrix.any(axis=0)
     scales = np.zeros(len(signals.names))
     for column in np.flatnonzero(is_used):
         scales[column] = millivolts(signals.units[column], source, signals.names[column])
 
-    millivolt = leads.apply(signals.values * scales[:, None])
+    millivolt = mapping.apply(signals.values * scales[:, None])
     if (np.abs(millivolt) > np.finfo(np.float32).max).any():
         raise UserError(f"{source}: amplitudes beyond the range of 32-bit numbers found; expected those of an ECG.")
-    return millivolt, (*leads.notes, *signals.notes)
+    return millivolt, (*mapping.notes, *signals.notes)
 
 
 def select_leads(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-    """Return the columns that are named as a lead, and a note about the other columns.
+    """Return the indices of the signals that have the name of a lead, and a note about the other signals.
 
-    This is for formats in which the other signals can differ in unit and sampling frequency.
+    Use this for formats in which signals such as respiration may have another unit or sampling frequency.
     """
     columns = [column for column, name in enumerate(names) if canonical_lead(name)]
     others = [quote(name) for name in names if not canonical_lead(name)]
