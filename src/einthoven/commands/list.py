@@ -87,7 +87,9 @@ def _description(path: Path, group: str, conf: Path) -> str:
 
 def describe(path: Path) -> Option:
     """Read the leading comments of a yaml: a description, ``Source: …`` and ``Measured: …``."""
-    description, source, measured = "", "", ""
+    description = ""
+    source = ""
+    measured = ""
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             break

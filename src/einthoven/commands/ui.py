@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> None:
         if name not in options or not value:
             raise UserError(f"{argument}: expected uri=… or port=….")
         options[name] = value
-    uri, port = options["uri"], options["port"]
+    uri = options["uri"]
+    port = options["port"]
     _print_addresses(uri, f"http://127.0.0.1:{port}")
 
     # One worker and no job queue: a local page needs no more, and each of them is a process.

@@ -94,7 +94,9 @@ def check_limb_swaps(block: Block) -> Findings:
     limb_rows = [block.row("I"), block.row("II")]
     chest_rows = [block.row("V6"), block.row("V5")]
     qrst, p = waves(block)
-    limb_qrst, limb_p, chest_qrst = qrst[:, limb_rows], p[:, limb_rows], qrst[:, chest_rows]
+    limb_qrst = qrst[:, limb_rows]
+    limb_p = p[:, limb_rows]
+    chest_qrst = qrst[:, chest_rows]
     score = _scores(limb_qrst, limb_p, chest_qrst)
     minimum = np.array([thresholds.SWAP_LA_RA, thresholds.SWAP_RA_LL])
     is_low = score < minimum
@@ -112,11 +114,17 @@ def check_limb_swaps(block: Block) -> Findings:
     cosine = _cosine(limb_qrst, chest_qrst)
     for row in np.flatnonzero(is_low.any(axis=1)):
         if swap[row] == 0:
-            code, electrodes, lead, chest_lead = "swap_la_ra", "LA/RA", "I", "V6"
+            code = "swap_la_ra"
+            electrodes = "LA/RA"
+            lead = "I"
+            chest_lead = "V6"
             affected = ("I", "II", "III", "aVR", "aVL")
             alternative = "a heart on the right"
         else:
-            code, electrodes, lead, chest_lead = "swap_ra_ll", "RA/LL", "II", "V5"
+            code = "swap_ra_ll"
+            electrodes = "RA/LL"
+            lead = "II"
+            chest_lead = "V5"
             affected = ("I", "II", "III", "aVR", "aVF")
             alternative = "a rhythm from below"
         column = int(swap[row])

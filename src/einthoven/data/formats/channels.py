@@ -147,7 +147,8 @@ def _lead_map(names: tuple[str, ...], want: tuple[str, ...]) -> LeadMap:
             continue
         lead, sign = lead_and_sign
         if lead in columns:
-            first, second = quote(names[columns[lead]]), quote(name)
+            first = quote(names[columns[lead]])
+            second = quote(name)
             raise UserError(f"lead {lead} is named twice, as {first} and {second}; expected each lead once.")
         columns[lead] = index
         signs[lead] = sign

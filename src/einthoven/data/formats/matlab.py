@@ -140,7 +140,8 @@ def _elements(data: memoryview, byte_order: str) -> Iterator[tuple[int, memoryvi
         end = start + size
         # A small element has type and size in the first four bytes, and up to four bytes of content in the others.
         if kind >> 16:
-            kind, size = kind & 0xFFFF, kind >> 16
+            size = kind >> 16
+            kind = kind & 0xFFFF
             start = position + 4
             end = start + min(size, 4)
         yield kind, data[start:end]
