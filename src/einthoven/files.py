@@ -265,7 +265,8 @@ def check_ordinary(folder: Path, inside: Iterable[str] = ()) -> None:
 
 def reason(error: Exception) -> str:
     """Return the message of an exception on one line, without the name of the file."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split())
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return " ".join(text.split())
 
 
 def safetensors_header(file: BinaryIO, source: str) -> bytes:
