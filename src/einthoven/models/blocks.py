@@ -69,7 +69,7 @@ def check_depth(option: str, depth: int, smallest: int = 1) -> None:
 
 
 class ImageStages(nn.Sequential):
-    """A sequence of stages that reads a signal as an image of height one."""
+    """A sequence of stages that reads a signal as an image of height one. Its last two stages are `pool` and `head`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, C, T]`` to logits ``[B, K]``."""
@@ -77,6 +77,15 @@ class ImageStages(nn.Sequential):
         for stage in self:
             x = stage(x)
         return x
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, C, T]`` to tokens ``[B, N, D]``, the inputs of the pooling."""
+        x = to_image(x)
+        for name, stage in self.named_children():
+            if name == "pool":
+                break
+            x = stage(x)
+        return to_tokens(x)
 
 
 class ConvNormAct(nn.Sequential):

@@ -134,11 +134,19 @@ class ConvAttention(nn.Module):
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
         if self.training and self.window is not None and self.window < x.shape[2]:
             x = random_window(x, self.window)
-        logits: Tensor = self.head(self.pool(self.attention(self.tokens(x))))
+        logits: Tensor = self.head(self.pool(self.attention(self._window_tokens(x))))
         return logits.view(x.shape[0], -1, logits.shape[1]).mean(dim=1)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Map a signal to the tokens ``[B n, N, D]`` of its n windows, record by record."""
+        """Map a signal ``[B, in_channels, T]`` to tokens ``[B, n N, D]``: those of its n windows, one after the other.
+
+        A signal that is not longer than `window` is one window.
+        """
+        tokens: Tensor = self.attention(self._window_tokens(x))
+        return tokens.reshape(len(x), -1, tokens.shape[2])
+
+    def _window_tokens(self, x: Tensor) -> Tensor:
+        """Map a signal to the inputs ``[B n, N, D]`` of the transformer for its n windows, record by record."""
         tokens = to_tokens(self.conv(self.stem(to_image(x))))
         windows = overlapping_windows(tokens, self._window_length(tokens.shape[1]))
         return windows.flatten(0, 1)
@@ -155,7 +163,7 @@ class ConvAttention(nn.Module):
 
         A signal that is not longer than `window` is one window. Call ``eval()`` first, as for a prediction.
         """
-        return attention_maps(self.attention, self.tokens(x))
+        return attention_maps(self.attention, self._window_tokens(x))
 
     def _window_length(self, tokens: int) -> int:
         """Return the length of a window in a record with so many tokens."""

@@ -24,13 +24,7 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, C, T]`` to features ``[B, 3 * directions * hidden]``."""
-        steps = x.transpose(1, 2)
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # Not every CPU has an LSTM in bfloat16.
-            with torch.autocast("cpu", enabled=False):
-                states, _ = self.lstm(steps.float())
-        else:
-            states, _ = self.lstm(steps)
+        states = self.states(x)
 
         # The last states are cut out of `states`. The second result of nn.LSTM holds the same numbers, but
         # torch.export of torch 2.9 records it with a batch size of 1.
@@ -38,6 +32,18 @@ class Recurrence(nn.Module):
         last_forward = states[:, -1, :hidden]
         last_backward = states[:, 0, hidden:]
         return torch.cat([states.mean(dim=1), states.amax(dim=1), last_forward, last_backward], dim=1)
+
+    def states(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, C, T]`` to the state after each sample, ``[B, T, directions * hidden]``."""
+        steps = x.transpose(1, 2)
+        states: Tensor
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # Not every CPU has an LSTM in bfloat16.
+            with torch.autocast("cpu", enabled=False):
+                states, _ = self.lstm(steps.float())
+        else:
+            states, _ = self.lstm(steps)
+        return states
 
 
 class LSTM(nn.Module):
@@ -90,3 +96,7 @@ class LSTM(nn.Module):
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
         logits: Tensor = self.head(self.recurrence(x))
         return logits
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, in_channels, T]`` to tokens ``[B, T, D]``, the state after each sample."""
+        return self.recurrence.states(x)

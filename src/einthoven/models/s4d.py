@@ -174,9 +174,13 @@ class S4D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        *trunk, head = self.children()
-        tokens = x.transpose(1, 2)
-        for stage in trunk:
-            tokens = stage(tokens)
-        logits: Tensor = head(tokens.mean(dim=1))
+        logits: Tensor = self.head(self.tokens(x).mean(dim=1))
         return logits
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, in_channels, T]`` to tokens ``[B, T, D]``."""
+        *blocks, _ = self.children()
+        tokens = x.transpose(1, 2)
+        for stage in blocks:
+            tokens = stage(tokens)
+        return tokens

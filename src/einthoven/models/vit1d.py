@@ -99,9 +99,13 @@ class ViT1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a signal ``[B, in_channels, T]`` to logits ``[B, num_classes]``."""
-        tokens = self.attention(self.patches(x))
-        logits: Tensor = self.head(tokens.mean(dim=1))
+        logits: Tensor = self.head(self.tokens(x).mean(dim=1))
         return logits
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, in_channels, T]`` to tokens ``[B, N, D]``, one per patch."""
+        tokens: Tensor = self.attention(self.patches(x))
+        return tokens
 
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the attention weights ``[B, heads, N, N]`` of each transformer block, for N patches.

@@ -1,0 +1,67 @@
+"""The encoder of a network: all stages but the head. Its outputs are the embedding of a record.
+
+The last stage of a network is called ``head``. It maps the embedding ``[B, D]`` to the outputs of a task. A new task
+gets a new head and keeps the encoder. A network that also has the method ``tokens(x)`` gives the features of each time
+step before pooling, ``[B, N, D]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+
+from torch import Tensor, nn
+
+from einthoven.errors import UserError
+from einthoven.models.frontend import Classifier
+
+
+def without_head(network: nn.Module) -> nn.Module:
+    """Return the encoder of a network. It shares all its weights with the network.
+
+    Raises
+    ------
+    UserError
+        If the network has no head behind other stages.
+    """
+    *stages, last = dict(network.named_children())
+    if last != "head" or not stages:
+        raise UserError(
+            f"{type(network).__name__}: its stages are {', '.join([*stages, last])}; expected an encoder and, as the "
+            "last stage, a head."
+        )
+    encoder = copy(network)
+    # The copy has a table of stages of its own, but the stages themselves are shared.
+    encoder._modules = {**network._modules, "head": nn.Identity()}
+    return encoder
+
+
+def embed(model: Classifier, x: Tensor) -> Tensor:
+    """Return the embeddings ``[B, D]`` of signals ``[B, leads, T]`` in mV: the inputs of the head.
+
+    A network that reads windows gives the mean over its windows.
+
+    Raises
+    ------
+    UserError
+        If the network has no head behind other stages.
+    """
+    embedding: Tensor = without_head(model.network)(model.frontend(x))
+    return embedding
+
+
+def embed_tokens(model: Classifier, x: Tensor) -> Tensor:
+    """Return the features of each time step ``[B, N, D]`` of signals ``[B, leads, T]`` in mV, before pooling.
+
+    Raises
+    ------
+    UserError
+        If the network has no time steps at its end.
+    """
+    read_tokens: Callable[[Tensor], Tensor] | None = getattr(model.network, "tokens", None)
+    if read_tokens is None:
+        raise UserError(
+            f"{type(model.network).__name__}: has one embedding per record and no tokens; expected a network whose "
+            "last stages before the head run along the time."
+        )
+    return read_tokens(model.frontend(x))
