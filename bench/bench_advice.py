@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.contracts import Predictions
-from einthoven.data.store.batches import DeviceSplit
+from einthoven.data.store.splits import DeviceSplit
 from einthoven.diagnostics.advice import advise as advice_on
 from einthoven.diagnostics.rules.base import Advice, History
 from einthoven.errors import UserError

@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from einthoven.data.store.batches import DeviceSplit, training_batches
+from einthoven.data.store.batches import training_batches
 from einthoven.data.store.checksums import _blocks
 from einthoven.data.store.packed_store import open_or_build
 from einthoven.data.store.plan import Plan, RecordFiles
 from einthoven.data.store.signals import Signals
-from einthoven.data.store.streaming import StreamedSplit
+from einthoven.data.store.splits import DeviceSplit, StreamedSplit
 from einthoven.data.synthetic.write import write_record
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from einthoven import build as build_module
 from einthoven.contracts import Batch
-from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches
+from einthoven.data.store.batches import evaluation_batches, mix, training_batches
+from einthoven.data.store.splits import DeviceSplit
 from einthoven.terminal.conf_folders import conf_folder
 
 

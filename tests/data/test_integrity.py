@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import checksums
-from einthoven.data.store.batches import DeviceSplit
 from einthoven.data.store.packed_store import Store, open_store
-from einthoven.data.store.streaming import StreamedSplit
+from einthoven.data.store.splits import DeviceSplit, StreamedSplit
 from einthoven.errors import UserError
 from einthoven.files import file_digest, seal, unseal
 

@@ -32,6 +32,7 @@ from einthoven.data.store.packed_store import Store, open_or_build, open_store
 from einthoven.data.store.plan import Plan
 from einthoven.data.store.signals import Signals
 from einthoven.errors import UserError
+from einthoven.functional.conform import round_to_int16
 from einthoven.functional.leads import derive_limb_leads
 
 WriteRecord = Callable[..., Path]
@@ -343,7 +344,7 @@ def test_faults_are_counted_by_window(cache: Path, tmp_path: Path, write_record:
 
 @given(arrays(np.float64, (1, 3, 40), elements=st.floats(-32.767, 32.767)))
 def test_rounding_loses_half_a_microvolt_at_most(millivolts: NDArray[np.float64]) -> None:
-    packed, invalid, clipped = packing.to_microvolts(millivolts)
+    packed, invalid, clipped = round_to_int16(millivolts * 1000.0)
     assert np.abs(packed - millivolts * 1000).max() <= 0.5 + 1e-9 and not invalid.any() and not clipped.any()
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from einthoven.contracts import Batch
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.store.batches import DeviceSplit, Split, balanced_weights, evaluation_batches, training_batches
+from einthoven.data.store.batches import balanced_weights, evaluation_batches, training_batches
 from einthoven.data.store.signals import Signals
-from einthoven.data.store.streaming import StreamedSplit, fits, free_memory
+from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
 from einthoven.errors import UserError
 from einthoven.functional.pca import lead_moments
 
@@ -130,9 +130,8 @@ def test_weights_of_several_labels_add_up_and_no_label_is_a_class() -> None:
         balanced_weights(torch.tensor([[0.5]]))
 
 
-def test_auto_streams_what_half_of_the_free_memory_does_not_hold() -> None:
-    free = free_memory(CPU)
-    assert 2**20 < free < 2**50 and fits(2**20, CPU) and not fits(free * 2, CPU)
+def test_the_free_memory_is_between_a_mebibyte_and_a_pebibyte() -> None:
+    assert 2**20 < free_memory(CPU) < 2**50
 
 
 EPOCH = """
@@ -140,7 +139,7 @@ import sys, torch, numpy as np
 from pathlib import Path
 from einthoven.data.store.batches import training_batches
 from einthoven.data.store.signals import Signals
-from einthoven.data.store.streaming import StreamedSplit
+from einthoven.data.store.splits import StreamedSplit
 n, file = 8000, Path(sys.argv[1])
 split = StreamedSplit(Signals([file], [n], np.arange(n), 12, 1000), np.arange(n), torch.zeros(n, 1), 16, 512)
 peaks = []

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import bootstrap_interval, bootstrap_macro_auroc
+from einthoven.evaluation.bootstrap import bootstrap_interval
 from einthoven.evaluation.metrics import macro_auroc
-from einthoven.evaluation.resampling import resample_counts
+from einthoven.evaluation.resampling import mean_of_valid, number_groups, resample_counts, resample_statistic
+from einthoven.evaluation.weighted_auroc import WeightedAUROC
 
 
 def case(seed: int, n: int, num_classes: int, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -36,9 +37,10 @@ def test_each_resample_equals_scikit_learn_on_repeated_records(
     y, p = case(seed, n, num_classes, levels)
     members = np.arange(n) if patients is None else np.arange(n) % patients
     resamples = 70  # more than one batch
-    macro, valid = bootstrap_macro_auroc(
-        y, p, resamples=resamples, seed=7, groups=None if patients is None else members
-    )
+    groups = number_groups(None if patients is None else members, n)
+    aurocs = resample_statistic(WeightedAUROC(y == 1, p), groups, resamples, seed=7)
+    macro = mean_of_valid(aurocs)
+    valid = ~np.isnan(aurocs)
     counts = resample_counts(members, resamples, np.random.default_rng(7)).astype(int)
     for resample in [0, 1, 63, 64, 69]:
         rows = np.repeat(np.arange(n), counts[resample])
@@ -87,7 +89,7 @@ def test_groups_may_be_any_names_and_widen_the_interval() -> None:
 
 def test_interval_is_the_quantiles_and_holds_the_estimate() -> None:
     y, p = case(3, 400, 5)
-    macro, _ = bootstrap_macro_auroc(y, p, resamples=500, seed=11)
+    macro = mean_of_valid(resample_statistic(WeightedAUROC(y == 1, p), np.arange(400), 500, seed=11))
     interval = bootstrap_interval(y, p, resamples=500, seed=11, level=0.9)
     assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(macro, [0.05, 0.95])))
     assert (interval.level, interval.resamples) == (0.9, 500)
@@ -128,10 +130,10 @@ def test_resamples_without_any_class_are_dropped_and_not_counted() -> None:
 
 def test_models_on_the_same_records_are_paired() -> None:
     y, p = case(8, 300, 4)
-    macro, valid = bootstrap_macro_auroc(y, p, resamples=50, seed=3)
-    monotone, same = bootstrap_macro_auroc(y, 2 * p - 5, resamples=50, seed=3)
-    np.testing.assert_array_equal(valid, same)
-    np.testing.assert_allclose(macro, monotone, atol=1e-12)
+    interval = bootstrap_interval(y, p, resamples=50, seed=3)
+    monotone = bootstrap_interval(y, 2 * p - 5, resamples=50, seed=3)
+    assert (interval.complete, interval.resamples) == (monotone.complete, monotone.resamples)
+    assert (interval.low, interval.high) == pytest.approx((monotone.low, monotone.high), abs=1e-12)
 
 
 def test_nonsense_is_refused_with_a_sentence() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from einthoven.errors import UserError
-from einthoven.evaluation import decisions, metrics, scores
+from einthoven.evaluation import decisions, scores
 
 
 def case(seed: int, n: int, levels: int | None = None, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -124,12 +124,6 @@ def test_debiasing_takes_off_what_noise_adds() -> None:
         debiased = scores.calibration_error_per_class(y, truth + shift).mean()
         assert plain > debiased >= 0
         assert debiased < 0.65 * plain if shift == 0 else abs(debiased - shift) < 0.01
-
-
-def test_micro_averages_equal_scikit_learn() -> None:
-    y, p = case(9, 120, 10)
-    assert metrics.micro_auroc(y, p) == pytest.approx(sk.roc_auc_score(y, p, average="micro"), abs=1e-12)
-    assert metrics.micro_auprc(y, p) == pytest.approx(sk.average_precision_score(y, p, average="micro"), abs=1e-12)
 
 
 def test_a_class_that_nobody_has_has_no_sensitivity() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from einthoven.functional.pca import PCA, lead_moments, randomized_pca, sample_moments, window_moments
+from einthoven.functional.pca import PCA, lead_moments, randomized_pca, window_moments
 
 Array = NDArray[np.float64]
 
@@ -185,7 +185,7 @@ def test_windows_longer_than_the_records_are_refused() -> None:
 
 def test_pca_in_pieces_is_that_of_the_whole() -> None:
     x = make_samples(500, 9) + 1e4
-    moments = sample_moments([x[:1], x[1:7], x[7:7], x[7:]])
+    moments = lead_moments([part[:, :, None] for part in (x[:1], x[1:7], x[7:7], x[7:])])
     pieces = PCA(4).fit_covariance(moments.mean, moments.covariance * 500 / 499)
     whole = sklearn.decomposition.PCA(4).fit(x)
     np.testing.assert_allclose(pieces.explained_variance_, whole.explained_variance_, rtol=1e-8)

@@ -62,7 +62,7 @@ def gains(x: Float, y: Float) -> dict[tuple[int, float], float]:
 def test_a_tree_splits_where_the_entropy_falls_most(seed: int) -> None:
     x, y = problem(40, seed)
     x = x.astype(np.float32).astype(float)  # as the tree sees it
-    tree = DecisionTree(0, depth=1, min_leaf=1).fit(x, y, single_label=False, seed=0).state()["estimators"][0].tree_
+    tree = DecisionTree(0, depth=1, min_leaf=1).fit(x, y, single_label=False, seed=0).fitted["estimators"][0].tree_
     gain = gains(x, y)
     assert all(value >= -1e-12 for value in gain.values())
     best = max(gain.values())

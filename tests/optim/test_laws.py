@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from einthoven.data.store.batches import DeviceSplit, training_batches
+from einthoven.data.store.batches import training_batches
+from einthoven.data.store.splits import DeviceSplit
 from einthoven.errors import UserError
 from einthoven.optim.library import library
 from einthoven.optim.muon import muon

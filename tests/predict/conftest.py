@@ -14,8 +14,8 @@ from einthoven.evaluation.calibration import Temperature
 from einthoven.evaluation.familiarity import Familiarity
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.predict.bundle import Bundle
+from einthoven.predict.forward import compute_features
 from einthoven.predict.network import build
-from einthoven.predict.predictor import compute_features
 from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

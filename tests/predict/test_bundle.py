@@ -23,7 +23,7 @@ from einthoven.evaluation.calibration import Isotonic, PriorShift, Uncalibrated,
 from einthoven.evaluation.calibration_state import METHODS, fitted_state, restore_calibration
 from einthoven.predict import find_bundle, load_bundle, quantity_of
 from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
-from einthoven.predict.predictor import predict_windows
+from einthoven.predict.forward import predict_windows
 
 
 def signal(n: int = 3, seed: int = 0) -> np.ndarray:

@@ -14,8 +14,8 @@ from einthoven.errors import UserError
 from einthoven.evaluation.occlusion import occlusion_by_lead
 from einthoven.evaluation.saliency import attention_rollout, grad_cam, input_gradient, integrated_gradients
 from einthoven.predict import Bundle, Predictor
+from einthoven.predict.forward import predict_windows
 from einthoven.predict.log_odds import LogOdds
-from einthoven.predict.predictor import predict_windows
 from einthoven.predict.signal import InputFormat
 
 MakeBundle = Callable[..., Bundle]

@@ -15,7 +15,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.calibration import PriorShift
 from einthoven.evaluation.calibration_state import METHODS
 from einthoven.predict.export import ONNX, calibration_module, export, load_program
-from einthoven.predict.predictor import predict_windows
+from einthoven.predict.forward import predict_windows
 from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

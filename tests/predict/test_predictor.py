@@ -16,7 +16,7 @@ from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.uncertainty import entropy
 from einthoven.predict import Predictor, load_bundle
-from einthoven.predict.predictor import predict_windows
+from einthoven.predict.forward import predict_windows
 from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch, Position, Predictions, Task
-from einthoven.data.store.batches import DeviceSplit, evaluation_batches, training_batches
+from einthoven.data.store.batches import evaluation_batches, training_batches
+from einthoven.data.store.splits import DeviceSplit
 from einthoven.losses.contrastive import nt_xent
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.losses.regression import mse

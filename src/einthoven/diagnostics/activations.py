@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -42,7 +43,7 @@ class OutputHooks(Generic[T]):
     def attach_hooks(self) -> Iterator[None]:
         """Measure the forward passes inside this block. The hooks are removed at its end."""
         modules = [] if self._interval is None else self._modules
-        handles = [module.register_forward_hook(self._hook(name)) for name, module in modules]
+        handles = [module.register_forward_hook(partial(self._save_summary, name)) for name, module in modules]
         try:
             yield
         finally:
@@ -59,13 +60,10 @@ class OutputHooks(Generic[T]):
         self._summaries = {}
         return summaries
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
-            if self._is_due and module.training and isinstance(output, Tensor):
-                summary = self._summarize(output.detach())
-                self._summaries.setdefault(name, []).append(summary)
-
-        return hook
+    def _save_summary(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        if self._is_due and module.training and isinstance(output, Tensor):
+            summary = self._summarize(output.detach())
+            self._summaries.setdefault(name, []).append(summary)
 
 
 class ActivationVariance(OutputHooks[Moments]):

@@ -9,8 +9,6 @@ measures that.
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 import numpy.typing as npt
 
@@ -65,31 +63,6 @@ def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float
     has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
     covariance[~has_both_labels] = np.nan
     return covariance
-
-
-def probability_interval(p: npt.ArrayLike, covariance: npt.ArrayLike, level: float = 0.95) -> FloatArray:
-    """Compute the interval of each calibrated probability.
-
-    Parameters
-    ----------
-    p : array-like, shape (n, K)
-        Calibrated probabilities.
-    covariance : array-like, shape (K, 2, 2)
-        From `calibration_covariance`.
-    level : float
-        Nominal coverage.
-
-    Returns
-    -------
-    array of float64, shape (n, K, 2)
-        Low and high end. They are NaN where the covariance is NaN.
-    """
-    from scipy.special import expit
-
-    z, deviation = logits_and_deviation(p, covariance)
-    half_width = NormalDist().inv_cdf(0.5 + level / 2) * deviation
-    interval: FloatArray = np.stack([expit(z - half_width), expit(z + half_width)], axis=-1)
-    return interval
 
 
 def logits_and_deviation(p: npt.ArrayLike, covariance: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

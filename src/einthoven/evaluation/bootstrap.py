@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
-from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores
+from einthoven.evaluation.metrics import BoolArray, check_labels_scores
 from einthoven.evaluation.resampling import (
     Metric,
     leave_one_out,
@@ -97,11 +97,15 @@ def auroc_intervals(
         As in `bootstrap_interval`.
     """
     check_interval_options(level, resamples, method)
-    has_both_labels, auroc, n = _prepare_auroc(y_true, y_score)
-    group_of_record = number_groups(groups, n)
+    positive, scores = check_labels_scores(y_true, y_score)
+    has_both_labels: BoolArray = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+    if not has_both_labels.any():
+        raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
+    auroc = WeightedAUROC(positive[:, has_both_labels], scores[:, has_both_labels])
+    group_of_record = number_groups(groups, len(positive))
     values = resample_statistic(auroc, group_of_record, resamples, seed)
     left_out = leave_one_out(auroc, group_of_record) if method == "bca" else None
-    estimate = auroc(np.ones((1, n)))[0]
+    estimate = auroc(np.ones((1, len(positive))))[0]
 
     # The macro average needs at least one class with both labels in the resample.
     valid = ~np.isnan(values)
@@ -129,42 +133,6 @@ def auroc_intervals(
                 valid=valid[:, [column]],
             )
     return macro, per_class
-
-
-def bootstrap_macro_auroc(
-    y_true: npt.ArrayLike,
-    y_score: npt.ArrayLike,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    groups: npt.ArrayLike | None = None,
-) -> tuple[FloatArray, BoolArray]:
-    """Compute the macro AUROC of each resample.
-
-    The resamples depend only on the seed, the number of records and the groups. So two models that are evaluated on the
-    same records with the same seed are paired.
-
-    Parameters
-    ----------
-    y_true, y_score, resamples, seed, groups
-        As in `bootstrap_interval`.
-
-    Returns
-    -------
-    macro : array of float64, shape (resamples,)
-        ``nan`` if no class has both labels in the resample.
-    valid : array of bool, shape (resamples, K')
-        Whether a class has both labels in the resample, for the K' classes that have both labels in the data.
-
-    Raises
-    ------
-    UserError
-        As in `bootstrap_interval`.
-    """
-    check_interval_options(0.95, resamples, "percentile")
-    _, auroc, n = _prepare_auroc(y_true, y_score)
-    values = resample_statistic(auroc, number_groups(groups, n), resamples, seed)
-    return mean_of_valid(values), ~np.isnan(values)
 
 
 def metric_interval(
@@ -206,13 +174,3 @@ def metric_interval(
     values = resample_statistic(statistic, group_of_record, resamples, seed)[:, 0]
     left_out = leave_one_out(statistic, group_of_record)[:, 0] if method == "bca" else None
     return compute_interval(values[~np.isnan(values)], level, estimate=metric(positive, scores), left_out=left_out)
-
-
-def _prepare_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> tuple[BoolArray, WeightedAUROC, int]:
-    """Return which classes have both labels, the statistic of their AUROCs, and the number of records."""
-    positive, scores = check_labels_scores(y_true, y_score)
-    has_both_labels: BoolArray = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
-    if not has_both_labels.any():
-        raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
-    auroc = WeightedAUROC(positive[:, has_both_labels], scores[:, has_both_labels])
-    return has_both_labels, auroc, len(positive)

@@ -121,23 +121,6 @@ def macro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
     return _macro(auroc_per_class(y_true, y_score), "AUROC")
 
 
-def micro_auroc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
-    """Return the AUROC of all (record, class) pairs together. It is high only if all classes are on the same scale.
-
-    Parameters
-    ----------
-    y_true, y_score
-        As in `auroc_per_class`.
-
-    Raises
-    ------
-    UserError
-        If one of the labels is missing; otherwise see `check_labels_scores`.
-    """
-    positive, scores = check_labels_scores(y_true, y_score)
-    return macro_auroc(positive.reshape(-1, 1), scores.reshape(-1, 1))
-
-
 def average_precision_per_class(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> FloatArray:
     """Compute the average precision of each class: the area under the steps of the precision-recall curve.
 
@@ -191,23 +174,6 @@ def macro_auprc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
         If no class has both labels; otherwise see `check_labels_scores`.
     """
     return _macro(average_precision_per_class(y_true, y_score), "average precision")
-
-
-def micro_auprc(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:
-    """Return the average precision of all (record, class) pairs together.
-
-    Parameters
-    ----------
-    y_true, y_score
-        As in `auroc_per_class`.
-
-    Raises
-    ------
-    UserError
-        If one of the labels is missing; otherwise see `check_labels_scores`.
-    """
-    positive, scores = check_labels_scores(y_true, y_score)
-    return macro_auprc(positive.reshape(-1, 1), scores.reshape(-1, 1))
 
 
 def fmax(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> float:

@@ -54,8 +54,12 @@ def option_importance(options: Sequence[Mapping[str, str]], values: Sequence[flo
 
     # Each value of an option becomes the index of its level, and each level has features for the trees.
     columns = [list(column) for column in zip(*results, strict=True)]
-    indices = [np.array(_level_indices(column)) for column in columns]
-    level_features = [_level_features(column) for column in columns]
+    indices = []
+    level_features = []
+    for column in columns:
+        levels = _levels(column)
+        indices.append(np.array([levels.index(value) for value in column]))
+        level_features.append(_level_features(levels))
     forest = ExtraTreesRegressor(_TREES, random_state=0).fit(_stack_features(level_features, indices), means)
 
     points = _points(indices)
@@ -85,17 +89,11 @@ def _levels(column: Sequence[str]) -> list[str]:
     return [distinct[k] for k in np.argsort(parsed, kind="stable")]
 
 
-def _level_indices(column: Sequence[str]) -> list[int]:
-    levels = _levels(column)
-    return [levels.index(value) for value in column]
-
-
-def _level_features(column: Sequence[str]) -> FloatArray:
+def _level_features(levels: Sequence[str]) -> FloatArray:
     """Return the features (levels, F) of an option: the rank of a number, or a one-hot code of a name.
 
     Trees use only the order of numbers, so the rank is sufficient.
     """
-    levels = _levels(column)
     if parse_numbers(levels) is None:
         return np.eye(len(levels))
     return np.arange(len(levels), dtype=np.float64)[:, None]

@@ -326,18 +326,8 @@ def qrs_duration(beat: Float, fs: float) -> Float:
     return end - onset
 
 
-def qrs_amplitude(beat: Float, fs: float) -> Float:
-    """Return the peak-to-peak QRS amplitude ``(n, L)`` of representative beats in mV."""
-    return np.asarray(np.ptp(_isolated_qrs(beat, fs), axis=-1))
-
-
 def qrs_area(beat: Float, fs: float) -> Float:
     """Return the net area ``(n, L)`` of the QRS of representative beats in mV s, above the level between P and QRS."""
-    return np.asarray(_isolated_qrs(beat, fs).sum(axis=-1) / fs)
-
-
-def _isolated_qrs(beat: Float, fs: float) -> Float:
-    """Return the QRS (n, L, W) above the isoelectric line. It is zero before its onset and after its end."""
     onset, end = qrs_edges(beat, fs)
     time = np.arange(beat.shape[-1]) / fs
 
@@ -348,7 +338,8 @@ def _isolated_qrs(beat: Float, fs: float) -> Float:
 
     is_qrs = (time >= onset[:, None]) & (time <= end[:, None])
     qrs = (beat - baseline[..., None]) * is_qrs[:, None, :]
-    return np.where(np.isfinite(onset + end)[:, None, None], qrs, np.nan)
+    is_known = np.isfinite(onset + end)[:, None, None]
+    return np.asarray(np.where(is_known, qrs, np.nan).sum(axis=-1) / fs)
 
 
 def frontal_axis(i: NDArray[np.floating], avf: NDArray[np.floating]) -> Float:

@@ -142,20 +142,6 @@ def window_moments(chunks: Iterable[NDArray[Any]], width: int, stride: int = 1, 
     return running.moments(scale, f"windows of {width} samples")
 
 
-def sample_moments(chunks: Iterable[NDArray[Any]]) -> Moments:
-    """Accumulate the moments of samples ``(n, d)``. With `PCA.fit_covariance` this is an exact incremental PCA.
-
-    Raises
-    ------
-    ValueError
-        If there is no sample, or if a sample is not finite.
-    """
-    running = _RunningMoments()
-    for chunk in chunks:
-        running.add(np.asarray(chunk, dtype=np.float64).T)
-    return running.moments(1.0, "the samples")
-
-
 def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[Float64]:
     """Yield the records of all chunks as float64 arrays of at most `size` records."""
     for chunk in chunks:

@@ -95,24 +95,22 @@ class FeatureModel(ABC):
     trusted: ClassVar[tuple[str, ...]] = ()
     """Types in the file of the model, in addition to numbers, texts and arrays. `load` accepts no others."""
 
+    fitted_names: ClassVar[tuple[str, ...]]
+    """Keys of `fitted`. `load` refuses a file with other keys."""
+
+    fitted: dict[str, Any]
+    """The result of `fit`, of types that can be written without pickle."""
+
     def __init__(self, components: int) -> None:
         self.table = FeatureTable(components)
 
     @abstractmethod
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
-        """Fit the model to a table (n, F) and labels (n, K) of 0 and 1. With `single_label`, a row has one label."""
+        """Set `fitted` from a table (n, F) and labels (n, K) of 0 and 1. With `single_label`, a row has one label."""
 
     @abstractmethod
     def predict(self, x: Float) -> Float:
         """Return the probabilities (n, K) for a table (n, F)."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Return the fitted state, of types that can be written without pickle."""
-
-    @abstractmethod
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state`."""
 
 
 def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
@@ -129,7 +127,7 @@ def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
         "mean": None if pca is None else pca.mean_,
         "components": None if pca is None else pca.components_,
     }
-    content = {"notes": notes, "table": table, "model": model.state()}
+    content = {"notes": notes, "table": table, "model": model.fitted}
     file = BytesIO(skops.io.dumps(content, compression=ZIP_DEFLATED))
 
     # Write the archive with a blank comment, then replace the blank by the hash of the bytes before it.
@@ -190,7 +188,9 @@ def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
         model.table.pca = PCA(len(table["components"]))
         model.table.pca.mean_ = table["mean"]
         model.table.pca.components_ = table["components"]
-    model.load_state(content["model"])
+    if set(content["model"]) != set(model.fitted_names):
+        raise ValueError(f"it holds {', '.join(content['model'])}; expected {', '.join(model.fitted_names)}")
+    model.fitted = content["model"]
     notes: dict[str, Any] = content["notes"]
     return notes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,10 @@ class NaiveBayes(FeatureModel):
     stupid after all?", Int. Stat. Rev. 69:385, 2001.
     """
 
+    fitted_names: ClassVar[tuple[str, ...]] = ("mean", "variance", "prior", "single_label")
+
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
         """Fit the mean and variance of each feature in each class, and the frequencies of the classes."""
-        self._single_label = single_label
         # One row per class: 1 for its records. A label of a multi-label task has two classes, without and with it.
         members = y.T if single_label else np.stack([1 - y.T, y.T], axis=1).reshape(-1, len(y))
         is_measured = np.isfinite(x)
@@ -45,44 +46,35 @@ class NaiveBayes(FeatureModel):
         mean, variance = _moments(np.ones((1, len(x))), x, is_measured)
         class_mean, class_variance = _moments(members, x, is_measured)
         has_moments = np.isfinite(class_mean)
-        self._mean = np.where(has_moments, class_mean, mean)
+        fitted_mean = np.where(has_moments, class_mean, mean)
         least_variance = np.where(variance > 0, FLOOR * variance, 1.0)
-        self._variance = np.maximum(np.where(has_moments, class_variance, variance), least_variance)
+        fitted_variance = np.maximum(np.where(has_moments, class_variance, variance), least_variance)
 
         alternatives = len(members) if single_label else 2
-        self._prior = succession(members.mean(axis=1), len(y), alternatives)
+        prior = succession(members.mean(axis=1), len(y), alternatives)
+        self.fitted = {
+            "mean": fitted_mean,
+            "variance": fitted_variance,
+            "prior": prior,
+            "single_label": single_label,
+        }
         return self
 
     def predict(self, x: Float) -> Float:
         """Return the posterior probabilities (n, K)."""
         is_measured = np.isfinite(x)
         filled = np.where(is_measured, x, 0.0)
-        log_likelihood = np.empty((len(x), len(self._mean)))
-        for k, (mean, variance) in enumerate(zip(self._mean, self._variance, strict=True)):
+        prior: Float = self.fitted["prior"]
+        log_likelihood = np.empty((len(x), len(prior)))
+        for k, (mean, variance) in enumerate(zip(self.fitted["mean"], self.fitted["variance"], strict=True)):
             log_density = -0.5 * (np.log(2 * np.pi * variance) + np.square(filled - mean) / variance)
             log_likelihood[:, k] = np.where(is_measured & np.isfinite(mean), log_density, 0.0).sum(axis=1)
-        if self._single_label:
-            return posterior(self._prior, log_likelihood)
+        if self.fitted["single_label"]:
+            return posterior(prior, log_likelihood)
 
         # The second class of each label is the class of the records with the label.
-        pairs = posterior(self._prior.reshape(-1, 2), log_likelihood.reshape(len(x), -1, 2))
+        pairs = posterior(prior.reshape(-1, 2), log_likelihood.reshape(len(x), -1, 2))
         return pairs[..., 1]
-
-    def state(self) -> dict[str, Any]:
-        """Return the moments and priors."""
-        return {
-            "mean": self._mean,
-            "variance": self._variance,
-            "prior": self._prior,
-            "single_label": self._single_label,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state`."""
-        self._mean = state["mean"]
-        self._variance = state["variance"]
-        self._prior = state["prior"]
-        self._single_label = state["single_label"]
 
 
 def _moments(members: Float, x: Float, is_measured: NDArray[np.bool_]) -> tuple[Float, Float]:

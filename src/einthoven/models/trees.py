@@ -8,7 +8,7 @@ measurement of the feature (NaN) go to the side with the larger gain.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,59 +29,40 @@ class _Trees(FeatureModel):
     """Base class of models with scikit-learn estimators: one for all classes, or one per class."""
 
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)
-    _records: int
-    _classes: int
-    _single_label: bool
-    _fitted: list[Any]
+    fitted_names: ClassVar[tuple[str, ...]] = ("estimators", "records", "classes", "single_label")
 
     def predict(self, x: Float) -> Float:
         """Return the probabilities (n, K). The rule of succession over the training records keeps them off 0 and 1."""
-        alternatives = self._classes if self._single_label else 2
-        return succession(self._frequencies(x), self._records, alternatives)
+        alternatives = self.fitted["classes"] if self.fitted["single_label"] else 2
+        return succession(self._frequencies(x), self.fitted["records"], alternatives)
 
     def _frequencies(self, x: Float) -> Float:
         """Return the frequencies (n, K) of the classes in the leaves of records."""
         columns: list[Float] = []
-        for estimator in self._fitted:
+        for estimator in self.fitted["estimators"]:
             frequencies = estimator.predict_proba(x)
             labels = estimator.classes_
             if isinstance(frequencies, list):
                 # One estimator for all labels of a multi-label task
                 columns += [_select_label(p, values, 1) for p, values in zip(frequencies, labels, strict=True)]
-            elif self._single_label:
-                columns += [_select_label(frequencies, labels, k) for k in range(self._classes)]
+            elif self.fitted["single_label"]:
+                columns += [_select_label(frequencies, labels, k) for k in range(self.fitted["classes"])]
             else:
                 # One estimator per label
                 columns.append(_select_label(frequencies, labels, 1))
         return np.stack(columns, axis=1)
 
     def _start(self, x: Float, y: Float, single_label: bool) -> tuple[Float, NDArray[np.int64]]:
-        """Store the sizes, and return table and labels for scikit-learn.
+        """Store the sizes and an empty list of estimators. Return table and labels for scikit-learn.
 
         The labels are (n, K), or (n,) class numbers in a single-label task. A feature that no training record has
         becomes constant, so that no split uses it.
         """
-        self._records, self._classes = y.shape
-        self._single_label = single_label
+        records, classes = y.shape
+        self.fitted = {"estimators": [], "records": records, "classes": classes, "single_label": single_label}
         labels = y.argmax(axis=1) if single_label else y
         is_measured = np.isfinite(x).any(axis=0)
         return np.where(is_measured, x, 0.0), labels.astype(np.int64)
-
-    def state(self) -> dict[str, Any]:
-        """Return the estimators and the sizes."""
-        return {
-            "estimators": self._fitted,
-            "records": self._records,
-            "classes": self._classes,
-            "single_label": self._single_label,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state`."""
-        self._fitted = state["estimators"]
-        self._records = state["records"]
-        self._classes = state["classes"]
-        self._single_label = state["single_label"]
 
 
 class DecisionTree(_Trees):
@@ -112,7 +93,7 @@ class DecisionTree(_Trees):
         tree = DecisionTreeClassifier(
             criterion="entropy", max_depth=self.depth, min_samples_leaf=self.min_leaf, random_state=seed
         )
-        self._fitted = [tree.fit(x, labels)]
+        self.fitted["estimators"] = [tree.fit(x, labels)]
         return self
 
 
@@ -157,7 +138,7 @@ class RandomForest(_Trees):
         forest.fit(x, labels)
         # In prediction, several threads would sum the trees in a random order.
         forest.set_params(n_jobs=1)
-        self._fitted = [forest]
+        self.fitted["estimators"] = [forest]
         return self
 
 
@@ -201,7 +182,6 @@ class GradientBoosting(_Trees):
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         x, labels = self._start(x, y, single_label)
-        self._fitted = []
         columns = [labels] if single_label else list(labels.T)
         for column in columns:
             model = DummyClassifier()
@@ -214,7 +194,7 @@ class GradientBoosting(_Trees):
                     early_stopping=False,
                     random_state=seed,
                 )
-            self._fitted.append(model.fit(x, column))
+            self.fitted["estimators"].append(model.fit(x, column))
         return self
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.predict.bundle import DESCRIPTION, Bundle, previous_bundle, read_bundle
-from einthoven.predict.predictor import Prediction, Predictor
+from einthoven.predict.prediction import Prediction
+from einthoven.predict.predictor import Predictor
 from einthoven.trust import trusting
 
 __all__ = ["DESCRIPTION", "Bundle", "Prediction", "Predictor", "find_bundle", "load_bundle", "refuse_without_bundle"]

@@ -18,7 +18,9 @@ from threadpoolctl import threadpool_limits
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
-from einthoven.predict.predictor import RECORDS_PER_BATCH, Prediction, Predictor
+from einthoven.predict.forward import RECORDS_PER_BATCH
+from einthoven.predict.prediction import Prediction
+from einthoven.predict.predictor import Predictor
 from einthoven.predict.signal import Prepared, read_prepared
 
 CAUTION_SEVERITIES = SEVERITIES[SEVERITIES.index("caution") :]

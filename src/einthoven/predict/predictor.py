@@ -1,91 +1,31 @@
-"""Records to predictions: probabilities with intervals, sets of statements, uncertainty and cautions."""
+"""Predict records with one bundle, or with several bundles together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation
 from einthoven.evaluation.conformal import statement_sets
 from einthoven.evaluation.saliency import Method, integrated_gradients
-from einthoven.evaluation.uncertainty import EntropyParts, entropy_parts
-from einthoven.functional import outputs
-from einthoven.functional.windows import aggregate_windows, apply_to_windows
+from einthoven.evaluation.uncertainty import entropy_parts
+from einthoven.functional.windows import aggregate_windows
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.explaining import Explanation, explain_window
-from einthoven.predict.network import last_layer
+from einthoven.predict.forward import dropout_layers, dropout_on, predict_windows
+from einthoven.predict.prediction import Float, Prediction
 from einthoven.predict.signal import Prepared, prepare, read_prepared
-
-RECORDS_PER_BATCH = 32
-"""Records that pass through the network together. More records do not fit into the cache of a CPU."""
 
 NORMAL_QUANTILE = 1.959963984540054
 """95 % of a normal distribution lie within this number of standard deviations."""
 
 UNFAMILIAR_SHARE = 0.05
 """A record is unlike the training data if at most this share of the calibration records is as far from them."""
-
-Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predictions for n records and K classes.
-
-    A recording that is longer than the records of the training is cut into W windows of their length.
-
-    Attributes
-    ----------
-    sources : tuple of n str
-        Names of the records.
-    probabilities : ndarray of float64, shape (n, K)
-        Calibrated probabilities: the mean or maximum over the windows of a record, and the mean over all members (the
-        bundles and dropout masks).
-    intervals : ndarray of float64, shape (n, K, 2)
-        95 % interval of each probability. It contains the uncertainty of the calibration and the variance between
-        members. NaN if a bundle was not calibrated, or if the calibration records of a class were all positive or all
-        negative.
-    sets : tuple of n tuples of str
-        The statements that each record may have. The sets miss at most the share `alpha` of the true statements, on
-        average over records like the calibration records. Without `alpha`, a set contains all classes.
-    alpha : float or None
-        None if there is no such guarantee (`Predictor.alphas`).
-    entropy : EntropyParts
-        Predictive entropy of each record and its parts (n,), in nats.
-    familiar : ndarray of float64, shape (n,)
-        Share of the calibration records that are at least as far from the training records as this one: the mean over
-        the bundles that contain these distances. A small share means that the record is unlike the training data. NaN
-        if no bundle contains them, or with dropout.
-    windows : tuple of n ndarrays of float64, shape (W, K)
-        Probabilities of each window of a record.
-    start_s : tuple of n ndarrays of float64, shape (W,)
-        Start of each window, in seconds.
-    in_training : tuple of n bool or None
-        Whether a model was trained on this signal. None if no bundle lists the signals of its training.
-    cautions : tuple of n tuples of str
-        Sentences that a reader of the prediction must know.
-    """
-
-    sources: tuple[str, ...]
-    probabilities: Float
-    intervals: Float
-    sets: tuple[tuple[str, ...], ...]
-    alpha: float | None
-    entropy: EntropyParts
-    familiar: Float
-    windows: tuple[Float, ...]
-    start_s: tuple[Float, ...]
-    in_training: tuple[bool | None, ...]
-    cautions: tuple[tuple[str, ...], ...]
 
 
 class Predictor:
@@ -113,7 +53,7 @@ class Predictor:
         first = bundles[0]
         for other in bundles[1:]:
             _check_same_task(first, other)
-        if draws and not all(_dropout_layers(bundle.model) for bundle in bundles):
+        if draws and not all(dropout_layers(bundle.model) for bundle in bundles):
             raise UserError("draws: this network has no dropout; its uncertainty takes several bundles.")
         self.bundles = tuple(bundles)
         self.draws = draws
@@ -252,7 +192,7 @@ class Predictor:
         in_training = [self._is_in_training(record) for record in records]
         cautions = []
         for record, trained, share in zip(records, in_training, familiar, strict=True):
-            cautions.append((*self._ancestry_cautions(record, trained), *record.cautions, *_unfamiliar_caution(share)))
+            cautions.append(self._cautions(record, trained, share))
         return Prediction(
             sources=tuple(record.source for record in records),
             probabilities=probabilities,
@@ -273,13 +213,21 @@ class Predictor:
             return None
         return any(bool(ancestry.in_training(record.digests).any()) for ancestry in self._ancestries)
 
-    def _ancestry_cautions(self, record: Prepared, is_in_training: bool | None) -> tuple[str, ...]:
-        """Return a caution if a bundle was trained or calibrated on a record."""
+    def _cautions(self, record: Prepared, is_in_training: bool | None, familiar_share: float) -> tuple[str, ...]:
+        """Return the cautions of a record: about its use in training or calibration, its own, and if it is unfamiliar.
+
+        `familiar_share` is NaN if it is not known.
+        """
+        cautions = list(record.cautions)
         if is_in_training:
-            return ("this record was in the training data",)
-        if any(ancestry.in_fitting(record.digests).any() for ancestry in self._ancestries):
-            return ("the calibration was fitted on this record",)
-        return ()
+            cautions.insert(0, "this record was in the training data")
+        elif any(ancestry.in_fitting(record.digests).any() for ancestry in self._ancestries):
+            cautions.insert(0, "the calibration was fitted on this record")
+        if familiar_share <= UNFAMILIAR_SHARE:
+            cautions.append(
+                f"unlike the training data: {familiar_share:.1%} of the calibration records are as far from it"
+            )
+        return tuple(cautions)
 
     def _predict_members(self, bundle: Bundle, signal: NDArray[np.int16]) -> Iterator[tuple[Float, Float | None]]:
         """Call `predict_windows` once for each dropout mask, or once without dropout."""
@@ -287,7 +235,7 @@ class Predictor:
             yield predict_windows(bundle, signal)
             return
         for draw in range(self.draws):
-            with _dropout_on(bundle.inference_model, self.seed + draw):
+            with dropout_on(bundle.inference_model, self.seed + draw):
                 probabilities, _ = predict_windows(bundle, signal)
             yield probabilities, None
 
@@ -326,91 +274,6 @@ def _check_same_task(first: Bundle, other: Bundle) -> None:
             raise UserError(f"bundles that differ in {name} ({ours} and {theirs}) cannot answer together.")
 
 
-def predict_windows(bundle: Bundle, signal: NDArray[np.int16]) -> tuple[Float, Float | None]:
-    """Predict windows in µV (n, L, T), each as long as a record of the training.
-
-    Returns
-    -------
-    probabilities : ndarray of float64, shape (n, K)
-        Before calibration.
-    distance : ndarray of float64, shape (n,), or None
-        Distance from the training records. None if the bundle does not contain their features.
-    """
-    if bundle.familiarity is None:
-        probabilities, _ = _run_network(bundle, signal, None)
-        return probabilities, None
-    layer = last_layer(bundle.inference_model, len(bundle.classes))
-    probabilities, features = _run_network(bundle, signal, layer)
-    return probabilities, bundle.familiarity.distance(features)
-
-
-def compute_features(bundle: Bundle, signal: NDArray[np.int16]) -> Float:
-    """Return the features (n, D) of windows in µV (n, L, T): the mean input of the last layer of the network."""
-    _, features = _run_network(bundle, signal, last_layer(bundle.inference_model, len(bundle.classes)))
-    return features
-
-
-@torch.inference_mode()
-def _run_network(bundle: Bundle, signal: NDArray[np.int16], layer: nn.Linear | None) -> tuple[Float, Float]:
-    """Return uncalibrated probabilities (n, K), and the features (n, D) that a layer reads; without it, D is 0."""
-    input_format = bundle.input_format
-    activation = outputs.softmax if bundle.single_label else outputs.sigmoid
-    device = next(bundle.inference_model.parameters()).device
-    probabilities = [np.zeros((0, len(bundle.classes)))]
-    features = [np.zeros((0, layer.in_features if layer else 0))]
-    with _captured_inputs(layer) as captured:
-        for first in range(0, len(signal), RECORDS_PER_BATCH):
-            microvolts = torch.from_numpy(signal[first : first + RECORDS_PER_BATCH])
-            x = microvolts.to(device, torch.float32).mul_(1e-3)
-            logits = apply_to_windows(bundle.inference_model, x, input_format.window, input_format.stride)
-            # Device-to-host sync: once per batch.
-            by_window = activation(logits.double().cpu(), bundle.temperature)
-            batch_probabilities = aggregate_windows(by_window, input_format.aggregate).numpy()
-            if not np.isfinite(batch_probabilities).all():
-                raise UserError(
-                    "the network of this bundle answers with values that are not finite; it cannot be used."
-                )
-            probabilities.append(batch_probabilities)
-            if layer is not None:
-                by_position = captured.pop().reshape(len(x), -1, layer.in_features)
-                features.append(by_position.mean(dim=1).double().cpu().numpy())
-    return np.concatenate(probabilities), np.concatenate(features)
-
-
-@contextmanager
-def _captured_inputs(layer: nn.Linear | None) -> Iterator[list[Tensor]]:
-    """Collect the inputs of a layer while the block runs."""
-    captured: list[Tensor] = []
-    if layer is None:
-        yield captured
-        return
-    handle = layer.register_forward_pre_hook(lambda _, arguments: captured.append(arguments[0]))
-    try:
-        yield captured
-    finally:
-        handle.remove()
-
-
-def _dropout_layers(model: nn.Module) -> list[nn.Module]:
-    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
-    return [module for module in model.modules() if isinstance(module, kinds) and module.p > 0]
-
-
-@contextmanager
-def _dropout_on(model: nn.Module, seed: int) -> Iterator[None]:
-    """Turn on the dropout of a model in evaluation mode. The masks follow from the seed."""
-    layers = _dropout_layers(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for layer in layers:
-            layer.train()
-        try:
-            yield
-        finally:
-            for layer in layers:
-                layer.eval()
-
-
 def _aggregate_records(values: Float, counts: Sequence[int], rule: str) -> Float:
     """Aggregate the windows of each record: (sum of counts, K) to (n, K)."""
     records = [aggregate_windows(part, rule, axis=0) for part in _split_records(values, counts)]
@@ -420,10 +283,3 @@ def _aggregate_records(values: Float, counts: Sequence[int], rule: str) -> Float
 def _split_records(values: Float, counts: Sequence[int]) -> list[Float]:
     """Split values of all windows into one array for each record."""
     return np.split(values, np.cumsum(counts)[:-1]) if counts else []
-
-
-def _unfamiliar_caution(share: float) -> tuple[str, ...]:
-    """Return a caution if a record is unlike the training data. The share is NaN if that is not known."""
-    if share <= UNFAMILIAR_SHARE:
-        return (f"unlike the training data: {share:.1%} of the calibration records are as far from it",)
-    return ()

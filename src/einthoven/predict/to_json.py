@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from einthoven.predict.predictor import Prediction, Predictor
+from einthoven.predict.prediction import Prediction
+from einthoven.predict.predictor import Predictor
 
 
 def to_json(prediction: Prediction, row: int, predictor: Predictor) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def comparison_page(
         return page(
             title,
             *head,
-            _one(run),
+            section("The run", terms([("name", run.name), *run.facts.items()])),
             section("Description and advice", _note(run)),
             results(runs, (), ()),
             _curves(runs),
@@ -80,10 +80,6 @@ def comparison_page(
         section("Advice", *notes),
         *foot,
     )
-
-
-def _one(run: ReportedRun) -> Html:
-    return section("The run", terms([("name", run.name), *run.facts.items()]))
 
 
 def _several(runs: Sequence[ReportedRun]) -> Html:

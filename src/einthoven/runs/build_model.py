@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.build import build
-from einthoven.data.store.batches import Split
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
-from einthoven.data.store.streaming import free_memory
+from einthoven.data.store.splits import Split, free_memory
 from einthoven.errors import UserError
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier

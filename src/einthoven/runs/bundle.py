@@ -22,8 +22,8 @@ from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
+from einthoven.predict.forward import compute_features
 from einthoven.predict.network import last_layer
-from einthoven.predict.predictor import compute_features
 from einthoven.predict.signal import Cut, InputFormat
 from einthoven.runs.build_model import network_options
 from einthoven.runs.network_parts import NetworkParts

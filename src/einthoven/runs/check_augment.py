@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from einthoven.augment.compose import Compose
 from einthoven.data.sources.labels import Labels
-from einthoven.data.store.batches import Split
+from einthoven.data.store.splits import Split
 from einthoven.errors import UserError
 from einthoven.functional.statements import changed_classes
 from einthoven.runs.build_model import SIZE_ERRORS, first_line

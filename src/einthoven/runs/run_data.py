@@ -19,10 +19,9 @@ from einthoven.data.sources.labels import Labels
 from einthoven.data.sources.source_state import ago
 from einthoven.data.sources.splits import SPLITS, split_rows
 from einthoven.data.sources.targets import targets
-from einthoven.data.store.batches import DeviceSplit, Split
 from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
-from einthoven.data.store.streaming import StreamedSplit, fits
+from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
 from einthoven.errors import UserError
 from einthoven.runs.settings import source_options
 from einthoven.runs.trained_data import TrainedData
@@ -190,7 +189,7 @@ def load_data(
     bytes_per_row = store.signals.nbytes // len(store.signals)
     needed = sum(rows[split].size for split in SPLITS) * bytes_per_row
     residency = config.trainer.residency
-    is_streamed = residency == "stream" or (residency == "auto" and not fits(needed, device))
+    is_streamed = residency == "stream" or (residency == "auto" and needed > free_memory(device) // 2)
     make_split: Callable[..., Split] = StreamedSplit.open if is_streamed else DeviceSplit.load
     splits: dict[str, Split] = {}
     for split in SPLITS:

@@ -197,7 +197,8 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
                 findings = sort(block_findings[index] + cautions[row] + _packing_findings(table, int(row)))
                 result: dict[str, object] = {"heart_rate": rate[index]}
                 for kind, values in decibels._asdict().items():
-                    result[f"{kind}_db"] = _finite_minimum(values[index])
+                    is_measured = np.isfinite(values[index]).any()
+                    result[f"{kind}_db"] = float(np.nanmin(values[index])) if is_measured else float("nan")
                 result["severity"] = findings[0].severity if findings else ""
                 result["findings"] = [vars(finding) | {"leads": list(finding.leads)} for finding in findings]
                 rows[row] = result
@@ -205,10 +206,6 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
             if progress is not None:
                 progress(done, n)
     return pd.DataFrame(rows).assign(ecg_id=table["ecg_id"].to_numpy())
-
-
-def _finite_minimum(values: NDArray[np.floating]) -> float:
-    return float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
 
 
 def _table_cautions(table: pd.DataFrame) -> list[list[Finding]]:

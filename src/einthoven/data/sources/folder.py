@@ -122,7 +122,8 @@ class Folder:
         reading = self._reading()
         rows = self._read()
         paths = rows[self.path_column]
-        is_present = np.fromiter((_exists(root / path) for path in paths), bool, len(rows))
+        files = [root / path for path in paths]
+        is_present = np.array([file.is_file() or Path(f"{file}.hea").is_file() for file in files], bool)
         if not is_present.all() and not self.allow_missing:
             raise UserError(
                 f"{csv.name}: {paths[~is_present].iloc[0]} is not in {root} (missing files: {(~is_present).sum()} of "
@@ -333,10 +334,6 @@ def _stem(path: str) -> str:
     """Return the path of a WFDB record without the suffix of its files; other files keep their suffix."""
     stem, suffix = os.path.splitext(os.path.normpath(path))  # noqa: PTH122
     return stem if suffix.lower() in _PARTS else f"{stem}{suffix}"
-
-
-def _exists(path: Path) -> bool:
-    return path.is_file() or Path(f"{path}.hea").is_file()
 
 
 def _first_row(is_marked: pd.Series[bool]) -> int:

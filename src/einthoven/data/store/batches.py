@@ -1,115 +1,17 @@
-"""A split on the device and the batches that are made there, as a pure function of seed, epoch and step."""
+"""Training and evaluation batches of a split, as a pure function of seed, epoch and step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from einthoven.contracts import Batch
-from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
-from einthoven.data.store.signals import Signals, read_rows
+from einthoven.data.store.splits import Split, crop, take_samples
 from einthoven.errors import UserError
 
 _MASK = (1 << 63) - 1
-
-
-class Split(Protocol):
-    """The records of one split, with their signals on the device or on the disk."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Labels or quantities, float32 (n, K), or masks (n, C, T), on the device."""
-
-    def __len__(self) -> int:
-        """Return the number of records, n."""
-
-    @property
-    def samples(self) -> int:
-        """Samples per record, T."""
-
-    def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-        """Return signals of some records in mV, cropped to `window` samples from `start` (B,) on (None: from 0)."""
-
-    def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """Return the drawn records (ascending) in a random order for batches of `size` records."""
-
-    def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `size` records at a time, in this order: their index and their int16 signals, on the device."""
-
-    def chunks(self) -> Iterator[NDArray[np.int16]]:
-        """Yield all signals, a few hundred records at a time, on the host."""
-
-
-@dataclass(frozen=True)
-class DeviceSplit:
-    """A split that is in the memory of the device: int16 µV signals (n, L, T) and float32 labels, as in `Split`."""
-
-    signals: Tensor
-    labels: Tensor
-
-    @classmethod
-    def load(
-        cls,
-        signals: Signals | NDArray[np.int16],
-        rows: NDArray[np.int64],
-        labels: NDArray[np.generic],
-        device: torch.device,
-    ) -> DeviceSplit:
-        """Read some rows of a store and move them to the device."""
-        packed = torch.from_numpy(read_rows(signals, rows))
-        y = torch.from_numpy(labels.astype(np.float32))
-        return cls(packed.to(device), y.to(device))
-
-    def __len__(self) -> int:
-        return len(self.signals)
-
-    @property
-    def samples(self) -> int:
-        """Samples per record, T."""
-        return int(self.signals.shape[-1])
-
-    def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-        """Return signals of some records in mV, cropped to `window` samples from `start` (B,) on (None: from 0)."""
-        return crop(self.signals.index_select(0, index), window, start)
-
-    def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """Return the drawn records in random order."""
-        return drawn[torch.randperm(len(drawn), generator=generator)]
-
-    def serve(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `size` records at a time, in this order: their index and their int16 signals."""
-        order = order.to(self.signals.device)
-        for index in torch.split(order, size):
-            # On a CPU, `index_select` is several times as fast as an index in brackets.
-            yield index, self.signals.index_select(0, index)
-
-    def chunks(self) -> Iterator[NDArray[np.int16]]:
-        """Yield all signals, a few hundred records at a time, on the host."""
-        for part in torch.split(self.signals, 256):
-            # Device-to-host sync.
-            yield part.cpu().numpy()
-
-
-def crop(signals: Tensor, window: int, start: Tensor | None = None) -> Tensor:
-    """Crop int16 µV (B, L, T) to mV (B, L, window), from `start` (B,) on (None: from sample 0)."""
-    if start is None:
-        signals = signals[..., :window]
-    elif window < signals.shape[-1]:
-        signals = _take_samples(signals, window, start)
-    # Multiply in place: new memory would have to be cleared first.
-    return signals.to(torch.float32).mul_(MILLIVOLT_PER_COUNT)
-
-
-def _take_samples(x: Tensor, window: int, start: Tensor) -> Tensor:
-    """Return the samples of (B, C, T) from `start` (B,) on, as (B, C, window)."""
-    offsets = start[:, None] + torch.arange(window, device=start.device)
-    return x.gather(-1, offsets[:, None, :].expand(-1, x.shape[1], -1))
 
 
 def training_batches(
@@ -153,7 +55,7 @@ def training_batches(
         y = split.labels[index]
         # A mask (B, C, T) is cropped like its signal.
         if y.ndim == 3:
-            y = _take_samples(y, window, start)
+            y = take_samples(y, window, start)
         yield Batch(crop(signals, window, start), y, index, valid)
 
 

@@ -132,15 +132,9 @@ def _read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], N
 
     signal = resample(read_record(file, want=leads, **reading).signal, fs, plan.fs)
     windows = cut_record(signal, plan.fs, plan.seconds, **rules)
-    packed, invalid_of_window, clipped_of_window = to_microvolts(windows.signal)
+    packed, is_invalid, is_clipped = round_to_int16(windows.signal.astype(np.float64) * 1000.0)
     packed_windows = Windows(packed, windows.valid_samples, windows.start_s)  # type: ignore[arg-type]
-    return packed_windows, invalid_of_window, clipped_of_window
-
-
-def to_microvolts(signal: NDArray[np.floating]) -> tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int64]]:
-    """Round windows (W, L, T) from mV to int16 µV, half to even; also count invalid and clipped samples of each."""
-    packed, invalid, clipped = round_to_int16(signal.astype(np.float64) * 1000.0)
-    return packed, invalid.sum(axis=(1, 2)), clipped.sum(axis=(1, 2))
+    return packed_windows, is_invalid.sum(axis=(1, 2)), is_clipped.sum(axis=(1, 2))
 
 
 def unequal_lengths(name: str, lengths: set[int], fs: float) -> UserError:

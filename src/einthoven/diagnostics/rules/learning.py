@@ -38,9 +38,11 @@ def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | 
 
 def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn if the validation predictions are no better than chance."""
-    auroc = _best_auroc(history)
+    auroc = values(history, "val/macro_auroc")
     gain = validation_gain(history, facts)
-    if auroc is None or gain is None or gain >= limits.learned or auroc >= limits.learned_auroc:
+    if gain is None or not np.isfinite(auroc).any():
+        return None
+    if gain >= limits.learned or np.nanmax(auroc) >= limits.learned_auroc:
         return None
 
     training_gain = _training_gain(history, facts)
@@ -170,11 +172,6 @@ def still_improving(history: History, facts: Facts, limits: Limits) -> Advice | 
         f"val/macro_auroc {best_before:.3f} before, {auroc[-1]:.3f} at the end",
         "Train for longer (trainer.epochs).",
     )
-
-
-def _best_auroc(history: History) -> float | None:
-    auroc = values(history, "val/macro_auroc")
-    return float(np.nanmax(auroc)) if np.isfinite(auroc).any() else None
 
 
 def _training_gain(history: History, facts: Facts) -> float | None:
