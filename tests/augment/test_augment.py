@@ -497,7 +497,7 @@ def test_rotation_matches_scipy():
 
     vector = np.random.default_rng(0).standard_normal((20, 3))
     angle = np.linalg.norm(vector, axis=1)
-    turn = leads.rotation_minus_one(torch.from_numpy(vector / angle[:, None]), torch.from_numpy(angle)[:, None, None])
+    turn = leads._rotation_minus_one(torch.from_numpy(vector / angle[:, None]), torch.from_numpy(angle)[:, None, None])
     np.testing.assert_allclose(turn.numpy() + np.eye(3), Rotation.from_rotvec(vector).as_matrix(), atol=1e-12)
 
 

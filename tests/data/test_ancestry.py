@@ -66,7 +66,7 @@ def test_sources_that_are_joined_keep_their_digests(corpus: Path, tmp_path: Path
     parts = {name: PTBXL(corpus, 100, tmp_path, source=name) for name in ("a", "b")}
     joined = Concat(parts, 100, tmp_path).open()
     assert len(joined.digests) == 96
-    assert joined.digests.tolist() == digests.digest_all(joined.signals[:]).tolist()
+    assert joined.digests.tolist() == digests._digest_all(joined.signals[:]).tolist()
 
 
 def test_a_blank_window_has_no_digest(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einthoven.data.identity import DataIdentity, compare, number_labels
+from einthoven.data.identity import DataIdentity, _number_labels, compare
 from einthoven.data.sources.labels import Labels
 
 N = 12
@@ -28,7 +28,7 @@ def data(**changed: Any) -> DataIdentity:
         "ecg_ids": made.ecg_ids,
         "record_ids": made.ecg_ids,
         "digests": np.array([f"signal {row}" for row in range(N)], "S16"),
-        "labels": number_labels(made),
+        "labels": _number_labels(made),
         "folds": made.folds,
         "patients": made.patients,
         "classes": made.classes,
@@ -169,8 +169,8 @@ def test_a_quantity_may_differ_in_its_last_digits() -> None:
 
 
 def test_the_number_of_a_set_of_classes_does_not_depend_on_other_classes() -> None:
-    few = number_labels(labels(np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.uint8), ("A", "C")))
-    many = number_labels(labels(np.array([[1, 0, 0], [0, 0, 1], [1, 0, 1], [0, 1, 0]], np.uint8), ("A", "B", "C")))
+    few = _number_labels(labels(np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.uint8), ("A", "C")))
+    many = _number_labels(labels(np.array([[1, 0, 0], [0, 0, 1], [1, 0, 1], [0, 1, 0]], np.uint8), ("A", "B", "C")))
     assert few[:3].tolist() == many[:3].tolist() and few[3] == 0 and many[3] != 0
     assert len(set(few.tolist())) == 4
 

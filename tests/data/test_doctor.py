@@ -20,7 +20,7 @@ from einthoven.data.doctor import (
     read_and_examine,
     update_quarantine,
 )
-from einthoven.data.doctor.examination import make_block
+from einthoven.data.doctor.examination import _make_block
 from einthoven.data.doctor.finding import longest_run
 from einthoven.data.doctor.noise import measure_noise
 from einthoven.data.doctor.plausible import from_comments
@@ -185,12 +185,12 @@ def test_noise_is_measured_in_decibels(clean: Float) -> None:
         ("powerline", np.sin(2 * np.pi * 50.0 * time + 1.0)),
         ("powerline", np.sin(2 * np.pi * 60.0 * time)),
     ):
-        found = getattr(measure_noise(make_block(x + 0.5 * wave, 500.0, LEADS)), kind)
+        found = getattr(measure_noise(_make_block(x + 0.5 * wave, 500.0, LEADS)), kind)
         expected = 10 * np.log10(power / (0.5 * 0.25))
         assert np.median(np.abs(found - expected)) < 2.5, kind
-    louder = [measure_noise(make_block(x + s * rng.normal(size=x.shape), 500.0, LEADS)).muscle for s in (0.01, 0.1)]
+    louder = [measure_noise(_make_block(x + s * rng.normal(size=x.shape), 500.0, LEADS)).muscle for s in (0.01, 0.1)]
     assert np.median(louder[0] - louder[1]) == pytest.approx(20.0, abs=3.0)
-    assert np.isnan(measure_noise(make_block(quiet.signals[100] / 1000.0, 100.0, LEADS)).powerline).all()
+    assert np.isnan(measure_noise(_make_block(quiet.signals[100] / 1000.0, 100.0, LEADS)).powerline).all()
 
 
 def test_noise_agrees_with_what_readers_noted(real_data: Path) -> None:
@@ -199,7 +199,7 @@ def test_noise_agrees_with_what_readers_noted(real_data: Path) -> None:
 
     table = pd.read_csv(real_data / "ptbxl" / "ptbxl_database.csv").iloc[::4]
     x = np.stack([read_record(real_data / "ptbxl" / name).signal for name in table["filename_lr"]])
-    noise = measure_noise(make_block(x, 100.0, LEADS))
+    noise = measure_noise(_make_block(x, 100.0, LEADS))
     for column, values in (("baseline_drift", noise.baseline), ("static_noise", noise.muscle)):
         assert roc_auc_score(table[column].notna(), -values.min(axis=1)) > 0.65, column
 
@@ -207,7 +207,7 @@ def test_noise_agrees_with_what_readers_noted(real_data: Path) -> None:
 def test_spikes_of_a_pacemaker() -> None:
     made = generate(12, seed=1, rates=(500,))
     x = made.signals[500] / 1000.0
-    block = make_block(x, 500.0, LEADS)
+    block = _make_block(x, 500.0, LEADS)
     spiked = x.copy()
     for row, beats in enumerate(block.beats):
         for beat in beats[beats >= 40]:

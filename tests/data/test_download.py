@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from einthoven.data.sources import download as module
-from einthoven.data.sources.download import RECORD, SUMS, download, parse_sums
+from einthoven.data.sources.download import RECORD, SUMS, _parse_sums, download
 from einthoven.data.sources.ptbxl import MIRRORS, PTBXL, SUMS_SHA256
 from einthoven.errors import UserError
 
@@ -306,7 +306,7 @@ def test_only_https_is_asked(tmp_path: Path, address: str) -> None:
 def test_a_list_of_checksums_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / SUMS).write_text(f"{'a' * 64} fine\n{line}\n")
     with pytest.raises(UserError, match="line 2"):
-        parse_sums(tmp_path / SUMS)
+        _parse_sums(tmp_path / SUMS)
 
 
 def pinned(server: Server, root: Path, digest: str | None, *more: str) -> int:

@@ -11,13 +11,13 @@ from scipy.special import rel_entr
 from scipy.stats import chi2
 
 from einthoven.diagnostics.data import (
-    Signatures,
     SplitData,
+    _compute_signatures,
+    _is_duplicate,
+    _Signatures,
     compare_splits,
-    is_duplicate,
     is_repeated,
     label_drift,
-    signatures,
 )
 
 Int16 = NDArray[np.int16]
@@ -38,27 +38,27 @@ def chunks(signals: Int16, size: int = 7) -> Iterator[Int16]:
     return (signals[first : first + size] for first in range(0, len(signals), size))
 
 
-def of(signals: Int16) -> Signatures:
-    return signatures(chunks(signals))
+def of(signals: Int16) -> _Signatures:
+    return _compute_signatures(chunks(signals))
 
 
 @given(gain=st.floats(0.3, 3.0), offset=st.integers(-2000, 2000), seed=st.integers(0, 100))
 def test_a_signal_is_found_again_at_another_gain_and_offset(gain: float, offset: int, seed: int) -> None:
     known = beats(20, seed)
     again = (gain * known[[3, 11]] + offset * np.arange(12)[:, None] / 12).round().astype(np.int16)
-    found = is_duplicate(of(np.concatenate([again, beats(5, seed + 1000)])), of(known))
+    found = _is_duplicate(of(np.concatenate([again, beats(5, seed + 1000)])), of(known))
     assert found.tolist() == [True, True, False, False, False, False, False]
 
 
 def test_a_signal_with_a_little_noise_is_another_signal() -> None:
     known = beats(20, 0)
     noisy = known + np.random.default_rng(1).normal(0, 0.1 * known.std(), known.shape).round().astype(np.int16)
-    assert not is_duplicate(of(noisy), of(known)).any()
+    assert not _is_duplicate(of(noisy), of(known)).any()
 
 
 def test_signatures_do_not_depend_on_how_the_signals_are_cut_into_chunks() -> None:
     signals = beats(23, 5)
-    one, many = signatures([signals]), signatures(chunks(signals, 4))
+    one, many = _compute_signatures([signals]), _compute_signatures(chunks(signals, 4))
     np.testing.assert_allclose(one.points, many.points, atol=1e-6)
 
 
@@ -77,9 +77,9 @@ def test_constant_signals_are_flat_and_no_twins() -> None:
     signals[1], signals[4] = 0, np.arange(12)[:, None] * 100
     seen = of(signals)
     assert seen.flat.tolist() == [False, True, False, False, True, False]
-    assert is_duplicate(seen, seen).tolist() == (~seen.flat).tolist()
+    assert _is_duplicate(seen, seen).tolist() == (~seen.flat).tolist()
     assert not is_repeated(seen).any()
-    assert not is_duplicate(seen, of(signals[[1]])).any()
+    assert not _is_duplicate(seen, of(signals[[1]])).any()
 
 
 def test_repeated_signals_are_counted_each() -> None:

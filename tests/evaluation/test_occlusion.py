@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.evaluation.occlusion import bridge, occlusion_by_lead, occlusion_by_wave
+from einthoven.evaluation.occlusion import _bridge, occlusion_by_lead, occlusion_by_wave
 from einthoven.functional.waves import WAVES, waves
 from einthoven.models.frontend import Classifier, Frontend
 
@@ -54,7 +54,7 @@ def test_a_wave_that_is_taken_away_costs_a_linear_model_what_differs_from_the_li
     found, kind = occlusion_by_wave(model, x, TARGET, fs=FS), torch.from_numpy(waves(x.numpy(), FS))
     for number, _ in enumerate(WAVES, 1):
         inside = kind == number
-        lost = model.network.weight[TARGET] * (x - bridge(x, inside))  # type: ignore[index,operator]
+        lost = model.network.weight[TARGET] * (x - _bridge(x, inside))  # type: ignore[index,operator]
         at = torch.where(inside[:, None], found, 0.0)
         torch.testing.assert_close(at.sum(dim=2), lost.sum(dim=2).detach(), rtol=1e-3, atol=2e-3)
     assert (found[(kind == 0)[:, None].expand_as(x)] == 0).all()
@@ -63,13 +63,13 @@ def test_a_wave_that_is_taken_away_costs_a_linear_model_what_differs_from_the_li
 def test_lines_join_the_neighbours() -> None:
     x = torch.tensor([[[9.0, 1.0, 5.0, 5.0, 4.0, 8.0, 8.0]]])
     inside = torch.tensor([[True, False, True, True, False, True, True]])
-    assert bridge(x, inside).tolist() == [[[1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0]]]
-    assert torch.isfinite(bridge(x, torch.ones_like(inside))).all()
+    assert _bridge(x, inside).tolist() == [[[1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0]]]
+    assert torch.isfinite(_bridge(x, torch.ones_like(inside))).all()
     t = torch.arange(50.0)
     line = (2 + 3 * t).expand(2, 3, 50)
-    torch.testing.assert_close(bridge(line, torch.rand(2, 50) < 0.5)[..., 10:40], line[..., 10:40], atol=150, rtol=0)
+    torch.testing.assert_close(_bridge(line, torch.rand(2, 50) < 0.5)[..., 10:40], line[..., 10:40], atol=150, rtol=0)
     some = (t > 10) & (t < 30)
-    torch.testing.assert_close(bridge(line, some.expand(2, 50)), line)
+    torch.testing.assert_close(_bridge(line, some.expand(2, 50)), line)
 
 
 @pytest.mark.parametrize("rate", [50.0, 60.0, 75.0, 100.0])

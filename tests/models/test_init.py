@@ -131,7 +131,7 @@ def test_zero_residual_silences_every_branch(model: Any) -> None:
     network, x = model(8, 5), signals()
     init.he(network, x)
     init.zero_residual(network, x)
-    ends = list(init.residual_ends(network))
+    ends = list(init._residual_ends(network))
     outputs = recorded(ends, lambda: network.eval()(x))
     assert ends and len(outputs) == len(ends) and not any(out.any() for out in outputs)
 

@@ -14,7 +14,7 @@ import torch
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import PriorShift
 from einthoven.evaluation.calibration_state import METHODS
-from einthoven.predict.export import ONNX, calibration_module, export, load_program
+from einthoven.predict.export import ONNX, _calibration_module, export, load_program
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.signal import InputFormat
 
@@ -69,7 +69,7 @@ def test_every_calibration_can_be_a_module(make_bundle: Any, method: str, single
     p = np.random.default_rng(5).dirichlet(np.ones(3) / 2, 200)
     if method == "isotonic":  # the points of the curves themselves, and beyond them
         p[:20], p[20], p[21] = bundle.calibration.stated_[0][:20, None], 0.0, 1.0
-    module = calibration_module(bundle)
+    module = _calibration_module(bundle)
     assert module is not None
     found, expected = module(torch.from_numpy(p)).numpy(), bundle.calibration.transform(p)
     assert found == pytest.approx(expected, abs=1e-12) and np.ptp(expected, axis=0).min() > 0.1

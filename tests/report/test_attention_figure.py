@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from einthoven.errors import UserError
-from einthoven.report.attention import attention_figure, attention_maps_figure, received
+from einthoven.report.attention import _received, attention_figure, attention_maps_figure
 from einthoven.report.trials import Trial
 
 
@@ -16,7 +16,7 @@ def maps(heads: int = 2, tokens: int = 10, seed: int = 0) -> np.ndarray:
 def test_what_a_head_reads_is_told_token_by_token() -> None:
     weights = np.zeros((1, 4, 4))
     weights[:, :, 2] = 1.0  # all read the third
-    assert received(weights).tolist() == [[0, 0, 4, 0]]
+    assert _received(weights).tolist() == [[0, 0, 4, 0]]
 
 
 def test_attention_stands_where_its_moment_is() -> None:

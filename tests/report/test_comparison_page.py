@@ -12,7 +12,7 @@ from einthoven.evaluation.comparison import paired_difference
 from einthoven.report import comparison, curves
 from einthoven.report.page import from_markdown, html, tag
 from einthoven.report.reported import Pairing, ReportedRun, differing
-from einthoven.report.results import has_same_records
+from einthoven.report.results import _has_same_records
 from pages import assert_self_contained
 
 EVIL = '<script>alert("x")</script>&amp;'
@@ -83,8 +83,8 @@ def test_runs_that_were_all_paired_are_ranked_whatever_their_store() -> None:
     y = np.array([[1], [0]] * 10)
     found = paired_difference(y, y, y, resamples=100)
     runs = [run(0), run(1, facts={"data fingerprint": "other"})]
-    assert has_same_records(runs, [Pairing(1, "val", found)], [], "val")
-    assert not has_same_records(runs, [Pairing(1, "val", "the records differ.")], [], "val")
+    assert _has_same_records(runs, [Pairing(1, "val", found)], [], "val")
+    assert not _has_same_records(runs, [Pairing(1, "val", "the records differ.")], [], "val")
 
 
 def test_one_run_has_a_page_with_its_description_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

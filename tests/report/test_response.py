@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from einthoven.errors import UserError
-from einthoven.report.response import range_figure, response_figure, steepest
+from einthoven.report.response import _steepest, range_figure, response_figure
 from einthoven.report.trials import Trial
 
 
@@ -52,9 +52,9 @@ def test_the_steepest_descent_is_found_whatever_happens_after_the_minimum() -> N
     rates = np.geomspace(1e-5, 1.0, 101)
     fall = 1 / (1 + np.exp((np.log10(rates) + 2.5) * 4))  # steepest at 10^-2.5
     losses = np.where(rates > 0.2, 50.0 * rates, fall)
-    assert rates[steepest(rates, losses)] == pytest.approx(10**-2.5, rel=0.2)
+    assert rates[_steepest(rates, losses)] == pytest.approx(10**-2.5, rel=0.2)
     with pytest.raises(UserError, match="increases"):
-        steepest(rates[::-1], losses)
+        _steepest(rates[::-1], losses)
 
 
 def test_a_range_test_marks_the_rate_of_each_optimizer() -> None:

@@ -100,10 +100,10 @@ def rotate_vcg(
     angle = angle * draw_records(x, probability, generator)
     to_leads = cached_tensor(dower_matrix, tuple(leads), like=x)
     to_dipole = cached_tensor(inverse_dower_matrix, tuple(leads), like=x)
-    return x + (to_leads @ (rotation_minus_one(axis, angle) @ to_dipole)) @ x
+    return x + (to_leads @ (_rotation_minus_one(axis, angle) @ to_dipole)) @ x
 
 
-def rotation_minus_one(axis: Tensor, angle: Tensor) -> Tensor:
+def _rotation_minus_one(axis: Tensor, angle: Tensor) -> Tensor:
     """Return R - 1 ``[B, 3, 3]``, where R rotates about the unit vectors `axis` ``[B, 3]`` by `angle` ``[B, 1, 1]``.
 
     Rodrigues' formula is ``R = 1 + sin(a) K + (1 - cos(a)) K²``, where K is the matrix of the cross product.

@@ -47,7 +47,7 @@ class DataIdentity:
     def from_store(cls, store: Store, labels: Labels, stored: NDArray[np.int64]) -> DataIdentity:
         """Return the identity of a store for one task; `stored` is the row of the store for each row of the labels."""
         table = store.table
-        numbers = number_labels(labels)
+        numbers = _number_labels(labels)
         missing = UNLABELLED if numbers.dtype == np.int64 else np.nan
         numbers_of_all = np.full(len(table), missing, numbers.dtype)
         numbers_of_all[stored] = numbers
@@ -87,7 +87,7 @@ class DataIdentity:
 _NUMBERS = ("ecg_ids", "record_ids", "labels", "folds", "patients")
 
 
-def number_labels(labels: Labels) -> NDArray[np.int64] | NDArray[np.float32]:
+def _number_labels(labels: Labels) -> NDArray[np.int64] | NDArray[np.float32]:
     """Return one number for the labels of each row: a number for the set of positive classes, or the quantity.
 
     The number of a set is the sum of one random number per class, modulo 2^64. Different sets have different numbers,

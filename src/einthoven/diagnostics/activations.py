@@ -17,7 +17,7 @@ Moments = tuple[int, Tensor, Tensor]  # number of values, their mean, their vari
 T = TypeVar("T")
 
 
-class OutputHooks(Generic[T]):
+class _OutputHooks(Generic[T]):
     """Forward hooks that summarize the outputs of modules in the training steps that are due.
 
     Parameters
@@ -66,7 +66,7 @@ class OutputHooks(Generic[T]):
             self._summaries.setdefault(name, []).append(summary)
 
 
-class ActivationVariance(OutputHooks[Moments]):
+class ActivationVariance(_OutputHooks[Moments]):
     """Variance of the output of each stage in a training step, over records, channels and time.
 
     Parameters
@@ -85,7 +85,7 @@ class ActivationVariance(OutputHooks[Moments]):
         return {f"watch/act/variance/{name}": _pooled_variance(parts) for name, parts in self.take_summaries().items()}
 
 
-class DeadUnits(OutputHooks[Tensor]):
+class DeadUnits(_OutputHooks[Tensor]):
     """Share of the ReLU units of a stage that are zero for the whole batch.
 
     A unit is a channel of an image ``[B, C, H, W]``. Otherwise it is an entry of the last dimension, as in tokens

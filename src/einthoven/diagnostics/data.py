@@ -19,7 +19,7 @@ FLAT = 0.5  # µV; a signal with a smaller standard deviation is constant up to 
 
 
 @dataclass(frozen=True)
-class Signatures:
+class _Signatures:
     """Short vectors by which signals are compared. They do not depend on the gain or on the offsets of the leads.
 
     Attributes
@@ -35,7 +35,7 @@ class Signatures:
     flat: NDArray[np.bool_]
 
 
-def signatures(chunks: Iterable[NDArray[np.int16]]) -> Signatures:
+def _compute_signatures(chunks: Iterable[NDArray[np.int16]]) -> _Signatures:
     """Return the signatures of the signals of a split, from every tenth sample, in one pass.
 
     Parameters
@@ -61,10 +61,10 @@ def signatures(chunks: Iterable[NDArray[np.int16]]) -> Signatures:
         scale = np.where(is_flat, 1.0, norm)[:, None]
         points.append((rows @ directions).astype(np.float64) / scale)
         flat.append(is_flat)
-    return Signatures(np.concatenate(points), np.concatenate(flat))
+    return _Signatures(np.concatenate(points), np.concatenate(flat))
 
 
-def is_duplicate(signals: Signatures, reference: Signatures) -> NDArray[np.bool_]:
+def _is_duplicate(signals: _Signatures, reference: _Signatures) -> NDArray[np.bool_]:
     """Return whether each signal also occurs in a reference, up to a change of gain and offset.
 
     Returns
@@ -84,7 +84,7 @@ def is_duplicate(signals: Signatures, reference: Signatures) -> NDArray[np.bool_
     return duplicate
 
 
-def is_repeated(signals: Signatures) -> NDArray[np.bool_]:
+def is_repeated(signals: _Signatures) -> NDArray[np.bool_]:
     """Return whether each signal occurs more than once in its split; False for constant signals."""
     from scipy.spatial import KDTree
 
@@ -159,7 +159,7 @@ def compare_splits(
         The same values for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by
         split, ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
     """
-    by_split = {name: signatures(split.signals) for name, split in splits.items()}
+    by_split = {name: _compute_signatures(split.signals) for name, split in splits.items()}
     facts: dict[str, Any] = {
         "records": {name: len(signals.flat) for name, signals in by_split.items()},
         "flat": {name: int(signals.flat.sum()) for name, signals in by_split.items()},
@@ -169,7 +169,7 @@ def compare_splits(
     }
     for first, second in combinations(splits, 2):
         pair = f"{first}-{second}"
-        duplicate = is_duplicate(by_split[second], by_split[first])
+        duplicate = _is_duplicate(by_split[second], by_split[first])
         shared_patients = np.intersect1d(splits[first].patients, splits[second].patients)
         facts["duplicates"][pair] = int(duplicate.sum())
         facts["patients"][pair] = len(shared_patients)

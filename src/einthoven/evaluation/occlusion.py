@@ -64,14 +64,14 @@ def occlusion_by_wave(model: ExplainableModel, x: Tensor, target: Tensor, *, fs:
     relevance = torch.zeros_like(x)
     for wave in range(1, len(WAVES) + 1):
         is_inside = wave_of_sample == wave
-        occluded = torch.where(is_same_lead, bridge(x, is_inside)[:, None], x[:, None])
+        occluded = torch.where(is_same_lead, _bridge(x, is_inside)[:, None], x[:, None])
         fall = _output_fall(model, x, target, occluded)
         fall_per_sample = fall / is_inside.sum(dim=1, keepdim=True).clamp(min=1)
         relevance += fall_per_sample[:, :, None] * is_inside[:, None]
     return relevance
 
 
-def bridge(x: Tensor, is_inside: Tensor) -> Tensor:
+def _bridge(x: Tensor, is_inside: Tensor) -> Tensor:
     """Replace intervals of samples by straight lines between the samples before and after them.
 
     At the ends of the record, there is only one such sample, and the line is constant.

@@ -98,7 +98,7 @@ def zero_residual(network: nn.Module, x: Tensor) -> None:
     UserError
         If the network has no residual branch.
     """
-    ends = list(residual_ends(network))
+    ends = list(_residual_ends(network))
     if not ends:
         raise UserError("init=zero_residual: this model has no residual branches; choose another init.")
     for end in ends:
@@ -106,7 +106,7 @@ def zero_residual(network: nn.Module, x: Tensor) -> None:
             parameter.zero_()
 
 
-def residual_ends(network: nn.Module) -> Iterator[nn.Module]:
+def _residual_ends(network: nn.Module) -> Iterator[nn.Module]:
     """Yield the last layer with a weight of each residual branch. A block names its branches in ``branches``."""
     for module in network.modules():
         for name in getattr(module, "branches", ()):

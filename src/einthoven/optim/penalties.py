@@ -40,7 +40,7 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class Shrinkage(Penalty):
+class _Shrinkage(Penalty):
     """Base class of penalties with a strength, which log the share of zero weights."""
 
     strength: float
@@ -55,7 +55,7 @@ class Shrinkage(Penalty):
         return {"watch/weight/zeros": share_of_zeros(model)}
 
 
-class L2(Shrinkage):
+class L2(_Shrinkage):
     """``strength / 2 · Σ w²``. Its gradient is ``strength · w``: coupled weight decay."""
 
     def loss(self, model: nn.Module) -> Tensor:
@@ -63,7 +63,7 @@ class L2(Shrinkage):
         return self.strength / 2 * torch.stack([w.square().sum() for w in _penalized(model)]).sum()
 
 
-class L1(Shrinkage):
+class L1(_Shrinkage):
     """``strength · Σ |w|``, minimized with its subgradient ``strength · sign(w)``.
 
     Weights come near zero and then step over it again and again. With `ProximalL1` they become exactly zero.
@@ -74,7 +74,7 @@ class L1(Shrinkage):
         return self.strength * torch.stack([w.abs().sum() for w in _penalized(model)]).sum()
 
 
-class ProximalL1(Shrinkage):
+class ProximalL1(_Shrinkage):
     """``strength · Σ |w|``, minimized by soft-thresholding each step: ``w ← sign(w) max(|w| - lr · strength, 0)``.
 
     This is the proximal operator of ``lr · strength · ‖w‖₁`` with the current learning rate (Beck & Teboulle, "A fast

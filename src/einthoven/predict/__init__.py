@@ -110,7 +110,7 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
             f"{source}: its model is fitted to features, and a bundle holds a network; its metrics and their intervals "
             "are in the run itself."
         )
-    quantity = quantity_of(folder)
+    quantity = _quantity_of(folder)
     if quantity is not None:
         raise UserError(
             f"{source}: predicts {quantity}, which has no probabilities to calibrate and no thresholds: a quantity has "
@@ -125,7 +125,7 @@ def is_fitted_to_features(folder: Path) -> bool:
     return has_fitted_model or ("model:" in groups and "trainer:" not in groups)
 
 
-def quantity_of(folder: Path) -> str | None:
+def _quantity_of(folder: Path) -> str | None:
     """Return the quantity that the run of a folder predicts; None if it predicts classes or is not a run."""
     group = ""
     for line in _configuration_lines(folder):

@@ -65,7 +65,7 @@ class Pipeline(nn.Module):
         return self.finish(predictions).to(logits.dtype)
 
 
-class Affine(nn.Module):
+class _Affine(nn.Module):
     """Temperature, vector and prior-shift calibration: a slope and an offset for each class, on the logit scale."""
 
     slope: Tensor
@@ -120,7 +120,7 @@ def _points_at(curves: Tensor, index: Tensor) -> Tensor:
 
 def _build_pipeline(bundle: Bundle) -> Pipeline:
     """Return a bundle as one module: mV (n, L, T) to calibrated probabilities (n, K), float32."""
-    calibration = calibration_module(bundle)
+    calibration = _calibration_module(bundle)
     activation = outputs.softmax if bundle.single_label else outputs.sigmoid
 
     def probabilities(logits: Tensor) -> Tensor:
@@ -239,17 +239,17 @@ def _write_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Pa
     onnx.save_model(model, str(path))
 
 
-def calibration_module(bundle: Bundle) -> nn.Module | None:
+def _calibration_module(bundle: Bundle) -> nn.Module | None:
     """Return the calibration of a bundle as a module of float64 probabilities (n, K); None if it is not calibrated."""
     calibration = bundle.calibration
     ones = torch.ones(len(bundle.classes), dtype=torch.float64)
     if isinstance(calibration, Temperature):
-        return Affine(ones / float(calibration.temperature_), 0 * ones, bundle.single_label)
+        return _Affine(ones / float(calibration.temperature_), 0 * ones, bundle.single_label)
     if isinstance(calibration, Vector):
         slope, offset = torch.from_numpy(calibration.slope_), torch.from_numpy(calibration.offset_)
-        return Affine(slope, offset, bundle.single_label)
+        return _Affine(slope, offset, bundle.single_label)
     if isinstance(calibration, PriorShift):
-        return Affine(ones, torch.from_numpy(calibration.shift), bundle.single_label)
+        return _Affine(ones, torch.from_numpy(calibration.shift), bundle.single_label)
     if isinstance(calibration, Isotonic):
         return Curves(calibration.stated_, calibration.observed_, bundle.single_label)
     return None

@@ -119,7 +119,7 @@ def attention_maps_figure(trials: Sequence[Trial], *, title: str, show: Sequence
     return _draw_page(columns, fs, title, 72)
 
 
-def received(weights: FloatArray) -> FloatArray:
+def _received(weights: FloatArray) -> FloatArray:
     """Return the mean attention that each token receives, ``(..., heads, N)``, times N: 1 if all tokens are equal."""
     share: FloatArray = weights.mean(axis=-2) * weights.shape[-1]
     return share
@@ -152,7 +152,7 @@ def _attention(maps: Mapping[str, npt.ArrayLike], starts: Sequence[int]) -> tupl
     if len({shape[2] for shape in shapes}) > 1:
         raise UserError(f"An attention figure needs the same number of tokens in all blocks, found {shapes}.")
     rollout = _roll_out(blocks)[:, None]
-    return _join_windows(rollout, starts), _join_windows(received(blocks[-1]), starts)
+    return _join_windows(rollout, starts), _join_windows(_received(blocks[-1]), starts)
 
 
 def _join_windows(values: FloatArray, starts: Sequence[int]) -> FloatArray:

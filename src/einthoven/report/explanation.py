@@ -61,7 +61,7 @@ def explanation_figure(
     UserError
         If signal and relevance have different shapes. See also `ecg_paper_figure`.
     """
-    shading = Shading(signal, fs, relevance, leads)
+    shading = _Shading(signal, fs, relevance, leads)
     figure = ecg_paper_figure(
         signal, fs, title=title, subtitle=subtitle, leads=leads, foot=foot, dpi=dpi, behind=shading.draw
     )
@@ -88,7 +88,7 @@ def explanations_figure(
     """
     records = np.asarray(signals)
     relevances = np.asarray(relevance)
-    shadings = [Shading(record, fs, values, leads) for record, values in zip(records, relevances, strict=True)]
+    shadings = [_Shading(record, fs, values, leads) for record, values in zip(records, relevances, strict=True)]
     figure = examples_figure(records, fs, titles, leads=leads, dpi=dpi, behind=[s.draw for s in shadings])
     width = float(figure.axes[0].get_xlim()[1])
     _draw_key(figure.axes[0], "the class", any(s.signed for s in shadings), width - 8.0, 3.0)
@@ -148,7 +148,7 @@ def check_suffix(path: Path) -> None:
         raise UserError(f"{path}: expected a file name that ends in {', '.join(FORMATS)}.")
 
 
-class Shading:
+class _Shading:
     """Colour behind the leads of one record.
 
     Parameters

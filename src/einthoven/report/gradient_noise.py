@@ -46,12 +46,12 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
             )
 
             # The law is fitted without the factor of drawing without replacement.
-            constant, slope = power_law(size, noise / finite_factor(size, float(records)))
+            constant, slope = _power_law(size, noise / _finite_factor(size, float(records)))
             sizes = np.geomspace(1, min(1.2 * size[-1], float(records) - 1), 200)
             law = constant / np.sqrt(sizes)
             axes.plot(size, noise, "o", color=color, markersize=8)
             axes.plot(sizes, law, "--", color=color, linewidth=1.3)
-            axes.plot(sizes, law * finite_factor(sizes, float(records)), ":", color=color)
+            axes.plot(sizes, law * _finite_factor(sizes, float(records)), ":", color=color)
 
             noise_scale = (constant / float(norm)) ** 2
             if 1 < noise_scale < records:
@@ -76,12 +76,12 @@ def gradient_noise_figure(trials: Sequence[Trial], *, title: str) -> Figure:
     return figure
 
 
-def finite_factor(size: FloatArray, records: float) -> FloatArray:
+def _finite_factor(size: FloatArray, records: float) -> FloatArray:
     """Return the factor by which drawing without replacement reduces the noise: ``sqrt((n - B) / (n - 1))``."""
     return np.sqrt((records - size) / (records - 1))
 
 
-def power_law(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+def _power_law(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Fit ``c / sqrt(x)`` and ``x ** slope`` to the logarithms of some points, and return c and the slope.
 
     Raises

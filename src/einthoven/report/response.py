@@ -120,7 +120,7 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
             curve = smooth(losses, max(5, len(losses) // 15))
             style = series_style(i)
             axes.plot(rates, curve, **style)
-            marked = steepest(rates, curve)
+            marked = _steepest(rates, curve)
             axes.plot(rates[marked], curve[marked], "o", markersize=9, color=style["color"])
             axes.annotate(
                 f"{rates[marked]:.1g}",
@@ -143,7 +143,7 @@ def range_figure(trials: Sequence[Trial], *, title: str, names: Mapping[str, str
     return figure
 
 
-def steepest(rates: FloatArray, losses: FloatArray) -> int:
+def _steepest(rates: FloatArray, losses: FloatArray) -> int:
     """Return the index of the steepest descent of the loss per decade of the learning rate, before its minimum.
 
     Raises

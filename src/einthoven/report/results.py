@@ -45,7 +45,7 @@ def results(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Se
             continue
 
         # The best run is marked only if all runs are comparable. Losses of different kinds are not.
-        is_comparable = has_same_records(runs, pairings, differ, split)
+        is_comparable = _has_same_records(runs, pairings, differ, split)
         has_one_loss = not any(option.startswith("loss.") for option in differ)
         columns = []
         for measure in measures:
@@ -60,7 +60,7 @@ def results(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Se
     return section("Results", *parts) if parts else Html()
 
 
-def has_same_records(
+def _has_same_records(
     runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Sequence[str], split: str
 ) -> bool:
     """Return whether the metrics of a split are comparable between runs.

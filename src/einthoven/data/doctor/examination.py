@@ -40,7 +40,7 @@ SAMPLES_AT_ONCE = 2_000_000
 """Samples of all leads that are examined together. The examination of so many needs about 200 MB."""
 
 
-def make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Block:
+def _make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Block:
     """Detect the beats of records, and compute the quantities that the checks share.
 
     Parameters
@@ -91,7 +91,7 @@ def examine(x: NDArray[np.floating], fs: float, leads: Sequence[str] = LEADS) ->
     list of list of Finding
         The findings of each record. The most serious ones come first.
     """
-    block = make_block(x, fs, leads)
+    block = _make_block(x, fs, leads)
     return _run_checks(block, noise.measure_noise(block))
 
 
@@ -189,7 +189,7 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
         for start in range(0, len(same_length), step):
             part = same_length[start : start + step]
             signals = store.signals[part][:, :, :valid_length] * MILLIVOLT_PER_COUNT
-            block = make_block(signals, store.fs, store.leads)
+            block = _make_block(signals, store.fs, store.leads)
             rate = heart_rate(block.beats, store.fs)
             decibels = noise.measure_noise(block)
             block_findings = _run_checks(block, decibels)

@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Item:
+class _Item:
     """A file of the publisher: its path below the root and its expected SHA-256."""
 
     path: str
@@ -148,14 +148,14 @@ class _Download:
         self._fetch_all(missing, done=len(items) - len(missing), total=len(items))
         return len(missing)
 
-    def _read_sums(self, expected: str | None) -> list[Item]:
+    def _read_sums(self, expected: str | None) -> list[_Item]:
         """Return the list of the publisher; download it unless the expected one is already here."""
         file, record = self.root / SUMS, self.root / RECORD
         # The list is pinned by the option, or by the checksum that the first download saved.
         digest = expected or _recorded(record)
         if not file.exists() or (digest and file_digest(file) != digest):
             try:
-                self._fetch(Item(SUMS, digest))
+                self._fetch(_Item(SUMS, digest))
             except _WrongContentError as error:
                 advice = "data.sha256sums=null takes any" if expected else f"delete {record} to take this one"
                 raise UserError(
@@ -163,19 +163,19 @@ class _Download:
                 ) from None
         if not record.exists():
             write_text(record, f"{file_digest(file)}  {SUMS}\n")
-        return parse_sums(file)
+        return _parse_sums(file)
 
-    def _are_present(self, items: Sequence[Item]) -> list[bool]:
+    def _are_present(self, items: Sequence[_Item]) -> list[bool]:
         """Return which files exist with the right checksum."""
 
-        def is_present(item: Item) -> bool:
+        def is_present(item: _Item) -> bool:
             file = self.root / item.path
             return file.is_file() and file_digest(file) == item.sha256
 
         with ThreadPoolExecutor(WORKERS) as threads:
             return list(threads.map(is_present, items))
 
-    def _fetch_all(self, items: Sequence[Item], *, done: int, total: int) -> None:
+    def _fetch_all(self, items: Sequence[_Item], *, done: int, total: int) -> None:
         failures: list[str] = []
         if self.progress is not None:
             self.progress(done, total)
@@ -203,7 +203,7 @@ class _Download:
                 "The files that arrived are kept: run the same command again to continue."
             )
 
-    def _fetch(self, item: Item) -> None:
+    def _fetch(self, item: _Item) -> None:
         """Download one file, with several attempts over all mirrors."""
         target = self.root / item.path
         part = target.with_name(f"{target.name}.part")
@@ -274,7 +274,7 @@ class _Download:
             raise _TransferError(_sentence(error)) from None
 
 
-def parse_sums(file: Path) -> list[Item]:
+def _parse_sums(file: Path) -> list[_Item]:
     """Read ``SHA256SUMS.txt``: a checksum and a path on each line.
 
     Raises
@@ -292,7 +292,7 @@ def parse_sums(file: Path) -> list[Item]:
             raise UserError(f"{file}: line {number} is {line[:80]!r}; expected a SHA-256 and a path.")
         if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
             raise UserError(f"{file}: line {number} names {str(path)[:80]!r}, which leads out of the folder.")
-        items.append(Item(str(path), checksum.lower()))
+        items.append(_Item(str(path), checksum.lower()))
     return items
 
 

@@ -122,8 +122,8 @@ class Folder:
         reading = self._reading()
         rows = self._read()
         paths = rows[self.path_column]
-        files = [root / path for path in paths]
-        is_present = np.array([file.is_file() or Path(f"{file}.hea").is_file() for file in files], bool)
+        record_files = [root / path for path in paths]
+        is_present = np.array([file.is_file() or Path(f"{file}.hea").is_file() for file in record_files], bool)
         if not is_present.all() and not self.allow_missing:
             raise UserError(
                 f"{csv.name}: {paths[~is_present].iloc[0]} is not in {root} (missing files: {(~is_present).sum()} of "

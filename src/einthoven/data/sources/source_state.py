@@ -95,7 +95,7 @@ class SourceState:
 
 
 @dataclass(frozen=True)
-class SavedCheck:
+class _SavedCheck:
     """The last check of a source, as the cache saves it.
 
     Attributes
@@ -184,12 +184,12 @@ def _known_store(state: SourceState, cache: Path) -> Store | None:
     return replace(store, checked=last_check.time)
 
 
-def _read_check(state: SourceState, cache: Path) -> SavedCheck | None:
+def _read_check(state: SourceState, cache: Path) -> _SavedCheck | None:
     """Read the last check of a source with these options; its tables may have had another content."""
     try:
         content = unseal(state.file(cache).read_text(encoding="utf-8"))
         store = cache / "stores" / Path(content["store"]).name
-        return SavedCheck(content["state"], store, content["fingerprint"], float(content["checked"]))
+        return _SavedCheck(content["state"], store, content["fingerprint"], float(content["checked"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # The file is missing or damaged. Then all record files are checked.
         return None
@@ -207,7 +207,7 @@ def _write_check(state: SourceState, store: Store, started: float, cache: Path) 
     write_text(file, seal(content))
 
 
-def _describe_changes(last_check: SavedCheck | None, store: Store) -> tuple[str, ...]:
+def _describe_changes(last_check: _SavedCheck | None, store: Store) -> tuple[str, ...]:
     """Return one sentence about what has changed in the store since the last check; nothing if there was none."""
     if last_check is None:
         return ()

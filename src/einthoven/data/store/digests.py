@@ -26,7 +26,7 @@ def digest(window: NDArray[np.int16]) -> bytes:
     return short_digest(np.ascontiguousarray(window, "<i2").tobytes()) if window.any() else b""
 
 
-def digest_all(signals: Signals | NDArray[np.int16]) -> Digests:
+def _digest_all(signals: Signals | NDArray[np.int16]) -> Digests:
     """Return the digests of windows (n, L, T) in µV."""
     n = len(signals)
     digests = np.empty(n, f"S{_SIZE}")
@@ -92,7 +92,7 @@ def read_digests(folder: Path, rows: int) -> Digests | None:
 
 def add_digests(folder: Path, signals: Signals) -> Digests:
     """Compute the digests of a store of an earlier version, and save them in its folder."""
-    digests = digest_all(signals)
+    digests = _digest_all(signals)
     # If the folder cannot be written, the signals are read again next time.
     with contextlib.suppress(OSError), atomic(folder / FILE) as partial, partial.open("wb") as file:
         np.save(file, sealed_bytes(digests))

@@ -42,7 +42,8 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
     gain = validation_gain(history, facts)
     if gain is None or not np.isfinite(auroc).any():
         return None
-    if gain >= limits.learned or np.nanmax(auroc) >= limits.learned_auroc:
+    best_auroc = float(np.nanmax(auroc))
+    if gain >= limits.learned or best_auroc >= limits.learned_auroc:
         return None
 
     training_gain = _training_gain(history, facts)
@@ -62,7 +63,7 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
     return Advice(
         "nothing_learned",
         sentence,
-        f"{evidence}; val/macro_auroc is {auroc:.2f} at best",
+        f"{evidence}; val/macro_auroc is {best_auroc:.2f} at best",
         "Check that labels and signals are in the same order (and task.shuffle_labels=false). Look at some records "
         "with their labels (figures/). If they match, use a larger model or more records.",
     )
