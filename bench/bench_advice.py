@@ -256,7 +256,7 @@ def trained(recipe: Recipe, folder: Path) -> tuple[History, dict[str, Any], list
     if recipe.after:
         recipe.after(run)
     memory: Any = Memory()
-    facts, found = advice.examine_data(run, memory), dict[str, Predictions]()
+    facts, found = advice.measure_splits(run, memory), dict[str, Predictions]()
     try:
         with run.training(memory) as fit:
             fit()

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from einthoven.tracking.recorder import POINTS, SERIES, Recorder
+from einthoven.tracking.metrics import POINTS
+from einthoven.tracking.recorder import SERIES, Recorder
 from einthoven.tracking.server import client
 
 NAIVE = 1000

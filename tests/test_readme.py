@@ -18,8 +18,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
 from einthoven.build import check
-from einthoven.commands.list import group_named
-from einthoven.commands.prepare import without_shards
+from einthoven.commands.list import _group_named
+from einthoven.commands.prepare import _without_shards
 from einthoven.data.sources import labels
 from einthoven.runs.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
@@ -109,7 +109,7 @@ def check_overrides(verb: str, arguments: list[str]) -> None:
         if verb == "train":
             check_settings(config)
         else:
-            check(without_shards(config.data), "data")
+            check(_without_shards(config.data), "data")
 
 
 # ---------------------------------------------------------------- commands
@@ -132,7 +132,7 @@ def test_a_command_composes(command: str) -> None:
     elif program == "einthoven" and first in ("train", "prepare"):
         check_overrides(first, rest)
     elif program == "einthoven" and first == "list":
-        assert all(group_named(word, GROUPS) for word in rest if word != "--plot")
+        assert all(_group_named(word, GROUPS) for word in rest if word != "--plot")
     elif program == "einthoven" and first == "evaluate":
         composed("evaluate", *rest)
     elif program == "einthoven" and first == "report":

@@ -189,10 +189,10 @@ def test_nothing_is_built_that_is_not_accepted(key: str, tmp_path: Path) -> None
     ],
 )
 def test_trust_is_taken_from_the_command_line(arguments: list[str], modules: list[str], rest: list[str]) -> None:
-    assert cli.split_trust(arguments) == (modules, rest)
+    assert cli._split_trust(arguments) == (modules, rest)
 
 
 @pytest.mark.parametrize("arguments", [["--trust"], ["--trust="], ["--trust", "a/b.py"], ["--trust", "a..b"]])
 def test_trust_takes_the_name_of_a_module(arguments: list[str]) -> None:
     with pytest.raises(UserError, match="expected a Python module"):
-        cli.split_trust(arguments)
+        cli._split_trust(arguments)

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         if "--help" in arguments or "-h" in arguments:
             print(VERB_HELP[verb], end="")
             return
-        modules, rest = split_trust(arguments[1:])
+        modules, rest = _split_trust(arguments[1:])
         with trusting(modules):
             exit_code = import_module(VERBS[verb]).main(rest)
     except UserError as error:
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(exit_code)
 
 
-def split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Split the modules and addresses of ``--trust`` from the other arguments.
 
     Returns

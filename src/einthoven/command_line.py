@@ -37,9 +37,12 @@ def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
     trusted : sequence of str
         Addresses that the command needs.
     """
+    names = list(trusted)
     is_building = verb in _BUILDING or any(word.startswith("resume=") for word in words)
-    modules = trust.trusted_modules() if is_building else ()
-    flags = [word for name in (*modules, *trusted) for word in ("--trust", name)]
+    if is_building:
+        modules = {name.partition(".")[0] for name in trust.trusted() if "/" not in name}
+        names = [*sorted(modules - {"einthoven", "torch"}), *names]
+    flags = [word for name in names for word in ("--trust", name)]
     return shlex.join([_program(), verb, *flags, *words])
 
 

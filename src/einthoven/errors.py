@@ -15,3 +15,9 @@ def system_sentence(error: OSError | MemoryError) -> str:
         return f"not enough memory{detail}; expected smaller numbers, or fewer records at once."
     file = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{file}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error, or the name of its class if it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

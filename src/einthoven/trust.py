@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Self, get_type_hints
 
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
 
 _PUBLIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+", re.ASCII)
 """A dotted name. No part of it begins with an underscore."""
@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
-class Part:
+class _Part:
     """What an option accepts without ``--trust``: the place of the definition, and the kind of object.
 
     The kind is one of `classes`, `methods` and `parameters`.
@@ -47,83 +47,83 @@ class Part:
 _MODULE = "torch.nn.modules.module.Module"
 
 PARTS = {
-    "advice": Part(
+    "advice": _Part(
         "limits of the rules",
         packages=("einthoven.diagnostics.rules",),
         classes=("einthoven.diagnostics.rules.base.Limits",),
     ),
-    "augment": Part(
+    "augment": _Part(
         "an augmentation",
         packages=("einthoven.augment",),
         parameters=("x", "y", "generator"),
     ),
-    "calibration": Part(
+    "calibration": _Part(
         "a calibration",
         packages=("einthoven.evaluation.calibration",),
         methods=("fit", "transform"),
     ),
-    "data": Part(
+    "data": _Part(
         "a source of records",
         packages=("einthoven.data",),
         methods=("open", "labels"),
     ),
-    "explanation": Part(
+    "explanation": _Part(
         "a method of explanation",
         packages=("einthoven.evaluation",),
         parameters=("model", "x", "target"),
     ),
-    "figure": Part(
+    "figure": _Part(
         "a figure of runs",
         packages=("einthoven.report",),
         parameters=("trials",),
     ),
-    "init": Part(
+    "init": _Part(
         "an initialization",
         packages=("einthoven.models.init",),
         parameters=("network", "x"),
     ),
-    "loss": Part(
+    "loss": _Part(
         "a loss",
         packages=("einthoven.losses",),
         parameters=("y", "output", "prior"),
     ),
-    "model": Part(
+    "model": _Part(
         "a model",
         packages=("einthoven.models", "torch.nn"),
         classes=(_MODULE, "einthoven.models.features.FeatureModel"),
     ),
     # A bundle contains no configuration. It names its network here.
-    "network": Part(
+    "network": _Part(
         "a network",
         packages=("einthoven.models", "torch.nn"),
         classes=(_MODULE,),
     ),
-    "optimizer": Part(
+    "optimizer": _Part(
         "an optimizer",
         packages=("einthoven.optim", "torch.optim"),
         classes=("torch.optim.optimizer.Optimizer",),
     ),
-    "pca": Part(
+    "pca": _Part(
         "a frontend",
         packages=("einthoven.models.frontend", "einthoven.models.time_frontend"),
         classes=(_MODULE,),
     ),
-    "penalty": Part(
+    "penalty": _Part(
         "a penalty",
         packages=("einthoven.optim.penalties",),
         classes=("einthoven.optim.penalties.Penalty",),
     ),
-    "analysis": Part(
+    "analysis": _Part(
         "an analysis",
         packages=("einthoven.diagnostics", "einthoven.runs.interpolation"),
         parameters=("trained",),
     ),
-    "schedule": Part(
+    "schedule": _Part(
         "a schedule",
         packages=("einthoven.optim.schedules", "einthoven.optim.plateau", "torch.optim.lr_scheduler"),
         parameters=("step", "total_steps"),
     ),
-    "task": Part(
+    "task": _Part(
         "a task",
         packages=("einthoven.tasks",),
         methods=("encode", "fit", "loss", "metrics"),
@@ -157,12 +157,6 @@ def trust(names: Iterable[str]) -> None:
 def trusted() -> tuple[str, ...]:
     """Return all trusted names, for example to give them to another process."""
     return tuple(sorted(_trusted))
-
-
-def trusted_modules() -> tuple[str, ...]:
-    """Return the trusted top-level modules outside of einthoven and torch."""
-    top_levels = {name.partition(".")[0] for name in _trusted if "/" not in name}
-    return tuple(sorted(top_levels - {"einthoven", "torch"}))
 
 
 def is_trusted(name: object) -> bool:
@@ -228,12 +222,12 @@ def find_target(name: str, key: str) -> Any:
     return target
 
 
-def _part_of(key: str) -> Part | None:
+def _part_of(key: str) -> _Part | None:
     """Return what a dotted option accepts, or None if it accepts no code."""
     return PARTS.get(INSIDE.get(key, key.partition(".")[0]))
 
 
-def _refusal(name: str, home: str, part: Part | None) -> UserError:
+def _refusal(name: str, home: str, part: _Part | None) -> UserError:
     """Return the error for an object that is defined in a module (`home`) that the option does not accept."""
     definition = "" if name == home else f"defined in {printable(home)}; "
     top_level = home.partition(".")[0]
@@ -261,7 +255,7 @@ def _is_inside(name: str, modules: Iterable[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
-def _locate(name: str, part: Part | None) -> Any:
+def _locate(name: str, part: _Part | None) -> Any:
     """Import and return the object of a dotted name.
 
     Each step is an attribute of the object before it, or else a module inside of it.
@@ -283,15 +277,14 @@ def _locate(name: str, part: Part | None) -> Any:
         raise
     except Exception as error:
         # The code of a module can raise any exception when it is imported.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         advice = ""
         if isinstance(error, ModuleNotFoundError) and is_trusted(path):
             advice = "; expected its module in a folder of PYTHONPATH"
-        raise UserError(f"{printable(name)}: cannot be found ({reason[0]}){advice}.") from None
+        raise UserError(f"{printable(name)}: cannot be found ({first_line(error)}){advice}.") from None
     return target
 
 
-def _is_kind(target: Any, part: Part) -> bool:
+def _is_kind(target: Any, part: _Part) -> bool:
     """Return whether an object is of the kind that an option expects."""
     is_class = inspect.isclass(target)
     is_own_function = inspect.isroutine(target) and target.__module__.startswith("einthoven.")

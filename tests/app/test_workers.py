@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from einthoven.app import workers
 from einthoven.app.server import application
-from einthoven.app.upload import safe_name
+from einthoven.app.upload import _safe_name
 from einthoven.app.workers import Limits, Worker
 from einthoven.errors import UserError
 
@@ -59,6 +59,24 @@ def test_a_bundle_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
         Worker([tmp_path], Limits())
 
 
+def test_a_fault_of_the_program_is_shown_in_the_terminal_and_not_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file_name = "patient.csv"
+
+    class Broken:
+        @property
+        def input_format(self) -> None:
+            raise ZeroDivisionError(file_name)
+
+    reply = workers._answer_job(Broken(), job(tmp_path, 0))
+    terminal = capsys.readouterr().err
+    assert reply.startswith(b"500")
+    assert json.loads(reply[3:])["error"] == "not answered: a fault of this program (ZeroDivisionError)."
+    assert "answer.py" in terminal and "in input_format" in terminal and "ZeroDivisionError" in terminal
+    assert file_name not in terminal and file_name not in reply.decode()
+
+
 def test_an_upload_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     class Idle:
         limits, about = Limits(seconds=0.05), {}
@@ -82,8 +100,8 @@ def test_an_upload_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 @given(st.text(max_size=260))
 def test_a_safe_name_is_one_plain_component(name: str) -> None:
     try:
-        safe = safe_name(name)
+        safe = _safe_name(name)
     except UserError:
         return
     assert safe == Path(safe).name and safe.isprintable() and safe[0] not in ". " and len(os.fsencode(safe)) <= 255
-    assert safe_name(safe) == safe
+    assert _safe_name(safe) == safe

@@ -20,7 +20,7 @@ from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.answers import answers
 from einthoven.runs.finished import read_finished
-from einthoven.terminal.prediction_output import JsonOutput
+from einthoven.terminal.prediction_output import _JsonOutput
 from einthoven.tracking.server import client
 
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
@@ -207,7 +207,7 @@ def test_a_mistake_is_one_sentence(
 def test_a_bundle_does_not_tell_another_hash_than_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     own = load_bundle().bundles[0]
     lying = replace(own, provenance={**own.provenance, "sha256": "another"})
-    with JsonOutput(Predictor([lying]), None, False):
+    with _JsonOutput(Predictor([lying]), None, False):
         pass
     (model,) = json.loads(capfd.readouterr().out)["models"]
     assert model["sha256"] == own.sha256

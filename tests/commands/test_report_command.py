@@ -19,7 +19,7 @@ from einthoven.commands import report
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
 from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
-from einthoven.tracking.runs import find_run
+from einthoven.tracking.runs import find_runs
 from einthoven.tracking.sweep import history
 from pages import assert_self_contained
 
@@ -91,7 +91,8 @@ def test_a_sweep_is_a_page_of_its_runs(workplace: Path, runs: list[MlflowRun], s
 def test_one_run_is_found_by_each_of_its_names(workplace: Path, runs: list[MlflowRun], store: MlflowClient) -> None:
     run_id = runs[1].info.run_id
     for name in (str(workplace / SWEEP), run_id, f"runs:/{run_id}", f"runs:/{run_id}/bundle", NAME):
-        assert find_run(store, name).info.run_id == run_id
+        (found,) = find_runs(store, [name])
+        assert found.info.run_id == run_id
 
 
 def test_a_store_that_fails_is_not_told_as_another_store(
@@ -102,7 +103,7 @@ def test_a_store_that_fails_is_not_told_as_another_store(
 
     monkeypatch.setattr(store, "get_run", locked)
     with pytest.raises(UserError, match=rf"^{workplace / SWEEP}: database is locked \(in sqlite:[^\n]*\)\.$"):
-        find_run(store, str(workplace / SWEEP))
+        find_runs(store, [str(workplace / SWEEP)])
 
 
 def test_one_run_is_shown_with_its_pictures(workplace: Path, runs: list[MlflowRun]) -> None:

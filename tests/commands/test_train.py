@@ -44,7 +44,7 @@ def damage(file: Path) -> None:
 
 def same_tensors(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the same numbers, to the last bit."""
-    first, second = (checkpoint.flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
+    first, second = (checkpoint._flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from einthoven.errors import UserError
 from einthoven.optim.library import library, shrunk
-from einthoven.training.checkpoint import flatten_state, restore_state
+from einthoven.training.checkpoint import _flatten_state, _restore_state
 
 package = pytest.importorskip("pytorch_optimizer", reason="needs einthoven[optimizers]")
 
@@ -69,8 +69,8 @@ def test_every_name_works_or_is_refused_before_training(name: str) -> None:
     assert all(group["initial_lr"] == group["lr"] for group in optimizer.param_groups)
     for seed in range(2):
         step(model, optimizer, seed)
-    tensors, structure = flatten_state({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
-    state = restore_state(tensors, json.loads(json.dumps(structure)))
+    tensors, structure = _flatten_state({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    state = _restore_state(tensors, json.loads(json.dumps(structure)))
     resumed = network()
     resumed.load_state_dict(state["model"])
     continued = library(resumed, name=name, options={})

@@ -19,7 +19,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from einthoven import cli
 from einthoven.contracts import Predictions
 from einthoven.data.store.packed_store import open_store
-from einthoven.runs.conclude import pipeline
+from einthoven.runs.conclude import _pipeline
 from einthoven.runs.run_data import Data
 from einthoven.training import checkpoint
 from two_steps import Bench, composed
@@ -105,7 +105,7 @@ def test_an_angle_is_exported_in_degrees(tmp_path: Path, monkeypatch: pytest.Mon
     target, error = run.task.targets_and_errors(found.y, found.p)
     split = run.data.splits["val"]
     x = split.take(torch.arange(len(split)), split.samples)
-    exported = torch.export.export(pipeline(run), (x,)).module()
+    exported = torch.export.export(_pipeline(run), (x,)).module()
     degrees = exported(x)[:, 0].detach().numpy()
     assert degrees.shape == target.shape and np.abs(degrees).max() <= 180
     np.testing.assert_allclose((target + error - degrees + 180) % 360, 180, atol=1e-2)

@@ -19,7 +19,7 @@ from einthoven.evaluation.scores import calibration_error_per_class
 from einthoven.models.attention import explicit_attention
 from einthoven.report.landscape import interpolation_figure, landscape_figure, path_figure
 from einthoven.report.trials import Trial
-from einthoven.runs.conclude import trained_model
+from einthoven.runs.conclude import _trained_model
 from einthoven.runs.landscape import loss_landscape
 from einthoven.runs.probing import probe_batch, probe_loss
 from einthoven.runs.settings import is_feature_model
@@ -147,7 +147,7 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     first.folder = tmp_path
     train(first, Notes())
     second = bench.assembled(composed(f"analysis.run={tmp_path}", "analysis=interpolation"))
-    found = build(second.config.analysis)(trained_model(second))
+    found = build(second.config.analysis)(_trained_model(second))
     share, losses = (found[f"interpolation/{name}"].numpy() for name in ("share", "loss"))
     for run, where in ((first, 0), (second, 1)):
         split = run.data.splits["val"]
@@ -159,7 +159,7 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     interpolation_figure([trial], title="?").savefig(io.BytesIO(), format="png")
     other = bench.assembled(composed(f"analysis.run={tmp_path}", "analysis=interpolation", "model.width=9"))
     with pytest.raises(UserError, match=r"analysis\.run=.* there and .* here"):
-        build(other.config.analysis)(trained_model(other))
+        build(other.config.analysis)(_trained_model(other))
 
 
 def test_a_line_to_nowhere_is_refused_before_anything_is_read(bench: Bench) -> None:

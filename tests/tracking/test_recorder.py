@@ -11,8 +11,9 @@ import torch
 from mlflow import MlflowClient
 
 from einthoven.errors import UserError
-from einthoven.tracking import recorder as module
-from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking import metrics
+from einthoven.tracking.closing import closing
+from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.series import SeriesFile
 from einthoven.tracking.sync import sync
 from einthoven.tracking.unsent import collect_unsent
@@ -148,7 +149,7 @@ def test_a_killed_run_is_closed_as_such_when_it_is_sent(uri: str, monkeypatch: p
 def test_a_long_run_is_thinned_in_the_store_and_whole_in_its_artifact_across_a_kill(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "POINTS", 20)
+    monkeypatch.setattr(metrics, "POINTS", 20)
     values = {step: math.sin(step) for step in range(1, 201)}
 
     def train(recorder: Recorder, first: int, last: int) -> None:
@@ -181,7 +182,7 @@ def test_a_long_run_is_thinned_in_the_store_and_whole_in_its_artifact_across_a_k
 def test_an_interrupted_run_goes_on_behind_the_part_of_an_interval_that_it_had_told(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "POINTS", 5)
+    monkeypatch.setattr(metrics, "POINTS", 5)
     first = open_run(uri, steps=50)
     for step in range(1, 34):
         first.log_metrics(step, {"train/loss": float(step)})

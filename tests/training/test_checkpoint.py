@@ -140,8 +140,8 @@ def equal_nan(a: Any, b: Any) -> bool:
 @settings(deadline=None)
 @given(tree=trees)
 def test_any_tree_is_restored(tree: Any) -> None:
-    tensors, structure = checkpoint.flatten_state(tree)
-    assert equal_nan(tree, checkpoint.restore_state(tensors, structure))
+    tensors, structure = checkpoint._flatten_state(tree)
+    assert equal_nan(tree, checkpoint._restore_state(tensors, structure))
 
 
 def test_ordered_dict_and_tied_weights(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_ordered_dict_and_tied_weights(tmp_path: Path) -> None:
 
 def test_flattening_takes_a_copy() -> None:
     weight = torch.ones(3)
-    tensors, _ = checkpoint.flatten_state({"w": weight})
+    tensors, _ = checkpoint._flatten_state({"w": weight})
     weight.zero_()
     assert tensors["w"].tolist() == [1, 1, 1]
 
@@ -327,7 +327,7 @@ def test_a_write_that_cannot_be_read_back_replaces_nothing(three_epochs: Path, m
 
 def old_checkpoint(state: dict[str, Any], version: int = 1) -> bytes:
     """A checkpoint as version 0.1 of the package wrote it: without a hash."""
-    flat, structure = checkpoint.flatten_state(state)
+    flat, structure = checkpoint._flatten_state(state)
     header = json.dumps({"version": version, "structure": structure, "meta": {"epoch": 7}})
     return safetensors.torch.save(flat, metadata={"einthoven.checkpoint": header})
 

@@ -23,7 +23,7 @@ from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.penalties import Penalty
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, smallest_part, split_batch
+from einthoven.training.accumulation import check_takes_one_record, count_parts, split_batch
 from einthoven.training.loop import Callbacks, fit, train_step
 from intervals import intervals
 
@@ -230,7 +230,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(size: int) -> None:
 @pytest.mark.parametrize(("records", "size", "smallest"), [(32, None, 32), (3, 2, 1), (32, 31, 16), (1, None, 1)])
 def test_the_smallest_part_is_known_before_training(records: int, size: int | None, smallest: int) -> None:
     batch = Batch(torch.zeros(records, 1, 4), torch.zeros(records, 1), torch.arange(records), torch.ones(records) > 0)
-    assert min(len(part.x) for part in split_batch(batch, size)) == smallest_part(records, size) == smallest
+    assert min(len(part.x) for part in split_batch(batch, size)) == records // count_parts(records, size) == smallest
 
 
 def test_a_batch_norm_that_would_see_one_value_is_refused_and_one_over_time_is_not() -> None:

@@ -1,7 +1,7 @@
 """The page and its answers over HTTP, only for a browser on this machine.
 
 Another site that is open in the same browser could send requests here, too: under a name of its own that leads to
-127.0.0.1 (DNS rebinding), or with a form. `Guard` recognises both by their headers.
+127.0.0.1 (DNS rebinding), or with a form. `_Guard` recognises both by their headers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from einthoven.app.upload import TooLargeError, save, too_large
+from einthoven.app.upload import TooLargeError, save
 from einthoven.app.workers import Pool
 from einthoven.errors import UserError
 
@@ -45,7 +45,7 @@ RETRY_SECONDS = 2
 """A client that finds all workers busy is asked to try again after this time."""
 
 
-class Refusal(Response):
+class _Refusal(Response):
     """An error as JSON that is sent before the whole request has been read.
 
     Some of the rest of the request is read nevertheless. If the connection were closed while the client still sends,
@@ -68,7 +68,7 @@ class Refusal(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-class Guard:
+class _Guard:
     """Accept only requests of this page, and add headers that limit what a browser may do with the answers."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -90,7 +90,7 @@ class Guard:
         await app(scope, receive, with_headers)
 
 
-FOREIGN_REQUEST = Refusal(403, "a request of another site or name found; expected this page, at 127.0.0.1.")
+FOREIGN_REQUEST = _Refusal(403, "a request of another site or name found; expected this page, at 127.0.0.1.")
 
 
 def _is_from_page(headers: Headers, port: int) -> bool:
@@ -106,7 +106,7 @@ def _is_from_page(headers: Headers, port: int) -> bool:
     )
 
 
-def application(pool: Pool, folder: Path) -> Guard:
+def application(pool: Pool, folder: Path) -> ASGIApp:
     """Return the application.
 
     Parameters
@@ -132,7 +132,7 @@ def application(pool: Pool, folder: Path) -> Guard:
         nonlocal active
         if active >= limits.workers + limits.waiting:
             sentence = f"{active} records are being answered for; try again in {RETRY_SECONDS} s."
-            return Refusal(503, sentence, {"Retry-After": str(RETRY_SECONDS)})
+            return _Refusal(503, sentence, {"Retry-After": str(RETRY_SECONDS)})
         active += 1
         try:
             return await _answer(request, pool, folder)
@@ -143,7 +143,7 @@ def application(pool: Pool, folder: Path) -> Guard:
 
     routes = [Route(path, send_page) for path in PAGE]
     routes += [Route("/about", send_about), Route("/answer", answer, methods=["POST"])]
-    return Guard(Starlette(routes=routes))
+    return _Guard(Starlette(routes=routes))
 
 
 async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
@@ -152,7 +152,7 @@ async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
     query = request.query_params
     try:
         if int(request.headers.get("content-length", 0)) > limits.bytes:
-            raise too_large(limits.bytes)
+            raise TooLargeError(limits.bytes)
         options = _options(query)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             if options["example"] is None:
@@ -162,11 +162,11 @@ async def _answer(request: Request, pool: Pool, folder: Path) -> Response:
             status, content = await pool.ask({"folder": name, **options})
         return Response(content, status, media_type="application/json")
     except TimeoutError:
-        return Refusal(408, f"not sent within {limits.seconds:g} s.")
+        return _Refusal(408, f"not sent within {limits.seconds:g} s.")
     except TooLargeError as error:
-        return Refusal(413, str(error))
+        return _Refusal(413, str(error))
     except UserError as error:
-        return Refusal(400, str(error))
+        return _Refusal(400, str(error))
 
 
 def _options(query: QueryParams) -> dict[str, Any]:

@@ -20,10 +20,13 @@ _UNSAFE = re.compile(r"[^\w .()+-]")
 
 
 class TooLargeError(UserError):
-    """A request contains more bytes than it may."""
+    """A request contains more bytes than `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit / 1e6:g} MB found; expected less (einthoven app --max-size).")
 
 
-def safe_name(name: str) -> str:
+def _safe_name(name: str) -> str:
     """Return the last part of a file name, without characters that a file system or a terminal could interpret.
 
     Raises
@@ -63,7 +66,7 @@ async def save(
     UserError
         If names and sizes do not fit together, a name is empty or too long, or a file is not complete.
     """
-    files = [safe_name(name) for name in names]
+    files = [_safe_name(name) for name in names]
     distinct_names = {name.lower() for name in files}
     if not 1 <= len(files) <= FILES_LIMIT or len(distinct_names) < len(files):
         raise UserError(f"{len(files)} files found; expected 1 to {FILES_LIMIT}, each with a name of its own.")
@@ -74,7 +77,7 @@ async def save(
         async for chunk in chunks:
             length += len(chunk)
             if length > limit:
-                raise too_large(limit)
+                raise TooLargeError(limit)
             body.write(chunk)
         if sum(sizes) > length:
             raise UserError(f"{length} bytes found; expected {sum(sizes)} or more: the upload is not complete.")
@@ -82,8 +85,3 @@ async def save(
         all_sizes = [*sizes, length - sum(sizes)]
         for name, size in zip(files, all_sizes, strict=True):
             (folder / name).write_bytes(body.read(size))
-
-
-def too_large(limit: int) -> TooLargeError:
-    """Return the error of a request that is too large."""
-    return TooLargeError(f"more than {limit / 1e6:g} MB found; expected less (einthoven app --max-size).")

@@ -12,6 +12,8 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -228,6 +230,9 @@ def _answer_job(predictor: Any, job: Mapping[str, Any]) -> bytes:
         os._exit(1)
     except Exception as error:
         # This is a fault of the program. The worker may be able to answer for the next file.
+        # The terminal of `einthoven app` shows where it happened, without the message: it may name a file or a patient.
+        traceback.print_tb(error.__traceback__)
+        print(f"einthoven: {type(error).__name__} while a record was answered", file=sys.stderr, flush=True)
         return _reply(FAILED, {"error": f"not answered: a fault of this program ({type(error).__name__})."})
 
 

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     conf = conf_folder()
     folders, others = conf_folders(conf, arguments)
     known_groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
-    groups = [group_named(name, known_groups) for name in others if name != "--plot"] or known_groups
+    groups = [_group_named(name, known_groups) for name in others if name != "--plot"] or known_groups
     is_plotted = "--plot" in others
     if is_plotted and groups not in (["schedule"], ["augment"]):
         raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         if has_curves:
             table.add_column(no_wrap=True, min_width=_CURVE_WIDTH)
         for name, path in sorted(option_files(folders, group).items()):
-            curve = [sparkline(multipliers(folders, name))] if has_curves else []
+            curve = [_sparkline(multipliers(folders, name))] if has_curves else []
             table.add_row(name, *curve, Text.from_markup(_description(path, group, conf)))
         console.print(table)
 
@@ -105,7 +105,7 @@ def describe(path: Path) -> Option:
     return Option(description, source, measured)
 
 
-def sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:
+def _sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:
     """Draw a curve with values from 0 to 1 as a row of blocks."""
     blocks = []
     for part in np.array_split(np.asarray(values), width):
@@ -114,7 +114,7 @@ def sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:
     return "".join(blocks)
 
 
-def group_named(name: str, groups: list[str]) -> str:
+def _group_named(name: str, groups: list[str]) -> str:
     """Return the group with this name or this plural, such as optimizers, losses or augmentations."""
     for group in groups:
         if name in (group, f"{group}s", f"{group}es", f"{group}ations"):

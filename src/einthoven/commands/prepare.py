@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
         command.decorate(job)()
 
 
-def without_shards(data: DictConfig) -> DictConfig:
+def _without_shards(data: DictConfig) -> DictConfig:
     """Return the options of a source: those of ``data`` without ``shard`` and ``shards``, which only this verb has."""
     from omegaconf import OmegaConf
 
@@ -54,7 +54,7 @@ def _prepare(config: DictConfig) -> None:
     examination = schema.read_group(OmegaConf.masked_copy(config, ["doctor", "strict"]), schema.PrepareOptions, "")
     shard = _whole_number(config, "shard")
     shards = _whole_number(config, "shards")
-    data = without_shards(config.data)
+    data = _without_shards(config.data)
     check(data, "data")
     source = build(data, "data")
     with bar("preparing records") as progress:

@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        Runs, as in `einthoven.tracking.runs.find`, and ``output=…`` and ``uri=…``, if not the defaults.
+        Runs, as in `einthoven.tracking.runs.find_runs`, and ``output=…`` and ``uri=…``, if not the defaults.
 
     Raises
     ------

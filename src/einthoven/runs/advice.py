@@ -23,8 +23,8 @@ _EVALUATE = "einthoven evaluate"
 """The command as the rules name it."""
 
 
-def examine_data(run: Run, recorder: Recorder) -> dict[str, Any]:
-    """Examine the splits before the training, log the table ``data.json``, and return facts that advice is based on."""
+def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
+    """Measure the splits before the training, log the table ``data.json``, and return facts that advice is based on."""
     splits = {}
     for name in SPLITS:
         if name in run.data.splits:
@@ -63,7 +63,7 @@ def write_note(
     Parameters
     ----------
     facts : mapping
-        As `examine_data` returns them.
+        As `measure_splits` returns them.
     metrics : mapping
         Final metrics; empty if the run failed.
     predictions : mapping of str to Predictions

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from einthoven.build import build
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.splits import Split, free_memory
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier
 
@@ -70,11 +70,6 @@ def build_model(
         raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first_rows, window)))
     return model, moments
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of the message of an error, or its type if it has none."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _check_memory(

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from einthoven.augment.compose import Compose
 from einthoven.data.sources.labels import Labels
 from einthoven.data.store.splits import Split
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
 from einthoven.functional.statements import changed_classes
-from einthoven.runs.build_model import SIZE_ERRORS, first_line
+from einthoven.runs.build_model import SIZE_ERRORS
 from einthoven.terminal.display import console
 
 TRIED_RECORDS = 4

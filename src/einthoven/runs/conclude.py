@@ -26,7 +26,7 @@ from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
 
 
-def pipeline(run: NetworkParts) -> Pipeline:
+def _pipeline(run: NetworkParts) -> Pipeline:
     """Return what a run exports: the model with its windows and its activation, as one module on the CPU."""
     model = deepcopy(run.model).cpu()
     aggregate = run.settings.trainer.aggregate
@@ -93,7 +93,7 @@ def _log_program(run: NetworkParts, recorder: Recorder) -> None:
     samples = run.data.splits["train"].samples
     with TemporaryDirectory() as folder:
         program = Path(folder) / "model.pt2"
-        write_program(pipeline(run), len(leads), samples, program)
+        write_program(_pipeline(run), len(leads), samples, program)
         recorder.model(
             program,
             samples,
@@ -125,11 +125,11 @@ def by_record(run: RunParts, row_predictions: Mapping[str, Predictions]) -> dict
 def _analyse(run: NetworkParts, recorder: Recorder) -> None:
     """Run the analysis of the trained model, if one is chosen, and log its arrays."""
     if "analysis" in run.config:
-        arrays = build(run.config.analysis)(trained_model(run))
+        arrays = build(run.config.analysis)(_trained_model(run))
         recorder.arrays({name: value.detach().cpu().numpy() for name, value in arrays.items()})
 
 
-def trained_model(run: NetworkParts) -> Trained:
+def _trained_model(run: NetworkParts) -> Trained:
     """Return the parts of a run that an analysis may use."""
     store = run.data.store
     splits = run.data.splits

@@ -21,9 +21,10 @@ from einthoven.runs.settings import Settings, check_settings
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.terminal.display import console, results_table, say
 from einthoven.tracking import run_folder
-from einthoven.tracking.recorder import Recorder, closing, error_tag
+from einthoven.tracking.closing import closing, error_tag
+from einthoven.tracking.recorder import NOTE_TAG, Recorder
 from einthoven.tracking.server import client, without_password
-from einthoven.tracking.sweep import PARENT, put_note, put_table
+from einthoven.tracking.sweep import PARENT, put_table
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -149,7 +150,7 @@ def _log_pooled(
     cells = [*cells, ["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"]]
     say(f"run {parent.run_id} in {without_password(parent.uri)}")
     tracking = client(parent.uri)
-    put_note(tracking, parent.run_id, markdown(columns, cells))
+    tracking.set_tag(parent.run_id, NOTE_TAG, markdown(columns, cells))
     put_table(tracking, parent.run_id, "results.json", columns, cells)
     console.print(results_table("", columns, cells))
     return metrics

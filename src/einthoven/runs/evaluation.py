@@ -30,7 +30,8 @@ from einthoven.runs.trained_data import write_ancestry
 from einthoven.schema import EvaluationOptions
 from einthoven.terminal.display import say, warn
 from einthoven.tracking import run_folder
-from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.closing import closing
+from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import without_password
 
 if TYPE_CHECKING:
@@ -104,7 +105,11 @@ def _evaluate(
     show_results(run, options, results)
 
     # Write the files of the run.
-    code_hashes = _code_hashes(run)
+    # The hash of a training by einthoven 0.1 is not known.
+    code_hashes = {
+        "trained": None if run.trained is None else run.trained.code,
+        "evaluated": identity_tags(run.config)["code.hash"],
+    }
     warnings = _warnings(run, results, code_hashes)
     content = results_as_json(run, options, results) | {"code": code_hashes, "warnings": warnings}
     write_text(run.folder / "evaluation.json", json.dumps(content, indent=2) + "\n")
@@ -155,15 +160,6 @@ def _open_recorder(run: NetworkParts, run_id: str, lock: FileLock) -> Recorder:
         offline=tracking.offline,
         lock=lock,
     )
-
-
-def _code_hashes(run: NetworkParts) -> dict[str, str | None]:
-    """Return the hashes of the source that a run was trained and is evaluated with.
-
-    The first one is not known for a run of einthoven 0.1.
-    """
-    trained = None if run.trained is None else run.trained.code
-    return {"trained": trained, "evaluated": identity_tags(run.config)["code.hash"]}
 
 
 def _describe_calibration(

@@ -27,6 +27,7 @@ from einthoven.report.importance import importance_figure
 from einthoven.runs import run_data
 from einthoven.runs.conclude import by_record, final_metrics, log_final, prediction_table
 from einthoven.runs.figures import example_figures, result_figure
+from einthoven.runs.next_commands import without
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.settings import FEATURE_GROUPS, build_task, check_settings
 from einthoven.terminal.display import console
@@ -52,14 +53,12 @@ def refuse_unused(overrides: list[str]) -> None:
     UserError
         Names the first such option.
     """
-    for override in overrides:
-        name = override.lstrip("+~").partition("=")[0]
-        group = name.split(".")[0].split("@")[0]
-        if group not in _ALLOWED_OVERRIDES:
-            raise UserError(
-                f"{override}: this model is fitted to features at once, and only {', '.join(FEATURE_GROUPS)} and folds "
-                "change it; leave that out, or choose a network."
-            )
+    unused = without(overrides, *_ALLOWED_OVERRIDES)
+    if unused:
+        raise UserError(
+            f"{unused[0]}: this model is fitted to features at once, and only {', '.join(FEATURE_GROUPS)} and folds "
+            "change it; leave that out, or choose a network."
+        )
 
 
 def with_short_name(config: DictConfig) -> DictConfig:
@@ -116,14 +115,17 @@ class FeatureRun:
         self.data = run_data.load_data(config, folds, self.task, self.device, self.settings.seed)
         self.task = self.task.fit(self.data.splits["train"].labels)
         self.model: FeatureModel = build(config.model)
+        self.model_description = type(self.model).__name__
+        # A feature model has no number of parameters.
+        self.model_sizes: dict[str, int] = {}
         self._tables: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     @contextmanager
     def training(self, recorder: Recorder) -> Iterator[Callable[[], None]]:
-        """Yield `fit`. It takes seconds, so that no progress is shown."""
-        yield self.fit
+        """Yield the function that fits the model. It takes seconds, so that no progress is shown."""
+        yield self._fit
 
-    def fit(self) -> None:
+    def _fit(self) -> None:
         """Measure the features of the training records, and fit the model to them."""
         features, y = self._measure("train")
         x = self.model.table.fit(features, self.settings.seed).transform(features)
@@ -144,12 +146,12 @@ class FeatureRun:
 
     def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:
         """Evaluate the fitted model, and log what belongs on the run page."""
-        row_predictions = {split: self.predict(split) for split in ("val", "test") if split in self.data.splits}
+        row_predictions = {split: self._predict(split) for split in ("val", "test") if split in self.data.splits}
         predictions = by_record(self, row_predictions)
         metrics = final_metrics(self, predictions)
         log_final(recorder, 0, metrics)
         recorder.flush()
-        file = self.save()
+        file = self._save()
         if not self.settings.tracking.artifacts:
             return metrics, predictions
         for split, of_records in predictions.items():
@@ -166,21 +168,21 @@ class FeatureRun:
 
     def evaluate(self, split: str) -> Predictions:
         """Predict the records of a split. A record that is cut into rows gets one prediction."""
-        return self.data.by_record(split, self.predict(split), self.settings.trainer.aggregate)
+        return self.data.by_record(split, self._predict(split), self.settings.trainer.aggregate)
 
-    def predict(self, split: str) -> Predictions:
+    def _predict(self, split: str) -> Predictions:
         """Predict the rows of a split."""
-        x, y = self.table(split)
+        x, y = self._table(split)
         return Predictions(y, self.model.predict(x))
 
-    def table(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _table(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return features (n, F) and labels (n, K) of a split. They are measured once."""
         if split not in self._tables:
             features, y = self._measure(split)
             self._tables[split] = self.model.table.transform(features), y
         return self._tables[split]
 
-    def save(self) -> Path:
+    def _save(self) -> Path:
         """Write the fitted model, and what its numbers stand for, to ``checkpoints/fitted.skops``."""
         path = self.folder / "checkpoints" / "fitted.skops"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,17 +197,9 @@ class FeatureRun:
         feature_models.save(self.model, notes, path)
         return path
 
-    def model_parameters(self) -> dict[str, int]:
-        """Return nothing: a feature model has no number of parameters."""
-        return {}
-
-    def describe_model(self) -> str:
-        """Return the name of the model."""
-        return type(self.model).__name__
-
     def describe_training(self) -> str:
         """Return the name of the model and the seed."""
-        return f"{self.describe_model()}, fitted to ECG features; seed {self.settings.seed}."
+        return f"{self.model_description}, fitted to ECG features; seed {self.settings.seed}."
 
     def training_facts(self) -> dict[str, Any]:
         """Return nothing: there are no steps to give advice about."""
@@ -225,7 +219,7 @@ class FeatureRun:
 
     def _log_importance(self, recorder: Recorder, split: str) -> None:
         """Log a table and a picture of the importance of each feature, on records that the model was not fitted to."""
-        x, y = self.table(split)
+        x, y = self._table(split)
         x = x[:_IMPORTANCE_RECORDS]
         y = y[:_IMPORTANCE_RECORDS]
         names = self.model.table.names
@@ -233,4 +227,4 @@ class FeatureRun:
         order = np.argsort(-loss, kind="stable")
         columns = {"feature": [names[k] for k in order], "macro_auroc_lost": loss[order].tolist()}
         recorder.table(columns, "features/importance.json")
-        recorder.figure(importance_figure(names, loss, title=f"What the features are worth ({split})"), "importance")
+        recorder.figure(importance_figure(names, loss, title=f"Importance of the features ({split})"), "importance")

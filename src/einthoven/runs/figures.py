@@ -74,7 +74,7 @@ def pictures(
         drawn |= result_figure(run, split, of_records)
     if run.task.output == "sigmoid":
         y = run.data.splits["train"].labels.cpu().numpy()
-        title = "Classes that stand together (train)"
+        title = "Classes that occur together (train)"
         drawn["labels"] = partial(training.cooccurrence_figure, y, run.data.labels.classes, title=title)
 
     if landscape:

@@ -77,8 +77,8 @@ def check_trained(folder: Path, option: str) -> None:
     check_entries(folder)
     if is_fitted_to_features(folder):
         raise UserError(
-            f"{option}={folder}: its model is fitted to features at once, and there are no steps to continue and no "
-            "network to evaluate; its metrics and their intervals are in the run itself."
+            f"{option}={folder}: the run of a feature model, which cannot be resumed or evaluated again; expected the "
+            "run of a network. The MLflow run has its metrics and their intervals."
         )
     if not checkpoint.exists(folder / "checkpoints"):
         raise UserError(

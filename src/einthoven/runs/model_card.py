@@ -45,7 +45,9 @@ def model_card_of(
     listed = {}
     for name in (*LISTED, *(f"trainer.{name}" for name in LISTED_TRAINER)):
         if name in logged:
-            listed[name.removesuffix("._target_")] = _last_part(logged[name])
+            # Of a dotted name, the card shows the last part.
+            value = logged[name]
+            listed[name.removesuffix("._target_")] = value.rsplit(".", 1)[-1] if isinstance(value, str) else value
 
     splits = {"train": "train", "fit": options.fit, "report": options.report}
     tables = {name: run.data.table(split) for name, split in splits.items()}
@@ -97,8 +99,3 @@ def _describe_code(hashes: Mapping[str, str | None]) -> str:
     if trained == evaluated:
         return str(evaluated)
     return f"{trained or 'not known'} (trained), {evaluated} (evaluated)"
-
-
-def _last_part(value: object) -> object:
-    """Return the last part of a dotted name; other values as they are."""
-    return value.rsplit(".", 1)[-1] if isinstance(value, str) else value

@@ -42,9 +42,18 @@ class NetworkParts:
     config : DictConfig
         As composed from ``conf/train.yaml``.
     folder : Path
-        Folder of the run. Its checkpoints are in ``checkpoints/``.
+        Folder of the run.
     trained : TrainedData or None
         The data that the run was trained on before. The records must still be the same.
+
+    Attributes
+    ----------
+    checkpoints : Path
+        Folder of the checkpoints.
+    monitor : str
+        Name of the metric that early stopping, the choice of weights and a plateau use. More is better.
+    window, stride : int
+        Lengths in samples.
 
     Raises
     ------
@@ -55,6 +64,7 @@ class NetworkParts:
     def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
         self.config = config
         self.folder = folder
+        self.checkpoints = folder / "checkpoints"
         self.trained = trained
         self.settings = check_settings(config)
         self.position = Position()
@@ -65,6 +75,7 @@ class NetworkParts:
 
         # Data and task. The task is fitted to the training labels.
         self.task = build_task(config)
+        self.monitor = f"val/{self.task.monitor}"
         if self.task.output == "identity" and trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         folds = asdict(self.settings.folds)
@@ -101,20 +112,10 @@ class NetworkParts:
         check_augment(self.augment, self.model, train, self.window, seed)
 
     @property
-    def monitor(self) -> str:
-        """Name of the metric that early stopping, the choice of weights and a plateau use. More is better."""
-        return f"val/{self.task.monitor}"
-
-    @property
     def ancestry(self) -> Ancestry:
         """The records that the model of this run has seen, its training records included."""
         before = Ancestry() if self.trained is None else self.trained.ancestry
         return before.merged(Ancestry.trained_on(self.data.digests("train")))
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the run's checkpoints."""
-        return self.folder / "checkpoints"
 
     def trainable(self) -> list[torch.Tensor]:
         """Return the parameters that the optimizer moves."""

@@ -30,7 +30,7 @@ from einthoven.runs.validation import Validation
 from einthoven.terminal.display import TrainingDisplay
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
-from einthoven.training.accumulation import check_takes_one_record, count_parts, smallest_part
+from einthoven.training.accumulation import check_takes_one_record, count_parts
 from einthoven.training.loop import Callbacks, fit, train_step
 
 if TYPE_CHECKING:
@@ -54,42 +54,37 @@ class NetworkRun(NetworkParts):
     def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
         super().__init__(config, folder, trained)
         trainer = self.settings.trainer
-        parts = max(2, count_parts(self.batch_size, trainer.micro_batch))
+        self.total_steps = trainer.epochs * self.steps_per_epoch
+        parameter_count = sum(p.numel() for p in self.model.parameters())
+        self.model_sizes = {"model.parameters": parameter_count}
+        self.model_description = f"{parameter_count:,} parameters"
+
+        # A batch may pass through the model in parts. The gradient noise is measured between two parts or more.
+        parts = count_parts(self.batch_size, trainer.micro_batch)
+        noise_parts = max(2, parts)
         noise_scale = self.settings.diagnostics.noise_scale
-        if noise_scale is not None and self.batch_size // parts < 2:
+        if noise_scale is not None and self.batch_size // noise_parts < 2:
             raise UserError(
-                f"diagnostics.noise_scale={noise_scale} compares {parts} parts of a batch: expected 2 records or more "
-                f"in each, found a batch of {self.batch_size}; or null."
+                f"diagnostics.noise_scale={noise_scale} compares {noise_parts} parts of a batch: expected 2 records or "
+                f"more in each, found a batch of {self.batch_size}; or null."
             )
-        if smallest_part(self.batch_size, trainer.micro_batch) == 1:
+        smallest_part = self.batch_size // parts
+        if smallest_part == 1:
             first_row = torch.zeros(1, dtype=torch.long, device=self.device)
             check_takes_one_record(self.model, self.data.splits["train"].take(first_row, self.window))
+
         self.diagnose = StepDiagnostics(
-            self.model, self.task, self.optimizer, self.settings.diagnostics, autocast=self.autocast, parts=parts
+            self.model, self.task, self.optimizer, self.settings.diagnostics, autocast=self.autocast, parts=noise_parts
         )
         self.validation = Validation(self)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole training."""
-        return self.settings.trainer.epochs * self.steps_per_epoch
 
     @contextmanager
     def training(self, recorder: Recorder) -> Iterator[Callable[[], Position]]:
         """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position."""
         trainer = self.settings.trainer
         seed = self.settings.seed
-        monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
-        display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
 
-        def save(position: Position, is_best: bool) -> None:
-            recorder.flush()
-            display.epoch(position)
-            # The best checkpoint first: a run that is resumed from the last one can then rely on it.
-            if is_best:
-                self.save("best", recorder)
-            self.save("last", recorder)
-
+        # The loop knows a step as a function of the batch, and the batches as a function of the epoch.
         step = partial(
             train_step,
             self.model,
@@ -113,6 +108,26 @@ class NetworkRun(NetworkParts):
                 sampler=trainer.sampler,
             )
 
+        # What the loop calls after a step and after an epoch.
+        monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
+        display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
+
+        def save(position: Position, is_best: bool) -> None:
+            recorder.flush()
+            display.epoch(position)
+            # The best checkpoint first: a run that is resumed from the last one can then rely on it.
+            if is_best:
+                self.save("best", recorder)
+            self.save("last", recorder)
+
+        callbacks = Callbacks(
+            log_metrics=recorder.log_metrics,
+            evaluate=self._validate,
+            save=save,
+            show_progress=display.step,
+            record_names=self._record_names,
+        )
+
         with display, self.diagnose.attach_hooks():
             yield partial(
                 fit,
@@ -121,7 +136,7 @@ class NetworkRun(NetworkParts):
                 step,
                 batches,
                 self.schedule,
-                Callbacks(recorder.log_metrics, self.validate, save, display.step, self._record_names),
+                callbacks,
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
@@ -130,7 +145,7 @@ class NetworkRun(NetworkParts):
                 patience=trainer.patience,
             )
 
-    def validate(self) -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
         """Return the metrics at the end of an epoch."""
         metrics = self.validation()
         # R² is not defined if all targets are equal.
@@ -194,20 +209,12 @@ class NetworkRun(NetworkParts):
             checkpoint.check(self.checkpoints / "best.safetensors")
         return notes
 
-    def model_parameters(self) -> dict[str, int]:
-        """Return the number of parameters of the model, as it is logged."""
-        return {"model.parameters": sum(p.numel() for p in self.model.parameters())}
-
-    def describe_model(self) -> str:
-        """Return the number of parameters in words."""
-        return f"{self.model_parameters()['model.parameters']:,} parameters"
-
     def describe_training(self) -> str:
         """Return a sentence about network, optimizer, epochs and batches."""
         trainer = self.settings.trainer
         selected = f", weights of epoch {self.position.best_epoch}" if trainer.select == "best" else ""
         return (
-            f"{type(self.model.network).__name__} ({self.describe_model()}), {type(self.optimizer).__name__}, "
+            f"{type(self.model.network).__name__} ({self.model_description}), {type(self.optimizer).__name__}, "
             f"{self.position.epoch} of {trainer.epochs} epochs of {self.steps_per_epoch} steps{selected}; batches of "
             f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}."
         )

@@ -50,13 +50,18 @@ class Run(RunParts, Protocol):
     ----------
     other_options : tuple of str
         A group of options, an option of it, and two options of it, for the commands that are suggested at the end.
+    total_steps : int
+        Optimizer steps of the whole training; 0 if the model is fitted at once.
+    model_sizes : dict of str to int
+        Sizes of the model that are logged as parameters of the run.
+    model_description : str
+        A few words about the model, for the terminal.
     """
 
     other_options: tuple[str, str, str]
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole training; 0 if the model is fitted at once."""
+    total_steps: int
+    model_sizes: dict[str, int]
+    model_description: str
 
     def training(self, recorder: Recorder) -> AbstractContextManager[Callable[[], object]]:
         """Return a context that shows the progress. Its value is a function without arguments that trains."""
@@ -74,15 +79,6 @@ class Run(RunParts, Protocol):
 
     def evaluate(self, split: str) -> Predictions:
         """Predict the records of a split. A record that is cut into rows gets one prediction."""
-
-    def predict(self, split: str) -> Predictions:
-        """Predict the rows of a split."""
-
-    def model_parameters(self) -> dict[str, int]:
-        """Return sizes of the model that are logged as parameters of the run."""
-
-    def describe_model(self) -> str:
-        """Return a few words about the model, for the terminal."""
 
     def describe_training(self) -> str:
         """Return a sentence about the model and its training, for the note of the run."""

@@ -202,7 +202,7 @@ def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[An
     """Return why a split has no metrics; an empty text if it has some."""
     if not len(labels):
         return "no records"
-    if _measures_quantity(task):
+    if task.output == "identity":
         return ""
     has_both = _has_both_labels(labels) & _has_both_labels(train_labels)
     return "" if has_both.any() else "no class with both labels"
@@ -256,7 +256,7 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
     checks_files : bool
         Whether to compare the files of the records with the store. If they are not compared, the terminal says so.
     """
-    measures = _measures_quantity(task)
+    measures = task.output == "identity"
     if not measures and task.labels not in source.label_sets:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
@@ -284,8 +284,3 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
     if task.single_label:
         console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
     return store, labels
-
-
-def _measures_quantity(task: Any) -> bool:
-    """Return whether a task predicts a quantity, not classes."""
-    return bool(task.output == "identity")

@@ -20,6 +20,7 @@ from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_pred
 from einthoven.runs.parameters import read_options
 from einthoven.tracking.artifacts import content, files, usual_store
 from einthoven.tracking.places import check_store
+from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.run_folder import read_ids
 from einthoven.tracking.runs import find_runs
 from einthoven.tracking.server import client
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-NOTE_TAG = "mlflow.note.content"
 NOTE_FILE = "note.md"
 """Artifact with the whole note of a run, if it is too long for the tag."""
 PICTURES_FOLDER = "figures"
@@ -41,7 +41,7 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
     Parameters
     ----------
     names : list of str
-        Runs, as in `einthoven.tracking.runs.find`.
+        Runs, as in `einthoven.tracking.runs.find_runs`.
     uri : str
         The tracking store. If it is empty, that of the first name that is the folder of a run, or the usual store.
     output : Path

@@ -15,7 +15,7 @@ from einthoven.training import checkpoint
 
 
 @dataclass
-class Session:
+class _Session:
     """The training of one run.
 
     Attributes
@@ -31,16 +31,16 @@ class Session:
 
 
 @contextmanager
-def training_session(run: Run, recorder: Recorder) -> Iterator[Session]:
+def training_session(run: Run, recorder: Recorder) -> Iterator[_Session]:
     """Yield the function that trains. When the block ends, conclude the run and give advice.
 
     A run that fails gets advice, too. The caller opens and closes the recorder.
     """
     _describe(run)
-    facts = advice.examine_data(run, recorder)
+    facts = advice.measure_splits(run, recorder)
     try:
         with run.training(recorder) as fit:
-            session = Session(fit)
+            session = _Session(fit)
             yield session
         session.metrics, predictions = run.conclude(recorder)
     except KeyboardInterrupt:
@@ -61,5 +61,5 @@ def _describe(run: Run) -> None:
         count = len(run.data.labels.classes)
         classes = f": {count} class{'' if count == 1 else 'es'}"
     console.print(
-        f"{run.task.name}{classes}; records: {sizes}; {run.describe_model()} on {run.device} in {run.precision}"
+        f"{run.task.name}{classes}; records: {sizes}; {run.model_description} on {run.device} in {run.precision}"
     )

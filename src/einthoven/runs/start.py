@@ -165,7 +165,7 @@ def _log_start(run: Run, recorder: Recorder, overrides: list[str]) -> None:
     """Log what is known of a run before its training: parameters, configuration, class names and data sets."""
     data = run.data
     classes = data.labels.classes
-    sizes = {**run.model_parameters(), "data.classes": len(classes)}
+    sizes = {**run.model_sizes, "data.classes": len(classes)}
     recorder.params(parameters(run.config, overrides) | sizes)
     recorder.text(logged_yaml(plain_options(run.config)), "config.yaml")
     if run.task.output != "identity":

@@ -20,8 +20,9 @@ from einthoven.runs.session import training_session
 from einthoven.runs.settings import check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.terminal.display import console, results_table, say, say_next
+from einthoven.tracking.closing import closing
 from einthoven.tracking.places import trusted_for
-from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client, reach, without_password
 from einthoven.tracking.sweep import PARENT
 

@@ -149,10 +149,10 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
                 raise UserError(f"{folder / ANCESTRY}: missing; expected the list of what this run was trained on.")
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{file}: damaged ({type(error).__name__}: {error}).") from None
-    return TrainedData(f"{option}={folder}", options, fingerprint, data, code, read_ancestry(folder), takes_added)
+    return TrainedData(f"{option}={folder}", options, fingerprint, data, code, _read_ancestry(folder), takes_added)
 
 
-def read_ancestry(folder: Path) -> Ancestry:
+def _read_ancestry(folder: Path) -> Ancestry:
     """Read which records the model of a run has seen. A run of einthoven 0.1 did not write it: none are known.
 
     Raises

@@ -16,8 +16,9 @@ from einthoven.runs.run_data import fingerprint
 from einthoven.runs.session import training_session
 from einthoven.runs.train_one import train_one
 from einthoven.terminal.display import console, errors
+from einthoven.tracking.closing import closing
 from einthoven.tracking.privacy import without_folders
-from einthoven.tracking.recorder import Recorder, closing
+from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client
 from einthoven.tracking.sweep import PARENT, VARIED, count_below, put_failed, same_runs
 

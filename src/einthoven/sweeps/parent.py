@@ -31,6 +31,7 @@ from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.terminal.hydra_command import CallbackError
 from einthoven.terminal.mistakes import sentence
 from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.server import client, without_password
 from einthoven.tracking.sweep import (
     PARENT,
@@ -41,7 +42,6 @@ from einthoven.tracking.sweep import (
     differing_options,
     open_parent,
     overrides,
-    put_note,
     put_table,
 )
 
@@ -219,7 +219,7 @@ def _write_results(
         # The tag is that of an earlier command for the same sweep.
         tracking.delete_tag(run_id, "best")
     errors = {overrides(run): run.data.tags["error"] for run in runs if "error" in run.data.tags}
-    put_note(tracking, run_id, note(groups, counts, best_command, errors))
+    tracking.set_tag(run_id, NOTE_TAG, note(groups, counts, best_command, errors))
 
 
 def _draw_options(tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,23 +61,15 @@ def say_next(commands: Iterable[tuple[str, str]]) -> None:
             say(f"  {command}   {purpose}")
 
 
-class Bar:
-    """A progress bar that is called as ``bar(done, total)``."""
-
-    def __init__(self, progress: Progress, text: str) -> None:
-        self._progress = progress
-        self._text = text
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` pieces of work are finished."""
-        if not self._progress.tasks:
-            self._progress.add_task(self._text, total=total)
-        self._progress.update(self._progress.tasks[0].id, completed=done, total=total)
-
-
 @contextmanager
-def bar(text: str, target: Console = console) -> Iterator[Bar]:
-    """Show a progress bar on a console until the block ends."""
+def bar(text: str, target: Console = console) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a console until the block ends.
+
+    Yields
+    ------
+    callable
+        (done, total) -> None. Shows that `done` of `total` pieces of work are finished.
+    """
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -87,7 +79,13 @@ def bar(text: str, target: Console = console) -> Iterator[Bar]:
         console=target,
         transient=True,
     ) as progress:
-        yield Bar(progress, text)
+        # The bar appears when the total is known.
+        def show(done: int, total: int) -> None:
+            if not progress.tasks:
+                progress.add_task(text, total=total)
+            progress.update(progress.tasks[0].id, completed=done, total=total)
+
+        yield show
 
 
 class TrainingDisplay:

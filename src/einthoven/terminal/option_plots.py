@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from einthoven import trust
-from einthoven.build import build, iterate_values
+from einthoven.build import build, trust_named
 from einthoven.terminal.conf_folders import as_option, option_files
 from einthoven.terminal.display import console
 
@@ -46,7 +45,10 @@ def multipliers(folders: Sequence[Path], name: str) -> list[float]:
     config = OmegaConf.load(option_files(folders, "schedule")[name])
     assert isinstance(config, DictConfig)
     # Composing takes longer than reading one file. Only a file with a defaults list needs it.
-    schedule = _composed(folders, "schedule", name) if "defaults" in config else _build_trusted(config, "schedule")
+    if "defaults" in config:
+        config = _composed(folders, "schedule", name)
+    trust_named(config)
+    schedule = build(config, "schedule")
     return [schedule(step, STEPS) for step in range(STEPS)]
 
 
@@ -69,25 +71,21 @@ def plot_augmentations(folders: Sequence[Path]) -> None:
     augmented = {}
     for name in sorted(option_files(folders, "augment")):
         if name != "none":
-            augment = _composed(folders, "augment", name, f"data.fs={FS}")
-            augmented[name] = _most_changed(x, augment)
+            config = _composed(folders, "augment", name, f"data.fs={FS}")
+            trust_named(config)
+            augmented[name] = _most_changed(x, build(config, "augment"))
     augmentation_figure(x[0].numpy(), augmented, FS).savefig("augmentations.png", dpi=100)
     console.print("drawn in augmentations.png")
 
 
-def _composed(folders: Sequence[Path], group: str, name: str, *options: str) -> Any:
-    """Build an option of a group as a training with this option does."""
+def _composed(folders: Sequence[Path], group: str, name: str, *options: str) -> DictConfig:
+    """Return the configuration of a group in a training with one of its options."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         config = compose("train", [*as_option(folders[1:]), f"{group}={name}", *options])
-    return _build_trusted(config[group], group)
-
-
-def _build_trusted(part: DictConfig, group: str) -> Any:
-    """Build a part of a configuration that the user composed."""
-    trust.trust(str(value) for key, value in iterate_values(part, group) if key.endswith("_target_"))
-    return build(part, group)
+    part: DictConfig = config[group]
+    return part
 
 
 def _most_changed(x: Tensor, augment: Augment) -> NDArray[np.float32]:

@@ -65,12 +65,12 @@ class Output(ABC):
             self._stack.__exit__(kind, *error)  # type: ignore[arg-type]
         finally:
             if kind is None:
-                self.end()
+                self._end()
 
     def add(self, answer: Answer) -> None:
         """Take the answer for one file."""
         if answer.prediction is None:
-            self.add_refused(answer)
+            self._add_refused(answer)
             return
         self.answered += 1
         record_answer = {"file": str(answer.file), **to_json(answer.prediction, answer.row, self.predictor)}
@@ -79,17 +79,17 @@ class Output(ABC):
             lines = most_probable(record_answer)
             cautions = record_answer["cautions"]
             self._pages.add(record.signal, record.fs, record.leads, answer.file.name, lines, cautions)
-        self.add_answered(record_answer)
+        self._add_answered(record_answer)
 
     @abstractmethod
-    def add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any]) -> None:
         """Take the answer for one file: its name as ``file``, and the fields of `to_json`."""
 
-    def add_refused(self, answer: Answer) -> None:
+    def _add_refused(self, answer: Answer) -> None:
         """Take a file without a prediction."""
         self.refused.append(str(answer.refused))
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """List the files without a prediction."""
         if self.refused:
             errors.print(f"{len(self.refused)} of {self.answered + len(self.refused)} files not answered:")
@@ -97,7 +97,7 @@ class Output(ABC):
                 errors.print(f"  {reason}", soft_wrap=True)
 
 
-class TableOutput(Output):
+class _TableOutput(Output):
     """A table for people."""
 
     def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
@@ -106,7 +106,7 @@ class TableOutput(Output):
         for name in ("file", "probabilities (95 % interval)", "may be", "cautions"):
             self._table.add_column(name, overflow="fold")
 
-    def add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any]) -> None:
         """Add a row for the record, and with ``--timeline`` a row for each window."""
         labels = " ".join(answer["set"]) or "none of them"
         self._table.add_row(
@@ -121,7 +121,7 @@ class TableOutput(Output):
                 probabilities = "  ".join(f"{name} {p:.2f}" for name, p in by_probability[:CLASSES_IN_TABLE])
                 self._table.add_row(f"  from {window['start_s']:g} s", probabilities, "", "")
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Print the table."""
         if self.answered:
             console.print(self._table)
@@ -132,10 +132,10 @@ class TableOutput(Output):
                     style="dim",
                 )
             console.print(self.predictor.notice, style="bold", soft_wrap=True, highlight=False)
-        super().end()
+        super()._end()
 
 
-class JsonOutput(Output):
+class _JsonOutput(Output):
     """One JSON object with all results."""
 
     def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
@@ -143,16 +143,16 @@ class JsonOutput(Output):
         self._records: list[dict[str, Any]] = []
         self._refused: list[dict[str, str]] = []
 
-    def add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any]) -> None:
         """Collect the answer."""
         self._records.append(answer)
 
-    def add_refused(self, answer: Answer) -> None:
+    def _add_refused(self, answer: Answer) -> None:
         """Collect the reason."""
-        super().add_refused(answer)
+        super()._add_refused(answer)
         self._refused.append({"file": str(answer.file), "reason": str(answer.refused)})
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Write the object."""
         content = {
             "notice": self.predictor.notice,
@@ -162,10 +162,10 @@ class JsonOutput(Output):
         }
         json.dump(content, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
         print()
-        super().end()
+        super()._end()
 
 
-class CsvOutput(Output):
+class _CsvOutput(Output):
     """One row for each record, or with ``--timeline`` for each window. Rows are written as the answers come."""
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class CsvOutput(Output):
         self._writer.writerow(_without_duplicates(["file", "start_s", *classes, *bounds, *other_columns]))
         return self
 
-    def add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any]) -> None:
         """Write the row of the record, or the rows of its windows."""
         file = answer["file"]
         in_training_data = {None: "", False: "false", True: "true"}[answer["in_training_data"]]
@@ -210,14 +210,14 @@ class CsvOutput(Output):
         labels = " ".join(answer["set"])
         self._writer.writerow([file, "", *probabilities, *bounds, labels, *uncertainty, *last_columns])
 
-    def add_refused(self, answer: Answer) -> None:
+    def _add_refused(self, answer: Answer) -> None:
         """Write a row without numbers."""
-        super().add_refused(answer)
+        super()._add_refused(answer)
         empty = [""] * (1 + 3 * len(self.predictor.classes) + 6)
         self._writer.writerow([str(answer.file), *empty, str(answer.refused), self.predictor.notice])
 
 
-OUTPUTS: dict[str, type[Output]] = {"table": TableOutput, "json": JsonOutput, "csv": CsvOutput}
+OUTPUTS: dict[str, type[Output]] = {"table": _TableOutput, "json": _JsonOutput, "csv": _CsvOutput}
 
 
 def _cell(value: float | None) -> str:

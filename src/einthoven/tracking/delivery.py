@@ -6,12 +6,13 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from einthoven.atomic import write_text
+from einthoven.errors import first_line
 from einthoven.files import parse_json, read_file
 from einthoven.tracking.server import connect, experiment_id
 from einthoven.tracking.spool import Entry, RefusedError
@@ -150,8 +151,11 @@ class Delivery:
 
     def _log_metrics(self, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
         """Send the rows that have one of some names."""
+        from mlflow.entities import Metric
+
         chosen = set(names)
-        self.client.log_batch(self._existing_run(), metrics=_as_metrics(row for row in rows if row[0] in chosen))
+        metrics = [Metric(name, value, time, step) for name, value, time, step in rows if name in chosen]
+        self.client.log_batch(self._existing_run(), metrics=metrics)
 
     def _without_stored(self, metrics: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
         """Return the rows that the run does not have. A database ignores repetitions, a store of files does not."""
@@ -291,21 +295,9 @@ def _remove_staged(staged: Path) -> None:
     shutil.rmtree(staged.parent, ignore_errors=True)
 
 
-def _as_metrics(rows: Iterable[Sequence[Any]]) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    return [Metric(name, value, time, step) for name, value, time, step in rows]
-
-
 def _stored_number(value: float) -> str:
     """Return a value as a store returns it, as text: infinity becomes the largest number. NaN equals NaN as text."""
     if math.isnan(value):
         return repr(value)
     largest = sys.float_info.max
     return repr(min(max(float(value), -largest), largest))
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of the message of an error, or the name of its class."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

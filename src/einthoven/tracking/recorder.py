@@ -15,21 +15,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
 from einthoven.tracking import run_folder
-from einthoven.tracking.delivery import Delivery, first_line
+from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.files import Files, folder_of
+from einthoven.tracking.metrics import Metrics
 from einthoven.tracking.names import accepted
-from einthoven.tracking.privacy import without_folders
-from einthoven.tracking.series import Means, Point, SeriesFile
+from einthoven.tracking.series import Point
 from einthoven.tracking.server import reach, without_password
 from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
@@ -41,23 +37,18 @@ if TYPE_CHECKING:
 SERIES = "series/metrics.parquet"
 """Artifact with every logged value."""
 
-POINTS = 5000
-"""The store gets at most this many points of a metric that is logged at every step."""
-
-_METRICS_PER_ENTRY = 1000
+NOTE_TAG = "mlflow.note.content"
+"""Tag with the description of a run, which its page shows first."""
 
 # MLflow takes at most this many characters. A note has room for characters of several bytes.
 _TAG_LIMIT = 8000
 _NOTE_LIMIT = 5000
 _PARAMETER_LIMIT = 6000
 _RUN_NAME_LIMIT = 250
-_ERROR_LIMIT = 4000
 
 
-class Recorder(Files):
-    """Write one run.
-
-    `log_metrics` only buffers values. Device tensors stay on the device until `flush` moves all of them at once.
+class Recorder(Metrics, Files):
+    """Write one run: metrics (`Metrics`), files (`Files`), and here the run itself with its parameters and tags.
 
     Parameters
     ----------
@@ -73,10 +64,8 @@ class Recorder(Files):
         Continue this run. Metrics that it already contains are not written again.
     position : int, optional
         The value of `position` when the checkpoint was written from which the run continues.
-    steps : int
-        Planned number of steps. If it is larger than `POINTS`, series are thinned (`Means`).
-    interval : int
-        Number of logged steps between two flushes.
+    steps, interval : int
+        As in `Metrics`.
     patience : float
         Seconds that the end of the run waits for a store that does not answer.
     offline : bool
@@ -90,10 +79,6 @@ class Recorder(Files):
 
     Attributes
     ----------
-    latest : dict of str to float
-        Last value of each metric.
-    history : dict of str to (list of int, list of float)
-        Steps and values of each metric, as sent to the store.
     unsent : list of str
         After the end of the run: sentences about entries that the store does not have.
 
@@ -122,24 +107,15 @@ class Recorder(Files):
         system_metrics: bool = False,
         lock: FileLock | None = None,
     ) -> None:
-        self._system = SystemMetrics() if system_metrics else None
+        system = SystemMetrics() if system_metrics else None
         self.uri = uri
-        self.interval = interval
-        self.latest: dict[str, float] = {}
-        self.history: dict[str, tuple[list[int], list[float]]] = {}
         self.unsent: list[str] = []
         self._patience = patience
         self._is_offline = offline
-        # Logged steps that were not flushed: step, time in ms, values.
-        self._buffer: list[tuple[int, int, dict[str, Tensor | float]]] = []
-        self._last_step = 0
-        # The last point of each metric that was put into the spool.
-        self._last_points: dict[str, Point] = {}
-        self._accepted_names: dict[str, str] = {}
         self._params: dict[str, str] = {}
         self._dataset: tuple[str, str] | tuple[()] = ()
-        self._means = Means(steps, POINTS)
 
+        # The folder of the run, and the store.
         tracking = folder / "tracking"
         self._delivery = Delivery(tracking, uri)
         self._lock = lock or run_folder.lock(tracking)
@@ -149,9 +125,10 @@ class Recorder(Files):
             run_folder.clear(tracking)
         if (run_id is None and not offline) or (run_id is not None and not has_ids):
             reach(uri)
-        super().__init__(folder, Spool(tracking / "files.jsonl", self._delivery))
-        self._entries = Spool(tracking / "entries.jsonl", self._delivery)
-        self._series = SeriesFile(tracking)
+        Files.__init__(self, folder, Spool(tracking / "files.jsonl", self._delivery))
+        Metrics.__init__(self, folder, Spool(tracking / "entries.jsonl", self._delivery), steps, interval, system)
+
+        # The run in the store.
         if run_id is None:
             parent_tag = {"mlflow.parentRunId": parent} if parent else {}
             self._create(
@@ -178,12 +155,6 @@ class Recorder(Files):
     def experiment_id(self) -> str:
         """Id of the experiment of the run; empty until the store has created the run."""
         return self._delivery.experiment_id
-
-    @property
-    def position(self) -> int:
-        """Number of values that have been written. A checkpoint contains it, so that a resumed run goes back to it."""
-        self._series.sync()
-        return len(self._series)
 
     def _create(self, content: dict[str, Any]) -> None:
         """Create the run in the store, or put its creation into the spool if the run is offline."""
@@ -238,75 +209,6 @@ class Recorder(Files):
             points += [Point(name, metric.value, metric.timestamp, metric.step) for metric in metrics]
         return points
 
-    def log_metrics(self, step: int, values: Mapping[str, Tensor | float]) -> None:
-        """Log metrics of a step. Tensors must be scalars. Nothing waits for the device."""
-        if values:
-            self._buffer.append((step, _now_ms(), dict(values)))
-        if len(self._buffer) >= self.interval:
-            self.flush()
-
-    def flush(self, *, everything: bool = False) -> None:
-        """Move the buffered values to the host in one transfer, and write them to the folder of the run.
-
-        Parameters
-        ----------
-        everything : bool
-            Also write the means of intervals that have not ended. Use it at the end of a training.
-
-        Raises
-        ------
-        UserError
-            If the disk is full.
-        """
-        points = self._take_buffer()
-        # Samples of the machine have times of their own. They get the step of this flush.
-        if self._system is not None:
-            for time_ms, values in self._system.take():
-                points += [Point(name, value, time_ms, self._last_step) for name, value in values.items()]
-
-        with run_folder.explain_full_disk(self._run_folder):
-            self._series.append(points)
-            for point in points:
-                self.latest[point.metric] = point.value
-                # A resumed run repeats steps that the store has already.
-                last_point = self._last_points.get(point.metric)
-                if last_point is None or point.step > last_point.step:
-                    self._means.add(point)
-            means = self._means.take(self._last_step, everything=everything)
-            for first in range(0, len(means), _METRICS_PER_ENTRY):
-                self._entries.put({"metrics": means[first : first + _METRICS_PER_ENTRY]})
-        for point in means:
-            self._remember(point)
-
-    def _take_buffer(self) -> list[Point]:
-        """Empty the buffer, and return its values in the order in which they were logged."""
-        tensors = []
-        for _, _, values in self._buffer:
-            tensors += [value.detach().float() for value in values.values() if isinstance(value, Tensor)]
-        # Device-to-host sync: once per flush.
-        numbers = iter(torch.stack(tensors).tolist() if tensors else [])
-        points = []
-        for step, time_ms, values in self._buffer:
-            for name, value in values.items():
-                number = next(numbers) if isinstance(value, Tensor) else float(value)
-                points.append(Point(self._accepted_name(name), number, time_ms, step))
-        if self._buffer:
-            self._last_step = self._buffer[-1][0]
-        self._buffer.clear()
-        return points
-
-    def _accepted_name(self, name: str) -> str:
-        if name not in self._accepted_names:
-            self._accepted_names[name] = accepted(name)
-        return self._accepted_names[name]
-
-    def _remember(self, point: Point) -> None:
-        """Add a point that was put into the spool to the history."""
-        steps, values = self.history.setdefault(point.metric, ([], []))
-        steps.append(point.step)
-        values.append(point.value)
-        self._last_points[point.metric] = point
-
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters. Each parameter is logged once."""
         new = {}
@@ -322,11 +224,11 @@ class Recorder(Files):
         self._put(self._entries, {"tags": _accepted_tags(values)})
 
     def note(self, markdown: str) -> None:
-        """Set the description of the run, which its page shows first. A long note continues in the artifact note.md."""
+        """Set the description of the run. A long note continues in the artifact note.md."""
         if len(markdown) > _NOTE_LIMIT:
             self.text(markdown, "note.md")
             markdown = markdown[: markdown.rfind("\n", 0, _NOTE_LIMIT)] + "\n\n… the rest is in `note.md`."
-        self.tags({"mlflow.note.content": markdown})
+        self.tags({NOTE_TAG: markdown})
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: Mapping[str, object], context: str) -> None:
         """Log a dataset: its name, fingerprint and size. `context` is training, validation or test."""
@@ -375,7 +277,11 @@ class Recorder(Files):
         last_entry = {"status": {"status": status, "time": _now_ms()}}
         try:
             self.flush(everything=True)
-            self._log_series()
+            # The artifact with every value.
+            if len(self._series):
+                path = self._staged_path(SERIES)
+                self._series.write_parquet(path)
+                self._put_file(path, folder_of(SERIES))
             self._put(self._entries, last_entry)
         except (UserError, OSError):
             # The disk is full. The status is sent without the spool.
@@ -384,13 +290,6 @@ class Recorder(Files):
             raise
         finally:
             self._end()
-
-    def _log_series(self) -> None:
-        """Log the artifact with every value."""
-        if len(self._series):
-            path = self._staged_path(SERIES)
-            self._series.write_parquet(path)
-            self._put_file(path, folder_of(SERIES))
 
     def _end(self) -> None:
         """Send the rest, and note what could not be sent."""
@@ -414,26 +313,3 @@ def _accepted_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def error_tag(error: BaseException) -> dict[str, str]:
-    """Return the tag of a failed run."""
-    return {"error": without_folders(f"{type(error).__name__}: {error}")[:_ERROR_LIMIT]}
-
-
-@contextmanager
-def closing(recorder: Recorder) -> Iterator[Recorder]:
-    """Finish the run at the end of the block: FINISHED, KILLED after Ctrl-C, or FAILED with the error as a tag."""
-    try:
-        yield recorder
-    except KeyboardInterrupt:
-        recorder.finish("KILLED")
-        raise
-    except BaseException as error:
-        # If the disk is full, `error` says so already.
-        with contextlib.suppress(UserError, OSError):
-            recorder.tags(error_tag(error))
-        with contextlib.suppress(UserError, OSError):
-            recorder.finish("FAILED")
-        raise
-    recorder.finish()

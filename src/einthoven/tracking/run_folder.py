@@ -12,9 +12,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from einthoven.command_line import command, option
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
 from einthoven.files import check_ordinary, read_file
-from einthoven.tracking.delivery import IDS_LIMIT, first_line
+from einthoven.tracking.delivery import IDS_LIMIT
 from einthoven.tracking.places import registration_address, trusted_for
 from einthoven.tracking.server import without_password
 from einthoven.tracking.spool import Spool, number_in

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.command_line import command
-from einthoven.errors import UserError
-from einthoven.tracking.delivery import first_line
+from einthoven.errors import UserError, first_line
 from einthoven.tracking.run_folder import read_ids
 from einthoven.tracking.server import without_password
 from einthoven.tracking.sweep import children
@@ -27,31 +26,7 @@ def find_runs(tracking: MlflowClient, names: list[str]) -> list[MlflowRun]:
     ----------
     tracking : MlflowClient
     names : list of str
-        As in `find_run`.
-
-    Raises
-    ------
-    UserError
-        As in `find_run`.
-    """
-    by_id = {}
-    for name in names:
-        run = find_run(tracking, name)
-        by_id[run.info.run_id] = run
-    runs = list(by_id.values())
-    if len(runs) == 1:
-        return children(tracking, runs[0].info.run_id) or runs
-    return runs
-
-
-def find_run(tracking: MlflowClient, name: str) -> MlflowRun:
-    """Find the run with one name.
-
-    Parameters
-    ----------
-    tracking : MlflowClient
-    name : str
-        The folder of a run (``outputs/…``), ``runs:/ID``, an id, or the name of a run.
+        Each is the folder of a run (``outputs/…``), ``runs:/ID``, an id, or the name of a run.
 
     Raises
     ------
@@ -59,6 +34,18 @@ def find_run(tracking: MlflowClient, name: str) -> MlflowRun:
         If there is no such run, several runs have the name, the run of a folder is not in this store, or the store
         fails.
     """
+    by_id = {}
+    for name in names:
+        run = _find_run(tracking, name)
+        by_id[run.info.run_id] = run
+    runs = list(by_id.values())
+    if len(runs) == 1:
+        return children(tracking, runs[0].info.run_id) or runs
+    return runs
+
+
+def _find_run(tracking: MlflowClient, name: str) -> MlflowRun:
+    """Find the run with one name. Same names and errors as `find_runs`."""
     from mlflow.exceptions import MlflowException
 
     store = without_password(tracking.tracking_uri)

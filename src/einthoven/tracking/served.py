@@ -243,7 +243,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
 
 
-class Served:
+class _Served:
     """A program as MLflow serves it. Input that the model cannot read gets the status 400 and a sentence.
 
     Parameters
@@ -298,8 +298,8 @@ def _refusal(sentence: str) -> Exception:
     return MlflowException(sentence, error_code=INVALID_PARAMETER_VALUE)
 
 
-def _load_pyfunc(path: str) -> Served:
+def _load_pyfunc(path: str) -> _Served:
     """Load a model. MLflow calls this function with the folder of ``model.pt2`` and ``shape.json``."""
     folder = Path(path)
     shape = json.loads((folder / "shape.json").read_text(encoding="utf-8"))
-    return Served(load(folder / "model.pt2"), int(shape["leads"]), int(shape["samples"]))
+    return _Served(load(folder / "model.pt2"), int(shape["leads"]), int(shape["samples"]))

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
 from einthoven.tracking.artifacts import content
-from einthoven.tracking.delivery import first_line
+from einthoven.tracking.closing import error_tag
 from einthoven.tracking.files import PROBE
 from einthoven.tracking.names import accepted, classes_summed, current
-from einthoven.tracking.recorder import error_tag
+from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.server import client, experiment_id, without_password
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def open_parent(
 def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) -> list[MlflowRun]:
     """Return the runs with these tags in the experiment of a parent run, the newest first."""
     condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items())
-    return list(tracking.search_runs([_experiment(tracking, parent)], condition, max_results=_RUNS_PER_ANSWER))
+    return _search(tracking, _experiment(tracking, parent), condition)
 
 
 def count_below(tracking: MlflowClient, parent: str, run: MlflowRun) -> None:
@@ -136,7 +136,7 @@ def put_failed(tracking: MlflowClient, parent: str, name: str, tags: Mapping[str
         **tags,
         **failure,
         "mlflow.parentRunId": parent,
-        "mlflow.note.content": f"Failed: {failure['error']}",
+        NOTE_TAG: f"Failed: {failure['error']}",
     }
     run = tracking.create_run(_experiment(tracking, parent), tags=all_tags, run_name=name)
     tracking.set_terminated(run.info.run_id, "FAILED")
@@ -204,11 +204,6 @@ def arrays(tracking: MlflowClient, run: MlflowRun) -> dict[str, NDArray[Any]]:
         return {}
     with np.load(BytesIO(data)) as file:
         return dict(file)
-
-
-def put_note(tracking: MlflowClient, run_id: str, markdown: str) -> None:
-    """Set the description of a run."""
-    tracking.set_tag(run_id, "mlflow.note.content", markdown)
 
 
 def put_table(

@@ -52,11 +52,6 @@ def count_parts(records: int, size: int | None) -> int:
     return math.ceil(records / (size or records))
 
 
-def smallest_part(records: int, size: int | None) -> int:
-    """Return the number of records in the smallest of these parts."""
-    return records // count_parts(records, size)
-
-
 def check_takes_one_record(model: nn.Module, record: Tensor) -> None:
     """Refuse a model that cannot be trained on one record at a time.
 

@@ -66,10 +66,12 @@ def save(
         If the file cannot be written, or is not read back as it was written. The old file stays.
     """
     destination = Path(path)
-    flat, structure = flatten_state(tensors)
+    flat, structure = _flatten_state(tensors)
     header = json.dumps({"version": _VERSION, "structure": structure, "meta": dict(meta)})
     data = safetensors.torch.save(flat, metadata={_HEADER: header, _SEAL: BLANK.decode()})
-    position = _seal_position(data[: 8 + int.from_bytes(data[:8], "little")])
+    seal = _SEAL_IN_HEADER.search(data[: 8 + int.from_bytes(data[:8], "little")])
+    assert seal is not None
+    position = seal.start(1)
     digest = sealed_digest(io.BytesIO(data), position)
     destination.parent.mkdir(parents=True, exist_ok=True)
     # The temporary file is in the same folder, because only a rename within one file system is atomic. Its name is
@@ -149,7 +151,7 @@ def load(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> tuple[dict
         with safetensors.safe_open(source, framework="pt") as file:
             # The tensors are copied, because the file that they are mapped to may be replaced.
             flat = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return restore_state(flat, content["structure"]), content["meta"]
+        return _restore_state(flat, content["structure"]), content["meta"]
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(source, str(error)) from error
 
@@ -242,18 +244,11 @@ def _read_header(source: Path, max_bytes: int, *, checks_hash: bool = True) -> d
     return content
 
 
-def _seal_position(text: bytes) -> int:
-    """Return where the hash is in the header of a file."""
-    stated = _SEAL_IN_HEADER.search(text)
-    assert stated is not None
-    return stated.start(1)
-
-
 def _damaged(source: Path, reason: str) -> UserError:
     return UserError(f"{source} is damaged or not a checkpoint: {' '.join(reason.split())[:200]}")
 
 
-def flatten_state(state: object) -> tuple[dict[str, Tensor], Any]:
+def _flatten_state(state: object) -> tuple[dict[str, Tensor], Any]:
     """Split a nested state into named tensors and a description of everything else, which JSON can express.
 
     Parameters
@@ -266,7 +261,7 @@ def flatten_state(state: object) -> tuple[dict[str, Tensor], Any]:
     tensors : dict
         Copies on the CPU, named by their path, such as ``optimizer/state/0/exp_avg``.
     structure : object
-        The argument of `restore_state`.
+        The argument of `_restore_state`.
 
     Raises
     ------
@@ -277,8 +272,8 @@ def flatten_state(state: object) -> tuple[dict[str, Tensor], Any]:
     return tensors, _describe(state, "", tensors)
 
 
-def restore_state(tensors: Mapping[str, Tensor], structure: Any) -> Any:
-    """Rebuild a state from the results of `flatten_state`. A mapping of any kind comes back as a dict."""
+def _restore_state(tensors: Mapping[str, Tensor], structure: Any) -> Any:
+    """Rebuild a state from the results of `_flatten_state`. A mapping of any kind comes back as a dict."""
     if not isinstance(structure, dict):
         return structure
     ((kind, content),) = structure.items()
@@ -287,8 +282,8 @@ def restore_state(tensors: Mapping[str, Tensor], structure: Any) -> Any:
     if kind == _TENSOR:
         return tensors[content]
     if kind == _DICT:
-        return {key: restore_state(tensors, value) for key, value in content}
-    items = [restore_state(tensors, value) for value in content]
+        return {key: _restore_state(tensors, value) for key, value in content}
+    items = [_restore_state(tensors, value) for value in content]
     return tuple(items) if kind == _TUPLE else items
 
 

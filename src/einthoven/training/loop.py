@@ -148,10 +148,6 @@ class Step(Protocol):
         """Take one optimizer step and return its metrics."""
 
 
-def _ignore_position(position: Position) -> None:
-    """Show nothing."""
-
-
 @dataclass(frozen=True)
 class Callbacks:
     """Functions that the loop calls between the steps.
@@ -173,7 +169,7 @@ class Callbacks:
     log_metrics: LogMetrics
     evaluate: Callable[[], Mapping[str, float]]
     save: Callable[[Position, bool], None]
-    show_progress: Callable[[Position], None] = field(default=_ignore_position)
+    show_progress: Callable[[Position], None] = field(default=lambda position: None)
     record_names: Callable[[Tensor], Sequence[object]] = field(default=Tensor.tolist)
 
 
@@ -192,20 +188,7 @@ def fit(
     monitor: str,
     patience: int | None,
 ) -> Position:
-    """Train from `position` to the last epoch.
-
-    ::
-
-        for epoch:
-            for batch:
-                learning rate = base * schedule(step, total steps)
-                step: augment, forward, loss and penalty, backward, diagnose, clip, update, diagnose
-                log metrics
-                stop with an error if the last ten steps were skipped
-            stop with an error if all steps of the epoch were skipped, or if a weight is not finite
-            evaluate, log metrics
-            save the last checkpoint, and the best one if the monitored metric improved
-            stop early if the metric has not improved for `patience` epochs
+    """Train from `position` to the last epoch, and return the position that was reached.
 
     Parameters
     ----------
@@ -225,47 +208,56 @@ def fit(
     Raises
     ------
     UserError
-        If training diverged, or moved no weight at all.
+        If training diverged: ten steps in a row or all steps of an epoch were skipped, or a weight is not finite. If
+        training moved no weight at all.
     """
     generator = torch.Generator(next(model.parameters()).device)
     guard = Guard(model)
     total_steps = epochs * steps_per_epoch
-    first_weights = [p.detach().clone() for p in model.parameters()] if position.step == 0 else None
+    is_new = position.step == 0
+    first_weights = [p.detach().clone() for p in model.parameters()] if is_new else []
 
     while position.epoch < epochs and not position.stopped:
         model.train()
         _set_mode(optimizer, "train")
         first_step = position.step
         for batch in batches(position.epoch):
+            # The learning rate is a function of the step alone.
             multiplier = schedule(position.step, total_steps)
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * multiplier
+
+            # One step: augment, forward, loss, backward, clip, update. Its seed makes a resumed run the same run.
             generator.manual_seed(step_seed(position.epoch, position.step))
             metrics = step(batch, generator=generator, guard=guard)
             position.step += 1
             callbacks.log_metrics(position.step, {**metrics, "watch/optim/lr": optimizer.param_groups[0]["lr"]})
             callbacks.show_progress(position)
-            # Device-to-host sync: every tenth step.
+
+            # Ten skipped steps in a row end the training. Device-to-host sync: every tenth step.
             if position.step % SKIPPED_STEPS_LIMIT == 0 and int(guard.skipped_in_a_row) >= SKIPPED_STEPS_LIMIT:
                 raise _diverged(SKIPPED_STEPS_LIMIT, position, callbacks, batch)
         position.epoch += 1
 
+        # Count the skipped steps. A run without any has no such curve.
         position.skipped += _check_epoch(model, guard, position, first_step, callbacks, batch)
-        # A healthy run has no curve of zeros.
         if position.skipped:
             callbacks.log_metrics(position.step, {"watch/optim/skipped": position.skipped})
 
+        # Evaluate.
         _set_mode(optimizer, "eval")
-        values = callbacks.evaluate()
-        callbacks.log_metrics(position.step, values)
-        is_best = monitor in values and values[monitor] > position.best
+        epoch_metrics = callbacks.evaluate()
+        callbacks.log_metrics(position.step, epoch_metrics)
+
+        # Compare with the best epoch, and save.
+        is_best = monitor in epoch_metrics and epoch_metrics[monitor] > position.best
         if is_best:
-            position.best = values[monitor]
+            position.best = epoch_metrics[monitor]
             position.best_epoch = position.epoch
         position.stopped = patience is not None and position.epoch - position.best_epoch >= patience
         callbacks.save(position, is_best)
 
-    if first_weights is not None and not _have_moved(first_weights, list(model.parameters())):
+    if is_new and not _have_moved(first_weights, list(model.parameters())):
         raise UserError(
             f"training has moved no weight in {position.step} steps. Try a larger learning rate, another schedule or "
             "a larger clipping norm."
