@@ -144,7 +144,7 @@ def test_every_network_is_measured_in_full(bench: Bench, model: str) -> None:
 
 def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     first = bench.assembled(composed("seed=1"))
-    first.folder = tmp_path
+    first.checkpoints = tmp_path / "checkpoints"
     train(first, Notes())
     second = bench.assembled(composed(f"analysis.run={tmp_path}", "analysis=interpolation"))
     found = build(second.config.analysis)(_trained_model(second))

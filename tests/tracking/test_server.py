@@ -165,6 +165,6 @@ def test_what_is_sent_twice_arrives_once(tmp_path: Path, mlflow_db: Path, monkey
             delivery(entries, doubtful)
         client = delivery.client
         assert len(client.get_metric_history(delivery.run_id, "a")) == 3
-        (run,) = client.search_runs([delivery.experiment_id])
+        (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
         assert len(run.data.params) == 150 and len(run.inputs.dataset_inputs) == 1
         assert run.data.tags["mlflow.loggedArtifacts"].count("tables/a.txt") == 1

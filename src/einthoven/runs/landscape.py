@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from einthoven.diagnostics.landscape import (
     filter_normalized,
@@ -49,10 +49,7 @@ def loss_landscape(run: NetworkParts, snapshots: Sequence[NDArray[np.float32]]) 
     second = filter_normalized(parameters, generator)
     line = np.linspace(-1, 1, LINE_POINTS)
     grid = np.linspace(-1, 1, GRID_POINTS)
-
-    def loss() -> Tensor:
-        return probe_loss(run, batch)
-
+    loss = partial(probe_loss, run, batch)
     arrays: dict[str, NDArray[Any]] = {
         "line/step": line,
         "line/loss": loss_slice(loss, parameters, [first], [line]),

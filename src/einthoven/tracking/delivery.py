@@ -65,17 +65,9 @@ class Delivery:
     @property
     def run_id(self) -> str:
         """Id of the run; empty until the store has created it."""
-        return self._read_ids().get("run_id", "")
-
-    @property
-    def experiment_id(self) -> str:
-        """Id of the experiment of the run; empty until the store has created the run."""
-        return self._read_ids().get("experiment_id", "")
-
-    def _read_ids(self) -> dict[str, str]:
         if not self._ids.get("run_id") and self._ids_file.exists():
             self._ids = parse_json(read_file(self._ids_file, IDS_LIMIT), str(self._ids_file))
-        return self._ids
+        return self._ids.get("run_id", "")
 
     def write_ids(self, run_id: str, experiment_id: str) -> None:
         """Write the ids of the run into ``run.json``."""
@@ -259,7 +251,8 @@ class Delivery:
             from einthoven.tracking.models import send_model
 
             model = self.folder / content["path"]
-            send_model(self.client, self._existing_run(), self.experiment_id, model, content)
+            run_id = self._existing_run()
+            send_model(self.client, run_id, self._ids["experiment_id"], model, content)
             _remove_staged(model)
 
     def _send_dataset(self, content: Mapping[str, Any]) -> None:

@@ -151,11 +151,6 @@ class Recorder(Metrics, Files):
         """Id of the run; empty until the store has created it."""
         return self._delivery.run_id
 
-    @property
-    def experiment_id(self) -> str:
-        """Id of the experiment of the run; empty until the store has created the run."""
-        return self._delivery.experiment_id
-
     def _create(self, content: dict[str, Any]) -> None:
         """Create the run in the store, or put its creation into the spool if the run is offline."""
         if self._is_offline:
