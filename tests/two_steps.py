@@ -136,13 +136,13 @@ class Bench:
         if not is_feature_model(config):
             return two_steps(self.assembled(config))
         run = FeatureRun(config, self.folder)
-        run.fit()
+        train(run, Notes())
         found = run.evaluate("val")
         assert len(np.unique(found.p, axis=0)) > 1, "every record is answered alike"
         return {f"val/{k}": v for k, v in run.task.metrics(found.y, found.p, run.data.labels.classes).items()}
 
 
-def train(run: NetworkRun, notes: Notes) -> None:
+def train(run: NetworkRun | FeatureRun, notes: Notes) -> None:
     """Train a run to its last epoch."""
     with run.training(notes) as fit:  # type: ignore[arg-type]
         fit()

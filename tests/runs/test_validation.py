@@ -78,10 +78,10 @@ def test_a_single_label_is_measured_too(bench: Bench) -> None:
 def test_what_was_kept_survives_a_checkpoint(bench: Bench, tmp_path: Path) -> None:
     config = composed(*FULL)
     run = bench.assembled(config)
-    run.folder = tmp_path
+    run.checkpoints = tmp_path / "checkpoints"
     train(run, Notes())
     again = bench.assembled(config)
-    again.folder = tmp_path
+    again.checkpoints = tmp_path / "checkpoints"
     again.load()
     before, after = run.validation.arrays(), again.validation.arrays()
     assert before.keys() == after.keys() and all((before[name] == after[name]).all() for name in before)
