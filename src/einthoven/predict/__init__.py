@@ -5,7 +5,9 @@ description  checks of ``bundle.json``
 network      building a network from its description
 limits       limits of the memory and time that such a network may take
 signal       converting a record to the input of a model, or refusing it
-predictor    probabilities, intervals, sets of statements, uncertainty
+forward      windows through the network of a bundle: probabilities and features, with or without dropout
+prediction   the result: probabilities, intervals, sets of statements, uncertainty, cautions
+predictor    records to predictions, with one bundle or several
 answers      predictions for many files, in parallel threads
 explaining   the contribution of each sample to a prediction
 to_json      the prediction for one record in values that JSON can express
