@@ -16,6 +16,7 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from composing import quick_hydra
 from einthoven import cli, trust
 from einthoven.runs import conclude
 
@@ -36,6 +37,13 @@ Train = Callable[..., None]
 def _trust_ends_with_the_test() -> Iterator[None]:
     """What a test trusts is not trusted by the next one."""
     with trust.trusting([]):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hydra_is_quick() -> Iterator[None]:
+    """Most tests of a command wait for Hydra."""
+    with quick_hydra():
         yield
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import hydra.utils
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+import composing
 from einthoven import schema, trust
 from einthoven.build import build, check
 from einthoven.commands.list import describe
@@ -33,15 +32,12 @@ FIXED = {"trainer": schema.Trainer, "diagnostics": schema.Diagnostics, "tracking
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     yield
-    GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
 
 
 @cache
 def _compose(verb: str, *overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(verb, overrides=list(overrides), return_hydra_config=True)
+    config = composing.composed(verb, *overrides, with_hydra=True)
     if "data" in config and OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
     OmegaConf.set_readonly(config, True)

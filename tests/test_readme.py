@@ -10,13 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
+import composing
 from einthoven.build import check
 from einthoven.commands.list import _group_named
 from einthoven.commands.prepare import _without_shards
@@ -38,9 +37,7 @@ PLACEHOLDER = re.compile(r"[…<A-Z]")  # of a sentence about commands: make X, 
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
-    GlobalHydra.instance().clear()
     yield
-    GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
 
 
@@ -74,8 +71,7 @@ def commands() -> list[str]:
 
 
 def composed(verb: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose(verb, overrides=list(overrides), return_hydra_config=True)
+    config = composing.composed(verb, *overrides, with_hydra=True)
     HydraConfig.instance().set_config(config)
     return config
 

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+import composing
 from einthoven.contracts import Position
 from einthoven.runs import network_run, run_data
 from einthoven.runs.feature_run import FeatureRun
@@ -65,11 +64,8 @@ def a_model(name: str) -> tuple[str, ...]:
 @cache
 def composed(*overrides: str) -> DictConfig:
     """A tiny run, changed by the overrides; not to be written to."""
-    GlobalHydra.instance().clear()
     model = () if any(override.startswith("model=") for override in overrides) else MODEL
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=[*RECORDS, *TINY, *QUIET, *SHORT, *model, *overrides])
-    GlobalHydra.instance().clear()
+    config = composing.composed("train", *RECORDS, *TINY, *QUIET, *SHORT, *model, *overrides)
     OmegaConf.set_readonly(config, True)
     return config
 

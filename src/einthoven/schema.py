@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from einthoven.errors import UserError
@@ -314,7 +315,8 @@ def read_group(config: DictConfig, schema: type[T], key: str) -> T:
             raise UserError(unknown_name(f"{prefix}{name}", name, names))
     try:
         values = OmegaConf.to_container(config, resolve=True)
-        result = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        structured = _structured(schema)  # type: ignore[arg-type]  # a class is hashable
+        result = OmegaConf.to_object(OmegaConf.merge(structured, values))
     except MissingMandatoryValue as error:
         raise UserError(f"{prefix}{error.full_key}: no value given.") from None
     except (ConfigKeyError, OmegaConfBaseException) as error:
@@ -322,3 +324,12 @@ def read_group(config: DictConfig, schema: type[T], key: str) -> T:
         raise UserError(f"{prefix}{error.full_key}: {message[0].lower()}{message[1:]}.") from None
     assert isinstance(result, schema)
     return result
+
+
+@cache
+def _structured(schema: type[object]) -> DictConfig:
+    """Return a dataclass as a configuration without values. OmegaConf evaluates every annotation for it."""
+    from omegaconf import OmegaConf
+
+    structured: DictConfig = OmegaConf.structured(schema)
+    return structured

@@ -6,7 +6,9 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,17 +37,54 @@ def run(train: Train, workplace: Path) -> Path:
     return folder
 
 
-def evaluate(folder: Path, *overrides: str) -> dict:
+def evaluate(folder: Path, *overrides: str) -> dict[str, Any]:
     cli.main(["evaluate", f"run={folder}", "resamples=40", *overrides])
-    return json.loads((folder / "evaluation.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return found
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Two evaluations of the run: as they are by default, and without calibration."""
+
+    default: dict[str, Any]
+    shown: str
+    """What the first one printed."""
+    card: str
+    """The model card of the first one."""
+    uncalibrated: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def made() -> list[Evaluations]:
+    """What `evaluations` has made: nothing at first."""
+    return []
+
+
+@pytest.fixture
+def evaluations(
+    made: list[Evaluations],
+    run: Path,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Evaluations:
+    """Both are made once: an evaluation draws figures and resamples, which takes a second."""
+    monkeypatch.chdir(workplace)
+    if not made:
+        capfd.readouterr()
+        default = evaluate(run, f"against={run}")
+        shown = capfd.readouterr().out
+        card = (run / "model_card.md").read_text()
+        uncalibrated = evaluate(run, "calibration=none", "interval=percentile")
+        made.append(Evaluations(default, shown, card, uncalibrated))
+    return made[0]
 
 
 def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
-    run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run: Path, evaluations: Evaluations, workplace: Path
 ) -> None:
-    monkeypatch.chdir(workplace)
-    found = evaluate(run, f"against={run}")
-    shown = capfd.readouterr().out
+    found, shown, again = evaluations.default, evaluations.shown, evaluations.uncalibrated
     assert "macro AUROC" in shown and "operating points" in shown and "(small)" in shown
     assert found["folds"] == {"train": [2, 3, 4], "fit": [5, 6, 7], "report": [1, 8, 9, 10]}
     assert found["calibration"]["method"] == "temperature" and found["calibration"]["learned"]["temperature"] > 0
@@ -59,7 +98,7 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     # The same records as at the end of the training: the same figure.
     assert metrics["test/evaluate/macro_auroc"] == pytest.approx(metrics["test/macro_auroc"], abs=1e-9)
     assert metrics["test/evaluate/nll_before"] == pytest.approx(metrics["test/loss"], abs=1e-6)
-    assert found["metrics"]["nll/after"] == pytest.approx(metrics["test/evaluate/nll_after"])
+    assert again["metrics"]["nll/after"] == pytest.approx(metrics["test/evaluate/nll_after"])
     figures = {f.path for f in tracker.list_artifacts(tracked.info.run_id, "figures")}
     assert {"figures/reliability.png", "figures/decision_curves.png", "figures/risk_coverage.png"} <= figures
     result = read_finished(run, "run", {})[0].evaluate("test", "fp32")
@@ -68,16 +107,14 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert told["abstention/risk_100"] == pytest.approx(((p >= 0.5) != result.y).mean(), abs=1e-6)
     assert {"abstention/risk_50", "conformal/missed_10", "conformal/size_20"} <= set(told)
     assert "evaluation/model_card.md" in {f.path for f in tracker.list_artifacts(tracked.info.run_id, "evaluation")}
-    again = evaluate(run, "calibration=none", "interval=percentile")
     assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]
     history = tracker.get_metric_history(tracked.info.run_id, "test/evaluate/nll_after")
-    assert [m.value for m in history] == pytest.approx([found["metrics"]["nll/after"], again["metrics"]["nll/after"]])
+    expected = [found["metrics"]["nll/after"], again["metrics"]["nll/after"]]
+    assert [m.value for m in history] == pytest.approx(expected)
 
 
-def test_the_model_card_says_what_was_found(run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    found = evaluate(run)
-    card = (run / "model_card.md").read_text()
+def test_the_model_card_says_what_was_found(run: Path, evaluations: Evaluations) -> None:
+    found, card = evaluations.default, evaluations.card
     assert "not for diagnosis" in card
     macro, interval = found["metrics"]["macro_auroc"], found["macro_auroc"]
     assert f"| macro AUROC | {macro:.3f} ({interval['low']:.3f}-{interval['high']:.3f}) |" in card
@@ -184,11 +221,8 @@ def test_max_of_windows_is_compared_with_their_mean(
     assert load_bundle(folder).bundles[0].calibration_method == "vector"
 
 
-def test_subgroups_are_of_the_records_of_their_rows(
-    run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(workplace)
-    found = evaluate(run, "calibration=none")
+def test_subgroups_are_of_the_records_of_their_rows(run: Path, evaluations: Evaluations) -> None:
+    found = evaluations.uncalibrated
     again, _ = read_finished(run, "run", {})
     result, table = again.evaluate("test", "fp32"), again.data.table("test")
     assert table["ecg_id"].tolist() == again.data.labels.ecg_ids[again.data.rows["test"]].tolist()
@@ -200,16 +234,15 @@ def test_subgroups_are_of_the_records_of_their_rows(
         assert group["gap"] == pytest.approx((result.p - result.y)[members].mean(axis=0), abs=1e-6)
 
 
-def test_thresholds_are_those_of_the_fitting_folds(run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    points = evaluate(run, "calibration=none")["operating_points"]
+def test_thresholds_are_those_of_the_fitting_folds(run: Path, evaluations: Evaluations) -> None:
+    points = evaluations.uncalibrated["operating_points"]
     assert points
     for of in points.values():
         assert of["sensitivity=0.9"]["chosen"]["sensitivity"] >= 0.9
         assert of["specificity=0.9"]["chosen"]["specificity"] >= 0.9
     swapped = evaluate(run, "calibration=none", "fit=test", "report=val")
     assert swapped["folds"]["report"] == [5, 6, 7]
-    assert not np.isclose(swapped["metrics"]["loss"], evaluate(run, "calibration=none")["metrics"]["loss"])
+    assert not np.isclose(swapped["metrics"]["loss"], evaluations.uncalibrated["metrics"]["loss"])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.answers import answers
+from einthoven.runs import conclude
 from einthoven.runs.finished import read_finished
 from einthoven.terminal.prediction_output import _JsonOutput
 from einthoven.tracking.server import client
@@ -41,6 +42,7 @@ def run(place: Path, corpus: Path) -> Path:
     folder = place / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
+        patch.setattr(conclude, "pictures", lambda *_: {})
         where = ("data=ptbxl", f"data.root={corpus}", f"tracking.uri=sqlite:///{place}/mlflow.db")
         short = ("augment=none", "trainer.epochs=2", "trainer.window=5", f"hydra.run.dir={folder}")
         cli.main(["train", *where, *FOLDS, *SMALL, *short])

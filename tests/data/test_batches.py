@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from composing import composed
 from einthoven import build as build_module
 from einthoven.contracts import Batch
 from einthoven.data.store.batches import evaluation_batches, mix, training_batches
 from einthoven.data.store.splits import DeviceSplit
-from einthoven.terminal.conf_folders import conf_folder
 
 
 def split_of(n: int, samples: int = 50) -> DeviceSplit:
@@ -29,10 +29,7 @@ def epoch_of(split: DeviceSplit, *, size: int = 4, window: int = 50, seed: int =
 
 
 def test_default_batches_are_float32_32_12_1000(corpus: Path, tmp_path: Path) -> None:
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", overrides=["data=ptbxl", f"data.root={corpus}", f"data.cache={tmp_path}"])
+    config = composed("train", "data=ptbxl", f"data.root={corpus}", f"data.cache={tmp_path}")
     del config.data.folds
     source = build_module.build(config.data)
     store = source.open()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
 
+from composing import composed
 from einthoven.build import build
 from einthoven.terminal.conf_folders import conf_folder
 
@@ -18,20 +16,9 @@ CHANGE_A_SUPERCLASS = {"amplitude", "time_stretch", "resized_crop", "electrode_s
 OPTIONS = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8")
 
 
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    yield
-    GlobalHydra.instance().clear()
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
-
-
 @pytest.mark.parametrize("name", SETS)
 def test_each_set_augments(name: str) -> None:
-    config = composed(f"augment={name}", "data.fs=500")
+    config = composed("train", f"augment={name}", "data.fs=500")
     x = torch.randn(16, 12, 5000, generator=torch.Generator().manual_seed(1))
     out, _ = build(config.augment)(x, torch.zeros(16, 5), torch.Generator().manual_seed(0))
     assert out.isfinite().all()

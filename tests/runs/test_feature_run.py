@@ -22,10 +22,17 @@ def only_run(workplace: Path, experiment: str) -> tuple[MlflowRun, MlflowClient]
     return run, client
 
 
+def fitted(train: Train, workplace: Path, model: str) -> tuple[MlflowRun, MlflowClient]:
+    """The run of a model, in the folder ``fitted/MODEL``. It is trained once."""
+    folder = workplace / "fitted" / model
+    if not folder.exists():
+        train(f"model={model}", *SMALL.get(model, ()), f"tracking.experiment={model}", f"hydra.run.dir={folder}")
+    return only_run(workplace, model)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_is_recorded_as_that_of_a_network_is(train: Train, workplace: Path, model: str) -> None:
-    train(f"model={model}", *SMALL.get(model, ()), f"tracking.experiment={model}")
-    run, client = only_run(workplace, model)
+    run, client = fitted(train, workplace, model)
     wanted = {f"{split}/{name}" for split in ("val", "test") for name in ("macro_auroc", "loss", "fmax")}
     assert set(run.data.metrics) >= wanted | {"test/macro_auroc_low", "test/macro_auroc_high"}
     assert all(np.isfinite(value) for value in run.data.metrics.values())
@@ -53,11 +60,10 @@ def test_the_file_of_a_run_gives_its_probabilities_again(train: Train, workplace
     from einthoven.models import features
     from einthoven.models.trees import RandomForest
 
-    train("model=forest", "model.trees=20", "tracking.experiment=file", "hydra.run.dir=fitted")
-    run, client = only_run(workplace, "file")
+    run, client = fitted(train, workplace, "forest")
     table = client.load_table(run.info.experiment_id, "predictions/val.json", run_ids=[run.info.run_id])
     model = RandomForest(20, 20, 0.15, 2)
-    notes = features.load(model, workplace / "fitted" / "checkpoints" / "fitted.skops")
+    notes = features.load(model, workplace / "fitted" / "forest" / "checkpoints" / "fitted.skops")
     signals = _signals_of(workplace, table["ecg_id"].tolist())
     p = model.predict(model.table.transform(ecg_features(signals, notes["fs"], notes["leads"])))
     expected = table[[f"{name}_probability" for name in notes["classes"]]].to_numpy()
@@ -84,7 +90,8 @@ def test_an_option_without_use_is_refused(train: Train, capsys: pytest.CaptureFi
 
 
 def test_cross_validation_of_a_fitted_model(train: Train, workplace: Path) -> None:
-    train("model=naive_bayes", "folds=cv", "data.folds.train=[1,2]", "tracking.experiment=fitted_cv")
+    folds = ("folds=cv", "data.folds.train=[1,2]")
+    train("model=naive_bayes", *folds, "tracking.artifacts=false", "tracking.experiment=fitted_cv")
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("fitted_cv").experiment_id])
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import composing
 from einthoven.errors import UserError
 from einthoven.runs.parameters import chosen_options, parameters, read_options
-from einthoven.terminal.conf_folders import conf_folder
 
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     yield
-    GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    config = composing.composed("train", *overrides, with_hydra=True)
     HydraConfig.instance().set_config(config)
     own = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
     assert isinstance(own, DictConfig)

@@ -6,12 +6,11 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
+import composing
 from einthoven.runs.settings import check_settings
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.sweep import arrays
@@ -24,12 +23,11 @@ RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     yield
-    GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
 
 
 def composed(*overrides: str) -> DictConfig:
-    config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    config = composing.composed("train", *overrides, with_hydra=True)
     HydraConfig.instance().set_config(config)
     return config
 
@@ -38,16 +36,15 @@ def composed(*overrides: str) -> DictConfig:
 def test_every_run_of_a_recipe_fits_its_signatures(recipe: str) -> None:
     first = (CONF / "experiment" / f"{recipe}.yaml").read_text().splitlines()[1]
     assert first.startswith(f"# einthoven train experiment={recipe}: ")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        given = composed(f"experiment={recipe}")
-        assert not given.tracking.artifacts and "figure" in given
-        params = OmegaConf.to_container(given.hydra.sweeper.params)
-        assert isinstance(params, dict)
-        choices = {name: str(values).split(",") for name, values in params.items() if name != "seed"}
-        for name, values in choices.items():  # one at a time, beside the first of the others: a product takes minutes
-            beside = [f"{other}={found[0]}" for other, found in choices.items() if other != name]
-            for value in values:
-                check_settings(composed(f"experiment={recipe}", *beside, f"{name}={value}"))
+    given = composed(f"experiment={recipe}")
+    assert not given.tracking.artifacts and "figure" in given
+    params = OmegaConf.to_container(given.hydra.sweeper.params)
+    assert isinstance(params, dict)
+    choices = {name: str(values).split(",") for name, values in params.items() if name != "seed"}
+    for name, values in choices.items():  # one at a time, beside the first of the others: a product takes minutes
+        beside = [f"{other}={found[0]}" for other, found in choices.items() if other != name]
+        for value in values:
+            check_settings(composed(f"experiment={recipe}", *beside, f"{name}={value}"))
 
 
 def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None], workplace: Path) -> None:

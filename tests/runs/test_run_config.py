@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from composing import composed
 from einthoven import cli, trust
 from einthoven.errors import UserError
 from einthoven.runs.finished import check_trained
 from einthoven.runs.options import plain_options
 from einthoven.runs.run_config import read_config, with_current_names
 from einthoven.runs.settings import check_settings
-from einthoven.terminal.conf_folders import conf_folder
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -29,8 +28,7 @@ Change = Callable[[dict[str, Any]], Any]
 @pytest.fixture(scope="module")
 def written() -> str:
     """What a run writes."""
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", ["tracking.run_name=x", "tracking.experiment=y", "optimizer=sam"])
+    config = composed("train", "tracking.run_name=x", "tracking.experiment=y", "optimizer=sam")
     return OmegaConf.to_yaml(OmegaConf.create(plain_options(config)))
 
 

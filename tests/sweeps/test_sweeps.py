@@ -11,17 +11,15 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
+from composing import composed
 from einthoven import cli
 from einthoven.runs import train_one as train_module
 from einthoven.runs.network_run import NetworkRun
 from einthoven.sweeps import child
-from einthoven.terminal.conf_folders import conf_folder
 from einthoven.tracking.sweep import children
 
 SHORT = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=16", "trainer.device=cpu", "diagnostics=none")
@@ -321,10 +319,7 @@ def test_a_store_that_takes_no_parent_run_ends_the_sweep_in_one_sentence(
 
 
 def test_slurm_is_a_matter_of_configuration() -> None:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("train", ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"], return_hydra_config=True)
-    GlobalHydra.instance().clear()
+    config = composed("train", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", with_hydra=True)
     launcher = config.hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")
     assert launcher.partition == "gpu" and launcher.gpus_per_node == 1 and launcher.timeout_min == 240

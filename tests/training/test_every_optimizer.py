@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 
+from composing import composed
 from einthoven.build import build
 from einthoven.contracts import Batch, Diagnose, Position
 from einthoven.diagnostics.step import StepDiagnostics
@@ -30,17 +28,10 @@ from intervals import intervals
 OPTIONS = sorted(path.stem for path in (conf_folder() / "optimizer").glob("*.yaml"))
 
 
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    yield
-    GlobalHydra.instance().clear()
-
-
 def optimizer_of(option: str, *overrides: str) -> Any:
     if option == "library":
         pytest.importorskip("pytorch_optimizer", reason="pytorch-optimizer is not installed: einthoven[optimizers]")
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return build(compose("train", [f"optimizer={option}", *overrides]).optimizer)
+    return build(composed("train", f"optimizer={option}", *overrides).optimizer)
 
 
 class Waves:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import composing
 from einthoven.build import build
 from einthoven.contracts import Batch, Position
 from einthoven.diagnostics.information import PriorKL
@@ -33,17 +32,10 @@ from two_steps import train as train_run
 OPTIONS = sorted(path.stem for path in (conf_folder() / "optimizer").glob("*.yaml"))
 
 
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    yield
-    GlobalHydra.instance().clear()
-
-
 def optimizer_of(option: str) -> Any:
     if option == "library":
         pytest.importorskip("pytorch_optimizer", reason="needs einthoven[optimizers]")
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return build(compose("train", [f"optimizer={option}"]).optimizer)
+    return build(composing.composed("train", f"optimizer={option}").optimizer)
 
 
 class Task:

@@ -77,6 +77,8 @@ class NetworkRun(NetworkParts):
             self.model, self.task, self.optimizer, self.settings.diagnostics, autocast=self.autocast, parts=noise_parts
         )
         self.validation = Validation(self)
+        # Every checkpoint repeats the options.
+        self._logged_options = logged_options(plain_options(config))
 
     @contextmanager
     def training(self, recorder: Recorder) -> Iterator[Callable[[], Position]]:
@@ -186,7 +188,7 @@ class NetworkRun(NetworkParts):
             "leads": list(self.data.store.leads),
             "fs": self.data.store.fs,
             "data": self.data.store.fingerprint,
-            "config": logged_options(plain_options(self.config)),
+            "config": self._logged_options,
             "einthoven": einthoven.__version__,
         }
         previous = self.checkpoints / checkpoint.PREVIOUS if name == "last" else None

@@ -17,7 +17,7 @@ from einthoven.runs.next_commands import hydra_options, ui_command, without
 from einthoven.runs.resume import open_interrupted
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
-from einthoven.runs.settings import check_settings, is_feature_model
+from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
@@ -50,8 +50,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         return session.metrics
 
     # Check everything before any data are read.
-    config = _checked(config, overrides)
-    settings = check_settings(config)
+    config, settings = _checked(config, overrides)
     if not settings.tracking.offline:
         reach(settings.tracking.uri)
     if settings.folds.cross_validate:
@@ -74,19 +73,23 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
     return session.metrics
 
 
-def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """Refuse options that have no effect on this kind of run, and return the configuration with the name of the run."""
+def _checked(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Settings]:
+    """Refuse wrong options and those without an effect on this kind of run.
+
+    Return the configuration, with the name of the run, and its settings.
+    """
     settings = check_settings(config)
     if is_feature_model(config):
         feature_run.refuse_unused(overrides)
-        return feature_run.with_short_name(config)
+        config = feature_run.with_short_name(config)
+        return config, check_settings(config)
     trainer = settings.trainer
     if trainer.window is None and trainer.stride is not None:
         raise UserError(
             f"trainer.stride={trainer.stride:g}: has no effect with trainer.window=null, where a record is one "
             "window; expected trainer.window=SECONDS too, or no trainer.stride."
         )
-    return config
+    return config, settings
 
 
 def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]) -> None:
