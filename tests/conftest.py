@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from composing import quick_hydra
 from einthoven import cli, trust
 from einthoven.runs import conclude
+from einthoven.tracking.recorder import Recorder
 
 torch.set_num_threads(1)  # pytest-xdist gives each core a worker
 # The commands that the program prints name it by its path if the shell does not find it.
@@ -176,6 +177,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, mlflow_db: Path) -> Path
     folder = tmp_path_factory.mktemp("workplace")
     shutil.copy(mlflow_db, folder / "mlflow.db")
     return folder
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made but not written, which takes as long as an evaluation of the small corpus."""
+    monkeypatch.setattr(Recorder, "figure", lambda *_: None)
 
 
 @pytest.fixture

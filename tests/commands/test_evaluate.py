@@ -188,6 +188,7 @@ def _flip(file: Path, byte: int) -> None:
     file.write_bytes(data)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_max_of_windows_is_compared_with_their_mean(
     train: Train, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,12 +235,15 @@ def test_subgroups_are_of_the_records_of_their_rows(run: Path, evaluations: Eval
         assert group["gap"] == pytest.approx((result.p - result.y)[members].mean(axis=0), abs=1e-6)
 
 
-def test_thresholds_are_those_of_the_fitting_folds(run: Path, evaluations: Evaluations) -> None:
+def test_thresholds_are_those_of_the_fitting_folds(
+    run: Path, evaluations: Evaluations, request: pytest.FixtureRequest
+) -> None:
     points = evaluations.uncalibrated["operating_points"]
     assert points
     for of in points.values():
         assert of["sensitivity=0.9"]["chosen"]["sensitivity"] >= 0.9
         assert of["specificity=0.9"]["chosen"]["specificity"] >= 0.9
+    request.getfixturevalue("no_pictures")  # now that the evaluations above have theirs
     swapped = evaluate(run, "calibration=none", "fit=test", "report=val")
     assert swapped["folds"]["report"] == [5, 6, 7]
     assert not np.isclose(swapped["metrics"]["loss"], evaluations.uncalibrated["metrics"]["loss"])

@@ -22,6 +22,7 @@ from einthoven.predict.answers import answers
 from einthoven.runs import conclude
 from einthoven.runs.finished import read_finished
 from einthoven.terminal.prediction_output import _JsonOutput
+from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client
 
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
@@ -43,6 +44,7 @@ def run(place: Path, corpus: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(conclude, "pictures", lambda *_: {})
+        patch.setattr(Recorder, "figure", lambda *_: None)
         where = ("data=ptbxl", f"data.root={corpus}", f"tracking.uri=sqlite:///{place}/mlflow.db")
         short = ("augment=none", "trainer.epochs=2", "trainer.window=5", f"hydra.run.dir={folder}")
         cli.main(["train", *where, *FOLDS, *SMALL, *short])

@@ -52,7 +52,7 @@ def recorded(layers: Sequence[nn.Module], run: Callable[[], object]) -> list[Ten
     return outputs
 
 
-def growth(draw: Any, activation: str, seeds: int = 10, width: int = 1024, depth: int = 30) -> float:
+def growth(draw: Any, activation: str, seeds: int = 10, width: int = 512, depth: int = 30) -> float:
     """Second moment of the pre-activations, last layer over second: the first that has an activation before it."""
     ratios = []
     network = MLP(1, 2, samples=width, width=width, depth=depth, activation=activation, norm="none", dropout=0.0)

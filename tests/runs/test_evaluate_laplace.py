@@ -21,6 +21,7 @@ FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=
 NAME = "negative log-likelihood: last layer integrated out less as trained"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_probabilities_are_those_of_a_posterior_and_are_compared_with_the_trained_ones(
     train: Train, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

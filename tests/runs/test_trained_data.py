@@ -244,6 +244,7 @@ def test_a_run_may_be_evaluated_on_another_device(own: Path) -> None:
         open_interrupted(own / "run", [])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_other_code_is_refused_by_resume_and_told_by_evaluate(
     own: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
