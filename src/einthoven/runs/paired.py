@@ -91,5 +91,12 @@ def auroc_difference(first: LoggedPredictions, other: LoggedPredictions) -> Diff
     if not np.array_equal(first.y, other.y):
         changed = int((first.y != other.y).any(axis=1).sum())
         raise UserError(f"the labels of {changed:,} of their {len(first.y):,} records differ.")
-    groups = None if other.patients is None else first.patients
-    return paired_difference(first.y, first.p, other.p, groups=groups)
+    if first.patients is None or other.patients is None:
+        return paired_difference(first.y, first.p, other.p, groups=None)
+
+    # The numbers of the patients may differ. The pairs of numbers show whether the groups are the same.
+    patients = np.stack([first.patients, other.patients])
+    pairs = len(np.unique(patients, axis=1).T)
+    if pairs != len(np.unique(first.patients)) or pairs != len(np.unique(other.patients)):
+        raise UserError("their records belong to different patients.")
+    return paired_difference(first.y, first.p, other.p, groups=first.patients)
