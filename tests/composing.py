@@ -38,7 +38,7 @@ def composed(verb: str, *overrides: str, with_hydra: bool = False) -> DictConfig
     with_hydra : bool
         Whether the node ``hydra`` is kept, which a command has and `hydra.compose` leaves out.
     """
-    config: DictConfig = pickle.loads(_composed(verb, overrides))
+    config: DictConfig = pickle.loads(_composed(verb, overrides, Path.cwd()))
     if not with_hydra:
         with open_dict(config):
             del config["hydra"]
@@ -46,7 +46,8 @@ def composed(verb: str, *overrides: str, with_hydra: bool = False) -> DictConfig
 
 
 @cache
-def _composed(verb: str, overrides: tuple[str, ...]) -> bytes:
+def _composed(verb: str, overrides: tuple[str, ...], working_folder: Path) -> bytes:
+    """Compose in the working folder, to which the folders in `overrides` may be relative."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):

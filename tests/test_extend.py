@@ -110,6 +110,7 @@ def trained(
     return work, capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_parts_of_ones_own_work_everywhere(
     trained: tuple[Path, str], corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

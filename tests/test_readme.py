@@ -223,8 +223,13 @@ def test_a_function_is_where_it_is_said_to_be(reference: str) -> None:
         body = found[0].body
 
 
+@cache
+def whole_source() -> str:
+    return "\n".join(file.read_text() for file in SRC.rglob("*.py"))
+
+
 @pytest.mark.parametrize("metric", everywhere(r"(train|val|test|grad|diag|optim)/[a-z_]+(/<[a-z]+>)?"))
 def test_a_metric_is_named_in_the_source(metric: str) -> None:
-    source = "\n".join(file.read_text() for file in SRC.rglob("*.py"))
+    source = whole_source()
     name = metric.partition("/<")[0]
     assert f'"{name}' in source or f'"{name.partition("/")[2]}"' in source or f"{name.partition('/')[2]}/{{" in source
