@@ -126,13 +126,14 @@ def test_task(bench: Bench, task: str) -> None:
 
 
 OF_QUANTITIES = {"mse"}
+OF_NO_LABELS = {"nt_xent"}
 FOR_SEVERAL_LABELS = {"asymmetric"}
 
 
 @pytest.mark.parametrize("loss", options("loss"))
 @ASKED
 def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
-    refused = loss in OF_QUANTITIES or (single_label and loss in FOR_SEVERAL_LABELS)
+    refused = loss in OF_QUANTITIES | OF_NO_LABELS or (single_label and loss in FOR_SEVERAL_LABELS)
     config = combined(loss=(f"loss={loss}",), task=labels(single_label))
     trains_or_says(bench, config, f"loss={loss}" if refused else None)
 
@@ -140,7 +141,8 @@ def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
 @pytest.mark.parametrize("loss", options("loss"))
 def test_loss_and_quantity(bench: Bench, loss: str) -> None:
     config = combined(loss=(f"loss={loss}",), task=(QUANTITY,))
-    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: it is a loss of classes")
+    what = "two views" if loss in OF_NO_LABELS else "classes"
+    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: it is a loss of {what}")
 
 
 @pytest.mark.parametrize("augment", options("augment"))

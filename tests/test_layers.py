@@ -26,7 +26,7 @@ ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what
     "augment": {"functional"},
     "diagnostics": {"functional", "models", "schema"},
     "evaluation": {"functional"},
-    "tasks": {"functional", "losses", "evaluation"},
+    "tasks": {"functional", "losses", "evaluation", "models"},
     "training": {"functional"},
     "report": {"functional", "evaluation", "diagnostics"},
     "tracking": set(),

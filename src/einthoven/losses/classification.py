@@ -274,8 +274,14 @@ def _power(base: Tensor, exponent: float) -> Tensor:
 
 
 def _require_classes(name: str, output: str) -> None:
-    if output not in ("sigmoid", "softmax"):
+    if output in ("sigmoid", "softmax"):
+        return
+    if output == "identity":
         raise UserError(f"loss={name}: it is a loss of classes, and this task predicts a quantity; expected mse.")
+    raise UserError(
+        f"loss={name}: it is a loss of classes, and this task reads no labels; leave it out, and the task chooses its "
+        "own loss."
+    )
 
 
 def _require_exponent(name: str, value: float) -> None:

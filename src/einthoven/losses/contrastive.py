@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from einthoven.errors import UserError
+
 
 def info_nce(scores: Tensor) -> Tensor:
     """Return the cross-entropy of finding the partner of each record: ``-s_ii + log Σ_j exp(s_ij)``.
@@ -52,7 +54,14 @@ def mutual_information_bound(scores: Tensor) -> Tensor:
     return math.log(len(scores)) - info_nce(scores).mean()
 
 
-def nt_xent(a: Tensor, b: Tensor, *, temperature: float = 0.1) -> Tensor:
+def nt_xent(
+    outputs: Tensor,
+    y: Tensor,
+    *,
+    output: str = "views",
+    prior: Tensor | None = None,
+    temperature: float = 0.1,
+) -> Tensor:
     """Return the normalized, temperature-scaled cross-entropy of two views of each record.
 
     Each of the 2 N views of the batch has one partner and 2 N - 2 other candidates. A score is a cosine divided by the
@@ -60,8 +69,12 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float = 0.1) -> Tensor:
 
     Parameters
     ----------
-    a, b : Tensor (N, D)
-        Embeddings of the first and second view of each record.
+    outputs, y : Tensor (N, D)
+        Embeddings of the first and of the second view of each record.
+    output : str
+        ``views``.
+    prior : Tensor, optional
+        Not used.
     temperature : float
         Above 0.
 
@@ -70,14 +83,38 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float = 0.1) -> Tensor:
     Tensor (N,)
         Mean over the two views of each record.
 
+    Raises
+    ------
+    UserError
+        If the temperature is not above 0, or the outputs are not embeddings of views.
+
     References
     ----------
     Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020, equation 1.
     """
-    n = len(a)
+    if output != "views":
+        raise UserError("loss=nt_xent: it is a loss of two views of a record; expected task=contrastive.")
+    _require_temperature(temperature)
+    n = len(outputs)
+    scores = view_scores(outputs, y) / temperature
+    partners = torch.arange(2 * n, device=outputs.device).roll(n)
+    return F.cross_entropy(scores, partners, reduction="none").view(2, n).mean(dim=0)
+
+
+def view_scores(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of each pair of views, (2 N, 2 N), with -∞ for a view and itself.
+
+    Parameters
+    ----------
+    a, b : Tensor (N, D)
+        Embeddings of the first and of the second view of each record.
+    """
     views = F.normalize(torch.cat([a, b]), dim=1)
     # A view is no candidate for itself.
-    is_itself = torch.eye(2 * n, dtype=torch.bool, device=a.device)
-    scores = (views @ views.T / temperature).masked_fill(is_itself, -math.inf)
-    partners = torch.arange(2 * n, device=a.device).roll(n)
-    return F.cross_entropy(scores, partners, reduction="none").view(2, n).mean(dim=0)
+    is_itself = torch.eye(len(views), dtype=torch.bool, device=a.device)
+    return (views @ views.T).masked_fill(is_itself, -math.inf)
+
+
+def _require_temperature(temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise UserError(f"loss.temperature={temperature}: expected a number above 0.")

@@ -34,8 +34,10 @@ def mse(outputs: Tensor, y: Tensor, *, output: str = "identity", prior: Tensor |
     ----------
     Bishop, "Pattern recognition and machine learning", 2006, equations 5.12 to 5.14.
     """
-    if output != "identity":
+    if output in ("sigmoid", "softmax"):
         raise UserError(
             "loss=mse: it is a loss of a quantity, and this task predicts classes; expected cross_entropy or focal."
         )
+    if output != "identity":
+        raise UserError("loss=mse: it compares signals or quantities, and this task compares embeddings.")
     return (outputs - y).square().flatten(1).mean(dim=1)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from einthoven.command_line import command, option, train_command
 from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.predict.bundle import DESCRIPTION, Bundle, previous_bundle, read_bundle
@@ -30,6 +31,9 @@ __all__ = ["DESCRIPTION", "Bundle", "Prediction", "Predictor", "find_bundle", "l
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The bundle that comes with the package."""
+
+PRETEXT_TASKS = ("contrastive",)
+"""Modules of the tasks without labels."""
 
 CONFIGURATION_LIMIT = 1 << 20
 """Largest size of the configuration of a run in bytes."""
@@ -71,8 +75,6 @@ def find_bundle(path: str | Path) -> Path:
     UserError
         If there is no bundle. The message says what to do.
     """
-    from einthoven.command_line import command, option
-
     if str(path).startswith(("runs:/", "models:/")):
         from einthoven.tracking.artifacts import download_bundle
 
@@ -105,12 +107,18 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
     Raises
     ------
     UserError
-        If the run predicts a quantity, or its model is fitted to features.
+        If the run is a pretraining, predicts a quantity, or its model is fitted to features.
     """
     if is_fitted_to_features(folder):
         raise UserError(
             f"{source}: its model is fitted to features, and a bundle holds a network; its metrics and their intervals "
             "are in the run itself."
+        )
+    pretext = _pretext_of(folder)
+    if pretext is not None:
+        raise UserError(
+            f"{source}: is a pretraining ({pretext}), which predicts no classes: it has no bundle; train a "
+            f"classifier from its weights first, as in {train_command(option('init_from', folder))}."
         )
     quantity = _quantity_of(folder)
     if quantity is not None:
@@ -125,6 +133,19 @@ def is_fitted_to_features(folder: Path) -> bool:
     groups = {line.rstrip() for line in _configuration_lines(folder) if not line.startswith(" ")}
     has_fitted_model = (folder / "checkpoints" / "fitted.skops").is_file()
     return has_fitted_model or ("model:" in groups and "trainer:" not in groups)
+
+
+def _pretext_of(folder: Path) -> str | None:
+    """Return the pretext task of the run of a folder; None if the run has labels or the folder is not a run."""
+    group = ""
+    for line in _configuration_lines(folder):
+        if not line.startswith(" "):
+            group = line.rstrip()
+        elif group == "task:" and line.startswith("  _target_: "):
+            module = line.removeprefix("  _target_: ").strip().rpartition(".")[0]
+            name = module.removeprefix("einthoven.tasks.")
+            return name if name in PRETEXT_TASKS else None
+    return None
 
 
 def _quantity_of(folder: Path) -> str | None:

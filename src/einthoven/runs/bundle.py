@@ -62,6 +62,8 @@ class Fitted:
 
 def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     """Write the bundle into the run's folder, and return a sentence that says so, or why there is no bundle."""
+    if not run.task.needs_labels:
+        return "no bundle: a pretraining has no classes to predict; a training that begins with its weights has one"
     if run.task.output not in ("sigmoid", "softmax"):
         return "no bundle: a quantity has none, which has no probabilities of classes"
     try:

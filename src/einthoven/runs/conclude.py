@@ -83,7 +83,8 @@ def conclude(
             recorder.file(file, "checkpoints")
     for file in sorted((run.folder / BUNDLE).glob("*")):
         recorder.file(file, BUNDLE)
-    _log_program(run, recorder)
+    if run.task.needs_labels:
+        _log_program(run, recorder)
     return metrics, predictions
 
 

@@ -101,6 +101,11 @@ class FeatureRun:
         self.device = torch.device("cpu")
         self.precision = "float64"
         self.task = build_task(config)
+        if not self.task.needs_labels:
+            raise UserError(
+                f"task={self.task.name}: this model is fitted to classes, and the task reads no labels; expected a "
+                "network, or a task of classes."
+            )
         if self.task.output == "identity":
             raise UserError(
                 f"task.target={self.task.target}: this model is fitted to classes, and the task asks for a quantity; "

@@ -92,7 +92,12 @@ def pictures(
 
 
 def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[str, Draw]:
-    """Return the picture that compares the predictions of a split with the labels or quantities."""
+    """Return the picture that compares the predictions of a split with the labels or quantities.
+
+    It is empty for a task without labels.
+    """
+    if not run.task.needs_labels:
+        return {}
     if run.task.output == "identity":
         true, error = run.task.targets_and_errors(predictions.y, predictions.p)
         return {f"agreement_{split}": partial(agreement_figure, true, error, run.task.name, run.task.unit)}
@@ -113,7 +118,12 @@ def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> 
 
 
 def _losses(run: RunParts, predictions: Predictions) -> NDArray[np.float64]:
-    """Return the loss of each prediction (n,): negative log-likelihood of classes, absolute error of a quantity."""
+    """Return the loss of each prediction (n,).
+
+    It is the negative log-likelihood of classes, the absolute error of a quantity, or the loss of a pretext task.
+    """
+    if not run.task.needs_labels:
+        return predictions.p[:, 0]
     if run.task.output == "identity":
         _, error = run.task.targets_and_errors(predictions.y, predictions.p)
         losses: NDArray[np.float64] = np.abs(error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from einthoven.augment.compose import Compose
 from einthoven.build import build
 from einthoven.contracts import Position, Predictions
 from einthoven.data.ancestry import Ancestry
@@ -20,8 +21,10 @@ from einthoven.optim.plateau import Plateau
 from einthoven.runs import run_data
 from einthoven.runs.build_model import build_model
 from einthoven.runs.check_augment import check_augment, check_changed_labels
+from einthoven.runs.pretraining import Pair, check_patients, check_pretraining, evaluate_pretext, pair_by_patient
 from einthoven.runs.settings import build_task, check_settings
 from einthoven.runs.trained_data import TrainedData
+from einthoven.tasks.pretext import Pretext
 from einthoven.terminal.display import warn
 from einthoven.training import checkpoint
 from einthoven.training.loop import evaluate
@@ -76,6 +79,8 @@ class NetworkParts:
         # Data and task. The task is fitted to the training labels.
         self.task = build_task(config)
         self.monitor = f"val/{self.task.monitor}"
+        if isinstance(self.task, Pretext):
+            check_pretraining(self.task, self.settings, build(config.augment))
         if self.task.output == "identity" and trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         folds = asdict(self.settings.folds)
@@ -103,13 +108,35 @@ class NetworkParts:
                 f"{self.settings.folds.val} gives none."
             )
 
-        self.model, self.moments = build_model(config, train, train.labels.shape[1], self.window, self.device, seed)
+        outputs = self.task.network_outputs if isinstance(self.task, Pretext) else train.labels.shape[1]
+        self.model, self.moments = build_model(config, train, outputs, self.window, self.device, seed)
+        if isinstance(self.task, Pretext):
+            self._prepare_pretraining(self.task)
         self.optimizer: torch.optim.Optimizer = check_learns(build(config.optimizer)(self.model))
         self.penalty = build(config.penalty)
         self.penalty.check(self.optimizer)
         self.augment = build(config.augment)
         check_changed_labels(self.augment, self.data.labels)
         check_augment(self.augment, self.model, train, self.window, seed)
+        if isinstance(self.task, Pretext) and self.task.augments_itself:
+            self.task = self.task.use_augmentation(self.augment)
+            self.augment = Compose({})
+
+    def _prepare_pretraining(self, task: Pretext) -> None:
+        """Add the decoder of a pretext task to the model, and fit the window to the network if the task needs that."""
+        network_window = getattr(self.model.network, "window", None)
+        if task.needs_windows and network_window is not None and self.settings.trainer.window is None:
+            self.window = min(network_window * self.model.frontend.stride, self.window)
+            self.stride = max(1, self.window // 2)
+        self.model = task.build_model(self.model, self.window).to(self.device)
+        if task.pairs_records:
+            check_patients(self.data.labels.patients[self.data.rows["train"]])
+
+    def pair(self, split: str) -> Pair | None:
+        """Return the function that adds a record of its patient to each record of a split, if the task needs it."""
+        if not (isinstance(self.task, Pretext) and self.task.pairs_records):
+            return None
+        return pair_by_patient(self.data.splits[split], self.data.labels.patients[self.data.rows[split]])
 
     @property
     def ancestry(self) -> Ancestry:
@@ -133,9 +160,20 @@ class NetworkParts:
         return self.data.by_record(split, self.predict(split, precision, aggregate), aggregate)
 
     def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
-        """Predict the rows of a split. Same parameters as `evaluate`."""
+        """Predict the rows of a split. Same parameters as `evaluate`. A pretext task gives scores of each row."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         size = max(MIN_EVALUATION_BATCH, min(self.batch_size, MAX_EVALUATION_BATCH))
+        if isinstance(self.task, Pretext):
+            return evaluate_pretext(
+                self.model,
+                self.task,
+                evaluation_batches(self.data.splits[split], size=size),
+                window=self.window,
+                stride=self.stride,
+                autocast=autocast,
+                seed=self.settings.seed,
+                pair=self.pair(split),
+            )
         return evaluate(
             self.model,
             self.task,

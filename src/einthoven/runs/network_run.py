@@ -25,6 +25,7 @@ from einthoven.optim.plateau import Plateau
 from einthoven.runs.conclude import conclude
 from einthoven.runs.network_parts import NetworkParts, checkpoint_errors
 from einthoven.runs.options import logged_options, plain_options
+from einthoven.runs.pretraining import pair_batches
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.validation import Validation
 from einthoven.terminal.display import TrainingDisplay
@@ -100,8 +101,10 @@ class NetworkRun(NetworkParts):
             micro_batch=trainer.micro_batch,
         )
 
+        pair = self.pair("train")
+
         def batches(epoch: int) -> Iterator[Batch]:
-            return training_batches(
+            records = training_batches(
                 self.data.splits["train"],
                 size=self.batch_size,
                 window=self.window,
@@ -109,6 +112,7 @@ class NetworkRun(NetworkParts):
                 epoch=epoch,
                 sampler=trainer.sampler,
             )
+            return records if pair is None else pair_batches(records, pair, seed, epoch)
 
         # What the loop calls after a step and after an epoch.
         monitored = (self.monitor, self.task.metric_titles[self.task.monitor])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from einthoven.command_line import command, in_make, option
+from einthoven.command_line import command, in_make, option, train_command
 from einthoven.schema import Tracking
 from einthoven.tracking.artifacts import DEFAULT_URI, usual_uri
 from einthoven.tracking.places import trusted_for
@@ -87,6 +87,20 @@ def resume_command(folder: Path, tracking: Tracking) -> str:
     """Return the command that continues an interrupted run."""
     trusted = trusted_for(tracking.uri, tracking.register, tracking.alias)
     return command("train", option("resume", folder), trusted=trusted)
+
+
+def init_from_command(folder: Path, overrides: Sequence[str]) -> str:
+    """Return the command that trains a classifier from the weights of a pretraining, on the same data.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the pretraining.
+    overrides : sequence of str
+        Options of the pretraining. Those of its data are kept. The network is that of the pretraining.
+    """
+    kept = [override for override in overrides if not without([override], "data", "folds")]
+    return train_command(*kept, option("init_from", folder))
 
 
 def evaluate_command(folder: Path, uri: str) -> str:

@@ -15,7 +15,7 @@ from einthoven.build import build
 from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry, remove_used_records
 from einthoven.data.identity import DataIdentity
-from einthoven.data.sources.labels import Labels
+from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.source_state import ago
 from einthoven.data.sources.splits import SPLITS, split_rows
 from einthoven.data.sources.targets import targets
@@ -126,8 +126,12 @@ def aggregate_rows(values: NDArray[np.float64], record_of_row: NDArray[np.intp],
         largest = np.zeros((record_of_row.max(initial=-1) + 1, values.shape[1]))
         np.maximum.at(largest, record_of_row, values)
         return largest
-    sums = np.stack([np.bincount(record_of_row, column) for column in values.T], axis=1)
-    return sums / np.bincount(record_of_row)[:, None]
+    counts = np.bincount(record_of_row)
+    sums = np.zeros((len(counts), values.shape[1]))
+    # There may be no column: records of a task without labels.
+    for k, column in enumerate(values.T):
+        sums[:, k] = np.bincount(record_of_row, column)
+    return sums / counts[:, None]
 
 
 def load_data(
@@ -202,7 +206,7 @@ def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[An
     """Return why a split has no metrics; an empty text if it has some."""
     if not len(labels):
         return "no records"
-    if task.output == "identity":
+    if task.output == "identity" or not task.needs_labels:
         return ""
     has_both = _has_both_labels(labels) & _has_both_labels(train_labels)
     return "" if has_both.any() else "no class with both labels"
@@ -257,7 +261,7 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
         Whether to compare the files of the records with the store. If they are not compared, the terminal says so.
     """
     measures = task.output == "identity"
-    if not measures and task.labels not in source.label_sets:
+    if task.needs_labels and not measures and task.labels not in source.label_sets:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
         store: Store = source.open(progress, check=checks_files)
@@ -267,6 +271,8 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
         console.print(sentence, soft_wrap=True)
     for note in store.notes:
         console.print(note, soft_wrap=True)
+    if not task.needs_labels:
+        return store, no_labels(store.table)
     if measures:
         with bar(f"measuring {task.target}") as progress:
             labels = targets(store, task.target, progress)

@@ -57,7 +57,7 @@ def _describe(run: Run) -> None:
     """Print the task, the number of records of each split, the model and the device."""
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
     classes = ""
-    if run.task.output != "identity":
+    if run.task.output in ("sigmoid", "softmax"):
         count = len(run.data.labels.classes)
         classes = f": {count} class{'' if count == 1 else 'es'}"
     console.print(

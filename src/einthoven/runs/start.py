@@ -168,7 +168,7 @@ def _log_start(run: Run, recorder: Recorder, overrides: list[str]) -> None:
     sizes = {**run.model_sizes, "data.classes": len(classes)}
     recorder.params(parameters(run.config, overrides) | sizes)
     recorder.text(logged_yaml(plain_options(run.config)), "config.yaml")
-    if run.task.output != "identity":
+    if run.task.output in ("sigmoid", "softmax"):
         names = parts(classes)
         recorder.table({"class": list(names), "metric name": list(names.values())}, "classes.json")
     for split, rows in data.rows.items():

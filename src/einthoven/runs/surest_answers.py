@@ -34,7 +34,7 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
     row_predictions : Predictions
         Of the rows of the split.
     """
-    if run.task.output == "identity" or "explanation" not in run.config:
+    if run.task.output not in ("sigmoid", "softmax") or "explanation" not in run.config:
         return {}
 
     # One record for each of the most frequent classes.

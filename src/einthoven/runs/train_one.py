@@ -13,7 +13,7 @@ from einthoven.errors import UserError
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.cross_validation import cross_validate
-from einthoven.runs.next_commands import hydra_options, ui_command, without
+from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
 from einthoven.runs.resume import open_interrupted
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
@@ -116,6 +116,8 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     if not is_resumed:
         group, other, two_others = run.other_options
         same = [*hydra_options(HydraConfig.get()), *without(overrides, group, "seed")]
+        if not run.task.needs_labels:
+            commands.append((init_from_command(run.folder, overrides), "train a classifier from these weights"))
         change = train_command(*same, f"{group}={other}")
         compare = train_command(*same, f"{group}={two_others}", "seed=0,1,2", several=True)
         commands += [(change, "change any part of it"), (compare, "compare, over seeds")]

@@ -60,6 +60,7 @@ class Classification:
     objective: Callable[..., Tensor] = cross_entropy
     prior: Tensor | None = None
 
+    needs_labels = True
     monitor = "macro_auroc"
     metric_titles: ClassVar = {
         "macro_auroc": "macro AUROC",

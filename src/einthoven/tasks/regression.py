@@ -53,6 +53,7 @@ class Regression:
     mean: float = 0.0
     sd: float = 1.0
 
+    needs_labels = True
     output = "identity"
     monitor = "r2"
 

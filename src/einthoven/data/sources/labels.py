@@ -59,6 +59,18 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
+def no_labels(table: pd.DataFrame) -> Labels:
+    """Return all records of a store with labels of no classes (n, 0). The labels of the source are not read."""
+    return Labels(
+        matrix=np.zeros((len(table), 0), np.uint8),
+        classes=(),
+        ecg_ids=table["ecg_id"].to_numpy(np.int64),
+        folds=table["strat_fold"].to_numpy(np.int64),
+        patients=table["patient_id"].to_numpy(np.int64),
+        dropped=0,
+    )
+
+
 def ptbxl_labels(
     database_csv: str | Path,
     statements_csv: str | Path,

@@ -1,0 +1,218 @@
+"""Runs of pretext tasks: no label is read, wrong options are refused, the end of a run says what comes next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from mlflow import MlflowClient
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from einthoven import cli
+from einthoven.contracts import Batch
+from einthoven.data.sources.embedded import Synthetic
+from einthoven.data.store.splits import DeviceSplit
+from einthoven.errors import UserError
+from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.pretraining import check_patients, pair_batches, pair_by_patient
+from einthoven.training import checkpoint
+from two_steps import CONF, Bench, a_model, composed, two_steps
+
+TASKS = ("contrastive",)
+SMALL = a_model("conv_attention")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Bench(tmp_path_factory.mktemp("pretraining"), patch)
+
+
+def weights(run: NetworkRun) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in run.model.state_dict().items()}
+
+
+def of_corpus(corpus: Path, *overrides: str) -> DictConfig:
+    """A tiny run on the records of a corpus."""
+    config = composed(*overrides).copy()
+    OmegaConf.set_readonly(config, False)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config.data = compose("train", overrides=["data=ptbxl", f"data.root={corpus}"]).data
+    return config
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_labels_are_never_read(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(f"task={task}", *SMALL, "augment=views", "trainer.window=null", "trainer.stride=null")
+    trained = []
+    for refuses in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if refuses:
+                patch.setattr(Synthetic, "labels", _no_labels_here)
+                patch.setattr(Synthetic, "label_sets", property(_no_labels_here))
+            run = Bench(tmp_path, patch).assembled(config)
+            two_steps(run)
+            trained.append(weights(run))
+    assert trained[0].keys() == trained[1].keys()
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+    assert run.data.labels.matrix.shape == (60, 0) and run.data.labels.classes == ()
+
+
+def _no_labels_here(*_: object, **__: object) -> None:
+    raise AssertionError("a label was read")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_wrong_labels_change_nothing(
+    task: str, write_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+    for codes in (None, "no codes"):
+        corpus = write_corpus(tmp_path / f"corpus-{codes is None}", records=24)
+        if codes is not None:
+            table = pd.read_csv(corpus / "ptbxl_database.csv")
+            table["scp_codes"] = codes
+            table.to_csv(corpus / "ptbxl_database.csv", index=False)
+        run = Bench(tmp_path / "runs", monkeypatch).assembled(of_corpus(corpus, f"task={task}", *SMALL))
+        two_steps(run)
+        trained.append(weights(run))
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_epoch_has_losses_and_the_encoder_of_a_classifier(bench: Bench, task: str) -> None:
+    run = bench.assembled(composed(f"task={task}", *SMALL))
+    metrics = two_steps(run)
+    assert {"train/loss", "val/loss", run.monitor, "watch/grad/norm/stem"} <= metrics.keys()
+    assert not any(name.startswith(("watch/diag/entropy", "val/calibration")) for name in metrics)
+    classifier = bench.assembled(composed("task=superdiagnostic", *SMALL))
+    state = classifier.model.state_dict()
+    encoder = {name: value.shape for name, value in state.items() if not name.startswith("network.head")}
+    pretrained = {name: value.shape for name, value in run.model.state_dict().items()}
+    assert encoder.items() <= pretrained.items()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_evaluations_of_the_same_weights_are_equal(bench: Bench, task: str) -> None:
+    run = bench.assembled(composed(f"task={task}", *SMALL, "augment=views"))
+    first = run.evaluate("val")
+    torch.manual_seed(99)
+    second = run.evaluate("val")
+    np.testing.assert_array_equal(first.p, second.p)
+    assert first.p.shape == (len(run.data.rows["val"]), len(run.task.score_names)) and first.y.shape[1] == 0
+
+
+def pairs(patients: list[int], rows: list[int], seed: int) -> list[int]:
+    """The partner of each row; record k has the constant signal k."""
+    signals = np.arange(len(patients), dtype=np.int16)[:, None, None] * np.ones((1, 2, 8), np.int16)
+    split = DeviceSplit.load(signals, np.arange(len(patients)), np.zeros((len(patients), 0)), torch.device("cpu"))
+    index = torch.tensor(rows)
+    batch = Batch(split.take(index, 8), torch.zeros(len(rows), 0), index, torch.ones(len(rows), dtype=torch.bool))
+    pair = pair_by_patient(split, np.array(patients))
+    (paired,) = pair_batches([batch], pair, seed, epoch=0)
+    assert torch.equal(paired.x[:, 0], batch.x)
+    partners: list[int] = (paired.x[:, 1, 0, 0] * 1000).round().int().tolist()
+    return partners
+
+
+def test_partners_are_other_records_of_the_same_patient() -> None:
+    patients = [7, 3, 7, 9, 7, 3]
+    seen = {row: {pairs(patients, [row], seed)[0] for seed in range(40)} for row in range(6)}
+    assert seen == {0: {2, 4}, 1: {5}, 2: {0, 4}, 3: {3}, 4: {0, 2}, 5: {1}}
+
+
+def test_pairs_of_patients_train_and_need_patients_with_several_records(bench: Bench, corpus: Path) -> None:
+    options = ("task=contrastive", "task.pairs=patient", *SMALL)
+    run = bench.assembled(of_corpus(corpus, *options))
+    two_steps(run)
+    assert run.evaluate("val").p.shape[1] == 3
+    with pytest.raises(UserError, match=r"task.pairs=patient: each of the 3 training records is of another patient"):
+        check_patients(np.array([2, 5, 1]))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("loss=focal",), "loss=focal: it is a loss of classes, and this task reads no labels"),
+        (("loss=mse",), "loss=mse: it compares signals"),
+        (("trainer.sampler=balanced",), "trainer.sampler=balanced: task=contrastive reads no labels"),
+        (("trainer.aggregate=max",), "trainer.aggregate=max"),
+        (("augment=mixup",), "augment: mixup blends records and their labels"),
+        (("augment=cutmix",), "augment: cutmix blends records and their labels"),
+        (("trainer.micro_batch=8",), "trainer.micro_batch=8: task=contrastive compares the records"),
+        (("trainer.batch_size=1",), "trainer.batch_size=1"),
+        (("diagnostics.noise_scale=5",), "diagnostics.noise_scale=5"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_options_that_make_no_sense_are_refused_before_data_are_read(
+    options: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("einthoven.runs.run_data.load_data", _no_labels_here)
+    with pytest.raises(UserError) as refusal:
+        NetworkRun(composed("task=contrastive", *options), tmp_path)
+    assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_model_of_features_refuses_a_pretraining(bench: Bench) -> None:
+    with pytest.raises(UserError, match="task=contrastive: this model is fitted to classes"):
+        bench.train(composed("task=contrastive", "model=forest"))
+
+
+def same_tensors(a: Path, b: Path) -> bool:
+    first, second = (checkpoint._flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
+    train: Callable[..., None], workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("task=contrastive", "task.pairs=patient", *SMALL, "trainer.epochs=2", "trainer.batch_size=16")
+    options = (*options, "tracking.experiment=pretraining")
+    train(*options, "hydra.run.dir=pre/whole", pictures=True)
+    shown = capsys.readouterr().out
+    assert re.search(r"init_from=\S*pre/whole", shown) and "train a classifier from these weights" in shown
+    assert "no bundle: a pretraining" in shown
+
+    save = NetworkRun.save
+
+    def killed_after_the_first_epoch(self: NetworkRun, name: str, recorder: Any) -> None:
+        save(self, name, recorder)
+        if self.position.epoch == 1 and name == "last":
+            raise SystemExit(137)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
+        train(*options, "hydra.run.dir=pre/cut", "tracking.artifacts=false")
+    train("resume=pre/cut")
+    files = [workplace / "pre" / name / "checkpoints" / "last.safetensors" for name in ("whole", "cut")]
+    assert same_tensors(*files)
+
+    # What belongs on the page of the run, and what does not.
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    experiment = client.get_experiment_by_name("pretraining").experiment_id
+    (run,) = [r for r in client.search_runs([experiment]) if r.data.tags["folder"] == "pre/whole"]
+    table = client.load_table(experiment, "predictions/val.json", run_ids=[run.info.run_id])
+    assert {"loss", "mutual_information", "partner_found"} <= set(table.columns)
+    assert table["loss"].mean() == pytest.approx(run.data.metrics["val/loss"], abs=1e-5)
+    assert run.data.metrics["val/loss_low"] <= run.data.metrics["val/loss"] <= run.data.metrics["val/loss_high"]
+    pictures = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert {"loss", "ecg_best_1", "ecg_worst_1", "attention"} <= pictures
+    assert not run.outputs.model_outputs and run.data.tags["task"] == "contrastive"
+
+    # A pretraining has nothing to evaluate.
+    capsys.readouterr()
+    for command in (["evaluate", "run=pre/whole"], ["predict", "pre/whole", "x.dat"]):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        error = capsys.readouterr().err
+        assert "pre/whole: is a pretraining (contrastive)" in error and re.search(r"init_from=\S*pre/whole", error)
+        assert error.count("\n") == 1
