@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "einthoven"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
-SOURCES = sorted(path.stem for path in (conf_folder() / "data").glob("*.yaml"))
+SOURCES = sorted(f"data={path.stem}" for path in (conf_folder() / "data").glob("*.yaml"))
+PRETEXT_TASKS = ("task=contrastive",)
+CHOICES = (*SOURCES, *PRETEXT_TASKS)  # each has options of its own
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
@@ -152,13 +154,13 @@ def test_every_make_target_is_explained_in_help(target: str) -> None:
 
 
 @cache
-def of_source(data: str) -> DictConfig:
-    """Options of a run on a source, for looking up whether there is one: interpolations are not resolved."""
-    return composed("train", f"data={data}")
+def of_choice(choice: str) -> DictConfig:
+    """Options of a run with a source or a task, to look up whether there is one: interpolations are not resolved."""
+    return composed("train", choice)
 
 
-def exists(key: str, data: str) -> bool:
-    node = of_source(data)
+def exists(key: str, choice: str) -> bool:
+    node = of_choice(choice)
     for name in key.split("."):
         if not isinstance(node, DictConfig) or name not in node:
             return False
@@ -169,7 +171,7 @@ def exists(key: str, data: str) -> bool:
 # A name such as folds.csv or data.json is that of a file.
 @pytest.mark.parametrize("key", everywhere(rf"({'|'.join(GROUPS)})(\.(?!(csv|json)\b)[a-z_]+)+(=.*)?"))
 def test_an_option_exists(key: str) -> None:
-    assert any(exists(key.split("=")[0], data) for data in SOURCES)
+    assert any(exists(key.split("=")[0], choice) for choice in CHOICES)
 
 
 @pytest.mark.parametrize("option", [o for o in everywhere(r"[a-z_.]+=[^=]+") if not PLACEHOLDER.search(o)])
@@ -178,8 +180,8 @@ def test_an_option_takes_its_value(option: str) -> None:
     if key in GROUPS:  # each file of a group is composed elsewhere
         assert (conf_folder() / key / f"{value}.yaml").exists()
         return
-    having = [name for name in SOURCES if exists(key, name)]
-    config = of_source("ptbxl" if "ptbxl" in having or not having else having[0]).copy()
+    having = [choice for choice in CHOICES if exists(key, choice)]
+    config = of_choice("data=ptbxl" if "data=ptbxl" in having or not having else having[0]).copy()
     OmegaConf.update(config, key, OverridesParser.create().parse_override(option).value())
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
