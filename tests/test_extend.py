@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,14 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_parts", raising=False)
     return tmp_path
+
+
+@pytest.mark.parametrize("block", blocks(ROOT / "CONTRIBUTING.md", "python"))
+def test_each_block_of_the_page_imports_what_it_uses(block: str) -> None:
+    """A reader may copy one block only."""
+    check = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "-"]
+    result = subprocess.run(check, input=block, text=True, capture_output=True)
+    assert result.returncode == 0, result.stdout
 
 
 def test_the_parts_of_the_page_do_what_it_says(outside: Path) -> None:

@@ -25,7 +25,7 @@ VERBS = {
     "ui": "einthoven.commands.ui",
     "report": "einthoven.commands.report",
 }
-"""The module of each verb. Its function ``main`` takes the arguments after the verb, and may return an exit code."""
+"""Verb -> module. The function ``main`` of a module takes the arguments after the verb, and may return an exit code."""
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + the number of SIGINT, as in a shell
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     Parameters
     ----------
     argv : list of str, optional
-        The verb and its arguments; by default those of the process.
+        The verb and its arguments. By default, the arguments of the process.
     """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("--help", "-h", "help"):
@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         _fail(str(error))
     except BrokenPipeError:
-        # The program that reads our output has ended, as `head` does. Nothing more can be written there.
+        # The program that read our output through a pipe has ended, for example `head`. Python would print an error
+        # when it flushes the output at exit, so the output goes to a device that accepts everything.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except (OSError, MemoryError) as error:
@@ -77,11 +78,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split the modules and addresses of ``--trust`` from the other arguments.
+    """Split the values of ``--trust`` from the other arguments.
 
     Returns
     -------
     trusted : list of str
+        Modules and addresses.
     others : list of str
         The arguments that the command reads itself.
 
@@ -98,6 +100,7 @@ def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
         if flag != "--trust":
             others.append(argument)
             continue
+        # Both `--trust=MODULE` and `--trust MODULE` are accepted.
         name = value if equals else next(remaining, "")
         is_address = ":/" in name or name.startswith("/")
         is_module = all(part.isidentifier() for part in name.split("."))

@@ -158,7 +158,7 @@ def test_the_line_to_another_run(bench: Bench, tmp_path: Path) -> None:
     trial = Trial({}, arrays={name: value.numpy() for name, value in found.items()})
     interpolation_figure([trial], title="?").savefig(io.BytesIO(), format="png")
     other = bench.assembled(composed(f"analysis.run={tmp_path}", "analysis=interpolation", "model.width=9"))
-    with pytest.raises(UserError, match=r"analysis\.run=.* there and .* here"):
+    with pytest.raises(UserError, match=r"analysis\.run=.* in that run and .* in this run"):
         build(other.config.analysis)(_trained_model(other))
 
 

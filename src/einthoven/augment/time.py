@@ -21,34 +21,38 @@ def shift_time(x: Tensor, max_shift: int, generator: Generator, *, probability: 
     batch, leads, samples = x.shape
     shift = torch.randint(-max_shift, max_shift + 1, (batch, 1), generator=generator, device=x.device)
     shift = shift * draw_records(x, probability, generator)[:, :, 0]
-    source = (torch.arange(samples, device=x.device) - shift).clamp(0, samples - 1)
-    return x.gather(2, source[:, None, :].expand(-1, leads, -1))
+    index = (torch.arange(samples, device=x.device) - shift).clamp(0, samples - 1)
+    return x.gather(2, index[:, None, :].expand(-1, leads, -1))
 
 
 def stretch_time(x: Tensor, spread: float, generator: Generator, *, probability: float = 1.0) -> Tensor:
-    """Stretch each record about its middle by ``exp(u)``, with u uniform in ``[-spread, spread]``.
+    """Stretch each record by a factor ``exp(u)``, with u uniform in ``[-spread, spread]``. Its middle does not move.
 
-    Intervals are multiplied by this factor, and rates are divided by it. A factor below 1 shrinks the record. Then the
-    edge values fill the ends.
+    The factor multiplies intervals and divides rates. A factor below 1 makes the record shorter. The edge values then
+    fill the gaps at both ends.
     """
     batch, _, samples = x.shape
     log_factor = uniform(x, (batch, 1), -spread, spread, generator)
     log_factor = torch.where(draw_records(x, probability, generator)[:, :, 0], log_factor, 0.0)
     middle = (samples - 1) / 2
     time = torch.arange(samples, device=x.device, dtype=x.dtype)
-    return sample_at(x, middle + (time - middle) * (-log_factor).exp())
+    # The new sample at `time` is the old sample at this position.
+    position = middle + (time - middle) * (-log_factor).exp()
+    return sample_at(x, position)
 
 
 def resize_crop(x: Tensor, max_cut: float, generator: Generator, *, probability: float = 1.0) -> Tensor:
-    """Cut a share of up to ``max_cut`` off the ends of each record, and stretch the rest to the original length.
+    """Remove a share of each record, up to ``max_cut``, and stretch the rest to the original length.
 
-    The share at each end is random. This is the random resized crop of Szegedy et al. 2015, "Going deeper with
-    convolutions", on the time axis.
+    The share is removed at the two ends, divided between them at random. This is the random resized crop of Szegedy et
+    al. 2015, "Going deeper with convolutions", on the time axis.
     """
     batch, _, samples = x.shape
     cut = uniform(x, (batch, 1), 0.0, max_cut, generator) * draw_records(x, probability, generator)[:, :, 0]
-    start = cut * torch.rand((batch, 1), generator=generator, device=x.device, dtype=x.dtype) * (samples - 1)
-    return sample_at(x, start + (1.0 - cut) * torch.arange(samples, device=x.device, dtype=x.dtype))
+    share_at_start = torch.rand((batch, 1), generator=generator, device=x.device, dtype=x.dtype)
+    start = cut * share_at_start * (samples - 1)
+    time = torch.arange(samples, device=x.device, dtype=x.dtype)
+    return sample_at(x, start + (1.0 - cut) * time)
 
 
 def crop_time(x: Tensor, length: int, generator: Generator) -> Tensor:
@@ -63,24 +67,26 @@ def crop_time(x: Tensor, length: int, generator: Generator) -> Tensor:
     if length > samples:
         raise UserError(f"random crop: the records have {samples} samples; expected at least {length}.")
     start = torch.randint(0, samples - length + 1, (batch, 1), generator=generator, device=x.device)
-    source = start + torch.arange(length, device=x.device)
-    return x.gather(2, source[:, None, :].expand(-1, leads, -1))
+    index = start + torch.arange(length, device=x.device)
+    return x.gather(2, index[:, None, :].expand(-1, leads, -1))
 
 
 def resample_time(x: Tensor, max_loss: float, generator: Generator, *, probability: float = 1.0) -> Tensor:
     """Imitate a lower sampling frequency: remove the frequencies above half of it.
 
-    The lower sampling frequency is ``(1 - u)`` times that of the record, with u uniform in ``[0, max_loss]``. The gain
-    falls from 1 to 0 over the last fifth below the limit, as in an anti-aliasing filter. The signal is mirrored at its
-    end. Otherwise the Fourier transform would join the end to the start with a step.
+    The lower sampling frequency is ``(1 - u)`` times the one of the record, with u uniform in ``[0, max_loss]``. The
+    cutoff is half of it. The gain is 1 up to 80 % of the cutoff, and falls from there to 0 at the cutoff, as in an
+    anti-aliasing filter.
     """
     samples = x.shape[2]
-    loss = uniform(x, (x.shape[0], 1, 1), 0.0, max_loss, generator)
+    lost_share = uniform(x, (x.shape[0], 1, 1), 0.0, max_loss, generator)
 
     # Frequencies are in cycles per sample, so half of the sampling frequency is 0.5.
-    limit = 0.5 * (1.0 - loss)
+    cutoff = 0.5 * (1.0 - lost_share)
     frequency = torch.fft.rfftfreq(2 * samples, device=x.device, dtype=x.dtype)
-    gain = ((limit - frequency) / (0.2 * limit)).clamp(0.0, 1.0)
+    gain = ((cutoff - frequency) / (0.2 * cutoff)).clamp(0.0, 1.0)
+
+    # The Fourier transform repeats the signal. With its mirror image behind it, there is no step between end and start.
     mirrored = torch.cat([x, x.flip(2)], dim=2)
     filtered = torch.fft.irfft(torch.fft.rfft(mirrored) * gain, n=2 * samples)[:, :, :samples]
     return torch.where(draw_records(x, probability, generator), filtered, x)
@@ -89,26 +95,26 @@ def resample_time(x: Tensor, max_loss: float, generator: Generator, *, probabili
 def sample_at(x: Tensor, position: Tensor) -> Tensor:
     """Interpolate ``x`` ``[B, L, T]`` at fractional positions ``[B, T']``, in samples.
 
-    Outside of the record, the values are those of its edges. The method is cubic convolution (Keys 1981, "Cubic
-    convolution interpolation for digital image processing", IEEE ASSP 29:1153, a = -1/2). It is exact at the samples
-    and for parabolas.
+    A position outside of the record gets the value at the nearest edge. The method is cubic convolution (Keys 1981,
+    "Cubic convolution interpolation for digital image processing", IEEE ASSP 29:1153, a = -1/2). It reproduces the
+    samples, and every quadratic function between them.
     """
     leads, samples = x.shape[1:]
     position = position.clamp(0, samples - 1)
-    before = position.floor()
+    left = position.floor()
 
-    # The result is a weighted sum of four samples: one before `before`, `before` itself, and two after it.
-    f = position - before
+    # The result is a weighted sum of four samples. Their indices are left - 1, left, left + 1 and left + 2.
+    f = position - left
     weights = (
         ((-0.5 * f + 1.0) * f - 0.5) * f,
         (1.5 * f - 2.5) * f * f + 1.0,
         ((-1.5 * f + 2.0) * f + 0.5) * f,
         (0.5 * f - 0.5) * f * f,
     )
-    first = before.long() - 1
+    first = left.long() - 1
     result = torch.zeros((), dtype=x.dtype, device=x.device)
-    for step, weight in enumerate(weights):
-        index = (first + step).clamp(0, samples - 1)
+    for offset, weight in enumerate(weights):
+        index = (first + offset).clamp(0, samples - 1)
         result = result + weight[:, None, :] * x.gather(2, index[:, None, :].expand(-1, leads, -1))
     return result
 

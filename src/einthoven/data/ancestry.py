@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from einthoven.data.store.digests import Digests, from_bytes, to_bytes
 
 NONE: Digests = np.empty(0, "S16")
+"""A list of no digests."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Ancestry:
         return replace(self, fitted=_list_unique([windows]))
 
     def merged(self, *others: Ancestry) -> Ancestry:
-        """Return the ancestry of a model that was made from other models, too. Their training windows are added."""
+        """Add the training windows of other models, and return the ancestry of a model that was made from them too."""
         return replace(self, trained=_list_unique([self.trained, *(other.trained for other in others)]))
 
     def in_training(self, windows: Digests) -> NDArray[np.bool_]:
@@ -50,7 +51,7 @@ class Ancestry:
         return np.isin(windows, self.fitted)
 
     def to_arrays(self) -> dict[str, NDArray[np.uint8]]:
-        """Return both lists of digests as arrays of bytes (n, 16), which can be written to a file."""
+        """Return both lists of digests as arrays of bytes (n, 16), for a file."""
         return {"trained": to_bytes(self.trained), "fitted": to_bytes(self.fitted)}
 
     @classmethod
@@ -69,28 +70,29 @@ class Ancestry:
 
 
 def _list_unique(parts: Iterable[Digests]) -> Digests:
-    """Return digests sorted and unique, without the empty digest of blank windows."""
+    """Return the different digests of all parts, sorted. A blank window has an empty digest, which is left out."""
     unique = np.unique(np.concatenate([NONE, *parts]))
-    not_blank: Digests = unique[unique != b""]
-    return not_blank
+    without_blank: Digests = unique[unique != b""]
+    return without_blank
 
 
 def remove_used_records(
     rows: Mapping[str, NDArray[np.int64]], digests: Digests, records: NDArray[np.int64], ancestry: Ancestry
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
-    """Remove from validation and test each record whose signal was used before.
+    """Remove each record from the validation and test split whose signal was used before.
 
     A validation record must not be a training record. A test record must not be a training or validation record. Two
-    records are the same if their signals are equal, even if their record numbers differ. If one window of a record was
-    used, the whole record is removed.
+    records are the same if their signals are equal, even if their record numbers differ. A record can have several
+    rows, one for each of its windows. If the signal of one row was used before, the whole record is removed.
 
     Parameters
     ----------
     rows : mapping of "train", "val", "test" to ndarray of int64
+        The rows of each split.
     digests, records : ndarray, shape (n,)
-        Content digest and record number of each row.
+        Content digest and record number of each row of the store.
     ancestry : Ancestry
-        Signals that the model saw in earlier trainings.
+        Signals that earlier trainings of the model used.
 
     Returns
     -------
@@ -105,9 +107,9 @@ def remove_used_records(
     for split in ("val", "test"):
         split_rows = rows[split]
         split_records = records[split_rows]
-        is_used_window = used_before.in_training(digests[split_rows])
-        removed[split] = np.unique(split_records[is_used_window])
+        is_used_row = used_before.in_training(digests[split_rows])
+        removed[split] = np.unique(split_records[is_used_row])
         remaining[split] = split_rows[~np.isin(split_records, removed[split])]
-        # The validation records must not be in the test split, so they count as used from here on.
+        # A validation record must not be in the test split, so it counts as used before the test split is checked.
         used_before = used_before.merged(Ancestry.trained_on(digests[remaining[split]]))
     return remaining, removed

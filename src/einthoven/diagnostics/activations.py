@@ -13,21 +13,22 @@ from torch import Tensor, nn
 
 from einthoven.functional.information import categorical_entropy
 
-Moments = tuple[int, Tensor, Tensor]  # number of values, their mean, their variance (divided by the number)
+Moments = tuple[int, Tensor, Tensor]  # number of values, their mean, their mean squared deviation
 T = TypeVar("T")
 
 
 class _OutputHooks(Generic[T]):
-    """Forward hooks that summarize the outputs of modules in the training steps that are due.
+    """Forward hooks that summarize the outputs of modules, in the training steps in which a measurement is due.
 
     Parameters
     ----------
     modules : iterable of (str, Module)
-        Modules to measure. An output that is not a single tensor, as that of a recurrent layer, is ignored.
+        Modules to measure, with their names. An output that is not a single tensor is ignored, for example the output
+        of a recurrent layer.
     interval : int or None
         Number of steps from one measurement to the next; None turns it off.
     summarize : callable
-        Output -> the summary to keep.
+        Function of an output that returns its summary.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class _OutputHooks(Generic[T]):
                 handle.remove()
 
     def set_step(self, step: int | None) -> None:
-        """Measure the next forward passes if `step` is due; None: they belong to no step and are not measured."""
+        """Measure the next forward passes if a measurement is due in `step`. Without a step, they are not measured."""
         self._is_due = self._interval is not None and step is not None and step % self._interval == 0
 
     def take_summaries(self) -> dict[str, list[T]]:
@@ -88,10 +89,10 @@ class ActivationVariance(_OutputHooks[Moments]):
 class DeadUnits(_OutputHooks[Tensor]):
     """Share of the ReLU units of a stage that are zero for the whole batch.
 
-    A unit is a channel of an image ``[B, C, H, W]``. Otherwise it is an entry of the last dimension, as in tokens
-    ``[B, N, D]``. A unit is dead if it is zero for every record and every position. Then its gradient is zero, and so
-    is the gradient of the weights before it that feed no other unit. Other activation functions have no flat zero, so
-    stages without a ReLU are left out.
+    In an image ``[B, C, H, W]``, a unit is a channel. In other outputs, such as tokens ``[B, N, D]``, it is an entry of
+    the last dimension. A unit is dead if it is zero for every record and every position. Weights that lead only to dead
+    units get no gradient. Stages without a ReLU are left out, because other activation functions are not constant at
+    zero.
 
     Parameters
     ----------
@@ -107,14 +108,14 @@ class DeadUnits(_OutputHooks[Tensor]):
             for name, module in child.named_modules():
                 if isinstance(module, nn.ReLU):
                     rectifiers.append((f"{stage}/{name}", module))
-        super().__init__(rectifiers, interval, _largest_of_units)
+        super().__init__(rectifiers, interval, _unit_maxima)
 
     def take_metrics(self) -> dict[str, Tensor]:
         """Return ``watch/act/dead/<stage>`` as device tensors; empty if nothing was measured."""
         dead_units: dict[str, list[Tensor]] = {}
-        for name, largest in self.take_summaries().items():
-            # A unit is dead if it is zero in all passes of the step.
-            is_dead = torch.stack(largest).amax(dim=0) <= 0
+        for name, maxima in self.take_summaries().items():
+            # A unit is dead if it is zero in all forward passes of the step.
+            is_dead = torch.stack(maxima).amax(dim=0) <= 0
             stage = name.partition("/")[0]
             dead_units.setdefault(stage, []).append(is_dead)
         return {f"watch/act/dead/{stage}": torch.cat(units).float().mean() for stage, units in dead_units.items()}
@@ -137,7 +138,7 @@ def _pooled_variance(parts: Sequence[Moments]) -> Tensor:
     return torch.stack(squares).sum() / (total - 1)
 
 
-def _largest_of_units(values: Tensor) -> Tensor:
+def _unit_maxima(values: Tensor) -> Tensor:
     """Return the largest value of each unit; `DeadUnits` defines what a unit is."""
     unit_dim = 1 if values.ndim == 4 else values.ndim - 1
     return values.amax(dim=[dim for dim in range(values.ndim) if dim != unit_dim])
@@ -145,10 +146,10 @@ def _largest_of_units(values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def attention_entropy(maps: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the entropy of the attention weights of a token in nats, as the mean over tokens and records.
+    """Return the entropy of the attention of each head in nats: the mean over the tokens and records.
 
     The entropy is 0 if each token attends to a single token. It is log N if a head gives all N tokens the same weight.
-    Such a head carries no information about positions (Zhai et al. 2023, "Stabilizing transformer training by
+    Such a head reads no token more than another one (Zhai et al. 2023, "Stabilizing transformer training by
     preventing attention entropy collapse").
 
     Parameters

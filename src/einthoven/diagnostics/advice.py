@@ -30,7 +30,8 @@ RULES = (
     optimization.uniform_attention,
     learning.still_improving,
 )
-"""The most important rules come first: problems of the data spoil all results, and causes stand before effects."""
+"""The order is the importance. Problems of the data come first, because they spoil all results. Causes come before
+their effects."""
 
 
 def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
@@ -43,18 +44,22 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
     history : mapping of str to (steps, values)
         All recorded values of each metric.
     facts : mapping
-        Facts that are not metrics. `einthoven.diagnostics.data.compare_splits` returns those about the splits. Others:
+        Facts that are not metrics. `einthoven.diagnostics.data.compare_splits` returns the facts about the splits. The
+        other facts are:
 
         - ``stages``: names of the stages, from first to last
         - ``normalised`` (bool): whether any layer normalises
         - ``layers``: number of layers with weights
         - ``clip_norm``, ``epochs``: options of the trainer
-        - ``chance``: for each split, the negative log-likelihood of predicting the label shares for every record
-        - ``plain_loss`` (bool): whether the training loss is such a negative log-likelihood
-        - ``proportional`` (bool): whether steps are proportional to the gradient
+        - ``chance``: for each split, the negative log-likelihood if the prediction for every record is the share of
+          each class
+        - ``plain_loss`` (bool): whether the training loss is a negative log-likelihood, which ``chance`` can be
+          compared with
+        - ``proportional`` (bool): whether a step of the optimizer is proportional to the gradient
         - ``predicted``: for each split and class, the number of ``positive`` records, and the ``lowest`` and
-          ``highest`` probability
+          ``highest`` probability of all records
     limits : Limits
+        The limits of all rules, from ``conf/advice/``.
     """
     advice: list[Advice] = []
     for rule in RULES:

@@ -18,14 +18,15 @@ PARTS = 5
 
 @dataclass(frozen=True)
 class CalibrationCheck:
-    """The likelihood of records on which a calibration was not fitted.
+    """The result of the check: how likely the labels are, on records that the calibration was not fitted on.
 
     Attributes
     ----------
     before, after : float
         Negative log-likelihood without and with the calibration. NaN if there are too few patients.
     parts : int
-        Number of parts of the patients. Each part is calibrated by a method that was fitted on the other parts.
+        Number of parts that the patients were divided into. Each part was calibrated by a method that was fitted on
+        the other parts.
     """
 
     before: float
@@ -43,12 +44,13 @@ def fit_and_check(
 ) -> tuple[Calibration, CalibrationCheck | None]:
     """Fit a calibration. Replace it by `Uncalibrated` if it makes the likelihood of other records worse.
 
-    The likelihood of other records is measured by cross-validation within the fitting records.
+    This is checked by cross-validation: the records are divided into parts, and each part is calibrated by a method
+    that was fitted on the other parts.
 
     Parameters
     ----------
     make : callable
-        Creates the method, not fitted.
+        Creates a method that is not fitted yet.
     y, p : array-like, shape (n, K)
         Labels and probabilities of records that are not reported.
     patients : array-like, shape (n,)
@@ -61,8 +63,8 @@ def fit_and_check(
     calibration : Calibration
         Fitted on all records, or `Uncalibrated`.
     check : CalibrationCheck or None
-        None for two methods that these records cannot check. `PriorShift` is meant for another population, and
-        `Uncalibrated` changes nothing.
+        None for two methods that are not checked: `PriorShift`, which is meant for another population than these
+        records, and `Uncalibrated`, which changes nothing.
     """
     method = make()
     if isinstance(method, Uncalibrated | PriorShift):
@@ -70,7 +72,7 @@ def fit_and_check(
     check = _cross_validate(make, np.asarray(y), np.asarray(p, dtype=np.float64), np.asarray(patients), seed)
     if check.is_better:
         return method.fit(y, p), check
-    # A method of the user's own may have other attributes.
+    # A calibration from outside of einthoven may lack these attributes.
     classes = getattr(method, "classes", ())
     single_label = bool(getattr(method, "single_label", False))
     return Uncalibrated(classes, single_label).fit(y, p), check
@@ -84,16 +86,17 @@ def _cross_validate(
     seed: int,
 ) -> CalibrationCheck:
     """Calibrate each part of the patients by a method that was fitted on the other parts."""
-    patient_names, patient = np.unique(patients, return_inverse=True)
+    patient_names, patient_number = np.unique(patients, return_inverse=True)
     num_parts = min(PARTS, len(patient_names))
     if num_parts < 2:
         return CalibrationCheck(np.nan, np.nan, num_parts)
+    # Every patient gets a part at random. The sizes of the parts differ by at most one patient.
     part_of_patient = np.random.default_rng(seed).permutation(len(patient_names)) % num_parts
-    part = part_of_patient[patient.reshape(-1)]
+    part_of_record = part_of_patient[patient_number.reshape(-1)]
 
     calibrated = np.empty_like(p)
     for number in range(num_parts):
-        is_held_out = part == number
+        is_held_out = part_of_record == number
         method = make().fit(y[~is_held_out], p[~is_held_out])
         calibrated[is_held_out] = method.transform(p[is_held_out])
 
@@ -104,16 +107,18 @@ def _cross_validate(
 
 
 def _negative_log_likelihood(y: npt.NDArray[np.generic], p: FloatArray, single_label: bool) -> float:
-    """Return the negative log-likelihood of probabilities (n, K).
+    """Return the negative log-likelihood of labels and probabilities (n, K).
 
     It is the mean over the records, and in multi-label tasks also over the classes.
     """
-    positive = y.astype(np.bool_)
+    is_positive = y.astype(np.bool_)
     # A probability of 0 would give an infinite result.
     tiny = np.finfo(np.float64).tiny
     if single_label:
-        return float(-np.log(np.maximum(p[positive], tiny)).sum() / len(p))
-    return float(-np.log(np.maximum(np.where(positive, p, 1 - p), tiny)).mean())
+        of_label = p[is_positive]
+        return float(-np.log(np.maximum(of_label, tiny)).sum() / len(p))
+    of_label = np.where(is_positive, p, 1 - p)
+    return float(-np.log(np.maximum(of_label, tiny)).mean())
 
 
 def check_disjoint(fitted: npt.ArrayLike, reported: npt.ArrayLike, kind: str) -> None:
@@ -124,7 +129,7 @@ def check_disjoint(fitted: npt.ArrayLike, reported: npt.ArrayLike, kind: str) ->
     fitted, reported : array-like
         Folds, records or patients of the two sets.
     kind : str
-        The word for one entry in the message, such as "fold".
+        The name of one entry, such as "fold", for the message.
 
     Raises
     ------

@@ -23,17 +23,19 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, C, T]`` to tokens ``[B, ceil(T / patch), dim]``. Zeros fill the last patch."""
-        x = F.pad(x, (0, -x.shape[2] % self.patch))
+        missing_samples = -x.shape[2] % self.patch
+        x = F.pad(x, (0, missing_samples))
+        # [B, C, T] -> [B, C, N, patch] -> [B, N, C, patch]
         patches = x.view(*x.shape[:2], -1, self.patch).transpose(1, 2)
         tokens: Tensor = self.linear(patches.flatten(2))
         return tokens
 
 
 class ViT1d(nn.Module):
-    """Patches, positions, transformer blocks, the mean over time, a linear layer.
+    """A vision transformer: patches, positions, transformer blocks, the mean over time, a linear layer.
 
-    Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token (their appendix D.3). Trained from
-    scratch on tens of thousands of ECGs, a transformer without convolutions is worse than convolutions.
+    The network of Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token (their appendix D.3).
+    It is worse than a convolutional network if it is trained from scratch on tens of thousands of ECGs.
 
     Stages (direct children): ``patches``, ``attention``, ``head``.
 
@@ -42,7 +44,7 @@ class ViT1d(nn.Module):
     in_channels, num_classes
         Channels of the signal; number of logits.
     samples
-        Length of a record in training, in samples. It decides the size of the table of learned positions.
+        Length of a training record, in samples. The table of learned positions has one row per patch of this length.
     patch
         Length of a patch, in samples.
     dim, depth, heads, expansion
@@ -58,7 +60,7 @@ class ViT1d(nn.Module):
     Raises
     ------
     UserError
-        If `dim` is not a multiple of twice the `heads`.
+        If `dim` is not a multiple of twice the number of `heads`.
     """
 
     def __init__(
@@ -110,6 +112,6 @@ class ViT1d(nn.Module):
     def attention_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the attention weights ``[B, heads, N, N]`` of each transformer block, for N patches.
 
-        Call ``eval()`` first, as for a prediction.
+        Call ``eval()`` first, so that dropout is off.
         """
         return attention_maps(self.attention, self.patches(x))

@@ -1,4 +1,4 @@
-"""Lion, an optimizer that steps along a sign. It was found by a program search."""
+"""Lion, an optimizer that moves each weight by the sign of a mean gradient."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch.optim import Optimizer
 
 
 class Lion(Optimizer):
-    """EvoLved sIgn mOmeNtum: Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.
+    """Evolved sign momentum (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2).
 
     ::
 
         w ← w - lr (sign(β₁ m + (1 - β₁) g) + weight_decay w)
         m ← β₂ m + (1 - β₂) g
 
-    It keeps one running mean per weight. Adam keeps two.
+    The authors found it by a search over programs. It stores one running mean m per weight. Adam stores two.
 
     Parameters
     ----------
     params
         Parameter groups.
     lr, betas, weight_decay
-        Learning rate, (β₁, β₂) and decay of the formulas above.
+        The learning rate, (β₁, β₂), and the weight decay of these formulas.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Evaluate `closure` once, if there is one, then take one step. Return the value of the closure."""
+        """Call `closure`, if there is one, and take one step. Return the result of the closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -51,7 +51,7 @@ class Lion(Optimizer):
             lr = group["lr"]
             beta1, beta2 = group["betas"]
 
-            # w ← w - lr (sign(β₁ m + (1 - β₁) g) + weight_decay w)
+            # w ← w - lr (sign(β₁ m + (1 - β₁) g) + weight_decay w); lerp(a, b, β) is (1 - β) a + β b.
             torch._foreach_mul_(parameters, 1.0 - lr * group["weight_decay"])
             directions = torch._foreach_lerp(gradients, momenta, beta1)
             torch._foreach_add_(parameters, torch._foreach_sign(directions), alpha=-lr)

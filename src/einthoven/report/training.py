@@ -1,4 +1,4 @@
-"""Figures of a training: gradients and updates of the stages, entropy and divergences, co-occurrence of classes."""
+"""Figures of a training: gradients and updates of the stages, entropy and divergence, classes that occur together."""
 
 from __future__ import annotations
 
@@ -17,17 +17,26 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-COLUMNS = 160  # largest number of columns of a heat map; more measurements are averaged
-MANY = 8  # with more stages, the colour of a line shows the depth
-USUAL = 1e-3  # usual size of a step relative to the weights
-INFORMATION = {  # metric -> (panel, label)
-    "watch/diag/entropy": (0, "of the predictions"),
-    "watch/diag/entropy_labels": (0, "of the labels"),
-    "watch/diag/kl_labels": (1, "labels ‖ predictions, per record"),
-    "watch/diag/kl_prior": (1, "labels ‖ predictions, of their means"),
-    "watch/diag/kl_drift": (1, "last evaluation ‖ this one"),
-    "watch/diag/kl_windows": (1, "between the windows of a record"),
+MOST_COLUMNS = 160
+"""A heat map has at most this many columns. A column is the mean of several measurements if there are more of them."""
+
+MOST_COLOURS = 8
+"""With more stages than this, the colour of a line shows the depth of its stage."""
+
+USUAL_RATIO = 1e-3
+"""Usual size of a step relative to the size of the weights."""
+
+ENTROPY = "Entropy"
+DIVERGENCE = "Divergence (KL)"
+INFORMATION_METRICS = {
+    "watch/diag/entropy": (ENTROPY, "predictions"),
+    "watch/diag/entropy_labels": (ENTROPY, "labels"),
+    "watch/diag/kl_labels": (DIVERGENCE, "labels ‖ predictions, per record"),
+    "watch/diag/kl_prior": (DIVERGENCE, "mean label ‖ mean prediction"),
+    "watch/diag/kl_drift": (DIVERGENCE, "previous predictions ‖ current predictions"),
+    "watch/diag/kl_windows": (DIVERGENCE, "between the windows of a record"),
 }
+"""Metric -> title of its panel, and label of its line."""
 
 
 def gradient_flow_figure(history: History, stages: Sequence[str], *, metric: str = "watch/grad/norm") -> Figure:
@@ -57,15 +66,17 @@ def gradient_flow_figure(history: History, stages: Sequence[str], *, metric: str
     steps = next(iter(series.values()))[0]
     rows = np.stack([values[: len(steps)] for _, values in series.values()])
 
-    # Several measurements share a cell. Its value is the geometric mean of the positive ones.
-    edges = np.unique(np.linspace(0, len(steps), min(len(steps), COLUMNS) + 1).astype(int))
+    # A cell covers several measurements. Its value is the geometric mean of those that are positive and finite.
+    edges = np.unique(np.linspace(0, len(steps), min(len(steps), MOST_COLUMNS) + 1).astype(int))
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(rows > 0, np.log(rows), np.nan)
         counts = np.add.reduceat(np.isfinite(logs), edges[:-1], axis=1)
         sums = np.add.reduceat(np.nan_to_num(logs, posinf=0.0), edges[:-1], axis=1)
         cells = np.ma.masked_invalid(np.exp(sums / counts))
-    last_edge = steps[-1] + max(steps[-1] - steps[edges[-2]], 1)
-    step_edges = np.append(steps[edges[:-1]], last_edge)
+
+    # A column starts at its first step. The last column also needs an end, behind the last step.
+    last_width = max(steps[-1] - steps[edges[-2]], 1)
+    step_edges = np.append(steps[edges[:-1]], steps[-1] + last_width)
     with use_style():
         figure = new_figure(9, max(3.2, 1.6 + 0.45 * len(series)))
         axes = figure.add_subplot()
@@ -81,7 +92,7 @@ def gradient_flow_figure(history: History, stages: Sequence[str], *, metric: str
 
 
 def update_ratio_figure(history: History, stages: Sequence[str]) -> Figure:
-    """Draw the size of the steps of each stage relative to its weights, with a line at the usual value 0.001.
+    """Draw the size of the steps of each stage, divided by the size of its weights. A line marks the usual value 0.001.
 
     Parameters
     ----------
@@ -98,18 +109,20 @@ def update_ratio_figure(history: History, stages: Sequence[str]) -> Figure:
     import matplotlib
 
     series = _measured(history, stages, "watch/update/ratio")
-    depth = matplotlib.colormaps["viridis"]
+    colour_of_depth = matplotlib.colormaps["viridis"]
     with use_style():
         figure = new_figure(9, 4.8)
         axes = figure.add_subplot()
         for number, (stage, (steps, values)) in enumerate(series.items()):
-            # There are not enough distinct colours for many stages. Then dark is the input and light is the output.
-            style = {"color": depth(0.95 * number / len(series))} if len(series) > MANY else series_style(number)
+            style = series_style(number)
+            if len(series) > MOST_COLOURS:
+                # From dark at the input to light at the output
+                style = {"color": colour_of_depth(0.95 * number / len(series))}
             axes.plot(steps, np.where(values > 0, values, np.nan), **style, linewidth=1.6, label=stage)
-        axes.axhline(USUAL, color=INK, linewidth=1.2, linestyle=(0, (6, 4)), zorder=1)
+        axes.axhline(USUAL_RATIO, color=INK, linewidth=1.2, linestyle=(0, (6, 4)), zorder=1)
         axes.annotate(
             "0.001: usual",
-            (1.0, USUAL),
+            (1.0, USUAL_RATIO),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 4),
             textcoords="offset points",
@@ -117,7 +130,7 @@ def update_ratio_figure(history: History, stages: Sequence[str]) -> Figure:
             fontsize=11,
         )
         axes.set_yscale("log")
-        # The last steps of a schedule can be very small. They must not flatten the rest of the curves.
+        # The last steps of a schedule can be very small. The axis leaves them out, and shows the other steps well.
         largest = max(float(np.nanmax(values)) for _, values in series.values())
         if 0 < largest < np.inf:
             axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-5 * largest))
@@ -127,7 +140,7 @@ def update_ratio_figure(history: History, stages: Sequence[str]) -> Figure:
 
 
 def information_figure(history: History) -> Figure:
-    """Draw the entropy of the predictions and their divergences over the steps.
+    """Draw the entropies and the divergences over the steps, in two panels.
 
     Parameters
     ----------
@@ -139,21 +152,23 @@ def information_figure(history: History) -> Figure:
     UserError
         If nothing was measured.
     """
-    panels: list[dict[str, str]] = [{}, {}]
-    for name, (panel, label) in INFORMATION.items():
+    # Title of a panel -> metric -> label of its line
+    panels: dict[str, dict[str, str]] = {}
+    for name, (title, label) in INFORMATION_METRICS.items():
         if name in history:
-            panels[panel][name] = label
-    used = [panel for panel in panels if panel]
-    if not used:
-        raise UserError(f"A figure of information needs one of {', '.join(INFORMATION)}, found none in the history.")
+            panels.setdefault(title, {})[name] = label
+    if not panels:
+        expected = ", ".join(INFORMATION_METRICS)
+        raise UserError(f"The information figure needs one of the metrics {expected}; found none in the history.")
     with use_style():
-        figure = new_figure(9, 3.6 * len(used))
-        places = figure.subplots(len(used), squeeze=False, sharex=True)[:, 0]
-        for axes, names in zip(places, used, strict=True):
-            is_divergence = names is panels[1]
-            for number, (name, label) in enumerate(names.items()):
+        figure = new_figure(9, 3.6 * len(panels))
+        all_axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
+        for axes, (title, labels) in zip(all_axes, panels.items(), strict=True):
+            is_divergence = title == DIVERGENCE
+            for number, (name, label) in enumerate(labels.items()):
                 steps, values = (np.asarray(part, np.float64) for part in history[name])
                 if is_divergence:
+                    # A logarithmic axis has no place for 0.
                     values = np.where(values > 0, values, np.nan)
                 is_long = len(steps) > 50
                 axes.plot(
@@ -164,7 +179,7 @@ def information_figure(history: History) -> Figure:
                     marker=None if is_long else "o",
                     markersize=4,
                 )
-            axes.set(ylabel="nats", title="Divergence (KL)" if is_divergence else "Entropy")
+            axes.set(ylabel="nats", title=title)
             axes.set_yscale("log" if is_divergence else "linear")
             axes.legend(loc="best")
         axes.set_xlabel("step")
@@ -172,7 +187,9 @@ def information_figure(history: History) -> Figure:
 
 
 def cooccurrence_figure(labels: npt.ArrayLike, classes: Sequence[str], *, title: str) -> Figure:
-    """Draw which classes occur together: the share of the records with the class of a row that have that of a column.
+    """Draw which classes occur together.
+
+    A cell shows how many percent of the records with the class of the row also have the class of the column.
 
     Parameters
     ----------
@@ -185,11 +202,13 @@ def cooccurrence_figure(labels: npt.ArrayLike, classes: Sequence[str], *, title:
     Raises
     ------
     UserError
-        If there are not K names.
+        If the number of names is not K.
     """
     y = np.asarray(labels, np.float64)
     if y.ndim != 2 or y.shape[1] != len(classes):
-        raise UserError(f"A figure of labels needs (n, K) and K names, found {y.shape} and {len(classes)} names.")
+        raise UserError(
+            f"The figure of classes needs labels (n, K) and K names; found labels {y.shape} and {len(classes)} names."
+        )
     k = len(classes)
     both = y.T @ y  # records that have both classes
     count = np.diag(both)
@@ -200,23 +219,24 @@ def cooccurrence_figure(labels: npt.ArrayLike, classes: Sequence[str], *, title:
         axes = figure.add_subplot()
         axes.set_facecolor("#F2F2F2")
         image = axes.imshow(np.ma.masked_invalid(share), cmap="Blues", vmin=0, vmax=100)
-        size = 12 if k <= 12 else min(11, 500 / k)
+        font_size = 12 if k <= 12 else min(11, 500 / k)
         names = [drawable(name, 20) for name in classes]
         names_with_count = [f"{name} ({n:,.0f})" for name, n in zip(names, count, strict=True)]
-        axes.set_xticks(range(k), names, rotation=0 if k <= 6 else 90, fontsize=min(size, 11))
-        axes.set_yticks(range(k), names_with_count, fontsize=min(size, 11))
+        axes.set_xticks(range(k), names, rotation=0 if k <= 6 else 90, fontsize=min(font_size, 11))
+        axes.set_yticks(range(k), names_with_count, fontsize=min(font_size, 11))
         axes.grid(visible=False)
-        axes.set(xlabel="have this class too (%)", ylabel="of the records with this class (number)", title=title)
+        axes.set(xlabel="share that also has this class (%)", ylabel="records with this class (number)", title=title)
         if k <= 25:
             for (row, column), value in np.ndenumerate(share):
                 if np.isfinite(value):
                     color = "white" if value > 60 else INK
-                    axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=size, color=color)
+                    axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=font_size, color=color)
         figure.colorbar(image, ax=axes, fraction=0.045, pad=0.03)
     return figure
 
 
 def _measured(history: History, stages: Sequence[str], metric: str) -> Mapping[str, tuple[FloatArray, FloatArray]]:
+    """Return stage -> (steps, values) of a metric, for the stages with at least one measurement."""
     series = {}
     for stage in stages:
         name = f"{metric}/{stage}"
@@ -225,13 +245,16 @@ def _measured(history: History, stages: Sequence[str], metric: str) -> Mapping[s
             if len(steps):
                 series[stage] = (steps, values)
     if not series:
-        raise UserError(f"A figure of {metric} needs this metric for at least one stage, found none in the history.")
+        raise UserError(f"The figure of {metric} needs this metric for at least one stage; found none in the history.")
     return series
 
 
 def _limits(values: np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
-    """Return the limits of a logarithmic scale: at least one decade, and at most the highest twelve decades."""
-    high = float(values.max()) if values.count() else 1.0
-    low = float(values.min()) if values.count() else 1.0
-    middle = np.sqrt(low * high)
-    return max(min(low, middle / 10**0.5), high * 1e-12), max(high, middle * 10**0.5)
+    """Return the limits of a logarithmic scale. They are one to twelve decades apart, and contain the largest value."""
+    largest = float(values.max()) if values.count() else 1.0
+    smallest = float(values.min()) if values.count() else 1.0
+    # One decade around the middle is the least.
+    middle = np.sqrt(smallest * largest)
+    low = min(smallest, middle / 10**0.5)
+    high = max(largest, middle * 10**0.5)
+    return max(low, largest * 1e-12), high

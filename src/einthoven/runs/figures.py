@@ -66,7 +66,7 @@ def pictures(
         drawn["gradient_flow"] = partial(training.gradient_flow_figure, history, stage_names)
     if f"watch/update/ratio/{first_stage}" in history:
         drawn["updates"] = partial(training.update_ratio_figure, history, stage_names)
-    if not training.INFORMATION.keys().isdisjoint(history):
+    if not training.INFORMATION_METRICS.keys().isdisjoint(history):
         drawn["information"] = partial(training.information_figure, history)
 
     # Results and labels.

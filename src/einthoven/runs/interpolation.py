@@ -25,9 +25,9 @@ class Interpolation:
     weights : str
         ``last`` or ``best`` weights of the other run.
     points : int
-        Number of losses, from a quarter before the other run to a quarter beyond this run.
+        Number of points on the line. The line continues beyond each run by a quarter of the distance between them.
     records : int
-        Number of records, evenly spread over the split, whose mean loss is computed.
+        Number of records in the mean loss of a point. They are evenly spread over the split.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class Interpolation:
         self._points = points
         self._records = records
         self._file = Path(run or "") / "checkpoints" / f"{weights}.safetensors"
-        # The checkpoint before the last one replaces a damaged one.
+        # If the last checkpoint is damaged or missing, `_read_weights` reads the previous one.
         has_last = weights == "last" and checkpoint.exists(self._file.parent)
         if run is None or not (has_last or self._file.exists()):
             raise UserError(
@@ -54,21 +54,27 @@ class Interpolation:
         Returns
         -------
         dict
-            ``interpolation/share`` (points,): 0 is the other run, 1 this one. ``interpolation/loss`` (points,).
+            ``interpolation/share`` (points,): position on the line, 0 at the other run and 1 at this run.
+            ``interpolation/loss`` (points,): mean loss at this position.
 
         Raises
         ------
         UserError
             If the checkpoint belongs to another network.
         """
-        other = self._read_weights()
-        self._check_shapes(other, trained.model.state_dict())
+        other_weights = self._read_weights()
+        self._check_shapes(other_weights, trained.model.state_dict())
         split = "val" if "val" in trained.records else "train"
         count = trained.records[split]
         rows = torch.linspace(0, count - 1, min(self._records, count)).long()
         batch = trained.batch(split, rows)
         shares = np.linspace(-0.25, 1.25, self._points)
-        losses = interpolation(lambda: trained.task.loss(trained.model, batch)[0], trained.model, other, shares)
+
+        def batch_loss() -> Tensor:
+            loss, _ = trained.task.loss(trained.model, batch)
+            return loss
+
+        losses = interpolation(batch_loss, trained.model, other_weights, shares)
         return {"interpolation/share": torch.from_numpy(shares), "interpolation/loss": torch.from_numpy(losses)}
 
     def _check_shapes(self, other: dict[str, Tensor], own: dict[str, Tensor]) -> None:
@@ -77,10 +83,12 @@ class Interpolation:
         own_shapes = {name: tuple(value.shape) for name, value in own.items()}
         if other_shapes == own_shapes:
             return
-        name = min(name for name, _ in other_shapes.items() ^ own_shapes.items())
+        # Name one weight that has another shape, or that only one network has.
+        different = other_shapes.items() ^ own_shapes.items()
+        name = min(name for name, _ in different)
         raise UserError(
-            f"analysis.run={self._run}: {name} is {other_shapes.get(name, 'nothing')} there and "
-            f"{own_shapes.get(name, 'nothing')} here; expected a run of the same model, data and pca."
+            f"analysis.run={self._run}: the shape of {name} is {other_shapes.get(name, 'missing')} in that run and "
+            f"{own_shapes.get(name, 'missing')} in this run; expected a run of the same model, data and pca."
         )
 
     def _read_weights(self) -> dict[str, Tensor]:
