@@ -21,7 +21,7 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Isotonic, PriorShift, Uncalibrated, Vector
 from einthoven.evaluation.calibration_state import METHODS, fitted_state, restore_calibration
-from einthoven.predict import _quantity_of, find_bundle, load_bundle
+from einthoven.predict import _option_of_task, find_bundle, load_bundle
 from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
 from einthoven.predict.forward import predict_windows
 
@@ -378,7 +378,7 @@ def test_a_run_of_a_quantity_is_told_by_its_configuration_and_has_no_bundle(name
     text, quantity = CONFIGURATIONS[name]
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.yaml").write_text(text, errors="surrogateescape")
-    assert _quantity_of(tmp_path) == quantity
+    assert _option_of_task(tmp_path, "target") == quantity
     with pytest.raises(UserError) as refusal:
         find_bundle(tmp_path)
     if quantity is None:
@@ -393,4 +393,4 @@ def test_a_run_without_a_network_has_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("task:\n  labels: all\nmodel:\n  trees: 100\n")  # as 0.1 without artifacts
     with pytest.raises(UserError, match="its model is fitted to features, and a bundle holds a network"):
         find_bundle(tmp_path)
-    assert _quantity_of(tmp_path / "nowhere") is None
+    assert _option_of_task(tmp_path / "nowhere", "target") is None

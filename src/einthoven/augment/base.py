@@ -29,6 +29,14 @@ class Augmentation(Protocol):
         """Augment signals ``[B, L, T]`` and labels ``[B, K]``."""
 
 
+def keeps_masks(transform: object) -> bool:
+    """Return whether a mask along the signal is still right after a transform.
+
+    A transform that moves samples in time, or takes them from another record, has ``keeps_masks = False``.
+    """
+    return bool(getattr(transform, "keeps_masks", True))
+
+
 def check_options(name: str, transform: Augmentation) -> None:
     """Refuse invalid values of the options that several transforms have.
 

@@ -101,6 +101,11 @@ class TimeMask:
         """Statements that depend on a few beats, if a beat can be hidden in all leads at once."""
         return frozenset() if self.per_lead else EPISODE_STATEMENTS
 
+    @property
+    def keeps_masks(self) -> bool:
+        """Whether each wave stays visible in some lead."""
+        return self.per_lead
+
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Mask ``x``; see `mask_time`."""
         length = round(self.seconds * self.fs)

@@ -70,6 +70,7 @@ class Mixup:
     alpha: float = 0.2
     probability: float = 1.0
     changes: ClassVar[frozenset[str]] = frozenset()
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Blend ``x`` and ``y``; see `mixup`."""
@@ -87,6 +88,7 @@ class CutMix:
     alpha: float = 1.0
     probability: float = 1.0
     changes: ClassVar[frozenset[str]] = EPISODE_STATEMENTS
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Mix ``x`` and ``y``; see `cutmix`."""

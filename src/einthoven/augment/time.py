@@ -128,6 +128,7 @@ class TimeShift:
     probability: float = 1.0
     strength: ClassVar[str] = "seconds"
     changes: ClassVar[frozenset[str]] = EPISODE_STATEMENTS
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Shift ``x``; see `shift_time`."""
@@ -142,6 +143,7 @@ class TimeStretch:
     probability: float = 1.0
     strength: ClassVar[str] = "spread"
     changes: ClassVar[frozenset[str]] = RATE_STATEMENTS | INTERVAL_STATEMENTS | EPISODE_STATEMENTS
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Stretch ``x``; see `stretch_time`."""
@@ -156,6 +158,7 @@ class ResizedCrop:
     probability: float = 1.0
     strength: ClassVar[str] = "max_cut"
     changes: ClassVar[frozenset[str]] = RATE_STATEMENTS | INTERVAL_STATEMENTS | EPISODE_STATEMENTS
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Crop and stretch ``x``; see `resize_crop`."""
@@ -169,6 +172,7 @@ class RandomCrop:
     seconds: float = 5.0
     fs: float = 100.0
     changes: ClassVar[frozenset[str]] = EPISODE_STATEMENTS
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Crop ``x``; see `crop_time`."""

@@ -88,11 +88,14 @@ _NUMBERS = ("ecg_ids", "record_ids", "labels", "folds", "patients")
 
 
 def _number_labels(labels: Labels) -> NDArray[np.int64] | NDArray[np.float32]:
-    """Return one number for the labels of each row: a number for the set of positive classes, or the quantity.
+    """Return one number for the labels of each row: for the set of positive classes, for the masks, or the quantity.
 
     The number of a set is the sum of one random number per class, modulo 2^64. Different sets have different numbers,
     and the number does not depend on which other classes exist.
     """
+    if labels.matrix.ndim == 3:
+        digests = [hashlib.sha256(masks.tobytes()).digest()[:8] for masks in labels.matrix]
+        return np.frombuffer(b"".join(digests), np.int64)
     if labels.matrix.dtype != np.uint8:
         return labels.matrix[:, 0].astype(np.float32)
     total = np.zeros(len(labels.matrix), np.uint64)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from einthoven.errors import UserError
+
 
 def soft_dice(p: Tensor, y: Tensor, *, smooth: float = 0.0) -> Tensor:
     """Return one minus the Dice coefficient, averaged over the classes: ``1 - (2 Σ p y + s) / (Σ p + Σ y + s)``.
@@ -35,7 +37,9 @@ def soft_dice(p: Tensor, y: Tensor, *, smooth: float = 0.0) -> Tensor:
     return (1 - dice).mean(dim=-1)
 
 
-def dice_cross_entropy(logits: Tensor, y: Tensor, *, output: str = "sigmoid", smooth: float = 1.0) -> Tensor:
+def dice_cross_entropy(
+    logits: Tensor, y: Tensor, *, output: str = "sigmoid", prior: Tensor | None = None, smooth: float = 1.0
+) -> Tensor:
     """Return soft Dice plus the mean cross-entropy of the samples.
 
     Dice compares whole masks. The cross-entropy compares single samples.
@@ -46,6 +50,8 @@ def dice_cross_entropy(logits: Tensor, y: Tensor, *, output: str = "sigmoid", sm
         ``sigmoid``: masks that may overlap. ``softmax`` over C: exactly one mask is 1 at each sample.
     output : str
         ``sigmoid`` or ``softmax``.
+    prior : Tensor, optional
+        Not used. Each loss accepts it.
     smooth : float
         As in `soft_dice`.
 
@@ -53,10 +59,17 @@ def dice_cross_entropy(logits: Tensor, y: Tensor, *, output: str = "sigmoid", sm
     -------
     Tensor (B,)
 
+    Raises
+    ------
+    UserError
+        If there is no time axis: labels of whole records are no masks.
+
     References
     ----------
     Isensee et al., "nnU-Net", Nature Methods 18, 2021, methods: loss function.
     """
+    if y.ndim != 3:
+        raise UserError("loss=dice: it is a loss of masks, and this task has one value per record; expected another.")
     if output == "softmax":
         cross_entropy = -(y * F.log_softmax(logits, dim=1)).sum(dim=1).mean(dim=-1)
         return soft_dice(logits.softmax(dim=1), y, smooth=smooth) + cross_entropy

@@ -56,7 +56,7 @@ class UNet1d(nn.Module):
         num_classes: int,
         *,
         channels: Sequence[int] = (16, 24, 32, 48, 64),
-        kernel: int = 9,
+        kernel: int = 7,
         activation: str = "relu",
         norm: str = "batch",
     ) -> None:

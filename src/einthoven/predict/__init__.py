@@ -4,6 +4,7 @@ bundle       the content of a bundle; writing and reading it
 description  checks of ``bundle.json``
 network      building a network from its description
 limits       limits of the memory and time that such a network may take
+delineator   the probability of P, QRS and T at each sample
 signal       converting a record to the input of a model, or refusing it
 forward      windows through the network of a bundle: probabilities and features, with or without dropout
 prediction   the result: probabilities, intervals, sets of statements, uncertainty, cautions
@@ -107,7 +108,7 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
     Raises
     ------
     UserError
-        If the run is a pretraining, predicts a quantity, or its model is fitted to features.
+        If the run is a pretraining, predicts a quantity or masks, or its model is fitted to features.
     """
     if is_fitted_to_features(folder):
         raise UserError(
@@ -120,7 +121,12 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
             f"{source}: is a pretraining ({pretext}), which predicts no classes: it has no bundle; train a "
             f"classifier from its weights first, as in {train_command(option('init_from', folder))}."
         )
-    quantity = _quantity_of(folder)
+    if _option_of_task(folder, "_target_") == "einthoven.tasks.delineation.Delineation":
+        raise UserError(
+            f"{source}: delineates the waves, which has no classes to predict and no thresholds: it has a delineator "
+            "instead of a bundle; its metrics and their intervals are in the run itself."
+        )
+    quantity = _option_of_task(folder, "target")
     if quantity is not None:
         raise UserError(
             f"{source}: predicts {quantity}, which has no probabilities to calibrate and no thresholds: a quantity has "
@@ -137,25 +143,19 @@ def is_fitted_to_features(folder: Path) -> bool:
 
 def _pretext_of(folder: Path) -> str | None:
     """Return the pretext task of the run of a folder; None if the run has labels or the folder is not a run."""
+    target = _option_of_task(folder, "_target_") or ""
+    name = target.rpartition(".")[0].removeprefix("einthoven.tasks.")
+    return name if name in PRETEXT_TASKS else None
+
+
+def _option_of_task(folder: Path, name: str) -> str | None:
+    """Return an option of the task of a run; None if its task has no such option, or the folder is not a run."""
     group = ""
     for line in _configuration_lines(folder):
         if not line.startswith(" "):
             group = line.rstrip()
-        elif group == "task:" and line.startswith("  _target_: "):
-            module = line.removeprefix("  _target_: ").strip().rpartition(".")[0]
-            name = module.removeprefix("einthoven.tasks.")
-            return name if name in PRETEXT_TASKS else None
-    return None
-
-
-def _quantity_of(folder: Path) -> str | None:
-    """Return the quantity that the run of a folder predicts; None if it predicts classes or is not a run."""
-    group = ""
-    for line in _configuration_lines(folder):
-        if not line.startswith(" "):
-            group = line.rstrip()
-        elif group == "task:" and line.startswith("  target: "):
-            return line.removeprefix("  target: ").strip()
+        elif group == "task:" and line.startswith(f"  {name}: "):
+            return line.removeprefix(f"  {name}: ").strip()
     return None
 
 

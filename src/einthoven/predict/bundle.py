@@ -142,22 +142,7 @@ class Bundle:
         weights_bytes = safetensors.torch.save(weights)
         description_bytes = seal_description(self._description(), weights_bytes)
 
-        # If a save was interrupted between its two renames, the previous bundle has only its second name.
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f".{folder.name}.partial")
-        old = previous_bundle(folder)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-        partial.mkdir()
-        (partial / WEIGHTS).write_bytes(weights_bytes)
-        (partial / DESCRIPTION).write_bytes(description_bytes)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(folder, {WEIGHTS: weights_bytes, DESCRIPTION: description_bytes})
 
     def _description(self) -> dict[str, Any]:
         """Return the content of ``bundle.json`` without its hashes."""
@@ -193,6 +178,33 @@ class Bundle:
                 tensors[f"{_ANCESTRY}{name}"] = torch.from_numpy(digests.copy())
         # The format refuses tensors that share memory, such as tied weights. So each tensor is copied.
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+
+
+def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder of files. An existing folder is replaced as a whole.
+
+    Parameters
+    ----------
+    folder : Path
+    contents : mapping of str to bytes
+        Name of a file -> its content.
+    """
+    # If a save was interrupted between its two renames, the previous folder has only its second name.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    old = previous_bundle(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+    partial.mkdir()
+    for name, content in contents.items():
+        (partial / name).write_bytes(content)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def previous_bundle(folder: Path) -> Path:
@@ -231,17 +243,17 @@ def _read_checked(folder: Path) -> Bundle:
             f"{folder}: a bundle of format {short_repr(stated_format)}; this version reads the formats 1 to {FORMAT}."
         )
     with open_file(folder / WEIGHTS, WEIGHTS_LIMIT) as file:
-        sha256 = _check_hashes(text, description, hashlib.file_digest(file, "sha256").hexdigest())
+        sha256 = check_hashes(text, description, hashlib.file_digest(file, "sha256").hexdigest())
         input_format = check_description(description)
-        model = _build_model(description, input_format, _read_shapes(file, folder / WEIGHTS))
+        model = _build_model(description, input_format, read_shapes(file, folder / WEIGHTS))
         file.seek(0)
         tensors = safetensors.torch.load(file.read())
-    set_weights(model, _with_prefix(tensors, _MODEL))
+    set_weights(model, with_prefix(tensors, _MODEL))
     check_output(model, len(input_format.leads), input_format.window, len(description["classes"]))
     return _assemble(description, input_format, model, tensors, sha256)
 
 
-def _check_hashes(text: bytes, description: dict[str, Any], weights_sha256: str) -> str:
+def check_hashes(text: bytes, description: dict[str, Any], weights_sha256: str) -> str:
     """Remove the hash of a bundle from its description, and return it.
 
     Raises
@@ -264,13 +276,13 @@ def _check_hashes(text: bytes, description: dict[str, Any], weights_sha256: str)
     return digest
 
 
-def _read_shapes(file: io.BufferedReader, path: Path) -> Shapes:
+def read_shapes(file: io.BufferedReader, path: Path) -> Shapes:
     """Read the shapes of the tensors in a safetensors file, without the tensors."""
     header = parse_json(safetensors_header(file, str(path))[8:], str(path))
     return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _with_prefix(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def with_prefix(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Return the entries whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -295,7 +307,7 @@ def _build_model(description: Mapping[str, Any], input_format: InputFormat, shap
             f"the tensors {short_repr(sorted(others))} beside those of the network; expected {sorted(expected)}."
         )
 
-    model_shapes = _with_prefix(shapes, _MODEL)
+    model_shapes = with_prefix(shapes, _MODEL)
     check_activations(model_shapes, input_format)
     model = build_classifier(description["model"], model_shapes)
 
@@ -334,7 +346,7 @@ def _assemble(
     ancestry = None
     cuts: list[Cut] = []
     if description.get("ancestry") is not None:
-        digests = {name: tensor.numpy() for name, tensor in _with_prefix(tensors, _ANCESTRY).items()}
+        digests = {name: tensor.numpy() for name, tensor in with_prefix(tensors, _ANCESTRY).items()}
         ancestry = Ancestry.from_arrays(digests)
         cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
 

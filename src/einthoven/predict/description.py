@@ -53,7 +53,7 @@ def check_description(description: Mapping[str, Any]) -> InputFormat:
     classes = _names("classes", description["classes"], CLASSES_LIMIT)
     _expect("output", description["output"], description["output"] in ("softmax", "sigmoid"), "softmax or sigmoid")
     _number("temperature", description["temperature"], above=0.0)
-    _check_networks(_mapping("model", description["model"]))
+    check_networks(_mapping("model", description["model"]))
     _check_band(description["band"], len(classes))
     _check_conformal(description["conformal"])
     _check_points(_mapping("operating_points", description["operating_points"]), classes)
@@ -63,7 +63,7 @@ def check_description(description: Mapping[str, Any]) -> InputFormat:
     _mapping("calibration.learned", calibration.get("learned"))
     provenance = _mapping("provenance", description["provenance"])
     _text("provenance.trained_on", provenance.get("trained_on"))
-    input_format = _input_format(_mapping("reads", description["reads"]))
+    input_format = check_reads(_mapping("reads", description["reads"]))
     _check_ancestry(description.get("ancestry"), input_format)
     return input_format
 
@@ -81,7 +81,8 @@ def _check_ancestry(ancestry: Any, input_format: InputFormat) -> None:
             _number("ancestry.cuts", stride, least=1 / input_format.fs, most=input_format.seconds)
 
 
-def _input_format(content: Mapping[str, Any]) -> InputFormat:
+def check_reads(content: Mapping[str, Any]) -> InputFormat:
+    """Return the input that a model expects, from the entry ``reads``. Raise a `UserError` if a value is wrong."""
     names = {"leads", "fs", "seconds", "pads", "window", "stride", "aggregate", "unit"}
     _expect("reads", sorted(content), set(content) == names, f"the entries {', '.join(sorted(names))}")
     leads = _names("reads.leads", content["leads"], len(LEADS))
@@ -100,7 +101,8 @@ def _input_format(content: Mapping[str, Any]) -> InputFormat:
     return InputFormat(leads, fs, seconds, content["pads"], window, stride, content["aggregate"])
 
 
-def _check_networks(model: Mapping[str, Any]) -> None:
+def check_networks(model: Mapping[str, Any]) -> None:
+    """Refuse an entry ``model`` that does not name a frontend and a network, each with options."""
     for name in ("frontend", "network"):
         part = _mapping(f"model.{name}", model.get(name))
         _text(f"model.{name}.class", part.get("class"))

@@ -22,6 +22,8 @@ from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
+from einthoven.predict.delineator import FOLDER as DELINEATOR
+from einthoven.predict.delineator import Delineator
 from einthoven.predict.forward import compute_features
 from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Cut, InputFormat
@@ -64,6 +66,8 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     """Write the bundle into the run's folder, and return a sentence that says so, or why there is no bundle."""
     if not run.task.needs_labels:
         return "no bundle: a pretraining has no classes to predict; a training that begins with its weights has one"
+    if run.task.output == "masks":
+        return _write_delineator(run)
     if run.task.output not in ("sigmoid", "softmax"):
         return "no bundle: a quantity has none, which has no probabilities of classes"
     try:
@@ -77,6 +81,13 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     else:
         state = "calibrated"
     return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"
+
+
+def _write_delineator(run: NetworkParts) -> str:
+    """Write the delineator of a task of masks into the run's folder, and return a sentence that says so."""
+    folder = run.folder / DELINEATOR
+    Delineator(run.model, _parts(run), _input_format(run), _provenance(run, run.task.name, None)).save(folder)
+    return f"delineator in {folder}; in Python: einthoven.predict.delineator.load_delineator({str(run.folder)!r})"
 
 
 def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
@@ -99,7 +110,7 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
         "classes": classes,
         "single_label": task.single_label,
         "temperature": task.temperature,
-        "provenance": _provenance(run, fitted),
+        "provenance": _provenance(run, task.labels, fitted),
         "ancestry": ancestry,
         "cuts": _cuts(run.config.data),
     }
@@ -167,12 +178,12 @@ def _cuts(data: Mapping[str, Any]) -> tuple[Cut, ...]:
     return tuple(dict.fromkeys(cuts))
 
 
-def _provenance(run: NetworkParts, fitted: Fitted | None) -> dict[str, Any]:
+def _provenance(run: NetworkParts, task: str, fitted: Fitted | None) -> dict[str, Any]:
     """Return where the bundle comes from: records, folds, versions and options."""
     folds = run.settings.folds
     table = run.data.table("train")
     provenance: dict[str, Any] = {
-        "trained_on": f"{_describe_records(len(table), sorted(set(table['source'])))}, task {run.task.labels}",
+        "trained_on": f"{_describe_records(len(table), sorted(set(table['source'])))}, task {task}",
         "folds": {"train": folds.train},
         "data": run.data.store.fingerprint,
         "epochs": run.position.epoch,

@@ -14,6 +14,7 @@ from torch import Tensor
 from einthoven.build import build
 from einthoven.contracts import Batch, Predictions
 from einthoven.diagnostics.probes import Trained
+from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.export import Pipeline, write_program
 from einthoven.runs.bundle import FOLDER as BUNDLE
 from einthoven.runs.bundle import write_bundle
@@ -81,8 +82,9 @@ def conclude(
         file = run.checkpoints / f"{name}.safetensors"
         if file.exists():
             recorder.file(file, "checkpoints")
-    for file in sorted((run.folder / BUNDLE).glob("*")):
-        recorder.file(file, BUNDLE)
+    for folder in (BUNDLE, DELINEATOR):
+        for file in sorted((run.folder / folder).glob("*")):
+            recorder.file(file, folder)
     if run.task.needs_labels:
         _log_program(run, recorder)
     return metrics, predictions
@@ -101,6 +103,7 @@ def _log_program(run: NetworkParts, recorder: Recorder) -> None:
             run.data.labels.classes,
             leads,
             run.data.store.fs,
+            runs_along_time=run.task.output == "masks",
             register=run.settings.tracking.register,
             alias=run.settings.tracking.alias,
         )

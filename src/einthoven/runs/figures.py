@@ -17,6 +17,7 @@ from einthoven.models.time_frontend import TimeFrontend
 from einthoven.report import ecg_paper, figures, training
 from einthoven.report.agreement import agreement_figure
 from einthoven.report.attention import attention_figure
+from einthoven.report.delineation import delineation_figure
 from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.runs.network_parts import NetworkParts
@@ -92,16 +93,38 @@ def pictures(
 
 
 def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[str, Draw]:
-    """Return the picture that compares the predictions of a split with the labels or quantities.
+    """Return the picture that compares the predictions of a split with the labels, quantities or masks.
 
     It is empty for a task without labels.
     """
     if not run.task.needs_labels:
         return {}
+    if run.task.output == "masks":
+        return {f"delineation_{split}": partial(_delineation_figure, run, split, predictions)}
     if run.task.output == "identity":
         true, error = run.task.targets_and_errors(predictions.y, predictions.p)
         return {f"agreement_{split}": partial(agreement_figure, true, error, run.task.name, run.task.unit)}
     return {f"roc_{split}": partial(figures.roc_figure, predictions.y, predictions.p, run.data.labels.classes)}
+
+
+def _delineation_figure(run: RunParts, split: str, predictions: Predictions) -> Figure:
+    """Draw the true and the predicted masks of the record with the median loss."""
+    losses = _losses(run, predictions)
+    row = int(np.argsort(losses, kind="stable")[len(losses) // 2])
+    records = run.data.splits[split]
+    signal = records.take(torch.tensor([row], device=run.device), records.samples)[0].cpu().numpy()
+    leads = run.data.store.leads
+    lead = "II" if "II" in leads else leads[0]
+    title, predicted = _describe_row(run, split, predictions, row)
+    return delineation_figure(
+        signal[leads.index(lead)],
+        predictions.y[row],
+        predictions.p[row],
+        run.data.store.fs,
+        lead=lead,
+        title=f"{title} (median record)",
+        subtitle=predicted,
+    )
 
 
 def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> dict[str, Draw]:
@@ -120,10 +143,14 @@ def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> 
 def _losses(run: RunParts, predictions: Predictions) -> NDArray[np.float64]:
     """Return the loss of each prediction (n,).
 
-    It is the negative log-likelihood of classes, the absolute error of a quantity, or the loss of a pretext task.
+    It is the negative log-likelihood of classes, the absolute error of a quantity, one minus Dice of masks, or the loss of
+    a pretext task.
     """
     if not run.task.needs_labels:
         return predictions.p[:, 0]
+    if run.task.output == "masks":
+        of_records: NDArray[np.float64] = run.task.record_losses(predictions.y, predictions.p)
+        return of_records
     if run.task.output == "identity":
         _, error = run.task.targets_and_errors(predictions.y, predictions.p)
         losses: NDArray[np.float64] = np.abs(error)

@@ -16,6 +16,7 @@ from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry, remove_used_records
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels, no_labels
+from einthoven.data.sources.masks import mask_labels, refuse_without_masks
 from einthoven.data.sources.source_state import ago
 from einthoven.data.sources.splits import SPLITS, split_rows
 from einthoven.data.sources.targets import targets
@@ -206,7 +207,7 @@ def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[An
     """Return why a split has no metrics; an empty text if it has some."""
     if not len(labels):
         return "no records"
-    if task.output == "identity" or not task.needs_labels:
+    if task.output in ("identity", "masks") or not task.needs_labels:
         return ""
     has_both = _has_both_labels(labels) & _has_both_labels(train_labels)
     return "" if has_both.any() else "no class with both labels"
@@ -261,7 +262,10 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
         Whether to compare the files of the records with the store. If they are not compared, the terminal says so.
     """
     measures = task.output == "identity"
-    if task.needs_labels and not measures and task.labels not in source.label_sets:
+    has_masks = task.output == "masks"
+    if has_masks:
+        refuse_without_masks(source)
+    elif task.needs_labels and not measures and task.labels not in source.label_sets:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
         store: Store = source.open(progress, check=checks_files)
@@ -278,6 +282,8 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
             labels = targets(store, task.target, progress)
         console.print(f"{task.target}: {len(labels.ecg_ids)} records kept, {labels.dropped} without it dropped")
         return store, labels
+    if has_masks:
+        return store, mask_labels(source, store)
     labels = source.labels(
         store.table,
         task.labels,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from einthoven import schema, trust
 from einthoven.build import build, check
 from einthoven.models.features import FeatureModel
+from einthoven.runs.check_masks import check_masks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,7 +56,7 @@ def check_settings(config: DictConfig) -> Settings:
         check(source_options(config) if name == "data" else config[name], name)
 
     # These parts check the range of their options when they are built.
-    build_task(config)
+    check_masks(config, build_task(config), settings.trainer)
     build(config.schedule)(0, 1)
     build(config.penalty)
     if "analysis" in config:

@@ -59,8 +59,10 @@ def export(
     leads: tuple[str, ...],
     fs: float,
     path: Path,
+    *,
+    runs_along_time: bool = False,
 ) -> None:
-    """Write a model in MLflow's format: mV (n, L, T) to probabilities (n, K). No part of it is pickled.
+    """Write a model in MLflow's format: mV (n, L, T) to probabilities (n, K) or (n, K, T). No part of it is pickled.
 
     The folder of the model contains its loader, a copy of `einthoven.tracking.served`. So a server of the model needs
     only torch, NumPy and MLflow.
@@ -77,12 +79,15 @@ def export(
         Sampling frequency that the model expects, in Hz.
     path : Path
         The folder to write.
+    runs_along_time : bool
+        Whether the output has a value for each sample (n, K, T), as masks have.
     """
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     any_number = -1
+    output_shape = (any_number, len(classes), samples) if runs_along_time else (any_number, len(classes))
     with TemporaryDirectory() as place:
         data = Path(place) / "data"
         data.mkdir()
@@ -99,7 +104,7 @@ def export(
             input_example=np.zeros((1, len(leads), samples), dtype=np.float32),
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype(np.float32), (any_number, len(leads), samples))]),
-                outputs=Schema([TensorSpec(np.dtype(np.float32), (any_number, len(classes)))]),
+                outputs=Schema([TensorSpec(np.dtype(np.float32), output_shape)]),
             ),
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
             metadata={"classes": list(classes), "leads": list(leads), "fs": fs, "units": "mV"},

@@ -240,6 +240,7 @@ class Recorder(Metrics, Files):
         leads: tuple[str, ...],
         fs: float,
         *,
+        runs_along_time: bool = False,
         register: str | None = None,
         alias: str | None = None,
     ) -> None:
@@ -247,7 +248,7 @@ class Recorder(Metrics, Files):
 
         Parameters
         ----------
-        program, samples, classes, leads, fs
+        program, samples, classes, leads, fs, runs_along_time
             As in `einthoven.tracking.models.export`.
         register, alias : str, optional
             Name in the model registry, and the alias of the new version.
@@ -255,7 +256,7 @@ class Recorder(Metrics, Files):
         from einthoven.tracking.models import NAME, export
 
         path = self._staged_path(NAME)
-        export(program, samples, classes, leads, fs, path)
+        export(program, samples, classes, leads, fs, path, runs_along_time=runs_along_time)
         metrics = [point for name, point in self._last_points.items() if name.startswith(("val/", "test/"))]
         content = {
             "path": str(path.relative_to(self._folder)),

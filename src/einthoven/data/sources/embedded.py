@@ -10,11 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from einthoven.data import synthetic
 from einthoven.data.sources.labels import TASKS, Labels
 from einthoven.data.sources.ptbxl import PTBXL, RATES
 from einthoven.data.store.packed_store import Progress, Store
 from einthoven.errors import UserError
+from einthoven.files import BAD_ARRAY_HEADER
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
@@ -110,6 +114,29 @@ class Synthetic:
     def class_of(self, task: str) -> dict[str, str]:
         """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
         return self._corpus.class_of(task)
+
+    def masks(self, table: pd.DataFrame) -> NDArray[np.uint8]:
+        """Return the exact extents of the waves of each row in the table of a store.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, T)
+            The bits of a sample: 1 for P, 2 for QRS, 4 for T. T is the length of a generated record.
+
+        Raises
+        ------
+        UserError
+            If the file of the masks cannot be read.
+        """
+        file = self.root / f"masks{self.fs}.npy"
+        try:
+            masks = np.load(file, mmap_mode="r", allow_pickle=False)
+            return np.array(masks[table["ecg_id"].to_numpy(np.int64) - 1], dtype=np.uint8)
+        except (OSError, IndexError, *BAD_ARRAY_HEADER):
+            raise UserError(
+                f"{file}: cannot be read; expected the masks of the generated records. Delete {self.root}, and the "
+                "records are generated again."
+            ) from None
 
     @property
     def _corpus(self) -> PTBXL:

@@ -31,14 +31,14 @@ class NoLabelsError(UserError):
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of records: positive classes, or quantities.
+    """The labels of records: positive classes, quantities, or masks along the signal.
 
     Attributes
     ----------
-    matrix : ndarray of uint8 or float32, shape (n, K)
-        1 for a positive class; or quantities.
+    matrix : ndarray of uint8 or float32, shape (n, K) or (n, C, T)
+        1 for a positive class; or quantities; or 1 for a sample that belongs to a wave.
     classes : tuple of str
-        Class names, sorted; or names of the quantities.
+        Class names, sorted; or names of the quantities or waves.
     ecg_ids, folds, patients : ndarray of int, shape (n,)
         Record number, stratified fold (1-10) and patient of each row.
     dropped : int

@@ -1,0 +1,67 @@
+"""Refuse options that do not go together with a task of masks, before any data are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from einthoven import trust
+from einthoven.augment.base import keeps_masks
+from einthoven.build import build
+from einthoven.errors import UserError
+from einthoven.schema import Trainer
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def check_masks(config: DictConfig, task: Any, trainer: Trainer) -> None:
+    """Refuse a model whose output does not fit the task, and options that have no meaning for masks.
+
+    Raises
+    ------
+    UserError
+        Names the option.
+    """
+    network = trust.find_target(config.model._target_, "model")
+    name = str(config.model._target_).rpartition(".")[2]
+    runs_along_time = bool(getattr(network, "output_along_time", False))
+    if task.output != "masks":
+        if runs_along_time:
+            raise UserError(
+                f"model: {name} gives a value for each sample, and task={task.name} asks for values of whole records; "
+                "expected task=delineation, or another model."
+            )
+        return
+
+    if not runs_along_time:
+        raise UserError(
+            f"task={task.name}: asks for a value for each sample, and the model {name} gives values of whole records; "
+            "expected model=unet1d."
+        )
+    if trainer.window is not None:
+        raise UserError(
+            f"trainer.window={trainer.window:g}: a mask is as long as its record; expected trainer.window=null."
+        )
+    if trainer.sampler != "shuffle":
+        raise UserError(
+            f"trainer.sampler={trainer.sampler}: counts classes of records, and masks have none; expected shuffle."
+        )
+    if trainer.aggregate != "mean":
+        raise UserError(
+            f"trainer.aggregate={trainer.aggregate}: joins windows of a record, and masks have one window; expected "
+            "mean."
+        )
+    if str(config.pca._target_).rpartition(".")[0].endswith("TimeFrontend"):
+        raise UserError("pca=time: joins several samples to one step, and a mask has a value for each; expected none.")
+    _check_augment(build(config.augment))
+
+
+def _check_augment(augment: Any) -> None:
+    """Refuse transforms that move samples in time, or take them from another record."""
+    transforms = getattr(augment, "transforms", {"augment": augment})
+    moving = [name for name, transform in transforms.items() if not keeps_masks(transform)]
+    if moving:
+        raise UserError(
+            f"augment: {' and '.join(moving)} changes which samples belong to a wave, but not the masks; expected it "
+            "off (its probability=0), or augment=delineation."
+        )
