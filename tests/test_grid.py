@@ -45,7 +45,9 @@ WITH_BRANCHES = a_model("conv_attention")  # it has a part for each initializati
 
 
 FITTED = [name for name in options("model") if is_feature_model(composed(f"model={name}"))]
-NETWORKS = [name for name in options("model") if name not in FITTED]
+ALONG_TIME = ("unet1d",)  # a value for each sample
+NETWORKS = [name for name in options("model") if name not in (*FITTED, *ALONG_TIME)]
+OF_WHOLE_RECORDS = "gives a value for each sample, and task="
 
 
 def trains_or_says(bench: Bench, config: DictConfig, expected: str | None) -> None:
@@ -113,7 +115,35 @@ QUANTITY = "task=heart_rate"  # which chooses its loss
 @pytest.mark.parametrize("model", options("model"))
 def test_model_and_quantity(bench: Bench, model: str) -> None:
     config = combined(model=a_model(model), task=(QUANTITY,), loss=(QUANTITY,))
-    trains_or_says(bench, config, "this model is fitted to classes" if model in FITTED else None)
+    refusals = dict.fromkeys(FITTED, "this model is fitted to classes") | dict.fromkeys(ALONG_TIME, OF_WHOLE_RECORDS)
+    trains_or_says(bench, config, refusals.get(model))
+
+
+MASKS = ("task=delineation", "trainer.window=null", "trainer.stride=null")
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_model_and_masks(bench: Bench, model: str) -> None:
+    parts = dict.fromkeys(("task", "loss", "pca", "trainer"), MASKS)
+    config = combined(model=a_model(model), **parts)
+    trains_or_says(bench, config, None if model in ALONG_TIME else "asks for a value for each sample")
+
+
+@pytest.mark.parametrize("model", ALONG_TIME)
+@ASKED
+def test_masks_for_labels_are_refused(bench: Bench, model: str, single_label: bool) -> None:
+    config = combined(model=a_model(model), task=labels(single_label))
+    trains_or_says(bench, config, OF_WHOLE_RECORDS)
+
+
+MOVING = {"cutmix", "mixup", "random_crop", "resized_crop", "time_shift", "time_stretch"}
+
+
+@pytest.mark.parametrize("augment", sorted(set(options("augment")) - {"powerline"}))
+def test_augmentation_and_masks(bench: Bench, augment: str) -> None:
+    parts = dict.fromkeys(("task", "loss", "pca", "trainer"), MASKS)
+    config = combined(model=a_model("unet1d"), augment=(f"augment={augment}",), **parts)
+    trains_or_says(bench, config, "changes which samples belong to a wave" if augment in MOVING else None)
 
 
 OF_OTHER_DATA = {"cinc2021", "columns"}  # labels that these records do not have
@@ -121,19 +151,24 @@ OF_OTHER_DATA = {"cinc2021", "columns"}  # labels that these records do not have
 
 @pytest.mark.parametrize("task", options("task"))
 def test_task(bench: Bench, task: str) -> None:
-    config = combined(task=(f"task={task}",), loss=(f"task={task}",))
+    choice = (f"task={task}",)
+    parts = dict.fromkeys(("task", "loss"), choice)
+    if task == "delineation":
+        parts = dict.fromkeys(("task", "loss", "pca", "trainer"), MASKS) | {"model": a_model("unet1d")}
+    config = combined(**parts)
     trains_or_says(bench, config, "these data have" if task in OF_OTHER_DATA else None)
 
 
 OF_QUANTITIES = {"mse"}
 OF_NO_LABELS = {"nt_xent"}
+OF_MASKS = {"dice"}
 FOR_SEVERAL_LABELS = {"asymmetric"}
 
 
 @pytest.mark.parametrize("loss", options("loss"))
 @ASKED
 def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
-    refused = loss in OF_QUANTITIES | OF_NO_LABELS or (single_label and loss in FOR_SEVERAL_LABELS)
+    refused = loss in OF_QUANTITIES | OF_MASKS | OF_NO_LABELS or (single_label and loss in FOR_SEVERAL_LABELS)
     config = combined(loss=(f"loss={loss}",), task=labels(single_label))
     trains_or_says(bench, config, f"loss={loss}" if refused else None)
 
@@ -141,8 +176,14 @@ def test_loss(bench: Bench, loss: str, single_label: bool) -> None:
 @pytest.mark.parametrize("loss", options("loss"))
 def test_loss_and_quantity(bench: Bench, loss: str) -> None:
     config = combined(loss=(f"loss={loss}",), task=(QUANTITY,))
-    what = "two views" if loss in OF_NO_LABELS else "classes"
-    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: it is a loss of {what}")
+    trains_or_says(bench, config, None if loss in OF_QUANTITIES else f"loss={loss}: it is a loss of")
+
+
+@pytest.mark.parametrize("loss", options("loss"))
+def test_loss_and_masks(bench: Bench, loss: str) -> None:
+    parts = dict.fromkeys(("task", "pca", "trainer"), MASKS)
+    config = combined(model=a_model("unet1d"), loss=(f"loss={loss}",), **parts)
+    trains_or_says(bench, config, None if loss in OF_MASKS else "loss")
 
 
 @pytest.mark.parametrize("augment", options("augment"))

@@ -44,6 +44,7 @@ SMALL = {
     "mlp": ("model.width=16",),
     "resnet1d_wang": ("model.width=8",),
     "s4d": ("model.width=8", "model.depth=1"),
+    "unet1d": ("model.channels=[4,8,8]",),
     "vit1d": ("model.dim=16", "model.depth=1", "model.heads=2"),
     "xresnet1d101": ("model.width=4", "model.blocks=[1,1,1,1]"),
     "xresnet1d18": ("model.width=4", "model.blocks=[1,1,1,1]"),

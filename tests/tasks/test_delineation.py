@@ -1,0 +1,146 @@
+"""The task of masks: its loss and metrics, what it refuses, and a run of one epoch with its delineator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from sklearn.metrics import f1_score
+
+from einthoven import cli
+from einthoven.contracts import Batch
+from einthoven.data.sources.embedded import Synthetic
+from einthoven.data.sources.masks import MASKS, mask_labels
+from einthoven.data.synthetic import generate
+from einthoven.errors import UserError
+from einthoven.losses.classification import cross_entropy
+from einthoven.losses.overlap import dice_cross_entropy
+from einthoven.predict import find_bundle
+from einthoven.predict.delineator import load_delineator
+from einthoven.tasks.delineation import Delineation
+from two_steps import Bench, composed
+
+SMALL = ("task=delineation", "model=unet1d", "model.channels=[4,8,8]", "trainer.window=null", "trainer.stride=null")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Bench(tmp_path_factory.mktemp("delineation"), patch)
+
+
+def test_masks_are_those_of_the_generator_and_follow_a_cut(tmp_path: Path) -> None:
+    source = Synthetic(records=4, seed=3, noise=1.0, fs=100, cache=tmp_path, seconds=4.0)
+    labels = mask_labels(source, source.open())
+    bits = generate(4, seed=3).masks[100][:, :400]
+    assert labels.classes == MASKS == ("P", "QRS", "T")
+    for k, bit in enumerate((1, 2, 4)):
+        np.testing.assert_array_equal(labels.matrix[:, k], (bits & bit) > 0)
+    (source.root / "masks100.npy").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"masks100.npy: cannot be read.*generated again"):
+        source.masks(source.open().table)
+
+
+def test_loss_and_metrics_are_those_of_their_formulas() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.zeros(3, 3, 400)
+    y[:, 0, 30:40] = y[:, 1, 50:60] = y[:, 2, 80:100] = 1
+    logits = 6 * y - 3 + torch.randn(y.shape, generator=generator)
+    task = Delineation(fs=100.0)
+    valid = torch.tensor([True, True, False])
+    loss, outputs = task.loss(lambda x: x, Batch(logits, y, torch.arange(3), valid))  # type: ignore[arg-type]
+    torch.testing.assert_close(loss, dice_cross_entropy(logits, y)[:2].mean())
+    p = task.activation(outputs.double()).numpy()
+    metrics = task.metrics(y.double().numpy(), p, MASKS)
+    assert metrics["loss"] == pytest.approx(float(dice_cross_entropy(logits.double(), y.double()).mean()))
+    coefficients = [f1_score(y[:, k].numpy().ravel(), p[:, k].ravel() >= 0.5) for k in range(3)]
+    assert [metrics[f"dice/{name}"] for name in MASKS] == pytest.approx(coefficients)
+    assert metrics["dice"] == pytest.approx(np.mean(coefficients))
+    assert abs(metrics["bias_ms/qrs_onset"]) < 10 and metrics["missed/p"] <= 1
+    perfect = task.metrics(y.double().numpy(), y.double().numpy(), MASKS)
+    assert perfect["dice"] == 1 and perfect["bias_ms/t_end"] == perfect["sd_ms/t_end"] == perfect["invented/p"] == 0
+    assert task.record_losses(y.double().numpy(), y.double().numpy()).tolist() == [0, 0, 0]
+
+
+def test_training_masks_without_a_wave_are_told_or_refused() -> None:
+    y = np.zeros((2, 3, 10), np.uint8)
+    with pytest.raises(UserError, match="nothing can be learned"):
+        Delineation(fs=100.0).notes(y, MASKS)
+    y[:, 1:, 3] = 1
+    assert Delineation(fs=100.0).notes(y, MASKS) == ["P: in no training record, and not to be learned"]
+    with pytest.raises(UserError, match="loss"):
+        Delineation(fs=100.0, objective=cross_entropy)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("model=mlp",), "task=delineation: asks for a value for each sample, and the model MLP.*model=unet1d"),
+        (("model=forest",), "the model RandomForest gives values of whole records"),
+        (("task=superdiagnostic", "loss=cross_entropy"), "model: UNet1d gives a value for each sample"),
+        (("task=heart_rate", "loss=mse"), "model: UNet1d gives a value for each sample"),
+        (("loss=cross_entropy",), "loss"),
+        (("trainer.window=2.5",), r"trainer.window=2.5: a mask is as long as its record"),
+        (("trainer.sampler=balanced",), "trainer.sampler=balanced: counts classes"),
+        (("trainer.aggregate=max",), "trainer.aggregate=max"),
+        (("pca=time",), "pca=time"),
+        (("augment=mixup",), "augment: mixup changes which samples belong to a wave"),
+        (("augment=cutmix", "augment.allow_changes=true"), "augment: cutmix"),
+        (("augment=time_shift", "augment.allow_changes=true"), "augment: time_shift"),
+        (("augment=resized_crop", "augment.allow_changes=true"), "augment: resized_crop"),
+        (("data=folder", "data.root=nowhere"), "has no masks of the waves"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence_before_training(
+    bench: Bench, overrides: tuple[str, ...], reason: str
+) -> None:
+    given = {override.partition("=")[0] for override in overrides}
+    # The width of the U-Net is no option of another model.
+    kept = [option for option in SMALL if option.partition("=")[0] not in given]
+    kept = [option for option in kept if "model" not in given or not option.startswith("model.")]
+    with pytest.raises(UserError, match=reason) as refusal:
+        bench.assembled(composed(*kept, *overrides))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    uri = f"sqlite:///{workplace}/mlflow.db"
+    cli.main(
+        [
+            *("train", "task=delineation", "data.records=40", "model.channels=[4,8]", "trainer.epochs=1"),
+            *("trainer.batch_size=8", "hydra.run.dir=waves", "tracking.experiment=waves", f"tracking.uri={uri}"),
+        ]
+    )
+    assert "delineator in waves/delineator" in capsys.readouterr().out
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("waves").experiment_id])
+    metrics = run.data.metrics
+    assert {"train/loss", "val/dice", "val/dice/P", "val/dice/QRS", "test/dice/T", "test/dice_low"} <= set(metrics)
+    assert not {"watch/diag/kl_drift", "val/macro_auroc"} & set(metrics)
+    pictures = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert {"delineation_val", "delineation_test", "loss", "ecg_best_1", "ecg_worst_1"} <= pictures
+    assert "explanations" not in pictures
+    assert client.list_artifacts(run.info.run_id, "delineator")
+
+    # The delineator and the exported model give the same probabilities, one for each sample.
+    signals = (generate(2, seed=9).signals[100] * 1e-3).astype(np.float32)
+    p = load_delineator(workplace / "waves").probabilities(signals, 100)
+    (model_id,) = [output.model_id for output in run.outputs.model_outputs]
+    mlflow.set_tracking_uri(uri)
+    exported = mlflow.pyfunc.load_model(f"models:/{model_id}").predict(signals)
+    assert p.shape == exported.shape == (2, 3, 1000)
+    np.testing.assert_allclose(p, exported, atol=1e-4)
+
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "run=waves"])
+    assert "it has a delineator instead of a bundle" in capsys.readouterr().err
+    with pytest.raises(UserError, match="has a delineator instead of a bundle"):
+        find_bundle(workplace / "waves")
