@@ -15,7 +15,7 @@ FS = 100.0
 def masks(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     y = (rng.random((12, 3, 50)) < 0.3).astype(float)
-    p = np.clip(y * 0.6 + 0.5 * rng.random((12, 3, 50)), 0, 1)
+    p = np.clip(0.3 * y + 0.7 * rng.random((12, 3, 50)), 0, 1)
     return y, p
 
 
