@@ -15,7 +15,8 @@ from sklearn.metrics import f1_score
 from einthoven import cli
 from einthoven.contracts import Batch
 from einthoven.data.sources.embedded import Synthetic
-from einthoven.data.sources.masks import MASKS, mask_labels
+from einthoven.data.sources.masks import MASKS, mask_labels, refuse_without_masks
+from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.synthetic import generate
 from einthoven.errors import UserError
 from einthoven.losses.classification import cross_entropy
@@ -44,6 +45,11 @@ def test_masks_are_those_of_the_generator_and_follow_a_cut(tmp_path: Path) -> No
     (source.root / "masks100.npy").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"masks100.npy: cannot be read.*generated again"):
         source.masks(source.open().table)
+
+
+def test_data_without_masks_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="task=delineation: PTBXL has no masks of the waves; expected data=synthetic"):
+        refuse_without_masks(PTBXL(tmp_path, 100, tmp_path))
 
 
 def test_loss_and_metrics_are_those_of_their_formulas() -> None:
@@ -93,7 +99,6 @@ def test_training_masks_without_a_wave_are_told_or_refused() -> None:
         (("augment=cutmix", "augment.allow_changes=true"), "augment: cutmix"),
         (("augment=time_shift", "augment.allow_changes=true"), "augment: time_shift"),
         (("augment=resized_crop", "augment.allow_changes=true"), "augment: resized_crop"),
-        (("data=folder", "data.root=nowhere"), "has no masks of the waves"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence_before_training(
@@ -119,7 +124,7 @@ def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
             *("trainer.batch_size=8", "hydra.run.dir=waves", "tracking.experiment=waves", f"tracking.uri={uri}"),
         ]
     )
-    assert "delineator in waves/delineator" in capsys.readouterr().out
+    assert "waves/delineator; in Python: einthoven.predict.delineator" in capsys.readouterr().out.replace("\n", "")
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("waves").experiment_id])
     metrics = run.data.metrics
