@@ -130,6 +130,8 @@ def p_waves(found: Boundaries, codes: list[str]) -> dict[str, float]:
         chosen = np.array([statement in text for text in codes])
         beats = np.isfinite(found.qrs_onset[chosen])
         has_p = np.isfinite(found.p_end[chosen])
+        if not chosen.any():
+            continue
         values[name] = has_p.sum() / max(beats.sum(), 1)
         values[f"records_with_p/{name.rpartition('/')[2]}"] = float((has_p.sum(1) > beats.sum(1) / 2).mean())
     return values
