@@ -62,7 +62,7 @@ def delineation_figure(
             below.plot(time, curve, color=color, linewidth=1.5)
         above.set(ylabel=f"{drawable(lead)} (mV)", ylim=(low, high))
         above.set_title(f"{drawable(title, 120)}\n{drawable(subtitle, 120)}")
-        above.legend(loc="upper right", ncols=3)
+        above.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
         below.axhline(0.5, color=INK, linewidth=0.8, linestyle="--")
         below.set(xlabel="s", ylabel="probability", ylim=(-0.05, 1.05), xlim=(0, time[-1]))
     return figure
