@@ -143,8 +143,8 @@ def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> 
 def _losses(run: RunParts, predictions: Predictions) -> NDArray[np.float64]:
     """Return the loss of each prediction (n,).
 
-    It is the negative log-likelihood of classes, the absolute error of a quantity, one minus Dice of masks, or the loss of
-    a pretext task.
+    It is the negative log-likelihood of classes, the absolute error of a quantity, one minus Dice of masks, or the loss
+    of a pretext task.
     """
     if not run.task.needs_labels:
         return predictions.p[:, 0]
