@@ -95,10 +95,10 @@ def test_training_masks_without_a_wave_are_told_or_refused() -> None:
         (("trainer.sampler=balanced",), "trainer.sampler=balanced: counts classes"),
         (("trainer.aggregate=max",), "trainer.aggregate=max"),
         (("pca=time",), "pca=time"),
-        (("augment=mixup",), "augment: mixup changes which samples belong to a wave"),
-        (("augment=cutmix", "augment.allow_changes=true"), "augment: cutmix"),
-        (("augment=time_shift", "augment.allow_changes=true"), "augment: time_shift"),
-        (("augment=resized_crop", "augment.allow_changes=true"), "augment: resized_crop"),
+        (("augment=mixup",), "augment: after mixup, the masks would no longer fit"),
+        (("augment=cutmix", "augment.allow_changes=true"), "augment: after cutmix"),
+        (("augment=time_shift", "augment.allow_changes=true"), "augment: after time_shift"),
+        (("augment=resized_crop", "augment.allow_changes=true"), "augment: after resized_crop"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence_before_training(

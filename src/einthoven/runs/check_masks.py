@@ -62,6 +62,6 @@ def _check_augment(augment: Any) -> None:
     moving = [name for name, transform in transforms.items() if not keeps_masks(transform)]
     if moving:
         raise UserError(
-            f"augment: {' and '.join(moving)} changes which samples belong to a wave, but not the masks; expected it "
-            "off (its probability=0), or augment=delineation."
+            f"augment: after {' and '.join(moving)}, the masks would no longer fit the signals; expected a probability "
+            "of 0, or augment=delineation."
         )
