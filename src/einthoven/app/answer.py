@@ -1,4 +1,4 @@
-"""The work of a worker for the files of one record: read, examine, predict, draw."""
+"""The work of a worker for the files of one record: read, examine, predict, measure, draw."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from einthoven.data.synthetic.write import write_record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation
+from einthoven.predict.measuring import WaveFinder, measure_records, measurements_to_json
 from einthoven.predict.signal import Prepared, read_prepared
 from einthoven.predict.to_json import to_json
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
+from einthoven.report.measurement_text import measurement_line
 
 SECONDARY_SUFFIXES = (".dat", ".mat", ".json")
 """Suffixes of files that can belong to another file of the record."""
@@ -55,13 +57,20 @@ def describe_model(predictor: Predictor) -> dict[str, Any]:
 
 
 def answer(
-    predictor: Predictor, folder: Path, reading: Mapping[str, Any], start_s: float = 0.0, explain: str | None = None
+    predictor: Predictor,
+    delineator: WaveFinder,
+    folder: Path,
+    reading: Mapping[str, Any],
+    start_s: float = 0.0,
+    explain: str | None = None,
 ) -> dict[str, Any]:
     """Return the answer for the record whose files are in a folder.
 
     Parameters
     ----------
     predictor : Predictor
+    delineator : WaveFinder
+        As from `load_delineator`.
     folder : Path
         It contains only the files of the record.
     reading : mapping
@@ -75,8 +84,9 @@ def answer(
     Returns
     -------
     dict
-        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, the ``findings`` of the doctor,
-        ``start_s``, ``paper`` (an SVG), and ``explained`` with its ``label`` and the shares ``by_lead``, or None.
+        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, ``measurements``, the ``findings``
+        of the doctor, ``start_s``, ``paper`` (an SVG), and ``explained`` with its ``label`` and the shares ``by_lead``,
+        or None.
 
     Raises
     ------
@@ -90,6 +100,7 @@ def answer(
         # Neither the temporary folder nor the options of the command line mean anything to the user of the page.
         raise UserError(_COMMAND_LINE_HINT.sub("", str(error).replace(f"{folder}/", ""))) from None
     prediction = to_json(predictor.predict_prepared([prepared]), 0, predictor)
+    (measurements,) = measure_records(delineator, [record])
 
     seconds = record.signal.shape[1] / record.fs
     explanation = None
@@ -106,10 +117,19 @@ def answer(
         "fs": record.fs,
         "seconds": seconds,
         "notes": list(record.notes),
+        "measurements": measurements_to_json(measurements),
         "findings": [_finding_as_json(finding) for finding in examine_record(record)],
         "start_s": start_s,
         "explained": None if explanation is None else {"label": explanation.label, "by_lead": explanation.by_lead},
-        "paper": _draw(record, start_s, explanation, title=file.name, subtitle=subtitle, foot=("", predictor.notice)),
+        "paper": _draw(
+            record,
+            start_s,
+            explanation,
+            measurement_line(measurements),
+            title=file.name,
+            subtitle=subtitle,
+            foot=("", predictor.notice),
+        ),
     }
 
 
@@ -166,12 +186,12 @@ def _explain(predictor: Predictor, prepared: Prepared, start_s: float, label: st
     return predictor.explain(one_window, label or None)
 
 
-def _draw(record: Record, start_s: float, explanation: Explanation | None, **texts: Any) -> str:
+def _draw(record: Record, start_s: float, explanation: Explanation | None, measured: str, **texts: Any) -> str:
     """Draw ten seconds of the record on ECG paper, or the explained window of it. Return the SVG."""
     if explanation is None:
         first = round(start_s * record.fs)
         signal = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
-        figure = ecg_paper_figure(signal, record.fs, leads=record.leads, **texts)
+        figure = ecg_paper_figure(signal, record.fs, leads=record.leads, measured=measured, **texts)
     else:
         figure = explanation_figure(
             explanation.signal,

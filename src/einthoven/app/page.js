@@ -113,6 +113,7 @@ function show() {
   at("paper").src = URL.createObjectURL(new Blob([answer.paper], { type: "image/svg+xml" }));
   show_timeline();
   show_statements();
+  show_measurements();
   show_shares();
   at("cautions").replaceChildren(...answer.cautions.map((text) => element("li", text)));
   const findings = answer.findings.map((finding) => {
@@ -125,6 +126,26 @@ function show() {
   at("findings").replaceChildren(...lines);
   at("reading").hidden = !answer.notes.length;
   at("notes").replaceChildren(...answer.notes.map((text) => element("li", text)));
+}
+
+/** Heart rate, intervals, axes and ST levels, or why there is none. */
+function show_measurements() {
+  const found = answer.measurements;
+  const named = [["heart rate", found.heart_rate], ["SDNN of RR", found.rr_sdnn], ["RMSSD of RR", found.rr_rmssd],
+    ["PR", found.pr], ["QRS", found.qrs], ["QT", found.qt], ["QTc (Fridericia)", found.qtc_fridericia],
+    ["QTc (Bazett)", found.qtc_bazett],
+    ...Object.entries({ p: "P", qrs: "QRS", t: "T" }).map(([name, wave]) => [`axis of ${wave}`, found.axes[name]])];
+  const rows = named.map(([name, one]) => row("td", measurement_cells(name, one, 0)));
+  const levels = Object.entries(found.st).map(([lead, one]) => `${lead} ${one.value === null ? "–" : one.value.toFixed(2)}`);
+  rows.push(row("td", ["ST, 60 ms after J", levels.join("  "), "mV", ""]));
+  at("measurements").replaceChildren(row("th", ["", "value", "unit", ""]), ...rows);
+  at("measurement-notes").textContent = found.notes.join(". ");
+}
+
+function measurement_cells(name, one, digits) {
+  if (one.value === null) return [name, "–", "", one.reason];
+  const spread = one.spread === null ? "" : ` ± ${one.spread.toFixed(digits)}`;
+  return [name, element("td", one.value.toFixed(digits) + spread, { class: "number" }), one.unit, (one.notes ?? []).join("; ")];
 }
 
 function show_statements(all = false) {

@@ -199,10 +199,12 @@ def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int, mo
 
     from einthoven.app.answer import describe_model
     from einthoven.predict import load_bundle
+    from einthoven.predict.delineator import load_delineator
 
     torch.set_num_threads(threads)
     try:
         predictor = load_bundle(*paths, trust=modules)
+        delineator = load_delineator()
     except UserError as error:
         pipe.send_bytes(_reply(REFUSED, {"error": str(error)}))
         return
@@ -212,10 +214,10 @@ def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int, mo
     pipe.send_bytes(_reply(OK, describe_model(predictor)))
     with suppress(EOFError):
         while True:
-            pipe.send_bytes(_answer_job(predictor, json.loads(pipe.recv_bytes())))
+            pipe.send_bytes(_answer_job(predictor, delineator, json.loads(pipe.recv_bytes())))
 
 
-def _answer_job(predictor: Any, job: Mapping[str, Any]) -> bytes:
+def _answer_job(predictor: Any, delineator: Any, job: Mapping[str, Any]) -> bytes:
     """Answer one job: the arguments of `answer`, and ``example``, the number of a record to generate first."""
     from einthoven.app.answer import answer, write_example
 
@@ -223,7 +225,7 @@ def _answer_job(predictor: Any, job: Mapping[str, Any]) -> bytes:
     try:
         if job["example"] is not None:
             write_example(folder, job["example"])
-        return _reply(OK, answer(predictor, folder, job["reading"], job["start_s"], job["explain"]))
+        return _reply(OK, answer(predictor, delineator, folder, job["reading"], job["start_s"], job["explain"]))
     except UserError as error:
         return _reply(REFUSED, {"error": str(error)})
     except MemoryError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from einthoven.build import build, trust_named, unknown_name
 from einthoven.errors import UserError
 from einthoven.evaluation.saliency import Method
 from einthoven.predict import load_bundle
-from einthoven.predict.explaining import Explanation
+from einthoven.predict.delineator import load_delineator
+from einthoven.predict.explaining import Explanation, wave_shares
 from einthoven.predict.signal import read_prepared
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
 from einthoven.terminal.display import bar, errors
@@ -58,13 +60,16 @@ def main(arguments: Sequence[str]) -> int:
     if options.label is not None and options.label not in predictor.classes:
         raise UserError(unknown_name(f"--class {options.label}", options.label, predictor.classes))
 
+    delineator = load_delineator()
     explanations: list[tuple[Path, Explanation]] = []
     reasons = []
     with bar("explaining", errors) as progress:
         for done, file in enumerate(files, 1):
             try:
                 _, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading(options))
-                explanations.append((file, predictor.explain(prepared, options.label, method, judge=True)))
+                found = predictor.explain(prepared, options.label, method, judge=True)
+                by_wave = wave_shares(delineator, found.signal, found.fs, found.leads, found.relevance)
+                explanations.append((file, replace(found, by_wave=by_wave)))
             except UserError as error:
                 reasons.append(str(error))
             progress(done, len(files))

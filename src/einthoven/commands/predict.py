@@ -9,6 +9,7 @@ from pathlib import Path
 from einthoven.errors import UserError
 from einthoven.predict import load_bundle
 from einthoven.predict.answers import answers
+from einthoven.predict.delineator import load_delineator
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
@@ -43,11 +44,19 @@ def main(arguments: Sequence[str]) -> int:
         alphas = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)
         raise UserError(f"--alpha {options.alpha:g}: this bundle has thresholds for {alphas}.")
     files = expand(paths)
+    delineator = load_delineator() if options.measurements else None
 
-    output: Output = OUTPUTS[options.output](predictor, options.pdf, options.timeline)
+    output: Output = OUTPUTS[options.output](predictor, options.pdf, options.timeline, options.measurements)
     with bar("predicting", errors) as progress, output:
         for answer in answers(
-            predictor, files, reading(options), options.alpha, options.stride, progress, options.doctor
+            predictor,
+            files,
+            reading(options),
+            options.alpha,
+            options.stride,
+            progress,
+            doctor=options.doctor,
+            delineator=delineator,
         ):
             output.add(answer)
     return 1 if output.refused else 0
@@ -61,6 +70,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         formats.add_argument(f"--{name}", dest="output", action="store_const", const=name, default="table")
     parser.add_argument("--pdf", type=Path)
     parser.add_argument("--no-doctor", dest="doctor", action="store_false")
+    parser.add_argument("--no-measurements", dest="measurements", action="store_false")
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--timeline", action="store_true")
     parser.add_argument("--stride", type=float)

@@ -6,7 +6,11 @@ model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from einthoven.evaluation.saliency import BATCH_SIZE, ExplainableModel, select_output
@@ -39,11 +43,16 @@ def occlusion_by_lead(model: ExplainableModel, x: Tensor, target: Tensor) -> Ten
     return fall[:, :, None].expand_as(x) / x.shape[2]
 
 
-def occlusion_by_wave(model: ExplainableModel, x: Tensor, target: Tensor, *, fs: float) -> Tensor:
+FindWaves = Callable[[NDArray[np.floating], float], NDArray[np.int8]]
+"""Signals (N, L, T) in mV, and Hz -> the wave of each sample (N, T): 0 for none, 1 to 4 for the entries of `WAVES`."""
+
+
+def occlusion_by_wave(
+    model: ExplainableModel, x: Tensor, target: Tensor, *, fs: float, find_waves: FindWaves = waves
+) -> Tensor:
     """Compute the fall of the output if one kind of wave in one lead is replaced by straight lines, in all beats.
 
-    A line connects the samples before and after the wave. So the level and the baseline wander of the lead remain. The
-    waves are those of `functional.waves`.
+    A line connects the samples before and after the wave. So the level and the baseline wander of the lead remain.
 
     Parameters
     ----------
@@ -51,6 +60,9 @@ def occlusion_by_wave(model: ExplainableModel, x: Tensor, target: Tensor, *, fs:
         As in `occlusion_by_lead`.
     fs : float
         Sampling frequency in Hz.
+    find_waves : callable
+        By default the intervals around each QRS of `functional.waves`. `predict.explaining.delineated_waves` finds the
+        waves themselves.
 
     Returns
     -------
@@ -58,8 +70,8 @@ def occlusion_by_wave(model: ExplainableModel, x: Tensor, target: Tensor, *, fs:
         The sum over the samples of a kind of wave in a lead is the fall of the output without it. The fall is divided
         evenly over these samples. The map is 0 between the waves.
     """
-    # `waves` runs on the CPU, so this line waits for the device.
-    wave_of_sample = torch.from_numpy(waves(x.detach().cpu().numpy(), fs)).to(x.device)
+    # The waves are found on the CPU, so this line waits for the device.
+    wave_of_sample = torch.from_numpy(find_waves(x.detach().cpu().numpy(), fs)).to(x.device)
     is_same_lead = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)[:, :, None]
     relevance = torch.zeros_like(x)
     for wave in range(1, len(WAVES) + 1):

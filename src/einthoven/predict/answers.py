@@ -18,7 +18,9 @@ from threadpoolctl import threadpool_limits
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
+from einthoven.functional.measurements import Measurements
 from einthoven.predict.forward import RECORDS_PER_BATCH
+from einthoven.predict.measuring import WaveFinder, measure_records
 from einthoven.predict.prediction import Prediction
 from einthoven.predict.predictor import Predictor
 from einthoven.predict.signal import Prepared, read_prepared
@@ -32,12 +34,13 @@ OTHER_CAUTIONS = ("missing_leads", "unmeasurable", "invalid")
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for one file: a row of a prediction, or the reason why there is none."""
+    """The answer for one file: a row of a prediction and measurements, or the reason why there is no prediction."""
 
     file: Path
     record: Record | None = None
     prediction: Prediction | None = None
     row: int = 0
+    measurements: Measurements | None = None
     refused: str | None = None
 
 
@@ -49,6 +52,7 @@ def answers(
     stride: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     doctor: bool = True,
+    delineator: WaveFinder | None = None,
 ) -> Iterator[Answer]:
     """Predict for files, and yield one answer for each file, in order.
 
@@ -66,6 +70,8 @@ def answers(
         Called with the number of files that are done, and the number of all files.
     doctor : bool
         Whether the findings of the record doctor become cautions.
+    delineator : WaveFinder, optional
+        Finds the waves of the records. Without it, nothing is measured.
     """
     groups = [files[first : first + RECORDS_PER_BATCH] for first in range(0, len(files), RECORDS_PER_BATCH)]
     threads = torch.get_num_threads()
@@ -81,7 +87,7 @@ def answers(
     def answer(group: Sequence[Path]) -> list[Answer]:
         own_predictor = idle_predictors.get()
         try:
-            return _answer_group(own_predictor, group, reading, alpha, stride, doctor)
+            return _answer_group(own_predictor, group, reading, alpha, stride, doctor, delineator)
         finally:
             idle_predictors.put(own_predictor)
 
@@ -115,8 +121,9 @@ def _answer_group(
     alpha: float,
     stride: float | None,
     doctor: bool,
+    delineator: WaveFinder | None,
 ) -> list[Answer]:
-    """Read, examine and predict some files in one batch."""
+    """Read, examine, predict and measure some files in one batch."""
     records: dict[Path, Record] = {}
     prepared: dict[Path, Prepared] = {}
     reasons: dict[Path, str] = {}
@@ -133,11 +140,15 @@ def _answer_group(
             prepared[file] = _with_cautions(prepared[file], findings_of_file)
 
     prediction = predictor.predict_prepared(list(prepared.values()), alpha)
+    measurements: list[Measurements | None] = [None] * len(records)
+    if delineator is not None:
+        measurements = [*measure_records(delineator, list(records.values()))]
     rows = {file: row for row, file in enumerate(prepared)}
     group_answers = []
     for file in files:
         if file in rows:
-            group_answers.append(Answer(file, records[file], prediction, rows[file]))
+            row = rows[file]
+            group_answers.append(Answer(file, records[file], prediction, row, measurements[row]))
         else:
             group_answers.append(Answer(file, refused=reasons[file]))
     return group_answers

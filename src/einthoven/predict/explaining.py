@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,10 +14,29 @@ from numpy.typing import NDArray
 
 from einthoven.evaluation.faithfulness import Faithfulness, faithfulness
 from einthoven.evaluation.saliency import Method
+from einthoven.functional.delineation import delineate, wave_of_sample
+from einthoven.functional.waves import WAVES
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.log_odds import LogOdds
+from einthoven.predict.measuring import WaveFinder
 
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WaveShare:
+    """Share of one kind of wave in an explanation.
+
+    Attributes
+    ----------
+    relevance : float
+        Share of the absolute relevance that lies in these waves.
+    chance : float
+        Share of the time that these waves last: the share of a relevance that is spread evenly.
+    """
+
+    relevance: float
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,8 @@ class Explanation:
         the bundles if there are several.
     cautions : tuple of str
         As in `Prediction.cautions`.
+    by_wave : dict of str to WaveShare
+        From `wave_shares`; empty if the waves are unknown.
     """
 
     source: str
@@ -59,6 +80,7 @@ class Explanation:
     fs: float
     faithfulness: Faithfulness | None = None
     cautions: tuple[str, ...] = ()
+    by_wave: Mapping[str, WaveShare] = field(default_factory=dict)
 
     @property
     def by_lead(self) -> dict[str, float]:
@@ -107,3 +129,38 @@ def explain_window(
     if not judge:
         return mean_relevance, None
     return mean_relevance, Faithfulness(*np.mean(measures, axis=0))
+
+
+def wave_shares(
+    delineator: WaveFinder,
+    signal: NDArray[np.floating],
+    fs: float,
+    leads: Sequence[str],
+    relevance: NDArray[np.floating],
+) -> dict[str, WaveShare]:
+    """Return the share of P, QRS, ST and T in the absolute relevance, and the share that chance would give.
+
+    Parameters
+    ----------
+    delineator : WaveFinder
+    signal, relevance : ndarray, shape (L, T)
+    fs : float
+        Sampling frequency in Hz.
+    leads : sequence of L str
+
+    Returns
+    -------
+    dict of str to WaveShare
+        The names are those of `WAVES`. Empty if the record has no beat.
+    """
+    boundaries = delineate(delineator.probabilities(signal[None], fs, leads), fs)
+    waves = wave_of_sample(boundaries, fs, signal.shape[1])[0]
+    size = np.abs(relevance).sum(axis=0)
+    total = float(size.sum())
+    if not boundaries.qrs_onset.shape[1] or total <= 0:
+        return {}
+    shares = {}
+    for number, name in enumerate(WAVES, 1):
+        is_inside = waves == number
+        shares[name] = WaveShare(float(size[is_inside].sum()) / total, float(is_inside.mean()))
+    return shares

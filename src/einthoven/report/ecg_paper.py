@@ -59,6 +59,7 @@ def ecg_paper_figure(
     *,
     title: str,
     subtitle: str | None = None,
+    measured: str = "",
     leads: Sequence[str] = LEADS,
     foot: Sequence[str] = (),
     dpi: float = 150,
@@ -82,6 +83,8 @@ def ecg_paper_figure(
         Large line at the top.
     subtitle : str, optional
         Smaller line below the title.
+    measured : str
+        Small line between title and subtitle, with the measurements of the record.
     leads : sequence of str
         Names of the rows; by default all twelve leads.
     foot : sequence of str
@@ -113,7 +116,11 @@ def ecg_paper_figure(
         clipped = set()
         for row, baseline in zip(rows, baselines, strict=False):
             clipped |= draw_row(axes, traces, fs, row, left, baseline, limit, behind)
-        write(axes, grid.left, 202 if subtitle else 197, title, 5.2, weight="bold", va="center")
+        title_height = 202 if subtitle else 197
+        if measured:
+            write(axes, grid.left, 198.4 if subtitle else 193.5, measured, 2.8, va="center")
+            title_height = 204 if subtitle else 199
+        write(axes, grid.left, title_height, title, 5.2, weight="bold", va="center")
         if subtitle:
             write(axes, grid.left, 194.5, subtitle, 3.6, va="center")
         write(axes, grid.left, 5, scale_line(fs), 3.4, va="center")

@@ -53,8 +53,9 @@ class Pages:
         title: str,
         probabilities: Sequence[str],
         cautions: Sequence[str],
+        measured: str = "",
     ) -> None:
-        """Add the page of a record: signal (L, T) in mV, probabilities as text, and warnings."""
+        """Add the page of a record: signal (L, T) in mV, probabilities as text, warnings, and its measurements."""
         caution_line = f"Cautions: {'; '.join(cautions)}" if cautions else ""
         figure = ecg_paper_figure(
             signal,
@@ -62,6 +63,7 @@ class Pages:
             title=title,
             subtitle="   ".join(probabilities),
             leads=leads,
+            measured=_shorten(measured),
             foot=(_shorten(caution_line), _shorten(self._notice)),
         )
         self._pages.savefig(figure)

@@ -72,7 +72,7 @@ def show_explanations(explanations: Explanations, notice: str, path: Path) -> No
         table.add_row(file.name, *_cells(explanation))
     console.print(table)
     for file, explanation in explanations:
-        for line in _caution_lines(explanation):
+        for line in (*_wave_lines(explanation), *_caution_lines(explanation)):
             console.print(f"{file.name}: {line}", soft_wrap=True, markup=False)
     console.print(
         "deletion, insertion: mean probability while the most relevant parts are removed, or added. A good drawing has "
@@ -100,6 +100,16 @@ def _cells(explanation: Explanation) -> list[str]:
         f"{faithfulness.sanity[0]:.2f}",
         leads,
     ]
+
+
+def _wave_lines(explanation: Explanation) -> list[str]:
+    """Return a line with the share of each wave in the relevance; empty if the waves are unknown."""
+    if not explanation.by_wave:
+        return []
+    shares = [
+        f"{wave} {share.relevance:.0%} (chance {share.chance:.0%})" for wave, share in explanation.by_wave.items()
+    ]
+    return [f"relevance in {', '.join(shares)}. Chance is the share of the time."]
 
 
 def _caution_lines(explanation: Explanation) -> list[str]:

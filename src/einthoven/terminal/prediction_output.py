@@ -15,8 +15,11 @@ from rich.table import Table
 
 from einthoven.predict import Predictor
 from einthoven.predict.answers import Answer
+from einthoven.predict.measuring import measurements_to_json
 from einthoven.predict.to_json import to_json
+from einthoven.report.measurement_text import NOT_CLINICAL, measurement_line, measurement_lines
 from einthoven.terminal.display import console, errors
+from einthoven.terminal.measurement_columns import MeasurementColumns
 
 if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
@@ -35,6 +38,8 @@ class Output(ABC):
         A file for pages of ECG paper, one for each record.
     timeline : bool
         Whether each window of a record has a row.
+    measures : bool
+        Whether the answers have measurements.
 
     Attributes
     ----------
@@ -42,9 +47,10 @@ class Output(ABC):
         Why files have no prediction.
     """
 
-    def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
+    def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool, measures: bool = False) -> None:
         self.predictor = predictor
         self.timeline = timeline
+        self.measures = measures
         self.refused: list[str] = []
         self.answered = 0
         self._pdf = pdf
@@ -73,17 +79,31 @@ class Output(ABC):
             self._add_refused(answer)
             return
         self.answered += 1
-        record_answer = {"file": str(answer.file), **to_json(answer.prediction, answer.row, self.predictor)}
+        measurements = answer.measurements
+        record_answer = {
+            "file": str(answer.file),
+            **to_json(answer.prediction, answer.row, self.predictor),
+            "measurements": None if measurements is None else measurements_to_json(measurements),
+        }
         if self._pages is not None and answer.record is not None:
             record = answer.record
             lines = most_probable(record_answer)
             cautions = record_answer["cautions"]
-            self._pages.add(record.signal, record.fs, record.leads, answer.file.name, lines, cautions)
-        self._add_answered(record_answer)
+            line = "" if measurements is None else measurement_line(measurements)
+            self._pages.add(record.signal, record.fs, record.leads, answer.file.name, lines, cautions, line)
+        self._add_answered(record_answer, [] if measurements is None else measurement_lines(measurements))
 
     @abstractmethod
-    def _add_answered(self, answer: dict[str, Any]) -> None:
-        """Take the answer for one file: its name as ``file``, and the fields of `to_json`."""
+    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
+        """Take the answer for one file.
+
+        Parameters
+        ----------
+        answer : dict
+            The name of the file as ``file``, ``measurements``, and the fields of `to_json`.
+        measured : sequence of str
+            The measurements as lines of text.
+        """
 
     def _add_refused(self, answer: Answer) -> None:
         """Take a file without a prediction."""
@@ -100,26 +120,28 @@ class Output(ABC):
 class _TableOutput(Output):
     """A table for people."""
 
-    def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
-        super().__init__(predictor, pdf, timeline)
+    def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool, measures: bool = False) -> None:
+        super().__init__(predictor, pdf, timeline, measures)
         self._table = Table(box=None, pad_edge=False)
-        for name in ("file", "probabilities (95 % interval)", "may be", "cautions"):
+        measured = ["measurements"] if measures else []
+        for name in ("file", "probabilities (95 % interval)", "may be", *measured, "cautions"):
             self._table.add_column(name, overflow="fold")
 
-    def _add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
         """Add a row for the record, and with ``--timeline`` a row for each window."""
         labels = " ".join(answer["set"]) or "none of them"
         self._table.add_row(
             Path(answer["file"]).name,
             "\n".join(most_probable(answer)),
             labels if answer["alpha"] is not None else "",
+            *(["\n".join(measured)] if self.measures else []),
             "\n".join(answer["cautions"]),
         )
         if self.timeline:
             for window in answer["windows"]:
                 by_probability = sorted(window["probabilities"].items(), key=lambda item: -item[1])
                 probabilities = "  ".join(f"{name} {p:.2f}" for name, p in by_probability[:CLASSES_IN_TABLE])
-                self._table.add_row(f"  from {window['start_s']:g} s", probabilities, "", "")
+                self._table.add_row(f"  from {window['start_s']:g} s", probabilities)
 
     def _end(self) -> None:
         """Print the table."""
@@ -131,6 +153,8 @@ class _TableOutput(Output):
                     "such records (10 % by default)",
                     style="dim",
                 )
+            if self.measures:
+                console.print(f"measurements: median ± spread between beats. {NOT_CLINICAL}", style="dim")
             console.print(self.predictor.notice, style="bold", soft_wrap=True, highlight=False)
         super()._end()
 
@@ -138,12 +162,12 @@ class _TableOutput(Output):
 class _JsonOutput(Output):
     """One JSON object with all results."""
 
-    def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool) -> None:
-        super().__init__(predictor, pdf, timeline)
+    def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool, measures: bool = False) -> None:
+        super().__init__(predictor, pdf, timeline, measures)
         self._records: list[dict[str, Any]] = []
         self._refused: list[dict[str, str]] = []
 
-    def _add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
         """Collect the answer."""
         self._records.append(answer)
 
@@ -184,14 +208,19 @@ class _CsvOutput(Output):
             "not_answered",
             "notice",
         ]
-        self._writer.writerow(_without_duplicates(["file", "start_s", *classes, *bounds, *other_columns]))
+        leads = self.predictor.input_format.leads
+        self._measured = MeasurementColumns(leads) if self.measures else None
+        measured = self._measured.names if self._measured is not None else []
+        self._writer.writerow(_without_duplicates(["file", "start_s", *classes, *bounds, *other_columns, *measured]))
         return self
 
-    def _add_answered(self, answer: dict[str, Any]) -> None:
+    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
         """Write the row of the record, or the rows of its windows."""
         file = answer["file"]
         in_training_data = {None: "", False: "false", True: "true"}[answer["in_training_data"]]
         last_columns = [in_training_data, "; ".join(answer["cautions"]), "", self.predictor.notice]
+        if self._measured is not None:
+            last_columns += self._measured.cells(answer["measurements"])
 
         # A window has probabilities only.
         if self.timeline:
@@ -214,7 +243,8 @@ class _CsvOutput(Output):
         """Write a row without numbers."""
         super()._add_refused(answer)
         empty = [""] * (1 + 3 * len(self.predictor.classes) + 6)
-        self._writer.writerow([str(answer.file), *empty, str(answer.refused), self.predictor.notice])
+        no_measurements = [""] * len(self._measured.names) if self._measured is not None else []
+        self._writer.writerow([str(answer.file), *empty, str(answer.refused), self.predictor.notice, *no_measurements])
 
 
 OUTPUTS: dict[str, type[Output]] = {"table": _TableOutput, "json": _JsonOutput, "csv": _CsvOutput}

@@ -74,8 +74,9 @@ the training. Of records that were added since, those that the model has not see
 usage: einthoven predict [BUNDLE ...] FILE ... [--json | --csv] [--pdf FILE] [OPTION VALUE ...]
 
 Prints for each record: calibrated probabilities with 95 % intervals, a set of diagnostic labels that the record may
-have, and cautions. FILE is a record in any supported format, a folder of records, or a pattern such as
-'records/*.hea'. A record without a prediction is listed with the reason. The exit code is then 1.
+have, measurements (heart rate, PR, QRS, QT, axis), and cautions. FILE is a record in any supported format, a folder of
+records, or a pattern such as 'records/*.hea'. A record without a prediction is listed with the reason. The exit code is
+then 1. JSON and CSV also have the variability of RR, all axes and the ST levels.
 
 BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION. Several bundles form an
 ensemble. Without a bundle, a small model predicts that was trained on generated ECGs. Nothing here is for diagnosis.
@@ -86,6 +87,7 @@ ensemble. Without a bundle, a small model predicts that was trained on generated
   --stride S         seconds from the start of one window to the start of the next
   --alpha SHARE      share of the true labels that "may be" misses, as a mean over records: 0.05, 0.1 or 0.2
   --no-doctor        leave out the cautions of the record doctor; this is faster for many files
+  --no-measurements  measure nothing
   --draws N          use N dropout masks per record to measure how uncertain the network is
   --seed N           seed of the dropout masks
   --fs --units --leads
