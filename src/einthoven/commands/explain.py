@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from einthoven.build import build, trust_named, unknown_name
 from einthoven.errors import UserError
+from einthoven.evaluation.occlusion import FindWaves
 from einthoven.evaluation.saliency import Method
 from einthoven.predict import load_bundle
 from einthoven.predict.delineator import load_delineator
-from einthoven.predict.explaining import Explanation, wave_shares
+from einthoven.predict.explaining import Explanation, find_waves, wave_shares
 from einthoven.predict.signal import read_prepared
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
 from einthoven.terminal.display import bar, errors
@@ -50,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor = load_bundle(*bundles)
     files = expand(paths)
-    method = method_named(folders, options.method, predictor.input_format.fs)
+    delineator = load_delineator()
+    find_delineated = partial(find_waves, delineator, predictor.input_format.leads)
+    method = _with_waves(method_named(folders, options.method, predictor.input_format.fs), find_delineated)
 
     from einthoven.report.explanation import check_suffix
 
@@ -60,7 +66,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.label is not None and options.label not in predictor.classes:
         raise UserError(unknown_name(f"--class {options.label}", options.label, predictor.classes))
 
-    delineator = load_delineator()
     explanations: list[tuple[Path, Explanation]] = []
     reasons = []
     with bar("explaining", errors) as progress:
@@ -110,6 +115,14 @@ def method_named(folders: Sequence[Path], name: str, fs: float) -> Method:
     trust_named(config)
     method: Method = build(config.explanation)
     return method
+
+
+def _with_waves(method: Method, find_delineated: FindWaves) -> Method:
+    """Return a method that takes the waves from the delineator, if it takes waves at all."""
+    if "find_waves" not in signature(method).parameters:
+        return method
+    options: dict[str, Any] = {"find_waves": find_delineated}
+    return partial(method, **options)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -61,8 +61,8 @@ def occlusion_by_wave(
     fs : float
         Sampling frequency in Hz.
     find_waves : callable
-        By default the intervals around each QRS of `functional.waves`. `predict.explaining.delineated_waves` finds the
-        waves themselves.
+        By default the intervals around each QRS of `functional.waves`. `predict.explaining.find_waves` finds the waves
+        themselves.
 
     Returns
     -------

@@ -131,6 +131,11 @@ def explain_window(
     return mean_relevance, Faithfulness(*np.mean(measures, axis=0))
 
 
+def find_waves(delineator: WaveFinder, leads: Sequence[str], x: NDArray[np.floating], fs: float) -> NDArray[np.int8]:
+    """Return the delineated wave of each sample ``(N, T)`` of signals ``(N, L, T)``, as `functional.waves.waves`."""
+    return wave_of_sample(delineate(delineator.probabilities(x, fs, leads), fs), fs, x.shape[2])
+
+
 def wave_shares(
     delineator: WaveFinder,
     signal: NDArray[np.floating],
@@ -153,11 +158,10 @@ def wave_shares(
     dict of str to WaveShare
         The names are those of `WAVES`. Empty if the record has no beat.
     """
-    boundaries = delineate(delineator.probabilities(signal[None], fs, leads), fs)
-    waves = wave_of_sample(boundaries, fs, signal.shape[1])[0]
+    waves = find_waves(delineator, leads, signal[None], fs)[0]
     size = np.abs(relevance).sum(axis=0)
     total = float(size.sum())
-    if not boundaries.qrs_onset.shape[1] or total <= 0:
+    if not waves.any() or total <= 0:
         return {}
     shares = {}
     for number, name in enumerate(WAVES, 1):
