@@ -26,6 +26,8 @@ from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
 from einthoven.functional.leads import LEADS
 from einthoven.predict import load_bundle
+from einthoven.predict.delineator import load_delineator
+from einthoven.predict.measuring import measure_records
 
 TOLD = {"fs": 500, "units": "mV"}
 
@@ -53,6 +55,9 @@ def test_answers_are_those_of_the_bundle(server: Server, record: Path) -> None:
         assert starts == expected.start_s[0].tolist()
         assert [f["evidence"] for f in found["findings"]] == [f.evidence for f in examine_record(record_read)]
         assert found["paper"].startswith("<?xml")
+        (measured,) = measure_records(load_delineator(), [record_read])
+        for name in ("heart_rate", "qrs", "qt"):
+            assert found["measurements"][name]["value"] == pytest.approx(measured.values[name].value, rel=1e-3)
 
 
 def test_a_page_from_within_a_long_recording(server: Server, record: Path) -> None:

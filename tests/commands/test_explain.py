@@ -44,6 +44,7 @@ def test_a_page_comes_with_what_it_is_worth(
     assert outcome(file, "--class", "MI", "--method", "grad_cam", "--output", page) == 0
     shown = capfd.readouterr().out
     assert "MI 0." in shown and "deletion" in shown and "sanity" in shown
+    assert re.search(r"relevance in P \d+% \(chance \d+%\), QRS \d+%", shown)
     assert "synthetic ECGs" in shown and "Not for diagnosis" in shown
     assert page.read_bytes().startswith(b"<?xml") and [f.name for f in tmp_path.iterdir()] == ["mi.svg"]
 

@@ -15,10 +15,13 @@ import pytest
 import torch
 
 from einthoven import cli
+from einthoven.data.formats.reading import read_record
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.conformal import missed_share
 from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.answers import answers
+from einthoven.predict.delineator import load_delineator
+from einthoven.predict.measuring import measure_records, measurements_to_json
 from einthoven.runs import conclude
 from einthoven.runs.finished import read_finished
 from einthoven.terminal.prediction_output import _JsonOutput
@@ -89,6 +92,32 @@ def test_the_answers_are_those_of_the_evaluation(run: Path, place: Path, corpus:
     assert {k: v["youden"]["threshold"] for k, v in bundle.points.items()} == pytest.approx(
         {k: v["youden"]["threshold"] for k, v in points.items()}
     )
+
+
+def test_every_output_has_measurements_unless_they_are_switched_off(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    (file,) = files_of(corpus, np.array([1]))
+    assert outcome(file, "--json") == 0
+    (record,) = json.loads(capfd.readouterr().out)["records"]
+    (expected,) = measure_records(load_delineator(), [read_record(file)])
+    assert record["measurements"] == json.loads(json.dumps(measurements_to_json(expected)))
+    qrs = record["measurements"]["qrs"]
+    assert 60 < qrs["value"] < 200 and qrs["beats"] > 3 and qrs["unit"] == "ms"
+
+    assert outcome(file, "--csv") == 0
+    (row,) = csv.DictReader(io.StringIO(capfd.readouterr().out))
+    assert float(row["qrs"]) == pytest.approx(qrs["value"], rel=1e-4) and "st_V6" in row
+
+    page = tmp_path / "page.pdf"
+    assert outcome(file, "--pdf", page) == 0
+    shown = capfd.readouterr().out
+    assert f"QRS {qrs['value']:.0f} ± " in shown and "Not for clinical use" in shown
+
+    for option, name in (("--json", "clinical"), ("--csv", "qrs"), ("--alpha=0.1", "QRS")):
+        assert outcome(file, option, "--no-measurements") == 0
+        assert name not in capfd.readouterr().out
 
 
 def test_a_run_of_mlflow_is_found_by_its_address(run: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

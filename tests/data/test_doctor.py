@@ -29,6 +29,7 @@ from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import Store
 from einthoven.data.synthetic import generate
 from einthoven.errors import UserError
+from einthoven.functional.conform import resample
 from einthoven.functional.leads import LEADS
 
 Float = NDArray[np.float64]
@@ -215,6 +216,12 @@ def test_spikes_of_a_pacemaker() -> None:
     assert part(spiked, "paced", fs=500.0) == 1.0
     unpaced = [r.rhythm != "PACE" for r in made.recordings]
     assert part(x[unpaced], "paced", fs=500.0) == 0.0
+
+    # Half of the sampling frequency leaves a third of the height of a spike above 100 Hz.
+    spiked_250, x_250 = (np.stack([resample(row, 500.0, 250.0) for row in signals]) for signals in (spiked, x))
+    assert part(spiked_250, "paced", fs=250.0) == 1.0
+    assert part(x_250[unpaced], "paced", fs=250.0) == 0.0
+    assert part(spiked, "paced", fs=200.0) == 0.0
 
 
 def test_what_headers_say() -> None:

@@ -44,6 +44,13 @@ def test_page_is_a4_and_its_coordinates_are_millimetres() -> None:
         assert moved == pytest.approx([dpi / 25.4, dpi / 25.4])
 
 
+def test_the_measurements_stand_between_title_and_subtitle() -> None:
+    figure = ecg_paper_figure(wave(), 100, title="A", subtitle="B", measured="QRS 90 ms")
+    heights = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
+    assert heights["A"] > heights["QRS 90 ms"] > heights["B"] > 190
+    assert "QRS 90 ms" not in texts(ecg_paper_figure(wave(), 100, title="A"))
+
+
 @pytest.mark.parametrize("fs", [100, 500])
 def test_traces_are_the_signal_in_millimetres(fs: int) -> None:
     signal = wave(fs=fs)

@@ -11,14 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.contracts import Predictions
+from einthoven.data.formats.record import Record
 from einthoven.diagnostics.stages import stages
 from einthoven.functional.pca import PCA
 from einthoven.models.time_frontend import TimeFrontend
+from einthoven.predict.delineator import load_delineator
+from einthoven.predict.measuring import measure_records
 from einthoven.report import ecg_paper, figures, training
 from einthoven.report.agreement import agreement_figure
 from einthoven.report.attention import attention_figure
 from einthoven.report.delineation import delineation_figure
 from einthoven.report.landscape import landscape_figure, path_figure
+from einthoven.report.measurement_text import measurement_line
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.run import RunParts
@@ -164,8 +168,16 @@ def _ecg_page(run: RunParts, split: str, predictions: Predictions, row: int) -> 
     records = run.data.splits[split]
     signal = records.take(torch.tensor([row], device=run.device), records.samples)[0].cpu().numpy()
     title, predicted = _describe_row(run, split, predictions, row)
+    store = run.data.store
+    record = Record(signal, store.fs, tuple(store.leads), title)
+    (measurements,) = measure_records(load_delineator(), [record])
     return ecg_paper.ecg_paper_figure(
-        signal, run.data.store.fs, title=title, subtitle=f"predicted: {predicted}", leads=run.data.store.leads
+        signal,
+        store.fs,
+        title=title,
+        subtitle=f"predicted: {predicted}",
+        measured=measurement_line(measurements),
+        leads=store.leads,
     )
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.doctor import noise, plausible, samples, swap, thresholds
+from einthoven.data.doctor import noise, plausible, samples, swap
 from einthoven.data.doctor.finding import SEVERITIES, Block, Check, Finding
 from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
 from einthoven.errors import UserError
 from einthoven.functional.beats import Float, beat_and_repeatability, detect_beats, heart_rate
 from einthoven.functional.leads import LEADS
+from einthoven.functional.rhythm import SPIKE_FS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +150,7 @@ def unmeasurable(fs: float) -> list[Finding]:
     Without it, a reader could take a fault that was not measured for a fault that is absent.
     """
     hidden = [f"{kind} noise" for kind, is_measurable in noise.measurable(fs).items() if not is_measurable]
-    if fs < thresholds.SPIKE_FS:
+    if fs < SPIKE_FS:
         hidden.append("pacing spikes")
     if not hidden:
         return []

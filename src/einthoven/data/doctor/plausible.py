@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.doctor import thresholds
 from einthoven.data.doctor.finding import Block, Finding, Findings
-from einthoven.functional.beats import Float, band_pass, heart_rate, qrs_duration
+from einthoven.functional.beats import Float, heart_rate, qrs_duration
+from einthoven.functional.rhythm import SPIKE_BEATS, spike_share
 
 PACING = {"10370003", "251266004", "PACE"}
 """Codes of pacing: SNOMED CT pacing rhythm and ventricular pacing pattern; SCP-ECG."""
@@ -75,28 +76,12 @@ def check_ecg(block: Block) -> Findings:
 
 def check_spikes(block: Block) -> Findings:
     """Find records with pacemaker spikes before the beats. A low sampling frequency hides them."""
-    if block.fs < thresholds.SPIKE_FS or block.beats.shape[1] == 0:
-        return
-
-    # A spike is high in absolute terms, and compared with the noise in this band.
-    fast = np.asarray(np.abs(band_pass(block.x, block.fs, 100.0, None)))
-    noise = np.median(fast, axis=-1, keepdims=True)
-    is_spike_in_lead = (fast > thresholds.SPIKE) & (fast > thresholds.SPIKE_NOISE * noise)
-    is_spike = np.asarray(is_spike_in_lead.any(axis=1))
-
-    # Look for spikes from 120 ms before to 20 ms after each beat.
-    around_beat = np.arange(-round(0.12 * block.fs), round(0.02 * block.fs))
-    samples = np.clip(block.beats[:, :, None] + around_beat, 0, block.x.shape[-1] - 1)
-    rows = np.arange(len(is_spike))[:, None, None]
-    is_beat = block.beats >= 0
-    has_spike = is_spike[rows, samples].any(axis=-1) & is_beat
-    fraction = has_spike.sum(axis=1) / np.maximum(is_beat.sum(axis=1), 1)
-    for row in np.flatnonzero(fraction >= thresholds.SPIKE_BEATS):
-        value = float(fraction[row])
-        evidence = (
-            f"spikes above 100 Hz before {value:.0%} of the beats; expected less than {thresholds.SPIKE_BEATS:.0%}"
-        )
-        yield int(row), Finding("paced", "caution", (), value, thresholds.SPIKE_BEATS, evidence)
+    beats = np.where(block.beats >= 0, block.beats / block.fs, np.nan)
+    share = spike_share(block.x, block.fs, beats)
+    for row in np.flatnonzero(share >= SPIKE_BEATS):
+        value = float(share[row])
+        evidence = f"spikes above 100 Hz before {value:.0%} of the beats; expected less than {SPIKE_BEATS:.0%}"
+        yield int(row), Finding("paced", "caution", (), value, SPIKE_BEATS, evidence)
 
 
 def patient_cautions(age: float, paced: bool) -> list[Finding]:

@@ -89,17 +89,7 @@ SPECTRUM_SECONDS = 1.5
 # Years. The tables of normal limits for children end here (Rijnbeek et al., Eur. Heart J. 22:702, 2001).
 CHILD = 16.0
 
-# Hz. A pacing spike lasts 0.5 to 2 ms.
-SPIKE_FS = 500.0
-
-# mV above 100 Hz, where a QRS has little power.
-SPIKE = 0.15
-
-# Times the median absolute value above 100 Hz. A burst of muscle noise is below it.
-SPIKE_NOISE = 12.0
-
-# Fraction of the beats that have a spike. A single artefact is below it.
-SPIKE_BEATS = 0.5
+# The limits of pacing spikes are in `einthoven.functional.rhythm`.
 
 # Noise --------------------------------------------------------------------------------------------------------------
 
