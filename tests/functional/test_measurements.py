@@ -90,6 +90,7 @@ def test_rr_variability_is_that_of_the_intervals() -> None:
     values = values_of(beats_at(0.5 + np.concatenate([[0.0], np.cumsum(rr)]))).values
     assert values["rr_sdnn"].value == pytest.approx(1e3 * np.std(rr, ddof=1))
     assert values["rr_rmssd"].value == pytest.approx(1e3 * np.sqrt(np.mean(np.diff(rr) ** 2)))
+    assert values["qtc_bazett"].value == pytest.approx(400 / np.sqrt(np.median(rr)))
     rate = values["heart_rate"]
     assert rate.value == pytest.approx(np.median(60 / rr)) and rate.beats == 12
     assert rate.spread == pytest.approx(stats.iqr(60 / rr, scale="normal"), rel=1e-3)
