@@ -40,6 +40,8 @@ def _compose(verb: str, *overrides: str) -> DictConfig:
     config = composing.composed(verb, *overrides, with_hydra=True)
     if "data" in config and OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
+    if "task" in config and OmegaConf.is_missing(config.task, "teacher"):
+        config.task.teacher = ["embedded"]
     OmegaConf.set_readonly(config, True)
     return config
 

@@ -29,8 +29,8 @@ SRC = ROOT / "src" / "einthoven"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 SOURCES = sorted(f"data={path.stem}" for path in (conf_folder() / "data").glob("*.yaml"))
-PRETEXT_TASKS = ("task=contrastive",)
-CHOICES = (*SOURCES, *PRETEXT_TASKS)  # each has options of its own
+TASKS_WITH_OPTIONS = ("task=contrastive", "task=distill")
+CHOICES = (*SOURCES, *TASKS_WITH_OPTIONS)  # each has options of its own
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)

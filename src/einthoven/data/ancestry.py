@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.store.digests import Digests, from_bytes, to_bytes
+from einthoven.errors import UserError
 
 NONE: Digests = np.empty(0, "S16")
 """A list of no digests."""
@@ -113,3 +114,38 @@ def remove_used_records(
         # A validation record must not be in the test split, so it counts as used before the test split is checked.
         used_before = used_before.merged(Ancestry.trained_on(digests[remaining[split]]))
     return remaining, removed
+
+
+def refuse_seen_records(
+    rows: Mapping[str, NDArray[np.int64]],
+    digests: Digests,
+    records: NDArray[np.int64],
+    ancestry: Ancestry,
+    source: str,
+) -> None:
+    """Refuse records that are to be predicted, if a model that a run is made from was trained on them.
+
+    Parameters
+    ----------
+    rows : mapping of str to ndarray of int64
+        Rows of each split.
+    digests, records
+        As in `remove_used_records`.
+    ancestry : Ancestry
+        Signals that the model saw.
+    source : str
+        The option that named the model.
+
+    Raises
+    ------
+    UserError
+        Names the split and a record.
+    """
+    for split, split_rows in rows.items():
+        is_seen = ancestry.in_training(digests[split_rows])
+        if is_seen.any():
+            seen = np.unique(records[split_rows][is_seen])
+            raise UserError(
+                f"{source}: was trained on {len(seen)} of the records of {split}, such as ecg_id {seen[0]}; expected "
+                "other folds, or a model that has not seen these records."
+            )

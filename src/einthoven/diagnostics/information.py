@@ -203,6 +203,24 @@ def kl_windows(p: NDArray[np.floating[Any]], record: NDArray[np.int64], *, singl
     return float(np.average(divergence.numpy(), weights=1 / window_count[rows]))
 
 
+def agreement(p: NDArray[np.floating[Any]], q: NDArray[np.floating[Any]], *, single_label: bool = False) -> float:
+    """Return the share of decisions that are equal in two predictions of the same records.
+
+    A decision is the most probable class of a record in a single-label task. Otherwise it is whether a class has a
+    probability of 0.5 or more, one decision per record and class.
+
+    Parameters
+    ----------
+    p, q
+        Probabilities, ``(n, K)``.
+    single_label
+        Same as in `kl_drift`.
+    """
+    if single_label:
+        return float((p.argmax(axis=1) == q.argmax(axis=1)).mean())
+    return float(((p >= 0.5) == (q >= 0.5)).mean())
+
+
 def confident_wrong(y: NDArray[np.floating[Any]], p: NDArray[np.floating[Any]], confidence: float = 0.9) -> float:
     """Return the share of decisions (one per record and class) that are confident and wrong.
 

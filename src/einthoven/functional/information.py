@@ -170,6 +170,34 @@ def kl(p: Tensor, q: Tensor, single_label: bool, *, logits: bool = False) -> Ten
     return bernoulli_kl(p, q, logits=logits).mean(dim=-1)
 
 
+def kl_of_logits(p: Tensor, q: Tensor, single_label: bool) -> Tensor:
+    """Return the divergence ``KL(p || q)`` of each record, where both distributions are given as logits.
+
+    It is exact where probabilities would round to 0 or 1, and its gradients with respect to both arguments are finite.
+    So either argument can be the model: the divergence in both directions can be trained. Rounding can make a
+    divergence of almost equal distributions slightly negative.
+
+    Parameters
+    ----------
+    p : Tensor (..., K)
+        Logits of the reference.
+    q : Tensor (..., K)
+        Logits of the second distribution.
+    single_label
+        As in `entropy`.
+
+    Returns
+    -------
+    Tensor (...)
+    """
+    if single_label:
+        log_p = log_softmax(p, -1)
+        return (log_p.exp() * (log_p - log_softmax(q, -1))).sum(-1)
+    positive = torch.sigmoid(p) * (logsigmoid(p) - logsigmoid(q))
+    negative = torch.sigmoid(-p) * (logsigmoid(-p) - logsigmoid(-q))
+    return torch.add(positive, negative).mean(dim=-1)
+
+
 def gaussian_kl(
     mean: Tensor, log_variance: Tensor, other_mean: Tensor | float = 0.0, other_log_variance: Tensor | float = 0.0
 ) -> Tensor:

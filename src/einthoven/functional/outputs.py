@@ -5,7 +5,9 @@ A temperature above 1 moves the probabilities towards equality. A temperature be
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
 
 
 def sigmoid(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -42,3 +44,27 @@ def softmax(logits: Tensor, temperature: float = 1.0, dim: int = -1) -> Tensor:
 def tempered(logits: Tensor, temperature: float) -> Tensor:
     """Return the logits divided by the temperature."""
     return logits if temperature == 1.0 else logits / temperature
+
+
+def mixture_logits(logits: Tensor, single_label: bool) -> Tensor:
+    """Return the logits of an ensemble, whose probabilities are the mean of the probabilities of its members.
+
+    They are computed from logarithms, so that they are finite where probabilities would round to 0 or 1.
+
+    Parameters
+    ----------
+    logits : Tensor (M, ..., K)
+        Logits of the M members.
+    single_label : bool
+        Whether the K values are one categorical distribution, or one Bernoulli distribution each.
+
+    Returns
+    -------
+    Tensor (..., K)
+    """
+    if len(logits) == 1:
+        return logits[0]
+    if single_label:
+        # Logarithms of probabilities are logits of these probabilities. The number of members cancels in a softmax.
+        return torch.logsumexp(log_softmax(logits, -1), dim=0)
+    return torch.logsumexp(logsigmoid(logits), dim=0) - torch.logsumexp(logsigmoid(-logits), dim=0)

@@ -31,6 +31,7 @@ from einthoven.runs.build_model import network_options
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
+from einthoven.tasks.distillation import Distillation
 from einthoven.terminal.unsure_tables import ALPHAS
 
 FOLDER = "bundle"
@@ -182,8 +183,12 @@ def _provenance(run: NetworkParts, task: str, fitted: Fitted | None) -> dict[str
     """Return where the bundle comes from: records, folds, versions and options."""
     folds = run.settings.folds
     table = run.data.table("train")
+    taught = ""
+    if isinstance(run.task, Distillation):
+        count = len(run.task.teacher)
+        taught = f", distilled from {count} model{'s' * (count > 1)}"
     provenance: dict[str, Any] = {
-        "trained_on": f"{_describe_records(len(table), sorted(set(table['source'])))}, task {task}",
+        "trained_on": f"{_describe_records(len(table), sorted(set(table['source'])))}, task {task}{taught}",
         "folds": {"train": folds.train},
         "data": run.data.store.fingerprint,
         "epochs": run.position.epoch,

@@ -53,6 +53,8 @@ def conclude(
     row_predictions = {split: run.predict(split, "fp32") for split in ("val", "test") if split in run.data.splits}
     predictions = by_record(run, row_predictions)
     metrics = final_metrics(run, predictions)
+    for split, of_split in predictions.items():
+        metrics |= run.compare_with_teachers(split, of_split)
     shares = principal_components(run).explained_variance_ratio_
     log_final(recorder, run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
     recorder.flush(everything=True)

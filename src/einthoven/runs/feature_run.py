@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import einthoven
 from einthoven.build import build
 from einthoven.contracts import Predictions
+from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
 from einthoven.evaluation.importance import permutation_importance
@@ -91,6 +92,7 @@ class FeatureRun:
 
     other_options = ("model", "decision_tree", "forest,naive_bayes")
     total_steps = 0
+    ancestors: tuple[Ancestry, ...] = ()
 
     def __init__(self, config: DictConfig, folder: Path) -> None:
         from omegaconf import OmegaConf

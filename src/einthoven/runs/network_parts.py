@@ -57,6 +57,8 @@ class NetworkParts:
         Name of the metric that early stopping, the choice of weights and a plateau use. More is better.
     window, stride : int
         Lengths in samples.
+    ancestors : tuple of Ancestry
+        The records that other models have seen, if this one is made from them.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class NetworkParts:
         self.trained = trained
         self.settings = check_settings(config)
         self.position = Position()
+        self.ancestors: tuple[Ancestry, ...] = ()
         trainer = self.settings.trainer
         seed = self.settings.seed
         self.device = choose_device(trainer.device)
@@ -142,7 +145,12 @@ class NetworkParts:
     def ancestry(self) -> Ancestry:
         """The records that the model of this run has seen, its training records included."""
         before = Ancestry() if self.trained is None else self.trained.ancestry
-        return before.merged(Ancestry.trained_on(self.data.digests("train")))
+        return before.merged(Ancestry.trained_on(self.data.digests("train")), *self.ancestors)
+
+    @property
+    def evaluation_size(self) -> int:
+        """Number of rows that pass through the model at once in an evaluation."""
+        return max(MIN_EVALUATION_BATCH, min(self.batch_size, MAX_EVALUATION_BATCH))
 
     def trainable(self) -> list[torch.Tensor]:
         """Return the parameters that the optimizer moves."""
@@ -162,12 +170,11 @@ class NetworkParts:
     def predict(self, split: str, precision: str | None = None, aggregate: str | None = None) -> Predictions:
         """Predict the rows of a split. Same parameters as `evaluate`. A pretext task gives scores of each row."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
-        size = max(MIN_EVALUATION_BATCH, min(self.batch_size, MAX_EVALUATION_BATCH))
         if isinstance(self.task, Pretext):
             return evaluate_pretext(
                 self.model,
                 self.task,
-                evaluation_batches(self.data.splits[split], size=size),
+                evaluation_batches(self.data.splits[split], size=self.evaluation_size),
                 window=self.window,
                 stride=self.stride,
                 autocast=autocast,
@@ -177,12 +184,16 @@ class NetworkParts:
         return evaluate(
             self.model,
             self.task,
-            evaluation_batches(self.data.splits[split], size=size),
+            evaluation_batches(self.data.splits[split], size=self.evaluation_size),
             window=self.window,
             stride=self.stride,
             aggregate=aggregate or self.settings.trainer.aggregate,
             autocast=autocast,
         )
+
+    def compare_with_teachers(self, split: str, predictions: Predictions) -> dict[str, float]:
+        """Return metrics of the predictions of a split that need the teachers of the run; none without teachers."""
+        return {}
 
     def has_several_windows(self, split: str) -> bool:
         """Return whether the model reads a record of a split in more than one window."""

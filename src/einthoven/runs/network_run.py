@@ -26,8 +26,10 @@ from einthoven.runs.conclude import conclude
 from einthoven.runs.network_parts import NetworkParts, checkpoint_errors
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.pretraining import pair_batches
+from einthoven.runs.teaching import Teaching
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.validation import Validation
+from einthoven.tasks.distillation import Distillation
 from einthoven.terminal.display import TrainingDisplay
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
@@ -54,6 +56,11 @@ class NetworkRun(NetworkParts):
 
     def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
         super().__init__(config, folder, trained)
+        self.teaching: Teaching | None = None
+        if isinstance(self.task, Distillation):
+            self.teaching = Teaching(self)
+            self.task = self.task.taught_by(self.teaching.ensemble)
+            self.ancestors = self.teaching.ancestors
         trainer = self.settings.trainer
         self.total_steps = trainer.epochs * self.steps_per_epoch
         parameter_count = sum(p.numel() for p in self.model.parameters())
@@ -165,6 +172,12 @@ class NetworkRun(NetworkParts):
         """Evaluate the selected weights, and log what belongs on the run page."""
         return conclude(self, recorder, self.validation)
 
+    def compare_with_teachers(self, split: str, predictions: Predictions) -> dict[str, float]:
+        """Return the divergence from the teachers and the agreement with them; none without teachers."""
+        if self.teaching is None:
+            return {}
+        return {f"{split}/{name}": value for name, value in self.teaching.metrics(split, predictions).items()}
+
     def _record_names(self, index: torch.Tensor) -> list[int]:
         """Return the numbers of some training records, for error messages."""
         rows = self.data.rows["train"][index.cpu().numpy()]
@@ -219,10 +232,11 @@ class NetworkRun(NetworkParts):
         """Return a sentence about network, optimizer, epochs and batches."""
         trainer = self.settings.trainer
         selected = f", weights of epoch {self.position.best_epoch}" if trainer.select == "best" else ""
+        taught = "" if self.teaching is None else f" Distilled from {self.teaching.description}."
         return (
             f"{type(self.model.network).__name__} ({self.model_description}), {type(self.optimizer).__name__}, "
             f"{self.position.epoch} of {trainer.epochs} epochs of {self.steps_per_epoch} steps{selected}; batches of "
-            f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}."
+            f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}.{taught}"
         )
 
     def training_facts(self) -> dict[str, Any]:
@@ -242,7 +256,7 @@ class NetworkRun(NetworkParts):
 
     def _loss_is_likelihood(self) -> bool:
         """Return whether the training loss is the negative log-likelihood, so that chance has a known loss."""
-        if self.task.output not in ("sigmoid", "softmax"):
+        if self.task.output not in ("sigmoid", "softmax") or self.teaching is not None:
             return False
         # Compare both on a few labels and probabilities.
         count = len(self.data.labels.classes)

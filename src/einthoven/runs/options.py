@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 NOT_LOGGED = ("tracking.", "figure.", "advice.", "explanation.")
 """Groups that do not change what is trained."""
 
-NOT_HASHED = (".root", ".cache")
-"""Ends of options that say where data are kept. They do not change the results."""
+NOT_HASHED = (".root", ".cache", "task.teacher")
+"""Ends of options that say where data and models are kept. They do not change the results."""
 
 
 def plain_options(config: DictConfig) -> dict[str, Any]:
@@ -43,8 +43,17 @@ def logged_options(container: Mapping[str, Any]) -> dict[str, object]:
     options: dict[str, object] = {}
     for name, value in _flatten(container):
         if not name.startswith(NOT_LOGGED):
-            options[name] = without_folders(value) if isinstance(value, str) else value
+            options[name] = _without_folders(value)
     return options
+
+
+def _without_folders(value: object) -> object:
+    """Shorten the folders in a text, and in each text of a list."""
+    if isinstance(value, str):
+        return without_folders(value)
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return value
 
 
 def logged_yaml(container: Mapping[str, Any]) -> str:

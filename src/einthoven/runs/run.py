@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from einthoven.contracts import Predictions
+from einthoven.data.ancestry import Ancestry
 from einthoven.runs.run_data import Data
 from einthoven.runs.settings import Settings
 from einthoven.tracking.recorder import Recorder
@@ -56,12 +57,15 @@ class Run(RunParts, Protocol):
         Sizes of the model that are logged as parameters of the run.
     model_description : str
         A few words about the model, for the terminal.
+    ancestors : tuple of Ancestry
+        The records that other models have seen, if this one is made from them.
     """
 
     other_options: tuple[str, str, str]
     total_steps: int
     model_sizes: dict[str, int]
     model_description: str
+    ancestors: tuple[Ancestry, ...]
 
     def training(self, recorder: Recorder) -> AbstractContextManager[Callable[[], object]]:
         """Return a context that shows the progress. Its value is a function without arguments that trains."""

@@ -105,7 +105,8 @@ def write_start(run: Run) -> None:
         "data": data.store.fingerprint,
         **identity_tags(run.config),
     }
-    write_trained_data(run.folder, data.identity, Ancestry.trained_on(data.digests("train")), notes)
+    ancestry = Ancestry.trained_on(data.digests("train")).merged(*run.ancestors)
+    write_trained_data(run.folder, data.identity, ancestry, notes)
 
 
 def open_recorder(

@@ -19,6 +19,7 @@ from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
+from einthoven.runs.teachers import with_teachers
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
 from einthoven.tracking.places import trusted_for
@@ -50,7 +51,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         return session.metrics
 
     # Check everything before any data are read.
-    config, settings = _checked(config, overrides)
+    config, settings = _checked(with_teachers(config), overrides)
     if not settings.tracking.offline:
         reach(settings.tracking.uri)
     if settings.folds.cross_validate:

@@ -58,6 +58,7 @@ class Validation:
         predictions = run.data.by_record("val", row_predictions, run.settings.trainer.aggregate)
         task_metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
         metrics = {f"val/{name}": value for name, value in task_metrics.items()}
+        metrics |= run.compare_with_teachers("val", predictions)
         if layer_features:
             metrics["watch/act/effective_rank"] = effective_rank(torch.cat(layer_features))
         has_classes = run.task.output in ("sigmoid", "softmax") and predictions.p.ndim == 2

@@ -14,6 +14,7 @@ from einthoven.runs.identity import identity_tags, logged_overrides
 from einthoven.runs.resume import open_interrupted
 from einthoven.runs.run_data import fingerprint
 from einthoven.runs.session import training_session
+from einthoven.runs.teachers import with_teachers
 from einthoven.runs.train_one import train_one
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.closing import closing
@@ -53,6 +54,8 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     tags = {"einthoven.overrides": logged_overrides(overrides)}
     config = _with_run_name(config, parent, overrides)
     try:
+        # The hashes of the teachers are part of the identity.
+        config = with_teachers(config)
         tags |= identity_tags(config)
         earlier_runs = [] if config.again else _same_runs(config, parent)
         # A finished run with the same identity is not trained again. It counts as a run of this sweep.

@@ -1,0 +1,232 @@
+"""The teachers of a distillation: read from the folders of runs and bundles, and compared with the options of a run.
+
+The weights of the teachers are not copied into the folder of the run. Its configuration has a hash of each teacher, so
+that a run is resumed with the same teachers or not at all. To evaluate or to use the student, no teacher is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from einthoven.build import check
+from einthoven.errors import UserError
+from einthoven.predict import EMBEDDED, find_bundle, refuse_without_bundle
+from einthoven.predict.bundle import Bundle, read_bundle
+from einthoven.runs.settings import is_feature_model
+from einthoven.tasks.distillation import AS_TEACHER, Distillation
+from einthoven.trust import find_target
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+EMBEDDED_NAME = "embedded"
+"""``task.teacher=[embedded]`` names the bundle that comes with the package."""
+
+HASH_DIGITS = 12
+
+_LABEL_OPTIONS: dict[str, bool | float] = {"single_label": False, "keep_unlabelled": False, "min_likelihood": 0.0}
+"""Options that belong to a label set, with their values in ``conf/task``."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One teacher of a run.
+
+    Attributes
+    ----------
+    source : str
+        The option that named it, for messages: ``task.teacher=outputs/…``.
+    bundle : Bundle
+    """
+
+    source: str
+    bundle: Bundle
+
+    @property
+    def sha256(self) -> str:
+        """Twelve hex digits of the hash of what the teacher answers with: weights, classes and outputs.
+
+        The hash of the bundle is another one: it changes when the bundle is calibrated, and the logits do not.
+        """
+        bundle = self.bundle
+        digest = hashlib.sha256(repr((bundle.classes, bundle.single_label, bundle.temperature)).encode())
+        for name, value in sorted(bundle.model.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+            digest.update(value.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:HASH_DIGITS]
+
+
+def is_distillation(config: DictConfig) -> bool:
+    """Return whether a run learns from teachers."""
+    target = find_target(config.task._target_, "task")
+    return isinstance(target, type) and issubclass(target, Distillation)
+
+
+def read_teachers(names: Sequence[str]) -> list[Teacher]:
+    """Read the teachers that ``task.teacher`` names.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Folders of runs or bundles, or ``embedded``.
+
+    Raises
+    ------
+    UserError
+        If a folder has no model of classes, a file is missing or damaged, or the teachers do not fit together.
+    """
+    teachers = [_read_teacher(name) for name in names]
+    for teacher in teachers[1:]:
+        refuse_other_outputs(teacher, teachers[0].bundle.classes, teachers[0].bundle.single_label)
+    return teachers
+
+
+def _read_teacher(name: str) -> Teacher:
+    source = f"task.teacher={name}"
+    if "://" in name or name.startswith(("runs:/", "models:/")):
+        raise UserError(f"{source}: expected the folder of a run or of a bundle on this machine.")
+    if name == EMBEDDED_NAME:
+        return Teacher(source, read_bundle(EMBEDDED))
+    refuse_without_bundle(Path(name), source)
+    try:
+        return Teacher(source, read_bundle(find_bundle(name)))
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error}).") from None
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def with_teachers(config: DictConfig) -> DictConfig:
+    """Return the configuration of a run with the label set and the hashes of its teachers.
+
+    The configuration of a run without teachers is returned unchanged.
+
+    Raises
+    ------
+    UserError
+        If a teacher cannot be read, has changed, or does not suit the options.
+    """
+    from omegaconf import OmegaConf
+
+    check(config.task, "task")
+    if not is_distillation(config) or not config.task.teacher:
+        # The task itself refuses an empty list of teachers.
+        return config
+    if is_feature_model(config):
+        raise UserError(
+            "task=distill: this model is fitted to labels at once, and does not read the probabilities of a teacher; "
+            "expected a network."
+        )
+    teachers = read_teachers(list(config.task.teacher))
+    refuse_changed(teachers, list(config.task.get("teacher_sha256") or []))
+    leads = config.data.get("leads")
+    for teacher in teachers:
+        refuse_other_input(teacher, None if leads is None else tuple(leads), config.data.get("fs"))
+
+    filled = config.copy()
+    OmegaConf.set_readonly(filled, False)
+    OmegaConf.set_struct(filled, False)
+    filled.task.teacher_sha256 = [teacher.sha256 for teacher in teachers]
+    if config.task.labels == AS_TEACHER:
+        for name, value in _label_options(teachers[0], config).items():
+            filled.task[name] = value
+    return filled
+
+
+def _label_options(teacher: Teacher, config: DictConfig) -> dict[str, Any]:
+    """Return the label set of a teacher, and the options that belong to it.
+
+    Raises
+    ------
+    UserError
+        If the teacher does not name its label set, or an option of the run contradicts it.
+    """
+    stated = teacher.bundle.provenance.get("config")
+    options = stated if isinstance(stated, dict) else {}
+    labels = options.get("task.labels")
+    if not isinstance(labels, str):
+        raise UserError(f"{teacher.source}: does not name its label set; expected task.labels=SET too.")
+    taken: dict[str, Any] = {"labels": labels}
+    for name, default in _LABEL_OPTIONS.items():
+        of_teacher = options.get(f"task.{name}", default)
+        if type(of_teacher) not in (bool, int, float):
+            raise UserError(f"{teacher.source}: states task.{name}={str(of_teacher)[:100]!r}; expected a number.")
+        of_run = config.task[name]
+        if of_run not in (default, of_teacher):
+            raise UserError(
+                f"task.{name}={_as_option(of_run)}: the teacher was trained with {_as_option(of_teacher)}; expected "
+                f"the same, or task.labels={labels} too, so that the labels are not those of the teacher."
+            )
+        taken[name] = of_teacher
+    return taken
+
+
+def _as_option(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def refuse_changed(teachers: Sequence[Teacher], expected: Sequence[str]) -> None:
+    """Refuse teachers whose hashes are not those of the configuration. An empty list expects nothing."""
+    if not expected:
+        return
+    if len(expected) != len(teachers):
+        raise UserError(
+            f"task.teacher_sha256: {len(expected)} hashes for {len(teachers)} teachers; expected one for each."
+        )
+    for teacher, sha256 in zip(teachers, expected, strict=True):
+        if teacher.sha256 != sha256:
+            raise UserError(
+                f"{teacher.source}: has changed since this run was started (its hash was {sha256} and is "
+                f"{teacher.sha256}); expected the same teacher, or a new training."
+            )
+
+
+def refuse_other_input(teacher: Teacher, leads: tuple[str, ...] | None, fs: float | None) -> None:
+    """Refuse records with other leads, or another sampling frequency in Hz, than those of a teacher."""
+    reads = teacher.bundle.input_format
+    if leads is not None and leads != reads.leads:
+        raise UserError(
+            f"{teacher.source}: reads the leads {' '.join(reads.leads)}, and these records have {' '.join(leads)}; "
+            "expected the same leads in the same order (data.leads)."
+        )
+    if fs is not None and float(fs) != reads.fs:
+        raise UserError(
+            f"{teacher.source}: reads records at {reads.fs:g} Hz, and these have {fs:g} Hz; expected the same "
+            "(data.fs)."
+        )
+
+
+def refuse_other_window(teacher: Teacher, window: int) -> None:
+    """Refuse a run whose windows have another length, in samples, than those of a teacher."""
+    reads = teacher.bundle.input_format
+    if window != reads.window:
+        raise UserError(
+            f"{teacher.source}: reads windows of {reads.window / reads.fs:g} s, and this run has windows of "
+            f"{window / reads.fs:g} s; expected the same (trainer.window={reads.window / reads.fs:g})."
+        )
+
+
+def refuse_other_outputs(teacher: Teacher, classes: tuple[str, ...], single_label: bool) -> None:
+    """Refuse a teacher with other classes, or with another kind of probabilities."""
+    missing = [name for name in classes if name not in teacher.bundle.classes]
+    others = [name for name in teacher.bundle.classes if name not in classes]
+    differences = []
+    if missing:
+        differences.append(f"does not predict {' '.join(missing)}")
+    if others:
+        differences.append(f"predicts {' '.join(others)}, which are no classes here")
+    if differences:
+        raise UserError(
+            f"{teacher.source}: {' and '.join(differences)}; expected a teacher of the classes {' '.join(classes)}."
+        )
+    if teacher.bundle.single_label != single_label:
+        kinds = {True: "one class for each record (softmax)", False: "each class by itself (sigmoid)"}
+        raise UserError(
+            f"{teacher.source}: predicts {kinds[teacher.bundle.single_label]}; expected a teacher that predicts "
+            f"{kinds[single_label]}, or another task.single_label."
+        )

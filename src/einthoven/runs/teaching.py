@@ -1,0 +1,146 @@
+"""The teachers of one run: on its device, checked against its records, and compared with its predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from einthoven.contracts import Predictions
+from einthoven.data.ancestry import Ancestry, refuse_seen_records
+from einthoven.data.store.batches import evaluation_batches
+from einthoven.diagnostics.information import agreement, kl_drift
+from einthoven.errors import UserError
+from einthoven.models.ensemble import Ensemble
+from einthoven.runs.check_augment import check_augment
+from einthoven.runs.teachers import (
+    Teacher,
+    read_teachers,
+    refuse_changed,
+    refuse_other_input,
+    refuse_other_outputs,
+    refuse_other_window,
+)
+from einthoven.terminal.display import console
+from einthoven.tracking.privacy import without_folders
+from einthoven.training.loop import evaluate
+from einthoven.training.precision import choose_autocast
+
+if TYPE_CHECKING:
+    from einthoven.runs.network_parts import NetworkParts
+
+
+class Teaching:
+    """The teachers of one run, on its device.
+
+    Parameters
+    ----------
+    run : NetworkParts
+        Its task is a `Distillation`.
+
+    Attributes
+    ----------
+    teachers : list of Teacher
+    ensemble : Ensemble
+        Signals in mV to the logits of the mean probability of the teachers.
+
+    Raises
+    ------
+    UserError
+        If a teacher is missing or has changed, reads another input, has other classes, or has seen validation or test
+        records.
+    """
+
+    def __init__(self, run: NetworkParts) -> None:
+        self._run = run
+        self._probabilities: dict[str, Predictions] = {}
+        task = run.task
+        classes = run.data.labels.classes
+        self.teachers = read_teachers(task.teacher)
+        refuse_changed(self.teachers, task.teacher_sha256)
+        for teacher in self.teachers:
+            refuse_other_input(teacher, tuple(run.data.store.leads), float(run.data.store.fs))
+            refuse_other_window(teacher, run.window)
+            refuse_other_outputs(teacher, classes, task.single_label)
+            self._refuse_seen(teacher)
+            self._try(teacher)
+
+        # Members may list the classes in another order.
+        bundles = [teacher.bundle for teacher in self.teachers]
+        columns = [torch.tensor([bundle.classes.index(name) for name in classes]) for bundle in bundles]
+        temperatures = [bundle.temperature for bundle in bundles]
+        models = [bundle.model for bundle in bundles]
+        self.ensemble = Ensemble(models, columns, temperatures, task.single_label).to(run.device)
+
+    def _try(self, teacher: Teacher) -> None:
+        """Refuse a teacher that cannot read what the augmentation makes of the training records."""
+        run = self._run
+        model = teacher.bundle.model.to(run.device)
+        try:
+            check_augment(run.augment, model, run.data.splits["train"], run.window, run.settings.seed)
+        except UserError as error:
+            raise UserError(f"{teacher.source}: {error}") from None
+
+    def _refuse_seen(self, teacher: Teacher) -> None:
+        """Refuse a teacher that was trained on validation or test records of the run."""
+        data = self._run.data
+        ancestry = teacher.bundle.ancestry
+        if ancestry is None:
+            console.print(
+                f"{teacher.source}: does not list its training records, so a validation or test record that it has "
+                "seen is not noticed",
+                soft_wrap=True,
+            )
+            return
+        held_out = {split: data.rows[split] for split in ("val", "test")}
+        record_ids = data.identity.record_ids[data.store_rows]
+        refuse_seen_records(held_out, data.identity.digests[data.store_rows], record_ids, ancestry, teacher.source)
+
+    @property
+    def ancestors(self) -> tuple[Ancestry, ...]:
+        """The records that the teachers have seen."""
+        ancestries = [teacher.bundle.ancestry for teacher in self.teachers]
+        return tuple(ancestry for ancestry in ancestries if ancestry is not None)
+
+    @property
+    def description(self) -> str:
+        """The teachers in words, without the folders of the user."""
+        names = [without_folders(name) for name in self._run.task.teacher]
+        listed = ", ".join(f"{name} ({t.sha256})" for name, t in zip(names, self.teachers, strict=True))
+        return f"{len(names)} teacher{'s' * (len(names) > 1)}: {listed}"
+
+    def metrics(self, split: str, predictions: Predictions) -> dict[str, float]:
+        """Compare predictions of the records of a split with those of the teachers.
+
+        Returns
+        -------
+        dict of str to float
+            ``kl_teacher``, the mean of KL(teachers ‖ student) in nats at the temperature 1, and ``agreement_teacher``,
+            the share of equal decisions.
+        """
+        is_single_label = self._run.task.single_label
+        teacher_p = self._predict(split).p
+        return {
+            "kl_teacher": kl_drift(teacher_p, predictions.p, single_label=is_single_label),
+            "agreement_teacher": agreement(teacher_p, predictions.p, single_label=is_single_label),
+        }
+
+    def _predict(self, split: str) -> Predictions:
+        """Predict the records of a split by the teachers, once per run. The windows are those of the student."""
+        if split not in self._probabilities:
+            run = self._run
+            # The logits of the ensemble include the temperatures of its members.
+            task = replace(run.task, temperature=1.0)
+            aggregate = run.settings.trainer.aggregate
+            row_predictions = evaluate(
+                self.ensemble,
+                task,
+                evaluation_batches(run.data.splits[split], size=run.evaluation_size),
+                window=run.window,
+                stride=run.stride,
+                aggregate=aggregate,
+                autocast=choose_autocast("fp32", run.device)[1],
+            )
+            self._probabilities[split] = run.data.by_record(split, row_predictions, aggregate)
+        return self._probabilities[split]
