@@ -162,7 +162,7 @@ def of_choice(choice: str) -> DictConfig:
 def exists(key: str, choice: str) -> bool:
     node = of_choice(choice)
     for name in key.split("."):
-        if not isinstance(node, DictConfig) or name not in node:
+        if not isinstance(node, DictConfig) or name not in list(node):
             return False
         node = node._get_node(name)  # type: ignore[assignment]  # the node itself: its value may be missing
     return True
