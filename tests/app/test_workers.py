@@ -69,7 +69,7 @@ def test_a_fault_of_the_program_is_shown_in_the_terminal_and_not_on_the_page(
         def input_format(self) -> None:
             raise ZeroDivisionError(file_name)
 
-    reply = workers._answer_job(Broken(), job(tmp_path, 0))
+    reply = workers._answer_job(Broken(), None, job(tmp_path, 0))
     terminal = capsys.readouterr().err
     assert reply.startswith(b"500")
     assert json.loads(reply[3:])["error"] == "not answered: a fault of this program (ZeroDivisionError)."
