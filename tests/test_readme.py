@@ -131,8 +131,10 @@ def test_a_command_composes(command: str) -> None:
         check_overrides(first, rest)
     elif program == "einthoven" and first == "list":
         assert all(_group_named(word, GROUPS) for word in rest if word != "--plot")
-    elif program == "einthoven" and first == "evaluate":
-        composed("evaluate", *rest)
+    elif program == "einthoven" and first in ("evaluate", "probe"):
+        composed(first, *rest)
+    elif program == "einthoven" and first == "embed":
+        assert "--output" in rest
     elif program == "einthoven" and first == "report":
         assert {word.split("=")[0] for word in rest if "=" in word} <= {"output", "uri"}
     elif program == "einthoven" and first == "doctor":

@@ -16,6 +16,8 @@ VERBS = {
     "evaluate": "einthoven.commands.evaluate",
     "predict": "einthoven.commands.predict",
     "explain": "einthoven.commands.explain",
+    "embed": "einthoven.commands.embed",
+    "probe": "einthoven.commands.probe",
     "app": "einthoven.commands.app",
     "export": "einthoven.commands.export",
     "prepare": "einthoven.commands.prepare",

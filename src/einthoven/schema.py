@@ -171,6 +171,42 @@ class EvaluationOptions:
 
 
 @dataclass
+class ProbeOptions:
+    """Options of `einthoven probe`."""
+
+    run: str
+    """Folder of the run."""
+    report: str
+    """Split that is judged: val or test."""
+    neighbours: int
+    """Number of nearest training records."""
+    random: int
+    """Number of random encoders."""
+    seed: int
+    """Seed of all random numbers."""
+    resamples: int
+    """Number of bootstrap resamples."""
+    level: float
+    """Nominal coverage of the intervals."""
+    device: str
+    """auto, cuda, mps or cpu."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _require(self.report in ("val", "test"), "report", self.report, "val or test")
+        _require(self.neighbours >= 1, "neighbours", self.neighbours, "a number of records, 1 or more")
+        _require(self.random >= 1, "random", self.random, "a number of random encoders, 1 or more")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+        _require(
+            1 <= self.resamples <= MOST_RESAMPLES,
+            "resamples",
+            self.resamples,
+            f"a number of resamples from 1 to {MOST_RESAMPLES:,}",
+        )
+        _require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
+
+
+@dataclass
 class OtherFolds:
     """Folds that replace the folds of the run in an evaluation."""
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from einthoven.errors import UserError
 from einthoven.models.conv_attention import ConvAttention
-from einthoven.models.encoder import embed, embed_tokens, without_head
+from einthoven.models.encoder import embed, embed_tokens, token_starts, without_head
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.inception1d import Inception1d
 from einthoven.models.logistic import Logistic
@@ -59,6 +59,35 @@ def test_the_mean_of_tokens_is_the_embedding_where_the_network_pools_so() -> Non
     model = classifier(NETWORKS["s4d"]())
     x = torch.randn(2, 3, SAMPLES)
     torch.testing.assert_close(embed_tokens(model, x).mean(dim=1), embed(model, x))
+
+
+@pytest.mark.parametrize(
+    ("name", "distance"),
+    [
+        ("xresnet1d", 8),
+        ("inception1d", 1),
+        ("resnet1d_wang", 4),
+        ("fcn_wang", 1),
+        ("s4d", 1),
+        ("vit1d", 25),
+        ("lstm", 1),
+    ],
+)
+@pytest.mark.parametrize("samples", [SAMPLES, SAMPLES - 3])
+def test_tokens_are_as_far_apart_as_the_strides_say(name: str, distance: int, samples: int) -> None:
+    model = classifier(NETWORKS[name]())
+    count = embed_tokens(model, torch.randn(1, 3, samples)).shape[1]
+    assert token_starts(model, samples, count) == list(range(0, samples, distance))
+
+
+def test_tokens_begin_anew_in_each_window_of_the_network() -> None:
+    model = classifier(NETWORKS["conv_attention"]())
+    count = embed_tokens(model, torch.randn(1, 3, SAMPLES)).shape[1]
+    starts = token_starts(model, SAMPLES, count)
+    assert len(starts) == count
+    # Windows of 100 samples, half a window apart or less, and a token every 4 samples.
+    assert starts[:25] == list(range(0, 100, 4))
+    assert starts[25] <= 50 and starts[-1] == 396
 
 
 def test_the_encoder_shares_its_weights_and_leaves_the_network_as_it_is() -> None:

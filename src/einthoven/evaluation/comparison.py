@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,15 +78,50 @@ def paired_difference(
     Efron and Tibshirani, "An introduction to the bootstrap" (1993), sections 13.3 and 15.4. The p-value adds 1 to both
     counts: Davison and Hinkley, "Bootstrap methods and their application" (1997), equation 4.11.
     """
+    return difference_to_mean(y, [a], b, metric, resamples=resamples, level=level, seed=seed, groups=groups)
+
+
+def difference_to_mean(
+    y: npt.ArrayLike,
+    others: Sequence[npt.ArrayLike],
+    b: npt.ArrayLike,
+    metric: Metric = macro_auroc,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: npt.ArrayLike | None = None,
+) -> Difference:
+    """Compare a model with several others: ``metric(y, b)`` less the mean of ``metric(y, other)``.
+
+    The mean is taken in each resample, so that the interval is about the records. It does not include the variation
+    between other models that could have been compared.
+
+    Parameters
+    ----------
+    others : sequence of array-like, shape (n, K)
+        Scores of the other models, one or more.
+    y, b, metric, resamples, level, seed, groups
+        As in `paired_difference`.
+
+    Returns
+    -------
+    Difference
+
+    Raises
+    ------
+    UserError
+        As in `paired_difference`.
+    """
     check_interval_options(level, resamples, "percentile")
-    positive, scores_a = check_labels_scores(y, a)
-    _, scores_b = check_labels_scores(y, b)
+    positive, scores_b = check_labels_scores(y, b)
+    scores_of_others = [check_labels_scores(y, other)[1] for other in others]
     has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
     if not has_both_labels.any():
         raise UserError("A comparison needs a class with both positive and negative records, found none.")
     positive = positive[:, has_both_labels]
-    scores_a = scores_a[:, has_both_labels]
     scores_b = scores_b[:, has_both_labels]
+    scores_of_others = [scores[:, has_both_labels] for scores in scores_of_others]
     group_of_record = number_groups(groups, len(positive))
 
     def resample_metric(scores: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -95,15 +131,16 @@ def paired_difference(
         values = resample_statistic(repeat_records(metric, positive, scores), group_of_record, resamples, seed)
         return values[:, 0], ~np.isnan(values)
 
-    values_a, valid = resample_metric(scores_a)
-    values_b, _ = resample_metric(scores_b)
-    differences = values_b - values_a
+    values_b, valid = resample_metric(scores_b)
+    values_of_others = [resample_metric(scores)[0] for scores in scores_of_others]
+    differences = values_b - np.mean(values_of_others, axis=0)
     is_defined = ~np.isnan(differences)
     differences = differences[is_defined]
     interval = compute_interval(differences, level, valid=valid[is_defined])
     smaller_tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    mean_of_others = float(np.mean([metric(positive, scores) for scores in scores_of_others]))
     return Difference(
-        difference=metric(positive, scores_b) - metric(positive, scores_a),
+        difference=metric(positive, scores_b) - mean_of_others,
         interval=interval,
         p=min(1.0, 2 * float(1 + smaller_tail) / (1 + interval.resamples)),
         classes=int(has_both_labels.sum()),

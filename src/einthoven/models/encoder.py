@@ -7,6 +7,7 @@ step before pooling, ``[B, N, D]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import copy
 
@@ -58,10 +59,47 @@ def embed_tokens(model: Classifier, x: Tensor) -> Tensor:
     UserError
         If the network has no time steps at its end.
     """
-    read_tokens: Callable[[Tensor], Tensor] | None = getattr(model.network, "tokens", None)
+    read_tokens = check_tokens(model.network)
+    return read_tokens(model.frontend(x))
+
+
+def check_tokens(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the method of a network that gives its tokens.
+
+    Raises
+    ------
+    UserError
+        If the network has no time steps at its end.
+    """
+    read_tokens: Callable[[Tensor], Tensor] | None = getattr(network, "tokens", None)
     if read_tokens is None:
         raise UserError(
-            f"{type(model.network).__name__}: has one embedding per record and no tokens; expected a network whose "
+            f"{type(network).__name__}: has one embedding per record and no tokens; expected a network whose "
             "last stages before the head run along the time."
         )
-    return read_tokens(model.frontend(x))
+    return read_tokens
+
+
+def token_starts(model: Classifier, samples: int, tokens: int) -> list[int]:
+    """Return the sample at which each token of `embed_tokens` begins.
+
+    Every stage along the time keeps all steps or each s-th one, so that N = ceil(T / s) tokens are left of T steps. The
+    distance s between two tokens is the smallest whole number with this property. The tokens of a network that reads
+    windows begin anew in each window.
+
+    Parameters
+    ----------
+    model : Classifier
+    samples : int
+        Length of the signal.
+    tokens : int
+        Number of tokens of the signal.
+    """
+    steps = model.frontend.steps(samples)
+    network_pieces: Callable[[int], tuple[list[int], int]] | None = getattr(model.network, "pieces", None)
+    starts, length = network_pieces(steps) if network_pieces else ([0], steps)
+    tokens_per_piece = tokens // len(starts)
+    distance = math.ceil(length / tokens_per_piece)
+    return [
+        (start + distance * number) * model.frontend.stride for start in starts for number in range(tokens_per_piece)
+    ]

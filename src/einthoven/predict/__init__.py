@@ -9,7 +9,9 @@ signal       converting a record to the input of a model, or refusing it
 forward      windows through the network of a bundle: probabilities and features, with or without dropout
 prediction   the result: probabilities, intervals, sets of statements, uncertainty, cautions
 predictor    records to predictions, with one bundle or several
-answers      predictions for many files, in parallel threads
+answers      predictions for many files
+embedding    embeddings of many files: what the head of a network reads
+parallel     groups of files in parallel threads
 explaining   the contribution of each sample to a prediction
 to_json      the prediction for one record in values that JSON can express
 export       a bundle as one file for other runtimes

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
-
-import torch
-from threadpoolctl import threadpool_limits
 
 from einthoven.data.doctor import SEVERITIES, Finding, examine_records
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.functional.measurements import Measurements
-from einthoven.predict.forward import RECORDS_PER_BATCH
 from einthoven.predict.measuring import WaveFinder, measure_records
+from einthoven.predict.parallel import map_groups, worker_count
 from einthoven.predict.prediction import Prediction
 from einthoven.predict.predictor import Predictor
 from einthoven.predict.signal import Prepared, read_prepared
 
 CAUTION_SEVERITIES = SEVERITIES[SEVERITIES.index("caution") :]
-MOST_WORKERS = 4
-"""More threads would wait for Python's global lock."""
 OTHER_CAUTIONS = ("missing_leads", "unmeasurable", "invalid")
 """Findings that are no cautions: a model may read two leads only, and reading warns about invalid samples itself."""
 
@@ -73,45 +64,15 @@ def answers(
     delineator : WaveFinder, optional
         Finds the waves of the records. Without it, nothing is measured.
     """
-    groups = [files[first : first + RECORDS_PER_BATCH] for first in range(0, len(files), RECORDS_PER_BATCH)]
-    threads = torch.get_num_threads()
     # Dropout masks come from torch's one generator, so their order must not depend on parallel threads.
-    workers = 1 if predictor.draws else max(min(threads, len(groups), MOST_WORKERS), 1)
+    workers = 1 if predictor.draws else worker_count(len(files))
+    # The first predictor is the caller's, the others are copies.
+    predictors = [predictor, *(deepcopy(predictor) for _ in range(workers - 1))]
 
-    # A predictor serves one thread at a time. The first one is the caller's, the others are copies.
-    idle_predictors = SimpleQueue[Predictor]()
-    idle_predictors.put(predictor)
-    for _ in range(workers - 1):
-        idle_predictors.put(deepcopy(predictor))
+    def answer(own_predictor: Predictor, group: Sequence[Path]) -> list[Answer]:
+        return _answer_group(own_predictor, group, reading, alpha, stride, doctor, delineator)
 
-    def answer(group: Sequence[Path]) -> list[Answer]:
-        own_predictor = idle_predictors.get()
-        try:
-            return _answer_group(own_predictor, group, reading, alpha, stride, doctor, delineator)
-        finally:
-            idle_predictors.put(own_predictor)
-
-    threads_per_worker = threads // workers
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads_per_worker,))
-    try:
-        # NumPy's own threads use a core while they wait.
-        with pool, threadpool_limits(threads_per_worker, "blas"):
-            waiting = iter(groups)
-            running = deque[Future[list[Answer]]]()
-            done = 0
-            while True:
-                # One group more than there are workers is submitted, so that no worker waits for this loop.
-                free_places = 1 + workers - len(running)
-                running.extend(pool.submit(answer, group) for group in islice(waiting, free_places))
-                if not running:
-                    break
-                group_answers = running.popleft().result()
-                yield from group_answers
-                done += len(group_answers)
-                if progress is not None:
-                    progress(done, len(files))
-    finally:
-        torch.set_num_threads(threads)
+    yield from map_groups(files, predictors, answer, progress)
 
 
 def _answer_group(

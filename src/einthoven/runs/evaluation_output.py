@@ -147,5 +147,10 @@ def _log_metrics(recorder: Recorder, split: str, results: EvaluationResults) -> 
         # The AUROC of each class is in evaluation.json, and nll is the same as nll/before.
         if name != "nll" and not name.startswith("auroc/"):
             named[f"{split}/evaluate/{name.replace('/', '_')}"] = value
-    last_steps = [recorder.history[name][0][-1] for name in named if name in recorder.history]
-    recorder.log_metrics(max(last_steps, default=-1) + 1, named)
+    log_next_point(recorder, named)
+
+
+def log_next_point(recorder: Recorder, metrics: dict[str, float]) -> None:
+    """Log metrics of a finished run as the next point of their curves."""
+    last_steps = [recorder.history[name][0][-1] for name in metrics if name in recorder.history]
+    recorder.log_metrics(max(last_steps, default=-1) + 1, metrics)

@@ -204,6 +204,7 @@ class NetworkRun(NetworkParts):
             "task": self.task.fitted,
             "leads": list(self.data.store.leads),
             "fs": self.data.store.fs,
+            "samples": self.data.splits["train"].samples,
             "data": self.data.store.fingerprint,
             "config": self._logged_options,
             "einthoven": einthoven.__version__,

@@ -1,4 +1,4 @@
-"""The tables of `einthoven evaluate`."""
+"""The tables of `einthoven evaluate` and `einthoven probe`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from einthoven.evaluation.comparison import Difference
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.operating_points import Point, Rule
+from einthoven.evaluation.probe_comparison import ProbeResult
 from einthoven.evaluation.subgroups import Subgroup
 from einthoven.functional.class_names import parts
 from einthoven.terminal.display import results_table
@@ -67,6 +68,33 @@ def differences_table(differences: Mapping[str, Difference]) -> Table:
         rows.append([name, value, f"{difference.p:.3f}", str(difference.classes), resamples])
     columns = ["comparison", "difference", "p", "classes", "resamples"]
     return results_table("comparisons on the same records", columns, rows)
+
+
+def probe_table(results: Mapping[str, ProbeResult], names: Mapping[str, str]) -> Table:
+    """Return the macro AUROC of each kind of probe: of the trained encoder, of random encoders, and the difference.
+
+    Parameters
+    ----------
+    results : mapping of str to ProbeResult
+    names : mapping of str to str
+        Name of each kind of probe for the table.
+    """
+    rows = []
+    for kind, result in results.items():
+        spread = "" if np.isnan(result.random_sd) else f" ± {result.random_sd:.3f}"
+        difference = _with_interval(result.difference.difference, result.difference.interval, 3, "+")
+        rows.append(
+            [
+                names[kind],
+                _with_interval(result.macro_auroc, result.interval),
+                f"{result.random_mean:.3f}{spread}",
+                difference,
+                f"{result.difference.p:.3f}",
+            ]
+        )
+    count = len(next(iter(results.values())).random)
+    title = f"macro AUROC on frozen embeddings; random: mean ± sd of {count} random encoder{'s' * (count > 1)}"
+    return results_table(title, ["probe", "this run", "random", "difference", "p"], rows)
 
 
 def _with_interval(value: float, interval: Interval | None, digits: int = 3, sign: str = "") -> str:

@@ -43,6 +43,11 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
             return f"{group}={option}: its package is not installed; install einthoven[launchers]."
         return unknown_name(f"{group}={option}", option, list(option_files(folders, group)))
 
+    unknown_part = re.search(r"In '(\S+)/([^'/]+)': Could not override '([^'@]+)", message)
+    if unknown_part:
+        group, option, part = unknown_part.groups()
+        return f"{group}={option}: chooses a {part}, which einthoven {name} does not have; expected another {group}."
+
     unknown_key = re.search(r"Could not override '([^']+)'", message)
     if unknown_key:
         key = unknown_key[1].split("@")[0]

@@ -12,6 +12,8 @@ verbs
   evaluate  measure a finished run on its test records:  einthoven evaluate run=FOLDER
   predict   print probabilities for records:  einthoven predict [BUNDLE] FILE...
   explain   draw what a prediction rests on:  einthoven explain [BUNDLE] FILE...
+  embed     write the features of records to a table:  einthoven embed [MODEL] FILE... --output FILE
+  probe     measure what the features of a run contain:  einthoven probe run=FOLDER data=ptbxl
   app       open a local page that shows records and predictions:  einthoven app [BUNDLE]
   export    write a bundle as .pt2 or .onnx:  einthoven export BUNDLE FILE
   prepare   generate or read records, pack and examine them, without training
@@ -111,6 +113,44 @@ A colour does not show a cause, and nothing here is for diagnosis.
   --output FILE      explanation.pdf by default, with a page for each record; .png and .svg take one record
   --fs --units --leads --trust
                      as in einthoven predict
+""",
+    "embed": """\
+usage: einthoven embed [MODEL] FILE ... --output FILE.parquet [--windows | --tokens] [--stride S]
+
+Writes the embeddings of records: what the last stage of a network, its head, reads. A file goes the same way as in
+einthoven predict. The table has a row for each record, with the columns file, windows, e0, e1, and so on. A record
+without an embedding is listed with the reason. The exit code is then 1.
+
+MODEL is the folder of a bundle or of a run (outputs/...), also of a pretraining; runs:/ID or models:/NAME/VERSION.
+Without it, the model that comes with the package is used. FILE is as in einthoven predict.
+
+  --output FILE      .parquet (its metadata name the model), .csv or .npz
+  --windows          a row for each window of a long record; without this option, the mean over its windows
+  --tokens           a row for each time step of the network, with its start in seconds
+  --stride S         seconds from the start of one window of a long record to the start of the next
+  --fs --units --leads --trust
+                     as in einthoven predict
+""",
+    "probe": """\
+usage: einthoven probe run=FOLDER [data=OPTION] [data.NAME=VALUE ...] [task=OPTION] [OPTION=VALUE ...]
+
+Measures how much of the labels of a task the embeddings of a run contain. The encoder is frozen. A linear probe and
+nearest neighbours are fitted on the training folds and judged on report=val. The table shows their macro AUROC with
+intervals over patients, that of random encoders of the same architecture, and the paired difference. The results are
+in probe.json in the folder and in the MLflow run. A record that the encoder was trained on is not judged: the folds
+are then refused. The run can also be a pretraining, or a run on other records.
+
+  data=OPTION              the records, as in einthoven train: synthetic by default; they need the leads and the
+                           sampling frequency of the run
+  task=OPTION              the labels: superdiagnostic by default
+  report=val               the split that is judged: val, or test
+  data.folds.train=[…] data.folds.val=[…]
+                           other folds than the official ones
+  neighbours=20 random=3   number of neighbours, and of random encoders
+  seed=0 resamples=1000 level=0.95
+                           seed; number of bootstrap samples, and level of the intervals
+  device=auto              cuda, mps or cpu
+  --trust MODULE           run the code of this module, which the run names; repeat for each module
 """,
     "app": """\
 usage: einthoven app [BUNDLE ...] [--port 8000] [--no-browser] [--max-size MB] [--timeout S]

@@ -1,0 +1,75 @@
+"""`einthoven embed [MODEL] FILE ... --output FILE`: what the head of a trained network reads, as a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from einthoven.errors import UserError
+from einthoven.models.encoder import check_tokens
+from einthoven.predict import EMBEDDED
+from einthoven.predict.embedding import embed_files
+from einthoven.runs.encoder import read_encoder
+from einthoven.terminal.display import bar, errors, say
+from einthoven.terminal.embedding_output import check_suffix, write_embeddings
+from einthoven.terminal.output import check_output
+from einthoven.terminal.parser import Parser, bundles_and_files, reading
+from einthoven.terminal.record_files import expand
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Embed files, and write one table.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Words of the command line after the verb.
+
+    Returns
+    -------
+    int
+        Exit code: 0 if each file has an embedding, 1 otherwise.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, the model cannot be read, or a pattern or folder names no file.
+    """
+    options = _options(arguments)
+    check_output(f"--output {options.output}", options.output)
+    check_suffix(options.output)
+    models, paths = bundles_and_files(options.paths, "embed")
+    if len(models) > 1:
+        raise UserError(f"embed: {len(models)} models given ({' '.join(models)}); expected one.")
+    encoder = read_encoder(models[0] if models else str(EMBEDDED))
+    if options.rows == "token":
+        check_tokens(encoder.model.network)
+    files = expand(paths)
+
+    with bar("embedding", errors) as progress:
+        results = embed_files(encoder, files, reading(options), options.rows, options.stride, progress)
+        count, reasons = write_embeddings(options.output, results, encoder, options.rows)
+
+    if count:
+        say(
+            f"{len(files) - len(reasons)} files, {count} rows written to {options.output}; model {encoder.sha256[:12]} "
+            f"(SHA-256 of its {encoder.kind})"
+        )
+    if reasons:
+        errors.print(f"{len(reasons)} of {len(files)} files not embedded:")
+        for reason in reasons:
+            errors.print(f"  {reason}", soft_wrap=True)
+    return 1 if reasons else 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser("embed")
+    parser.add_argument("paths", nargs="+", metavar="FILE")
+    parser.add_argument("--output", type=Path, required=True)
+    rows = parser.add_mutually_exclusive_group()
+    for name, row in (("windows", "window"), ("tokens", "token")):
+        rows.add_argument(f"--{name}", dest="rows", action="store_const", const=row, default="record")
+    parser.add_argument("--stride", type=float)
+    parser.add_reading()
+    return parser.parse_args(list(arguments))

@@ -1,0 +1,43 @@
+"""`einthoven probe`: how much of some labels the embeddings of a run contain, compared with random encoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from einthoven.terminal.display import warn_unsent
+from einthoven.terminal.hydra_command import HydraCommand
+from einthoven.tracking.unsent import collect_unsent
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(arguments: list[str]) -> int:
+    """Probe the run that the arguments name.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Words of the command line after the verb.
+
+    Returns
+    -------
+    int
+        Exit code: 3 if the tracking store does not have all of the results.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, or the run cannot be probed.
+    """
+    command = HydraCommand("probe", arguments)
+
+    def job(config: DictConfig) -> None:
+        with command.job_errors(config):
+            from einthoven.runs.probe import probe
+
+            probe(config)
+
+    with collect_unsent() as unsent, command.errors():
+        command.decorate(job)()
+    return warn_unsent(unsent)
