@@ -146,6 +146,7 @@ def test_augmentation_and_masks(bench: Bench, augment: str) -> None:
     trains_or_says(bench, config, "the masks would no longer fit the signals" if augment in MOVING else None)
 
 
+OF_TOKENS = {"cpc", "masked"}  # tasks that need a network whose last stages run along the time
 OF_OTHER_DATA = {"cinc2021", "columns"}  # labels that these records do not have
 
 
@@ -155,13 +156,15 @@ def test_task(bench: Bench, task: str) -> None:
     parts = dict.fromkeys(("task", "loss"), choice)
     if task == "delineation":
         parts = dict.fromkeys(("task", "loss", "pca", "trainer"), MASKS) | {"model": a_model("unet1d")}
+    if task in OF_TOKENS:
+        parts |= {"model": WITH_BRANCHES, "trainer": ("trainer.window=null", "trainer.stride=null")}
     config = combined(**parts)
     without_teacher = "task.teacher is not set" if task == "distill" else None
     trains_or_says(bench, config, "these data have" if task in OF_OTHER_DATA else without_teacher)
 
 
 OF_QUANTITIES = {"mse"}
-OF_NO_LABELS = {"nt_xent"}
+OF_NO_LABELS = {"info_nce", "nt_xent"}
 OF_MASKS = {"dice"}
 FOR_SEVERAL_LABELS = {"asymmetric"}
 

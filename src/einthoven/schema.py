@@ -266,6 +266,13 @@ class Diagnostics:
     """Loss around the final weights, and along the trajectory if there is one, at the end of a run."""
     probe_records: int
     """Number of training records for attention, Hessian and landscape."""
+    # Runs of earlier versions do not have these.
+    representation: int | None = None
+    """Alignment, uniformity, effective rank and collapsed dimensions of the embeddings of a pretraining, in epochs."""
+    latents: int | None = None
+    """Divergence of each latent dimension of a variational autoencoder from the prior, in epochs."""
+    probe_auroc: int | None = None
+    """AUROC of a linear probe on the embeddings of a pretraining, in epochs. It reads labels."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

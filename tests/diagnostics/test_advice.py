@@ -50,6 +50,9 @@ def healthy() -> Series:
         history[f"watch/grad/norm/{stage}"] = series(0.4 + number, 10)
         history[f"watch/update/ratio/{stage}"] = series(3e-3, 10)
         history[f"watch/act/dead/{stage}"] = series(0.1, 10)
+    history["watch/act/collapsed"] = series(0.1, 50)
+    history["watch/act/effective_rank"] = series(20.0, 50)
+    history["watch/act/active_latents"] = series(0.6, 50)
     history["watch/act/attention_entropy/block1/1"] = series(2.0, 10)
     history["watch/act/attention_entropy_uniform/block1"] = series(3.0, 10)
     return history
@@ -110,12 +113,19 @@ BROKEN: dict[
     "class_never_predicted": ({}, {"predicted": {"val": VAL}}),
     "clipped_steps": ({"watch/grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0)}, {}),
     "uniform_attention": ({"watch/act/attention_entropy/block1/2": series(2.99, 10)}, {}),
+    "collapsed_embeddings": ({"watch/act/collapsed": series(0.9, 50)}, {}),
+    "collapsed_posterior": ({"watch/act/active_latents": series(0.03, 50)}, {}),
     "still_improving": ({"val/macro_auroc": series(0.5 + 0.04 * EPOCHS, 50)}, {}),
 }
 
 
 def advice_on(change: Series, facts: Mapping[str, Any], limits: Limits) -> list[Advice]:
     return advise({**healthy(), **change}, {**FACTS, **facts}, limits)
+
+
+def test_embeddings_on_a_line_have_collapsed(limits: Limits) -> None:
+    rules = [each.rule for each in advice_on({"watch/act/effective_rank": series(1.1, 50)}, {}, limits)]
+    assert rules == ["collapsed_embeddings"]
 
 
 def test_the_share_of_flipped_labels_is_told(limits: Limits) -> None:

@@ -23,11 +23,12 @@ from einthoven.data.store.splits import DeviceSplit
 from einthoven.errors import UserError
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.pretraining import check_patients, pair_batches, pair_by_patient
+from einthoven.runs.pretraining_figures import reconstruction_figures
 from einthoven.training import checkpoint
 from two_steps import CONF, Bench, a_model, composed, two_steps
 
-TASKS = ("contrastive",)
-SMALL = a_model("conv_attention")
+TASKS = ("contrastive", "cpc", "masked", "vae")
+SMALL = (*a_model("conv_attention"), "trainer.window=null", "trainer.stride=null")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def of_corpus(corpus: Path, *overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_labels_are_never_read(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = composed(f"task={task}", *SMALL, "augment=views", "trainer.window=null", "trainer.stride=null")
+    config = composed(f"task={task}", *SMALL, "augment=views")
     trained = []
     for refuses in (False, True):
         with pytest.MonkeyPatch.context() as patch:
@@ -92,12 +93,35 @@ def test_an_epoch_has_losses_and_the_encoder_of_a_classifier(bench: Bench, task:
     run = bench.assembled(composed(f"task={task}", *SMALL))
     metrics = two_steps(run)
     assert {"train/loss", "val/loss", run.monitor, "watch/grad/norm/stem"} <= metrics.keys()
+    assert {"watch/act/collapsed", "watch/act/uniformity", "watch/act/alignment"} <= metrics.keys()
+    assert 1 <= metrics["watch/act/effective_rank"] <= 16 and 0 <= metrics["watch/act/alignment"] <= 4
+    assert ("watch/act/latent_kl/32" in metrics) == ("watch/act/active_latents" in metrics) == (task == "vae")
     assert not any(name.startswith(("watch/diag/entropy", "val/calibration")) for name in metrics)
     classifier = bench.assembled(composed("task=superdiagnostic", *SMALL))
     state = classifier.model.state_dict()
     encoder = {name: value.shape for name, value in state.items() if not name.startswith("network.head")}
     pretrained = {name: value.shape for name, value in run.model.state_dict().items()}
     assert encoder.items() <= pretrained.items()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_probe_reads_labels_if_it_is_asked_to(bench: Bench, task: str) -> None:
+    cache = f"data.cache={bench.folder}/cache"
+    run = bench.assembled(composed(f"task={task}", *SMALL, cache, "diagnostics.probe_auroc=1"))
+    assert 0.2 < two_steps(run)["val/probe_auroc"] <= 1
+    assert run.data.labels.classes == ()
+
+
+DRAWN = {"masked": {"reconstructions"}, "vae": {"generated", "reconstructions"}}
+
+
+@pytest.mark.parametrize(("task", "names"), DRAWN.items())
+def test_reconstructed_and_generated_signals_are_drawn(bench: Bench, task: str, names: set[str]) -> None:
+    run = bench.assembled(composed(f"task={task}", *SMALL))
+    figures = reconstruction_figures(run, "val")
+    assert figures.keys() == names
+    for draw in figures.values():
+        assert len(draw().axes[0].lines) > 12
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -150,6 +174,12 @@ def test_pairs_of_patients_train_and_need_patients_with_several_records(bench: B
         (("trainer.micro_batch=8",), "trainer.micro_batch=8: task=contrastive compares the records"),
         (("trainer.batch_size=1",), "trainer.batch_size=1"),
         (("diagnostics.noise_scale=5",), "diagnostics.noise_scale=5"),
+        (("task=masked", "augment=random_crop"), "augment: random_crop changes the length of a record"),
+        (("task=vae", "loss=cross_entropy"), "loss=cross_entropy: it is a loss of classes"),
+        (
+            ("task=cpc", "loss=nt_xent"),
+            "loss=nt_xent: it is a loss of two views of a record; expected task=contrastive",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -158,7 +188,8 @@ def test_options_that_make_no_sense_are_refused_before_data_are_read(
 ) -> None:
     monkeypatch.setattr("einthoven.runs.run_data.load_data", _no_labels_here)
     with pytest.raises(UserError) as refusal:
-        NetworkRun(composed("task=contrastive", *options), tmp_path)
+        task = () if options[0].startswith("task=") else ("task=contrastive",)
+        NetworkRun(composed(*task, *options), tmp_path)
     assert expected in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -216,3 +247,13 @@ def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
         error = capsys.readouterr().err
         assert "pre/whole: is a pretraining (contrastive)" in error and re.search(r"init_from=\S*pre/whole", error)
         assert error.count("\n") == 1
+
+
+def test_held_out_folds_are_pooled(train: Callable[..., None], workplace: Path) -> None:
+    options = ("task=vae", "model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.artifacts=false")
+    train(*options, "folds=cv", "data.folds.train=[1,2]", "tracking.experiment=pretraining-cv")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("pretraining-cv").experiment_id])
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    evidence = [run.data.metrics["val/elbo"] for run in found if run is not parent]
+    assert min(evidence) <= parent.data.metrics["val/elbo"] <= max(evidence)

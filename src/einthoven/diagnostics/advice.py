@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from einthoven.diagnostics.rules import data, learning, optimization
+from einthoven.diagnostics.rules import data, learning, optimization, representation
 from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits
 
 RULES = (
@@ -18,6 +18,8 @@ RULES = (
     optimization.vanishing_gradient,
     optimization.learning_rate_low,
     optimization.no_normalisation,
+    representation.collapsed_embeddings,
+    representation.collapsed_posterior,
     learning.nothing_learned,
     data.label_drift,
     learning.constant_output,

@@ -11,24 +11,39 @@ from torch import Tensor
 from einthoven.errors import UserError
 
 
-def info_nce(scores: Tensor) -> Tensor:
-    """Return the cross-entropy of finding the partner of each record: ``-s_ii + log Σ_j exp(s_ij)``.
+def info_nce(
+    outputs: Tensor, y: Tensor | None = None, *, output: str = "candidates", prior: Tensor | None = None
+) -> Tensor:
+    """Return the cross-entropy of finding the partner among candidates: ``-s_partner + log Σ_j exp(s_j)``.
 
     Parameters
     ----------
-    scores : Tensor (N, N)
-        Score of the i-th record with the j-th candidate. The i-th candidate is the partner of the i-th record.
+    outputs : Tensor (N, C)
+        Score of the i-th row with the j-th of its candidates.
+    y : Tensor (N, C), optional
+        1 for the partner, 0 for the others. By default, the i-th candidate is the partner of the i-th row.
+    output : str
+        ``candidates``.
+    prior : Tensor, optional
+        Not used.
 
     Returns
     -------
     Tensor (N,)
 
+    Raises
+    ------
+    UserError
+        If the outputs are not scores of candidates.
+
     References
     ----------
     van den Oord, Li & Vinyals, "Representation learning with contrastive predictive coding", 2018, equation 4.
     """
-    partners = torch.arange(len(scores), device=scores.device)
-    return F.cross_entropy(scores, partners, reduction="none")
+    if output != "candidates":
+        raise UserError("loss=info_nce: it is a loss of scores of candidates; expected task=cpc.")
+    partners = torch.arange(len(outputs), device=outputs.device) if y is None else y.argmax(dim=1)
+    return F.cross_entropy(outputs, partners, reduction="none")
 
 
 def mutual_information_bound(scores: Tensor) -> Tensor:
@@ -109,10 +124,12 @@ def view_scores(a: Tensor, b: Tensor) -> Tensor:
     a, b : Tensor (N, D)
         Embeddings of the first and of the second view of each record.
     """
-    views = F.normalize(torch.cat([a, b]), dim=1)
-    # A view is no candidate for itself.
-    is_itself = torch.eye(len(views), dtype=torch.bool, device=a.device)
-    return (views @ views.T).masked_fill(is_itself, -math.inf)
+    # In bfloat16, a cosine would be too coarse for the division by the temperature.
+    with torch.autocast(a.device.type, enabled=False):
+        views = F.normalize(torch.cat([a, b]), dim=1)
+        # A view is no candidate for itself.
+        is_itself = torch.eye(len(views), dtype=torch.bool, device=a.device)
+        return (views @ views.T).masked_fill(is_itself, -math.inf)
 
 
 def _require_temperature(temperature: float) -> None:

@@ -87,6 +87,10 @@ class ImageStages(nn.Sequential):
             x = stage(x)
         return to_tokens(x)
 
+    def local_tokens(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, C, T]`` to tokens ``[B, N, D]``. The stages are convolutions."""
+        return self.tokens(x)
+
 
 class ConvNormAct(nn.Sequential):
     """Convolution, norm, activation. The convolution has a bias only with ``norm="none"``, because norms have one.

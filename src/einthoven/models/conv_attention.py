@@ -145,9 +145,16 @@ class ConvAttention(nn.Module):
         tokens: Tensor = self.attention(self._window_tokens(x))
         return tokens.reshape(len(x), -1, tokens.shape[2])
 
+    def local_tokens(self, x: Tensor) -> Tensor:
+        """Map a signal ``[B, in_channels, T]`` to the tokens ``[B, N, D]`` of the convolutions, before the attention.
+
+        A token sees only the signal around it.
+        """
+        return to_tokens(self.conv(self.stem(to_image(x))))
+
     def _window_tokens(self, x: Tensor) -> Tensor:
         """Map a signal to the inputs ``[B n, N, D]`` of the transformer for its n windows, record by record."""
-        tokens = to_tokens(self.conv(self.stem(to_image(x))))
+        tokens = self.local_tokens(x)
         windows = overlapping_windows(tokens, self._window_length(tokens.shape[1]))
         return windows.flatten(0, 1)
 

@@ -103,3 +103,20 @@ def token_starts(model: Classifier, samples: int, tokens: int) -> list[int]:
     return [
         (start + distance * number) * model.frontend.stride for start in starts for number in range(tokens_per_piece)
     ]
+
+
+def embed_local_tokens(model: Classifier, x: Tensor) -> Tensor:
+    """Return features ``[B, N, D]`` of signals ``[B, leads, T]`` in mV, each of which sees only the signal around it.
+
+    Raises
+    ------
+    UserError
+        If the network has no such features.
+    """
+    read_tokens: Callable[[Tensor], Tensor] | None = getattr(model.network, "local_tokens", None)
+    if read_tokens is None:
+        raise UserError(
+            f"{type(model.network).__name__}: its tokens see the whole window; expected a network of convolutions, "
+            "such as conv_attention or xresnet1d18."
+        )
+    return read_tokens(model.frontend(x))

@@ -35,7 +35,7 @@ __all__ = ["DESCRIPTION", "Bundle", "Prediction", "Predictor", "find_bundle", "l
 EMBEDDED = Path(__file__).parent / "embedded"
 """The bundle that comes with the package."""
 
-PRETEXT_TASKS = ("contrastive",)
+PRETEXT_TASKS = ("contrastive", "cpc", "masked", "vae")
 """Modules of the tasks without labels."""
 
 CONFIGURATION_LIMIT = 1 << 20

@@ -30,6 +30,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {  # heading -> metric -> name on the 
         "val/mae": "mean absolute error",
         "val/rmse": "root mean squared error",
         "val/r2": "R²",
+        "val/mutual_information": "mutual information bound (nats)",
+        "val/partner_found": "partners found",
+        "val/future_found": "futures found",
+        "val/elbo": "evidence, at least (nats per value)",
+        "val/kl": "divergence from the prior (nats)",
+        "val/probe_auroc": "macro AUROC of a linear probe",
     },
     "Optimization": {
         "watch/optim/lr": "learning rate",
@@ -47,6 +53,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {  # heading -> metric -> name on the 
         "watch/diag/calibration_gap": "calibration gap",
         "watch/diag/confident_wrong": "share confident and wrong",
         "watch/act/effective_rank": "effective rank of features",
+        "watch/act/alignment": "alignment of views",
+        "watch/act/uniformity": "uniformity of records",
+        "watch/act/collapsed": "share of collapsed dimensions",
+        "watch/act/active_latents": "share of active latents",
     },
 }
 METRICS = tuple(metric for group in GROUPS.values() for metric in group)

@@ -19,6 +19,10 @@ MEASURES = {  # metric -> (name on the page, whether more is better)
     "mae": ("mean absolute error", False),
     "rmse": ("root mean squared error", False),
     "r2": ("R²", True),
+    "elbo": ("evidence, at least", True),
+    "mutual_information": ("mutual information bound", True),
+    "partner_found": ("partners found", True),
+    "future_found": ("futures found", True),
     "nll": ("NLL", False),
     "loss": ("loss", False),
 }

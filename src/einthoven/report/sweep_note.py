@@ -9,7 +9,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-METRICS = ("val/macro_auroc", "test/macro_auroc", "val/r2", "test/r2")
+METRICS = (
+    "val/macro_auroc",
+    "test/macro_auroc",
+    "val/elbo",
+    "test/elbo",
+    "val/mutual_information",
+    "test/mutual_information",
+    "val/r2",
+    "test/r2",
+)
 """Metrics by which runs are compared: the first one that any run has. More is better."""
 
 _ROWS = 30  # largest number of rows of the table; MLflow cuts long notes

@@ -25,6 +25,7 @@ from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.measurement_text import measurement_line
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.pretraining_figures import reconstruction_figures
 from einthoven.runs.run import RunParts
 from einthoven.runs.surest_answers import explanations
 
@@ -92,6 +93,7 @@ def pictures(
         split, of_rows = list(row_predictions.items())[-1]
         drawn |= example_figures(run, split, of_rows)
         drawn |= _attention_figure(run, split, of_rows)
+        drawn |= reconstruction_figures(run, split)
         drawn |= explanations(run, split, of_rows)
     return drawn
 
@@ -168,6 +170,7 @@ def _ecg_page(run: RunParts, split: str, predictions: Predictions, row: int) -> 
     records = run.data.splits[split]
     signal = records.take(torch.tensor([row], device=run.device), records.samples)[0].cpu().numpy()
     title, predicted = _describe_row(run, split, predictions, row)
+    subtitle = f"predicted: {predicted}" if run.task.needs_labels else predicted
     store = run.data.store
     record = Record(signal, store.fs, tuple(store.leads), title)
     (measurements,) = measure_records(load_delineator(), [record])
@@ -175,7 +178,7 @@ def _ecg_page(run: RunParts, split: str, predictions: Predictions, row: int) -> 
         signal,
         store.fs,
         title=title,
-        subtitle=f"predicted: {predicted}",
+        subtitle=subtitle,
         measured=measurement_line(measurements),
         leads=store.leads,
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from einthoven.augment.compose import Compose
 from einthoven.augment.mix import CutMix, Mixup
+from einthoven.augment.time import RandomCrop
 from einthoven.contracts import Autocast, Batch, Predictions
 from einthoven.data.store.batches import mix
 from einthoven.data.store.splits import Split
@@ -50,6 +51,11 @@ def check_pretraining(task: Pretext, settings: Settings, augment: Any) -> None:
             raise UserError(
                 f"augment: {name} blends records and their labels, and task={task.name} reads no labels; leave it out "
                 "(its probability=0)."
+            )
+        if isinstance(transform, RandomCrop) and task.needs_windows:
+            raise UserError(
+                f"augment: {name} changes the length of a record, and task={task.name} decodes windows of one length; "
+                "expected trainer.window=SECONDS instead."
             )
     if not task.compares_records:
         return
@@ -161,7 +167,7 @@ def evaluate_pretext(
     model.eval()
     scores = []
     generator = torch.Generator().manual_seed(seed)
-    with _seeded(seed, next(model.parameters()).device):
+    with seeded(seed, next(model.parameters()).device):
         for batch in batches:
             # Device-to-host sync, once per batch of an evaluation. Only the last batch has rows that are not valid.
             count = int(batch.valid.sum())
@@ -182,7 +188,7 @@ def _first_rows(batch: Batch, count: int, x: Tensor) -> Batch:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators, and restore their states when the block ends."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

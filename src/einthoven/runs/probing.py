@@ -12,6 +12,7 @@ from einthoven.contracts import Batch
 from einthoven.diagnostics.curvature import Hessian
 from einthoven.models.attention import explicit_attention
 from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.pretraining import seeded
 
 
 def probe_batch(run: NetworkParts) -> Batch:
@@ -30,9 +31,13 @@ def probe_batch(run: NetworkParts) -> Batch:
 
 
 def probe_loss(run: NetworkParts, batch: Batch) -> Tensor:
-    """Return the mean loss of some records, without dropout and with the running statistics."""
+    """Return the mean loss of some records, without dropout and with the running statistics.
+
+    The views and masks of a pretext task are always the same.
+    """
     loss: Tensor
-    loss, _ = run.task.loss(run.model.eval(), batch)
+    with seeded(run.settings.seed, run.device):
+        loss, _ = run.task.loss(run.model.eval(), batch)
     return loss
 
 

@@ -19,6 +19,8 @@ from einthoven.evaluation.scores import calibration_error_per_class
 from einthoven.functional.class_names import parts
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.probing import attention_maps, probe_hessian
+from einthoven.runs.representation import Probe, latent_metrics, representation_metrics
+from einthoven.tasks.pretext import Pretext
 
 
 class Validation:
@@ -37,6 +39,7 @@ class Validation:
         self._intervals = run.settings.diagnostics
         self._previous: NDArray[np.float64] | None = None
         self._histograms: dict[str, list[NDArray[Any]]] = {}
+        self._probe: Probe | None = None
         self.snapshots: list[NDArray[np.float32]] = []
 
     def __call__(self) -> dict[str, float]:
@@ -61,6 +64,14 @@ class Validation:
         metrics |= run.compare_with_teachers("val", predictions)
         if layer_features:
             metrics["watch/act/effective_rank"] = effective_rank(torch.cat(layer_features))
+        if isinstance(run.task, Pretext):
+            if self._is_due(self._intervals.representation):
+                metrics |= representation_metrics(run, run.task)
+            if self._is_due(self._intervals.latents):
+                metrics |= latent_metrics(run, run.task)
+            if self._is_due(self._intervals.probe_auroc):
+                self._probe = self._probe or Probe(run)
+                metrics["val/probe_auroc"] = self._probe.auroc(run, run.task)
         has_classes = run.task.output in ("sigmoid", "softmax") and predictions.p.ndim == 2
         if has_classes:
             metrics |= self._diagnose_probabilities(predictions, row_predictions)

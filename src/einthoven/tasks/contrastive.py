@@ -92,14 +92,8 @@ class Contrastive(Pretext):
         """Return the model with the second layer of the projection head as its decoder."""
         return PretrainingModel(model.frontend, model.network, ProjectionHead(self.hidden, self.dims))
 
-    def project(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the projections (B, dims) of two views of each record.
-
-        Parameters
-        ----------
-        x : Tensor (B, L, T), or (B, 2, L, T)
-            Records in mV, or two records for each row.
-        """
+    def two_views(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two views of records (B, L, T), or of pairs of records (B, 2, L, T), each (B, L, T)."""
         first, second = x.unbind(1) if x.ndim == 4 else (x, x)
         # The views are a function of torch's generator, which the training loop seeds in each step.
         seed = int(torch.randint(2**62, ()))
@@ -108,6 +102,17 @@ class Contrastive(Pretext):
             no_labels = x.new_zeros(len(x), 0)
             first, _ = self.views(first, no_labels, generator)
             second, _ = self.views(second, no_labels, generator)
+        return first, second
+
+    def project(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the projections (B, dims) of two views of each record.
+
+        Parameters
+        ----------
+        x : Tensor (B, L, T), or (B, 2, L, T)
+            Records in mV, or two records for each row.
+        """
+        first, second = self.two_views(x)
         # One forward pass of all views: batch normalization sees both.
         a, b = model(torch.cat([first, second])).float().chunk(2)
         return a, b

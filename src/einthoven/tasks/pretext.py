@@ -20,6 +20,7 @@ from einthoven.contracts import Augment, Batch
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, compute_interval
 from einthoven.evaluation.resampling import number_groups, resample_statistic
+from einthoven.models.encoder import embed
 from einthoven.models.frontend import Classifier
 
 Array = NDArray[np.float64]
@@ -109,6 +110,30 @@ class Pretext(ABC):
     @abstractmethod
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the scores (B, M) of records, all of which are valid. The columns are `score_names`."""
+
+    def embed(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Return the embeddings (B, D) of signals (B, L, T) in mV: by default the inputs of the head."""
+        assert isinstance(model, Classifier)
+        return embed(model, x)
+
+    def two_views(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return two views of signals (B, L, T) in mV, drawn from torch's generator. None if the task has no views."""
+        return None
+
+    def latent_divergences(self, model: nn.Module, x: Tensor) -> Tensor | None:
+        """Return the divergence of each latent dimension from the prior (B, D) in nats. None without latents."""
+        return None
+
+    def reconstruct(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the reconstructions of signals (B, L, T), both in mV, and which samples were hidden (B, L, T).
+
+        None for a task that reconstructs nothing.
+        """
+        return None
+
+    def generate(self, model: nn.Module, count: int) -> Tensor | None:
+        """Return new signals (count, L, T) in mV, drawn from torch's generator. None for a task that generates none."""
+        return None
 
     def use_augmentation(self, augment: Augment) -> Self:
         """Return the task with the augmentation of the run, if the task applies it itself."""

@@ -67,6 +67,10 @@ class Limits:
     prior_kl: float
     few_positives: float
     improving: float
+    # Runs of earlier versions do not have these.
+    collapsed_share: float = 0.5
+    lowest_rank: float = 1.5
+    active_latents: float = 0.1
 
 
 def values(history: History, name: str) -> FloatArray:

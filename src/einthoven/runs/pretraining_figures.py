@@ -1,0 +1,63 @@
+"""The pictures of a pretraining: reconstructed and generated signals on ECG paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from einthoven.report.ecg_paper import examples_figure
+from einthoven.report.reconstruction import reconstructions_figure
+from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.pretraining import seeded
+from einthoven.tasks.pretext import Pretext
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DRAWN = 4
+"""Number of signals of a picture."""
+
+
+@torch.no_grad()
+def reconstruction_figures(run: NetworkParts, split: str) -> dict[str, Callable[[], Figure]]:
+    """Return the pictures of reconstructed and of generated signals; empty if the task makes none.
+
+    Parameters
+    ----------
+    split : str
+        Records of this split are reconstructed, spread evenly over it.
+    """
+    task = run.task
+    if not isinstance(task, Pretext):
+        return {}
+    records = run.data.splits[split]
+    rows = np.unique(np.linspace(0, len(records) - 1, DRAWN).astype(np.int64))
+    x = records.take(torch.from_numpy(rows).to(run.device), run.window)
+    model = run.model.eval()
+    with seeded(run.settings.seed, run.device):
+        reconstructed = task.reconstruct(model, x)
+        generated = task.generate(model, DRAWN)
+
+    fs = run.data.store.fs
+    leads = run.data.store.leads
+    figures: dict[str, Callable[[], Figure]] = {}
+    if reconstructed is not None:
+        signals, is_hidden = (values.cpu().numpy() for values in reconstructed)
+        titles = [f"record {run.data.labels.ecg_ids[run.data.rows[split][row]]} ({split})" for row in rows]
+        figures["reconstructions"] = partial(
+            reconstructions_figure, x.cpu().numpy(), signals, fs, titles, hidden=is_hidden, leads=leads
+        )
+    if generated is not None:
+        figures["generated"] = partial(_generated_figure, generated.cpu().numpy(), fs, leads)
+    return figures
+
+
+def _generated_figure(signals: NDArray[np.float32], fs: float, leads: tuple[str, ...]) -> Figure:
+    """Draw signals that the model has made up."""
+    titles = [f"generated {number + 1}" for number in range(len(signals))]
+    return examples_figure(signals, fs, titles, leads=leads, dpi=72)

@@ -1,0 +1,118 @@
+"""The measurements of the embeddings of a pretraining, at the end of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from einthoven.build import build
+from einthoven.data.sources.labels import Labels
+from einthoven.diagnostics.rank import ROWS, effective_rank
+from einthoven.diagnostics.representation import active_share, alignment, collapsed_share, linear_probe, uniformity
+from einthoven.evaluation.metrics import macro_auroc
+from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.pretraining import seeded
+from einthoven.runs.settings import source_options
+from einthoven.tasks.pretext import Pretext
+
+PROBED = "superdiagnostic"
+"""The label set that a probe reads if the data have it."""
+
+BATCH = 256
+"""Records that are embedded at once."""
+
+
+@torch.no_grad()
+def representation_metrics(run: NetworkParts, task: Pretext) -> dict[str, float]:
+    """Return alignment, uniformity, effective rank and share of collapsed dimensions on validation records."""
+    first_embeddings: list[Tensor] = []
+    second_embeddings: list[Tensor] = []
+    model = run.model.eval()
+    with seeded(run.settings.seed, run.device):
+        for x in _records(run):
+            window = x[..., : run.window]
+            first_embeddings.append(task.embed(model, window).float().cpu())
+            views = task.two_views(window)
+            if views is None and run.window < x.shape[-1]:
+                views = window, x[..., -run.window :]
+            if views is not None:
+                of_views = [task.embed(model, view).float().cpu() for view in views]
+                second_embeddings.append(torch.stack(of_views))
+
+    embeddings = torch.cat(first_embeddings)
+    metrics = {
+        "watch/act/collapsed": float(collapsed_share(embeddings)),
+        "watch/act/effective_rank": effective_rank(embeddings),
+    }
+    if len(embeddings) > 1:
+        metrics["watch/act/uniformity"] = float(uniformity(embeddings))
+    if second_embeddings:
+        first, second = torch.cat(second_embeddings, dim=1)
+        metrics["watch/act/alignment"] = float(alignment(first, second))
+    return metrics
+
+
+@torch.no_grad()
+def latent_metrics(run: NetworkParts, task: Pretext) -> dict[str, float]:
+    """Return the divergence of each latent dimension on validation records; empty for a task without them."""
+    model = run.model.eval()
+    parts = []
+    for x in _records(run):
+        divergences = task.latent_divergences(model, x[..., : run.window])
+        if divergences is None:
+            return {}
+        parts.append(divergences.float().cpu())
+    means = torch.cat(parts).mean(dim=0)
+    metrics = {f"watch/act/latent_kl/{number + 1}": float(value) for number, value in enumerate(means)}
+    return metrics | {"watch/act/active_latents": float(active_share(means))}
+
+
+class Probe:
+    """A linear probe: how well labels can be read from the embeddings. It reads the labels of the source.
+
+    Parameters
+    ----------
+    run : NetworkParts
+        A pretraining. Its own labels are empty.
+
+    Raises
+    ------
+    UserError
+        If the data have no labels.
+    """
+
+    def __init__(self, run: NetworkParts) -> None:
+        source = build(source_options(run.config), "data")
+        name = PROBED if PROBED in source.label_sets else source.label_sets[0]
+        labels: Labels = source.labels(
+            run.data.store.table, name, single_label=False, keep_unlabelled=True, min_likelihood=0.0
+        )
+        row_of_id = {ecg_id: row for row, ecg_id in enumerate(labels.ecg_ids)}
+        self._classes = labels.classes
+        self._labels = {}
+        for split in ("train", "val"):
+            ids = run.data.labels.ecg_ids[run.data.rows[split]][:ROWS]
+            self._labels[split] = labels.matrix[[row_of_id[ecg_id] for ecg_id in ids]].astype(np.float64)
+
+    @torch.no_grad()
+    def auroc(self, run: NetworkParts, task: Pretext) -> float:
+        """Return the macro AUROC on validation records of a probe that is fitted on training records."""
+        model = run.model.eval()
+        embeddings = {}
+        for split in ("train", "val"):
+            parts = [task.embed(model, x[..., : run.window]).float().cpu() for x in _records(run, split)]
+            embeddings[split] = torch.cat(parts)
+        y = torch.from_numpy(self._labels["train"])
+        scores = linear_probe(embeddings["train"], y, embeddings["val"])
+        return float(macro_auroc(self._labels["val"], scores.numpy()))
+
+
+def _records(run: NetworkParts, split: str = "val") -> Iterator[Tensor]:
+    """Yield the first records of a split, whole, in batches."""
+    records = run.data.splits[split]
+    rows = torch.arange(min(ROWS, len(records)), device=run.device)
+    for part in torch.split(rows, BATCH):
+        yield records.take(part, records.samples)
