@@ -49,6 +49,8 @@ class Synthetic:
         Leads to keep, in this order.
     seconds : float or None
         Length of a record, at most 10 s; None: the generated length.
+    version : int
+        Version of the generator. It is an option so that runs and bundles record it. Only the current one exists.
     """
 
     records: int
@@ -58,16 +60,16 @@ class Synthetic:
     cache: str | Path
     leads: Sequence[str] = LEADS
     seconds: float | None = None
+    version: int = synthetic.GENERATOR_VERSION
 
     label_sets = TASKS
 
     @cached_property
     def root(self) -> Path:
-        """Folder of the generated records. Its name depends on each option and on the code of the generator."""
-        code_files = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-        code = b"".join(file.read_bytes() for file in code_files)
-        settings = json.dumps([self.records, self.seed, self.noise, self.fs]).encode()
-        return Path(self.cache) / f"synthetic-{self.records}-{hashlib.sha256(settings + code).hexdigest()[:8]}"
+        """Folder of the generated records. Its name depends on the version of the generator and on each option."""
+        settings = json.dumps([self.version, self.records, self.seed, self.noise, self.fs]).encode()
+        digest = hashlib.sha256(settings).hexdigest()[:8]
+        return Path(self.cache) / f"synthetic-v{self.version}-{self.records}-{digest}"
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
@@ -87,8 +89,16 @@ class Synthetic:
             raise UserError(f"data.noise={self.noise}: expected a number from 0 to {MOST_NOISE}.")
         if self.seed < 0:
             raise UserError(f"data.seed={self.seed}: expected 0 or more.")
-        if not (self.root / "ptbxl_database.csv").exists():
-            rates = (100,) if self.fs == 100 else (100, self.fs)
+        if self.version != synthetic.GENERATOR_VERSION:
+            raise UserError(
+                f"data.version={self.version}: expected {synthetic.GENERATOR_VERSION}, the version of the generator in "
+                "this einthoven."
+            )
+        rates = (100,) if self.fs == 100 else (100, self.fs)
+        # An existing folder is used only if it contains this set as a whole.
+        if self.root.is_dir() and any(self.root.iterdir()):
+            synthetic.check_set(self.root, records=self.records, seed=self.seed, noise=self.noise, rates=rates)
+        else:
             synthetic.write_synthetic(
                 self.root,
                 records=self.records,

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.synthetic import disease
+from einthoven.data.synthetic import conduction, disease
+from einthoven.data.synthetic.build import Build, normal_heart, place_electrodes
 from einthoven.data.synthetic.conditions import Patient, draw_rhythm
-from einthoven.data.synthetic.heart import Array, Build, Heart, normal_heart, qrs_area
-from einthoven.data.synthetic.leadfield import ELECTRODE_POSITIONS, lead_field
+from einthoven.data.synthetic.heart import Array, Heart, qrs_area
+from einthoven.data.synthetic.leadfield import lead_field
 from einthoven.data.synthetic.render import Complex, draw_complexes, draw_mask, project
 from einthoven.data.synthetic.rhythm import ATRIAL, VENTRICULAR, Beats, atrial_activity, draw_beats, draw_rate
 
@@ -76,17 +77,17 @@ def _diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rh
     area_before = qrs_area(heart)
     for code in ("LAFB", "LPFB"):
         if code in severities:
-            disease.fascicular_block(rng, heart, code, severities[code])
+            conduction.fascicular_block(rng, heart, code, severities[code])
     if "IVCD" in severities:
-        disease.conduction_delay(rng, heart, severities["IVCD"])
+        conduction.conduction_delay(rng, heart, severities["IVCD"])
     for code, complete in (("CRBBB", True), ("IRBBB", False)):
         if code in severities:
-            disease.right_bundle_block(heart, complete, severities[code])
+            conduction.right_bundle_block(rng, heart, complete, severities[code])
     for code, complete in (("CLBBB", True), ("ILBBB", False)):
         if code in severities:
-            disease.left_bundle_block(rng, heart, complete, severities[code])
+            conduction.left_bundle_block(rng, heart, complete, severities[code])
     if "WPW" in severities:
-        disease.preexcitation(rng, heart, severities["WPW"])
+        conduction.preexcitation(rng, heart, severities["WPW"])
     if "1AVB" in severities:
         heart.pr = 0.205 + 0.09 * severities["1AVB"]
     disease.recover_from(heart, area_before, 0.8)
@@ -107,13 +108,14 @@ def _diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rh
         else:
             disease.nonspecific(rng, heart, code, severity)
 
-    # A pacemaker activates the ventricles from the apex of the right ventricle. Its spike is very short.
+    # A pacemaker activates the ventricles from the apex or the septum of the right ventricle. Its spike is very short.
     if rhythm == "PACE":
         area_before = qrs_area(heart)
-        electrode = np.array([1.5, 3.5, -3.5])
+        apex, septum = np.array([1.5, 3.5, -3.5]), np.array([-1.5, -1.5, -3.0])
+        electrode = apex if rng.random() < 0.75 else septum
         origin = electrode + rng.normal(0.0, 0.5, 3)
-        disease.spread_from(heart, origin, rng.uniform(0.145, 0.18), 1.3)
-        disease.recover_from(heart, area_before, 0.9)
+        conduction.spread_from(heart, origin, rng.uniform(0.145, 0.18), 1.3)
+        disease.recover_from(heart, area_before, 0.55)
         heart.qtc += 0.06
         spike = rng.uniform(0.3, 2.0) * np.array([-0.3, -0.8, 0.3])
         heart.extra.add(electrode, 0.005, 0.001, 0.001, spike)
@@ -133,8 +135,8 @@ def _premature(rng: np.random.Generator, patient: Patient, build: Build) -> Hear
         (3.5, -1.0, -3.5),
     ]
     origin = np.array(sites[int(rng.integers(len(sites)))]) + rng.normal(0.0, 0.5, 3)
-    disease.spread_from(heart, origin, rng.uniform(0.132, 0.172), gain=rng.uniform(1.2, 1.7))
-    disease.recover_from(heart, area_before, 0.9)
+    conduction.spread_from(heart, origin, rng.uniform(0.132, 0.172), gain=rng.uniform(1.2, 1.7))
+    disease.recover_from(heart, area_before, 0.55)
     return heart
 
 
@@ -217,7 +219,7 @@ def compose(rng: np.random.Generator, patient: Patient, build: Build, rhythm: st
 
     # Project the heart onto the leads, once for normal beats and once for ventricular premature ones.
     heart = _diseased_heart(rng, patient, build, rhythm)
-    electrodes = ELECTRODE_POSITIONS * build.chest + build.electrodes + rng.normal(0.0, 0.4, (9, 3))
+    electrodes = place_electrodes(rng, build)
     sway = float(abs(rng.normal(0.0, 0.06)))
     shapes = {False: project(heart, electrodes, sway)}
     if (beats.kind == VENTRICULAR).any():

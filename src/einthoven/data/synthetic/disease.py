@@ -14,10 +14,8 @@ from einthoven.data.synthetic.heart import (
     INDEX,
     LEFT,
     REGIONS,
-    RIGHT,
     Array,
     Heart,
-    Kernels,
     qrs_area,
     rotation,
     unit,
@@ -52,14 +50,21 @@ ISCHEMIA = {
 }
 
 
-def _interpolate(severity: float, low: float, high: float) -> float:
+def interpolate(severity: float, low: float, high: float) -> float:
     """Return a value between `low` (severity 0) and `high` (severity 1)."""
     return low + severity * (high - low)
 
 
-def _scale_t(heart: Heart, factor: float) -> None:
+def scale_t(heart: Heart, factor: float) -> None:
     """Multiply all sources of ST and T by a factor."""
     heart.recovery.moment = [factor * moment for moment in heart.recovery.moment]
+
+
+def scale_muscle(heart: Heart, segments: list[int], factor: Array | float) -> None:
+    """Multiply the force of the muscle of some segments."""
+    factors = np.broadcast_to(factor, len(segments))[:, None]
+    heart.moment[segments] += (factors - 1.0) * heart.muscle[segments]
+    heart.muscle[segments] *= factors
 
 
 def _shift_st(heart: Heart, region: str, level: float) -> None:
@@ -77,12 +82,12 @@ def _add_t(heart: Heart, region: str, level: float, centre: float = 0.73) -> Non
 def infarct(rng: np.random.Generator, heart: Heart, code: str, severity: float, stage: float) -> None:
     """Add Q waves, loss of R and T inversion over the regions, and ST elevation if the infarct is fresh."""
     lost_fractions, regions = INFARCTS[code]
-    size = _interpolate(severity, 0.25, 0.95)
-    _scale_t(heart, rng.uniform(0.35, 1.0))
+    size = interpolate(severity, 0.25, 0.95)
+    scale_t(heart, rng.uniform(0.35, 1.0))
 
     # Dead segments lose their force.
     for name, fraction in lost_fractions.items():
-        heart.moment[INDEX[name]] *= 1.0 - size * fraction
+        scale_muscle(heart, [INDEX[name]], 1.0 - size * fraction)
 
     # The early forces point away from the infarct.
     for region in regions:
@@ -99,20 +104,20 @@ def infarct(rng: np.random.Generator, heart: Heart, code: str, severity: float, 
 def injury(rng: np.random.Generator, heart: Heart, code: str, severity: float) -> None:
     """Add subendocardial injury: strong ST depression and T inversion over the regions, and some loss of R."""
     for region in INJURIES[code]:
-        _shift_st(heart, region, -_interpolate(severity, 0.08, 0.22))
-        _add_t(heart, region, -_interpolate(severity, 0.05, 0.25))
-    _scale_t(heart, rng.uniform(0.4, 0.9))
-    heart.moment[INDEX["septum_right"]] *= 0.7
+        _shift_st(heart, region, -interpolate(severity, 0.08, 0.22))
+        _add_t(heart, region, -interpolate(severity, 0.05, 0.25))
+    scale_t(heart, rng.uniform(0.4, 0.9))
+    scale_muscle(heart, [INDEX["septum_right"]], 0.7)
 
 
 def ischemia(rng: np.random.Generator, heart: Heart, code: str, severity: float) -> None:
     """Flatten the T wave, and add ST depression and T inversion over the regions."""
     regions = ISCHEMIA[code]
     share = 1.0 / len(regions) ** 0.5
-    _scale_t(heart, rng.uniform(0.25, 0.8))
+    scale_t(heart, rng.uniform(0.25, 0.8))
     for region in regions:
-        _shift_st(heart, region, -share * _interpolate(severity, 0.0, 0.14) * rng.uniform(0.3, 1.0))
-        _add_t(heart, region, -share * _interpolate(severity, 0.08, 0.38) * rng.uniform(0.5, 1.2))
+        _shift_st(heart, region, -share * interpolate(severity, 0.0, 0.14) * rng.uniform(0.3, 1.0))
+        _add_t(heart, region, -share * interpolate(severity, 0.08, 0.38) * rng.uniform(0.5, 1.2))
 
 
 def nonspecific(rng: np.random.Generator, heart: Heart, code: str, severity: float) -> None:
@@ -122,159 +127,34 @@ def nonspecific(rng: np.random.Generator, heart: Heart, code: str, severity: flo
     EL: long QT, flat T and a U wave. ANEUR: ST elevation.
     """
     if code == "NDT":
-        _scale_t(heart, _interpolate(1 - severity, 0.15, 0.65))
+        scale_t(heart, interpolate(1 - severity, 0.15, 0.65))
         region = str(rng.choice(["lateral", "apical", "inferior", "high_lateral"]))
-        _add_t(heart, region, -_interpolate(severity, 0.02, 0.12))
+        _add_t(heart, region, -interpolate(severity, 0.02, 0.12))
         _shift_st(heart, "apical", -0.05 * rng.random())
     elif code == "NST_":
-        level = _interpolate(severity, 0.02, 0.10)
+        level = interpolate(severity, 0.02, 0.10)
         regions = ("apical", "inferior") if rng.random() < 0.5 else ("apical", "lateral")
         for region in regions:
             _shift_st(heart, region, -level)
-        _scale_t(heart, rng.uniform(0.35, 0.9))
+        scale_t(heart, rng.uniform(0.35, 0.9))
     elif code == "DIG":
         for region in ("apical", "lateral"):
             place, outward = REGIONS[region]
-            heart.recovery.add(place, 0.52, 0.15, 0.09, -_interpolate(severity, 0.06, 0.16) * outward)
-        _scale_t(heart, rng.uniform(0.3, 0.7))
+            heart.recovery.add(place, 0.52, 0.15, 0.09, -interpolate(severity, 0.06, 0.16) * outward)
+        scale_t(heart, rng.uniform(0.3, 0.7))
         heart.qtc *= 0.92
     elif code == "LNGQT":
-        heart.qtc *= _interpolate(severity, 1.14, 1.28)
+        heart.qtc *= interpolate(severity, 1.14, 1.28)
     elif code == "EL":
-        heart.qtc *= _interpolate(severity, 1.04, 1.15)
-        _scale_t(heart, _interpolate(1 - severity, 0.1, 0.5))
+        heart.qtc *= interpolate(severity, 1.04, 1.15)
+        scale_t(heart, interpolate(1 - severity, 0.1, 0.5))
         # The U wave follows T.
         place, outward = REGIONS["centre"]
-        heart.recovery.add(place, 1.10, 0.07, 0.08, _interpolate(severity, 0.05, 0.15) * outward)
-        _shift_st(heart, "apical", -_interpolate(severity, 0.02, 0.08))
+        heart.recovery.add(place, 1.10, 0.07, 0.08, interpolate(severity, 0.05, 0.15) * outward)
+        _shift_st(heart, "apical", -interpolate(severity, 0.02, 0.08))
     elif code == "ANEUR":
         for region in ("septal", "anterior"):
-            _shift_st(heart, region, _interpolate(severity, 0.08, 0.2))
-
-
-def _frontal_angle(heart: Heart) -> float:
-    """Return the direction of the QRS area in the frontal plane in radians: 0 is left, pi/2 is towards the feet."""
-    x, y, _ = qrs_area(heart)
-    return float(np.arctan2(y, x))
-
-
-def fascicular_block(rng: np.random.Generator, heart: Heart, code: str, severity: float) -> None:
-    """Turn the QRS, except its beginning, up and left (LAFB) or down and right (LPFB)."""
-    # Dower's leads show an axis that is about 15 degrees further from the horizontal than the dipole.
-    if code == "LAFB":
-        target = np.deg2rad(-_interpolate(severity, 27, 50))
-        first_wall = "inferior"
-        first_moment = np.array([-0.03, 0.16, -0.05])
-        last_moment = np.array([-0.16, -0.08, 0.22])
-    else:
-        target = np.deg2rad(_interpolate(severity, 90, 112))
-        first_wall = "high_lateral"
-        first_moment = np.array([0.12, -0.16, -0.03])
-        last_moment = np.array([-0.16, 0.12, 0.12])
-    is_late = heart.centre > 0.3 * heart.qrs
-    heart.moment[is_late] *= 0.85
-
-    # The healthy fascicle activates its wall first.
-    first_place = heart.place[INDEX[first_wall]]
-    width = 0.08 * heart.qrs
-    heart.extra.add(first_place, 0.22 * heart.qrs, width, width, first_moment * rng.uniform(0.7, 1.4))
-
-    # The wall that is activated last points up or down, and back. It makes S waves in V1 to V6.
-    last_place = heart.place[INDEX["high_lateral"]]
-    heart.extra.add(last_place, 0.78 * heart.qrs, 0.010, 0.010, last_moment * rng.uniform(0.5, 1.5))
-
-    # Turn the late segments. Three steps are enough to reach the target, although the early segments do not turn.
-    for _ in range(3):
-        turn = rotation(0.0, 0.0, float(target - _frontal_angle(heart)))
-        heart.moment[is_late] = heart.moment[is_late] @ turn.T
-    delay = np.where(is_late, _interpolate(severity, 1.06, 1.16), 1.0)
-    heart.centre *= delay
-    heart.qrs *= _interpolate(severity, 1.06, 1.16)
-    _scale_t(heart, rng.uniform(0.7, 1.0))
-
-
-def right_bundle_block(heart: Heart, complete: bool, severity: float) -> None:
-    """Activate the right ventricle late and alone: r' in V1, slurred S in I and V6."""
-    duration = _interpolate(severity, 0.124, 0.158) if complete else _interpolate(severity, 0.096, 0.114)
-    size = _interpolate(severity, 0.42, 0.85) if complete else _interpolate(severity, 0.16, 0.40)
-    heart.moment[RIGHT] *= 0.4 if complete else 0.8
-    width = 0.018 if complete else 0.011
-    place = heart.place[INDEX["rv_free"]]
-    centre = max(duration - 2.0 * width, 0.85 * heart.qrs)
-    heart.extra.add(place, centre, 1.25 * width, width, size * np.array([-0.62, 0.02, -0.45]))
-    heart.qrs = max(duration, heart.qrs)
-
-
-def spread_from(heart: Heart, origin: Array, duration: float, gain: float = 1.15) -> None:
-    """Activate the ventricles from cell to cell, starting at one place.
-
-    This is used for left bundle branch block, paced beats and ventricular premature beats.
-
-    Parameters
-    ----------
-    heart : Heart
-    origin : array (3,)
-        Place in cm where the activation starts.
-    duration : float
-        Duration of the QRS in s.
-    gain : float
-        Factor of all moments.
-    """
-    # The moments point in the direction of travel, and partly out of the heart as before.
-    path = heart.place - origin
-    distance = np.linalg.norm(path, axis=1)
-    strength = np.linalg.norm(heart.moment, axis=1)
-    travel = path / np.maximum(distance, 1e-6)[:, None]
-    outward = heart.moment / np.maximum(strength, 1e-6)[:, None]
-    direction = 0.7 * travel + 0.3 * outward
-    direction /= np.maximum(np.linalg.norm(direction, axis=1), 1e-6)[:, None]
-    heart.moment = gain * strength[:, None] * direction
-
-    # A segment is activated the later, the further away it is.
-    heart.centre = duration * (0.22 + 0.56 * distance / distance.max())
-    heart.width = np.full(len(distance), 0.125 * duration)
-    heart.extra = Kernels()
-    heart.qrs = duration
-
-
-def left_bundle_block(rng: np.random.Generator, heart: Heart, complete: bool, severity: float) -> None:
-    """Activate the left ventricle from the right septum: no septal q, wide R in I and V6, deep S in V1-V3."""
-    if complete:
-        origin = np.array([-3.0, 0.5, -2.5]) + rng.normal(0.0, 0.4, 3)
-        spread_from(heart, origin, _interpolate(severity, 0.128, 0.168), gain=rng.uniform(1.0, 1.35))
-    else:
-        heart.moment[INDEX["septum_left"]] *= -1.5
-        heart.moment[INDEX["septum_right"]] *= 0.4
-        heart.centre *= 1.2
-        heart.width *= 1.15
-        heart.qrs = max(1.2 * heart.qrs, 0.108)
-
-
-def conduction_delay(rng: np.random.Generator, heart: Heart, severity: float) -> None:
-    """Widen and notch the QRS without the pattern of a bundle branch block."""
-    factor = max(_interpolate(severity, 0.108, 0.132) / heart.qrs, 1.05)
-    heart.centre = factor * heart.centre * (1 + rng.normal(0.0, 0.07, len(heart.centre)))
-    heart.width = heart.width * factor**0.7
-    heart.qrs *= factor
-    late_moment = rng.normal([-0.05, -0.03, 0.24], 0.13)
-    heart.extra.add(heart.place[INDEX["high_lateral"]], 0.80 * heart.qrs, 0.012, 0.012, late_moment)
-
-
-def preexcitation(rng: np.random.Generator, heart: Heart, severity: float) -> None:
-    """Shorten PR, and add a slow delta wave from an accessory pathway at the base before the normal QRS."""
-    sites = [(4.5, -2.0, 3.0), (0.5, 1.0, 4.0), (-3.5, -1.0, -1.0), (4.0, 2.0, 3.5)]
-    site = np.array(sites[int(rng.integers(4))])
-
-    # The normal QRS follows the delta wave.
-    delta_duration = _interpolate(severity, 0.030, 0.048)
-    heart.centre = heart.centre + delta_duration
-    heart.extra.centre = [centre + delta_duration for centre in heart.extra.centre]
-    heart.qrs += delta_duration
-
-    # The delta wave points from the pathway to the middle of the ventricles.
-    moment = unit(np.array([2.0, 2.0, -1.0]) - site) * _interpolate(severity, 0.25, 0.5)
-    heart.extra.add(site * 0.7, delta_duration * 1.15, 0.45 * delta_duration, 0.4 * delta_duration, moment)
-    heart.pr = rng.uniform(0.085, 0.115)
+            _shift_st(heart, region, interpolate(severity, 0.08, 0.2))
 
 
 def hypertrophy_left(rng: np.random.Generator, heart: Heart, severity: float) -> None:
@@ -282,33 +162,33 @@ def hypertrophy_left(rng: np.random.Generator, heart: Heart, severity: float) ->
 
     The strain pattern is a condition of its own (ISC_, see `strain`).
     """
-    growth = _interpolate(severity, 0.32, 1.0)
-    heart.moment[LEFT] *= 1.0 + growth * rng.uniform(0.75, 1.25, (len(LEFT), 1))
+    growth = interpolate(severity, 0.32, 1.0)
+    scale_muscle(heart, LEFT, 1.0 + growth * rng.uniform(0.75, 1.25, len(LEFT)))
     turn = rotation(np.deg2rad(rng.normal(-6.0, 5.0)), 0.0, np.deg2rad(rng.normal(-3.0, 8.0)))
     heart.moment = heart.moment @ turn.T
     heart.centre *= 1.0 + 0.12 * severity
     heart.width *= 1.0 + 0.06 * severity
     heart.qrs *= 1.0 + 0.12 * severity
-    _scale_t(heart, rng.uniform(0.55, 1.0))
+    scale_t(heart, rng.uniform(0.55, 1.0))
 
 
 def strain(heart: Heart, severity: float) -> None:
     """Add ST depression and an asymmetric T inversion over the thick wall."""
-    _scale_t(heart, 0.6)
+    scale_t(heart, 0.6)
     away = -unit(np.array([0.85, 0.15, 0.45]))
     place = REGIONS["lateral"][0] * 0.6
-    heart.recovery.add(place, 0.45, 0.10, 0.14, _interpolate(severity, 0.03, 0.15) * away)
-    heart.recovery.add(place, 0.75, 0.10, 0.07, _interpolate(severity, 0.10, 0.42) * away)
+    heart.recovery.add(place, 0.45, 0.10, 0.14, interpolate(severity, 0.03, 0.15) * away)
+    heart.recovery.add(place, 0.75, 0.10, 0.07, interpolate(severity, 0.10, 0.42) * away)
 
 
 def hypertrophy_right(heart: Heart, severity: float) -> None:
     """Enlarge the right ventricle: right axis, tall R in V1, deep S in V5-V6, T inversion in V1-V3."""
-    growth = _interpolate(severity, 0.5, 1.1)
+    growth = interpolate(severity, 0.5, 1.1)
     place = heart.place[INDEX["rv_free"]]
     heart.extra.add(place, 0.52 * heart.qrs, 0.012, 0.014, growth * np.array([-0.62, 0.35, -0.42]))
-    heart.moment[LEFT] *= 0.75
-    heart.moment = heart.moment @ rotation(0.0, 0.0, np.deg2rad(_interpolate(severity, 25, 55))).T
-    _add_t(heart, "septal", -_interpolate(severity, 0.1, 0.3))
+    scale_muscle(heart, LEFT, 0.75)
+    heart.moment = heart.moment @ rotation(0.0, 0.0, np.deg2rad(interpolate(severity, 25, 55))).T
+    _add_t(heart, "septal", -interpolate(severity, 0.1, 0.3))
 
 
 def atrial_overload(heart: Heart, left: bool, severity: float) -> None:
@@ -322,10 +202,10 @@ def atrial_overload(heart: Heart, left: bool, severity: float) -> None:
     right_moment, left_moment = heart.atria.moment
     if left:
         heart.atria.centre[1] += 0.022
-        heart.atria.moment[1] = left_moment * _interpolate(severity, 1.2, 1.9) + np.array([0.0, 0.0, 0.05])
+        heart.atria.moment[1] = left_moment * interpolate(severity, 1.2, 1.9) + np.array([0.0, 0.0, 0.05])
         heart.p_duration += 0.022
     else:
-        heart.atria.moment[0] = right_moment * _interpolate(severity, 1.6, 2.4) + np.array([0.0, 0.06, -0.02])
+        heart.atria.moment[0] = right_moment * interpolate(severity, 1.6, 2.4) + np.array([0.0, 0.06, -0.02])
 
 
 def recover_from(heart: Heart, area_before: Array, fraction: float) -> None:

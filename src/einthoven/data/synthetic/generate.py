@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.synthetic.build import draw_build
 from einthoven.data.synthetic.compose import FS, MARGIN, SAMPLES, TIME, Recording, compose
 from einthoven.data.synthetic.conditions import Patient, draw_patient
-from einthoven.data.synthetic.heart import draw_build
 from einthoven.data.synthetic.noise import add_noise, draw_noise
 from einthoven.data.synthetic.rhythm import ATRIAL, VENTRICULAR
 from einthoven.data.synthetic.statements import STATEMENTS

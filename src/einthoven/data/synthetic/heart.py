@@ -7,7 +7,7 @@ EURASIP JASP 2007:43407). The sum of the segments is the moving dipole of the QR
 activated late changes the leads that are close to it. Repolarization has four global sources and three regional ones.
 The atria have two sources.
 
-Directions and strengths come from a ridge regression of this model on average beats of normal adults, and are rounded.
+The directions and strengths in this module are those of an average normal adult, rounded. `build` varies them.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ class Heart:
     """Standard deviation of the kernel of each segment (10,)."""
     moment: Array
     """Dipole moment of each segment (10, 3)."""
+    muscle: Array
+    """Part of `moment` that grows and dies with the muscle of the segment (10, 3). The rest is individual variation."""
     extra: Kernels
     """Additional sources of the QRS: pathological Q, delta wave, late right ventricle."""
     recovery: Kernels
@@ -162,73 +164,24 @@ def qrs_area(heart: Heart) -> Array:
     return np.asarray(area)
 
 
-@dataclass(frozen=True)
-class Build:
-    """Individual properties of a patient's heart and chest. All records of the patient share them."""
+# Force of a wave that passes from cell to cell, as a multiple of the moments above.
+MUSCLE = 1.3
 
-    turn: Array
-    """Rotation of the heart (3, 3)."""
-    gain: float
-    """Factor of all QRS moments."""
-    mass: Array
-    """Factor of the moment of each segment (10,)."""
-    bend: Array
-    """Change of the moment of each segment (10, 3)."""
-    t_gain: float
-    """Factor of all T moments."""
-    t_turn: Array
-    """Rotation of the T moments (3, 3)."""
-    t_bend: Array
-    """Change of each T moment (7, 3)."""
-    t_skew: float
-    """Delay of T as a fraction of QT."""
-    p_gain: float
-    """Factor of the P moments."""
-    pr: float
-    qrs: float
-    qtc: float
-    rate: float
-    """Heart rate per minute in sinus rhythm."""
-    chest: float
-    """Factor of the electrode positions."""
-    electrodes: Array
-    """Change of the position of each electrode in cm (9, 3)."""
+# Standard deviation of a kernel of T before and after its centre, as a multiple of the width in `T_CLOCK`.
+T_RISE = 1.08
+T_FALL = 0.94
 
-
-def draw_build(rng: np.random.Generator, age: int, female: bool) -> Build:
-    """Draw the individual morphology of one patient."""
-    # With age, the electrical axis turns left and the T wave becomes flatter. Women have lower voltages and longer QTc.
-    # The arguments below draw random numbers, so that their order must not change.
-    roll = np.deg2rad(rng.normal(5.0 - 0.30 * (age - 30), 18.0))
-    yaw = np.deg2rad(rng.normal(0.0, 14.0))
-    pitch = np.deg2rad(rng.normal(0.0, 8.0))
-    gain = float(np.exp(rng.normal(0.27 - 0.10 * female - 0.002 * (age - 50), 0.22)))
-    t_gain = float(np.exp(rng.normal(-0.03 - 0.004 * (age - 45) - 0.12 * female, 0.30)))
-    return Build(
-        turn=rotation(yaw, pitch, roll),
-        gain=gain,
-        mass=np.exp(rng.normal(0.0, 0.33, 10)),
-        bend=rng.normal(0.0, 0.065, (10, 3)),
-        t_gain=t_gain,
-        t_turn=rotation(
-            0.5 * yaw + rng.normal(0, 0.22),
-            0.5 * pitch + rng.normal(0, 0.15),
-            0.5 * roll - 0.10 + rng.normal(0, 0.18),
-        ),
-        t_bend=rng.normal(0.0, 0.035, (7, 3)),
-        t_skew=float(rng.normal(0.0, 0.03)),
-        p_gain=float(np.exp(rng.normal(0.05, 0.28))),
-        pr=float(np.clip(rng.normal(0.152 + 0.0003 * (age - 50), 0.018), 0.115, 0.196)),
-        qrs=float(np.clip(rng.normal(0.088 - 0.005 * female, 0.008), 0.07, 0.108)),
-        qtc=float(np.clip(rng.normal(0.402 + 0.010 * female + 0.0005 * (age - 50), 0.016), 0.36, 0.46)),
-        rate=float(np.clip(rng.normal(70.0, 10.5), 51.0, 98.0)),
-        chest=float(np.exp(rng.normal(0.0, 0.09))),
-        electrodes=rng.normal(0.0, 0.9, (9, 3)),
-    )
-
+# Places in cm, centres, and standard deviations before and after the centre in s, of the right and the left atrium.
+P_SOURCES = (
+    (np.array([-3.0, -3.0, -1.0]), np.array([1.0, -3.0, 2.5])),
+    (0.036, 0.068),
+    (0.015, 0.016),
+    (0.016, 0.015),
+)
+P_MOMENTS = np.array([[0.052, 0.055, -0.015], [0.072, 0.036, 0.055]])
 
 # Repolarization: global ramp, onset, main part and end; then three regions. Centre and width are fractions of QT.
-_T_CLOCK = (
+T_CLOCK = (
     (0.36, 0.15),
     (0.565, 0.098),
     (0.725, 0.078),
@@ -237,8 +190,8 @@ _T_CLOCK = (
     (0.735, 0.082),
     (0.73, 0.082),
 )
-_T_PLACES = ("centre", "centre", "centre", "centre", "anterior", "lateral", "inferior")
-_T_MOMENTS = np.array(
+T_REGIONS = ("centre", "centre", "centre", "centre", "anterior", "lateral", "inferior")
+T_MOMENTS = np.array(
     [
         [0.00, 0.00, -0.05],
         [0.05, 0.02, -0.10],
@@ -249,42 +202,3 @@ _T_MOMENTS = np.array(
         [0.11, 0.21, 0.02],
     ]
 )
-
-
-def normal_heart(rng: np.random.Generator, build: Build, p_wave: bool = True) -> Heart:
-    """Draw the heart of a patient in one record, before any condition is applied."""
-    # Breathing, posture and time turn the heart a little between two records of a patient.
-    turn = build.turn @ rotation(*rng.normal(0.0, 0.05, 3))
-    moment = build.gain * (MOMENTS * build.mass[:, None] + build.bend) @ turn.T
-    small_turn = rotation(*rng.normal(0.0, 0.02, 3))
-
-    # ST and T.
-    recovery = Kernels()
-    scale = build.t_gain * float(np.exp(rng.normal(0.0, 0.08))) * build.gain**0.5
-    for (centre, width), name, mean_moment, bend in zip(_T_CLOCK, _T_PLACES, _T_MOMENTS, build.t_bend, strict=True):
-        place, _ = REGIONS[name]
-        t_moment = scale * build.t_turn @ (mean_moment + bend)
-        recovery.add(place, centre + build.t_skew, width * 1.08, width * 0.94, t_moment)
-
-    # The right atrium is activated first, then the left one.
-    atria = Kernels()
-    if p_wave:
-        p_gain = build.p_gain * float(np.exp(rng.normal(0.0, 0.1)))
-        variation = rng.normal(0.0, 0.016, (2, 3))
-        right_moment = p_gain * (np.array([0.052, 0.055, -0.015]) + variation[0])
-        left_moment = p_gain * (np.array([0.072, 0.036, 0.055]) + variation[1])
-        atria.add(np.array([-3.0, -3.0, -1.0]), 0.036, 0.015, 0.016, right_moment)
-        atria.add(np.array([1.0, -3.0, 2.5]), 0.068, 0.016, 0.015, left_moment)
-    return Heart(
-        pr=build.pr,
-        qrs=build.qrs,
-        qtc=build.qtc,
-        p_duration=0.105,
-        atria=atria,
-        place=PLACES @ small_turn.T,
-        centre=CENTRES * build.qrs,
-        width=WIDTHS * build.qrs,
-        moment=moment,
-        extra=Kernels(),
-        recovery=recovery,
-    )

@@ -4,7 +4,8 @@ The axes are Frank's: x to the left arm, y to the feet, z to the back. Lengths a
 Dower's matrix projects a dipole at the centre (Dower, Machado and Osborne 1980). One fixed dipole has only three
 dimensions, so that dipoles elsewhere need another lead field: Dower's matrix, plus the difference between the fields of
 a dipole at that place and at the centre in an infinite homogeneous conductor. The chest electrodes are close to the
-heart. Therefore a septal source is large in V1-V2, and a lateral source is large in V5-V6.
+heart. Therefore a septal source is large in V1-V2, and a lateral source is large in V5-V6. Last, each lead has a factor
+that is fitted to real signals.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.synthetic.fitted import lead_factors
 from einthoven.functional.electrodes import electrode_matrix
 from einthoven.functional.vectorcardiogram import DOWER, INDEPENDENT_LEADS
 
@@ -68,4 +70,5 @@ def lead_field(sources: Array, electrodes: Array = ELECTRODE_POSITIONS) -> Array
         mV on each of `INDEPENDENT_LEADS` per unit of dipole on x, y, z.
     """
     difference = _infinite_medium(electrodes, sources) - _CENTRE
-    return np.asarray(DOWER + LOCALITY * _SCALE[:, None] * difference)
+    field = DOWER + LOCALITY * _SCALE[:, None] * difference
+    return np.asarray(lead_factors()[:, None] * field)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from einthoven.data.synthetic.fitted import Levels, NoiseLevels, noise_levels
 from einthoven.data.synthetic.leadfield import FROM_ELECTRODES
 from einthoven.functional.electrodes import ELECTRODES
 
@@ -38,17 +39,27 @@ class NoisePlan:
     """Electrode motion: (electrode, time in s, jump in mV, decay in s)."""
     off: tuple[int, float, float] | None = None
     """An electrode without contact: (electrode, from s, to s)."""
+    order: NDArray[np.int64] = field(default_factory=lambda: np.arange(9))
+    """Which potential each electrode shows: another order is that of exchanged cables."""
     gain: NDArray[np.float64] = field(default_factory=lambda: np.ones(9))
     """Factor of the potential."""
     text: dict[str, str] = field(default_factory=dict)
     """Column of PTB-XL's table -> text about the noise."""
 
 
-def draw_noise(rng: np.random.Generator) -> NoisePlan:
-    """Draw the noise of one record. The levels are those of ten-second resting ECGs of PTB-XL."""
+def _draw_levels(rng: np.random.Generator, levels: Levels) -> NDArray[np.float64]:
+    """Draw the standard deviation of one kind of noise on each electrode in mV (9,)."""
+    own = levels.own * rng.standard_normal(9)
+    everywhere, limbs, chest = levels.shared * rng.standard_normal(3)
+    return np.asarray(np.exp(levels.mean + own + everywhere + np.where(_IS_LIMB, limbs, chest)))
+
+
+def draw_noise(rng: np.random.Generator, levels: NoiseLevels | None = None) -> NoisePlan:
+    """Draw the noise of one record. The levels are those of ten-second resting ECGs of PTB-XL, or `levels`."""
+    levels = levels or noise_levels()
     plan = NoisePlan(
-        wander=np.exp(rng.normal(np.log(np.where(_IS_LIMB, 0.019, 0.036)), 0.55) + rng.normal(0.0, 0.35)),
-        muscle=np.exp(rng.normal(np.log(np.where(_IS_LIMB, 0.0046, 0.0024)), 0.25) + rng.normal(0.0, 0.45)),
+        wander=_draw_levels(rng, levels.wander),
+        muscle=_draw_levels(rng, levels.muscle),
         mains=np.exp(rng.normal(np.log(0.002), 0.8, 9)),
         gain=1.0 + rng.normal(0.0, 0.012, 9) + rng.normal(0.0, 0.02),
     )
@@ -84,20 +95,31 @@ def draw_noise(rng: np.random.Generator) -> NoisePlan:
         start = float(rng.uniform(0.0, 7.0))
         plan.off = (electrode, start, start + float(rng.uniform(1.0, 6.0)))
         plan.text["electrodes_problems"] = ELECTRODES[electrode]
+    # Exchanged cables: of the arms, or of two neighbours on the chest.
+    if rng.random() < 0.006:
+        first = int(rng.choice([0, 3, 4, 5, 6, 7]))
+        plan.order[[first, first + 1]] = first + 1, first
     return plan
 
 
-def _noise_spectra(samples: int, fs: float) -> tuple[Array32, Array32]:
-    """Return the amplitude spectra of baseline wander and of muscle noise. The noise has unit variance in time."""
+def _noise_spectra(samples: int, fs: float, levels: NoiseLevels) -> tuple[Array32, Array32]:
+    """Return the amplitude spectra of baseline wander (F,) and of muscle noise on each electrode (9, F).
+
+    The noise has unit variance in time.
+    """
     f = fft.rfftfreq(samples, 1 / fs)
-    wander = np.where(f > 0, 1.0 / np.maximum(f, 0.08) ** 1.5, 0.0) * np.exp(-((f / 2.5) ** 2))
+    wander = np.where(f > 0, 1.0 / np.maximum(f, 0.08) ** levels.wander_slope, 0.0) * np.exp(-((f / 2.5) ** 2))
     muscle = (f / (f + 12.0)) * np.exp(-((f / 120.0) ** 2)) + 0.10 / np.maximum(f, 0.5) ** 0.5
     muscle[0] = 0.0
+    corrections = [np.exp(np.interp(f, levels.muscle_frequencies, row)) for row in levels.muscle_correction]
+    muscle_of_group = muscle * np.array(corrections)
 
-    # By Parseval's theorem, this makes the variance in time equal to one.
-    wander = wander / np.sqrt(2.0 * (wander**2).sum()) * samples
-    muscle = muscle / np.sqrt(2.0 * (muscle**2).sum()) * samples
-    return wander.astype(np.float32), muscle.astype(np.float32)
+    # By Parseval's theorem, this makes the variance in time equal to one. The real and the imaginary part of the
+    # random spectrum have a variance of one each.
+    wander = wander / np.sqrt(4.0 * (wander**2).sum()) * samples
+    muscle_of_group /= np.sqrt(4.0 * (muscle_of_group**2).sum(1, keepdims=True)) / samples
+    group = np.where(_IS_LIMB, 0, 1)
+    return wander.astype(np.float32), muscle_of_group[group].astype(np.float32)
 
 
 # (samples, fs) -> spectra. All records of a set have the same length.
@@ -123,7 +145,7 @@ def add_noise(
     samples = clean.shape[1]
     fs = round(1 / (time[1] - time[0]), 6)
     if (samples, fs) not in _SPECTRA:
-        _SPECTRA[samples, fs] = _noise_spectra(samples, fs)
+        _SPECTRA[samples, fs] = _noise_spectra(samples, fs, noise_levels())
     wander, muscle = _SPECTRA[samples, fs]
 
     # Wander and muscle noise: a random spectrum with the power of both.
@@ -149,6 +171,8 @@ def add_noise(
     # The potentials of the electrodes. An electrode without contact shows hum only.
     gain = 1.0 + level * (plan.gain - 1.0)
     potential = gain[:, None].astype(np.float32) * (TO_ELECTRODES.astype(np.float32) @ clean)
+    if level > 0:
+        potential = potential[plan.order]
     if plan.off is not None and level > 0:
         electrode, start, stop = plan.off
         is_off = (time >= start) & (time < stop)

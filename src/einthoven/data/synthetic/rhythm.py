@@ -38,7 +38,7 @@ def draw_rate(rng: np.random.Generator, rhythm: str, usual: float) -> float:
     if rhythm == "AFIB":
         return float(np.clip(rng.normal(86.0, 20.0), 50.0, 150.0))
     if rhythm == "PACE":
-        return float(rng.uniform(60.0, 80.0))
+        return float(rng.uniform(55.0, 90.0))
     return float(np.clip(usual + rng.normal(0.0, 4.0), 50.0, 99.0))
 
 

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from einthoven.data.synthetic.generate import RATES, Row, iterate
 from einthoven.data.synthetic.statements import COLUMNS, statement_rows
+from einthoven.data.synthetic.version import DESCRIPTION, GENERATOR_VERSION, check_set, describe_set
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
 _README = """# Embedded ECG data
 
-{records} synthetic 12-lead ECGs of ten seconds in the layout of PTB-XL, made by `einthoven` (seed {seed},
-noise {noise}). No measured signal is in it and no person behind it; not for clinical use.
+{records} synthetic 12-lead ECGs of ten seconds in the layout of PTB-XL, made by `einthoven` (generator version
+{version}, seed {seed}, noise {noise}). No measured signal is in it and no person behind it; not for clinical use.
 
 - `ptbxl_database.csv`, `scp_statements.csv`: the tables of PTB-XL, for these records.
 - `records100/`, `records500/`: WFDB, format 16, 1000 steps per mV (only the rates asked for).
+- `generated.json`: the version of the generator, the options, and the SHA-256 of the tables.
 - `masks100.npy`, `masks500.npy`: uint8 (records, samples), the extents of the waves: bit 1 P, bit 2 QRS, bit 4 T.
 """
 
@@ -115,15 +117,20 @@ def write_synthetic(
         _write_tables(temporary, rows)
         for fs in rates:
             np.save(temporary / f"masks{fs}.npy", masks[fs])
-        (temporary / "README.md").write_text(_README.format(records=records, seed=seed, noise=noise))
+        (temporary / "README.md").write_text(
+            _README.format(version=GENERATOR_VERSION, records=records, seed=seed, noise=noise)
+        )
+        description = describe_set(temporary, records=records, seed=seed, noise=noise, rates=rates)
+        (temporary / DESCRIPTION).write_text(description)
         temporary.chmod(0o755)
 
         # If another process was faster, `root` contains the same records already.
         try:
             temporary.replace(root)
         except OSError:
-            if not (root / "ptbxl_database.csv").exists():
+            if not (root / DESCRIPTION).exists():
                 raise
+            check_set(root, records=records, seed=seed, noise=noise, rates=rates)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return root
