@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from einthoven.data.synthetic.compose import FS as GENERATOR_FS
 from einthoven.data.synthetic.compose import MARGIN, Recording, compose
 from einthoven.data.synthetic.conditions import Patient as GeneratedPatient
-from einthoven.data.synthetic.heart import draw_build
+from einthoven.data.synthetic.build import draw_build
 from einthoven.functional import qtc
 from einthoven.functional.beat_measures import PQ, ST_POINT, measure_beats
 from einthoven.functional.delineation import Boundaries, delineate, mask_to_probability
