@@ -260,10 +260,7 @@ def fit_moments(signal: Array, times: tuple[Array, ...], rr: Array, covariates: 
     is_qrs = (TIME > -0.05) & (TIME < 0.06)
     crossed = (model_qrs * measured_qrs)[:, :, is_qrs].sum((0, 2))
     squared = (model_qrs**2)[:, :, is_qrs].sum((0, 2))
-
-    # The law of total variance: between the estimates, plus the mean uncertainty of an estimate.
-    covariance = np.cov(deviation.T) + posterior[is_kept, :SIZE, :SIZE].mean(0)
-    return Fit(effects, covariance, is_kept, crossed / squared)
+    return Fit(effects, np.cov(deviation.T), is_kept, crossed / squared)
 
 
 def regress(value: Array, covariates: Array, error: float = 0.0) -> dict[str, object]:

@@ -24,10 +24,10 @@ from einthoven.data.synthetic.heart import (
 # Infarct statement -> lost fraction of the force of each segment, and the regions with changes of Q, ST and T.
 INFARCTS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
     "ASMI": (
-        {"septum_left": 0.6, "septum_right": 0.6, "rv_free": 0.25, "anterior": 0.4, "apex": 0.25},
+        {"septum_left": 0.9, "septum_right": 1.0, "rv_free": 0.4, "anterior": 0.6, "apex": 0.35},
         ("septal", "anterior"),
     ),
-    "AMI": ({"septum_right": 0.45, "anterior": 0.5, "apex": 0.45}, ("anterior", "apical")),
+    "AMI": ({"septum_right": 0.7, "anterior": 0.7, "apex": 0.6}, ("anterior", "apical")),
     "ALMI": ({"anterior": 0.6, "apex": 0.7, "lateral": 0.7, "high_lateral": 0.5}, ("apical", "lateral")),
     "LMI": ({"lateral": 0.9, "high_lateral": 0.9, "anterior": 0.3}, ("lateral", "high_lateral")),
     "IMI": ({"inferior": 0.6, "apex": 0.3}, ("inferior",)),
@@ -92,7 +92,7 @@ def infarct(rng: np.random.Generator, heart: Heart, code: str, severity: float, 
     # The early forces point away from the infarct.
     for region in regions:
         place, outward = REGIONS[region]
-        depth = size * rng.uniform(0.05, 0.42) / np.sqrt(len(regions))
+        depth = size * rng.uniform(0.10, 0.42) / np.sqrt(len(regions))
         centre = rng.uniform(0.24, 0.34) * heart.qrs
         heart.extra.add(place, centre, 0.11 * heart.qrs, 0.14 * heart.qrs, -depth * outward)
         _add_t(heart, region, -size * rng.uniform(0.0, 0.28) / np.sqrt(len(regions)), centre=0.75)
