@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
+from einthoven.data.synthetic.build import draw_build
 from einthoven.data.synthetic.compose import FS as GENERATOR_FS
 from einthoven.data.synthetic.compose import MARGIN, Recording, compose
 from einthoven.data.synthetic.conditions import Patient as GeneratedPatient
-from einthoven.data.synthetic.build import draw_build
 from einthoven.functional import qtc
 from einthoven.functional.beat_measures import PQ, ST_POINT, measure_beats
 from einthoven.functional.delineation import Boundaries, delineate, mask_to_probability
