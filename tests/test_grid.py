@@ -77,7 +77,17 @@ def test_optimizer_and_penalty(bench: Bench, optimizer: str) -> None:
     for penalty in options("penalty"):
         config = combined(optimizer=(f"optimizer={optimizer}",), penalty=(f"penalty={penalty}",))
         averages = (optimizer, penalty) == ("schedule_free_adamw", "l1_proximal")  # averages are not exactly zero
-        trains_or_says(bench, config, "penalty=l1" if averages else None)
+        refusal = "penalty=l1" if averages else "needs a base" if penalty.endswith("_to_base") else None
+        trains_or_says(bench, config, refusal)
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_optimizer_and_penalty_to_a_base(bench: Bench, optimizer: str) -> None:
+    """Every optimizer has groups by stage, and takes stages that have no gradient yet."""
+    for penalty in ("kl_to_base", "l2_to_base"):
+        tuning = ("init_from=embedded", f"penalty={penalty}", f"optimizer={optimizer}")
+        stages = ("trainer.finetune=gradual", "trainer.layer_decay=0.5", "trainer.epochs=5")
+        bench.train(composed(*tuning, *stages))
 
 
 def test_micro_batches_change_nothing_that_is_told_of_a_step(bench: Bench) -> None:

@@ -187,6 +187,8 @@ def test_an_option_takes_its_value(option: str) -> None:
     OmegaConf.update(config, key, OverridesParser.create().parse_override(option).value())
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
+    if key in ("trainer.finetune", "trainer.layer_decay", "trainer.freeze_norms"):
+        config.init_from = "embedded"  # they need a base
     HydraConfig.instance().set_config(config)  # the names of a run refer to it
     check_settings(config)
 

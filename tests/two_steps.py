@@ -24,7 +24,9 @@ from einthoven.contracts import Position
 from einthoven.runs import network_run, run_data
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.read_base import with_base
 from einthoven.runs.settings import is_feature_model
+from einthoven.runs.start import assemble_run
 from einthoven.terminal.conf_folders import conf_folder
 
 CONF = conf_folder()
@@ -126,7 +128,9 @@ class Bench:
 
     def assembled(self, config: DictConfig) -> NetworkRun:
         """The run of a configuration, with everything built and nothing trained."""
-        return NetworkRun(config, self.folder)
+        run = assemble_run(with_base(config, []), self.folder)
+        assert isinstance(run, NetworkRun)
+        return run
 
     def train(self, config: DictConfig) -> dict[str, float]:
         """Two steps of a configuration; a model without steps is fitted. The metrics that a run would record."""

@@ -74,6 +74,13 @@ class Trainer:
 
     auto: stream if the signals need more than half of the free memory of the device.
     """
+    # Runs of earlier versions do not have these options.
+    finetune: str | None = None
+    """Stages that train, where the run starts from a base: full, probe or gradual. null: full."""
+    layer_decay: float = 1.0
+    """Learning rate of a stage of a base, relative to that of the stage behind it."""
+    freeze_norms: bool = False
+    """Keep the running statistics of all batch norms of a base."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -104,6 +111,11 @@ class Trainer:
             "auto, device or stream",
         )
         _require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
+        modes = (None, "full", "probe", "gradual")
+        _require(self.finetune in modes, "trainer.finetune", self.finetune, "full, probe or gradual, or null")
+        _require(0 < self.layer_decay <= 1, "trainer.layer_decay", self.layer_decay, "a number above 0, 1 at most")
+        has_one_stage = self.finetune == "probe" and self.layer_decay != 1
+        _require(not has_one_stage, "trainer.layer_decay", self.layer_decay, "1 where trainer.finetune=probe")
 
 
 @dataclass

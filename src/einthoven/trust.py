@@ -110,7 +110,7 @@ PARTS = {
     ),
     "penalty": _Part(
         "a penalty",
-        packages=("einthoven.optim.penalties",),
+        packages=("einthoven.optim.penalties", "einthoven.optim.base_penalties"),
         classes=("einthoven.optim.penalties.Penalty",),
     ),
     "analysis": _Part(

@@ -269,7 +269,7 @@ def test_every_verb_that_reads_a_run_refuses_it(
     assert ending.value.code == 2 and not Path("pwned").exists()
     assert lines == [
         f"einthoven: error: {arguments[1]}: config.yaml: penalty._target_=os.mkdir: "
-        "expected a penalty of einthoven.optim.penalties."
+        "expected a penalty of einthoven.optim.penalties or einthoven.optim.base_penalties."
     ]
 
 

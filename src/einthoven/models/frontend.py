@@ -143,6 +143,15 @@ class Classifier(nn.Module):
         super().__init__()
         self.frontend = frontend
         self.network = network
+        # Dotted names of modules that stay in evaluation mode, such as the frozen stages of a fine-tuning.
+        self.frozen: tuple[str, ...] = ()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode or to evaluation mode. Frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map mV ``[B, leads, T]`` to logits ``[B, K]``."""

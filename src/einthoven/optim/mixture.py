@@ -67,6 +67,24 @@ class Mixture(Optimizer):
             matrix.grad = None
         return loss
 
+    def split_groups(self, split: Callable[[list[dict[str, Any]], Callable[[Tensor], Tensor]], Any]) -> None:
+        """Split the groups of each inner optimizer.
+
+        Parameters
+        ----------
+        split
+            (groups of an inner optimizer, its tensor -> parameter of the model) -> new groups.
+        """
+
+        def parameter_of(tensor: Tensor) -> Tensor:
+            return self._matrices.get(tensor, tensor)
+
+        groups = []
+        for inner in self._inner:
+            inner.param_groups[:] = split(inner.param_groups, parameter_of)
+            groups += [{**group, "params": list(map(parameter_of, group["params"]))} for group in inner.param_groups]
+        self.param_groups[:] = groups
+
     def _update_inner(self) -> None:
         """Give hyperparameters, state and current matrix views to the inner optimizers."""
         inner_groups = [(inner, group) for inner in self._inner for group in inner.param_groups]

@@ -13,16 +13,25 @@ Like weight decay, penalties do not act on biases, gains of norms and other para
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from einthoven.contracts import Task
 from einthoven.errors import UserError
 
 
 class Penalty:
     """No penalty. It is the base class of the penalties."""
+
+    needs_base: ClassVar[bool] = False
+    """Whether the penalty needs a run with ``init_from``."""
+
+    def wrap(self, task: Task) -> Task:
+        """Return the task of the training. A penalty on predictions adds its gradient to that of the loss."""
+        return task
 
     def check(self, optimizer: Optimizer) -> None:
         """Raise a `UserError` if the penalty cannot be used with an optimizer."""

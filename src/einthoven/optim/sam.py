@@ -56,7 +56,7 @@ class SAM(Optimizer):
     def __init__(self, model: nn.Module, base: Optimizer, rho: float) -> None:
         super().__init__(base.param_groups, {})
         self._model = model
-        self._base = base
+        self.base = base
         self._rho = rho
         self._share_with_base()
         # A base such as `ScheduleFreeAdamW` has a training mode and an evaluation mode.
@@ -97,15 +97,15 @@ class SAM(Optimizer):
                 torch._foreach_copy_(parameters, weights)
             for buffer, values in zip(buffers, statistics, strict=True):
                 buffer.copy_(values)
-        self._base.step()
+        self.base.step()
         return loss
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from the result of `state_dict`."""
-        self._base.load_state_dict(dict(state_dict))
+        self.base.load_state_dict(dict(state_dict))
         self._share_with_base()
 
     def _share_with_base(self) -> None:
         """Use the parameter groups and the state of the base, which `load_state_dict` replaces."""
-        self.param_groups = self._base.param_groups
-        self.state = self._base.state
+        self.param_groups = self.base.param_groups
+        self.state = self.base.state

@@ -35,9 +35,17 @@ SIZE_ERRORS = (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError)
 
 
 def build_model(
-    config: DictConfig, train: Split, outputs: int, window: int, device: torch.device, seed: int
+    config: DictConfig,
+    train: Split,
+    outputs: int,
+    window: int,
+    device: torch.device,
+    seed: int,
+    frontend: Frontend | TimeFrontend | None = None,
 ) -> tuple[Classifier, LeadMoments]:
     """Fit the frontend on the training records, and build a network whose weights are drawn from the seed.
+
+    A frontend that is given is not fitted.
 
     Raises
     ------
@@ -47,9 +55,9 @@ def build_model(
     # Fit the frontend. Some frontends need the records themselves, others only their moments.
     moments = lead_moments(train.chunks(), scale=MILLIVOLT_PER_COUNT)
     fit_frontend = build(config.pca)
-    if "records" in inspect.signature(fit_frontend).parameters:
+    if frontend is None and "records" in inspect.signature(fit_frontend).parameters:
         frontend = fit_frontend(moments, records=(part * MILLIVOLT_PER_COUNT for part in train.chunks()))
-    else:
+    elif frontend is None:
         frontend = fit_frontend(moments)
 
     options = network_options(config, frontend, outputs, window)

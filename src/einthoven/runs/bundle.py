@@ -20,6 +20,7 @@ from einthoven.evaluation.calibration import Calibration, Uncalibrated
 from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
+from einthoven.functional.class_names import MAX_CHARACTERS
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.delineator import FOLDER as DELINEATOR
@@ -187,8 +188,11 @@ def _provenance(run: NetworkParts, task: str, fitted: Fitted | None) -> dict[str
     if isinstance(run.task, Distillation):
         count = len(run.task.teacher)
         taught = f", distilled from {count} model{'s' * (count > 1)}"
+    trained_on = f"{_describe_records(len(table), sorted(set(table['source'])))}, task {task}{taught}"
+    if run.base is not None:
+        trained_on = f"{trained_on}, started from {run.base.description}"[:MAX_CHARACTERS]
     provenance: dict[str, Any] = {
-        "trained_on": f"{_describe_records(len(table), sorted(set(table['source'])))}, task {task}{taught}",
+        "trained_on": trained_on,
         "folds": {"train": folds.train},
         "data": run.data.store.fingerprint,
         "epochs": run.position.epoch,

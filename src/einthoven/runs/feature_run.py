@@ -26,6 +26,7 @@ from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
 from einthoven.report.importance import importance_figure
 from einthoven.runs import run_data
+from einthoven.runs.base_model import BaseModel
 from einthoven.runs.conclude import by_record, final_metrics, log_final, prediction_table
 from einthoven.runs.figures import example_figures, result_figure
 from einthoven.runs.next_commands import without
@@ -93,6 +94,7 @@ class FeatureRun:
     other_options = ("model", "decision_tree", "forest,naive_bayes")
     total_steps = 0
     ancestors: tuple[Ancestry, ...] = ()
+    base: BaseModel | None = None
 
     def __init__(self, config: DictConfig, folder: Path) -> None:
         from omegaconf import OmegaConf

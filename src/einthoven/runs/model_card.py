@@ -67,6 +67,7 @@ def model_card_of(
         provenance={
             "made by": f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
             "trained with": f"einthoven {notes['einthoven']}",
+            "started from": "" if run.base is None else f"{run.base.logged_source}, {run.base.description}",
             "MLflow run": notes["run_id"],
             "data fingerprint": run.data.store.fingerprint[:12],
             "configuration hash": config_hash(container),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,14 @@ from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
 from einthoven.optim.groups import check_learns, most_state_bytes
+from einthoven.optim.layer_decay import decay_by_layer
 from einthoven.optim.plateau import Plateau
 from einthoven.runs import run_data
+from einthoven.runs.base_model import BaseModel, read_kept_base, refuse_other_input
 from einthoven.runs.build_model import build_model
 from einthoven.runs.check_augment import check_augment, check_changed_labels
+from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
+from einthoven.runs.finetuning import FineTuning, load_base
 from einthoven.runs.pretraining import Pair, check_patients, check_pretraining, evaluate_pretext, pair_by_patient
 from einthoven.runs.settings import build_task, check_settings
 from einthoven.runs.trained_data import TrainedData
@@ -48,6 +51,8 @@ class NetworkParts:
         Folder of the run.
     trained : TrainedData or None
         The data that the run was trained on before. The records must still be the same.
+    base : BaseModel or None
+        The model that a new run starts from. A run that was trained before has a copy of it in its folder.
 
     Attributes
     ----------
@@ -66,11 +71,19 @@ class NetworkParts:
         If the parts do not fit together.
     """
 
-    def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: Path,
+        trained: TrainedData | None = None,
+        base: BaseModel | None = None,
+    ) -> None:
         self.config = config
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.trained = trained
+        is_finetuned = config.get("init_from") is not None
+        self.base = read_kept_base(folder) if is_finetuned and trained is not None else base
         self.settings = check_settings(config)
         self.position = Position()
         self.ancestors: tuple[Ancestry, ...] = ()
@@ -87,7 +100,9 @@ class NetworkParts:
         if self.task.output == "identity" and trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         folds = asdict(self.settings.folds)
-        self.data = run_data.load_data(config, folds, self.task, self.device, seed, trained)
+        self.data = run_data.load_data(config, folds, self.task, self.device, seed, trained, self.base)
+        if self.base is not None:
+            refuse_other_input(self.base, self.data.store.leads, self.data.store.fs)
         train = self.data.splits["train"]
         self.task = self.task.fit(train.labels)
 
@@ -112,10 +127,22 @@ class NetworkParts:
             )
 
         outputs = self.task.network_outputs if isinstance(self.task, Pretext) else train.labels.shape[1]
-        self.model, self.moments = build_model(config, train, outputs, self.window, self.device, seed)
+        frontend = None if self.base is None else self.base.frontend()
+        self.model, self.moments = build_model(config, train, outputs, self.window, self.device, seed, frontend)
+        if self.base is not None:
+            self.loaded = load_base(self.model, self.base, self.data.labels.classes)
         if isinstance(self.task, Pretext):
             self._prepare_pretraining(self.task)
+        self.finetuning: FineTuning | None = None
+        if self.base is not None:
+            self.finetuning = FineTuning(self.model, trainer.finetune or "full", trainer.freeze_norms)
+            self.finetuning.check_epochs(trainer.epochs)
+            if trainer.finetune == "probe":
+                # The optimizer gets the weights of the head only.
+                self.finetuning.begin_epoch(0)
         self.optimizer: torch.optim.Optimizer = check_learns(build(config.optimizer)(self.model))
+        if self.finetuning is not None and trainer.layer_decay != 1.0:
+            decay_by_layer(self.optimizer, list(self.finetuning.stages.values()), trainer.layer_decay)
         self.penalty = build(config.penalty)
         self.penalty.check(self.optimizer)
         self.augment = build(config.augment)
@@ -145,6 +172,8 @@ class NetworkParts:
     def ancestry(self) -> Ancestry:
         """The records that the model of this run has seen, its training records included."""
         before = Ancestry() if self.trained is None else self.trained.ancestry
+        if self.base is not None and self.base.ancestry is not None:
+            before = before.merged(self.base.ancestry)
         return before.merged(Ancestry.trained_on(self.data.digests("train")), *self.ancestors)
 
     @property
@@ -224,7 +253,7 @@ class NetworkParts:
         """Return the state and the notes of the last checkpoint or, with a warning, of the one before it."""
         state, notes, warning = checkpoint.load_last(self.checkpoints, self._max_bytes())
         with checkpoint_errors(self.checkpoints):
-            _check_notes(notes)
+            check_notes(notes)
         if warning:
             warn(warning)
         return state, notes
@@ -232,42 +261,3 @@ class NetworkParts:
     def _max_bytes(self) -> int:
         """Return the largest size that a checkpoint of this run may have."""
         return most_state_bytes(sum(value.numel() * value.element_size() for value in self.model.state_dict().values()))
-
-
-def _check_notes(notes: Mapping[str, Any]) -> None:
-    """Refuse notes that no run has written. The code that uses them relies on their types.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        Names what is missing or wrong.
-    """
-    position = Position(**notes["position"])
-    counts = {
-        "epoch": position.epoch,
-        "step": position.step,
-        "best_epoch": position.best_epoch,
-        "skipped": position.skipped,
-        "recorder": notes["recorder"],
-    }
-    for name, value in counts.items():
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name} is {value!r}")
-    texts = [notes["run_id"], notes["data"], *notes["classes"]]
-    if not (all(isinstance(text, str) for text in texts) and isinstance(notes["classes"], list)):
-        raise TypeError("run_id, data and classes are not texts")
-    if type(position.best) not in (int, float) or type(position.stopped) is not bool:
-        raise TypeError(f"best is {position.best!r}, stopped is {position.stopped!r}")
-
-
-@contextmanager
-def checkpoint_errors(source: Path) -> Iterator[None]:
-    """Turn an error that the content of a checkpoint causes into one sentence."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{source}: not a checkpoint of this run ({type(error).__name__}: {reason}); expected one that a run with "
-            "this config.yaml has written."
-        ) from error

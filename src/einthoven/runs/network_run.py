@@ -16,14 +16,19 @@ from torch import nn
 from torch.optim import SGD
 
 import einthoven
+from einthoven.build import build
 from einthoven.contracts import Batch, Position, Predictions
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.optim.plateau import Plateau
+from einthoven.runs.base_model import BaseModel
+from einthoven.runs.build_model import network_options
+from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.conclude import conclude
-from einthoven.runs.network_parts import NetworkParts, checkpoint_errors
+from einthoven.runs.finetuning import start_of
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.pretraining import pair_batches
 from einthoven.runs.teaching import Teaching
@@ -48,19 +53,28 @@ class NetworkRun(NetworkParts):
 
     Parameters
     ----------
-    config, folder, trained
+    config, folder, trained, base
         As in `NetworkParts`.
     """
 
     other_options = ("optimizer", "sgd", "adamw,sgd")
 
-    def __init__(self, config: DictConfig, folder: Path, trained: TrainedData | None = None) -> None:
-        super().__init__(config, folder, trained)
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: Path,
+        trained: TrainedData | None = None,
+        base: BaseModel | None = None,
+    ) -> None:
+        super().__init__(config, folder, trained, base)
         self.teaching: Teaching | None = None
         if isinstance(self.task, Distillation):
             self.teaching = Teaching(self)
             self.task = self.task.taught_by(self.teaching.ensemble)
             self.ancestors = self.teaching.ancestors
+        if self.base is not None and self.penalty.needs_base:
+            start = start_of(self.base, self.loaded, self.model, self.task.output, self._make_network)
+            self.penalty = self.penalty.bind(start)
         trainer = self.settings.trainer
         self.total_steps = trainer.epochs * self.steps_per_epoch
         parameter_count = sum(p.numel() for p in self.model.parameters())
@@ -98,7 +112,7 @@ class NetworkRun(NetworkParts):
         step = partial(
             train_step,
             self.model,
-            self.task,
+            self.penalty.wrap(self.task),
             optimizer=self.optimizer,
             augment=self.augment,
             autocast=self.autocast,
@@ -111,6 +125,8 @@ class NetworkRun(NetworkParts):
         pair = self.pair("train")
 
         def batches(epoch: int) -> Iterator[Batch]:
+            if self.finetuning is not None:
+                self.finetuning.begin_epoch(epoch)
             records = training_batches(
                 self.data.splits["train"],
                 size=self.batch_size,
@@ -157,6 +173,13 @@ class NetworkRun(NetworkParts):
                 monitor=self.monitor,
                 patience=trainer.patience,
             )
+
+    def _make_network(self, outputs: int) -> nn.Module:
+        """Return a new network of the architecture of the run. The state of the random numbers does not change."""
+        options = network_options(self.config, self.model.frontend, outputs, self.window)
+        with torch.random.fork_rng(devices=[]):
+            network: nn.Module = build(self.config.model).func(**options)
+        return network
 
     def _validate(self) -> dict[str, float]:
         """Return the metrics at the end of an epoch."""
@@ -234,10 +257,14 @@ class NetworkRun(NetworkParts):
         trainer = self.settings.trainer
         selected = f", weights of epoch {self.position.best_epoch}" if trainer.select == "best" else ""
         taught = "" if self.teaching is None else f" Distilled from {self.teaching.description}."
+        started = ""
+        if self.base is not None:
+            mode = trainer.finetune or "full"
+            started = f" Started from {self.base.logged_source}, {self.base.description} (fine-tuning: {mode})."
         return (
             f"{type(self.model.network).__name__} ({self.model_description}), {type(self.optimizer).__name__}, "
             f"{self.position.epoch} of {trainer.epochs} epochs of {self.steps_per_epoch} steps{selected}; batches of "
-            f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}.{taught}"
+            f"{self.batch_size} on {self.device} in {self.precision}; seed {self.settings.seed}.{taught}{started}"
         )
 
     def training_facts(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NOT_LOGGED = ("tracking.", "figure.", "advice.", "explanation.")
 """Groups that do not change what is trained."""
 
-NOT_HASHED = (".root", ".cache", "task.teacher")
+NOT_HASHED = (".root", ".cache", "task.teacher", "init_from")
 """Ends of options that say where data and models are kept. They do not change the results."""
 
 

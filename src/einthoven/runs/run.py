@@ -11,6 +11,7 @@ import torch
 
 from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry
+from einthoven.runs.base_model import BaseModel
 from einthoven.runs.run_data import Data
 from einthoven.runs.settings import Settings
 from einthoven.tracking.recorder import Recorder
@@ -33,6 +34,8 @@ class RunParts(Protocol):
         Number format of forward passes.
     task : task of `einthoven.tasks`
     data : Data
+    base : BaseModel or None
+        The model that the run starts from.
     """
 
     config: DictConfig
@@ -42,6 +45,7 @@ class RunParts(Protocol):
     precision: str
     task: Any
     data: Data
+    base: BaseModel | None
 
 
 class Run(RunParts, Protocol):

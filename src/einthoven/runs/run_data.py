@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.contracts import Predictions
-from einthoven.data.ancestry import Ancestry, remove_used_records
+from einthoven.data.ancestry import Ancestry, refuse_seen_records, remove_used_records
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.masks import mask_labels, refuse_without_masks
@@ -24,6 +24,7 @@ from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
 from einthoven.errors import UserError
+from einthoven.runs.base_model import BaseModel
 from einthoven.runs.settings import source_options
 from einthoven.runs.trained_data import TrainedData
 from einthoven.terminal.display import bar, console
@@ -142,6 +143,7 @@ def load_data(
     device: torch.device,
     seed: int,
     trained: TrainedData | None = None,
+    base: BaseModel | None = None,
 ) -> Data:
     """Open the store (it is built on first use), label and split its records, and move each split to the device.
 
@@ -152,12 +154,14 @@ def load_data(
     trained : TrainedData or None
         The data of a run that was trained before. Its records must still be there, unchanged; other records may have
         been added only if `trained` allows it.
+    base : BaseModel or None
+        The model that the run starts from. It must not have seen the records of validation and test.
 
     Raises
     ------
     UserError
-        If the records cannot be read or split, nothing can be learned from their labels, or they have changed since
-        the run was trained.
+        If the records cannot be read or split, nothing can be learned from their labels, they have changed since the
+        run was trained, or the base has seen records of validation or test.
     """
     # If the run was trained before, the files of the records are checked again.
     store, labels = _read(build(source_options(config), "data"), task, checks_files=trained is not None)
@@ -168,9 +172,14 @@ def load_data(
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
     added = None if trained is None else trained.added(store, identity)[store_rows]
     rows = split_rows(labels, folds, added)
-    ancestry = Ancestry() if trained is None else trained.ancestry
+    # A record that the base has seen is refused, not left out.
+    ancestry = Ancestry() if trained is None or base is not None else trained.ancestry
     record_ids = identity.record_ids[store_rows]
-    rows, left_out = remove_used_records(rows, identity.digests[store_rows], record_ids, ancestry)
+    digests = identity.digests[store_rows]
+    rows, left_out = remove_used_records(rows, digests, record_ids, ancestry)
+    if base is not None and base.ancestry is not None:
+        held_out = {split: rows[split] for split in ("val", "test")}
+        refuse_seen_records(held_out, digests, record_ids, base.ancestry, base.source)
 
     notes = _notes_on_rows(rows, left_out, record_ids, added)
     for note in notes:

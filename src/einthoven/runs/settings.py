@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven import schema, trust
 from einthoven.build import build, check
+from einthoven.errors import UserError
 from einthoven.models.features import FeatureModel
 from einthoven.runs.check_masks import check_masks
 
@@ -58,10 +59,25 @@ def check_settings(config: DictConfig) -> Settings:
     # These parts check the range of their options when they are built.
     check_masks(config, build_task(config), settings.trainer)
     build(config.schedule)(0, 1)
-    build(config.penalty)
+    penalty = build(config.penalty)
+    if config.get("init_from") is None:
+        _refuse_without_base(settings.trainer, penalty)
     if "analysis" in config:
         build(config.analysis)
     return settings
+
+
+def _refuse_without_base(trainer: schema.Trainer, penalty: Any) -> None:
+    """Refuse options that have no effect on a run that starts from fresh weights."""
+    needs_base = {
+        f"trainer.finetune={trainer.finetune}": trainer.finetune is not None,
+        f"trainer.layer_decay={trainer.layer_decay:g}": trainer.layer_decay != 1.0,
+        "trainer.freeze_norms=true": trainer.freeze_norms,
+        f"penalty: {type(penalty).__name__}": getattr(penalty, "needs_base", False),
+    }
+    for option, is_given in needs_base.items():
+        if is_given:
+            raise UserError(f"{option}: needs a base; expected init_from=RUN or init_from=BUNDLE too.")
 
 
 def build_task(config: DictConfig) -> Any:

@@ -19,9 +19,11 @@ from einthoven.runs.identity import git_commit, identity_tags, logged_overrides
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.options import logged_options, logged_yaml, plain_options, write_config
 from einthoven.runs.parameters import parameters
+from einthoven.runs.read_base import read_base
 from einthoven.runs.run import Run
 from einthoven.runs.settings import is_feature_model
 from einthoven.runs.trained_data import write_trained_data
+from einthoven.terminal.display import console
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.sweep import PARENT
@@ -89,12 +91,22 @@ def _is_named_by_user() -> bool:
 
 def assemble_run(config: DictConfig, folder: Path) -> Run:
     """Assemble the parts of a run. The model decides which kind of run it is."""
-    return FeatureRun(config, folder) if is_feature_model(config) else NetworkRun(config, folder)
+    if is_feature_model(config):
+        return FeatureRun(config, folder)
+    if config.get("init_from") is None:
+        return NetworkRun(config, folder)
+    run = NetworkRun(config, folder, base=read_base(str(config.init_from)))
+    console.print(run.loaded.sentence, soft_wrap=True)
+    return run
 
 
 def write_start(run: Run) -> None:
-    """Write the configuration of a run, and the data that it will be trained on, into its folder."""
+    """Write the configuration of a run, its base, and the data that it will be trained on, into its folder."""
     write_config(run.config, run.folder)
+    ancestry = Ancestry.trained_on(run.data.digests("train")).merged(*run.ancestors)
+    if run.base is not None:
+        run.base.save(run.folder)
+        ancestry = ancestry.merged(run.base.ancestry or Ancestry())
     data = run.data
     notes = {
         "classes": list(data.labels.classes),
@@ -105,7 +117,6 @@ def write_start(run: Run) -> None:
         "data": data.store.fingerprint,
         **identity_tags(run.config),
     }
-    ancestry = Ancestry.trained_on(data.digests("train")).merged(*run.ancestors)
     write_trained_data(run.folder, data.identity, ancestry, notes)
 
 
@@ -195,6 +206,8 @@ def _tags(run: Run, folder: Path, overrides: list[str]) -> dict[str, str]:
     }
     if run.data.notes:
         tags["data.notes"] = " ".join(f"{note}." for note in run.data.notes)
+    if run.base is not None:
+        tags["init_from"] = f"{run.base.logged_source.removeprefix('init_from=')} ({run.base.sha256})"
     # Only a folder inside the working folder is logged: an absolute path may name the user.
     absolute = folder.resolve()
     if absolute.is_relative_to(Path.cwd()):

@@ -14,6 +14,7 @@ from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.cross_validation import cross_validate
 from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
+from einthoven.runs.read_base import with_base
 from einthoven.runs.resume import open_interrupted
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
@@ -51,7 +52,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         return session.metrics
 
     # Check everything before any data are read.
-    config, settings = _checked(with_teachers(config), overrides)
+    config, settings = _checked(with_teachers(with_base(config, overrides)), overrides)
     if not settings.tracking.offline:
         reach(settings.tracking.uri)
     if settings.folds.cross_validate:

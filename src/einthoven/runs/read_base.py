@@ -1,0 +1,233 @@
+"""Read the base that ``init_from`` names, and take the architecture of a run from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from einthoven.errors import UserError
+from einthoven.predict import DESCRIPTION, EMBEDDED, is_fitted_to_features
+from einthoven.predict.bundle import read_bundle
+from einthoven.runs.base_model import BaseModel, check_state, refuse_other_input
+from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
+from einthoven.runs.finished import FREE_OPTIONS, check_trained
+from einthoven.runs.identity import refuse_other_options
+from einthoven.runs.next_commands import name_of_override
+from einthoven.runs.parameters import chosen_options
+from einthoven.runs.run_config import read_config, with_current_names
+from einthoven.runs.settings import build_task
+from einthoven.runs.trained_data import read_trained_data
+from einthoven.terminal.conf_folders import conf_folder
+from einthoven.training import checkpoint
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EMBEDDED_NAME = "embedded"
+"""``init_from=embedded`` names the bundle that comes with the package."""
+
+OF_BASE = ("model", "pca")
+"""Groups of a configuration that a run takes from its base."""
+
+_FROM_DATA = ("in_channels", "num_classes", "samples")
+"""Options of a network that a run derives from its data."""
+
+
+def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return the configuration of a run with the architecture and the frontend options of its base.
+
+    It also gets ``init_from_sha256``, the hash of the base, so that runs from different bases are different runs.
+
+    Parameters
+    ----------
+    overrides : list of str
+        Options that the command line changed.
+
+    Raises
+    ------
+    UserError
+        If there is no such base, or the options or the records do not suit it.
+    """
+    from omegaconf import OmegaConf
+
+    if config.get("init_from") is None:
+        return config
+    base = read_base(str(config.init_from))
+    leads = config.data.get("leads")
+    refuse_other_input(base, None if leads is None else list(leads), config.data.get("fs"))
+    _refuse_contradictions(config, base, overrides)
+    merged = config.copy()
+    OmegaConf.set_readonly(merged, False)
+    OmegaConf.set_struct(merged, False)
+    for group in OF_BASE:
+        merged[group] = dict(base.options[group])
+    merged["init_from_sha256"] = base.sha256
+    # The usual name of a run contains the chosen network, which is not that of the base.
+    tracking = OmegaConf.to_container(config.tracking, resolve=False)
+    assert isinstance(tracking, dict)
+    network = str(base.options["model"]["_target_"]).rpartition(".")[2]
+    merged["tracking"]["run_name"] = str(tracking["run_name"]).replace("${hydra:runtime.choices.model}", network)
+    return merged
+
+
+def _refuse_contradictions(config: DictConfig, base: BaseModel, overrides: list[str]) -> None:
+    """Refuse an option of the command line, or of a recipe, that asks for another architecture than the base has."""
+    chosen = chosen_options()
+    usual = _usual_options()
+    by_recipe = [f"{group}={chosen[group]}" for group in OF_BASE if chosen.get(group) not in (None, usual[group])]
+    for override in dict.fromkeys([*overrides, *by_recipe]):
+        name = name_of_override(override)
+        group, _, option = name.partition(".")
+        group = re.split("@", group)[0]
+        if group not in OF_BASE:
+            continue
+        asked = _flat(_plain(config.get(group) or {}))
+        expected = _flat(base.options[group])
+        names = [option] if option else ["_target_", *sorted(asked.keys() & expected.keys())]
+        for key in names:
+            if asked.get(key) != expected.get(key):
+                raise UserError(
+                    f"{override}: {group}.{key} is {expected.get(key)} in {base.source} and {asked.get(key)} here; "
+                    f"expected the same, or no option of {group}, which comes from the base."
+                )
+
+
+def _usual_options() -> dict[str, str]:
+    """Return the option of each group that ``conf/train.yaml`` chooses."""
+    from omegaconf import OmegaConf
+
+    train = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False)
+    assert isinstance(train, dict)
+    usual: dict[str, str] = {}
+    for entry in train["defaults"]:
+        if isinstance(entry, dict):
+            usual |= entry
+    return usual
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested options by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def read_base(name: str) -> BaseModel:
+    """Read the base that ``init_from`` names.
+
+    Parameters
+    ----------
+    name : str
+        Folder of a run or of a bundle, or ``embedded`` for the bundle that comes with the package.
+
+    Raises
+    ------
+    UserError
+        If the folder holds neither, its files are damaged or not safe to use, or its model has no network.
+    """
+    source = f"init_from={name}"
+    folder = EMBEDDED if name == EMBEDDED_NAME else Path(name)
+    if (folder / DESCRIPTION).is_file():
+        return _read_bundle(folder, source)
+    if is_fitted_to_features(folder):
+        raise UserError(f"{source}: its model is fitted to features, and has no encoder; expected a run of a network.")
+    if checkpoint.exists(folder / "checkpoints"):
+        return _read_run(folder, source)
+    raise UserError(
+        f"{source}: neither a run nor a bundle; expected a folder with checkpoints/{checkpoint.LAST}, or one with "
+        f"{DESCRIPTION}."
+    )
+
+
+def _read_run(folder: Path, source: str) -> BaseModel:
+    """Read the weights that the metrics of a run belong to: the best or the last ones, as it selects."""
+    check_trained(folder, "init_from")
+    config = read_config(folder, "init_from")
+    trained = read_trained_data(folder, "init_from", takes_added=True)
+    refuse_other_options(config, trained.options, trained.run, free=FREE_OPTIONS)
+
+    # The run need not have ended.
+    checkpoints = folder / "checkpoints"
+    state, notes, _ = checkpoint.load_last(checkpoints)
+    with checkpoint_errors(checkpoints):
+        check_notes(notes)
+        if config.trainer.get("select") == "best" and notes["position"]["best_epoch"]:
+            state, _ = checkpoint.load(checkpoints / "best.safetensors")
+        weights = dict(state["model"])
+        leads = tuple(map(str, notes["leads"]))
+        fs = float(notes["fs"])
+    check_state(weights, checkpoints)
+    task = build_task(config)
+    return BaseModel(
+        source=source,
+        description=f"a run of the task {task.name} ({len(trained.ancestry.trained):,} training records)",
+        options={group: _plain(config[group]) for group in ("model", "pca")},
+        state=weights,
+        classes=tuple(notes["classes"]),
+        output=str(getattr(task, "output", "")),
+        temperature=float(getattr(task, "temperature", 1.0)),
+        leads=leads,
+        fs=fs,
+        ancestry=trained.ancestry,
+    )
+
+
+def _read_bundle(folder: Path, source: str) -> BaseModel:
+    """Read the network of a bundle."""
+    bundle = read_bundle(folder)
+    frontend = bundle.parts["frontend"]["options"]
+    network = bundle.parts["network"]
+    options = {name: value for name, value in network["options"].items() if name not in _FROM_DATA}
+    # A bundle states the frequency behind the frontend, and a configuration that of the records.
+    if options.get("fs"):
+        options["fs"] = bundle.input_format.fs
+    return BaseModel(
+        source=source,
+        description=f"a bundle trained on {bundle.provenance['trained_on']}",
+        options={
+            "model": {"_target_": network["class"], "_partial_": True, **options},
+            "pca": _pca_options(bundle.provenance.get("config"), frontend, source),
+        },
+        state={name: value.detach() for name, value in bundle.model.state_dict().items()},
+        classes=bundle.classes,
+        output="softmax" if bundle.single_label else "sigmoid",
+        temperature=bundle.temperature,
+        leads=bundle.input_format.leads,
+        fs=bundle.input_format.fs,
+        ancestry=bundle.ancestry,
+    )
+
+
+def _pca_options(config: Any, frontend: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the group ``pca`` of a bundle: as its provenance says or, without that, as its frontend looks."""
+    options = {}
+    if isinstance(config, Mapping):
+        for name, value in with_current_names(config).items():
+            if name.startswith("pca."):
+                options[name.removeprefix("pca.")] = value
+    if "_target_" in options:
+        return options
+    if "stride" in frontend:
+        raise UserError(f"{source}: does not state the options of its components over time (pca).")
+    is_projected = frontend["out_channels"] != frontend["in_channels"]
+    return {
+        "_target_": "einthoven.models.frontend.Frontend.fit",
+        "_partial_": True,
+        "mode": "leads" if is_projected else "none",
+        "k": frontend["out_channels"] if is_projected else None,
+    }
+
+
+def _plain(group: Any) -> dict[str, Any]:
+    """Return a group of a configuration as a plain dict."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(group, resolve=True)
+    assert isinstance(container, dict)
+    return {str(name): value for name, value in container.items()}
