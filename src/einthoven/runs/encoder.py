@@ -22,9 +22,9 @@ from einthoven.predict.embedding import Encoder
 from einthoven.predict.network import build, build_classifier, fold_batch_norm, set_weights
 from einthoven.predict.signal import InputFormat
 from einthoven.runs.build_model import network_options
+from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.finished import FREE_OPTIONS, check_trained
 from einthoven.runs.identity import refuse_other_options
-from einthoven.runs.network_parts import checkpoint_errors
 from einthoven.runs.run_config import read_config
 from einthoven.runs.trained_data import read_trained_data
 from einthoven.terminal.display import warn
