@@ -32,7 +32,6 @@ from einthoven.runs.read_base import read_base
 from einthoven.runs.trained_data import read_trained_data
 from einthoven.tasks.classification import Classification
 from einthoven.training import checkpoint
-from  import flatten_state
 from einthoven.training.loop import train_step
 
 Train = Callable[..., None]
@@ -184,7 +183,7 @@ def base_run(train: Train, workplace: Path) -> Path:
 
 
 def same_tensors(a: Path, b: Path) -> bool:
-    first, second = (flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
+    first, second = (checkpoint._flatten_state(checkpoint.load(path)[0])[0] for path in (a, b))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
