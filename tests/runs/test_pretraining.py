@@ -102,6 +102,9 @@ def test_an_epoch_has_losses_and_the_encoder_of_a_classifier(bench: Bench, task:
     encoder = {name: value.shape for name, value in state.items() if not name.startswith("network.head")}
     pretrained = {name: value.shape for name, value in run.model.state_dict().items()}
     assert encoder.items() <= pretrained.items()
+    # The last matrix tells the number of outputs, from which the network is built again.
+    matrices = [name for name, shape in pretrained.items() if name.startswith("network.") and len(shape) == 2]
+    assert matrices[-1].startswith("network.head")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.models.blocks import linear
-from einthoven.models.encoder import embed_local_tokens, embed_tokens, without_head
+from einthoven.models.encoder import embed_local_tokens, embed_tokens
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.time_frontend import TimeFrontend
 
@@ -47,7 +47,8 @@ class PretrainingModel(Classifier):
 class TokenModel(PretrainingModel):
     """A pretraining model whose decoder reads the tokens of the network, ``tokens`` or ``local_tokens``.
 
-    The network has no head. The stages that the tokens do not pass get no gradient, so that their weights are frozen.
+    The stages behind the tokens, such as the head, get no gradient, so that their weights are frozen. They stay in the
+    network: other programs build the same network from the checkpoint.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ class TokenModel(PretrainingModel):
         *,
         local: bool = False,
     ) -> None:
-        super().__init__(frontend, without_head(network), nn.Identity())
+        super().__init__(frontend, network, nn.Identity())
         self.local = local
         device = frontend.mean.device
         x = torch.zeros(2, frontend.in_channels, samples, device=device)
