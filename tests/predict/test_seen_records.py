@@ -211,8 +211,10 @@ def test_every_output_tells_it(
     assert TRAINED in rows["cautions"][0] and TRAINED not in str(rows["cautions"][1])
     assert " ".join(outputs[""].split()).count("training data") >= 1
     from einthoven.app.answer import answer
+    from einthoven.predict.delineator import load_delineator
 
     (tmp_path / "one").mkdir()
     for suffix in (".hea", ".dat"):
         shutil.copy(tmp_path / f"r0{suffix}", tmp_path / "one")
-    assert TRAINED in answer(load_bundle(tmp_path / "bundle"), tmp_path / "one", {})["cautions"]
+    one = answer(load_bundle(tmp_path / "bundle"), load_delineator(), tmp_path / "one", {})
+    assert TRAINED in one["cautions"]
