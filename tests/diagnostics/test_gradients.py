@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from einthoven.diagnostics.gradients import gradient_norms
+from einthoven.diagnostics.gradients import gradient_norms, gradient_norms_l1
 from einthoven.diagnostics.stages import stages
 
 
@@ -87,6 +87,15 @@ def test_a_missing_gradient_counts_as_zero() -> None:
     rms_first = np.sqrt((brute(parts["stem"]) ** 2).sum() / sum(p.numel() for p in parts["stem"]))
     rms_last = np.sqrt(np.mean(brute(parts["head"]) ** 2))
     assert found["watch/grad/vanishing"].item() == pytest.approx(rms_first / rms_last, rel=1e-5)
+
+
+def test_a_frozen_stage_is_not_measured() -> None:
+    network = make_net()
+    parts = stages(network)
+    network.stem.requires_grad_(False)
+    backward(network)
+    assert gradient_norms(parts).keys() == {"watch/grad/norm/body", "watch/grad/norm/head"}
+    assert gradient_norms_l1(parts).keys() == {"watch/grad/norm_l1/body", "watch/grad/norm_l1/head"}
 
 
 def test_before_any_backward_pass_all_norms_are_zero() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from einthoven.functional.pca import PCA, lead_moments, randomized_pca, window_moments
+from einthoven.functional.pca import PCA, lead_moments, randomized_pca, variance_along, window_moments
 
 Array = NDArray[np.float64]
 
@@ -35,6 +35,26 @@ def test_equals_scikit_learn_up_to_sign(k: int | None, whiten: bool) -> None:
     np.testing.assert_allclose(
         ours.inverse_transform(ours.transform(x)), theirs.inverse_transform(theirs.transform(x)), atol=1e-9
     )
+
+
+def test_variance_along_the_own_components_is_their_eigenvalue() -> None:
+    pca = PCA(4).fit(make_samples())
+    covariance = np.cov(make_samples(), rowvar=False)
+    directions, shares = variance_along(pca.components_ * [[3.0], [0.1], [1.0], [2.0]], covariance)
+    np.testing.assert_allclose(directions, pca.components_, atol=1e-12)
+    np.testing.assert_allclose(shares, pca.explained_variance_ratio_)
+
+
+def test_variance_along_other_rows_is_what_least_squares_explains() -> None:
+    x = make_samples() - make_samples().mean(axis=0)
+    rows = np.random.default_rng(1).normal(size=(3, 7))
+    # A row that is a sum of others adds nothing.
+    directions, shares = variance_along(np.vstack([rows, rows[0] + rows[1]]), x.T @ x)
+    coefficients, _, _, _ = np.linalg.lstsq(rows.T, x.T, rcond=None)
+    residual = x.T - rows.T @ coefficients
+    assert shares.sum() == pytest.approx(1 - (residual**2).sum() / (x**2).sum())
+    assert shares[3] == 0 and not directions[3].any()
+    np.testing.assert_allclose(directions[:3] @ directions[:3].T, np.eye(3), atol=1e-12)
 
 
 def test_components_are_eigenvectors() -> None:

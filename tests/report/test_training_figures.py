@@ -38,6 +38,18 @@ def cells(figure: Figure) -> np.ma.MaskedArray:
     return found.reshape(len(STAGES), -1)
 
 
+def test_a_stage_that_was_frozen_at_first_has_its_gradient_at_its_steps() -> None:
+    of_run = dict(history(20))
+    at, values = of_run["watch/grad/norm/stem"]
+    of_run["watch/grad/norm/stem"] = (at[15:], list(values[15:]))
+    at, values = of_run["watch/grad/norm/head"]
+    of_run["watch/grad/norm/head"] = (at, np.linspace(1.0, 2.0, 20).tolist())
+    shown = cells(gradient_flow_figure(of_run, STAGES))
+    assert shown.shape == (3, 20)
+    assert shown.mask[0].tolist() == [True] * 15 + [False] * 5
+    np.testing.assert_allclose(shown[2], np.linspace(1.0, 2.0, 20))
+
+
 def test_the_heat_map_holds_the_norms_from_the_input_upwards() -> None:
     figure = gradient_flow_figure(history(40), STAGES)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(STAGES)

@@ -8,31 +8,42 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 import yaml
 from mlflow import MlflowClient
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from einthoven import cli
+from einthoven.build import build
 from einthoven.contracts import Batch
 from einthoven.data.ancestry import Ancestry
+from einthoven.diagnostics.advice import advise
+from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
+from einthoven.functional.pca import PCA, lead_moments
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.mlp import MLP
+from einthoven.models.time_frontend import TimeFrontend
 from einthoven.optim.optimizers import adamw
 from einthoven.optim.penalties import Penalty
 from einthoven.predict.bundle import read_bundle
 from einthoven.runs.base_model import BaseModel, read_kept_base
+from einthoven.runs.figures import principal_components
 from einthoven.runs.finetuning import FineTuning, load_base
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import read_base
 from einthoven.runs.trained_data import read_trained_data
 from einthoven.tasks.classification import Classification
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
 from einthoven.training.loop import train_step
+from intervals import intervals
 
 Train = Callable[..., None]
 BASE_CLASSES = ("A", "B", "C")
@@ -93,16 +104,22 @@ def test_a_network_of_other_shapes_is_refused() -> None:
         load_base(a_model(BASE_CLASSES, 1), replace(base, state=state), BASE_CLASSES)
 
 
-def train(model: Classifier, tuning: FineTuning, epochs: Sequence[int]) -> None:
-    """A step of each of these epochs."""
-    optimizer = adamw(model, lr=0.1)
+def train(
+    model: Classifier,
+    tuning: FineTuning,
+    epochs: Sequence[int],
+    optimizer: torch.optim.Optimizer | None = None,
+    diagnose: StepDiagnostics | None = None,
+) -> dict[str, Tensor]:
+    """A step of each of these epochs, and the metrics of the last one."""
+    optimizer = optimizer or adamw(model, lr=0.1)
     generator = torch.Generator().manual_seed(0)
     for epoch in epochs:
         model.train()
         tuning.begin_epoch(epoch)
         x = torch.randn(8, 3, SAMPLES, generator=generator)
         y = torch.rand(8, 3, generator=generator).round()
-        train_step(
+        metrics: dict[str, Tensor] = train_step(
             model,
             Classification("any", False, False, 0.0, False, 1.0),
             Batch(x, y, torch.arange(8), torch.ones(8, dtype=torch.bool)),
@@ -112,7 +129,9 @@ def train(model: Classifier, tuning: FineTuning, epochs: Sequence[int]) -> None:
             autocast=contextlib.nullcontext,
             clip_norm=math.inf,
             penalty=Penalty(),
+            diagnose=diagnose,
         )
+    return metrics
 
 
 def moved(model: Classifier, before: dict[str, Tensor]) -> set[str]:
@@ -145,6 +164,35 @@ def test_frozen_stages_do_not_move_and_neither_do_their_statistics(
     assert model.network.layer1.training == ("layer1" in expected) and model.network.head.training
 
 
+@pytest.mark.parametrize("mode", ["probe", "gradual"])
+def test_a_frozen_stage_is_not_measured_and_gives_no_advice(mode: str) -> None:
+    model = a_model(BASE_CLASSES, 0)
+    tuning = FineTuning(model, mode, freeze_norms=False)
+    optimizer = adamw(model, lr=0.001)
+    task = Classification("any", False, False, 0.0, False, 1.0)
+    measured = intervals(gradients=1, updates=1, activations=1)
+    diagnose = StepDiagnostics(model, task, optimizer, measured, autocast=contextlib.nullcontext)
+    history: dict[str, tuple[list[int], list[float]]] = {}
+    with diagnose.attach_hooks():
+        for epoch in range(9):
+            found = train(model, tuning, [epoch], optimizer, diagnose)
+            for name, value in {**found, "watch/optim/lr": torch.tensor(0.001)}.items():
+                history.setdefault(name, ([], []))[0].append(epoch)
+                history[name][1].append(float(value))
+    first_epochs = {"head": 0} if mode == "probe" else {"head": 0, "layer2": 1, "layer1": 2}
+    for quantity in ("grad/norm", "update/norm", "update/ratio"):
+        prefix = f"watch/{quantity}/"
+        first_measured = {name.removeprefix(prefix): history[name][0][0] for name in history if name.startswith(prefix)}
+        assert first_measured == first_epochs
+    assert history.get("watch/grad/vanishing", ([], []))[0] == ([] if mode == "probe" else list(range(2, 9)))
+
+    # With zeros for the frozen stages, the rules below would give advice.
+    facts = {"stages": ["layer1", "layer2", "head"], "normalised": True, "layers": 3}
+    limits = build(OmegaConf.load(conf_folder() / "advice" / "default.yaml"), "advice")
+    rules = {item.rule for item in advise(history, facts, limits)}
+    assert rules.isdisjoint({"vanishing_gradient", "learning_rate_low", "broken_init"})
+
+
 def test_frozen_norms_keep_their_statistics_while_their_weights_move() -> None:
     model = a_model(BASE_CLASSES, 0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -162,6 +210,36 @@ def test_gradual_needs_an_epoch_for_each_stage() -> None:
     with pytest.raises(UserError, match="expected 3 epochs or more"):
         tuning.check_epochs(2)
     tuning.check_epochs(3)
+
+
+def test_the_components_are_those_of_the_base_on_the_records_of_the_run() -> None:
+    rng = np.random.default_rng(0)
+    # Signals in µV that differ in the mixing of the leads and in their shapes: a random walk and noise
+    old = 1000 * rng.normal(size=(4, 4)) @ rng.normal(size=(5, 4, 80)).cumsum(axis=2)
+    new = 1000 * rng.normal(size=(4, 4)) @ rng.normal(size=(5, 4, 80))
+    moments = lead_moments([old], scale=1e-3)
+    frontends = {
+        4: Frontend.fit(moments, mode="leads", k=2),
+        8: TimeFrontend.fit(moments, [old * 1e-3], window=0.08, stride=0.02, k=3, whiten=True, fs=100.0),
+    }
+    for size, frontend in frontends.items():
+        run = SimpleNamespace(
+            base=object(),
+            model=SimpleNamespace(frontend=frontend),
+            moments=lead_moments([new], scale=1e-3),
+            data=SimpleNamespace(splits={"train": SimpleNamespace(chunks=lambda: [new])}),
+        )
+        components, shares = principal_components(run)  # type: ignore[arg-type]
+        # The samples of all leads, or all windows of a lead
+        if size == 4:
+            samples = np.moveaxis(new, 1, 2).reshape(-1, 4)
+        else:
+            samples = np.lib.stride_tricks.sliding_window_view(new, size, axis=2).reshape(-1, size)
+        covariance = np.cov(samples, rowvar=False)
+        basis = scipy.linalg.orth(frontend.projection.double().numpy().T)
+        expected = np.trace(basis.T @ covariance @ basis) / np.trace(covariance)
+        assert shares.sum() == pytest.approx(expected, rel=1e-5) and len(shares) == len(components)
+        assert shares.sum() < PCA(len(shares)).fit(samples).explained_variance_ratio_.sum() - 1e-3
 
 
 # Whole runs.
@@ -203,7 +281,7 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
     gone = workplace / "gone"
     shutil.copytree(base_run, gone)
     tuning = ("trainer.finetune=gradual", "trainer.layer_decay=0.5", "penalty=kl_to_base", "task=subdiagnostic")
-    options = (f"init_from={gone}", *tuning, *OTHERS, *SHORT, "tracking.experiment=tuned")
+    options = (f"init_from={gone}", "model.dropout=0.25", *tuning, *OTHERS, *SHORT, "tracking.experiment=tuned")
     train(*options, "hydra.run.dir=tuned/whole")
     shown = capsys.readouterr().out
     assert f"init_from={gone}, a run of the task superdiagnostic" in shown and "rows of NORM, STTC" in shown
@@ -228,6 +306,7 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
     (run, _) = client.search_runs([client.get_experiment_by_name("tuned").experiment_id])  # type: ignore[union-attr]
     assert run.data.tags["init_from"] == f"…/gone ({read_kept_base(cut).sha256})"
     assert "Started from init_from=…/gone, a run of the task superdiagnostic" in run.data.tags["mlflow.note.content"]
+    assert run.data.params["model.dropout"] == "0.25"
     assert run.data.params["model.width"] == "8" and run.info.run_name == "MLP-adamw-cosine-seed0"
     assert run.data.metrics["train/penalty"] > 0
     seen, of_base = (read_trained_data(run, "run", takes_added=True).ancestry.trained for run in (whole, base_run))
@@ -265,6 +344,8 @@ def test_a_run_and_its_bundle_are_the_same_base(base_run: Path) -> None:
     [
         (("model=conv_attention",), "model=conv_attention: model._target_ is einthoven.models.mlp.MLP in init_from="),
         (("model=mlp", "model.width=16"), "model=mlp: model.width is 8 in init_from="),
+        (("model.head_dropout=0.2",), "model.head_dropout is None in init_from="),
+        (("model.activation=silu",), "only dropout rates may differ"),
         (
             ("experiment=ptbxl_xresnet1d101",),
             "model=xresnet1d101: model._target_ is",

@@ -7,30 +7,34 @@ import math
 import torch
 from torch import Tensor
 
-from einthoven.diagnostics.stages import Stages, gradients, stage_norms
+from einthoven.diagnostics.stages import Stages, gradients, stage_norms, trained
 
 
 def gradient_norms(stages: Stages) -> dict[str, Tensor]:
     """Return the L2 norm of the gradient of each stage, and the gradient of the first stage relative to the last.
 
-    The values are device tensors, and nothing waits for the device. A parameter without gradient counts as zero.
+    The values are device tensors, and nothing waits for the device. A parameter without gradient counts as zero. A
+    stage that is frozen is left out.
 
     Returns
     -------
     dict
         ``watch/grad/norm/<stage>``, and ``watch/grad/vanishing``: the root-mean-square gradient of the first stage
         divided by that of the last. It is below 1 if the gradient becomes smaller on its way back, and 1 for a single
-        stage. It is infinite, or not a number, if the last stage has no gradient.
+        stage. It is infinite, or not a number, if the last stage has no gradient. It is left out if one of the two is
+        frozen.
     """
-    norms = stage_norms(gradients(stages))
+    norms = stage_norms(gradients(trained(stages)))
+    metrics = {f"watch/grad/norm/{name}": norm for name, norm in norms.items()}
     names = list(stages)
     first, last = names[0], names[-1]
+    if first not in norms or last not in norms:
+        return metrics
     first_size = sum(p.numel() for p in stages[first])
     last_size = sum(p.numel() for p in stages[last])
 
     # ‖g‖₂ / √n is the root mean square. Without √n, a larger stage would have a larger value.
     vanishing = norms[first] / norms[last] * math.sqrt(last_size / first_size)
-    metrics = {f"watch/grad/norm/{name}": norm for name, norm in norms.items()}
     metrics["watch/grad/vanishing"] = vanishing
     return metrics
 
@@ -39,9 +43,10 @@ def gradient_norms_l1(stages: Stages) -> dict[str, Tensor]:
     """Return ``watch/grad/norm_l1/<stage>``: the sum of the magnitudes of the gradient of each stage.
 
     Divided by the L2 norm, it measures how evenly the gradient is spread: 1 if a single weight has the whole gradient,
-    √n if all n weights have equal parts.
+    √n if all n weights have equal parts. A stage that is frozen is left out.
     """
-    return {f"watch/grad/norm_l1/{name}": norm for name, norm in stage_norms(gradients(stages), 1.0).items()}
+    norms = stage_norms(gradients(trained(stages)), 1.0)
+    return {f"watch/grad/norm_l1/{name}": norm for name, norm in norms.items()}
 
 
 @torch.no_grad()

@@ -35,6 +35,11 @@ def stages(network: nn.Module) -> dict[str, list[nn.Parameter]]:
     return parameters_of_stages
 
 
+def trained(stages: Stages) -> Stages:
+    """Return the stages with a parameter that is trained at the moment. A gradual fine-tuning freezes the others."""
+    return {name: parameters for name, parameters in stages.items() if any(p.requires_grad for p in parameters)}
+
+
 @torch.no_grad()
 def stage_norms(tensors: Mapping[str, Sequence[Tensor]], order: float = 2.0) -> dict[str, Tensor]:
     """Return the L1 or L2 norm (`order` 1 or 2) over all tensors of each stage, as device tensors; 0 for no tensors."""

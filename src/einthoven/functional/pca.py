@@ -149,6 +149,40 @@ def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[Float64]:
             yield np.asarray(chunk[start : start + size], dtype=np.float64)
 
 
+def variance_along(projection: NDArray[Any], covariance: NDArray[Any]) -> tuple[Float64, Float64]:
+    """Return the directions of a projection, and the share of the variance of some samples along each of them.
+
+    The projection may be fitted to other samples. Its principal components are orthogonal. Of rows that are not, each
+    counts only for what the rows before it do not contain. So the sum of the shares is the share of the variance that
+    is left if the samples are projected onto all rows.
+
+    Parameters
+    ----------
+    projection
+        ``(k, d)`` with k at most d; rows of any length.
+    covariance
+        Of the samples, ``(d, d)``.
+
+    Returns
+    -------
+    directions : ndarray (k, d)
+        Orthonormal rows. A row that the rows before it contain is zero.
+    shares : ndarray (k,)
+        Between 0 and 1.
+    """
+    matrix = np.asarray(covariance, dtype=np.float64)
+    rows = np.asarray(projection, dtype=np.float64)
+    basis, triangle = np.linalg.qr(rows.T)
+
+    # The diagonal is the length of what a row adds, with a sign. A rounding error adds nothing.
+    added = np.diag(triangle)
+    is_new = np.abs(added) > 1e-6 * np.linalg.norm(rows, axis=1)
+    directions = basis.T * np.where(is_new, np.sign(added), 0.0)[:, None]
+    variances = np.einsum("ki,ij,kj->k", directions, matrix, directions)
+    total = np.trace(matrix)
+    return directions, variances / (total if total > 0 else 1.0)
+
+
 class PCA:
     """Principal component analysis.
 

@@ -63,8 +63,12 @@ def gradient_flow_figure(history: History, stages: Sequence[str], *, metric: str
     from matplotlib.colors import LogNorm
 
     series = _measured(history, stages, metric)
-    steps = next(iter(series.values()))[0]
-    rows = np.stack([values[: len(steps)] for _, values in series.values()])
+
+    # A stage is not measured while it is frozen, so the stages need not have the same steps.
+    steps = np.unique(np.concatenate([stage_steps for stage_steps, _ in series.values()]))
+    rows = np.full((len(series), len(steps)), np.nan)
+    for row, (stage_steps, values) in zip(rows, series.values(), strict=True):
+        row[np.searchsorted(steps, stage_steps)] = values
 
     # A cell covers several measurements. Its value is the geometric mean of those that are positive and finite.
     edges = np.unique(np.linspace(0, len(steps), min(len(steps), MOST_COLUMNS) + 1).astype(int))

@@ -55,7 +55,7 @@ def conclude(
     metrics = final_metrics(run, predictions)
     for split, of_split in predictions.items():
         metrics |= run.compare_with_teachers(split, of_split)
-    shares = principal_components(run).explained_variance_ratio_
+    _, shares = principal_components(run)
     log_final(recorder, run.position.step + 1, metrics | {"watch/pca/explained": float(shares.sum())})
     recorder.flush(everything=True)
 

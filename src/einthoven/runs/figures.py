@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from einthoven.contracts import Predictions
 from einthoven.data.formats.record import Record
+from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.diagnostics.stages import stages
-from einthoven.functional.pca import PCA
+from einthoven.functional.pca import PCA, Float64, variance_along, window_moments
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.measuring import measure_records
@@ -220,20 +221,44 @@ def _attention_figure(run: NetworkParts, split: str, row_predictions: Prediction
     return {"attention": draw}
 
 
-def principal_components(run: NetworkParts) -> PCA:
-    """Return the components that the frontend keeps: of windows, or of the leads (all of them without a projection)."""
+def principal_components(run: NetworkParts) -> tuple[Float64, Float64]:
+    """Return the components that the frontend keeps: of windows, or of the leads (all of them without a projection).
+
+    Returns
+    -------
+    components : ndarray (k, d)
+        Orthonormal rows. A run that starts from a base has those of the base.
+    shares : ndarray (k,)
+        Share of the variance of the training records of the run along each component.
+    """
     frontend = run.model.frontend
+    if run.base is not None and _projects(run):
+        projection = frontend.projection.double().cpu().numpy()
+        if isinstance(frontend, TimeFrontend):
+            chunks = run.data.splits["train"].chunks()
+            moments = window_moments(chunks, projection.shape[1], scale=MILLIVOLT_PER_COUNT)
+            return variance_along(projection, moments.covariance)
+        return variance_along(projection, run.moments.covariance)
     if isinstance(frontend, TimeFrontend):
-        return frontend.pca
-    return PCA(frontend.out_channels).fit_covariance(run.moments.mean, run.moments.covariance)
+        pca = frontend.pca
+    else:
+        pca = PCA(frontend.out_channels).fit_covariance(run.moments.mean, run.moments.covariance)
+    return pca.components_, pca.explained_variance_ratio_
+
+
+def _projects(run: NetworkParts) -> bool:
+    """Return whether the frontend does more than to scale the leads."""
+    projection = run.model.frontend.projection
+    identity = torch.eye(*projection.shape, device=projection.device, dtype=projection.dtype)
+    return not torch.equal(projection, identity)
 
 
 def _pca_figure(run: NetworkParts) -> Figure:
     """Draw the components of the frontend, and the share of the variance of each component."""
-    components = principal_components(run)
+    components, shares = principal_components(run)
     if isinstance(run.model.frontend, TimeFrontend):
-        return principal_shapes_figure(components.explained_variance_ratio_, components.components_, run.data.store.fs)
-    all_components = PCA().fit_covariance(run.moments.mean, run.moments.covariance)
-    return figures.pca_scree_figure(
-        all_components.explained_variance_ratio_, components.components_, run.data.store.leads
-    )
+        return principal_shapes_figure(shares, components, run.data.store.fs)
+    # The components that a frontend leaves out are known if it is fitted to these records.
+    if run.base is None:
+        shares = PCA().fit_covariance(run.moments.mean, run.moments.covariance).explained_variance_ratio_
+    return figures.pca_scree_figure(shares, components, run.data.store.leads)

@@ -34,11 +34,16 @@ OF_BASE = ("model", "pca")
 _FROM_DATA = ("in_channels", "num_classes", "samples")
 """Options of a network that a run derives from its data."""
 
+DROPOUT_RATES = ("dropout", "dropouts", "head_dropout", "drop_path")
+"""Options of the networks that change neither a layer nor the shape of a weight."""
+
 
 def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     """Return the configuration of a run with the architecture and the frontend options of its base.
 
-    It also gets ``init_from_sha256``, the hash of the base, so that runs from different bases are different runs.
+    Only dropout rates that the run names replace those of the base. Their network has the same weights: `load_base`
+    refuses other names or shapes. The configuration also gets ``init_from_sha256``, the hash of the base, so that runs
+    from different bases are different runs.
 
     Parameters
     ----------
@@ -57,12 +62,13 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     base = read_base(str(config.init_from))
     leads = config.data.get("leads")
     refuse_other_input(base, None if leads is None else list(leads), config.data.get("fs"))
-    _refuse_contradictions(config, base, overrides)
+    rates = _named_rates(config, base, overrides)
     merged = config.copy()
     OmegaConf.set_readonly(merged, False)
     OmegaConf.set_struct(merged, False)
     for group in OF_BASE:
         merged[group] = dict(base.options[group])
+    merged["model"].update(rates)
     merged["init_from_sha256"] = base.sha256
     # The usual name of a run contains the chosen network, which is not that of the base.
     tracking = OmegaConf.to_container(config.tracking, resolve=False)
@@ -72,8 +78,15 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     return merged
 
 
-def _refuse_contradictions(config: DictConfig, base: BaseModel, overrides: list[str]) -> None:
-    """Refuse an option of the command line, or of a recipe, that asks for another architecture than the base has."""
+def _named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> dict[str, Any]:
+    """Return the dropout rates that the command line, or a recipe, names. A named network names all its options.
+
+    Raises
+    ------
+    UserError
+        If another option asks for another architecture than the base has.
+    """
+    rates: dict[str, Any] = {}
     chosen = chosen_options()
     usual = _usual_options()
     by_recipe = [f"{group}={chosen[group]}" for group in OF_BASE if chosen.get(group) not in (None, usual[group])]
@@ -87,11 +100,16 @@ def _refuse_contradictions(config: DictConfig, base: BaseModel, overrides: list[
         expected = _flat(base.options[group])
         names = [option] if option else ["_target_", *sorted(asked.keys() & expected.keys())]
         for key in names:
-            if asked.get(key) != expected.get(key):
+            # A rate that the network of the base does not have is refused as any other option.
+            if group == "model" and key in DROPOUT_RATES and key in asked.keys() & expected.keys():
+                rates[key] = asked[key]
+            elif asked.get(key) != expected.get(key):
                 raise UserError(
                     f"{override}: {group}.{key} is {expected.get(key)} in {base.source} and {asked.get(key)} here; "
-                    f"expected the same, or no option of {group}, which comes from the base."
+                    f"expected the same, or no option of {group}, which comes from the base; only dropout rates may "
+                    "differ, because they change no layer and no weight."
                 )
+    return rates
 
 
 def _usual_options() -> dict[str, str]:
