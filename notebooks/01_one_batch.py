@@ -47,7 +47,8 @@ from einthoven.contracts import Position
 from einthoven.data import read_record
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.splits import split_rows
-from einthoven.data.store.batches import DeviceSplit, evaluation_batches, mix, training_batches
+from einthoven.data.store.batches import evaluation_batches, mix, training_batches
+from einthoven.data.store.splits import DeviceSplit
 from einthoven.data.synthetic import write_synthetic
 from einthoven.diagnostics.gradients import gradient_norms
 from einthoven.diagnostics.information import kl_drift

@@ -24,6 +24,7 @@ from einthoven.predict.delineator import load_delineator
 from einthoven.predict.measuring import measure_records, measurements_to_json
 from einthoven.runs import conclude
 from einthoven.runs.finished import read_finished
+from einthoven.terminal.display import console
 from einthoven.terminal.prediction_output import _JsonOutput
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client
@@ -97,7 +98,7 @@ def test_the_answers_are_those_of_the_evaluation(run: Path, place: Path, corpus:
 def test_every_output_has_measurements_unless_they_are_switched_off(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(console, "_width", 250)
     (file,) = files_of(corpus, np.array([1]))
     assert outcome(file, "--json") == 0
     (record,) = json.loads(capfd.readouterr().out)["records"]

@@ -103,13 +103,13 @@ def test_a_figure_that_cannot_be_drawn_is_a_mistake_of_the_command(
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
 
 
-def test_the_probe_of_a_run_is_kept_with_it(train: Callable[..., None], workplace: Path) -> None:
+def test_the_analysis_of_a_run_is_kept_with_it(train: Callable[..., None], workplace: Path) -> None:
     small = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.artifacts=false")
-    train("analysis=weights", *small, "tracking.experiment=probe", "hydra.run.dir=probed")
+    train("analysis=weights", *small, "tracking.experiment=analysed", "hydra.run.dir=analysed")
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("probe").experiment_id])
+    (run,) = client.search_runs([client.get_experiment_by_name("analysed").experiment_id])
     found = arrays(client, run)
-    state, _ = checkpoint.load(workplace / "probed" / "checkpoints" / "last.safetensors")
+    state, _ = checkpoint.load(workplace / "analysed" / "checkpoints" / "last.safetensors")
     assert found.keys() == {"linear.weight", "linear.bias"} and found["linear.weight"].any()
     for name, values in found.items():
         np.testing.assert_array_equal(values, state["model"][f"network.{name}"].numpy())
