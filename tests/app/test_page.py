@@ -35,7 +35,7 @@ def test_files_are_chosen_dropped_refused_and_answered(
 ) -> None:
     browser.open(server.address)
     browser.wait("document.getElementById('notice').textContent.includes('Not for diagnosis')")
-    assert "12,479 synthetic ECGs" in " ".join(texts(browser, "#about dd"))
+    assert "12,507 synthetic ECGs" in " ".join(texts(browser, "#about dd"))
 
     browser.choose("#files", record / "r.hea", record / "r.dat")
     browser.wait(SHOWN)
