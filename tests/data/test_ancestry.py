@@ -22,6 +22,12 @@ def named(*names: str) -> digests.Digests:
     return np.array(names, "S16")
 
 
+def test_an_ancestry_without_that_of_another_model() -> None:
+    seen = Ancestry(trained=named("a", "b", "c"), fitted=named("d"))
+    rest = seen.without(Ancestry(trained=named("b", "d")))
+    assert rest.trained.tolist() == [b"a", b"c"] and rest.fitted.tolist() == [b"d"]
+
+
 def without_checksums(store: Path) -> None:
     """Make a store what version 0.1 would have written: no checksums of its files, and no digests."""
     notes = json.loads((store / "store.json").read_text())

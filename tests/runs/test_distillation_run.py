@@ -108,6 +108,17 @@ def test_a_student_learns_from_two_teachers(train: Train, teachers: tuple[Path, 
     assert set(of_first.trained) < seen and set(student.data.digests("train")) <= seen
 
 
+def test_a_student_with_a_base_is_not_judged_on_records_of_its_teacher(
+    train: Train, teach: Callable[..., Path], workplace: Path
+) -> None:
+    base = teach("base", "model.width=4", "data.folds.train=[6]")
+    folder = workplace / "student-with-base"
+    learn(train, teach("first"), overrides=(f"init_from={base}", "trainer.epochs=1", f"hydra.run.dir={folder}"))
+    # Fold 2 is one of the teacher.
+    student, _ = read_finished(folder, "run", {"val": [2], "test": None})
+    assert not len(student.data.rows["val"]) and len(student.data.rows["test"])
+
+
 def test_a_run_goes_on_bit_for_bit_with_the_same_teachers_only(
     train: Train,
     teachers: tuple[Path, Path],

@@ -397,6 +397,29 @@ def test_a_folder_that_is_no_base_is_refused(
     assert "model._target_=os.system" in refused(train, capsys, f"init_from={stranger}")
 
 
+def test_a_base_that_changes_while_it_is_read_is_refused(
+    train: Train, base_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = read_base(str(base_run))
+    state = {name: value + 1 for name, value in base.state.items()}
+    monkeypatch.setattr("einthoven.runs.start.read_base", lambda name: replace(base, state=state))
+    words = f"has changed since this command was started (its hash was {base.sha256} and is"
+    assert words in refused(train, capsys, f"init_from={base_run}", *OTHERS, *SHORT)
+
+
+def test_a_damaged_last_checkpoint_of_the_base_is_reported(
+    base_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(base_run, damaged)
+    last = damaged / "checkpoints" / checkpoint.LAST
+    shutil.copy(last, last.with_name(checkpoint.PREVIOUS))
+    last.write_bytes(b"damaged")
+    assert read_base(str(damaged)).sha256 == read_base(str(base_run)).sha256
+    shown = capsys.readouterr()
+    assert "last.safetensors" in shown.out + shown.err
+
+
 def test_evaluate_refuses_records_that_the_base_has_seen(
     train: Train, base_run: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

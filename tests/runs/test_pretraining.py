@@ -115,6 +115,15 @@ def test_a_probe_reads_labels_if_it_is_asked_to(bench: Bench, task: str) -> None
     assert run.data.labels.classes == ()
 
 
+def test_a_probe_without_both_labels_is_refused_before_the_training(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("einthoven.runs.representation.ROWS", 1)
+    cache = f"data.cache={bench.folder}/cache"
+    with pytest.raises(UserError, match=r"diagnostics.probe_auroc: no class .* among the 1 validation records"):
+        bench.assembled(composed("task=contrastive", *SMALL, cache, "diagnostics.probe_auroc=1"))
+
+
 DRAWN = {"masked": {"reconstructions"}, "vae": {"generated", "reconstructions"}}
 
 

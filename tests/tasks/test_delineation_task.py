@@ -23,6 +23,7 @@ from einthoven.losses.classification import cross_entropy
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.predict import find_bundle
 from einthoven.predict.delineator import load_delineator
+from einthoven.runs.encoder import read_encoder
 from einthoven.tasks.delineation import Delineation
 from two_steps import Bench, composed
 
@@ -138,6 +139,8 @@ def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
     # The delineator and the exported model give the same probabilities, one for each sample.
     signals = (generate(2, seed=9).signals[100] * 1e-3).astype(np.float32)
     p = load_delineator(workplace / "waves").probabilities(signals, 100)
+    with pytest.raises(UserError, match="its network UNet1d has no head, so that it has no embeddings"):
+        read_encoder(str(workplace / "waves"))
     (model_id,) = [output.model_id for output in run.outputs.model_outputs]
     mlflow.set_tracking_uri(uri)
     exported = mlflow.pyfunc.load_model(f"models:/{model_id}").predict(signals)

@@ -43,6 +43,10 @@ class Ancestry:
         """Add the training windows of other models, and return the ancestry of a model that was made from them too."""
         return replace(self, trained=_list_unique([self.trained, *(other.trained for other in others)]))
 
+    def without(self, other: Ancestry) -> Ancestry:
+        """Return the ancestry without the training windows of another model."""
+        return replace(self, trained=np.setdiff1d(self.trained, other.trained))
+
     def in_training(self, windows: Digests) -> NDArray[np.bool_]:
         """Return a mask that is true for the windows that the model was trained on."""
         return np.isin(windows, self.trained)

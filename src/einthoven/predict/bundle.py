@@ -88,8 +88,7 @@ class Bundle:
     provenance : dict
         ``trained_on`` (a sentence), ``fitted_on``, ``metrics``, ``date``, ``versions``, ``run``, ``data``, ``config``.
     ancestry : Ancestry or None
-        Digests of the signals that the model was trained on. None in bundles of einthoven 0.1 and in the bundle of this
-        package.
+        Digests of the signals that the model was trained on. None in bundles of einthoven 0.1.
     cuts : tuple of (str, float or None)
         How long records were cut for the training, as in `einthoven.predict.signal.prepare`.
     sha256 : str

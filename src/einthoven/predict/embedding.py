@@ -44,9 +44,8 @@ class Encoder:
         In evaluation mode.
     input_format : InputFormat
     kind : str
-        ``bundle`` or ``checkpoint``: the file that the weights come from.
+        What `sha256` is the hash of: ``bundle`` or ``weights``. ``random`` for a random encoder, which has no hash.
     sha256 : str
-        Hash of that file.
 
     Raises
     ------

@@ -121,7 +121,7 @@ def _read_checkpoint(checkpoints: Path, config: DictConfig, source: str) -> Enco
             str(name): value for name, value in state["model"].items() if name.startswith(("frontend.", "network."))
         }
         input_format = _input_format(config, notes, source)
-        parts = _parts(config, weights, input_format)
+        parts = _parts(config, weights, input_format, source)
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     model = build_classifier(parts, shapes)
     set_weights(model, weights)
@@ -151,8 +151,14 @@ def _input_format(config: DictConfig, notes: Mapping[str, Any], source: str) -> 
     )
 
 
-def _parts(config: DictConfig, weights: Mapping[str, Tensor], input_format: InputFormat) -> dict[str, Any]:
-    """Return the frontend and the network as a bundle describes them, from the configuration and the shapes."""
+def _parts(config: DictConfig, weights: Mapping[str, Tensor], input_format: InputFormat, source: str) -> dict[str, Any]:
+    """Return the frontend and the network as a bundle describes them, from the configuration and the shapes.
+
+    Raises
+    ------
+    UserError
+        If the network has no matrix, so that it has no head.
+    """
     projection = weights["frontend.projection"]
     if "frontend.centre" in weights:
         k, width = projection.shape
@@ -165,6 +171,12 @@ def _parts(config: DictConfig, weights: Mapping[str, Tensor], input_format: Inpu
 
     # The last matrix of the network gives its outputs. They are not used, but their weights are in the file.
     matrices = [value for name, value in weights.items() if name.startswith("network.") and value.ndim == 2]
+    if not matrices:
+        name = str(config.model["_target_"]).rpartition(".")[2]
+        raise UserError(
+            f"{source}: its network {name} has no head, so that it has no embeddings; expected the run of a classifier "
+            "or of a pretraining."
+        )
     outputs = len(matrices[-1])
     built: Any = build(frontend)
     network = network_options(config, built, outputs, input_format.window)

@@ -20,6 +20,7 @@ from einthoven.runs.run_config import read_config, with_current_names
 from einthoven.runs.settings import build_task
 from einthoven.runs.trained_data import read_trained_data
 from einthoven.terminal.conf_folders import conf_folder
+from einthoven.terminal.display import warn
 from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ def _read_run(folder: Path, source: str) -> BaseModel:
 
     # The run need not have ended.
     checkpoints = folder / "checkpoints"
-    state, notes, _ = checkpoint.load_last(checkpoints)
+    state, notes, warning = checkpoint.load_last(checkpoints)
+    if warning:
+        warn(warning)
     with checkpoint_errors(checkpoints):
         check_notes(notes)
         if config.trainer.get("select") == "best" and notes["position"]["best_epoch"]:

@@ -12,6 +12,7 @@ from einthoven.build import build
 from einthoven.data.sources.labels import Labels
 from einthoven.diagnostics.rank import ROWS, effective_rank
 from einthoven.diagnostics.representation import active_share, alignment, collapsed_share, linear_probe, uniformity
+from einthoven.errors import UserError
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.pretraining import seeded
@@ -81,21 +82,32 @@ class Probe:
     Raises
     ------
     UserError
-        If the data have no labels.
+        If the data have no label set, or no class has both labels among the validation records.
     """
 
     def __init__(self, run: NetworkParts) -> None:
         source = build(source_options(run.config), "data")
+        if not source.label_sets:
+            raise UserError(
+                "diagnostics.probe_auroc: reads labels, and these data have no label set that all sources share; "
+                "expected null."
+            )
         name = PROBED if PROBED in source.label_sets else source.label_sets[0]
         labels: Labels = source.labels(
             run.data.store.table, name, single_label=False, keep_unlabelled=True, min_likelihood=0.0
         )
         row_of_id = {ecg_id: row for row, ecg_id in enumerate(labels.ecg_ids)}
-        self._classes = labels.classes
         self._labels = {}
         for split in ("train", "val"):
             ids = run.data.labels.ecg_ids[run.data.rows[split]][:ROWS]
             self._labels[split] = labels.matrix[[row_of_id[ecg_id] for ecg_id in ids]].astype(np.float64)
+        # The AUROC needs a class with both labels. That is checked before the training begins.
+        val = self._labels["val"].astype(bool)
+        if not (val.any(axis=0) & ~val.all(axis=0)).any():
+            raise UserError(
+                f"diagnostics.probe_auroc: no class of the label set {name} has both labels among the {len(val)} "
+                "validation records; expected null, or other folds."
+            )
 
     @torch.no_grad()
     def auroc(self, run: NetworkParts, task: Pretext) -> float:

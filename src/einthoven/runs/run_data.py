@@ -172,8 +172,10 @@ def load_data(
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
     added = None if trained is None else trained.added(store, identity)[store_rows]
     rows = split_rows(labels, folds, added)
-    # A record that the base has seen is refused, not left out.
-    ancestry = Ancestry() if trained is None or base is not None else trained.ancestry
+    ancestry = Ancestry() if trained is None else trained.ancestry
+    if base is not None and base.ancestry is not None:
+        # A record that the base has seen is refused below, not left out.
+        ancestry = ancestry.without(base.ancestry)
     record_ids = identity.record_ids[store_rows]
     digests = identity.digests[store_rows]
     rows, left_out = remove_used_records(rows, digests, record_ids, ancestry)

@@ -95,7 +95,15 @@ def assemble_run(config: DictConfig, folder: Path) -> Run:
         return FeatureRun(config, folder)
     if config.get("init_from") is None:
         return NetworkRun(config, folder)
-    run = NetworkRun(config, folder, base=read_base(str(config.init_from)))
+    base = read_base(str(config.init_from))
+    # The base may still be training. All folds of a cross-validation start from the same weights.
+    expected = config.get("init_from_sha256")
+    if expected not in (None, base.sha256):
+        raise UserError(
+            f"{base.source}: has changed since this command was started (its hash was {expected} and is "
+            f"{base.sha256}); expected a base that does not change, such as a finished run."
+        )
+    run = NetworkRun(config, folder, base=base)
     console.print(run.loaded.sentence, soft_wrap=True)
     return run
 

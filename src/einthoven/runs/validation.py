@@ -39,7 +39,9 @@ class Validation:
         self._intervals = run.settings.diagnostics
         self._previous: NDArray[np.float64] | None = None
         self._histograms: dict[str, list[NDArray[Any]]] = {}
-        self._probe: Probe | None = None
+        # A probe refuses data without labels, so it is made before the training begins.
+        is_probed = self._intervals.probe_auroc is not None and isinstance(run.task, Pretext)
+        self._probe = Probe(run) if is_probed and "val" in run.data.splits else None
         self.snapshots: list[NDArray[np.float32]] = []
 
     def __call__(self) -> dict[str, float]:
@@ -69,8 +71,7 @@ class Validation:
                 metrics |= representation_metrics(run, run.task)
             if self._is_due(self._intervals.latents):
                 metrics |= latent_metrics(run, run.task)
-            if self._is_due(self._intervals.probe_auroc):
-                self._probe = self._probe or Probe(run)
+            if self._probe is not None and self._is_due(self._intervals.probe_auroc):
                 metrics["val/probe_auroc"] = self._probe.auroc(run, run.task)
         has_classes = run.task.output in ("sigmoid", "softmax") and predictions.p.ndim == 2
         if has_classes:
