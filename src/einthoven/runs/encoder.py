@@ -18,11 +18,13 @@ from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
 from einthoven.predict import DESCRIPTION, find_bundle
 from einthoven.predict.bundle import read_bundle
+from einthoven.predict.description import check_reads
 from einthoven.predict.embedding import Encoder
+from einthoven.predict.limits import check_activations
 from einthoven.predict.network import build, build_classifier, fold_batch_norm, set_weights
 from einthoven.predict.signal import InputFormat
 from einthoven.runs.build_model import network_options
-from einthoven.runs.checkpoint_checks import checkpoint_errors
+from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
 from einthoven.runs.finished import FREE_OPTIONS, check_trained
 from einthoven.runs.identity import refuse_other_options
 from einthoven.runs.run_config import read_config
@@ -114,6 +116,7 @@ def _read_checkpoint(checkpoints: Path, config: DictConfig, source: str) -> Enco
     if warning:
         warn(warning)
     with checkpoint_errors(checkpoints):
+        check_notes(notes)
         if config.trainer.select == "best" and notes["position"]["best_epoch"]:
             state, _ = checkpoint.load(checkpoints / "best.safetensors")
         # A pretraining has further modules, such as a decoder.
@@ -123,6 +126,7 @@ def _read_checkpoint(checkpoints: Path, config: DictConfig, source: str) -> Enco
         input_format = _input_format(config, notes, source)
         parts = _parts(config, weights, input_format, source)
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    check_activations(shapes, input_format)
     model = build_classifier(parts, shapes)
     set_weights(model, weights)
     return Encoder(fold_batch_norm(model), input_format, "weights", _hash(weights))
@@ -140,14 +144,18 @@ def _input_format(config: DictConfig, notes: Mapping[str, Any], source: str) -> 
     trainer = config.trainer
     window = samples if trainer.window is None else round(trainer.window * fs)
     stride = max(1, window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
-    return InputFormat(
-        leads=tuple(map(str, notes["leads"])),
-        fs=fs,
-        seconds=samples / fs,
-        pads=config.data.get("short") == "pad",
-        window=window,
-        stride=stride,
-        aggregate="mean",
+    # The checkpoint may come from a stranger, and has the same limits as a bundle.
+    return check_reads(
+        {
+            "leads": list(notes["leads"]),
+            "fs": fs,
+            "seconds": samples / fs,
+            "pads": config.data.get("short") == "pad",
+            "unit": "mV",
+            "window": window,
+            "stride": stride,
+            "aggregate": "mean",
+        }
     )
 
 
