@@ -125,7 +125,7 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
         )
     if _option_of_task(folder, "_target_") == "einthoven.tasks.delineation.Delineation":
         raise UserError(
-            f"{source}: delineates the waves, which has no classes to predict and no thresholds: it has a delineator "
+            f"{source}: is a delineation, which has no classes to predict and no thresholds: it has a delineator "
             "instead of a bundle; its metrics and their intervals are in the run itself."
         )
     quantity = _option_of_task(folder, "target")
