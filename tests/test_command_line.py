@@ -114,6 +114,8 @@ def test_modules_that_were_needed_are_named_where_a_run_is_read() -> None:
         assert shlex.split(command("predict", "run"))[1:] == ["predict", "--trust", "my_parts", "run"]
         assert "--trust" not in command("train", "model=small")  # the command itself names the module
         assert "--trust my_parts" in command("train", "resume=run")
+        assert "--trust my_parts" in command("train", "init_from=run")
+        assert "--trust my_parts" in command("embed", "run") and "--trust my_parts" in command("probe", "run=run")
         assert shlex.split(command("sync", "run", trusted=["http://here"]))[2:] == [*("--trust", "http://here", "run")]
 
 

@@ -21,7 +21,7 @@ _GRAMMAR = set("'\"[]{}(),\\")
 _READ_BY_HYDRA = re.compile(r"[A-Za-z0-9_/\-+.$%*@?|:\s]*", re.ASCII)
 
 # Verbs that build what a run or a bundle names.
-_BUILDING = {"evaluate", "predict", "explain", "app", "export"}
+_BUILDING = {"evaluate", "predict", "explain", "app", "export", "embed", "probe"}
 
 
 def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
@@ -38,7 +38,7 @@ def command(verb: str, *words: str, trusted: Sequence[str] = ()) -> str:
         Addresses that the command needs.
     """
     names = list(trusted)
-    is_building = verb in _BUILDING or any(word.startswith("resume=") for word in words)
+    is_building = verb in _BUILDING or any(word.startswith(("resume=", "init_from=")) for word in words)
     if is_building:
         modules = {name.partition(".")[0] for name in trust.trusted() if "/" not in name}
         names = [*sorted(modules - {"einthoven", "torch"}), *names]

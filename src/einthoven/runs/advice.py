@@ -17,6 +17,7 @@ from einthoven.report.note import note
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.run import Run
 from einthoven.terminal.display import say
+from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
 
 _EVALUATE = "einthoven evaluate"
@@ -73,7 +74,8 @@ def write_note(
     """
     recorder.flush(everything=True)
     advice = advise(recorder.history, {**facts, **final_facts(run, predictions)}, build(run.config.advice))
-    recorder.note(note(_overview(run), _results(run, metrics), advice, None if error is None else str(error)))
+    reason = None if error is None else without_folders(str(error))
+    recorder.note(note(_overview(run), _results(run, metrics), advice, reason))
     for item in advice:
         # The note is logged without folders. The printed command has them, so that it can be pasted.
         remedy = item.remedy.replace(_EVALUATE, evaluate_command(run.folder, recorder.uri))

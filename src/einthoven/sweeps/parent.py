@@ -214,7 +214,9 @@ def _write_results(
                     tracking.log_metric(run_id, name, value)
         tracking.set_tag(run_id, "best", best.overrides)
         best_options = [shlex.split(options) for options in best.given]
-        best_command = _command_again(best_options, [without_folders(word) for word in hydra_options(hydra)])
+        again = _command_again(best_options, [without_folders(word) for word in hydra_options(hydra)])
+        # The note does not say where the program is installed.
+        best_command = shlex.join(["einthoven", *shlex.split(again)[1:]])
     elif "best" in tracking.get_run(run_id).data.tags:
         # The tag is that of an earlier command for the same sweep.
         tracking.delete_tag(run_id, "best")
