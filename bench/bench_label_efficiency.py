@@ -13,6 +13,7 @@ Every result is one line of FOLDER/results.csv. A second call continues there. O
     --shares 5,100    percent of the patients (default: 5, 10, 25, 100)
     --draws 5         draws below 100 %
     --table           train nothing, print the table
+    --figure FILE     also draw the figure
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from einthoven.runs.finished import read_finished
 
 FOLDS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 SHARES = (5, 10, 25, 100)
+KEYS = ["share", "draw", "fold"]
 COLUMNS = ["start", "share", "draw", "fold", "patients", "records", "auroc"]
 NETWORK = "model.channels=[32,64,64]"
 STEPS = 400
@@ -116,20 +118,42 @@ def measure(
                     )
 
 
-def print_table(folder: Path) -> None:
-    """Print mean ± sd over draws of the mean over folds, and the difference to scratch on the same patients."""
+def read_complete(folder: Path) -> pd.DataFrame:
+    """Read the results of each share, draw and fold that all starts have, so that the starts are paired."""
     results = pd.read_csv(folder / "results.csv")
-    keys = ["share", "draw", "fold"]
-    scratch = results[results.start == "scratch"].set_index(keys).auroc
+    starts = results.groupby(KEYS).start.transform("nunique")
+    return results[starts == results.start.nunique()]
+
+
+def print_table(results: pd.DataFrame) -> None:
+    """Print mean ± sd over draws of the mean over folds, and the difference to scratch on the same patients."""
+    scratch = results[results.start == "scratch"].set_index(KEYS).auroc
     print("| patients | start | models | macro AUROC | difference to scratch, 95 % interval |\n|---|---|---|---|---|")
     for (share, start), rows in results.groupby(["share", "start"]):
-        rows = rows.set_index(keys)
-        by_draw = rows.auroc.groupby("draw").mean()
+        auroc = rows.set_index(KEYS).auroc
+        by_draw = auroc.groupby("draw").mean()
         spread = f" ± {by_draw.std(ddof=1):.3f}" if len(by_draw) > 1 else ""
-        cells = [f"{share} %", start, str(len(rows)), f"{rows.auroc.mean():.3f}{spread}"]
-        difference = (rows.auroc - scratch).dropna()
-        cells.append("" if start == "scratch" or len(difference) < 2 else _interval(difference))
-        print(f"| {' | '.join(cells)} |")
+        difference = "" if start == "scratch" else _interval(auroc - scratch.loc[auroc.index])
+        print(f"| {share} % | {start} | {len(rows)} | {auroc.mean():.3f}{spread} | {difference} |")
+
+
+def draw_figure(results: pd.DataFrame, path: Path) -> None:
+    """Draw the macro AUROC against the share of the patients, mean and sd over the folds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+    for color, (start, rows) in zip(colors, results.groupby("start", sort=False), strict=False):
+        auroc = rows.groupby("share").auroc.agg(["mean", "std"])
+        axes.errorbar(auroc.index, auroc["mean"], auroc["std"], marker="o", capsize=3, color=color, label=start)
+    axes.set_xscale("log")
+    axes.set_xticks(results["share"].unique(), [f"{share} %" for share in results["share"].unique()])
+    axes.minorticks_off()
+    axes.set_xlabel("labelled patients")
+    axes.set_ylabel("macro AUROC of the held-out fold")
+    axes.legend(title="start")
+    figure.savefig(path, dpi=110)
 
 
 def _interval(difference: pd.Series) -> str:
@@ -157,12 +181,16 @@ def main() -> None:
     parser.add_argument("--shares", type=lambda text: [int(share) for share in text.split(",")], default=list(SHARES))
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--figure", type=Path)
     args = parser.parse_intermixed_args()
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if not args.table:
         measure(args.root.resolve(), folder, [("scratch", None, set(FOLDS)), *args.starts], args)
-    print_table(folder)
+    results = read_complete(folder)
+    print_table(results)
+    if args.figure:
+        draw_figure(results, args.figure)
 
 
 if __name__ == "__main__":
