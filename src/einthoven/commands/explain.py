@@ -72,9 +72,11 @@ def main(arguments: Sequence[str]) -> int:
         for done, file in enumerate(files, 1):
             try:
                 _, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading(options))
-                found = predictor.explain(prepared, options.label, method, judge=True)
-                by_wave = wave_shares(delineator, found.signal, found.fs, found.leads, found.relevance)
-                explanations.append((file, replace(found, by_wave=by_wave)))
+                explanation = predictor.explain(prepared, options.label, method, judge=True)
+                by_wave = wave_shares(
+                    delineator, explanation.signal, explanation.fs, explanation.leads, explanation.relevance
+                )
+                explanations.append((file, replace(explanation, by_wave=by_wave)))
             except UserError as error:
                 reasons.append(str(error))
             progress(done, len(files))

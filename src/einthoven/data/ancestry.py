@@ -148,8 +148,8 @@ def refuse_seen_records(
     for split, split_rows in rows.items():
         is_seen = ancestry.in_training(digests[split_rows])
         if is_seen.any():
-            seen = np.unique(records[split_rows][is_seen])
+            seen_records = np.unique(records[split_rows][is_seen])
             raise UserError(
-                f"{source}: was trained on {len(seen)} of the records of {split}, such as ecg_id {seen[0]}; expected "
-                "other folds, or a model that has not seen these records."
+                f"{source}: was trained on {len(seen_records)} of the records of {split}, such as ecg_id "
+                f"{seen_records[0]}; expected other folds, or a model that has not seen these records."
             )

@@ -136,12 +136,12 @@ def boundary_errors(y: FloatArray, p: FloatArray, fs: float) -> BoundaryErrors:
     return compare_boundaries(delineate(y, fs), delineate(p, fs))
 
 
-def compare_boundaries(true: Boundaries, found: Boundaries) -> BoundaryErrors:
+def compare_boundaries(true: Boundaries, predicted: Boundaries) -> BoundaryErrors:
     """Compare the boundaries of the same n records. Parameters as in `boundary_errors`."""
-    record, true_beat, found_beat = _match_beats(true, found)
+    record, true_beat, predicted_beat = _match_beats(true, predicted)
     errors = {}
     for name in ("p_onset", "p_end", "qrs_onset", "qrs_end", "t_onset", "t_end"):
-        difference = getattr(found, name)[record, found_beat] - getattr(true, name)[record, true_beat]
+        difference = getattr(predicted, name)[record, predicted_beat] - getattr(true, name)[record, true_beat]
         errors[name] = 1000.0 * difference[np.isfinite(difference)]
 
     # The rates of P and T are those of the matched beats.
@@ -149,31 +149,33 @@ def compare_boundaries(true: Boundaries, found: Boundaries) -> BoundaryErrors:
     invented = {}
     for wave in ("p", "t"):
         is_true = _has_wave(true, wave)[record, true_beat]
-        is_found = _has_wave(found, wave)[record, found_beat]
-        missed[wave] = _share(is_true & ~is_found, is_true)
-        invented[wave] = _share(is_found & ~is_true, is_found)
+        is_predicted = _has_wave(predicted, wave)[record, predicted_beat]
+        missed[wave] = _share(is_true & ~is_predicted, is_true)
+        invented[wave] = _share(is_predicted & ~is_true, is_predicted)
     missed["qrs"] = _unmatched_share(len(record), true.qrs_onset)
-    invented["qrs"] = _unmatched_share(len(record), found.qrs_onset)
+    invented["qrs"] = _unmatched_share(len(record), predicted.qrs_onset)
     return BoundaryErrors(errors, missed, invented)
 
 
-def _match_beats(true: Boundaries, found: Boundaries) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return record, true beat and found beat of each pair. Each is the nearest of the other, within `SAME_BEAT`."""
+def _match_beats(
+    true: Boundaries, predicted: Boundaries
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return record, true beat and predicted beat of each pair. Each is nearest to the other, within `SAME_BEAT`."""
     true_middle = (true.qrs_onset + true.qrs_end) / 2
-    found_middle = (found.qrs_onset + found.qrs_end) / 2
+    predicted_middle = (predicted.qrs_onset + predicted.qrs_end) / 2
     nothing = np.zeros(0, np.intp)
-    if not true_middle.shape[1] or not found_middle.shape[1]:
+    if not true_middle.shape[1] or not predicted_middle.shape[1]:
         return nothing, nothing, nothing
 
     # A missing beat is infinitely far away.
-    distance = np.abs(true_middle[:, :, None] - found_middle[:, None, :])
+    distance = np.abs(true_middle[:, :, None] - predicted_middle[:, None, :])
     distance = np.where(np.isfinite(distance), distance, np.inf)
-    nearest_found = distance.argmin(axis=2)
+    nearest_predicted = distance.argmin(axis=2)
     nearest_true = distance.argmin(axis=1)
-    is_mutual = np.take_along_axis(nearest_true, nearest_found, axis=1) == np.arange(true_middle.shape[1])
+    is_mutual = np.take_along_axis(nearest_true, nearest_predicted, axis=1) == np.arange(true_middle.shape[1])
     is_match = is_mutual & (distance.min(axis=2) <= SAME_BEAT)
     record, true_beat = np.nonzero(is_match)
-    return record, true_beat, nearest_found[record, true_beat]
+    return record, true_beat, nearest_predicted[record, true_beat]
 
 
 def _has_wave(boundaries: Boundaries, wave: str) -> NDArray[np.bool_]:

@@ -155,7 +155,7 @@ def delineate(probability: NDArray[np.floating], fs: float) -> Boundaries:
     t_record = t_runs.record[by_mass]
     t_column = column[qrs_of_t[by_mass]]
 
-    found = Boundaries(
+    boundaries = Boundaries(
         p_onset=table(p_runs.record, p_column, p_runs.onset),
         p_end=table(p_runs.record, p_column, p_runs.end),
         qrs_onset=table(qrs_runs.record, column, qrs_runs.onset),
@@ -163,7 +163,7 @@ def delineate(probability: NDArray[np.floating], fs: float) -> Boundaries:
         t_onset=table(t_record, t_column, t_runs.onset[by_mass]),
         t_end=table(t_record, t_column, t_runs.end[by_mass]),
     )
-    return _in_order(found, fs)
+    return _in_order(boundaries, fs)
 
 
 def _runs(curve: Float, fs: float, shortest: float) -> _Runs:
@@ -178,7 +178,9 @@ def _runs(curve: Float, fs: float, shortest: float) -> _Runs:
     continues = (record[1:] == record[:-1]) & (gap < SHORTEST_GAP)
     is_start = np.concatenate([[True], ~continues])[: len(first)]
     is_stop = np.concatenate([~continues, [True]])[: len(first)]
-    record, first, last = record[is_start], first[is_start], stop[is_stop] - 1
+    record = record[is_start]
+    first = first[is_start]
+    last = stop[is_stop] - 1
 
     # The crossing lies between the sample outside and the sample inside. At an end of the record there is none.
     before = np.maximum(first - 1, 0)

@@ -250,8 +250,10 @@ def _check_output(model: Classifier, input_format: InputFormat) -> None:
         logits = model(x)
     expected = (1, len(WAVES), input_format.window)
     if not isinstance(logits, torch.Tensor) or logits.shape != expected:
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(f"its network answers a record with {found}; expected {expected}: P, QRS and T at each sample.")
+        output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(
+            f"its network answers a record with {output}; expected {expected}: P, QRS and T at each sample."
+        )
     if not bool(torch.isfinite(logits).all()):
         raise UserError("its network answers with values that are not finite.")
 

@@ -54,14 +54,14 @@ def _whole(value: float) -> str:
 
 def _st_part(values: dict[str, Measurement]) -> list[str]:
     """Return the lowest and the highest ST level of the leads."""
-    levels = [
-        (measurement.value, name.removeprefix("st_"))
-        for name, measurement in values.items()
-        if name.startswith("st_") and measurement.value is not None
-    ]
+    levels = []
+    for name, measurement in values.items():
+        if name.startswith("st_") and measurement.value is not None:
+            levels.append((measurement.value, name.removeprefix("st_")))
     if not levels:
         return []
-    (low, low_lead), (high, high_lead) = min(levels), max(levels)
+    low, low_lead = min(levels)
+    high, high_lead = max(levels)
     return [f"ST {low:+.2f} ({low_lead}) to {high:+.2f} mV ({high_lead})"]
 
 

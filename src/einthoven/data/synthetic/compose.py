@@ -111,7 +111,8 @@ def _diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rh
     # A pacemaker activates the ventricles from the apex or the septum of the right ventricle. Its spike is very short.
     if rhythm == "PACE":
         area_before = qrs_area(heart)
-        apex, septum = np.array([1.5, 3.5, -3.5]), np.array([-1.5, -1.5, -3.0])
+        apex = np.array([1.5, 3.5, -3.5])
+        septum = np.array([-1.5, -1.5, -3.0])
         electrode = apex if rng.random() < 0.75 else septum
         origin = electrode + rng.normal(0.0, 0.5, 3)
         conduction.spread_from(heart, origin, rng.uniform(0.145, 0.18), 1.3)

@@ -59,7 +59,8 @@ def _normal_qrs(qrs: Array) -> bool:
     s = -qrs.min(1)
 
     # The axis is between -25 and 95 degrees. Readers call an axis above -30 degrees left anterior fascicular block.
-    area_i, area_ii = qrs[LEAD_I].sum(), qrs[LEAD_II].sum()
+    area_i = qrs[LEAD_I].sum()
+    area_ii = qrs[LEAD_II].sum()
     axis = np.degrees(np.arctan2((2 * area_ii - area_i) / np.sqrt(3), area_i))
     if not -25 <= axis <= 95:
         return False

@@ -47,14 +47,14 @@ def check_set(root: Path, *, records: int, seed: int, noise: float, rates: Seque
     """
     remedy = "remove the folder, and the records are generated again."
     try:
-        found = json.loads(read_file(root / DESCRIPTION, _LONGEST_DESCRIPTION))
+        content = json.loads(read_file(root / DESCRIPTION, _LONGEST_DESCRIPTION))
     except (UserError, ValueError):
         raise UserError(f"{root}: expected a generated set with its {DESCRIPTION}, found none; {remedy}") from None
-    found = found if isinstance(found, dict) else {}
+    description = content if isinstance(content, dict) else {}
     for name, value in _settings(records, seed, noise, rates).items():
-        if found.get(name) != value:
-            raise UserError(f"{root / DESCRIPTION}: {name} is {found.get(name)}, expected {value}; {remedy}")
+        if description.get(name) != value:
+            raise UserError(f"{root / DESCRIPTION}: {name} is {description.get(name)}, expected {value}; {remedy}")
     for name in TABLES:
         file = root / name
-        if not file.is_file() or file_digest(file) != found.get("sha256", {}).get(name):
+        if not file.is_file() or file_digest(file) != description.get("sha256", {}).get(name):
             raise UserError(f"{file}: expected the table that was generated, found another or none; {remedy}")
