@@ -39,6 +39,7 @@ BAD_ARRAY_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError, Rec
 # With O_NONBLOCK, opening a pipe returns at once. Without it, the reader would wait for a writer.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_NAME_LENGTH = 255
+_ANNEX = "/annex/objects/"
 _CHUNK_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 26
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
@@ -168,7 +169,11 @@ def open_descriptor(path: str, flags: int = 0) -> tuple[int, int]:
 def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
     """Open a file of a folder whose name is stated in another file, such as a header.
 
-    A symbolic link is followed only if its target is in the same folder. The folder itself may be a link.
+    If there is no file of this name, the only file whose name differs in upper and lower case is opened: copies from
+    other file systems change the case.
+
+    A symbolic link is followed only if its target is in the folder, in the annex of the repository that contains the
+    folder (git-annex, DataLad), or beside the target of `named_in`, if that file is a link, too.
 
     Parameters
     ----------
@@ -177,7 +182,7 @@ def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
     name : str
         Name of the file in `folder`.
     named_in : str
-        Name of the file that states `name`, for the message.
+        Name of the file in `folder` that states `name`.
 
     Returns
     -------
@@ -201,20 +206,70 @@ def open_inside(folder: str, name: str, named_in: str) -> tuple[int, int]:
     # With O_NOFOLLOW, `open` fails with ELOOP for a symbolic link, so that the target is checked before it is opened.
     path = f"{folder}{name}"
     try:
-        return open_descriptor(path, os.O_NOFOLLOW)
+        try:
+            return open_descriptor(path, os.O_NOFOLLOW)
+        except FileNotFoundError:
+            path = f"{folder}{name_in_folder(folder, name)}"
+            return open_descriptor(path, os.O_NOFOLLOW)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise UserError(f"{path}: cannot be read ({reason(error)}), though {named_in} names it.") from None
     target = os.path.realpath(path)
-    if not Path(target).is_relative_to(os.path.realpath(folder)):
+    if not _is_allowed_target(target, folder, named_in):
         raise UserError(
             f"{path}: a symbolic link that leads outside the record's folder; expected a file in it, as {named_in} "
-            "names it."
+            "names it (cp -rL copies a folder together with the files that its links lead to)."
         )
     try:
         return open_descriptor(target, os.O_NOFOLLOW)
+    except FileNotFoundError:
+        advice = "; 'git annex get' or 'datalad get' fetches it" if _ANNEX in target else ""
+        raise UserError(
+            f"{path}: cannot be read (a symbolic link to a file that is not here), though {named_in} names it{advice}."
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}), though {named_in} names it.") from None
+
+
+def name_in_folder(folder: str, name: str) -> str:
+    """Return the name of a file as the folder has it, if only upper and lower case differ.
+
+    Parameters
+    ----------
+    folder : str
+        Ends with a slash, or is empty for the current folder.
+    name : str
+
+    Returns
+    -------
+    str
+        `name` itself if the folder has a file of this name, has none, or has several that differ in case only.
+    """
+    if os.path.lexists(f"{folder}{name}"):
+        return name
+    try:
+        names = os.listdir(folder or ".")  # noqa: PTH208
+    except OSError:
+        return name
+    matches = [other for other in names if other.lower() == name.lower()]
+    return matches[0] if len(matches) == 1 else name
+
+
+def _is_allowed_target(target: str, folder: str, named_in: str) -> bool:
+    """Decide whether a link in a folder may lead to `target`, an absolute path without links."""
+    real_folder = os.path.realpath(folder)
+    if Path(target).is_relative_to(real_folder):
+        return True
+
+    # The folder can consist of links, for example a selection of the records of a corpus.
+    namer = os.path.join(folder, named_in)  # noqa: PTH118
+    namer_folder = os.path.dirname(os.path.realpath(namer))  # noqa: PTH120
+    if os.path.islink(namer) and os.path.dirname(target) == namer_folder:  # noqa: PTH114, PTH120
+        return True
+
+    # The annex of a repository is ROOT/.git/annex/objects, and ROOT/.git/modules/NAME/annex/objects for a part of it.
+    root, git, inside = target.partition("/.git/")
+    return bool(git) and _ANNEX in f"/{inside}" and Path(real_folder).is_relative_to(root)
 
 
 def read_bytes(descriptor: int, size: int, offset: int = 0) -> bytes:

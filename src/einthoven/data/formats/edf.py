@@ -1,16 +1,34 @@
-"""Read EDF and EDF+ with the edfio package."""
+"""Read EDF, EDF+, BDF and BDF+ with the edfio package."""
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from einthoven.data.formats.channels import quote
-from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file, select_leads
+from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, read_ordinary_file, select_leads, whole_rate
 from einthoven.errors import UserError
 from einthoven.files import reason
+
+MOST_BDF_BYTES = 2**28
+"""Largest size of a BDF file in bytes: edfio needs ten times as much memory to decode one."""
+
+_BYTES_PER_SAMPLE = {"EDF": 2, "BDF": 3}
+
+# Positions in the header: number of data records, their duration, number of signals; then the fields of the signals.
+_RECORD_COUNT = slice(236, 244)
+_DURATION = slice(244, 252)
+_SIGNAL_COUNT = slice(252, 256)
+_MAIN_BYTES = 256
+_BYTES_PER_SIGNAL = 256
+
+# Positions of fields among those of the signals, in bytes per signal: physical minimum and maximum, samples per record.
+_PHYSICAL_RANGE = (104, 120)
+_SAMPLES = (216, 224)
 
 
 def read_edf(path: str | Path) -> FileSignals:
@@ -25,15 +43,36 @@ def read_edf(path: str | Path) -> FileSignals:
     ----------
     Kemp, Olivan 2003, "European data format 'plus' (EDF+)".
     """
+    return _read(path, "EDF")
+
+
+def read_bdf(path: str | Path) -> FileSignals:
+    """Read the leads of a BDF or BDF+ file, which has 24 bits per sample, as `read_edf` reads an EDF file.
+
+    Raises
+    ------
+    UserError
+        As `read_edf`.
+
+    References
+    ----------
+    BioSemi, "Which file format does BioSemi use", https://www.biosemi.com/faq/file_format.htm
+    """
+    return _read(path, "BDF")
+
+
+def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
     import edfio
 
     source = Path(path).name
-    data = read_ordinary_file(path)
+    data = read_ordinary_file(path, MOST_BYTES if kind == "EDF" else MOST_BDF_BYTES)
+    read = edfio.read_edf if kind == "EDF" else edfio.read_bdf
     try:
+        data, repairs = _repair(data, _BYTES_PER_SAMPLE[kind])
         # edfio warns about a truncated file, and about a range that cannot be scaled. Both are errors here.
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            edf = edfio.read_edf(data, header_encoding="latin-1")
+            edf = read(data, header_encoding="latin-1")
             is_continuous = edf.is_continuous
             names = tuple(signal.label for signal in edf.signals)
             columns, notes = select_leads(names)
@@ -50,13 +89,53 @@ def read_edf(path: str | Path) -> FileSignals:
             units = tuple(signal.physical_dimension for signal in leads)
     # edfio has no exception of its own: int(), float(), NumPy and the warnings above raise theirs.
     except Exception as error:
-        raise UserError(f"{source}: the edfio package cannot read this file ({reason(error)}).") from None
+        raise UserError(f"{source}: the edfio package cannot read this {kind} file ({reason(error)}).") from None
 
     if not is_continuous:
-        raise UserError(f"{source}: a recording with interruptions (EDF+D); expected a continuous one.")
+        raise UserError(f"{source}: a recording with interruptions ({kind}+D); expected a continuous one.")
     if not leads:
         raise UserError(f"{source}: signals {quote(' '.join(names))} found; expected leads such as I, II, V1.")
     if len(rates) > 1:
         sorted_rates = ", ".join(f"{rate:g}" for rate in sorted(rates))
         raise UserError(f"{source}: leads at {sorted_rates} Hz; expected one rate.")
-    return FileSignals(np.stack(values), tuple(names[column] for column in columns), units, rates.pop(), notes)
+    lead_names = tuple(names[column] for column in columns)
+    return FileSignals(np.stack(values), lead_names, units, whole_rate(rates.pop()), (*notes, *repairs))
+
+
+def _repair(data: bytes, bytes_per_sample: int) -> tuple[bytes, tuple[str, ...]]:
+    """Return the file as the specification wants it, and notes about what was changed.
+
+    Some programs write decimal commas. A recording that was not ended properly states -1 data records; its last
+    record can be incomplete.
+
+    Raises
+    ------
+    ValueError
+        If the header is too short, or states no number of signals or of samples.
+    """
+    signals = int(data[_SIGNAL_COUNT])
+    header_bytes = _MAIN_BYTES + signals * _BYTES_PER_SIGNAL
+    if signals < 1 or len(data) < header_bytes:
+        raise ValueError(f"{len(data)} bytes, which is less than the header of {signals} signals has")
+
+    header = bytearray(data[:header_bytes])
+    ranges = slice(*(_MAIN_BYTES + signals * position for position in _PHYSICAL_RANGE))
+    for field in (_DURATION, ranges):
+        header[field] = header[field].replace(b",", b".")
+
+    notes: tuple[str, ...] = ()
+    if int(header[_RECORD_COUNT]) == -1:
+        first, last = (_MAIN_BYTES + signals * position for position in _SAMPLES)
+        samples = [int(field) for (field,) in struct.iter_unpack("8s", header[first:last])]
+        record_bytes = sum(samples) * bytes_per_sample
+        if min(samples) < 0 or record_bytes == 0:
+            raise ValueError("no samples in a data record")
+        records, incomplete_bytes = divmod(len(data) - header_bytes, record_bytes)
+        header[_RECORD_COUNT] = f"{records:<8d}".encode()
+        data = data[: len(data) - incomplete_bytes]
+        notes = (f"the header states no number of data records: {records}, from the size of the file",)
+        if incomplete_bytes:
+            notes += ("the last data record is incomplete, and not read",)
+    if header == data[:header_bytes]:
+        return data, notes
+    return bytes(header) + data[header_bytes:], notes

@@ -93,6 +93,15 @@ def wanted_leads(
     return millivolt, (*mapping.notes, *signals.notes)
 
 
+def whole_rate(fs: float) -> float:
+    """Return a sampling frequency as a whole number of Hz, if it differs from one by less than 1 in 10,000.
+
+    Files state the time between samples, or the length of a block of samples, with few digits.
+    """
+    nearest = float(round(fs))
+    return nearest if abs(fs - nearest) <= 1e-4 * fs else fs
+
+
 def select_leads(names: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
     """Return the indices of the signals that have the name of a lead, and a note about the other signals.
 

@@ -9,8 +9,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from einthoven.data.formats.wfdb_header import Header, read_header, read_segment_header
+from einthoven.data.formats.wfdb_header import Header, header_file, read_header, read_segment_header
 from einthoven.errors import UserError
+from einthoven.files import name_in_folder
 
 
 def short_digest(data: bytes) -> bytes:
@@ -24,12 +25,10 @@ def short_digest(data: bytes) -> bytes:
 def main_file(record: str | Path) -> str:
     """Return the main file of a record: the header of a WFDB record, or the file itself in other formats."""
     path = os.fspath(record)
-    stem, dot, suffix = path.rpartition(".")
-    if dot and suffix == "hea":
-        return path
-    if dot and (suffix == "dat" or (suffix == "mat" and os.path.isfile(f"{stem}.hea"))):  # noqa: PTH113
-        return f"{stem}.hea"
-    return path if os.path.isfile(path) else f"{path}.hea"  # noqa: PTH113
+    header = header_file(path)
+    if header == path or os.path.isfile(header):  # noqa: PTH113
+        return header
+    return path if os.path.isfile(path) else header  # noqa: PTH113
 
 
 def other_files(main: str) -> str:
@@ -38,7 +37,7 @@ def other_files(main: str) -> str:
     A WFDB header names its signal files and segments. Any other file can have a sidecar (``.json``). A ``*`` replaces
     the stem of `main`, so that all records of a corpus have the same short text.
     """
-    if not main.endswith(".hea"):
+    if not main.lower().endswith(".hea"):
         return "*.json"
 
     # If a header cannot be read, the reader of the record reports the error.
@@ -52,7 +51,7 @@ def other_files(main: str) -> str:
     # A dict keeps the order and drops repetitions.
     names = dict.fromkeys(segment.name for segment in headers[1:])
     for part in headers:
-        names |= dict.fromkeys(part.files)
+        names |= dict.fromkeys(name_in_folder(part.folder, file) for file in part.files)
     stem = os.path.basename(main)[: -len(".hea")]  # noqa: PTH119
     return "/".join(f"*{name.removeprefix(stem)}" if name.startswith(stem) else name for name in names)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.formats.detect import detect_format, is_wfdb
 from einthoven.data.formats.dicom import read_dicom
 from einthoven.data.formats.ecg_xml import read_xml
-from einthoven.data.formats.edf import read_edf
+from einthoven.data.formats.edf import read_bdf, read_edf
 from einthoven.data.formats.file_signals import FileSignals, Metadata, wanted_leads
 from einthoven.data.formats.matlab import read_mat
 from einthoven.data.formats.record import Record
@@ -22,27 +22,30 @@ from einthoven.errors import UserError
 from einthoven.functional.conform import round_to_int16
 from einthoven.functional.leads import LEADS
 
-_WFDB_SUFFIXES = ("", ".hea", ".dat", ".mat")
-
-# Formats that state sampling frequency, units and leads themselves: suffix -> reader, and the extra that it needs.
+# Formats that state sampling frequency, units and leads themselves: name -> reader, and the extra that it needs.
 _COMPLETE_FORMATS: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = {
-    ".edf": (read_edf, "edf"),
-    ".dcm": (read_dicom, "dicom"),
-    ".xml": (read_xml, "xml"),
+    "EDF": (read_edf, "edf"),
+    "BDF": (read_bdf, "edf"),
+    "DICOM": (read_dicom, "dicom"),
+    "XML": (read_xml, "xml"),
 }
 
-# Formats that may lack this metadata: suffix -> reader, which also takes the metadata from the caller.
-TABLE_SUFFIXES = (".csv", ".tsv")
+# Formats that may lack this metadata: name -> reader, which also takes the metadata from the caller.
 _BARE_FORMATS: dict[str, Callable[[str | Path, Metadata], FileSignals]] = {
-    **dict.fromkeys(TABLE_SUFFIXES, read_table),
-    ".npy": read_npy,
-    ".npz": read_npz,
+    "table": read_table,
+    "npy": read_npy,
+    "npz": read_npz,
+    "mat": read_mat,
 }
-SUFFIXES_WITHOUT_METADATA = (*_BARE_FORMATS, ".mat")
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+"""Suffixes of tables. A table may be a record or something else."""
+
+SUFFIXES_WITHOUT_METADATA = (*TABLE_SUFFIXES, ".npy", ".npz", ".mat")
 """Suffixes of files that may not state fs, units and leads. A ``.mat`` file states them if it has a header."""
 
-RECORD_SUFFIXES = (".hea", *_COMPLETE_FORMATS, ".npy", ".npz")
-"""Suffixes of files that are records. A folder is searched for them. A table may be a record or something else."""
+RECORD_SUFFIXES = (".hea", ".edf", ".bdf", ".dcm", ".xml", ".npy", ".npz")
+"""Suffixes of files that are records. A folder is searched for them."""
 
 
 def read_record(
@@ -59,9 +62,8 @@ def read_record(
     Parameters
     ----------
     path : str or Path
-        A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``), or their common stem. Or a file
-        that ends in ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.edf``, ``.dcm`` or ``.xml``, or in ``.mat`` without a
-        header beside it (see docs/formats.md).
+        A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``), or their common stem. Or a file of
+        another format of docs/formats.md. The content of such a file shows its format, whatever its suffix is.
     fs, units, leads
         Sampling frequency in Hz, unit and names of the signals, for files that do not state them.
     want : sequence of str
@@ -126,16 +128,16 @@ def _read_other_format(
 ) -> FileSignals | None:
     """Read a file of any format except WFDB. Return None for a WFDB record.
 
-    The suffix of the file says the format. `os.path` is used, because this runs for every record of a corpus.
+    A file without a header beside it is no WFDB record. Its content shows its format. `os.path` is used, because this
+    runs for every record of a corpus.
     """
-    stem, suffix = os.path.splitext(path)  # noqa: PTH122
-    suffix = suffix.lower()
-
-    # Read formats that may need metadata from the caller. A .mat file with a header beside it is a WFDB record.
-    is_mat_without_header = suffix == ".mat" and not os.path.isfile(f"{stem}.hea")  # noqa: PTH113
-    if is_mat_without_header or suffix in _BARE_FORMATS:
-        read_bare = read_mat if is_mat_without_header else _BARE_FORMATS[suffix]
-        return read_bare(path, Metadata(fs, units, None if leads is None else tuple(leads)))
+    if is_wfdb(path):
+        format_name = "WFDB"
+    else:
+        format_name = detect_format(path)
+        if format_name in _BARE_FORMATS:
+            read_bare = _BARE_FORMATS[format_name]
+            return read_bare(path, Metadata(fs, units, None if leads is None else tuple(leads)))
 
     # All other formats state the metadata themselves.
     for name, value in (("fs", fs), ("units", units), ("leads", leads)):
@@ -144,23 +146,16 @@ def _read_other_format(
                 f"{path}: {name}={value} given; expected none, as such a file states it itself. With data=folder, set "
                 f"data.file_{name}=null; a .json beside the other files of the folder may state it for those."
             )
-
-    if suffix in _COMPLETE_FORMATS:
-        read_complete, extra = _COMPLETE_FORMATS[suffix]
-        try:
-            return read_complete(path)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{path}: the package {error.name} that reads this format is missing; install einthoven[{extra}]."
-            ) from None
-
-    # The stem of a WFDB record may contain a dot, so that any other suffix is accepted if no such file exists.
-    if suffix in _WFDB_SUFFIXES:
+    if format_name == "WFDB":
         return None
-    if os.path.isfile(path) and not os.path.isfile(f"{path}.hea"):  # noqa: PTH113
-        suffixes = " ".join([*_WFDB_SUFFIXES[1:], *_COMPLETE_FORMATS, *_BARE_FORMATS])
-        raise UserError(f"{path}: ends in {suffix}; expected the stem of a WFDB record, or one of {suffixes}.")
-    return None
+
+    read_complete, extra = _COMPLETE_FORMATS[format_name]
+    try:
+        return read_complete(path)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: the package {error.name} that reads this format is missing; install einthoven[{extra}]."
+        ) from None
 
 
 def _check_options(want: Sequence[str], checksum: str) -> None:

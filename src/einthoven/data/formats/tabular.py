@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
-from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file
+from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file, whole_rate
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, reason
 from einthoven.functional.leads import canonical_lead
@@ -375,9 +375,7 @@ def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> t
         )
 
     # Times are written with few digits. A frequency that is almost a whole number becomes that number.
-    fs = float((1000.0 if unit == "ms" else 1.0) / mean_step)
-    if abs(fs - round(fs)) <= 1e-4 * fs:
-        fs = float(round(fs))
+    fs = whole_rate(float((1000.0 if unit == "ms" else 1.0) / mean_step))
     return fs, (f"{fs:g} Hz from column {quote(name)}, in {unit}",)
 
 

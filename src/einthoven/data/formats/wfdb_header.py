@@ -83,7 +83,7 @@ class Header:
     fs : float
         Frames per second.
     samples : int or None
-        Number of frames; None if the header does not state it.
+        Number of frames; None if the header does not state it, or states 0.
     count : int
         Number of signals.
     layout : Layout
@@ -131,12 +131,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     ----------
     WFDB header specification, https://wfdb.io/spec/header-files.html
     """
-    file = os.fspath(path)
-    stem, _, suffix = file.rpartition(".")
-    if suffix in ("dat", "mat"):
-        file = f"{stem}.hea"
-    elif suffix != "hea":
-        file = f"{file}.hea"
+    file = header_file(os.fspath(path))
     folder, slash, name = file.rpartition("/")
     # A zero byte in the path raises ValueError.
     try:
@@ -148,8 +143,24 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     return parse_header(_read_text(descriptor, size, name), folder + slash, name)
 
 
+def header_file(path: str) -> str:
+    """Return the header of a WFDB record, given the header, a signal file or their common stem.
+
+    Copies from other file systems change the case of names: if there is no ``.hea``, the header can be a ``.HEA``.
+    """
+    stem, _, suffix = path.rpartition(".")
+    lower_suffix = suffix.lower()
+    if lower_suffix == "hea":
+        return path
+    if lower_suffix not in ("dat", "mat"):
+        stem = path
+    upper = f"{stem}.HEA"
+    is_upper = not os.path.lexists(f"{stem}.hea") and os.path.lexists(upper)
+    return upper if is_upper else f"{stem}.hea"
+
+
 def read_segment_header(master: Header, segment: str) -> Header:
-    """Read the header of a segment. Unlike a record, a segment may have no signals or no samples.
+    """Read the header of a segment. Unlike a record, a segment may have no signals.
 
     Parameters
     ----------
@@ -177,10 +188,11 @@ def _read_text(descriptor: int, size: int, name: str) -> str:
         raise UserError(f"{name}: cannot be read ({reason(error)}); expected a WFDB header.") from None
     finally:
         os.close(descriptor)
+    # A header of an older program can have a comment or a unit in Latin-1, in which every byte is a character.
     try:
         return data.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not a text file in UTF-8 (byte {error.start}); expected a WFDB header.") from None
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 # Packing parses a header twice: to find the files of the record, and to read the record.
@@ -194,7 +206,7 @@ def parse_header(text: str, folder: str, name: str, *, segment: bool = False) ->
     folder, name : str
         Folder of the header with a slash at its end, and file name of the header.
     segment : bool
-        Whether this is the header of a segment. A segment may have no signals or no samples.
+        Whether this is the header of a segment. A segment may have no signals.
 
     Raises
     ------
@@ -264,14 +276,15 @@ def _parse_record_line(
         else:
             fs = DEFAULT_FS
             notes = (f"no sampling frequency: {fs:g} Hz, the default of the format",)
-        samples = _parse_integer(fields[3]) if len(fields) > 3 else None
+        # The specification: 0 samples means that the header does not state the number.
+        samples = (_parse_integer(fields[3]) or None) if len(fields) > 3 else None
     except (IndexError, ValueError):
         raise UserError(
             f"{name}: record line {quote(line)} cannot be read; expected 'name signals fs samples'."
         ) from None
 
     minimum = 0 if is_segment else 1
-    has_valid_samples = samples is None or samples >= minimum
+    has_valid_samples = samples is None or samples > 0
     if signal_count < minimum or not 0 < fs < _MAX_FS or not has_valid_samples:
         raise UserError(
             f"{name}: {signal_count} signals, {fs:g} Hz, {samples} samples found in the record line; "

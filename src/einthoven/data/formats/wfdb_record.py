@@ -24,6 +24,9 @@ _MAX_GAIN = 1e9
 # Name of a segment in which nothing was recorded.
 _GAP = "~"
 
+# Leads of several rates are averaged over a frame. Below this rate in Hz, little is left of a QRS complex.
+_LOWEST_FRAME_RATE = 50.0
+
 # Largest ratio of the length of a record to the samples in its files. The rest of the record is gaps.
 _MAX_GAP_RATIO = 1000
 
@@ -93,7 +96,7 @@ def read_wfdb(path: str | Path, want: tuple[str, ...], checksum: Checksum) -> Re
     for lead, samples, amplitudes in _read_parts(plan, checksum, 1.0, faults):
         signal[lead, samples] = amplitudes
     notes = (*header.notes, *plan.leads.notes, *plan.notes, *faults)
-    return Record(signal, plan.fs, want, header.name.removesuffix(".hea"), notes, header.comments)
+    return Record(signal, plan.fs, want, Path(header.name).stem, notes, header.comments)
 
 
 def read_wfdb_microvolts(
@@ -231,6 +234,12 @@ def _make_plan(header: Header, want: tuple[str, ...]) -> _Plan:
     if len(rates) == 1:
         per_frame = rates.pop()
     elif rates:
+        if header.fs < _LOWEST_FRAME_RATE:
+            listed = " and ".join(f"{header.fs * rate:g}" for rate in sorted(rates))
+            raise UserError(
+                f"{header.name}: leads at {listed} Hz, which have only frames at {header.fs:g} Hz in common; expected "
+                f"leads at one rate, or frames at {_LOWEST_FRAME_RATE:g} Hz or more, over which they are averaged."
+            )
         notes.append(f"leads of several rates: averaged over each frame, to {header.fs:g} Hz")
     if any(not layout.units[column] for layout, column in signals):
         notes.append(f"leads without a unit: {DEFAULT_UNIT}, the default of the format")

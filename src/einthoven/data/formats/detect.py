@@ -1,0 +1,184 @@
+"""Detect the format of a file by its first bytes. The suffix decides only where the bytes leave it open."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from einthoven.data.formats.channels import quote
+from einthoven.data.formats.wfdb_header import header_file
+from einthoven.errors import UserError
+from einthoven.files import open_descriptor, read_bytes, reason
+
+HEAD_BYTES = 2**16
+"""Number of bytes that are looked at."""
+
+# Magic bytes: position, bytes, name of the format.
+_MAGIC = (
+    (0, b"\xffBIOSEMI", "BDF"),
+    (128, b"DICM", "DICOM"),
+    (0, b"MATLAB 7.3", "mat"),
+    (0, b"\x93NUMPY", "npy"),
+    (126, b"IM", "mat"),
+    (126, b"MI", "mat"),
+)
+
+# Formats that are recognized, but not read: first bytes and name.
+_NOT_READ = (
+    (b"ISHNE1.0", "ISHNE"),
+    (b"ANN  1.0", "ISHNE (annotations)"),
+    (b"\x40\x20MFR", "MFER"),
+    (b"\x1f\x8b", "gzip"),
+    (b"%PDF", "PDF"),
+)
+_NOT_READ_SUFFIXES = {".mwf": "MFER"}
+_NOT_READ_XML = {b"CardiologyXML": "GE CardioSoft"}
+
+# A zip archive starts with the header of its first member. The length of the name and the name are in it.
+_ZIP = b"PK\x03\x04"
+_ZIP_NAME_LENGTH = slice(26, 28)
+_ZIP_NAME = 30
+
+# The suffix of formats that have no magic bytes, or files too short for them: the reader reports what is wrong.
+_BY_SUFFIX = {
+    ".edf": "EDF",
+    ".bdf": "BDF",
+    ".dcm": "DICOM",
+    ".xml": "XML",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".mat": "mat",
+    ".csv": "table",
+    ".tsv": "table",
+    ".txt": "table",
+    ".asc": "table",
+}
+
+_EDF_START = re.compile(rb"0 {7}.{176}\d{1,7} *", re.DOTALL)
+_ROOT_ELEMENT = re.compile(rb"<([A-Za-z_][\w.:-]*)")
+_XML_COMMENT = re.compile(rb"<!--.*?(?:-->|$)|<[!?][^>]*>", re.DOTALL)
+_CONTROL_BYTES = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a")
+
+
+def is_wfdb(path: str | Path) -> bool:
+    """Decide whether a path names a WFDB record: its header, a file with a header beside it, or their stem.
+
+    A path that does not exist counts as the stem of a record, whose header is missing.
+    """
+    file = os.fspath(path)
+    suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122
+    if suffix == ".hea":
+        return True
+    # For the usual suffixes of other formats, no header is searched.
+    if suffix in _BY_SUFFIX and suffix != ".mat":
+        return False
+    return os.path.isfile(header_file(file)) or not os.path.lexists(file)  # noqa: PTH113
+
+
+def detect_format(path: str | Path) -> str:
+    """Return the name of the format of a file.
+
+    Parameters
+    ----------
+    path : path
+        An existing file that is not part of a WFDB record.
+
+    Returns
+    -------
+    str
+        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``npy``, ``npz``, ``mat`` or ``table``.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, has a format that is not read, or has none that is known.
+    """
+    name = Path(path).name
+    head = _read_head(path)
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    for magic, format_name in _NOT_READ:
+        if head.startswith(magic):
+            raise _not_read(name, format_name)
+    for position, magic, format_name in _MAGIC:
+        if head.startswith(magic, position):
+            return format_name
+    if head.startswith(_ZIP):
+        name_length = int.from_bytes(head[_ZIP_NAME_LENGTH], "little")
+        if suffix == ".npz" or head[_ZIP_NAME : _ZIP_NAME + name_length].endswith(b".npy"):
+            return "npz"
+        raise _not_read(name, "zip or Excel")
+    if _EDF_START.match(head):
+        return "EDF"
+    if _starts_like_dicom(head):
+        return "DICOM"
+
+    # Text is XML or a table. The bytes of UTF-16 count as text, too.
+    by_suffix = _BY_SUFFIX.get(suffix)
+    text = _plain_text(head)
+    if text is not None and text.lstrip()[:1] == b"<":
+        _check_root_element(text, name)
+        return "XML"
+    if by_suffix is not None:
+        return by_suffix
+    if text is not None and re.search(rb"\d", text):
+        return "table"
+    if suffix in _NOT_READ_SUFFIXES:
+        raise _not_read(name, _NOT_READ_SUFFIXES[suffix])
+    if suffix == ".dat":
+        raise UserError(
+            f"{name}: no header ({Path(name).with_suffix('.hea')}) beside it; expected the header of a WFDB record. "
+            "The .dat of an Edan electrocardiograph is another format, which is not read."
+        )
+    start = quote(head[:8].decode("latin-1")) if head else "nothing"
+    raise UserError(
+        f"{name}: {start} found at its start, which belongs to no known format; expected the stem of a WFDB record, or "
+        f"a file such as {' '.join(_BY_SUFFIX)}."
+    )
+
+
+def _read_head(path: str | Path) -> bytes:
+    try:
+        descriptor, size = open_descriptor(os.fspath(path))
+        try:
+            return read_bytes(descriptor, min(size, HEAD_BYTES))
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
+
+
+def _starts_like_dicom(head: bytes) -> bool:
+    """Decide whether a file is DICOM without a preamble: it starts with an element of group 2 or 8.
+
+    The element has a length of at most 1,024 bytes, either behind two letters (explicit) or as four bytes (implicit).
+    """
+    if head[:2] not in (b"\x02\x00", b"\x08\x00") or len(head) < 16:
+        return False
+    if re.match(rb"[A-Z]{2}", head[4:6]):
+        return True
+    return head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x16\x00") and head[6:8] == b"\x00\x00"
+
+
+def _plain_text(head: bytes) -> bytes | None:
+    """Return the bytes of a text without the zero bytes of UTF-16, or None if they are not text."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return head[2:].replace(b"\0", b"")
+    if head.translate(None, _CONTROL_BYTES) != head:
+        return None
+    return head.removeprefix(b"\xef\xbb\xbf")
+
+
+def _check_root_element(text: bytes, name: str) -> None:
+    """Refuse an XML format that is known, but not read."""
+    root = _ROOT_ELEMENT.search(_XML_COMMENT.sub(b"", text))
+    format_name = _NOT_READ_XML.get(root[1].rpartition(b":")[2]) if root else None
+    if format_name is not None:
+        raise _not_read(name, format_name)
+
+
+def _not_read(name: str, format_name: str) -> UserError:
+    return UserError(
+        f"{name}: a file of the format {format_name}, which is not read; expected an export of the ECG as CSV, EDF, "
+        "DICOM, HL7 aECG or WFDB."
+    )
