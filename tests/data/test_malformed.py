@@ -350,7 +350,7 @@ def test_what_is_damaged_may_be_read_with_a_warning(
     ("options", "expected"),
     [
         ({"checksum": "off"}, "checksum='off': expected verify or warn"),
-        ({"fs": 100}, "fs=100 given"),
+        ({"fs": 101}, "Hz in the file, fs=101 given"),
         ({"units": "mV"}, "units=mV given"),
         ({"leads": LEADS}, "leads="),
         ({"want": ()}, "wanted; expected some of I II"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -32,8 +31,6 @@ SECONDARY_SUFFIXES = (".dat", ".mat", ".json")
 
 PAGE_SECONDS = 10.0
 EXAMPLE_FS = 500
-
-_COMMAND_LINE_HINT = re.compile(r" \(--[^)]*\)")
 
 
 def describe_model(predictor: Predictor) -> dict[str, Any]:
@@ -97,8 +94,8 @@ def answer(
         file = _main_file(folder)
         record, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading)
     except UserError as error:
-        # Neither the temporary folder nor the options of the command line mean anything to the user of the page.
-        raise UserError(_COMMAND_LINE_HINT.sub("", str(error).replace(f"{folder}/", ""))) from None
+        # The temporary folder means nothing to the user of the page.
+        raise UserError(str(error).replace(f"{folder}/", "")) from None
     prediction = to_json(predictor.predict_prepared([prepared]), 0, predictor)
     (measurements,) = measure_records(delineator, [record])
 

@@ -61,7 +61,7 @@ async function ask(start = 0) {
   } else {
     chosen.files.forEach((file) => query.append("file", file.name));
     chosen.files.slice(0, -1).forEach((file) => query.append("size", file.size));
-    if (may_lack_metadata()) ["fs", "units", "leads"].forEach((name) => query.set(name, at(name).value.trim()));
+    if (!at("metadata").hidden) ["fs", "units", "leads"].forEach((name) => query.set(name, at(name).value.trim()));
   }
   const size = chosen.files.reduce((sum, file) => sum + file.size, 0);
   if (about && size > about.limits.megabytes * 1e6) {
@@ -85,6 +85,8 @@ async function ask(start = 0) {
     if (number !== requests) return;
     at("result").hidden = true;
     const has_no_answer = error instanceof TypeError;
+    // The message asks for a fact, for example "use fs=500".
+    if (/\b(fs|units|leads)=/.test(error.message)) at("metadata").hidden = false;
     show_status(has_no_answer ? "No answer: is einthoven app still running, and can the file be read?" : error.message, true);
   }
 }

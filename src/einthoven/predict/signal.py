@@ -163,7 +163,7 @@ def prepare(
         source=name,
     )
 
-    cautions = []
+    cautions = list(record.cautions)
     if input_format.seconds - seconds > tolerance:
         cautions.append(f"{seconds:.4g} s long: the {input_format.seconds:g} s that the model reads end in 0 mV")
     if invalid.any():

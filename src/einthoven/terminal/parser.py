@@ -42,9 +42,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of `Parser.add_reading` that the user gave, as keyword arguments of `read_record`."""
+    """Return the options of `Parser.add_reading` that the user gave, as keyword arguments of `read_record`.
+
+    The messages of the reader name these options.
+    """
     values = {name: getattr(options, name) for name in ("fs", "units", "leads")}
-    return {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
+    return {**given, "option_style": "--{name} {value}"}
 
 
 def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[str]]:

@@ -37,6 +37,9 @@ CHECKS: tuple[Check, ...] = (
     plausible.check_spikes,
 )
 
+SLOWEST_FS = 20.0
+"""Hz. Slower records are not examined."""
+
 SAMPLES_AT_ONCE = 2_000_000
 """Samples of all leads that are examined together. The examination of so many needs about 200 MB."""
 
@@ -65,6 +68,7 @@ def _make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Blo
     beat, repeatability = beat_and_repeatability(signal, beats, fs)
     return Block(
         x=signal,
+        is_valid=is_finite,
         invalid_fraction=1.0 - is_finite.mean(axis=-1),
         fs=fs,
         leads=tuple(leads),
@@ -92,8 +96,19 @@ def examine(x: NDArray[np.floating], fs: float, leads: Sequence[str] = LEADS) ->
     list of list of Finding
         The findings of each record. The most serious ones come first.
     """
+    too_slow = too_slow_to_examine(fs)
+    if too_slow:
+        return [list(too_slow) for _ in x]
     block = _make_block(x, fs, leads)
     return _run_checks(block, noise.measure_noise(block))
+
+
+def too_slow_to_examine(fs: float) -> list[Finding]:
+    """Return a finding if the sampling frequency is too low for all checks. The beats cannot be detected then."""
+    if fs >= SLOWEST_FS:
+        return []
+    text = f"{fs:g} Hz is too slow to show the waves of a beat; expected {SLOWEST_FS:g} Hz at least; no check was made"
+    return [Finding("fs", "error", (), fs, SLOWEST_FS, text)]
 
 
 def _run_checks(block: Block, decibels: noise.Noise) -> list[list[Finding]]:
@@ -135,12 +150,14 @@ def examine_records(records: Sequence[Record]) -> list[list[Finding]]:
 
 
 def _check_metadata(record: Record) -> list[Finding]:
-    """Return findings about the header, about missing leads, and about what the sampling frequency hides."""
+    """Return findings about header, missing leads, what the reader left out, and what the sampling frequency hides."""
     findings = plausible.patient_cautions(*plausible.from_comments(record.comments))
     missing = tuple(lead for lead in LEADS if lead not in record.leads)
     if missing:
         text = f"{len(record.leads)} of 12 leads: {' '.join(missing)} missing"
         findings.append(Finding("missing_leads", "warning", missing, float(len(record.leads)), 12.0, text))
+    nan = float("nan")
+    findings += [Finding("reading", "info", (), nan, nan, caution) for caution in record.cautions]
     return findings + unmeasurable(record.fs)
 
 
@@ -181,6 +198,9 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
     valid_samples = table["valid_samples"].to_numpy() if "valid_samples" in table else np.full(n, length)
     cautions = _table_cautions(table)
     rows: list[dict[str, object]] = [{} for _ in range(n)]
+    too_slow = too_slow_to_examine(store.fs)
+    if too_slow:
+        return _unexamined(table, too_slow)
     done = 0
 
     # Records of one length are examined together, without their padding, which would look like a flat line.
@@ -207,6 +227,17 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
             if progress is not None:
                 progress(done, n)
     return pd.DataFrame(rows).assign(ecg_id=table["ecg_id"].to_numpy())
+
+
+def _unexamined(table: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
+    """Return the table of `examine_store` for a store whose records all have the same findings and no measurements."""
+    import pandas as pd
+
+    listed = [vars(finding) | {"leads": list(finding.leads)} for finding in findings]
+    columns = ("heart_rate", *(f"{kind}_db" for kind in noise.Noise._fields))
+    row: dict[str, object] = dict.fromkeys(columns, float("nan"))
+    row |= {"severity": findings[0].severity, "findings": listed}
+    return pd.DataFrame([row] * len(table)).assign(ecg_id=table["ecg_id"].to_numpy())
 
 
 def _table_cautions(table: pd.DataFrame) -> list[list[Finding]]:

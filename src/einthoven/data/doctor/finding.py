@@ -18,6 +18,7 @@ SEVERITIES = ("info", "caution", "warning", "error")
 CODES = {
     "unreadable": "cannot be read",
     "missing_leads": "leads are missing",
+    "reading": "parts of the file are not read, or values are replaced",
     "invalid": "samples marked invalid",
     "flat": "lead without any voltage",
     "stuck": "lead stands still for a while",
@@ -79,6 +80,8 @@ class Block:
 
     x: Float
     """Signal in mV ``(n, L, T)``; zero where the record has no finite sample."""
+    is_valid: NDArray[np.bool_]
+    """Whether a sample was finite ``(n, L, T)``."""
     invalid_fraction: Float
     """Fraction of samples that were not finite ``(n, L)``."""
     fs: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.data.doctor import thresholds
 from einthoven.data.doctor.finding import Block, Finding, Findings, findings_by_lead, longest_run
@@ -57,7 +58,9 @@ def check_disconnected(block: Block) -> Findings:
     # A lead whose repeatability cannot be measured (NaN) counts as a lead that does not follow the heartbeat.
     repeatability = np.where(np.isfinite(block.repeatability), block.repeatability, 0.0)
     others_follow = np.median(repeatability, axis=1) >= thresholds.OTHERS_FOLLOW
-    is_disconnected = others_follow[:, None] & (block.repeatability < thresholds.FOLLOWS) & block.has_voltage
+    # A lead that is mostly invalid does not follow the heartbeat, but `check_invalid` reports the reason.
+    is_measured = block.has_voltage & (block.invalid_fraction <= thresholds.INVALID)
+    is_disconnected = others_follow[:, None] & (block.repeatability < thresholds.FOLLOWS) & is_measured
     text = "the means of two halves of the beats of {lead} correlate at {value:.2f}; expected {limit:g} at least"
     yield from findings_by_lead(
         block, "disconnected", "warning", is_disconnected, block.repeatability, thresholds.FOLLOWS, text
@@ -80,17 +83,20 @@ def check_limb_laws(block: Block) -> Findings:
     if not laws:
         return
 
-    # The weighted sum of a law should be zero. Its RMS is the error of the law.
+    # The weighted sum of a law should be zero. Its RMS is the error of the law, at the times at which all of its leads
+    # are valid.
     residuals: dict[str, Float] = {}
     for law, coefficients in laws.items():
         weighted_sum = np.zeros(1)
         for lead, coefficient in coefficients.items():
             weighted_sum = weighted_sum + coefficient * block.x[:, block.row(lead)]
-        residuals[law] = weighted_sum.std(axis=-1)
+        rows = [block.row(lead) for lead in coefficients]
+        residuals[law] = _std(weighted_sum, block.is_valid[:, rows].all(axis=1))
 
     # The allowed error is a fraction of the amplitude, but never less than the rounding error of coarse recorders.
     limb_rows = [row for row, lead in enumerate(block.leads) if not lead.startswith("V")]
-    amplitude = np.sqrt(block.x[:, limb_rows].var(axis=-1).mean(axis=1))
+    limb_deviations = _std(block.x[:, limb_rows], block.is_valid[:, limb_rows])
+    amplitude = np.sqrt(np.square(limb_deviations).mean(axis=1))
     allowed = np.maximum(thresholds.LAW_PART * amplitude, thresholds.LAW_LEAST)
     worst_error = np.stack(list(residuals.values())).max(axis=0)
     for row in np.flatnonzero(worst_error > allowed):
@@ -100,6 +106,16 @@ def check_limb_laws(block: Block) -> Findings:
         others = "" if len(broken) == 1 else f", as {len(broken) - 1} more of the {len(laws)} laws do"
         evidence = f"{worst_law} fails by {worst_error[row]:.3f} mV RMS; expected {allowed[row]:.3f} at most{others}"
         yield int(row), Finding("limb_law", "warning", leads, float(worst_error[row]), float(allowed[row]), evidence)
+
+
+def _std(x: Float, is_valid: NDArray[np.bool_]) -> Float:
+    """Return the standard deviation of the valid samples along the last axis; 0 if there are none."""
+    if is_valid.all():
+        return np.asarray(x.std(axis=-1))
+    count = np.maximum(is_valid.sum(axis=-1), 1)
+    mean = np.where(is_valid, x, 0.0).sum(axis=-1) / count
+    squares = np.where(is_valid, np.square(x - mean[..., None]), 0.0).sum(axis=-1)
+    return np.asarray(np.sqrt(squares / count))
 
 
 def check_unit(block: Block) -> Findings:

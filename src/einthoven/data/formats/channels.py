@@ -23,8 +23,8 @@ MILLIVOLT = {
 }
 """Lower-case name of a unit -> the unit in mV."""
 
-# Both the micro sign and the Greek letter mu become "u".
-_MICRO_TO_U = str.maketrans("µμ", "uu")
+MICRO_TO_U = str.maketrans("µμ", "uu")
+"""Table of `str.translate`: both the micro sign and the Greek letter mu become "u"."""
 
 LIMB = LEADS[:6]
 
@@ -47,7 +47,7 @@ def millivolts(unit: str, source: str, lead: str) -> float:
     UserError
         If the unit is missing or unknown.
     """
-    scale = MILLIVOLT.get(unit.strip().lower().translate(_MICRO_TO_U))
+    scale = MILLIVOLT.get(unit.strip().lower().translate(MICRO_TO_U))
     if scale is None:
         problem = f"unknown unit {quote(unit)}" if unit.strip() else "no unit"
         raise UserError(f"{source}: lead {lead}: {problem}; expected mV, uV, nV or V.")

@@ -17,14 +17,40 @@ from einthoven.functional.leads import canonical_lead
 MOST_BYTES = 2**30
 """Largest size of a file in bytes. This is enough for 24 hours of 12 leads at 500 Hz with 16 bits per sample."""
 
+PYTHON_STYLE = "{name}={value}"
+"""How a Python program states the sampling frequency, the unit or the leads of a file."""
+
 
 @dataclass(frozen=True)
 class Metadata:
-    """Sampling frequency in Hz, unit, and names of the signals. None means that the value is not stated."""
+    """What the file, a sidecar or the caller states.
+
+    Attributes
+    ----------
+    fs : float or None
+        Sampling frequency in Hz; None, also for the others, if it is not stated.
+    units : str or None
+        Unit of all signals.
+    leads : tuple of str or None
+        Names of the signals.
+    option_style : str or None
+        How the user of the caller states a value, for messages: `PYTHON_STYLE`, or for example ``--{name} {value}``.
+        None if the user cannot state values.
+    """
 
     fs: float | None = None
     units: str | None = None
     leads: tuple[str, ...] | None = None
+    option_style: str | None = PYTHON_STYLE
+
+    def option(self, name: str, value: object = "…") -> str:
+        """Return the text with which the user states a value, such as ``--fs 500``."""
+        text = value
+        if isinstance(value, tuple):
+            text = ",".join(value)
+        elif isinstance(value, float):
+            text = f"{value:.10g}"
+        return (self.option_style or PYTHON_STYLE).format(name=name, value=text)
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,9 @@ class FileSignals:
         Sampling frequency in Hz.
     notes : tuple of str
         Sentences about what the reader assumed or dropped.
+    cautions : tuple of str
+        What a reader of a result has to know: parts of the file that are not in the record, and values that the reader
+        changed.
     """
 
     values: NDArray[np.floating]
@@ -48,6 +77,7 @@ class FileSignals:
     units: tuple[str, ...]
     fs: float
     notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 def wanted_leads(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from einthoven.data.formats.detect import detect_format, is_wfdb
 from einthoven.data.formats.dicom import read_dicom
 from einthoven.data.formats.ecg_xml import read_xml
 from einthoven.data.formats.edf import read_bdf, read_edf
-from einthoven.data.formats.file_signals import FileSignals, Metadata, wanted_leads
+from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metadata, wanted_leads
 from einthoven.data.formats.matlab import read_mat
+from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.tabular import read_npy, read_npz, read_table
 from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts
@@ -56,6 +58,7 @@ def read_record(
     leads: Sequence[str] | None = None,
     want: Sequence[str] = LEADS,
     checksum: Checksum = "verify",
+    option_style: str | None = PYTHON_STYLE,
 ) -> Record:
     """Read one ECG record.
 
@@ -65,11 +68,15 @@ def read_record(
         A WFDB record: the header (``.hea``), its signal file (``.dat``, ``.mat``), or their common stem. Or a file of
         another format of docs/formats.md. The content of such a file shows its format, whatever its suffix is.
     fs, units, leads
-        Sampling frequency in Hz, unit and names of the signals, for files that do not state them.
+        Sampling frequency in Hz, unit and names of the signals, for files that do not state them. `fs` is used for any
+        file that states an implausible value (`einthoven.data.formats.rate`).
     want : sequence of str
         Canonical leads to return, in this order. Other leads may be missing.
     checksum : "verify" or "warn"
         If the signals do not match the checksums of the header: refuse the record, or add a note to it.
+    option_style : str or None
+        How the user states `fs`, `units` and `leads`, for messages: ``--{name} {value}`` on the command line. None if
+        the user cannot state them.
 
     Returns
     -------
@@ -81,15 +88,21 @@ def read_record(
     UserError
         If a file is missing, truncated, damaged, of another format, or needs a package that is not installed; if a
         lead is missing or named twice; if a unit is unknown; if fs, units or leads are stated nowhere, or stated twice
-        with different values.
+        with different values; if the file states an implausible sampling frequency, and the caller none.
     """
     _check_options(want, checksum)
-    signals = _read_other_format(path, fs, units, leads)
-    if signals is None:
-        return read_wfdb(path, tuple(want), checksum)
+    caller = _caller_metadata(fs, units, leads, option_style)
     name = Path(path).name
+    signals = _read_other_format(path, caller)
+    if signals is None:
+        record = read_wfdb(path, tuple(want), checksum)
+        rate = settle_rate(record.fs, caller.fs, caller, name)
+        changes = rate_notes(record.fs, rate)
+        return replace(record, fs=rate, notes=(*record.notes, *changes), cautions=changes)
     signal, notes = wanted_leads(signals, tuple(want), name)
-    return Record(signal.astype(np.float32), signals.fs, tuple(want), Path(name).stem, notes)
+    notes = (*notes, *signals.cautions)
+    stem = Path(name).stem
+    return Record(signal.astype(np.float32), signals.fs, tuple(want), stem, notes, cautions=signals.cautions)
 
 
 def read_microvolts(
@@ -100,6 +113,7 @@ def read_microvolts(
     units: str | None = None,
     leads: Sequence[str] | None = None,
     checksum: Checksum = "verify",
+    option_style: str | None = PYTHON_STYLE,
 ) -> tuple[NDArray[np.int16], float, int, int]:
     """Read a record as int16 µV, the form in which the store saves it.
 
@@ -115,17 +129,24 @@ def read_microvolts(
         Number of samples that the file marks as invalid, and number of clipped samples.
     """
     _check_options(want, checksum)
-    signals = _read_other_format(path, fs, units, leads)
+    caller = _caller_metadata(fs, units, leads, option_style)
+    name = Path(path).name
+    signals = _read_other_format(path, caller)
     if signals is None:
-        return read_wfdb_microvolts(path, tuple(want), checksum)
-    millivolt, _ = wanted_leads(signals, tuple(want), Path(path).name)
+        counts, rate_in_file, invalid, clipped = read_wfdb_microvolts(path, tuple(want), checksum)
+        return counts, settle_rate(rate_in_file, caller.fs, caller, name), invalid, clipped
+    millivolt, _ = wanted_leads(signals, tuple(want), name)
     microvolt, is_invalid, is_clipped = round_to_int16(millivolt * 1000.0)
     return microvolt, signals.fs, int(np.count_nonzero(is_invalid)), int(np.count_nonzero(is_clipped))
 
 
-def _read_other_format(
-    path: str | Path, fs: float | None, units: str | None, leads: Sequence[str] | None
-) -> FileSignals | None:
+def _caller_metadata(
+    fs: float | None, units: str | None, leads: Sequence[str] | None, option_style: str | None
+) -> Metadata:
+    return Metadata(fs, units, None if leads is None else tuple(leads), option_style)
+
+
+def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None:
     """Read a file of any format except WFDB. Return None for a WFDB record.
 
     A file without a header beside it is no WFDB record. Its content shows its format. `os.path` is used, because this
@@ -136,26 +157,28 @@ def _read_other_format(
     else:
         format_name = detect_format(path)
         if format_name in _BARE_FORMATS:
-            read_bare = _BARE_FORMATS[format_name]
-            return read_bare(path, Metadata(fs, units, None if leads is None else tuple(leads)))
+            return _BARE_FORMATS[format_name](path, caller)
 
     # All other formats state the metadata themselves.
-    for name, value in (("fs", fs), ("units", units), ("leads", leads)):
+    for key in ("units", "leads"):
+        value = getattr(caller, key)
         if value is not None:
             raise UserError(
-                f"{path}: {name}={value} given; expected none, as such a file states it itself. With data=folder, set "
-                f"data.file_{name}=null; a .json beside the other files of the folder may state it for those."
+                f"{path}: {caller.option(key, value)} given; expected none, as such a file states its {key} itself "
+                f"(for the other files, a .json beside a file can state them)."
             )
     if format_name == "WFDB":
         return None
 
     read_complete, extra = _COMPLETE_FORMATS[format_name]
     try:
-        return read_complete(path)
+        signals = read_complete(path)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{path}: the package {error.name} that reads this format is missing; install einthoven[{extra}]."
         ) from None
+    rate = settle_rate(signals.fs, caller.fs, caller, Path(path).name)
+    return replace(signals, fs=rate, cautions=(*signals.cautions, *rate_notes(signals.fs, rate)))
 
 
 def _check_options(want: Sequence[str], checksum: str) -> None:

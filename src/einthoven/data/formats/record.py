@@ -26,6 +26,9 @@ class Record:
         What the reader derived, dropped, inverted or renamed, and faults that it accepted.
     comments : tuple of str
         Comment lines of the header without ``#``, such as ``Dx: 426783006``.
+    cautions : tuple of str
+        The notes that a reader of a result has to know: parts of the file that are not in the record, and values that
+        the reader changed.
     """
 
     signal: NDArray[np.float32]
@@ -34,3 +37,4 @@ class Record:
     source: str
     notes: tuple[str, ...] = ()
     comments: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()

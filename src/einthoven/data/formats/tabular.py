@@ -20,8 +20,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import quote
+from einthoven.data.formats.channels import MICRO_TO_U, quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file, whole_rate
+from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, reason
 from einthoven.functional.leads import canonical_lead
@@ -33,7 +34,14 @@ MOST_SIDECAR = 2**20
 """Largest size of a sidecar in bytes."""
 
 # A time column, such as "time", "t (s)" or "time_ms".
-_TIME_COLUMN = re.compile(r"^(?:time|t)(?:[\s_]*[(\[]?\s*(s|sec|seconds|ms)\s*[)\]]?)?$", re.IGNORECASE)
+_TIME_COLUMN = re.compile(
+    r"^(?:time|t)(?:[\s_]*[(\[]?\s*(s|secs?|seconds?|ms|msecs?|milliseconds?|[uµμ]s|[uµμ]secs?|microseconds?|ns)\s*[)\]]?)?$",
+    re.IGNORECASE,
+)
+
+# First letter of the unit of a time column -> unit, and its number in a second. "ms", "msec" and "milliseconds" are one
+# unit; "microseconds" is replaced before.
+_TIME_UNITS = {"s": ("s", 1.0), "m": ("ms", 1e3), "u": ("µs", 1e6), "n": ("ns", 1e9)}
 
 # A name with a unit, such as "V1 (mV)" or "aVR [µV]".
 _NAME_WITH_UNIT = re.compile(r"^(.*?)\s*[(\[]\s*(\w*v(?:olt)?)\s*[)\]]$", re.IGNORECASE)
@@ -44,7 +52,7 @@ Value = TypeVar("Value")
 def read_table(path: str | Path, caller: Metadata) -> FileSignals:
     """Read a table with one column per lead. The separator is a comma, a semicolon or a tab.
 
-    Empty fields and ``nan`` are invalid samples. A column ``time`` (in seconds) or ``time_ms`` gives fs.
+    Empty fields and ``nan`` are invalid samples. A column ``time`` (in seconds), ``time_ms`` or ``time (us)`` gives fs.
 
     Raises
     ------
@@ -76,9 +84,9 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
     if len(time_columns) > 1:
         raise UserError(f"{source}: {len(time_columns)} columns of time found; expected at most one.")
     fs: float | None = None
-    notes: tuple[str, ...] = ()
+    origin = ""
     if time_columns:
-        fs, notes = _sampling_frequency(values[time_columns[0]], header[time_columns[0]], source)
+        fs, origin = _sampling_frequency(values[time_columns[0]], header[time_columns[0]], source)
     values = np.delete(values, time_columns, axis=0)
 
     # Split "V1 (mV)" into name and unit.
@@ -90,7 +98,7 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
         name_with_unit = _NAME_WITH_UNIT.match(name)
         names.append(name_with_unit[1] if name_with_unit else name)
         units.append(name_with_unit[2] if name_with_unit else "")
-    return add_metadata(path, values, Metadata(fs, None, tuple(names)), caller, tuple(units), notes)
+    return add_metadata(path, values, Metadata(fs, None, tuple(names)), caller, tuple(units), origin)
 
 
 def read_npy(path: str | Path, caller: Metadata) -> FileSignals:
@@ -147,7 +155,7 @@ def add_metadata(
     in_file: Metadata,
     caller: Metadata,
     column_units: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
+    origin: str = "",
 ) -> FileSignals:
     """Combine the values of a file with the metadata from the file, its sidecar and the caller.
 
@@ -160,12 +168,14 @@ def add_metadata(
         What the file and the caller state.
     column_units : tuple of str
         The unit of each row of `values`; empty where the file states none.
-    notes : tuple of str
+    origin : str
+        Where the file states its sampling frequency, such as "column 'time', in s".
 
     Raises
     ------
     UserError
-        If fs, units or leads are stated nowhere or with two values, or do not fit the values.
+        If fs, units or leads are stated nowhere or with two values, or do not fit the values; if the file states an
+        implausible sampling frequency, and the user none.
     """
     source = Path(path).name
     sidecar = _read_sidecar(Path(path).with_suffix(".json"))
@@ -176,12 +186,19 @@ def add_metadata(
     if has_other_names and not any(canonical_lead(name) for name in in_file.leads or ()):
         names_in_file = None
 
-    leads = _agree("leads", source, names_in_file, sidecar.leads, caller.leads)
-    fs = _agree("fs", source, in_file.fs, sidecar.fs, caller.fs)
-    unit = _agree("units", source, in_file.units, sidecar.units, caller.units)
+    leads = _agree("leads", source, names_in_file, sidecar.leads, caller)
+    fs = _agree("fs", source, None, sidecar.fs, caller)
+    notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    if in_file.fs is not None:
+        fs = settle_rate(in_file.fs, fs, caller, source, origin)
+        cautions = rate_notes(in_file.fs, fs)
+        if origin and not cautions:
+            notes = (f"{fs:g} Hz from {origin}",)
+    unit = _agree("units", source, in_file.units, sidecar.units, caller)
     lacks_unit = unit is None and not any(column_units)
     if leads is None or fs is None or lacks_unit:
-        raise _missing_metadata_error(source, leads=leads is None, fs=fs is None, units=lacks_unit)
+        raise _missing_metadata_error(source, caller, leads=leads is None, fs=fs is None, units=lacks_unit)
 
     if not column_units:
         values = _leads_first(values, len(leads), source)
@@ -189,41 +206,45 @@ def add_metadata(
     elif len(leads) != len(column_units):
         raise UserError(f"{source}: {len(column_units)} columns found; expected {len(leads)}: {' '.join(leads)}.")
     for column_unit in column_units:
-        _agree("units", source, column_unit or None, unit, None)
+        _agree("units", source, column_unit or None, sidecar.units, caller)
     if np.isinf(values).any():
         raise UserError(f"{source}: an infinite value found; expected amplitudes, or nan where a sample is invalid.")
 
     units = tuple(column_unit or unit or "" for column_unit in column_units)
-    return FileSignals(values, leads, units, fs, notes)
+    return FileSignals(values, leads, units, fs, notes, cautions)
 
 
-def _missing_metadata_error(source: str, **is_missing: bool) -> UserError:
+def _missing_metadata_error(source: str, caller: Metadata, **is_missing: bool) -> UserError:
     descriptions = {"leads": "names of the leads", "fs": "sampling frequency", "units": "unit of the amplitudes"}
     keys = [key for key in descriptions if is_missing[key]]
     missing = ", the ".join(descriptions[key] for key in keys)
-    options = ", ".join(f"{key}=…" for key in keys)
+    options = ", ".join(caller.option(key) for key in keys) + ", or " if caller.option_style else ""
     json_keys = ", ".join(repr(key) for key in keys)
     sidecar = Path(source).with_suffix(".json").name
     header = f", or its header {Path(source).stem}.hea" if source.lower().endswith(".mat") else ""
     return UserError(
-        f"{source}: does not say the {missing}; expected {options} (--{keys[0]} for the doctor, "
-        f"data.file_{keys[0]} with data=folder), or {json_keys} in {sidecar} beside it{header}."
+        f"{source}: does not say the {missing}; expected {options}{json_keys} in {sidecar} beside it{header}."
     )
 
 
-def _agree(key: str, source: str, in_file: Value | None, sidecar: Value | None, caller: Value | None) -> Value | None:
+def _agree(key: str, source: str, in_file: Value | None, sidecar: Value | None, caller: Metadata) -> Value | None:
     """Return the value that the sources state, or None if none states it. Two different values are refused."""
-    options = f"in the options (data.file_{key} with data=folder)"
-    candidates = ((in_file, "in the file"), (sidecar, "in its .json"), (caller, options))
+    in_options: Value | None = getattr(caller, key)
+    candidates = ((in_file, "in the file"), (sidecar, "in its .json"), (in_options, ""))
     stated = [(value, place) for value, place in candidates if value is not None]
     if not stated:
         return None
     first_value, first_place = stated[0]
     for value, place in stated[1:]:
         if value != first_value:
-            first, second = (" ".join(v) if isinstance(v, tuple) else v for v in (first_value, value))
-            raise UserError(f"{source}: {key} {first} {first_place}, {second} {place}; expected one value.")
+            first = _as_text(first_value)
+            second = f"{key} {_as_text(value)} {place}" if place else f"{caller.option(key, value)} given"
+            raise UserError(f"{source}: {key} {first} {first_place}, {second}; expected one value.")
     return first_value
+
+
+def _as_text(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _read_sidecar(path: Path) -> Metadata:
@@ -354,13 +375,14 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> tuple[float, tuple[str, ...]]:
-    """Compute the sampling frequency in Hz from a time column, and return it with a note.
+def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> tuple[float, str]:
+    """Compute the sampling frequency in Hz from a time column, and return it with a description of the column.
 
     The times may be rounded. They have to rise in even steps.
     """
     match = _TIME_COLUMN.match(name)
-    unit = "ms" if match and (match[1] or "").lower() == "ms" else "s"
+    stated_unit = ((match and match[1]) or "s").lower().replace("micro", "u").translate(MICRO_TO_U)
+    unit, per_second = _TIME_UNITS[stated_unit[0]]
     if times.size < 2:
         raise UserError(f"{source}: {times.size} times in column {quote(name)}; expected at least two.")
 
@@ -375,8 +397,8 @@ def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> t
         )
 
     # Times are written with few digits. A frequency that is almost a whole number becomes that number.
-    fs = whole_rate(float((1000.0 if unit == "ms" else 1.0) / mean_step))
-    return fs, (f"{fs:g} Hz from column {quote(name)}, in {unit}",)
+    fs = whole_rate(float(per_second / mean_step))
+    return fs, f"column {quote(name)}, in {unit}"
 
 
 def _read_text(path: str | Path, max_bytes: int) -> str:

@@ -134,7 +134,8 @@ class Folder:
         rows = rows[is_present]
         table, notes = self._table(rows)
         files = RecordFiles(root, rows[self.path_column])
-        return Plan.from_source(self, files, table, tables=(csv,), notes=notes, reading=reading)
+        style = "data.file_{name}={value}"
+        return Plan.from_source(self, files, table, tables=(csv,), notes=notes, reading=reading, option_style=style)
 
     def _reading(self) -> dict[str, Any]:
         """Return the checked values of `file_fs`, `file_units` and `file_leads`, as arguments of `read_record`."""

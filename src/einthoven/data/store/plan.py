@@ -85,6 +85,9 @@ class Plan:
         listed with the reason.
     reading : mapping
         Further arguments of `read_record`: fs, units and leads of files that do not contain them, checksum.
+    option_style : str or None
+        How the user states fs, units and leads of the files, as in `read_record`; None if the source has no options
+        for it.
     notes : tuple of str
         Notes for the user about how the plan was made.
 
@@ -106,6 +109,7 @@ class Plan:
     stride: float | None = None
     on_error: str = "fail"
     reading: Mapping[str, Any] = field(default_factory=dict)
+    option_style: str | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,7 +147,7 @@ class Plan:
         files, table
             As in `Plan`.
         **others
-            `tables`, `reading` and `notes` of `Plan`.
+            `tables`, `reading`, `option_style` and `notes` of `Plan`.
         """
         names = ("fs", "leads", "seconds", "long", "short", "stride", "on_error")
         options = {name: getattr(source, name) for name in names if hasattr(source, name)}
