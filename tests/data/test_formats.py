@@ -163,8 +163,8 @@ def test_a_matrix_with_its_header_is_read_by_it(tmp_path: Path, ecg: np.ndarray)
     (tmp_path / "a.hea").write_text(f"a 12 {FS:g} {SAMPLES}\n{lines}")
     record = read_record(tmp_path / "a.mat", checksum="warn")
     np.testing.assert_allclose(record.signal, ecg / 1000, rtol=1e-6, atol=1e-6)
-    with pytest.raises(UserError, match="fs=500 given; expected none"):
-        read_record(tmp_path / "a.mat", fs=500)
+    with pytest.raises(UserError, match="units=mV given; expected none"):
+        read_record(tmp_path / "a.mat", units="mV")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -259,7 +259,7 @@ def test_philips(tmp_path: Path, ecg: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "package", "extra"),
-    [(".edf", "edfio", "edf"), (".dcm", "pydicom", "dicom"), (".xml", "ecgdatakit", "xml")],
+    [(".edf", "edfio", "edf"), (".dcm", "pydicom", "dicom"), (".xml", "defusedxml", "xml")],
 )
 def test_a_missing_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str, extra: str

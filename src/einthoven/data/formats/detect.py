@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from einthoven.data.formats.channels import quote
+from einthoven.data.formats.dicom import is_dicom
 from einthoven.data.formats.wfdb_header import header_file
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, read_bytes, reason
@@ -17,7 +18,6 @@ HEAD_BYTES = 2**16
 # Magic bytes: position, bytes, name of the format.
 _MAGIC = (
     (0, b"\xffBIOSEMI", "BDF"),
-    (128, b"DICM", "DICOM"),
     (0, b"MATLAB 7.3", "mat"),
     (0, b"\x93NUMPY", "npy"),
     (126, b"IM", "mat"),
@@ -110,7 +110,7 @@ def detect_format(path: str | Path) -> str:
         raise _not_read(name, "zip or Excel")
     if _EDF_START.match(head):
         return "EDF"
-    if _starts_like_dicom(head):
+    if is_dicom(head):
         return "DICOM"
 
     # Text is XML or a table. The bytes of UTF-16 count as text, too.
@@ -146,18 +146,6 @@ def _read_head(path: str | Path) -> bytes:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
-
-
-def _starts_like_dicom(head: bytes) -> bool:
-    """Decide whether a file is DICOM without a preamble: it starts with an element of group 2 or 8.
-
-    The element has a length of at most 1,024 bytes, either behind two letters (explicit) or as four bytes (implicit).
-    """
-    if head[:2] not in (b"\x02\x00", b"\x08\x00") or len(head) < 16:
-        return False
-    if re.match(rb"[A-Z]{2}", head[4:6]):
-        return True
-    return head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x16\x00") and head[6:8] == b"\x00\x00"
 
 
 def _plain_text(head: bytes) -> bytes | None:

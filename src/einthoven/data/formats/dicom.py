@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file
+from einthoven.data.formats.groups import Group, join_groups
+from einthoven.data.formats.lead_codes import lead_of_code
 from einthoven.errors import UserError
 from einthoven.files import reason
 from einthoven.functional.leads import canonical_lead
@@ -17,14 +21,48 @@ from einthoven.functional.leads import canonical_lead
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Interpretations of the samples as linear integers. The other interpretations are companded audio.
-_LINEAR = ("SB", "UB", "SS", "US", "SL", "UL")
+# Interpretations of the samples as linear integers -> NumPy kind. The other interpretations are companded audio.
+_LINEAR = {"SB": "i", "UB": "u", "SS": "i", "US": "u", "SL": "i", "UL": "u"}
+
+# A file without the preamble starts with an element of group 0002, 0008 or, in big endian, 0800.
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+_FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0010, 0x0012, 0x0016, 0x0018)
+
+
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file is DICOM, from its first kilobyte. A file may lack the preamble and the file meta header.
+
+    Parameters
+    ----------
+    head : bytes
+        At least the first 132 bytes, if the file has as many.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    # Without a preamble, the first element is the group length, the SOP class, the character set or the image type.
+    is_big_endian = head[:1] == b"\x00"
+    element = int.from_bytes(head[2:4], "big" if is_big_endian else "little")
+    has_first_element = head[:2] in _FIRST_GROUPS and element in (
+        0x0000,
+        0x0001,
+        0x0005,
+        0x0008,
+        0x0012,
+        0x0016,
+        0x0018,
+    )
+    if not has_first_element:
+        return False
+    is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+    length = int.from_bytes(head[4:8], "big" if is_big_endian else "little")
+    return is_explicit or 0 < length < 256
 
 
 def read_dicom(path: str | Path) -> FileSignals:
-    """Read the recorded waveform of a DICOM file: the original multiplex group with the most leads.
+    """Read the recorded waveform of a DICOM file.
 
-    Derived groups, such as a median beat, are ignored. Samples equal to the padding value become NaN.
+    Derived groups, median beats and calibration pulses are left out, as `einthoven.data.formats.groups` describes.
+    Samples equal to the padding value become NaN.
 
     Raises
     ------
@@ -33,36 +71,27 @@ def read_dicom(path: str | Path) -> FileSignals:
 
     References
     ----------
-    DICOM PS3.3, C.10.9, Waveform Module.
+    DICOM PS3.3, C.10.9, Waveform Module; PS3.5, 7.3, Big Endian byte ordering.
     """
     import pydicom
 
     source = Path(path).name
     data = read_ordinary_file(path)
     try:
-        # A deflated file could expand to any size.
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if str(meta.get("TransferSyntaxUID", "")) == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        if not is_dicom(data[:1024]):
+            raise ValueError("it does not begin like DICOM")
+        # A deflated file could expand to any size. pydicom unpacks it before it can be asked for the transfer syntax.
+        if pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in data:
             raise ValueError("a deflated data set, whose size is not known before it is unpacked")
-        dataset = pydicom.dcmread(io.BytesIO(data))
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
 
-        groups = list(dataset.get("WaveformSequence") or [])
-        originals = [
-            index for index, group in enumerate(groups) if group.get("WaveformOriginality", "ORIGINAL") == "ORIGINAL"
-        ]
-        if not originals:
+        sequence = list(dataset.get("WaveformSequence") or [])
+        if not sequence:
             kind = getattr(dataset.get("SOPClassUID"), "name", "an unknown kind")
             raise UserError(f"{source}: {quote(str(kind))} without a recorded waveform; expected a 12-lead ECG.")
-
-        # Choose the group with the most leads; the first one of them, if several have as many.
-        names = {}
-        lead_counts = {}
-        for index in originals:
-            names[index] = [_channel_name(channel) for channel in groups[index].ChannelDefinitionSequence]
-            lead_counts[index] = sum(canonical_lead(name) is not None for name in names[index])
-        chosen = max(originals, key=lambda index: lead_counts[index])
-        notes = () if len(originals) == 1 else (f"read waveform group {chosen + 1} of {len(groups)}",)
-        return _read_group(dataset, chosen, tuple(names[chosen]), notes, source)
+        is_little_endian = dataset.original_encoding[1] is not False
+        groups = [_describe(group, number, is_little_endian, source) for number, group in enumerate(sequence, 1)]
+        return join_groups(groups, source)
     except UserError:
         raise
     # pydicom raises the exceptions of struct and NumPy, and others for missing elements.
@@ -70,49 +99,117 @@ def read_dicom(path: str | Path) -> FileSignals:
         raise UserError(f"{source}: the pydicom package cannot read this file ({reason(error)}).") from None
 
 
-def _read_group(
-    dataset: Dataset, index: int, names: tuple[str, ...], notes: tuple[str, ...], source: str
-) -> FileSignals:
-    """Read one multiplex group as FileSignals, in the units that its channels state."""
-    from pydicom.waveforms.numpy_handler import multiplex_array
+def _describe(dataset: Dataset, number: int, is_little_endian: bool, source: str) -> Group:
+    """Describe one multiplex group without reading its samples."""
+    is_derived = str(dataset.get("WaveformOriginality", "ORIGINAL")) == "DERIVED"
+    definitions = dataset.get("ChannelDefinitionSequence", []) if is_derived else dataset.ChannelDefinitionSequence
+    offset_ms = dataset.get("MultiplexGroupTimeOffset")
+    label = str(dataset.get("MultiplexGroupLabel") or "").strip(" \0")
+    return Group(
+        name=f"waveform group {number}",
+        label="derived" if is_derived and not label else label,
+        names=tuple(_channel_name(channel, source) for channel in definitions),
+        samples=int(dataset.get("NumberOfWaveformSamples") or 0),
+        fs=float(dataset.get("SamplingFrequency") or 0) if is_derived else float(dataset.SamplingFrequency),
+        load=partial(_read_group, dataset, is_little_endian, source),
+        start=None if offset_ms is None else float(offset_ms) / 1000.0,
+        is_derived=is_derived,
+    )
 
-    group = dataset.WaveformSequence[index]
-    if group.WaveformSampleInterpretation not in _LINEAR:
-        raise UserError(
-            f"{source}: samples of interpretation {quote(str(group.WaveformSampleInterpretation))}; "
-            f"expected one of {' '.join(_LINEAR)}."
-        )
-    counts = multiplex_array(dataset, index, as_raw=True).T
-    if len(names) != len(counts):
-        raise ValueError(f"{len(names)} channels defined, {len(counts)} stored")
 
-    # Amplitude = count * sensitivity * correction factor + baseline.
-    values = counts.astype(np.float64)
-    units = []
-    for row, name, channel in zip(values, names, group.ChannelDefinitionSequence, strict=True):
-        if "ChannelSensitivity" not in channel or "ChannelSensitivityUnitsSequence" not in channel:
-            raise UserError(f"{source}: lead {quote(name)} has no sensitivity; expected a calibrated waveform.")
-        row *= float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)
-        row += float(channel.get("ChannelBaseline") or 0)
-        units.append(str(channel.ChannelSensitivityUnitsSequence[0].CodeValue))
-    if not np.isfinite(values).all():
-        raise ValueError("a sensitivity that is not finite")
+def _read_group(dataset: Dataset, is_little_endian: bool, source: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the values of one multiplex group, and the units that its channels state."""
+    channels = list(dataset.ChannelDefinitionSequence)
+    counts = _read_counts(dataset, is_little_endian, source)
+    if len(channels) != len(counts):
+        raise ValueError(f"{len(channels)} channels defined, {len(counts)} stored")
 
     # The padding value is stored as the bytes of a sample, or as a number.
-    padding = group.get("WaveformPaddingValue")
+    is_padding = np.zeros(counts.shape, bool)
+    padding = dataset.get("WaveformPaddingValue")
     if padding is not None:
         if isinstance(padding, bytes):
             padding = np.frombuffer(padding[: counts.dtype.itemsize], counts.dtype)[0]
-        values[counts == int(padding)] = np.nan
-    return FileSignals(values, names, tuple(units), float(group.SamplingFrequency), notes)
+        is_padding = counts == int(padding)
+
+    # Amplitude = count * sensitivity * correction factor + baseline.
+    values = np.empty(counts.shape)
+    units = []
+    for row, channel in enumerate(channels):
+        if "ChannelSensitivity" not in channel or "ChannelSensitivityUnitsSequence" not in channel:
+            name = quote(_channel_name(channel, source))
+            raise UserError(f"{source}: lead {name} has no sensitivity; expected a calibrated waveform.")
+        stored_bits = int(channel.get("WaveformBitsStored") or 0)
+        significant = _significant_bits(counts[row], stored_bits, is_padding[row], source)
+        scale = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)
+        values[row] = significant * scale + float(channel.get("ChannelBaseline") or 0)
+        units.append(str(channel.ChannelSensitivityUnitsSequence[0].CodeValue))
+    if not np.isfinite(values).all():
+        raise ValueError("a sensitivity that is not finite")
+    values[is_padding] = np.nan
+    return values, tuple(units)
 
 
-def _channel_name(channel: Dataset) -> str:
-    """Return the source or the label of a channel, whichever is the name of a lead."""
+def _read_counts(dataset: Dataset, is_little_endian: bool, source: str) -> NDArray[np.integer]:
+    """Return the stored integers of a multiplex group, shape (channels, samples).
+
+    The waveform data have the byte order of the file. The samples of all channels at one time follow one another.
+    """
+    kind = _LINEAR.get(str(dataset.WaveformSampleInterpretation))
+    if kind is None:
+        raise UserError(
+            f"{source}: samples of interpretation {quote(str(dataset.WaveformSampleInterpretation))}; "
+            f"expected one of {' '.join(_LINEAR)}."
+        )
+    bits = int(dataset.WaveformBitsAllocated)
+    if bits not in (8, 16, 32):
+        raise ValueError(f"{bits} bits allocated")
+    dtype = np.dtype(f"{'<' if is_little_endian else '>'}{kind}{bits // 8}")
+    shape = (int(dataset.NumberOfWaveformSamples), int(dataset.NumberOfWaveformChannels))
+    size = shape[0] * shape[1] * dtype.itemsize
+
+    # A value of odd length has one more byte. A group without samples has no bytes that mean anything.
+    data = b"" if size == 0 else bytes(dataset.WaveformData)
+    if len(data) not in (size, size + size % 2):
+        raise ValueError(f"{len(data)} bytes of waveform data, {size} expected")
+    return np.frombuffer(data[:size], dtype).reshape(shape).T
+
+
+def _significant_bits(
+    counts: NDArray[np.integer], stored_bits: int, is_padding: NDArray[np.bool_], source: str
+) -> NDArray[np.integer]:
+    """Return samples without the bits above those that are stored. These repeat the sign, or are zero."""
+    allocated_bits = 8 * counts.dtype.itemsize
+    if not 0 < stored_bits < allocated_bits:
+        return counts
+    wide = counts.astype(np.int64)
+    low = wide & ((1 << stored_bits) - 1)
+    is_signed = counts.dtype.kind == "i"
+    sign_bit = 1 << (stored_bits - 1) if is_signed else 0
+    significant = (low ^ sign_bit) - sign_bit
+    unsigned = wide & ((1 << allocated_bits) - 1)
+    is_extended = bool(((wide == significant) | is_padding).all())
+    is_zero_above = bool(((unsigned == low) | is_padding).all())
+    if not is_extended and not is_zero_above:
+        raise UserError(f"{source}: samples of more than {stored_bits} bits; expected the bits that the file states.")
+    return significant
+
+
+def _channel_name(channel: Dataset, source: str) -> str:
+    """Return the name of the lead of a channel: by the code of its source, the meaning of that code, or the label."""
     sources: Any = channel.get("ChannelSourceSequence") or []
-    names = [str(code.get("CodeMeaning", "")) for code in sources[:1]]
-    names.append(str(channel.get("ChannelLabel", "")))
-    for name in names:
-        if canonical_lead(name):
-            return name
-    return next(filter(None, names), "unnamed")
+    code = lead_of_code(str(sources[0].get("CodeValue", ""))) if sources else None
+    meaning = str(sources[0].get("CodeMeaning", "")).strip(" \0") if sources else ""
+    label = str(channel.get("ChannelLabel", "")).strip(" \0")
+    code_lead = canonical_lead(code) if code else None
+    meaning_lead = canonical_lead(meaning)
+    if code and meaning_lead and code_lead != meaning_lead:
+        raise UserError(
+            f"{source}: a channel whose code {quote(str(sources[0].CodeValue))} means {code}, but whose name is "
+            f"{quote(meaning)}; expected one lead."
+        )
+    if meaning_lead:
+        return meaning
+    if code and code_lead:
+        return code
+    return label if canonical_lead(label) else meaning or label or code or "unnamed"

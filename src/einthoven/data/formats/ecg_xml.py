@@ -1,25 +1,32 @@
-"""Read XML exports of electrocardiographs with the ecgdatakit package: HL7 aECG, Philips, GE MUSE, Mortara."""
+"""Read XML exports of electrocardiographs: HL7 aECG, GE MUSE, Philips, Mortara ELI."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file
+from einthoven.data.formats.aecg import read_aecg
+from einthoven.data.formats.channels import millivolts
+from einthoven.data.formats.file_signals import FileSignals
+from einthoven.data.formats.muse import read_muse
+from einthoven.data.formats.pulse import is_calibration_pulse
+from einthoven.data.formats.xml_tree import attribute, number, read_xml_tree, text_of
 from einthoven.errors import UserError
 from einthoven.files import reason
 
-MOST_BYTES = 2**26
-"""Largest size of an XML file."""
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
-_PARSERS = ("HL7aECGParser", "SierraXMLParser", "GEMuseXMLParser", "MortaraEL250Parser")
+    from ecgdatakit import ECGRecord
 
 
 def read_xml(path: str | Path) -> FileSignals:
-    """Read the rhythm waveform of an XML export.
+    """Read the rhythm waveform of an XML export. The root element says the format.
 
     Raises
     ------
@@ -27,23 +34,75 @@ def read_xml(path: str | Path) -> FileSignals:
         If the file has none of these formats or is damaged; if a lead is not calibrated, or differs in length or
         sampling frequency.
     """
+    source = Path(path).name
+    root = read_xml_tree(path)
+    kind = root.tag.lower()
+    if kind == "annotatedecg":
+        return read_aecg(root, source)
+    if kind == "restingecg":
+        return read_muse(root, source)
+    if kind == "restingecgdata":
+        return _read_philips(path, root, source)
+    if kind == "ecg" and root.find("CHANNEL") is not None:
+        return _read_mortara(path, root, source)
+    raise UserError(
+        f"{source}: not an ECG in XML that can be read (root element {root.tag[:40]!r}); expected HL7 aECG, Philips "
+        "(restingecgdata), GE MUSE (RestingECG) or Mortara ELI."
+    )
+
+
+def _read_philips(path: str | Path, root: Element, source: str) -> FileSignals:
+    """Read a Philips export. A calibration pulse in the last second is left out."""
+    waveform = next(root.iter("parsedwaveforms"), None)
+    stated = attribute(waveform, "samplespersecond") or text_of(next(root.iter("samplingrate"), None))
+    fs = number(stated, "sampling frequency", source)
+    # The format states the duration in ms, so that the number of samples would not be clear.
+    if fs != round(fs):
+        raise UserError(f"{source}: {fs:g} samples per second; expected a whole number in a Philips export.")
+    record, notes = _parse(path, "SierraXMLParser", source)
+    values, names = _leads_of(record, source)
+
+    cautions: tuple[str, ...] = ()
+    second = round(fs)
+    if values.shape[1] >= second > 0 and is_calibration_pulse(values[:, -second:], fs):
+        values = values[:, :-second]
+        cautions = ("left out the last second: a calibration pulse",)
+    return FileSignals(values, names, ("mV",) * len(names), fs, notes, cautions)
+
+
+def _read_mortara(path: str | Path, root: Element, source: str) -> FileSignals:
+    """Read a Mortara export. The offset of a channel is added to its counts, as BRAVEHEART does (load_elixml.m)."""
+    channels = root.findall("CHANNEL")
+    rates = {number(attribute(channel, "SAMPLE_FREQ"), "SAMPLE_FREQ", source) for channel in channels}
+    if len(rates) > 1:
+        raise UserError(f"{source}: channels at {sorted(rates)} Hz; expected one sampling frequency.")
+    record, notes = _parse(path, "MortaraEL250Parser", source)
+    values, names = _leads_of(record, source)
+
+    offsets = []
+    for row, channel in zip(values, channels, strict=True):
+        name = attribute(channel, "NAME")
+        offset = number(attribute(channel, "OFFSET") or "0", f"OFFSET of {name}", source)
+        if offset:
+            row += offset / number(attribute(channel, "UNITS_PER_MV"), f"UNITS_PER_MV of {name}", source)
+            offsets.append(f"{name} {offset:g}")
+    # The package warns that it does not apply the offsets.
+    cautions: tuple[str, ...] = ()
+    if offsets:
+        notes = tuple(note for note in notes if "OFFSET" not in note)
+        cautions = (f"added OFFSET: {', '.join(offsets)}",)
+    return FileSignals(values, names, ("mV",) * len(names), rates.pop(), notes, cautions)
+
+
+def _parse(path: str | Path, parser_name: str, source: str) -> tuple[ECGRecord, tuple[str, ...]]:
+    """Parse a file with a parser of the ecgdatakit package. Its warnings become notes, except for a wrong checksum."""
     from ecgdatakit import ChecksumWarning, FileParser
 
-    # The package opens the file itself. This first read only checks that it is an ordinary file of limited size.
-    source = Path(path).name
-    read_ordinary_file(path, MOST_BYTES)
+    parsers = {parser.__name__: parser for parser in FileParser().parsers}
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            kind = FileParser.detect_format(path)
-            if kind is None or kind["parser"] not in _PARSERS:
-                raise UserError(
-                    f"{source}: not an ECG in XML; expected HL7 aECG, Philips (restingecgdata), GE MUSE (RestingECG) "
-                    "or Mortara ELI."
-                )
-            record = FileParser.parse(path, units="mV")
-    except UserError:
-        raise
+            record = parsers[parser_name]().parse(Path(path))
     # The package and the parsers that it uses raise many kinds of exceptions. The user needs the name of the file.
     except Exception as error:
         message = reason(error).replace(str(path), source)
@@ -51,18 +110,22 @@ def read_xml(path: str | Path) -> FileSignals:
     for warning in caught:
         if issubclass(warning.category, ChecksumWarning):
             raise UserError(f"{source}: damaged: {warning.message}.")
+    return record, tuple(str(warning.message).replace(str(path), source) for warning in caught)
 
-    uncalibrated = [lead.label for lead in record.leads if lead.is_raw or lead.units != "mV"]
+
+def _leads_of(record: ECGRecord, source: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the leads in mV, and their names."""
+    uncalibrated = [lead.label for lead in record.leads if not lead.resolution_unit]
     if uncalibrated:
         raise UserError(f"{source}: no voltage unit for lead {', '.join(uncalibrated)}; expected one, such as uV.")
     lengths = {len(lead.samples) for lead in record.leads}
-    rates = {lead.sampling_rate for lead in record.leads}
-    if len(lengths) > 1 or len(rates) > 1:
-        raise UserError(f"{source}: leads of {sorted(lengths)} samples at {sorted(rates)} Hz; expected one of each.")
+    if len(lengths) > 1:
+        raise UserError(f"{source}: leads of {sorted(lengths)} samples; expected one length.")
+    rows = []
+    for lead in record.leads:
+        physical = lead.samples * lead.resolution + lead.offset
+        rows.append(physical * millivolts(lead.resolution_unit, source, lead.label))
 
-    # The leads state a rounded sampling frequency. A repeated lead II is named II_2.
-    fs = record.raw_metadata.get("rhythm_time", {}).get("sampling_rate_exact") or rates.pop()
+    # A repeated lead II is named II_2.
     names = tuple(re.sub(r"_\d+$", "", lead.label) for lead in record.leads)
-    values = np.stack([lead.samples for lead in record.leads])
-    notes = tuple(str(warning.message).replace(str(path), source) for warning in caught)
-    return FileSignals(values, names, ("mV",) * len(names), float(fs), notes)
+    return np.stack(rows), names
