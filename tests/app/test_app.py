@@ -136,7 +136,7 @@ HEADER = b"r 12 500 5000\n" + b"r.dat 16 1000/mV 16 0 0 0 0 I\n" * 12
     ("name", "content", "sentence"),
     [
         ("r.hea", b"", "r.hea: empty"),
-        ("r.hea", b"\xff\xfe" * 100, "r.hea: not a text file"),
+        ("r.hea", b"\xff\xfe" * 100, "r.hea: record line"),
         ("r.hea", b"9" * 10**6, "r.hea: record line"),
         ("r.hea", b"a 100000 100 50\n" + b"a 16 1\n" * 100_000, "leads I, II"),
         ("r.hea", HEADER.replace(b"5000", b"999999999999"), "r.hea: "),
@@ -144,7 +144,7 @@ HEADER = b"r 12 500 5000\n" + b"r.dat 16 1000/mV 16 0 0 0 0 I\n" * 12
         ("r.hea", HEADER.replace(b"r.dat", b"../r.dat"), "r.hea: "),
         ("r.dat", b"x" * 1000, "no header"),
         ("r.mat", b"x" * 1000, "r.mat: not a readable MATLAB file"),
-        ("r.exe", b"x" * 1000, "ends in .exe"),
+        ("r.exe", b"x" * 1000, "belongs to no known format"),
         ("r.csv", b'"' + b"x" * 200_000, "r.csv: "),
         ("r.npy", b"\x93NUMPY\x01\x00" + b"\xff" * 500, "r.npy: "),
         ("r.npz", b"PK\x03\x04" + b"\0" * 500, "r.npz: "),

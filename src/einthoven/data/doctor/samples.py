@@ -91,7 +91,8 @@ def check_limb_laws(block: Block) -> Findings:
         for lead, coefficient in coefficients.items():
             weighted_sum = weighted_sum + coefficient * block.x[:, block.row(lead)]
         rows = [block.row(lead) for lead in coefficients]
-        residuals[law] = _std(weighted_sum, block.is_valid[:, rows].all(axis=1))
+        is_valid = np.asarray(block.is_valid[:, rows].all(axis=1))
+        residuals[law] = _std(weighted_sum, is_valid)
 
     # The allowed error is a fraction of the amplitude, but never less than the rounding error of coarse recorders.
     limb_rows = [row for row, lead in enumerate(block.leads) if not lead.startswith("V")]

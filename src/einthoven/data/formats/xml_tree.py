@@ -29,10 +29,11 @@ def read_xml_tree(path: str | Path) -> Element:
     UserError
         If the file cannot be read or is no XML, or if it declares entities, which could expand to any size.
     """
-    from defusedxml import DefusedXmlException, ElementTree
+    from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
 
     source = Path(path).name
     data = read_ordinary_file(path, MOST_BYTES)
+    root: Element
     try:
         try:
             root = ElementTree.fromstring(data)
