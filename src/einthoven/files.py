@@ -20,6 +20,7 @@ import tokenize
 from collections.abc import Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any, BinaryIO, NoReturn
 
 from einthoven.errors import UserError
@@ -345,6 +346,41 @@ def safetensors_header(file: BinaryIO, source: str) -> bytes:
     if len(start) < 8 or not 0 < length <= min(_MAX_HEADER_BYTES, size - 8):
         raise UserError(f"{source} is damaged: the header of this safetensors file does not fit into it")
     return start + file.read(length)
+
+
+def safetensors_shapes(file: BinaryIO, source: str) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of the tensors in a safetensors file, without the tensors.
+
+    A tensor cannot have more values than the file has bytes for it. So the shapes limit the memory that they explain.
+
+    Parameters
+    ----------
+    file : binary file
+    source : str
+        Name of the file, for the message.
+
+    Raises
+    ------
+    UserError
+        If the header is damaged, or states more values than the file has.
+    """
+    start = safetensors_header(file, source)
+    header = parse_json(start[8:], source)
+    data_bytes = os.fstat(file.fileno()).st_size - len(start)
+    shapes = {}
+    try:
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            first, end = entry["data_offsets"]
+            shape = tuple(entry["shape"])
+            has_counts = all(type(count) is int and count >= 0 for count in (first, end, *shape))
+            if not has_counts or end > data_bytes or math.prod(shape) > end - first:
+                raise ValueError(f"{name[:100]} of the shape {short_repr(shape)} does not fit into the file")
+            shapes[name] = shape
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source} is damaged: {type(error).__name__}: {error}") from None
+    return shapes
 
 
 def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:

@@ -332,7 +332,7 @@ def test_mistakes_of_the_command_are_told(tmp_path: Path, capsys: pytest.Capture
         (["--port", "70000"], "port 70000 cannot be used"),
         (["--max-size", "0"], "--max-size 0: expected a positive number"),
         (["--host", "0.0.0.0"], "unrecognized arguments: --host"),
-        ([str(tmp_path)], "no bundle there"),
+        ([str(tmp_path)], "neither a run nor a bundle"),
     ):
         with pytest.raises(SystemExit) as end:
             cli.main(["app", *arguments])

@@ -98,7 +98,7 @@ def test_records_of_the_training_are_not_judged(run: Path, corpus: Path, capfd: 
     before = (run / "probe.json").read_bytes() if (run / "probe.json").exists() else None
     assert probe(run, corpus, "data.folds.train=[5,6,7]", "data.folds.val=[1,3]") == 2
     shown = capfd.readouterr().err
-    assert shown.count("\n") == 1 and "of the records that are judged (val, folds [1, 3])" in shown
+    assert shown.count("\n") == 1 and "of the records of val (folds [1, 3])" in shown
     assert before == ((run / "probe.json").read_bytes() if before else None)
 
 
@@ -157,4 +157,4 @@ def test_a_pretraining_has_an_encoder_and_its_records_are_not_judged(
     assert content["model"] == {"sha256": encoder.sha256, "hash_of": "weights"}
     capfd.readouterr()
     assert probe(folder, corpus, "data.folds.train=[5,6,7]", "data.folds.val=[1,3]") == 2
-    assert re.search(r"was trained on [1-6] of the records that are judged", capfd.readouterr().err)
+    assert re.search(r"was trained on [1-6] of the records of val \(folds", capfd.readouterr().err)

@@ -21,9 +21,11 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Isotonic, PriorShift, Uncalibrated, Vector
 from einthoven.evaluation.calibration_state import METHODS, fitted_state, restore_calibration
-from einthoven.predict import _option_of_task, find_bundle, load_bundle
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
+from einthoven.predict import load_bundle
+from einthoven.predict.bundle import DESCRIPTION, read_bundle
 from einthoven.predict.forward import predict_windows
+from einthoven.predict.model_folder import _option_of_task, find_bundle
+from einthoven.predict.sealed_folder import WEIGHTS, seal_description
 
 
 def signal(n: int = 3, seed: int = 0) -> np.ndarray:
@@ -345,7 +347,7 @@ def test_each_calibration_comes_back_as_it_was(method: str, single_label: bool) 
 
 
 def test_where_there_is_no_bundle_it_is_said_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no bundle there; expected a folder with bundle.json"):
+    with pytest.raises(UserError, match=r"neither a run nor a bundle; expected a folder"):
         find_bundle(tmp_path / "nowhere")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(UserError, match="einthoven evaluate run="):

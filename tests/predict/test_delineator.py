@@ -14,8 +14,8 @@ from einthoven.errors import UserError
 from einthoven.evaluation.segmentation import boundary_errors, dice, overlap_counts
 from einthoven.functional.delineation import mask_to_probability
 from einthoven.functional.leads import LEADS
-from einthoven.predict.bundle import WEIGHTS, seal_description
 from einthoven.predict.delineator import DESCRIPTION, PACKAGED, Delineator, load_delineator
+from einthoven.predict.sealed_folder import WEIGHTS, seal_description
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def _damage(folder: Path, kind: str) -> None:
         ("text", "damaged or changed"),
         ("json", "delineator.json"),
         ("missing", "no delineator there"),
-        ("format", "of format 2"),
+        ("format", "a delineator of format 99"),
         ("code", "os.system"),
         ("large", "expected numbers up to"),
     ],

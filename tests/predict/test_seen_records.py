@@ -20,7 +20,8 @@ from einthoven.data.store.packed_store import Store, open_or_build
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, read_bundle, seal_description
+from einthoven.predict.bundle import DESCRIPTION, read_bundle
+from einthoven.predict.sealed_folder import WEIGHTS, seal_description
 from einthoven.predict.signal import InputFormat
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

@@ -147,7 +147,7 @@ def test_a_run_goes_on_bit_for_bit_with_the_same_teachers_only(
     shutil.move(teacher, workplace / "away")
     with pytest.raises(SystemExit) as missing:
         train("resume=cut")
-    assert f"task.teacher={teacher}: {teacher}: no bundle there" in sentence(missing.value, capsys)
+    assert f"task.teacher={teacher}: neither a run nor a bundle" in sentence(missing.value, capsys)
     shutil.copytree(teachers[1], teacher)
     with pytest.raises(SystemExit) as changed:
         train("resume=cut")
@@ -211,7 +211,7 @@ def test_teachers_of_other_kinds_are_refused(
     assert "predicts age, which has no probabilities" in refused(train, capsys, teach("age", "task=age"))
     other = teach("statements", "task=rhythm")
     assert "does not predict CD HYP MI NORM STTC and predicts AFIB SR" in refused(train, capsys, first, other)
-    assert "no bundle there" in refused(train, capsys, tmp_path / "nowhere")
+    assert "neither a run nor a bundle" in refused(train, capsys, tmp_path / "nowhere")
     assert "on this machine" in refused(train, capsys, "runs:/abc")
     assert "task.teacher=[]: expected" in refused(train, capsys)
 

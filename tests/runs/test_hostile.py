@@ -20,7 +20,8 @@ import torch
 
 from einthoven import cli
 from einthoven.files import BLANK, sealed_digest
-from einthoven.predict.bundle import DESCRIPTION, WEIGHTS, seal_description
+from einthoven.predict.bundle import DESCRIPTION
+from einthoven.predict.sealed_folder import WEIGHTS, seal_description
 from einthoven.training import checkpoint
 
 Train = Callable[..., None]

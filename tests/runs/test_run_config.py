@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from composing import composed
 from einthoven import cli, trust
 from einthoven.errors import UserError
-from einthoven.runs.finished import check_trained
 from einthoven.runs.options import plain_options
 from einthoven.runs.run_config import read_config, with_current_names
 from einthoven.runs.settings import check_settings
+from einthoven.runs.trained_run import check_trained
 
 Change = Callable[[dict[str, Any]], Any]
 

@@ -21,8 +21,8 @@ from einthoven.data.synthetic import generate
 from einthoven.errors import UserError
 from einthoven.losses.classification import cross_entropy
 from einthoven.losses.overlap import dice_cross_entropy
-from einthoven.predict import find_bundle
 from einthoven.predict.delineator import load_delineator
+from einthoven.predict.model_folder import find_bundle
 from einthoven.runs.encoder import read_encoder
 from einthoven.tasks.delineation import Delineation
 from two_steps import Bench, composed

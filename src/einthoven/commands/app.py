@@ -70,7 +70,7 @@ def _bundle_folders(paths: Sequence[str]) -> list[Path]:
     """Return the folders of the bundles; those in MLflow are downloaded."""
     if not paths:
         return []
-    from einthoven.predict import find_bundle
+    from einthoven.predict.model_folder import find_bundle
 
     return [find_bundle(path) for path in paths]
 

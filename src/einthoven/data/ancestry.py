@@ -127,7 +127,7 @@ def refuse_seen_records(
     ancestry: Ancestry,
     source: str,
 ) -> None:
-    """Refuse records that are to be predicted, if a model that a run is made from was trained on them.
+    """Refuse records that are to be judged, if a model that a run is made from was trained on them.
 
     Parameters
     ----------

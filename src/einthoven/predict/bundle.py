@@ -3,19 +3,12 @@
 ``weights.safetensors`` contains the weights and the statistics of the features of the training records.
 ``bundle.json`` contains the rest: the class and options of the network, leads and sampling frequency, classes,
 calibration, thresholds, and what the model was trained on. It also contains the SHA-256 of the weights and of itself,
-so that a damaged copy is detected. A bundle needs no pickle, no Hydra and no MLflow.
-
-A bundle can come from a stranger. A few bytes can ask for terabytes of memory. So `read_bundle` checks the description
-before it builds the network, and checks the network before it reads the weights.
+so that a damaged copy is detected (`einthoven.predict.sealed_folder`). A bundle needs no pickle, no Hydra and no
+MLflow.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -33,29 +26,19 @@ from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
 from einthoven.evaluation.calibration_state import fitted_state, restore_calibration
 from einthoven.evaluation.familiarity import Familiarity
-from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_header, sealed_digest
 from einthoven.models.frontend import Classifier
 from einthoven.predict.description import check_description
 from einthoven.predict.limits import Shapes, check_activations
 from einthoven.predict.network import build_classifier, check_output, fold_batch_norm, last_layer, set_weights
+from einthoven.predict.sealed_folder import FORMAT, WEIGHTS, read_sealed_folder, replace_folder, seal_description
 from einthoven.predict.signal import Cut, InputFormat
 
-FORMAT = 2
-"""Number of the format. Format 2 contains a hash of its text, format 1 contained a hash of its content."""
-
 DESCRIPTION = "bundle.json"
-WEIGHTS = "weights.safetensors"
-DESCRIPTION_LIMIT = 1 << 26
-"""Largest size of ``bundle.json`` in bytes."""
-WEIGHTS_LIMIT = 1 << 32
-"""Largest size of ``weights.safetensors`` in bytes."""
 
 # Prefixes of the names of the tensors in the weights file.
 _MODEL = "model."
 _FAMILIARITY = "familiarity."
 _ANCESTRY = "ancestry."
-
-_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
 
 
 @dataclass(frozen=True)
@@ -179,40 +162,8 @@ class Bundle:
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
 
-def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder of files. An existing folder is replaced as a whole.
-
-    Parameters
-    ----------
-    folder : Path
-    contents : mapping of str to bytes
-        Name of a file -> its content.
-    """
-    # If a save was interrupted between its two renames, the previous folder has only its second name.
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    old = previous_bundle(folder)
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-    partial.mkdir()
-    for name, content in contents.items():
-        (partial / name).write_bytes(content)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def previous_bundle(folder: Path) -> Path:
-    """Return the second name of a bundle, which it has while `Bundle.save` replaces it."""
-    return folder.with_name(f".{folder.name}.old")
-
-
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle.
+    """Read a bundle. Each part is checked before the next part is read or built.
 
     Raises
     ------
@@ -220,65 +171,14 @@ def read_bundle(folder: Path) -> Bundle:
         If there is no bundle, it is damaged or of a later format, it names something that is not a network, or it
         contains something that a bundle does not contain.
     """
-    try:
-        return _read_checked(folder)
-    except UserError as error:
-        message = str(error)
-        raise UserError(message if message.startswith(str(folder)) else f"{folder}: {message}") from None
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder}: a damaged bundle ({type(error).__name__}: {reason}).") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{folder}: a damaged bundle ({error}).") from None
-
-
-def _read_checked(folder: Path) -> Bundle:
-    """Read a bundle, and check each part before the next part is read or built."""
-    text = read_file(folder / DESCRIPTION, DESCRIPTION_LIMIT)
-    description = parse_json(text, str(folder / DESCRIPTION))
-    stated_format = description.get("format") if isinstance(description, dict) else description
-    if not isinstance(description, dict) or stated_format not in (1, FORMAT):
-        raise UserError(
-            f"{folder}: a bundle of format {short_repr(stated_format)}; this version reads the formats 1 to {FORMAT}."
-        )
-    with open_file(folder / WEIGHTS, WEIGHTS_LIMIT) as file:
-        sha256 = check_hashes(text, description, hashlib.file_digest(file, "sha256").hexdigest())
+    with read_sealed_folder(folder, DESCRIPTION, "bundle") as sealed:
+        description = sealed.description
         input_format = check_description(description)
-        model = _build_model(description, input_format, read_shapes(file, folder / WEIGHTS))
-        file.seek(0)
-        tensors = safetensors.torch.load(file.read())
-    set_weights(model, with_prefix(tensors, _MODEL))
-    check_output(model, len(input_format.leads), input_format.window, len(description["classes"]))
-    return _assemble(description, input_format, model, tensors, sha256)
-
-
-def check_hashes(text: bytes, description: dict[str, Any], weights_sha256: str) -> str:
-    """Remove the hash of a bundle from its description, and return it.
-
-    Raises
-    ------
-    UserError
-        If the content has another hash.
-    """
-    stated = description.pop("sha256", None)
-    if description["format"] == 1:
-        # Format 1 contains the hash of the description as Python writes it.
-        canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
-        digest = hashlib.sha256(canonical + bytes.fromhex(weights_sha256)).hexdigest()
-        is_same_weights = True
-    else:
-        seal = _SEAL.search(text)
-        digest = sealed_digest(io.BytesIO(text), seal.start(1)) if seal else ""
-        is_same_weights = description.get("weights_sha256") == weights_sha256
-    if stated != digest or not is_same_weights:
-        raise UserError("damaged or changed: its content does not have the SHA-256 that it states.")
-    return digest
-
-
-def read_shapes(file: io.BufferedReader, path: Path) -> Shapes:
-    """Read the shapes of the tensors in a safetensors file, without the tensors."""
-    header = parse_json(safetensors_header(file, str(path))[8:], str(path))
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+        model = _build_model(description, input_format, sealed.shapes)
+        tensors = sealed.load_tensors()
+        set_weights(model, with_prefix(tensors, _MODEL))
+        check_output(model, len(input_format.leads), input_format.window, len(description["classes"]))
+        return _assemble(description, input_format, model, tensors, sealed.sha256)
 
 
 def with_prefix(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -368,21 +268,6 @@ def _assemble(
         cuts=tuple(cuts),
         sha256=sha256,
     )
-
-
-def seal_description(description: Mapping[str, Any], weights: bytes) -> bytes:
-    """Return the text of ``bundle.json``: a description, the hash of the weights, and the hash of the text itself.
-
-    The hash of the text is computed with zeros in its place.
-    """
-    content = {name: value for name, value in description.items() if name != "sha256"}
-    content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    content["sha256"] = BLANK.decode()
-    text = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    seal = _SEAL.search(text)
-    assert seal is not None
-    digest = sealed_digest(io.BytesIO(text), seal.start(1)).encode()
-    return text[: seal.start(1)] + digest + text[seal.end(1) :]
 
 
 def _null_for_nan(array: NDArray[np.float64]) -> Any:

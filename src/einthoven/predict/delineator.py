@@ -7,7 +7,6 @@ task=delineation`` also writes one into its folder. Like a bundle, it is a folde
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,28 +15,18 @@ from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from einthoven.errors import UserError
-from einthoven.files import open_file, parse_json, read_file
 from einthoven.functional.conform import resample
 from einthoven.functional.leads import LEADS
 from einthoven.models.frontend import Classifier
-from einthoven.predict.bundle import (
-    DESCRIPTION_LIMIT,
-    WEIGHTS,
-    WEIGHTS_LIMIT,
-    check_hashes,
-    read_shapes,
-    replace_folder,
-    seal_description,
-)
 from einthoven.predict.description import check_networks, check_reads
 from einthoven.predict.limits import check_activations, one_sentence
 from einthoven.predict.network import build_classifier, fold_batch_norm, set_weights
+from einthoven.predict.sealed_folder import FORMAT, WEIGHTS, read_sealed_folder, replace_folder, seal_description
 from einthoven.predict.signal import InputFormat
 
 DESCRIPTION = "delineator.json"
@@ -49,9 +38,6 @@ PACKAGED = Path(__file__).parents[1] / "assets" / FOLDER
 
 WAVES = ("P", "QRS", "T")
 """What the delineator finds, in the order of its probabilities."""
-
-FORMAT = 2
-"""Number of the format. It is that of a bundle with the same hashes."""
 
 SAMPLES_AT_ONCE = 128_000
 """Samples of a lead that pass through the network at once. It limits the memory."""
@@ -199,16 +185,18 @@ def load_delineator(path: str | Path | None = None) -> Delineator:
         If there is no delineator, or it is damaged, of another format, or more than a delineator contains.
     """
     folder = PACKAGED if path is None else _find(Path(path))
-    try:
-        return _read_checked(folder)
-    except UserError as error:
-        message = str(error)
-        raise UserError(message if message.startswith(str(folder)) else f"{folder}: {message}") from None
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder}: a damaged delineator ({type(error).__name__}: {reason}).") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{folder}: a damaged delineator ({error}).") from None
+    with read_sealed_folder(folder, DESCRIPTION, FOLDER) as sealed:
+        description = sealed.description
+        input_format = check_reads(description["reads"])
+        check_networks(description["model"])
+        check_activations(sealed.shapes, input_format)
+        model = build_classifier(description["model"], sealed.shapes)
+        set_weights(model, sealed.load_tensors())
+        _check_output(model, input_format)
+        provenance = description["provenance"]
+        if not isinstance(provenance, dict) or not isinstance(provenance.get("trained_on"), str):
+            raise UserError(f"provenance is {short_repr(provenance)}; expected where the delineator comes from.")
+        return Delineator(model, description["model"], input_format, provenance, sealed.sha256)
 
 
 def _find(path: Path) -> Path:
@@ -219,28 +207,6 @@ def _find(path: Path) -> Path:
     raise UserError(
         f"{path}: no delineator there; expected a folder with {DESCRIPTION}, or that of a run of task=delineation."
     )
-
-
-def _read_checked(folder: Path) -> Delineator:
-    """Read a delineator, and check each part before the next part is read or built."""
-    text = read_file(folder / DESCRIPTION, DESCRIPTION_LIMIT)
-    description = parse_json(text, str(folder / DESCRIPTION))
-    if not isinstance(description, dict) or (description.get("format"), description.get("kind")) != (FORMAT, FOLDER):
-        raise UserError(f"{folder}: {short_repr(description)[:80]}; this version reads delineators of format {FORMAT}.")
-    with open_file(folder / WEIGHTS, WEIGHTS_LIMIT) as file:
-        sha256 = check_hashes(text, description, hashlib.file_digest(file, "sha256").hexdigest())
-        input_format = check_reads(description["reads"])
-        check_networks(description["model"])
-        shapes = read_shapes(file, folder / WEIGHTS)
-        check_activations(shapes, input_format)
-        model = build_classifier(description["model"], shapes)
-        file.seek(0)
-        set_weights(model, safetensors.torch.load(file.read()))
-    _check_output(model, input_format)
-    provenance = description["provenance"]
-    if not isinstance(provenance, dict) or not isinstance(provenance.get("trained_on"), str):
-        raise UserError(f"{folder}: provenance is {short_repr(provenance)}; expected where the delineator comes from.")
-    return Delineator(model, description["model"], input_format, provenance, sha256)
 
 
 def _check_output(model: Classifier, input_format: InputFormat) -> None:

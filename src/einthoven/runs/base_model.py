@@ -5,8 +5,7 @@ The folder of the new run keeps a copy of the base, so that the run can be resum
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
+from einthoven.functional.weight_hash import hash_weights
 from einthoven.models.frontend import Frontend
 from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.tracking.privacy import without_folders
@@ -66,12 +66,7 @@ class BaseModel:
     @property
     def sha256(self) -> str:
         """Twelve hex digits of the hash of all weights and statistics."""
-        digest = hashlib.sha256()
-        for name in sorted(self.state):
-            value = self.state[name].contiguous()
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:12]
+        return hash_weights(self.state)[:12]
 
     @property
     def logged_source(self) -> str:
@@ -144,26 +139,3 @@ def check_state(state: Mapping[str, Any], source: Path) -> None:
     projection = state.get("frontend.projection")
     if projection is None or projection.ndim != 2:
         raise UserError(f"{source}: has no frontend; expected the weights of a run.")
-
-
-def refuse_other_input(base: BaseModel, leads: Sequence[str] | None, fs: float | None) -> None:
-    """Refuse records with other leads, or with another sampling frequency, than those of the base.
-
-    Parameters
-    ----------
-    leads, fs
-        Leads and sampling frequency (Hz) of the records; None if they are not known yet.
-
-    Raises
-    ------
-    UserError
-    """
-    if leads is not None and tuple(leads) != base.leads:
-        raise UserError(
-            f"{base.source}: reads the leads {' '.join(base.leads)}, and these records have {' '.join(leads)}; "
-            "expected the same leads in the same order."
-        )
-    if fs is not None and float(fs) != base.fs:
-        raise UserError(
-            f"{base.source}: reads records at {base.fs:g} Hz, and these have {fs:g} Hz; expected the same (data.fs)."
-        )

@@ -16,13 +16,12 @@ from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.splits import Split, free_memory
 from einthoven.errors import UserError, first_line
 from einthoven.functional.pca import LeadMoments, lead_moments
-from einthoven.models.frontend import Classifier
+from einthoven.models.frontend import Classifier, Frontend
+from einthoven.models.time_frontend import TimeFrontend
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from einthoven.models.frontend import Frontend
-    from einthoven.models.time_frontend import TimeFrontend
 
 WEIGHT_COPIES = 4
 """Copies of the weights in a training: the weights, their gradient and two moments."""
@@ -127,3 +126,36 @@ def network_options(config: DictConfig, frontend: Frontend | TimeFrontend, outpu
     if frontend.stride > 1 and options.get("fs"):
         options["fs"] /= frontend.stride
     return options
+
+
+def describe_network(
+    config: DictConfig, frontend: Frontend | TimeFrontend, outputs: int, window: int
+) -> dict[str, Any]:
+    """Describe a frontend and a network so that they can be built without a configuration.
+
+    Parameters
+    ----------
+    frontend : Frontend or TimeFrontend
+        Only its shape counts.
+    outputs : int
+        Number of outputs of the network.
+    window : int
+        Samples of a window.
+
+    Returns
+    -------
+    dict
+        ``frontend`` and ``network``, as `einthoven.predict.network.build` reads them.
+    """
+    options: dict[str, Any] = {"in_channels": frontend.in_channels}
+    if isinstance(frontend, TimeFrontend):
+        k, width = frontend.projection.shape
+        options |= {"k": k, "width": width, "stride": frontend.stride}
+    else:
+        options["out_channels"] = frontend.out_channels
+    frontend_class = type(frontend)
+    network = network_options(config, frontend, outputs, window)
+    return {
+        "frontend": {"class": f"{frontend_class.__module__}.{frontend_class.__qualname__}", "options": options},
+        "network": {"class": str(config.model["_target_"]), "options": network},
+    }

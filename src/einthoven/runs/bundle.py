@@ -21,21 +21,19 @@ from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.functional.class_names import MAX_CHARACTERS
-from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.delineator import Delineator
 from einthoven.predict.forward import compute_features
+from einthoven.predict.model_folder import BUNDLE
 from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Cut, InputFormat
-from einthoven.runs.build_model import network_options
+from einthoven.runs.build_model import describe_network
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.tasks.distillation import Distillation
 from einthoven.terminal.unsure_tables import ALPHAS
-
-FOLDER = "bundle"
 
 FAMILIARITY_RECORDS = 4000
 """Largest number of rows of a split that the familiarity is fitted on."""
@@ -73,7 +71,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     if run.task.output not in ("sigmoid", "softmax"):
         return "no bundle: a quantity has none, which has no probabilities of classes"
     try:
-        _make_bundle(run, fitted).save(run.folder / FOLDER)
+        _make_bundle(run, fitted).save(run.folder / BUNDLE)
     except UserError as error:
         return f"no bundle: {error}"
     if fitted is None:
@@ -82,7 +80,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
         state = "not calibrated"
     else:
         state = "calibrated"
-    return f"bundle in {run.folder / FOLDER} ({state}): {command('predict', str(run.folder))} FILE…"
+    return f"bundle in {run.folder / BUNDLE} ({state}): {command('predict', str(run.folder))} FILE…"
 
 
 def _write_delineator(run: NetworkParts) -> str:
@@ -143,19 +141,7 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
 
 def _parts(run: NetworkParts) -> dict[str, Any]:
     """Describe frontend and network so that they can be built without a configuration."""
-    frontend = run.model.frontend
-    options: dict[str, Any] = {"in_channels": frontend.in_channels}
-    if isinstance(frontend, TimeFrontend):
-        k, width = frontend.projection.shape
-        options |= {"k": k, "width": width, "stride": frontend.stride}
-    else:
-        options["out_channels"] = frontend.out_channels
-    frontend_class = type(frontend)
-    network = network_options(run.config, run.model.frontend, len(run.data.labels.classes), run.window)
-    return {
-        "frontend": {"class": f"{frontend_class.__module__}.{frontend_class.__qualname__}", "options": options},
-        "network": {"class": str(run.config.model["_target_"]), "options": network},
-    }
+    return describe_network(run.config, run.model.frontend, len(run.data.labels.classes), run.window)
 
 
 def _input_format(run: NetworkParts) -> InputFormat:

@@ -16,7 +16,7 @@ from einthoven.contracts import Batch, Predictions
 from einthoven.diagnostics.probes import Trained
 from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.export import Pipeline, write_program
-from einthoven.runs.bundle import FOLDER as BUNDLE
+from einthoven.predict.model_folder import BUNDLE
 from einthoven.runs.bundle import write_bundle
 from einthoven.runs.figures import pictures, principal_components
 from einthoven.runs.landscape import loss_landscape

@@ -11,7 +11,6 @@ import numpy as np
 from omegaconf import DictConfig
 
 from einthoven.contracts import Predictions
-from einthoven.data.ancestry import refuse_seen_records
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import markdown
@@ -85,7 +84,9 @@ def _train_folds(
                 run = assemble_run(_hold_out(config, folds, fold), fold_folder)
                 if first_identity is None:
                     first_identity = run.data.identity
-                    _refuse_seen_by_base(run)
+                    if run.base is not None and run.base.ancestry is not None:
+                        # The training records of this fold are held out later.
+                        run.data.refuse_seen({"a held-out fold": "train"}, run.base.ancestry, run.base.source)
                 _refuse_changed(first_identity, run.data.identity)
                 if "val" not in run.data.splits:
                     raise UserError(
@@ -127,16 +128,6 @@ def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
     held_out = OmegaConf.merge(config, {"data": {"folds": split}})
     assert isinstance(held_out, DictConfig)
     return held_out
-
-
-def _refuse_seen_by_base(run: Run) -> None:
-    """Refuse a base that has seen a record of a fold that a later run holds out."""
-    if run.base is not None and run.base.ancestry is not None:
-        data = run.data
-        record_ids = data.identity.record_ids[data.store_rows]
-        digests = data.identity.digests[data.store_rows]
-        held_out_later = {"a held-out fold": data.rows["train"]}
-        refuse_seen_records(held_out_later, digests, record_ids, run.base.ancestry, run.base.source)
 
 
 def _refuse_changed(first: DataIdentity, now: DataIdentity) -> None:

@@ -6,7 +6,6 @@ checkpoints. Their network is built from ``config.yaml`` and the shapes of the w
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +15,23 @@ from torch import Tensor
 
 from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
-from einthoven.predict import DESCRIPTION, find_bundle
-from einthoven.predict.bundle import read_bundle
+from einthoven.functional.weight_hash import hash_weights
+from einthoven.models.frontend import Frontend
+from einthoven.models.time_frontend import TimeFrontend
+from einthoven.predict.bundle import DESCRIPTION, read_bundle
 from einthoven.predict.description import check_reads
 from einthoven.predict.embedding import Encoder
 from einthoven.predict.limits import check_activations
-from einthoven.predict.network import build, build_classifier, fold_batch_norm, set_weights
+from einthoven.predict.model_folder import BUNDLE, find_bundle, find_model
+from einthoven.predict.network import build_classifier, fold_batch_norm, set_weights
 from einthoven.predict.signal import InputFormat
-from einthoven.runs.build_model import network_options
-from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
-from einthoven.runs.finished import FREE_OPTIONS, check_trained
-from einthoven.runs.identity import refuse_other_options
-from einthoven.runs.run_config import read_config
-from einthoven.runs.trained_data import read_trained_data
-from einthoven.terminal.display import warn
+from einthoven.runs.build_model import describe_network
+from einthoven.runs.checkpoint_checks import checkpoint_errors
+from einthoven.runs.trained_run import TrainedRun, open_trained
 from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-BUNDLE = "bundle"
 
 
 @dataclass(frozen=True)
@@ -47,18 +43,15 @@ class TrainedEncoder:
     encoder : Encoder
     config : DictConfig
         Configuration of the run.
-    ancestry : Ancestry
-        The records that the encoder has seen.
-    knows_records : bool
-        Whether the run lists these records. A run of einthoven 0.1 does not.
+    ancestry : Ancestry or None
+        The records that the encoder has seen. None if it does not list them.
     run_id : str
         Id of the MLflow run; empty if the store has not created it.
     """
 
     encoder: Encoder
     config: DictConfig
-    ancestry: Ancestry
-    knows_records: bool
+    ancestry: Ancestry | None
     run_id: str
 
 
@@ -75,11 +68,12 @@ def read_encoder(path: str) -> Encoder:
     UserError
         If there is no model, its files are damaged or not safe to use, or its network has no encoder.
     """
-    folder = Path(path)
-    has_bundle = any((place / DESCRIPTION).is_file() for place in (folder, folder / BUNDLE))
-    if checkpoint.exists(folder / "checkpoints") and not has_bundle:
-        return read_run_encoder(folder, "run").encoder
-    return Encoder.from_bundle(read_bundle(find_bundle(path)))
+    if path.startswith(("runs:/", "models:/")):
+        return Encoder.from_bundle(read_bundle(find_bundle(path)))
+    model = find_model(Path(path), path)
+    if model.bundle is not None:
+        return Encoder.from_bundle(read_bundle(model.bundle))
+    return read_run_encoder(Path(path), "run").encoder
 
 
 def read_run_encoder(folder: Path, option: str) -> TrainedEncoder:
@@ -96,40 +90,32 @@ def read_run_encoder(folder: Path, option: str) -> TrainedEncoder:
     UserError
         As in `read_encoder`, or if the configuration was changed after the training.
     """
-    check_trained(folder, option)
-    config = read_config(folder, option)
-    trained = read_trained_data(folder, option, takes_added=True)
-    refuse_other_options(config, trained.options, trained.run, free=FREE_OPTIONS)
-    checkpoints = folder / "checkpoints"
-    with checkpoint_errors(checkpoints):
-        run_id = str(checkpoint.load_notes(checkpoints)["run_id"])
-    if (folder / BUNDLE / DESCRIPTION).is_file():
-        encoder = Encoder.from_bundle(read_bundle(folder / BUNDLE))
+    opened = open_trained(folder, option)
+    with checkpoint_errors(opened.checkpoints):
+        run_id = str(checkpoint.load_notes(opened.checkpoints)["run_id"])
+    bundle_folder = folder / BUNDLE
+    if (bundle_folder / DESCRIPTION).is_file():
+        encoder = Encoder.from_bundle(read_bundle(bundle_folder))
     else:
-        encoder = _read_checkpoint(checkpoints, config, f"{option}={folder}")
-    return TrainedEncoder(encoder, config, trained.ancestry, trained.data is not None, run_id)
+        encoder = _read_checkpoint(opened)
+    # A run of einthoven 0.1 does not list the records that it has seen.
+    ancestry = None if opened.trained.data is None else opened.trained.ancestry
+    return TrainedEncoder(encoder, opened.config, ancestry, run_id)
 
 
-def _read_checkpoint(checkpoints: Path, config: DictConfig, source: str) -> Encoder:
-    """Read the weights that the metrics of a run belong to: the best or the last ones, as it selects."""
-    state, notes, warning = checkpoint.load_last(checkpoints)
-    if warning:
-        warn(warning)
-    with checkpoint_errors(checkpoints):
-        check_notes(notes)
-        if config.trainer.select == "best" and notes["position"]["best_epoch"]:
-            state, _ = checkpoint.load(checkpoints / "best.safetensors")
+def _read_checkpoint(opened: TrainedRun) -> Encoder:
+    """Read the encoder of a run that has no bundle."""
+    all_weights, notes = opened.read_selected()
+    with checkpoint_errors(opened.checkpoints):
         # A pretraining has further modules, such as a decoder.
-        weights = {
-            str(name): value for name, value in state["model"].items() if name.startswith(("frontend.", "network."))
-        }
-        input_format = _input_format(config, notes, source)
-        parts = _parts(config, weights, input_format, source)
+        weights = {name: value for name, value in all_weights.items() if name.startswith(("frontend.", "network."))}
+        input_format = _input_format(opened.config, notes, opened.source)
+        parts = _parts(opened.config, weights, input_format, opened.source)
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     check_activations(shapes, input_format)
     model = build_classifier(parts, shapes)
     set_weights(model, weights)
-    return Encoder(fold_batch_norm(model), input_format, "weights", _hash(weights))
+    return Encoder(fold_batch_norm(model), input_format, "weights", hash_weights(weights))
 
 
 def _input_format(config: DictConfig, notes: Mapping[str, Any], source: str) -> InputFormat:
@@ -167,16 +153,6 @@ def _parts(config: DictConfig, weights: Mapping[str, Tensor], input_format: Inpu
     UserError
         If the network has no matrix, so that it has no head.
     """
-    projection = weights["frontend.projection"]
-    if "frontend.centre" in weights:
-        k, width = projection.shape
-        step = round(config.pca.stride * input_format.fs)
-        options = {"in_channels": len(input_format.leads), "k": k, "width": width, "stride": step}
-        frontend = {"class": "einthoven.models.time_frontend.TimeFrontend", "options": options}
-    else:
-        options = {"in_channels": projection.shape[1], "out_channels": projection.shape[0]}
-        frontend = {"class": "einthoven.models.frontend.Frontend", "options": options}
-
     # The last matrix of the network gives its outputs. They are not used, but their weights are in the file.
     matrices = [value for name, value in weights.items() if name.startswith("network.") and value.ndim == 2]
     if not matrices:
@@ -186,16 +162,16 @@ def _parts(config: DictConfig, weights: Mapping[str, Tensor], input_format: Inpu
             "or of a pretraining."
         )
     outputs = len(matrices[-1])
-    built: Any = build(frontend)
-    network = network_options(config, built, outputs, input_format.window)
-    return {"frontend": frontend, "network": {"class": str(config.model["_target_"]), "options": network}}
+    frontend = _frontend(config, weights, input_format)
+    return describe_network(config, frontend, outputs, input_format.window)
 
 
-def _hash(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of weights and their names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
+def _frontend(config: DictConfig, weights: Mapping[str, Tensor], input_format: InputFormat) -> Frontend | TimeFrontend:
+    """Return an unfitted frontend with the shapes of weights."""
+    projection = weights["frontend.projection"]
+    if "frontend.centre" in weights:
+        k, width = projection.shape
+        step = round(config.pca.stride * input_format.fs)
+        return TimeFrontend(len(input_format.leads), k, width, step)
+    components, leads = projection.shape
+    return Frontend(leads, components)

@@ -17,16 +17,17 @@ from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
 from einthoven.evaluation.calibration_check import CalibrationCheck, check_disjoint, fit_and_check
 from einthoven.evaluation.calibration_state import fitted_state
-from einthoven.predict import refuse_without_bundle
+from einthoven.predict.model_folder import refuse_without_bundle
 from einthoven.runs.bundle import Fitted, write_bundle
 from einthoven.runs.evaluation_output import as_json, log_results, results_as_json, show_results
 from einthoven.runs.evaluation_results import EvaluationResults, Predict, compute_results
-from einthoven.runs.finished import check_trained, read_finished
+from einthoven.runs.finished import read_finished
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.laplace import LaplaceRun
 from einthoven.runs.model_card import model_card_of
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.trained_data import write_ancestry
+from einthoven.runs.trained_run import check_trained
 from einthoven.schema import EvaluationOptions
 from einthoven.terminal.display import say, warn
 from einthoven.tracking import run_folder

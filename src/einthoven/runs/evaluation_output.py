@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from einthoven.contracts import Predictions
 from einthoven.evaluation.metrics import auroc_per_class
+from einthoven.predict.model_folder import BUNDLE
 from einthoven.report.decisions import decision_curve_figure, reliability_figure, risk_coverage_figure
-from einthoven.runs.bundle import FOLDER as BUNDLE
 from einthoven.runs.evaluation_results import RULES, EvaluationResults
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.schema import EvaluationOptions

@@ -1,4 +1,4 @@
-"""Read a finished run from its folder, to evaluate it."""
+"""Assemble a finished run from its folder, to evaluate it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ from typing import Any
 
 from einthoven.contracts import Position
 from einthoven.errors import UserError
-from einthoven.files import check_ordinary
-from einthoven.predict import is_fitted_to_features
-from einthoven.runs.identity import refuse_other_options
 from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.run_config import read_config
-from einthoven.runs.trained_data import read_trained_data
-from einthoven.tracking.foreign import check_entries
-from einthoven.tracking.run_folder import FOLDERS
-from einthoven.training import checkpoint
-
-FREE_OPTIONS = ("trainer.device", "trainer.residency")
-"""The user may change these options in the ``config.yaml`` of a finished run. They do not change the results."""
+from einthoven.runs.trained_run import open_trained
 
 
 def read_finished(
@@ -42,45 +32,17 @@ def read_finished(
         If there is no such run. If its configuration, records, labels or folds have changed since the training. If a
         chosen fold was used for the training.
     """
-    check_trained(folder, option)
-    config = read_config(folder, option)
-    trained = read_trained_data(folder, option, takes_added=True)
-    refuse_other_options(config, trained.options, trained.run, free=FREE_OPTIONS)
+    opened = open_trained(folder, option)
     for split, chosen_folds in folds.items():
         if chosen_folds is not None:
-            config.data.folds[split] = chosen_folds
-    run = NetworkParts(config, folder, trained)
-    state, notes = run.read_last()
+            opened.config.data.folds[split] = chosen_folds
+    run = NetworkParts(opened.config, folder, opened.trained)
+    weights, notes = opened.read_selected(run.max_checkpoint_bytes())
     if tuple(notes["classes"]) != run.data.labels.classes:
         raise UserError(
-            f"{option}={folder}: trained on the classes {' '.join(notes['classes'])}, but its data now have "
+            f"{opened.source}: trained on the classes {' '.join(notes['classes'])}, but its data now have "
             f"{' '.join(run.data.labels.classes)}."
         )
     run.position = Position(**notes["position"])
-    # The metrics of the run belong to the best weights if `trainer.select` says so, and to the last weights otherwise.
-    if run.settings.trainer.select == "best" and run.position.best_epoch:
-        run.load_weights("best")
-    else:
-        run.set_weights(state, run.checkpoints)
+    run.set_weights(weights, run.checkpoints)
     return run, notes
-
-
-def check_trained(folder: Path, option: str) -> None:
-    """Refuse a folder without the checkpoint of a network, or with files that are not safe to use.
-
-    Raises
-    ------
-    UserError
-        The message names the option and the folder.
-    """
-    check_ordinary(folder, FOLDERS)
-    check_entries(folder)
-    if is_fitted_to_features(folder):
-        raise UserError(
-            f"{option}={folder}: the run of a feature model, which cannot be resumed or evaluated again; expected the "
-            "run of a network. The MLflow run has its metrics and their intervals."
-        )
-    if not checkpoint.exists(folder / "checkpoints"):
-        raise UserError(
-            f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
-        )

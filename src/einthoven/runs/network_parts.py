@@ -19,16 +19,17 @@ from einthoven.optim.groups import check_learns, most_state_bytes
 from einthoven.optim.layer_decay import decay_by_layer
 from einthoven.optim.plateau import Plateau
 from einthoven.runs import run_data
-from einthoven.runs.base_model import BaseModel, read_kept_base, refuse_other_input
+from einthoven.runs.base_model import BaseModel, read_kept_base
 from einthoven.runs.build_model import build_model
 from einthoven.runs.check_augment import check_augment, check_changed_labels
-from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
+from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.finetuning import FineTuning, load_base
+from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.pretraining import Pair, check_patients, check_pretraining, evaluate_pretext, pair_by_patient
 from einthoven.runs.settings import build_task, check_settings
 from einthoven.runs.trained_data import TrainedData
+from einthoven.runs.trained_run import read_last
 from einthoven.tasks.pretext import Pretext
-from einthoven.terminal.display import warn
 from einthoven.training import checkpoint
 from einthoven.training.loop import evaluate
 from einthoven.training.precision import choose_autocast, choose_device
@@ -102,7 +103,7 @@ class NetworkParts:
         folds = asdict(self.settings.folds)
         self.data = run_data.load_data(config, folds, self.task, self.device, seed, trained, self.base)
         if self.base is not None:
-            refuse_other_input(self.base, self.data.store.leads, self.data.store.fs)
+            refuse_other_input(self.base.source, self.base, self.data.store.leads, self.data.store.fs)
         train = self.data.splits["train"]
         self.task = self.task.fit(train.labels)
 
@@ -232,11 +233,12 @@ class NetworkParts:
     def load_weights(self, name: str) -> None:
         """Load the weights of a checkpoint of this run, and nothing else."""
         file = self.checkpoints / f"{name}.safetensors"
-        state, _ = checkpoint.load(file, self._max_bytes())
-        self.set_weights(state, file)
+        state, _ = checkpoint.load(file, self.max_checkpoint_bytes())
+        with checkpoint_errors(file):
+            self.set_weights(state["model"], file)
 
-    def set_weights(self, state: Mapping[str, Any], source: Path) -> None:
-        """Give the model the weights of a state that was read from a checkpoint.
+    def set_weights(self, weights: Mapping[str, Any], source: Path) -> None:
+        """Give the model weights that were read from a checkpoint.
 
         Raises
         ------
@@ -244,20 +246,15 @@ class NetworkParts:
             If they are weights of another network, or some are not finite.
         """
         with checkpoint_errors(source):
-            self.model.load_state_dict(state["model"])
+            self.model.load_state_dict(weights)
         for name, value in self.model.state_dict().items():
             if not bool(torch.isfinite(value).all()):
                 raise UserError(f"{source}: {name} has values that are not finite; expected the weights of a run.")
 
     def read_last(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the state and the notes of the last checkpoint or, with a warning, of the one before it."""
-        state, notes, warning = checkpoint.load_last(self.checkpoints, self._max_bytes())
-        with checkpoint_errors(self.checkpoints):
-            check_notes(notes)
-        if warning:
-            warn(warning)
-        return state, notes
+        return read_last(self.checkpoints, self.max_checkpoint_bytes())
 
-    def _max_bytes(self) -> int:
+    def max_checkpoint_bytes(self) -> int:
         """Return the largest size that a checkpoint of this run may have."""
         return most_state_bytes(sum(value.numel() * value.element_size() for value in self.model.state_dict().values()))

@@ -239,7 +239,7 @@ class NetworkRun(NetworkParts):
         """Continue from the last checkpoint of this run, and return its notes."""
         state, notes = self.read_last()
         with checkpoint_errors(self.checkpoints):
-            self.set_weights(state, self.checkpoints)
+            self.set_weights(state["model"], self.checkpoints)
             self.optimizer.load_state_dict(state["optimizer"])
             self.diagnose.load_state_dict(state["diagnostics"])
             if isinstance(self.schedule, Plateau):

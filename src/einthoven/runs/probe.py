@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from einthoven import schema
 from einthoven.atomic import write_text
 from einthoven.build import build
@@ -21,11 +19,12 @@ from einthoven.evaluation.probe_comparison import ProbeResult
 from einthoven.predict.embedding import Encoder
 from einthoven.runs.encoder import TrainedEncoder, read_run_encoder
 from einthoven.runs.evaluation_output import as_json, log_next_point
+from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.probe_scores import compare_encoders
 from einthoven.runs.run_data import Data, load_data
 from einthoven.schema import ProbeOptions
 from einthoven.tasks.classification import Classification
-from einthoven.terminal.display import console, say, warn
+from einthoven.terminal.display import console, say
 from einthoven.terminal.evaluation_tables import probe_table
 from einthoven.tracking import run_folder
 from einthoven.tracking.closing import closing
@@ -70,8 +69,11 @@ def probe(config: DictConfig) -> dict[str, ProbeResult]:
         raise UserError(
             f"data.folds.{options.report}={folds[options.report]}: no labelled record there; expected other folds."
         )
-    _refuse_other_input(trained.encoder, data, options)
-    _refuse_seen_records(trained, data, options, folds[options.report])
+    source = f"run={options.run}"
+    refuse_other_input(source, trained.encoder.input_format, data.store.leads, data.store.fs)
+    _refuse_shorter_records(trained.encoder, data, source)
+    judged = {f"{options.report} (folds {folds[options.report]})": options.report}
+    data.refuse_seen(judged, trained.ancestry, source)
 
     classes, results = compare_encoders(trained, data, options, device)
     _show(data, options, task, folds, classes, results)
@@ -104,43 +106,14 @@ def _build_task(config: DictConfig) -> Classification:
     return task
 
 
-def _refuse_other_input(encoder: Encoder, data: Data, options: ProbeOptions) -> None:
-    """Refuse records that the encoder cannot read."""
+def _refuse_shorter_records(encoder: Encoder, data: Data, source: str) -> None:
+    """Refuse records that are shorter than a window of the encoder."""
     expected = encoder.input_format
-    if tuple(data.store.leads) != expected.leads:
-        raise UserError(
-            f"run={options.run}: reads the leads {' '.join(expected.leads)}, and these records have "
-            f"{' '.join(data.store.leads)}; expected the same leads in the same order."
-        )
-    if float(data.store.fs) != expected.fs:
-        raise UserError(
-            f"run={options.run}: reads records at {expected.fs:g} Hz, and these have {data.store.fs:g} Hz; expected "
-            "the same (data.fs)."
-        )
     samples = data.splits["train"].samples
     if samples < expected.window:
         raise UserError(
-            f"run={options.run}: reads windows of {expected.window / expected.fs:g} s, and these records have "
+            f"{source}: reads windows of {expected.window / expected.fs:g} s, and these records have "
             f"{samples / expected.fs:g} s; expected longer records (data.seconds)."
-        )
-
-
-def _refuse_seen_records(trained: TrainedEncoder, data: Data, options: ProbeOptions, folds: list[int]) -> None:
-    """Refuse to judge records that the encoder was trained on.
-
-    Raises
-    ------
-    UserError
-        Names the number of records and one of them.
-    """
-    if not trained.knows_records:
-        warn(f"run={options.run}: does not list its training records; records that are judged may be among them.")
-    is_seen = trained.ancestry.in_training(data.digests(options.report))
-    if is_seen.any():
-        seen = np.unique(data.row_origins(options.report)[0][is_seen])
-        raise UserError(
-            f"run={options.run}: was trained on {len(seen)} of the records that are judged ({options.report}, folds "
-            f"{folds}), such as ecg_id {seen[0]}; expected other folds, as data.folds.{options.report}=[…]."
         )
 
 

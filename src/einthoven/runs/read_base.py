@@ -8,26 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError
-from einthoven.predict import DESCRIPTION, EMBEDDED, is_fitted_to_features
 from einthoven.predict.bundle import read_bundle
-from einthoven.runs.base_model import BaseModel, check_state, refuse_other_input
-from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
-from einthoven.runs.finished import FREE_OPTIONS, check_trained
-from einthoven.runs.identity import refuse_other_options
+from einthoven.predict.model_folder import find_model, is_fitted_to_features, named_folder
+from einthoven.runs.base_model import BaseModel, check_state
+from einthoven.runs.checkpoint_checks import checkpoint_errors
+from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.next_commands import name_of_override
 from einthoven.runs.parameters import chosen_options
-from einthoven.runs.run_config import read_config, with_current_names
+from einthoven.runs.run_config import with_current_names
 from einthoven.runs.settings import build_task
-from einthoven.runs.trained_data import read_trained_data
+from einthoven.runs.trained_run import open_trained
 from einthoven.terminal.conf_folders import conf_folder
-from einthoven.terminal.display import warn
-from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-EMBEDDED_NAME = "embedded"
-"""``init_from=embedded`` names the bundle that comes with the package."""
 
 OF_BASE = ("model", "pca")
 """Groups of a configuration that a run takes from its base."""
@@ -61,8 +55,7 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     if config.get("init_from") is None:
         return config
     base = read_base(str(config.init_from))
-    leads = config.data.get("leads")
-    refuse_other_input(base, None if leads is None else list(leads), config.data.get("fs"))
+    refuse_other_input(base.source, base, config.data.get("leads"), config.data.get("fs"))
     rates = _named_rates(config, base, overrides)
     merged = config.copy()
     OmegaConf.set_readonly(merged, False)
@@ -151,43 +144,28 @@ def read_base(name: str) -> BaseModel:
         If the folder holds neither, its files are damaged or not safe to use, or its model has no network.
     """
     source = f"init_from={name}"
-    folder = EMBEDDED if name == EMBEDDED_NAME else Path(name)
-    if (folder / DESCRIPTION).is_file():
+    folder = named_folder(name)
+    model = find_model(folder, source)
+    if model.bundle == folder:
         return _read_bundle(folder, source)
     if is_fitted_to_features(folder):
         raise UserError(f"{source}: its model is fitted to features, and has no encoder; expected a run of a network.")
-    if checkpoint.exists(folder / "checkpoints"):
-        return _read_run(folder, source)
-    raise UserError(
-        f"{source}: neither a run nor a bundle; expected a folder with checkpoints/{checkpoint.LAST}, or one with "
-        f"{DESCRIPTION}."
-    )
+    return _read_run(folder, source)
 
 
 def _read_run(folder: Path, source: str) -> BaseModel:
-    """Read the weights that the metrics of a run belong to: the best or the last ones, as it selects."""
-    check_trained(folder, "init_from")
-    config = read_config(folder, "init_from")
-    trained = read_trained_data(folder, "init_from", takes_added=True)
-    refuse_other_options(config, trained.options, trained.run, free=FREE_OPTIONS)
-
-    # The run need not have ended.
-    checkpoints = folder / "checkpoints"
-    state, notes, warning = checkpoint.load_last(checkpoints)
-    if warning:
-        warn(warning)
-    with checkpoint_errors(checkpoints):
-        check_notes(notes)
-        if config.trainer.get("select") == "best" and notes["position"]["best_epoch"]:
-            state, _ = checkpoint.load(checkpoints / "best.safetensors")
-        weights = dict(state["model"])
+    """Read the weights that the metrics of a run belong to."""
+    opened = open_trained(folder, "init_from")
+    config = opened.config
+    weights, notes = opened.read_selected()
+    with checkpoint_errors(opened.checkpoints):
         leads = tuple(map(str, notes["leads"]))
         fs = float(notes["fs"])
-    check_state(weights, checkpoints)
+    check_state(weights, opened.checkpoints)
     task = build_task(config)
     return BaseModel(
         source=source,
-        description=f"a run of the task {task.name} ({len(trained.ancestry.trained):,} training records)",
+        description=f"a run of the task {task.name} ({len(opened.trained.ancestry.trained):,} training records)",
         options={group: _plain(config[group]) for group in ("model", "pca")},
         state=weights,
         classes=tuple(notes["classes"]),
@@ -195,7 +173,7 @@ def _read_run(folder: Path, source: str) -> BaseModel:
         temperature=float(getattr(task, "temperature", 1.0)),
         leads=leads,
         fs=fs,
-        ancestry=trained.ancestry,
+        ancestry=opened.trained.ancestry,
     )
 
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
-from einthoven.runs.finished import check_trained
-from einthoven.runs.identity import identity_tags, refuse_other_options
+from einthoven.runs.identity import identity_tags
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.run_config import read_config
 from einthoven.runs.start import open_recorder
-from einthoven.runs.trained_data import TrainedData, read_trained_data
+from einthoven.runs.trained_run import TrainedRun, check_trained, open_trained
 from einthoven.terminal.display import console
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def open_interrupted(folder: Path, overrides: list[str]) -> tuple[NetworkRun, Recorder]:
@@ -43,11 +37,9 @@ def open_interrupted(folder: Path, overrides: list[str]) -> tuple[NetworkRun, Re
     check_trained(folder, "resume")
     with ExitStack() as stack:
         lock = stack.enter_context(run_folder.writing(folder))
-        config = read_config(folder, "resume")
-        trained = read_trained_data(folder, "resume", takes_added=False)
-        refuse_other_options(config, trained.options, trained.run)
-        _refuse_other_code(trained, config)
-        run = NetworkRun(config, folder, trained)
+        opened = open_trained(folder, "resume", takes_added=False, free=())
+        _refuse_other_code(opened)
+        run = NetworkRun(opened.config, folder, opened.trained)
         notes = run.load()
         epochs = run.settings.trainer.epochs
         if run.position.epoch == epochs or run.position.stopped:
@@ -67,11 +59,12 @@ def open_interrupted(folder: Path, overrides: list[str]) -> tuple[NetworkRun, Re
     return run, recorder
 
 
-def _refuse_other_code(trained: TrainedData, config: DictConfig) -> None:
+def _refuse_other_code(opened: TrainedRun) -> None:
     """Refuse to continue a run with other source code than it was started with."""
-    now = identity_tags(config)["code.hash"]
-    if trained.code not in (None, now):
+    before = opened.trained.code
+    now = identity_tags(opened.config)["code.hash"]
+    if before not in (None, now):
         raise UserError(
-            f"{trained.run}: the code has changed since this run was started (code.hash was {trained.code} and is "
+            f"{opened.source}: the code has changed since this run was started (code.hash was {before} and is "
             f"{now}); expected the same code, or a new training."
         )

@@ -101,6 +101,35 @@ class Data:
         y = aggregate_rows(predictions.y, record_of_row, "mean")
         return Predictions(y, aggregate_rows(predictions.p, record_of_row, rule))
 
+    def refuse_seen(self, names: Mapping[str, str], ancestry: Ancestry | None, source: str) -> None:
+        """Refuse a model that was trained on records of some splits. A model that lists no records gets a note.
+
+        Parameters
+        ----------
+        names : mapping of str to str
+            What messages call the splits -> the splits.
+        ancestry : Ancestry or None
+            The records that the model has seen. None if it does not list them.
+        source : str
+            The option that named the model.
+
+        Raises
+        ------
+        UserError
+            Names the split and a record.
+        """
+        if ancestry is None:
+            judged = " or ".join(names)
+            console.print(
+                f"{source}: does not list its training records, so a record of {judged} that it has seen is not "
+                "noticed",
+                soft_wrap=True,
+            )
+            return
+        rows = {name: self.rows[split] for name, split in names.items()}
+        record_ids = self.identity.record_ids[self.store_rows]
+        refuse_seen_records(rows, self.identity.digests[self.store_rows], record_ids, ancestry, source)
+
     def _first_rows(self, split: str) -> NDArray[np.int64]:
         """Return the row of `labels` where each record of a split begins."""
         first_rows, _ = group_rows(self.row_origins(split)[0])

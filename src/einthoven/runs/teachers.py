@@ -6,26 +6,22 @@ that a run is resumed with the same teachers or not at all. To evaluate or to us
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven.build import check
 from einthoven.errors import UserError
-from einthoven.predict import EMBEDDED, find_bundle, refuse_without_bundle
+from einthoven.functional.weight_hash import hash_weights
 from einthoven.predict.bundle import Bundle, read_bundle
+from einthoven.predict.model_folder import find_bundle, named_folder
+from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.settings import is_feature_model
 from einthoven.tasks.distillation import AS_TEACHER, Distillation
 from einthoven.trust import find_target
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-EMBEDDED_NAME = "embedded"
-"""``task.teacher=[embedded]`` names the bundle that comes with the package."""
 
 HASH_DIGITS = 12
 
@@ -54,11 +50,8 @@ class Teacher:
         The hash of the bundle is another one: it changes when the bundle is calibrated, and the logits do not.
         """
         bundle = self.bundle
-        digest = hashlib.sha256(repr((bundle.classes, bundle.single_label, bundle.temperature)).encode())
-        for name, value in sorted(bundle.model.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-            digest.update(value.detach().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:HASH_DIGITS]
+        outputs = repr((bundle.classes, bundle.single_label, bundle.temperature))
+        return hash_weights(bundle.model.state_dict(), outputs.encode())[:HASH_DIGITS]
 
 
 def is_distillation(config: DictConfig) -> bool:
@@ -90,15 +83,12 @@ def _read_teacher(name: str) -> Teacher:
     source = f"task.teacher={name}"
     if "://" in name or name.startswith(("runs:/", "models:/")):
         raise UserError(f"{source}: expected the folder of a run or of a bundle on this machine.")
-    if name == EMBEDDED_NAME:
-        return Teacher(source, read_bundle(EMBEDDED))
-    refuse_without_bundle(Path(name), source)
     try:
-        return Teacher(source, read_bundle(find_bundle(name)))
+        return Teacher(source, read_bundle(find_bundle(named_folder(name), source)))
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error}).") from None
     except UserError as error:
-        raise UserError(f"{source}: {error}") from None
+        raise UserError(str(error) if str(error).startswith(source) else f"{source}: {error}") from None
 
 
 def with_teachers(config: DictConfig) -> DictConfig:
@@ -126,7 +116,7 @@ def with_teachers(config: DictConfig) -> DictConfig:
     refuse_changed(teachers, list(config.task.get("teacher_sha256") or []))
     leads = config.data.get("leads")
     for teacher in teachers:
-        refuse_other_input(teacher, None if leads is None else tuple(leads), config.data.get("fs"))
+        refuse_other_input(teacher.source, teacher.bundle.input_format, leads, config.data.get("fs"))
 
     filled = config.copy()
     OmegaConf.set_readonly(filled, False)
@@ -184,21 +174,6 @@ def refuse_changed(teachers: Sequence[Teacher], expected: Sequence[str]) -> None
                 f"{teacher.source}: has changed since this run was started (its hash was {sha256} and is "
                 f"{teacher.sha256}); expected the same teacher, or a new training."
             )
-
-
-def refuse_other_input(teacher: Teacher, leads: tuple[str, ...] | None, fs: float | None) -> None:
-    """Refuse records with other leads, or another sampling frequency in Hz, than those of a teacher."""
-    reads = teacher.bundle.input_format
-    if leads is not None and leads != reads.leads:
-        raise UserError(
-            f"{teacher.source}: reads the leads {' '.join(reads.leads)}, and these records have {' '.join(leads)}; "
-            "expected the same leads in the same order (data.leads)."
-        )
-    if fs is not None and float(fs) != reads.fs:
-        raise UserError(
-            f"{teacher.source}: reads records at {reads.fs:g} Hz, and these have {fs:g} Hz; expected the same "
-            "(data.fs)."
-        )
 
 
 def refuse_other_window(teacher: Teacher, window: int) -> None:

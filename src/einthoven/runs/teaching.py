@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING
 import torch
 
 from einthoven.contracts import Predictions
-from einthoven.data.ancestry import Ancestry, refuse_seen_records
+from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.diagnostics.information import agreement, kl_drift
 from einthoven.errors import UserError
 from einthoven.models.ensemble import Ensemble
 from einthoven.runs.check_augment import check_augment
+from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.teachers import (
     Teacher,
     read_teachers,
     refuse_changed,
-    refuse_other_input,
     refuse_other_outputs,
     refuse_other_window,
 )
-from einthoven.terminal.display import console
 from einthoven.tracking.privacy import without_folders
 from einthoven.training.loop import evaluate
 from einthoven.training.precision import choose_autocast
 
 if TYPE_CHECKING:
     from einthoven.runs.network_parts import NetworkParts
+
+HELD_OUT = {"val": "val", "test": "test"}
+"""Splits whose records a teacher must not have seen."""
 
 
 class Teaching:
@@ -60,10 +62,10 @@ class Teaching:
         self.teachers = read_teachers(task.teacher)
         refuse_changed(self.teachers, task.teacher_sha256)
         for teacher in self.teachers:
-            refuse_other_input(teacher, tuple(run.data.store.leads), float(run.data.store.fs))
+            refuse_other_input(teacher.source, teacher.bundle.input_format, run.data.store.leads, run.data.store.fs)
             refuse_other_window(teacher, run.window)
             refuse_other_outputs(teacher, classes, task.single_label)
-            self._refuse_seen(teacher)
+            run.data.refuse_seen(HELD_OUT, teacher.bundle.ancestry, teacher.source)
             self._try(teacher)
 
         # Members may list the classes in another order.
@@ -81,21 +83,6 @@ class Teaching:
             check_augment(run.augment, model, run.data.splits["train"], run.window, run.settings.seed)
         except UserError as error:
             raise UserError(f"{teacher.source}: {error}") from None
-
-    def _refuse_seen(self, teacher: Teacher) -> None:
-        """Refuse a teacher that was trained on validation or test records of the run."""
-        data = self._run.data
-        ancestry = teacher.bundle.ancestry
-        if ancestry is None:
-            console.print(
-                f"{teacher.source}: does not list its training records, so a validation or test record that it has "
-                "seen is not noticed",
-                soft_wrap=True,
-            )
-            return
-        held_out = {split: data.rows[split] for split in ("val", "test")}
-        record_ids = data.identity.record_ids[data.store_rows]
-        refuse_seen_records(held_out, data.identity.digests[data.store_rows], record_ids, ancestry, teacher.source)
 
     @property
     def ancestors(self) -> tuple[Ancestry, ...]:

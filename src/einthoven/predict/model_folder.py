@@ -1,0 +1,192 @@
+"""What a path is: the folder of a run, the folder of a bundle, or neither.
+
+The folder can come from a stranger. So only the names of its files are looked at, and its configuration is searched as
+text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from einthoven.command_line import command, option, train_command
+from einthoven.errors import UserError
+from einthoven.files import read_file
+from einthoven.predict.bundle import DESCRIPTION
+from einthoven.predict.sealed_folder import previous_folder
+
+EMBEDDED = Path(__file__).parent / "embedded"
+"""The bundle that comes with the package."""
+
+EMBEDDED_NAME = "embedded"
+"""The name of that bundle in options, such as ``init_from=embedded``."""
+
+BUNDLE = "bundle"
+"""Name of the folder of a bundle in the folder of its run."""
+
+CHECKPOINTS = "checkpoints"
+"""Name of the folder of the weights in the folder of a run."""
+
+PRETEXT_TASKS = ("contrastive", "cpc", "masked", "vae")
+"""Modules of the tasks without labels."""
+
+CONFIGURATION_LIMIT = 1 << 20
+"""Largest size of the configuration of a run in bytes."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What the folder of a model is.
+
+    Attributes
+    ----------
+    source : str
+        The option or path that named it, for messages.
+    bundle : Path or None
+        The folder of its bundle: this folder itself, or the one in the folder of a run.
+    run : Path or None
+        This folder, if it is the folder of a run.
+    """
+
+    source: str
+    bundle: Path | None
+    run: Path | None
+
+
+def named_folder(name: str) -> Path:
+    """Return the folder that an option names: ``embedded`` is the bundle that comes with the package."""
+    return EMBEDDED if name == EMBEDDED_NAME else Path(name)
+
+
+def find_model(folder: Path, source: str) -> ModelFolder:
+    """Say what a folder is.
+
+    Parameters
+    ----------
+    folder : Path
+    source : str
+        The option or path that named it, for messages.
+
+    Raises
+    ------
+    UserError
+        If it is neither a run nor a bundle, or if the bundle was not saved to its end.
+    """
+    for place in (folder, folder / BUNDLE):
+        if not (place / DESCRIPTION).is_file() and (previous_folder(place) / DESCRIPTION).is_file():
+            raise UserError(
+                f"{place}: the bundle was not saved to its end; the bundle before it is in {previous_folder(place)}. "
+                f"Rename that folder to {place.name}, or save the bundle again."
+            )
+    bundles = [place for place in (folder, folder / BUNDLE) if (place / DESCRIPTION).is_file()]
+    # The run of a feature model may have no checkpoint.
+    is_run = (folder / CHECKPOINTS).is_dir() or is_fitted_to_features(folder)
+    run = folder if is_run else None
+    if run is None and not bundles:
+        raise UserError(
+            f"{source}: neither a run nor a bundle; expected a folder with {CHECKPOINTS}/last.safetensors, or one with "
+            f"{DESCRIPTION}."
+        )
+    return ModelFolder(source, bundles[0] if bundles else None, run)
+
+
+def find_bundle(path: str | Path, source: str | None = None) -> Path:
+    """Return the folder of a bundle, from the path of the bundle, the path of its run, or the address of it in MLflow.
+
+    Parameters
+    ----------
+    path : str or Path
+    source : str, optional
+        The option that named it, for messages. By default the path.
+
+    Raises
+    ------
+    UserError
+        If there is no bundle. The message says what to do.
+    """
+    if str(path).startswith(("runs:/", "models:/")):
+        from einthoven.tracking.artifacts import download_bundle
+
+        return download_bundle(str(path), DESCRIPTION)
+    model = find_model(Path(path), source or str(path))
+    if model.bundle is not None:
+        return model.bundle
+    refuse_without_bundle(Path(path), model.source)
+    raise UserError(
+        f"{model.source}: a run without a bundle; {command('evaluate', option('run', Path(path)))} makes one."
+    )
+
+
+def refuse_without_bundle(folder: Path, source: str) -> None:
+    """Refuse the folder of a run that cannot have a bundle.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a run, or any other folder.
+    source : str
+        The option or path that named it, for the message.
+
+    Raises
+    ------
+    UserError
+        If the run is a pretraining, predicts a quantity or masks, or its model is fitted to features.
+    """
+    if is_fitted_to_features(folder):
+        raise UserError(
+            f"{source}: its model is fitted to features, and a bundle holds a network; its metrics and their intervals "
+            "are in the run itself."
+        )
+    pretext = _pretext_of(folder)
+    if pretext is not None:
+        raise UserError(
+            f"{source}: is a pretraining ({pretext}), which predicts no classes: it has no bundle; train a "
+            f"classifier from its weights first, as in {train_command(option('init_from', folder))}."
+        )
+    if _option_of_task(folder, "_target_") == "einthoven.tasks.delineation.Delineation":
+        raise UserError(
+            f"{source}: is a delineation, which has no classes to predict and no thresholds: it has a delineator "
+            "instead of a bundle; its metrics and their intervals are in the run itself."
+        )
+    quantity = _option_of_task(folder, "target")
+    if quantity is not None:
+        raise UserError(
+            f"{source}: predicts {quantity}, which has no probabilities to calibrate and no thresholds: a quantity has "
+            "no bundle; its errors and their intervals are in the run itself."
+        )
+
+
+def is_fitted_to_features(folder: Path) -> bool:
+    """Return whether the run of a folder has no network: its configuration has no group ``trainer``."""
+    groups = {line.rstrip() for line in _configuration_lines(folder) if not line.startswith(" ")}
+    has_fitted_model = (folder / "checkpoints" / "fitted.skops").is_file()
+    return has_fitted_model or ("model:" in groups and "trainer:" not in groups)
+
+
+def _pretext_of(folder: Path) -> str | None:
+    """Return the pretext task of the run of a folder; None if the run has labels or the folder is not a run."""
+    target = _option_of_task(folder, "_target_") or ""
+    name = target.rpartition(".")[0].removeprefix("einthoven.tasks.")
+    return name if name in PRETEXT_TASKS else None
+
+
+def _option_of_task(folder: Path, name: str) -> str | None:
+    """Return an option of the task of a run; None if its task has no such option, or the folder is not a run."""
+    group = ""
+    for line in _configuration_lines(folder):
+        if not line.startswith(" "):
+            group = line.rstrip()
+        elif group == "task:" and line.startswith(f"  {name}: "):
+            return line.removeprefix(f"  {name}: ").strip()
+    return None
+
+
+def _configuration_lines(folder: Path) -> list[str]:
+    """Return the lines of the configuration of a run; an empty list if there is none.
+
+    The folder can come from a stranger. So the lines are searched as text, and nothing is built from them.
+    """
+    try:
+        return read_file(folder / "config.yaml", CONFIGURATION_LIMIT).decode().splitlines()
+    except (OSError, UnicodeDecodeError, UserError):
+        return []

@@ -1,0 +1,54 @@
+"""Refuse records that a trained model cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from einthoven.errors import UserError
+
+
+class Input(Protocol):
+    """What a model reads.
+
+    Attributes
+    ----------
+    leads : tuple of str
+    fs : float
+        Sampling frequency in Hz.
+    """
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Names of the leads."""
+
+    @property
+    def fs(self) -> float:
+        """Sampling frequency in Hz."""
+
+
+def refuse_other_input(source: str, expected: Input, leads: Sequence[str] | None, fs: float | None) -> None:
+    """Refuse records with other leads, or another sampling frequency, than a model reads.
+
+    Parameters
+    ----------
+    source : str
+        The option that named the model, for the message.
+    expected : Input
+        What the model reads, such as the input format of a bundle.
+    leads, fs
+        Leads and sampling frequency (Hz) of the records; None if they are not known yet.
+
+    Raises
+    ------
+    UserError
+    """
+    if leads is not None and tuple(leads) != expected.leads:
+        raise UserError(
+            f"{source}: reads the leads {' '.join(expected.leads)}, and these records have {' '.join(leads)}; "
+            "expected the same leads in the same order (data.leads)."
+        )
+    if fs is not None and float(fs) != expected.fs:
+        raise UserError(
+            f"{source}: reads records at {expected.fs:g} Hz, and these have {fs:g} Hz; expected the same (data.fs)."
+        )
