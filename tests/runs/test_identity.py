@@ -15,15 +15,21 @@ def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(einthoven, "__file__", str(tmp_path / "__init__.py"))
-    for room in ("data", "report"):
-        (tmp_path / room).mkdir()
+    for room in ("data/synthetic", "report", "predict/embedded", "assets"):
+        (tmp_path / room).mkdir(parents=True)
     hashes = []
     for name in ("__init__.py", "data/codes.csv", "report/page.py", "report/colours.csv"):
         (tmp_path / name).write_text("one")
         hashes.append(identity._package_hash.__wrapped__())
     assert hashes[0] != hashes[1] == hashes[2] == hashes[3]
-    (tmp_path / "data" / "codes.csv").write_text("two")
-    assert identity._package_hash.__wrapped__() not in hashes
+    # A trained model of the package has a hash of its own.
+    for name in ("predict/embedded/bundle.json", "assets/delineator.json"):
+        (tmp_path / name).write_text("one")
+    assert identity._package_hash.__wrapped__() == hashes[-1]
+    for name in ("data/codes.csv", "data/synthetic/fitted.json"):
+        (tmp_path / name).write_text("two")
+        hashes.append(identity._package_hash.__wrapped__())
+    assert len(set(hashes)) == 4
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)])

@@ -35,7 +35,15 @@ def test_options_of_a_group_are_left_out_in_every_form() -> None:
         (['a.root="/daten/ü, [x]"'], ['a.root="/daten/ü, [x]"'], ['a.root="/daten/ü, [x]"']),
         (["a.root=/x/two"], ["a.root=/x/one,/x/two"], ["a.root=/x/two"]),
         (["a.b=[8,8]", "lr=0.1"], ["a.b=[8,8]", "lr=interval(0,1)"], ["a.b=[8,8]", "lr=0.1"]),
+        (
+            ["a.uri=sqlite:////x/m.db", "seed=1"],
+            ["a.uri=sqlite:////x/m.db", "seed=0,1"],
+            ["a.uri=sqlite:////x/m.db", "seed=1"],
+        ),
+        (["a.root=/x/y z/data", "seed=1"], ["a.root=/x/y z/data", "seed=0,1"], ["a.root=/x/y z/data", "seed=1"]),
+        (["a.roots=[/x/y,/z]", "seed=1"], ["a.roots=[/x/y, /z]", "seed=0,1"], ["a.roots=[/x/y, /z]", "seed=1"]),
         (["of_the_recipe=1"], [], ["of_the_recipe=1"]),
+        (["of_the_recipe=/x/y"], [], None),
         (["a.root=/x/data"], ["a.root=/x/data,/y/data"], None),  # the tag does not say which
     ],
 )

@@ -47,6 +47,7 @@ class BasePenalty(Penalty):
 
     strength: float
     needs_base: ClassVar[bool] = True
+    name: ClassVar[str]
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -64,6 +65,8 @@ class KLToBase(BasePenalty):
     It keeps what the base knew while the model learns other records (Li & Hoiem, "Learning without forgetting", 2016,
     section 3, with the divergence for their distillation loss).
     """
+
+    name = "kl_to_base"
 
     def bind(self, start: Start) -> Penalty:
         """Return the penalty of a run.
@@ -90,6 +93,8 @@ class L2ToBase(BasePenalty):
     gains of norms are included, as the base says where they belong. An optimizer with weight decay also pulls to zero:
     set it to 0 if the base is to be the only prior.
     """
+
+    name = "l2_to_base"
 
     def bind(self, start: Start) -> Penalty:
         """Return the penalty of a run."""

@@ -88,6 +88,24 @@ class ConstructionLimits(TorchFunctionMode):
 
 
 @contextmanager
+def construction_limits(shapes: Shapes | None, what: str) -> Iterator[None]:
+    """Limit what a constructor may take, as in `ConstructionLimits`, and turn any exception of it into a UserError.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int, or None
+        Shapes of the weights that a stranger may have written. None for a network of the user, which has no limits.
+    what : str
+        The start of the sentence.
+    """
+    if shapes is None:
+        yield
+        return
+    with one_sentence(what), ConstructionLimits(shapes):
+        yield
+
+
+@contextmanager
 def one_sentence(what: str) -> Iterator[None]:
     """Turn any exception of a constructor or a network into a UserError, because options from a file can cause any.
 

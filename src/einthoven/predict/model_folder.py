@@ -13,6 +13,7 @@ from einthoven.command_line import command, option, train_command
 from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.predict.bundle import DESCRIPTION
+from einthoven.predict.delineator import DESCRIPTION as DELINEATOR
 from einthoven.predict.sealed_folder import previous_folder
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -26,6 +27,12 @@ BUNDLE = "bundle"
 
 CHECKPOINTS = "checkpoints"
 """Name of the folder of the weights in the folder of a run."""
+
+FOLD = "fold-"
+"""Start of the names of the folders of the runs in the folder of a cross-validation."""
+
+MOST_NAMED = 10
+"""A sentence names at most this many folders."""
 
 PRETEXT_TASKS = ("contrastive", "cpc", "masked", "vae")
 """Modules of the tasks without labels."""
@@ -79,15 +86,39 @@ def find_model(folder: Path, source: str) -> ModelFolder:
                 f"Rename that folder to {place.name}, or save the bundle again."
             )
     bundles = [place for place in (folder, folder / BUNDLE) if (place / DESCRIPTION).is_file()]
-    # The run of a feature model may have no checkpoint.
-    is_run = (folder / CHECKPOINTS).is_dir() or is_fitted_to_features(folder)
+    # A run may have no checkpoint yet, or none at all.
+    is_run = (folder / CHECKPOINTS).is_dir() or (folder / "config.yaml").is_file()
     run = folder if is_run else None
     if run is None and not bundles:
+        refuse_cross_validation(folder, source)
+        if (folder / DELINEATOR).is_file():
+            raise UserError(
+                f"{source}: is a delineator, which gives waves and no classes; expected the folder of a run of a "
+                "classifier or of a pretraining, or of a bundle."
+            )
         raise UserError(
             f"{source}: neither a run nor a bundle; expected a folder with {CHECKPOINTS}/last.safetensors, or one with "
             f"{DESCRIPTION}."
         )
     return ModelFolder(source, bundles[0] if bundles else None, run)
+
+
+def refuse_cross_validation(folder: Path, source: str) -> None:
+    """Refuse the folder of a cross-validation, which has one run for each fold.
+
+    Raises
+    ------
+    UserError
+        Names the folders of the runs.
+    """
+    runs = sorted(place.parent for place in folder.glob(f"{FOLD}*/{CHECKPOINTS}"))
+    if runs:
+        listed = ", ".join(str(run) for run in runs[:MOST_NAMED])
+        more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+        raise UserError(
+            f"{source}: is the folder of a cross-validation, which has one run for each fold; expected one of them: "
+            f"{listed}{more}."
+        )
 
 
 def find_bundle(path: str | Path, source: str | None = None) -> Path:

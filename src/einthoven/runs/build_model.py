@@ -18,6 +18,7 @@ from einthoven.errors import UserError, first_line
 from einthoven.functional.pca import LeadMoments, lead_moments
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.time_frontend import TimeFrontend
+from einthoven.predict.limits import Shapes, check_numbers, construction_limits
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,10 +42,17 @@ def build_model(
     device: torch.device,
     seed: int,
     frontend: Frontend | TimeFrontend | None = None,
+    shapes: Shapes | None = None,
 ) -> tuple[Classifier, LeadMoments]:
     """Fit the frontend on the training records, and build a network whose weights are drawn from the seed.
 
-    A frontend that is given is not fitted.
+    Parameters
+    ----------
+    frontend : Frontend, TimeFrontend or None
+        A frontend that is not fitted again.
+    shapes : mapping of str to tuple of int, or None
+        Shapes of the stored weights that the network will get, if the configuration is that of a stored model. They
+        limit the memory that the network may take.
 
     Raises
     ------
@@ -61,12 +69,18 @@ def build_model(
 
     options = network_options(config, frontend, outputs, window)
     listed = ", ".join(f"{name}={value}" for name, value in config.model.items() if not str(name).startswith("_"))
-    _check_memory(build(config.model).func, options, listed, device)
+    network_class = build(config.model).func
+    if shapes is not None:
+        check_numbers(options)
+    with construction_limits(shapes, f"model: no network can be made of {listed}"):
+        _check_memory(network_class, options, listed, device)
 
     torch.manual_seed(seed)
     first_rows = torch.arange(min(INIT_RECORDS, len(train)), device=device)
     try:
-        model = Classifier(frontend, build(config.model).func(**options)).to(device)
+        with construction_limits(shapes, f"model: no network can be made of {listed}"):
+            network = network_class(**options)
+        model = Classifier(frontend, network).to(device)
         _try_forward(model, train.take(first_rows[:2], window))
         model.train()
     except SIZE_ERRORS as error:

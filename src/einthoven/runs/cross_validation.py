@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from einthoven.contracts import Predictions
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.errors import UserError
+from einthoven.predict.model_folder import FOLD
 from einthoven.report.sweep_note import markdown
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.run import Run
@@ -79,14 +80,13 @@ def _train_folds(
     cells = []
     try:
         for fold in folds:
-            fold_folder = folder / f"fold-{fold}"
+            fold_folder = folder / f"{FOLD}{fold}"
             with run_folder.writing(fold_folder) as fold_lock:
                 run = assemble_run(_hold_out(config, folds, fold), fold_folder)
                 if first_identity is None:
                     first_identity = run.data.identity
-                    if run.base is not None and run.base.ancestry is not None:
-                        # The training records of this fold are held out later.
-                        run.data.refuse_seen({"a held-out fold": "train"}, run.base.ancestry, run.base.source)
+                    # The training records of this fold are held out later.
+                    run.refuse_seen({"a held-out fold": "train"})
                 _refuse_changed(first_identity, run.data.identity)
                 if "val" not in run.data.splits:
                     raise UserError(

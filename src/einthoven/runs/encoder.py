@@ -93,14 +93,24 @@ def read_run_encoder(folder: Path, option: str) -> TrainedEncoder:
     opened = open_trained(folder, option)
     with checkpoint_errors(opened.checkpoints):
         run_id = str(checkpoint.load_notes(opened.checkpoints)["run_id"])
-    bundle_folder = folder / BUNDLE
-    if (bundle_folder / DESCRIPTION).is_file():
-        encoder = Encoder.from_bundle(read_bundle(bundle_folder))
-    else:
-        encoder = _read_checkpoint(opened)
     # A run of einthoven 0.1 does not list the records that it has seen.
     ancestry = None if opened.trained.data is None else opened.trained.ancestry
+    bundle_folder = folder / BUNDLE
+    if (bundle_folder / DESCRIPTION).is_file():
+        bundle = read_bundle(bundle_folder)
+        encoder = Encoder.from_bundle(bundle)
+        # The bundle may be a copy of one that lists more.
+        ancestry = _merge(ancestry, bundle.ancestry)
+    else:
+        encoder = _read_checkpoint(opened)
     return TrainedEncoder(encoder, opened.config, ancestry, run_id)
+
+
+def _merge(first: Ancestry | None, second: Ancestry | None) -> Ancestry | None:
+    """Return the records of both lists; None if there is none."""
+    if first is None or second is None:
+        return first or second
+    return first.merged(second)
 
 
 def _read_checkpoint(opened: TrainedRun) -> Encoder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -205,6 +205,9 @@ class FeatureRun:
         }
         feature_models.save(self.model, notes, path)
         return path
+
+    def refuse_seen(self, names: Mapping[str, str]) -> None:
+        """Do nothing: a feature model is made from no other model."""
 
     def describe_training(self) -> str:
         """Return the name of the model and the seed."""

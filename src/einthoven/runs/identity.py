@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _NOT_HASHED = ("app", "report", "terminal", "tracking")
 """Packages that do not change the results of a run."""
 
+_HASHED_SUFFIXES = (".py", ".csv", ".json")
+"""Source, and the tables and fitted numbers that the source reads."""
+
+_MODELS = ("assets", "embedded")
+"""Folders of the models that come with the package. A run that uses one has the hash of its weights."""
+
 _MAX_NAMED = 3
 """A sentence names at most this many changed options."""
 
@@ -106,9 +112,10 @@ def _package_hash() -> str:
     """Return twelve hex digits of the source and the tables of this package, of the packages that results depend on."""
     root = Path(einthoven.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.csv")]):
+    for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
-        if name.parts[0] not in _NOT_HASHED:
+        is_model = not set(_MODELS).isdisjoint(name.parts)
+        if path.suffix in _HASHED_SUFFIXES and name.parts[0] not in _NOT_HASHED and not is_model:
             digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 

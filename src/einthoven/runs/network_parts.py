@@ -18,6 +18,7 @@ from einthoven.errors import UserError
 from einthoven.optim.groups import check_learns, most_state_bytes
 from einthoven.optim.layer_decay import decay_by_layer
 from einthoven.optim.plateau import Plateau
+from einthoven.predict.limits import Shapes, construction_limits
 from einthoven.runs import run_data
 from einthoven.runs.base_model import BaseModel, read_kept_base
 from einthoven.runs.build_model import build_model
@@ -83,31 +84,43 @@ class NetworkParts:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.trained = trained
-        is_finetuned = config.get("init_from") is not None
-        self.base = read_kept_base(folder) if is_finetuned and trained is not None else base
+        self.base = base
+        if trained is not None and config.get("init_from") is not None:
+            self.base = read_kept_base(folder)
         self.settings = check_settings(config)
         self.position = Position()
         self.ancestors: tuple[Ancestry, ...] = ()
-        trainer = self.settings.trainer
-        seed = self.settings.seed
-        self.device = choose_device(trainer.device)
-        self.precision, self.autocast = choose_autocast(trainer.precision, self.device)
+        self.device = choose_device(self.settings.trainer.device)
+        self.precision, self.autocast = choose_autocast(self.settings.trainer.precision, self.device)
 
-        # Data and task. The task is fitted to the training labels.
-        self.task = build_task(config)
+        # Later parts are made for the earlier ones.
+        self._read_data()
+        self._choose_lengths()
+        self._build_schedule()
+        self._build_model()
+        self._build_optimizer()
+        self._build_augmentation()
+
+    def _read_data(self) -> None:
+        """Read the records, and fit the task to the training labels."""
+        self.task = build_task(self.config)
         self.monitor = f"val/{self.task.monitor}"
         if isinstance(self.task, Pretext):
-            check_pretraining(self.task, self.settings, build(config.augment))
-        if self.task.output == "identity" and trainer.aggregate == "max":
+            check_pretraining(self.task, self.settings, build(self.config.augment))
+        if self.task.output == "identity" and self.settings.trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         folds = asdict(self.settings.folds)
-        self.data = run_data.load_data(config, folds, self.task, self.device, seed, trained, self.base)
+        self.data = run_data.load_data(
+            self.config, folds, self.task, self.device, self.settings.seed, self.trained, self.base
+        )
         if self.base is not None:
             refuse_other_input(self.base.source, self.base, self.data.store.leads, self.data.store.fs)
-        train = self.data.splits["train"]
-        self.task = self.task.fit(train.labels)
+        self.task = self.task.fit(self.data.splits["train"].labels)
 
-        # Lengths in samples.
+    def _choose_lengths(self) -> None:
+        """Set window and stride in samples, and the sizes of a batch and an epoch."""
+        trainer = self.settings.trainer
+        train = self.data.splits["train"]
         fs = self.data.store.fs
         self.window = train.samples if trainer.window is None else round(trainer.window * fs)
         self.stride = max(1, self.window // 2) if trainer.stride is None else max(1, round(trainer.stride * fs))
@@ -119,7 +132,10 @@ class NetworkParts:
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
 
-        self.schedule = build(config.schedule)
+    def _build_schedule(self) -> None:
+        """Build the schedule, and refuse options that need validation records if there are none."""
+        trainer = self.settings.trainer
+        self.schedule = build(self.config.schedule)
         needs_val = trainer.patience is not None or trainer.select == "best" or isinstance(self.schedule, Plateau)
         if needs_val and "val" not in self.data.splits:
             raise UserError(
@@ -127,9 +143,15 @@ class NetworkParts:
                 f"{self.settings.folds.val} gives none."
             )
 
+    def _build_model(self) -> None:
+        """Build the model, with the weights of the base."""
+        trainer = self.settings.trainer
+        train = self.data.splits["train"]
         outputs = self.task.network_outputs if isinstance(self.task, Pretext) else train.labels.shape[1]
         frontend = None if self.base is None else self.base.frontend()
-        self.model, self.moments = build_model(config, train, outputs, self.window, self.device, seed, frontend)
+        self.model, self.moments = build_model(
+            self.config, train, outputs, self.window, self.device, self.settings.seed, frontend, self._stored_shapes()
+        )
         if self.base is not None:
             self.loaded = load_base(self.model, self.base, self.data.labels.classes)
         if isinstance(self.task, Pretext):
@@ -141,14 +163,33 @@ class NetworkParts:
             if trainer.finetune == "probe":
                 # The optimizer gets the weights of the head only.
                 self.finetuning.begin_epoch(0)
-        self.optimizer: torch.optim.Optimizer = check_learns(build(config.optimizer)(self.model))
-        if self.finetuning is not None and trainer.layer_decay != 1.0:
-            decay_by_layer(self.optimizer, list(self.finetuning.stages.values()), trainer.layer_decay)
-        self.penalty = build(config.penalty)
+
+    def _stored_shapes(self) -> Shapes | None:
+        """Return the shapes of the weights that the model will get from a file; None for a model of this run.
+
+        The configuration of a stored model can come from a stranger. These shapes limit the memory that it may take.
+        """
+        if self.trained is not None:
+            return checkpoint.load_shapes(self.checkpoints, "model")
+        if self.base is not None:
+            return {name: tuple(value.shape) for name, value in self.base.state.items()}
+        return None
+
+    def _build_optimizer(self) -> None:
+        """Build optimizer and penalty for the weights that are trained."""
+        self.optimizer: torch.optim.Optimizer = check_learns(build(self.config.optimizer)(self.model))
+        layer_decay = self.settings.trainer.layer_decay
+        if self.finetuning is not None and layer_decay != 1.0:
+            decay_by_layer(self.optimizer, list(self.finetuning.stages.values()), layer_decay)
+        self.penalty = build(self.config.penalty)
         self.penalty.check(self.optimizer)
-        self.augment = build(config.augment)
+
+    def _build_augmentation(self) -> None:
+        """Build the augmentation, and try it. A pretext task may apply it itself."""
+        train = self.data.splits["train"]
+        self.augment = build(self.config.augment)
         check_changed_labels(self.augment, self.data.labels)
-        check_augment(self.augment, self.model, train, self.window, seed)
+        check_augment(self.augment, self.model, train, self.window, self.settings.seed)
         if isinstance(self.task, Pretext) and self.task.augments_itself:
             self.task = self.task.use_augmentation(self.augment)
             self.augment = Compose({})
@@ -159,7 +200,11 @@ class NetworkParts:
         if task.needs_windows and network_window is not None and self.settings.trainer.window is None:
             self.window = min(network_window * self.model.frontend.stride, self.window)
             self.stride = max(1, self.window // 2)
-        self.model = task.build_model(self.model, self.window).to(self.device)
+        # The task of a new run is that of the user, also if the run has a base.
+        limits = None if self.trained is None else self._stored_shapes()
+        with construction_limits(limits, f"task={task.name}: no decoder can be made"):
+            model = task.build_model(self.model, self.window)
+        self.model = model.to(self.device)
         if task.pairs_records:
             check_patients(self.data.labels.patients[self.data.rows["train"]])
 

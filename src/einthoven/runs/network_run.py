@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -200,6 +200,13 @@ class NetworkRun(NetworkParts):
         if self.teaching is None:
             return {}
         return {f"{split}/{name}": value for name, value in self.teaching.metrics(split, predictions).items()}
+
+    def refuse_seen(self, names: Mapping[str, str]) -> None:
+        """Refuse a base or a teacher that was trained on records of some splits. See `Data.refuse_seen`."""
+        if self.base is not None and self.base.ancestry is not None:
+            self.data.refuse_seen(names, self.base.ancestry, self.base.source)
+        if self.teaching is not None:
+            self.teaching.refuse_seen(names)
 
     def _record_names(self, index: torch.Tensor) -> list[int]:
         """Return the numbers of some training records, for error messages."""

@@ -11,7 +11,7 @@ from einthoven.command_line import command, in_make, option, train_command
 from einthoven.schema import Tracking
 from einthoven.tracking.artifacts import DEFAULT_URI, usual_uri
 from einthoven.tracking.places import trusted_for
-from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.privacy import SHORTENED, without_folders
 from einthoven.tracking.server import without_password
 
 _OF_ONE_RUN = {"hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
@@ -57,27 +57,31 @@ def as_typed(options: Sequence[str], typed: Sequence[str]) -> list[str] | None:
     Returns
     -------
     list of str or None
-        None if two folders of the sweep have the same last name, so that the tag does not say which one is meant.
+        None if the tag does not say which folder is meant: two folders of the sweep have the same last name, or the
+        user has not typed the option.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    # Map each option without folders to what was typed.
+    # An option with one value is the same in every run. Map each value of the others, without folders, to what was
+    # typed.
     loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
-    candidates: dict[str, set[str]] = {}
+    fixed: dict[str, str] = {}
+    swept: dict[str, set[str]] = {}
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(typed)):
         name = override.get_key_element()
         if not override.is_sweep_override():
-            logged = without_folders(f"{name}={override.get_value_element_as_str()}")
-            candidates.setdefault(logged, set()).add(str(override.input_line))
+            fixed[name_of_override(name)] = str(override.input_line)
         elif override.is_discrete_sweep():
             for value in override.sweep_string_iterator():
-                candidates.setdefault(without_folders(f"{name}={value}"), set()).add(f"{name}={value}")
+                swept.setdefault(without_folders(f"{name}={value}"), set()).add(f"{name}={value}")
 
     result: list[str] = []
     for logged_option in options:
-        matches = candidates.get(logged_option, {logged_option})
-        if len(matches) > 1:
+        same_option = fixed.get(name_of_override(logged_option), logged_option)
+        matches = swept.get(logged_option, {same_option})
+        is_shortened = same_option == logged_option and SHORTENED in logged_option and logged_option not in swept
+        if len(matches) > 1 or is_shortened:
             return None
         result += matches
     return result

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OF_BASE = ("model", "pca")
 """Groups of a configuration that a run takes from its base."""
 
+MASKS = "masks"
+"""Output of a task of masks."""
+
 _FROM_DATA = ("in_channels", "num_classes", "samples")
 """Options of a network that a run derives from its data."""
 
@@ -56,6 +59,7 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
         return config
     base = read_base(str(config.init_from))
     refuse_other_input(base.source, base, config.data.get("leads"), config.data.get("fs"))
+    _refuse_other_kind(base, build_task(config))
     rates = _named_rates(config, base, overrides)
     merged = config.copy()
     OmegaConf.set_readonly(merged, False)
@@ -70,6 +74,23 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     network = str(base.options["model"]["_target_"]).rpartition(".")[2]
     merged["tracking"]["run_name"] = str(tracking["run_name"]).replace("${hydra:runtime.choices.model}", network)
     return merged
+
+
+def _refuse_other_kind(base: BaseModel, task: Any) -> None:
+    """Refuse the base of a delineation for another task, and another base for a delineation.
+
+    The network of a delineation has outputs at each sample. The other networks have outputs for a whole window.
+    """
+    if base.output == MASKS and task.output != MASKS:
+        raise UserError(
+            f"{base.source}: is the run of a delineation, whose network has outputs at each sample and no encoder of "
+            f"a record for task={task.name}; expected the run of a classifier or of a pretraining."
+        )
+    if task.output == MASKS and base.output in ("sigmoid", "softmax", "identity"):
+        raise UserError(
+            f"{base.source}: is {base.description}, whose network has outputs for a whole window, and task={task.name} "
+            "needs outputs at each sample; expected the run of a delineation."
+        )
 
 
 def _named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> dict[str, Any]:

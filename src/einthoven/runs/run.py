@@ -88,6 +88,9 @@ class Run(RunParts, Protocol):
     def evaluate(self, split: str) -> Predictions:
         """Predict the records of a split. A record that is cut into rows gets one prediction."""
 
+    def refuse_seen(self, names: Mapping[str, str]) -> None:
+        """Refuse a base or a teacher that was trained on records of some splits. See `Data.refuse_seen`."""
+
     def describe_training(self) -> str:
         """Return a sentence about the model and its training, for the note of the run."""
 

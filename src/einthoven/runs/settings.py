@@ -73,11 +73,14 @@ def _refuse_without_base(trainer: schema.Trainer, penalty: Any) -> None:
         f"trainer.finetune={trainer.finetune}": trainer.finetune is not None,
         f"trainer.layer_decay={trainer.layer_decay:g}": trainer.layer_decay != 1.0,
         "trainer.freeze_norms=true": trainer.freeze_norms,
-        f"penalty: {type(penalty).__name__}": getattr(penalty, "needs_base", False),
+        f"penalty={getattr(penalty, 'name', type(penalty).__name__)}": getattr(penalty, "needs_base", False),
     }
     for option, is_given in needs_base.items():
         if is_given:
-            raise UserError(f"{option}: needs a base; expected init_from=RUN or init_from=BUNDLE too.")
+            raise UserError(
+                f"{option}: needs a base, which is the trained model that the run starts from; expected "
+                "init_from=RUN or init_from=BUNDLE too."
+            )
 
 
 def build_task(config: DictConfig) -> Any:

@@ -14,6 +14,7 @@ from einthoven.command_line import command, option
 from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
 from einthoven.functional.class_names import parts
+from einthoven.predict.model_folder import FOLD
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import git_commit, identity_tags, logged_overrides
 from einthoven.runs.network_run import NetworkRun
@@ -69,7 +70,7 @@ def _refuse_used(folder: Path) -> None:
         Says what the user can do with that folder.
     """
     # `tracking/` may be deleted after a run has ended, so the checkpoints are what counts.
-    places = [folder / "checkpoints", *folder.glob("fold-*/checkpoints")]
+    places = [folder / "checkpoints", *folder.glob(f"{FOLD}*/checkpoints")]
     if any(checkpoint.exists(place) or (place / "fitted.skops").exists() for place in places):
         raise UserError(
             f"{folder}: holds a trained run already, and a new training would replace it; expected another folder "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,11 +62,11 @@ class Teaching:
         classes = run.data.labels.classes
         self.teachers = read_teachers(task.teacher)
         refuse_changed(self.teachers, task.teacher_sha256)
+        self.refuse_seen(HELD_OUT)
         for teacher in self.teachers:
             refuse_other_input(teacher.source, teacher.bundle.input_format, run.data.store.leads, run.data.store.fs)
             refuse_other_window(teacher, run.window)
             refuse_other_outputs(teacher, classes, task.single_label)
-            run.data.refuse_seen(HELD_OUT, teacher.bundle.ancestry, teacher.source)
             self._try(teacher)
 
         # Members may list the classes in another order.
@@ -74,6 +75,11 @@ class Teaching:
         temperatures = [bundle.temperature for bundle in bundles]
         models = [bundle.model for bundle in bundles]
         self.ensemble = Ensemble(models, columns, temperatures, task.single_label).to(run.device)
+
+    def refuse_seen(self, names: Mapping[str, str]) -> None:
+        """Refuse teachers that were trained on records of some splits. Same parameters as `Data.refuse_seen`."""
+        for teacher in self.teachers:
+            self._run.data.refuse_seen(names, teacher.bundle.ancestry, teacher.source)
 
     def _try(self, teacher: Teacher) -> None:
         """Refuse a teacher that cannot read what the augmentation makes of the training records."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError
 from einthoven.files import check_ordinary
-from einthoven.predict.model_folder import is_fitted_to_features
+from einthoven.predict.model_folder import is_fitted_to_features, refuse_cross_validation
 from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
 from einthoven.runs.identity import refuse_other_options
 from einthoven.runs.run_config import read_config
@@ -127,6 +127,7 @@ def check_trained(folder: Path, option: str) -> None:
             "run of a network. The MLflow run has its metrics and their intervals."
         )
     if not checkpoint.exists(folder / "checkpoints"):
+        refuse_cross_validation(folder, f"{option}={folder}")
         raise UserError(
             f"{option}={folder}: no checkpoints/last.safetensors there; expected the folder of a run (outputs/…)."
         )

@@ -14,6 +14,10 @@ _PATH = re.compile(
 )
 
 
+SHORTENED = "…/"
+"""What replaces the folders of a path."""
+
+
 def without_folders(text: str) -> str:
     """Shorten absolute paths to their last part. A run does not tell where the user stores files.
 
@@ -21,5 +25,5 @@ def without_folders(text: str) -> str:
     message of an error. If the whole value is an absolute path, the path may contain spaces.
     """
     if PurePosixPath(text).is_absolute() and not re.search(r"\s/", text):
-        return f"…/{PurePosixPath(text).name}"
-    return _PATH.sub(r"\g<before>…/\g<name>", text)
+        return f"{SHORTENED}{PurePosixPath(text).name}"
+    return _PATH.sub(rf"\g<before>{SHORTENED}\g<name>", text)

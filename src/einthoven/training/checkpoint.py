@@ -14,16 +14,18 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from einthoven.errors import UserError
-from einthoven.files import BLANK, open_file, parse_json, safetensors_header, sealed_digest
+from einthoven.files import BLANK, open_file, parse_json, safetensors_header, safetensors_shapes, sealed_digest
+
+Content = TypeVar("Content")
 
 LAST = "last.safetensors"
 PREVIOUS = "previous.safetensors"
@@ -194,16 +196,55 @@ def load_notes(folder: Path) -> dict[str, Any]:
     UserError
         If neither can be read.
     """
-    has_previous = (folder / PREVIOUS).exists()
-    name = PREVIOUS if has_previous and not (folder / LAST).exists() else LAST
+
+    def read(file: Path) -> dict[str, Any]:
+        notes: dict[str, Any] = _read_header(file, MAX_BYTES, checks_hash=False)["meta"]
+        return notes
+
+    return _read_one(folder, read)
+
+
+def load_shapes(folder: Path, part: str) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of the tensors in a part of the last checkpoint or, if it cannot be read, of the one before it.
+
+    Parameters
+    ----------
+    folder : Path
+    part : str
+        Key of a state dict in the checkpoint, such as ``model``.
+
+    Returns
+    -------
+    dict
+        Names in the state dict and shapes.
+
+    Raises
+    ------
+    UserError
+        If neither can be read.
+    """
+
+    def read(file: Path) -> dict[str, tuple[int, ...]]:
+        with open_file(file, MAX_BYTES) as opened:
+            shapes = safetensors_shapes(opened, str(file))
+        prefix = f"{part}/"
+        return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+    return _read_one(folder, read)
+
+
+def _read_one(folder: Path, read: Callable[[Path], Content]) -> Content:
+    """Read from the last checkpoint of a run or, if it cannot be read, from the one before it."""
+    last = folder / LAST
+    previous = folder / PREVIOUS
+    if not previous.exists():
+        return read(last)
+    if not last.exists():
+        return read(previous)
     try:
-        content = _read_header(folder / name, MAX_BYTES, checks_hash=False)
+        return read(last)
     except UserError:
-        if name == PREVIOUS or not has_previous:
-            raise
-        content = _read_header(folder / PREVIOUS, MAX_BYTES, checks_hash=False)
-    notes: dict[str, Any] = content["meta"]
-    return notes
+        return read(previous)
 
 
 def exists(folder: Path) -> bool:
