@@ -40,6 +40,19 @@ def records(write_record: WriteRecord, tmp_path: Path, monkeypatch: pytest.Monke
     return folder
 
 
+@pytest.mark.parametrize("verb", ["embed", "predict"])
+def test_the_folder_of_a_cross_validation_names_its_runs(
+    records: Path, capfd: pytest.CaptureFixture[str], verb: str
+) -> None:
+    for fold in (1, 2):
+        Path(f"cv/fold-{fold}/checkpoints").mkdir(parents=True)
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "cv", "records/a.hea", "--output", "all.parquet" if verb == "embed" else "all.csv"])
+    shown = capfd.readouterr().err
+    assert end.value.code == 2 and shown.count("\n") == 1
+    assert "one run for each fold; expected one of them: cv/fold-1, cv/fold-2." in shown
+
+
 def test_a_broken_file_is_reported_and_the_others_are_written(records: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert outcome("records", "--output", "all.parquet") == 1
     out, err = capfd.readouterr()

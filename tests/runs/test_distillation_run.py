@@ -192,6 +192,11 @@ def test_a_calibration_of_the_teacher_is_no_change(teachers: tuple[Path, Path], 
         (("task.direction=up",), "task.direction=up: expected forward or reverse"),
         (("task.temperature=0",), "task.temperature=0"),
         (("folds=cv", "data.folds.val=[]", "data.folds.test=[]"), "of the records of val, such as ecg_id"),
+        # The last fold is refused before the first one is trained.
+        (
+            ("folds=cv", "data.folds.train=[6,7,5]", "data.folds.val=[]", "data.folds.test=[]"),
+            "of the records of a held-out fold, such as ecg_id",
+        ),
     ],
 )
 def test_what_does_not_suit_the_teacher_is_refused(

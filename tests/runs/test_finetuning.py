@@ -372,7 +372,19 @@ def test_options_without_a_base_are_refused(train: Train, capsys: pytest.Capture
     for option in ("trainer.finetune=probe", "trainer.layer_decay=0.5", "trainer.freeze_norms=true"):
         assert f"{option}: needs a base" in refused(train, capsys, option)
     for penalty in ("kl_to_base", "l2_to_base"):
-        assert "needs a base; expected init_from" in refused(train, capsys, f"penalty={penalty}")
+        sentence = refused(train, capsys, f"penalty={penalty}")
+        assert f"penalty={penalty}: needs a base, which" in sentence and "expected init_from=RUN" in sentence
+
+
+def test_a_delineation_and_another_task_are_no_base_for_each_other(
+    train: Train, base_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = refused(train, capsys, f"init_from={base_run}", "task=delineation", "model.width=99", *SHORT)
+    assert "is a run of the task superdiagnostic (" in sentence and "expected the run of a delineation" in sentence
+    delineation = replace(read_base(str(base_run)), output="masks")
+    monkeypatch.setattr("einthoven.runs.read_base.read_base", lambda name: delineation)
+    sentence = refused(train, capsys, f"init_from={base_run}", "model.width=99", *SHORT)
+    assert "is the run of a delineation" in sentence
 
 
 def test_a_folder_that_is_no_base_is_refused(

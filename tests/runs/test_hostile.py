@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import yaml
 
 from einthoven import cli
 from einthoven.files import BLANK, sealed_digest
@@ -148,6 +149,25 @@ def saved(change: Callable[[Any, Any], object]) -> Change:
         state, meta = checkpoint.load(folder / LAST)
         change(state, meta)
         checkpoint.save(folder / LAST, state, meta)
+
+    return rewrite
+
+
+def with_network(model: dict[str, Any]) -> Change:
+    """A run with other options of its network, by someone who changes them wherever they are stored."""
+
+    def restate(notes: dict[str, Any]) -> None:
+        others = {name: value for name, value in notes["config"].items() if not name.startswith("model.")}
+        notes["config"] = others | {f"model.{name}": value for name, value in model.items()}
+
+    def rewrite(folder: Path, marker: Path) -> None:
+        shutil.rmtree(folder / "bundle")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"model": model}))
+        for file in (folder / LAST, folder / "identity.safetensors"):
+            state, notes = checkpoint.load(file)
+            restate(notes)
+            checkpoint.save(file, state, notes)
 
     return rewrite
 
@@ -304,3 +324,30 @@ def test_the_entries_of_a_stranger(refused: Callable[..., str], folder: Path, ch
 @pytest.mark.parametrize("name", ["a pickle of torch", "nested state", "epochs without end", "a link"])
 def test_a_run_of_a_stranger_is_not_resumed(refused: Callable[..., str], folder: Path, name: str) -> None:
     assert "checkpoints" in refused(OF_CHECKPOINTS[name], ["train", f"resume={folder}"])
+
+
+DENSE = {"_target_": "einthoven.models.mlp.MLP", "_partial_": True, "activation": "relu", "norm": "batch"}
+DENSE |= {"dropout": 0.5, "skip": False}
+LARGE_NETWORKS = {
+    "wide": with_network({**DENSE, "width": 4000, "depth": 2}),
+    "deep": with_network({**DENSE, "width": 1, "depth": 1_000_000}),
+    "a number": with_network({**DENSE, "width": 1, "depth": 10**12}),
+}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "resume", "init_from", "embed"])
+@pytest.mark.parametrize("change", LARGE_NETWORKS.values(), ids=LARGE_NETWORKS)
+def test_a_network_is_not_built_larger_than_its_weights(
+    refused: Callable[..., str], folder: Path, corpus: Path, workplace: Path, command: str, change: Change
+) -> None:
+    record = str(next(corpus.rglob("*.hea")))
+    uri = f"tracking.uri=sqlite:///{workplace}/mlflow.db"
+    arguments = {
+        # The folder has no bundle, and `evaluate` would write one.
+        "evaluate": ["evaluate", f"run={folder}"],
+        "resume": ["train", f"resume={folder}"],
+        "init_from": ["train", f"init_from={folder}", "data=ptbxl", f"data.root={corpus}", uri],
+        "embed": ["embed", str(folder), record, "--output", str(workplace / "large.npz")],
+    }
+    sentence = refused(change, arguments[command])
+    assert "more or larger tensors than the file" in sentence or "expected numbers up to" in sentence

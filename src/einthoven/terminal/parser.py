@@ -66,10 +66,14 @@ def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[
 
 
 def _is_bundle(path: str) -> bool:
-    """Return whether a path names a bundle or a run. A run without a bundle is refused later, with advice."""
+    """Return whether a path names a bundle or a run. A run without a bundle is refused later, with advice.
+
+    So is the folder of a cross-validation.
+    """
     # Imports torch, which not every verb needs.
-    from einthoven.predict import DESCRIPTION
+    from einthoven.predict.model_folder import BUNDLE, CHECKPOINTS, DESCRIPTION, FOLD
 
     if path.startswith(("runs:/", "models:/")):
         return True
-    return any((Path(path) / name).exists() for name in (DESCRIPTION, f"bundle/{DESCRIPTION}", "checkpoints"))
+    patterns = (DESCRIPTION, f"{BUNDLE}/{DESCRIPTION}", CHECKPOINTS, f"{FOLD}*/{CHECKPOINTS}")
+    return any(any(Path(path).glob(pattern)) for pattern in patterns)

@@ -1,0 +1,39 @@
+"""What a path is: a run, a bundle, or neither."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from einthoven.errors import UserError
+from einthoven.predict.delineator import PACKAGED
+from einthoven.predict.model_folder import EMBEDDED, ModelFolder, find_bundle, find_model, named_folder
+
+
+def test_a_run_a_bundle_and_both(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    assert find_model(run, "a") == ModelFolder("a", None, run)
+    shutil.copytree(EMBEDDED, run / "bundle")
+    assert find_model(run, "a") == ModelFolder("a", run / "bundle", run)
+    assert find_model(run / "bundle", "a") == ModelFolder("a", run / "bundle", None)
+    assert find_bundle(run) == run / "bundle"
+
+
+def test_the_bundle_of_the_package_has_a_name_in_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle(named_folder("embedded"), "init_from=embedded") == EMBEDDED
+    with pytest.raises(UserError, match="neither a run nor a bundle"):
+        find_bundle("embedded")
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty", "delineator", "file"])
+def test_what_is_neither_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    shutil.copytree(PACKAGED, tmp_path / "delineator")
+    expected = "is a delineator" if name == "delineator" else "neither a run nor a bundle; expected a folder with"
+    with pytest.raises(UserError, match=f"^option=x: {expected}"):
+        find_model(tmp_path / name, "option=x")
