@@ -55,7 +55,9 @@ QRS = slice(0, 30)
 T = slice(30, 51)
 P = slice(51, 57)
 SIZE = 57
-PRIOR_MEAN = np.concatenate([heart.MOMENTS.ravel(), heart.T_MOMENTS.ravel(), heart.P_MOMENTS.ravel()])
+# Dipole moments of the right and the left atrium before the fit.
+P_MOMENTS = np.array([[0.052, 0.055, -0.015], [0.072, 0.036, 0.055]])
+PRIOR_MEAN = np.concatenate([heart.MOMENTS.ravel(), heart.T_MOMENTS.ravel(), P_MOMENTS.ravel()])
 PRIOR_SPREAD = np.concatenate([np.full(30, 0.10), np.full(21, 0.07), np.full(6, 0.02)])
 
 T_PLACES = np.array([heart.REGIONS[name][0] for name in heart.T_REGIONS])

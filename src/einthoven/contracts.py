@@ -22,6 +22,9 @@ Autocast = Callable[[], AbstractContextManager[object]]
 LogMetrics = Callable[[int, Mapping[str, Tensor | float]], None]
 """(step, {metric name: value}) -> None. This is all that the training loop knows about tracking."""
 
+CLASS_OUTPUTS = ("sigmoid", "softmax")
+"""Outputs of a task of classes. Other tasks have ``identity`` (a quantity), ``masks``, or that of a pretext task."""
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -233,11 +233,15 @@ def _in_order(samples: Boundaries, fs: float) -> Boundaries:
     )
 
 
-def mask_to_probability(mask: NDArray[np.integer]) -> Float:
-    """Convert masks (n, T) with the bits `MASK_BITS` to curves (n, 3, T) of zeros and ones."""
+def mask_to_waves(mask: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Convert masks (n, T) with the bits `MASK_BITS` to (n, 3, T): whether a sample belongs to P, QRS and T."""
     bits = np.array(MASK_BITS)[:, None]
-    is_inside = (np.asarray(mask, np.int64)[:, None] & bits) > 0
-    return np.asarray(is_inside, np.float64)
+    return np.asarray((mask[:, None] & bits) > 0)
+
+
+def mask_to_probability(mask: NDArray[np.integer]) -> Float:
+    """Convert masks (n, T) with the bits `MASK_BITS` to curves (n, 3, T) of zeros and ones, as `delineate` reads."""
+    return mask_to_waves(mask).astype(np.float64)
 
 
 def wave_of_sample(boundaries: Boundaries, fs: float, samples: int) -> NDArray[np.int8]:

@@ -46,27 +46,29 @@ def info_nce(
     return F.cross_entropy(outputs, partners, reduction="none")
 
 
-def mutual_information_bound(scores: Tensor) -> Tensor:
-    """Return a lower bound of the mutual information of partners: ``log N`` minus the mean of `info_nce`.
+def mutual_information_bound(losses: Tensor, candidates: int) -> Tensor:
+    """Return a lower bound of the mutual information of partners, in nats: ``log candidates`` minus the loss.
 
-    The bound is at most ``log N``. It is tight for large N if the scores are the log density ratio
-    ``log p(y|x) / p(y)``.
+    The mean over many records is the bound. It is at most ``log candidates``. It is tight for many candidates if the
+    scores behind `info_nce` are the log density ratio ``log p(y|x) / p(y)``.
 
     Parameters
     ----------
-    scores : Tensor (N, N)
-        As in `info_nce`.
+    losses : Tensor (N,)
+        As `info_nce` or `nt_xent` returns them.
+    candidates : int
+        Number of candidates of a record, its partner included.
 
     Returns
     -------
-    Tensor ()
+    Tensor (N,)
 
     References
     ----------
     van den Oord, Li & Vinyals 2018, section 2.3; Poole et al., "On variational bounds of mutual information", ICML
     2019, equation 10.
     """
-    return math.log(len(scores)) - info_nce(scores).mean()
+    return math.log(candidates) - losses
 
 
 def nt_xent(

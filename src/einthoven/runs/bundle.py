@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import einthoven
 from einthoven.command_line import command
+from einthoven.contracts import CLASS_OUTPUTS
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.calibration import Calibration, Uncalibrated
@@ -68,7 +69,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
         return "no bundle: a pretraining has no classes to predict; a training that begins with its weights has one"
     if run.task.output == "masks":
         return _write_delineator(run)
-    if run.task.output not in ("sigmoid", "softmax"):
+    if run.task.output not in CLASS_OUTPUTS:
         return "no bundle: a quantity has none, which has no probabilities of classes"
     try:
         _make_bundle(run, fitted).save(run.folder / BUNDLE)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from einthoven.contracts import CLASS_OUTPUTS
 from einthoven.errors import UserError
 from einthoven.models.encoder import without_head
 from einthoven.models.frontend import Classifier
@@ -174,7 +175,7 @@ def start_of(
     device = next(model.parameters()).device
     columns, base_columns = (positions.to(device) for positions in loaded.columns)
     # The divergence is defined for the same kind of probabilities only.
-    if base.output != output or output not in ("sigmoid", "softmax"):
+    if base.output != output or output not in CLASS_OUTPUTS:
         columns = columns[:0]
     base_model: nn.Module = nn.Identity()
     if len(columns):

@@ -17,7 +17,7 @@ from torch.optim import SGD
 
 import einthoven
 from einthoven.build import build
-from einthoven.contracts import Batch, Position, Predictions
+from einthoven.contracts import CLASS_OUTPUTS, Batch, Position, Predictions
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
@@ -291,7 +291,7 @@ class NetworkRun(NetworkParts):
 
     def _loss_is_likelihood(self) -> bool:
         """Return whether the training loss is the negative log-likelihood, so that chance has a known loss."""
-        if self.task.output not in ("sigmoid", "softmax") or self.teaching is not None:
+        if self.task.output not in CLASS_OUTPUTS or self.teaching is not None:
             return False
         # Compare both on a few labels and probabilities.
         count = len(self.data.labels.classes)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven.contracts import CLASS_OUTPUTS
 from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
 from einthoven.predict.model_folder import find_model, is_fitted_to_features, named_folder
@@ -86,7 +87,7 @@ def _refuse_other_kind(base: BaseModel, task: Any) -> None:
             f"{base.source}: is the run of a delineation, whose network has outputs at each sample and no encoder of "
             f"a record for task={task.name}; expected the run of a classifier or of a pretraining."
         )
-    if task.output == MASKS and base.output in ("sigmoid", "softmax", "identity"):
+    if task.output == MASKS and base.output in (*CLASS_OUTPUTS, "identity"):
         raise UserError(
             f"{base.source}: is {base.description}, whose network has outputs for a whole window, and task={task.name} "
             "needs outputs at each sample; expected the run of a delineation."

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from einthoven.contracts import CLASS_OUTPUTS
 from einthoven.runs import advice
 from einthoven.runs.next_commands import resume_command
 from einthoven.runs.run import Run
@@ -57,7 +58,7 @@ def _describe(run: Run) -> None:
     """Print the task, the number of records of each split, the model and the device."""
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
     classes = ""
-    if run.task.output in ("sigmoid", "softmax"):
+    if run.task.output in CLASS_OUTPUTS:
         count = len(run.data.labels.classes)
         classes = f": {count} class{'' if count == 1 else 'es'}"
     console.print(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from einthoven.build import build
-from einthoven.contracts import Predictions
+from einthoven.contracts import CLASS_OUTPUTS, Predictions
 from einthoven.diagnostics.attention import surest
 from einthoven.errors import UserError
 from einthoven.predict.log_odds import LogOdds
@@ -34,7 +34,7 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
     row_predictions : Predictions
         Of the rows of the split.
     """
-    if run.task.output not in ("sigmoid", "softmax") or "explanation" not in run.config:
+    if run.task.output not in CLASS_OUTPUTS or "explanation" not in run.config:
         return {}
 
     # One record for each of the most frequent classes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Augment, Batch
 from einthoven.errors import UserError
-from einthoven.losses.contrastive import nt_xent, view_scores
+from einthoven.losses.contrastive import mutual_information_bound, nt_xent, view_scores
 from einthoven.models.frontend import Classifier
 from einthoven.models.pretraining import PretrainingModel, ProjectionHead
 from einthoven.tasks.objective import check_objective
@@ -123,10 +122,7 @@ class Contrastive(Pretext):
         return self.objective(a, b, output=self.output, prior=None), a
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return loss, bound of the mutual information in nats, and share of partners found, (B, 3).
-
-        The bound is the logarithm of the number of candidates minus the loss (van den Oord et al. 2018, section 2.3).
-        """
+        """Return loss, bound of the mutual information in nats, and share of partners found, (B, 3)."""
         a, b = self.project(model, batch.x)
         loss = self.objective(a, b, output=self.output, prior=None)
         n = len(a)
@@ -135,4 +131,4 @@ class Contrastive(Pretext):
         partners = torch.arange(2 * n, device=a.device).roll(n)
         is_found = (view_scores(a, b).argmax(dim=1) == partners).float()
         found = is_found.view(2, n).mean(dim=0)
-        return torch.stack([loss, math.log(candidates) - loss, found], dim=1)
+        return torch.stack([loss, mutual_information_bound(loss, candidates), found], dim=1)

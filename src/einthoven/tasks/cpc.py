@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Batch
 from einthoven.errors import UserError
-from einthoven.losses.contrastive import info_nce
+from einthoven.losses.contrastive import info_nce, mutual_information_bound
 from einthoven.models.frontend import Classifier
 from einthoven.models.predictive import PredictiveDecoder
 from einthoven.models.pretraining import TokenModel
@@ -150,4 +150,4 @@ class CPC(Pretext):
         scores, _ = self.candidate_scores(model, batch.x)
         loss = self._mean_loss(scores)
         found = torch.stack([(s.argmax(dim=2) == 0).float().mean(dim=1) for s in scores]).mean(dim=0)
-        return torch.stack([loss, math.log(1 + self.negatives) - loss, found], dim=1)
+        return torch.stack([loss, mutual_information_bound(loss, 1 + self.negatives), found], dim=1)

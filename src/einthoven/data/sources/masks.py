@@ -9,7 +9,7 @@ import numpy as np
 from einthoven.data.sources.labels import Labels
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
-from einthoven.functional.delineation import MASK_BITS
+from einthoven.functional.delineation import mask_to_waves
 
 MASKS = ("P", "QRS", "T")
 """Names of the masks, in their order."""
@@ -53,9 +53,8 @@ def mask_labels(source: Any, store: Store) -> Labels:
     # Zeros fill up a signal that is longer than its record.
     is_inside = columns < bits.shape[1]
     bits_of_signal = np.take_along_axis(bits, np.minimum(columns, bits.shape[1] - 1), axis=1) * is_inside
-    is_wave = (bits_of_signal[:, None, :] & np.array(MASK_BITS)[:, None]) > 0
     return Labels(
-        matrix=is_wave.astype(np.uint8),
+        matrix=mask_to_waves(bits_of_signal).astype(np.uint8),
         classes=MASKS,
         ecg_ids=table["ecg_id"].to_numpy(np.int64),
         folds=table["strat_fold"].to_numpy(np.int64),

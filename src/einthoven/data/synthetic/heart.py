@@ -178,7 +178,6 @@ P_SOURCES = (
     (0.015, 0.016),
     (0.016, 0.015),
 )
-P_MOMENTS = np.array([[0.052, 0.055, -0.015], [0.072, 0.036, 0.055]])
 
 # Repolarization: global ramp, onset, main part and end; then three regions. Centre and width are fractions of QT.
 T_CLOCK = (
