@@ -46,8 +46,9 @@ def test_the_folder_of_a_cross_validation_names_its_runs(
 ) -> None:
     for fold in (1, 2):
         Path(f"cv/fold-{fold}/checkpoints").mkdir(parents=True)
+    output = ["--output", "all.parquet"] if verb == "embed" else []
     with pytest.raises(SystemExit) as end:
-        cli.main([verb, "cv", "records/a.hea", "--output", "all.parquet" if verb == "embed" else "all.csv"])
+        cli.main([verb, "cv", "records/a.hea", *output])
     shown = capfd.readouterr().err
     assert end.value.code == 2 and shown.count("\n") == 1
     assert "one run for each fold; expected one of them: cv/fold-1, cv/fold-2." in shown

@@ -330,8 +330,7 @@ DENSE = {"_target_": "einthoven.models.mlp.MLP", "_partial_": True, "activation"
 DENSE |= {"dropout": 0.5, "skip": False}
 LARGE_NETWORKS = {
     "wide": with_network({**DENSE, "width": 4000, "depth": 2}),
-    "deep": with_network({**DENSE, "width": 1, "depth": 1_000_000}),
-    "a number": with_network({**DENSE, "width": 1, "depth": 10**12}),
+    "deep": with_network({**DENSE, "width": 4, "depth": 1000}),
 }
 
 
@@ -349,5 +348,4 @@ def test_a_network_is_not_built_larger_than_its_weights(
         "init_from": ["train", f"init_from={folder}", "data=ptbxl", f"data.root={corpus}", uri],
         "embed": ["embed", str(folder), record, "--output", str(workplace / "large.npz")],
     }
-    sentence = refused(change, arguments[command])
-    assert "more or larger tensors than the file" in sentence or "expected numbers up to" in sentence
+    assert "more or larger tensors than the file" in refused(change, arguments[command])
