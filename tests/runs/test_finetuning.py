@@ -379,11 +379,11 @@ def test_options_without_a_base_are_refused(train: Train, capsys: pytest.Capture
 def test_a_delineation_and_another_task_are_no_base_for_each_other(
     train: Train, base_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sentence = refused(train, capsys, f"init_from={base_run}", "task=delineation", "model.width=99", *SHORT)
+    sentence = refused(train, capsys, f"init_from={base_run}", "task=delineation", "model.channels=[4,8]", *SHORT)
     assert "is a run of the task superdiagnostic (" in sentence and "expected the run of a delineation" in sentence
     delineation = replace(read_base(str(base_run)), output="masks")
     monkeypatch.setattr("einthoven.runs.read_base.read_base", lambda name: delineation)
-    sentence = refused(train, capsys, f"init_from={base_run}", "model.width=99", *SHORT)
+    sentence = refused(train, capsys, f"init_from={base_run}", "model.channels=[4,8]", *SHORT)
     assert "is the run of a delineation" in sentence
 
 
