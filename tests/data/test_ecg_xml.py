@@ -122,6 +122,9 @@ def test_invalid_first_bytes_of_muse_are_refused(tmp_path: Path, ecg: np.ndarray
     )
     with pytest.raises(UserError, match="LeadOffsetFirstSample 100 in lead V2"):
         read_record(put(tmp_path, changed))
+    later = text.replace("<LeadID>V2</LeadID>", "<LeadID>V2</LeadID><LeadTimeOffset>20</LeadTimeOffset>")
+    with pytest.raises(UserError, match="leads of waveform 1 at the time offsets 0, 20"):
+        read_record(put(tmp_path, later))
 
 
 @pytest.mark.parametrize("offsets", [{}, dict.fromkeys(EIGHT, 30), {"II": -2.5}, {"V3": 1000, "V4": 1}])

@@ -316,7 +316,13 @@ def test_seconds_that_are_no_pulse_in_all_leads_stay(tmp_path: Path) -> None:
 def test_a_pulse_is_recognized_at_any_rate(fs: float) -> None:
     x = pulse(12, 1.0, 0.3, fs) / 1000
     assert is_calibration_pulse(x, fs) and is_calibration_pulse(x / 2, fs) and is_calibration_pulse(-x, fs)
-    noisy = x + np.random.default_rng(0).normal(0, 0.01, x.shape)
+    rng = np.random.default_rng(0)
+    assert is_calibration_pulse(x + rng.uniform(-0.008, 0.008, x.shape), fs) and is_calibration_pulse(x + 0.3, fs)
+    filtered = np.apply_along_axis(np.convolve, 1, x, np.full(round(0.01 * fs), 1 / round(0.01 * fs)), "same")
+    assert is_calibration_pulse(filtered, fs)
+
+    noisy = x + rng.normal(0, 0.05, x.shape)
     gaps = np.where(x > 0.5, np.nan, x)
-    for other in (noisy, gaps, 0 * x, 0.1 * x, x[:, :2], np.hstack([x, x]), x + 0.5):
+    triangle = np.maximum(1 - np.abs(np.arange(x.shape[1]) / fs - 0.4) / 0.1, 0) * np.ones((12, 1))
+    for other in (noisy, gaps, triangle, 0 * x, 0.1 * x, 4 * x, x[:, :2], np.hstack([x, x])):
         assert not is_calibration_pulse(other, fs)

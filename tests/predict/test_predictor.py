@@ -101,6 +101,19 @@ def test_answers_are_probabilities_with_intervals_and_sets(predictor: Predictor)
             lambda r: replace(r, signal=np.where(np.arange(12)[:, None] == 3, np.nan, r.signal)),
             "no valid sample in aVR",
         ),
+        (
+            # Three leads at a time, one after the other, as on paper.
+            lambda r: replace(
+                r, signal=np.where(np.arange(12)[:, None] // 3 == np.arange(1000) // 250, r.signal, np.nan)
+            ),
+            "75% of the samples of I II .* are invalid or were not recorded; this model needs more than 50%",
+        ),
+        (
+            lambda r: replace(
+                r, signal=np.where(np.arange(12)[:, None] // 6 == np.arange(1000) // 500, r.signal, np.nan)
+            ),
+            "50% of the samples",
+        ),
     ],
 )
 def test_a_record_that_lacks_something_is_refused(predictor: Predictor, changed: Any, expected: str) -> None:

@@ -23,6 +23,9 @@ SLOWEST_RATE = 0.9
 SHORTEST_RECORD = 0.5
 """A record needs at least this share of the model's record length if the model was trained on padded records."""
 
+MOST_INVALID = 0.5
+"""From this share of invalid samples on, a record is refused: the model would read mostly zeros."""
+
 FLOAT32_ERROR = 2.0**-23
 """Largest relative error of an amplitude in mV."""
 
@@ -129,7 +132,8 @@ def prepare(
     Raises
     ------
     UserError
-        If a lead is missing, the record is too short, or its sampling frequency is too low.
+        If a lead is missing, the record is too short, its sampling frequency is too low, or half of its samples are
+        invalid.
     """
     name = record.source
     rows = _lead_rows(record, input_format)
@@ -148,6 +152,11 @@ def prepare(
     signal = resample(record.signal[rows], record.fs, input_format.fs)
     microvolts = signal.astype(np.float64) * 1000.0
     counts, invalid, clipped = round_to_int16(microvolts)
+    if invalid.mean() >= MOST_INVALID:
+        raise UserError(
+            f"{name}: {invalid.mean():.0%} of the samples of {' '.join(input_format.leads)} are invalid or were not "
+            f"recorded; this model needs more than {1 - MOST_INVALID:.0%} of them."
+        )
     versions = [counts]
     # A store resamples in mV too, so only a record that is not resampled can be ambiguous.
     if read_stored_microvolts is not None and record.fs == input_format.fs and _is_ambiguous(microvolts):

@@ -62,6 +62,9 @@ def _describe(waveform: Element, place: int, source: str) -> Group:
     lengths = sorted({len(row) for row in counts})
     if len(lengths) > 1:
         raise UserError(f"{source}: leads of {lengths} samples in {name}; expected one length.")
+    offsets = sorted({_get(lead, "LeadTimeOffset") or "0" for lead in leads})
+    if len(offsets) > 1:
+        raise UserError(f"{source}: leads of {name} at the time offsets {', '.join(offsets)}; expected one.")
     names = tuple(_get(lead, "LeadID") or "unnamed" for lead in leads)
     load = partial(_to_millivolts, leads, counts, source)
     return Group(name, label, names, lengths[0] if lengths else 0, fs, load)

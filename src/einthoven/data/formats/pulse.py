@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 HEIGHT = (0.4, 2.1)
 """Smallest and largest height of a pulse in mV. The usual heights are 0.5, 1 and 2 mV."""
 
-WIDTH = (0.08, 0.6)
+WIDTH = (0.08, 0.45)
 """Shortest and longest pulse in s. The usual width is 0.2 s."""
+
+EDGE = 0.02
+"""Longest edge in s. The edges of a pulse can be filtered."""
+
+FLAT = 0.02
+"""Largest distance from a level in mV."""
 
 
 def is_calibration_pulse(x: NDArray[np.floating], fs: float) -> bool:
-    """Return whether a piece of a record is one rectangular pulse from the zero line, at the same time in all leads.
+    """Return whether a piece of a record is one rectangular pulse, at the same time in all leads.
 
     No ECG has this form: between the two edges of the pulse, and outside of them, no lead changes its value.
 
@@ -27,21 +33,23 @@ def is_calibration_pulse(x: NDArray[np.floating], fs: float) -> bool:
     if x.shape[1] < 3 or not np.isfinite(x).all():
         return False
 
-    # The edges are where a lead changes its value. One edge is enough if the pulse begins or ends the piece.
-    edges = np.flatnonzero((np.diff(x, axis=1) != 0).any(axis=0)) + 1
-    if not 1 <= len(edges) <= 2:
+    # The pulse is shorter than half of the piece, so that the median of a lead is its zero line.
+    height = x - np.median(x, axis=1, keepdims=True)
+    is_active = (np.abs(height) > FLAT).any(axis=0)
+    active = np.flatnonzero(is_active)
+    if not active.size:
         return False
-    bounds = [0, *edges, x.shape[1]]
-    levels = x[:, bounds[:-1]]
-    pulse = int(np.argmax(np.abs(levels).sum(axis=0)))
-    if len(edges) == 2 and pulse != 1:
+    first, last = int(active[0]), int(active[-1]) + 1
+    is_one_run = bool(is_active[first:last].all())
+    has_width = WIDTH[0] <= (last - first) / fs <= WIDTH[1]
+    if not is_one_run or not has_width:
         return False
-    width = (bounds[pulse + 1] - bounds[pulse]) / fs
-    zero_line = np.delete(levels, pulse, axis=1)
-    heights = np.abs(levels[:, pulse])
 
-    # Leads that are computed from others, such as aVL, can have no pulse.
+    # Between its edges, the pulse is flat. Leads that are computed from others, such as aVL, can have no pulse.
+    edge = round(EDGE * fs)
+    top = height[:, first + edge : last - edge]
+    level = np.median(top, axis=1, keepdims=True)
+    is_flat = bool((np.abs(top - level) <= FLAT).all())
+    heights = np.abs(level[:, 0])
     has_pulse = (heights >= HEIGHT[0]) & (heights <= HEIGHT[1])
-    is_zero = heights < HEIGHT[0] / 8
-    is_rectangle = bool(np.abs(zero_line).max() < HEIGHT[0] / 8 and (has_pulse | is_zero).all())
-    return is_rectangle and 2 * int(has_pulse.sum()) >= len(x) and WIDTH[0] <= width <= WIDTH[1]
+    return is_flat and 2 * int(has_pulse.sum()) >= len(x) and bool((has_pulse | (heights <= FLAT)).all())
