@@ -91,6 +91,13 @@ def test_answers_are_probabilities_with_intervals_and_sets(predictor: Predictor)
         predictor.predict([record()], alpha=0.05)
 
 
+def in_columns(whole: Any, columns: int) -> Any:
+    """Return a record in which only some leads are recorded at a time, in columns as on paper."""
+    column_of_lead = np.arange(12)[:, None] * columns // 12
+    column_of_sample = np.arange(1000) * columns // 1000
+    return replace(whole, signal=np.where(column_of_lead == column_of_sample, whole.signal, np.nan))
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file
-from einthoven.data.formats.groups import Group, join_groups
+from einthoven.data.formats.group import Group
+from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.lead_codes import lead_of_code
 from einthoven.errors import UserError
 from einthoven.files import reason

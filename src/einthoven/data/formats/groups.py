@@ -6,90 +6,20 @@ the other, or some leads in each group. Labels are not reliable, so that duratio
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import millivolts, quote
-from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals
+from einthoven.data.formats.channels import millivolts
+from einthoven.data.formats.file_signals import FileSignals
+from einthoven.data.formats.group import Group
 from einthoven.data.formats.pulse import is_calibration_pulse
+from einthoven.data.formats.time_axis import place_groups
 from einthoven.errors import UserError
-from einthoven.functional.leads import canonical_lead, derive_limb_leads
 
 BEAT_SECONDS = 2.0
 """Longest median beat or calibration pulse in s. A rhythm is longer."""
-
-_BEAT_LABEL = re.compile(r"median|average|representative|template|beat|cycle|calibration", re.IGNORECASE)
-
-# Largest error of a limb-lead law between groups of one time, as a share of the amplitude of the leads.
-_LAW_ERROR = 0.5
-
-Lead = tuple[str, int]
-"""Canonical name of a lead, and its sign."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of signals with one time axis.
-
-    Attributes
-    ----------
-    name : str
-        For messages, such as "waveform group 2".
-    label : str
-        What the file calls the group.
-    names : tuple of str
-        Names of the signals.
-    samples : int
-        Number of samples of each signal.
-    fs : float
-        Sampling frequency in Hz.
-    load : callable
-        Returns the values ``(signals, samples)`` and the unit of each signal.
-    start : float or None
-        Time of the first sample in s, on a clock that all groups of the file share; None if the file does not state it.
-    is_derived : bool
-        Whether the file says that the group is computed from other waveforms.
-    """
-
-    name: str
-    label: str
-    names: tuple[str, ...]
-    samples: int
-    fs: float
-    load: Callable[[], tuple[NDArray[np.floating], tuple[str, ...]]]
-    start: float | None = None
-    is_derived: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """Duration in seconds."""
-        return self.samples / self.fs if self.fs > 0 else 0.0
-
-    @cached_property
-    def leads(self) -> dict[Lead, int]:
-        """The leads of the group, and the row of each."""
-        leads: dict[Lead, int] = {}
-        for row, name in enumerate(self.names):
-            lead = canonical_lead(name)
-            if lead is not None:
-                leads.setdefault(lead, row)
-        return leads
-
-    @property
-    def is_beat(self) -> bool:
-        """Whether the label says that the group is a median beat or a calibration pulse."""
-        return _BEAT_LABEL.search(self.label) is not None
-
-    def describe(self) -> str:
-        """Return name, label, number of leads and duration, for a note or a message."""
-        label = f" {quote(self.label)}" if self.label else ""
-        plural = "" if len(self.leads) == 1 else "s"
-        return f"{self.name}{label} ({len(self.leads)} lead{plural}, {self.seconds:.4g} s)"
 
 
 def join_groups(groups: Sequence[Group], source: str) -> FileSignals:
@@ -138,7 +68,7 @@ def join_groups(groups: Sequence[Group], source: str) -> FileSignals:
         values, units = chosen[0].load()
         notes = (f"read {chosen[0].describe()}",)
         return FileSignals(values, chosen[0].names, units, chosen[0].fs, notes, cautions)
-    joined = _paint(chosen, strips, source)
+    joined = place_groups(chosen, strips, source)
     parts = ", ".join(f"{group.describe()} from {group.start or 0:g} s" for group in (*chosen, *strips))
     return replace(joined, cautions=(f"joined {parts}", *cautions))
 
@@ -168,8 +98,8 @@ def _continues(group: Group, groups: list[Group]) -> bool:
     for other in groups:
         if other is group or other.leads.keys() != group.leads.keys() or other.start is None:
             continue
-        is_after = abs(other.start + other.seconds - group.start) <= _tolerance(group)
-        is_before = abs(group.start + group.seconds - other.start) <= _tolerance(group)
+        is_after = abs(other.start + other.seconds - group.start) <= group.tolerance
+        is_before = abs(group.start + group.seconds - other.start) <= group.tolerance
         if is_after or is_before:
             values, units = group.load()
             scales = [millivolts(units[row], group.name, lead) for (lead, _), row in group.leads.items()]
@@ -221,12 +151,7 @@ def _overlap(a: Group, b: Group) -> bool:
     if a.start is None or b.start is None:
         return True
     first, second = sorted((a, b), key=lambda group: group.start or 0.0)
-    return (first.start or 0.0) + first.seconds > (second.start or 0.0) + _tolerance(a)
-
-
-def _tolerance(group: Group) -> float:
-    """Return how exact a start is, in s: files state it in ms, and between two samples."""
-    return 1e-3 + 1.0 / max(group.fs, 1.0)
+    return (first.start or 0.0) + first.seconds > (second.start or 0.0) + a.tolerance
 
 
 def _same_leads_message(a: Group, b: Group, source: str) -> str:
@@ -235,82 +160,3 @@ def _same_leads_message(a: Group, b: Group, source: str) -> str:
         f"{source}: {a.describe()} and {b.describe()} have the same leads and {time}; expected one rhythm, or groups "
         "that follow one another."
     )
-
-
-def _paint(chosen: list[Group], strips: list[Group], source: str) -> FileSignals:
-    """Write the leads of all groups into one array in mV, each at its time."""
-    fs = chosen[0].fs
-    leads: dict[Lead, int] = {}
-    for group in chosen:
-        for lead in group.leads:
-            leads.setdefault(lead, len(leads))
-    offsets = _offsets(chosen)
-    samples = max(offset + group.samples for offset, group in zip(offsets, chosen, strict=True))
-    if samples * len(leads) * 8 > MOST_BYTES:
-        seconds = samples / fs
-        raise UserError(f"{source}: waveform groups over {seconds:,.0f} s; expected those of one recording.")
-
-    values = np.full((len(leads), samples), np.nan)
-    origin = np.full((len(leads), samples), -1, np.int16)
-    for number, group in enumerate((*chosen, *strips)):
-        # A strip can begin before the chosen groups, and end after them.
-        offset = offsets[number] if number < len(chosen) else round((group.start or 0.0) * fs)
-        first = min(max(offset, 0), samples)
-        last = max(min(offset + group.samples, samples), first)
-        signals, units = group.load()
-        for lead, column in group.leads.items():
-            scale = millivolts(units[column], source, group.names[column])
-            row = leads[lead]
-            is_free = origin[row, first:last] < 0
-            values[row, first:last][is_free] = scale * signals[column, first - offset : last - offset][is_free]
-            origin[row, first:last][is_free] = number
-    _check_simultaneous(values, origin, leads, [*chosen, *strips], source)
-    names = tuple(f"-{lead}" if sign < 0 else lead for lead, sign in leads)
-    return FileSignals(values, names, ("mV",) * len(names), fs)
-
-
-def _offsets(chosen: list[Group]) -> list[int]:
-    """Return the first sample of each group. A group that starts about where another ends, starts exactly there."""
-    ends: list[int] = []
-    offsets = []
-    for group in chosen:
-        offset = round((group.start or 0.0) * group.fs)
-        limit = _tolerance(group) * group.fs
-        near = [end for end in ends if abs(end - offset) <= limit]
-        offset = near[0] if near else offset
-        offsets.append(offset)
-        ends.append(offset + group.samples)
-    return offsets
-
-
-def _check_simultaneous(
-    values: NDArray[np.float64], origin: NDArray[np.int16], leads: dict[Lead, int], groups: list[Group], source: str
-) -> None:
-    """Refuse groups that are not of one time although they state one, or none: their limb leads contradict each other.
-
-    References
-    ----------
-    Einthoven: III = II - I. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2.
-    """
-    rows = {lead: row for (lead, sign), row in leads.items() if sign > 0}
-    if "I" not in rows or "II" not in rows:
-        return
-    derived = derive_limb_leads(values[rows["I"]], values[rows["II"]])
-    base_groups = origin[[rows["I"], rows["II"]]]
-    for expected, lead in zip(derived[2:], ("III", "aVR", "aVL", "aVF"), strict=True):
-        if lead not in rows:
-            continue
-        actual = values[rows[lead]]
-        is_of_other_group = (origin[rows[lead]] != base_groups[0]) & (base_groups[0] >= 0) & (origin[rows[lead]] >= 0)
-        is_known = is_of_other_group & np.isfinite(expected) & np.isfinite(actual)
-        if not is_known.any():
-            continue
-        error = np.std(actual[is_known] - expected[is_known])
-        if error > _LAW_ERROR * max(np.std(actual[is_known]), np.std(expected[is_known])):
-            at = int(np.argmax(is_known))
-            first = groups[origin[rows["I"], at]].name
-            second = groups[origin[rows[lead], at]].name
-            raise UserError(
-                f"{source}: lead {lead} of {second} contradicts I and II of {first}, so that they are not of the same "
-                "time; expected groups that state when they start."
-            )

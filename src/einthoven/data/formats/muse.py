@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import MILLIVOLT
 from einthoven.data.formats.file_signals import FileSignals
-from einthoven.data.formats.groups import Group, join_groups
+from einthoven.data.formats.group import Group
+from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.xml_tree import number, text_of
 from einthoven.errors import UserError
 
