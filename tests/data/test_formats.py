@@ -85,7 +85,7 @@ def test_empty_fields_are_invalid_and_an_index_is_dropped(tmp_path: Path, ecg: n
     path = tmp_path / "a.csv"
     path.write_text("\ufeff" + table({"": np.arange(SAMPLES), **dict(zip(LEADS, gaps, strict=True))}))
     assert_is(path, gaps, fs=500, units="uV")
-    assert read_record(path, fs=500, units="uV").notes == ("dropped '': not among the twelve leads",)
+    assert read_record(path, fs=500, units="uV").notes == ("dropped the first column, which numbers the rows",)
 
 
 def test_times_rounded_to_milliseconds_give_a_whole_rate(tmp_path: Path) -> None:

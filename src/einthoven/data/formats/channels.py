@@ -54,6 +54,15 @@ def millivolts(unit: str, source: str, lead: str) -> float:
     return scale
 
 
+def is_unit(text: str) -> bool:
+    """Decide whether a text is the name of a unit of voltage."""
+    try:
+        millivolts(text, "", "")
+    except UserError:
+        return False
+    return True
+
+
 def quote(text: str) -> str:
     """Quote text of a file for a message: on one line, with at most 80 characters."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")

@@ -8,12 +8,17 @@ from pathlib import Path
 
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.dicom import is_dicom
+from einthoven.data.formats.table_text import decode_text
+from einthoven.data.formats.watch import RATE_LINE
 from einthoven.data.formats.wfdb_header import header_file
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, read_bytes, reason
 
 HEAD_BYTES = 2**16
 """Number of bytes that are looked at."""
+
+# Number of bytes in which an export of an Apple Watch states its rate.
+_WATCH_BYTES = 4096
 
 # Magic bytes: position, bytes, name of the format.
 _MAGIC = (
@@ -87,7 +92,7 @@ def detect_format(path: str | Path) -> str:
     Returns
     -------
     str
-        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``npy``, ``npz``, ``mat`` or ``table``.
+        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``npy``, ``npz``, ``mat``, ``table`` or ``watch``.
 
     Raises
     ------
@@ -119,6 +124,8 @@ def detect_format(path: str | Path) -> str:
     if text is not None and text.lstrip()[:1] == b"<":
         _check_root_element(text, name)
         return "XML"
+    if text is not None and RATE_LINE.search(decode_text(head[:_WATCH_BYTES])):
+        return "watch"
     if by_suffix is not None:
         return by_suffix
     if text is not None and re.search(rb"\d", text):

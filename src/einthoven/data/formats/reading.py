@@ -18,6 +18,7 @@ from einthoven.data.formats.matlab import read_mat
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.tabular import read_npy, read_npz, read_table
+from einthoven.data.formats.watch import read_watch
 from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts
 from einthoven.data.formats.wfdb_signal import Checksum
 from einthoven.errors import UserError
@@ -35,6 +36,7 @@ _COMPLETE_FORMATS: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = 
 # Formats that may lack this metadata: name -> reader, which also takes the metadata from the caller.
 _BARE_FORMATS: dict[str, Callable[[str | Path, Metadata], FileSignals]] = {
     "table": read_table,
+    "watch": read_watch,
     "npy": read_npy,
     "npz": read_npz,
     "mat": read_mat,

@@ -7,12 +7,11 @@ state a value, they have to agree. If none states it, the file is refused.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,15 +19,13 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import MICRO_TO_U, quote
+from einthoven.data.formats.channels import MICRO_TO_U, is_unit, millivolts, quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file, whole_rate
 from einthoven.data.formats.rate import rate_notes, settle_rate
+from einthoven.data.formats.table_text import MOST_TEXT, decode_text, is_elapsed_time, parse_table, time_unit
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, reason
 from einthoven.functional.leads import canonical_lead
-
-MOST_TEXT = 2**28
-"""Largest size of a table in bytes."""
 
 MOST_SIDECAR = 2**20
 """Largest size of a sidecar in bytes."""
@@ -50,7 +47,7 @@ Value = TypeVar("Value")
 
 
 def read_table(path: str | Path, caller: Metadata) -> FileSignals:
-    """Read a table with one column per lead. The separator is a comma, a semicolon or a tab.
+    """Read a table with one column per lead. The separator is a semicolon, a tab, a comma or blanks.
 
     Empty fields and ``nan`` are invalid samples. A column ``time`` (in seconds), ``time_ms`` or ``time (us)`` gives fs.
 
@@ -60,24 +57,18 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
         If the file is not a table of numbers; if fs, units or leads are stated nowhere, or with two values.
     """
     source = Path(path).name
-    text = _read_text(path, MOST_TEXT)
-    first_line, _, other_lines = text.partition("\n")
-    if not first_line.strip():
-        raise UserError(f"{source}: empty; expected a table of one column per lead.")
+    table = parse_table(decode_text(read_ordinary_file(path, MOST_TEXT)), source)
+    values = table.values
+    if table.names is None:
+        signals = add_metadata(path, values, Metadata(), caller, ("",) * len(values))
+        return replace(signals, notes=(*signals.notes, *table.notes))
+    header = list(table.names)
 
-    # The first line is a header if one of its fields is not a number.
-    separator = max(",;\t", key=first_line.count)
-    header = [name.strip() for name in next(_split_lines([first_line], separator, source), [])]
-    has_header = not all(_is_number(name) for name in header)
-    if not has_header:
-        values = _parse_numbers(text, separator, source, 1)
-        return add_metadata(path, values, Metadata(), caller, ("",) * len(values))
-
-    values = _parse_numbers(other_lines, separator, source, 2)
-    if values.shape[0] != len(header) and values.size:
-        raise UserError(
-            f"{source}: {values.shape[0]} columns of numbers under {len(header)} names found; expected one each."
-        )
+    # PhysioBank ATM and rdsamp write the elapsed time, and its unit in the second row.
+    units_row = table.units or ("",) * len(header)
+    for column, unit in enumerate(units_row):
+        if is_elapsed_time(header[column]) and time_unit(unit):
+            header[column] = f"time ({time_unit(unit)})"
 
     # Take the sampling frequency from the time column, and remove that column.
     time_columns = [column for column, name in enumerate(header) if _TIME_COLUMN.match(name)]
@@ -97,8 +88,17 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
             continue
         name_with_unit = _NAME_WITH_UNIT.match(name)
         names.append(name_with_unit[1] if name_with_unit else name)
-        units.append(name_with_unit[2] if name_with_unit else "")
-    return add_metadata(path, values, Metadata(fs, None, tuple(names)), caller, tuple(units), origin)
+        # Columns that are no leads can have any other unit.
+        unit_in_row = units_row[column] if canonical_lead(name) else ""
+        units.append(name_with_unit[2] if name_with_unit else unit_in_row)
+    names_in_file = None if _are_default_names(names) else tuple(names)
+    signals = add_metadata(path, values, Metadata(fs, None, names_in_file), caller, tuple(units), origin)
+    return replace(signals, notes=(*signals.notes, *table.notes))
+
+
+def _are_default_names(names: list[str]) -> bool:
+    """Decide whether columns have the names that R gives them: V1, V2, … and more of them than there are V leads."""
+    return len(names) > 6 and names == [f"V{number}" for number in range(1, len(names) + 1)]
 
 
 def read_npy(path: str | Path, caller: Metadata) -> FileSignals:
@@ -236,11 +236,18 @@ def _agree(key: str, source: str, in_file: Value | None, sidecar: Value | None, 
         return None
     first_value, first_place = stated[0]
     for value, place in stated[1:]:
-        if value != first_value:
+        if value != first_value and not _is_same_unit(key, value, first_value):
             first = _as_text(first_value)
             second = f"{key} {_as_text(value)} {place}" if place else f"{caller.option(key, value)} given"
             raise UserError(f"{source}: {key} {first} {first_place}, {second}; expected one value.")
     return first_value
+
+
+def _is_same_unit(key: str, value: object, other: object) -> bool:
+    """Decide whether two texts are names of one unit, such as µV and uV."""
+    if key != "units" or not (is_unit(str(value)) and is_unit(str(other))):
+        return False
+    return millivolts(str(value), "", "") == millivolts(str(other), "", "")
 
 
 def _as_text(value: object) -> str:
@@ -318,61 +325,6 @@ def _parse_array(data: bytes, source: str) -> NDArray[Any]:
         raise UserError(f"{source}: truncated or damaged: {size} bytes of {stated_size} found for an array of {shape}.")
     stream.seek(0)
     return np.asarray(npy.read_array(stream, allow_pickle=False))
-
-
-def _parse_numbers(text: str, separator: str, source: str, first_line: int) -> NDArray[np.float64]:
-    """Parse a table without its header.
-
-    Parameters
-    ----------
-    text, separator, source : str
-    first_line : int
-        Number of the first line of `text` in the file, for messages.
-
-    Returns
-    -------
-    ndarray, shape (columns, T)
-    """
-    rows: list[list[float]] = []
-    for line, fields in enumerate(_split_lines(io.StringIO(text), separator, source), start=first_line):
-        if not fields:
-            continue
-        if rows and len(fields) != len(rows[0]):
-            raise UserError(
-                f"{source}: {len(fields)} fields in line {line}; expected {len(rows[0])}, as in the lines before."
-            )
-        # Most lines contain numbers only. Lines with empty fields or mistakes take the slower function.
-        try:
-            rows.append([float(field) for field in fields])
-        except ValueError:
-            rows.append([_parse_number(field, source, line) for field in fields])
-    if not rows:
-        raise UserError(f"{source}: no samples found; expected a table of one column per lead.")
-    return np.array(rows).T
-
-
-def _split_lines(lines: Iterable[str], separator: str, source: str) -> Iterator[list[str]]:
-    try:
-        yield from csv.reader(lines, delimiter=separator)
-    except csv.Error as error:
-        raise UserError(f"{source}: not a table ({reason(error)}); expected a table of one column per lead.") from None
-
-
-def _parse_number(field: str, source: str, line: int) -> float:
-    if not field.strip():
-        return np.nan
-    try:
-        return float(field)
-    except ValueError:
-        raise UserError(f"{source}: {quote(field)} in line {line}; expected a number, or nothing.") from None
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> tuple[float, str]:

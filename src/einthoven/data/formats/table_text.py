@@ -1,0 +1,328 @@
+"""Split the text of a table into names, units and numbers.
+
+The separator is a semicolon, a tab, a comma or blanks. Numbers may have decimal commas, unless the separator is a
+comma. What could be read in two ways is refused: digits behind a decimal comma that look like a column, and marks
+between thousands.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.formats.channels import quote
+from einthoven.errors import UserError
+from einthoven.files import reason
+
+MOST_TEXT = 2**28
+"""Largest size of a table in bytes."""
+
+BLANK = " "
+"""The separator that stands for any number of blanks."""
+
+_SEPARATORS = (";", "\t", ",", BLANK)
+_SAMPLE_LINES = 20
+
+_NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf|-?", re.IGNORECASE)
+
+# Elapsed time such as 0:00.002 or 1:02:03.5.
+_CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d+)?)")
+
+# The two sides of a decimal comma as columns: a number with leading zeros, such as 010, or digits behind -0.
+_SPLIT_DECIMALS = re.compile(r"(?:^|,)[ \"]*(?:[-+]?0\d+|-0,\d\d+)[ \"]*(?=,|$)", re.MULTILINE)
+
+# The text of a unit row for the column of the time.
+_SECONDS = ("s", "sec", "second", "seconds", "hh:mm:ss.mmm", "elapsed time")
+
+
+@dataclass(frozen=True)
+class TableText:
+    """The content of a table.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (columns, T)
+        Empty fields, ``nan`` and ``-`` are NaN.
+    names : tuple of str or None
+        None if the table has no header row, or only numbers in it.
+    units : tuple of str or None
+        The second row, if it has the units of the columns.
+    notes : tuple of str
+    """
+
+    values: NDArray[np.float64]
+    names: tuple[str, ...] | None
+    units: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+
+
+def decode_text(data: bytes) -> str:
+    """Return the text of a file in UTF-8, in UTF-16 with its mark, or else in Latin-1."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def parse_table(text: str, source: str) -> TableText:
+    """Split a table into names, units and numbers. Lines before it that start with ``#`` are comments.
+
+    Parameters
+    ----------
+    text : str
+    source : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    UserError
+        If the text is not a table of numbers, or could be read in two ways.
+    """
+    first_line, text = _skip_comments(text)
+    if not text.strip():
+        raise UserError(f"{source}: empty; expected a table of one column per lead.")
+    separator = _choose_separator(text)
+
+    # The first line is a header if one of its fields is not a number. The second line can contain units.
+    line, body = _next_line(text)
+    header = _split_header(line, separator, source)
+    names: tuple[str, ...] | None = None
+    units: tuple[str, ...] | None = None
+    if not all(_is_number(field) for field in header):
+        names = header
+        line, rest = _next_line(body)
+        second = _split_header(line, separator, source)
+        if len(second) == len(header) and not any(field and _is_number(field) for field in second) and any(second):
+            units = second
+            body = rest
+    elif _counts_columns(header, body, separator):
+        names = header
+    else:
+        body = text
+    skipped_lines = text.count("\n", 0, len(text) - len(body))
+
+    body = _with_decimal_points(body, separator, source)
+    clock_columns = () if names is None else tuple(k for k, name in enumerate(names) if is_elapsed_time(name))
+    values = _parse_numbers(body, separator, source, first_line + skipped_lines, clock_columns)
+    if names is None or not values.size:
+        return TableText(values, names, units)
+    if len(values) != len(names):
+        raise UserError(
+            f"{source}: {len(values)} columns of numbers under {len(names)} names found; expected one each."
+        )
+    return _drop_row_numbers(TableText(values, names, units))
+
+
+def is_elapsed_time(name: str) -> bool:
+    """Decide whether a column has the name that PhysioBank ATM and rdsamp give to the time."""
+    return name.lower() == "elapsed time"
+
+
+def time_unit(unit: str) -> str:
+    """Return ``s`` or ``ms`` for the unit of a column of elapsed time, or an empty text if it is another one."""
+    if unit.lower() in _SECONDS:
+        return "s"
+    return "ms" if unit.lower() in ("ms", "milliseconds") else ""
+
+
+def _skip_comments(text: str) -> tuple[int, str]:
+    """Return the number of the first line that is no comment, and the text from there on."""
+    first_line = 1
+    while text.startswith("#"):
+        text = text.partition("\n")[2]
+        first_line += 1
+    return first_line, text
+
+
+def _next_line(text: str) -> tuple[str, str]:
+    line, _, rest = text.partition("\n")
+    return line, rest
+
+
+def _choose_separator(text: str) -> str:
+    """Return the separator that splits the first lines into equally many fields, with numbers in the last one."""
+    lines = [line for line in islice(io.StringIO(text), _SAMPLE_LINES) if line.strip()]
+    for separator in _SEPARATORS:
+        rows = [_split(line, separator) for line in lines]
+        counts = {len(row) for row in rows}
+        if counts == {1} or len(counts) > 1:
+            continue
+        decimal_comma = separator != ","
+        if all(_is_number(field, decimal_comma=decimal_comma) or _CLOCK.fullmatch(field) for field in rows[-1]):
+            return separator
+    # No separator fits: the one that occurs most often gives the clearest message.
+    return max(",;\t", key=lines[0].count)
+
+
+def _split(line: str, separator: str) -> list[str]:
+    fields = line.split() if separator == BLANK else line.rstrip("\r\n").split(separator)
+    return [field.strip().strip("'\"") for field in fields]
+
+
+def _split_header(line: str, separator: str, source: str) -> tuple[str, ...]:
+    fields = next(_split_lines([line], separator, source), [])
+    return tuple(field.strip().strip("'").strip() for field in fields)
+
+
+def _is_number(field: str, *, decimal_comma: bool = True) -> bool:
+    if not decimal_comma and "," in field:
+        return False
+    return _NUMBER.fullmatch(field) is not None
+
+
+def _counts_columns(header: tuple[str, ...], body: str, separator: str) -> bool:
+    """Decide whether a row of numbers only counts the columns from 0 or 1. The column of row numbers has no name.
+
+    In a table of few columns, this can also be the first sample. Then the other rows have decimals if it is not.
+    """
+    names = header[1:] if header[0] == "" else header
+    if len(names) < 2 or not _is_counting(names):
+        return False
+    marks = "." if separator == "," else ".,"
+    return len(names) >= 4 or re.search(rf"\d[{marks}]\d", body[:10_000]) is not None
+
+
+def _is_counting(names: tuple[str, ...]) -> bool:
+    counts = [tuple(str(number) for number in range(start, start + len(names))) for start in (0, 1)]
+    return names in counts
+
+
+def _with_decimal_points(body: str, separator: str, source: str) -> str:
+    """Return the rows with decimal points instead of decimal commas.
+
+    Raises
+    ------
+    UserError
+        If the numbers could be read in two ways.
+    """
+    if separator == ",":
+        if match := _SPLIT_DECIMALS.search(body):
+            raise UserError(
+                f"{source}: {quote(match[0].strip(','))} between commas looks like the digits behind a decimal comma; "
+                "expected semicolons, tabs or blanks between the columns, or decimal points."
+            )
+        mark = "."
+    elif "," not in body:
+        mark = "."
+    elif "." in body and not _CLOCK.search(body[:1000]):
+        raise UserError(f"{source}: numbers with points and with commas found; expected one decimal mark.")
+    else:
+        mark = ","
+    if mark in body:
+        _refuse_thousands(body, separator, mark, source)
+    return body.replace(",", ".") if mark == "," else body
+
+
+def _refuse_thousands(body: str, separator: str, mark: str, source: str) -> None:
+    """Refuse a column in which a mark can only stand between thousands, such as 1.234 beside 56.
+
+    A number that cannot be grouped, such as 0.5 or 1.23, shows that the mark is a decimal mark.
+    """
+    m = re.escape(mark)
+    if re.search(rf"(?<![\d{m}])(?:0\d*|\d{{4,}})?{m}\d|{m}\d{{0,2}}(?!\d)|{m}\d{{4}}|{m}\d+[eE]", body):
+        return
+    has_groups: set[int] = set()
+    has_others: set[int] = set()
+    for line in io.StringIO(body):
+        for column, field in enumerate(_split(line, separator)):
+            if mark in field:
+                has_groups.add(column)
+            elif field.isdigit() or field[1:].isdigit():
+                has_others.add(column)
+        if has_groups & has_others:
+            raise UserError(
+                f"{source}: numbers such as 1{mark}234 beside whole numbers found, so that {quote(mark)} can stand "
+                "between thousands; expected numbers without marks between thousands."
+            )
+
+
+def _parse_numbers(
+    text: str, separator: str, source: str, first_line: int, clock_columns: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Parse the rows of numbers.
+
+    Parameters
+    ----------
+    text, separator, source : str
+    first_line : int
+        Number of the first line of `text` in the file, for messages.
+    clock_columns : tuple of int
+        Columns of times such as 0:00.002, which become seconds.
+
+    Returns
+    -------
+    ndarray, shape (columns, T)
+    """
+    rows: list[list[float]] = []
+    for line, fields in enumerate(_split_lines(io.StringIO(text), separator, source), start=first_line):
+        if not fields:
+            continue
+        if rows and len(fields) != len(rows[0]):
+            raise UserError(
+                f"{source}: {len(fields)} fields in line {line}; expected {len(rows[0])}, as in the lines before."
+            )
+        for column in clock_columns:
+            if column < len(fields):
+                fields[column] = _clock_in_seconds(fields[column])
+        # Most lines contain numbers only. Lines with empty fields or mistakes take the slower function.
+        try:
+            rows.append([float(field) for field in fields])
+        except ValueError:
+            rows.append([_parse_number(field, source, line) for field in fields])
+    if not rows:
+        raise UserError(f"{source}: no samples found; expected a table of one column per lead.")
+    return np.array(rows).T
+
+
+def _split_lines(lines: Iterable[str], separator: str, source: str) -> Iterator[list[str]]:
+    if separator == BLANK:
+        yield from (line.split() for line in lines)
+        return
+    try:
+        yield from csv.reader(lines, delimiter=separator)
+    except csv.Error as error:
+        raise UserError(f"{source}: not a table ({reason(error)}); expected a table of one column per lead.") from None
+
+
+def _parse_number(field: str, source: str, line: int) -> float:
+    if field.strip() in ("", "-"):
+        return np.nan
+    try:
+        return float(field)
+    except ValueError:
+        raise UserError(f"{source}: {quote(field)} in line {line}; expected a number, or nothing.") from None
+
+
+def _clock_in_seconds(field: str) -> str:
+    """Return a time such as 1:02:03.5 in seconds. Other fields are returned as they are."""
+    match = _CLOCK.fullmatch(field.strip(" '\""))
+    if match is None:
+        return field
+    hours, minutes, seconds = match.groups()
+    return repr(3600.0 * float(hours or 0) + 60.0 * float(minutes) + float(seconds))
+
+
+def _drop_row_numbers(table: TableText) -> TableText:
+    """Leave out a column without a name that counts the rows, and names that only count the columns."""
+    names = table.names
+    values = table.values
+    units = table.units
+    notes = table.notes
+    assert names is not None
+    numbers = np.arange(values.shape[1])
+    counts_rows = values.shape[1] > 1 and any(np.array_equal(values[0], numbers + start) for start in (0, 1))
+    if names[0] in ("", "Unnamed: 0") and counts_rows:
+        names = names[1:]
+        values = values[1:]
+        units = None if units is None else units[1:]
+        notes = ("dropped the first column, which numbers the rows",)
+    return TableText(values, None if _is_counting(names) else names, units, notes)
