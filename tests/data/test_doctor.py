@@ -298,3 +298,26 @@ def test_records_of_other_sources_are_listed_by_their_file(tmp_path: Path, colum
     table = store.table.drop(columns="filename_lr").assign(**{column: ["a.hea", "b/c.hea", None]})
     store = replace(store, table=table)
     assert update_quarantine(store, examine_or_load(store))["file"].tolist() == ["b/c.hea", "3"]
+
+
+def test_invalid_samples_of_a_store_do_not_break_the_limb_lead_laws(tmp_path: Path) -> None:
+    x = generate(4, seed=0).signals[100]
+    gap = slice(100, 400)
+    x[0, 0, gap] = 0
+    x[1, 4, gap] = 0
+    x[2, 4, gap] = 0
+    x[3, 3] = -x[3, 3]
+    store = a_store(tmp_path, x)
+    store.table["invalid_samples"] = [300, 300, 0, 300]
+    findings = examine_or_load(store)["findings"]
+    broken = ["limb_law" in {finding["code"] for finding in one} for one in findings]
+    # The third record has no invalid samples, so that its zeros are voltages.
+    assert broken == [False, False, True, True]
+
+
+def test_a_slow_store_is_not_examined(tmp_path: Path) -> None:
+    x = generate(2, seed=0).signals[100]
+    store = replace(a_store(tmp_path, x), fs=10.0)
+    found = examine_or_load(store)
+    assert found["severity"].tolist() == ["error", "error"] and found["heart_rate"].isna().all()
+    assert "10 Hz is too slow" in found["findings"][0][0]["evidence"]

@@ -44,7 +44,9 @@ SAMPLES_AT_ONCE = 2_000_000
 """Samples of all leads that are examined together. The examination of so many needs about 200 MB."""
 
 
-def _make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Block:
+def _make_block(
+    x: NDArray[np.floating], fs: float, leads: Sequence[str], is_valid: NDArray[np.bool_] | None = None
+) -> Block:
     """Detect the beats of records, and compute the quantities that the checks share.
 
     Parameters
@@ -55,6 +57,8 @@ def _make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Blo
         Hz.
     leads : sequence of str
         Names of the L leads.
+    is_valid : ndarray of bool, shape (n, L, T), optional
+        Whether a sample is valid. By default, the finite samples are.
     """
     is_finite = np.isfinite(x)
     signal: Float = np.where(is_finite, x, 0.0).astype(np.float64)
@@ -68,7 +72,7 @@ def _make_block(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Blo
     beat, repeatability = beat_and_repeatability(signal, beats, fs)
     return Block(
         x=signal,
-        is_valid=is_finite,
+        is_valid=is_finite if is_valid is None else is_valid,
         invalid_fraction=1.0 - is_finite.mean(axis=-1),
         fs=fs,
         leads=tuple(leads),
@@ -210,7 +214,7 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
         for start in range(0, len(same_length), step):
             part = same_length[start : start + step]
             signals = store.signals[part][:, :, :valid_length] * MILLIVOLT_PER_COUNT
-            block = _make_block(signals, store.fs, store.leads)
+            block = _make_block(signals, store.fs, store.leads, _stored_validity(table.iloc[part], signals))
             rate = heart_rate(block.beats, store.fs)
             decibels = noise.measure_noise(block)
             block_findings = _run_checks(block, decibels)
@@ -227,6 +231,17 @@ def examine_store(store: Store, progress: Callable[[int, int], None] | None = No
             if progress is not None:
                 progress(done, n)
     return pd.DataFrame(rows).assign(ecg_id=table["ecg_id"].to_numpy())
+
+
+def _stored_validity(table: pd.DataFrame, signals: NDArray[np.floating]) -> NDArray[np.bool_] | None:
+    """Return which samples of a store are valid, or None if all are.
+
+    A store keeps an invalid sample as 0. In a record with invalid samples, each 0 may be one.
+    """
+    if "invalid_samples" not in table or not table["invalid_samples"].any():
+        return None
+    has_invalid = table["invalid_samples"].to_numpy() > 0
+    return np.asarray(~(has_invalid[:, None, None] & (signals == 0)))
 
 
 def _unexamined(table: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.lead_codes import lead_of_code
 from einthoven.data.formats.xml_tree import attribute, number, text_of
 from einthoven.errors import UserError
+from einthoven.functional.leads import canonical_lead
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -80,7 +81,7 @@ def _describe(name: str, is_derived: bool, label: str, sequence_set: Element, so
             if not fs:
                 fs, start = _read_time(value, code, source)
             continue
-        lead = lead_of_code(code)
+        lead = lead_of_code(code) or (code if canonical_lead(code) else None)
         if lead is None or value is None:
             continue
         length = text_of(value.find("digits")).count(" ") + 1 if text_of(value.find("digits")) else 0
