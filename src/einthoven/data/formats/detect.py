@@ -27,6 +27,7 @@ _MAGIC = (
     (0, b"\x93NUMPY", "npy"),
     (126, b"IM", "mat"),
     (126, b"MI", "mat"),
+    (16, b"SCPECG", "SCP-ECG"),
 )
 
 # Formats that are recognized, but not read: first bytes and name.
@@ -51,6 +52,7 @@ _BY_SUFFIX = {
     ".bdf": "BDF",
     ".dcm": "DICOM",
     ".xml": "XML",
+    ".scp": "SCP-ECG",
     ".npy": "npy",
     ".npz": "npz",
     ".mat": "mat",
@@ -92,7 +94,7 @@ def detect_format(path: str | Path) -> str:
     Returns
     -------
     str
-        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``npy``, ``npz``, ``mat``, ``table`` or ``watch``.
+        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``SCP-ECG``, ``npy``, ``npz``, ``mat``, ``table`` or ``watch``.
 
     Raises
     ------
@@ -115,6 +117,8 @@ def detect_format(path: str | Path) -> str:
         raise _not_read(name, "zip or Excel")
     if _EDF_START.match(head):
         return "EDF"
+    if _starts_like_scp(head):
+        return "SCP-ECG"
     if is_dicom(head):
         return "DICOM"
 
@@ -155,6 +159,19 @@ def _read_head(path: str | Path) -> bytes:
         raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
 
 
+def _starts_like_scp(head: bytes) -> bool:
+    """Decide whether a file is SCP-ECG without the letters SCPECG, which older versions leave out.
+
+    The file starts with a checksum and its length; the pointer section follows, which begins with a checksum, its
+    number 0 and its length (16 bytes, and 10 for each of at least 12 sections).
+    """
+    section_number = int.from_bytes(head[8:10], "little")
+    length = int.from_bytes(head[10:14], "little")
+    version = head[14:15]
+    is_first_section = len(head) > 22 and section_number == 0 and 136 <= length <= 2000 and length % 10 == 6
+    return is_first_section and version in (b"\x0a", b"\x0b", b"\x0c", b"\x0d", b"\x14")
+
+
 def _plain_text(head: bytes) -> bytes | None:
     """Return the bytes of a text without the zero bytes of UTF-16, or None if they are not text."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -175,5 +192,5 @@ def _check_root_element(text: bytes, name: str) -> None:
 def _not_read(name: str, format_name: str) -> UserError:
     return UserError(
         f"{name}: a file of the format {format_name}, which is not read; expected an export of the ECG as CSV, EDF, "
-        "DICOM, HL7 aECG or WFDB."
+        "DICOM, SCP-ECG, HL7 aECG or WFDB."
     )

@@ -14,6 +14,7 @@ _LEAD_OF_NUMBER = {
     62: "aVR",
     63: "aVL",
     64: "aVF",
+    65: "-aVR",
 }
 
 _SCP_CODE = re.compile(r"^5\.6\.3-9-(\d+)$")

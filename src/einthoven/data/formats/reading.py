@@ -17,6 +17,7 @@ from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metad
 from einthoven.data.formats.matlab import read_mat
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.record import Record
+from einthoven.data.formats.scp import read_scp
 from einthoven.data.formats.tabular import read_npy, read_npz, read_table
 from einthoven.data.formats.watch import read_watch
 from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts
@@ -31,6 +32,7 @@ _COMPLETE_FORMATS: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = 
     "BDF": (read_bdf, "edf"),
     "DICOM": (read_dicom, "dicom"),
     "XML": (read_xml, "xml"),
+    "SCP-ECG": (read_scp, ""),
 }
 
 # Formats that may lack this metadata: name -> reader, which also takes the metadata from the caller.
@@ -48,7 +50,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 SUFFIXES_WITHOUT_METADATA = (*TABLE_SUFFIXES, ".npy", ".npz", ".mat")
 """Suffixes of files that may not state fs, units and leads. A ``.mat`` file states them if it has a header."""
 
-RECORD_SUFFIXES = (".hea", ".edf", ".bdf", ".dcm", ".xml", ".npy", ".npz")
+RECORD_SUFFIXES = (".hea", ".edf", ".bdf", ".dcm", ".xml", ".scp", ".npy", ".npz")
 """Suffixes of files that are records. A folder is searched for them."""
 
 

@@ -1,0 +1,255 @@
+"""Read SCP-ECG, the format of EN 1064 and ISO 11073-91064.
+
+No library of the Python index reads all real files that we have (docs/decisions/0031-formats.md), so this reader is our
+own. It reads the sections about leads and signals only. Names, dates and diagnoses of patients are not read.
+
+References
+----------
+EN 1064:2005+A1:2007, "Standard communication protocol, computer-assisted electrocardiography". The numbers of sections
+and the names of fields are those of the standard.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.formats.channels import quote
+from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file, whole_rate
+from einthoven.data.formats.lead_codes import lead_of_code
+from einthoven.data.formats.scp_huffman import Lookup, decode, parse_tables
+from einthoven.errors import UserError
+from einthoven.files import reason
+from einthoven.functional.leads import canonical_lead
+
+MOST_BYTES = 2**26
+"""Largest size of a file. A lead has at most 65,535 bytes, as its length has 16 bits."""
+
+# Sections: Huffman tables, lead definitions, locations of QRS complexes, reference beat, and rhythm or residuals.
+_TABLES, _LEADS, _QRS, _REFERENCE_BEAT, _RHYTHM = 2, 3, 4, 5, 6
+
+_FILE_HEADER = struct.Struct("<HI")
+_SECTION_HEADER = struct.Struct("<HHIBB6s")
+_POINTER = struct.Struct("<HII")
+_LEAD = struct.Struct("<IIB")
+_SIGNAL_HEADER = struct.Struct("<HHBB")
+_QRS_HEADER = struct.Struct("<HHH")
+_QRS_ZONE = struct.Struct("<HIII")
+
+_USES_REFERENCE_BEAT = 0x01
+
+# Largest ratio of the length of the record to the samples of its longest lead. The rest of the record is gaps.
+_MOST_GAPS = 16
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """One lead: its name, its first sample in the record, from 1, and the number of samples that the file states."""
+
+    name: str
+    start: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """The content of section 5 or 6: nV per unit, µs per sample, and the amplitudes of each lead in units."""
+
+    nanovolts: int
+    interval: int
+    is_bimodal: bool
+    leads: list[NDArray[np.int64]]
+
+
+def read_scp(path: str | Path) -> FileSignals:
+    """Read the rhythm data of an SCP-ECG file. A reference beat that was subtracted is added again.
+
+    Leads that do not start together are placed on one time axis, with NaN where nothing was recorded.
+
+    Raises
+    ------
+    UserError
+        If the file is truncated or damaged, or if its checksums are wrong; if it has no rhythm data, or decimated ones
+        (bimodal compression).
+    """
+    source = Path(path).name
+    data = memoryview(read_ordinary_file(path, MOST_BYTES))
+    try:
+        sections = _sections(data)
+        for number in (_LEADS, _RHYTHM):
+            if number not in sections:
+                raise ValueError(f"no section {number}")
+        leads, uses_reference_beat = _parse_leads(sections[_LEADS])
+        tables = parse_tables(sections[_TABLES]) if _TABLES in sections else None
+        rhythm = _parse_signals(sections[_RHYTHM], tables, [lead.samples for lead in leads])
+        reference = None
+        if _REFERENCE_BEAT in sections and (uses_reference_beat or rhythm.is_bimodal):
+            reference = _parse_signals(sections[_REFERENCE_BEAT], tables, [2**16] * len(leads))
+        if rhythm.is_bimodal and (reference is None or reference.interval != rhythm.interval):
+            raise UserError(
+                f"{source}: bimodal compression, which keeps only some samples outside of the QRS complexes; expected "
+                "all samples of the rhythm."
+            )
+        amplitudes = [values * float(rhythm.nanovolts) for values in rhythm.leads]
+        if uses_reference_beat:
+            if reference is None or _QRS not in sections:
+                raise ValueError("a subtracted reference beat that is not in the file")
+            _add_reference_beat(amplitudes, leads, sections[_QRS], reference, rhythm.interval)
+        return _on_one_time_axis(leads, amplitudes, 1e6 / rhythm.interval)
+    except (ValueError, struct.error) as error:
+        raise UserError(f"{source}: not a readable SCP-ECG file ({reason(error)}).") from None
+
+
+def _sections(data: memoryview) -> dict[int, memoryview]:
+    """Return the content of each section that is not empty. Checksums and lengths are verified.
+
+    Raises
+    ------
+    ValueError, struct.error
+        If the file is truncated or damaged.
+    """
+    checksum, length = _FILE_HEADER.unpack_from(data)
+    if length > len(data):
+        raise ValueError(f"truncated: {len(data):,} bytes of {length:,}")
+    _verify(checksum, data[2:length], "the file")
+    pointers = _section(data[:length], 0, _FILE_HEADER.size + 1, None)
+    sections: dict[int, memoryview] = {}
+    for number, size, index in _POINTER.iter_unpack(pointers[: len(pointers) // _POINTER.size * _POINTER.size]):
+        if number == 0 or size <= _SECTION_HEADER.size:
+            continue
+        if number in sections:
+            raise ValueError(f"two sections {number}")
+        sections[number] = _section(data[:length], number, index, size)
+    return sections
+
+
+def _section(data: memoryview, number: int, index: int, size: int | None) -> memoryview:
+    """Return the content of a section that starts at byte `index`, from 1."""
+    header = data[max(index - 1, 0) :][: _SECTION_HEADER.size]
+    checksum, own_number, own_size, *_ = _SECTION_HEADER.unpack(header)
+    section = data[index - 1 :][:own_size]
+    is_complete = own_size >= _SECTION_HEADER.size and len(section) == own_size and size in (None, own_size)
+    if index < 1 or own_number != number or not is_complete:
+        raise ValueError(f"section {number} is not where the file says, or is truncated")
+    _verify(checksum, section[2:], f"section {number}")
+    return section[_SECTION_HEADER.size :]
+
+
+def _verify(checksum: int, data: memoryview, part: str) -> None:
+    """Compare a CRC of 16 bits (CCITT) with that of the data."""
+    own_checksum = binascii.crc_hqx(data, 0xFFFF)
+    if own_checksum != checksum:
+        raise ValueError(f"damaged: checksum {own_checksum:#06x} of {part}, where the file says {checksum:#06x}")
+
+
+def _parse_leads(section: memoryview) -> tuple[list[_Lead], bool]:
+    """Parse section 3. Return the leads, and whether a reference beat was subtracted."""
+    count, flags = struct.unpack_from("<BB", section)
+    if count == 0:
+        raise ValueError("no leads")
+    leads = []
+    for k in range(count):
+        start, end, number = _LEAD.unpack_from(section, 2 + k * _LEAD.size)
+        if end < start:
+            raise ValueError(f"a lead from sample {start} to {end}")
+        leads.append(_Lead(lead_of_code(f"2:{number}") or str(number), start, end - start + 1))
+    return leads, bool(flags & _USES_REFERENCE_BEAT)
+
+
+def _parse_signals(section: memoryview, tables: list[Lookup] | None, most_samples: Sequence[int]) -> _Signals:
+    """Parse section 5 or 6 for the leads of section 3. Without Huffman tables, a value has 16 bits."""
+    nanovolts, interval, differences, bimodal = _SIGNAL_HEADER.unpack_from(section)
+    if nanovolts == 0 or interval == 0 or differences > 2:
+        raise ValueError(f"{nanovolts} nV per unit, {interval} µs per sample, differences of order {differences}")
+    count = len(most_samples)
+    lengths = struct.unpack_from(f"<{count}H", section, _SIGNAL_HEADER.size)
+    position = _SIGNAL_HEADER.size + 2 * count
+    if position + sum(lengths) > len(section):
+        raise ValueError(f"leads of {sum(lengths):,} bytes in {len(section) - position:,}")
+    leads = []
+    for length, most in zip(lengths, most_samples, strict=True):
+        data = bytes(section[position : position + length])
+        position += length
+        if tables is None:
+            values = np.frombuffer(data[: length // 2 * 2], "<i2")[:most].astype(np.int64)
+        else:
+            values = decode(data, tables, most)
+        leads.append(_integrate(values, differences))
+    return _Signals(nanovolts, interval, bool(bimodal), leads)
+
+
+def _integrate(values: NDArray[np.int64], differences: int) -> NDArray[np.int64]:
+    """Undo first or second differences. The first one or two values are amplitudes.
+
+    Amplitudes have 16 bits, and the sums are taken modulo 2**16, as the writers do.
+    """
+    if differences == 1:
+        values = np.cumsum(values)
+    elif differences == 2 and len(values) > 1:
+        slopes = np.cumsum(np.concatenate([[values[1] - values[0]], values[2:]]))
+        values = np.concatenate([values[:1], values[0] + np.cumsum(slopes)])
+    return values.astype(np.int16).astype(np.int64)
+
+
+def _add_reference_beat(
+    amplitudes: list[NDArray[np.float64]],
+    leads: Sequence[_Lead],
+    section: memoryview,
+    reference: _Signals,
+    interval: int,
+) -> None:
+    """Add the reference beat to each complex of type 0 (section 4). Sample numbers start at 1.
+
+    Raises
+    ------
+    ValueError, struct.error
+        If the section is cut off, or the reference beat has another rate.
+    """
+    if reference.interval != interval:
+        raise ValueError(f"a reference beat at {reference.interval} µs per sample, where the rhythm has {interval}")
+    _, fiducial, count = _QRS_HEADER.unpack_from(section)
+    for k in range(count):
+        kind, start, center, end = _QRS_ZONE.unpack_from(section, _QRS_HEADER.size + k * _QRS_ZONE.size)
+        if kind != 0:
+            continue
+        for lead, values, beat_units in zip(leads, amplitudes, reference.leads, strict=True):
+            beat = beat_units * float(reference.nanovolts)
+            # Sample `center` of the record is sample `fiducial` of the beat.
+            first = max(start, lead.start, center - fiducial + 1)
+            last = min(end, lead.start + len(values) - 1, center - fiducial + len(beat))
+            if last >= first:
+                from_beat = first - center + fiducial - 1
+                values[first - lead.start : last - lead.start + 1] += beat[from_beat : from_beat + last - first + 1]
+
+
+def _on_one_time_axis(leads: Sequence[_Lead], amplitudes: list[NDArray[np.float64]], fs: float) -> FileSignals:
+    """Return the twelve leads in µV. Leads that are shorter than the file says are noted."""
+    columns = [column for column, lead in enumerate(leads) if canonical_lead(lead.name) and len(amplitudes[column])]
+    dropped = [quote(lead.name) for column, lead in enumerate(leads) if column not in columns]
+    notes = (f"dropped {', '.join(dropped)}: not among the twelve leads, or without samples",) if dropped else ()
+    if not columns:
+        raise ValueError("no samples of the twelve leads")
+
+    first = min(leads[column].start for column in columns)
+    total = max(leads[column].start + len(amplitudes[column]) for column in columns) - first
+    longest = max(len(amplitudes[column]) for column in columns)
+    if total > _MOST_GAPS * longest:
+        raise ValueError(f"leads over {total:,} samples, of which the longest has {longest:,}")
+    values = np.full((len(columns), total), np.nan)
+    for row, column in zip(values, columns, strict=True):
+        start = leads[column].start - first
+        row[start : start + len(amplitudes[column])] = amplitudes[column] / 1000.0
+
+    # Some writers store only what fits into the 16 bits of the length of a lead.
+    stated = max(leads[column].samples for column in columns)
+    cautions: tuple[str, ...] = ()
+    if longest < stated:
+        cautions = (f"{longest:,} samples of the leads found, where the file says {stated:,}",)
+    names = tuple(leads[column].name for column in columns)
+    return FileSignals(values, names, ("uV",) * len(names), whole_rate(fs), notes, cautions)
