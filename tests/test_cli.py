@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -198,6 +199,82 @@ def test_every_verb_has_a_module_and_a_help_text() -> None:
     modules = sorted(path.stem for path in Path(einthoven.__file__).with_name("commands").glob("[!_]*.py"))
     assert sorted(cli.VERBS) == sorted(VERB_HELP) == modules
     assert all(f"  {verb} " in HELP for verb in cli.VERBS)
+
+
+WRONG = """
+train model=null                         | model=null: expected an option of model
+train model=                             | model=: unknown; there are
+train ~model                             | ~model: einthoven train needs this part
+train model=mlp,logistic                 | several values; expected one, or a sweep
+train =1                                 | no name of an option
+train data.folds=null                    | data.folds=None: expected
+train trainer.epochs=99999999999999999999 | at most 64 bits
+train again=maybe                        | again=maybe: expected true or false
+train --experimental-rerun x             | --experimental-rerun: unknown
+train calibration=none                   | einthoven train has no part calibration
+train --config-dir conf model=broken     | conf/model/broken.yaml: not a readable yaml
+train --config-dir conf model=junk       | conf/model/junk.yaml: not a readable yaml
+train --config-dir conf model=list       | model: the yaml of this option has no _target_
+train --config-dir conf model=empty      | model: the yaml of this option has no _target_
+train init_from=empty                    | neither a run nor a bundle
+train init_from=badbundle                | not the JSON that is expected
+train resume=badrun                      | no checkpoints/last.safetensors there
+train task=distill task.teacher=[1]      | task.teacher[0]=1: expected text
+evaluate run=run calibration=null        | calibration=null: expected an option of calibration
+evaluate run=                            | run=: no value; expected a path
+evaluate run=badrun                      | no checkpoints/last.safetensors there
+evaluate run=[a]                         | run: cannot convert
+probe run=x model=mlp                    | einthoven probe has no part model
+probe run=x task=heart_rate              | task=heart_rate: chooses a loss
+prepare task=columns                     | einthoven prepare has no part task; expected data
+prepare seed=1                           | seed: unknown; there are
+prepare data=null                        | data=null: expected an option of data
+prepare data.shards=0                    | data.shards=0: expected a number of parts
+predict ''                               | a word of the command is empty
+predict badbundle x.hea                  | badbundle/bundle.json
+predict x.hea --seed -1                  | seed=-1: expected a whole number
+predict empty                            | this folder holds no record
+explain x.hea --config-dir conf --method broken | conf/explanation/broken.yaml: not a readable yaml
+explain x.hea --config-dir conf --method notarget | conf/explanation/notarget.yaml: has no _target_
+embed x.hea                              | required: --output
+embed badbundle x.hea --output x.csv     | badbundle/bundle.json
+export a b c                             | 3 words given
+doctor ''                                | a word of the command is empty
+list --config-dir conf model             | conf/model/junk.yaml: not a readable yaml
+list --config-dir conf schedule --plot   | conf/schedule/broken.yaml: not a readable yaml
+list --plt                               | list: --plt: unknown; did you mean --plot
+sync junk.bin                            | no tracking/run.json there
+sync --all                               | sync: --all: unknown
+ui port=99999999                         | port=99999999: expected a whole number from 0 to 65535
+ui uri=junk.bin                          | MLflow keeps no runs in folders
+report x uri=junk.bin                    | MLflow keeps no runs in folders
+report x --foo                           | report: --foo: unknown
+"""
+"""Command lines with a mistake, and a part of the sentence about it."""
+
+
+@pytest.fixture
+def junk() -> None:
+    """Files and folders that are not what a command expects."""
+    noise = bytes(range(256))
+    Path("junk.bin").write_bytes(noise)
+    for folder in ("empty", "badrun/checkpoints", "badbundle", "conf/model", "conf/explanation", "conf/schedule"):
+        Path(folder).mkdir(parents=True)
+    Path("badrun/config.yml").write_bytes(noise)
+    Path("badbundle/bundle.json").write_bytes(noise)
+    Path("conf/model/junk.yaml").write_bytes(noise)
+    Path("conf/model/list.yaml").write_text("- 1\n")
+    Path("conf/model/empty.yaml").touch()
+    Path("conf/explanation/notarget.yaml").write_text("a: 1\n")
+    for group in ("model", "explanation", "schedule"):
+        Path(f"conf/{group}/broken.yaml").write_text("a: [1,\n b: }\n")
+
+
+@pytest.mark.usefixtures("junk")
+@pytest.mark.parametrize("line", WRONG.strip().splitlines(), ids=lambda line: line.split(" | ")[0].strip())
+def test_a_wrong_command_is_answered_with_a_sentence(line: str, refused: Refused) -> None:
+    typed, expected = line.split(" | ")
+    assert expected.strip() in refused(*shlex.split(typed))
 
 
 def test_a_mistake_in_a_sweep_is_told_of_each_run_and_closes_the_parent(

@@ -358,13 +358,15 @@ def read_group(config: DictConfig, schema: type[T], key: str) -> T:
     UserError
         If a field is unknown or missing, or its value has a wrong type or is out of range.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-    from einthoven.build import unknown_name
+    from einthoven.build import LARGEST_INTEGER, iterate_values, unknown_name
 
     prefix = f"{key}." if key else ""
     names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{key}={config}: expected {', '.join(f'{prefix}{name}' for name in names)}.")
     for name in map(str, config):
         if name not in names:
             raise UserError(unknown_name(f"{prefix}{name}", name, names))
@@ -376,7 +378,10 @@ def read_group(config: DictConfig, schema: type[T], key: str) -> T:
         raise UserError(f"{prefix}{error.full_key}: no value given.") from None
     except (ConfigKeyError, OmegaConfBaseException) as error:
         message = str(error).splitlines()[0]
-        raise UserError(f"{prefix}{error.full_key}: {message[0].lower()}{message[1:]}.") from None
+        raise UserError(f"{prefix}{error.full_key}: {message[0].lower()}{message[1:].rstrip('.')}.") from None
+    for option, value in iterate_values(config, key):
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise UserError(f"{option}={value}: expected a number of at most 64 bits.")
     assert isinstance(result, schema)
     return result
 

@@ -331,7 +331,7 @@ def test_mistakes_of_the_command_are_told(tmp_path: Path, capsys: pytest.Capture
         (["--port", str(server.port)], f"port {server.port} cannot be used (Address already in use)"),
         (["--port", "70000"], "port 70000 cannot be used"),
         (["--max-size", "0"], "--max-size 0: expected a positive number"),
-        (["--host", "0.0.0.0"], "unrecognized arguments: --host"),
+        (["--host", "0.0.0.0"], "app: --host: unknown"),
         ([str(tmp_path)], "neither a run nor a bundle"),
     ):
         with pytest.raises(SystemExit) as end:

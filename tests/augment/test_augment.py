@@ -617,3 +617,16 @@ def test_every_statement_is_one_of_ptbxl_and_none_of_a_kind_is_forgotten(real_da
 def test_options_that_make_no_sense_are_refused(transform, option) -> None:
     with pytest.raises(UserError, match=f"augment.transforms.a.{option}: expected a number"):
         compose.Compose({"a": transform()})
+
+
+@pytest.mark.parametrize(
+    ("transforms", "expected"),
+    [
+        (None, "transforms=None: expected a mapping"),
+        (5, "transforms=5: expected"),
+        ({"x": 5}, r"x=5: expected a trans"),
+    ],
+)
+def test_transforms_that_are_none_are_refused(transforms: object, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        compose.Compose(transforms)

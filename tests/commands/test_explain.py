@@ -70,7 +70,7 @@ def test_one_bad_file_is_told_and_the_others_are_explained(
         (["--class", "MII"], "did you mean MI"),
         (["--output", "page.gif"], "ends in .png, .svg, .pdf"),
         (["TWO", "--output", "page.png"], "2 files take pages; expected a name that ends in .pdf"),
-        (["--metod", "x"], "explain: unrecognized arguments"),
+        (["--metod", "x"], "explain: --metod: unknown; did you mean --method"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

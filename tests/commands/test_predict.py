@@ -215,7 +215,7 @@ def test_a_table_of_numbers_is_told_its_rate_and_unit_and_shown_as_a_timeline(
         (["RUN", "CORPUS", "--alpha", "0.3"], "--alpha 0.3: this bundle has thresholds for 0.05, 0.1, 0.2"),
         (["RUN", "nowhere/*.hea"], "this pattern holds no record"),
         (["RUN", "CORPUS", "--json", "--csv"], "not allowed with"),
-        (["RUN", "CORPUS", "--colour"], "einthoven predict --help"),
+        (["RUN", "CORPUS", "--colour"], "predict: --colour: unknown; did you mean"),
         (["RUN", "CORPUS", "--pdf", "."], "--pdf .: expected the name of a file"),
         (["RUN", "CORPUS", "--pdf", "nowhere/a.pdf"], "--pdf nowhere/a.pdf: expected the name of a file, in a folder"),
         (["runs:/nothing", "CORPUS"], "runs:/nothing"),

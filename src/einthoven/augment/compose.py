@@ -23,12 +23,17 @@ class Compose:
     Raises
     ------
     UserError
-        If a probability is not from 0 to 1, or if `einthoven.augment.base.check_options` refuses an option.
+        If `transforms` is no mapping of transforms, if a probability is not from 0 to 1, or if
+        `einthoven.augment.base.check_options` refuses an option.
     """
 
     def __init__(self, transforms: Mapping[str, Augmentation | None], allow_changes: bool = False) -> None:
         self.allow_changes = allow_changes
         self.transforms: dict[str, Augmentation] = {}
+        if not isinstance(transforms, Mapping):
+            raise UserError(
+                f"augment.transforms={transforms}: expected a mapping of transforms; augment=none has none."
+            )
         for name, transform in transforms.items():
             probability = getattr(transform, "probability", 1.0)
             if not 0 <= probability <= 1:
@@ -37,6 +42,10 @@ class Compose:
                 )
             if transform is None:
                 continue
+            if not callable(transform):
+                raise UserError(
+                    f"augment.transforms.{name}={transform}: expected a transform with a _target_, or null."
+                )
             check_options(name, transform)
             if probability > 0:
                 self.transforms[name] = transform

@@ -97,7 +97,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--no-browser", dest="browser", action="store_false")
     parser.add_argument("--max-size", type=float, default=limits.megabytes)
     parser.add_argument("--timeout", type=float, default=limits.seconds)
-    options = parser.parse_args(list(arguments))
+    options = parser.read(arguments)
     for name, value in (("max-size", options.max_size), ("timeout", options.timeout)):
         if not 0 < value < 1e5:
             raise UserError(f"--{name} {value:g}: expected a positive number.")

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--strict", action="store_true")
     parser.add_reading()
-    options = parser.parse_args(list(arguments))
+    options = parser.read(arguments)
     files = expand(options.files)
 
     reports: list[dict[str, Any]] = []

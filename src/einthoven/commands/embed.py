@@ -72,4 +72,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         rows.add_argument(f"--{name}", dest="rows", action="store_const", const=row, default="record")
     parser.add_argument("--stride", type=float)
     parser.add_reading()
-    return parser.parse_args(list(arguments))
+    return parser.read(arguments)

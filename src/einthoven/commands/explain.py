@@ -18,7 +18,7 @@ from einthoven.predict import load_bundle
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.explaining import Explanation, find_waves, wave_shares
 from einthoven.predict.signal import read_prepared
-from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
+from einthoven.terminal.conf_folders import conf_folder, conf_folders, load_option, option_files
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.explanation_output import draw_explanations, show_explanations
 from einthoven.terminal.output import check_output
@@ -113,7 +113,7 @@ def method_named(folders: Sequence[Path], name: str, fs: float) -> Method:
     files = option_files(folders, "explanation")
     if name not in files:
         raise UserError(unknown_name(f"--method {name}", name, sorted(files)))
-    config = OmegaConf.create({"data": {"fs": fs}, "explanation": OmegaConf.load(files[name])})
+    config = OmegaConf.create({"data": {"fs": fs}, "explanation": load_option(files[name])})
     trust_named(config)
     method: Method = build(config.explanation)
     return method
@@ -134,4 +134,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--class", dest="label")
     parser.add_argument("--output", type=Path, default=Path("explanation.pdf"))
     parser.add_reading()
-    return parser.parse_args(list(arguments))
+    return parser.read(arguments)

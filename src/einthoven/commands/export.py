@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from einthoven.errors import UserError
 from einthoven.predict import load_bundle
 from einthoven.terminal.display import console, say
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser
+
+SUFFIXES = (".pt2", ".onnx")
+"""Suffixes of the file that this verb writes."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,21 +28,36 @@ def main(arguments: Sequence[str]) -> None:
     UserError
         If the bundle cannot be loaded, or the file cannot be written.
     """
-    parser = Parser("export")
-    parser.add_argument("bundle", nargs="?")
-    parser.add_argument("file", type=Path)
-    options = parser.parse_args(list(arguments))
-    check_output(f"export {options.file}", options.file)
+    bundle_names, file = _bundle_and_file(arguments)
+    check_output(f"export {file}", file)
 
     # Imported only now: a mistake in the arguments is answered without waiting for it.
     from einthoven.predict.export import export
 
-    named_bundles = [options.bundle] if options.bundle else []
-    (bundle,) = load_bundle(*named_bundles).bundles
-    export(bundle, options.file)
+    (bundle,) = load_bundle(*bundle_names).bundles
+    export(bundle, file)
     input_format = bundle.input_format
     say(
-        f"{options.file}: mV (n, {len(input_format.leads)}, {input_format.samples}) at {input_format.fs:g} Hz, leads "
+        f"{file}: mV (n, {len(input_format.leads)}, {input_format.samples}) at {input_format.fs:g} Hz, leads "
         f"{' '.join(input_format.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}"
     )
     console.print(bundle.notice, soft_wrap=True)
+
+
+def _bundle_and_file(arguments: Sequence[str]) -> tuple[list[str], Path]:
+    """Return the bundle, if there is one, and the file. The suffix shows which word is the file.
+
+    Raises
+    ------
+    UserError
+        If there is an option, or not one or two words.
+    """
+    parser = Parser("export")
+    parser.add_argument("words", nargs="+", metavar="FILE")
+    words = parser.read(arguments).words
+    if len(words) > 2:
+        raise UserError(f"export: {len(words)} words given ({' '.join(words)}); expected [BUNDLE] FILE.")
+    files = [word for word in words if Path(word).suffix.lower() in SUFFIXES]
+    file = files[-1] if files else words[-1]
+    words.remove(file)
+    return words, Path(file)

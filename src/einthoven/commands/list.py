@@ -15,6 +15,7 @@ from einthoven.errors import UserError
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
 from einthoven.terminal.display import console
 from einthoven.terminal.option_plots import multipliers, plot_augmentations, plot_schedules
+from einthoven.terminal.parser import check_flags
 
 MEASURED = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")
 """Groups whose options are measured on real records. An option without such a figure is marked experimental."""
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> None:
     """
     conf = conf_folder()
     folders, others = conf_folders(conf, arguments)
+    check_flags("list", others, ["--plot", "--config-dir"])
     known_groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
     groups = [_group_named(name, known_groups) for name in others if name != "--plot"] or known_groups
     is_plotted = "--plot" in others
@@ -90,7 +92,11 @@ def describe(path: Path) -> Option:
     description = ""
     source = ""
     measured = ""
-    for line in path.read_text().splitlines():
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable yaml ({error}).") from None
+    for line in text.splitlines():
         if not line.startswith("#"):
             break
         comment = line.lstrip("# ").strip()

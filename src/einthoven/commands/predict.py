@@ -77,4 +77,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_reading()
-    return parser.parse_args(list(arguments))
+    return parser.read(arguments)

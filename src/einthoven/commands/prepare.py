@@ -102,6 +102,8 @@ def _whole_number(config: DictConfig, name: str) -> int | None:
     """Return ``data.NAME``; only ``data.shard`` may be null."""
     value = config.data[name]
     is_number = isinstance(value, int) and not isinstance(value, bool)
+    if name == "shards" and is_number and value < 1:
+        raise UserError(f"data.shards={value}: expected a number of parts, 1 or more.")
     if not is_number and not (name == "shard" and value is None):
         raise UserError(f"data.{name}={value}: expected a whole number.")
     return None if value is None else int(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 from einthoven.errors import UserError
 from einthoven.runs.run_report import write_report
 from einthoven.terminal.output import check_output
+from einthoven.terminal.parser import check_flags
 
 
 def main(arguments: list[str]) -> None:
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> None:
     UserError
         If a run is unknown or in another store, no run has ended, or the runs have different tasks.
     """
+    check_flags("report", arguments)
     options = {"output": "report.html", "uri": ""}
     names = []
     for argument in arguments:

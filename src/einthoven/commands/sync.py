@@ -6,6 +6,7 @@ from pathlib import Path
 
 from einthoven.errors import UserError
 from einthoven.terminal.display import warn_unsent
+from einthoven.terminal.parser import check_flags
 from einthoven.tracking.sync import sync
 from einthoven.tracking.unsent import collect_unsent
 
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
     UserError
         If there is no folder, or a run cannot be sent.
     """
+    check_flags("sync", arguments)
     if not arguments:
         raise UserError("sync: no folder given; expected the folders of runs (outputs/…).")
     with collect_unsent() as unsent:

@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 from einthoven.errors import UserError
+from einthoven.terminal.parser import check_flags
 from einthoven.tracking.server import client
+
+LARGEST_PORT = 65_535
 
 
 def main(arguments: list[str]) -> None:
@@ -23,6 +26,7 @@ def main(arguments: list[str]) -> None:
     UserError
         If an argument is unknown, or the server ends with an error.
     """
+    check_flags("ui", arguments)
     options = {"uri": "sqlite:///mlflow.db", "port": "5000"}
     for argument in arguments:
         name, _, value = argument.partition("=")
@@ -31,6 +35,8 @@ def main(arguments: list[str]) -> None:
         options[name] = value
     uri = options["uri"]
     port = options["port"]
+    if not port.isdecimal() or int(port) > LARGEST_PORT:
+        raise UserError(f"port={port}: expected a whole number from 0 to {LARGEST_PORT}.")
     _print_addresses(uri, f"http://127.0.0.1:{port}")
 
     # One worker and no job queue: a local page needs no more, and each of them is a process.

@@ -24,6 +24,8 @@ from einthoven.predict.signal import Prepared, prepare, read_prepared
 NORMAL_QUANTILE = 1.959963984540054
 """95 % of a normal distribution lie within this number of standard deviations."""
 
+LARGEST_SEED = 2**32 - 1
+
 UNFAMILIAR_SHARE = 0.05
 """A record is unlike the training data if at most this share of the calibration records is as far from them."""
 
@@ -44,7 +46,7 @@ class Predictor:
     Raises
     ------
     UserError
-        If the bundles differ, or if `draws` is positive and a network has no dropout.
+        If the bundles differ, if `seed` is out of range, or if `draws` is positive and a network has no dropout.
     """
 
     def __init__(self, bundles: Sequence[Bundle], draws: int = 0, seed: int = 0) -> None:
@@ -53,6 +55,8 @@ class Predictor:
         first = bundles[0]
         for other in bundles[1:]:
             _check_same_task(first, other)
+        if not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"seed={seed}: expected a whole number from 0 to {LARGEST_SEED}.")
         if draws and not all(dropout_layers(bundle.model) for bundle in bundles):
             raise UserError("draws: this network has no dropout; its uncertainty takes several bundles.")
         self.bundles = tuple(bundles)

@@ -53,6 +53,8 @@ def check_settings(config: DictConfig) -> Settings:
         seed=schema.read_group(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
     )
     optional = [name for name in OPTIONAL_PARTS if name in config]
+    if not isinstance(config.get("again", False), bool):
+        raise UserError(f"again={config.again}: expected true or false.")
     for name in (*PARTS, *optional):
         check(source_options(config) if name == "data" else config[name], name)
 

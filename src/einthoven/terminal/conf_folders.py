@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from einthoven.command_line import option
 from einthoven.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _FLAGS = ("--config-dir", "-cd")
 _SEARCHPATH = "hydra.searchpath"
@@ -74,6 +78,26 @@ def option_files(folders: Sequence[Path], group: str) -> dict[str, Path]:
         for path in sorted((folder / group).glob("*.yaml")):
             files.setdefault(path.stem, path)
     return files
+
+
+def load_option(path: Path) -> DictConfig:
+    """Read the yaml of an option, without its defaults list.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or is no mapping with a ``_target_``.
+    """
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    try:
+        option = OmegaConf.load(path)
+    except (OSError, ValueError, YAMLError) as error:
+        raise UserError(f"{path}: not a readable yaml ({' '.join(str(error).split())}).") from None
+    if not isinstance(option, DictConfig) or not ({"_target_", "defaults"} & set(option)):
+        raise UserError(f"{path}: has no _target_; expected a mapping that names a function or class.")
+    return option
 
 
 def _search_path(argument: str) -> list[Path]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from einthoven.build import trust_named
-from einthoven.command_line import readable
 from einthoven.errors import UserError, system_sentence
 from einthoven.terminal.conf_folders import conf_folder, conf_folders
+from einthoven.terminal.hydra_arguments import arrange
 from einthoven.trust import trust, trusted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+_COMPOSING_MODULES = ("hydra._internal.config_", "hydra._internal.defaults_list", "hydra.core.override_parser")
+"""Starts of the names of Hydra's modules that are on the stack only while a configuration is composed."""
 
 
 class CallbackError(BaseException):
@@ -50,12 +55,12 @@ class HydraCommand:
     Raises
     ------
     UserError
-        If the arguments name a folder of options that does not exist.
+        If a flag is unknown, or the arguments name a folder of options that does not exist.
     """
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
-        self.arguments = [readable(argument) for argument in arguments]
+        self.arguments = arrange(name, arguments)
         self._trusted = trusted()
         self._sentences: list[str] = []
         self._is_interrupted = False
@@ -66,10 +71,7 @@ class HydraCommand:
         """Return a function that composes the options and calls `job` with them, or starts a sweep of such calls."""
         import hydra
 
-        # Hydra's parser takes its flags before or after the overrides, not among them.
-        flags = [argument for argument in self.arguments if argument in ("-m", "--multirun")]
-        others = [argument for argument in self.arguments if argument not in flags]
-        sys.argv = [f"einthoven {self.name}", *flags, *others]
+        sys.argv = [f"einthoven {self.name}", *self.arguments]
         # Without this variable, Hydra prints exceptions and exits.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         composing: Callable[[], Any] = hydra.main(
@@ -88,12 +90,15 @@ class HydraCommand:
         """
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
+        from omegaconf.errors import OmegaConfBaseException
 
         # A launcher may run this job in another process, which trusts nothing yet.
         trust(self._trusted)
         trust_named(config)
         try:
             yield
+        except OmegaConfBaseException as error:
+            self._sentences.append(self._sentence(error))
         except UserError as error:
             self._sentences.append(str(error))
         except (OSError, MemoryError) as error:
@@ -114,16 +119,34 @@ class HydraCommand:
         """
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
 
         try:
             yield
         except (HydraException, OmegaConfBaseException) as error:
-            from einthoven.terminal.mistakes import sentence
-
-            raise UserError(sentence(error, conf_folder(), self.name, self.arguments)) from None
+            raise UserError(self._sentence(error)) from None
         except CallbackError as error:
             self._sentences.append(str(error))
+        except (ValueError, TypeError, YAMLError) as error:
+            # Hydra raises these for a wrong option or a wrong yaml. Those of a job are bugs.
+            if not _is_of_composition(error):
+                raise
+            from einthoven.terminal.mistakes import composition_sentence
+
+            raise UserError(composition_sentence(error, conf_folder(), self.name, self.arguments)) from None
         if self._is_interrupted:
             raise KeyboardInterrupt
         if self._sentences:
             raise UserError("\n".join(dict.fromkeys(self._sentences)))
+
+    def _sentence(self, error: Exception) -> str:
+        """Return a sentence for an error of Hydra or OmegaConf."""
+        from einthoven.terminal.mistakes import sentence
+
+        return sentence(error, conf_folder(), self.name, self.arguments)
+
+
+def _is_of_composition(error: Exception) -> bool:
+    """Return whether an error was raised while Hydra composed the options."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(module.startswith(_COMPOSING_MODULES) for module in modules)

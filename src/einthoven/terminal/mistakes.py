@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
 
 from einthoven import trust
 from einthoven.build import unknown_name
 from einthoven.command_line import suggestion
-from einthoven.errors import UserError
-from einthoven.terminal.conf_folders import as_option, conf_folders, option_files
+from einthoven.errors import UserError, first_line
+from einthoven.terminal.conf_folders import as_option, conf_folders, load_option, option_files
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,7 +38,7 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
     message = str(error)
     folders, options = conf_folders(conf, arguments)
 
-    unknown_file = re.search(r"Could not find '(\S+)/([^'/]+)'", message)
+    unknown_file = re.search(r"Could not find '(\S+)/([^'/]*)'", message)
     if unknown_file:
         group, option = unknown_file[1], unknown_file[2]
         if group == "hydra/launcher" and option.startswith(("joblib", "submitit")):
@@ -46,22 +48,82 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
     unknown_part = re.search(r"In '(\S+)/([^'/]+)': Could not override '([^'@]+)", message)
     if unknown_part:
         group, option, part = unknown_part.groups()
+        # The option may rest on another one, which the message of Hydra names.
+        chosen = [value for key, _, value in (argument.partition("=") for argument in options) if key == group]
+        option = chosen[-1] if chosen else option
         return f"{group}={option}: chooses a {part}, which einthoven {name} does not have; expected another {group}."
 
     unknown_key = re.search(r"Could not override '([^']+)'", message)
     if unknown_key:
         key = unknown_key[1].split("@")[0]
+        parts = parts_of_verb(conf, name)
+        if key not in parts and any((folder / key).is_dir() for folder in folders):
+            return f"{key}: einthoven {name} has no part {key}; expected {' or '.join(parts)}."
         return _unknown_key_sentence(key, folders, name, options)
+
+    several = re.search(r"Ambiguous value for argument '(.+?)'\n", message)
+    if several:
+        sweep = f"einthoven {name} -m {shlex.quote(several[1])}"
+        return f"{several[1]}: several values; expected one, or a sweep ({sweep})."
+
+    removed_part = re.search(r"Key '([^']+)' is not in struct", message)
+    if removed_part and f"~{removed_part[1]}" in arguments:
+        return f"~{removed_part[1]}: einthoven {name} needs this part; expected {removed_part[1]}=OPTION."
+
+    without_target = re.search(r"full_key: ([\w.]+?)(?:\._target_|\[_target_\])\s", message)
+    if without_target:
+        return f"{without_target[1]}: the yaml of this option has no _target_; expected a mapping that names one."
 
     if "mandatory value: " in message or "Missing mandatory" in message:
         return message.splitlines()[0] + "."
 
     # Any other message of Hydra, in one line and without the address of its documentation.
-    one_line = re.sub(r"\s+", " ", message.split("See https")[0]).strip()
+    without_address = message.split("See https")[0]
+    with_option = re.sub(r"\s+full_key: (\S+)\s+object_type=\S+", r" (\1)", without_address)
+    one_line = re.sub(r"\s+", " ", with_option).strip()
     if isinstance(error, OverrideParseException):
         advice = _quoting_advice(error.override) or f" ({one_line.removesuffix('.')})"
         return f"{error.override}: cannot be read as OPTION=VALUE{advice}."
     return one_line if one_line.endswith(".") else f"{one_line}."
+
+
+def composition_sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) -> str:
+    """Return a sentence for an error that is none of Hydra's own: a part without an option, or a yaml with an error.
+
+    Parameters
+    ----------
+    error : Exception
+        Raised while Hydra composed a configuration.
+    conf, name, arguments
+        As in `sentence`.
+    """
+    folders, options = conf_folders(conf, arguments)
+    parts = parts_of_verb(conf, name)
+    for argument in options:
+        part, _, value = argument.partition("=")
+        if part in parts and not set(value.split(",")) <= set(option_files(folders, part)):
+            expected = ", ".join(sorted(option_files(folders, part)))
+            return f"{argument}: expected an option of {part}: {expected}."
+
+    # A chosen yaml that cannot be read.
+    for argument in options:
+        part, _, value = argument.partition("=")
+        files = option_files(folders, part)
+        for path in [files[name] for name in value.split(",") if name in files]:
+            try:
+                load_option(path)
+            except UserError as problem:
+                return str(problem)
+    return f"einthoven {name} {' '.join(arguments)}: cannot be read as options ({first_line(error)})."
+
+
+def parts_of_verb(conf: Path, name: str) -> list[str]:
+    """Return the parts of a run that a verb has: the groups in the defaults list of ``conf/NAME.yaml``."""
+    parts = []
+    for entry in OmegaConf.load(conf / f"{name}.yaml").defaults:
+        if not isinstance(entry, str):
+            parts += [str(group) for group in entry if not str(group).startswith("override ")]
+    return parts
 
 
 def _quoting_advice(override: str) -> str:
@@ -78,11 +140,12 @@ def _unknown_key_sentence(key: str, folders: Sequence[Path], name: str, argument
     from omegaconf import DictConfig
 
     # Compose the configuration with the chosen parts, but without the values. Of a sweep, take the first choice.
+    parts = parts_of_verb(folders[0], name)
     chosen_parts = []
     for argument in arguments:
         part, _, value = argument.partition("=")
         first_value = value.split(",")[0]
-        if first_value and first_value in option_files(folders, part):
+        if part in parts and first_value and first_value in option_files(folders, part):
             chosen_parts.append(f"{part}={first_value}")
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         node = compose(name, [*as_option(folders[1:]), *chosen_parts])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from einthoven.build import build, trust_named
-from einthoven.terminal.conf_folders import as_option, option_files
+from einthoven.terminal.conf_folders import as_option, load_option, option_files
 from einthoven.terminal.display import console
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ def multipliers(folders: Sequence[Path], name: str) -> list[float]:
     name : str
         Name of the schedule.
     """
-    from omegaconf import DictConfig, OmegaConf
-
-    config = OmegaConf.load(option_files(folders, "schedule")[name])
-    assert isinstance(config, DictConfig)
+    config = load_option(option_files(folders, "schedule")[name])
     # Composing takes longer than reading one file. Only a file with a defaults list needs it.
     if "defaults" in config:
         config = _composed(folders, "schedule", name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from einthoven.build import unknown_name
 from einthoven.errors import UserError
 
 
@@ -23,6 +23,30 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, verb: str) -> None:
         super().__init__(prog=f"einthoven {verb}", add_help=False, allow_abbrev=False)
         self._verb = verb
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the options and files of a command line, which may stand in any order.
+
+        Raises
+        ------
+        UserError
+            If an option is unknown or has a wrong value, or a file is missing.
+        """
+        check_words(self._verb, arguments)
+        # argparse drops the first `--` in some versions of Python only. `./` keeps a file such as -x.csv a file.
+        words = list(arguments)
+        if "--" in words:
+            end = words.index("--")
+            words[end:] = [f"./{word}" if word.startswith("-") else word for word in words[end + 1 :]]
+
+        options, unknown = self.parse_known_intermixed_args(words)
+        known = [text for action in self._actions for text in action.option_strings]
+        check_flags(self._verb, unknown, known)
+        if unknown:
+            raise UserError(
+                f"{self._verb}: {unknown[0]}: one word too many; {self.prog} --help shows what is expected."
+            )
+        return options
 
     def add_reading(self) -> None:
         """Add the options for files that do not state their sampling frequency, unit or leads."""
@@ -41,6 +65,40 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{self._verb}: {message}; {self.prog} --help shows what is expected.")
 
 
+def check_words(verb: str, words: Sequence[str]) -> None:
+    """Refuse an empty word. As a path, it would be the working folder.
+
+    Raises
+    ------
+    UserError
+    """
+    if "" in words:
+        raise UserError(f"{verb}: a word of the command is empty; expected a file, a folder or an option.")
+
+
+def check_flags(verb: str, words: Sequence[str], known: Sequence[str] = ()) -> None:
+    """Refuse an option that a verb does not have.
+
+    Parameters
+    ----------
+    verb : str
+    words : sequence of str
+        Words of the command line. Those without a dash at the start are no options of this kind.
+    known : sequence of str
+        Options of the verb, beside ``--trust`` and ``--help``.
+
+    Raises
+    ------
+    UserError
+        Names the first unknown option.
+    """
+    check_words(verb, words)
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("-") and name not in known:
+            raise UserError(unknown_name(f"{verb}: {name}", name, [*known, "--trust", "--help"]))
+
+
 def reading(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of `Parser.add_reading` that the user gave, as keyword arguments of `read_record`.
 
@@ -52,17 +110,23 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[str]]:
-    """Split paths into bundles, which come first, and files.
+    """Split paths into bundles and files, each in the order of the command line.
 
     Raises
     ------
     UserError
         If there are no files.
     """
-    bundles = list(takewhile(_is_bundle, paths))
-    if len(bundles) == len(paths):
-        raise UserError(f"{verb}: no FILE given; expected records, folders of them or patterns, after the bundles.")
-    return bundles, list(paths[len(bundles) :])
+    bundles: list[str] = []
+    files: list[str] = []
+    for path in paths:
+        if _is_bundle(path):
+            bundles.append(path)
+        else:
+            files.append(path)
+    if not files:
+        raise UserError(f"{verb}: no FILE given; expected records, folders of them or patterns.")
+    return bundles, files
 
 
 def _is_bundle(path: str) -> bool:

@@ -71,6 +71,8 @@ def reach(uri: str) -> None:
             _check_sqlite_file(uri)
         elif "://" in uri:
             _reach_database(uri)
+        elif uri != "databricks":
+            raise ValueError("that is no database and no server: MLflow keeps no runs in folders")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise UserError(

@@ -1,0 +1,77 @@
+"""Options and files of a command line, in any order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from einthoven.commands import embed, export, predict
+from einthoven.errors import UserError
+from einthoven.predict import DESCRIPTION
+from einthoven.terminal.parser import bundles_and_files, check_flags
+
+
+@pytest.mark.parametrize("order", list(permutations(["RUN", "A.hea", "--csv", "--fs=500"])))
+def test_options_and_files_stand_in_any_order(order: tuple[str, ...]) -> None:
+    options = predict._options(order)
+    assert options.paths == [word for word in order if not word.startswith("--")]
+    assert options.output == "csv" and options.fs == 500
+
+
+def test_an_option_with_a_value_stands_between_files() -> None:
+    options = embed._options(["RUN", "--output", "x.csv", "A", "--stride", "5", "B"])
+    assert options.paths == ["RUN", "A", "B"] and options.output == Path("x.csv") and options.stride == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "paths"),
+    [
+        (["--", "-a.hea"], ["./-a.hea"]),
+        (["x.hea", "--csv", "--", "--csv"], ["x.hea", "./--csv"]),
+        (["--csv", "--", "x.hea"], ["x.hea"]),
+    ],
+)
+def test_words_after_two_dashes_are_files(words: list[str], paths: list[str]) -> None:
+    assert predict._options(words).paths == paths
+
+
+def test_a_bundle_stands_before_or_after_the_files(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / DESCRIPTION).touch()
+    for words in (["a.hea", str(bundle), "b.hea"], [str(bundle), "a.hea", "b.hea"], ["a.hea", "b.hea", str(bundle)]):
+        assert bundles_and_files(words, "predict") == ([str(bundle)], ["a.hea", "b.hea"])
+
+
+@pytest.mark.parametrize("words", [["run", "x.pt2"], ["x.pt2", "run"]])
+def test_the_suffix_shows_which_word_is_the_exported_file(words: list[str]) -> None:
+    assert export._bundle_and_file(words) == (["run"], Path("x.pt2"))
+
+
+def test_the_last_of_two_words_without_such_a_suffix_is_the_file() -> None:
+    assert export._bundle_and_file(["run", "x.foo"]) == (["run"], Path("x.foo"))
+    assert export._bundle_and_file(["x.onnx"]) == ([], Path("x.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a.hea", "--jsn"], "predict: --jsn: unknown; did you mean --json"),
+        (["--foo=1", "a.hea"], "predict: --foo: unknown"),
+        (["a.hea", ""], "a word of the command is empty"),
+        (["a.hea", "--pdf"], "--pdf: expected one argument"),
+        (["--csv"], "required: FILE"),
+    ],
+)
+def test_a_wrong_word_is_refused(words: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        predict._options(words)
+    assert expected in str(refusal.value)
+
+
+def test_flags_of_a_verb_without_a_parser() -> None:
+    check_flags("list", ["--plot", "schedules", "a=-b"], ["--plot"])
+    with pytest.raises(UserError, match="sync: --all: unknown"):
+        check_flags("sync", ["outputs/x", "--all"])
