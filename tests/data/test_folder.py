@@ -91,6 +91,35 @@ def test_an_unreadable_record_is_quarantined_where_asked_for(made: Folder) -> No
     assert len(store.table) == 7 and len(store.quarantine) == 1
 
 
+def test_the_refusal_counts_the_damaged_records_and_the_others_are_not_read_again(made: Folder) -> None:
+    damaged = [Path(made.root) / name for name in ("r1.dat", "r5.dat", "b/r2.dat")]
+    for file in damaged:
+        file.write_bytes(b"short")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"r1\.dat.*; 3 of 8 records cannot be read: data\.on_error=quarantine"):
+            made.open()
+    assert len(list(Path(made.cache).glob("packs/*/*"))) == 1, "the second time, no pack is added"
+
+    store = replace(made, on_error="quarantine").open()
+    assert store.records_left_out == "3 of 8 records are left out"
+    assert sorted(store.left_out["ecg_id"]) == [2, 3, 6]
+
+
+def test_records_without_a_file_are_listed_beside_the_damaged_ones(made: Folder) -> None:
+    (Path(made.root) / "r1.hea").unlink()
+    (Path(made.root) / "b" / "r4.dat").write_bytes(b"short")
+    store = replace(made, allow_missing=True, on_error="quarantine").open()
+    listed = dict(zip(store.left_out["file"], store.left_out["reason"], strict=True))
+    assert listed["r1.hea"] == "its file does not exist" and "r4.dat" in listed["r4"] and len(listed) == 2
+    assert store.records_left_out == "2 of 8 records are left out"
+    assert made.labels(store.table, "columns").matrix.shape[0] == 6 - 2, "two of the others have no label"
+
+
+def test_a_whole_corpus_leaves_nothing_out(made: Folder) -> None:
+    store = replace(made, allow_missing=True, on_error="quarantine").open()
+    assert not len(store.left_out) and store.records_left_out == ""
+
+
 def cell(row: int, column: int, value: str) -> Callable[[list[str]], list[str]]:
     def change(lines: list[str]) -> list[str]:
         cells = lines[row].split(",")

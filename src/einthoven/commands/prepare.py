@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from einthoven import schema
 from einthoven.build import build, check
 from einthoven.data.sources.labels import NoLabelsError
+from einthoven.data.store.packed_store import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 from einthoven.terminal.findings import examine_corpus
@@ -71,11 +72,8 @@ def _prepare(config: DictConfig) -> None:
         f"{content}, {leads} lead{'s' * (leads > 1)}, {samples} samples at {store.fs:g} Hz, "
         f"{store.signals.nbytes / 1e6:.0f} MB in {store.path}"
     )
-    # The quarantine also lists windows in which the doctor found errors. These are in the store.
-    in_store = {*store.table["record_id"], *store.table["ecg_id"]}
-    unreadable = int((~store.quarantine["ecg_id"].isin(in_store)).sum())
-    if unreadable:
-        say(f"{unreadable} records cannot be read: {store.path / 'quarantine.csv'} says why")
+    if store.records_left_out:
+        say(f"{store.records_left_out}: {store.path / QUARANTINE} says why")
     suspect_columns = {"invalid_samples": "samples marked invalid", "clipped_samples": "samples beyond ±32.767 mV"}
     for column, meaning in suspect_columns.items():
         affected = int((store.table[column] > 0).sum())

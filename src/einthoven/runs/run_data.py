@@ -213,6 +213,8 @@ def load_data(
         refuse_seen_records(held_out, digests, record_ids, base.ancestry, base.source)
 
     notes = _notes_on_rows(rows, left_out, record_ids, added)
+    if store.records_left_out:
+        notes = (store.records_left_out, *notes)
     for note in notes:
         console.print(note, soft_wrap=True)
     for note in task.notes(labels.matrix[rows["train"]], labels.classes):

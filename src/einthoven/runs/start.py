@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import einthoven
+from einthoven.atomic import write_text
 from einthoven.command_line import command, option
 from einthoven.contracts import CLASS_OUTPUTS
 from einthoven.data.ancestry import Ancestry
+from einthoven.data.store.packed_store import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.functional.class_names import parts
 from einthoven.predict.model_folder import FOLD
@@ -25,8 +27,9 @@ from einthoven.runs.read_base import read_base
 from einthoven.runs.run import Run
 from einthoven.runs.settings import is_feature_model
 from einthoven.runs.trained_data import write_trained_data
-from einthoven.terminal.display import console
+from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
+from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.sweep import PARENT
 from einthoven.training import checkpoint
@@ -113,6 +116,11 @@ def assemble_run(config: DictConfig, folder: Path) -> Run:
 def write_start(run: Run) -> None:
     """Write the configuration of a run, its base, and the data that it will be trained on, into its folder."""
     write_config(run.config, run.folder)
+    left_out = run.data.store.left_out
+    if len(left_out):
+        list_file = run.folder / QUARANTINE
+        write_text(list_file, left_out.to_csv(index=False))
+        say(f"{list_file}: the records that are left out, each with the reason")
     ancestry = Ancestry.trained_on(run.data.digests("train")).merged(*run.ancestors)
     if run.base is not None:
         run.base.save(run.folder)
@@ -187,6 +195,10 @@ def _log_start(run: Run, recorder: Recorder, overrides: list[str]) -> None:
     """Log what is known of a run before its training: parameters, configuration, class names and data sets."""
     data = run.data
     classes = data.labels.classes
+    left_out = data.store.left_out
+    if len(left_out):
+        reasons = [without_folders(reason) for reason in left_out["reason"]]
+        recorder.text(left_out.assign(reason=reasons).to_csv(index=False), QUARANTINE)
     sizes = {**run.model_sizes, "data.classes": len(classes)}
     recorder.params(parameters(run.config, overrides) | sizes)
     recorder.text(logged_yaml(plain_options(run.config)), "config.yaml")

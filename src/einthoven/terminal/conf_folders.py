@@ -89,7 +89,7 @@ def load_option(path: Path) -> DictConfig:
         If the file cannot be read, or is no mapping with a ``_target_``.
     """
     from omegaconf import DictConfig, OmegaConf
-    from yaml import YAMLError
+    from yaml import YAMLError  # type: ignore[import-untyped]
 
     try:
         option = OmegaConf.load(path)

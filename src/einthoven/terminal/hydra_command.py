@@ -119,7 +119,7 @@ class HydraCommand:
         """
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
-        from yaml import YAMLError
+        from yaml import YAMLError  # type: ignore[import-untyped]
 
         try:
             yield

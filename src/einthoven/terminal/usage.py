@@ -31,6 +31,7 @@ examples
   einthoven train folds=cv                                    cross-validation over the training folds
   einthoven train --cfg job                                   print the configuration without a training
 
+Options and files may stand in any order. A path may contain any character; put it in quotes for the shell.
 A run or a bundle may name code that is not part of einthoven. That code runs only with --trust MODULE.
 The folder of a run may name a tracking server. It is used only with --trust ADDRESS. Every verb takes --trust.
 

@@ -18,7 +18,7 @@ from einthoven.data.sources.labels import Labels, indicators, label_matrix
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
 from einthoven.data.store.packed_store import Progress, Store
-from einthoven.data.store.plan import LARGEST_FS, Plan, RecordFiles
+from einthoven.data.store.plan import LARGEST_FS, Plan, RecordFiles, absent_records
 from einthoven.data.tables import read_text
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -131,11 +131,13 @@ class Folder:
             )
         if not is_present.any():
             raise UserError(f"{csv.name}: none of its {len(rows)} records is in {root}; data.root is their folder.")
+        absent = absent_records(rows.index.to_numpy() + 1, paths, is_present)
         rows = rows[is_present]
         table, notes = self._table(rows)
         files = RecordFiles(root, rows[self.path_column])
         style = "data.file_{name}={value}"
-        return Plan.from_source(self, files, table, tables=(csv,), notes=notes, reading=reading, option_style=style)
+        others: dict[str, Any] = {"absent": absent, "notes": notes, "reading": reading, "option_style": style}
+        return Plan.from_source(self, files, table, tables=(csv,), **others)
 
     def _reading(self) -> dict[str, Any]:
         """Return the checked values of `file_fs`, `file_units` and `file_leads`, as arguments of `read_record`."""

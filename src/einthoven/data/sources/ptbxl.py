@@ -23,7 +23,7 @@ from einthoven.data.sources.labels import (
 )
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
 from einthoven.data.store.packed_store import Progress, Store
-from einthoven.data.store.plan import Plan, RecordFiles
+from einthoven.data.store.plan import Plan, RecordFiles, absent_records
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 
@@ -135,12 +135,13 @@ class PTBXL:
                 f"{root / missing[0]}.hea: missing, although ptbxl_database.csv lists it (missing records: "
                 f"{len(missing)}); data.allow_missing=true leaves such records out."
             )
+        absent = absent_records(database.index.to_numpy(), names, is_present)
         database = database[is_present]
         # Raise an error now if the table of statements cannot be read, before an hour of packing.
         self._statements()
         files = RecordFiles(root, database[column])
         tables = tuple(root / name for name in TABLES)
-        return Plan.from_source(self, files, database.assign(source=self.source), tables=tables)
+        return Plan.from_source(self, files, database.assign(source=self.source), tables=tables, absent=absent)
 
     def _download(self, root: Path, progress: Progress | None) -> None:
         folder = f"records{self.fs}/"

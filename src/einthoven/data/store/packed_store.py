@@ -96,6 +96,19 @@ class Store:
     stored_digests: Digests | None = None
     checked: float | None = None
 
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """The rows of `quarantine` that are not in the store. The others are records with findings of the doctor."""
+        is_in_store = self.quarantine["ecg_id"].isin({*self.table["record_id"], *self.table["ecg_id"]})
+        return self.quarantine[~is_in_store]
+
+    @property
+    def records_left_out(self) -> str:
+        """A sentence without its end, such as "3 of 120 records are left out"; empty if no record is left out."""
+        count = len(self.left_out)
+        total = self.table["record_id"].nunique() + count
+        return f"{count:,} of {total:,} records {'is' if count == 1 else 'are'} left out" if count else ""
+
     @cached_property
     def digests(self) -> Digests:
         """Content digest of each row (n,), as in `data.store.digests`."""
@@ -152,7 +165,8 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
                 f"{file.name}: changed while it was being read; try again when no program writes to its folder."
             )
 
-    rows, quarantine = StoreRows.from_plan(plan, packs, first)
+    rows, unreadable = StoreRows.from_plan(plan, packs, first)
+    quarantine = _with_absent(unreadable, plan.absent)
     if not len(rows.entries):
         if not len(quarantine):
             raise UserError(f"{plan.name}: there are no records; expected at least one.")
@@ -168,6 +182,16 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     if not is_complete(path) or _has_no_checksums(path):
         _write(path, rows, lengths.pop(), quarantine, fingerprint)
     return path
+
+
+def _with_absent(unreadable: pd.DataFrame, absent: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the records that are left out: those that cannot be read, and those without a file."""
+    import pandas as pd
+
+    if absent is None or not len(absent):
+        return unreadable
+    listed = absent.assign(reason="its file does not exist")
+    return pd.concat([unreadable, listed], ignore_index=True)
 
 
 def is_complete(path: Path) -> bool:

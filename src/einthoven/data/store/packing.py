@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
 
     Packs are finished one after the other. After an interruption, the next build continues with the next pack.
 
+    With ``on_error="fail"``, the other records are packed before the error is raised: the message says how many records
+    cannot be read, and the next build does not read the others again.
+
     Raises
     ------
     UserError
@@ -46,6 +49,7 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
     done = total - len(missing)
     # Without data.seconds, all signals of the pool must have the same length.
     lengths: set[int] = set(packs.samples) if plan.seconds is None else set()
+    failures: list[str] = []
     position = 0
     while position < len(missing):
         with partial_folder(pool) as folder:
@@ -59,6 +63,9 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                     record_file = plan.files[int(missing[position])]
                     position += 1
                     for entry, signal in _entries(plan, record_file):
+                        if entry["reason"] and plan.on_error == "fail":
+                            failures.append(entry["reason"])
+                            break
                         # Write a signal only if neither this pack nor another one holds it.
                         row = -1
                         if signal is not None and not (entry["digest"] in own_digests or packs.holds(entry["digest"])):
@@ -78,8 +85,21 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                 file.flush()
                 os.fsync(file.fileno())
             pack_name, index_digest = index.close()
-            (folder / PACK_FILE).write_text(pack_text(sums, index_digest), encoding="utf-8")
-            publish(folder, pool / pack_name)
+            if index.entries:
+                (folder / PACK_FILE).write_text(pack_text(sums, index_digest), encoding="utf-8")
+                publish(folder, pool / pack_name)
+    if failures:
+        raise _unreadable_records(failures, total)
+
+
+def _unreadable_records(reasons: Sequence[str], total: int) -> UserError:
+    """Return the error for records that cannot be read: the first reason, their number, and the option."""
+    verb = "record cannot" if len(reasons) == 1 else "records cannot"
+    first_reason = reasons[0].rstrip(".")
+    return UserError(
+        f"{first_reason}; {len(reasons):,} of {total:,} {verb} be read: data.on_error=quarantine leaves such records "
+        "out and lists them."
+    )
 
 
 def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
@@ -91,8 +111,6 @@ def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | N
     try:
         windows, invalid, clipped = _read_windows(plan, file)
     except UserError as error:
-        if plan.on_error == "fail":
-            raise
         empty = {"samples": 0, "invalid_samples": 0, "clipped_samples": 0, "valid_samples": 0, "start_s": 0.0}
         yield files | empty | {"window": -1, "digest": b"", "row": -1, "reason": str(error)}, None
         return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, overload
 
 from einthoven.errors import UserError
@@ -14,7 +14,9 @@ from einthoven.functional.conform import LONG_RULES, SHORT_RULES
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 MOST_SAMPLES = 2**31  # samples of one record
 LARGEST_FS = 1_000_000
@@ -81,8 +83,11 @@ class Plan:
     stride : float or None
         Seconds between the starts of the windows of ``slide``; None: each window begins where the last one ends.
     on_error : str
-        ``fail``: the first record that cannot be read ends the build. ``quarantine``: such records are left out and
-        listed with the reason.
+        ``fail``: a record that cannot be read is an error. ``quarantine``: such records are left out and listed with
+        the reason.
+    absent : DataFrame or None
+        `ecg_id` and `file` (a name) of the records that the tables list, but whose file does not exist. They are
+        left out, and listed as well.
     reading : mapping
         Further arguments of `read_record`: fs, units and leads of files that do not contain them, checksum.
     option_style : str or None
@@ -108,6 +113,7 @@ class Plan:
     short: str = "pad"
     stride: float | None = None
     on_error: str = "fail"
+    absent: pd.DataFrame | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     option_style: str | None = None
     notes: tuple[str, ...] = ()
@@ -147,7 +153,7 @@ class Plan:
         files, table
             As in `Plan`.
         **others
-            `tables`, `reading`, `option_style` and `notes` of `Plan`.
+            `tables`, `absent`, `reading`, `option_style` and `notes` of `Plan`.
         """
         names = ("fs", "leads", "seconds", "long", "short", "stride", "on_error")
         options = {name: getattr(source, name) for name in names if hasattr(source, name)}
@@ -172,4 +178,13 @@ class Plan:
             raise UserError(f"data.shard={k} of data.shards={n}: expected a number from 0 to {n - 1}.")
         first = len(self.files) * k // n
         last = len(self.files) * (k + 1) // n
-        return replace(self, files=self.files[first:last], table=self.table.iloc[first:last])
+        return replace(self, files=self.files[first:last], table=self.table.iloc[first:last], absent=None)
+
+
+def absent_records(ecg_ids: NDArray[Any], names: Iterable[str], is_present: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return `Plan.absent`: the records of a table whose file does not exist, by the last part of their path."""
+    import pandas as pd
+
+    files = [PurePath(str(name)).name for name in names]
+    table = pd.DataFrame({"ecg_id": ecg_ids, "file": files})
+    return table[~is_present]
