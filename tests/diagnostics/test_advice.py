@@ -105,6 +105,10 @@ BROKEN: dict[
         {"val/nll": series(0.6 + 0.01 * EPOCHS, 50), "val/macro_auroc": series(0.52 + 0.001 * EPOCHS, 50)},
         {},
     ),
+    "too_short": (
+        {"val/nll": ([400], [0.61]), "val/macro_auroc": ([400], [0.5])},
+        {"epochs": 1},
+    ),
     "constant_output": ({}, {"predicted": {"val": SAME}}),
     "dead_units": ({"watch/act/dead/body": series(0.9, 10)}, {}),
     "overfitting": ({"val/macro_auroc": series([0.7, 0.8, 0.85, 0.84, 0.82, 0.8, 0.79, 0.78], 50)}, {}),

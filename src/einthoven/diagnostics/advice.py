@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from einthoven.diagnostics.rules import data, learning, optimization, representation
+from einthoven.diagnostics.rules import data, learning, optimization, representation, units
 from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits
+from einthoven.diagnostics.rules.remedies import Remedy
 
 RULES = (
     data.constant_input,
@@ -21,23 +23,40 @@ RULES = (
     representation.collapsed_embeddings,
     representation.collapsed_posterior,
     learning.nothing_learned,
+    learning.too_short,
     data.label_drift,
     learning.constant_output,
-    optimization.dead_units,
+    units.dead_units,
     learning.overfitting,
     learning.overconfident,
     learning.wrong_prior,
     learning.class_never_predicted,
     optimization.clipped_steps,
-    optimization.uniform_attention,
+    units.uniform_attention,
     learning.still_improving,
 )
 """The order is the importance. Problems of the data come first, because they spoil all results. Causes come before
 their effects."""
 
+CAUSES = frozenset(
+    {
+        "broken_init",
+        "learning_rate_high",
+        "diverged",
+        "vanishing_gradient",
+        "exploding_gradient",
+        "learning_rate_low",
+        "no_normalisation",
+    }
+)
+"""Faults of the optimization."""
+
+CONSEQUENCES = frozenset({"nothing_learned", "too_short", "constant_output", "wrong_prior", "class_never_predicted"})
+"""What a run with such a fault shows, too. Its own remedies would be about something else."""
+
 
 def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
-    """Return the advice on a run, the most important first.
+    """Return the advice on a run, the most important first. No remedy contradicts another one.
 
     A rule gives no advice if its metrics or facts are missing.
 
@@ -67,5 +86,36 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
     for rule in RULES:
         problem = rule(history, facts, limits)
         if problem is not None:
-            advice.append(replace(problem, rank=len(advice) + 1))
+            advice.append(_fit_into(advice, replace(problem, rank=len(advice) + 1)))
     return advice
+
+
+def _fit_into(earlier: Sequence[Advice], new: Advice) -> Advice:
+    """Return an advice without the remedies that advice of a higher rank makes needless, or contradicts.
+
+    The reason is in its remark.
+    """
+    if new.rule in CONSEQUENCES:
+        for advice in earlier:
+            if advice.rule in CAUSES:
+                return replace(new, remedies=(), remark=f"Advice {advice.rank} can be the cause: correct it first.")
+
+    accepted = []
+    remarks = []
+    for remedy in new.remedies:
+        opponent = _opponent(earlier, remedy)
+        if opponent is None:
+            accepted.append(remedy)
+        else:
+            rank, opposite = opponent
+            remarks.append(f"Do not use {remedy.described}: advice {rank} asks for {opposite.described}.")
+    return replace(new, remedies=tuple(accepted), remark=" ".join(dict.fromkeys(remarks)))
+
+
+def _opponent(earlier: Sequence[Advice], remedy: Remedy) -> tuple[int, Remedy] | None:
+    """Return the first remedy that changes the same quantity in the other direction, and the rank of its advice."""
+    for advice in earlier:
+        for other in advice.remedies:
+            if remedy.knob and remedy.knob == other.knob and remedy.direction != other.direction:
+                return advice.rank, other
+    return None

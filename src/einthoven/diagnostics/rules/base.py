@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from einthoven.diagnostics.rules.remedies import Remedy, list_remedies
+
 FloatArray = npt.NDArray[np.float64]
 History = Mapping[str, tuple[Sequence[int], Sequence[float]]]
 Facts = Mapping[str, Any]
+
+LARGEST_RATIO = 1_000_000
+"""Larger ratios are written as a limit."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,10 @@ class Advice:
         The problem and why it matters, for a reader who does not know the metrics.
     evidence : str
         The metrics and numbers that show the problem.
-    remedy : str
+    remedies : tuple of Remedy
         What to try.
+    remark : str
+        Why some remedies of the rule are left out; empty if none is.
     rank : int
         Position in the list of advice; 1 is the most important.
     """
@@ -35,8 +42,14 @@ class Advice:
     rule: str
     sentence: str
     evidence: str
-    remedy: str
+    remedies: tuple[Remedy, ...]
+    remark: str = ""
     rank: int = 0
+
+    @property
+    def remedy(self) -> str:
+        """What to try, in sentences."""
+        return " ".join(filter(None, (list_remedies(self.remedies), self.remark)))
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,9 @@ class Limits:
     collapsed_share: float = 0.5
     lowest_rank: float = 1.5
     active_latents: float = 0.1
+    enough_steps: int = 50
+    enough_epochs: int = 4
+    largest_factor: float = 100.0
 
 
 def values(history: History, name: str) -> FloatArray:
@@ -118,6 +134,22 @@ def validation_gain(history: History, facts: Facts) -> float | None:
     return float(1 - np.nanmin(loss) / chance)
 
 
+def has_enough_steps(history: History, limits: Limits) -> bool:
+    """Return whether the training was long enough to judge its steps; True for a model that is fitted without steps."""
+    at_steps = steps(history, "train/loss")
+    return not len(at_steps) or at_steps[-1] >= limits.enough_steps
+
+
+def has_enough_epochs(history: History, facts: Facts, limits: Limits) -> bool:
+    """Return whether the training was long enough to judge what the model has learned."""
+    if not len(values(history, "train/loss")):
+        return True
+    epochs = len(values(history, "val/nll"))
+    # Values after the last epoch belong to the final evaluation of the same weights.
+    epochs = min(epochs, facts.get("epochs", epochs))
+    return has_enough_steps(history, limits) and epochs >= limits.enough_epochs
+
+
 def percent(share: float) -> str:
     """Write a share as text: 0.613 -> 61 %."""
     return f"{100 * share:.0f} %" if share >= 0.0095 else f"{100 * share:.2g} %"
@@ -130,8 +162,22 @@ def below_or_above(gain: float) -> str:
 
 
 def fraction(ratio: float) -> str:
-    """Write a ratio below 1 as a fraction: 0.00025 -> 1/4,000."""
-    return f"1/{1 / ratio:,.0f}" if ratio > 0 else "nothing"
+    """Write a ratio below 1 as a fraction: 0.00025 -> 1/4,000; a very small one as a limit."""
+    if ratio <= 0:
+        return "nothing"
+    return f"1/{1 / ratio:,.0f}" if 1 / ratio <= LARGEST_RATIO else f"less than 1/{LARGEST_RATIO:,}"
+
+
+def multiple(ratio: float) -> str:
+    """Write a ratio above 1 as text: 80 -> 80 times; a very large one as a limit."""
+    return f"{ratio:,.0f} times" if ratio <= LARGEST_RATIO else f"more than {LARGEST_RATIO:,} times"
+
+
+def round_down(number: float) -> float:
+    """Round a positive number down to 1, 2 or 5 times a power of ten, because an estimate is not precise."""
+    decade = 10.0 ** np.floor(np.log10(number))
+    candidates = [digit * decade for digit in (1, 2, 5) if digit * decade <= number * (1 + 1e-9)]
+    return float(max(candidates, default=decade))
 
 
 def count_noun(n: int, noun: str) -> str:

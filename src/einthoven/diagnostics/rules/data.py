@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits, count_noun, list_classes, percent
+from einthoven.diagnostics.rules.remedies import Remedy
 
 FAR_FROM_HALF = 0.3  # smallest difference between the shares of negative and positive records
 CHI_SQUARED = 15  # a chi-squared variable with one degree of freedom is above it once in 10,000
@@ -21,8 +22,12 @@ def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | N
             f"{percent(flat / n)} of the training records are constant: every lead is a flat line. A model cannot "
             "learn from such records.",
             f"data.json: flat in train is {flat} of {n} records",
-            "Look at the files with einthoven doctor. Check the unit, the gain and the order of the axes when they are "
-            "read.",
+            (
+                Remedy(
+                    "look at the files with einthoven doctor. Check the unit, the gain and the order of the axes when "
+                    "they are read"
+                ),
+            ),
         )
     if n and repeated > limits.repeated_share * n:
         return Advice(
@@ -30,7 +35,11 @@ def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | N
             f"{percent(repeated / n)} of the training records have the same signal as another record. A model cannot "
             "tell such records apart.",
             f"data.json: repeated in train is {repeated} of {n} records",
-            "Check that each record reads its own file, and that no step before the network replaces the signal.",
+            (
+                Remedy(
+                    "check that each record reads its own file, and that no step before the network replaces the signal"
+                ),
+            ),
         )
     return None
 
@@ -56,7 +65,10 @@ def missing_class(history: History, facts: Facts, limits: Limits) -> Advice | No
         "missing_class",
         f"{list_classes(missing)} {have} no positive record in training. The model cannot learn {it}.",
         f"positive records of {'; '.join(counts_of_classes)}",
-        "Check how the labels of the training folds are read. Choose other folds, or remove the class from the task.",
+        (
+            Remedy("check how the labels of the training folds are read. Choose other folds"),
+            Remedy("remove the class from the task"),
+        ),
     )
 
 
@@ -84,7 +96,7 @@ def shared_between_splits(history: History, facts: Facts, limits: Limits) -> Adv
         f"{count_noun(count, kind)} of {second} {be} also in {first} ({same}). The model has seen them in {first}, so "
         f"its metrics on {second} are too good.",
         "; ".join(evidence),
-        "Make the folds by patient (data.folds, strat_fold), and keep copies of a record in one fold only.",
+        (Remedy("make the folds by patient (data.folds, strat_fold), and keep copies of a record in one fold only"),),
     )
 
 
@@ -117,7 +129,7 @@ def flipped_labels(history: History, facts: Facts, limits: Limits) -> Advice | N
         "of positive records in training is closer to one half than in the other splits, as if labels were flipped at "
         "random.",
         f"estimated share of flipped labels: {estimates} (all above {limits.flipped_share:g})",
-        "Check where the training labels come from, and that all splits are labelled by the same rule.",
+        (Remedy("check where the training labels come from, and that all splits are labelled by the same rule"),),
     )
 
 
@@ -144,6 +156,10 @@ def label_drift(history: History, facts: Facts, limits: Limits) -> Advice | None
         f"{name}, but {percent(share_in_split)} in {split}. Probabilities learned in training do not fit {split}.",
         f"population stability index of {name} is {psi:.2g} (above {limits.drift_psi:g}); in total {len(drifts)} above "
         "the limit",
-        "Check that both splits are labelled by the same rule. If the populations really differ, calibrate on the "
-        "population that matters (calibration=prior_shift).",
+        (
+            Remedy(
+                "check that both splits are labelled by the same rule. If the populations really differ, calibrate on "
+                "the population that matters (calibration=prior_shift)"
+            ),
+        ),
     )

@@ -11,12 +11,18 @@ from einthoven.diagnostics.rules.base import (
     History,
     Limits,
     below_or_above,
+    count_noun,
+    has_enough_epochs,
+    has_enough_steps,
     list_classes,
     percent,
     steps,
     validation_gain,
     values,
 )
+from einthoven.diagnostics.rules.remedies import DOWN, DURATION, LEARNING_RATE, MODEL_SIZE, REGULARIZATION, UP, Remedy
+
+_REGULARIZE = Remedy("regularise more (augment, model.dropout, optimizer.weight_decay)", REGULARIZATION, UP)
 
 
 def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | None:
@@ -25,47 +31,77 @@ def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | 
     if not predicted:
         return None
     largest_range = max(label["highest"] - label["lowest"] for label in predicted.values())
-    if largest_range >= limits.constant_output:
+    if largest_range >= limits.constant_output or not has_enough_steps(history, limits):
         return None
     return Advice(
         "constant_output",
         "The model predicts the same for every record, so its predictions carry no information.",
         f"over the records of val, no probability varies by more than {largest_range:.1e}",
-        "Look at the gradient of the first stage (watch/grad/norm) and at the variance of the stages "
-        "(watch/act/variance): a very small value shows where the signal is lost.",
+        (
+            Remedy(
+                "look at the gradient of the first stage (watch/grad/norm) and at the variance of the stages "
+                "(watch/act/variance): a very small value shows where the signal is lost"
+            ),
+        ),
     )
 
 
 def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn if the validation predictions are no better than chance."""
-    auroc = values(history, "val/macro_auroc")
-    gain = validation_gain(history, facts)
-    if gain is None or not np.isfinite(auroc).any():
+    if not _is_no_better_than_chance(history, facts, limits) or not has_enough_epochs(history, facts, limits):
         return None
-    best_auroc = float(np.nanmax(auroc))
-    if gain >= limits.learned or best_auroc >= limits.learned_auroc:
-        return None
-
     training_gain = _training_gain(history, facts)
     if training_gain is not None and training_gain > limits.learned:
-        sentence = (
-            "The model memorised the training records, but on validation records it is no better than chance. "
-            "Perhaps labels and records do not match."
-        )
+        sentence = "The model memorised the training records, but on validation records it is no better than chance."
     else:
-        sentence = (
-            "The model learned nothing: on validation records it is no better than chance. Perhaps labels and records "
-            "do not match."
-        )
-    evidence = f"val/nll is at best {below_or_above(gain)} the loss of chance ({facts['chance']['val']:.3f})"
+        sentence = "The model learned nothing: on validation records it is no better than chance."
+    evidence = _evidence_of_chance(history, facts)
     if training_gain is not None:
         evidence += f"; train/loss ends {below_or_above(training_gain)} chance"
     return Advice(
         "nothing_learned",
         sentence,
-        f"{evidence}; val/macro_auroc is {best_auroc:.2f} at best",
-        "Check that labels and signals are in the same order (and task.shuffle_labels=false). Look at some records "
-        "with their labels (figures/). If they match, use a larger model or more records.",
+        evidence,
+        (
+            Remedy(
+                "check that labels and records belong together: labels and signals in the same order, "
+                "task.shuffle_labels=false, and some records with their labels (figures/). If they do, add records"
+            ),
+            Remedy("use a larger model", MODEL_SIZE, UP),
+        ),
+    )
+
+
+def too_short(history: History, facts: Facts, limits: Limits) -> Advice | None:
+    """Say that a run was too short to judge why it is no better than chance."""
+    if not _is_no_better_than_chance(history, facts, limits) or has_enough_epochs(history, facts, limits):
+        return None
+    count = int(steps(history, "train/loss")[-1])
+    return Advice(
+        "too_short",
+        f"After {count_noun(count, 'step')}, the model is no better than chance on validation records. The training is "
+        "too short to say why.",
+        _evidence_of_chance(history, facts),
+        (Remedy("train for longer (trainer.epochs)", DURATION, UP),),
+    )
+
+
+def _is_no_better_than_chance(history: History, facts: Facts, limits: Limits) -> bool:
+    """Return whether neither the validation loss nor the AUROC is better than chance; False if one is unknown."""
+    auroc = values(history, "val/macro_auroc")
+    gain = validation_gain(history, facts)
+    if gain is None or not np.isfinite(auroc).any():
+        return False
+    return gain < limits.learned and float(np.nanmax(auroc)) < limits.learned_auroc
+
+
+def _evidence_of_chance(history: History, facts: Facts) -> str:
+    gain = validation_gain(history, facts)
+    assert gain is not None
+    best_auroc = np.nanmax(values(history, "val/macro_auroc"))
+    return (
+        f"val/nll is at best {below_or_above(gain)} the loss of chance ({facts['chance']['val']:.3f}); val/macro_auroc "
+        f"is {best_auroc:.2f} at best"
     )
 
 
@@ -92,9 +128,11 @@ def overconfident(history: History, facts: Facts, limits: Limits) -> Advice | No
         "probabilities are too close to 0 and 1.",
         f"val/nll {loss[lowest]:.3f} at step {best_step:.0f}, {loss[-1]:.3f} at the end; watch/diag/entropy at the "
         "same steps",
-        "Use the weights of the best epoch (trainer.select=best, trainer.patience=5), regularise more (model.dropout, "
-        "optimizer.weight_decay, augment), or calibrate the probabilities (einthoven evaluate "
-        "calibration=temperature).",
+        (
+            Remedy("use the weights of the best epoch (trainer.select=best, trainer.patience=5)"),
+            _REGULARIZE,
+            Remedy("calibrate the probabilities (einthoven evaluate calibration=temperature)"),
+        ),
     )
 
 
@@ -113,23 +151,32 @@ def overfitting(history: History, facts: Facts, limits: Limits) -> Advice | None
         f"The model overfits: the validation AUROC is best at step {auroc_steps[best]:.0f}, and {loss_of_auroc:.3f} "
         "lower at the end. What the model learns after that step does not hold for new records.",
         f"val/macro_auroc {auroc[best]:.3f} at best, {auroc[-1]:.3f} at the end",
-        "Use the weights of the best epoch (trainer.select=best), train for fewer epochs, or regularise more (augment, "
-        "model.dropout, optimizer.weight_decay).",
+        (
+            Remedy("use the weights of the best epoch (trainer.select=best)"),
+            Remedy("train for fewer epochs", DURATION, DOWN),
+            _REGULARIZE,
+        ),
     )
 
 
 def wrong_prior(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn if the mean predictions differ from the shares of the labels."""
     divergence = values(history, "watch/diag/kl_prior")
-    if not len(divergence) or not divergence[-1] > limits.prior_kl:
+    if not len(divergence) or not divergence[-1] > limits.prior_kl or not has_enough_steps(history, limits):
         return None
     return Advice(
         "wrong_prior",
         "The mean predicted probability of the classes is far from their share among the training labels. The "
         "probabilities are too high or too low on average.",
         f"watch/diag/kl_prior ends at {divergence[-1]:.2g} nats (above {limits.prior_kl:g})",
-        "Train for longer or with a higher learning rate. Some losses change the mean on purpose (class_weight, "
-        "focal); then calibrate the probabilities (einthoven evaluate calibration=vector).",
+        (
+            Remedy("train for longer", DURATION, UP),
+            Remedy("raise optimizer.lr", LEARNING_RATE, UP),
+            Remedy(
+                "calibrate the probabilities (einthoven evaluate calibration=vector) if the loss changes the mean on "
+                "purpose (class_weight, focal)"
+            ),
+        ),
     )
 
 
@@ -138,7 +185,7 @@ def class_never_predicted(history: History, facts: Facts, limits: Limits) -> Adv
     predicted = facts.get("predicted", {}).get("val", {})
     frequent = {name: label for name, label in predicted.items() if label["positive"] >= limits.few_positives}
     never = {name: label for name, label in frequent.items() if label["highest"] < 0.5}
-    if not never:
+    if not never or not has_enough_epochs(history, facts, limits):
         return None
     be = "is" if len(never) == 1 else "are"
     evidence = []
@@ -149,8 +196,11 @@ def class_never_predicted(history: History, facts: Facts, limits: Limits) -> Adv
         f"{list_classes(never)} {be} never predicted: no validation record reaches a probability of one half. With "
         "this threshold, every positive record is missed.",
         "; ".join(evidence),
-        "Choose a threshold for each class (einthoven evaluate), give rare classes more weight "
-        "(loss.class_weight=balanced), or draw them more often (trainer.sampler=balanced).",
+        (
+            Remedy("choose a threshold for each class (einthoven evaluate)"),
+            Remedy("give rare classes more weight (loss.class_weight=balanced)"),
+            Remedy("draw them more often (trainer.sampler=balanced)"),
+        ),
     )
 
 
@@ -171,7 +221,7 @@ def still_improving(history: History, facts: Facts, limits: Limits) -> Advice | 
         f"Training ended while the validation AUROC was still rising: by {gain:.3f} over the last {last_epochs} of "
         f"{len(auroc)} epochs. The model can probably become better.",
         f"val/macro_auroc {best_before:.3f} before, {auroc[-1]:.3f} at the end",
-        "Train for longer (trainer.epochs).",
+        (Remedy("train for longer (trainer.epochs)", DURATION, UP),),
     )
 
 

@@ -14,11 +14,18 @@ from einthoven.diagnostics.rules.base import (
     by_stage,
     count_noun,
     fraction,
+    has_enough_epochs,
+    has_enough_steps,
+    multiple,
     percent,
+    round_down,
     steps,
     validation_gain,
     values,
 )
+from einthoven.diagnostics.rules.remedies import CLIP_NORM, DOWN, LEARNING_RATE, MODEL_SIZE, UP, Remedy
+
+_RANGE_TEST = "(experiment=range_test finds a good value)"
 
 
 def learning_rate_high(history: History, facts: Facts, limits: Limits) -> Advice | None:
@@ -27,14 +34,17 @@ def learning_rate_high(history: History, facts: Facts, limits: Limits) -> Advice
     if ratio is None or ratio <= limits.update_high:
         return None
     largest_rate = values(history, "watch/optim/lr").max()
+    factor = round_down(min(ratio / limits.update_usual, limits.largest_factor))
     return Advice(
         "learning_rate_high",
         f"The learning rate is too high: a step changes the weights by {percent(ratio)} of their size, but 0.1 % to "
         "1 % is usual. Such large steps overshoot, and the loss can rise.",
         f"median of watch/update/ratio over the stages, at steps with a high learning rate, is {ratio:.1e} (above "
         f"{limits.update_high:g}); highest watch/optim/lr {largest_rate:.2g}",
-        f"Divide optimizer.lr by about {_round_factor(ratio / limits.update_usual)} (experiment=range_test finds a "
-        "good value), or use a longer warm-up.",
+        (
+            Remedy(f"divide optimizer.lr by about {factor:g} {_RANGE_TEST}", LEARNING_RATE, DOWN),
+            Remedy("use a longer warm-up", LEARNING_RATE, DOWN),
+        ),
     )
 
 
@@ -66,15 +76,23 @@ def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
             f"{count_noun(int(skipped[-1]), 'step')} changed nothing, the first at step {first:.0f}, because the "
             f"{quantity} was not a finite number. The records of these steps are lost for the training.",
             f"watch/optim/skipped ends at {skipped[-1]:.0f}; {counts}",
-            "Check the records (einthoven doctor), lower optimizer.lr, or clip the gradient (trainer.clip_norm=1).",
+            (
+                Remedy("check the records (einthoven doctor)"),
+                Remedy("lower optimizer.lr", LEARNING_RATE, DOWN),
+                *_clipping(facts),
+            ),
         )
     return Advice(
         "diverged",
         f"Training diverged: from step {first:.0f} on, the {quantity} is not a finite number. The weights after that "
         "step are useless.",
         counts,
-        "Lower optimizer.lr, use a longer warm-up, clip the gradient (trainer.clip_norm=1), or train with "
-        "trainer.precision=fp32.",
+        (
+            Remedy("lower optimizer.lr", LEARNING_RATE, DOWN),
+            Remedy("use a longer warm-up", LEARNING_RATE, DOWN),
+            *_clipping(facts),
+            Remedy("train with trainer.precision=fp32"),
+        ),
     )
 
 
@@ -111,8 +129,12 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
             "broken_init",
             sentence,
             "; ".join(evidence),
-            "Initialise the weights again (init=he, init=orthogonal or init=lsuv). Only the last layer of a residual "
-            "branch may start at zero.",
+            (
+                Remedy(
+                    "initialise the weights again (init=he, init=orthogonal or init=lsuv). Only the last layer of a "
+                    "residual branch may start at zero"
+                ),
+            ),
         )
     if loud:
         worst = max(loud, key=lambda stage: variances[stage])
@@ -121,8 +143,10 @@ def broken_init(history: History, facts: Facts, limits: Limits) -> Advice | None
             f"The signal explodes inside the network: the variance of {worst} is {variances[worst]:.1e} at the first "
             "step. Such large values make the training unstable.",
             "; ".join(f"watch/act/variance/{stage} is {variance:.1e}" for stage, variance in variances.items()),
-            "Use an initialisation that keeps the variance from layer to layer (init=he, init=lsuv), or normalise "
-            "(model.norm).",
+            (
+                Remedy("use an initialisation that keeps the variance from layer to layer (init=he, init=lsuv)"),
+                Remedy("normalise (model.norm)"),
+            ),
         )
     return None
 
@@ -142,16 +166,24 @@ def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice
             f"Gradients vanish: {stages[0]}, the first stage, receives {fraction(ratio)} of the gradient of "
             f"{stages[-1]}, the last. The first layers learn very slowly or not at all.",
             f"{evidence} (below {limits.vanishing:g})",
-            "Use an activation that does not saturate (model.activation=relu), normalise (model.norm=batch), add skip "
-            "connections (model.skip=true), or use fewer layers.",
+            (
+                Remedy("use an activation that does not saturate (model.activation=relu)"),
+                Remedy("normalise (model.norm=batch)"),
+                Remedy("add skip connections (model.skip=true)"),
+                Remedy("use fewer layers", MODEL_SIZE, DOWN),
+            ),
         )
     if ratio > 1 / limits.vanishing:
         return Advice(
             "exploding_gradient",
-            f"Gradients explode on their way back: {stages[0]}, the first stage, receives {ratio:,.0f} times the "
+            f"Gradients explode on their way back: {stages[0]}, the first stage, receives {multiple(ratio)} the "
             f"gradient of {stages[-1]}, the last. The steps of the first layers are too large.",
             f"{evidence} (above {1 / limits.vanishing:g})",
-            "Normalise (model.norm=batch), start with smaller weights (init=orthogonal), or use fewer layers.",
+            (
+                Remedy("normalise (model.norm=batch)"),
+                Remedy("start with smaller weights (init=orthogonal)"),
+                Remedy("use fewer layers", MODEL_SIZE, DOWN),
+            ),
         )
     return None
 
@@ -162,14 +194,14 @@ def learning_rate_low(history: History, facts: Facts, limits: Limits) -> Advice 
     if ratio is None or ratio >= limits.update_low:
         return None
     largest_rate = values(history, "watch/optim/lr").max()
-    factor = _round_factor(limits.update_usual / max(ratio, 1e-12))
+    factor = round_down(min(limits.update_usual / max(ratio, 1e-12), limits.largest_factor))
     return Advice(
         "learning_rate_low",
         f"The learning rate is too low: a step changes the weights by {ratio:.1e} of their size, but 1e-3 is usual. "
         "The training needs far more steps than it has.",
         f"median of watch/update/ratio over the stages, at steps with a high learning rate, is {ratio:.1e} (below "
         f"{limits.update_low:g}); highest watch/optim/lr {largest_rate:.2g}",
-        f"Multiply optimizer.lr by about {factor} (experiment=range_test finds a good value).",
+        (Remedy(f"multiply optimizer.lr by about {factor:g} {_RANGE_TEST}", LEARNING_RATE, UP),),
     )
 
 
@@ -192,12 +224,12 @@ def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice |
         largest = max(sizes, key=sizes.__getitem__)
         sentence = (
             "The network does not normalise, and the signal changes its size from stage to stage: the variance of "
-            f"{largest} is {spread:,.0f} times that of {smallest}. One learning rate cannot fit all stages."
+            f"{largest} is {multiple(spread)} that of {smallest}. One learning rate cannot fit all stages."
         )
         when = "at the first step" if sizes is at_first else "(medians)"
         stage_sizes = ", ".join(f"{stage} {variance:.1e}" for stage, variance in sizes.items())
         evidence = f"watch/act/variance {when}: {stage_sizes}; no layer normalises"
-    elif gain is not None and gain < limits.learned:
+    elif gain is not None and gain < limits.learned and has_enough_epochs(history, facts, limits):
         sentence = (
             f"The network does not normalise any of its {facts['layers']} layers, and it learns nothing. Deep networks "
             "without normalisation are hard to train."
@@ -212,7 +244,10 @@ def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice |
         "no_normalisation",
         sentence,
         evidence,
-        "Normalise (model.norm=batch, layer or group), or use an initialisation that keeps the variance (init=lsuv).",
+        (
+            Remedy("normalise (model.norm=batch, layer or group)"),
+            Remedy("use an initialisation that keeps the variance (init=lsuv)"),
+        ),
     )
 
 
@@ -231,53 +266,25 @@ def clipped_steps(history: History, facts: Facts, limits: Limits) -> Advice | No
     if not len(clipped) or facts.get("clip_norm") is None or not facts.get("proportional"):
         return None
     share = float(np.mean(clipped))
-    norm = float(np.nanmedian(values(history, "watch/grad/norm")))
-    if share <= limits.clipped_share:
+    norms = values(history, "watch/grad/norm")
+    norms = norms[np.isfinite(norms)]
+    if share <= limits.clipped_share or not len(norms) or not has_enough_steps(history, limits):
         return None
+    norm = float(np.median(norms))
+    proposed = round_down(min(2 * norm, limits.largest_factor * facts["clip_norm"]))
     return Advice(
         "clipped_steps",
         f"{percent(share)} of the steps are clipped. So trainer.clip_norm decides how large a step is, not the "
         "gradient.",
         f"mean of watch/grad/clipped is {share:.2f} (above {limits.clipped_share:g}); "
         f"median of watch/grad/norm {norm:.2g}, trainer.clip_norm={facts['clip_norm']:g}",
-        f"Raise trainer.clip_norm to about {2 * norm:.1g}, so that it shortens only the rare large steps.",
-    )
-
-
-def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn about units that are zero for every record."""
-    shares = {stage: series[-1] for stage, series in by_stage(history, "watch/act/dead").items() if len(series)}
-    dead = {stage: share for stage, share in shares.items() if share > limits.dead_share}
-    if not dead:
-        return None
-    worst = max(dead, key=lambda stage: dead[stage])
-    return Advice(
-        "dead_units",
-        f"{percent(dead[worst])} of the units of {worst} are dead: they are zero for every record, so they do not "
-        "learn any more.",
-        "; ".join(f"watch/act/dead/{stage} ends at {share:.2f}" for stage, share in dead.items()),
-        "Lower optimizer.lr, or use an activation that has a gradient below zero (model.activation=leaky_relu or "
-        "gelu).",
-    )
-
-
-def uniform_attention(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn about attention heads that give all tokens the same weight."""
-    ratios = {}
-    for head, entropy in by_stage(history, "watch/act/attention_entropy").items():
-        block = head.rpartition("/")[0]
-        uniform_entropy = values(history, f"watch/act/attention_entropy_uniform/{block}")
-        if len(entropy) and len(uniform_entropy):
-            ratios[head] = entropy[-1] / uniform_entropy[-1]
-    uniform = [head for head, ratio in ratios.items() if ratio > limits.attention_entropy]
-    if not uniform:
-        return None
-    return Advice(
-        "uniform_attention",
-        f"{len(uniform)} of {len(ratios)} attention heads are uniform: they average over all tokens and do not select "
-        f"any ({', '.join(uniform[:5])}).",
-        f"watch/act/attention_entropy is more than {limits.attention_entropy:g} times the entropy of equal weights",
-        "Use fewer heads (model.heads), another encoding of positions (model.positions), or train for longer.",
+        (
+            Remedy(
+                f"raise trainer.clip_norm to about {proposed:g}, so that it shortens only the rare large steps",
+                CLIP_NORM,
+                UP,
+            ),
+        ),
     )
 
 
@@ -295,11 +302,12 @@ def _update_ratio(history: History) -> float | None:
     return float(np.median(medians)) if medians else None
 
 
-def _round_factor(factor: float) -> int:
-    """Round a factor down to 1, 2, 5, 10, 20, 50 …, because the estimate is not precise."""
-    decade = 10 ** int(np.floor(np.log10(max(factor, 1.0))))
-    candidates = [n * decade for n in (1, 2, 5) if n * decade <= factor]
-    return int(max(candidates, default=1))
+def _clipping(facts: Facts) -> tuple[Remedy, ...]:
+    """Return the remedy of clipping the gradient; nothing if it is clipped to 1 already."""
+    clip_norm = facts.get("clip_norm")
+    if clip_norm is not None and clip_norm <= 1:
+        return ()
+    return (Remedy("clip the gradient (trainer.clip_norm=1)", CLIP_NORM, DOWN),)
 
 
 def _name_stages(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits, percent, values
+from einthoven.diagnostics.rules.remedies import BATCH_SIZE, DOWN, DURATION, LEARNING_RATE, UP, Remedy
 
 
 def collapsed_embeddings(history: History, facts: Facts, limits: Limits) -> Advice | None:
@@ -21,8 +22,11 @@ def collapsed_embeddings(history: History, facts: Facts, limits: Limits) -> Advi
         f"it ({percent(float(share[-1]))} of its dimensions do not differ between records).",
         f"watch/act/collapsed is {share[-1]:.2f} (limit {limits.collapsed_share:g}){listed_rank} (limit "
         f"{limits.lowest_rank:g})",
-        "Lower optimizer.lr, use a larger trainer.batch_size, or another augment, whose views keep what tells records "
-        "apart.",
+        (
+            Remedy("lower optimizer.lr", LEARNING_RATE, DOWN),
+            Remedy("use a larger trainer.batch_size", BATCH_SIZE, UP),
+            Remedy("choose another augment, whose views keep what tells records apart"),
+        ),
     )
 
 
@@ -36,5 +40,10 @@ def collapsed_posterior(history: History, facts: Facts, limits: Limits) -> Advic
         f"The posterior has collapsed: {percent(float(1 - active[-1]))} of the latent dimensions follow the prior for "
         "every record, and the decoder ignores them.",
         f"watch/act/active_latents is {active[-1]:.2f} (below {limits.active_latents:g})",
-        "Lower task.beta, raise task.free_nats, use fewer latent dimensions (task.latent), or train for longer.",
+        (
+            Remedy("lower task.beta"),
+            Remedy("raise task.free_nats"),
+            Remedy("use fewer latent dimensions (task.latent)"),
+            Remedy("train for longer", DURATION, UP),
+        ),
     )
