@@ -135,7 +135,8 @@ def _is_bundle(path: str) -> bool:
     So is the folder of a cross-validation.
     """
     # Imports torch, which not every verb needs.
-    from einthoven.predict.model_folder import BUNDLE, CHECKPOINTS, DESCRIPTION, FOLD
+    from einthoven.predict import DESCRIPTION
+    from einthoven.predict.model_folder import BUNDLE, CHECKPOINTS, FOLD
 
     if path.startswith(("runs:/", "models:/")):
         return True
