@@ -13,10 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from earlier_formats import as_earlier_format
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import checksums
 from einthoven.data.store.packed_store import Store, open_store
+from einthoven.data.store.plan import FORMAT
 from einthoven.data.store.splits import DeviceSplit, StreamedSplit
 from einthoven.errors import UserError
 from einthoven.files import file_digest, seal, unseal
@@ -237,75 +239,49 @@ def test_a_store_whose_packs_are_gone_is_built_anew(corpus: Path, cache: Path) -
 
 
 def test_a_pack_without_its_checksums_is_not_read_unchecked(corpus: Path, cache: Path) -> None:
-    source = PTBXL(corpus, 100, cache)
-    source.open()
-    pack = packs(cache)[0]
-    (pack / checksums.PACK_FILE).unlink()
-    assert len(source.open(check=False).signals.read(ALL)) == 48 and (pack / checksums.PACK_FILE).exists()
-    (pack / checksums.PACK_FILE).unlink()
-    flip(pack / checksums.SIGNALS, 12345)
-    with pytest.raises(UserError, match="a damaged pack"):
-        source.open(check=False)
+    (packs(cache)[0] / checksums.PACK_FILE).unlink()
+    for check in (True, False):
+        with pytest.raises(UserError, match=r"a damaged pack .* delete that folder, and it is built anew"):
+            PTBXL(corpus, 100, cache).open(check=check)
 
 
 def test_files_of_a_later_version_are_one_sentence(corpus: Path, cache: Path) -> None:
     store = PTBXL(corpus, 100, cache).open().path
     for file, what in ((store / "store.json", "store"), (packs(cache)[0] / "pack.json", "pack")):
         before = file.read_text()
-        file.write_text(seal(unseal(before) | {"format": 5}))
-        with pytest.raises(UserError, match=f"a {what} of format 5; this version reads formats up to 4"):
+        file.write_text(seal(unseal(before) | {"format": 6}))
+        with pytest.raises(UserError, match=f"a {what} of format 6; this version reads formats up to 5"):
             PTBXL(corpus, 100, cache).open()
         file.write_text(before)
 
 
-# ---------------------------------------------------------------- stores and packs of version 0.1
+# ---------------------------------------------------------------- stores and packs of earlier formats
 
 
-def as_version_1(cache: Path) -> None:
-    for pack in packs(cache):
-        (pack / checksums.PACK_FILE).unlink()
-    for file in cache.glob("stores/*/store.json"):
-        notes = unseal(file.read_text())
-        del notes["files"]
-        file.write_text(json.dumps(notes | {"format": 3}))
-
-
-def test_packs_of_the_earlier_version_are_checked_and_get_checksums(corpus: Path, cache: Path, packed: Path) -> None:
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_store_of_an_earlier_format_is_read_and_built_again(
+    corpus: Path, cache: Path, packed: Path, number: int
+) -> None:
+    source = PTBXL(corpus, 100, cache)
     before = PTBXL(corpus, 100, packed).open()
-    as_version_1(cache)
+    as_earlier_format(source, number)
     old = open_store(cache / "stores" / before.path.name)
     assert old.fingerprint == before.fingerprint
+    assert f"a store of format {number}, made by an earlier version" in old.notes[0]
     np.testing.assert_array_equal(old.signals.read(ALL), before.signals.read(ALL))
-    (old.path / "doctor.parquet").write_bytes(b"found")
-    names = [pack.name for pack in packs(cache)]
-    store = PTBXL(corpus, 100, cache).open()
+    (old.path / "doctor.parquet").write_bytes(b"examined")
+
+    # Nothing of this corpus is resampled, so that its signals, and with them its fingerprint, are the same.
+    store = source.open(check=False)
+    assert "an earlier version packed these records. They were packed again" in store.notes[0]
     assert (store.fingerprint, store.path.name) == (before.fingerprint, before.path.name)
-    assert [pack.name for pack in packs(cache)] == names
-    assert unseal((store.path / "store.json").read_text())["format"] == 4
-    assert (store.path / "doctor.parquet").read_bytes() == b"found"
-    for pack in packs(cache):
-        notes = json.loads((pack / checksums.PACK_FILE).read_text())
-        assert notes["block_rows"] == 21 and len(notes["crc32"]) == 2
-    file = packs(cache)[0] / checksums.SIGNALS
-    flip(file, 5)
-    with pytest.raises(UserError, match="block 0 of"):
-        PTBXL(corpus, 100, cache).open().signals.check()
+    np.testing.assert_array_equal(store.signals.read(ALL), before.signals.read(ALL))
+    assert unseal((store.path / "store.json").read_text())["format"] == FORMAT
+    assert (store.path / "doctor.parquet").read_bytes() == b"examined"
 
-
-@pytest.mark.parametrize("name", ["signals.i16", "index.parquet"])
-def test_damage_that_happened_before_there_were_checksums_is_found(corpus: Path, cache: Path, name: str) -> None:
-    as_version_1(cache)
-    file = packs(cache)[1] / name
-    data = bytearray(file.read_bytes())
-    if name == "index.parquet":  # a state of a file: the record would only be read again
-        first = data.index(b"\x10\x00\x00\x00") + 6
-        data[first] ^= 1
-    else:
-        data[100_001] ^= 4
-    file.write_bytes(data)
-    with pytest.raises(UserError, match=r"a damaged pack .*not what was written\); delete that folder"):
-        PTBXL(corpus, 100, cache).open()
-    assert not (packs(cache)[1] / checksums.PACK_FILE).exists()
+    # The sentence stands there once.
+    assert not any("earlier version" in note for note in (*source.open().notes, *source.open(check=False).notes))
+    assert open_store(store.path).notes == ()
 
 
 # ---------------------------------------------------------------- sealed files

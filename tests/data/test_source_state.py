@@ -6,12 +6,15 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
+from earlier_formats import as_earlier_format
 from einthoven.data.sources import source_state
 from einthoven.data.sources.cinc import CinC2021
 from einthoven.data.sources.concat import Concat
@@ -20,8 +23,9 @@ from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.source_state import ago
 from einthoven.data.store import packing, packs
-from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packed_store import Store, open_store
 from einthoven.errors import UserError
+from einthoven.functional.conform import resample
 
 Source = PTBXL | Folder | CinC2021
 
@@ -88,6 +92,56 @@ def test_a_known_store_is_opened_without_a_look_at_its_records(source: Source, m
     for file in signal_files(source):
         file.unlink()
     assert quick(source).fingerprint == built.fingerprint
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_without_the_signals_a_store_of_an_earlier_format_is_read_and_says_what_it_is(
+    source: Source, number: int
+) -> None:
+    built = quick(source)
+    signals = built.signals[:]
+    as_earlier_format(source, number)
+    for file in signal_files(source):
+        file.unlink()
+    opened = quick(source)
+    assert opened.fingerprint == built.fingerprint and opened.checked is not None
+    np.testing.assert_array_equal(opened.signals[:], signals)
+    assert opened.notes[0].startswith("the records cannot be read again (")
+    assert f"a store of format {number}, made by an earlier version" in opened.notes[1]
+    assert "25 % of a tone just above 50 Hz" in opened.notes[1]
+    with pytest.raises(UserError):
+        source.open()
+
+
+def old_resample(signal: np.ndarray, fs: float, target: float) -> np.ndarray:
+    """The filter of the stores of formats 3 and 4."""
+    ratio = Fraction(target) / Fraction(fs)
+    resampled = resample_poly(signal.astype(np.float64), ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    return np.asarray(resampled, dtype=signal.dtype)
+
+
+@pytest.mark.parametrize("frequency", [51.5, 53.0, 54.0, 55.0])
+def test_a_store_with_aliases_is_built_again_without_them(
+    tmp_path: Path, write_record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, frequency: float
+) -> None:
+    root = tmp_path / "mine"
+    root.mkdir()
+    counts = np.rint(1000 * np.sin(2 * np.pi * frequency * np.arange(5000) / 500))
+    write_record(root, "tone", np.tile(counts, (12, 1)), 500)
+    (root / "labels.csv").write_text("path,labels\ntone,AF\n")
+    source = Folder(root, 100, tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "resample", old_resample)
+        before = quick(source)
+    assert np.abs(before.signals[:][..., 100:-100]).max() > 70
+    as_earlier_format(source, 4)
+
+    after = quick(source)
+    assert "They were packed again" in after.notes[0] and after.fingerprint != before.fingerprint
+    assert np.abs(after.signals[:][..., 100:-100]).max() <= (20 if frequency < 52 else 10)
+    expected = resample(np.tile(counts, (12, 1)) / 1000, 500, 100) * 1000
+    np.testing.assert_allclose(after.signals[:][0], expected, atol=0.51)
+    assert open_store(before.path).notes  # the old store stays readable
 
 
 def test_without_the_signals_a_check_is_refused(source: Source) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import freqz
 
 from einthoven.data import read_record
 from einthoven.errors import UserError
+from einthoven.functional import conform
 from einthoven.functional.conform import cut_record, rate_ratio, resample
 from einthoven.functional.leads import derive_limb_leads
 
@@ -35,20 +37,85 @@ def test_what_would_be_an_alias_is_removed() -> None:
     assert np.abs(found[:, 50:-50]).max() < 5e-3
 
 
-@pytest.mark.parametrize(("fs", "target"), [(500, 100), (257, 100), (400, 250)])
-def test_the_filter_passes_what_its_documentation_says(fs: int, target: int) -> None:
-    shares = [0.8, 1.05, 1.1, 1.15, 1.2]  # of the lower Nyquist frequency
-    found = resample(sines(fs, 40, [share * target / 2 for share in shares]), fs, target)
-    amplitude = np.sqrt(2) * found[:, target:-target].std(axis=1)
-    np.testing.assert_allclose(amplitude[:3], [1, 0.245, 0.075], atol=0.006)
-    assert (amplitude[3:] < 0.01).all()
+RATES = [(250, 100), (257, 100), (360, 100), (400, 100), (500, 100), (1000, 100), (976.5625, 100), (128, 100)]
+RATES += [(500, 250), (1000, 500), (400, 250), (333.3333, 100)]
 
 
-def test_a_constant_and_a_slope_pass_to_the_very_edges() -> None:
-    t = np.arange(5000) / 500
-    found = resample(np.stack([np.full(5000, 1.5), 0.3 * t - 1]), 500, 100)
-    np.testing.assert_allclose(found[0], 1.5, atol=1e-12)
-    np.testing.assert_allclose(found[1], 0.3 * np.arange(1000) / 100 - 1, atol=5e-3)
+@pytest.mark.parametrize(("fs", "target"), RATES)
+def test_a_tone_passes_up_to_0_8_and_nothing_is_left_from_1_04(fs: float, target: float) -> None:
+    """The amplitude of a tone is measured at its frequency, or at that of its alias, by least squares."""
+    nyquist = target / 2
+    passed = np.linspace(0.02, 0.8, 9) * nyquist
+    stopped = np.array([1.04, 1.05, 1.1, 1.15, 1.3, 1.7, 1.95, 2.02]) * nyquist
+    stopped = stopped[stopped < fs / 2]
+    tones = np.concatenate([passed, stopped])
+    found = resample(sines(fs, 20, tones.tolist()), fs, target)[:, int(target) : -int(target)]
+    t = np.arange(found.shape[1]) / target + int(target) / target
+    for frequency, signal in zip(tones, found, strict=True):
+        waves = np.stack([np.cos(2 * np.pi * frequency * t), np.sin(2 * np.pi * frequency * t)], axis=1)
+        parts = np.linalg.lstsq(waves, signal, rcond=None)[0]
+        if frequency <= 0.8 * nyquist:
+            assert abs(np.hypot(*parts) - 1) <= 0.005, frequency
+        else:
+            assert np.hypot(*parts) <= 0.01 and np.abs(signal).max() <= 0.01, frequency
+
+
+@pytest.mark.parametrize("frequency", [51, 52, 53, 55, 57, 60])
+def test_mains_and_muscle_do_not_come_back_as_aliases(frequency: int) -> None:
+    found = resample(sines(500, 10, [frequency]), 500, 100)[0, 100:-100]
+    most = {51: 0.04}.get(frequency, 0.01)  # 51 Hz is inside of the transition from 40 to 52 Hz
+    assert np.abs(found).max() <= most
+
+
+@pytest.mark.parametrize(("fs", "target"), [*RATES, (100, 500), (100, 250), (90, 100), (250, 257)])
+def test_the_filter_has_that_response_by_another_method(fs: float, target: float) -> None:
+    """The response of its impulse response is computed by `scipy.signal.freqz`."""
+    up, down = rate_ratio(fs, target, 5000)
+    taps = conform._low_pass(up, down)
+    lower = min(fs, target) / 2
+    highest = min(3.0, fs * up / 2 / lower)
+    frequencies = np.concatenate([np.linspace(0, 0.8, 50), np.linspace(1.04, highest, 150)]) * lower
+    response = np.abs(freqz(taps, worN=frequencies, fs=fs * up)[1])
+    assert np.abs(response[:50] - 1).max() <= 0.005
+    assert response[50:].max() <= 0.005
+    assert len(taps) % 2 == 1 and np.allclose(taps, taps[::-1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("fs", "target"), [*RATES, (100, 500)])
+def test_a_constant_stays_exactly_constant_and_a_slope_passes_to_the_edges(
+    fs: float, target: float, dtype: type[np.floating]
+) -> None:
+    constants = np.array([[1.5], [-0.3], [1e-3]], dtype)
+    found = resample(np.repeat(constants, 3000, axis=1), fs, target)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.repeat(constants, found.shape[1], axis=1))
+    t = np.arange(3000) / fs
+    slope = resample((0.3 * t - 1)[None], fs, target)[0]
+    up, down = rate_ratio(fs, target, 3000)
+    np.testing.assert_allclose(slope, 0.3 * np.arange(len(slope)) * down / up / fs - 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 7])
+def test_a_record_of_a_few_samples(samples: int) -> None:
+    found = resample(np.full((12, samples), 0.7), 500, 100)
+    np.testing.assert_array_equal(found, np.full((12, -(-samples // 5)), 0.7))
+
+
+@pytest.mark.parametrize(("fs", "target"), [(500, 100), (1000, 100), (257, 100), (100, 500)])
+def test_edges_do_not_ring(fs: float, target: float) -> None:
+    """A record that is cut out of a longer one has the same samples, but for a small error at its very ends."""
+    rng = np.random.default_rng(5)
+    frequencies = rng.uniform(0.2, 30, 40)
+    t = np.arange(round(6 * fs)) / fs
+    waves = np.cos(2 * np.pi * np.outer(frequencies, t) + rng.uniform(0, 7, (40, 1)))
+    signal = (waves / (1 + frequencies[:, None] / 4) ** 2).sum(axis=0)[None]
+    whole = resample(signal, fs, target)[0, 2 * int(target) : 4 * int(target)]
+    part = resample(signal[:, 2 * int(fs) : 4 * int(fs)], fs, target)[0]
+    error = np.abs(whole - part) / np.ptp(whole)
+    assert error.max() < 0.02
+    inner = round(5 * target / min(fs, target))
+    assert error[inner:-inner].max() < 0.002
 
 
 @given(st.sampled_from([(500, 100), (257, 100), (100, 250)]), st.integers(0, 2**32 - 1))

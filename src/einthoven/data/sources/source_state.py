@@ -20,7 +20,7 @@ import numpy as np
 import einthoven
 from einthoven.atomic import write_text
 from einthoven.data.store.packed_store import Progress, Store, is_complete, open_or_build, open_store
-from einthoven.data.store.plan import FILE_FORMAT, FORMAT, Plan
+from einthoven.data.store.plan import CHECKSUM_FORMAT, CONTENT_FORMAT, FORMAT, Plan
 from einthoven.errors import UserError
 from einthoven.files import file_digest, seal, unseal
 
@@ -39,7 +39,9 @@ class SourceState:
     name : str
         Name of the source, for people who look into the cache.
     options : str
-        Hash of the options that change signals or table.
+        Hash of the options that change signals or table, and of the format of stores.
+    earlier_options : str
+        The same hash with the format before. A cache may hold a store of that format.
     tables : str
         Hash of the label tables, or of the list of records.
     folds : str
@@ -48,6 +50,7 @@ class SourceState:
 
     name: str
     options: str
+    earlier_options: str
     tables: str
     folds: str = ""
 
@@ -74,12 +77,14 @@ class SourceState:
         folds : iterable of Path
             Files of saved folds; they need not exist.
         """
-        version = [einthoven.__version__, FORMAT, FILE_FORMAT]
-        text = json.dumps([version, str(root.resolve()), sorted(options.items())], default=str)
+        described = [str(root.resolve()), sorted(options.items())]
+        version = [einthoven.__version__, FORMAT]
+        earlier_version = [einthoven.__version__, CONTENT_FORMAT, CHECKSUM_FORMAT]
         contents = [*map(_digest_file, tables), *names]
         return cls(
             name=root.resolve().name,
-            options=_hash(text),
+            options=_hash(json.dumps([version, *described], default=str)),
+            earlier_options=_hash(json.dumps([earlier_version, *described], default=str)),
             tables=_hash("\n".join(contents)),
             folds=_hash("\n".join(map(_digest_file, folds))),
         )
@@ -134,7 +139,8 @@ def open_source(
         As in `open_or_build`.
     check : bool
         Check every record file for changes. Without it, they are checked only if the state of the source has changed,
-        or if its store does not exist.
+        or if its store does not exist. If the records can no longer be read, a store that an earlier version made of
+        the same source is opened.
 
     Raises
     ------
@@ -146,11 +152,19 @@ def open_source(
         if store is not None:
             return store
     before = state()
-    store_plan = plan()
-    after = state()
     started = time.time()
-    last_check = _read_check(after, cache)
-    store = open_or_build(store_plan, cache, progress, shard)
+    try:
+        store_plan = plan()
+        after = state()
+        last_check = _read_check(after, cache)
+        store = open_or_build(store_plan, cache, progress, shard)
+    except UserError as error:
+        earlier = replace(before, options=before.earlier_options)
+        earlier_store = None if check or shard is not None else _known_store(earlier, cache)
+        if earlier_store is None:
+            raise
+        note = f"the records cannot be read again ({error}); the store of an earlier version is used"
+        return replace(earlier_store, notes=(note, *earlier_store.notes))
     if shard is not None:
         return store
     # If a table changed while it was read, nothing is saved. Saved folds may differ, because `plan` may add new ones.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.store.plan import FILE_FORMAT
+from einthoven.data.store.plan import FORMAT
 from einthoven.errors import UserError
 from einthoven.files import seal, unseal
 
@@ -65,7 +65,7 @@ class BlockSums:
 
 def pack_text(sums: BlockSums, index: str) -> str:
     """Return the text of ``pack.json``; `index` is the SHA-256 of the index of the pack."""
-    return seal({"format": FILE_FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index})
+    return seal({"format": FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index})
 
 
 class Blocks:
@@ -136,7 +136,7 @@ def _read(descriptor: int, buffer: memoryview, offset: int) -> int:
 
 
 def blocks_of(file: Path) -> Blocks | None:
-    """Return the blocks of a file of signals; None for a pack of version 0.1, which has no checksums.
+    """Return the blocks of a file of signals; None for a pack of format 3, which has no checksums.
 
     All stores of this process that point to the pack share the same object.
 
@@ -169,9 +169,9 @@ def read_pack_file(folder: Path) -> dict[str, Any]:
     """
     try:
         content = unseal((folder / PACK_FILE).read_text(encoding="utf-8"))
-        if content["format"] > FILE_FORMAT:
+        if content["format"] > FORMAT:
             raise UserError(
-                f"{folder}: a pack of format {content['format']}; this version reads formats up to {FILE_FORMAT}."
+                f"{folder}: a pack of format {content['format']}; this version reads formats up to {FORMAT}."
             )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(folder, f"{PACK_FILE}: {error}") from None

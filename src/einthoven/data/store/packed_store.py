@@ -40,7 +40,7 @@ from einthoven.data.store.packing import (
     unequal_lengths,
 )
 from einthoven.data.store.packs import Packs
-from einthoven.data.store.plan import FILE_FORMAT, FORMAT, Plan
+from einthoven.data.store.plan import CHECKSUM_FORMAT, FORMAT, Plan
 from einthoven.data.store.signals import Signals
 from einthoven.data.store.store_rows import StoreRows
 from einthoven.data.tables import read_typed
@@ -137,12 +137,24 @@ def open_or_build(
     UserError
         If a record cannot be read, or if records differ in a property that has to be equal.
     """
+    pool = cache / "packs" / plan.pool
+    earlier_pool = cache / "packs" / plan.earlier_pool
     notes = plan.notes
+    if earlier_pool.is_dir() and not pool.is_dir():
+        notes += (_describe_packing(plan.name, earlier_pool),)
     part = plan if shard is None else plan.part(*shard)
     path = _build(part, cache, progress)
     # Free the table of the plan before the table of the store is loaded.
     del plan, part
     return replace(open_store(path), notes=notes)
+
+
+def _describe_packing(name: str, earlier_pool: Path) -> str:
+    """Return the sentence about records that an earlier version has packed."""
+    return (
+        f"{name}: an earlier version packed these records. They were packed again, because records with another "
+        f"sampling frequency are now resampled with a steeper filter; {earlier_pool} is no longer used"
+    )
 
 
 def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
@@ -179,7 +191,7 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
         raise unequal_lengths(plan.name, lengths, plan.fs)
     fingerprint = rows.fingerprint()
     path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
-    if not is_complete(path) or _has_no_checksums(path):
+    if not is_complete(path) or _is_older(path):
         _write(path, rows, lengths.pop(), quarantine, fingerprint)
     return path
 
@@ -201,23 +213,23 @@ def is_complete(path: Path) -> bool:
     try:
         meta = _read_store_file(path)
         # A pack without its checksums would be read unchecked. Building the store again checks it and adds them.
-        needed = (SIGNALS, PACK_FILE) if meta["format"] == FILE_FORMAT else (SIGNALS,)
+        needed = (SIGNALS, PACK_FILE) if meta["format"] >= CHECKSUM_FORMAT else (SIGNALS,)
         return all((path / name / file).exists() for name, _ in meta["packs"] for file in needed)
     except (OSError, ValueError, KeyError, TypeError):
         # The store is damaged. `open_store` raises the error that says how.
         return True
 
 
-def _has_no_checksums(path: Path) -> bool:
-    """Whether a store was made by version 0.1."""
+def _is_older(path: Path) -> bool:
+    """Whether a store has an earlier format."""
     try:
-        return bool(_read_store_file(path)["format"] < FILE_FORMAT)
+        return bool(_read_store_file(path)["format"] < FORMAT)
     except (OSError, ValueError):
         return False
 
 
 def _read_store_file(path: Path) -> dict[str, Any]:
-    """Read ``store.json``. The file of version 0.1 has no checksum of its own.
+    """Read ``store.json``. The file of a store without checksums has none of its own.
 
     Raises
     ------
@@ -227,7 +239,8 @@ def _read_store_file(path: Path) -> dict[str, Any]:
     try:
         text = (path / STORE_FILE).read_text(encoding="utf-8")
         content: dict[str, Any] = json.loads(text)
-        return content if SEAL not in content and content["format"] == FORMAT else unseal(text)
+        has_no_checksums = SEAL not in content and content["format"] < CHECKSUM_FORMAT
+        return content if has_no_checksums else unseal(text)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{STORE_FILE}: {error}") from None
 
@@ -245,10 +258,8 @@ def open_store(path: Path) -> Store:
     try:
         check_ordinary(path)
         meta = _read_store_file(path)
-        if meta["format"] > FILE_FORMAT:
-            raise UserError(
-                f"{path}: a store of format {meta['format']}; this version reads formats up to {FILE_FORMAT}."
-            )
+        if meta["format"] > FORMAT:
+            raise UserError(f"{path}: a store of format {meta['format']}; this version reads formats up to {FORMAT}.")
         for name, digest in meta.get("files", {}).items():
             if file_digest(path / name) != digest:
                 raise ValueError(f"{name} is not what was written")
@@ -283,12 +294,23 @@ def open_store(path: Path) -> Store:
             leads=tuple(meta["leads"]),
             fingerprint=meta["fingerprint"],
             quarantine=quarantine,
+            notes=_describe_format(path, meta["format"], meta["fs"]),
             stored_digests=read_digests(path, n),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         # The errors of pyarrow are subclasses of these.
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
+
+
+def _describe_format(path: Path, number: int, fs: float) -> tuple[str, ...]:
+    """Return a sentence about a store of an earlier format, and nothing about the present one."""
+    if number == FORMAT:
+        return ()
+    return (
+        f"{path.name}: a store of format {number}, made by an earlier version. If its records were resampled to {fs:g} "
+        f"Hz, up to 25 % of a tone just above {fs / 2:g} Hz is in them as an alias",
+    )
 
 
 def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, fingerprint: str) -> None:
@@ -318,7 +340,7 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
             quarantine.to_csv(folder / QUARANTINE, index=False)
         pack_paths = [os.path.relpath(packs.folders[number], path) for number in used_packs]
         meta = {
-            "format": FILE_FORMAT,
+            "format": FORMAT,
             "shape": [len(place), len(plan.leads), samples],
             "fs": plan.fs,
             "leads": list(plan.leads),
@@ -328,13 +350,13 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
         }
         (folder / STORE_FILE).write_text(seal(meta), encoding="utf-8")
         # Another process may have written the same store in the meantime, and may have opened it.
-        if not is_complete(path) or _has_no_checksums(path):
+        if not is_complete(path) or _is_older(path):
             _remove_old(path, folder)
             publish(folder, path)
 
 
 def _remove_old(path: Path, successor: Path) -> None:
-    """Make room for a store that is built again: the old one has no checksums, or its packs no longer exist."""
+    """Make room for a store that is built again: the old one has an earlier format, or its packs no longer exist."""
     old = partial_name(path.parent)
     # The rename fails if there is no old store, or if another process does the same.
     with contextlib.suppress(FileNotFoundError):

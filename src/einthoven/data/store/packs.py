@@ -13,7 +13,6 @@ again: its entry has row -1.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.atomic import write_text
-from einthoven.data.formats.inputs import file_state, main_file, other_files_state, short_digest
-from einthoven.data.store.checksums import PACK_FILE, SIGNALS, BlockSums, damaged, pack_text, read_pack_file
+from einthoven.data.formats.inputs import file_state, main_file, other_files_state
+from einthoven.data.store.checksums import SIGNALS, damaged, read_pack_file
 from einthoven.files import file_digest
 
 COLUMNS = {
@@ -275,7 +273,7 @@ def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     texts: dict[str, str] = {}
     try:
-        if (folder / PACK_FILE).exists() and file_digest(folder / INDEX) != read_pack_file(folder)["index"]:
+        if file_digest(folder / INDEX) != read_pack_file(folder)["index"]:
             raise ValueError(f"{INDEX} is not what was written")
         with pq.ParquetFile(folder / INDEX) as file:
             for number in range(file.num_row_groups):  # of `PART` entries
@@ -297,42 +295,10 @@ def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
             actual = (folder / SIGNALS).stat().st_size
             if actual != expected:
                 raise ValueError(f"{SIGNALS} has {actual} bytes, expected {expected}")
-        if not (folder / PACK_FILE).exists():
-            _add_checksums(folder, index)
     except (OSError, ValueError, KeyError, TypeError) as error:
         # The errors of pyarrow are subclasses of these.
         raise damaged(folder, " ".join(str(error).split())) from None
     return index
-
-
-def _add_checksums(folder: Path, index: Mapping[str, NDArray[Any]]) -> None:
-    """Check a pack of version 0.1 by its name and by the digests of its signals, and add the checksums that it lacks.
-
-    Raises
-    ------
-    ValueError
-        If the pack differs from what was written.
-    """
-    name_hash = hashlib.sha256()
-    for main, state_of_files, digest, row in zip(*(index[name].tolist() for name in NAME_COLUMNS), strict=True):
-        name_hash.update(_bytes_for_name(main, state_of_files, digest, row))
-    if _pack_name(name_hash) != folder.name:
-        raise ValueError(f"{INDEX} is not what was written")
-
-    # Read the signals in the order of their rows.
-    entries = np.flatnonzero(index["row"] >= 0)
-    entries = entries[np.argsort(index["row"][entries])]
-    sums = BlockSums()
-    with (folder / SIGNALS).open("rb") as signals:
-        row_bytes = (folder / SIGNALS).stat().st_size // max(1, len(entries))
-        for row, digest in enumerate(index["digest"][entries].tolist()):
-            signal = signals.read(row_bytes)
-            if short_digest(signal) != digest:
-                raise ValueError(f"row {row} of {SIGNALS} is not what was written")
-            sums.add(signal)
-    # If the cache cannot be written, the pack is checked in this way each time.
-    with contextlib.suppress(OSError):
-        write_text(folder / PACK_FILE, pack_text(sums, file_digest(folder / INDEX)))
 
 
 def _bytes_for_name(main: bytes, state_of_files: bytes, digest: bytes, row: int) -> bytes:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 2**31  # samples of one record
 LARGEST_FS = 1_000_000
-FORMAT = 3  # format number of the content of packs and stores; it is part of names and fingerprints
-FILE_FORMAT = 4  # format number of their files; files of version 0.1 have number 3 and no checksums
+FORMAT = 5  # number of the format of packs and stores; those of formats 3 and 4 were resampled with an older filter
+CHECKSUM_FORMAT = 4  # the first format with checksums
+CONTENT_FORMAT = 3  # number in the names of the packs of formats 3 and 4, and in all fingerprints
 
 
 class RecordFiles(Sequence[Path]):
@@ -162,7 +163,15 @@ class Plan:
     @property
     def pool(self) -> str:
         """Name of the folder of packs that fit this plan. It depends on each option that changes the signals."""
-        settings = [FORMAT, self.fs, list(self.leads), self.seconds, self.long, self.short, self.stride]
+        return self._pool_name(FORMAT)
+
+    @property
+    def earlier_pool(self) -> str:
+        """Name of the folder of packs that an earlier version made of this plan."""
+        return self._pool_name(CONTENT_FORMAT)
+
+    def _pool_name(self, number: int) -> str:
+        settings = [number, self.fs, list(self.leads), self.seconds, self.long, self.short, self.stride]
         text = json.dumps([*settings, sorted(self.reading.items())])
         return f"{self.name}-{self.fs:g}hz-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.store.packs import COLUMNS, Packs
-from einthoven.data.store.plan import FORMAT, Plan
+from einthoven.data.store.plan import CONTENT_FORMAT, Plan
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class StoreRows:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the content of the store. It does not depend on how packs share the signals."""
         plan = self.plan
-        digest = hashlib.sha256(json.dumps([FORMAT, plan.fs, list(plan.leads), len(self.entries)]).encode())
+        digest = hashlib.sha256(json.dumps([CONTENT_FORMAT, plan.fs, list(plan.leads), len(self.entries)]).encode())
         for part in self.read("digest"):
             digest.update(part["digest"].tobytes())
         for file in plan.tables:
