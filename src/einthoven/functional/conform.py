@@ -128,7 +128,9 @@ def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]
     position = np.arange(samples, dtype=np.float64)
     for lead, lead_first, lead_slope in zip(filled, first, slope, strict=True):
         lead -= lead_first + lead_slope * position
-    resampled = resample_poly(filled, up, down, axis=-1, window=_low_pass(up, down))
+    # The types of SciPy do not know that a filter can be given by its taps.
+    filtered = resample_poly(filled, up, down, axis=-1, window=_low_pass(up, down))  # type: ignore[call-overload]
+    resampled: NDArray[np.float64] = np.asarray(filtered)
     resampled += first + slope * (np.arange(resampled.shape[-1]) * (down / up))
     if invalid.any():
         resampled[_invalid_outputs(invalid, up, down, resampled.shape[-1])] = np.nan
