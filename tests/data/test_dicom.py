@@ -161,6 +161,15 @@ def test_a_file_may_lack_the_preamble_and_the_meta_header(
     assert_signal(path, ecg)
 
 
+@pytest.mark.parametrize("name", ["IM000001", "1.2.840.113619.2.1.4", "ecg.bin", "ECG.DCM", "scan.1"])
+@pytest.mark.parametrize("has_preamble", [True, False])
+def test_the_name_of_a_file_does_not_matter(tmp_path: Path, ecg: np.ndarray, name: str, has_preamble: bool) -> None:
+    path = write_dicom_groups(tmp_path / name, [dicom_group(Part(ecg))])
+    if not has_preamble:
+        path.write_bytes(path.read_bytes()[132:])
+    assert_signal(path, ecg)
+
+
 def test_other_files_are_not_taken_for_dicom(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(5000))
     texts = [b"", b"DICM", b"I,II,III\n0,0,0\n", b"<?xml version='1.0'?>", bytes(1024), b"\x08\x00" * 600]
