@@ -29,7 +29,7 @@ from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training.guard import Guard
 from einthoven.training.loop import train_step
 
-TASKS = ("superdiagnostic", "contrastive", "cpc", "masked", "vae")
+TASKS = ("superdiagnostic", "contrastive", "cpc", "masked", "vae", "generator")
 
 
 def assembled(task: str, folder: Path, device: str, options: list[str]) -> NetworkRun:

@@ -2,9 +2,9 @@
 
     python bench/bench_realism.py PTBXL_ROOT MODEL[:FOLD,FOLD,...] ... [--against MODEL ...]
 
-MODEL is the folder of a run (outputs/...) or of a bundle. Prints the AUROC of each class and the macro AUROC over folds
-1-9 with a 95 % interval, and the macro AUROC of each fold. With --against, also the paired difference to a second
-model, with its interval and p-value.
+MODEL is the folder of a run (outputs/...) or of a bundle. Several folders with + between them predict together, as
+their mean. Prints the AUROC of each class and the macro AUROC over folds 1-9 with a 95 % interval, and the macro AUROC
+of each fold. With --against, also the paired difference to a second model, with its interval and p-value.
 
 A model judges the folds behind its colon. So a generator whose numbers are fitted to real signals can be judged on the
 folds that were left out of its fit: fit and train once without folds 1-4 and once without folds 5-9, then
@@ -66,12 +66,12 @@ def read_records(root: Path) -> RealRecords:
     )
 
 
-def predict(model: Path, records: RealRecords) -> NDArray[np.float64]:
-    """Return the probabilities (n, K) of a bundle, or of the bundle of a run."""
+def predict(models: str, records: RealRecords) -> NDArray[np.float64]:
+    """Return the probabilities (n, K) of the bundles of runs, whose folders have + between them."""
     inputs = [Record(signal, float(FS), LEADS, str(row)) for row, signal in enumerate(records.signals)]
-    predictor = load_bundle(model)
+    predictor = load_bundle(*models.split("+"))
     if predictor.classes != records.classes:
-        raise SystemExit(f"{model} predicts {predictor.classes}, expected {records.classes}")
+        raise SystemExit(f"{models} predicts {predictor.classes}, expected {records.classes}")
     return np.asarray(predictor.predict(inputs).probabilities)
 
 
@@ -83,7 +83,7 @@ def predict_parts(arguments: list[str], records: RealRecords) -> tuple[NDArray[n
         path, _, folds = argument.partition(":")
         chosen = [int(fold) for fold in folds.split(",")] if folds else list(FOLDS)
         rows = np.isin(records.fold, chosen)
-        scores[rows] = predict(Path(path), records)[rows]
+        scores[rows] = predict(path, records)[rows]
         part[rows] = number
     if np.isnan(scores).any():
         missing = sorted(set(records.fold[np.isnan(scores).any(1)].tolist()))
