@@ -156,7 +156,7 @@ def test_augmentation_and_masks(bench: Bench, augment: str) -> None:
     trains_or_says(bench, config, "the masks would no longer fit the signals" if augment in MOVING else None)
 
 
-OF_TOKENS = {"cpc", "masked"}  # tasks that need a network whose last stages run along the time
+OF_TOKENS = {"cpc", "generator", "masked"}  # tasks that need a network whose last stages run along the time
 OF_OTHER_DATA = {"cinc2021", "columns"}  # labels that these records do not have
 
 

@@ -29,7 +29,7 @@ SRC = ROOT / "src" / "einthoven"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 SOURCES = sorted(f"data={path.stem}" for path in (conf_folder() / "data").glob("*.yaml"))
-TASKS_WITH_OPTIONS = ("task=contrastive", "task=cpc", "task=distill", "task=masked", "task=vae")
+TASKS_WITH_OPTIONS = ("task=contrastive", "task=cpc", "task=distill", "task=generator", "task=masked", "task=vae")
 CHOICES = (*SOURCES, *TASKS_WITH_OPTIONS)  # each has options of its own
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))

@@ -51,6 +51,7 @@ class AmplitudeScale:
     per_lead: bool = False
     probability: float = 1.0
     strength: ClassVar[str] = "spread"
+    keeps_dipole: ClassVar[bool] = False
 
     @property
     def changes(self) -> frozenset[str]:

@@ -37,6 +37,14 @@ def keeps_masks(transform: object) -> bool:
     return bool(getattr(transform, "keeps_masks", True))
 
 
+def keeps_dipole(transform: object) -> bool:
+    """Return whether the heart vector along the signal is still right after a transform.
+
+    A transform that makes the heart stronger, or turns it, has ``keeps_dipole = False``.
+    """
+    return keeps_masks(transform) and bool(getattr(transform, "keeps_dipole", True))
+
+
 def check_options(name: str, transform: Augmentation) -> None:
     """Refuse invalid values of the options that several transforms have.
 

@@ -143,6 +143,7 @@ class VCGRotation:
     leads: Sequence[str] = LEADS
     probability: float = 1.0
     strength: ClassVar[str] = "max_angle"
+    keeps_dipole: ClassVar[bool] = False
     changes: ClassVar[frozenset[str]] = AXIS_STATEMENTS | VOLTAGE_STATEMENTS | SHAPE_STATEMENTS
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from einthoven.augment.base import Augmentation, check_options, keeps_masks
+from einthoven.augment.base import Augmentation, check_options, keeps_dipole, keeps_masks
 from einthoven.errors import UserError
 
 MAX_MAGNITUDE = 10
@@ -63,6 +63,11 @@ class RandAugment:
     def keeps_masks(self) -> bool:
         """Whether all transforms keep the masks of the waves right."""
         return all(keeps_masks(transform) for transform in self.transforms.values())
+
+    @property
+    def keeps_dipole(self) -> bool:
+        """Whether all transforms keep the heart vector right."""
+        return all(keeps_dipole(transform) for transform in self.transforms.values())
 
     def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Augment signals ``[B, L, T]`` and labels ``[B, K]``."""

@@ -78,6 +78,7 @@ class TokenModel(PretrainingModel):
     ) -> None:
         super().__init__(frontend, network, nn.Identity())
         self.local = local
+        self.samples = samples
         device = frontend.mean.device
         x = torch.zeros(2, frontend.in_channels, samples, device=device)
         self.eval()

@@ -34,8 +34,8 @@ FOLD = "fold-"
 MOST_NAMED = 10
 """A sentence names at most this many folders."""
 
-PRETEXT_TASKS = ("contrastive", "cpc", "masked", "vae")
-"""Modules of the tasks without labels."""
+PRETEXT_TASKS = ("contrastive", "cpc", "generator", "masked", "vae")
+"""Modules of the tasks that pretrain an encoder."""
 
 CONFIGURATION_LIMIT = 1 << 20
 """Largest size of the configuration of a run in bytes."""

@@ -1,11 +1,12 @@
-"""Refuse options that do not go together with a task of masks, before any data are read."""
+"""Refuse options that do not go together with values along the signal, before any data are read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from einthoven import trust
-from einthoven.augment.base import keeps_masks
+from einthoven.augment.base import keeps_dipole, keeps_masks
 from einthoven.build import build
 from einthoven.errors import UserError
 from einthoven.schema import Trainer
@@ -31,6 +32,8 @@ def check_masks(config: DictConfig, task: Any, trainer: Trainer) -> None:
                 f"model: {name} gives a value for each sample, and task={task.name} asks for values of whole records; "
                 "expected task=delineation, or another model."
             )
+        if getattr(task, "reads_truth", False):
+            _check_truth(config, trainer)
         return
 
     if not runs_along_time:
@@ -53,15 +56,25 @@ def check_masks(config: DictConfig, task: Any, trainer: Trainer) -> None:
         )
     if str(config.pca._target_).rpartition(".")[0].endswith("TimeFrontend"):
         raise UserError("pca=time: joins several samples to one step, and a mask has a value for each; expected none.")
-    _check_augment(build(config.augment))
+    _check_augment(build(config.augment), keeps_masks, "masks")
 
 
-def _check_augment(augment: Any) -> None:
-    """Refuse transforms that move samples in time, or take them from another record."""
-    transforms = getattr(augment, "transforms", {"augment": augment})
-    moving = [name for name, transform in transforms.items() if not keeps_masks(transform)]
-    if moving:
+def _check_truth(config: DictConfig, trainer: Trainer) -> None:
+    """Refuse options with which masks and heart vectors would not fit the signals."""
+    if trainer.window is not None:
         raise UserError(
-            f"augment: after {' and '.join(moving)}, the masks would no longer fit the signals; expected a probability "
-            "of 0, or augment=delineation."
+            f"trainer.window={trainer.window:g}: the truth is as long as its record, and task=generator cuts both to "
+            "the window of the network; expected trainer.window=null."
+        )
+    _check_augment(build(config.augment), keeps_dipole, "masks and heart vectors")
+
+
+def _check_augment(augment: Any, keeps: Callable[[object], bool], kept: str) -> None:
+    """Refuse transforms after which what runs along the signal is wrong, such as those that move samples in time."""
+    transforms = getattr(augment, "transforms", {"augment": augment})
+    changing = [name for name, transform in transforms.items() if not keeps(transform)]
+    if changing:
+        raise UserError(
+            f"augment: after {' and '.join(changing)}, the {kept} would no longer fit the signals; expected a "
+            "probability of 0, or augment=delineation."
         )

@@ -1,4 +1,4 @@
-"""The pictures of a pretraining: reconstructed and generated signals on ECG paper."""
+"""The pictures of a pretraining: reconstructed and generated signals on ECG paper, and heart vectors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from einthoven.contracts import Batch
+from einthoven.report.dipole import dipole_figure
 from einthoven.report.ecg_paper import examples_figure
 from einthoven.report.reconstruction import reconstructions_figure
 from einthoven.runs.network_parts import NetworkParts
@@ -25,7 +27,7 @@ DRAWN = 4
 
 @torch.no_grad()
 def reconstruction_figures(run: NetworkParts, split: str) -> dict[str, Callable[[], Figure]]:
-    """Return the pictures of reconstructed and of generated signals; empty if the task makes none.
+    """Return the pictures of reconstructed and generated signals and of heart vectors; empty if the task makes none.
 
     Parameters
     ----------
@@ -37,23 +39,29 @@ def reconstruction_figures(run: NetworkParts, split: str) -> dict[str, Callable[
         return {}
     records = run.data.splits[split]
     rows = np.unique(np.linspace(0, len(records) - 1, DRAWN).astype(np.int64))
-    x = records.take(torch.from_numpy(rows).to(run.device), run.window)
+    index = torch.from_numpy(rows).to(run.device)
+    x = records.take(index, run.window)
+    is_valid = torch.ones(len(index), dtype=torch.bool, device=run.device)
     model = run.model.eval()
     with seeded(run.settings.seed, run.device):
         reconstructed = task.reconstruct(model, x)
         generated = task.generate(model, DRAWN)
+        dipoles = task.trace_dipoles(model, Batch(x, records.labels[index], index, is_valid))
 
     fs = run.data.store.fs
     leads = run.data.store.leads
     figures: dict[str, Callable[[], Figure]] = {}
+    titles = [f"record {run.data.labels.ecg_ids[run.data.rows[split][row]]} ({split})" for row in rows]
     if reconstructed is not None:
         signals, is_hidden = (values.cpu().numpy() for values in reconstructed)
-        titles = [f"record {run.data.labels.ecg_ids[run.data.rows[split][row]]} ({split})" for row in rows]
         figures["reconstructions"] = partial(
             reconstructions_figure, x.cpu().numpy(), signals, fs, titles, hidden=is_hidden, leads=leads
         )
     if generated is not None:
         figures["generated"] = partial(_generated_figure, generated.cpu().numpy(), fs, leads)
+    if dipoles is not None:
+        true, predicted = (values.cpu().numpy() for values in dipoles)
+        figures["heart_vectors"] = partial(dipole_figure, true, predicted, titles)
     return figures
 
 

@@ -20,6 +20,7 @@ from einthoven.data.sources.masks import mask_labels, refuse_without_masks
 from einthoven.data.sources.source_state import ago
 from einthoven.data.sources.splits import SPLITS, split_rows
 from einthoven.data.sources.targets import targets
+from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
@@ -305,8 +306,11 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
     """
     measures = task.output == "identity"
     has_masks = task.output == "masks"
+    reads_truth = getattr(task, "reads_truth", False)
     if has_masks:
         refuse_without_masks(source)
+    elif reads_truth:
+        refuse_without_truth(source)
     elif task.needs_labels and not measures and task.labels not in source.label_sets:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
@@ -317,6 +321,8 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
         console.print(sentence, soft_wrap=True)
     for note in store.notes:
         console.print(note, soft_wrap=True)
+    if reads_truth:
+        return store, truth_labels(source, store, task.labels)
     if not task.needs_labels:
         return store, no_labels(store.table)
     if measures:

@@ -59,6 +59,8 @@ class Pretext(ABC):
         Whether the task applies the augmentation, instead of the training loop.
     needs_windows : bool
         Whether the network gets windows of the length that it reads, instead of whole records.
+    reads_truth : bool
+        Whether the labels are the exact truth of generated records (`data.sources.truth`), instead of none.
     """
 
     objective: Callable[..., Tensor]
@@ -72,6 +74,7 @@ class Pretext(ABC):
     compares_records: ClassVar[bool] = False
     augments_itself: ClassVar[bool] = False
     needs_windows: ClassVar[bool] = False
+    reads_truth: ClassVar[bool] = False
     fitted: ClassVar[Mapping[str, Any]] = {}
 
     @property
@@ -135,6 +138,10 @@ class Pretext(ABC):
         """Return new signals (count, L, T) in mV, drawn from torch's generator. None for a task that generates none."""
         return None
 
+    def trace_dipoles(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Return the true and the predicted heart vectors (B, 3, T) of records in mV. None if there are none."""
+        return None
+
     def use_augmentation(self, augment: Augment) -> Self:
         """Return the task with the augmentation of the run, if the task applies it itself."""
         return replace(self, views=augment) if self.augments_itself else self  # type: ignore[call-arg]
@@ -147,7 +154,7 @@ class Pretext(ABC):
         return (per_record * batch.valid).sum() / batch.valid.sum(), outputs
 
     def goal(self, batch: Batch) -> Tensor:
-        """Return the labels (B, 0): there are none."""
+        """Return the labels: (B, 0), or the truth of generated records."""
         return batch.y
 
     def activation(self, outputs: Tensor) -> Tensor:

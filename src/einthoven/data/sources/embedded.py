@@ -138,13 +138,32 @@ class Synthetic:
         UserError
             If the file of the masks cannot be read.
         """
-        file = self.root / f"masks{self.fs}.npy"
+        return self._read_truth("masks", table).astype(np.uint8)
+
+    def dipoles(self, table: pd.DataFrame) -> NDArray[np.int16]:
+        """Return the exact heart vectors of each row in the table of a store.
+
+        Returns
+        -------
+        ndarray of int16, shape (n, 3, T)
+            In µV; x to the left, y to the feet, z to the back. T is the length of a generated record.
+
+        Raises
+        ------
+        UserError
+            If the file of the heart vectors cannot be read, as of a set that an earlier release generated.
+        """
+        return self._read_truth("dipoles", table).astype(np.int16)
+
+    def _read_truth(self, kind: str, table: pd.DataFrame) -> NDArray[np.generic]:
+        """Read the rows of a file of exact masks or heart vectors."""
+        file = self.root / f"{kind}{self.fs}.npy"
         try:
-            masks = np.load(file, mmap_mode="r", allow_pickle=False)
-            return np.array(masks[table["ecg_id"].to_numpy(np.int64) - 1], dtype=np.uint8)
+            values = np.load(file, mmap_mode="r", allow_pickle=False)
+            return np.array(values[table["ecg_id"].to_numpy(np.int64) - 1])
         except (OSError, IndexError, *BAD_ARRAY_HEADER):
             raise UserError(
-                f"{file}: cannot be read; expected the masks of the generated records. Delete {self.root}, and the "
+                f"{file}: cannot be read; expected the {kind} of the generated records. Delete {self.root}, and the "
                 "records are generated again."
             ) from None
 

@@ -35,8 +35,9 @@ class Labels:
 
     Attributes
     ----------
-    matrix : ndarray of uint8 or float32, shape (n, K) or (n, C, T)
-        1 for a positive class; or quantities; or 1 for a sample that belongs to a wave.
+    matrix : ndarray of uint8, float32 or int16, shape (n, K) or (n, C, T)
+        1 for a positive class; or quantities; or 1 for a sample that belongs to a wave; or the truth of a generator
+        (`data.sources.truth`).
     classes : tuple of str
         Class names, sorted; or names of the quantities or waves.
     ecg_ids, folds, patients : ndarray of int, shape (n,)
@@ -49,7 +50,7 @@ class Labels:
         Notes for a reader of the labels, one sentence each.
     """
 
-    matrix: NDArray[np.uint8] | NDArray[np.float32]
+    matrix: NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.int16]
     classes: tuple[str, ...]
     ecg_ids: NDArray[np.int64]
     folds: NDArray[np.int64]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.data.sources.labels import Labels
 from einthoven.data.store.packed_store import Store
@@ -46,18 +47,27 @@ def mask_labels(source: Any, store: Store) -> Labels:
         The matrix is (n, 3, T), 1 where a sample belongs to the wave.
     """
     table = store.table
-    bits = source.masks(table)
-    samples = store.signals.shape[-1]
-    first = np.rint(table["start_s"].to_numpy(np.float64) * store.fs).astype(np.int64)
-    columns = first[:, None] + np.arange(samples)
-    # Zeros fill up a signal that is longer than its record.
-    is_inside = columns < bits.shape[1]
-    bits_of_signal = np.take_along_axis(bits, np.minimum(columns, bits.shape[1] - 1), axis=1) * is_inside
+    bits_of_signal = cut_to_signals(source.masks(table)[:, None, :], store)
     return Labels(
-        matrix=mask_to_waves(bits_of_signal).astype(np.uint8),
+        matrix=mask_to_waves(bits_of_signal[:, 0]).astype(np.uint8),
         classes=MASKS,
         ecg_ids=table["ecg_id"].to_numpy(np.int64),
         folds=table["strat_fold"].to_numpy(np.int64),
         patients=table["patient_id"].to_numpy(np.int64),
         dropped=0,
     )
+
+
+def cut_to_signals(values: NDArray[np.integer[Any]], store: Store) -> NDArray[np.integer[Any]]:
+    """Cut values along whole records (n, C, samples of a record) to the signals of a store (n, C, T).
+
+    Zeros fill up a signal that is longer than its record.
+    """
+    samples = store.signals.shape[-1]
+    first = np.rint(store.table["start_s"].to_numpy(np.float64) * store.fs).astype(np.int64)
+    columns = first[:, None] + np.arange(samples)
+    length = values.shape[2]
+    index = np.minimum(columns, length - 1)[:, None, :]
+    is_inside = (columns < length)[:, None, :]
+    cut: NDArray[np.integer[Any]] = np.take_along_axis(values, index, axis=2) * is_inside
+    return cut

@@ -15,7 +15,7 @@ from einthoven.data.synthetic.build import Build, normal_heart, place_electrodes
 from einthoven.data.synthetic.conditions import Patient, draw_rhythm
 from einthoven.data.synthetic.heart import Array, Heart, qrs_area
 from einthoven.data.synthetic.leadfield import lead_field
-from einthoven.data.synthetic.render import Complex, draw_complexes, draw_mask, project
+from einthoven.data.synthetic.render import Complex, draw_complexes, draw_mask, project, project_dipole
 from einthoven.data.synthetic.rhythm import ATRIAL, VENTRICULAR, Beats, atrial_activity, draw_beats, draw_rate
 
 SECONDS = 10.0
@@ -41,6 +41,12 @@ class Recording:
     beats: Beats
     shapes: dict[bool, Complex]
     """The complex of ventricular premature beats (key True) and of all other beats (key False)."""
+    dipoles: dict[bool, Complex]
+    """The same complexes on the axes of the heart vector."""
+    breathing: Array
+    """Phase of breathing of each beat, -1 to 1."""
+    atrial: Array
+    """Heart vector of fibrillating or fluttering atria (3, T) at the samples of `leads`; 0 in other rhythms."""
 
     def mask(self, fs: float) -> NDArray[np.uint8]:
         """Return the P, QRS and T bits (T,) of the ten seconds at `fs` Hz."""
@@ -48,9 +54,47 @@ class Recording:
         beats = self.beats
         next_onset = np.append(beats.onset[1:], np.inf)
         for is_ventricular, shape in self.shapes.items():
-            chosen = (beats.kind == VENTRICULAR) == is_ventricular
+            chosen = _is_of_kind(beats, is_ventricular)
             draw_mask(mask, shape, beats.onset[chosen], beats.rr[chosen], beats.p_wave[chosen], next_onset[chosen], fs)
         return mask
+
+    def dipole(self, fs: float) -> NDArray[np.float32]:
+        """Return the heart vector (3, T) of the ten seconds at `fs` Hz: the sum of the moments of all sources.
+
+        The axes are x to the left, y to the feet and z to the back. Dower's matrix maps the vector to mV. It is the
+        vector at the time of each sample: it has no noise, and no filter as the signals at 100 Hz have.
+        """
+        dipole = np.zeros((3, int(SECONDS * fs)), dtype=np.float32)
+        _draw_beats(dipole, self.dipoles, self.beats, self.breathing, 0.0, fs)
+        return dipole + self.atrial[:, MARGIN : -MARGIN : round(FS / fs)].astype(np.float32)
+
+
+def _draw_beats(
+    out: NDArray[np.float32],
+    shapes: dict[bool, Complex],
+    beats: Beats,
+    breathing: Array,
+    origin: float,
+    fs: float,
+) -> None:
+    """Add the waves of all beats to the leads (L, T). `origin` is the time of the first sample in s."""
+    for is_ventricular, shape in shapes.items():
+        chosen = _is_of_kind(beats, is_ventricular)
+        draw_complexes(
+            out,
+            shape,
+            beats.onset[chosen],
+            beats.rr[chosen],
+            beats.p_wave[chosen],
+            breathing[chosen],
+            origin,
+            fs,
+        )
+
+
+def _is_of_kind(beats: Beats, is_ventricular: bool) -> NDArray[np.bool_]:
+    """Return which beats are ventricular premature ones, or which are not."""
+    return np.asarray((beats.kind == VENTRICULAR) == is_ventricular)
 
 
 def _diseased_heart(rng: np.random.Generator, patient: Patient, build: Build, rhythm: str) -> Heart:
@@ -222,28 +266,21 @@ def compose(rng: np.random.Generator, patient: Patient, build: Build, rhythm: st
     heart = _diseased_heart(rng, patient, build, rhythm)
     electrodes = place_electrodes(rng, build)
     sway = float(abs(rng.normal(0.0, 0.06)))
-    shapes = {False: project(heart, electrodes, sway)}
+    hearts = {False: heart}
     if (beats.kind == VENTRICULAR).any():
-        shapes[True] = project(_premature(rng, patient, build), electrodes, sway)
+        hearts[True] = _premature(rng, patient, build)
+    shapes = {kind: project(heart_of_kind, electrodes, sway) for kind, heart_of_kind in hearts.items()}
+    dipoles = {kind: project_dipole(heart_of_kind, sway) for kind, heart_of_kind in hearts.items()}
 
     # Draw the waves of all beats.
     leads = np.zeros((8, len(TIME)), dtype=np.float32)
     breathing = np.sin(2 * np.pi * rng.uniform(0.18, 0.32) * beats.onset + rng.uniform(0, 2 * np.pi))
-    for is_ventricular, shape in shapes.items():
-        chosen = (beats.kind == VENTRICULAR) == is_ventricular
-        draw_complexes(
-            leads,
-            shape,
-            beats.onset[chosen],
-            beats.rr[chosen],
-            beats.p_wave[chosen],
-            breathing[chosen],
-            TIME[0],
-            FS,
-        )
+    _draw_beats(leads, shapes, beats, breathing, TIME[0], FS)
+    atrial = np.zeros((3, len(TIME)))
     if rhythm in {"AFIB", "AFLT"}:
         field = lead_field(np.array([[-3.0, -3.0, 0.0]]), electrodes)[0]
-        leads += (field @ atrial_activity(rng, rhythm, TIME)).astype(np.float32)
+        atrial = atrial_activity(rng, rhythm, TIME)
+        leads += (field @ atrial).astype(np.float32)
 
     # Draw the statements of the reader. Pacing hides the signs of all other conditions.
     likelihoods = {}
@@ -263,4 +300,4 @@ def compose(rng: np.random.Generator, patient: Patient, build: Build, rhythm: st
         codes.append("PAC")
     code_likelihood = 100.0 if rng.random() < 0.1 else 0.0
     statements = likelihoods | dict.fromkeys(codes, code_likelihood) | {rhythm: 0.0}
-    return Recording(leads, statements, rhythm, _axis(shapes[False]), beats, shapes)
+    return Recording(leads, statements, rhythm, _axis(shapes[False]), beats, shapes, dipoles, breathing, atrial)

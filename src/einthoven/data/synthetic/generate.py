@@ -39,6 +39,8 @@ class Sample:
     """Sampling frequency -> signal (12, T) in µV."""
     masks: dict[int, NDArray[np.uint8]]
     """Sampling frequency -> bits (T,): 1 = P, 2 = QRS, 4 = T."""
+    dipoles: dict[int, NDArray[np.int16]]
+    """Sampling frequency -> heart vector (3, T) in µV (`Recording.dipole`)."""
     recording: Recording
     """The record without noise."""
 
@@ -58,6 +60,8 @@ class Generated:
     """Sampling frequency -> signals (n, 12, T) in µV."""
     masks: dict[int, NDArray[np.uint8]]
     """Sampling frequency -> bits (n, T): 1 = P, 2 = QRS, 4 = T."""
+    dipoles: dict[int, NDArray[np.int16]]
+    """Sampling frequency -> heart vectors (n, 3, T) in µV."""
     clean: NDArray[np.float64]
     """The noise-free leads I, II, V1-V6 (n, 8, 5000) in mV at 500 Hz."""
     recordings: list[Recording]
@@ -85,12 +89,17 @@ def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.flo
     return np.asarray(filtered[:, first : first + count])
 
 
+def _microvolts(millivolts: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Round mV to whole µV within the range of int16."""
+    return np.clip(np.rint(millivolts * 1000.0), -16000, 16000).astype(np.int32)
+
+
 def _quantize(leads: NDArray[np.float32]) -> NDArray[np.int16]:
     """Convert eight leads in mV (8, T) to twelve leads in whole µV (12, T).
 
     III is exactly II - I of the rounded leads. The augmented leads follow Goldberger's equations within half a µV.
     """
-    microvolts = np.clip(np.rint(leads * 1000.0), -16000, 16000).astype(np.int32)
+    microvolts = _microvolts(leads)
     i, ii = microvolts[0], microvolts[1]
     limb = np.stack([i, ii, ii - i, -((i + ii) >> 1), i - (ii >> 1), ii - (i >> 1)])
     return np.concatenate([limb, microvolts[2:]]).astype(np.int16)
@@ -206,12 +215,14 @@ def iterate(records: int, seed: int = 0, *, rates: Sequence[int] = (100,), noise
         leads = add_noise(rng, recording.leads, plan, TIME, noise)
         signals = {}
         masks = {}
+        dipoles = {}
         for fs in rates:
             signals[fs] = _quantize(leads[:, MARGIN : MARGIN + SAMPLES] if fs == 500 else decimate(leads))
             masks[fs] = recording.mask(fs)
+            dipoles[fs] = _microvolts(recording.dipole(fs)).astype(np.int16)
         noise_columns = plan.text if noise > 0 else {}
         row = _row(index + 1, patient, int(folds[owner[index]]), recording, noise_columns)
-        yield Sample(row, signals, masks, recording)
+        yield Sample(row, signals, masks, dipoles, recording)
 
 
 def generate(
@@ -246,6 +257,7 @@ def generate(
         rows=[sample.row for sample in samples],
         signals={fs: np.stack([sample.signals[fs] for sample in samples]) for fs in rates},
         masks={fs: np.stack([sample.masks[fs] for sample in samples]) for fs in rates},
+        dipoles={fs: np.stack([sample.dipoles[fs] for sample in samples]) for fs in rates},
         clean=np.stack([sample.clean for sample in samples]),
         recordings=[sample.recording for sample in samples],
     )

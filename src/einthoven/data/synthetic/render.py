@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ T_ONSET = 0.53
 
 @dataclass
 class Wave:
-    """The K kernels of one wave, projected onto the leads."""
+    """The K kernels of one wave, projected onto the L leads: eight, or the three axes of the heart vector."""
 
     centre: Array
     """Centre of each kernel (K,), on the clock of the wave (see `Kernels`)."""
@@ -30,9 +31,9 @@ class Wave:
     right: Array
     """Standard deviation after the centre (K,)."""
     leads: Array
-    """Amplitudes on the leads at rest (K, 8), mV."""
+    """Amplitudes on the leads at rest (K, L), mV."""
     breath: Array
-    """Change of the amplitudes at full inspiration (K, 8), mV."""
+    """Change of the amplitudes at full inspiration (K, L), mV."""
 
 
 @dataclass
@@ -48,9 +49,13 @@ class Complex:
     qtc: float
 
 
-def _project_wave(kernels: Kernels, electrodes: Array, sway: Array) -> Wave:
+Field = Callable[[Array], Array]
+"""Places of K sources (K, 3) -> what a unit dipole at each place gives on the leads (K, L, 3)."""
+
+
+def _project_wave(kernels: Kernels, field_at: Field, sway: Array) -> Wave:
     """Project kernels onto the leads. `sway` (3, 3) rotates the heart to its position at full inspiration."""
-    field = lead_field(np.array(kernels.place), electrodes)
+    field = field_at(np.array(kernels.place))
     moment = np.array(kernels.moment)
     rest = np.einsum("klx,kx->kl", field, moment)
     change = np.einsum("klx,kx->kl", field, moment @ sway.T) - rest
@@ -68,6 +73,22 @@ def project(heart: Heart, electrodes: Array, sway: float) -> Complex:
     sway : float
         Angle in radians by which a deep breath turns the heart.
     """
+    return _project(heart, lambda places: lead_field(places, electrodes), sway)
+
+
+def project_dipole(heart: Heart, sway: float) -> Complex:
+    """Return the sources of a heart on the three axes of the heart vector: x to the left, y to the feet, z to the back.
+
+    Parameters
+    ----------
+    heart, sway
+        As in `project`.
+    """
+    return _project(heart, lambda places: np.broadcast_to(np.eye(3), (len(places), 3, 3)), sway)
+
+
+def _project(heart: Heart, field_at: Field, sway: float) -> Complex:
+    """Project the sources of a heart by a field."""
     turn = rotation(0.5 * sway, 0.0, sway)
     depolarization = Kernels(
         list(heart.place) + heart.extra.place,
@@ -77,9 +98,9 @@ def project(heart: Heart, electrodes: Array, sway: float) -> Complex:
         list(heart.moment) + heart.extra.moment,
     )
     return Complex(
-        p=_project_wave(heart.atria, electrodes, turn) if heart.atria.moment else None,
-        qrs=_project_wave(depolarization, electrodes, turn),
-        t=_project_wave(heart.recovery, electrodes, turn),
+        p=_project_wave(heart.atria, field_at, turn) if heart.atria.moment else None,
+        qrs=_project_wave(depolarization, field_at, turn),
+        t=_project_wave(heart.recovery, field_at, turn),
         pr=heart.pr,
         p_duration=heart.p_duration,
         qrs_duration=heart.qrs,
@@ -100,7 +121,7 @@ def _draw(
 
     Parameters
     ----------
-    out : ndarray of float32, shape (8, T)
+    out : ndarray of float32, shape (L, T)
         The leads; changed in place.
     wave : Wave
     start : ndarray, shape (B,)
@@ -154,7 +175,7 @@ def draw_complexes(
 
     Parameters
     ----------
-    out : ndarray of float32, shape (8, T)
+    out : ndarray of float32, shape (L, T)
         The leads; changed in place.
     shape : Complex
     onset : ndarray, shape (B,)

@@ -26,6 +26,7 @@ _README = """# Embedded ECG data
 - `records100/`, `records500/`: WFDB, format 16, 1000 steps per mV (only the rates asked for).
 - `generated.json`: the version of the generator, the options, and the SHA-256 of the tables.
 - `masks100.npy`, `masks500.npy`: uint8 (records, samples), the extents of the waves: bit 1 P, bit 2 QRS, bit 4 T.
+- `dipoles100.npy`, `dipoles500.npy`: int16 (records, 3, samples), the heart vector in µV: left, feet, back.
 """
 
 
@@ -101,9 +102,10 @@ def write_synthetic(
     root.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
-        # Write the signals one by one. Only rows and masks stay in memory.
+        # Write the signals one by one. Only rows, masks and heart vectors stay in memory.
         rows: list[Row] = []
         masks = {fs: np.zeros((records, 10 * fs), dtype=np.uint8) for fs in rates}
+        dipoles = {fs: np.zeros((records, 3, 10 * fs), dtype=np.int16) for fs in rates}
         column = {100: "filename_lr", 500: "filename_hr"}
         for sample in iterate(records, seed, rates=rates, noise=noise):
             for fs in rates:
@@ -111,12 +113,14 @@ def write_synthetic(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_record(path, sample.signals[fs], fs)
                 masks[fs][len(rows)] = sample.masks[fs]
+                dipoles[fs][len(rows)] = sample.dipoles[fs]
             rows.append(sample.row)
             if progress is not None:
                 progress(len(rows), records)
         _write_tables(temporary, rows)
         for fs in rates:
             np.save(temporary / f"masks{fs}.npy", masks[fs])
+            np.save(temporary / f"dipoles{fs}.npy", dipoles[fs])
         (temporary / "README.md").write_text(
             _README.format(version=GENERATOR_VERSION, records=records, seed=seed, noise=noise)
         )
