@@ -4,7 +4,8 @@
     python bench/bench_distillation.py FOLDER [OPTION …] --runs RUN RUN RUN
     python bench/bench_distillation.py FOLDER data.records=1000 trainer.epochs=10 --teachers 3 --seeds 2 --folds 9 10
 
-OPTIONs are those of ``einthoven train`` and hold for every run. ``--runs`` takes teachers that are trained already.
+OPTIONs are those of ``einthoven train`` and hold for every run; those after ``--student`` hold for the students, and
+replace them. ``--runs`` takes teachers that are trained already.
 The goal: a student with a fifth of the parameters, within 0.005 macro AUROC of the ensemble, and at least as well
 calibrated. The table has the mean and the standard deviation over the seeds.
 
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("options", nargs="*")
     parser.add_argument("--teachers", type=int, default=5)
     parser.add_argument("--runs", type=Path, nargs="+", default=None)
+    parser.add_argument("--student", nargs="+", default=[], metavar="OPTION")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--label-weight", type=float, default=0.0)
@@ -106,9 +108,11 @@ def main() -> None:
     alone, distilled = [], []
     for seed in range(given.seeds):
         # Students have other seeds than the teachers.
-        seeded = f"seed={100 + seed}"
-        alone.append(train(folder / f"labels-{seed}", *options, *STUDENT, seeded))
-        distilled.append(train(folder / f"distilled-{name}-{seed}", *options, *STUDENT, *distill, seeded))
+        replaced = [option.partition("=")[0] + "=" for option in given.student]
+        shared = [option for option in options if not option.startswith(tuple(replaced))]
+        small = (*shared, *STUDENT, *given.student, f"seed={100 + seed}")
+        alone.append(train(folder / f"labels-{seed}", *small))
+        distilled.append(train(folder / f"distilled-{name}-{seed}", *small, *distill))
 
     of_teachers, of_alone, of_distilled = (
         [predict(path, given.folds) for path in paths] for paths in (teachers, alone, distilled)

@@ -91,7 +91,7 @@ def decimate(leads: NDArray[np.float32], margin: int = MARGIN) -> NDArray[np.flo
 
 def _microvolts(millivolts: NDArray[np.float32]) -> NDArray[np.int32]:
     """Round mV to whole µV within the range of int16."""
-    return np.clip(np.rint(millivolts * 1000.0), -16000, 16000).astype(np.int32)
+    return np.asarray(np.clip(np.rint(millivolts * 1000.0), -16000, 16000), dtype=np.int32)
 
 
 def _quantize(leads: NDArray[np.float32]) -> NDArray[np.int16]:
