@@ -15,10 +15,11 @@ from sklearn.metrics import f1_score
 from einthoven import cli
 from einthoven.contracts import Batch
 from einthoven.data.sources.embedded import Synthetic
-from einthoven.data.sources.masks import MASKS, mask_labels, refuse_without_masks
+from einthoven.data.sources.masks import mask_labels, refuse_without_masks
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.synthetic import generate
 from einthoven.errors import UserError
+from einthoven.functional.delineation import MASKS
 from einthoven.losses.classification import cross_entropy
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.predict.delineator import load_delineator

@@ -17,7 +17,7 @@ from einthoven import cli
 from einthoven.contracts import Batch
 from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.ptbxl import PTBXL
-from einthoven.data.sources.truth import CONDITION_ROW, DIPOLE_ROWS, WAVE_ROWS, refuse_without_truth, truth_labels
+from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.synthetic import generate
 from einthoven.data.synthetic.build import draw_build, normal_heart
 from einthoven.data.synthetic.compose import MARGIN
@@ -26,6 +26,7 @@ from einthoven.data.synthetic.heart import Array
 from einthoven.data.synthetic.leadfield import ELECTRODE_POSITIONS
 from einthoven.data.synthetic.render import draw_complexes, project, project_dipole
 from einthoven.errors import UserError
+from einthoven.functional.truth import CONDITION_ROW, DIPOLE_ROWS, WAVE_ROWS
 from einthoven.functional.vectorcardiogram import DOWER
 from einthoven.losses.classification import cross_entropy
 from einthoven.losses.overlap import dice_cross_entropy

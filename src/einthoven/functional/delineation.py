@@ -18,6 +18,9 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
+MASKS = ("P", "QRS", "T")
+"""Names of the masks, in the order of the curves."""
+
 MASK_BITS = (1, 2, 4)
 """Bits of P, QRS and T in a mask, in the order of the curves."""
 

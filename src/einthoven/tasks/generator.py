@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch
-from einthoven.data.sources.masks import MASKS
-from einthoven.data.sources.truth import AXES, CONDITION_ROW, DIPOLE_ROWS, WAVE_ROWS, count_conditions
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import macro_auroc
+from einthoven.functional.delineation import MASKS
+from einthoven.functional.truth import AXES, CONDITION_ROW, DIPOLE_ROWS, WAVE_ROWS, count_conditions
 from einthoven.functional.windows import cut_windows
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.models.frontend import Classifier

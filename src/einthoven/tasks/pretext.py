@@ -60,7 +60,7 @@ class Pretext(ABC):
     needs_windows : bool
         Whether the network gets windows of the length that it reads, instead of whole records.
     reads_truth : bool
-        Whether the labels are the exact truth of generated records (`data.sources.truth`), instead of none.
+        Whether the labels are the exact truth of generated records (`functional.truth`), instead of none.
     """
 
     objective: Callable[..., Tensor]

@@ -37,7 +37,7 @@ class Labels:
     ----------
     matrix : ndarray of uint8, float32 or int16, shape (n, K) or (n, C, T)
         1 for a positive class; or quantities; or 1 for a sample that belongs to a wave; or the truth of a generator
-        (`data.sources.truth`).
+        (`functional.truth`).
     classes : tuple of str
         Class names, sorted; or names of the quantities or waves.
     ecg_ids, folds, patients : ndarray of int, shape (n,)

@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from einthoven.data.sources.labels import Labels
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
-from einthoven.functional.delineation import mask_to_waves
-
-MASKS = ("P", "QRS", "T")
-"""Names of the masks, in their order."""
+from einthoven.functional.delineation import MASKS, mask_to_waves
 
 
 def refuse_without_masks(source: Any) -> None:

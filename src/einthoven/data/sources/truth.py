@@ -5,23 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from einthoven.data.sources.labels import Labels
-from einthoven.data.sources.masks import MASKS, cut_to_signals, mask_labels
+from einthoven.data.sources.masks import cut_to_signals, mask_labels
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
-
-AXES = ("x", "y", "z")
-"""Axes of the heart vector: to the left, to the feet, to the back."""
-
-WAVE_ROWS = slice(0, len(MASKS))
-DIPOLE_ROWS = slice(len(MASKS), len(MASKS) + len(AXES))
-CONDITION_ROW = len(MASKS) + len(AXES)
-"""Rows of the truth of a record: the masks, the heart vector in µV, and the conditions in the first samples."""
-
-NOTHING = -1
-"""Value of the row of conditions behind the last condition."""
+from einthoven.functional.truth import CONDITION_ROW, DIPOLE_ROWS, NOTHING, WAVE_ROWS
 
 
 def refuse_without_truth(source: Any) -> None:
@@ -86,8 +75,3 @@ def truth_labels(source: Any, store: Store, conditions: str) -> Labels:
         class_of=labels.class_of,
         notes=labels.notes,
     )
-
-
-def count_conditions(condition_row: NDArray[np.generic]) -> int:
-    """Return the number of conditions in the row of conditions (T,) of one record."""
-    return int((condition_row != NOTHING).sum())
