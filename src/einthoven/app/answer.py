@@ -26,7 +26,7 @@ from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
 from einthoven.report.measurement_text import measurement_line
 
-SECONDARY_SUFFIXES = (".dat", ".mat", ".json")
+SECONDARY_SUFFIXES = (".dat", ".mat", ".json", ".info")
 """Suffixes of files that can belong to another file of the record."""
 
 PAGE_SECONDS = 10.0
@@ -163,7 +163,7 @@ def _main_file(folder: Path) -> Path:
         return main_files[0]
 
     # A single .mat file can be a record without a header.
-    signals = [file for file in files if file.suffix.lower() != ".json"]
+    signals = [file for file in files if file.suffix.lower() not in (".json", ".info")]
     if [file.suffix.lower() for file in signals] == [".mat"]:
         return signals[0]
     if not files:

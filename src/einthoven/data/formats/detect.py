@@ -8,6 +8,7 @@ from pathlib import Path
 
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.dicom import is_dicom
+from einthoven.data.formats.inputs import container_file
 from einthoven.data.formats.table_text import decode_text
 from einthoven.data.formats.watch import RATE_LINE
 from einthoven.data.formats.wfdb_header import header_file
@@ -23,7 +24,9 @@ _WATCH_BYTES = 4096
 # Magic bytes: position, bytes, name of the format.
 _MAGIC = (
     (0, b"\xffBIOSEMI", "BDF"),
-    (0, b"MATLAB 7.3", "mat"),
+    (0, b"MATLAB 7.3", "HDF5"),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (512, b"\x89HDF\r\n\x1a\n", "HDF5"),
     (0, b"\x93NUMPY", "npy"),
     (126, b"IM", "mat"),
     (126, b"MI", "mat"),
@@ -53,6 +56,8 @@ _BY_SUFFIX = {
     ".dcm": "DICOM",
     ".xml": "XML",
     ".scp": "SCP-ECG",
+    ".hdf5": "HDF5",
+    ".h5": "HDF5",
     ".npy": "npy",
     ".npz": "npz",
     ".mat": "mat",
@@ -80,7 +85,9 @@ def is_wfdb(path: str | Path) -> bool:
     # For the usual suffixes of other formats, no header is searched.
     if suffix in _BY_SUFFIX and suffix != ".mat":
         return False
-    return os.path.isfile(header_file(file)) or not os.path.lexists(file)  # noqa: PTH113
+    if os.path.isfile(header_file(file)):  # noqa: PTH113
+        return True
+    return not os.path.lexists(file) and container_file(file) is None
 
 
 def detect_format(path: str | Path) -> str:
@@ -94,7 +101,7 @@ def detect_format(path: str | Path) -> str:
     Returns
     -------
     str
-        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``SCP-ECG``, ``npy``, ``npz``, ``mat``, ``table`` or ``watch``.
+        ``EDF``, ``BDF``, ``DICOM``, ``XML``, ``SCP-ECG``, ``HDF5``, ``npy``, ``npz``, ``mat``, ``table`` or ``watch``.
 
     Raises
     ------
@@ -102,6 +109,8 @@ def detect_format(path: str | Path) -> str:
         If the file cannot be read, has a format that is not read, or has none that is known.
     """
     name = Path(path).name
+    if container_file(path) is not None:
+        return "HDF5"
     head = _read_head(path)
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
     for magic, format_name in _NOT_READ:

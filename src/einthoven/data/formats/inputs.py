@@ -22,9 +22,27 @@ def short_digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:16].rstrip(b"\0")
 
 
+CONTAINER_SUFFIXES = (".hdf5", ".h5")
+"""Suffixes of files that can contain many records. One of them is named as if the file were a folder."""
+
+
+def container_file(record: str | Path) -> str | None:
+    """Return the file that contains a record, for a name such as ``exams_part0.hdf5/590673``; None for other names."""
+    folder, slash, _ = os.fspath(record).rpartition("/")
+    is_name = slash and folder.lower().endswith(CONTAINER_SUFFIXES) and os.path.isfile(folder)  # noqa: PTH113
+    return folder if is_name else None
+
+
+def record_exists(record: str | Path) -> bool:
+    """Decide whether the main file of a record, or the file that contains it, exists."""
+    return container_file(record) is not None or os.path.isfile(main_file(record))  # noqa: PTH113
+
+
 def main_file(record: str | Path) -> str:
     """Return the main file of a record: the header of a WFDB record, or the file itself in other formats."""
     path = os.fspath(record)
+    if container_file(path) is not None:
+        return path
     header = header_file(path)
     if header == path or os.path.isfile(header):  # noqa: PTH113
         return header
@@ -34,11 +52,12 @@ def main_file(record: str | Path) -> str:
 def other_files(main: str) -> str:
     """Return the names of the other files of a record, joined by ``/``.
 
-    A WFDB header names its signal files and segments. Any other file can have a sidecar (``.json``). A ``*`` replaces
+    A WFDB header names its signal files and segments. Any other file can have a sidecar (``.json``), and
+    a ``.mat`` an ``.info``. A ``*`` replaces
     the stem of `main`, so that all records of a corpus have the same short text.
     """
     if not main.lower().endswith(".hea"):
-        return "*.json"
+        return "*.json/*.info" if main.lower().endswith(".mat") else "*.json"
 
     # If a header cannot be read, the reader of the record reports the error.
     try:
@@ -86,7 +105,7 @@ def other_files_state(main: str, others: str) -> bytes:
 
 def _describe_state(path: str) -> bytes:
     try:
-        status = os.stat(path)  # noqa: PTH116
+        status = os.stat(container_file(path) or path)  # noqa: PTH116
     except OSError:
         return os.fsencode(f"{path}\0-\n")
     return os.fsencode(f"{path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n")

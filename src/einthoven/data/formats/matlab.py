@@ -1,4 +1,6 @@
-"""Read the matrix ``val`` of a MATLAB ``.mat`` file, versions 4 to 7. Everything else in the file is ignored.
+"""Read the signals of a MATLAB ``.mat`` file, versions 4 to 7. Everything else in the file is ignored.
+
+The signals are the matrix ``val`` (PhysioNet), or the field ``data`` of the structure ``ECG`` (CPSC 2018).
 
 `scipy.io.loadmat` allocates as much memory as a file states: a compressed megabyte can become a gigabyte or more. This
 reader limits the size, because users of the web page can upload any file. The tests compare it with scipy's reader.
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.formats.atm_info import INFO_SUFFIX, read_info
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file
 from einthoven.data.formats.tabular import add_metadata
@@ -29,6 +32,10 @@ from einthoven.files import reason
 
 NAME = "val"
 """Name of the matrix in the files of the PhysioNet Challenges and of PhysioNet's tools."""
+
+STRUCTURE = "ECG"
+FIELD = "data"
+"""Name of the structure and of its matrix in the files of CPSC 2018."""
 
 MOST_MATRICES = 1000
 """Largest number of matrices of a file that are looked at."""
@@ -44,7 +51,8 @@ _LEVEL_5_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4",
 _MATRIX = 14
 _COMPRESSED = 15
 
-# Classes of numeric matrices, and flags of a matrix.
+# Classes of structures and of numeric matrices, and flags of a matrix.
+_STRUCT = 2
 _NUMERIC_CLASSES = range(6, 16)
 _COMPLEX = 0x0800
 _LOGICAL = 0x0200
@@ -54,36 +62,49 @@ Matrix = tuple[str, Callable[[], NDArray[Any]]]
 
 
 def read_mat(path: str | Path, caller: Metadata) -> FileSignals:
-    """Read the matrix `val`, (leads, T) or (T, leads), of a file without a header, as `read_npy` reads an array.
+    """Read the signals, (leads, T) or (T, leads), of a file without a header, as `read_npy` reads an array.
+
+    An ``.info`` of PhysioBank ATM beside the file states sampling frequency, gains, units and leads.
 
     Raises
     ------
     UserError
-        As `read_npy`; also if the file is damaged, has version 7.3, is too large after decompression, or has no `val`.
+        As `read_npy`; also if the file is damaged, is too large after decompression, or has no such signals, or if the
+        ``.info`` does not fit them.
     """
     source = Path(path).name
-    return add_metadata(path, _find_matrix(read_ordinary_file(path), source), Metadata(), caller)
+    values = _find_matrix(read_ordinary_file(path), source)
+    info_file = Path(path).with_suffix(INFO_SUFFIX)
+    if not info_file.is_file():
+        return add_metadata(path, values, Metadata(), caller)
+    info = read_info(info_file)
+    return add_metadata(path, info.amplitudes(values, source), info.metadata, caller, info.units)
 
 
 def _find_matrix(data: bytes, source: str) -> NDArray[Any]:
     other_names = []
+    read_structure: Callable[[], NDArray[Any]] | None = None
     try:
         for name, read_values in islice(_matrices(memoryview(data), source), MOST_MATRICES):
             if name == NAME:
                 return read_values()
+            if name == STRUCTURE:
+                read_structure = read_values
             other_names.append(name)
+        if read_structure is not None:
+            return read_structure()
     except (struct.error, zlib.error, ValueError) as error:
         raise UserError(
             f"{source}: not a readable MATLAB file ({reason(error)}); expected a .mat with a matrix {NAME}."
         ) from None
     content = quote(" ".join(other_names)) if other_names else "nothing"
-    raise UserError(f"{source}: {content} found; expected a matrix named {NAME}.")
+    raise UserError(
+        f"{source}: {content} found; expected a matrix named {NAME}, or a structure {STRUCTURE} with a matrix {FIELD}."
+    )
 
 
 def _matrices(data: memoryview, source: str) -> Iterator[Matrix]:
     """Iterate over the matrices of a file."""
-    if bytes(data[:4]) == b"\x89HDF" or bytes(data[:10]) == b"MATLAB 7.3":
-        raise UserError(f"{source}: a file of MATLAB 7.3 (HDF5) found; expected one saved with '-v7' or before.")
     # Level 5 starts with four bytes of text. Level 4 starts with a small integer, so that at least one byte is zero.
     return _level_4_matrices(data, source) if 0 in data[:4] else _level_5_matrices(data, source)
 
@@ -175,9 +196,23 @@ def _decompress(content: memoryview, byte_order: str, source: str) -> memoryview
 
 def _read_level_5_values(content: memoryview, is_compressed: bool, byte_order: str, source: str) -> NDArray[Any]:
     matrix = _decompress(content, byte_order, source) if is_compressed else content
-    flags, shape, _ = _description(matrix, byte_order)
+    flags, shape, name = _description(matrix, byte_order)
     (flag,) = struct.unpack_from(f"{byte_order}I", flags)
     dimensions = struct.unpack(f"{byte_order}{len(shape) // 4}I", shape)
+
+    # Only the structure can be one. Its field is read as a matrix of its own.
+    is_structure = bytes(name).decode("latin-1") == STRUCTURE
+    if is_structure != (flag & 0xFF == _STRUCT):
+        raise UserError(
+            f"{source}: {NAME} or {STRUCTURE} is another kind of array; expected a matrix of real numbers {NAME}, or a "
+            f"structure {STRUCTURE}."
+        )
+    if is_structure:
+        field = _find_field(matrix, dimensions, byte_order, source)
+        flags, shape, _ = _description(field, byte_order)
+        (flag,) = struct.unpack_from(f"{byte_order}I", flags)
+        dimensions = struct.unpack(f"{byte_order}{len(shape) // 4}I", shape)
+        matrix = field
 
     # The values are the fourth element. A missing one counts as empty.
     kind, values = next(islice(_elements(matrix, byte_order), 3, None), (0, memoryview(b"")))
@@ -187,14 +222,31 @@ def _read_level_5_values(content: memoryview, is_compressed: bool, byte_order: s
     return _to_array(values, dtype, dimensions, source, is_real=is_real)
 
 
+def _find_field(matrix: memoryview, dimensions: tuple[int, ...], byte_order: str, source: str) -> memoryview:
+    """Return the field `FIELD` of a structure. Length and names of the fields follow its description."""
+    elements = list(islice(_elements(matrix, byte_order), 3, 5 + MOST_MATRICES))
+    if dimensions != (1, 1) or len(elements) < 2:
+        raise UserError(f"{source}: {STRUCTURE} of {dimensions} found; expected one structure with a matrix {FIELD}.")
+    (length,) = struct.unpack_from(f"{byte_order}I", elements[0][1])
+    if length < 1:
+        raise ValueError("names of fields without a length")
+    text = bytes(elements[1][1])
+    names = [text[start : start + length].rstrip(b"\0").decode("latin-1") for start in range(0, len(text), length)]
+    fields = dict(zip(names, elements[2:], strict=False))
+    kind, content = fields.get(FIELD, (0, memoryview(b"")))
+    if kind != _MATRIX:
+        raise UserError(f"{source}: {quote(' '.join(names))} found in {STRUCTURE}; expected a matrix named {FIELD}.")
+    return content
+
+
 def _to_array(
     values: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], source: str, *, is_real: bool
 ) -> NDArray[Any]:
     if not is_real or len(shape) != 2:
-        raise UserError(f"{source}: {NAME} is another kind of array; expected a matrix of real numbers.")
+        raise UserError(f"{source}: the signals are another kind of array; expected a matrix of real numbers.")
     stated_size = dtype.itemsize * shape[0] * shape[1]
     if len(values) != stated_size:
         raise UserError(
-            f"{source}: truncated or damaged: {len(values)} bytes of {stated_size} found for {NAME} of {shape}."
+            f"{source}: truncated or damaged: {len(values)} bytes of {stated_size} found for a matrix of {shape}."
         )
     return np.frombuffer(values, dtype).reshape(shape, order="F")

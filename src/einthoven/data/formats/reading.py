@@ -14,6 +14,7 @@ from einthoven.data.formats.dicom import read_dicom
 from einthoven.data.formats.ecg_xml import read_xml
 from einthoven.data.formats.edf import read_bdf, read_edf
 from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metadata, wanted_leads
+from einthoven.data.formats.hdf5 import read_hdf5
 from einthoven.data.formats.matlab import read_mat
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.record import Record
@@ -36,18 +37,19 @@ _COMPLETE_FORMATS: dict[str, tuple[Callable[[str | Path], FileSignals], str]] = 
 }
 
 # Formats that may lack this metadata: name -> reader, which also takes the metadata from the caller.
-_BARE_FORMATS: dict[str, Callable[[str | Path, Metadata], FileSignals]] = {
-    "table": read_table,
-    "watch": read_watch,
-    "npy": read_npy,
-    "npz": read_npz,
-    "mat": read_mat,
+_BARE_FORMATS: dict[str, tuple[Callable[[str | Path, Metadata], FileSignals], str]] = {
+    "table": (read_table, ""),
+    "watch": (read_watch, ""),
+    "npy": (read_npy, ""),
+    "npz": (read_npz, ""),
+    "mat": (read_mat, ""),
+    "HDF5": (read_hdf5, "hdf5"),
 }
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 """Suffixes of tables. A table may be a record or something else."""
 
-SUFFIXES_WITHOUT_METADATA = (*TABLE_SUFFIXES, ".npy", ".npz", ".mat")
+SUFFIXES_WITHOUT_METADATA = (*TABLE_SUFFIXES, ".npy", ".npz", ".mat", ".hdf5", ".h5")
 """Suffixes of files that may not state fs, units and leads. A ``.mat`` file states them if it has a header."""
 
 RECORD_SUFFIXES = (".hea", ".edf", ".bdf", ".dcm", ".xml", ".scp", ".npy", ".npz")
@@ -161,7 +163,11 @@ def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None
     else:
         format_name = detect_format(path)
         if format_name in _BARE_FORMATS:
-            return _BARE_FORMATS[format_name](path, caller)
+            read_bare, extra = _BARE_FORMATS[format_name]
+            try:
+                return read_bare(path, caller)
+            except ModuleNotFoundError as error:
+                raise _missing_package_error(path, error, extra) from None
 
     # All other formats state the metadata themselves.
     for key in ("units", "leads"):
@@ -178,11 +184,13 @@ def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None
     try:
         signals = read_complete(path)
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"{path}: the package {error.name} that reads this format is missing; install einthoven[{extra}]."
-        ) from None
+        raise _missing_package_error(path, error, extra) from None
     rate = settle_rate(signals.fs, caller.fs, caller, Path(path).name)
     return replace(signals, fs=rate, cautions=(*signals.cautions, *rate_notes(signals.fs, rate)))
+
+
+def _missing_package_error(path: str | Path, error: ModuleNotFoundError, extra: str) -> UserError:
+    return UserError(f"{path}: the package {error.name} that reads this format is missing; install einthoven[{extra}].")
 
 
 def _check_options(want: Sequence[str], checksum: str) -> None:

@@ -96,7 +96,7 @@ def read_scp(path: str | Path) -> FileSignals:
                 f"{source}: bimodal compression, which keeps only some samples outside of the QRS complexes; expected "
                 "all samples of the rhythm."
             )
-        amplitudes = [values * float(rhythm.nanovolts) for values in rhythm.leads]
+        amplitudes = [rhythm.nanovolts * values.astype(np.float64) for values in rhythm.leads]
         if uses_reference_beat:
             if reference is None or _QRS not in sections:
                 raise ValueError("a subtracted reference beat that is not in the file")
@@ -219,7 +219,7 @@ def _add_reference_beat(
         if kind != 0:
             continue
         for lead, values, beat_units in zip(leads, amplitudes, reference.leads, strict=True):
-            beat = beat_units * float(reference.nanovolts)
+            beat = reference.nanovolts * beat_units.astype(np.float64)
             # Sample `center` of the record is sample `fiducial` of the beat.
             first = max(start, lead.start, center - fiducial + 1)
             last = min(end, lead.start + len(values) - 1, center - fiducial + len(beat))

@@ -1,0 +1,170 @@
+"""Read HDF5 with the h5py package: CODE-15 and files in its layout, and MATLAB 7.3.
+
+A file of CODE-15 contains many records. One of them is named by the file, a slash and its exam_id, such as
+``exams_part0.hdf5/590673``. Where the file has no exam_id, the number of the record from 0 takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.formats.channels import quote
+from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata
+from einthoven.data.formats.inputs import container_file
+from einthoven.data.formats.tabular import add_metadata
+from einthoven.errors import UserError
+from einthoven.files import open_descriptor, reason
+
+if TYPE_CHECKING:
+    import h5py
+
+MANY = "tracings"
+IDENTIFIER = "exam_id"
+"""Names of the data sets of CODE-15: records (N, T, leads) or (N, leads, T), and their identifiers (N)."""
+
+ONE = ("signal", "val", "ECG/data")
+"""Names of a data set of one record, (leads, T) or (T, leads): of our `.npz`, and of MATLAB files."""
+
+_MOST_IDENTIFIERS = 2**24
+
+
+def read_hdf5(path: str | Path, caller: Metadata) -> FileSignals:
+    """Read one record. Samples of CODE-15 before and after it that are 0 in all leads are padding and are removed.
+
+    Raises
+    ------
+    UserError
+        As `read_npy`; also if the file is damaged, contains several records of which none is named, or stores the
+        samples elsewhere.
+    """
+    import h5py
+
+    file = container_file(path) or os.fspath(path)
+    member = None if file == os.fspath(path) else Path(path).name
+    source = Path(path).name if member is None else f"{Path(file).name}/{member}"
+    try:
+        # Opening the file here refuses a pipe or a device, for which HDF5 would wait.
+        descriptor, _ = open_descriptor(file)
+        os.close(descriptor)
+        with h5py.File(file, "r") as content:
+            values, notes = _read_values(content, file, member, source)
+    except UserError:
+        raise
+    # h5py raises OSError, KeyError, RuntimeError and others for a damaged file.
+    except Exception as error:
+        raise UserError(f"{source}: the h5py package cannot read this file ({reason(error)}).") from None
+    signals = add_metadata(path, values, Metadata(), caller)
+    return FileSignals(
+        signals.values, signals.names, signals.units, signals.fs, (*signals.notes, *notes), signals.cautions
+    )
+
+
+def _read_values(
+    content: h5py.File, file: str, member: str | None, source: str
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the samples of one record, with two axes, and notes."""
+    if MANY not in content:
+        names = [name for name in ONE if name in content]
+        if not names or member is not None:
+            found = quote(" ".join(content)) if len(content) else "nothing"
+            raise UserError(f"{source}: {found} found; expected a data set {MANY}, or one of {', '.join(ONE)}.")
+        data = _data_set(content, names[0], source)
+        _check_size(data, data.nbytes, source)
+        return np.asarray(data[()]), ()
+
+    data = _data_set(content, MANY, source)
+    if data.ndim != 3:
+        raise UserError(f"{source}: {MANY} of shape {data.shape} found; expected records × samples × leads.")
+    row = 0
+    if member is not None:
+        row = _row_of_member(content, file, member, source)
+    elif len(data) != 1:
+        example = f"{Path(file).name}/{_first_identifier(content)}"
+        raise UserError(f"{source}: {len(data):,} records found; expected one of them, such as {example}.")
+    if not 0 <= row < len(data):
+        raise UserError(f"{source}: record {row} of {len(data):,} does not exist.")
+    _check_size(data, data.nbytes // len(data), source)
+    return _without_padding(np.asarray(data[row]), source)
+
+
+def _data_set(content: h5py.File, name: str, source: str) -> h5py.Dataset:
+    """Return a data set whose samples are in this file."""
+    import h5py
+
+    data = content
+    for part in name.split("/"):
+        if not isinstance(data, h5py.Group) or not isinstance(data.get(part, getlink=True), h5py.HardLink):
+            raise UserError(f"{source}: {name} is a link or no data set; expected the data themselves.")
+        data = data[part]
+    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+        raise UserError(f"{source}: the samples of {name} are not in this file; expected them here.")
+    return data
+
+
+def _check_size(data: h5py.Dataset, size: int, source: str) -> None:
+    """Refuse samples that are no numbers, or too many. HDF5 decompresses whole chunks."""
+    if data.dtype.kind not in "fiu":
+        raise UserError(f"{source}: {data.name} of {data.dtype} found; expected real numbers.")
+    chunk = 0 if data.chunks is None else int(np.prod(data.chunks, dtype=object)) * data.dtype.itemsize
+    if max(size, chunk) > MOST_BYTES:
+        raise UserError(f"{source}: {max(size, chunk):,} bytes found; expected an ECG of at most {MOST_BYTES:,} bytes.")
+
+
+def _row_of_member(content: h5py.File, file: str, member: str, source: str) -> int:
+    if IDENTIFIER not in content:
+        if not member.isdecimal() or len(member) > 18:
+            raise UserError(f"{source}: no data set {IDENTIFIER} found; expected the number of a record, from 0.")
+        return int(member)
+    status = Path(file).stat()
+    rows = _rows_by_identifier(file, status.st_mtime_ns, status.st_size, source)
+    if member not in rows:
+        raise UserError(f"{source}: no record of this {IDENTIFIER}; expected one such as {next(iter(rows), 'none')}.")
+    return rows[member]
+
+
+@lru_cache(maxsize=4)
+def _rows_by_identifier(file: str, _mtime: int, _size: int, source: str) -> dict[str, int]:
+    """Return the row of each record. A corpus of many records per file asks for the same file again and again."""
+    import h5py
+
+    with h5py.File(file, "r") as content:
+        data = _data_set(content, IDENTIFIER, source)
+        if data.ndim != 1 or len(data) > _MOST_IDENTIFIERS or data.dtype.kind not in "iuSO":
+            raise UserError(
+                f"{source}: {IDENTIFIER} of shape {data.shape} found; expected one whole number per record."
+            )
+        identifiers = data[()].tolist()
+    rows: dict[str, int] = {}
+    for row, identifier in enumerate(identifiers):
+        name = identifier.decode("utf-8", "replace") if isinstance(identifier, bytes) else str(identifier)
+        if name in rows:
+            raise UserError(f"{source}: {IDENTIFIER} {quote(name)} twice; expected each record once.")
+        rows[name] = row
+    return rows
+
+
+def _first_identifier(content: h5py.File) -> str:
+    if IDENTIFIER not in content or len(content[IDENTIFIER]) == 0:
+        return "0"
+    first = content[IDENTIFIER][0]
+    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+
+
+def _without_padding(values: NDArray[Any], source: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the samples without those at both ends that are 0 in all leads, and a note."""
+    time_axis = int(np.argmax(values.shape))
+    is_recorded = (values != 0).any(axis=1 - time_axis)
+    if not is_recorded.any():
+        raise UserError(f"{source}: only zeros found; expected an ECG.")
+    first = int(is_recorded.argmax())
+    end = len(is_recorded) - int(is_recorded[::-1].argmax())
+    if first == 0 and end == len(is_recorded):
+        return values, ()
+    note = f"removed the padding with 0: {first:,} samples before and {len(is_recorded) - end:,} after the record"
+    return np.take(values, range(first, end), axis=time_axis), (note,)
