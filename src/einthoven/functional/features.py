@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from einthoven.functional.beats import (
     AFTER,
+    PQ,
     detect_beats,
     fiducial,
     frontal_axis,
@@ -27,14 +28,14 @@ from einthoven.functional.beats import (
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-BASELINE = 0.02
-"""Seconds before the QRS whose mean is the isoelectric line, as in `beats.qrs_area`."""
-
 P_INTERVAL = (0.22, 0.02)
 """P lies between these two times, in seconds before the onset of QRS."""
 
 ST_POINT = 0.06
 """Seconds after the end of QRS (the J point) at which the ST level is read. It is the mean over 20 ms on each side."""
+
+J_LENGTH = 0.02
+"""Seconds after the J point whose mean is its level."""
 
 MIN_R = 0.02
 """Height in mV of the smallest R wave. A QRS without an R wave is a QS complex, and all of it counts as Q."""
@@ -92,7 +93,7 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     beat = representative_beat(x, beats, fs)
     onset, end = qrs_edges(beat, fs)
     time = np.arange(beat.shape[-1]) / fs
-    beat = beat - _mean(beat, _mask_between(time, onset - BASELINE, onset))[..., None]
+    beat = beat - _mean(beat, _mask_between(time, onset - PQ[0], onset - PQ[1]))[..., None]
 
     # T ends with the representative beat, or earlier if the heart beats fast.
     rr = rr_intervals(beats, fs)
@@ -103,20 +104,20 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     is_qrs = _mask_between(time, onset, end)
     is_p = _mask_between(time, onset - P_INTERVAL[0], onset - P_INTERVAL[1])
     is_t = _mask_between(time, end + T_START, t_end)
-    is_j = _mask_between(time, end, end + BASELINE)
+    is_j = _mask_between(time, end, end + J_LENGTH)
     is_st = _mask_between(time, end + ST_POINT - 0.02, end + ST_POINT + 0.02)
 
     # Q is the part of QRS before the peak of R, and S is the part after it. Without R, all of QRS is Q.
-    r = np.maximum(_extreme(beat, is_qrs[:, None, :], np.maximum), 0.0)
+    r = np.maximum(_extreme(beat, is_qrs[:, None, :], 1), 0.0)
     r_time = np.where(is_qrs[:, None, :], np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
     r_time = np.where(r > MIN_R, r_time, np.inf)[..., None]
     is_q = is_qrs[:, None, :] & (time < r_time)
     is_s = is_qrs[:, None, :] & (time > r_time)
 
     waves = {
-        "q": np.minimum(_extreme(beat, is_q, np.minimum), 0.0),
+        "q": np.minimum(_extreme(beat, is_q, -1), 0.0),
         "r": r,
-        "s": np.minimum(_extreme(beat, is_s, np.minimum), 0.0),
+        "s": np.minimum(_extreme(beat, is_s, -1), 0.0),
         "qrs_net": _mean(beat, is_qrs),
         "j": _mean(beat, is_j),
         "st": _mean(beat, is_st),
@@ -200,17 +201,52 @@ def _mean(beat: Float, mask: Bool) -> Float:
     return _nan_without_beat(beat, np.where(count, total, np.nan) / np.maximum(count, 1))
 
 
-def _extreme(beat: Float, mask: Bool, ufunc: np.ufunc) -> Float:
-    """Return the minimum or maximum (n, L) over masks (n, 1 or L, W). It includes 0, the isoelectric line."""
-    return _nan_without_beat(beat, ufunc.reduce(np.where(mask, np.nan_to_num(beat), 0.0), axis=-1))
+def _extreme(beat: Float, mask: Bool, sign: int) -> Float:
+    """Return the maximum (`sign` 1) or minimum (-1) (n, L) over masks (n, 1 or L, W).
+
+    It includes 0, the isoelectric line.
+    """
+    inside = np.where(mask, np.nan_to_num(beat), 0.0)
+    return _nan_without_beat(beat, _peak_value(beat, inside, (sign * inside).argmax(axis=-1)))
 
 
 def _signed_extreme(beat: Float, mask: Bool) -> Float:
-    """Return the value (n, L) of largest magnitude over masks (n, W), with its sign. NaN if a mask is empty."""
-    inside = np.where(mask[:, None, :], np.nan_to_num(beat), 0.0)
-    index = np.abs(inside).argmax(axis=-1)[..., None]
-    values = np.take_along_axis(inside, index, axis=-1)[..., 0]
+    """Return the height (n, L) of the largest peak over masks (n, W), with its sign. NaN if a mask is empty.
+
+    A peak is a sample that is larger, or smaller, than both neighbours. So the end of another wave at the edge of the
+    mask does not count. Without a peak, the height is the value of largest magnitude.
+    """
+    known = np.nan_to_num(beat)
+    inside = np.where(mask[:, None, :], known, 0.0)
+    slope = np.diff(known, axis=-1)
+    is_peak = np.zeros(known.shape, dtype=bool)
+    is_peak[..., 1:-1] = (slope[..., :-1] * slope[..., 1:] < 0) & mask[:, None, 1:-1]
+    has_peak = is_peak.any(axis=-1, keepdims=True)
+    inside = np.where(is_peak | ~has_peak, inside, 0.0)
+    values = _peak_value(beat, inside, np.abs(inside).argmax(axis=-1))
     return _nan_without_beat(beat, np.where(np.any(mask, axis=1, keepdims=True), values, np.nan))
+
+
+def _peak_value(beat: Float, inside: Float, index: NDArray[np.int64]) -> Float:
+    """Return the height (n, L) of the peaks at samples `index` (n, L) of `inside` (n, L, W), between samples.
+
+    The height is that of the parabola through the sample and its neighbours in the beat. It is the sample itself where
+    that is not the largest or the smallest of the three, such as at the end of a mask.
+    """
+    last = beat.shape[-1] - 1
+
+    def sample_at(position: NDArray[np.int64]) -> Float:
+        clipped = np.clip(position, 0, last)[..., None]
+        return np.asarray(np.take_along_axis(np.nan_to_num(beat), clipped, axis=-1)[..., 0])
+
+    value = np.take_along_axis(inside, index[..., None], axis=-1)[..., 0]
+    before = sample_at(index - 1)
+    after = sample_at(index + 1)
+    curvature = before - 2 * value + after
+    is_peak = (value - before) * (value - after) > 0
+    is_peak &= (index > 0) & (index < last) & (value == sample_at(index))
+    correction = np.square(before - after) / np.where(is_peak, 8 * curvature, 1.0)
+    return np.where(is_peak, value - correction, value)
 
 
 def _peak_time(beat: Float, mask: Bool, time: Float) -> Float:
