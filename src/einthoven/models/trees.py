@@ -8,7 +8,8 @@ measurement of the feature (NaN) go to the side with the larger gain.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Self
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from einthoven.errors import UserError
 from einthoven.functional.bayes import succession
 from einthoven.models.features import FeatureModel, check_count
+from einthoven.models.information_gain import Splits, gain_of_features, splits_of_boosted_tree, splits_of_tree
 
 Float = NDArray[np.float64]
 
@@ -25,7 +27,7 @@ MOST_LEAVES = 65_536
 MOST_DEPTH = 10_000
 
 
-class _Trees(FeatureModel):
+class Trees(FeatureModel):
     """Base class of models with scikit-learn estimators: one for all classes, or one per class."""
 
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)
@@ -35,6 +37,34 @@ class _Trees(FeatureModel):
         """Return the probabilities (n, K). The rule of succession over the training records keeps them off 0 and 1."""
         alternatives = self.fitted["classes"] if self.fitted["single_label"] else 2
         return succession(self._frequencies(x), self.fitted["records"], alternatives)
+
+    def information_gain(self, x: Float, y: Float) -> Float:
+        """Return the information gain of the splits by each feature, in nats.
+
+        It is the mean over all trees. In gradient boosting, which has trees for each label, it is the mean over the
+        trees of a label, and then over the labels.
+
+        Parameters
+        ----------
+        x, y : ndarray
+            Table (n, F) and labels (n, K) of the training records.
+
+        Returns
+        -------
+        ndarray, shape (F,)
+            The sum over the features is H(y) - H(y | leaf), as a mean over the trees. In a random forest, each tree
+            counts its own bootstrap sample.
+        """
+        x, labels = _table_and_labels(x, y, self.fitted["single_label"])
+        gains = []
+        for number, estimator in enumerate(self.fitted["estimators"]):
+            column = labels if labels.ndim == 1 else labels[:, number % labels.shape[1]]
+            trees = list(_splits(estimator, x, column))
+            total = np.zeros(x.shape[1])
+            for splits in trees:
+                total += gain_of_features(splits, x.shape[1])
+            gains.append(total / max(len(trees), 1))
+        return np.asarray(np.mean(gains, axis=0))
 
     def _frequencies(self, x: Float) -> Float:
         """Return the frequencies (n, K) of the classes in the leaves of records."""
@@ -55,17 +85,14 @@ class _Trees(FeatureModel):
     def _start(self, x: Float, y: Float, single_label: bool) -> tuple[Float, NDArray[np.int64]]:
         """Store the sizes and an empty list of estimators. Return table and labels for scikit-learn.
 
-        The labels are (n, K), or (n,) class numbers in a single-label task. A feature that no training record has
-        becomes constant, so that no split uses it.
+        The labels are (n, K), or (n,) class numbers in a single-label task.
         """
         records, classes = y.shape
         self.fitted = {"estimators": [], "records": records, "classes": classes, "single_label": single_label}
-        labels = y.argmax(axis=1) if single_label else y
-        is_measured = np.isfinite(x).any(axis=0)
-        return np.where(is_measured, x, 0.0), labels.astype(np.int64)
+        return _table_and_labels(x, y, single_label)
 
 
-class DecisionTree(_Trees):
+class DecisionTree(Trees):
     """One tree for all classes. A split has the largest information gain, averaged over the classes.
 
     Parameters
@@ -97,7 +124,7 @@ class DecisionTree(_Trees):
         return self
 
 
-class RandomForest(_Trees):
+class RandomForest(Trees):
     """Many trees (Breiman 2001). Each has its own bootstrap sample, and each split chooses from few features.
 
     Parameters
@@ -142,7 +169,7 @@ class RandomForest(_Trees):
         return self
 
 
-class GradientBoosting(_Trees):
+class GradientBoosting(Trees):
     """A sum of trees. Each tree is fitted to the gradient of the log-likelihood of the sum before it (Friedman 2001).
 
     The splits are histogram-based, as in LightGBM (Ke et al. 2017). There is one model per label.
@@ -196,6 +223,29 @@ class GradientBoosting(_Trees):
                 )
             self.fitted["estimators"].append(model.fit(x, column))
         return self
+
+
+def _table_and_labels(x: Float, y: Float, single_label: bool) -> tuple[Float, NDArray[np.int64]]:
+    """Return the table and the labels that the trees are fitted to.
+
+    A feature that no training record has becomes constant, so that no split uses it.
+    """
+    labels = y.argmax(axis=1) if single_label else y
+    is_measured = np.isfinite(x).any(axis=0)
+    return np.where(is_measured, x, 0.0), labels.astype(np.int64)
+
+
+def _splits(estimator: Any, x: Float, labels: NDArray[np.int64]) -> Iterator[Splits]:
+    """Yield the splits of each tree of an estimator. `x` and `labels` are those of the training records."""
+    if hasattr(estimator, "tree_"):
+        yield splits_of_tree(estimator.tree_)
+    elif hasattr(estimator, "estimators_"):
+        for tree in estimator.estimators_:
+            yield splits_of_tree(tree.tree_)
+    elif hasattr(estimator, "_predictors"):
+        for trees_of_round in estimator._predictors:
+            for tree in trees_of_round:
+                yield splits_of_boosted_tree(tree.nodes, x, labels)
 
 
 def _select_label(p: Float, labels: NDArray[np.int64], label: int) -> Float:

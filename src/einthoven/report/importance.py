@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 MOST = 20  # largest number of features in the figure
 
 
-def importance_figure(names: Sequence[str], importance: npt.ArrayLike, *, title: str) -> Figure:
+def importance_figure(
+    names: Sequence[str], importance: npt.ArrayLike, *, title: str, label: str = "macro AUROC lost when permuted"
+) -> Figure:
     """Draw the most important features as bars.
 
     Parameters
     ----------
     names : sequence of F str
     importance : array-like, shape (F,)
-        Decrease of the AUROC when the values of the feature are permuted.
+        Decrease of the AUROC when the values of the feature are permuted, or another measure.
     title : str
         Title of the figure.
+    label : str
+        Name and unit of the measure.
     """
     values = np.asarray(importance, dtype=np.float64)
     order = np.argsort(-values, kind="stable")[:MOST]
@@ -35,6 +39,6 @@ def importance_figure(names: Sequence[str], importance: npt.ArrayLike, *, title:
         axes.barh([names[k] for k in order], values[order], color=BLUE)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set(xlabel="macro AUROC lost when permuted")
+        axes.set(xlabel=label)
         axes.set_title(title)
     return figure

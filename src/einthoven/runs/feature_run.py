@@ -24,6 +24,7 @@ from einthoven.evaluation.metrics import macro_auroc
 from einthoven.functional.features import Features, ecg_features
 from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
+from einthoven.models.trees import Trees
 from einthoven.report.importance import importance_figure
 from einthoven.runs import run_data
 from einthoven.runs.base_model import BaseModel
@@ -148,6 +149,7 @@ class FeatureRun:
         except (ValueError, OverflowError) as error:
             # scikit-learn refuses wrong options by these errors.
             raise UserError(f"model: cannot be fitted ({str(error).splitlines()[0]})") from error
+        self._tables["train"] = x, y
         names = self.model.table.names
         console.print(
             f"fitted to {len(names)} features; of the options, only {', '.join(FEATURE_GROUPS)} and folds apply"
@@ -172,6 +174,8 @@ class FeatureRun:
             for name, draw in example_figures(self, last_split, row_predictions[last_split]).items():
                 recorder.figure(draw(), name)
             self._log_importance(recorder, next(iter(predictions)))
+        if isinstance(self.model, Trees):
+            self._log_information_gain(recorder, self.model)
         recorder.file(file, "checkpoints")
         return metrics, predictions
 
@@ -228,6 +232,18 @@ class FeatureRun:
         values = np.concatenate([part.values for part in parts])
         beats = np.concatenate([part.beat for part in parts])
         return Features(parts[0].names, values, beats), np.concatenate(labels)
+
+    def _log_information_gain(self, recorder: Recorder, model: Trees) -> None:
+        """Log a table and a picture of the information gain of each feature, on the training records."""
+        x, y = self._table("train")
+        names = model.table.names
+        gain = model.information_gain(x, y)
+        order = np.argsort(-gain, kind="stable")
+        columns = {"feature": [names[k] for k in order], "information_gain_nats": gain[order].tolist()}
+        recorder.table(columns, "features/information_gain.json")
+        title = f"Information gain of the splits: {gain.sum():.3f} nats in a tree (train)"
+        figure = importance_figure(names, gain, title=title, label="information gain in nats, mean over the trees")
+        recorder.figure(figure, "information_gain")
 
     def _log_importance(self, recorder: Recorder, split: str) -> None:
         """Log a table and a picture of the importance of each feature, on records that the model was not fitted to."""
