@@ -313,7 +313,7 @@ def _subtract_baseline(x: NDArray[np.floating], beats: Int, before_centre: Float
     from scipy.interpolate import make_interp_spline
 
     samples = x.shape[-1]
-    result = np.asarray(x, dtype=np.float64) - x.mean(axis=-1, keepdims=True, dtype=np.float64)
+    result: Float = np.asarray(x, dtype=np.float64) - x.mean(axis=-1, keepdims=True, dtype=np.float64)
     length = max(round((PQ[0] - PQ[1]) * fs), 1)
     time = np.arange(samples)
     for row, seconds in enumerate(before_centre):
