@@ -238,6 +238,16 @@ def test_a_rhythm_strip_fills_what_the_columns_did_not_record(tmp_path: Path, ec
     assert np.isnan(signal).mean() == pytest.approx(11 * 0.75 / 12)
 
 
+@WITH_STARTS
+@pytest.mark.parametrize("start", [0.0, None])
+def test_a_strip_that_adds_nothing_is_left_out(tmp_path: Path, name: str, start: float | None) -> None:
+    long = made_ecg(30.0)
+    parts = [Part(long[[1]], ("II",), label="STRIP", start=start), Part(long[:, :5000], start=start)]
+    path = WRITERS[name](tmp_path / name, parts)
+    assert_signal(path, long[:, :5000])
+    assert "(1 lead, 30 s)" in read_record(path).cautions[-1] and read_record(path).cautions[-1].startswith("left out")
+
+
 @ALL
 def test_groups_of_one_time_are_joined(tmp_path: Path, ecg: np.ndarray, name: str) -> None:
     six = [Part(ecg[:6], LEADS[:6]), Part(ecg[6:], LEADS[6:])]

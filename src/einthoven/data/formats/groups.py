@@ -61,16 +61,21 @@ def join_groups(groups: Sequence[Group], source: str) -> FileSignals:
         listed = " and ".join(f"{rate:g}" for rate in rates)
         raise UserError(f"{source}: waveform groups at {listed} Hz; expected one sampling frequency.")
 
-    names = {group.name for group in (*chosen, *strips)}
-    left_out = [group.describe() for group in groups if group.name not in names]
-    cautions = (f"left out {', '.join(left_out)}",) if left_out else ()
     if len(chosen) == 1 and not strips:
         values, units = chosen[0].load()
         notes = (f"read {chosen[0].describe()}",)
-        return FileSignals(values, chosen[0].names, units, chosen[0].fs, notes, cautions)
-    joined = place_groups(chosen, strips, source)
-    parts = ", ".join(f"{group.describe()} from {group.start or 0:g} s" for group in (*chosen, *strips))
-    return replace(joined, cautions=(f"joined {parts}", *cautions))
+        return FileSignals(values, chosen[0].names, units, chosen[0].fs, notes, _left_out(groups, chosen))
+    joined, used = place_groups(chosen, strips, source)
+    parts = ", ".join(f"{group.describe()} from {group.start or 0:g} s" for group in used)
+    action = "joined" if len(used) > 1 else "read"
+    return replace(joined, cautions=(f"{action} {parts}", *_left_out(groups, used)))
+
+
+def _left_out(groups: Sequence[Group], used: Sequence[Group]) -> tuple[str, ...]:
+    """Return the caution about the groups that are not used, if there are some."""
+    names = {group.name for group in used}
+    others = [group.describe() for group in groups if group.name not in names]
+    return (f"left out {', '.join(others)}",) if others else ()
 
 
 def _without_beats(groups: list[Group]) -> list[Group]:

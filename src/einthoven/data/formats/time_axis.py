@@ -16,7 +16,7 @@ _LAW_ERROR = 0.5
 _LEAST_LAW_ERROR = 0.05  # mV; flat leads differ by their rounding
 
 
-def place_groups(chosen: list[Group], strips: list[Group], source: str) -> FileSignals:
+def place_groups(chosen: list[Group], strips: list[Group], source: str) -> tuple[FileSignals, list[Group]]:
     """Write the leads of all groups into one array in mV, each at its time.
 
     Parameters
@@ -30,8 +30,10 @@ def place_groups(chosen: list[Group], strips: list[Group], source: str) -> FileS
 
     Returns
     -------
-    FileSignals
+    signals : FileSignals
         NaN where no group recorded a lead.
+    used : list of Group
+        The groups from which samples were taken.
 
     Raises
     ------
@@ -65,7 +67,8 @@ def place_groups(chosen: list[Group], strips: list[Group], source: str) -> FileS
             origin[row, first:last][is_free] = number
     _check_simultaneous(values, origin, leads, [*chosen, *strips], source)
     names = tuple(f"-{lead}" if sign < 0 else lead for lead, sign in leads)
-    return FileSignals(values, names, ("mV",) * len(names), fs)
+    used = [group for number, group in enumerate((*chosen, *strips)) if (origin == number).any()]
+    return FileSignals(values, names, ("mV",) * len(names), fs), used
 
 
 def _offsets(chosen: list[Group]) -> list[int]:
