@@ -14,50 +14,90 @@ from einthoven.errors import UserError
 NONE: Digests = np.empty(0, "S16")
 """A list of no digests."""
 
+LISTS = ("trained", "fitted", "first_seconds", "generator")
+"""Names of the lists of an ancestry."""
+
+FIRST_LISTS = LISTS[:2]
+"""Names of the lists that models of earlier versions have, too."""
+
 
 @dataclass(frozen=True)
 class Ancestry:
-    """Content digests of the windows that a model has seen (`data.store.digests`); blank windows are not listed.
+    """Content digests of the signals that a model has seen (`data.store.digests`); blank signals are not listed.
+
+    Each list is sorted and unique. Models of earlier versions have only the first two lists.
 
     Attributes
     ----------
     trained : ndarray of S16
-        Training windows of the model, and of each model that it was made from. Sorted and unique.
+        Training windows of the model, and of each model that it was made from.
     fitted : ndarray of S16
-        Windows that the calibration and the thresholds were fitted on. Sorted and unique.
+        Windows that the calibration and the thresholds were fitted on.
+    first_seconds : ndarray of S16
+        First second of each training record. They are the same if the records are cut to another length.
+    generator : ndarray of S16
+        First second of each real record that the generator of the training records was fitted to, without its labels.
     """
 
     trained: Digests = field(default_factory=NONE.copy)
     fitted: Digests = field(default_factory=NONE.copy)
+    first_seconds: Digests = field(default_factory=NONE.copy)
+    generator: Digests = field(default_factory=NONE.copy)
 
     @classmethod
-    def trained_on(cls, windows: Digests) -> Ancestry:
+    def trained_on(cls, windows: Digests, first_seconds: Digests = NONE, generator: Digests = NONE) -> Ancestry:
         """Return the ancestry of a model that was trained on these windows and made from no other model."""
-        return cls(trained=_list_unique([windows]))
+        return cls(
+            trained=_list_unique([windows]),
+            first_seconds=_list_unique([first_seconds]),
+            generator=_list_unique([generator]),
+        )
 
     def fitted_on(self, windows: Digests) -> Ancestry:
         """Return the ancestry of the same model after its calibration and thresholds were fitted on these windows."""
         return replace(self, fitted=_list_unique([windows]))
 
     def merged(self, *others: Ancestry) -> Ancestry:
-        """Add the training windows of other models, and return the ancestry of a model that was made from them too."""
-        return replace(self, trained=_list_unique([self.trained, *(other.trained for other in others)]))
+        """Add the training records of other models, and return the ancestry of a model that was made from them too."""
+        everyone = (self, *others)
+        return replace(
+            self,
+            trained=_list_unique(other.trained for other in everyone),
+            first_seconds=_list_unique(other.first_seconds for other in everyone),
+            generator=_list_unique(other.generator for other in everyone),
+        )
 
     def without(self, other: Ancestry) -> Ancestry:
         """Return the ancestry without the training windows of another model."""
         return replace(self, trained=np.setdiff1d(self.trained, other.trained))
 
-    def in_training(self, windows: Digests) -> NDArray[np.bool_]:
-        """Return a mask that is true for the windows that the model was trained on."""
-        return np.isin(windows, self.trained)
+    def in_training(self, windows: Digests, first_seconds: Digests | None = None) -> NDArray[np.bool_]:
+        """Return a mask that is true for the signals that the model was trained on.
+
+        Parameters
+        ----------
+        windows : ndarray of S16, shape (n,)
+            Digests of whole windows.
+        first_seconds : ndarray of S16, shape (n,), optional
+            Digests of the first second of the same signals. With them, a record that was cut to another length for the
+            training is recognized, too.
+        """
+        is_seen = np.isin(windows, self.trained)
+        if first_seconds is not None:
+            is_seen = is_seen | np.isin(first_seconds, self.first_seconds)
+        return is_seen
 
     def in_fitting(self, windows: Digests) -> NDArray[np.bool_]:
         """Return a mask that is true for the windows that the calibration and the thresholds were fitted on."""
         return np.isin(windows, self.fitted)
 
+    def in_generator(self, first_seconds: Digests) -> NDArray[np.bool_]:
+        """Return a mask that is true for the records that the generator of the training records was fitted to."""
+        return np.isin(first_seconds, self.generator)
+
     def to_arrays(self) -> dict[str, NDArray[np.uint8]]:
-        """Return both lists of digests as arrays of bytes (n, 16), for a file."""
-        return {"trained": to_bytes(self.trained), "fitted": to_bytes(self.fitted)}
+        """Return the lists of digests as arrays of bytes (n, 16), for a file."""
+        return {name: to_bytes(getattr(self, name)) for name in LISTS}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> Ancestry:
@@ -66,12 +106,10 @@ class Ancestry:
         Raises
         ------
         KeyError, ValueError
-            If a list is missing, or is not an array of bytes (n, 16).
+            If one of the first two lists is missing, or a list is not an array of bytes (n, 16).
         """
-        return cls(
-            trained=_list_unique([from_bytes(arrays["trained"])]),
-            fitted=_list_unique([from_bytes(arrays["fitted"])]),
-        )
+        names = [name for name in LISTS if name in FIRST_LISTS or name in arrays]
+        return cls(**{name: _list_unique([from_bytes(arrays[name])]) for name in names})
 
 
 def _list_unique(parts: Iterable[Digests]) -> Digests:
@@ -123,6 +161,7 @@ def remove_used_records(
 def refuse_seen_records(
     rows: Mapping[str, NDArray[np.int64]],
     digests: Digests,
+    first_seconds: Digests,
     records: NDArray[np.int64],
     ancestry: Ancestry,
     source: str,
@@ -135,6 +174,8 @@ def refuse_seen_records(
         Rows of each split.
     digests, records
         As in `remove_used_records`.
+    first_seconds : ndarray, shape (n,)
+        Digest of the first second of each row of the store.
     ancestry : Ancestry
         Signals that the model saw.
     source : str
@@ -146,10 +187,37 @@ def refuse_seen_records(
         Names the split and a record.
     """
     for split, split_rows in rows.items():
-        is_seen = ancestry.in_training(digests[split_rows])
+        is_seen = ancestry.in_training(digests[split_rows], first_seconds[split_rows])
         if is_seen.any():
             seen_records = np.unique(records[split_rows][is_seen])
             raise UserError(
                 f"{source}: was trained on {len(seen_records)} of the records of {split}, such as ecg_id "
                 f"{seen_records[0]}; expected other folds, or a model that has not seen these records."
             )
+
+
+def generator_notes(
+    rows: Mapping[str, NDArray[np.int64]],
+    first_seconds: Digests,
+    records: NDArray[np.int64],
+    ancestry: Ancestry,
+    source: str,
+) -> tuple[str, ...]:
+    """Return one sentence for each split with records that the generator of a model was fitted to.
+
+    The fit has read moments of their signals, and no labels. So they are not refused.
+
+    Parameters
+    ----------
+    rows, first_seconds, records, ancestry, source
+        As in `refuse_seen_records`.
+    """
+    notes = []
+    for split, split_rows in rows.items():
+        fitted_records = np.unique(records[split_rows][ancestry.in_generator(first_seconds[split_rows])])
+        if len(fitted_records):
+            notes.append(
+                f"{source}: the generator of its training records was fitted to the signals, and not to the labels, of "
+                f"{len(fitted_records)} of the records of {split}, such as ecg_id {fitted_records[0]}"
+            )
+    return tuple(notes)

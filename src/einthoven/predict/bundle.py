@@ -10,7 +10,7 @@ MLflow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from reprlib import repr as short_repr
@@ -21,7 +21,8 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from einthoven.data.ancestry import Ancestry
+from einthoven.data.ancestry import FIRST_LISTS, LISTS, Ancestry
+from einthoven.data.synthetic.fitted_on import fitted_records
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
 from einthoven.evaluation.calibration_state import fitted_state, restore_calibration
@@ -199,7 +200,8 @@ def _build_model(description: Mapping[str, Any], input_format: InputFormat, shap
     if description["familiarity"] is not None:
         expected |= {f"{_FAMILIARITY}mean", f"{_FAMILIARITY}whitening"}
     if description.get("ancestry") is not None:
-        expected |= {f"{_ANCESTRY}trained", f"{_ANCESTRY}fitted"}
+        lists = LISTS if description["format"] == FORMAT else FIRST_LISTS
+        expected |= {f"{_ANCESTRY}{name}" for name in lists}
     others = {name for name in shapes if not name.startswith(_MODEL)}
     if others != expected:
         raise UserError(
@@ -247,6 +249,11 @@ def _assemble(
     if description.get("ancestry") is not None:
         digests = {name: tensor.numpy() for name, tensor in with_prefix(tensors, _ANCESTRY).items()}
         ancestry = Ancestry.from_arrays(digests)
+        if description["format"] != FORMAT:
+            # An earlier version did not list them, but it wrote which generator the training records came from.
+            config = description["provenance"].get("config")
+            options = config if isinstance(config, dict) else {}
+            ancestry = replace(ancestry, generator=np.unique(fitted_records(options)))
         cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
 
     band = description["band"]

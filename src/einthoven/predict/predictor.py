@@ -215,7 +215,13 @@ class Predictor:
         """Return whether a model was trained on a record. None if no bundle lists the records of its training."""
         if not self._ancestries:
             return None
-        return any(bool(ancestry.in_training(record.digests).any()) for ancestry in self._ancestries)
+        for ancestry in self._ancestries:
+            is_seen_whole = ancestry.in_training(record.digests).any()
+            # The record may have been cut to another length for the training.
+            is_seen_cut = np.isin(record.first_seconds, ancestry.first_seconds).any()
+            if is_seen_whole or is_seen_cut:
+                return True
+        return False
 
     def _cautions(self, record: Prepared, is_in_training: bool | None, familiar_share: float) -> tuple[str, ...]:
         """Return the cautions of a record: about its use in training or calibration, its own, and if it is unfamiliar.
@@ -227,6 +233,8 @@ class Predictor:
             cautions.insert(0, "this record was in the training data")
         elif any(ancestry.in_fitting(record.digests).any() for ancestry in self._ancestries):
             cautions.insert(0, "the calibration was fitted on this record")
+        elif any(ancestry.in_generator(record.first_seconds).any() for ancestry in self._ancestries):
+            cautions.insert(0, "the generator of the training records was fitted to this record, without its labels")
         if familiar_share <= UNFAMILIAR_SHARE:
             cautions.append(
                 f"unlike the training data: {familiar_share:.1%} of the calibration records are as far from it"

@@ -27,8 +27,9 @@ from einthoven.errors import UserError
 from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_shapes, sealed_digest
 from einthoven.predict.limits import Shapes
 
-FORMAT = 2
-"""Number of the format. Format 2 contains a hash of its text, format 1 contained a hash of its content."""
+FORMAT = 3
+"""Number of the format. Format 1 contained a hash of its content, later formats contain a hash of their text. Format 3
+lists more of what a model has seen (`einthoven.data.ancestry.LISTS`)."""
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION_LIMIT = 1 << 26
@@ -105,7 +106,7 @@ def read_sealed_folder(folder: Path, name: str, kind: str) -> Iterator[SealedFol
 def _check_format(description: Any, kind: str) -> None:
     """Refuse a description of another kind, or of a later format."""
     stated_format = description.get("format") if isinstance(description, dict) else description
-    if not isinstance(description, dict) or stated_format not in (1, FORMAT):
+    if not isinstance(description, dict) or stated_format not in range(1, FORMAT + 1):
         raise UserError(
             f"a {kind} of format {short_repr(stated_format)}; this version reads the formats 1 to {FORMAT}."
         )

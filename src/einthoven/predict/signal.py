@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from einthoven.data.ancestry import NONE
 from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.formats.record import Record
-from einthoven.data.store.digests import Digests, digest
+from einthoven.data.store.digests import Digests, digest, first_second
 from einthoven.errors import UserError
 from einthoven.functional.conform import cut_record, resample, round_to_int16, window_starts
 
@@ -82,6 +82,8 @@ class Prepared:
         Changes that were made to the record so that the model can read it.
     digests : ndarray of S16
         Content digests of the windows that a store would cut from the record (`einthoven.data.store.digests`).
+    first_seconds : ndarray of S16
+        Content digests of the first second of the record.
     """
 
     source: str
@@ -89,6 +91,7 @@ class Prepared:
     start_s: NDArray[np.float64]
     cautions: tuple[str, ...] = ()
     digests: Digests = field(default_factory=NONE.copy)
+    first_seconds: Digests = field(default_factory=NONE.copy)
 
 
 def read_prepared(
@@ -183,8 +186,16 @@ def prepare(
 
     # A store may have either version of an ambiguous record.
     digests = {window_digest for version in versions for window_digest in _digests(version, input_format, cuts)}
+    first_seconds = {first_second(version, input_format.fs) for version in versions} if cuts else set()
     signal_of_windows: NDArray[np.int16] = windows.signal  # type: ignore[assignment]
-    return Prepared(name, signal_of_windows, windows.start_s, tuple(cautions), np.array(sorted(digests), "S16"))
+    return Prepared(
+        name,
+        signal_of_windows,
+        windows.start_s,
+        tuple(cautions),
+        np.array(sorted(digests), "S16"),
+        np.array(sorted(first_seconds), "S16"),
+    )
 
 
 def _is_ambiguous(microvolts: NDArray[np.float64]) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.contracts import Predictions
-from einthoven.data.ancestry import Ancestry, refuse_seen_records, remove_used_records
+from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.masks import mask_labels, refuse_without_masks
@@ -69,6 +69,10 @@ class Data:
     def digests(self, split: str) -> Digests:
         """Return the content digest of each row of a split."""
         return self.identity.digests[self.store_rows[self.rows[split]]]
+
+    def first_seconds(self, split: str) -> Digests:
+        """Return the content digest of the first second of each record, for each row of a split."""
+        return self.store.first_seconds[self.store_rows[self.rows[split]]]
 
     def row_origins(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the record of each row of a split, and where the row begins in its record, in seconds."""
@@ -129,7 +133,11 @@ class Data:
             return
         rows = {name: self.rows[split] for name, split in names.items()}
         record_ids = self.identity.record_ids[self.store_rows]
-        refuse_seen_records(rows, self.identity.digests[self.store_rows], record_ids, ancestry, source)
+        digests = self.identity.digests[self.store_rows]
+        first_seconds = self.store.first_seconds[self.store_rows]
+        refuse_seen_records(rows, digests, first_seconds, record_ids, ancestry, source)
+        for note in generator_notes(rows, first_seconds, record_ids, ancestry, source):
+            console.print(note, soft_wrap=True)
 
     def _first_rows(self, split: str) -> NDArray[np.int64]:
         """Return the row of `labels` where each record of a split begins."""
@@ -209,11 +217,14 @@ def load_data(
     record_ids = identity.record_ids[store_rows]
     digests = identity.digests[store_rows]
     rows, left_out = remove_used_records(rows, digests, record_ids, ancestry)
+    notes_on_base: tuple[str, ...] = ()
     if base is not None and base.ancestry is not None:
         held_out = {split: rows[split] for split in ("val", "test")}
-        refuse_seen_records(held_out, digests, record_ids, base.ancestry, base.source)
+        first_seconds = store.first_seconds[store_rows]
+        refuse_seen_records(held_out, digests, first_seconds, record_ids, base.ancestry, base.source)
+        notes_on_base = generator_notes(held_out, first_seconds, record_ids, base.ancestry, base.logged_source)
 
-    notes = _notes_on_rows(rows, left_out, record_ids, added)
+    notes = (*_notes_on_rows(rows, left_out, record_ids, added), *notes_on_base)
     if store.records_left_out:
         notes = (store.records_left_out, *notes)
     for note in notes:

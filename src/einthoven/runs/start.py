@@ -26,7 +26,7 @@ from einthoven.runs.parameters import parameters
 from einthoven.runs.read_base import read_base
 from einthoven.runs.run import Run
 from einthoven.runs.settings import is_feature_model
-from einthoven.runs.trained_data import write_trained_data
+from einthoven.runs.trained_data import training_ancestry, write_trained_data
 from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.privacy import without_folders
@@ -121,7 +121,7 @@ def write_start(run: Run) -> None:
         list_file = run.folder / QUARANTINE
         write_text(list_file, left_out.to_csv(index=False))
         say(f"{list_file}: the records that are left out, each with the reason")
-    ancestry = Ancestry.trained_on(run.data.digests("train")).merged(*run.ancestors)
+    ancestry = training_ancestry(run.data, run.config).merged(*run.ancestors)
     if run.base is not None:
         run.base.save(run.folder)
         ancestry = ancestry.merged(run.base.ancestry or Ancestry())

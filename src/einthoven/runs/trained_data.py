@@ -7,18 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.data.ancestry import Ancestry
+from einthoven.data.ancestry import NONE, Ancestry
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.store.packed_store import Store
+from einthoven.data.synthetic.fitted_on import fitted_records
 from einthoven.errors import UserError
+from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.run_config import with_current_names
 from einthoven.training import checkpoint
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from einthoven.runs.run_data import Data
 
 IDENTITY = "identity.safetensors"
 """Number, signal, labels, fold and patient of each record; hashes of configuration and source; seed and versions."""
@@ -107,6 +114,12 @@ def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, not
     write_ancestry(folder, ancestry)
 
 
+def training_ancestry(data: Data, config: DictConfig) -> Ancestry:
+    """Return the ancestry of a model that is trained on the training records of a run, and made from no other model."""
+    generator = fitted_records(logged_options(plain_options(config)))
+    return Ancestry.trained_on(data.digests("train"), data.first_seconds("train"), generator)
+
+
 def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
     """Write which records the model of a run has seen."""
     _save(folder / ANCESTRY, ancestry.to_arrays(), {"format": FORMAT})
@@ -149,10 +162,11 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
                 raise UserError(f"{folder / ANCESTRY}: missing; expected the list of what this run was trained on.")
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{file}: damaged ({type(error).__name__}: {error}).") from None
-    return TrainedData(f"{option}={folder}", options, fingerprint, data, code, _read_ancestry(folder), takes_added)
+    ancestry = _read_ancestry(folder, options)
+    return TrainedData(f"{option}={folder}", options, fingerprint, data, code, ancestry, takes_added)
 
 
-def _read_ancestry(folder: Path) -> Ancestry:
+def _read_ancestry(folder: Path, options: Mapping[str, Any]) -> Ancestry:
     """Read which records the model of a run has seen. A run of einthoven 0.1 did not write it: none are known.
 
     Raises
@@ -164,9 +178,13 @@ def _read_ancestry(folder: Path) -> Ancestry:
         return Ancestry()
     arrays, _ = _load(folder / ANCESTRY)
     try:
-        return Ancestry.from_arrays(arrays)
+        ancestry = Ancestry.from_arrays(arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{folder / ANCESTRY}: damaged ({type(error).__name__}: {error}).") from None
+    if "generator" in arrays:
+        return ancestry
+    # An earlier version did not list the records behind the generator, but its options name the generator.
+    return ancestry.merged(Ancestry.trained_on(NONE, generator=fitted_records(options)))
 
 
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, Any]) -> None:

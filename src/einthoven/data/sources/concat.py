@@ -204,4 +204,5 @@ def _join_stores(
         notes=tuple(f"{name}: {note}" for name, store in stores.items() for note in store.notes),
         stored_digests=np.concatenate(digests),
         checked=min(check_times, default=None),
+        parts=tuple(zip(stores.values(), rows_of_stores, strict=True)),
     )

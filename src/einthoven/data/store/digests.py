@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,9 @@ Digests = NDArray[np.bytes_]
 """``S16`` (n,): the first half of the SHA-256 of the int16 µV of a window. The digest of a blank window is empty."""
 
 FILE = "digests.npy"
+FIRST_SECONDS = "first_seconds.npy"
+"""File of the digests of the first second of each record."""
+
 _SIZE = 16
 _ROWS_AT_ONCE = 256
 
@@ -26,13 +31,32 @@ def digest(window: NDArray[np.int16]) -> bytes:
     return short_digest(np.ascontiguousarray(window, "<i2").tobytes()) if window.any() else b""
 
 
-def _digest_all(signals: Signals | NDArray[np.int16]) -> Digests:
+def first_second(signal: NDArray[np.int16], fs: float) -> bytes:
+    """Return the digest of the first second of a record (L, T) in µV.
+
+    A record has the same first second in whatever length it is cut, as long as the cut keeps its beginning.
+
+    Returns
+    -------
+    bytes
+        Empty if the record is shorter, or if no lead varies in its first second, as this can be equal in any record.
+    """
+    samples = round(fs)
+    part = signal[:, :samples]
+    if part.shape[1] < samples or bool((part == part[:, :1]).all()):
+        return b""
+    return short_digest(np.ascontiguousarray(part, "<i2").tobytes())
+
+
+def _digest_all(
+    signals: Signals | NDArray[np.int16], digest_window: Callable[[NDArray[np.int16]], bytes] = digest
+) -> Digests:
     """Return the digests of windows (n, L, T) in µV."""
     n = len(signals)
     digests = np.empty(n, f"S{_SIZE}")
     for first in range(0, n, _ROWS_AT_ONCE):
         rows = np.arange(first, min(first + _ROWS_AT_ONCE, n))
-        digests[rows] = [digest(window) for window in read_rows(signals, rows)]
+        digests[rows] = [digest_window(window) for window in read_rows(signals, rows)]
     return digests
 
 
@@ -70,30 +94,43 @@ def _checksum(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.sha256(rows.tobytes()).digest()[:_SIZE], np.uint8)[None]
 
 
-def read_digests(folder: Path, rows: int) -> Digests | None:
-    """Read the digests of a store from its file; None for a store of an earlier version, which has no such file.
+def read_digests(folder: Path, rows: int, name: str = FILE) -> Digests | None:
+    """Read the digests of a store from a file in its folder; None if there is no such file.
+
+    A store of an earlier version has no digests, and a new store has no digests of first seconds.
 
     Raises
     ------
     ValueError
         If the file is damaged, or does not fit the signals.
     """
-    file = folder / FILE
+    file = folder / name
     if not file.exists():
         return None
     array = np.load(file)
     digests = from_bytes(array)[:-1]
     if len(digests) != rows:
-        raise ValueError(f"{FILE} has {len(digests)} rows, expected {rows}")
+        raise ValueError(f"{name} has {len(digests)} rows, expected {rows}")
     if not np.array_equal(_checksum(array[:-1])[0], array[-1]):
-        raise ValueError(f"{FILE} is not what was written")
+        raise ValueError(f"{name} is not what was written")
     return digests
 
 
 def add_digests(folder: Path, signals: Signals) -> Digests:
     """Compute the digests of a store of an earlier version, and save them in its folder."""
     digests = _digest_all(signals)
-    # If the folder cannot be written, the signals are read again next time.
-    with contextlib.suppress(OSError), atomic(folder / FILE) as partial, partial.open("wb") as file:
-        np.save(file, sealed_bytes(digests))
+    _save(folder / FILE, digests)
     return digests
+
+
+def add_first_seconds(folder: Path, signals: Signals, fs: float) -> Digests:
+    """Compute the digest of the first second of each row of a store, and save them in its folder."""
+    digests = _digest_all(signals, partial(first_second, fs=fs))
+    _save(folder / FIRST_SECONDS, digests)
+    return digests
+
+
+def _save(path: Path, digests: Digests) -> None:
+    """Save digests. If the folder cannot be written, the signals are read again next time."""
+    with contextlib.suppress(OSError), atomic(path) as unfinished, unfinished.open("wb") as file:
+        np.save(file, sealed_bytes(digests))

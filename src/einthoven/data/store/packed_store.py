@@ -25,10 +25,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.data.store.checksums import PACK_FILE, SIGNALS, damaged
 from einthoven.data.store.digests import FILE as DIGESTS
-from einthoven.data.store.digests import Digests, add_digests, read_digests, sealed_bytes, without_blank
+from einthoven.data.store.digests import (
+    FIRST_SECONDS,
+    Digests,
+    add_digests,
+    add_first_seconds,
+    read_digests,
+    sealed_bytes,
+    without_blank,
+)
 from einthoven.data.store.packing import (
     Progress,
     make_folder,
@@ -45,7 +54,7 @@ from einthoven.data.store.signals import Signals
 from einthoven.data.store.store_rows import StoreRows
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
-from einthoven.files import SEAL, check_ordinary, file_digest, seal, unseal
+from einthoven.files import BAD_ARRAY_HEADER, SEAL, check_ordinary, file_digest, seal, unseal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +92,8 @@ class Store:
         Content digest of each row, if the folder has them.
     checked : float or None
         Unix time of the last check of the record files, if they were not checked when this store was opened.
+    parts : tuple of (Store, ndarray of int64)
+        The stores that this one joins, and their rows; empty if it has a folder of its own.
     """
 
     path: Path
@@ -95,6 +106,7 @@ class Store:
     notes: tuple[str, ...] = ()
     stored_digests: Digests | None = None
     checked: float | None = None
+    parts: tuple[tuple[Store, NDArray[np.int64]], ...] = ()
 
     @property
     def left_out(self) -> pd.DataFrame:
@@ -115,6 +127,23 @@ class Store:
         if self.stored_digests is not None:
             return self.stored_digests
         return add_digests(self.path, self.signals)
+
+    @cached_property
+    def first_seconds(self) -> Digests:
+        """Content digest of the first second of each record (n,); empty for a row that begins later in its record.
+
+        They are computed on first use, as they are needed only if a model is made from another one.
+        """
+        if self.parts:
+            return np.concatenate([store.first_seconds[rows] for store, rows in self.parts])
+        digests = None
+        # A damaged file is written again.
+        with contextlib.suppress(ValueError, *BAD_ARRAY_HEADER):
+            digests = read_digests(self.path, len(self.signals), FIRST_SECONDS)
+        if digests is None:
+            digests = add_first_seconds(self.path, self.signals, self.fs)
+        begins_record = self.table["start_s"].to_numpy(np.float64) == 0
+        return np.where(begins_record, digests, b"").astype(digests.dtype)
 
 
 def open_or_build(
