@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from einthoven.data.ancestry import Ancestry, remove_used_records
+from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import digests
-from einthoven.data.store.packed_store import open_store
+from einthoven.data.store.packed_store import open_or_build, open_store
 from einthoven.data.store.plan import FORMAT
 from einthoven.errors import UserError
 
@@ -129,3 +131,63 @@ def test_one_window_is_enough_to_leave_out_a_record() -> None:
     rows = {"train": np.array([0, 1]), "val": np.array([2, 3]), "test": np.array([4, 5])}
     remaining, left_out = remove_used_records(rows, digests, records, Ancestry())
     assert remaining["val"].size == 0 and left_out["val"].tolist() == [1] and remaining["test"].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("cut", [{"seconds": 4.0}, {"seconds": 10.0}, {"seconds": 2.5, "long": "slide", "stride": 1.0}])
+def test_the_first_second_is_the_same_in_every_cut_that_keeps_the_beginning(
+    corpus: Path, tmp_path: Path, cut: dict[str, Any]
+) -> None:
+    whole = PTBXL(corpus, 100, tmp_path / "cache").open()
+    plan = PTBXL(corpus, 100, tmp_path / "cache")._plan(None)
+    store = open_or_build(replace(plan, **cut), tmp_path / "cache")
+    begins = store.table["start_s"].to_numpy() == 0
+    assert store.first_seconds[begins].tolist() == whole.first_seconds.tolist()
+    assert not (store.first_seconds[~begins] != b"").any()
+    assert len(set(whole.first_seconds.tolist())) == len(whole.table)
+    if cut["seconds"] < 10:
+        assert not np.isin(store.digests, whole.digests).any()
+        seen = Ancestry.trained_on(whole.digests, whole.first_seconds)
+        assert seen.in_training(store.digests, store.first_seconds).tolist() == begins.tolist()
+
+
+def test_first_seconds_are_stored_and_a_damaged_file_is_written_again(corpus: Path, tmp_path: Path) -> None:
+    store = PTBXL(corpus, 100, tmp_path / "cache").open()
+    file = store.path / "first_seconds.npy"
+    right = store.first_seconds.tolist()
+    content = file.read_bytes()
+    file.write_bytes(content[:-5] + b"wrong")
+    assert open_store(store.path).first_seconds.tolist() == right and file.read_bytes() == content
+    joined = Concat({name: PTBXL(corpus, 100, tmp_path, source=name) for name in ("a", "b")}, 100, tmp_path).open()
+    assert joined.first_seconds.tolist() == [*right, *right]
+
+
+def test_a_first_second_that_any_record_may_have_is_not_compared() -> None:
+    signal = np.random.default_rng(0).integers(-300, 300, (12, 1000)).astype(np.int16)
+    assert digests.first_second(signal, 100.0) == digests.short_digest(signal[:, :100].tobytes())
+    assert digests.first_second(signal[:, :99], 100.0) == b""
+    signal[:, :100] = np.arange(12)[:, None]
+    assert digests.first_second(signal, 100.0) == b""
+    assert not Ancestry.trained_on(named(), named("")).in_training(named("x"), named("")).any()
+
+
+def test_an_earlier_list_is_read_without_first_seconds() -> None:
+    arrays = Ancestry.trained_on(named("a"), named("b"), named("c")).to_arrays()
+    assert Ancestry.from_arrays(arrays).first_seconds.tolist() == [b"b"]
+    earlier = Ancestry.from_arrays({name: arrays[name] for name in ("trained", "fitted")})
+    assert earlier.trained.tolist() == [b"a"] and not earlier.first_seconds.size and not earlier.generator.size
+    with pytest.raises(KeyError):
+        Ancestry.from_arrays({"trained": arrays["trained"]})
+
+
+def test_a_record_that_was_trained_on_is_refused_and_one_behind_the_generator_is_noted() -> None:
+    ancestry = Ancestry.trained_on(named("a"), named("x"), named("g", "h"))
+    made_from = Ancestry.trained_on(named("b"), named("y")).merged(ancestry)
+    first_seconds = named("u", "x", "g", "h", "v")
+    records = np.array([7, 8, 9, 9, 5])
+    rows = {"val": np.array([0, 2, 3]), "test": np.array([1, 4])}
+    windows = named("1", "2", "3", "4", "5")
+    with pytest.raises(UserError, match=r"init_from=m: was trained on 1 of the records of test, such as ecg_id 8"):
+        refuse_seen_records(rows, windows, first_seconds, records, made_from, "init_from=m")
+    (note,) = generator_notes(rows, first_seconds, records, made_from, "init_from=m")
+    assert "and not to the labels, of 1 of the records of val, such as ecg_id 9" in note
+    assert generator_notes({"test": rows["test"]}, first_seconds, records, made_from, "init_from=m") == ()

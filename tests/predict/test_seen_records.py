@@ -171,6 +171,22 @@ def test_a_bundle_keeps_its_list_and_an_older_one_has_none(
     assert in_training(load_bundle(tmp_path / "older"), *files) == [None, None]
 
 
+def test_the_beginning_of_a_training_record_is_known_and_so_is_a_record_behind_the_generator(
+    make_bundle: Any, tmp_path: Path, write_record: WriteRecord
+) -> None:
+    long = noise(0, 3000)
+    trained = store_of(tmp_path, [write_record(tmp_path, "long", long)], seconds=30.0)
+    behind = store_of(tmp_path, [write_record(tmp_path, "behind", noise(1))])
+    ancestry = Ancestry.trained_on(trained.digests, trained.first_seconds, behind.first_seconds)
+    make_bundle(ancestry=ancestry, cuts=(("crop", None),)).save(tmp_path / "b")
+    predictor = load_bundle(tmp_path / "b")
+    beginning = write_record(tmp_path, "beginning", long[:, :1000])
+    end = write_record(tmp_path, "end", long[:, 2000:])
+    assert in_training(predictor, beginning, end, tmp_path / "behind.hea") == [True, False, False]
+    (cautions,) = predictor.predict([tmp_path / "behind.hea"]).cautions
+    assert cautions[0] == "the generator of the training records was fitted to this record, without its labels"
+
+
 @pytest.mark.parametrize(
     "cuts",
     [None, [["crop"]], [["split", None]], [["slide", 0.0]], [["slide", 1e9]], [["crop", None]] * 101, [["slide", "2"]]],

@@ -23,6 +23,7 @@ from einthoven import cli
 from einthoven.build import build
 from einthoven.contracts import Batch
 from einthoven.data.ancestry import Ancestry
+from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.diagnostics.advice import advise
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
@@ -358,6 +359,7 @@ def test_a_run_and_its_bundle_are_the_same_base(base_run: Path) -> None:
         (("trainer.finetune=half",), "trainer.finetune=half: expected full, probe or gradual"),
         (("penalty=kl_to_base", "task=form"), "penalty=kl_to_base: 0 classes of the run"),
         (("data.folds.val=[2]",), "was trained on 6 of the records of val, such as ecg_id 3"),
+        (("data.folds.val=[2]", "data.seconds=5"), "was trained on 6 of the records of val, such as ecg_id 3"),
         (("folds=cv", "data.folds.train=[5,6,2]", "data.folds.val=[]", "data.folds.test=[]"), "of a held-out fold"),
         (("trainer.window=2.5",), "network.layer1.linear.weight is (8, 8000) in the base and (8, 2000) here"),
     ],
@@ -366,6 +368,22 @@ def test_what_does_not_suit_the_base_is_refused(
     train: Train, base_run: Path, capsys: pytest.CaptureFixture[str], overrides: tuple[str, ...], words: str
 ) -> None:
     assert words in refused(train, capsys, f"init_from={base_run}", *OTHERS, *SHORT, *overrides)
+
+
+def test_records_behind_the_generator_of_a_base_are_noted_and_not_refused(
+    train: Train, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PTBXL(corpus, 100, tmp_path / "cache").open()
+    in_fold_9 = store.table["strat_fold"].to_numpy() == 9
+    monkeypatch.setattr("einthoven.data.synthetic.fitted_on._read", lambda: store.first_seconds[in_fold_9])
+    folder = tmp_path / "run"
+    options = ("augment=none", "diagnostics=none", "trainer.epochs=1", "trainer.batch_size=8", "data.folds.train=[1,2]")
+    train("init_from=embedded", *options, "tracking.artifacts=false", f"hydra.run.dir={folder}")
+    note = f"and not to the labels, of {in_fold_9.sum()} of the records of val"
+    assert note in " ".join(capsys.readouterr().out.split())
+    trained = read_trained_data(folder, "run", takes_added=True).ancestry
+    assert trained.generator.tolist() == sorted(store.first_seconds[in_fold_9].tolist())
+    assert np.isin(store.first_seconds[store.table["strat_fold"].isin([1, 2])], trained.first_seconds).all()
 
 
 def test_options_without_a_base_are_refused(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
