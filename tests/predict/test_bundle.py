@@ -25,7 +25,7 @@ from einthoven.predict import load_bundle
 from einthoven.predict.bundle import DESCRIPTION, read_bundle
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.model_folder import _option_of_task, find_bundle
-from einthoven.predict.sealed_folder import WEIGHTS, seal_description
+from einthoven.predict.sealed_folder import FORMAT, WEIGHTS, seal_description
 
 
 def signal(n: int = 3, seed: int = 0) -> np.ndarray:
@@ -88,7 +88,7 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(saved: Path, tmp_path: Path
     elif kind == "not json":
         (folder / DESCRIPTION).write_text("{")
     else:
-        changed = ('"alpha": 0.1', '"alpha": 0.5') if kind == "description" else ('"format": 2', '"format": 99')
+        changed = ('"alpha": 0.1', '"alpha": 0.5') if kind == "description" else (f'"format": {FORMAT}', '"format": 99')
         assert changed[0] in text
         (folder / DESCRIPTION).write_text(text.replace(*changed))
     with pytest.raises(UserError) as refusal:
