@@ -19,7 +19,7 @@ from einthoven.runs import identity
 from einthoven.runs.finished import read_finished
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.resume import open_interrupted
-from einthoven.runs.trained_data import ANCESTRY, IDENTITY, _read_ancestry
+from einthoven.runs.trained_data import ANCESTRY, IDENTITY
 from einthoven.tracking.server import client
 
 Train = Callable[..., None]
@@ -270,7 +270,7 @@ def test_other_code_is_refused_by_resume_and_told_by_evaluate(
     assert "the code has changed" in run.data.tags["evaluate.warnings"] and str(own) not in str(run.data.tags)
     # What the calibration was fitted on is listed apart from what was trained on.
     again, _ = read_finished(own / "run", "run", {})
-    ancestry = _read_ancestry(own / "run")
+    ancestry = read_trained_data(own / "run", "run", takes_added=True).ancestry
     assert (
         ancestry.in_training(again.data.digests("train")).all() and ancestry.in_fitting(again.data.digests("val")).all()
     )
