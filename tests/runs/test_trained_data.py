@@ -19,7 +19,7 @@ from einthoven.runs import identity
 from einthoven.runs.finished import read_finished
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.resume import open_interrupted
-from einthoven.runs.trained_data import ANCESTRY, IDENTITY
+from einthoven.runs.trained_data import ANCESTRY, IDENTITY, read_trained_data
 from einthoven.tracking.server import client
 
 Train = Callable[..., None]
