@@ -28,7 +28,7 @@ from einthoven.runs.finetuning import FineTuning, load_base
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.pretraining import Pair, check_patients, check_pretraining, evaluate_pretext, pair_by_patient
 from einthoven.runs.settings import build_task, check_settings
-from einthoven.runs.trained_data import TrainedData, training_ancestry
+from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.trained_run import read_last
 from einthoven.tasks.pretext import Pretext
 from einthoven.training import checkpoint
@@ -220,7 +220,7 @@ class NetworkParts:
         before = Ancestry() if self.trained is None else self.trained.ancestry
         if self.base is not None and self.base.ancestry is not None:
             before = before.merged(self.base.ancestry)
-        return before.merged(training_ancestry(self.data, self.config), *self.ancestors)
+        return before.merged(run_data.training_ancestry(self.data, self.config), *self.ancestors)
 
     @property
     def evaluation_size(self) -> int:

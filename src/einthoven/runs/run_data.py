@@ -24,8 +24,10 @@ from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
+from einthoven.data.synthetic.fitted_on import fitted_records
 from einthoven.errors import UserError
 from einthoven.runs.base_model import BaseModel
+from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.settings import source_options
 from einthoven.runs.trained_data import TrainedData
 from einthoven.terminal.display import bar, console
@@ -143,6 +145,12 @@ class Data:
         """Return the row of `labels` where each record of a split begins."""
         first_rows, _ = group_rows(self.row_origins(split)[0])
         return self.rows[split][first_rows]
+
+
+def training_ancestry(data: Data, config: DictConfig) -> Ancestry:
+    """Return the ancestry of a model that is trained on the training records of a run, and made from no other model."""
+    generator = fitted_records(logged_options(plain_options(config)))
+    return Ancestry.trained_on(data.digests("train"), data.first_seconds("train"), generator)
 
 
 def group_rows(record_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -25,8 +25,9 @@ from einthoven.runs.options import logged_options, logged_yaml, plain_options, w
 from einthoven.runs.parameters import parameters
 from einthoven.runs.read_base import read_base
 from einthoven.runs.run import Run
+from einthoven.runs.run_data import training_ancestry
 from einthoven.runs.settings import is_feature_model
-from einthoven.runs.trained_data import training_ancestry, write_trained_data
+from einthoven.runs.trained_data import write_trained_data
 from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.privacy import without_folders

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +18,8 @@ from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.store.packed_store import Store
 from einthoven.data.synthetic.fitted_on import fitted_records
 from einthoven.errors import UserError
-from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.run_config import with_current_names
 from einthoven.training import checkpoint
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from einthoven.runs.run_data import Data
 
 IDENTITY = "identity.safetensors"
 """Number, signal, labels, fold and patient of each record; hashes of configuration and source; seed and versions."""
@@ -112,12 +106,6 @@ def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, not
     """
     _save(folder / IDENTITY, data.to_arrays(), {"format": FORMAT, **notes, "versions": _versions()})
     write_ancestry(folder, ancestry)
-
-
-def training_ancestry(data: Data, config: DictConfig) -> Ancestry:
-    """Return the ancestry of a model that is trained on the training records of a run, and made from no other model."""
-    generator = fitted_records(logged_options(plain_options(config)))
-    return Ancestry.trained_on(data.digests("train"), data.first_seconds("train"), generator)
 
 
 def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
