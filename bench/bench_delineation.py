@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,9 +26,11 @@ from einthoven.data.formats.reading import read_record
 from einthoven.data.sources.labels import parse_codes, read_database
 from einthoven.data.synthetic import generate
 from einthoven.evaluation.segmentation import compare_boundaries, dice, overlap_counts
+from einthoven.functional.beat_measures import t_heights
 from einthoven.functional.conform import resample
 from einthoven.functional.delineation import Boundaries, delineate, mask_to_probability
 from einthoven.functional.leads import LEADS
+from einthoven.functional.measurements import FLAT_T
 from einthoven.predict.delineator import Delineator, load_delineator
 
 HELD_OUT_SEEDS = (1001, 1002)
@@ -35,7 +38,7 @@ HELD_OUT_RECORDS = 200
 """Generated records of each seed."""
 
 SAME_BEAT = 0.06
-"""Seconds between a beat of two detectors."""
+"""Largest distance in seconds between the marks of two detectors on one beat."""
 
 MARK_DELAY = 0.1
 """Seconds between the marks of XQRS and GQRS of one beat. GQRS marks about 34 ms later than XQRS."""
@@ -151,13 +154,13 @@ def real_records(root: Path, column: str, fold: int | None) -> tuple[NDArray[np.
 def qrs_agreement(signals: NDArray[np.float64], fs: float, found: Boundaries) -> dict[str, float]:
     """Compare the QRS with XQRS and GQRS of the wfdb package, which read lead II, where both agree.
 
-    A record counts if both have the same beats between the first and the last beat that they share. `f1_mark` counts a
-    beat as found if the mark of XQRS lies in the QRS, or at most `SAME_BEAT` outside of it. `f1_middle` is stricter:
-    the mark is at most `SAME_BEAT` from the middle of the QRS. In wide QRS, XQRS does not mark the middle.
+    A record counts if both have the same beats between the first and the last beat that they share. A beat is found if
+    our mark lies at most `SAME_BEAT` from that of XQRS. XQRS marks where the filtered QRS of lead II is largest, which
+    is where it is steepest. So our mark is `steepest_part`.
     """
     from wfdb import processing
 
-    counts = {"mark": np.zeros(3), "middle": np.zeros(3)}
+    counts = np.zeros(3)
     records = 0
     for row, signal in enumerate(signals):
         lead = resample(signal[1:2], fs, 500)[0]
@@ -174,29 +177,44 @@ def qrs_agreement(signals: NDArray[np.float64], fs: float, found: Boundaries) ->
             continue
         records += 1
         is_beat = np.isfinite(found.qrs_onset[row])
-        onset, end = found.qrs_onset[row][is_beat], found.qrs_end[row][is_beat]
-        middle = (onset + end) / 2
-        is_inside = (middle >= low) & (middle <= high)
-        for rule, margin in (("mark", (end - onset) / 2 + SAME_BEAT), ("middle", np.full(len(end), SAME_BEAT))):
-            near = np.abs(both[:, None] - middle) <= margin
-            hits = near.any(axis=1).sum()
-            counts[rule] += hits, len(both) - hits, (is_inside & ~near.any(axis=0)).sum()
-    result = {"records": float(records), "of": float(len(signals))}
-    for rule, (hits, missed, extra) in counts.items():
-        result |= {
-            f"f1_{rule}": 2 * hits / (2 * hits + missed + extra),
-            f"missed_{rule}": missed,
-            f"extra_{rule}": extra,
-        }
-    return result
+        marks = steepest_part(lead, 500, found.qrs_onset[row][is_beat], found.qrs_end[row][is_beat])
+        is_inside = (marks >= low) & (marks <= high)
+        near = np.abs(both[:, None] - marks) <= SAME_BEAT
+        hits = near.any(axis=1).sum()
+        counts += hits, len(both) - hits, (is_inside & ~near.any(axis=0)).sum()
+    hits, missed, extra = counts
+    return {
+        "records": float(records),
+        "of": float(len(signals)),
+        "f1": 2 * hits / (2 * hits + missed + extra),
+        "missed": missed,
+        "extra": extra,
+    }
+
+
+def steepest_part(lead: NDArray[np.float64], fs: float, onset: NDArray, end: NDArray) -> NDArray[np.float64]:
+    """Return the centre of the squared slope of a lead (T,) within each QRS, in seconds."""
+    slope_squared = np.square(np.gradient(lead))
+    time = np.arange(len(lead)) / fs
+    marks = []
+    for first, last in zip(onset, end, strict=True):
+        is_qrs = (time >= first) & (time <= last)
+        weight = slope_squared[is_qrs].sum()
+        centre = (time[is_qrs] * slope_squared[is_qrs]).sum() / weight if weight > 0 else (first + last) / 2
+        marks.append(centre)
+    return np.array(marks)
 
 
 def _is_near(mark: float, others: NDArray[np.float64], limit: float) -> bool:
     return len(others) > 0 and bool(np.abs(others - mark).min() <= limit)
 
 
-def intervals(found: Boundaries) -> dict[str, NDArray[np.float64]]:
-    """Return the medians of PR, QRS and QT of each record in ms, and whether its rhythm is regular."""
+def intervals(signals: NDArray[np.float64], fs: float, found: Boundaries) -> dict[str, NDArray[np.float64]]:
+    """Return the medians of PR, QRS and QT of each record in ms, and whether its rhythm is regular.
+
+    Where T is flat in each of the leads (n, L, T), there is no QT, as in `einthoven predict`.
+    """
+    has_clear_t = t_heights(signals, fs, found).max(axis=1) >= FLAT_T
     with warnings.catch_warnings():
         # A record without such an interval has no median.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -204,13 +222,13 @@ def intervals(found: Boundaries) -> dict[str, NDArray[np.float64]]:
         return {
             "pr": 1000 * np.nanmedian(found.qrs_onset - found.p_onset, axis=1),
             "qrs": 1000 * np.nanmedian(found.qrs_end - found.qrs_onset, axis=1),
-            "qt": 1000 * np.nanmedian(found.t_end - found.qrs_onset, axis=1),
+            "qt": np.where(has_clear_t, 1000 * np.nanmedian(found.t_end - found.qrs_onset, axis=1), np.nan),
             "regular": np.nanstd(rr, axis=1) / np.nanmean(rr, axis=1) <= REGULAR,
         }
 
 
-def compare_with(name: str, python: str, script: str, lead: NDArray[np.float64], ours: dict[str, NDArray]) -> None:
-    """Print the differences to another program, which runs in another interpreter, in records both call regular."""
+def answers_of(name: str, python: str, script: str, lead: NDArray[np.float64]) -> list[dict] | None:
+    """Return the intervals of another program, which runs in another interpreter. None if it cannot be run."""
     with TemporaryDirectory() as folder:
         np.save(f"{folder}/signals.npy", lead)
         command = [python, "-c", script, f"{folder}/signals.npy", f"{folder}/answers.json"]
@@ -218,8 +236,13 @@ def compare_with(name: str, python: str, script: str, lead: NDArray[np.float64],
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
             print(f"  {name}: skipped, as it cannot be run by {python} ({reason})")
-            return
-        answers = json.loads(Path(f"{folder}/answers.json").read_text())
+            return None
+        answers: list[dict] = json.loads(Path(f"{folder}/answers.json").read_text())
+        return answers
+
+
+def compare_with(name: str, answers: list[dict], ours: dict[str, NDArray]) -> None:
+    """Print the differences to another program in the records that both call regular."""
     regular = ours["regular"] & np.array([answer["regular"] for answer in answers])
     for interval in ("pr", "qrs", "qt"):
         theirs = np.array([np.nan if answer[interval] is None else answer[interval] for answer in answers], float)
@@ -231,6 +254,33 @@ def compare_with(name: str, python: str, script: str, lead: NDArray[np.float64],
             f"  {name:9} {interval.upper():3}: {len(difference):4} records, median {median:6.1f} ms, "
             f"SD {difference.std():5.1f} ms, robust SD {robust:5.1f} ms, beyond 45 ms: "
             f"{(np.abs(difference - median) > 45).sum()}"
+        )
+
+
+def print_flat_t(delineator: Delineator) -> None:
+    """Print the error of QT in single leads of generated records, by the height of T in the lead."""
+    errors = []
+    heights = []
+    for seed in HELD_OUT_SEEDS:
+        part = generate(HELD_OUT_RECORDS, seed=seed, rates=(100, 500))
+        exact = delineate(mask_to_probability(part.masks[500]), 500)
+        true_qt = 1000 * np.nanmedian(exact.t_end - exact.qrs_onset, axis=1)
+        for lead in ("II", "aVL", "V2"):
+            row = LEADS.index(lead)
+            signals = part.signals[100][:, row : row + 1] * 1e-3
+            found = delineate(delineator.probabilities(signals, 100, (lead,)), 100)
+            errors.append(1000 * np.nanmedian(found.t_end - found.qrs_onset, axis=1) - true_qt)
+            heights.append(t_heights(signals, 100, found)[:, 0])
+    error = np.concatenate(errors)
+    height = np.concatenate(heights)
+    is_known = np.isfinite(error) & np.isfinite(height)
+    limits = (0.0, 0.05, FLAT_T, 0.15, 0.2, 0.3, np.inf)
+    print("QT in one of the leads II, aVL and V2 of the generated records, by the height of T in mV:")
+    for low, high in pairwise(limits):
+        chosen = error[is_known & (height >= low) & (height < high)]
+        print(
+            f"  {low:.2f} to {high:.2f}: {len(chosen):4} leads, error {chosen.mean():5.1f} ± {chosen.std():4.1f} ms, "
+            f"beyond 45 ms: {(np.abs(chosen) > 45).mean():.1%}"
         )
 
 
@@ -250,6 +300,7 @@ def main() -> None:
         for name, value in held_out_metrics(delineator, fs, lost).items():
             print(f"  {name:22} {value:9.4f}")
 
+    print_flat_t(delineator)
     if options.data is None or not (options.data / "ptbxl_database.csv").exists():
         print("real records: skipped, as --data names no folder of PTB-XL")
         return
@@ -258,15 +309,25 @@ def main() -> None:
         if not len(signals):
             print(f"real records of {fs} Hz: skipped, as there are none in {column}")
             continue
-        found = delineate(delineator.probabilities(signals, fs), fs)
         print(f"{len(signals)} real records of {fs} Hz ({'all folds' if fold is None else f'fold {fold}'}):")
-        agreement = qrs_agreement(signals, fs, found)
-        print("  QRS and wfdb: " + ", ".join(f"{name} {value:.4g}" for name, value in agreement.items()))
-        print("  P waves: " + ", ".join(f"{name} {value:.3f}" for name, value in p_waves(found, codes).items()))
-        lead = resample(signals[:, 1], fs, 500)
-        ours = intervals(found)
-        compare_with("openecg", options.openecg, OPENECG, lead, ours)
-        compare_with("neurokit2", options.neurokit, NEUROKIT, lead, ours)
+        lead_ii = signals[:, 1:2]
+        other_answers = {}
+        for name, python, script in (
+            ("openecg", options.openecg, OPENECG),
+            ("neurokit2", options.neurokit, NEUROKIT),
+        ):
+            other_answers[name] = answers_of(name, python, script, resample(lead_ii[:, 0], fs, 500))
+        for leads, x in ((LEADS, signals), (("II",), lead_ii)):
+            print(f" {len(leads)} {'lead' if len(leads) == 1 else 'leads'} for the delineator:")
+            found = delineate(delineator.probabilities(x, fs, leads), fs)
+            agreement = qrs_agreement(signals, fs, found)
+            print("  QRS and wfdb: " + ", ".join(f"{name} {value:.4g}" for name, value in agreement.items()))
+            print("  P waves: " + ", ".join(f"{name} {value:.3f}" for name, value in p_waves(found, codes).items()))
+            ours = intervals(x, fs, found)
+            print(f"  QT: {np.isfinite(ours['qt']).sum()} records have a T wave that is not flat")
+            for name, answers in other_answers.items():
+                if answers is not None:
+                    compare_with(name, answers, ours)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from einthoven.data.synthetic.compose import FS as GENERATOR_FS
 from einthoven.data.synthetic.compose import MARGIN, Recording, compose
 from einthoven.data.synthetic.conditions import Patient as GeneratedPatient
 from einthoven.functional import qtc
-from einthoven.functional.beat_measures import PQ, ST_POINT, measure_beats
+from einthoven.functional.beat_measures import PQ, ST_POINT, measure_beats, t_heights
 from einthoven.functional.delineation import Boundaries, delineate, mask_to_probability
 from einthoven.functional.leads import LEADS
 from einthoven.functional.measurements import UNITS, Measurements, Patient, measure
@@ -59,9 +59,13 @@ def beats_at(onsets: Float, *, qrs: float = 0.1, pr: float = 0.16, qt: float = 0
     )
 
 
-def values_of(boundaries: Boundaries, patient: Patient | None = None) -> Measurements:
-    """Measure a record of two leads of noise."""
+def values_of(boundaries: Boundaries, patient: Patient | None = None, t_height: float = 0.5) -> Measurements:
+    """Measure a record of two leads of noise, and T waves of this height in mV in the first lead."""
     x = np.random.default_rng(0).normal(0, 0.1, (2, 2500))
+    time = np.arange(2500) / 200.0
+    for onset, end in zip(boundaries.t_onset[0], boundaries.t_end[0], strict=True):
+        share = np.clip((time - onset) / (end - onset), 0, 1)
+        x[0] += t_height * np.sin(np.pi * share) ** 2
     return measure(x, 200.0, ("I", "aVF"), boundaries, patient)
 
 
@@ -119,6 +123,37 @@ def test_qtc_by_the_closed_forms() -> None:
 def test_the_limits_of_qtc_depend_on_the_sex(qt: float, sex: str | None, limits: tuple[str, ...]) -> None:
     notes = values_of(beats_at(np.arange(0.5, 10.0), qt=qt), Patient(sex=sex)).values["qtc_fridericia"].notes
     assert [note.rsplit(" ", 1)[1] for note in notes] == list(limits)
+
+
+@pytest.mark.parametrize(("t_height", "is_measured"), [(0.0, False), (-0.02, False), (0.25, True), (-0.25, True)])
+def test_qt_is_not_measured_if_t_is_flat_in_each_lead(t_height: float, is_measured: bool) -> None:
+    values = values_of(beats_at(np.arange(0.5, 10.0)), t_height=t_height).values
+    for name in ("qt", "qtc_fridericia", "qtc_bazett"):
+        assert (values[name].value is not None) == is_measured
+        assert values[name].reason == ("" if is_measured else "flat T wave: below 0.1 mV in each lead")
+    assert values["pr"].value is not None and values["qrs"].value is not None
+
+
+def test_the_height_of_t_is_measured_from_its_end_and_without_wander() -> None:
+    boundaries = beats_at(np.arange(0.5, 10.0))
+    time = np.arange(2500) / 250.0
+    share = np.clip((time % 1.0 - 0.7) / 0.2, 0, 1)
+    wave = np.sin(np.pi * share) ** 2
+    x = np.stack([0.3 * wave, -0.2 * wave + 1.0, 0 * wave, np.where(np.arange(2500) % 250 < 60, np.nan, 0.3 * wave)])
+    heights = t_heights(x[None], 250.0, boundaries)[0]
+    assert heights == pytest.approx([0.3, 0.2, 0.0, 0.3], abs=0.01)
+    assert np.isnan(t_heights(x[None], 250.0, beats_at(np.array([])))).all()
+
+
+def test_a_sample_that_is_missing_hides_only_the_beat_that_it_is_in() -> None:
+    x = np.random.default_rng(3).normal(0, 1, (1, 2, 2500))
+    boundaries = beats_at(np.arange(0.5, 10.0))
+    whole = measure_beats(x, 250.0, boundaries)
+    x[0, 1, 250 * 3 + 140] = np.nan
+    found = measure_beats(x, 250.0, boundaries)
+    np.testing.assert_array_equal(np.argwhere(np.isnan(found.qrs_area)), [[0, 1, 3]])
+    np.testing.assert_array_equal(found.qrs_area[0, 0], whole.qrs_area[0, 0])
+    assert not np.isnan(found.p_area).any()
 
 
 def test_a_wide_qrs_flags_qtc() -> None:

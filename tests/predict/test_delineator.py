@@ -12,7 +12,7 @@ import pytest
 from einthoven.data.synthetic import Generated, generate
 from einthoven.errors import UserError
 from einthoven.evaluation.segmentation import boundary_errors, dice, overlap_counts
-from einthoven.functional.delineation import mask_to_probability
+from einthoven.functional.delineation import delineate, mask_to_probability
 from einthoven.functional.leads import LEADS
 from einthoven.predict.delineator import DESCRIPTION, PACKAGED, Delineator, load_delineator
 from einthoven.predict.sealed_folder import WEIGHTS, seal_description
@@ -65,12 +65,23 @@ def test_leads_may_come_in_any_order_and_may_be_lost(delineator: Delineator, rec
     lost = np.zeros_like(x)
     lost[:, few] = x[:, few]
     with_gap = x.copy()
-    with_gap[:, [lead for lead in range(12) if lead not in few], 5] = np.nan
+    with_gap[:, [lead for lead in range(12) if lead not in few]] = np.nan
     expected = delineator.probabilities(lost, 100)
     np.testing.assert_array_equal(delineator.probabilities(x[:, few], 100, [LEADS[lead] for lead in few]), expected)
     np.testing.assert_array_equal(delineator.probabilities(with_gap, 100), expected)
     assert delineator.probabilities(x[:0], 100).shape == (0, 3, 1000)
     assert delineator.probabilities(x[..., :3], 100).shape == (4, 3, 3)
+
+
+def test_missing_samples_hide_no_other_wave(delineator: Delineator, records: Generated) -> None:
+    x = records.signals[100][:4] * 1e-3
+    expected = delineate(delineator.probabilities(x, 100), 100)
+    with_gaps = x.copy()
+    with_gaps[:, :, 300:302] = np.nan
+    with_gaps[:, 7, 500:800] = np.inf
+    found = delineate(delineator.probabilities(with_gaps, 100), 100)
+    for name in ("qrs_onset", "qrs_end"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=0.03)
 
 
 def test_signals_that_do_not_fit_are_refused(delineator: Delineator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,24 @@ def test_of_a_long_record_the_first_five_minutes_are_measured() -> None:
     assert measured.notes == ("measured in the first 300 s of 400 s",)
 
 
+def test_a_gap_in_all_leads_divides_a_record_and_a_short_or_single_one_does_not() -> None:
+    x = np.ones((2, 4000), np.float32)
+    whole = Record(x.copy(), 100.0, ("I", "II"), "r")
+    with_gaps = x.copy()
+    with_gaps[:, 500:504] = np.nan  # 40 ms
+    with_gaps[0, 1500:3000] = np.nan
+    assert measure_records(RegularWaves(), [Record(with_gaps, 100.0, ("I", "II"), "r")]) == measure_records(
+        RegularWaves(), [whole]
+    )
+    divided = with_gaps.copy()
+    divided[:, 1000:1005] = np.nan  # 50 ms
+    first, second = measure_records(RegularWaves(), [Record(divided, 100.0, ("I", "II"), "r"), whole])
+    assert first.beats == 30 and second.beats == 40
+    assert first.notes == ("measured in the longest part without a gap in all leads, 29.9 s of 40.0 s",)
+    (nothing,) = measure_records(RegularWaves(), [Record(x * np.nan, 100.0, ("I", "II"), "r")])
+    assert nothing.values["st_I"].value is None
+
+
 def test_json_has_each_value_with_spread_beats_and_unit_or_a_reason(samples: list[Sample]) -> None:
     (measured,) = measure_records(RegularWaves(), [record(samples[0], 500, "Sex: Male")])
     content = measurements_to_json(measured)
@@ -99,7 +118,10 @@ def test_json_has_each_value_with_spread_beats_and_unit_or_a_reason(samples: lis
 
 
 def test_text_has_the_values_or_the_reason(samples: list[Sample]) -> None:
-    (measured,) = measure_records(RegularWaves(), [record(samples[0], 500, "Age: 12", "Dx: 10370003")])
+    paced = record(samples[0], 500, "Age: 12", "Dx: 10370003")
+    phase = np.arange(5000) % 500 / 500
+    t_wave = np.sin(np.pi * np.clip((phase - 0.65) / 0.2, 0, 1)) ** 2
+    (measured,) = measure_records(RegularWaves(), [replace(paced, signal=paced.signal + t_wave.astype(np.float32))])
     lines = measurement_lines(measured)
     assert lines[0] == "heart rate 60 ± 0/min"
     assert "PR – (paced rhythm)" in lines and "QRS 100 ± 0 ms" in lines

@@ -1,10 +1,12 @@
 """Intervals, areas and ST levels of each beat, from the boundaries of the waves.
 
-All amplitudes are measured against the PQ level of the same beat. So slow wander of the baseline changes them little.
+Areas and ST levels are measured against the PQ level of the same beat. So slow wander of the baseline changes them
+little.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,12 @@ ST_POINT = 0.06
 
 ST_REACH = 0.01
 """The ST level is the mean over so many seconds before and after its point."""
+
+T_POINTS = 21
+"""Number of points, from the onset to the end of T, at which the height of the wave is looked for."""
+
+T_REACH = 0.01
+"""The level at a point of T is the mean over so many seconds before and after it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def measure_beats(x: NDArray[np.floating], fs: float, boundaries: Boundaries) ->
     Parameters
     ----------
     x : ndarray, shape (n, L, T)
-        Signals in mV. A sample that is not finite counts as 0.
+        Signals in mV. A value that rests on a sample that is not finite is NaN.
     fs : float
         Sampling frequency in Hz. It may differ from that of the boundaries, which are in seconds.
     boundaries : Boundaries
@@ -91,6 +99,32 @@ def measure_beats(x: NDArray[np.floating], fs: float, boundaries: Boundaries) ->
     )
 
 
+def t_heights(x: NDArray[np.floating], fs: float, boundaries: Boundaries) -> Float:
+    """Return the height of the T wave in each lead ``(n, L)`` in mV; NaN without a complete T wave.
+
+    It is the largest deflection, up or down, of the median T wave of the beats. The T wave of a beat is measured
+    against the level at its end, because QT ends where the signal returns to that level. The median over the beats
+    contains less noise than a single beat.
+
+    Parameters
+    ----------
+    x, fs, boundaries
+        As in `measure_beats`.
+    """
+    integral = _Integral(x, fs)
+    duration = boundaries.t_end - boundaries.t_onset
+    levels = []
+    for share in np.linspace(0.0, 1.0, T_POINTS):
+        time = boundaries.t_onset + share * duration
+        levels.append(integral.mean(time - T_REACH, time + T_REACH))
+    deflection = np.stack(levels) - levels[-1]
+    with warnings.catch_warnings():
+        # A record without a complete T wave has no median.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        median_wave = np.nanmedian(deflection, axis=-1)
+    return np.asarray(np.abs(median_wave).max(axis=0))
+
+
 class _Integral:
     """The exact integral of the straight lines between the samples of signals (n, L, T)."""
 
@@ -99,14 +133,28 @@ class _Integral:
         self._fs = fs
         trapezoids = (self._x[..., 1:] + self._x[..., :-1]) / 2
         self._until_sample = np.pad(trapezoids.cumsum(axis=-1), ((0, 0), (0, 0), (1, 0)))
+        self._unknown_before = np.pad((~np.isfinite(x)).cumsum(axis=-1), ((0, 0), (0, 0), (1, 0)))
 
     def between(self, start: Float, stop: Float) -> Float:
-        """Integrate from `start` to `stop` seconds (n, B). NaN if one of them is unknown or outside of the record."""
-        return (self._until(stop) - self._until(start)) / self._fs
+        """Integrate from `start` to `stop` seconds (n, B).
+
+        NaN if one of them is unknown or outside of the record, or if a sample that is not finite is between them.
+        """
+        integral = (self._until(stop) - self._until(start)) / self._fs
+        return np.where(self._has_unknown(start, stop), np.nan, integral)
 
     def mean(self, start: Float, stop: Float) -> Float:
         """Return the mean (n, L, B) from `start` to `stop` seconds."""
         return self.between(start, stop) / (stop - start)[:, None]
+
+    def _has_unknown(self, start: Float, stop: Float) -> NDArray[np.bool_]:
+        """Return whether a sample from `start` to `stop` seconds, or next to them, is not finite (n, L, B)."""
+        samples = self._x.shape[-1]
+        first = np.clip(np.floor(np.nan_to_num(start) * self._fs), 0, samples).astype(np.int64)
+        after = np.clip(np.ceil(np.nan_to_num(stop) * self._fs) + 1, 0, samples).astype(np.int64)
+        before_first = np.take_along_axis(self._unknown_before, first[:, None], axis=-1)
+        before_after = np.take_along_axis(self._unknown_before, after[:, None], axis=-1)
+        return np.asarray(before_after > before_first)
 
     def _until(self, time: Float) -> Float:
         """Integrate from the first sample to times (n, B), in samples."""

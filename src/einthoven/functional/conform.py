@@ -76,6 +76,23 @@ def rate_ratio(fs: float, target: float, samples: int) -> tuple[int, int]:
     return ratio.numerator, ratio.denominator
 
 
+def fill_gaps(signal: NDArray[Float]) -> NDArray[np.float64]:
+    """Fill the invalid samples of each lead (L, T) with a straight line between their neighbours.
+
+    Before the first and after the last valid sample, its value is held. A lead without a valid sample becomes 0.
+    """
+    filled = signal.astype(np.float64)
+    is_invalid = ~np.isfinite(filled)
+    for row in np.flatnonzero(is_invalid.any(axis=-1)):
+        is_gap = is_invalid[row]
+        valid = np.flatnonzero(~is_gap)
+        if valid.size:
+            filled[row, is_gap] = np.interp(np.flatnonzero(is_gap), valid, filled[row, valid])
+        else:
+            filled[row] = 0.0
+    return filled
+
+
 def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]:
     """Resample a record to another sampling frequency.
 
@@ -112,14 +129,8 @@ def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]
     if up == down or samples == 0:
         return signal
 
-    # Fill gaps with straight lines.
     invalid = np.isnan(signal)
-    filled = signal.astype(np.float64)
-    for lead, is_gap in zip(filled, invalid, strict=True):
-        if not is_gap.any():
-            continue
-        valid = np.flatnonzero(~is_gap)
-        lead[is_gap] = np.interp(np.flatnonzero(is_gap), valid, lead[valid]) if valid.size else 0.0
+    filled = fill_gaps(signal)
 
     # Filter the difference from the line between the first and the last sample. The filter sees zeros beyond the ends,
     # so there is no step at the edges, and constants and slopes pass exactly. Resampling stays linear.

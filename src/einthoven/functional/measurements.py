@@ -8,6 +8,8 @@ neither much. The heart's rhythm decides what is measured:
 - **Possible atrial fibrillation** (`functional.rhythm`): no PR. There is no P wave.
 - QTc is flagged in both, and if QRS is wide: then QT is long because QRS is.
 
+QT is not measured if T is flat in each lead. The end of a flat wave is a guess.
+
 The limits hold for adults.
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.functional import qtc, rhythm
-from einthoven.functional.beat_measures import BeatMeasures, measure_beats
+from einthoven.functional.beat_measures import BeatMeasures, measure_beats, t_heights
 from einthoven.functional.beats import frontal_axis
 from einthoven.functional.delineation import Boundaries
 
@@ -37,6 +39,12 @@ ONE_BEAT = "one beat"
 NO_P = "no P wave in most beats"
 NO_COMPLETE_P = "no complete P wave"
 NO_T = "no complete T wave"
+
+FLAT_T = 0.1
+"""mV. T is flat in a lead if it is lower (Rautaharju et al., "AHA/ACCF/HRS recommendations: part IV", Circulation
+119:e241, 2009: flat between -0.1 and 0.1 mV)."""
+
+NO_CLEAR_T = f"flat T wave: below {FLAT_T:g} mV in each lead"
 
 UNITS = {
     "heart_rate": "1/min",
@@ -156,9 +164,10 @@ def measure(
     has_fibrillation = not is_paced and bool(rhythm.is_possibly_fibrillation(beats.rr, has_p_waves)[0])
 
     values = _rhythm_values(beats.rr[0])
-    values |= _intervals(beats, _why_no_pr(is_paced, has_fibrillation, bool(has_p_waves[0])))
+    why_no_qt = _why_no_qt(t_heights(x[None], fs, boundaries)[0])
+    values |= _intervals(beats, _why_no_pr(is_paced, has_fibrillation, bool(has_p_waves[0])), why_no_qt)
     cautions = qtc.cautions(is_paced, has_fibrillation, values["qrs"].value)
-    values |= _corrected(beats, cautions, patient.sex)
+    values |= _corrected(beats, cautions, patient.sex, why_no_qt)
     values |= _axes(beats, leads, has_p=bool(has_p_waves[0]))
     values |= _st_levels(beats, x, leads)
     if not num_beats:
@@ -177,6 +186,14 @@ def _why_no_pr(is_paced: bool, has_fibrillation: bool, has_p_waves: bool) -> str
     if has_fibrillation:
         return qtc.FIBRILLATION
     return "" if has_p_waves else NO_P
+
+
+def _why_no_qt(heights: Float) -> str:
+    """Return why a record with T waves of these heights (L,) in mV has no QT interval; empty if it may have one."""
+    known = heights[np.isfinite(heights)]
+    if not len(known):
+        return NO_T
+    return "" if known.max() >= FLAT_T else NO_CLEAR_T
 
 
 def _median(values: Float, unit: str, reason: str, notes: tuple[str, ...] = ()) -> Measurement:
@@ -209,25 +226,29 @@ def _rhythm_values(rr: Float) -> dict[str, Measurement]:
     return values
 
 
-def _intervals(beats: BeatMeasures, why_no_pr: str) -> dict[str, Measurement]:
+def _intervals(beats: BeatMeasures, why_no_pr: str, why_no_qt: str) -> dict[str, Measurement]:
     """Return PR, QRS and QT in ms."""
     pr = np.full_like(beats.pr[0], np.nan) if why_no_pr else beats.pr[0]
+    qt = np.full_like(beats.qt[0], np.nan) if why_no_qt else beats.qt[0]
     return {
         "pr": _median(1e3 * pr, UNITS["pr"], why_no_pr or NO_COMPLETE_P),
         "qrs": _median(1e3 * beats.qrs[0], UNITS["qrs"], NO_BEAT),
-        "qt": _median(1e3 * beats.qt[0], UNITS["qt"], NO_T),
+        "qt": _median(1e3 * qt, UNITS["qt"], why_no_qt or NO_T),
     }
 
 
-def _corrected(beats: BeatMeasures, cautions: tuple[str, ...], sex: str | None) -> dict[str, Measurement]:
+def _corrected(
+    beats: BeatMeasures, cautions: tuple[str, ...], sex: str | None, why_no_qt: str
+) -> dict[str, Measurement]:
     """Return QTc in ms. Each QT is corrected by the median RR interval of the record, because QT follows RR slowly."""
     rr = beats.rr[0]
     known = rr[np.isfinite(rr)]
     median_rr = float(np.median(known)) if len(known) else float("nan")
-    reason = NO_T if len(known) else ONE_BEAT
+    reason = (why_no_qt or NO_T) if len(known) else ONE_BEAT
+    qt = np.full_like(beats.qt[0], np.nan) if why_no_qt else beats.qt[0]
     values = {}
     for name, correct in (("qtc_fridericia", qtc.fridericia), ("qtc_bazett", qtc.bazett)):
-        measured = _median(correct(1e3 * beats.qt[0], median_rr), UNITS[name], reason)
+        measured = _median(correct(1e3 * qt, median_rr), UNITS[name], reason)
         if measured.value is not None:
             measured = replace(measured, notes=(*cautions, *qtc.exceeded_limits(measured.value, sex)))
         values[name] = measured

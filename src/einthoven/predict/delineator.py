@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.errors import UserError
-from einthoven.functional.conform import resample
+from einthoven.functional.conform import fill_gaps, resample
 from einthoven.functional.leads import LEADS
 from einthoven.models.frontend import Classifier
 from einthoven.predict.description import check_networks, check_reads
@@ -83,8 +83,8 @@ class Delineator:
         """Return the probability of P, QRS and T at each sample.
 
         A signal at another sampling frequency is resampled for the network. The probabilities are interpolated linearly
-        back to the samples of the signal. A lead that is missing, or has a sample that is not finite, is 0 mV for the
-        network, as a lost lead in its training.
+        back to the samples of the signal. Samples that are not finite are filled with a straight line. A lead that is
+        missing, or has no finite sample, is 0 mV for the network, as a lost lead in its training.
 
         Parameters
         ----------
@@ -127,10 +127,9 @@ class Delineator:
 
     def _prepare(self, signals: NDArray[np.floating], fs: float, leads: Sequence[str]) -> NDArray[np.float32]:
         """Return the signals with the leads and at the sampling frequency of the network."""
-        is_lost = ~np.isfinite(signals).all(axis=2, keepdims=True)
-        clean = np.where(is_lost, 0.0, signals).astype(np.float32)
-        # Resampling works on rows, whatever they are.
-        rows = resample(clean.reshape(-1, signals.shape[2]), fs, self.input_format.fs)
+        # Filling and resampling work on rows, whatever they are.
+        filled = fill_gaps(signals.reshape(-1, signals.shape[2])).astype(np.float32)
+        rows = resample(filled, fs, self.input_format.fs)
         resampled = rows.reshape(*signals.shape[:2], -1)
         x = np.zeros((len(signals), len(self.input_format.leads), resampled.shape[2]), np.float32)
         for row, lead in enumerate(self.input_format.leads):

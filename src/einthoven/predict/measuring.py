@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,10 @@ from einthoven.functional.measurements import UNITS, Measurement, Measurements, 
 LONGEST_S = 300.0
 """Of a longer record, the first five minutes are measured. That is the length of a short recording of heart rate
 variability (Task Force, Circulation 93:1043, 1996)."""
+
+LONGEST_GAP_S = 0.04
+"""A gap in all leads that is longer divides a record. It could hide a wave, whose shortest duration this is
+(`functional.delineation.SHORTEST`)."""
 
 SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
 
@@ -46,30 +50,64 @@ def measure_records(delineator: WaveFinder, records: Sequence[Record]) -> list[M
     list of Measurements
         One for each record, in order.
     """
+    parts = [_measured_part(record) for record in records]
     rows_by_layout: dict[tuple[object, ...], list[int]] = {}
-    for row, record in enumerate(records):
-        rows_by_layout.setdefault((record.signal.shape, record.fs, record.leads), []).append(row)
+    for row, (record, part) in enumerate(zip(records, parts, strict=True)):
+        rows_by_layout.setdefault((part.signal.shape, record.fs, record.leads), []).append(row)
 
     measurements: dict[int, Measurements] = {}
     for rows in rows_by_layout.values():
         first = records[rows[0]]
-        signals = np.stack([_beginning(records[row]) for row in rows])
+        signals = np.stack([parts[row].signal for row in rows])
         boundaries = delineate(delineator.probabilities(signals, first.fs, first.leads), first.fs)
         for position, row in enumerate(rows):
             patient = patient_of(records[row].comments)
             own = _boundaries_of(boundaries, position)
             measured = measure(signals[position], first.fs, first.leads, own, patient)
-            seconds = first.signal.shape[1] / first.fs
-            if seconds > LONGEST_S:
-                note = f"measured in the first {LONGEST_S:g} s of {seconds:.0f} s"
-                measured = replace(measured, notes=(*measured.notes, note))
-            measurements[row] = measured
+            measurements[row] = replace(measured, notes=(*measured.notes, *parts[row].notes))
     return [measurements[row] for row in range(len(records))]
 
 
-def _beginning(record: Record) -> NDArray[np.float32]:
-    """Return the part of a record that is measured, in mV."""
-    return record.signal[:, : round(LONGEST_S * record.fs)]
+@dataclass(frozen=True)
+class _Part:
+    """The part of a record that is measured, in mV, and what a reader must know about it."""
+
+    signal: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+def _measured_part(record: Record) -> _Part:
+    """Return the longest part without a gap in all leads, and of that at most the first `LONGEST_S` seconds.
+
+    An RR interval or a wave across such a gap would be wrong.
+    """
+    seconds = record.signal.shape[1] / record.fs
+    first, stop = _longest_part(np.isfinite(record.signal).any(axis=0), LONGEST_GAP_S * record.fs)
+    part = record.signal[:, first:stop]
+    notes = []
+    if part.shape[1] < record.signal.shape[1]:
+        length = part.shape[1] / record.fs
+        notes.append(f"measured in the longest part without a gap in all leads, {length:.1f} s of {seconds:.1f} s")
+    longest = round(LONGEST_S * record.fs)
+    if part.shape[1] > longest:
+        notes.append(f"measured in the first {LONGEST_S:g} s of {part.shape[1] / record.fs:.0f} s")
+    return _Part(part[:, :longest], tuple(notes))
+
+
+def _longest_part(is_known: NDArray[np.bool_], longest_gap: float) -> tuple[int, int]:
+    """Return the first sample and the end of the longest part of a record whose gaps are at most so many samples.
+
+    The whole record if no sample is known.
+    """
+    known = np.flatnonzero(is_known)
+    if not len(known):
+        return 0, len(is_known)
+    missing = np.diff(known) - 1
+    is_break = missing > longest_gap
+    starts = known[np.concatenate([[True], is_break])]
+    stops = known[np.concatenate([is_break, [True]])] + 1
+    longest = int(np.argmax(stops - starts))
+    return int(starts[longest]), int(stops[longest])
 
 
 def _boundaries_of(boundaries: Boundaries, row: int) -> Boundaries:
