@@ -131,3 +131,22 @@ def test_r2_is_the_share_of_the_energy() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=expected):
         task(**options)
+
+
+def test_new_signals_are_decoded_from_the_density_of_the_posteriors_and_not_from_the_prior() -> None:
+    trained = model().eval()
+    # Posteriors of two separate groups of signals, far from the prior, and narrow.
+    with torch.no_grad():
+        trained.decoder.posterior.out.weight.zero_()
+        trained.decoder.posterior.out.bias.copy_(torch.tensor([6.0, -6.0, 0.0, -9.0, -9.0, -9.0]))
+    examples = [batch(128).x, batch(128).x]
+    decoded = []
+    trained.decoder.signal.register_forward_pre_hook(lambda _, inputs: decoded.append(inputs[0]))
+    torch.manual_seed(0)
+    signals = task().generate(trained, 20, examples)
+    assert signals.shape == (20, 12, 100) and bool(signals.isfinite().all())
+    assert decoded[0].shape == (20, 3)
+    assert (decoded[0] - torch.tensor([6.0, -6.0, 0.0])).abs().max() < 1
+    torch.manual_seed(0)
+    torch.testing.assert_close(task().generate(trained, 20, examples), signals)
+    torch.testing.assert_close(signals, trained.decoder.signal(decoded[0]) * 0.5 + 0.1)

@@ -129,7 +129,7 @@ def resample(signal: NDArray[Float], fs: float, target: float) -> NDArray[Float]
     if up == down or samples == 0:
         return signal
 
-    invalid = np.isnan(signal)
+    invalid = ~np.isfinite(signal)
     filled = fill_gaps(signal)
 
     # Filter the difference from the line between the first and the last sample. The filter sees zeros beyond the ends,

@@ -82,7 +82,8 @@ def _measured_part(record: Record) -> _Part:
     An RR interval or a wave across such a gap would be wrong.
     """
     seconds = record.signal.shape[1] / record.fs
-    first, stop = _longest_part(np.isfinite(record.signal).any(axis=0), LONGEST_GAP_S * record.fs)
+    is_known: NDArray[np.bool_] = np.asarray(np.isfinite(record.signal).any(axis=0))
+    first, stop = _longest_part(is_known, LONGEST_GAP_S * record.fs)
     part = record.signal[:, first:stop]
     notes = []
     if part.shape[1] < record.signal.shape[1]:

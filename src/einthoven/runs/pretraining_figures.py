@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from einthoven.contracts import Batch
 from einthoven.report.dipole import dipole_figure
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 DRAWN = 4
 """Number of signals of a picture."""
+
+EXAMPLES = 25_600
+"""Most windows of training records that a task learns from how to generate signals."""
+
+WINDOWS_OF_RECORD = 16
+"""Most windows of one record among them."""
+
+AT_ONCE = 128
+"""Windows that pass through the network at once."""
 
 
 @torch.no_grad()
@@ -45,7 +55,7 @@ def reconstruction_figures(run: NetworkParts, split: str) -> dict[str, Callable[
     model = run.model.eval()
     with seeded(run.settings.seed, run.device):
         reconstructed = task.reconstruct(model, x)
-        generated = task.generate(model, DRAWN)
+        generated = task.generate(model, DRAWN, training_windows(run))
         dipoles = task.trace_dipoles(model, Batch(x, records.labels[index], index, is_valid))
 
     fs = run.data.store.fs
@@ -63,6 +73,17 @@ def reconstruction_figures(run: NetworkParts, split: str) -> dict[str, Callable[
         true, predicted = (values.cpu().numpy() for values in dipoles)
         figures["heart_vectors"] = partial(dipole_figure, true, predicted, titles)
     return figures
+
+
+def training_windows(run: NetworkParts) -> Iterator[Tensor]:
+    """Yield windows of the training records at random places, in batches (B, L, T) in mV, from torch's generator."""
+    records = run.data.splits["train"]
+    repeats = max(1, min(EXAMPLES // len(records), WINDOWS_OF_RECORD))
+    for _ in range(repeats):
+        rows = torch.randperm(len(records))[:EXAMPLES]
+        for part in torch.split(rows, AT_ONCE):
+            start = torch.randint(records.samples - run.window + 1, (len(part),))
+            yield records.take(part.to(run.device), run.window, start.to(run.device))
 
 
 def _generated_figure(signals: NDArray[np.float32], fs: float, leads: tuple[str, ...]) -> Figure:

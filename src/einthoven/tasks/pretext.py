@@ -8,7 +8,7 @@ draw both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -134,8 +134,16 @@ class Pretext(ABC):
         """
         return None
 
-    def generate(self, model: nn.Module, count: int) -> Tensor | None:
-        """Return new signals (count, L, T) in mV, drawn from torch's generator. None for a task that generates none."""
+    def generate(self, model: nn.Module, count: int, examples: Iterable[Tensor]) -> Tensor | None:
+        """Return new signals (count, L, T) in mV, drawn from torch's generator. None for a task that generates none.
+
+        Parameters
+        ----------
+        model : nn.Module
+        count : int
+        examples : iterable of Tensor
+            Batches of training signals (B, L, T) in mV. They are read only if the task needs them.
+        """
         return None
 
     def trace_dipoles(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Batch
 from einthoven.functional.information import gaussian_kl
+from einthoven.functional.mixture import sample_density
 from einthoven.losses.regression import mse
 from einthoven.models.frontend import Classifier
 from einthoven.models.pretraining import PretrainingModel, TokenModel, check_one_piece, without_dropout
@@ -160,13 +161,29 @@ class VAE(Pretext):
         frontend: Any = model.frontend
         return model(x).float() * frontend.std + frontend.mean, torch.zeros_like(x, dtype=torch.bool)
 
-    def generate(self, model: nn.Module, count: int) -> Tensor:
-        """Return signals (count, L, T) in mV, decoded from samples of the standard normal prior."""
+    def sample_latents(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Return a sample of the posterior (B, latent) of each of the signals (B, L, T) in mV."""
+        mean, log_variance = self.posterior(model, x)
+        return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+
+    def decode(self, model: nn.Module, z: Tensor) -> Tensor:
+        """Return the signals (B, L, T) in mV that latent vectors (B, latent) stand for, without noise."""
         variational: Any = model
-        frontend = variational.frontend
-        z = torch.randn(count, self.latent, device=frontend.mean.device)
-        signals: Tensor = variational.decoder.signal(z).float() * frontend.std + frontend.mean
+        scaled: Tensor = variational.decoder.signal(z).float()
+        signals: Tensor = scaled * variational.frontend.std + variational.frontend.mean
         return signals
+
+    def generate(self, model: nn.Module, count: int, examples: Iterable[Tensor]) -> Tensor:
+        """Return new signals (count, L, T) in mV.
+
+        The latent vectors are new samples of the density of the posteriors of the examples, and not of the prior.
+        A beat may begin at any moment of a window, and the prior does not know that the beats of a window belong
+        together: most of its latent vectors are far from those of any signal.
+        """
+        latents = torch.cat([self.sample_latents(model, x).detach().cpu() for x in examples])
+        seed = int(torch.randint(2**31 - 1, ()))
+        z = torch.from_numpy(sample_density(latents.double().numpy(), count, seed)).float()
+        return self.decode(model, z.to(next(model.parameters()).device))
 
     def summarize(self, means: Array) -> Array:
         """Return loss, evidence, divergence and R² from the mean scores (R, 5).
