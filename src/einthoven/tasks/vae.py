@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Batch
 from einthoven.functional.information import gaussian_kl
-from einthoven.functional.mixture import sample_density
+from einthoven.models.mixture import sample_density
 from einthoven.losses.regression import mse
 from einthoven.models.frontend import Classifier
 from einthoven.models.pretraining import PretrainingModel, TokenModel, check_one_piece, without_dropout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,8 +36,6 @@ def sample_density(points: NDArray[np.floating], count: int, seed: int) -> NDArr
     Ghosh et al., "From variational to deterministic autoencoders", ICLR 2020, section 4: density estimation after the
     training. EM: Dempster, Laird & Rubin, J. R. Stat. Soc. B 39:1, 1977.
     """
-    import warnings
-
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 

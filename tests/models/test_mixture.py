@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from einthoven.functional.mixture import POINTS_PER_COMPONENT, sample_density
+from einthoven.models.mixture import POINTS_PER_COMPONENT, sample_density
 
 
 def test_new_points_lie_where_the_points_are_and_in_their_shares() -> None:
