@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Batch
 from einthoven.functional.information import gaussian_kl
-from einthoven.models.mixture import sample_density
 from einthoven.losses.regression import mse
 from einthoven.models.frontend import Classifier
+from einthoven.models.mixture import sample_density
 from einthoven.models.pretraining import PretrainingModel, TokenModel, check_one_piece, without_dropout
 from einthoven.models.signal_decoder import SignalDecoder, TokenPosterior, VariationalDecoder
 from einthoven.tasks.objective import check_objective
