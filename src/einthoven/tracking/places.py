@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 from einthoven import trust
 from einthoven.errors import UserError
+from einthoven.tracking.database import is_store, sqlite_file
 from einthoven.tracking.server import without_password
 
 
@@ -42,10 +42,10 @@ def _needs_trust(uri: str) -> bool:
     """
     if uri == os.environ.get("MLFLOW_TRACKING_URI"):
         return False
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is None:
         return True
-    return not (is_in_working_folder(file) or _is_store(file))
+    return not (is_in_working_folder(file) or is_store(file))
 
 
 def check_registration(register: object, alias: object, named_in: Path) -> None:
@@ -118,29 +118,3 @@ def is_in_working_folder(path: Path) -> bool:
     except (OSError, ValueError, RuntimeError):
         # The path is too long, contains a zero byte, or is a circle of links.
         return False
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    """Return the file of a SQLite store; None for every other store."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        url = make_url(uri)
-    except (SQLAlchemyError, ValueError):
-        return None
-    if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query or not url.database:
-        return None
-    return None if url.database.startswith("file:") else Path(url.database)
-
-
-def _is_store(file: Path) -> bool:
-    """Return whether a file is the database of a tracking store."""
-    if not file.is_file():
-        return False
-    try:
-        with sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True) as database:
-            table = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchone()
-    except (sqlite3.Error, OSError):
-        return False
-    return table is not None

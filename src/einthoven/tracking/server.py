@@ -6,12 +6,16 @@ import logging
 import os
 import re
 import socket
+import sqlite3
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from einthoven.errors import UserError
+from einthoven.errors import UserError, first_line
+from einthoven.tracking.database import check_database, explain_failure, make_database, sqlite_file
+from einthoven.tracking.moved import check_place_of_files, follow_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,9 +46,14 @@ def client(uri: str) -> MlflowClient:
 
 
 def connect(uri: str) -> MlflowClient:
-    """Return a client of a tracking store.
+    """Return a client of a tracking store. A SQLite file that does not exist yet is made.
 
     MLflow's own log lines are switched off, because they would interrupt the progress display.
+
+    Raises
+    ------
+    UserError
+        If MLflow cannot open the SQLite file.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -52,8 +61,28 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    make_database(uri)
     mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    file = sqlite_file(uri)
+    return mlflow.MlflowClient(uri) if file is None else _open_file(uri, file)
+
+
+def _open_file(uri: str, file: Path) -> MlflowClient:
+    """Return a client of a SQLite file. Refuse a file whose tables are those of another version, or not complete."""
+    from alembic.util import CommandError
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        notice = follow_files(file)
+        if notice:
+            print(f"einthoven: {notice}", file=sys.stderr)
+        mlflow_client = MlflowClient(uri)
+        mlflow_client.search_experiments(max_results=1)
+        return mlflow_client
+    except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
+        raise explain_failure(file, first_line(error)) from None
 
 
 def reach(uri: str) -> None:
@@ -67,9 +96,9 @@ def reach(uri: str) -> None:
     try:
         if uri.startswith(("http://", "https://")):
             _reach_server(uri)
-        elif uri.startswith("sqlite"):
-            _check_sqlite_file(uri)
-        elif "://" in uri:
+        elif (file := sqlite_file(uri)) is not None:
+            check_database(file)
+        elif not uri.startswith("sqlite") and "://" in uri:
             _reach_database(uri)
         elif uri != "databricks":
             raise ValueError("that is no database and no server: MLflow keeps no runs in folders")
@@ -94,18 +123,6 @@ def _reach_server(uri: str) -> None:
             raise
 
 
-def _check_sqlite_file(uri: str) -> None:
-    from sqlalchemy.engine import make_url
-
-    path = Path(make_url(uri).database or "")
-    if path.is_dir():
-        raise ValueError("that is a folder")
-    if path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(15) != b"SQLite format 3":
-                raise ValueError("that file is no sqlite database")
-
-
 def _reach_database(uri: str) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
@@ -124,12 +141,21 @@ def _reach_database(uri: str) -> None:
 
 def experiment_id(mlflow_client: MlflowClient, name: str, artifact_location: str | None = None) -> str:
     """Return the id of the experiment with a name. Create the experiment if there is none."""
-    experiment = mlflow_client.get_experiment_by_name(name)
-    if experiment:
-        return str(experiment.experiment_id)
+    from mlflow.exceptions import MlflowException
+
     # With this tag, the page of MLflow opens on training runs.
     kind = {"mlflow.experimentKind": "custom_model_development"}
-    return str(mlflow_client.create_experiment(name, artifact_location, tags=kind))
+    experiment = mlflow_client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(mlflow_client.create_experiment(name, artifact_location, tags=kind))
+        except MlflowException:
+            # Another run may have created it in the meantime.
+            experiment = mlflow_client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    check_place_of_files(experiment.artifact_location)
+    return str(experiment.experiment_id)
 
 
 def without_password(uri: str) -> str:
