@@ -582,11 +582,20 @@ step = partial(
         model, task, optimizer, read_group(config.diagnostics, Diagnostics, "diagnostics"), autocast=autocast
     ),
 )
+
+
+def batches(epoch, first):
+    """Return the batches of an epoch from a number on."""
+    return training_batches(
+        train, size=config.trainer.batch_size, window=train.samples, seed=seed, epoch=epoch, first=first
+    )
+
+
 finished = fit(
     model,
     optimizer,
     step,
-    lambda epoch: training_batches(train, size=config.trainer.batch_size, window=train.samples, seed=seed, epoch=epoch),
+    batches,
     schedule,
     Callbacks(record_metrics, validate, save=lambda position, best: None),
     position=Position(),

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import einthoven
 from einthoven.errors import UserError, system_sentence
+from einthoven.interrupts import Terminated, terminable
 from einthoven.terminal.usage import HELP, VERB_HELP
 from einthoven.trust import trusting
 
@@ -31,6 +32,7 @@ VERBS = {
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + the number of SIGINT, as in a shell
+TERMINATED = 143  # 128 + the number of SIGTERM
 BROKEN_PIPE = 141  # 128 + the number of SIGPIPE
 
 
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
             print(VERB_HELP[verb], end="")
             return
         modules, rest = _split_trust(arguments[1:])
-        with trusting(modules):
+        with terminable(), trusting(modules):
             exit_code = import_module(VERBS[verb]).main(rest)
     except UserError as error:
         _fail(str(error))
@@ -72,6 +74,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(BROKEN_PIPE)
     except (OSError, MemoryError) as error:
         _fail(system_sentence(error))
+    except Terminated:
+        print("einthoven: terminated", file=sys.stderr)
+        sys.exit(TERMINATED)
     except KeyboardInterrupt:
         print("einthoven: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -84,7 +84,9 @@ class Position:
     stopped : bool
         Whether early stopping has ended the run.
     skipped : int
-        Steps that were skipped, because their loss or gradient was not finite.
+        Steps of finished epochs that were skipped, because their loss or gradient was not finite.
+    skipped_in_epoch, skipped_in_a_row : int
+        The same for the epoch that has not ended, and for the last steps. They are up to date in checkpoints only.
     """
 
     epoch: int = 0
@@ -93,6 +95,8 @@ class Position:
     best_epoch: int = 0
     stopped: bool = False
     skipped: int = 0
+    skipped_in_epoch: int = 0
+    skipped_in_a_row: int = 0
 
 
 class Task(Protocol):

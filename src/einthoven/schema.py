@@ -81,6 +81,8 @@ class Trainer:
     """Learning rate of a stage of a base, relative to that of the stage behind it."""
     freeze_norms: bool = False
     """Keep the running statistics of all batch norms of a base."""
+    checkpoint_minutes: float | None = 10.0
+    """Time between two checkpoints within an epoch. null: only at the end of an epoch."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -111,6 +113,13 @@ class Trainer:
             "auto, device or stream",
         )
         _require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
+        minutes = self.checkpoint_minutes
+        _require(
+            minutes is None or 0 <= minutes < math.inf,
+            "trainer.checkpoint_minutes",
+            minutes,
+            "a number of minutes, 0 or more (0: after each step), or null",
+        )
         modes = (None, "full", "probe", "gradual")
         _require(self.finetune in modes, "trainer.finetune", self.finetune, "full, probe or gradual, or null")
         _require(0 < self.layer_decay <= 1, "trainer.layer_decay", self.layer_decay, "a number above 0, 1 at most")

@@ -159,3 +159,15 @@ def test_mix_changes_about_half_of_its_bits_when_one_bit_changes(parts: tuple[in
 
 def test_mix_does_not_confuse_its_arguments() -> None:
     assert len({mix(1, 2, 3), mix(3, 2, 1), mix(2, 1, 3), mix(0, 0, 6), mix(6, 0, 0), mix(1, 3, 2)}) == 6
+
+
+@pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
+@pytest.mark.parametrize("first", [0, 2, 4, 5])
+def test_the_rest_of_an_epoch_is_that_of_the_whole_one(sampler: str, first: int) -> None:
+    split = split_of(22)
+    options = {"size": 4, "window": 30, "seed": 3, "epoch": 1, "sampler": sampler}
+    whole = list(training_batches(split, **options))  # type: ignore[arg-type]
+    rest = list(training_batches(split, first=first, **options))  # type: ignore[arg-type]
+    assert len(rest) == 5 - first
+    for expected, batch in zip(whole[first:], rest, strict=True):
+        assert torch.equal(batch.x, expected.x) and torch.equal(batch.index, expected.index)

@@ -160,3 +160,12 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", EPOCH, file], capture_output=True, text=True, check=True)
     first, second = map(int, found.stdout.split())
     assert second - first < 32_000  # kB, of 192,000 that were read twice; two buffers are 25,000
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(0, 60))
+def test_the_rest_of_an_epoch_is_that_of_the_whole_one(n: int, size: int, block: int, buffer: int, first: int) -> None:
+    split = streamed(n, block, buffer)
+    whole = list(training_batches(split, size=size, window=7, seed=1, epoch=2))
+    rest = list(training_batches(split, size=size, window=7, seed=1, epoch=2, first=first))
+    assert len(rest) == max(0, len(whole) - first)
+    assert all(same(a, b) for a, b in zip(whole[first:], rest, strict=True))

@@ -96,8 +96,8 @@ def trained(
     """The loss of each step, and what the trained model says of whole records."""
     losses: list[float] = []
 
-    def batches(epoch: int) -> Iterator[Batch]:
-        return training_batches(split, size=16, window=100, seed=0, epoch=epoch)
+    def batches(epoch: int, first: int) -> Iterator[Batch]:
+        return training_batches(split, size=16, window=100, seed=0, epoch=epoch, first=first)
 
     def record(step: int, seen: Mapping[str, Tensor | float]) -> None:
         losses.extend([float(seen["train/loss"])] if "train/loss" in seen else [])

@@ -49,7 +49,11 @@ class Waves:
         return logits.softmax(-1)
 
 
-def batches(epoch: int) -> list[Batch]:
+STOP = 24
+"""A step within the third epoch."""
+
+
+def batches(epoch: int, first: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(epoch)
     made = []
     for _ in range(10):
@@ -59,7 +63,7 @@ def batches(epoch: int) -> list[Batch]:
         x = torch.sin(2 * math.pi * (2 + 2 * y[:, None]) * time + phase)
         x = x + 0.3 * torch.randn(16, 40, generator=generator)
         made.append(Batch(x[:, None], y[:, None].float(), torch.arange(16), torch.ones(16, dtype=torch.bool)))
-    return made
+    return made[first:]
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -81,50 +85,53 @@ def network(seed: int = 0) -> nn.Module:
 def loss_of(model: nn.Module) -> float:
     model.eval()
     with torch.no_grad():
-        return sum(float(Waves().loss(model, batch)[0]) for batch in batches(1000)) / 10
+        return sum(float(Waves().loss(model, batch)[0]) for batch in batches(1000, 0)) / 10
 
 
 def train(
     model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, epochs: int, until: Path | None = None
 ) -> list[float]:
-    """Train, or until epoch 2 of `epochs`, whose checkpoint is written as a run does; the losses on the way."""
+    """Train, or until a step within an epoch, whose checkpoint is written as a run does; the losses on the way."""
     seen: list[float] = []
 
-    def save(position: Position, best: bool) -> None:
-        if until is not None and position.epoch == 2:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            checkpoint.save(until, state, {"epoch": position.epoch, "step": position.step})
-            position.stopped = True
+    def save_step(position: Position) -> None:
+        assert until is not None
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        checkpoint.save(until, state, {"epoch": position.epoch, "step": position.step})
+        raise KeyboardInterrupt
 
-    fit(
-        model,
-        optimizer,
-        partial(
-            train_step,
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(
             model,
-            Waves(),
-            optimizer=optimizer,
-            augment=lambda x, y, generator: (x, y),
-            autocast=contextlib.nullcontext,
-            clip_norm=1.0,
-            penalty=Penalty(),
-        ),
-        batches,
-        lambda step, total: min(1.0, (step + 1) / 10),
-        Callbacks(
-            log_metrics=lambda step, values: seen.extend(
-                [float(values["train/loss"])] if "train/loss" in values else []
+            optimizer,
+            partial(
+                train_step,
+                model,
+                Waves(),
+                optimizer=optimizer,
+                augment=lambda x, y, generator: (x, y),
+                autocast=contextlib.nullcontext,
+                clip_norm=1.0,
+                penalty=Penalty(),
             ),
-            evaluate=lambda: {"val/loss": loss_of(model)},
-            save=save,
-        ),
-        position=position,
-        epochs=epochs,
-        steps_per_epoch=10,
-        step_seed=lambda epoch, step: 1000 * epoch + step,
-        monitor="val/macro_auroc",
-        patience=None,
-    )
+            batches,
+            lambda step, total: min(1.0, (step + 1) / 10),
+            Callbacks(
+                log_metrics=lambda step, values: seen.extend(
+                    [float(values["train/loss"])] if "train/loss" in values else []
+                ),
+                evaluate=lambda: {"val/loss": loss_of(model)},
+                save=lambda position, best: None,
+                is_save_due=lambda: until is not None and position.step == STOP,
+                save_step=save_step,
+            ),
+            position=position,
+            epochs=epochs,
+            steps_per_epoch=10,
+            step_seed=lambda epoch, step: 1000 * epoch + step,
+            monitor="val/macro_auroc",
+            patience=None,
+        )
     return seen
 
 
@@ -143,14 +150,14 @@ def test_it_resumes_to_the_same_bits(option: str, tmp_path: Path) -> None:
     whole = network()
     expected = train(whole, factory(whole), Position(), epochs=3)
     cut = network()
-    assert train(cut, factory(cut), Position(), epochs=3, until=tmp_path / "last.safetensors") == expected[:20]
+    assert train(cut, factory(cut), Position(), epochs=3, until=tmp_path / "last.safetensors") == expected[:STOP]
 
     resumed = network(seed=5)
     optimizer = factory(resumed)
     state, meta = checkpoint.load(tmp_path / "last.safetensors")
     resumed.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    assert train(resumed, optimizer, Position(meta["epoch"], meta["step"]), epochs=3) == expected[20:]
+    assert train(resumed, optimizer, Position(meta["epoch"], meta["step"]), epochs=3) == expected[STOP:]
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -164,7 +171,7 @@ def test_sam_sees_the_same_dropout_twice() -> None:
     masks: list[Tensor] = []
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(40, 2))
     model[1].register_forward_hook(lambda module, x, y: masks.append(y == 0))
-    step(model, optimizer_of("sam")(model), batches(0)[0])
+    step(model, optimizer_of("sam")(model), batches(0, 0)[0])
     assert len(masks) == 2 and torch.equal(masks[0], masks[1])
 
 
@@ -208,7 +215,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(size: int) -> None:
     torch.manual_seed(0)
     models = [nn.Sequential(nn.Conv1d(1, 3, 5), nn.Flatten(), nn.Linear(108, 2)) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
-    batch = batches(0)[0]
+    batch = batches(0, 0)[0]
     seen = [
         step(model, torch.optim.SGD(model.parameters(), lr=0.1), batch, micro)
         for model, micro in zip(models, (None, size), strict=True)
@@ -260,7 +267,7 @@ def test_the_variance_of_activations_is_that_of_the_batch_where_a_step_starts(
     every = intervals(activations=1)
     diagnose = StepDiagnostics(classifier, Waves(), optimizer, every, autocast=contextlib.nullcontext)
     with diagnose.attach_hooks():
-        for batch in batches(0)[:3]:
+        for batch in batches(0, 0)[:3]:
             expected = model.eval()(batch.x).var()
             model.train()
             seen = step(model, optimizer, batch, micro_batch, diagnose=diagnose)

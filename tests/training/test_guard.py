@@ -345,7 +345,7 @@ def train(
 def test_ten_in_a_row_end_the_training_with_the_records_of_the_batch() -> None:
     """The third epoch is spoiled from its second step on: no checkpoint of it is written."""
 
-    def batches(epoch: int) -> list[Batch]:
+    def batches(epoch: int, first: int) -> list[Batch]:
         return [batch(k, math.nan if epoch == 2 and k > 0 else None) for k in range(20)]
 
     with pytest.raises(UserError) as stopped:
@@ -360,17 +360,17 @@ def test_ten_in_a_row_end_the_training_with_the_records_of_the_batch() -> None:
 
 def test_a_long_batch_is_named_in_short() -> None:
     with pytest.raises(UserError, match=r"ecg_id 0, 1, .*, 31 and 68 more\)"):
-        train(lambda epoch: [batch(0, math.nan)] * 10, 10, names=lambda index: list(range(100)))
+        train(lambda epoch, first: [batch(0, math.nan)] * 10, 10, names=lambda index: list(range(100)))
 
 
 def test_an_epoch_of_bad_steps_ends_the_training_however_short_it_is() -> None:
     with pytest.raises(UserError, match=r"in 1 step in a row\. The last of them was step 2") as stopped:
-        train(lambda epoch: [batch(0, math.nan if epoch else None)], 1)
+        train(lambda epoch, first: [batch(0, math.nan if epoch else None)], 1)
     assert stopped.value.__notes__ == ["saved [1]"]
 
 
 def test_single_bad_steps_are_counted_and_the_training_goes_on() -> None:
-    def batches(epoch: int) -> list[Batch]:
+    def batches(epoch: int, first: int) -> list[Batch]:
         return [batch(k, math.inf if k in (3, 7) else None) for k in range(9)]
 
     position, recorded = train(batches, 9)
@@ -380,14 +380,14 @@ def test_single_bad_steps_are_counted_and_the_training_goes_on() -> None:
 
 
 def test_nine_in_a_row_are_borne() -> None:
-    def batches(epoch: int) -> list[Batch]:
+    def batches(epoch: int, first: int) -> list[Batch]:
         return [batch(k, math.nan if k < 9 else None) for k in range(10)]
 
     assert train(batches, 10, epochs=2)[0].skipped == 18
 
 
 def test_a_healthy_training_has_no_such_metric() -> None:
-    position, recorded = train(lambda epoch: [batch(0), batch(1)], 2)
+    position, recorded = train(lambda epoch, first: [batch(0), batch(1)], 2)
     assert position.skipped == 0
     assert recorded.skipped == []
 
@@ -397,7 +397,7 @@ def test_weights_that_are_not_finite_are_never_saved(lr: float) -> None:
     """A finite gradient times a huge learning rate: the loss of the only step of the epoch was fine."""
     model = network()
     with pytest.raises(UserError, match="training diverged") as stopped:
-        train(lambda epoch: [batch(epoch)], 1, model, optimizer=sgd(model, lr=lr, weight_decay=1e3))
+        train(lambda epoch, first: [batch(epoch)], 1, model, optimizer=sgd(model, lr=lr, weight_decay=1e3))
     assert stopped.value.__notes__ in (["saved []"], ["saved [1]"])
     assert lr < 1e38 or stopped.value.__notes__ == ["saved []"]
 
@@ -410,7 +410,7 @@ def test_a_training_that_moves_no_weight_is_an_error(options: dict[str, Any]) ->
     model = network()
     optimizer = sgd(model, lr=0.01, weight_decay=0.0, momentum=0.0)
     with pytest.raises(UserError, match="moved no weight in 10 steps"):
-        train(lambda epoch: [batch(0), batch(1)], 2, model, optimizer=optimizer, **options)
+        train(lambda epoch, first: [batch(0), batch(1)], 2, model, optimizer=optimizer, **options)
 
 
 def test_a_run_names_its_records_and_keeps_its_last_good_checkpoint(

@@ -135,7 +135,7 @@ def train(
             clip_norm=math.inf,
             penalty=Penalty(),
         ),
-        lambda epoch: [a_batch(epoch), a_batch(epoch + 100)],
+        lambda epoch, first: [a_batch(epoch), a_batch(epoch + 100)][first:],
         options.pop("schedule", lambda step, total: 1.0),
         Callbacks(
             log_metrics=options.pop("record", lambda step, values: None),

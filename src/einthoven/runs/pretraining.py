@@ -125,11 +125,16 @@ def pair_by_patient(split: Split, patients: NDArray[np.int64]) -> Pair:
     return pair
 
 
-def pair_batches(batches: Iterable[Batch], pair: Pair, seed: int, epoch: int) -> Iterator[Batch]:
-    """Add a second record to each record of the batches of an epoch. The pairs are a function of seed and epoch."""
-    # `training_batches` takes its seed from step 0 of the epoch. The pairs get another one.
-    generator = torch.Generator().manual_seed(mix(seed, epoch, PAIR_STEP))
-    for batch in batches:
+def pair_batches(batches: Iterable[Batch], pair: Pair, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+    """Add a second record to each record of the batches of an epoch.
+
+    The pairs of a batch are a function of the seed, the epoch and the number of the batch. `first` is the number of the
+    first one.
+    """
+    generator = torch.Generator()
+    for number, batch in enumerate(batches, start=first):
+        # `training_batches` and the steps take their seeds from the steps of the epoch. The pairs get others.
+        generator.manual_seed(mix(seed, epoch, PAIR_STEP + number))
         yield pair(batch, generator)
 
 

@@ -63,7 +63,7 @@ class HydraCommand:
         self.arguments = arrange(name, arguments)
         self._trusted = trusted()
         self._sentences: list[str] = []
-        self._is_interrupted = False
+        self._interruption: KeyboardInterrupt | None = None
         # Hydra goes on without a folder that does not exist.
         conf_folders(conf_folder(), self.arguments)
 
@@ -103,11 +103,11 @@ class HydraCommand:
             self._sentences.append(str(error))
         except (OSError, MemoryError) as error:
             self._sentences.append(system_sentence(error))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             # Hydra calls the callbacks at the end of a run only if no such exception passes.
-            self._is_interrupted = True
+            self._interruption = error
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -134,8 +134,8 @@ class HydraCommand:
             from einthoven.terminal.mistakes import composition_sentence
 
             raise UserError(composition_sentence(error, conf_folder(), self.name, self.arguments)) from None
-        if self._is_interrupted:
-            raise KeyboardInterrupt
+        if self._interruption is not None:
+            raise self._interruption
         if self._sentences:
             raise UserError("\n".join(dict.fromkeys(self._sentences)))
 

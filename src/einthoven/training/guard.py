@@ -102,10 +102,20 @@ class Guard:
             torch.where(self.finite, after, before, out=after)
         self._after.copy_to(self._tensors)
 
+    def continue_from(self, skipped: int, skipped_in_a_row: int) -> None:
+        """Continue to count from these numbers, which are those of a checkpoint."""
+        self._skipped.fill_(skipped)
+        self.skipped_in_a_row.fill_(skipped_in_a_row)
+
+    @property
+    def skipped(self) -> int:
+        """Number of steps that were skipped since the last call of `take_skipped`."""
+        # Device-to-host sync.
+        return int(self._skipped)
+
     def take_skipped(self) -> int:
         """Return the number of steps that were skipped since the last call, and start to count again."""
-        # Device-to-host sync.
-        count = int(self._skipped)
+        count = self.skipped
         self._skipped.zero_()
         return count
 

@@ -159,9 +159,13 @@ class Callbacks:
     evaluate : callable
         () -> scalars under their metric names; empty without validation data.
     save : callable
-        (position, whether this epoch is the best so far).
+        (position, whether this epoch is the best so far), after each epoch.
     show_progress : callable
         (position), after each step.
+    is_save_due : callable
+        () -> whether a checkpoint is written after this step, although the epoch has not ended.
+    save_step : callable
+        (position), after such a step.
     record_names : callable
         (`index` of a batch) -> names of its records, for error messages.
     """
@@ -170,6 +174,8 @@ class Callbacks:
     evaluate: Callable[[], Mapping[str, float]]
     save: Callable[[Position, bool], None]
     show_progress: Callable[[Position], None] = field(default=lambda position: None)
+    is_save_due: Callable[[], bool] = field(default=lambda: False)
+    save_step: Callable[[Position], None] = field(default=lambda position: None)
     record_names: Callable[[Tensor], Sequence[object]] = field(default=Tensor.tolist)
 
 
@@ -177,7 +183,7 @@ def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: Step,
-    batches: Callable[[int], Iterable[Batch]],
+    batches: Callable[[int, int], Iterable[Batch]],
     schedule: Callable[[int, int], float],
     callbacks: Callbacks,
     *,
@@ -190,12 +196,14 @@ def fit(
 ) -> Position:
     """Train from `position` to the last epoch, and return the position that was reached.
 
+    The position may be in the middle of an epoch.
+
     Parameters
     ----------
     step : Step
         Takes one optimizer step.
     batches : callable
-        Epoch number -> batches of that epoch.
+        (epoch, first batch) -> batches of that epoch, without those before the first batch.
     schedule : callable
         (step, total steps) -> multiplier of the ``initial_lr`` of each parameter group.
     step_seed : callable
@@ -213,6 +221,7 @@ def fit(
     """
     generator = torch.Generator(next(model.parameters()).device)
     guard = Guard(model)
+    guard.continue_from(position.skipped_in_epoch, position.skipped_in_a_row)
     total_steps = epochs * steps_per_epoch
     is_new = position.step == 0
     first_weights = [p.detach().clone() for p in model.parameters()] if is_new else []
@@ -220,8 +229,9 @@ def fit(
     while position.epoch < epochs and not position.stopped:
         model.train()
         _set_mode(optimizer, "train")
-        first_step = position.step
-        for batch in batches(position.epoch):
+        first_step = position.epoch * steps_per_epoch
+        last_step = first_step + steps_per_epoch
+        for batch in batches(position.epoch, position.step - first_step):
             # The learning rate is a function of the step alone.
             multiplier = schedule(position.step, total_steps)
             for group in optimizer.param_groups:
@@ -237,12 +247,18 @@ def fit(
             # Ten skipped steps in a row end the training. Device-to-host sync: every tenth step.
             if position.step % SKIPPED_STEPS_LIMIT == 0 and int(guard.skipped_in_a_row) >= SKIPPED_STEPS_LIMIT:
                 raise _diverged(SKIPPED_STEPS_LIMIT, position, callbacks, batch)
+
+            # The checkpoint at the end of an epoch follows its evaluation.
+            if position.step < last_step and callbacks.is_save_due():
+                _save_step(model, guard, position, callbacks)
         position.epoch += 1
 
         # Count the skipped steps. A run without any has no such curve.
         position.skipped += _check_epoch(model, guard, position, first_step, callbacks, batch)
         if position.skipped:
             callbacks.log_metrics(position.step, {"watch/optim/skipped": position.skipped})
+        position.skipped_in_epoch = 0
+        position.skipped_in_a_row = int(guard.skipped_in_a_row)
 
         # Evaluate.
         _set_mode(optimizer, "eval")
@@ -265,6 +281,15 @@ def fit(
     return position
 
 
+def _save_step(model: nn.Module, guard: Guard, position: Position, callbacks: Callbacks) -> None:
+    """Save within an epoch, unless a weight is not finite: such weights must not replace the last checkpoint."""
+    # Device-to-host sync: once for each checkpoint.
+    if all_finite([*model.parameters(), *model.buffers()]):
+        position.skipped_in_epoch = guard.skipped
+        position.skipped_in_a_row = int(guard.skipped_in_a_row)
+        callbacks.save_step(position)
+
+
 def _check_epoch(
     model: nn.Module, guard: Guard, position: Position, first_step: int, callbacks: Callbacks, last_batch: Batch
 ) -> int:
@@ -272,7 +297,7 @@ def _check_epoch(
 
     Such an epoch must not be saved.
     """
-    # Device-to-host sync: twice per epoch.
+    # Device-to-host sync: three times per epoch, with that of the caller.
     skipped = guard.take_skipped()
     if skipped == position.step - first_step > 0:
         raise _diverged(skipped, position, callbacks, last_batch)

@@ -15,7 +15,7 @@ _MASK = (1 << 63) - 1
 
 
 def training_batches(
-    split: Split, *, size: int, window: int, seed: int, epoch: int, sampler: str = "shuffle"
+    split: Split, *, size: int, window: int, seed: int, epoch: int, sampler: str = "shuffle", first: int = 0
 ) -> Iterator[Batch]:
     """Yield the shuffled batches of one epoch; each record is cropped to `window` samples at a random place.
 
@@ -34,6 +34,8 @@ def training_batches(
         The batches are a function of both.
     sampler : str
         ``shuffle``: each record once. ``balanced``: n draws with replacement and `balanced_weights`.
+    first : int
+        Number of the first batch. Those before it are not read. A run that is resumed within an epoch needs this.
     """
     device = split.labels.device
     n = len(split)
@@ -50,7 +52,10 @@ def training_batches(
     order = split.shuffled(drawn, size, generator)
     starts = torch.randint(split.samples - window + 1, (n,), generator=generator).to(device)
     valid = torch.ones(size, dtype=torch.bool, device=device)
-    for number, (index, signals) in enumerate(split.serve(order[: n - n % size], size)):
+    order = order[first * size : n - n % size]
+    if not len(order):
+        return
+    for number, (index, signals) in enumerate(split.serve(order, size), start=first):
         start = starts[number * size : (number + 1) * size]
         y = split.labels[index]
         # A mask (B, C, T) is cropped like its signal.

@@ -1,0 +1,159 @@
+"""Ctrl-C (SIGINT) and SIGTERM, which Slurm and Docker send: both end a command in the same orderly way.
+
+Python runs a signal handler between any two instructions, so that a `KeyboardInterrupt` can leave a file half written.
+Inside of `deferred` it waits until the block ends. Who presses Ctrl-C twice does not wait.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_AGAIN_SECONDS = 0.05
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Terminated(KeyboardInterrupt):
+    """The process received SIGTERM. Whoever treats a `KeyboardInterrupt` treats this in the same way."""
+
+
+class _Deferral:
+    """The signals that wait for the end of a block.
+
+    Attributes
+    ----------
+    notice : str
+        Printed when the first signal is received.
+    waiting : list of int
+        Numbers of the signals that were received in the block.
+    handlers : dict of int to handler
+        The handlers that the signals have outside of the block.
+    """
+
+    def __init__(self, notice: str) -> None:
+        self.notice = notice
+        self.waiting: list[int] = []
+        self.handlers: dict[int, _Handler] = {}
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Let the first signal wait. Deliver the second one at once."""
+        self.waiting.append(number)
+        if len(self.waiting) > 1:
+            _deliver(number, self.handlers[number])
+        elif self.notice:
+            print(f"einthoven: {self.notice}", file=sys.stderr)
+
+
+# Signal handlers belong to the process, so this does, too. None: no block is running.
+_running: _Deferral | None = None
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise `Terminated` in the block when the process receives SIGTERM, instead of ending at once.
+
+    Python ignores an exception in a callback of the garbage collector. A signal that arrives there is sent again.
+    """
+    if not _is_main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    def send_again(ignored: sys.UnraisableHookArgs) -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            previous_hook(ignored)
+            return
+        number = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
+        timer = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
+    previous_hook = sys.unraisablehook
+    previous = signal.signal(signal.SIGTERM, terminate)
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous_hook
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def deferred(notice: str = "") -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the block ends.
+
+    In a block inside of another one, they wait for the end of the outer block. Only the main thread receives signals,
+    so that other threads need no protection.
+
+    Parameters
+    ----------
+    notice : str
+        A sentence for a block that takes longer than a moment. It is printed when the first signal is received.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At the end of the block, if a signal was received in it.
+    """
+    global _running
+    if _running is not None or not _is_main_thread():
+        yield
+        return
+    deferral = _Deferral(notice)
+    for signal_number in _SIGNALS:
+        deferral.handlers[signal_number] = signal.signal(signal_number, deferral.note)
+    _running = deferral
+    is_interrupted = False
+    try:
+        yield
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
+    finally:
+        _running = None
+        for number, handler in deferral.handlers.items():
+            signal.signal(number, handler)
+        if deferral.waiting and not is_interrupted:
+            first = deferral.waiting[0]
+            _deliver(first, deferral.handlers[first])
+
+
+def is_waiting() -> bool:
+    """Return whether a signal waits for the end of the block of `deferred` that is running."""
+    return _running is not None and bool(_running.waiting)
+
+
+def deliver_waiting() -> None:
+    """End the block of `deferred` that is running, if a signal waits for its end.
+
+    Raises
+    ------
+    KeyboardInterrupt
+    """
+    if _running is not None and _running.waiting:
+        number = _running.waiting[0]
+        _deliver(number, _running.handlers[number])
+
+
+def _deliver(number: int, handler: _Handler) -> None:
+    """Do what a signal does outside of the block."""
+    if callable(handler):
+        handler(number, sys._getframe())
+    elif handler == signal.SIG_DFL:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
