@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -16,6 +19,7 @@ import einthoven
 from einthoven.runs import network_run
 from einthoven.runs.network_run import NetworkRun
 from einthoven.training import checkpoint
+from einthoven.training.loop import train_step
 
 SRC = Path(einthoven.__file__).parent
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
@@ -226,6 +230,55 @@ def test_a_killed_run_resumes_to_the_same_bits(
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     steps = [len(client.get_metric_history(run.info.run_id, "train/loss")) for run in (first, second)]
     assert steps[0] == steps[1] > 0
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_stopped_within_an_epoch_resumes_to_the_same_bits(
+    train: Callable[..., None],
+    workplace: Path,
+    signal_number: int,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small = ("model.channels=[16,32]", "trainer.epochs=2", "trainer.batch_size=4", "diagnostics.cosine=2")
+    options = (*small, BARE, "optimizer=schedule_free_adamw", f"tracking.experiment=stopped{code}")
+    whole, cut = f"stopped/{code}-whole", f"stopped/{code}-cut"
+    train(*options, f"hydra.run.dir={whole}")
+
+    steps: list[int] = []
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        steps.append(len(steps))
+        if len(steps) == 8:
+            os.kill(os.getpid(), signal_number)
+        return train_step(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(network_run, "train_step", step)
+        train(*options, f"hydra.run.dir={cut}")
+    assert stopped.value.code == code
+    shown = capsys.readouterr()
+    assert "take it up again with: einthoven train resume=" in shown.out
+    assert f"{cut}\n" in shown.out
+    # The step is finished, and nothing after it is begun.
+    notes = checkpoint.load_notes(workplace / cut / "checkpoints")
+    assert (len(steps), notes["position"]["step"], notes["position"]["epoch"]) == (8, 8, 1)
+    assert runs(workplace, f"stopped{code}")[0].info.status == "KILLED"
+
+    train(f"resume={cut}")
+    assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
+    second, first = runs(workplace, f"stopped{code}")
+    assert second.info.status == first.info.status == "FINISHED"
+    assert first.data.metrics == pytest.approx(second.data.metrics, abs=0)
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    series = []
+    for run in (first, second):
+        path = client.download_artifacts(run.info.run_id, "series/metrics.parquet")
+        rows = pd.read_parquet(path)[["metric", "step", "value"]]
+        assert not rows.duplicated(["metric", "step"]).any()
+        series.append(rows.sort_values(["metric", "step"], ignore_index=True))
+    pd.testing.assert_frame_equal(*series)
 
 
 def test_a_plateau_is_resumed_with_what_it_has_seen(

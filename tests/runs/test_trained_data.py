@@ -18,13 +18,18 @@ from einthoven.runs import cross_validation as cross_validate
 from einthoven.runs import identity
 from einthoven.runs.finished import read_finished
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.resume import open_interrupted
+from einthoven.runs.resume import open_interrupted, read_started
 from einthoven.runs.trained_data import ANCESTRY, IDENTITY, read_trained_data
 from einthoven.tracking.server import client
 
 Train = Callable[..., None]
 FOLDS = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
 TRAINED, TESTED, UNLABELLED = 3, 2, 1  # an ecg_id of a training and of a test record, and of one without label
+
+
+def reopened(own: Path) -> object:
+    folder = own / "run"
+    return open_interrupted(folder, read_started(folder))
 
 
 @pytest.fixture
@@ -144,7 +149,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_other_data_are_refused_with_what_has_changed(own: Path, name: str) -> None:
     change, expected = CHANGES[name]
     change(own)
-    uses = {"run": lambda: read_finished(own / "run", "run", {}), "resume": lambda: open_interrupted(own / "run", [])}
+    uses = {
+        "run": lambda: read_finished(own / "run", "run", {}),
+        "resume": lambda: reopened(own),
+    }
     for option, use in uses.items():
         with pytest.raises(UserError) as refused:
             use()
@@ -162,7 +170,7 @@ def test_data_in_another_folder_and_other_columns_of_the_table_are_the_same_data
     run, meta = read_finished(own / "run", "run", {})
     assert run.data.store.fingerprint != meta["data"] and not run.data.notes
     with pytest.raises(UserError, match="trained to its end"):
-        open_interrupted(own / "run", [])
+        reopened(own)
 
 
 def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) -> None:
@@ -183,7 +191,7 @@ def test_records_that_were_added_are_judged_if_they_are_really_new(own: Path) ->
         "or known patients or signals)"
     )
     with pytest.raises(UserError, match=r"resume=.*: the data have changed .*: 4 records are new; expected"):
-        open_interrupted(own / "run", [])
+        reopened(own)
 
 
 def test_other_folds_may_be_judged_but_nothing_that_was_trained_on(own: Path) -> None:
@@ -216,7 +224,10 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_changed_option_is_named_with_both_values(own: Path, option: str) -> None:
     set_option(own, option, OPTIONS[option])
-    for use in (lambda: open_interrupted(own / "run", []), lambda: read_finished(own / "run", "run", {})):
+    for use in (
+        lambda: reopened(own),
+        lambda: read_finished(own / "run", "run", {}),
+    ):
         with pytest.raises(UserError, match=r"config\.yaml was changed after the checkpoint was written: ") as refused:
             use()
         new = OPTIONS[option] if isinstance(OPTIONS[option], str) else json.dumps(OPTIONS[option])
@@ -231,7 +242,7 @@ def test_what_changes_no_number_may_be_changed(own: Path, option: str, value: ob
     set_option(own, option, str(own / "cache") if option == "data.cache" else value)
     read_finished(own / "run", "run", {})
     with pytest.raises(UserError, match="trained to its end"):
-        open_interrupted(own / "run", [])
+        reopened(own)
 
 
 def test_a_run_may_be_evaluated_on_another_device(own: Path) -> None:
@@ -241,7 +252,7 @@ def test_a_run_may_be_evaluated_on_another_device(own: Path) -> None:
     with pytest.raises(
         UserError, match=r"trainer\.device was auto and is cpu, trainer\.residency was auto and is stream;"
     ):
-        open_interrupted(own / "run", [])
+        reopened(own)
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -251,7 +262,7 @@ def test_other_code_is_refused_by_resume_and_told_by_evaluate(
     before = identity.code_hash()
     monkeypatch.setattr(identity, "code_hash", lambda modules: "another code")
     with pytest.raises(UserError, match=rf"the code has changed .*\(code.hash was {before} and is another code\)"):
-        open_interrupted(own / "run", [])
+        reopened(own)
     add(own, 101, of=TESTED, patient=101, fold=8)
     shutil.copy(workplace / "mlflow.db", own)  # another test counts the evaluated runs of the usual store
     set_option(own, "tracking.uri", f"sqlite:///{own}/mlflow.db")
@@ -287,9 +298,12 @@ def test_a_run_that_noted_its_fingerprint_alone_is_taken_by_it(own: Path) -> Non
     run, _ = read_finished(own / "run", "run", {})
     assert run.ancestry.in_training(run.data.digests("train")).all()
     with pytest.raises(UserError, match="trained to its end"):
-        open_interrupted(own / "run", [])
+        reopened(own)
     swap_folds(own)
-    for use in (lambda: open_interrupted(own / "run", []), lambda: read_finished(own / "run", "run", {})):
+    for use in (
+        lambda: reopened(own),
+        lambda: read_finished(own / "run", "run", {}),
+    ):
         with pytest.raises(
             UserError, match=r"the records, labels or folds have changed .*fingerprint was [0-9a-f]{12} and"
         ):

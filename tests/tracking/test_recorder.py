@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from mlflow import MlflowClient
 from einthoven.errors import UserError
 from einthoven.tracking import metrics
 from einthoven.tracking.closing import closing
+from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.series import SeriesFile
 from einthoven.tracking.sync import sync
@@ -179,7 +183,7 @@ def test_a_long_run_is_thinned_in_the_store_and_whole_in_its_artifact_across_a_k
     assert len(table) == 205
 
 
-def test_an_interrupted_run_goes_on_behind_the_part_of_an_interval_that_it_had_told(
+def test_an_interval_that_an_interruption_cuts_is_one_point_after_the_run_is_continued(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "POINTS", 5)
@@ -194,7 +198,7 @@ def test_an_interrupted_run_goes_on_behind_the_part_of_an_interval_that_it_had_t
         second.log_metrics(step, {"train/loss": float(step)})
     second.finish()
     found = MlflowClient(uri).get_metric_history(first.run_id, "train/loss")
-    expected = [(10, 5.5), (20, 15.5), (30, 25.5), (33, 32.0), (40, 37.0), (50, 45.5)]
+    expected = [(10, 5.5), (20, 15.5), (30, 25.5), (40, 35.5), (50, 45.5)]
     assert sorted((m.step, m.value) for m in found) == expected
 
 
@@ -224,3 +228,62 @@ def test_a_long_note_goes_on_in_a_file(uri: str) -> None:
     note = client.get_run(recorder.run_id).data.tags["mlflow.note.content"]
     assert note.startswith("line 0 µ\nline 1 µ") and note.endswith("µ\n\n… the rest is in `note.md`.")
     assert Path(client.download_artifacts(recorder.run_id, "note.md")).read_text().endswith("line 1999 µ")
+
+
+def test_a_continued_run_has_each_row_of_its_series_once(uri: str) -> None:
+    first = open_run(uri)
+    first.log_metrics(0, {"data/chance": 0.5})
+    for step in range(1, 6):
+        first.log_metrics(step, {"train/loss": float(step)})
+    first.flush()
+    position = first.position
+    kill(first)
+    second = open_run(uri, run_id=first.run_id, position=position)
+    # A run measures its data again when it is continued.
+    second.log_metrics(0, {"data/chance": 0.5})
+    second.log_metrics(6, {"train/loss": 6.0})
+    second.log_metrics(0, {"test/loss": 1.0})
+    second.finish()
+    path = MlflowClient(uri).download_artifacts(first.run_id, "series/metrics.parquet")
+    rows = [(row["metric"], row["step"]) for row in pq.read_table(path).to_pylist()]
+    assert rows == [("data/chance", 0), *(("train/loss", step) for step in range(1, 7)), ("test/loss", 0)]
+
+
+def test_a_run_that_was_killed_while_it_was_created_is_created_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The store has created the run, and the process ends before it can note the id.
+    write_ids = Delivery.write_ids
+
+    def killed(self: Delivery, run_id: str, experiment_id: str) -> None:
+        if run_id:
+            raise SystemExit
+        write_ids(self, run_id, experiment_id)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Delivery, "write_ids", killed)
+        open_run(uri)
+    (created,) = MlflowClient(uri).search_runs(["1"])
+    continued = open_run(uri, run_id="")
+    continued.finish()
+    (run,) = MlflowClient(uri).search_runs(["1"])
+    assert run.info.run_id == created.info.run_id == continued.run_id
+    assert run.info.status == "FINISHED"
+
+
+def test_ctrl_c_at_any_moment_leaves_a_folder_that_can_be_continued(tmp_path: Path) -> None:
+    for number in range(30):
+        folder = tmp_path / str(number)
+        recorder = Recorder("sqlite:///none.db", "e", "r", folder=folder, tags={}, interval=1, offline=True)
+        timer = threading.Timer(0.0007 * number, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt), closing(recorder):
+            timer.start()
+            for step in range(1, 100_000):
+                recorder.log_metrics(step, {f"metric {step % 7}": float(step), f"rare {step // 40}": float(step)})
+        points = list(SeriesFile(folder / "tracking").after({}))
+        steps = [point.step for point in points if point.metric.startswith("metric")]
+        assert steps == list(range(1, len(steps) + 1))
+        for point in points:
+            assert point.value == point.step
+            assert point.metric in (f"metric {point.step % 7}", f"rare {point.step // 40}")
+        statuses = [entry for entry in recorder._entries._path.read_text().splitlines() if "status" in entry]
+        assert len(statuses) == 1
+        assert "KILLED" in statuses[0]

@@ -109,3 +109,11 @@ def test_a_run_goes_back_to_its_checkpoint(tmp_path: Path) -> None:
     series.truncate(6)
     series.append([Point("a", 60.0, 6, 6)])
     assert [p.value for p in series.after({"a": 4})] == [5.0, 60.0]
+
+
+def test_the_last_step_of_each_metric(tmp_path: Path) -> None:
+    series = SeriesFile(tmp_path)
+    assert series.last_steps() == {}
+    series.append([Point("a", 1.0, 0, 0), Point("b", 1.0, 0, 7), Point("a", 1.0, 0, 4), Point("c", 1.0, 0, 9)])
+    series.truncate(3)
+    assert series.last_steps() == {"a": 4, "b": 7}

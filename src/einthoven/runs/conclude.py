@@ -115,11 +115,13 @@ def log_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) -> No
     """Log what is measured at the end of a run.
 
     A metric that has a curve gets its last point at `step`. A metric that is measured once is logged at step 0: MLflow
-    draws it as a bar, and otherwise as a line with a single dot.
+    draws it as a bar, and otherwise as a line with a single dot. The end of a run may be repeated after a kill, so that
+    points at both steps do not make a curve.
     """
     recorder.flush(everything=True)
-    recorder.log_metrics(0, {name: value for name, value in metrics.items() if name not in recorder.history})
-    recorder.log_metrics(step, {name: value for name, value in metrics.items() if name in recorder.history})
+    curves = {name for name, (steps, _) in recorder.history.items() if any(0 < earlier < step for earlier in steps)}
+    recorder.log_metrics(0, {name: value for name, value in metrics.items() if name not in curves})
+    recorder.log_metrics(step, {name: value for name, value in metrics.items() if name in curves})
 
 
 def by_record(run: RunParts, row_predictions: Mapping[str, Predictions]) -> dict[str, Predictions]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -15,14 +15,21 @@ from einthoven.data.identity import DataIdentity, compare
 from einthoven.errors import UserError
 from einthoven.predict.model_folder import FOLD
 from einthoven.report.sweep_note import markdown
+from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import identity_tags
+from einthoven.runs.next_commands import resume_command
+from einthoven.runs.options import write_config
+from einthoven.runs.resume import assemble_begun, describe_position
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
-from einthoven.runs.settings import Settings, check_settings
+from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
+from einthoven.runs.trained_data import is_started, read_trained_data
 from einthoven.terminal.display import console, results_table, say
 from einthoven.tracking import run_folder
+from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.closing import closing, error_tag
+from einthoven.tracking.concluded import CONCLUDED, is_concluded
 from einthoven.tracking.recorder import NOTE_TAG, Recorder
 from einthoven.tracking.server import client, without_password
 from einthoven.tracking.sweep import PARENT, put_table
@@ -47,7 +54,40 @@ def cross_validate(config: DictConfig, folder: Path, overrides: list[str]) -> di
     settings = check_settings(config)
     _check_options(settings)
     with claim_folder(folder) as (folder, lock):
+        # With this file, the folder can be resumed.
+        write_config(config, folder)
         return _train_folds(config, settings, folder, overrides, lock)
+
+
+def resume_folds(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Continue a cross-validation that was interrupted: at the fold and at the step where it was.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As `resume.read_started` returns it.
+    folder : Path
+        Folder of the cross-validation.
+
+    Raises
+    ------
+    UserError
+        If it is complete, is being written, or its records, its configuration or its code have changed.
+    """
+    settings = check_settings(config)
+    _check_options(settings)
+    with run_folder.writing(folder) as lock:
+        if is_concluded(folder):
+            raise UserError(f"resume={folder}: this cross-validation is complete; there is nothing to resume.")
+        return _train_folds(config, settings, folder, _earlier_overrides(folder), lock)
+
+
+def _earlier_overrides(folder: Path) -> list[str]:
+    """Return the options of the command line that started a cross-validation."""
+    for fold_folder in sorted(folder.glob(f"{FOLD}*")):
+        if is_started(fold_folder):
+            return list(read_trained_data(fold_folder, "resume", takes_added=False).overrides)
+    return []
 
 
 def _check_options(settings: Settings) -> None:
@@ -70,9 +110,8 @@ def _check_options(settings: Settings) -> None:
 def _train_folds(
     config: DictConfig, settings: Settings, folder: Path, overrides: list[str], lock: FileLock
 ) -> dict[str, float]:
-    """Train and evaluate all folds, and pool their predictions. The caller holds the folder."""
+    """Train and evaluate all folds that are not complete, and pool the predictions. The caller holds the folder."""
     folds = settings.folds.train
-    name = settings.tracking.run_name
     parent: Recorder | None = None
     first_identity: DataIdentity | None = None
     predictions: list[Predictions] = []
@@ -81,8 +120,9 @@ def _train_folds(
     try:
         for fold in folds:
             fold_folder = folder / f"{FOLD}{fold}"
+            fold_config = _hold_out(config, folds, fold)
             with run_folder.writing(fold_folder) as fold_lock:
-                run = assemble_run(_hold_out(config, folds, fold), fold_folder)
+                run, notes = _assemble_fold(fold_config, fold_folder, overrides)
                 if first_identity is None:
                     first_identity = run.data.identity
                     # The training records of this fold are held out later.
@@ -93,30 +133,99 @@ def _train_folds(
                         f"folds=cv: fold {fold} has no records to judge by, or no class that holds for some of them "
                         "and not for others; leave it out of data.folds.train."
                     )
-                write_start(run)
                 # The parent run is opened when the first run is known to be trainable.
                 if parent is None:
-                    sweep = os.environ.get(PARENT)
-                    parent = open_recorder(run, f"cv {name}", overrides, parent=sweep, folder=folder, lock=lock)
-                    parent.tags(identity_tags(config))
+                    parent = _open_parent(run, config, folder, overrides, lock)
                 console.print(f"held out: fold {fold}")
-                recorder = open_recorder(run, f"{name}-fold{fold}", overrides, parent=parent.run_id, lock=fold_lock)
-                with closing(recorder), training_session(run, recorder) as session:
-                    session.fit()
+                _train_fold(run, notes, f"{settings.tracking.run_name}-fold{fold}", overrides, parent, fold_lock)
             predictions.append(run.evaluate("val"))
             patients.append(run.data.patients("val"))
-            monitored = session.metrics.get(f"val/{run.task.monitor}", math.nan)
+            monitored = _monitored(run, predictions[-1])
             cells.append([f"fold {fold}", str(len(predictions[-1].y)), f"{monitored:.4f}"])
     except BaseException as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        if is_interrupted:
+            say(f"interrupted; take it up again with: {resume_command(folder, settings.tracking)}")
         if parent is not None:
-            parent.tags(error_tag(error))
-            parent.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            parent.tags({} if is_interrupted else error_tag(error))
+            parent.finish("KILLED" if is_interrupted else "FAILED")
         raise
     assert parent is not None
     y = np.concatenate([of_fold.y for of_fold in predictions])
     p = np.concatenate([of_fold.p for of_fold in predictions])
     with closing(parent):
-        return _log_pooled(run, parent, Predictions(y, p), np.concatenate(patients), settings.seed, cells)
+        metrics = _log_pooled(run, parent, Predictions(y, p), np.concatenate(patients), settings.seed, cells)
+        parent.tags({CONCLUDED: "true"})
+    return metrics
+
+
+def _open_parent(run: Run, config: DictConfig, folder: Path, overrides: list[str], lock: FileLock) -> Recorder:
+    """Open the parent run: a new one, or that of an earlier start."""
+    is_begun = ids_file(folder).exists()
+    parent = open_recorder(
+        run,
+        f"cv {run.settings.tracking.run_name}",
+        overrides,
+        parent=os.environ.get(PARENT),
+        folder=folder,
+        run_id=read_ids(folder)["run_id"] if is_begun else None,
+        lock=lock,
+    )
+    parent.tags(identity_tags(config))
+    return parent
+
+
+def _assemble_fold(config: DictConfig, folder: Path, overrides: list[str]) -> tuple[Run, dict[str, Any]]:
+    """Assemble the run of a fold: at its last checkpoint, or a new one.
+
+    Returns
+    -------
+    run : Run
+    notes : dict
+        Notes of the checkpoint; empty if there is none.
+    """
+    if is_started(folder) and not is_feature_model(config):
+        return assemble_begun(folder, config)
+    run = assemble_run(config, folder)
+    if is_started(folder):
+        trained = read_trained_data(folder, "resume", takes_added=False)
+        if trained.data is not None:
+            _refuse_changed(trained.data, run.data.identity)
+    write_start(run, overrides)
+    return run, {}
+
+
+def _train_fold(
+    run: Run, notes: dict[str, Any], name: str, overrides: list[str], parent: Recorder, lock: FileLock
+) -> None:
+    """Train the run of a fold from its checkpoint on, and conclude it. A run that is complete is not trained."""
+    folder = run.folder
+    is_begun = ids_file(folder).exists()
+    if is_concluded(folder):
+        # The model of a network is in its checkpoint. A feature model is fitted again, which gives the same model.
+        if isinstance(run, FeatureRun):
+            run.fit()
+        lock.release()
+        return
+    recorder = open_recorder(
+        run,
+        name,
+        overrides,
+        parent=parent.run_id,
+        run_id=read_ids(folder)["run_id"] if is_begun else None,
+        position=notes.get("recorder", 0),
+        lock=lock,
+    )
+    if notes:
+        console.print(describe_position(run))
+    with closing(recorder), training_session(run, recorder, hints=False) as session:
+        session.fit()
+
+
+def _monitored(run: Run, predictions: Predictions) -> float:
+    """Return the metric of a fold that the table shows."""
+    metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
+    return float(metrics.get(run.task.monitor, math.nan))
 
 
 def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:

@@ -31,6 +31,7 @@ from einthoven.runs.trained_run import check_trained
 from einthoven.schema import EvaluationOptions
 from einthoven.terminal.display import say, warn
 from einthoven.tracking import run_folder
+from einthoven.tracking.addresses import require_run
 from einthoven.tracking.closing import closing
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import without_password
@@ -67,6 +68,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     folder = Path(options.run)
     check_trained(folder, "run")
     refuse_without_bundle(folder, f"run={options.run}")
+    require_run(folder)
     with run_folder.writing(folder) as lock:
         return _evaluate(config, options, other_folds, lock)
 
@@ -76,6 +78,7 @@ def _evaluate(
 ) -> dict[str, float]:
     """Evaluate, and write the results. The caller holds the folder of the run."""
     run, notes = read_finished(Path(options.run), "run", asdict(other_folds))
+    require_run(run.folder, run.settings.tracking.uri, notes["run_id"])
     _check_splits(run, options)
     new_calibration: Callable[[], Calibration] = partial(
         build(config.calibration), run.data.labels.classes, run.task.single_label

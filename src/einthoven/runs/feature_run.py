@@ -133,9 +133,9 @@ class FeatureRun:
     @contextmanager
     def training(self, recorder: Recorder) -> Iterator[Callable[[], None]]:
         """Yield the function that fits the model. It takes seconds, so that no progress is shown."""
-        yield self._fit
+        yield self.fit
 
-    def _fit(self) -> None:
+    def fit(self) -> None:
         """Measure the features of the training records, and fit the model to them."""
         features, y = self._measure("train")
         x = self.model.table.fit(features, self.settings.seed).transform(features)

@@ -169,7 +169,8 @@ class NetworkParts:
 
         The configuration of a stored model can come from a stranger. These shapes limit the memory that it may take.
         """
-        if self.trained is not None:
+        # A run that was stopped before its first checkpoint is trained from its beginning.
+        if self.trained is not None and checkpoint.exists(self.checkpoints):
             return checkpoint.load_shapes(self.checkpoints, "model")
         if self.base is not None:
             return {name: tuple(value.shape) for name, value in self.base.state.items()}

@@ -22,6 +22,7 @@ from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
+from einthoven.interrupts import deferred, deliver_waiting, is_waiting
 from einthoven.optim.plateau import Plateau
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.build_model import network_options
@@ -39,12 +40,14 @@ from einthoven.terminal.display import TrainingDisplay
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, count_parts
+from einthoven.training.clock import Clock
 from einthoven.training.loop import Callbacks, fit, train_step
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_STOPPING = "stopping at the next checkpoint; once more stops at once"
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
@@ -124,7 +127,7 @@ class NetworkRun(NetworkParts):
 
         pair = self.pair("train")
 
-        def batches(epoch: int) -> Iterator[Batch]:
+        def batches(epoch: int, first: int) -> Iterator[Batch]:
             if self.finetuning is not None:
                 self.finetuning.begin_epoch(epoch)
             records = training_batches(
@@ -134,12 +137,15 @@ class NetworkRun(NetworkParts):
                 seed=seed,
                 epoch=epoch,
                 sampler=trainer.sampler,
+                first=first,
             )
-            return records if pair is None else pair_batches(records, pair, seed, epoch)
+            return records if pair is None else pair_batches(records, pair, seed, epoch, first)
 
         # What the loop calls after a step and after an epoch.
         monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
         display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
+
+        clock = Clock(trainer.checkpoint_minutes)
 
         def save(position: Position, is_best: bool) -> None:
             recorder.flush()
@@ -147,17 +153,29 @@ class NetworkRun(NetworkParts):
             # The best checkpoint first: a run that is resumed from the last one can then rely on it.
             if is_best:
                 self.save("best", recorder)
+            save_last()
+
+        def save_step(position: Position) -> None:
+            recorder.flush()
+            save_last()
+
+        def save_last() -> None:
             self.save("last", recorder)
+            clock.restart()
+            # Ctrl-C ends the training here: nothing is lost.
+            deliver_waiting()
 
         callbacks = Callbacks(
             log_metrics=recorder.log_metrics,
             evaluate=self._validate,
             save=save,
             show_progress=display.step,
+            is_save_due=lambda: is_waiting() or clock.is_due(),
+            save_step=save_step,
             record_names=self._record_names,
         )
 
-        with display, self.diagnose.attach_hooks():
+        with display, self.diagnose.attach_hooks(), deferred(_STOPPING):
             yield partial(
                 fit,
                 self.model,

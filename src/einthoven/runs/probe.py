@@ -27,6 +27,7 @@ from einthoven.tasks.classification import Classification
 from einthoven.terminal.display import console, say
 from einthoven.terminal.evaluation_tables import probe_table
 from einthoven.tracking import run_folder
+from einthoven.tracking.addresses import require_run
 from einthoven.tracking.closing import closing
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import without_password
@@ -59,6 +60,7 @@ def probe(config: DictConfig) -> dict[str, ProbeResult]:
     task = _build_task(config)
     device = choose_device(options.device)
     trained = read_run_encoder(Path(options.run), "run")
+    require_run(Path(options.run), str(trained.config.tracking.uri), trained.run_id)
 
     # The signals of a split that is not used are not read.
     folds: dict[str, list[int]] = {"train": all_folds.train, "val": [], "test": []}

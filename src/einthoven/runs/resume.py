@@ -1,70 +1,197 @@
-"""Continue an interrupted run from its last checkpoint."""
+"""Continue an interrupted run: from its last checkpoint, from its beginning, or with what is missing at its end."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError
-from einthoven.runs.identity import identity_tags
+from einthoven.runs.identity import identity_tags, refuse_other_options
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.run import Run
+from einthoven.runs.run_config import read_config
+from einthoven.runs.settings import is_feature_model
 from einthoven.runs.start import open_recorder
-from einthoven.runs.trained_run import TrainedRun, check_trained, open_trained
-from einthoven.terminal.display import console
+from einthoven.runs.trained_data import TrainedData, is_started, read_trained_data
+from einthoven.runs.trained_run import check_safe
+from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
+from einthoven.tracking.addresses import ids_file, read_ids, require_run
+from einthoven.tracking.concluded import is_concluded, is_concluded_in_store
 from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.sync import sync
+from einthoven.training import checkpoint
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+    from omegaconf import DictConfig
 
 
-def open_interrupted(folder: Path, overrides: list[str]) -> tuple[NetworkRun, Recorder]:
+def refuse_other_overrides(folder: Path, overrides: list[str]) -> None:
+    """Refuse options beside ``resume=``: a run is continued as it was configured.
+
+    Raises
+    ------
+    UserError
+    """
+    others = [override for override in overrides if not override.startswith("resume=")]
+    if others:
+        raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
+
+
+def read_started(folder: Path) -> DictConfig:
+    """Return the configuration of a run or of a cross-validation that has begun.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no such run, or files that are not safe to use.
+    """
+    check_safe(folder)
+    require_run(folder)
+    if not (folder / "config.yaml").exists():
+        raise UserError(
+            f"resume={folder}: no config.yaml there; expected the folder of a run (outputs/…). A run that was stopped "
+            "before it could write that file has lost nothing: start it again."
+        )
+    # Another process that writes this run is the first thing to say.
+    with run_folder.writing(folder):
+        config = read_config(folder, "resume")
+    if is_feature_model(config) and not config.data.folds.get("cross_validate"):
+        raise UserError(
+            f"resume={folder}: the run of a feature model, which is fitted at once; expected the run of a network, or "
+            "start it again."
+        )
+    return config
+
+
+def send_rest(folder: Path) -> bool:
+    """Send what is left of a run that is complete. Return whether there was something to send."""
+    tracking = folder / "tracking"
+    if not (is_concluded(folder) and run_folder.has_unsent(tracking)):
+        return False
+    say(f"this run is complete; what was left of it is sent: {sync(folder)}")
+    return True
+
+
+def open_interrupted(folder: Path, config: DictConfig) -> tuple[NetworkRun, Recorder]:
     """Assemble an interrupted run at its last checkpoint, and open its MLflow run again.
 
     Parameters
     ----------
     folder : Path
         Folder of the run.
-    overrides : list of str
-        Options of the command line. No option may be changed.
+    config : DictConfig
+        As `read_started` returns it.
 
     Raises
     ------
     UserError
-        If the folder holds no run, the run has trained to its end or is being written, or its records, its
-        configuration or its code have changed.
+        If nothing is missing, the run is being written, its store does not have it, or its records, its configuration
+        or its code have changed.
     """
-    others = [override for override in overrides if not override.startswith("resume=")]
-    if others:
-        raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
-    check_trained(folder, "resume")
     with ExitStack() as stack:
         lock = stack.enter_context(run_folder.writing(folder))
-        opened = open_trained(folder, "resume", takes_added=False, free=())
-        _refuse_other_code(opened)
-        run = NetworkRun(opened.config, folder, opened.trained)
-        notes = run.load()
-        epochs = run.settings.trainer.epochs
-        if run.position.epoch == epochs or run.position.stopped:
-            raise UserError(f"resume={folder}: this run has trained to its end; there is nothing to resume.")
-        recorder = open_recorder(
-            run,
-            run.settings.tracking.run_name,
-            overrides,
-            parent=None,
-            run_id=notes["run_id"],
-            position=notes["recorder"],
-            lock=lock,
-        )
+        opened = continue_run(folder, config, lock)
+        if opened is None:
+            raise UserError(
+                f"resume={folder}: this run has trained to its end and is complete; there is nothing to resume."
+            )
         # From here on the recorder holds the lock.
         stack.pop_all()
-    console.print(f"resuming after epoch {run.position.epoch} of {epochs}")
+    return opened
+
+
+def continue_run(
+    folder: Path, config: DictConfig, lock: FileLock, *, name: str | None = None, parent: str | None = None
+) -> tuple[NetworkRun, Recorder] | None:
+    """Assemble a run that has begun, and open its MLflow run; None if the run is complete. The caller holds the folder.
+
+    Parameters
+    ----------
+    name, parent : str or None
+        Name of the MLflow run, if it is not that of the configuration, and its parent run.
+    """
+    run, notes = assemble_begun(folder, config)
+    run_id = notes.get("run_id")
+    if ids_file(folder).exists():
+        run_id = read_ids(folder)["run_id"]
+    tracking = run.settings.tracking
+    require_run(folder, tracking.uri, str(run_id or ""))
+    if _is_over(run) and _is_complete(folder, run, run_id):
+        return None
+    assert run.trained is not None
+    recorder = open_recorder(
+        run,
+        name or tracking.run_name,
+        list(run.trained.overrides),
+        parent=parent,
+        run_id=run_id,
+        position=notes.get("recorder", 0),
+        lock=lock,
+    )
+    console.print(describe_position(run))
     return run, recorder
 
 
-def _refuse_other_code(opened: TrainedRun) -> None:
-    """Refuse to continue a run with other source code than it was started with."""
-    before = opened.trained.code
-    now = identity_tags(opened.config)["code.hash"]
-    if before not in (None, now):
+def assemble_begun(folder: Path, config: DictConfig) -> tuple[NetworkRun, dict[str, Any]]:
+    """Assemble a run that has begun, at its last checkpoint if it has one.
+
+    Returns
+    -------
+    run : NetworkRun
+    notes : dict
+        Notes of the checkpoint; empty if there is none.
+
+    Raises
+    ------
+    UserError
+        If the run has not written what it was trained on, or its records, its configuration or its code have changed.
+    """
+    has_checkpoint = checkpoint.exists(folder / "checkpoints")
+    if not has_checkpoint and not is_started(folder):
         raise UserError(
-            f"{opened.source}: the code has changed since this run was started (code.hash was {before} and is "
+            f"resume={folder}: this run was stopped before its first step, and nothing is lost; start it again."
+        )
+    trained = read_trained_data(folder, "resume", takes_added=False)
+    refuse_other_options(config, trained.options, trained.run)
+    _refuse_other_code(trained, config)
+    run = NetworkRun(config, folder, trained)
+    return run, run.load() if has_checkpoint else {}
+
+
+def _is_complete(folder: Path, run: NetworkRun, run_id: str | None) -> bool:
+    """Return whether a run that has trained to its end has everything that belongs to its end."""
+    if (folder / "tracking" / "entries.jsonl").exists():
+        return is_concluded(folder)
+    return bool(run_id) and is_concluded_in_store(run.settings.tracking.uri, str(run_id))
+
+
+def _is_over(run: NetworkRun) -> bool:
+    """Return whether a run has trained to its end."""
+    return run.position.epoch == run.settings.trainer.epochs or run.position.stopped
+
+
+def describe_position(run: Run) -> str:
+    """Return a sentence that says where a run goes on."""
+    assert isinstance(run, NetworkRun)
+    position = run.position
+    epochs = run.settings.trainer.epochs
+    if _is_over(run):
+        return f"resuming after the last epoch, {position.epoch} of {epochs}: its end was not complete"
+    if position.step == 0:
+        return "resuming at the first step: there is no checkpoint yet"
+    if position.step > position.epoch * run.steps_per_epoch:
+        return f"resuming after step {position.step}, in epoch {position.epoch + 1} of {epochs}"
+    return f"resuming after epoch {position.epoch} of {epochs}"
+
+
+def _refuse_other_code(trained: TrainedData, config: DictConfig) -> None:
+    """Refuse to continue a run with other source code than it was started with."""
+    now = identity_tags(config)["code.hash"]
+    if trained.code not in (None, now):
+        raise UserError(
+            f"{trained.run}: the code has changed since this run was started (code.hash was {trained.code} and is "
             f"{now}); expected the same code, or a new training."
         )

@@ -11,6 +11,7 @@ from einthoven.data.sources.ptbxl import MIRRORS
 from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.runs.settings import OPTIONAL_PARTS, PARTS
+from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.places import (
     check_location,
     check_registration,
@@ -82,6 +83,9 @@ def read_config(folder: Path, option: str) -> DictConfig:
         _check_data(content["data"], "data")
     except UserError as error:
         raise UserError(f"{option}={folder}: {NAME}: {error}") from None
+    if ids_file(folder).exists():
+        # The working folder may be another one than that of the training, and the project may have moved.
+        config.tracking.uri = read_ids(folder)["uri"]
     check_store(str(config.tracking.get("uri")), folder / NAME)
     check_location(config.tracking.get("artifact_location"), folder / NAME)
     # Only a resumed run registers its model. All other commands do not read these options.

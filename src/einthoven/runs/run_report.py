@@ -18,10 +18,10 @@ from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
 from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
 from einthoven.runs.parameters import read_options
+from einthoven.tracking.addresses import read_ids, require_store
 from einthoven.tracking.artifacts import content, files, usual_store
 from einthoven.tracking.places import check_store
 from einthoven.tracking.recorder import NOTE_TAG
-from einthoven.tracking.run_folder import read_ids
 from einthoven.tracking.runs import find_runs
 from einthoven.tracking.server import client
 from einthoven.tracking.sweep import differing_options, history, last_metrics, overrides
@@ -92,6 +92,7 @@ def _store_of(names: Sequence[str]) -> str:
         return usual_store("report")
     uri = read_ids(folders[0])["uri"]
     check_store(uri, folders[0] / "tracking" / "run.json")
+    require_store(folders[0], uri)
     return uri
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from einthoven.contracts import CLASS_OUTPUTS
 from einthoven.runs import advice
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import resume_command
 from einthoven.runs.run import Run
 from einthoven.terminal.display import console, say
+from einthoven.tracking.concluded import CONCLUDED
 from einthoven.tracking.recorder import Recorder
-from einthoven.training import checkpoint
 
 
 @dataclass
@@ -32,10 +33,15 @@ class _Session:
 
 
 @contextmanager
-def training_session(run: Run, recorder: Recorder) -> Iterator[_Session]:
+def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Iterator[_Session]:
     """Yield the function that trains. When the block ends, conclude the run and give advice.
 
     A run that fails gets advice, too. The caller opens and closes the recorder.
+
+    Parameters
+    ----------
+    hints : bool
+        Whether to say how an interrupted run is resumed. The caller may resume it in another way.
     """
     _describe(run)
     facts = advice.measure_splits(run, recorder)
@@ -45,13 +51,16 @@ def training_session(run: Run, recorder: Recorder) -> Iterator[_Session]:
             yield session
         session.metrics, predictions = run.conclude(recorder)
     except KeyboardInterrupt:
-        if checkpoint.exists(run.folder / "checkpoints"):
+        # A feature model is fitted at once, so that it is not resumed.
+        if hints and isinstance(run, NetworkParts):
             say(f"interrupted; take it up again with: {resume_command(run.folder, run.settings.tracking)}")
         raise
     except Exception as error:
         advice.write_note(run, recorder, facts, {}, {}, error)
         raise
     advice.write_note(run, recorder, facts, session.metrics, predictions)
+    # The last entry before the end of the run.
+    recorder.tags({CONCLUDED: "true"})
 
 
 def _describe(run: Run) -> None:

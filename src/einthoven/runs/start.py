@@ -114,8 +114,11 @@ def assemble_run(config: DictConfig, folder: Path) -> Run:
     return run
 
 
-def write_start(run: Run) -> None:
-    """Write the configuration of a run, its base, and the data that it will be trained on, into its folder."""
+def write_start(run: Run, overrides: list[str]) -> None:
+    """Write the configuration of a run, its base, and the data that it will be trained on, into its folder.
+
+    `overrides` are the options of the command line.
+    """
     write_config(run.config, run.folder)
     left_out = run.data.store.left_out
     if len(left_out):
@@ -132,6 +135,7 @@ def write_start(run: Run) -> None:
         "metric_names": parts(data.labels.classes),
         "task": run.task.name,
         "seed": run.settings.seed,
+        "overrides": overrides,
         "config": logged_options(plain_options(run.config)),
         "data": data.store.fingerprint,
         **identity_tags(run.config),
@@ -186,9 +190,8 @@ def open_recorder(
         system_metrics=tracking.system_metrics,
         lock=lock,
     )
-    is_new = run_id is None
-    if is_new:
-        _log_start(run, recorder, overrides)
+    # A run that is continued has logged this, but its store may have been deleted since. It is stored once.
+    _log_start(run, recorder, overrides)
     return recorder
 
 

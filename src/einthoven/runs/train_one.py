@@ -12,10 +12,10 @@ from einthoven.command_line import command, train_command
 from einthoven.errors import UserError
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
-from einthoven.runs.cross_validation import cross_validate
+from einthoven.runs.cross_validation import cross_validate, resume_folds
 from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
 from einthoven.runs.read_base import with_base
-from einthoven.runs.resume import open_interrupted
+from einthoven.runs.resume import open_interrupted, read_started, refuse_other_overrides, send_rest
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
@@ -45,7 +45,14 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         Options that the command line changed. They name the run in a sweep.
     """
     if config.resume is not None:
-        run, recorder = open_interrupted(Path(config.resume), overrides)
+        resumed = Path(config.resume)
+        refuse_other_overrides(resumed, overrides)
+        resumed_config = read_started(resumed)
+        if send_rest(resumed):
+            return {}
+        if resumed_config.data.folds.get("cross_validate"):
+            return resume_folds(resumed_config, resumed)
+        run, recorder = open_interrupted(resumed, resumed_config)
         with closing(recorder), training_session(run, recorder) as session:
             session.fit()
         _show_end(run, recorder, session.metrics, overrides)
@@ -61,7 +68,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
     parent = os.environ.get(PARENT)
     with claim_folder(folder) as (folder, lock):
         new_run = assemble_run(config, folder)
-        write_start(new_run)
+        write_start(new_run, overrides)
         recorder = open_recorder(new_run, settings.tracking.run_name, overrides, parent=parent, lock=lock)
         with closing(recorder), training_session(new_run, recorder) as session:
             session.fit()

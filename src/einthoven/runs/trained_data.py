@@ -54,6 +54,8 @@ class TrainedData:
         Records that the model has seen.
     takes_added : bool
         Whether records may have been added since the training.
+    overrides : tuple of str
+        Options of the command line that started the run.
     """
 
     run: str
@@ -63,6 +65,7 @@ class TrainedData:
     code: str | None
     ancestry: Ancestry
     takes_added: bool
+    overrides: tuple[str, ...] = ()
 
     def added(self, store: Store, now: DataIdentity) -> NDArray[np.bool_]:
         """Return which rows of the store were added since the training.
@@ -108,6 +111,11 @@ def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, not
     write_ancestry(folder, ancestry)
 
 
+def is_started(folder: Path) -> bool:
+    """Return whether a run has written the data that it will be trained on. The ancestry is the last file of them."""
+    return (folder / IDENTITY).exists() and (folder / ANCESTRY).exists()
+
+
 def write_ancestry(folder: Path, ancestry: Ancestry) -> None:
     """Write which records the model of a run has seen."""
     _save(folder / ANCESTRY, ancestry.to_arrays(), {"format": FORMAT})
@@ -143,6 +151,7 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
     try:
         options = with_current_names(dict(notes["config"]))
         fingerprint = str(notes["data"])
+        overrides = tuple(str(override) for override in notes.get("overrides", ()))
         if arrays:
             data = DataIdentity.from_arrays(arrays, notes["classes"])
             code = str(notes["code.hash"])
@@ -151,7 +160,7 @@ def read_trained_data(folder: Path, option: str, *, takes_added: bool) -> Traine
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{file}: damaged ({type(error).__name__}: {error}).") from None
     ancestry = _read_ancestry(folder, options)
-    return TrainedData(f"{option}={folder}", options, fingerprint, data, code, ancestry, takes_added)
+    return TrainedData(f"{option}={folder}", options, fingerprint, data, code, ancestry, takes_added, overrides)
 
 
 def _read_ancestry(folder: Path, options: Mapping[str, Any]) -> Ancestry:

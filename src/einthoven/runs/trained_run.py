@@ -111,6 +111,18 @@ def open_trained(
     return TrainedRun(folder, trained.run, config, trained)
 
 
+def check_safe(folder: Path) -> None:
+    """Refuse a folder with files that are not safe to use.
+
+    Raises
+    ------
+    UserError
+        The message names the file.
+    """
+    check_ordinary(folder, FOLDERS)
+    check_entries(folder)
+
+
 def check_trained(folder: Path, option: str) -> None:
     """Refuse a folder without the checkpoint of a network, or with files that are not safe to use.
 
@@ -119,8 +131,7 @@ def check_trained(folder: Path, option: str) -> None:
     UserError
         The message names the option and the folder.
     """
-    check_ordinary(folder, FOLDERS)
-    check_entries(folder)
+    check_safe(folder)
     if is_fitted_to_features(folder):
         raise UserError(
             f"{option}={folder}: the run of a feature model, which cannot be resumed or evaluated again; expected the "

@@ -11,18 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from einthoven.atomic import write_text
 from einthoven.errors import first_line
 from einthoven.files import parse_json, read_file
+from einthoven.tracking.addresses import IDS, IDS_LIMIT, write_ids
 from einthoven.tracking.server import connect, experiment_id
 from einthoven.tracking.spool import Entry, RefusedError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
 
-IDS_LIMIT = 1 << 20
-"""Largest size of ``run.json`` in bytes."""
+CREATION = "einthoven.creation"
+"""Tag of a run with a random number, so that a run is created once, even if its creation is repeated."""
 
 # MLflow takes at most this many metrics and parameters in one call.
 _METRICS_PER_CALL = 1000
@@ -49,7 +49,6 @@ class Delivery:
     def __init__(self, folder: Path, uri: str) -> None:
         self.folder = folder
         self.uri = uri
-        self._ids_file = folder / "run.json"
         self._ids: dict[str, str] = {}
         self._client: MlflowClient | None = None
         # Names of metrics that the store refuses, with the reason.
@@ -65,34 +64,61 @@ class Delivery:
     @property
     def run_id(self) -> str:
         """Id of the run; empty until the store has created it."""
-        if not self._ids.get("run_id") and self._ids_file.exists():
-            self._ids = parse_json(read_file(self._ids_file, IDS_LIMIT), str(self._ids_file))
+        file = self.folder / IDS
+        if not self._ids.get("run_id") and file.exists():
+            self._ids = parse_json(read_file(file, IDS_LIMIT), str(file))
         return self._ids.get("run_id", "")
 
     def write_ids(self, run_id: str, experiment_id: str) -> None:
-        """Write the ids of the run into ``run.json``."""
-        ids = {"uri": self.uri, "run_id": run_id, "experiment_id": experiment_id}
-        write_text(self._ids_file, json.dumps(ids))
-        self._ids = ids
+        """Write the ids of the run and the addresses of its store into ``run.json``."""
+        write_ids(self.folder, self.uri, run_id, experiment_id)
+        self._ids = {"uri": self.uri, "run_id": run_id, "experiment_id": experiment_id}
 
-    def create(self, content: Mapping[str, Any]) -> None:
+    def refresh_ids(self) -> None:
+        """Write the addresses of the store anew: the project may have moved."""
+        if self.run_id:
+            self.write_ids(self.run_id, self._ids["experiment_id"])
+
+    def create(self, content: Mapping[str, Any], *, may_exist: bool = True) -> None:
         """Create the run in the store, unless it exists.
 
         Parameters
         ----------
         content : mapping
             ``experiment``, ``name``, ``tags``, ``time`` and ``artifact_location`` of the run.
+        may_exist : bool
+            Whether an earlier attempt may have created the run and been killed before it could note the id.
         """
         if self.run_id:
             return
         # A child run belongs to the experiment of its parent, even if a sweep changes the name of the experiment.
-        parent = content["tags"].get("mlflow.parentRunId")
-        if parent:
-            experiment = self.client.get_run(parent).info.experiment_id
-        else:
+        experiment = self._experiment_of(content["tags"].get("mlflow.parentRunId"))
+        if experiment is None:
             experiment = experiment_id(self.client, content["experiment"], content["artifact_location"])
-        run = self.client.create_run(experiment, content["time"], content["tags"], content["name"])
+        run = self._created_before(experiment, content["tags"]) if may_exist else None
+        if run is None:
+            run = self.client.create_run(experiment, content["time"], content["tags"], content["name"])
         self.write_ids(run.info.run_id, str(run.info.experiment_id))
+
+    def _experiment_of(self, run_id: str | None) -> str | None:
+        """Return the experiment of a run; None if the store does not have the run (any more)."""
+        from mlflow.exceptions import MlflowException
+
+        if not run_id:
+            return None
+        try:
+            return str(self.client.get_run(run_id).info.experiment_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _created_before(self, experiment: str, tags: Mapping[str, str]) -> Run | None:
+        """Return the run that an earlier attempt has created; None if there is none."""
+        if CREATION not in tags:
+            return None
+        runs = self.client.search_runs([experiment], f"tags.`{CREATION}` = '{tags[CREATION]}'", max_results=1)
+        return runs[0] if runs else None
 
     def __call__(self, entries: Sequence[Entry], is_doubtful: bool) -> None:
         """Send entries. Consecutive metrics are sent in as few calls as MLflow allows.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.interrupts import deferred
 from einthoven.tracking.run_folder import explain_full_disk
 from einthoven.tracking.spool import Entry, Spool
 
@@ -85,7 +86,7 @@ class Files:
         self._put(self._files, {"file": content})
 
     def _put(self, spool: Spool, entry: Entry) -> None:
-        with explain_full_disk(self._run_folder):
+        with deferred(), explain_full_disk(self._run_folder):
             spool.put(entry)
 
 

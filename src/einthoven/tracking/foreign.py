@@ -46,7 +46,7 @@ def check_entries(folder: Path) -> None:
         if not path.exists():
             continue
         for entry, is_sent in _entries(path):
-            if "run" in entry:
+            if "run" in entry and not is_sent:
                 check_location(_mapping(entry["run"], path).get("artifact_location"), path)
             for kind in ("file", "model"):
                 if kind in entry:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from einthoven.interrupts import deferred
 from einthoven.tracking.names import accepted
 from einthoven.tracking.run_folder import explain_full_disk
 from einthoven.tracking.series import Means, Point, SeriesFile
@@ -65,6 +66,8 @@ class Metrics:
         self._last_step = 0
         # The last point of each metric that was put into the spool.
         self._last_points: dict[str, Point] = {}
+        # Last step of each metric that was written before this run was continued.
+        self._earlier_steps: dict[str, int] = {}
 
     @property
     def position(self) -> int:
@@ -98,9 +101,11 @@ class Metrics:
             for time_ms, values in self._system.take():
                 points += [Point(name, value, time_ms, self._last_step) for name, value in values.items()]
 
-        with explain_full_disk(self._run_folder):
-            # On disk: every value.
-            self._series.append(points)
+        # A signal must not leave a part of this written: the run may be continued from here.
+        with deferred(), explain_full_disk(self._run_folder):
+            # On disk: every value once. A continued run measures the steps before it a second time.
+            new_points = [point for point in points if point.step > self._earlier_steps.get(point.metric, -1)]
+            self._series.append(new_points)
             for point in points:
                 self.latest[point.metric] = point.value
                 # A resumed run repeats steps that the store has already.
@@ -112,8 +117,8 @@ class Metrics:
             means = self._means.take(self._last_step, everything=everything)
             for first in range(0, len(means), _METRICS_PER_ENTRY):
                 self._entries.put({"metrics": means[first : first + _METRICS_PER_ENTRY]})
-        for point in means:
-            self._remember(point)
+            for point in means:
+                self._remember(point)
 
     def _take_buffer(self) -> list[Point]:
         """Empty the buffer, and return its values in the order in which they were logged."""

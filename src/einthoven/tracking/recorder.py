@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError, first_line
 from einthoven.tracking import run_folder
-from einthoven.tracking.delivery import Delivery
+from einthoven.tracking.addresses import require_store
+from einthoven.tracking.delivery import CREATION, Delivery
+from einthoven.tracking.earlier import create_again, read_spool, read_store
 from einthoven.tracking.files import Files, folder_of
 from einthoven.tracking.metrics import Metrics
 from einthoven.tracking.names import accepted
-from einthoven.tracking.series import Point
 from einthoven.tracking.server import reach, without_password
 from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
@@ -45,6 +47,9 @@ _TAG_LIMIT = 8000
 _NOTE_LIMIT = 5000
 _PARAMETER_LIMIT = 6000
 _RUN_NAME_LIMIT = 250
+
+_KILLED_PATIENCE = 5.0
+"""Seconds that the end of an interrupted run waits for a store that does not answer. Slurm and Docker wait 10 or 30."""
 
 
 class Recorder(Metrics, Files):
@@ -123,19 +128,22 @@ class Recorder(Metrics, Files):
         # A new run clears the folder of an earlier run.
         if run_id is None and has_ids:
             run_folder.clear(tracking)
+        if run_id is not None and not has_ids:
+            require_store(folder, uri)
         if (run_id is None and not offline) or (run_id is not None and not has_ids):
             reach(uri)
         Files.__init__(self, folder, Spool(tracking / "files.jsonl", self._delivery))
         Metrics.__init__(self, folder, Spool(tracking / "entries.jsonl", self._delivery), steps, interval, system)
 
-        # The run in the store.
-        if run_id is None:
+        # The run in the store. A run that was killed before it could write this down begins anew.
+        is_new = run_id is None or (has_ids and not self._delivery.run_id and not self._entries.size)
+        if run_id is None or is_new:
             parent_tag = {"mlflow.parentRunId": parent} if parent else {}
             self._create(
                 {
                     "experiment": experiment,
                     "name": run_name[:_RUN_NAME_LIMIT],
-                    "tags": _accepted_tags({**tags, **parent_tag}),
+                    "tags": _accepted_tags({**tags, **parent_tag, CREATION: uuid.uuid4().hex}),
                     "time": _now_ms(),
                     "artifact_location": artifact_location,
                 }
@@ -152,57 +160,42 @@ class Recorder(Metrics, Files):
         return self._delivery.run_id
 
     def _create(self, content: dict[str, Any]) -> None:
-        """Create the run in the store, or put its creation into the spool if the run is offline."""
+        """Put the creation of the run into the spool, and create it in the store unless the run is offline.
+
+        The spool can create the run again in a new store.
+        """
+        self._delivery.write_ids("", "")
+        self._entries.put({"run": content})
         if self._is_offline:
-            self._delivery.write_ids("", "")
-            self._entries.put({"run": content})
             return
         from mlflow.exceptions import MlflowException
 
         try:
-            self._delivery.create(content)
+            self._delivery.create(content, may_exist=False)
         except MlflowException as error:
             raise UserError(f"tracking.uri={without_password(self.uri)}: {first_line(error)}") from None
 
     def _continue(self, run_id: str, position: int | None, has_ids: bool) -> None:
         """Continue a run at the position of a checkpoint."""
         # If the folder came without its tracking/, only the store knows what was logged.
-        points = self._points_of_spool() if has_ids else self._points_of_store(run_id)
-        for point in points:
+        if has_ids:
+            earlier = read_spool(self._entries, self._run_folder)
+        else:
+            earlier = read_store(self._delivery, run_id, self._run_folder)
+        self._params = earlier.params
+        self._dataset = earlier.dataset
+        for point in earlier.points:
             self._remember(point)
+        self._delivery.refresh_ids()
+        if not self._is_offline and not self.run_id:
+            create_again(self._delivery, self._entries)
         if position is not None:
             self._series.truncate(position)
+        self._earlier_steps = self._series.last_steps()
         last_steps = {name: point.step for name, point in self._last_points.items()}
         for point in self._series.after(last_steps):
             self._means.add(point)
         self._entries.put({"status": {"status": "RUNNING"}})
-
-    def _points_of_spool(self) -> list[Point]:
-        """Read the metrics, parameters and dataset that are in the spool."""
-        points: list[Point] = []
-        try:
-            for entry in self._entries.entries():
-                points += [Point(*point) for point in entry.get("metrics", ())]
-                self._params |= entry.get("params", {})
-                if "dataset" in entry:
-                    self._dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{self._run_folder / 'tracking'}: entries.jsonl is damaged; expected the entries of a run."
-            ) from None
-        return points
-
-    def _points_of_store(self, run_id: str) -> list[Point]:
-        """Read the metrics and parameters that are in the store."""
-        client = self._delivery.client
-        run = client.get_run(run_id)
-        self._delivery.write_ids(run_id, str(run.info.experiment_id))
-        self._params = dict(run.data.params)
-        points: list[Point] = []
-        for name in run.data.metrics:
-            metrics = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.step)
-            points += [Point(name, metric.value, metric.timestamp, metric.step) for metric in metrics]
-        return points
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters. Each parameter is logged once."""
@@ -271,13 +264,17 @@ class Recorder(Metrics, Files):
     def finish(self, status: str = "FINISHED") -> None:
         """Write and send the rest, and close the run as FINISHED, FAILED or KILLED."""
         last_entry = {"status": {"status": status, "time": _now_ms()}}
+        is_killed = status == "KILLED"
         try:
-            self.flush(everything=True)
-            # The artifact with every value.
-            if len(self._series):
-                path = self._staged_path(SERIES)
-                self._series.write_parquet(path)
-                self._put_file(path, folder_of(SERIES))
+            try:
+                # An interrupted run may be continued. Then the means go on that have not ended.
+                self.flush(everything=not is_killed)
+                self._put_series()
+            except KeyboardInterrupt:
+                # Also a second Ctrl-C leaves a status.
+                last_entry["status"]["status"] = "KILLED"
+                self._put(self._entries, last_entry)
+                raise
             self._put(self._entries, last_entry)
         except (UserError, OSError):
             # The disk is full. The status is sent without the spool.
@@ -285,16 +282,23 @@ class Recorder(Metrics, Files):
                 self._delivery([last_entry], False)
             raise
         finally:
-            self._end()
+            self._end(min(self._patience, _KILLED_PATIENCE) if is_killed else self._patience)
 
-    def _end(self) -> None:
+    def _put_series(self) -> None:
+        """Log the artifact with every value."""
+        if len(self._series):
+            path = self._staged_path(SERIES)
+            self._series.write_parquet(path)
+            self._put_file(path, folder_of(SERIES))
+
+    def _end(self, patience: float) -> None:
         """Send the rest, and note what could not be sent."""
         if self._system is not None:
             self._system.stop()
         if not self._is_offline:
             # The user does not want to wait for the store.
             with contextlib.suppress(KeyboardInterrupt):
-                self._entries.drain(self._patience) and self._files.drain(self._patience)
+                self._entries.drain(patience) and self._files.drain(patience)
             self.unsent = run_folder.describe_unsent(self.uri, self._run_folder, self._entries, self._files)
             add_unsent(self.unsent)
         self._entries.close()

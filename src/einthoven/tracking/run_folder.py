@@ -13,8 +13,6 @@ from filelock import FileLock, Timeout
 
 from einthoven.command_line import command, option
 from einthoven.errors import UserError, first_line
-from einthoven.files import check_ordinary, read_file
-from einthoven.tracking.delivery import IDS_LIMIT
 from einthoven.tracking.places import registration_address, trusted_for
 from einthoven.tracking.server import without_password
 from einthoven.tracking.spool import Spool, number_in
@@ -24,29 +22,6 @@ FOLDERS = ("bundle", "checkpoints", "delineator", "tracking")
 
 SPOOL_NAMES = ("entries", "files")
 """The spools of a run: one for small entries and one for files, so that a slow upload does not delay the metrics."""
-
-
-def read_ids(folder: Path) -> dict[str, str]:
-    """Read ``uri``, ``run_id`` and ``experiment_id`` of the run of a folder. The ids are empty if it was not sent.
-
-    Raises
-    ------
-    UserError
-        If the folder is not that of a run.
-    """
-    file = folder / "tracking" / "run.json"
-    if not file.exists():
-        raise UserError(f"{folder}: no tracking/run.json there; expected the folder of a run (outputs/…).")
-    check_ordinary(folder, FOLDERS)
-    text = read_file(file, IDS_LIMIT)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        content = None
-    names = ("uri", "run_id", "experiment_id")
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), str) for name in names):
-        raise UserError(f"{file}: damaged; expected {', '.join(names)} of a run.")
-    return {name: content[name] for name in names}
 
 
 def describe_unsent(uri: str, folder: Path, *spools: Spool) -> list[str]:
@@ -118,6 +93,15 @@ def writing(folder: Path) -> Iterator[FileLock]:
         file_lock.release()
 
 
+def has_unsent(folder: Path) -> bool:
+    """Return whether the tracking/ of a run has entries that were not sent."""
+    for name in SPOOL_NAMES:
+        spool = folder / f"{name}.jsonl"
+        if spool.exists() and spool.stat().st_size > number_in(folder / f"{name}.sent"):
+            return True
+    return False
+
+
 def refuse_unsent(folder: Path) -> None:
     """Refuse a new run in the tracking/ of a run that has not been sent.
 
@@ -126,13 +110,11 @@ def refuse_unsent(folder: Path) -> None:
     UserError
         The message says what to do.
     """
-    for name in SPOOL_NAMES:
-        spool = folder / f"{name}.jsonl"
-        if spool.exists() and spool.stat().st_size > number_in(folder / f"{name}.sent"):
-            raise UserError(
-                f"{folder.parent}: a run there has not been sent to its store; expected another folder "
-                f"(hydra.run.dir=…), or {command('sync', str(folder.parent))} first."
-            )
+    if has_unsent(folder):
+        raise UserError(
+            f"{folder.parent}: a run there has not been sent to its store; expected another folder "
+            f"(hydra.run.dir=…), or {command('sync', str(folder.parent))} first."
+        )
 
 
 def clear(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from einthoven.command_line import command
 from einthoven.errors import UserError, first_line
-from einthoven.tracking.run_folder import read_ids
+from einthoven.tracking.addresses import read_ids
 from einthoven.tracking.server import without_password
 from einthoven.tracking.sweep import children
 

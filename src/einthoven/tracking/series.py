@@ -93,6 +93,21 @@ class SeriesFile:
         """Keep only the first rows, for a run that goes back to its checkpoint."""
         os.truncate(self._rows_file, min(rows, len(self)) * _ROW.itemsize)
 
+    def last_steps(self) -> dict[str, int]:
+        """Return the last step of each metric that has a row."""
+        names = list(self._numbers)
+        last = np.full(len(names), np.iinfo(np.int64).min)
+        for rows in self._chunks():
+            self._check_names(rows)
+            np.maximum.at(last, rows["metric"], rows["step"])
+        has_rows = last > np.iinfo(np.int64).min
+        return {name: int(step) for name, step, is_logged in zip(names, last, has_rows, strict=True) if is_logged}
+
+    def _check_names(self, rows: NDArray[np.void]) -> None:
+        """Refuse rows whose metric has no name."""
+        if rows["metric"].max(initial=0) >= max(len(self._numbers), 1):
+            raise UserError(f"{self._rows_file}: damaged; it has metrics without a name.")
+
     def sync(self) -> None:
         """Write the files to the disk, so that they survive a loss of power."""
         for path in (self._names_file, self._rows_file):
@@ -104,8 +119,7 @@ class SeriesFile:
         names = list(self._numbers)
         last_steps = np.array([steps.get(name, -1) for name in names])
         for rows in self._chunks():
-            if rows["metric"].max(initial=0) >= max(len(names), 1):
-                raise UserError(f"{self._rows_file}: damaged; it has metrics without a name.")
+            self._check_names(rows)
             is_later = rows["step"] > last_steps[rows["metric"]]
             for metric, step, time, value in rows[is_later].tolist():
                 yield Point(names[metric], value, time, step)

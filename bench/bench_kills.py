@@ -1,0 +1,307 @@
+"""Runs that are killed at random moments and resumed: each has to end as a run that nobody disturbed.
+
+    python bench/bench_kills.py [--kills 50] [--seed 0] [--folder DIR]
+
+Every run is the first one of an empty folder. It is hit once by SIGKILL, SIGTERM or SIGINT between its first second and
+its last artifact, and every third run once more while it is resumed. Then it is resumed until it is FINISHED. Compared
+with the undisturbed run: all tensors of the checkpoints, all metrics by name, step and value (in the store and in
+series/metrics.parquet), the files of the run and their tables, the number of runs and of models in the store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import pyarrow.parquet as pq
+import torch
+
+from einthoven import cli
+from einthoven.training import checkpoint
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+OPTIONS = (
+    "data.records=80",
+    "trainer.epochs=3",
+    "trainer.batch_size=8",
+    "trainer.checkpoint_minutes=0.003",
+    "model=logistic",
+    "optimizer=schedule_free_adamw",
+    "diagnostics.landscape=false",
+    "hydra.run.dir=run",
+)
+
+_savefig = matplotlib.figure.Figure.savefig
+
+
+def _save_small(figure: matplotlib.figure.Figure, *arguments: Any, **options: Any) -> None:
+    _savefig(figure, *arguments, **{**options, "dpi": 10})
+
+
+TRIES = 6
+"""Resumptions of a run at most."""
+
+
+@dataclass
+class Outcome:
+    """What is left of a run.
+
+    Attributes
+    ----------
+    problems : list of str
+        What differs from the undisturbed run. It is empty if nothing does.
+    moments : list of str
+        When the run was hit, with the last line that it had printed.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    moments: list[str] = field(default_factory=list)
+    codes: list[tuple[int, int | None]] = field(default_factory=list)
+
+
+class Process:
+    """A command in a folder, as a fork of this process, which has imported everything: that takes the most time.
+
+    What the command prints is appended to the file ``log`` in the folder.
+    """
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                os.dup2(log, 1)
+                os.dup2(log, 2)
+                os.chdir(folder)
+                cli.main(list(arguments))
+                code = 0
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                Path("modules").write_text("\n".join(sys.modules))
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for the end of the command. Return its code; None if it has not ended after some seconds."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while self.code is None:
+            pid, state = os.waitpid(self.pid, 0 if deadline is None else os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(state)
+            elif deadline is not None and time.monotonic() > deadline:
+                return None
+            else:
+                time.sleep(0.01)
+        return self.code
+
+
+def import_everything(folder: Path) -> None:
+    """Import what the run in a folder has imported, so that the forks need not do it."""
+    for name in (folder / "modules").read_text().split():
+        with contextlib.suppress(Exception):
+            import_module(name)
+
+
+def last_line(folder: Path) -> str:
+    """The last line that the runs in a folder have printed."""
+    lines = [line for line in (folder / "log").read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:90] if lines else ""
+
+
+def hit(process: Process, folder: Path, number: int, seconds: float, outcome: Outcome) -> None:
+    """Send a signal to a process after some seconds, and wait for its end."""
+    if process.wait(seconds) is not None:
+        return
+    outcome.moments.append(f"{signal.Signals(number).name} after {seconds:.1f} s: {last_line(folder)}")
+    os.kill(process.pid, number)
+    outcome.codes.append((number, process.wait()))
+
+
+def status(folder: Path) -> str:
+    """Status of the newest run in the store; empty if there is none."""
+    if not (folder / "mlflow.db").exists():
+        return ""
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        row = store.execute("select status from runs order by start_time desc limit 1").fetchone()
+    return row[0] if row else ""
+
+
+def metrics(folder: Path) -> Counter[tuple[str, int, float]]:
+    """Every metric in the store: name, step and value, with the number of its occurrences."""
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        return Counter(store.execute("select key, step, value from metrics").fetchall())
+
+
+def artifacts(folder: Path) -> dict[str, Path]:
+    """The files of the runs in a folder, by their path below the artifacts. The id of a model is replaced."""
+    files = {}
+    for file in sorted((folder / "mlruns").rglob("*")):
+        parts = file.relative_to(folder / "mlruns").parts
+        if file.is_file():
+            name = "/".join(part for part in parts[1:] if len(part) < 32)
+            files[name] = file
+    return files
+
+
+def series(file: Path) -> Counter[tuple[str, int, float]]:
+    """Every row of the artifact with the metrics."""
+    return Counter((row["metric"], row["step"], row["value"]) for row in pq.read_table(file).to_pylist())
+
+
+def tensors(file: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint by their names."""
+    return checkpoint._flatten_state(checkpoint.load(file)[0])[0]
+
+
+def compare(folder: Path, whole: Path) -> list[str]:
+    """What differs between a run that was hit and the undisturbed one."""
+    problems = []
+    if status(folder) != "FINISHED":
+        return [f"status {status(folder)!r}"]
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        runs = store.execute("select count(*) from runs").fetchone()[0]
+        models = store.execute("select status from logged_models").fetchall()
+        if (runs, models) != (1, [(2,)]):
+            problems.append(f"{runs} runs, models {models}")
+
+    for name in ("last", "best"):
+        file = Path("run", "checkpoints", f"{name}.safetensors")
+        if (folder / file).exists() != (whole / file).exists():
+            problems.append(f"{file.name} is missing or too much")
+        elif (folder / file).exists():
+            now, before = tensors(folder / file), tensors(whole / file)
+            if now.keys() != before.keys() or not all(torch.equal(now[k], before[k]) for k in now):
+                problems.append(f"{file.name}: other tensors")
+
+    for place, now, before in (
+        ("the store", metrics(folder), metrics(whole)),
+        ("the series", series_of(folder), series_of(whole)),
+    ):
+        if now != before:
+            more, less = now - before, before - now
+            problems.append(
+                f"metrics of {place}: {len(more)} too many {list(more)[:3]}, {len(less)} too few {list(less)[:3]}"
+            )
+
+    files, expected = artifacts(folder), artifacts(whole)
+    if files.keys() != expected.keys():
+        problems.append(f"artifacts: {sorted(files.keys() ^ expected.keys())[:5]}")
+    for name in files.keys() & expected.keys():
+        if (
+            name.endswith(".json")
+            and name.split("/")[-2] == "predictions"
+            and read(files[name]) != read(expected[name])
+        ):
+            problems.append(f"{name} differs")
+        if not files[name].stat().st_size and expected[name].stat().st_size:
+            problems.append(f"{name} is empty")
+    left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    if left:
+        problems.append(f"left behind: {left}")
+    return problems
+
+
+def series_of(folder: Path) -> Counter[tuple[str, int, float]]:
+    """The rows of the artifact with the metrics of the run in a folder."""
+    files = [file for name, file in artifacts(folder).items() if name.endswith("series/metrics.parquet")]
+    return sum((series(file) for file in files), Counter())
+
+
+def read(file: Path) -> Any:
+    return json.loads(file.read_text())
+
+
+def try_one(folder: Path, cache: Path, whole: Path, length: float, number: int, draw: random.Random) -> Outcome:
+    """Start a run in an empty folder, hit it, resume it until it is complete, and compare it."""
+    folder.mkdir()
+    outcome = Outcome()
+    train = ("train", *OPTIONS, f"data.cache={cache}")
+    hit(Process(folder, *train), folder, SIGNALS[number % 3], draw.uniform(0.3, length), outcome)
+    if number % 3 == 2:
+        arguments = ("train", "resume=run") if (folder / "run" / "config.yaml").exists() else train
+        hit(Process(folder, *arguments), folder, draw.choice(SIGNALS), draw.uniform(0.3, length), outcome)
+    for _ in range(TRIES):
+        size = (folder / "log").stat().st_size
+        if Process(folder, "train", "resume=run").wait() == 0:
+            break
+        said = (folder / "log").read_bytes()[size:].decode(errors="replace")
+        if "start it again" in said:
+            Process(folder, *train).wait()
+        if "nothing to resume" in said:
+            break
+    outcome.problems = compare(folder, whole)
+    if "Traceback" in (folder / "log").read_text(errors="replace"):
+        outcome.problems.append("a traceback in the log")
+    return outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    place = arguments.folder or Path(tempfile.mkdtemp(prefix="kills-"))
+    place.mkdir(parents=True, exist_ok=True)
+
+    whole = place / "whole"
+    whole.mkdir()
+    cache = place / "cache"
+    # Small pictures: only that they are there is compared.
+    matplotlib.figure.Figure.savefig = _save_small
+    assert Process(whole, "train", *OPTIONS, f"data.cache={cache}").wait() == 0, last_line(whole)
+    import_everything(whole)
+    again = place / "again"
+    again.mkdir()
+    begin = time.monotonic()
+    assert Process(again, "train", *OPTIONS, f"data.cache={cache}").wait() == 0, last_line(again)
+    length = time.monotonic() - begin
+    problems = compare(again, whole)
+    assert not problems, f"two undisturbed runs differ: {problems}"
+    print(
+        f"an undisturbed run takes {length:.1f} s, has {len(artifacts(whole))} files and {len(metrics(whole))} metrics"
+    )
+
+    draw = random.Random(arguments.seed)
+    codes: Counter[str] = Counter()
+    complete = 0
+    hits = 0
+    for number in range(arguments.kills):
+        folder = place / f"{number:03}"
+        outcome = try_one(folder, cache, whole, length, number, draw)
+        hits += len(outcome.codes)
+        for sent, code in outcome.codes:
+            codes[f"{signal.Signals(sent).name} -> {code}"] += 1
+        complete += not outcome.problems
+        print(f"{number:3}  {'complete' if not outcome.problems else outcome.problems}  {outcome.moments}", flush=True)
+        if not outcome.problems:
+            shutil.rmtree(folder)
+    print(f"{complete} of {arguments.kills} runs complete after {hits} hits; exit codes {dict(codes)}")
+    if not arguments.folder:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
