@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import millivolts
+from einthoven.data.formats.inputs import record_exists
 from einthoven.data.formats.reading import RECORD_SUFFIXES
 from einthoven.data.sources.labels import Labels, indicators, label_matrix
+from einthoven.data.sources.record_paths import fill_pattern, pattern_columns
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
 from einthoven.data.store.packed_store import Progress, Store
@@ -42,10 +44,14 @@ class Folder:
     table : path
         CSV with a header line and one row per record; relative to `root`.
     path_column : str
-        Column with the file of each record, relative to `root`.
-    label_column : str or None
-        Column with the classes of each record, separated by `separator`; an empty cell means no class.
+        Column with the file of each record, relative to `root`; or a pattern of columns, such as
+        ``{trace_file}/{exam_id}`` (`einthoven.data.sources.record_paths`).
+    label_column : str, sequence of str or None
+        Column with the classes of each record, separated by `separator`; an empty cell means no class. The classes of
+        several columns are joined.
     separator : str
+    classes : sequence of str or None
+        Keep only these classes.
     class_columns : sequence of str or None
         Instead of `label_column`: columns of 0 and 1, one per class.
     patient_column, fold_column, age_column, sex_column : str or None
@@ -73,8 +79,9 @@ class Folder:
     cache: str | Path
     table: str | Path = "labels.csv"
     path_column: str = "path"
-    label_column: str | None = "labels"
+    label_column: str | Sequence[str] | None = "labels"
     separator: str = ";"
+    classes: Sequence[str] | None = None
     class_columns: Sequence[str] | None = None
     patient_column: str | None = None
     fold_column: str | None = None
@@ -123,7 +130,7 @@ class Folder:
         rows = self._read()
         paths = rows[self.path_column]
         record_files = [root / path for path in paths]
-        is_present = np.array([file.is_file() or Path(f"{file}.hea").is_file() for file in record_files], bool)
+        is_present = np.array([record_exists(file) for file in record_files], bool)
         if not is_present.all() and not self.allow_missing:
             raise UserError(
                 f"{csv.name}: {paths[~is_present].iloc[0]} is not in {root} (missing files: {(~is_present).sum()} of "
@@ -204,8 +211,9 @@ class Folder:
         if (self.label_column is None) == (self.class_columns is None):
             raise UserError("data.label_column and data.class_columns: expected one of them; the other is null.")
         rows = read_text(csv, "data.table names a CSV of labels")
-        optional = (self.label_column, self.patient_column, self.fold_column, self.age_column, self.sex_column)
-        columns = [self.path_column, *filter(None, optional), *(self.class_columns or ())]
+        optional = (self.patient_column, self.fold_column, self.age_column, self.sex_column)
+        path_columns = pattern_columns(self.path_column)
+        columns = [*path_columns, *self._label_columns, *filter(None, optional), *(self.class_columns or ())]
         missing = [name for name in columns if name not in rows]
         if missing:
             raise UserError(
@@ -216,10 +224,13 @@ class Folder:
             raise UserError(f"{csv.name}: {list(rows).count(repeated[0])} columns named {repeated[0]!r}; expected one.")
         if rows.empty:
             raise UserError(f"{csv.name}: no rows; expected one per record.")
-        for name in filter(None, (self.path_column, self.patient_column, self.fold_column)):
+        for name in filter(None, (*path_columns, self.patient_column, self.fold_column)):
             is_blank = rows[name].str.strip() == ""
             if is_blank.any():
                 raise UserError(f"{csv.name}: row {_first_row(is_blank)}: column {name!r} is empty.")
+
+        if self.path_column not in rows:
+            rows = rows.assign(**{self.path_column: fill_pattern(self.path_column, rows)})
 
         # Two rows must not name the same record, also not by two of its files.
         stems = rows[self.path_column].map(_stem)
@@ -274,13 +285,19 @@ class Folder:
             table["sex"] = rows[self.sex_column].to_numpy()
         return table, notes
 
+    @property
+    def _label_columns(self) -> tuple[str, ...]:
+        if self.label_column is None:
+            return ()
+        return (self.label_column,) if isinstance(self.label_column, str) else tuple(self.label_column)
+
     def _classes(self, rows: pd.DataFrame) -> list[set[str]]:
         """Return the positive classes of each row."""
-        if self.class_columns is None:
-            assert self.label_column is not None
-            return [{part.strip() for part in cell.split(self.separator)} - {""} for cell in rows[self.label_column]]
         classes: list[set[str]] = [set() for _ in range(len(rows))]
-        for name in self.class_columns:
+        for name in self._label_columns:
+            for number, cell in enumerate(rows[name]):
+                classes[number] |= {part.strip() for part in cell.split(self.separator)} - {""}
+        for name in self.class_columns or ():
             cells = rows[name].str.strip().str.lower()
             for number, cell in enumerate(cells):
                 if cell not in _YES_NO:
@@ -290,7 +307,17 @@ class Folder:
                     )
                 if _YES_NO[cell]:
                     classes[number].add(name)
-        return classes
+        if self.classes is None:
+            return classes
+
+        # A misspelled class would be negative for all records.
+        wanted = set(self.classes)
+        unknown = sorted(wanted - set[str]().union(*classes))
+        if unknown:
+            raise UserError(
+                f"data.classes: no row of {self._csv.name} has the class {unknown[0]!r}; expected one of them."
+            )
+        return [names & wanted for names in classes]
 
     def _folds(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Return the fold of each row, from the fold column."""
