@@ -32,6 +32,7 @@ from einthoven.terminal.conf_folders import conf_folder
 CONF = conf_folder()
 RECORDS = ("data=synthetic", "data.records=60")
 MODEL = ("model=mlp", "model.width=8", "model.depth=1")  # where none is chosen
+DEFAULT_MODEL = "conv_attention"
 TINY = ("augment=none", "trainer.window=2.5", "trainer.stride=10")
 QUIET = ("tracking.experiment=grid", "tracking.run_name=grid")  # the usual ones ask Hydra for names
 SHORT = ("trainer.epochs=2", "trainer.batch_size=64", "trainer.device=cpu")  # all training records are one batch
@@ -69,6 +70,19 @@ def composed(*overrides: str) -> DictConfig:
     """A tiny run, changed by the overrides; not to be written to."""
     model = () if any(override.startswith("model=") for override in overrides) else MODEL
     config = composing.composed("train", *RECORDS, *TINY, *QUIET, *SHORT, *model, *overrides)
+    OmegaConf.set_readonly(config, True)
+    return config
+
+
+@cache
+def as_written(*overrides: str) -> DictConfig:
+    """A choice as a user types it, with the default augmentation and windows, on few records and with a small model."""
+    given = {override.partition("=")[0] for override in overrides}
+    chosen = [override.removeprefix("model=") for override in overrides if override.startswith("model=")]
+    model = chosen[0] if chosen else DEFAULT_MODEL
+    small = [override for override in SMALL.get(model, ()) if override.partition("=")[0] not in given]
+    short = [override for override in SHORT if override.partition("=")[0] not in given]
+    config = composing.composed("train", *RECORDS, *QUIET, *short, *overrides, *small)
     OmegaConf.set_readonly(config, True)
     return config
 

@@ -12,6 +12,7 @@ from einthoven.models.positions import (
     RotaryPositions,
     SinusoidalPositions,
     added_positions,
+    position_similarity,
 )
 from einthoven.models.vit1d import ViT1d
 
@@ -78,3 +79,23 @@ def test_only_without_positions_is_the_order_of_the_patches_not_seen(positions):
 def test_an_unknown_name_is_refused():
     with pytest.raises(UserError, match="positions=sine: expected one of sinusoidal, learned, rotary, none"):
         added_positions("sine", 8, 10)
+
+
+@pytest.mark.parametrize(("kind", "pairs"), [("sinusoidal", 8), ("rotary", 4)])
+@pytest.mark.parametrize("tokens", [1, 7, 40])
+def test_the_similarity_of_fixed_positions_is_the_mean_cosine_of_their_angles(kind, pairs, tokens):
+    model = ViT1d(12, 2, samples=1000, patch=50, dim=16, depth=1, heads=2, positions=kind)
+    similarity = position_similarity(model, tokens)
+    distance = torch.arange(tokens)[:, None] - torch.arange(tokens)
+    frequencies = 10000.0 ** (-torch.arange(pairs) / pairs)
+    expected = torch.cos(distance[..., None] * frequencies).mean(dim=-1)
+    torch.testing.assert_close(similarity, expected, atol=1e-5, rtol=0)
+
+
+def test_the_similarity_of_learned_positions_and_of_none():
+    model = ViT1d(12, 2, samples=1000, patch=50, dim=16, depth=1, heads=2, positions="learned")
+    (table,) = [module.table for module in model.modules() if isinstance(module, LearnedPositions)]
+    expected = torch.nn.functional.cosine_similarity(table[:, None], table[None], dim=-1)
+    torch.testing.assert_close(position_similarity(model, len(table)), expected, atol=1e-5, rtol=0)
+    model = ViT1d(12, 2, samples=1000, patch=50, dim=16, depth=1, heads=2, positions="none")
+    torch.testing.assert_close(position_similarity(model, 5), torch.ones(5, 5))

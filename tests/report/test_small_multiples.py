@@ -20,10 +20,38 @@ def test_one_panel_for_each_augmentation() -> None:
     figure = augmentation_figure(signal, augmented, 100.0, show=("II", "V6"))
     drawn = figure.axes
     assert [axes.get_title(loc="left") for axes in drawn] == list(augmented)
-    assert all(len(axes.lines) == 4 for axes in drawn)
+    assert all(len(axes.lines) == 5 for axes in drawn)
     np.testing.assert_allclose(drawn[0].lines[1].get_ydata(), augmented["noise"][1, :400])
     assert len(drawn[2].lines[1].get_ydata()) == 200  # a crop is shorter
     assert [label.get_text() for label in drawn[0].get_yticklabels()] == ["II", "V6"]
+
+
+def test_a_small_change_can_be_seen() -> None:
+    """Mains hum, a lost band and a rotated dipole change a large ECG by little; their changes are drawn large."""
+    time_s = np.arange(2000) / 500
+    signal = np.sin(2 * np.pi * 1.3 * time_s) * np.linspace(0.5, 2, 12)[:, None]
+    factors = np.linspace(1, 2, 12)[:, None]
+    augmented = {
+        "hum": signal + 0.01 * factors * np.sin(2 * np.pi * 50 * time_s),
+        "less": signal * (1 - 0.02 * factors),
+        "one sample": signal + 0.05 * factors * (np.arange(2000) == 700),
+        "large": signal + 30 * factors,
+        "same": signal,
+    }
+    figure = augmentation_figure(signal, augmented, 500.0)
+    step = -figure.axes[0].get_yticks()[1]
+    for axes, (name, after) in zip(figure.axes, augmented.items(), strict=True):
+        drawn = axes.lines[-1].get_ydata() + 3 * step
+        label = axes.texts[0].get_text()
+        if name == "same":
+            assert np.abs(drawn).max() == 0 and label.endswith("× 1")
+            continue
+        change = (after - signal)[-1]  # the last lead changes most
+        factor = 0.4 * step / np.abs(change).max()
+        assert label == f"change of V6, × {factor:.3g}"
+        np.testing.assert_allclose(drawn, factor * change, atol=1e-9)
+        low, high = axes.get_ylim()
+        assert low < axes.lines[-1].get_ydata().min() and axes.lines[-1].get_ydata().max() < high
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

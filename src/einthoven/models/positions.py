@@ -52,6 +52,33 @@ def frequencies(dim: int) -> Tensor:
     return 10000.0 ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
 
 
+@torch.no_grad()
+def position_similarity(network: nn.Module, tokens: int) -> Tensor:
+    """Return how similar the positions of tokens are for a network with attention, ``[tokens, tokens]`` from -1 to 1.
+
+    For positions that are added, it is the cosine of the angle between two of them. For rotary positions, it is the
+    scalar product of two equal features after their rotation, divided by that before it: the mean of the cosines of
+    the angles between them. Without positions, all tokens are alike, and it is 1.
+    """
+    for module in network.modules():
+        if isinstance(module, SinusoidalPositions):
+            empty = torch.zeros(1, tokens, 2 * len(module.frequencies), device=module.frequencies.device)
+            return _cosines(module(empty)[0])
+        if isinstance(module, LearnedPositions):
+            empty = torch.zeros(1, tokens, module.table.shape[1], device=module.table.device)
+            return _cosines(module(empty)[0])
+        if isinstance(module, RotaryPositions):
+            features = torch.ones(1, 1, tokens, 2 * len(module.frequencies), device=module.frequencies.device)
+            return _cosines(module(features)[0, 0])
+    return torch.ones(tokens, tokens)
+
+
+def _cosines(vectors: Tensor) -> Tensor:
+    """Return the cosines of the angles between vectors ``[N, D]``."""
+    unit = F.normalize(vectors.float(), dim=1)
+    return unit @ unit.T
+
+
 class SinusoidalPositions(nn.Module):
     """Add sines and cosines of the position to a sequence of tokens (Vaswani et al. 2017, section 3.5).
 

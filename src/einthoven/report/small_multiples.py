@@ -27,6 +27,9 @@ def augmentation_figure(
 ) -> Figure:
     """Draw one record under many augmentations: one panel per augmentation, with the original record in grey.
 
+    Below the leads, the difference from the original is drawn for the lead that changes most. It is magnified, so that
+    a change can be seen that is small beside the ECG.
+
     Parameters
     ----------
     signal : array-like, shape (L, T)
@@ -76,11 +79,32 @@ def augmentation_figure(
                 for trace, color, width in ((before, FAINT, 1.6), (array, BLUE, 0.9)):
                     y = trace[row, :end] - place * step
                     axes.plot(np.arange(len(y)) / fs, y, color=color, linewidth=width)
+            lead, difference, factor = _magnified_difference(before[:, :end], array[:, :end], 0.4 * step)
+            level = -len(rows) * step
+            axes.plot(np.arange(len(difference)) / fs, difference + level, color=VERMILLION, linewidth=0.8)
+            axes.text(
+                0.0, level + 0.45 * step, f"change of {leads[lead]}, × {factor:.3g}", fontsize=9, color=VERMILLION
+            )
             axes.set_title(name, fontsize=12)
         figure.axes[0].set_yticks([-place * step for place in range(len(rows))], list(show))
-        figure.axes[0].set_ylim(-(len(rows) - 0.3) * step, 0.9 * step)
-        figure.supxlabel(f"s; {step:.2g} mV from lead to lead; grey: original", fontsize=12)
+        figure.axes[0].set_ylim(-(len(rows) + 0.7) * step, 0.9 * step)
+        figure.supxlabel(f"s; {step:.2g} mV from lead to lead; grey: original; red: change", fontsize=12)
     return figure
+
+
+def _magnified_difference(
+    before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], height: float
+) -> tuple[int, npt.NDArray[np.float64], float]:
+    """Return the lead that changes most, its change, and the factor by which the change is magnified to `height`.
+
+    A change that is larger than `height` is made smaller. Without a change, the factor is 1.
+    """
+    samples = min(before.shape[1], after.shape[1])
+    change = np.nan_to_num(after[:, :samples] - before[:, :samples])
+    largest = np.abs(change).max(axis=1, initial=0.0)
+    lead = int(largest.argmax())
+    factor = height / largest[lead] if largest[lead] > 0 else 1.0
+    return lead, change[lead] * factor, float(factor)
 
 
 def principal_shapes_figure(explained_variance_ratio: npt.ArrayLike, shapes: npt.ArrayLike, fs: float) -> Figure:

@@ -15,6 +15,7 @@ from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.diagnostics.stages import stages
 from einthoven.functional.pca import PCA, Float64, variance_along, window_moments
+from einthoven.models.positions import position_similarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.measuring import measure_records
@@ -24,6 +25,7 @@ from einthoven.report.attention import attention_figure
 from einthoven.report.delineation import delineation_figure
 from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.measurement_text import measurement_line
+from einthoven.report.positions import positions_figure
 from einthoven.report.small_multiples import principal_shapes_figure
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.pretraining_figures import reconstruction_figures
@@ -94,6 +96,7 @@ def pictures(
         split, of_rows = list(row_predictions.items())[-1]
         drawn |= example_figures(run, split, of_rows)
         drawn |= _attention_figure(run, split, of_rows)
+        drawn |= _positions_figure(run, split)
         drawn |= reconstruction_figures(run, split)
         drawn |= explanations(run, split, of_rows)
     return drawn
@@ -219,6 +222,23 @@ def _attention_figure(run: NetworkParts, split: str, row_predictions: Prediction
         )
 
     return {"attention": draw}
+
+
+def _positions_figure(run: NetworkParts, split: str) -> dict[str, Draw]:
+    """Return the picture of the similarity of positions; empty without attention."""
+    network = run.model.network
+    if not hasattr(network, "attention_maps"):
+        return {}
+
+    @torch.no_grad()
+    def draw() -> Figure:
+        x = run.data.splits[split].take(torch.tensor([0], device=run.device), run.window)
+        maps = network.attention_maps(run.model.eval().frontend(x))  # type: ignore[operator]
+        tokens = next(iter(maps.values())).shape[-1]
+        kind = str(run.config.model.get("positions", "none"))
+        return positions_figure(position_similarity(network, tokens).cpu().numpy(), title=f"Positions: {kind}")
+
+    return {"positions": draw}
 
 
 def principal_components(run: NetworkParts) -> tuple[Float64, Float64]:
