@@ -46,5 +46,5 @@ def positions_figure(similarity: npt.ArrayLike, *, title: str) -> Figure:
         figure.colorbar(image, ax=square, label="similarity")
         line.plot(range(len(matrix)), by_distance, color=BLUE)
         line.set(xlabel="distance in tokens", ylabel="mean similarity", ylim=(-1.05, 1.05))
-        line.set_title("1 everywhere: the order has no effect")
+        line.set_title("Similarity by distance (1: the order has no effect)")
     return figure
