@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
 from einthoven import cli
@@ -24,8 +25,11 @@ from einthoven.losses.classification import cross_entropy
 from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.model_folder import find_bundle
+from einthoven.predict.sealed_folder import WEIGHTS
 from einthoven.runs.encoder import read_encoder
+from einthoven.runs.network_run import NetworkRun
 from einthoven.tasks.delineation import Delineation
+from einthoven.tracking.recorder import Recorder
 from two_steps import Bench, composed
 
 SMALL = ("task=delineation", "model=unet1d", "model.channels=[4,8,8]", "trainer.window=null", "trainer.stride=null")
@@ -153,3 +157,29 @@ def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
     assert "it has a delineator instead of a bundle" in capsys.readouterr().err
     with pytest.raises(UserError, match="has a delineator instead of a bundle"):
         find_bundle(workplace / "waves")
+
+
+def test_a_killed_run_is_resumed_to_the_bit(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
+) -> None:
+    monkeypatch.chdir(workplace)
+    options = ("train", "task=delineation", "data.records=40", "model.channels=[4,8]", "trainer.epochs=2")
+    options = (*options, "trainer.batch_size=8", f"tracking.uri=sqlite:///{workplace}/mlflow.db")
+    cli.main([*options, "hydra.run.dir=whole"])
+    save = NetworkRun.save
+
+    def killed_after_the_first_epoch(self: NetworkRun, name: str, recorder: Recorder) -> None:
+        save(self, name, recorder)
+        if self.position.epoch == 1 and name == "last":
+            raise SystemExit(137)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
+        cli.main([*options, "hydra.run.dir=cut"])
+    assert not (workplace / "cut" / "delineator").exists()
+    cli.main(["train", "resume=cut"])
+    whole, cut = (load_file(workplace / name / "checkpoints" / "last.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    weights = [(workplace / name / "delineator" / WEIGHTS).read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
