@@ -16,15 +16,8 @@ import einthoven
 
 SRC = Path(einthoven.__file__).parent
 
-SHARED = {
-    "contracts",
-    "errors",
-    "atomic",
-    "command_line",
-    "files",
-    "interrupts",
-    "trust",
-}  # modules that every room may import
+# Modules that every room may import.
+SHARED = {"contracts", "errors", "atomic", "command_line", "files", "interrupts", "trust", "working_folder"}
 ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what is shared
     "functional": set(),
     "data": {"functional"},

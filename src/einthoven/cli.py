@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 import einthoven
-from einthoven.errors import UserError, system_sentence
+from einthoven.errors import UserError, store_sentence, system_sentence
 from einthoven.interrupts import Terminated, terminable
 from einthoven.terminal.usage import HELP, VERB_HELP
 from einthoven.trust import trusting
@@ -77,6 +77,11 @@ def main(argv: list[str] | None = None) -> None:
     except Terminated:
         print("einthoven: terminated", file=sys.stderr)
         sys.exit(TERMINATED)
+    except Exception as error:
+        sentence = store_sentence(error)
+        if sentence is None:
+            raise
+        _fail(sentence)
     except KeyboardInterrupt:
         print("einthoven: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -1,5 +1,9 @@
 """`UserError`, the exception that carries a message to the user, and sentences for errors of the operating system."""
 
+import re
+
+_STORE_MODULES = {"mlflow", "sqlalchemy", "sqlite3"}
+
 
 class UserError(Exception):
     """A mistake in the input. The message is one sentence that names what was found and what was expected.
@@ -15,6 +19,23 @@ def system_sentence(error: OSError | MemoryError) -> str:
         return f"not enough memory{detail}; expected smaller numbers, or fewer records at once."
     file = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{file}"
+
+
+def store_sentence(error: Exception) -> str | None:
+    """Return a sentence for an error of a tracking store or of its database; None for any other error.
+
+    The modules are compared by name, because importing them takes seconds.
+    """
+    module = type(error).__module__.partition(".")[0]
+    if module not in _STORE_MODULES:
+        return None
+    # SQLAlchemy puts the error of the database in brackets, and the statement on the next lines.
+    reason = re.sub(r"^\([\w.]+\) ", "", first_line(error))
+    cause = str(getattr(error, "orig", "") or reason)
+    return (
+        f"the tracking store cannot be used ({cause.rstrip('.')}); expected a store that can be read and written, with "
+        "room on its disk."
+    )
 
 
 def first_line(error: BaseException) -> str:

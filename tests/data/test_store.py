@@ -34,6 +34,7 @@ from einthoven.data.store.signals import Signals
 from einthoven.errors import UserError
 from einthoven.functional.conform import round_to_int16
 from einthoven.functional.leads import derive_limb_leads
+from einthoven.working_folder import working_folder, working_name
 
 WriteRecord = Callable[..., Path]
 
@@ -411,18 +412,21 @@ def test_records_of_other_lengths_are_refused(mine: Path, cache: Path, write_rec
     assert PTBXL(mine, 100, cache, seconds=9.5).open().signals.shape == (48, 12, 950)
 
 
-def test_a_build_that_was_killed_is_swept_away_and_a_living_one_is_not(corpus: Path, cache: Path) -> None:
+def test_what_a_killed_build_has_left_is_removed_at_the_next_start(corpus: Path, cache: Path) -> None:
     pool = cache / "packs" / f"{corpus.name}-100hz-{plan_of(corpus).pool[-8:]}"
-    dead, alive = (pool / f"{name}.partial" for name in ("dead", "alive"))
-    for folder in (dead, alive):
-        folder.mkdir(parents=True)
-        (folder / "signals.i16").write_bytes(b"\0" * 100)
-    long_ago = time.time() - packing.ABANDONED_AFTER - 60
-    for path in (dead / "signals.i16", dead):
-        os.utime(path, (long_ago, long_ago))
-    os.utime(alive, (long_ago, long_ago))  # the folder is old, but its file is being written
-    PTBXL(corpus, 100, cache).open()
-    assert not dead.exists() and alive.exists()
+    pool.mkdir(parents=True)
+    with working_folder(pool.parent) as used:
+        left = [working_name(pool), working_name(cache / "stores")]
+        for folder in left:
+            folder.mkdir(parents=True)
+            (folder / "signals.i16").write_bytes(b"\0" * 100)
+        in_use = used.rename(pool / used.name)  # as another build, which holds its lock
+        PTBXL(corpus, 100, cache).open()
+        assert not any(folder.exists() for folder in left) and in_use.exists()
+        for folder in left:
+            folder.mkdir()
+        PTBXL(corpus, 100, cache).open()
+        assert not any(folder.exists() for folder in left), "also if all records are packed"
 
 
 BUILD = """

@@ -15,6 +15,7 @@ from pathlib import Path
 from einthoven.app.workers import Limits, Pool
 from einthoven.errors import UserError
 from einthoven.terminal.parser import Parser
+from einthoven.working_folder import working_folder
 
 ADDRESS = "127.0.0.1"
 
@@ -42,11 +43,11 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"app: the package {error.name} is missing; install einthoven[app].") from None
     with (
         _open_socket(options.port) as server_socket,
-        tempfile.TemporaryDirectory(prefix="einthoven-") as folder,
+        working_folder(Path(tempfile.gettempdir()), "einthoven-app-", mode=0o700) as folder,
         Pool(_bundle_folders(options.bundles), limits) as pool,
     ):
         config = uvicorn.Config(
-            application(pool, Path(folder)),
+            application(pool, folder),
             ws="none",
             lifespan="off",
             log_config=None,

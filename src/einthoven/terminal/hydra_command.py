@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from einthoven.build import trust_named
-from einthoven.errors import UserError, system_sentence
+from einthoven.errors import UserError, store_sentence, system_sentence
 from einthoven.terminal.conf_folders import conf_folder, conf_folders
 from einthoven.terminal.hydra_arguments import arrange
 from einthoven.trust import trust, trusted
@@ -103,6 +103,11 @@ class HydraCommand:
             self._sentences.append(str(error))
         except (OSError, MemoryError) as error:
             self._sentences.append(system_sentence(error))
+        except Exception as error:
+            reason = store_sentence(error)
+            if reason is None:
+                raise
+            self._sentences.append(reason)
         except KeyboardInterrupt as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise

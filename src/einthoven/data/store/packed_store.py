@@ -42,10 +42,7 @@ from einthoven.data.store.packing import (
     Progress,
     make_folder,
     pack,
-    partial_folder,
-    partial_name,
     publish,
-    remove_abandoned,
     unequal_lengths,
 )
 from einthoven.data.store.packs import Packs
@@ -55,6 +52,7 @@ from einthoven.data.store.store_rows import StoreRows
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, SEAL, check_ordinary, file_digest, seal, unseal
+from einthoven.working_folder import remove_leftovers, working_folder, working_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,6 +187,8 @@ def _describe_packing(name: str, earlier_pool: Path) -> str:
 def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     """Build the store of a plan if it does not exist yet. The index of the packs is in memory only during this call."""
     pool = cache / "packs" / plan.pool
+    for folder in (pool, cache / "stores"):
+        remove_leftovers(folder)
     accepts_failed = plan.on_error == "quarantine"
     packs = Packs(pool, len(plan.leads))
     first = packs.find(plan.files, accepts_failed)
@@ -347,7 +347,6 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
     plan = rows.plan
     packs = rows.packs
     make_folder(path.parent)
-    remove_abandoned(path.parent)
 
     # `place` counts over all packs of the pool. The store points only to the packs that it uses, so the rows are
     # counted again over these.
@@ -358,7 +357,7 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
     used_sizes = [packs.sizes[number] for number in used_packs]
     used_starts = np.concatenate([[0], np.cumsum(used_sizes, dtype=np.int64)])
 
-    with partial_folder(path.parent) as folder:
+    with working_folder(path.parent) as folder:
         np.save(folder / "rows.npy", place - starts[pack_of_row] + used_starts[used_pack_of_row])
         digests = np.concatenate([part["digest"] for part in rows.read("digest")])
         np.save(folder / DIGESTS, sealed_bytes(without_blank(digests, len(plan.leads), samples)))
@@ -386,7 +385,7 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
 
 def _remove_old(path: Path, successor: Path) -> None:
     """Make room for a store that is built again: the old one has an earlier format, or its packs no longer exist."""
-    old = partial_name(path.parent)
+    old = working_name(path.parent)
     # The rename fails if there is no old store, or if another process does the same.
     with contextlib.suppress(FileNotFoundError):
         path.rename(old)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +17,11 @@ from einthoven.data.store.packs import IndexWriter, Packs
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 from einthoven.functional.conform import Windows, cut_record, resample, round_to_int16
+from einthoven.working_folder import working_folder
 
 PACK_BYTES = 2**29  # signals of a pack; a build that is killed loses at most this much work
 PACK_ENTRIES = 2**16  # entries in the index of a pack
 WRITE_BYTES = 2**20  # signals that are written at once
-ABANDONED_AFTER = 3600.0  # seconds; process numbers cannot be used, as machines and containers may share a cache
 
 Progress = Callable[[int, int], None]
 
@@ -44,7 +40,6 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
         If a record cannot be read (unless ``on_error="quarantine"``), or if records differ in length.
     """
     make_folder(pool)
-    remove_abandoned(pool)
     total = len(plan.files)
     done = total - len(missing)
     # Without data.seconds, all signals of the pool must have the same length.
@@ -52,7 +47,7 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
     failures: list[str] = []
     position = 0
     while position < len(missing):
-        with partial_folder(pool) as folder:
+        with working_folder(pool) as folder:
             index = IndexWriter(folder)
             sums = BlockSums()
             rows = 0
@@ -183,22 +178,6 @@ def make_folder(path: Path) -> None:
         ) from None
 
 
-@contextmanager
-def partial_folder(parent: Path) -> Iterator[Path]:
-    """Create a folder to build in. It is deleted afterwards unless it was published."""
-    partial = partial_name(parent)
-    partial.mkdir()
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def partial_name(parent: Path) -> Path:
-    """Return a name for a folder that is not finished, or no longer needed."""
-    return parent / f"{uuid.uuid4().hex[:16]}.partial"
-
-
 def publish(partial: Path, path: Path) -> None:
     """Give a finished folder its name. Another process may already have published the same folder."""
     try:
@@ -206,14 +185,3 @@ def publish(partial: Path, path: Path) -> None:
     except OSError:
         if not path.exists():
             raise
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Delete the partial folders of builds that were killed: nobody has written to them for an hour."""
-    for partial in folder.glob("*.partial"):
-        try:
-            newest = max(file.stat().st_mtime for file in (partial, *partial.iterdir()))
-        except OSError:  # just finished, or removed by another process
-            continue
-        if time.time() - newest > ABANDONED_AFTER:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from einthoven.data.synthetic.statements import COLUMNS, statement_rows
 from einthoven.data.synthetic.version import DESCRIPTION, GENERATOR_VERSION, check_set, describe_set
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
+from einthoven.working_folder import working_folder
 
 _README = """# Embedded ECG data
 
@@ -100,8 +99,7 @@ def write_synthetic(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"synthetic data: {root} exists and is not an empty folder.")
     root.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+    with working_folder(root.parent, f".{root.name}-") as temporary:
         # Write the signals one by one. Only rows, masks and heart vectors stay in memory.
         rows: list[Row] = []
         masks = {fs: np.zeros((records, 10 * fs), dtype=np.uint8) for fs in rates}
@@ -126,7 +124,6 @@ def write_synthetic(
         )
         description = describe_set(temporary, records=records, seed=seed, noise=noise, rates=rates)
         (temporary / DESCRIPTION).write_text(description)
-        temporary.chmod(0o755)
 
         # If another process was faster, `root` contains the same records already.
         try:
@@ -135,6 +132,4 @@ def write_synthetic(
             if not (root / DESCRIPTION).exists():
                 raise
             check_set(root, records=records, seed=seed, noise=noise, rates=rates)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return root
