@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,17 @@ def test_links_files_and_other_names_stay(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     remove_leftovers(tmp_path / "nowhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["target", link.name, file.name])
+
+
+def test_many_processes_may_create_and_sweep_at_once(tmp_path: Path) -> None:
+    def work() -> int:
+        lost = 0
+        for _ in range(100):
+            with working_folder(tmp_path) as folder:
+                (folder / "file").touch()
+                lost += not (folder / "file").exists()
+        return lost
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [future.result() for future in [pool.submit(work) for _ in range(4)]] == [0] * 4
+    assert not list(tmp_path.iterdir())

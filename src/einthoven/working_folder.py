@@ -74,11 +74,14 @@ def _create_locked(folder: Path, mode: int) -> int:
     """Create a folder, and return a descriptor that holds its lock."""
     while True:
         folder.mkdir(mode)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        # Another process may delete the folder before it is locked. Then it is created again.
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         # A file system without locks is used without them.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Another process may have deleted the folder before it was locked.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), folder.stat()):
                 return descriptor
