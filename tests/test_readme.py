@@ -207,7 +207,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         if link.startswith("http"):
             continue
         file, _, anchor = link.partition("#")
-        target = (page.parent / file).resolve()
+        target = (page.parent / file).resolve() if file else page
         assert target.exists(), link
         if anchor:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)

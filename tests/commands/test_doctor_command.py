@@ -116,7 +116,7 @@ def test_windows_and_several_sources_are_prepared_and_counted_right(
     mine = ["data=folder", f"data.root={folder}", "data.on_error=quarantine", "data.seconds=5", "data.long=slide"]
     for _ in range(2):  # the second time, the doctor's list is there
         cli.main(["prepare", *mine])
-        assert "1 records cannot be read" in capfd.readouterr().out
+        assert "1 of 3 records is left out" in capfd.readouterr().out
     (listed,) = tmp_path.rglob("quarantine.csv")
     rows = [line.split(",") for line in listed.read_text().splitlines()[1:]]
     assert [row[1] for row in rows] == ["c", "b", "b"] and all("flat" in row[2] for row in rows[1:])

@@ -16,7 +16,7 @@ from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import digests
 from einthoven.data.store.packed_store import open_or_build, open_store
-from einthoven.data.store.plan import FORMAT
+from einthoven.data.store.plan import CHECKSUM_FORMAT
 from einthoven.errors import UserError
 
 
@@ -34,7 +34,7 @@ def without_checksums(store: Path) -> None:
     """Make a store what version 0.1 would have written: no checksums of its files, and no digests."""
     notes = json.loads((store / "store.json").read_text())
     del notes["files"], notes["sha256"]
-    (store / "store.json").write_text(json.dumps(notes | {"format": FORMAT}))
+    (store / "store.json").write_text(json.dumps(notes | {"format": CHECKSUM_FORMAT - 1}))
     (store / "digests.npy").unlink()
 
 
