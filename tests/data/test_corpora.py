@@ -145,15 +145,15 @@ def test_mimic_iv_ecg(tmp_path: Path, mimic: tuple[Path, list[np.ndarray]]) -> N
 
 def test_some_classes_of_mimic_iv_ecg(tmp_path: Path, mimic: tuple[Path, list[np.ndarray]]) -> None:
     root, _ = mimic
-    wanted = "data.classes=[Sinus rhythm,Atrial fibrillation]"
+    wanted = "data.only_classes=[Sinus rhythm,Atrial fibrillation]"
     made = source("mimic_iv_ecg", root, tmp_path / "cache", "data.fs=500", wanted)
     labels = made.labels(made.open().table, "columns", keep_unlabelled=True)
     assert labels.classes == ("Atrial fibrillation", "Sinus rhythm")
     assert labels.matrix.tolist() == [[0, 1], [1, 0], [0, 1], [0, 0]]
     with pytest.raises(
-        UserError, match=r"data\.classes: no row of machine_measurements\.csv has the class 'sinus rhythm'"
+        UserError, match=r"data\.only_classes: no row of machine_measurements\.csv has the class 'sinus rhythm'"
     ):
-        source("mimic_iv_ecg", root, tmp_path / "cache", "data.classes=[sinus rhythm]").open()
+        source("mimic_iv_ecg", root, tmp_path / "cache", "data.only_classes=[sinus rhythm]").open()
 
 
 @pytest.mark.parametrize("pattern", ["{}", "{a", "{a.b}", "{a[0]}", "{a!r}", "{a:>30}", "{a:.x}", "{0.__class__}"])

@@ -50,7 +50,7 @@ class Folder:
         Column with the classes of each record, separated by `separator`; an empty cell means no class. The classes of
         several columns are joined.
     separator : str
-    classes : sequence of str or None
+    only_classes : sequence of str or None
         Keep only these classes.
     class_columns : sequence of str or None
         Instead of `label_column`: columns of 0 and 1, one per class.
@@ -81,7 +81,7 @@ class Folder:
     path_column: str = "path"
     label_column: str | Sequence[str] | None = "labels"
     separator: str = ";"
-    classes: Sequence[str] | None = None
+    only_classes: Sequence[str] | None = None
     class_columns: Sequence[str] | None = None
     patient_column: str | None = None
     fold_column: str | None = None
@@ -307,15 +307,15 @@ class Folder:
                     )
                 if _YES_NO[cell]:
                     classes[number].add(name)
-        if self.classes is None:
+        if self.only_classes is None:
             return classes
 
         # A misspelled class would be negative for all records.
-        wanted = set(self.classes)
+        wanted = set(self.only_classes)
         unknown = sorted(wanted - set[str]().union(*classes))
         if unknown:
             raise UserError(
-                f"data.classes: no row of {self._csv.name} has the class {unknown[0]!r}; expected one of them."
+                f"data.only_classes: no row of {self._csv.name} has the class {unknown[0]!r}; expected one of them."
             )
         return [names & wanted for names in classes]
 
