@@ -1,6 +1,7 @@
 """Read SCP-ECG, the format of EN 1064 and ISO 11073-91064.
 
-No Python library reads all real files that we have (docs/decisions/0038-formats.md), so this reader is our own. It reads the sections about leads and signals only. Names, dates and diagnoses of patients are not read.
+No Python library reads all real files that we have (docs/decisions/0038-formats.md), so this reader is our own.
+It reads the sections about leads and signals only. Names, dates and diagnoses of patients are not read.
 
 References
 ----------
