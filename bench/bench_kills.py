@@ -242,7 +242,7 @@ def try_one(folder: Path, cache: Path, whole: Path, length: float, number: int, 
     if number % 3 == 2:
         arguments = ("train", "resume=run") if (folder / "run" / "config.yaml").exists() else train
         hit(Process(folder, *arguments), folder, draw.choice(SIGNALS), draw.uniform(0.3, length), outcome)
-    for _ in range(TRIES):
+    for _ in range(TRIES if outcome.codes else 0):
         size = (folder / "log").stat().st_size
         if Process(folder, "train", "resume=run").wait() == 0:
             break
@@ -288,17 +288,23 @@ def main() -> None:
     codes: Counter[str] = Counter()
     complete = 0
     hits = 0
-    for number in range(arguments.kills):
-        folder = place / f"{number:03}"
-        outcome = try_one(folder, cache, whole, length, number, draw)
+    runs = 0
+    while hits < arguments.kills:
+        folder = place / f"{runs:03}"
+        begin = time.monotonic()
+        outcome = try_one(folder, cache, whole, length, runs, draw)
         hits += len(outcome.codes)
+        runs += 1
+        if not outcome.codes:
+            # The run ended before it could be hit: the machine is faster now than before.
+            length = min(length, time.monotonic() - begin)
         for sent, code in outcome.codes:
             codes[f"{signal.Signals(sent).name} -> {code}"] += 1
         complete += not outcome.problems
-        print(f"{number:3}  {'complete' if not outcome.problems else outcome.problems}  {outcome.moments}", flush=True)
+        print(f"{runs:3}  {outcome.problems or 'complete'}  {outcome.moments}", flush=True)
         if not outcome.problems:
             shutil.rmtree(folder)
-    print(f"{complete} of {arguments.kills} runs complete after {hits} hits; exit codes {dict(codes)}")
+    print(f"{complete} of {runs} runs complete after {hits} hits; exit codes {dict(codes)}")
     if not arguments.folder:
         shutil.rmtree(place, ignore_errors=True)
 
