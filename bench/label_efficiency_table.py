@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
+from einthoven.report.style import PALETTE
 
 KEYS = ["share", "draw", "judged"]
 COLUMNS = ["start", *KEYS, "patients", "records", "auroc"]
@@ -87,14 +88,15 @@ def draw_figure(results: pd.DataFrame, path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    colors = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
     starts = list(results.groupby("start", sort=False))
     for number, (start, rows) in enumerate(starts):
         by_draw = rows.groupby(["share", "draw"]).auroc.mean()
         auroc = by_draw.groupby("share").agg(["mean", "std"])
         # Points of one share lie beside each other.
         x = auroc.index.to_numpy() * 1.025 ** (number - len(starts) / 2)
-        axes.errorbar(x, auroc["mean"], auroc["std"], marker="o", ms=4, capsize=2, color=colors[number], label=start)
+        # The palette of the project has eight colors. After them, the line is dashed.
+        style = {"color": PALETTE[number % len(PALETTE)], "linestyle": "--" if number >= len(PALETTE) else "-"}
+        axes.errorbar(x, auroc["mean"], auroc["std"], marker="o", ms=4, capsize=2, label=start, **style)
     axes.set_xscale("log")
     shares = np.sort(results["share"].unique())
     axes.set_xticks(shares, [f"{share} %" for share in shares])
