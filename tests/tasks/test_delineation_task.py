@@ -160,9 +160,9 @@ def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
 
 
 def test_a_killed_run_is_resumed_to_the_bit(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
 ) -> None:
-    monkeypatch.chdir(workplace)
+    monkeypatch.chdir(tmp_path)
     options = ("train", "task=delineation", "data.records=40", "model.channels=[4,8]", "trainer.epochs=2")
     options = (*options, "trainer.batch_size=8", f"tracking.uri=sqlite:///{workplace}/mlflow.db")
     cli.main([*options, "hydra.run.dir=whole"])
@@ -176,10 +176,10 @@ def test_a_killed_run_is_resumed_to_the_bit(
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
         cli.main([*options, "hydra.run.dir=cut"])
-    assert not (workplace / "cut" / "delineator").exists()
+    assert not (tmp_path / "cut" / "delineator").exists()
     cli.main(["train", "resume=cut"])
-    whole, cut = (load_file(workplace / name / "checkpoints" / "last.safetensors") for name in ("whole", "cut"))
+    whole, cut = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    weights = [(workplace / name / "delineator" / WEIGHTS).read_bytes() for name in ("whole", "cut")]
+    weights = [(tmp_path / name / "delineator" / WEIGHTS).read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
