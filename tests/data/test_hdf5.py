@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,7 +160,14 @@ def wide_chunk(path: Path) -> None:
         (lambda path: write_code15(path, TRACINGS * 1j), "expected real numbers"),
         (lambda path: write_code15(path, ids=IDS * 0 + 7), "exam_id '7' twice"),
         (lambda path: write_code15(path, ids=IDS + 1), "no record of this exam_id; expected one such as 590674"),
-        (lambda path: write_code15(path, ids=TRACINGS), "exam_id of shape"),
+        (lambda path: write_code15(path, ids=TRACINGS), "exam_id of float32 found; expected whole numbers or texts"),
+        (lambda path: write_code15(path, ids=IDS[None]), r"exam_id of shape \(1, 3\)"),
+        (
+            lambda path: write_code15(path, ids=["7", "8" * 101, "9"]),
+            "exam_id .* found; expected at most 100 characters",
+        ),
+        (lambda path: write_code15(path, ids=np.array([b"7", b"8" * 101, b"9"])), r"exam_id .* type \|S101 found"),
+        (lambda path: write_code15(path, ids=[np.arange(2)] * 3), "exam_id of shape"),
         (lambda path: write_code15(path, TRACINGS[..., :7]), "expected 12 leads"),
     ],
 )
@@ -173,3 +182,35 @@ def test_other_files_of_hdf5(tmp_path: Path) -> None:
     refused(tmp_path / "bad.h5", "'x' found; expected a data set tracings, or one of signal, val, ECG/data")
     refused(tmp_path / "absent.hdf5", "cannot be read")
     refused(tmp_path / "bad.h5" / "1", "'x' found; expected a data set tracings")
+
+
+@pytest.mark.parametrize("name", ["ECG", "exam_id"])
+def test_no_other_file_is_opened(tmp_path: Path, name: str) -> None:
+    write_code15(tmp_path / "other.h5")
+    path = write_code15(tmp_path / "bad.h5", ids=None)
+    with h5py.File(path, "a") as file:
+        file[name] = h5py.ExternalLink("other.h5", "/exam_id")
+        if name == "ECG":
+            del file["tracings"]
+    # Opening a pipe would wait forever.
+    (tmp_path / "other.h5").unlink()
+    os.mkfifo(tmp_path / "other.h5")
+    refused(path, "'ECG' found; expected a data set" if name == "ECG" else "exam_id is a link or no data set")
+
+
+def test_a_chunk_that_is_larger_than_it_says(tmp_path: Path) -> None:
+    bomb = zlib.compress(np.random.default_rng(9).bytes(1_200_000), 1)
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        data = file.create_dataset("signal", (1000, 12), "f4", chunks=(1000, 12), compression="gzip")
+        data.id.write_direct_chunk((0, 0), bomb)
+    refused(tmp_path / "bad.h5", "a chunk of /signal is larger than 48,004 bytes")
+
+
+@pytest.mark.parametrize("fletcher32", [False, True])
+def test_a_large_chunk(tmp_path: Path, fletcher32: bool) -> None:
+    signal = np.random.default_rng(9).normal(0, 0.5, (30_000, 12)).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset(
+            "signal", data=signal, chunks=(30_000, 12), compression="gzip", shuffle=True, fletcher32=fletcher32
+        )
+    np.testing.assert_array_equal(read_record(tmp_path / "a.h5", **TOLD).signal, signal.T)

@@ -7,7 +7,9 @@ A file of CODE-15 contains many records. One of them is named by the file, a sla
 from __future__ import annotations
 
 import os
+import zlib
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,10 @@ ONE = ("signal", "val", "ECG/data")
 """Names of a data set of one record, (leads, T) or (T, leads): of our `.npz`, and of MATLAB files."""
 
 _MOST_IDENTIFIERS = 2**24
+_LONGEST_IDENTIFIER = 100  # bytes
+
+# A byte of a compressed chunk becomes at most this many bytes (Deutsch 1996, RFC 1951).
+_MOST_INFLATION = 1032
 
 
 def read_hdf5(path: str | Path, caller: Metadata) -> FileSignals:
@@ -69,13 +75,14 @@ def _read_values(
     content: h5py.File, file: str, member: str | None, source: str
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the samples of one record, with two axes, and notes."""
-    if MANY not in content:
-        names = [name for name in ONE if name in content]
+    if not _has(content, MANY):
+        names = [name for name in ONE if _has(content, name)]
         if not names or member is not None:
             found = quote(" ".join(content)) if len(content) else "nothing"
             raise UserError(f"{source}: {found} found; expected a data set {MANY}, or one of {', '.join(ONE)}.")
         data = _data_set(content, names[0], source)
         _check_size(data, data.nbytes, source)
+        _check_chunks(data, (0, len(data)) if data.ndim else (0, 0), source)
         return np.asarray(data[()]), ()
 
     data = _data_set(content, MANY, source)
@@ -85,16 +92,32 @@ def _read_values(
     if member is not None:
         row = _row_of_member(content, file, member, source)
     elif len(data) != 1:
-        example = f"{Path(file).name}/{_first_identifier(content)}"
+        example = f"{Path(file).name}/{_first_identifier(content, source)}"
         raise UserError(f"{source}: {len(data):,} records found; expected one of them, such as {example}.")
     if not 0 <= row < len(data):
         raise UserError(f"{source}: record {row} of {len(data):,} does not exist.")
     _check_size(data, data.nbytes // len(data), source)
+    _check_chunks(data, (row, row + 1), source)
     return _without_padding(np.asarray(data[row]), source)
 
 
-def _data_set(content: h5py.File, name: str, source: str) -> h5py.Dataset:
-    """Return a data set whose samples are in this file."""
+def _has(content: h5py.File, name: str) -> bool:
+    """Return whether a file contains a name. No link is followed, because it can lead to another file or to a pipe."""
+    import h5py
+
+    group = content
+    *parents, last = name.split("/")
+    for parent in parents:
+        if not isinstance(group.get(parent, getlink=True), h5py.HardLink):
+            return False
+        group = group[parent]
+        if not isinstance(group, h5py.Group):
+            return False
+    return last in group
+
+
+def _data_set(content: h5py.File, name: str, source: str, kinds: str = "fiu") -> h5py.Dataset:
+    """Return a data set whose values are in this file. `kinds` are the NumPy kinds that they may have."""
     import h5py
 
     data = content
@@ -104,20 +127,62 @@ def _data_set(content: h5py.File, name: str, source: str) -> h5py.Dataset:
         data = data[part]
     if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
         raise UserError(f"{source}: the samples of {name} are not in this file; expected them here.")
+    if data.dtype.kind not in kinds:
+        expected = "real numbers" if kinds == "fiu" else "whole numbers or texts"
+        raise UserError(f"{source}: {data.name} of {data.dtype} found; expected {expected}.")
     return data
 
 
 def _check_size(data: h5py.Dataset, size: int, source: str) -> None:
-    """Refuse samples that are no numbers, or too many. HDF5 decompresses whole chunks."""
-    if data.dtype.kind not in "fiu":
-        raise UserError(f"{source}: {data.name} of {data.dtype} found; expected real numbers.")
-    chunk = 0 if data.chunks is None else int(np.prod(data.chunks, dtype=object)) * data.dtype.itemsize
-    if max(size, chunk) > MOST_BYTES:
-        raise UserError(f"{source}: {max(size, chunk):,} bytes found; expected an ECG of at most {MOST_BYTES:,} bytes.")
+    """Refuse values of too many bytes. HDF5 decompresses whole chunks."""
+    size = max(size, _chunk_bytes(data))
+    if size > MOST_BYTES:
+        raise UserError(f"{source}: {size:,} bytes found; expected an ECG of at most {MOST_BYTES:,} bytes.")
+
+
+def _chunk_bytes(data: h5py.Dataset) -> int:
+    """Return the size of a chunk after decompression; 0 if the data set has no chunks."""
+    return 0 if data.chunks is None else int(np.prod(data.chunks, dtype=object)) * data.dtype.itemsize
+
+
+def _check_chunks(data: h5py.Dataset, rows: tuple[int, int], source: str) -> None:
+    """Refuse compressed chunks of some rows that contain more than a chunk. HDF5 would decompress all of it.
+
+    Parameters
+    ----------
+    data : h5py.Dataset
+    rows : (int, int)
+        First row and end of the rows that will be read.
+    source : str
+        Name of the file, for the message.
+    """
+    import h5py
+
+    if data.chunks is None:
+        return
+    properties = data.id.get_create_plist()
+    filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
+    if filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
+        raise UserError(f"{source}: {data.name} is compressed more than once; expected once.")
+    height, *others = data.chunks
+    first_row = rows[0] // height * height
+    axes = [range(first_row, rows[1], height)]
+    axes += [range(0, length, step) for length, step in zip(data.shape[1:], others, strict=True)]
+    for corner in product(*axes):
+        # A small chunk cannot become too large.
+        if data.id.get_chunk_info_by_coord(corner).size * _MOST_INFLATION <= MOST_BYTES:
+            continue
+        # A checksum in the chunk adds four bytes.
+        largest = _chunk_bytes(data) + 4
+        _, chunk = data.id.read_direct_chunk(corner)
+        is_deflated = h5py.h5z.FILTER_DEFLATE in filters
+        size = len(zlib.decompressobj().decompress(chunk, largest + 1)) if is_deflated else len(chunk)
+        if size > largest:
+            raise UserError(f"{source}: a chunk of {data.name} is larger than {largest:,} bytes; expected its size.")
 
 
 def _row_of_member(content: h5py.File, file: str, member: str, source: str) -> int:
-    if IDENTIFIER not in content:
+    if not _has(content, IDENTIFIER):
         if not member.isdecimal() or len(member) > 18:
             raise UserError(f"{source}: no data set {IDENTIFIER} found; expected the number of a record, from 0.")
         return int(member)
@@ -134,26 +199,51 @@ def _rows_by_identifier(file: str, _mtime: int, _size: int, source: str) -> dict
     import h5py
 
     with h5py.File(file, "r") as content:
-        data = _data_set(content, IDENTIFIER, source)
-        if data.ndim != 1 or len(data) > _MOST_IDENTIFIERS or data.dtype.kind not in "iuSO":
-            raise UserError(
-                f"{source}: {IDENTIFIER} of shape {data.shape} found; expected one whole number per record."
-            )
-        identifiers = data[()].tolist()
+        data = _identifier_data(content, source)
+        # Texts of any length are read one by one, because each row of a small file can state the same long text.
+        is_text = data.dtype.kind == "O"
+        identifiers = [_identifier(data[row], source) for row in range(len(data))] if is_text else data[()].tolist()
     rows: dict[str, int] = {}
     for row, identifier in enumerate(identifiers):
-        name = identifier.decode("utf-8", "replace") if isinstance(identifier, bytes) else str(identifier)
+        name = _identifier(identifier, source)
         if name in rows:
             raise UserError(f"{source}: {IDENTIFIER} {quote(name)} twice; expected each record once.")
         rows[name] = row
     return rows
 
 
-def _first_identifier(content: h5py.File) -> str:
-    if IDENTIFIER not in content or len(content[IDENTIFIER]) == 0:
+def _identifier_data(content: h5py.File, source: str) -> h5py.Dataset:
+    """Return the data set of the identifiers."""
+    import h5py
+
+    data = _data_set(content, IDENTIFIER, source, "iuSO")
+    is_short = data.dtype.itemsize <= _LONGEST_IDENTIFIER
+    is_known = data.dtype.kind != "O" or h5py.check_string_dtype(data.dtype) is not None
+    if data.ndim != 1 or len(data) > _MOST_IDENTIFIERS or not is_short or not is_known:
+        raise UserError(
+            f"{source}: {IDENTIFIER} of shape {data.shape} and type {data.dtype} found; expected one whole number per "
+            "record."
+        )
+    _check_size(data, data.nbytes, source)
+    _check_chunks(data, (0, len(data)), source)
+    return data
+
+
+def _first_identifier(content: h5py.File, source: str) -> str:
+    if not _has(content, IDENTIFIER):
         return "0"
-    first = content[IDENTIFIER][0]
-    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+    data = _identifier_data(content, source)
+    return _identifier(data[0], source) if len(data) else "0"
+
+
+def _identifier(value: Any, source: str) -> str:
+    """Return an identifier as text."""
+    name = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if len(name) > _LONGEST_IDENTIFIER:
+        raise UserError(
+            f"{source}: {IDENTIFIER} {quote(name)} found; expected at most {_LONGEST_IDENTIFIER} characters."
+        )
+    return name
 
 
 def _without_padding(values: NDArray[Any], source: str) -> tuple[NDArray[Any], tuple[str, ...]]:
