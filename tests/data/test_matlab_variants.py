@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ def cpsc(data: object = ECG, packed: bool = True, **more: object) -> bytes:
     structure = {"sex": "Male", "age": 74, "data": data} | more
     scipy.io.savemat(stream, {"ECG": structure}, do_compression=packed)
     return stream.getvalue()
+
+
+def names_of_one_byte() -> bytes:
+    """A structure of 123 fields. The length of their names, 9 bytes in the file, is replaced by 1."""
+    data = cpsc(packed=False, **{f"field{number}": 1 for number in range(100, 220)})
+    length = struct.pack("<HHI", 5, 4, 9)
+    assert data.count(length) == 1
+    return data.replace(length, struct.pack("<HHI", 5, 4, 1))
 
 
 def refused(path: Path, sentence: str, **told: object) -> None:
@@ -72,6 +81,7 @@ def test_a_matrix_val_is_preferred(tmp_path: Path) -> None:
         (cpsc(packed=False).replace(b"data", b"dada"), "'sex age dada' found in ECG; expected a matrix named data"),
         (cpsc()[:-8], "cut off"),
         (cpsc(packed=False)[:-100], "truncated or damaged|not a readable"),
+        (names_of_one_byte(), "names of fields with 1 bytes each in 1,107 bytes"),
         (cpsc(packed=False)[:300], "not a readable|expected one structure|found in ECG"),
         (cpsc(packed=False)[:200], "found in ECG; expected a matrix named data"),
     ],

@@ -254,6 +254,13 @@ def code(prefix_bits: int, all_bits: int) -> bytes:
     return struct.pack("<HH", 1, 1) + struct.pack("<BBBhI", prefix_bits, all_bits, 1, 0, 0)
 
 
+def one_lead_many_times() -> bytes:
+    """One long lead, and many of eight samples far from it. As one array, they would need 16 GB."""
+    names = ("I",) * 255
+    leads = leads_section(names, [1] + [8_000_000] * 254, [524_280] + [8] * 254)
+    return with_sections(s3=leads, s6=signal_section([bytes(65_535)] + [b"\0"] * 254, 2))
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -277,6 +284,7 @@ def code(prefix_bits: int, all_bits: int) -> bytes:
         (with_sections(s3=b"\0\0"), "no leads"),
         (with_sections(s3=b"\xff\0"), "not a readable SCP-ECG file"),
         (with_sections(s3=leads_section(EIGHT, [2**31] + [1] * 7, [300] * 8)), "leads over 2,147,483,"),
+        (one_lead_many_times(), "255 leads over 8,000,007 samples, of which the longest has 524,280"),
         (with_sections(s3=struct.pack("<BB", 1, 0) + struct.pack("<IIB", 9, 2, 1)), "a lead from sample 9 to 2"),
         (
             with_sections(s3=struct.pack("<BB", 1, 0) + struct.pack("<IIB", 1, 2**32 - 1, 133)),

@@ -43,6 +43,9 @@ MOST_MATRICES = 1000
 # Bytes to decompress for the name of a matrix. A name has at most 63 characters.
 _NAME_BYTES = 1024
 
+# NumPy has at most this many dimensions, too.
+_MOST_DIMENSIONS = 64
+
 # NumPy type codes by the numbers that the format uses.
 _LEVEL_4_TYPES = ("f8", "f4", "i4", "i2", "u2", "u1")
 _LEVEL_5_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -198,7 +201,7 @@ def _read_level_5_values(content: memoryview, is_compressed: bool, byte_order: s
     matrix = _decompress(content, byte_order, source) if is_compressed else content
     flags, shape, name = _description(matrix, byte_order)
     (flag,) = struct.unpack_from(f"{byte_order}I", flags)
-    dimensions = struct.unpack(f"{byte_order}{len(shape) // 4}I", shape)
+    dimensions = _dimensions(shape, byte_order)
 
     # Only the structure can be one. Its field is read as a matrix of its own.
     is_structure = bytes(name).decode("latin-1") == STRUCTURE
@@ -211,7 +214,7 @@ def _read_level_5_values(content: memoryview, is_compressed: bool, byte_order: s
         field = _find_field(matrix, dimensions, byte_order, source)
         flags, shape, _ = _description(field, byte_order)
         (flag,) = struct.unpack_from(f"{byte_order}I", flags)
-        dimensions = struct.unpack(f"{byte_order}{len(shape) // 4}I", shape)
+        dimensions = _dimensions(shape, byte_order)
         matrix = field
 
     # The values are the fourth element. A missing one counts as empty.
@@ -222,15 +225,23 @@ def _read_level_5_values(content: memoryview, is_compressed: bool, byte_order: s
     return _to_array(values, dtype, dimensions, source, is_real=is_real)
 
 
+def _dimensions(shape: memoryview, byte_order: str) -> tuple[int, ...]:
+    """Return the shape of a matrix. A file can state any number of dimensions."""
+    if len(shape) > 4 * _MOST_DIMENSIONS:
+        raise ValueError(f"a matrix of {len(shape) // 4:,} dimensions")
+    return struct.unpack(f"{byte_order}{len(shape) // 4}I", shape)
+
+
 def _find_field(matrix: memoryview, dimensions: tuple[int, ...], byte_order: str, source: str) -> memoryview:
     """Return the field `FIELD` of a structure. Length and names of the fields follow its description."""
     elements = list(islice(_elements(matrix, byte_order), 3, 5 + MOST_MATRICES))
     if dimensions != (1, 1) or len(elements) < 2:
         raise UserError(f"{source}: {STRUCTURE} of {dimensions} found; expected one structure with a matrix {FIELD}.")
     (length,) = struct.unpack_from(f"{byte_order}I", elements[0][1])
-    if length < 1:
-        raise ValueError("names of fields without a length")
     text = bytes(elements[1][1])
+    # The names have one length. A short one would make a list of as many names as the text has bytes.
+    if length < 1 or len(text) > length * MOST_MATRICES:
+        raise ValueError(f"names of fields with {length} bytes each in {len(text):,} bytes")
     names = [text[start : start + length].rstrip(b"\0").decode("latin-1") for start in range(0, len(text), length)]
     fields = dict(zip(names, elements[2:], strict=False))
     kind, content = fields.get(FIELD, (0, memoryview(b"")))

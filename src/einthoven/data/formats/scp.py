@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
+from einthoven.data.formats.file_signals import MOST_BYTES as MOST_SIGNAL_BYTES
 from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file, whole_rate
 from einthoven.data.formats.lead_codes import lead_of_code
 from einthoven.data.formats.scp_huffman import Lookup, decode, parse_tables
@@ -213,13 +214,13 @@ def _add_reference_beat(
     """
     if reference.interval != interval:
         raise ValueError(f"a reference beat at {reference.interval} µs per sample, where the rhythm has {interval}")
+    beats = [reference.nanovolts * units.astype(np.float64) for units in reference.leads]
     _, fiducial, count = _QRS_HEADER.unpack_from(section)
     for k in range(count):
         kind, start, center, end = _QRS_ZONE.unpack_from(section, _QRS_HEADER.size + k * _QRS_ZONE.size)
         if kind != 0:
             continue
-        for lead, values, beat_units in zip(leads, amplitudes, reference.leads, strict=True):
-            beat = reference.nanovolts * beat_units.astype(np.float64)
+        for lead, values, beat in zip(leads, amplitudes, beats, strict=True):
             # Sample `center` of the record is sample `fiducial` of the beat.
             first = max(start, lead.start, center - fiducial + 1)
             last = min(end, lead.start + len(values) - 1, center - fiducial + len(beat))
@@ -239,8 +240,9 @@ def _on_one_time_axis(leads: Sequence[_Lead], amplitudes: list[NDArray[np.float6
     first = min(leads[column].start for column in columns)
     total = max(leads[column].start + len(amplitudes[column]) for column in columns) - first
     longest = max(len(amplitudes[column]) for column in columns)
-    if total > _MOST_GAPS * longest:
-        raise ValueError(f"leads over {total:,} samples, of which the longest has {longest:,}")
+    # A file can name one lead many times.
+    if total > _MOST_GAPS * longest or total * len(columns) * 8 > MOST_SIGNAL_BYTES:
+        raise ValueError(f"{len(columns)} leads over {total:,} samples, of which the longest has {longest:,}")
     values = np.full((len(columns), total), np.nan)
     for row, column in zip(values, columns, strict=True):
         start = leads[column].start - first
