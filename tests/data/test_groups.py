@@ -147,6 +147,14 @@ def test_a_relative_beat_does_not_continue_an_absolute_rhythm(tmp_path: Path, ec
         assert_signal(tmp_path / "a.xml", ecg)
 
 
+@pytest.mark.parametrize("start", [float("nan"), float("inf")])
+def test_a_start_that_is_not_finite_is_not_stated(tmp_path: Path, ecg: np.ndarray, start: float) -> None:
+    parts = [Part(ecg, names=LEADS, start=start), Part(ecg, names=LEADS, start=start)]
+    (tmp_path / "a.xml").write_text(aecg_document(aecg_series(parts, "TIME_RELATIVE")))
+    with pytest.raises(UserError, match="do not state when they start"):
+        read_record(tmp_path / "a.xml")
+
+
 # ------------------------------------------------------------------ parts one after the other
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -60,7 +61,7 @@ def _sequence_sets(root: Element) -> Iterator[tuple[str, bool, str, Element]]:
     """Iterate over name, whether the series is derived, code of the series, and the sequence set."""
     for series_number, series in enumerate(root.findall("component/series"), 1):
         derived = series.findall("derivation/derivedSeries")
-        for is_derived, part in ((False, series), *((True, one) for one in derived)):
+        for is_derived, part in ((False, series), *((True, derived_series) for derived_series in derived)):
             label = attribute(part.find("code"), "code")
             for number_of_set, sequence_set in enumerate(part.findall("component/sequenceSet"), 1):
                 kind = "derived series" if is_derived else "series"
@@ -119,9 +120,10 @@ def _read_time(value: Element | None, code: str, source: str) -> tuple[float, fl
         return fs, _seconds_since_1970(text)
     unit = attribute(head, "unit") or unit
     try:
-        return fs, float(text) * _SECONDS[unit]
+        start = float(text) * _SECONDS[unit]
     except (ValueError, KeyError):
         return fs, None
+    return fs, start if math.isfinite(start) else None
 
 
 def _seconds_since_1970(text: str) -> float | None:
