@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -50,7 +50,9 @@ class _Deferral:
         if len(self.waiting) > 1:
             _deliver(number, self.handlers[number])
         elif self.notice:
-            print(f"einthoven: {self.notice}", file=sys.stderr)
+            # Python refuses to print if the signal has interrupted another print.
+            with suppress(RuntimeError):
+                print(f"einthoven: {self.notice}", file=sys.stderr)
 
 
 # Signal handlers belong to the process, so this does, too. None: no block is running.
