@@ -69,12 +69,12 @@ def _check_truth(config: DictConfig, trainer: Trainer) -> None:
     _check_augment(build(config.augment), keeps_dipole, "masks and heart vectors")
 
 
-def _check_augment(augment: Any, keeps: Callable[[object], bool], kept: str) -> None:
+def _check_augment(augment: Any, keeps: Callable[[object], bool], truth: str) -> None:
     """Refuse transforms after which what runs along the signal is wrong, such as those that move samples in time."""
     transforms = getattr(augment, "transforms", {"augment": augment})
     changing = [name for name, transform in transforms.items() if not keeps(transform)]
     if changing:
         raise UserError(
-            f"augment: after {' and '.join(changing)}, the {kept} would no longer fit the signals; expected a "
+            f"augment: after {' and '.join(changing)}, the {truth} would no longer fit the signals; expected a "
             "probability of 0, or augment=delineation."
         )

@@ -27,7 +27,7 @@ _LINEAR = {"SB": "i", "UB": "u", "SS": "i", "US": "u", "SL": "i", "UL": "u"}
 
 # A file without the preamble starts with an element of group 0002, 0008 or, in big endian, 0800.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-_FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0010, 0x0012, 0x0016, 0x0018)
+_FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016, 0x0018)
 
 
 def is_dicom(head: bytes) -> bool:
@@ -43,15 +43,7 @@ def is_dicom(head: bytes) -> bool:
     # Without a preamble, the first element is the group length, the SOP class, the character set or the image type.
     is_big_endian = head[:1] == b"\x00"
     element = int.from_bytes(head[2:4], "big" if is_big_endian else "little")
-    has_first_element = head[:2] in _FIRST_GROUPS and element in (
-        0x0000,
-        0x0001,
-        0x0005,
-        0x0008,
-        0x0012,
-        0x0016,
-        0x0018,
-    )
+    has_first_element = head[:2] in _FIRST_GROUPS and element in _FIRST_ELEMENTS
     if not has_first_element:
         return False
     is_explicit = head[4:6].isalpha() and head[4:6].isupper()

@@ -78,8 +78,8 @@ def _read_values(
     if not _has(content, MANY):
         names = [name for name in ONE if _has(content, name)]
         if not names or member is not None:
-            found = quote(" ".join(content)) if len(content) else "nothing"
-            raise UserError(f"{source}: {found} found; expected a data set {MANY}, or one of {', '.join(ONE)}.")
+            names_in_file = quote(" ".join(content)) if len(content) else "nothing"
+            raise UserError(f"{source}: {names_in_file} found; expected a data set {MANY}, or one of {', '.join(ONE)}.")
         data = _data_set(content, names[0], source)
         _check_size(data, data.nbytes, source)
         _check_chunks(data, (0, len(data)) if data.ndim else (0, 0), source)

@@ -52,9 +52,8 @@ def main_file(record: str | Path) -> str:
 def other_files(main: str) -> str:
     """Return the names of the other files of a record, joined by ``/``.
 
-    A WFDB header names its signal files and segments. Any other file can have a sidecar (``.json``), and
-    a ``.mat`` an ``.info``. A ``*`` replaces
-    the stem of `main`, so that all records of a corpus have the same short text.
+    A WFDB header names its signal files and segments. Any other file can have a sidecar (``.json``), and a ``.mat`` an
+    ``.info``. A ``*`` replaces the stem of `main`, so that all records of a corpus have the same short text.
     """
     if not main.lower().endswith(".hea"):
         return "*.json/*.info" if main.lower().endswith(".mat") else "*.json"

@@ -123,5 +123,5 @@ def _get(element: Element, tag: str) -> str:
     """Return the text of a child; upper and lower case of its name do not matter."""
     child = element.find(tag)
     if child is None:
-        child = next((one for one in element if one.tag.lower() == tag.lower()), None)
+        child = next((other for other in element if other.tag.lower() == tag.lower()), None)
     return text_of(child)

@@ -75,6 +75,6 @@ def number(text: str, meaning: str, source: str) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        found = repr(text[:40]) if text else "nothing"
-        raise UserError(f"{source}: {found} found for the {meaning}; expected a number.")
+        content = repr(text[:40]) if text else "nothing"
+        raise UserError(f"{source}: {content} found for the {meaning}; expected a number.")
     return value
