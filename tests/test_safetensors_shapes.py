@@ -48,3 +48,11 @@ def test_a_header_that_states_more_than_the_file_has_is_refused(tmp_path: Path, 
     (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(UserError, match="is damaged"):
         read(tmp_path / "f")
+
+
+def test_tensors_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [100], "data_offsets": [0, 400]}
+    header = json.dumps({f"w{number}": entry for number in range(100)}).encode()
+    (tmp_path / "f").write_bytes(len(header).to_bytes(8, "little") + header + bytes(400))
+    with pytest.raises(UserError, match="do not fit into the file together"):
+        read(tmp_path / "f")

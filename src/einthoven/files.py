@@ -351,7 +351,8 @@ def safetensors_header(file: BinaryIO, source: str) -> bytes:
 def safetensors_shapes(file: BinaryIO, source: str) -> dict[str, tuple[int, ...]]:
     """Read the shapes of the tensors in a safetensors file, without the tensors.
 
-    A tensor cannot have more values than the file has bytes for it. So the shapes limit the memory that they explain.
+    Neither a tensor nor all of them can have more values than the file has bytes for them. So the shapes limit the
+    memory that they explain.
 
     Parameters
     ----------
@@ -378,6 +379,9 @@ def safetensors_shapes(file: BinaryIO, source: str) -> dict[str, tuple[int, ...]
             if not has_counts or end > data_bytes or math.prod(shape) > end - first:
                 raise ValueError(f"{name[:100]} of the shape {short_repr(shape)} does not fit into the file")
             shapes[name] = shape
+        # Tensors that share their bytes would explain a network of any size.
+        if sum(map(math.prod, shapes.values())) > data_bytes:
+            raise ValueError("the tensors do not fit into the file together")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{source} is damaged: {type(error).__name__}: {error}") from None
     return shapes
