@@ -34,18 +34,18 @@ def dipole_figure(true: npt.ArrayLike, predicted: npt.ArrayLike, titles: Sequenc
     UserError
         If the arrays have different shapes, or are no vectors.
     """
-    expected = np.asarray(true, np.float64)
-    found = np.asarray(predicted, np.float64)
-    is_vector = expected.ndim == 3 and expected.shape[1] == 3
-    if not is_vector or expected.shape != found.shape or len(expected) != len(titles):
+    true_vectors = np.asarray(true, np.float64)
+    predicted_vectors = np.asarray(predicted, np.float64)
+    is_vector = true_vectors.ndim == 3 and true_vectors.shape[1] == 3
+    if not is_vector or true_vectors.shape != predicted_vectors.shape or len(true_vectors) != len(titles):
         raise UserError(
-            f"Heart vectors of shapes {expected.shape} and {found.shape} with {len(titles)} titles: expected two "
-            "arrays (n, 3, T) and n titles."
+            f"Heart vectors of shapes {true_vectors.shape} and {predicted_vectors.shape} with {len(titles)} titles: "
+            "expected two arrays (n, 3, T) and n titles."
         )
     with use_style():
-        figure = new_figure(11, 3.6 * len(expected))
-        rows = figure.subplots(len(expected), len(PLANES), squeeze=False)
-        for row, title, vector, guess in zip(rows, titles, expected, found, strict=True):
+        figure = new_figure(11, 3.6 * len(true_vectors))
+        rows = figure.subplots(len(true_vectors), len(PLANES), squeeze=False)
+        for row, title, vector, guess in zip(rows, titles, true_vectors, predicted_vectors, strict=True):
             for axes, (plane, right, down) in zip(row, PLANES, strict=True):
                 axes.plot(vector[right], vector[down], color=INK, linewidth=1.2, label="true")
                 axes.plot(guess[right], guess[down], color=VERMILLION, linewidth=1.0, alpha=0.8, label="predicted")

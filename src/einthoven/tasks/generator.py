@@ -49,7 +49,7 @@ class Generator(Pretext):
     hidden : int
         Hidden features of the decoder.
     conditions : int
-        Number of conditions. The training records tell it.
+        Number of conditions in the training records.
     scale : float
         Root mean square of the heart vector of the training records, in mV.
 
@@ -127,30 +127,30 @@ class Generator(Pretext):
         x = batch.x.gather(2, index.expand(-1, batch.x.shape[1], -1))
         traces = batch.y[:, :CONDITION_ROW]
         expected = traces.gather(2, index.expand(-1, traces.shape[1], -1))
-        logits, found = model(x)
-        return self._losses(logits, found, self._conditions(batch.y), expected), logits
+        logits, predicted_traces = model(x)
+        return self._losses(logits, predicted_traces, self._conditions(batch.y), expected), logits
 
     def _conditions(self, y: Tensor) -> Tensor:
         """Return the conditions (B, K) of the truth (B, 7, T) of whole records."""
         return y[:, CONDITION_ROW, : self.conditions]
 
-    def _losses(self, logits: Tensor, found: Tensor, conditions: Tensor, expected: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, predicted_traces: Tensor, conditions: Tensor, expected: Tensor) -> Tensor:
         """Return the loss of each window (B,).
 
         Parameters
         ----------
         logits, conditions : Tensor (B, K)
-        found : Tensor (B, 6, W)
+        predicted_traces : Tensor (B, 6, W)
             Logits of the masks, and the heart vector in units of `scale`.
         expected : Tensor (B, 6, W)
             Masks, and the heart vector in µV.
         """
-        found = found.float()
-        of_conditions = F.binary_cross_entropy_with_logits(logits.float(), conditions, reduction="none").mean(dim=1)
-        of_masks = self.objective(found[:, WAVE_ROWS], expected[:, WAVE_ROWS], output="sigmoid", prior=None)
+        predicted_traces = predicted_traces.float()
+        condition_loss = F.binary_cross_entropy_with_logits(logits.float(), conditions, reduction="none").mean(dim=1)
+        mask_loss = self.objective(predicted_traces[:, WAVE_ROWS], expected[:, WAVE_ROWS], output="sigmoid", prior=None)
         vector = expected[:, DIPOLE_ROWS] * (MILLIVOLT_PER_MICROVOLT / self.scale)
-        of_dipole = (found[:, DIPOLE_ROWS] - vector).square().mean(dim=(1, 2))
-        return self.condition_weight * of_conditions + self.mask_weight * of_masks + self.dipole_weight * of_dipole
+        dipole_loss = (predicted_traces[:, DIPOLE_ROWS] - vector).square().mean(dim=(1, 2))
+        return self.condition_weight * condition_loss + self.mask_weight * mask_loss + self.dipole_weight * dipole_loss
 
     # ------------------------------------------------------------------ the evaluation
 
@@ -166,13 +166,13 @@ class Generator(Pretext):
         windows = cut_windows(batch.x, window, window).unbind(1)
         truths = cut_windows(batch.y[:, :CONDITION_ROW], window, window).unbind(1)
         for x, expected in zip(windows, truths, strict=True):
-            logits, found = model(x)
-            losses.append(self._losses(logits, found, conditions, expected))
+            logits, predicted_traces = model(x)
+            losses.append(self._losses(logits, predicted_traces, conditions, expected))
             probabilities.append(logits.float().sigmoid())
             masks = expected[:, WAVE_ROWS]
-            predicted = (found[:, WAVE_ROWS] > 0).float()
+            predicted = (predicted_traces[:, WAVE_ROWS] > 0).float()
             vector = expected[:, DIPOLE_ROWS] * (MILLIVOLT_PER_MICROVOLT / self.scale)
-            error = (found[:, DIPOLE_ROWS].float() - vector).square().sum(dim=(1, 2))
+            error = (predicted_traces[:, DIPOLE_ROWS].float() - vector).square().sum(dim=(1, 2))
             energy = vector.square().sum(dim=(1, 2))
             overlap = (predicted * masks).sum(dim=2)
             size = predicted.sum(dim=2) + masks.sum(dim=2)
@@ -184,9 +184,9 @@ class Generator(Pretext):
     def trace_dipoles(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the true and the predicted heart vectors (B, 3, W) of the first window of records, in mV."""
         window = _window(model)
-        _, found = model(batch.x[..., :window])
+        _, predicted_traces = model(batch.x[..., :window])
         expected = batch.y[:, DIPOLE_ROWS, :window] * MILLIVOLT_PER_MICROVOLT
-        return expected, found[:, DIPOLE_ROWS].float() * self.scale
+        return expected, predicted_traces[:, DIPOLE_ROWS].float() * self.scale
 
     @property
     def summary_names(self) -> tuple[str, ...]:
@@ -217,11 +217,11 @@ class Generator(Pretext):
 
     def intervals(self, y: Array, p: Array, patients: NDArray[np.int64], seed: int) -> Mapping[str, Interval]:
         """Return the 95 % bootstrap intervals of the metrics of scores `p` (n, M). Patients are resampled."""
-        found = dict(super().intervals(y, p[:, :SUMS], patients, seed))
+        intervals = dict(super().intervals(y, p[:, :SUMS], patients, seed))
         labels, probabilities = _condition_scores(p)
         if labels.shape[1]:
-            found["conditions_auroc"], _ = auroc_intervals(labels, probabilities, seed=seed, groups=patients)
-        return found
+            intervals["conditions_auroc"], _ = auroc_intervals(labels, probabilities, seed=seed, groups=patients)
+        return intervals
 
     def table(self, y: Array, p: Array, classes: Sequence[str]) -> dict[str, list[object]]:
         """Return the columns of the table of scores `p` (n, M): the metrics of each record."""
