@@ -18,6 +18,7 @@ from einthoven.commands import report
 from einthoven.errors import UserError
 from einthoven.predict.export import write_program
 from einthoven.tracking import sync as sync_module
+from einthoven.tracking.addresses import require_run
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.sync import sync
@@ -50,6 +51,20 @@ def rewrite(folder: Path, name: str, old: str, new: str) -> None:
 def test_what_a_run_has_left_is_its_own(run: Path) -> None:
     check_entries(run)
     assert sync(run).endswith("in sqlite:///mlflow.db")
+
+
+def test_no_other_file_of_the_reader_becomes_a_store(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "notes.db"
+    other.touch()
+    ids = {"uri": f"sqlite:///{other}", "run_id": "a", "experiment_id": "1"}
+    (run / "tracking" / "run.json").write_text(json.dumps(ids))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(UserError, match=f"add --trust sqlite:///{other} "):
+        require_run(run)
+    assert other.stat().st_size == 0 and not list(tmp_path.glob(".notes*"))
 
 
 @pytest.mark.parametrize(

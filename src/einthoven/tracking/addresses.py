@@ -17,6 +17,7 @@ from einthoven.errors import UserError, first_line
 from einthoven.files import check_ordinary, read_file
 from einthoven.tracking.database import sqlite_file
 from einthoven.tracking.moved import check_place_of_files
+from einthoven.tracking.places import check_store
 from einthoven.tracking.run_folder import FOLDERS
 from einthoven.tracking.server import connect, without_password
 
@@ -139,7 +140,7 @@ def require_run(folder: Path, uri: str = "", run_id: str = "") -> None:
     Raises
     ------
     UserError
-        If the store is missing, cannot be opened, or does not have the run.
+        If the store is missing, is not trusted, cannot be opened, or does not have the run.
     """
     if ids_file(folder).exists():
         ids = read_ids(folder)
@@ -148,6 +149,8 @@ def require_run(folder: Path, uri: str = "", run_id: str = "") -> None:
     if not run_id:
         return
     require_store(folder, uri)
+    # The folder can come from a stranger. Opening a store can change it.
+    check_store(uri, ids_file(folder))
     if not has_run(uri, run_id):
         raise UserError(
             f"{folder}: its tracking store {without_password(uri)} does not have its run {run_id}; "

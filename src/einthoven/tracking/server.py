@@ -53,7 +53,7 @@ def connect(uri: str) -> MlflowClient:
     Raises
     ------
     UserError
-        If MLflow cannot open the SQLite file.
+        If the SQLite file is that of another program, or MLflow cannot open it.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -61,9 +61,11 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    file = sqlite_file(uri)
+    if file is not None:
+        check_database(file)
     make_database(uri)
     mlflow.set_tracking_uri(uri)
-    file = sqlite_file(uri)
     return mlflow.MlflowClient(uri) if file is None else _open_file(uri, file)
 
 
