@@ -245,6 +245,14 @@ def test_a_cross_validation_is_resumed_at_its_fold_and_step(
             patch.setattr(session.advice, "write_note", write_note)
         train(*options, f"tracking.experiment={experiments[1]}", f"hydra.run.dir={folders[1]}")
     capsys.readouterr()
+
+    # The folder of a fold can come from a stranger, too.
+    link = folders[1] / "fold-1" / "link"
+    link.symlink_to(workplace)
+    with pytest.raises(SystemExit):
+        train(f"resume={folders[1]}")
+    assert "fold-1: link is a link" in capsys.readouterr().err
+    link.unlink()
     train(f"resume={folders[1]}")
     if is_network:
         assert "resuming after step 2, in epoch 1 of 2" in capsys.readouterr().out

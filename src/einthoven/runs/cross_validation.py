@@ -25,6 +25,7 @@ from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.runs.trained_data import is_started, read_trained_data
+from einthoven.runs.trained_run import check_safe
 from einthoven.terminal.display import console, results_table, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids
@@ -72,10 +73,14 @@ def resume_folds(config: DictConfig, folder: Path) -> dict[str, float]:
     Raises
     ------
     UserError
-        If it is complete, is being written, or its records, its configuration or its code have changed.
+        If it is complete, is being written, or its records, its configuration or its code have changed; if a folder of
+        a fold holds files that are not safe to use.
     """
     settings = check_settings(config)
     _check_options(settings)
+    # The folders of the folds can come from a stranger, too.
+    for fold_folder in sorted(folder.glob(f"{FOLD}*")):
+        check_safe(fold_folder)
     with run_folder.writing(folder) as lock:
         if is_concluded(folder):
             raise UserError(f"resume={folder}: this cross-validation is complete; there is nothing to resume.")
@@ -151,8 +156,8 @@ def _train_folds(
             parent.finish("KILLED" if is_interrupted else "FAILED")
         raise
     assert parent is not None
-    y = np.concatenate([of_fold.y for of_fold in predictions])
-    p = np.concatenate([of_fold.p for of_fold in predictions])
+    y = np.concatenate([fold_predictions.y for fold_predictions in predictions])
+    p = np.concatenate([fold_predictions.p for fold_predictions in predictions])
     with closing(parent):
         metrics = _log_pooled(run, parent, Predictions(y, p), np.concatenate(patients), settings.seed, cells)
         parent.tags({CONCLUDED: "true"})
