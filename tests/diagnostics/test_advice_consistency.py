@@ -144,6 +144,15 @@ def test_clipping_to_one_is_not_proposed_to_a_run_that_does_so() -> None:
     assert "clip the gradient" in advise(history, {**FACTS, "clip_norm": None}, LIMITS)[0].remedy
 
 
+@pytest.mark.parametrize("clip_norm", [0.5, 1.0, 2.0, 2.4, 4.9])
+@pytest.mark.parametrize("ratio", [0.9, 1.0, 1.04, 1.2, 2.0, 1000.0])
+def test_a_higher_clip_norm_is_higher(clip_norm: float, ratio: float) -> None:
+    history = {**healthy(), **BROKEN["clipped_steps"][0], "watch/grad/norm": series(ratio * clip_norm)}
+    (clipped,) = advise(history, {**FACTS, "clip_norm": clip_norm}, LIMITS)
+    proposed = re.search(r"Raise trainer\.clip_norm to about ([\d.]+)", clipped.remedy)
+    assert proposed and clip_norm < float(proposed[1].rstrip(".")) <= 100 * clip_norm
+
+
 def test_a_run_that_diverges_is_not_told_to_clip_less() -> None:
     history = {**healthy(), **BROKEN["diverged"][0], **BROKEN["clipped_steps"][0]}
     *_, clipped = advise(history, {**FACTS, "clip_norm": 5.0}, LIMITS)

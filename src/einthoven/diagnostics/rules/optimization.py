@@ -271,7 +271,8 @@ def clipped_steps(history: History, facts: Facts, limits: Limits) -> Advice | No
     if share <= limits.clipped_share or not len(norms) or not has_enough_steps(history, limits):
         return None
     norm = float(np.median(norms))
-    proposed = round_down(min(2 * norm, limits.largest_factor * facts["clip_norm"]))
+    # Rounding divides by 2.5 at most, so that the proposed value is above the present one.
+    proposed = round_down(min(3 * max(norm, facts["clip_norm"]), limits.largest_factor * facts["clip_norm"]))
     return Advice(
         "clipped_steps",
         f"{percent(share)} of the steps are clipped. So trainer.clip_norm decides how large a step is, not the "
