@@ -19,6 +19,7 @@ from einthoven.errors import UserError
 from einthoven.predict.export import write_program
 from einthoven.tracking import sync as sync_module
 from einthoven.tracking.addresses import require_run
+from einthoven.tracking.concluded import is_concluded
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.sync import sync
@@ -51,6 +52,15 @@ def rewrite(folder: Path, name: str, old: str, new: str) -> None:
 def test_what_a_run_has_left_is_its_own(run: Path) -> None:
     check_entries(run)
     assert sync(run).endswith("in sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize("line", ['{"status": {}}', '{"status": []}', '{"tags": []}', '{"tags"'])
+def test_a_damaged_end_of_a_run_is_one_sentence(run: Path, line: str) -> None:
+    assert not is_concluded(run)
+    with (run / "tracking" / "entries.jsonl").open("a") as entries:
+        entries.write(f"{line}\n")
+    with pytest.raises(UserError, match="damaged; expected the entries of a run"):
+        is_concluded(run)
 
 
 def test_no_other_file_of_the_reader_becomes_a_store(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from einthoven.errors import UserError
 from einthoven.tracking.server import connect
 
 CONCLUDED = "einthoven.concluded"
@@ -20,6 +21,11 @@ def is_concluded(folder: Path) -> bool:
     ----------
     folder : Path
         Folder of the run. Without its ``tracking/``, the answer is no.
+
+    Raises
+    ------
+    UserError
+        If an entry of the run is damaged.
     """
     value = ""
     status = ""
@@ -31,10 +37,13 @@ def is_concluded(folder: Path) -> bool:
             # A killed run can leave half of a line.
             if not line.endswith("\n"):
                 break
-            if line.startswith('{"status"'):
-                status = json.loads(line)["status"]["status"]
-            elif line.startswith('{"tags"'):
-                value = json.loads(line)["tags"].get(CONCLUDED, value)
+            try:
+                if line.startswith('{"status"'):
+                    status = json.loads(line)["status"]["status"]
+                elif line.startswith('{"tags"'):
+                    value = json.loads(line)["tags"].get(CONCLUDED, value)
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+                raise UserError(f"{spool}: damaged; expected the entries of a run.") from None
     return value == "true" and status == _ENDED
 
 
