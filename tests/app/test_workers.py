@@ -55,7 +55,7 @@ def test_a_worker_that_hangs_or_dies_is_replaced(tmp_path: Path, monkeypatch: py
 
 
 def test_a_bundle_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no bundle"):
+    with pytest.raises(UserError, match="neither a run nor a bundle"):
         Worker([tmp_path], Limits())
 
 
