@@ -83,6 +83,8 @@ def mine(corpus: Path, tmp_path: Path) -> Path:
         (["trainr.epochs=3"], "did you mean trainer"),
         (["optimizer.lrr=0.1"], "optimizer.lrr: unknown; did you mean lr"),
         (["+optimizer.lrr=0.1"], "optimizer.lrr: unknown; did you mean lr"),
+        (["+epochs=3"], "+epochs=3: unknown; there are"),
+        (["seed=${nothing}"], "nothing"),
         (["optimizer.lr=fast"], "optimizer.lr=fast: expected a number"),
         (["epochs"], "epochs"),
         (["trainer.epochs=[1"], "trainer.epochs"),

@@ -13,6 +13,7 @@ import pytest
 
 from einthoven import working_folder as module
 from einthoven.working_folder import ABANDONED_AFTER, remove_leftovers, working_folder, working_name
+from full_disk import full_disk
 
 HOLD = """
 import sys, time
@@ -101,3 +102,9 @@ def test_many_processes_may_create_and_sweep_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert [future.result() for future in [pool.submit(work) for _ in range(4)]] == [0] * 4
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_error_that_names_the_parent_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large") as error, full_disk(), working_folder(tmp_path) as folder:
+        (folder / "signals.bin").write_bytes(bytes(10_000))
+    assert error.value.filename == str(tmp_path) and not list(tmp_path.iterdir())

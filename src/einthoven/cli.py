@@ -45,32 +45,30 @@ def main(argv: list[str] | None = None) -> None:
         The verb and its arguments. By default, the arguments of the process.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(HELP, end="")
-        return
-    if arguments[0] == "--version":
-        print(einthoven.__version__)
-        return
-
-    verb = arguments[0]
+    verb = arguments[0] if arguments else "help"
     exit_code = None
     try:
-        if verb not in VERBS:
+        if verb in ("--help", "-h", "help"):
+            print(HELP, end="")
+        elif verb == "--version":
+            print(einthoven.__version__)
+        elif verb not in VERBS:
             from einthoven.build import unknown_name
 
             raise UserError(unknown_name(verb, verb, list(VERBS)))
-        if "--help" in arguments or "-h" in arguments:
+        elif "--help" in arguments or "-h" in arguments:
             print(VERB_HELP[verb], end="")
-            return
-        modules, rest = _split_trust(arguments[1:])
-        with terminable(), trusting(modules):
-            exit_code = import_module(VERBS[verb]).main(rest)
+        else:
+            modules, rest = _split_trust(arguments[1:])
+            with terminable(), trusting(modules):
+                exit_code = import_module(VERBS[verb]).main(rest)
+        # The output may go to a file on a full disk. Python would find out at exit, and print a traceback.
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
     except BrokenPipeError:
-        # The program that read our output through a pipe has ended, for example `head`. Python would print an error
-        # when it flushes the output at exit, so the output goes to a device that accepts everything.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The program that read our output through a pipe has ended, for example `head`.
+        _drop_output()
         sys.exit(BROKEN_PIPE)
     except (OSError, MemoryError) as error:
         _fail(system_sentence(error))
@@ -122,8 +120,17 @@ def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
     return trusted, others
 
 
+def _drop_output() -> None:
+    """Send the output to a device that accepts everything. Python would print an error when it flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(message: str) -> None:
     """Print a message to the error stream and end the process with exit code 2."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     # A name from a foreign file may contain control characters that change what the terminal shows.
     printable = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
     print(f"einthoven: error: {printable}", file=sys.stderr)

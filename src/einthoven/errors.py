@@ -1,6 +1,18 @@
 """`UserError`, the exception that carries a message to the user, and sentences for errors of the operating system."""
 
+from __future__ import annotations
+
+import errno
+import os
 import re
+import tempfile
+from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a disk or quota that is full, or of a file that is larger than allowed."""
+
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Numbers of the errors of a file or folder that this user may not read or write."""
 
 _STORE_MODULES = {"mlflow", "sqlalchemy", "sqlite3"}
 
@@ -17,8 +29,29 @@ def system_sentence(error: OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         detail = f" ({error})" if str(error) else ""
         return f"not enough memory{detail}; expected smaller numbers, or fewer records at once."
-    file = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{file}"
+    # Of two names, the second one is the file to write.
+    file = error.filename2 or error.filename
+    reason = error.strerror or str(error)
+    if not isinstance(file, str):
+        if error.errno in NO_ROOM:
+            return (
+                f"a file cannot be written ({reason}); expected room on the disk of the output of this command and of "
+                f"the temporary files ({tempfile.gettempdir()})."
+            )
+        return reason
+    # NumPy raises an error without a number if it could not write all bytes.
+    if error.errno in (*NO_ROOM, None):
+        return f"{file}: cannot be written ({reason}); expected room on its disk."
+    if error.errno in NOT_ALLOWED and not _is_writable(Path(file)):
+        return f"{file}: cannot be written ({reason}); expected a place where this user may write."
+    return f"{reason}: {file}"
+
+
+def _is_writable(path: Path) -> bool:
+    """Return whether this process may write a file, or make it if it does not exist."""
+    if os.path.lexists(path):
+        return os.access(path, os.W_OK)
+    return path.parent == path or _is_writable(path.parent)
 
 
 def store_sentence(error: Exception) -> str | None:
@@ -29,13 +62,18 @@ def store_sentence(error: Exception) -> str | None:
     module = type(error).__module__.partition(".")[0]
     if module not in _STORE_MODULES:
         return None
+    reason = store_reason(error)
+    return (
+        f"the tracking store cannot be used ({reason}); expected a store that can be read and written, with room on "
+        "its disk."
+    )
+
+
+def store_reason(error: Exception) -> str:
+    """Return why a tracking store or its database failed, without the statement that it was given."""
     # SQLAlchemy puts the error of the database in brackets, and the statement on the next lines.
     reason = re.sub(r"^\([\w.]+\) ", "", first_line(error))
-    cause = str(getattr(error, "orig", "") or reason)
-    return (
-        f"the tracking store cannot be used ({cause.rstrip('.')}); expected a store that can be read and written, with "
-        "room on its disk."
-    )
+    return str(getattr(error, "orig", "") or reason).rstrip(".")
 
 
 def first_line(error: BaseException) -> str:

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from einthoven.atomic import explain_write
+
 SUFFIX = ".partial"
 """Suffix of the names of these folders."""
 
@@ -44,13 +46,15 @@ def working_folder(parent: Path, prefix: str = "", mode: int = 0o777) -> Iterato
     Raises
     ------
     OSError
-        If the folder cannot be created.
+        If the folder cannot be created, or a file in it cannot be written. The error names `parent`.
     """
     remove_leftovers(parent, prefix)
     folder = working_name(parent, prefix)
-    descriptor = _create_locked(folder, mode)
+    with explain_write(parent, folder):
+        descriptor = _create_locked(folder, mode)
     try:
-        yield folder
+        with explain_write(parent, folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from einthoven.errors import UserError
 from einthoven.tracking import database
 from einthoven.tracking.server import client, connect, experiment_id, reach
+from full_disk import full_disk
 
 KILLED_BETWEEN_TABLES = """
 import os, signal, sys
@@ -105,3 +107,22 @@ def test_a_migration_that_was_stopped_is_told_from_another_version(tmp_path: Pat
                 store.execute("insert into runs (run_uuid, experiment_id, lifecycle_stage) values ('a', 0, 'active')")
         with pytest.raises(UserError, match=sentence):
             client(f"sqlite:///{file}")
+
+
+def test_a_store_on_a_full_disk_is_one_sentence_that_names_it(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(UserError, match=rf"tracking.uri={uri}: cannot be written \(.*room on its disk"), full_disk():
+        connect(uri)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("locked", [".", "mlflow.db"])
+def test_a_store_that_may_not_be_written_is_refused_at_once(
+    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    database.require_writable(uri)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / locked)
+    with pytest.raises(UserError, match=rf"this user may not write {tmp_path / locked}\).*tracking.offline=true"):
+        database.require_writable(uri)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,6 +22,7 @@ from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.series import SeriesFile
 from einthoven.tracking.sync import sync
 from einthoven.tracking.unsent import collect_unsent
+from full_disk import full_disk
 
 
 @pytest.fixture
@@ -287,3 +289,18 @@ def test_ctrl_c_at_any_moment_leaves_a_folder_that_can_be_continued(tmp_path: Pa
         statuses = [entry for entry in recorder._entries._path.read_text().splitlines() if "status" in entry]
         assert len(statuses) == 1
         assert "KILLED" in statuses[0]
+
+
+@pytest.mark.parametrize("kind", ["text", "arrays", "table", "series"])
+def test_a_file_that_does_not_fit_on_the_disk_is_one_sentence_that_names_the_folder(uri: str, kind: str) -> None:
+    recorder = open_run(uri, offline=True)
+    numbers = np.random.default_rng(0).normal(size=1000)
+    actions: dict[str, Callable[[], None]] = {
+        "text": lambda: recorder.text("a" * 10_000, "a.txt"),
+        "arrays": lambda: recorder.arrays({"a": numbers}),
+        "table": lambda: recorder.table({"a": numbers.tolist()}, "a.json"),
+        "series": lambda: [recorder.log_metrics(step, {"a": 0.1}) for step in range(1000)] and recorder.flush(),
+    }
+    with pytest.raises(UserError, match=r"run/tracking: .*the run ends here.*train resume="), full_disk():
+        actions[kind]()
+    kill(recorder)

@@ -139,3 +139,13 @@ def test_entries_larger_than_one_delivery(tmp_path: Path, store: Store, monkeypa
     spool.start()
     assert spool.drain(5.0) and store.taken == list(range(200))
     spool.close()
+
+
+def test_whoever_waits_for_a_store_says_so_once(tmp_path: Path, store: Store) -> None:
+    store.fail_before = 1000
+    spool = filled(tmp_path, store, range(3))
+    spool.start()
+    errors: list[Exception] = []
+    assert not spool.drain(1.2, errors.append)
+    assert [str(error) for error in errors] == ["refused"]
+    spool.close()

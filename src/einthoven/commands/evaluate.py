@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
     command = HydraCommand("evaluate", arguments)
 
     def job(config: DictConfig) -> None:
-        with command.job_errors(config):
+        with command.job_errors():
+            command.trust_config(config)
             from einthoven.runs.evaluation import evaluate
 
             evaluate(config)

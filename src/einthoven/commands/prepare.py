@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> None:
     command = HydraCommand("prepare", arguments)
 
     def job(config: DictConfig) -> None:
-        with command.job_errors(config):
+        with command.job_errors():
+            command.trust_config(config)
             _prepare(config)
 
     with command.errors():

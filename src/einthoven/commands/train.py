@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     def job(config: DictConfig) -> dict[str, float]:
         from hydra.core.hydra_config import HydraConfig
 
-        with command.job_errors(config):
+        with command.job_errors():
+            command.trust_config(config)
             hydra = HydraConfig.get()
             folder = Path(hydra.runtime.output_dir)
             overrides = list(hydra.overrides.task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from einthoven.atomic import atomic
+from einthoven.atomic import atomic, explain_write
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Isotonic, PriorShift, Temperature, Vector
 from einthoven.evaluation.metrics import FloatArray
@@ -188,7 +189,11 @@ def write_program(
         if isinstance(module_part, torch.fx.GraphModule):
             for node in module_part.graph.nodes:
                 node.meta = {name: value for name, value in node.meta.items() if name == "val"}
-    torch.export.save(program, str(path), extra_files={"einthoven.json": json.dumps(notes or {})})
+    # If torch writes the file itself and the disk is full, it aborts the process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={"einthoven.json": json.dumps(notes or {})})
+    with explain_write(path, path):
+        path.write_bytes(content.getbuffer())
 
 
 def load_program(path: Path) -> nn.Module:

@@ -23,6 +23,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from einthoven.atomic import explain_write
 from einthoven.errors import UserError
 from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_shapes, sealed_digest
 from einthoven.predict.limits import Shapes
@@ -171,12 +172,16 @@ def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
-    partial.mkdir()
-    for name, content in contents.items():
-        (partial / name).write_bytes(content)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
+    try:
+        with explain_write(folder, partial):
+            partial.mkdir()
+            for name, content in contents.items():
+                (partial / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import explain_write
 from einthoven.report.ecg_paper import ecg_paper_figure
 
 LONGEST = 170  # largest number of characters of a line at the foot
@@ -40,10 +42,12 @@ class Pages:
         """Close the file, and rename it to its final name if no error occurred."""
         try:
             if kind is None and self._pages.get_pagecount():
-                self._pages.close()
-                self._partial.replace(self._path)
+                with explain_write(self._path, self._partial):
+                    self._pages.close()
+                    self._partial.replace(self._path)
         finally:
-            self._partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
 
     def add(
         self,
@@ -66,7 +70,8 @@ class Pages:
             measured=_shorten(measured),
             foot=(_shorten(caution_line), _shorten(self._notice)),
         )
-        self._pages.savefig(figure)
+        with explain_write(self._path, self._partial):
+            self._pages.savefig(figure)
 
 
 def _shorten(line: str) -> str:

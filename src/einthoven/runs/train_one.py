@@ -23,6 +23,7 @@ from einthoven.runs.start import assemble_run, claim_folder, open_recorder, writ
 from einthoven.runs.teachers import with_teachers
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
+from einthoven.tracking.database import require_writable
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client, reach, without_password
@@ -62,6 +63,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
     config, settings = _checked(with_teachers(with_base(config, overrides)), overrides)
     if not settings.tracking.offline:
         reach(settings.tracking.uri)
+        require_writable(settings.tracking.uri)
     if settings.folds.cross_validate:
         return cross_validate(config, folder, overrides)
 

@@ -13,6 +13,7 @@ from einthoven.build import trust_named
 from einthoven.errors import UserError, store_sentence, system_sentence
 from einthoven.terminal.conf_folders import conf_folder, conf_folders
 from einthoven.terminal.hydra_arguments import arrange
+from einthoven.terminal.mistakes import refuse_unread
 from einthoven.trust import trust, trusted
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class HydraCommand:
         command = HydraCommand("train", arguments)
 
         def job(config):
-            with command.job_errors(config):
+            with command.job_errors():
+                command.trust_config(config)
                 train_one(config)
 
         with command.errors():
@@ -64,8 +66,9 @@ class HydraCommand:
         self._trusted = trusted()
         self._sentences: list[str] = []
         self._interruption: KeyboardInterrupt | None = None
-        # Hydra goes on without a folder that does not exist.
-        conf_folders(conf_folder(), self.arguments)
+        # Hydra goes on without a folder that does not exist, and with an option that nothing reads.
+        folders, options = conf_folders(conf_folder(), self.arguments)
+        refuse_unread(name, folders, options)
 
     def decorate(self, job: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         """Return a function that composes the options and calls `job` with them, or starts a sweep of such calls."""
@@ -79,22 +82,19 @@ class HydraCommand:
         )(job)
         return composing
 
-    @contextmanager
-    def job_errors(self, config: DictConfig) -> Iterator[None]:
-        """Run the body of a job, and keep its errors for `errors`: Hydra would print a line of its own for each.
+    def trust_config(self, config: DictConfig) -> None:
+        """Trust the code that a configuration names: the user composed it. This is the first line of a job."""
+        # A launcher may run this job in another process, which trusts nothing yet.
+        trust(self._trusted)
+        trust_named(config)
 
-        Parameters
-        ----------
-        config : DictConfig
-            The user composed it, so the code that it names is trusted.
-        """
+    @contextmanager
+    def job_errors(self) -> Iterator[None]:
+        """Run the body of a job, and keep its errors for `errors`: Hydra would print a line of its own for each."""
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
         from omegaconf.errors import OmegaConfBaseException
 
-        # A launcher may run this job in another process, which trusts nothing yet.
-        trust(self._trusted)
-        trust_named(config)
         try:
             yield
         except OmegaConfBaseException as error:

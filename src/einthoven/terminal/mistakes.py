@@ -126,6 +126,34 @@ def parts_of_verb(conf: Path, name: str) -> list[str]:
     return parts
 
 
+def refuse_unread(verb: str, folders: Sequence[Path], arguments: Sequence[str]) -> None:
+    """Refuse an option that the command line adds with ``+`` and that nothing reads.
+
+    An option of the user's own folder, or another value of the command line, may refer to it: ``${NAME}``.
+
+    Parameters
+    ----------
+    verb : str
+    folders : sequence of Path
+        The configuration folder of this package, and those of the user.
+    arguments : sequence of str
+        Overrides.
+
+    Raises
+    ------
+    UserError
+    """
+    if len(folders) > 1:
+        return
+    known = {*OmegaConf.load(folders[0] / f"{verb}.yaml"), *parts_of_verb(folders[0], verb), "hydra"}
+    known |= {folder.name for folder in folders[0].iterdir() if folder.is_dir()}
+    for argument in arguments:
+        name = re.split(r"[.@=]", argument.lstrip("+"))[0]
+        is_referred = any(f"${{{name}" in other for other in arguments)
+        if argument.startswith("+") and name not in known and not is_referred:
+            raise UserError(unknown_name(argument, name, sorted(known - {"defaults"})))
+
+
 def _quoting_advice(override: str) -> str:
     """Return how to quote the value of an option; an empty text if the value is written as a list or a mapping."""
     name, equals, value = override.partition("=")

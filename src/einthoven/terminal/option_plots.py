@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from einthoven.atomic import atomic
 from einthoven.build import build, trust_named
 from einthoven.terminal.conf_folders import as_option, load_option, option_files
 from einthoven.terminal.display import console
@@ -54,7 +55,9 @@ def plot_schedules(folders: Sequence[Path]) -> None:
     from einthoven.report.figures import schedules_figure
 
     names = sorted(option_files(folders, "schedule"))
-    schedules_figure({name: multipliers(folders, name) for name in names}).savefig("schedules.png", dpi=150)
+    figure = schedules_figure({name: multipliers(folders, name) for name in names})
+    with atomic(Path("schedules.png")) as partial:
+        figure.savefig(partial, dpi=150)
     console.print("drawn in schedules.png (a plateau waits for a metric: without one, it is constant)")
 
 
@@ -71,7 +74,9 @@ def plot_augmentations(folders: Sequence[Path]) -> None:
             config = _composed(folders, "augment", name, f"data.fs={FS}")
             trust_named(config)
             augmented[name] = _most_changed(x, build(config, "augment"))
-    augmentation_figure(x[0].numpy(), augmented, FS).savefig("augmentations.png", dpi=100)
+    figure = augmentation_figure(x[0].numpy(), augmented, FS)
+    with atomic(Path("augmentations.png")) as partial:
+        figure.savefig(partial, dpi=100)
     console.print("drawn in augmentations.png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from einthoven.errors import UserError
@@ -19,7 +20,9 @@ def check_output(option: str, path: Path) -> None:
     Raises
     ------
     UserError
-        If `path` is a folder, or its parent folder does not exist.
+        If `path` is a folder, or its parent folder does not exist or cannot be written.
     """
     if not path.name or path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{option}: expected the name of a file, in a folder that is there.")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{option}: the folder cannot be written; expected a folder where this user may write.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from einthoven.errors import UserError
+from einthoven.errors import UserError, store_reason
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -137,12 +137,52 @@ def make_database(uri: str) -> None:
 
     Raises
     ------
-    OSError
+    UserError
         If the file cannot be written.
     """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     file = sqlite_file(uri)
     if file is None or _has_content(file):
         return
+    try:
+        _make_file(file)
+    except OSError as error:
+        raise _not_writable(file, error.strerror or str(error)) from error
+    except (SQLAlchemyError, MlflowException, sqlite3.Error) as error:
+        raise _not_writable(file, store_reason(error)) from error
+
+
+def require_writable(uri: str) -> None:
+    """Refuse a SQLite store that this user may not write, before any work is done.
+
+    SQLite writes a file beside the database, so that its folder must be writable, too.
+
+    Raises
+    ------
+    UserError
+        The message names the place.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    # A database that does not exist is made, with its folders.
+    folder = next(place for place in file.absolute().parents if place.exists())
+    for place in (folder, file):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise _not_writable(file, f"this user may not write {place}")
+
+
+def _not_writable(file: Path, reason: str) -> UserError:
+    return UserError(
+        f"{_option(file)}: cannot be written ({reason}); expected a file that may be written, with room on its disk, "
+        "or tracking.offline=true to write to the run's folder alone."
+    )
+
+
+def _make_file(file: Path) -> None:
+    """Make the file of a SQLite store, unless another process is faster."""
     file.parent.mkdir(parents=True, exist_ok=True)
     # The operating system releases this lock when the process ends, however it ends.
     lock = FileLock(file.with_name(f".{file.name}.lock"))

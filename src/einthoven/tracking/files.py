@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -40,44 +41,55 @@ class Files:
 
     def figure(self, figure: Figure, name: str) -> None:
         """Log a picture under ``figures/``."""
-        path = self._staged_path(f"figures/{name}.png")
-        figure.savefig(path, dpi=150)
-        self._put_file(path, "figures")
+        with self._staging(f"figures/{name}.png") as path:
+            figure.savefig(path, dpi=150)
 
     def text(self, text: str, path: str) -> None:
         """Log a text file."""
-        staged = self._staged_path(path)
-        staged.write_text(text)
-        self._put_file(staged, folder_of(path))
+        with self._staging(path) as staged:
+            staged.write_text(text)
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
         """Log a table. The page of MLflow shows it as a table."""
-        staged = self._staged_path(path)
         rows = [[_json_value(value) for value in row] for row in zip(*columns.values(), strict=True)]
-        staged.write_text(json.dumps({"columns": list(columns), "data": rows}))
-        self._put_file(staged, folder_of(path), table=True)
+        with self._staging(path, table=True) as staged:
+            staged.write_text(json.dumps({"columns": list(columns), "data": rows}))
 
     def file(self, path: Path, folder: str) -> None:
         """Log a file. A file in the folder of the run is not copied. It must stay there until it is sent."""
         if path.resolve().is_relative_to(self._run_folder.resolve()):
             self._put_file(path, folder, staged=False)
         else:
-            copy = shutil.copy2(path, self._staged_path(path.name))
-            self._put_file(Path(copy), folder)
+            with self._staging(f"{folder}/{path.name}") as staged:
+                shutil.copy2(path, staged)
 
     def arrays(self, arrays: Mapping[str, NDArray[Any]], name: str = PROBE) -> None:
         """Log named arrays in one file, which loads without pickle."""
-        path = self._staged_path(name)
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # the stub has names before them
-        self._put_file(path, "")
+        with self._staging(name) as path:
+            np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # the stub has names before them
 
-    def _staged_path(self, path: str) -> Path:
-        """Return a path for a file until it is sent, in a new folder of its own."""
+    @contextmanager
+    def _staging(self, path: str, *, table: bool = False) -> Iterator[Path]:
+        """Yield the path of a file for writing, and put the file into the spool at the end.
+
+        Parameters
+        ----------
+        path : str
+            Place of the file among the artifacts.
+        """
+        with self._staged_path(path) as staged:
+            yield staged
+        self._put_file(staged, folder_of(path), table=table)
+
+    @contextmanager
+    def _staged_path(self, path: str) -> Iterator[Path]:
+        """Yield a path for a file until it is sent, in a new folder of its own."""
         folder = self._folder / "files" / str(self._files.size)
-        # A failed attempt can have left the folder.
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder / PurePosixPath(path).name
+        with explain_full_disk(self._run_folder):
+            # A failed attempt can have left the folder.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            yield folder / PurePosixPath(path).name
 
     def _put_file(self, path: Path, place: str, *, table: bool = False, staged: bool = True) -> None:
         """Put a file into the spool, for the folder `place` of the artifacts."""

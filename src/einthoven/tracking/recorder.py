@@ -17,15 +17,17 @@ import contextlib
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einthoven.errors import UserError, first_line
+from einthoven.errors import UserError, store_reason
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import require_store
+from einthoven.tracking.database import require_writable
 from einthoven.tracking.delivery import CREATION, Delivery
 from einthoven.tracking.earlier import create_again, read_spool, read_store
-from einthoven.tracking.files import Files, folder_of
+from einthoven.tracking.files import Files
 from einthoven.tracking.metrics import Metrics
 from einthoven.tracking.names import accepted
 from einthoven.tracking.server import reach, without_password
@@ -132,6 +134,7 @@ class Recorder(Metrics, Files):
             require_store(folder, uri)
         if (run_id is None and not offline) or (run_id is not None and not has_ids):
             reach(uri)
+            require_writable(uri)
         Files.__init__(self, folder, Spool(tracking / "files.jsonl", self._delivery))
         Metrics.__init__(self, folder, Spool(tracking / "entries.jsonl", self._delivery), steps, interval, system)
 
@@ -173,7 +176,7 @@ class Recorder(Metrics, Files):
         try:
             self._delivery.create(content, may_exist=False)
         except MlflowException as error:
-            raise UserError(f"tracking.uri={without_password(self.uri)}: {first_line(error)}") from None
+            raise UserError(f"tracking.uri={without_password(self.uri)}: {store_reason(error)}.") from None
 
     def _continue(self, run_id: str, position: int | None, has_ids: bool) -> None:
         """Continue a run at the position of a checkpoint."""
@@ -248,8 +251,8 @@ class Recorder(Metrics, Files):
         """
         from einthoven.tracking.models import NAME, export
 
-        path = self._staged_path(NAME)
-        export(program, samples, classes, leads, fs, path, runs_along_time=runs_along_time)
+        with self._staged_path(NAME) as path:
+            export(program, samples, classes, leads, fs, path, runs_along_time=runs_along_time)
         metrics = [point for name, point in self._last_points.items() if name.startswith(("val/", "test/"))]
         content = {
             "path": str(path.relative_to(self._folder)),
@@ -287,9 +290,8 @@ class Recorder(Metrics, Files):
     def _put_series(self) -> None:
         """Log the artifact with every value."""
         if len(self._series):
-            path = self._staged_path(SERIES)
-            self._series.write_parquet(path)
-            self._put_file(path, folder_of(SERIES))
+            with self._staging(SERIES) as path:
+                self._series.write_parquet(path)
 
     def _end(self, patience: float) -> None:
         """Send the rest, and note what could not be sent."""
@@ -298,7 +300,8 @@ class Recorder(Metrics, Files):
         if not self._is_offline:
             # The user does not want to wait for the store.
             with contextlib.suppress(KeyboardInterrupt):
-                self._entries.drain(patience) and self._files.drain(patience)
+                say_waiting = partial(run_folder.say_waiting, self.uri, patience)
+                self._entries.drain(patience, say_waiting) and self._files.drain(patience, say_waiting)
             self.unsent = run_folder.describe_unsent(self.uri, self._run_folder, self._entries, self._files)
             add_unsent(self.unsent)
         self._entries.close()

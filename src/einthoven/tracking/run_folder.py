@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from einthoven.atomic import explain_write
 from einthoven.command_line import command, option
-from einthoven.errors import UserError, first_line
+from einthoven.errors import UserError, store_reason
 from einthoven.tracking.places import registration_address, trusted_for
 from einthoven.tracking.server import without_password
 from einthoven.tracking.spool import Spool, number_in
@@ -28,7 +30,7 @@ def describe_unsent(uri: str, folder: Path, *spools: Spool) -> list[str]:
     """Return sentences about the entries of a run that its store does not have."""
     sentences = []
     if any(spool.waiting for spool in spools):
-        errors = [first_line(spool.error) for spool in spools if spool.error]
+        errors = [store_reason(spool.error) for spool in spools if spool.error]
         reason = f" ({errors[0]})" if errors else ""
         trusted = trusted_for(uri)
         for spool in spools:
@@ -47,6 +49,16 @@ def describe_unsent(uri: str, folder: Path, *spools: Spool) -> list[str]:
             f"{folder / 'tracking'}/*.refused."
         )
     return sentences
+
+
+def say_waiting(uri: str, patience: float, error: Exception) -> None:
+    """Print that the end of a run waits for its store, and why."""
+    print(
+        f"einthoven: {without_password(uri)} does not take the rest of this run ({store_reason(error)}); waiting "
+        f"{patience:g} s for it (tracking.patience)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def lock(folder: Path) -> FileLock:
@@ -136,12 +148,15 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
     UserError
         Instead of an OSError.
     """
+    tracking = folder / "tracking"
     try:
-        yield
+        with explain_write(tracking, tracking):
+            yield
     except OSError as error:
         resume = command("train", option("resume", folder))
+        place = error.filename2 or error.filename or tracking
         raise UserError(
-            f"{folder / 'tracking'}: {error.strerror}; the run ends here, and what was written stays readable. "
+            f"{place}: {error.strerror or error}; the run ends here, and what was written stays readable. "
             f"With room on that disk, {resume} takes it up from its last checkpoint."
         ) from error
 

@@ -135,8 +135,14 @@ class Spool:
         """Whether some entry has not been delivered."""
         return self._sent < self._size
 
-    def drain(self, patience: float) -> bool:
+    def drain(self, patience: float, say_waiting: Callable[[Exception], None] | None = None) -> bool:
         """Wait until everything is delivered, or until nothing could be delivered for `patience` seconds.
+
+        Parameters
+        ----------
+        patience : float
+        say_waiting : callable, optional
+            Is called once with the error of the last attempt, if the store does not take the entries.
 
         Returns
         -------
@@ -153,8 +159,13 @@ class Spool:
                 if self._sent > sent_before:
                     last_progress = time.monotonic()
                     sent_before = self._sent
-                if self.error is not None and time.monotonic() - last_progress > patience:
+                if self.error is None:
+                    continue
+                if time.monotonic() - last_progress > patience:
                     break
+                if say_waiting is not None:
+                    say_waiting(self.error)
+                    say_waiting = None
             self._is_ending = False
         return not self.waiting
 

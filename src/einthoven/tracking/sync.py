@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from einthoven.command_line import command, option
@@ -70,7 +71,7 @@ def sync(folder: Path, patience: float = 10.0) -> str:
         # One spool after the other, because the first one may have to create the run.
         for spool in spools:
             spool.start()
-            spool.drain(patience)
+            spool.drain(patience, partial(run_folder.say_waiting, uri, patience))
         add_unsent(run_folder.describe_unsent(uri, folder, *spools))
         for spool in spools:
             spool.close()

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from einthoven.atomic import write_text
+from einthoven.atomic import explain_write, write_text
 from einthoven.errors import UserError
 from einthoven.files import file_digest
 
@@ -259,7 +259,7 @@ class _Download:
                     raise _refusal(response)
                 content_range = response.headers.get("Content-Range", "")
                 is_continued = response.status == 206 and content_range.startswith(f"bytes {size}-")
-                with part.open("ab" if is_continued else "wb") as file:
+                with explain_write(part, part), part.open("ab" if is_continued else "wb") as file:
                     for chunk in response.stream(1 << 16):
                         if self.stop.is_set():
                             raise _StoppedError

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from einthoven.data import synthetic
 from einthoven.data.sources.labels import TASKS, Labels
-from einthoven.data.sources.ptbxl import PTBXL, RATES
+from einthoven.data.sources.ptbxl import GENERATED, PTBXL, RATES
 from einthoven.data.store.packed_store import Progress, Store
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER
@@ -169,4 +169,4 @@ class Synthetic:
 
     @property
     def _corpus(self) -> PTBXL:
-        return PTBXL(self.root, self.fs, self.cache, leads=self.leads, seconds=self.seconds, source="synthetic")
+        return PTBXL(self.root, self.fs, self.cache, leads=self.leads, seconds=self.seconds, source=GENERATED)

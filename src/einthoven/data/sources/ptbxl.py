@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MIRRORS = ("https://physionet.org/files/ptb-xl/1.0.3",)
 SUMS_SHA256 = "b7224b92b341511ec3ceb13dc6652079b2c36a06504bcb49506f157f51dc695d"
 """SHA-256 of the ``SHA256SUMS.txt`` of PTB-XL 1.0.3 (87,203 lines); several public projects record the same value."""
+
+GENERATED = "synthetic"
+"""Name of the generated corpus, which has no option for records that cannot be read."""
 
 TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 RATES = {100: "filename_lr", 500: "filename_hr"}  # Hz -> column with the path of the record
@@ -141,7 +144,10 @@ class PTBXL:
         self._statements()
         files = RecordFiles(root, database[column])
         tables = tuple(root / name for name in TABLES)
-        return Plan.from_source(self, files, database.assign(source=self.source), tables=tables, absent=absent)
+        others: dict[str, Any] = {"tables": tables, "absent": absent}
+        if self.source == GENERATED:
+            others["remedy"] = f"delete {root}, and the next command generates it again"
+        return Plan.from_source(self, files, database.assign(source=self.source), **others)
 
     def _download(self, root: Path, progress: Progress | None) -> None:
         folder = f"records{self.fs}/"

@@ -84,17 +84,14 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                 (folder / PACK_FILE).write_text(pack_text(sums, index_digest), encoding="utf-8")
                 publish(folder, pool / pack_name)
     if failures:
-        raise _unreadable_records(failures, total)
+        raise _unreadable_records(failures, total, plan.remedy)
 
 
-def _unreadable_records(reasons: Sequence[str], total: int) -> UserError:
-    """Return the error for records that cannot be read: the first reason, their number, and the option."""
+def _unreadable_records(reasons: Sequence[str], total: int, remedy: str) -> UserError:
+    """Return the error for records that cannot be read: the first reason, their number, and what to do."""
     verb = "record cannot" if len(reasons) == 1 else "records cannot"
     first_reason = reasons[0].rstrip(".")
-    return UserError(
-        f"{first_reason}; {len(reasons):,} of {total:,} {verb} be read: data.on_error=quarantine leaves such records "
-        "out and lists them."
-    )
+    return UserError(f"{first_reason}; {len(reasons):,} of {total:,} {verb} be read: {remedy}.")
 
 
 def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:

@@ -94,6 +94,8 @@ class Plan:
     option_style : str or None
         How the user states fs, units and leads of the files, as in `read_record`; None if the source has no options
         for it.
+    remedy : str
+        What the user can do about a record that cannot be read.
     notes : tuple of str
         Notes for the user about how the plan was made.
 
@@ -117,6 +119,7 @@ class Plan:
     absent: pd.DataFrame | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     option_style: str | None = None
+    remedy: str = "data.on_error=quarantine leaves such records out and lists them"
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
