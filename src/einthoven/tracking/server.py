@@ -64,6 +64,8 @@ def connect(uri: str) -> MlflowClient:
     file = sqlite_file(uri)
     if file is not None:
         check_database(file)
+    # MLflow logs the traceback of every error of a database, and raises the error, too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     make_database(uri)
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient(uri) if file is None else _open_file(uri, file)
