@@ -220,7 +220,7 @@ train --config-dir conf model=list       | model: the yaml of this option has no
 train --config-dir conf model=empty      | model: the yaml of this option has no _target_
 train init_from=empty                    | neither a run nor a bundle
 train init_from=badbundle                | not the JSON that is expected
-train resume=badrun                      | no checkpoints/last.safetensors there
+train resume=badrun                      | no config.yaml there
 train task=distill task.teacher=[1]      | task.teacher[0]=1: expected text
 evaluate run=run calibration=null        | calibration=null: expected an option of calibration
 evaluate run=                            | run=: no value; expected a path
