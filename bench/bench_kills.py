@@ -263,6 +263,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
+    # A shell lets its background processes ignore SIGINT, and the runs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     place = arguments.folder or Path(tempfile.mkdtemp(prefix="kills-"))
     place.mkdir(parents=True, exist_ok=True)
 
