@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -142,7 +143,10 @@ class Bench:
 
     def assembled(self, config: DictConfig) -> NetworkRun:
         """The run of a configuration, with everything built and nothing trained."""
-        run = assemble_run(with_base(config, []), self.folder)
+        # Nothing of a command that ran earlier in this process: the choices of this run are those of its configuration.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(HydraConfig.instance(), "cfg", None)
+            run = assemble_run(with_base(config, []), self.folder)
         assert isinstance(run, NetworkRun)
         return run
 

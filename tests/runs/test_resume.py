@@ -365,5 +365,6 @@ def test_a_run_without_its_store_is_refused_before_any_work_and_sent_again_by_sy
     (complete,) = again.search_runs(["1"])
     assert complete.data.metrics == before.data.metrics
     assert complete.info.status == "FINISHED"
-    found = {path.name for path in (project / "mlruns").rglob("*") if path.is_file()}
-    assert found == lost
+    location = again.get_experiment(complete.info.experiment_id).artifact_location.removeprefix("file://")
+    found = {path.name for path in Path(location).rglob("*") if path.is_file()}
+    assert found == lost, location
