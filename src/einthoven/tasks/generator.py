@@ -161,7 +161,9 @@ class Generator(Pretext):
         probability and the label of each condition.
         """
         window = _window(model)
-        losses, sums, probabilities = [], [], []
+        losses = []
+        sums = []
+        probabilities = []
         conditions = self._conditions(batch.y)
         windows = cut_windows(batch.x, window, window).unbind(1)
         truths = cut_windows(batch.y[:, :CONDITION_ROW], window, window).unbind(1)
@@ -203,7 +205,8 @@ class Generator(Pretext):
         size = means[:, 1 + waves : 1 + 2 * waves]
         # A wave that neither mask has is right.
         dice = np.where(size > 0, 2 * overlap / np.maximum(size, 1e-12), 1.0)
-        error, energy = means[:, SUMS - 2], means[:, SUMS - 1]
+        error = means[:, SUMS - 2]
+        energy = means[:, SUMS - 1]
         r2 = 1 - error / np.maximum(energy, 1e-12)
         return np.column_stack([means[:, 0], dice, dice.mean(axis=1), r2])
 
@@ -226,10 +229,10 @@ class Generator(Pretext):
     def table(self, y: Array, p: Array, classes: Sequence[str]) -> dict[str, list[object]]:
         """Return the columns of the table of scores `p` (n, M): the metrics of each record."""
         columns = self.summarize(p[:, :SUMS]).T
-        return {
-            name.replace("/", "_"): np.round(column, 6).tolist()
-            for name, column in zip(self.summary_names, columns, strict=True)
-        }
+        table: dict[str, list[object]] = {}
+        for name, column in zip(self.summary_names, columns, strict=True):
+            table[name.replace("/", "_")] = np.round(column, 6).tolist()
+        return table
 
     def describe(self, y: Array, p: Array, classes: Sequence[str]) -> tuple[str, str]:
         """Return the conditions and the metrics of one record with the scores (M,), as two texts."""

@@ -28,7 +28,8 @@ IDS = "run.json"
 """File in ``tracking/`` with the ids of a run and the addresses of its store."""
 
 _NAMES = ("uri", "run_id", "experiment_id")
-_ABSOLUTE, _RELATIVE = "store_absolute", "store_relative"
+_ABSOLUTE = "store_absolute"
+_RELATIVE = "store_relative"
 
 
 def ids_file(folder: Path) -> Path:

@@ -41,11 +41,11 @@ def read_muse(root: Element, source: str) -> FileSignals:
     if not groups:
         raise UserError(f"{source}: a MUSE export without a Waveform; expected one of a rhythm.")
     signals = join_groups(groups, source)
-    baselines = [
-        f"{_get(lead, 'LeadID')} {_get(lead, 'FirstSampleBaseline')}"
-        for lead in root.iterfind("Waveform/LeadData")
-        if _get(lead, "FirstSampleBaseline") not in ("", "0")
-    ]
+    baselines = []
+    for lead in root.iterfind("Waveform/LeadData"):
+        baseline = _get(lead, "FirstSampleBaseline")
+        if baseline not in ("", "0"):
+            baselines.append(f"{_get(lead, 'LeadID')} {baseline}")
     notes = (f"added FirstSampleBaseline: {', '.join(dict.fromkeys(baselines))}",) if baselines else ()
     return replace(signals, cautions=(*signals.cautions, *notes))
 

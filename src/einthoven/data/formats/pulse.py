@@ -39,7 +39,8 @@ def is_calibration_pulse(x: NDArray[np.floating], fs: float) -> bool:
     active = np.flatnonzero(is_active)
     if not active.size:
         return False
-    first, last = int(active[0]), int(active[-1]) + 1
+    first = int(active[0])
+    last = int(active[-1]) + 1
     is_one_run = bool(is_active[first:last].all())
     has_width = WIDTH[0] <= (last - first) / fs <= WIDTH[1]
     if not is_one_run or not has_width:

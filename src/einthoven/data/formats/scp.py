@@ -32,8 +32,12 @@ from einthoven.functional.leads import canonical_lead
 MOST_BYTES = 2**26
 """Largest size of a file. A lead has at most 65,535 bytes, as its length has 16 bits."""
 
-# Sections: Huffman tables, lead definitions, locations of QRS complexes, reference beat, and rhythm or residuals.
-_TABLES, _LEADS, _QRS, _REFERENCE_BEAT, _RHYTHM = 2, 3, 4, 5, 6
+# Numbers of the sections.
+_TABLES = 2  # Huffman tables
+_LEADS = 3  # lead definitions
+_QRS = 4  # locations of QRS complexes
+_REFERENCE_BEAT = 5
+_RHYTHM = 6  # rhythm, or what is left of it without the reference beat
 
 _FILE_HEADER = struct.Struct("<HI")
 _SECTION_HEADER = struct.Struct("<HHIBB6s")

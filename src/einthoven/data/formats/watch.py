@@ -63,7 +63,11 @@ def read_watch(path: str | Path, caller: Metadata) -> FileSignals:
         elif len(words) == 1 and is_unit(words[0]):
             unit = words[0]
     if fs is None or not lead or not unit:
-        missing = "rate" if fs is None else "lead" if not lead else "unit"
+        missing = "unit"
+        if fs is None:
+            missing = "rate"
+        elif not lead:
+            missing = "lead"
         raise UserError(
             f"{source}: no {missing} found in the lines before the numbers; expected an ECG of an Apple Watch."
         )
