@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from einthoven.errors import UserError
 from einthoven.tracking import database
@@ -67,6 +68,21 @@ def test_two_runs_may_create_one_experiment_at_once(tmp_path: Path, mlflow_db: P
     # The other run created the experiment behind our first look.
     one.get_experiment_by_name = lambda name: next(answers)  # type: ignore[method-assign]
     assert experiment_id(one, "raced") == first
+
+
+def test_a_new_file_at_the_address_of_a_deleted_one_is_not_mixed_with_it(tmp_path: Path, mlflow_db: Path) -> None:
+    file = shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{file}"
+    old = connect(uri)
+    old.create_experiment("in the deleted file")
+    engine = SqlAlchemyStore._engine_map[uri]
+    # MLflow keeps the connections of several threads.
+    for connection in [engine.connect() for _ in range(3)]:
+        connection.close()
+    file.rename(tmp_path / "lost.db")
+    new = connect(uri)
+    names = [[experiment.name for experiment in new.search_experiments()] for _ in range(4)]
+    assert names == [["Default"]] * 4
 
 
 @pytest.mark.parametrize("pages", [1, 3, 40])

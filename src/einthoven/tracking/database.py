@@ -148,6 +148,7 @@ def make_database(uri: str) -> None:
         return
     try:
         _make_file(file)
+        _forget_connections(uri)
     except OSError as error:
         raise _not_writable(file, error.strerror or str(error)) from error
     except (SQLAlchemyError, MlflowException, sqlite3.Error) as error:
@@ -215,6 +216,15 @@ def _make_tables(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _forget_connections(uri: str) -> None:
+    """Close the connections that MLflow keeps to an earlier file at this address. They would still use that file."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = SqlAlchemyStore._engine_map.get(uri)
+    if engine is not None:
+        engine.dispose()
 
 
 def _remove(file: Path) -> None:
