@@ -17,7 +17,18 @@ import einthoven
 SRC = Path(einthoven.__file__).parent
 
 # Modules that every room may import.
-SHARED = {"contracts", "errors", "atomic", "command_line", "files", "interrupts", "trust", "working_folder"}
+SHARED = {
+    "atomic",
+    "command_line",
+    "contracts",
+    "errors",
+    "files",
+    "interrupts",
+    "safetensors_file",
+    "strict_json",
+    "trust",
+    "working_folder",
+}
 ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what is shared
     "functional": set(),
     "data": {"functional"},

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from einthoven.errors import UserError
-from einthoven.files import safetensors_shapes
+from einthoven.safetensors_file import safetensors_shapes
 
 
 def read(file: Path) -> dict[str, tuple[int, ...]]:

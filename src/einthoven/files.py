@@ -12,24 +12,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
-import re
 import stat
 import tokenize
 from collections.abc import Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
-from reprlib import repr as short_repr
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from einthoven.errors import UserError
 
 BLANK = b"0" * 64
 """These bytes replace the hash while the hash is computed."""
-
-DEEPEST = 64
-"""Largest number of nested lists and objects in a JSON file."""
 
 SEAL = "sha256"
 """Name of the last entry of a sealed text."""
@@ -42,8 +36,6 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_NAME_LENGTH = 255
 _ANNEX = "/annex/objects/"
 _CHUNK_BYTES = 1 << 20
-_MAX_HEADER_BYTES = 1 << 26
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def sealed_digest(file: BinaryIO, position: int) -> str:
@@ -323,125 +315,3 @@ def reason(error: Exception) -> str:
     """Return the message of an exception on one line, without the name of the file."""
     text = str(getattr(error, "strerror", None) or error) or type(error).__name__
     return " ".join(text.split())
-
-
-def safetensors_header(file: BinaryIO, source: str) -> bytes:
-    """Return the first bytes of a safetensors file: the length of the header (eight bytes) and the header (JSON).
-
-    Parameters
-    ----------
-    file : binary file
-    source : str
-        Name of the file, for the message.
-
-    Raises
-    ------
-    UserError
-        If the header does not fit into the file.
-    """
-    file.seek(0)
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or not 0 < length <= min(_MAX_HEADER_BYTES, size - 8):
-        raise UserError(f"{source} is damaged: the header of this safetensors file does not fit into it")
-    return start + file.read(length)
-
-
-def safetensors_shapes(file: BinaryIO, source: str) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of the tensors in a safetensors file, without the tensors.
-
-    Neither a tensor nor all of them can have more values than the file has bytes for them. So the shapes limit the
-    memory that they explain.
-
-    Parameters
-    ----------
-    file : binary file
-    source : str
-        Name of the file, for the message.
-
-    Raises
-    ------
-    UserError
-        If the header is damaged, or states more values than the file has.
-    """
-    start = safetensors_header(file, source)
-    header = parse_json(start[8:], source)
-    data_bytes = os.fstat(file.fileno()).st_size - len(start)
-    shapes = {}
-    try:
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            first, end = entry["data_offsets"]
-            shape = tuple(entry["shape"])
-            has_counts = all(type(count) is int and count >= 0 for count in (first, end, *shape))
-            if not has_counts or end > data_bytes or math.prod(shape) > end - first:
-                raise ValueError(f"{name[:100]} of the shape {short_repr(shape)} does not fit into the file")
-            shapes[name] = shape
-        # Tensors that share their bytes would explain a network of any size.
-        if sum(map(math.prod, shapes.values())) > data_bytes:
-            raise ValueError("the tensors do not fit into the file together")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{source} is damaged: {type(error).__name__}: {error}") from None
-    return shapes
-
-
-def parse_json(text: bytes | str, source: str, *, finite: bool = True) -> Any:
-    """Parse JSON strictly.
-
-    Parameters
-    ----------
-    text : bytes or str
-    source : str
-        Name of the file, for the message.
-    finite : bool
-        Refuse NaN, infinity, and numbers that are too large, such as 1e999.
-
-    Raises
-    ------
-    UserError
-        If the text is not JSON, an object has the same key twice, or the nesting is deeper than `DEEPEST`.
-    """
-    data = text.encode() if isinstance(text, str) else text
-    _check_depth(data, source)
-    options: dict[str, Any] = {"object_pairs_hook": _build_object}
-    if finite:
-        options["parse_constant"] = _refuse_constant
-        options["parse_float"] = _parse_finite_number
-    try:
-        return json.loads(data, **options)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not the JSON that is expected ({' '.join(str(error).split())[:200]}).") from None
-
-
-def _check_depth(data: bytes, source: str) -> None:
-    """Count the nesting before parsing, because the parser is recursive. Brackets in strings do not count."""
-    depth = 0
-    for token in _STRING_OR_BRACKET.finditer(data):
-        if token[0] in (b"[", b"{"):
-            depth += 1
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-        if depth > DEEPEST:
-            raise UserError(f"{source}: the JSON is nested more than {DEEPEST} deep.")
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in content:
-            raise ValueError(f"the key {name[:80]!r} occurs twice in one object")
-        content[name] = value
-    return content
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} instead of a number")
-
-
-def _parse_finite_number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:80]}, which is too large for a number")
-    return number

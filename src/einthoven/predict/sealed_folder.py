@@ -25,8 +25,10 @@ from torch import Tensor
 
 from einthoven.atomic import explain_write
 from einthoven.errors import UserError
-from einthoven.files import BLANK, open_file, parse_json, read_file, safetensors_shapes, sealed_digest
+from einthoven.files import BLANK, open_file, read_file, sealed_digest
 from einthoven.predict.limits import Shapes
+from einthoven.safetensors_file import safetensors_shapes
+from einthoven.strict_json import parse_json
 
 FORMAT = 3
 """Number of the format. Format 1 contained a hash of its content, later formats contain a hash of their text. Format 3

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from einthoven.errors import first_line
-from einthoven.files import parse_json, read_file
+from einthoven.files import read_file
+from einthoven.strict_json import parse_json
 from einthoven.tracking.addresses import IDS, IDS_LIMIT, write_ids
 from einthoven.tracking.server import connect, experiment_id
 from einthoven.tracking.spool import Entry, RefusedError

@@ -23,7 +23,9 @@ import safetensors.torch
 from torch import Tensor
 
 from einthoven.errors import UserError
-from einthoven.files import BLANK, open_file, parse_json, safetensors_header, safetensors_shapes, sealed_digest
+from einthoven.files import BLANK, open_file, sealed_digest
+from einthoven.safetensors_file import safetensors_header, safetensors_shapes
+from einthoven.strict_json import parse_json
 
 Content = TypeVar("Content")
 
