@@ -16,9 +16,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from einthoven.data import fitted_on
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store.digests import to_bytes
-from einthoven.data.synthetic import fitted, fitted_on
+from einthoven.data.synthetic import fitted
 
 FS = 100
 MOST_ID = 2000

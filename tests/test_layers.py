@@ -24,6 +24,7 @@ SHARED = {
     "errors",
     "files",
     "interrupts",
+    "quick_imports",
     "safetensors_file",
     "strict_json",
     "trust",
@@ -125,11 +126,30 @@ def test_every_room_is_listed() -> None:
     assert rooms - {"__init__", *SHARED} == set(ALLOWED)
 
 
-def test_the_command_line_answers_without_the_heavy_packages() -> None:
+LIGHT_COMMANDS = {  # command -> packages that it may need
+    "--help": set(),
+    "train optimizr=sgd": {"hydra", "rich"},
+    "train trainer.epochs=0": {"hydra", "rich"},
+    "train --cfg job": {"hydra", "rich"},
+    "predict --flag": {"rich", "numpy"},
+    "explain --flag": {"rich", "numpy"},
+    "report --flag": set(),
+}
+
+
+@pytest.mark.parametrize("command", LIGHT_COMMANDS)
+def test_a_mistake_is_answered_without_the_heavy_packages(command: str, tmp_path: Path) -> None:
     heavy = ["mlflow", "matplotlib", "sklearn", "pandas", "torch", "scipy", "hydra", "rich", "numpy", "wfdb"]
-    code = f"import sys, einthoven.cli; einthoven.cli.main(['--help']); print([n for n in {heavy} if n in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.splitlines()[-1] == "[]"
+    code = f"""
+import sys, einthoven.cli
+try:
+    einthoven.cli.main({command.split()})
+except SystemExit as end:
+    assert end.code == 2
+print([name for name in {heavy} if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert set(ast.literal_eval(found.stdout.splitlines()[-1])) <= LIGHT_COMMANDS[command]
 
 
 def test_help_answers_in_well_under_a_second() -> None:

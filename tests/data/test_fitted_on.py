@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from einthoven.data.fitted_on import GENERATED, VERSIONS, fitted_records
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.synthetic import GENERATOR_VERSION
-from einthoven.data.synthetic.fitted_on import GENERATED, VERSIONS, fitted_records
 from einthoven.predict import EMBEDDED
 from einthoven.predict.bundle import read_bundle
 

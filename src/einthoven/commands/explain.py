@@ -8,22 +8,21 @@ from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einthoven.build import build, trust_named, unknown_name
 from einthoven.errors import UserError
-from einthoven.evaluation.occlusion import FindWaves
-from einthoven.evaluation.saliency import Method
-from einthoven.predict import load_bundle
-from einthoven.predict.delineator import load_delineator
-from einthoven.predict.explaining import Explanation, find_waves, wave_shares
-from einthoven.predict.signal import read_prepared
+from einthoven.quick_imports import quick_imports
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, load_option, option_files
 from einthoven.terminal.display import bar, errors
-from einthoven.terminal.explanation_output import draw_explanations, show_explanations
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
 from einthoven.terminal.record_files import expand
+
+if TYPE_CHECKING:
+    from einthoven.evaluation.occlusion import FindWaves
+    from einthoven.evaluation.saliency import Method
+    from einthoven.predict.explaining import Explanation
 
 METHOD = "integrated_gradients"
 """The method without ``--method``."""
@@ -51,14 +50,22 @@ def main(arguments: Sequence[str]) -> int:
     folders, others = conf_folders(conf_folder(), arguments)
     options = _options(others)
     check_output(f"--output {options.output}", options.output)
+
+    # Imported only now: a mistake in the arguments is answered without waiting for torch.
+    with quick_imports():
+        from einthoven.predict import load_bundle
+        from einthoven.predict.delineator import load_delineator
+        from einthoven.predict.explaining import find_waves, wave_shares
+        from einthoven.predict.signal import read_prepared
+        from einthoven.report.explanation import check_suffix
+        from einthoven.terminal.explanation_output import draw_explanations, show_explanations
+
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor = load_bundle(*bundles)
     files = expand(paths)
     delineator = load_delineator()
     find_delineated = partial(find_waves, delineator, predictor.input_format.leads)
     method = _with_waves(method_named(folders, options.method, predictor.input_format.fs), find_delineated)
-
-    from einthoven.report.explanation import check_suffix
 
     check_suffix(options.output)
     if len(files) > 1 and options.output.suffix.lower() != ".pdf":

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from einthoven.build import unknown_name
 from einthoven.errors import UserError
+from einthoven.quick_imports import quick_imports
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
 from einthoven.terminal.display import console
-from einthoven.terminal.option_plots import multipliers, plot_augmentations, plot_schedules
 from einthoven.terminal.parser import check_flags
 
 MEASURED = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")
@@ -55,6 +54,9 @@ def main(arguments: list[str]) -> None:
     if is_plotted and groups not in (["schedule"], ["augment"]):
         raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
     has_curves = is_plotted and groups == ["schedule"]
+    if is_plotted:
+        with quick_imports():
+            from einthoven.terminal.option_plots import multipliers, plot_augmentations, plot_schedules
 
     for group in groups:
         table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)
@@ -113,6 +115,8 @@ def describe(path: Path) -> Option:
 
 def _sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:
     """Draw a curve with values from 0 to 1 as a row of blocks."""
+    import numpy as np
+
     blocks = []
     for part in np.array_split(np.asarray(values), width):
         height = int(float(part.mean()) * len(_BLOCKS))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
-from einthoven.predict import load_bundle
-from einthoven.predict.answers import answers
-from einthoven.predict.delineator import load_delineator
+from einthoven.quick_imports import quick_imports
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
-from einthoven.terminal.prediction_output import OUTPUTS, Output
 from einthoven.terminal.record_files import expand
+
+if TYPE_CHECKING:
+    from einthoven.terminal.prediction_output import Output
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +39,15 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     if options.pdf is not None:
         check_output(f"--pdf {options.pdf}", options.pdf)
+    # Imported only now: a mistake in the arguments is answered without waiting for torch.
+    with quick_imports():
+        from einthoven.predict import load_bundle
+        from einthoven.predict.answers import answers
+        from einthoven.predict.delineator import load_delineator
+        from einthoven.terminal.prediction_output import OUTPUTS
+
     bundles, paths = bundles_and_files(options.paths, "predict")
+
     predictor = load_bundle(*bundles, draws=options.draws, seed=options.seed)
     if predictor.alphas and options.alpha not in predictor.alphas:
         alphas = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
+from einthoven.quick_imports import quick_imports
+from einthoven.runs.settings import read_settings
 from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
-from einthoven.tracking.sweep import PARENT, abandon
+from einthoven.tracking.parent_run import PARENT, abandon
 from einthoven.tracking.unsent import collect_unsent
 
 if TYPE_CHECKING:
@@ -49,10 +51,14 @@ def main(arguments: list[str]) -> int:
             folder = Path(hydra.runtime.output_dir)
             overrides = list(hydra.overrides.task)
             if PARENT in os.environ:
-                from einthoven.sweeps.child import child
+                with quick_imports():
+                    from einthoven.sweeps.child import child
 
                 return child(config, folder, overrides)
-            from einthoven.runs.train_one import train_one
+            # Refuse a wrong value before this import, which takes seconds.
+            read_settings(config)
+            with quick_imports():
+                from einthoven.runs.train_one import train_one
 
             return train_one(config, folder, overrides)
         return {}

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.data.ancestry import FIRST_LISTS, LISTS, Ancestry
-from einthoven.data.synthetic.fitted_on import fitted_records
+from einthoven.data.fitted_on import fitted_records
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
 from einthoven.evaluation.calibration_state import fitted_state, restore_calibration

@@ -31,9 +31,10 @@ from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.closing import closing, error_tag
 from einthoven.tracking.concluded import CONCLUDED, is_concluded
+from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.recorder import NOTE_TAG, Recorder
 from einthoven.tracking.server import client, without_password
-from einthoven.tracking.sweep import PARENT, put_table
+from einthoven.tracking.sweep import put_table
 
 if TYPE_CHECKING:
     from filelock import FileLock

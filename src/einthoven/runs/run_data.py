@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from einthoven.build import build
 from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
+from einthoven.data.fitted_on import fitted_records
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.masks import mask_labels, refuse_without_masks
@@ -24,7 +25,6 @@ from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
-from einthoven.data.synthetic.fitted_on import fitted_records
 from einthoven.errors import UserError
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.options import logged_options, plain_options

@@ -1,4 +1,7 @@
-"""Check the whole configuration of a run before any data are read."""
+"""Check the whole configuration of a run before any data are read.
+
+Importing this module takes no time: `read_settings` answers before torch is imported.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from einthoven import schema, trust
 from einthoven.build import build, check
 from einthoven.errors import UserError
-from einthoven.models.features import FeatureModel
-from einthoven.runs.check_masks import check_masks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,8 +36,8 @@ class Settings:
     seed: int
 
 
-def check_settings(config: DictConfig) -> Settings:
-    """Check every option of a run, and the signature of every part.
+def read_settings(config: DictConfig) -> Settings:
+    """Check the groups that hold only values. This needs none of the packages that a run imports, such as torch.
 
     Raises
     ------
@@ -45,13 +46,26 @@ def check_settings(config: DictConfig) -> Settings:
     """
     from omegaconf import OmegaConf
 
-    settings = Settings(
+    return Settings(
         folds=schema.read_group(config.data.folds, schema.Folds, "data.folds"),
         trainer=schema.read_group(config.trainer, schema.Trainer, "trainer"),
         diagnostics=schema.read_group(config.diagnostics, schema.Diagnostics, "diagnostics"),
         tracking=schema.read_group(config.tracking, schema.Tracking, "tracking"),
         seed=schema.read_group(OmegaConf.create({"seed": config.seed}), schema.Seed, "").seed,
     )
+
+
+def check_settings(config: DictConfig) -> Settings:
+    """Check every option of a run, and the signature of every part.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong.
+    """
+    from einthoven.runs.check_masks import check_masks
+
+    settings = read_settings(config)
     optional = [name for name in OPTIONAL_PARTS if name in config]
     if not isinstance(config.get("again", False), bool):
         raise UserError(f"again={config.again}: expected true or false.")
@@ -104,5 +118,7 @@ def source_options(config: DictConfig) -> DictConfig:
 
 def is_feature_model(config: DictConfig) -> bool:
     """Return whether the model is fitted to features at once instead of trained by gradients."""
+    from einthoven.models.features import FeatureModel
+
     target = trust.find_target(config.model._target_, "model")
     return isinstance(target, type) and issubclass(target, FeatureModel)

@@ -30,9 +30,9 @@ from einthoven.runs.settings import is_feature_model
 from einthoven.runs.trained_data import write_trained_data
 from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
+from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
-from einthoven.tracking.sweep import PARENT
 from einthoven.training import checkpoint
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from einthoven.runs.teachers import with_teachers
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
 from einthoven.tracking.database import require_writable
+from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client, reach, without_password
-from einthoven.tracking.sweep import PARENT
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.data.ancestry import NONE, Ancestry
+from einthoven.data.fitted_on import fitted_records
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.store.packed_store import Store
-from einthoven.data.synthetic.fitted_on import fitted_records
 from einthoven.errors import UserError
 from einthoven.runs.run_config import with_current_names
 from einthoven.training import checkpoint

@@ -19,10 +19,11 @@ from einthoven.runs.teachers import with_teachers
 from einthoven.runs.train_one import train_one
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.closing import closing
+from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client
-from einthoven.tracking.sweep import PARENT, VARIED, count_below, put_failed, same_runs
+from einthoven.tracking.sweep import VARIED, count_below, put_failed, same_runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun

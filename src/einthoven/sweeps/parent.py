@@ -5,18 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shlex
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from hydra.experimental.callback import Callback
 
-from einthoven.build import trust_named
 from einthoven.command_line import command
 from einthoven.errors import UserError
 from einthoven.report.option_importance import option_importance_figure
@@ -28,13 +23,10 @@ from einthoven.runs.next_commands import as_typed, hydra_options, report_command
 from einthoven.runs.parameters import chosen_options
 from einthoven.sweeps.space import varied
 from einthoven.terminal.display import console, results_table, say, say_next
-from einthoven.terminal.hydra_command import CallbackError
-from einthoven.terminal.mistakes import sentence
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.server import client, without_password
 from einthoven.tracking.sweep import (
-    PARENT,
     SWEEP,
     VARIED,
     children,
@@ -55,85 +47,14 @@ _NOT_IN_KEY = ("again", "tracking")
 """Options in which two commands may differ and still be the same sweep."""
 
 
-class SweepCallback(Callback):
-    """Opens the parent run before the runs of a sweep, and writes the comparison of the runs into it at the end."""
+def open_sweep(config: DictConfig, loader: ConfigLoader) -> str:
+    """Open the parent run of a sweep, or continue that of an earlier command, and return its id.
 
-    def __init__(self) -> None:
-        self._run_id: str | None = None
-        self._start_time = 0  # milliseconds since 1970, as in MLflow
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open a parent run, or continue that of an earlier command for the same sweep.
-
-        Raises
-        ------
-        CallbackError
-            If the sweep cannot run.
-        """
-        from hydra.core.global_hydra import GlobalHydra
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
-
-        # Names in the configuration refer to Hydra's own configuration.
-        HydraConfig.instance().set_config(config)
-        trust_named(config)
-        self._start_time = int(time.time() * 1000)
-        try:
-            self._run_id = _open_parent(config, GlobalHydra.instance().config_loader())
-        except UserError as error:
-            raise CallbackError(str(error)) from None
-        except (HydraException, OmegaConfBaseException) as error:
-            (conf,) = (source.path for source in config.hydra.runtime.config_sources if source.provider == "main")
-            arguments = [*hydra_options(config.hydra), *config.hydra.overrides.task]
-            # `sentence` composes a configuration, which needs a new Hydra.
-            GlobalHydra.instance().clear()
-            raise CallbackError(sentence(error, Path(conf), "train", arguments)) from None
-        # The runs of the sweep, also those in other processes, find their parent here.
-        os.environ[PARENT] = self._run_id
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the comparison of the runs, and close the parent run.
-
-        Raises
-        ------
-        CallbackError
-            If a run failed, or the figure of ``figure=…`` cannot be drawn.
-        """
-        assert self._run_id is not None
-        tracking = client(config.tracking.uri)
-        close_leftovers(tracking, self._run_id)
-        runs = children(tracking, self._run_id)
-        finished = [run for run in runs if run.info.status == "FINISHED"]
-        failed = [run for run in runs if run.info.status != "FINISHED"]
-        from_earlier_command = sum(run.info.end_time < self._start_time for run in finished)
-        counts = {
-            "trained": len(finished) - from_earlier_command,
-            "found again": from_earlier_command,
-            "failed": len(failed),
-        }
-        groups = group_by_seed([(overrides(run), run.info.status, run.data.metrics) for run in runs])
-
-        mistakes = []
-        if failed:
-            mistakes.append(_failed_sentence(failed, len(runs), self._run_id))
-        _write_results(tracking, self._run_id, groups, runs, counts, config.hydra)
-        _draw_options(tracking, self._run_id, finished)
-        if "figure" in config and finished:
-            try:
-                draw_figure(config, tracking, self._run_id, finished)
-            except UserError as error:
-                mistakes.append(str(error))
-        _show_results(config, tracking, self._run_id, groups, counts)
-
-        tracking.set_terminated(self._run_id, "FAILED" if mistakes else "FINISHED")
-        os.environ.pop(PARENT, None)
-        if mistakes:
-            raise CallbackError("\n".join(mistakes))
-
-
-def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
-    """Open or continue the parent run, and return its id."""
+    Raises
+    ------
+    UserError
+        If the sweep cannot run.
+    """
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
     typed_options = logged_overrides(config.hydra.overrides.task)
@@ -154,6 +75,50 @@ def _open_parent(config: DictConfig, loader: ConfigLoader) -> str:
     if is_continued:
         console.print(f"this sweep has a parent run, and goes on below it: {run_id}")
     return run_id
+
+
+def conclude_sweep(config: DictConfig, run_id: str, start_time: int) -> list[str]:
+    """Write the comparison of the runs into the parent run, and close it.
+
+    Parameters
+    ----------
+    config : DictConfig
+    run_id : str
+        Id of the parent run.
+    start_time : int
+        When this command was started, in milliseconds since 1970.
+
+    Returns
+    -------
+    list of str
+        Sentences about runs that failed, and about a figure that cannot be drawn.
+    """
+    tracking = client(config.tracking.uri)
+    close_leftovers(tracking, run_id)
+    runs = children(tracking, run_id)
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    failed = [run for run in runs if run.info.status != "FINISHED"]
+    from_earlier_command = sum(run.info.end_time < start_time for run in finished)
+    counts = {
+        "trained": len(finished) - from_earlier_command,
+        "found again": from_earlier_command,
+        "failed": len(failed),
+    }
+    groups = group_by_seed([(overrides(run), run.info.status, run.data.metrics) for run in runs])
+
+    mistakes = []
+    if failed:
+        mistakes.append(_failed_sentence(failed, len(runs), run_id))
+    _write_results(tracking, run_id, groups, runs, counts, config.hydra)
+    _draw_options(tracking, run_id, finished)
+    if "figure" in config and finished:
+        try:
+            draw_figure(config, tracking, run_id, finished)
+        except UserError as error:
+            mistakes.append(str(error))
+    _show_results(config, tracking, run_id, groups, counts)
+    tracking.set_terminated(run_id, "FAILED" if mistakes else "FINISHED")
+    return mistakes
 
 
 def _is_mode_in_yaml() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from einthoven.contracts import Position
+if TYPE_CHECKING:
+    from einthoven.contracts import Position
 
 UNSENT = 3
 """Exit code of a command that has done its work, but a tracking store does not have all of it yet."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 FloatArray = NDArray[np.float64]
-
-PARENT = "EINTHOVEN_PARENT_RUN"
-"""Environment variable with the run id of the parent run of a sweep. The workers of every launcher inherit it."""
 
 SWEEP = "sweep.hash"
 """Tag of a parent run. The same sweep has the same value."""
@@ -216,13 +212,3 @@ def put_table(
     entry = {"path": name, "type": "table"}
     others = [artifact for artifact in logged if artifact != entry]
     tracking.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([*others, entry]))
-
-
-def abandon(status: str) -> None:
-    """Close the parent run of a sweep that ended too early."""
-    from mlflow import MlflowClient
-
-    run_id = os.environ.pop(PARENT, None)
-    if run_id:
-        # The client uses the store that was opened for the sweep.
-        MlflowClient().set_terminated(run_id, status)

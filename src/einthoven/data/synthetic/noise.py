@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from einthoven.data.synthetic.fitted import Levels, NoiseLevels, noise_levels
 from einthoven.data.synthetic.leadfield import FROM_ELECTRODES
@@ -107,7 +106,7 @@ def _noise_spectra(samples: int, fs: float, levels: NoiseLevels) -> tuple[Array3
 
     The noise has unit variance in time.
     """
-    f = fft.rfftfreq(samples, 1 / fs)
+    f = np.fft.rfftfreq(samples, 1 / fs)
     wander = np.where(f > 0, 1.0 / np.maximum(f, 0.08) ** levels.wander_slope, 0.0) * np.exp(-((f / 2.5) ** 2))
     muscle = (f / (f + 12.0)) * np.exp(-((f / 120.0) ** 2)) + 0.10 / np.maximum(f, 0.5) ** 0.5
     muscle[0] = 0.0
@@ -147,6 +146,8 @@ def add_noise(
     if (samples, fs) not in _SPECTRA:
         _SPECTRA[samples, fs] = _noise_spectra(samples, fs, noise_levels())
     wander, muscle = _SPECTRA[samples, fs]
+
+    from scipy import fft
 
     # Wander and muscle noise: a random spectrum with the power of both.
     power = np.square(plan.wander).astype(np.float32)[:, None] * np.square(wander)

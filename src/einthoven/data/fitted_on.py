@@ -1,6 +1,6 @@
 """The real records that the generator was fitted to, by their signals.
 
-`fitted_on.csv` lists the digest of the first second of each record at 100 Hz, in the order of `LEADS`.
+`synthetic/fitted_on.csv` lists the digest of the first second of each record at 100 Hz, in the order of `LEADS`.
 ``bench/list_fitted_records.py`` writes it.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from einthoven.data.store.digests import Digests, from_bytes
 
-FILE = Path(__file__).with_name("fitted_on.csv")
+FILE = Path(__file__).parent / "synthetic" / "fitted_on.csv"
 
 GENERATED = "einthoven.data.sources.embedded.Synthetic"
 """The source of generated records, as configurations name it."""
