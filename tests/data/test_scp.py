@@ -193,7 +193,7 @@ def test_a_subtracted_reference_beat(tmp_path: Path, beats: tuple[tuple[int, int
             if 0 <= index < len(beat):
                 residuals[:, sample - 1] -= beat[index]
     zones += struct.pack("<HIII", 1, 220, 230, 240)  # a beat of another type stays as it is
-    protected = struct.pack("<II", 1, 300) * (len(beats) + 1)
+    protected = struct.pack("<II", 1, 300) * (len(beats) + 1)  # ignored: nothing was left out
     contents = {2: struct.pack("<H", 19999), 3: leads_section(EIGHT, [1] * 8, [300] * 8, 0x45)}
     contents[4] = struct.pack("<HHH", 140, fiducial, len(beats) + 1) + zones + protected
     contents[5] = signal_section([encode(differences(beat, 2))] * 8, 2)
@@ -203,10 +203,97 @@ def test_a_subtracted_reference_beat(tmp_path: Path, beats: tuple[tuple[int, int
     values, _ = by_other_parser(tmp_path / "a.scp")
     np.testing.assert_allclose(values, UNITS * 0.0025, atol=1e-6)
 
-    contents[6] = signal_section([encode(differences(row, 1)) for row in residuals], 1, interval=8000, bimodal=1)
-    (tmp_path / "a.scp").write_bytes(whole_file(contents))
-    with pytest.raises(UserError, match=r"a\.scp: bimodal compression, which keeps only some samples"):
+
+# ------------------------------------------------------------------ bimodal compression
+
+SMOOTH = np.rint(500 * np.sin(np.arange(1000) / 40)[None] * np.linspace(0.2, 1, 8)[:, None]).astype(int)
+COMPLEXES = ((101, 160), (402, 470), (800, 811))
+"""First and last sample of the protected zones, from 1. The gaps leave 0, 1 and 3 samples over."""
+
+
+def decimate(row: np.ndarray, zones: tuple[tuple[int, int], ...], factor: int, start: int = 1) -> np.ndarray:
+    """Keep the samples of the zones. Between them, each group of `factor` samples becomes its mean."""
+    result: list[float] = []
+    group: list[int] = []
+    for sample, value in enumerate([*row, 0], start):
+        is_inside = sample == start + len(row) or any(first <= sample <= last for first, last in zones)
+        if is_inside:
+            result += [*group, value]
+            group = []
+        else:
+            group.append(value)
+            if len(group) == factor:
+                result.append(sum(group) / factor)
+                group = []
+    return np.rint(result[:-1]).astype(int)
+
+
+def bimodal(
+    rows: np.ndarray, zones: tuple[tuple[int, int], ...], factor: int = 4, start: int = 1, **changes: bytes
+) -> bytes:
+    data = [encode(differences(decimate(row, zones, factor, start), 1)) for row in rows]
+    contents = {2: struct.pack("<H", 19999), 3: leads_section(EIGHT, [start] * 8, [rows.shape[1]] * 8)}
+    subtracted = struct.pack("<HIII", 1, 0, 0, 0) * len(zones)
+    protected = b"".join(struct.pack("<II", *zone) for zone in zones)
+    contents[4] = struct.pack("<HHH", 0, 0, len(zones)) + subtracted + protected
+    contents[5] = signal_section([b""] * 8, 1)
+    contents[6] = signal_section(data, 1, nanovolts=1000, interval=2000 * factor, bimodal=1)
+    contents |= {int(name.removeprefix("s")): content for name, content in changes.items()}
+    return whole_file({number: content for number, content in contents.items() if content})
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("zones", [COMPLEXES, ((1, 30), (31, 40), (990, 1000)), ((500, 500),), ((2000, 2010),)])
+@pytest.mark.parametrize("start", [1, 21])
+def test_bimodal_compression(tmp_path: Path, factor: int, zones: tuple[tuple[int, int], ...], start: int) -> None:
+    # Steep waves inside of the zones are stored sample by sample.
+    rows = SMOOTH.copy()
+    for first, last in zones:
+        inside = slice(max(first - start, 0), max(last - start + 1, 0))
+        rows[:, inside] += np.arange(rows[:, inside].shape[1]) % 7 * 100
+    (tmp_path / "a.scp").write_bytes(bimodal(rows, zones, factor, start))
+    record = read_record(tmp_path / "a.scp", want=EIGHT)
+    assert record.fs == 500 and record.signal.shape == rows.shape
+    error = np.abs(record.signal - rows * 0.001)
+    samples = np.arange(start, start + 1000)
+    is_inside = np.any([(first <= samples) & (samples <= last) for first, last in zones], axis=0)
+    # Beside a zone with steep waves, the interpolation is between different waves.
+    is_near = np.convolve(is_inside, np.ones(9), "same") > 0
+    assert error[:, is_inside].max(initial=0) < 1e-6
+    assert error[:, 2:-2][:, ~is_near[2:-2]].max() < 0.002
+    assert bool(record.cautions) == (factor > 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (bimodal(SMOOTH, COMPLEXES, s5=b""), "bimodal compression without the reference beat and QRS zones"),
+        (bimodal(SMOOTH, COMPLEXES, s4=b""), "bimodal compression without the reference beat and QRS zones"),
+        (bimodal(SMOOTH, COMPLEXES, s5=signal_section([b""] * 8, 1, interval=3000)), "8000 µs per sample outside"),
+        (bimodal(SMOOTH, COMPLEXES, s5=signal_section([b""] * 8, 1, interval=80)), "8000 µs per sample outside"),
+        (bimodal(SMOOTH, COMPLEXES, s4=struct.pack("<HHH", 0, 0, 0)), "values of lead I .* its QRS zones leave 250"),
+        (bimodal(SMOOTH, COMPLEXES, s4=struct.pack("<HHH42x", 0, 0, 3)), "0 protected zones of 3"),
+        (bimodal(SMOOTH, ((1, 50), (50, 60))), "QRS zones that overlap"),
+        (
+            bimodal(SMOOTH, COMPLEXES, s3=leads_section(EIGHT, [1] * 8, [2**31] * 8)),
+            "bytes for the 2,147,483,648 samples of lead I",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("bounded")
+def test_bimodal_compression_that_cannot_be_undone(tmp_path: Path, data: bytes, sentence: str) -> None:
+    (tmp_path / "a.scp").write_bytes(data)
+    with pytest.raises(UserError, match=rf"^a\.scp: .*{sentence}"):
         read_record(tmp_path / "a.scp")
+
+
+def many_overlapping_zones() -> bytes:
+    """Each zone covers the whole record. Adding a beat to each of them would take hours."""
+    count = 65_535
+    zones = struct.pack("<HIII", 0, 1, 1, 2**31) * count
+    contents = {3: leads_section(EIGHT, [1] * 8, [30_000] * 8, 0x45), 4: struct.pack("<HHH", 0, 1, count) + zones}
+    contents[5] = contents[6] = signal_section([bytes(60_000)] * 8, 0)
+    return whole_file(contents)
 
 
 def own_tables() -> bytes:
@@ -255,10 +342,10 @@ def code(prefix_bits: int, all_bits: int) -> bytes:
 
 
 def one_lead_many_times() -> bytes:
-    """One long lead, and many of eight samples far from it. As one array, they would need 16 GB."""
-    names = ("I",) * 255
-    leads = leads_section(names, [1] + [8_000_000] * 254, [524_280] + [8] * 254)
-    return with_sections(s3=leads, s6=signal_section([bytes(65_535)] + [b"\0"] * 254, 2))
+    """One long lead, and many of eight samples far from it. As one array, they would need 2 GB."""
+    names = ("I",) * 32
+    leads = leads_section(names, [1] + [8_388_000] * 31, [524_280] + [8] * 31)
+    return with_sections(s3=leads, s6=signal_section([bytes(65_535)] + [b"\0"] * 31, 2))
 
 
 @pytest.mark.parametrize(
@@ -281,10 +368,12 @@ def one_lead_many_times() -> bytes:
         (with_sections(s2=code(40, 40)), "a code of 40 and 40 bits"),
         (with_sections(s2=struct.pack("<HH", 1, 2) + code(1, 1)[4:] * 2), "one begins like another"),
         (with_sections(s2=code(1, 1)), "a Huffman code that is in no table"),
-        (with_sections(s3=b"\0\0"), "no leads"),
-        (with_sections(s3=b"\xff\0"), "not a readable SCP-ECG file"),
+        (with_sections(s3=b"\0\0"), "0 leads; expected 1 to 32"),
+        (with_sections(s3=b"\xff\0"), "255 leads; expected 1 to 32"),
+        (with_sections(s3=b"\x20\0"), "not a readable SCP-ECG file"),
+        (many_overlapping_zones(), "QRS zones that overlap"),
         (with_sections(s3=leads_section(EIGHT, [2**31] + [1] * 7, [300] * 8)), "leads over 2,147,483,"),
-        (one_lead_many_times(), "255 leads over 8,000,007 samples, of which the longest has 524,280"),
+        (one_lead_many_times(), "32 leads over 8,388,007 samples, of which the longest has 524,280"),
         (with_sections(s3=struct.pack("<BB", 1, 0) + struct.pack("<IIB", 9, 2, 1)), "a lead from sample 9 to 2"),
         (
             with_sections(s3=struct.pack("<BB", 1, 0) + struct.pack("<IIB", 1, 2**32 - 1, 133)),

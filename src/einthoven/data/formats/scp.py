@@ -24,6 +24,13 @@ from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES as MOST_SIGNAL_BYTES
 from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file, whole_rate
 from einthoven.data.formats.lead_codes import lead_of_code
+from einthoven.data.formats.scp_beats import (
+    parse_protected,
+    parse_subtraction,
+    reference_beat_samples,
+    restore,
+    stored_positions,
+)
 from einthoven.data.formats.scp_huffman import Lookup, decode, parse_tables
 from einthoven.errors import UserError
 from einthoven.files import reason
@@ -44,13 +51,20 @@ _SECTION_HEADER = struct.Struct("<HHIBB6s")
 _POINTER = struct.Struct("<HII")
 _LEAD = struct.Struct("<IIB")
 _SIGNAL_HEADER = struct.Struct("<HHBB")
-_QRS_HEADER = struct.Struct("<HHH")
-_QRS_ZONE = struct.Struct("<HIII")
 
 _USES_REFERENCE_BEAT = 0x01
 
 # Largest ratio of the length of the record to the samples of its longest lead. The rest of the record is gaps.
 _MOST_GAPS = 16
+
+# Largest number of leads. The widest electrocardiographs have 18.
+_MOST_LEADS = 32
+
+# Largest ratio of the rates inside and outside of the QRS complexes in bimodal compression. The standard has 4.
+_MOST_DECIMATION = 8
+
+# Zero bits can follow the last value up to an even number of bytes. A zero bit is a code of the default table.
+_MOST_PADDING = 15
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,22 @@ class _Lead:
 
 
 @dataclass(frozen=True)
-class _Signals:
-    """The content of section 5 or 6: nV per unit, µs per sample, and the amplitudes of each lead in units."""
+class _SignalHeader:
+    """The first fields of section 5 or 6: nV per unit, µs per sample, order of the differences, bimodal compression."""
 
     nanovolts: int
     interval: int
+    differences: int
     is_bimodal: bool
-    leads: list[NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Rhythm:
+    """The rhythm: µs per sample, the amplitudes of each lead in nV, and what a reader has to know about them."""
+
+    interval: int
+    leads: list[NDArray[np.float64]]
+    cautions: tuple[str, ...] = ()
 
 
 def read_scp(path: str | Path) -> FileSignals:
@@ -77,11 +100,12 @@ def read_scp(path: str | Path) -> FileSignals:
 
     Leads that do not start together are placed on one time axis, with NaN where nothing was recorded.
 
+    Samples that bimodal compression left out are interpolated, and the record carries a caution.
+
     Raises
     ------
     UserError
-        If the file is truncated or damaged, or if its checksums are wrong; if it has no rhythm data, or decimated ones
-        (bimodal compression).
+        If the file is truncated or damaged, if its checksums are wrong, or if it has no rhythm data.
     """
     source = Path(path).name
     data = memoryview(read_ordinary_file(path, MOST_BYTES))
@@ -91,22 +115,8 @@ def read_scp(path: str | Path) -> FileSignals:
             if number not in sections:
                 raise ValueError(f"no section {number}")
         leads, uses_reference_beat = _parse_leads(sections[_LEADS])
-        tables = parse_tables(sections[_TABLES]) if _TABLES in sections else None
-        rhythm = _parse_signals(sections[_RHYTHM], tables, [lead.samples for lead in leads])
-        reference = None
-        if _REFERENCE_BEAT in sections and (uses_reference_beat or rhythm.is_bimodal):
-            reference = _parse_signals(sections[_REFERENCE_BEAT], tables, [2**16] * len(leads))
-        if rhythm.is_bimodal and (reference is None or reference.interval != rhythm.interval):
-            raise UserError(
-                f"{source}: bimodal compression, which keeps only some samples outside of the QRS complexes; expected "
-                "all samples of the rhythm."
-            )
-        amplitudes = [rhythm.nanovolts * values.astype(np.float64) for values in rhythm.leads]
-        if uses_reference_beat:
-            if reference is None or _QRS not in sections:
-                raise ValueError("a subtracted reference beat that is not in the file")
-            _add_reference_beat(amplitudes, leads, sections[_QRS], reference, rhythm.interval)
-        return _on_one_time_axis(leads, amplitudes, 1e6 / rhythm.interval)
+        rhythm = _read_rhythm(sections, leads, uses_reference_beat)
+        return _on_one_time_axis(leads, rhythm)
     except (ValueError, struct.error) as error:
         raise UserError(f"{source}: not a readable SCP-ECG file ({reason(error)}).") from None
 
@@ -156,8 +166,8 @@ def _verify(checksum: int, data: memoryview, part: str) -> None:
 def _parse_leads(section: memoryview) -> tuple[list[_Lead], bool]:
     """Parse section 3. Return the leads, and whether a reference beat was subtracted."""
     count, flags = struct.unpack_from("<BB", section)
-    if count == 0:
-        raise ValueError("no leads")
+    if not 1 <= count <= _MOST_LEADS:
+        raise ValueError(f"{count} leads; expected 1 to {_MOST_LEADS}")
     leads = []
     for k in range(count):
         start, end, number = _LEAD.unpack_from(section, 2 + k * _LEAD.size)
@@ -167,26 +177,118 @@ def _parse_leads(section: memoryview) -> tuple[list[_Lead], bool]:
     return leads, bool(flags & _USES_REFERENCE_BEAT)
 
 
-def _parse_signals(section: memoryview, tables: list[Lookup] | None, most_samples: Sequence[int]) -> _Signals:
-    """Parse section 5 or 6 for the leads of section 3. Without Huffman tables, a value has 16 bits."""
+def _read_rhythm(sections: dict[int, memoryview], leads: Sequence[_Lead], uses_reference_beat: bool) -> _Rhythm:
+    """Decode section 6. Undo bimodal compression, and then the subtraction of the reference beat."""
+    tables = parse_tables(sections[_TABLES]) if _TABLES in sections else None
+    header = _parse_signal_header(sections[_RHYTHM])
+    reference = _parse_signal_header(sections[_REFERENCE_BEAT]) if _REFERENCE_BEAT in sections else None
+    interval = header.interval
+    cautions: tuple[str, ...] = ()
+
+    if header.is_bimodal:
+        if reference is None or _QRS not in sections:
+            raise ValueError("bimodal compression without the reference beat and QRS zones that say what was left out")
+        factor = _decimation(header.interval, reference.interval)
+        units = _read_bimodal(sections[_RHYTHM], tables, leads, parse_protected(sections[_QRS]), factor)
+        interval = header.interval // factor
+        if factor > 1:
+            cautions = (f"bimodal compression: between the QRS complexes, interpolated from means of {factor} samples",)
+    else:
+        counts = _parse_signals(sections[_RHYTHM], tables, [lead.samples for lead in leads])
+        units = [values.astype(np.float64) for values in counts]
+    amplitudes = [header.nanovolts * values for values in units]
+
+    if uses_reference_beat:
+        if reference is None or _QRS not in sections:
+            raise ValueError("a subtracted reference beat that is not in the file")
+        if reference.interval != interval:
+            raise ValueError(f"a reference beat at {reference.interval} µs per sample, where the rhythm has {interval}")
+        subtraction = parse_subtraction(sections[_QRS])
+        beats = _parse_signals(sections[_REFERENCE_BEAT], tables, [2**16] * len(leads))
+        for lead, values, beat in zip(leads, amplitudes, beats, strict=True):
+            nanovolts = reference.nanovolts * beat.astype(np.float64)
+            values += reference_beat_samples(lead.start, len(values), subtraction, nanovolts)
+    return _Rhythm(interval, amplitudes, cautions)
+
+
+def _decimation(interval: int, interval_inside: int) -> int:
+    """Return how many samples outside of the QRS complexes became one.
+
+    Parameters
+    ----------
+    interval, interval_inside : int
+        µs per sample outside and inside of the complexes.
+    """
+    factor, rest = divmod(interval, interval_inside)
+    if rest or not 1 <= factor <= _MOST_DECIMATION:
+        raise ValueError(
+            f"bimodal compression with {interval} µs per sample outside of the QRS complexes and {interval_inside} "
+            f"inside; expected a multiple, up to {_MOST_DECIMATION} times"
+        )
+    return factor
+
+
+def _read_bimodal(
+    section: memoryview,
+    tables: list[Lookup] | None,
+    leads: Sequence[_Lead],
+    protected: NDArray[np.int64],
+    factor: int,
+) -> list[NDArray[np.float64]]:
+    """Decode section 6 with bimodal compression, and interpolate the samples that were left out."""
+    header = _parse_signal_header(section)
+    units = []
+    for lead, data in zip(leads, _split_leads(section, len(leads)), strict=True):
+        # A code has at least one bit.
+        if lead.samples > 8 * len(data) * factor:
+            raise ValueError(f"{len(data):,} bytes for the {lead.samples:,} samples of lead {lead.name}")
+        positions = stored_positions(lead.start, lead.samples, protected, factor)
+        values = _decode_lead(data, tables, header.differences, len(positions) + _MOST_PADDING + 1)
+        if not len(positions) <= len(values) <= len(positions) + _MOST_PADDING:
+            raise ValueError(
+                f"{len(values):,} values of lead {lead.name} after bimodal compression; its QRS zones leave "
+                f"{len(positions):,}"
+            )
+        units.append(restore(values[: len(positions)], positions, lead.samples))
+    return units
+
+
+def _parse_signal_header(section: memoryview) -> _SignalHeader:
     nanovolts, interval, differences, bimodal = _SIGNAL_HEADER.unpack_from(section)
     if nanovolts == 0 or interval == 0 or differences > 2:
         raise ValueError(f"{nanovolts} nV per unit, {interval} µs per sample, differences of order {differences}")
-    count = len(most_samples)
+    return _SignalHeader(nanovolts, interval, differences, bool(bimodal))
+
+
+def _parse_signals(
+    section: memoryview, tables: list[Lookup] | None, most_values: Sequence[int]
+) -> list[NDArray[np.int64]]:
+    """Decode section 5 or 6 for the leads of section 3. Without Huffman tables, a value has 16 bits."""
+    differences = _parse_signal_header(section).differences
+    parts = zip(_split_leads(section, len(most_values)), most_values, strict=True)
+    return [_decode_lead(data, tables, differences, most) for data, most in parts]
+
+
+def _split_leads(section: memoryview, count: int) -> list[bytes]:
+    """Return the encoded bytes of each lead of section 5 or 6."""
     lengths = struct.unpack_from(f"<{count}H", section, _SIGNAL_HEADER.size)
     position = _SIGNAL_HEADER.size + 2 * count
     if position + sum(lengths) > len(section):
         raise ValueError(f"leads of {sum(lengths):,} bytes in {len(section) - position:,}")
-    leads = []
-    for length, most in zip(lengths, most_samples, strict=True):
-        data = bytes(section[position : position + length])
+    parts = []
+    for length in lengths:
+        parts.append(bytes(section[position : position + length]))
         position += length
-        if tables is None:
-            values = np.frombuffer(data[: length // 2 * 2], "<i2")[:most].astype(np.int64)
-        else:
-            values = decode(data, tables, most)
-        leads.append(_integrate(values, differences))
-    return _Signals(nanovolts, interval, bool(bimodal), leads)
+    return parts
+
+
+def _decode_lead(data: bytes, tables: list[Lookup] | None, differences: int, most_values: int) -> NDArray[np.int64]:
+    """Return the amplitudes of a lead, at most `most_values`."""
+    if tables is None:
+        values = np.frombuffer(data[: len(data) // 2 * 2], "<i2")[:most_values].astype(np.int64)
+    else:
+        values = decode(data, tables, most_values)
+    return _integrate(values, differences)
 
 
 def _integrate(values: NDArray[np.int64], differences: int) -> NDArray[np.int64]:
@@ -202,39 +304,9 @@ def _integrate(values: NDArray[np.int64], differences: int) -> NDArray[np.int64]
     return values.astype(np.int16).astype(np.int64)
 
 
-def _add_reference_beat(
-    amplitudes: list[NDArray[np.float64]],
-    leads: Sequence[_Lead],
-    section: memoryview,
-    reference: _Signals,
-    interval: int,
-) -> None:
-    """Add the reference beat to each complex of type 0 (section 4). Sample numbers start at 1.
-
-    Raises
-    ------
-    ValueError, struct.error
-        If the section is cut off, or the reference beat has another rate.
-    """
-    if reference.interval != interval:
-        raise ValueError(f"a reference beat at {reference.interval} µs per sample, where the rhythm has {interval}")
-    beats = [reference.nanovolts * units.astype(np.float64) for units in reference.leads]
-    _, fiducial, count = _QRS_HEADER.unpack_from(section)
-    for k in range(count):
-        kind, start, center, end = _QRS_ZONE.unpack_from(section, _QRS_HEADER.size + k * _QRS_ZONE.size)
-        if kind != 0:
-            continue
-        for lead, values, beat in zip(leads, amplitudes, beats, strict=True):
-            # Sample `center` of the record is sample `fiducial` of the beat.
-            first = max(start, lead.start, center - fiducial + 1)
-            last = min(end, lead.start + len(values) - 1, center - fiducial + len(beat))
-            if last >= first:
-                from_beat = first - center + fiducial - 1
-                values[first - lead.start : last - lead.start + 1] += beat[from_beat : from_beat + last - first + 1]
-
-
-def _on_one_time_axis(leads: Sequence[_Lead], amplitudes: list[NDArray[np.float64]], fs: float) -> FileSignals:
+def _on_one_time_axis(leads: Sequence[_Lead], rhythm: _Rhythm) -> FileSignals:
     """Return the twelve leads in µV. Leads that are shorter than the file says are noted."""
+    amplitudes = rhythm.leads
     columns = [column for column, lead in enumerate(leads) if canonical_lead(lead.name) and len(amplitudes[column])]
     dropped = [quote(lead.name) for column, lead in enumerate(leads) if column not in columns]
     notes = (f"dropped {', '.join(dropped)}: not among the twelve leads, or without samples",) if dropped else ()
@@ -254,8 +326,8 @@ def _on_one_time_axis(leads: Sequence[_Lead], amplitudes: list[NDArray[np.float6
 
     # Some writers store only what fits into the 16 bits of the length of a lead.
     stated = max(leads[column].samples for column in columns)
-    cautions: tuple[str, ...] = ()
+    cautions = rhythm.cautions
     if longest < stated:
-        cautions = (f"{longest:,} samples of the leads found, where the file says {stated:,}",)
+        cautions = (*cautions, f"{longest:,} samples of the leads found, where the file says {stated:,}")
     names = tuple(leads[column].name for column in columns)
-    return FileSignals(values, names, ("uV",) * len(names), whole_rate(fs), notes, cautions)
+    return FileSignals(values, names, ("uV",) * len(names), whole_rate(1e6 / rhythm.interval), notes, cautions)
