@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 import zlib
 from pathlib import Path
 
@@ -199,6 +200,63 @@ def test_sizes_and_checksums_of_muse(tmp_path: Path, ecg: np.ndarray) -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             read_record(put(tmp_path, text.replace(old, new, 1)))
+
+
+def xli(counts: np.ndarray) -> str:
+    """Compress leads as Philips does, with LZW codes of single bytes. The limb leads become residuals of their laws."""
+    i, ii, iii, avr, avl, avf = counts[:6]
+    residuals = [ii - i - iii, -((i + ii) // 2) - avr, (i - iii) // 2 - avl, (ii + iii) // 2 - avf]
+    data = b""
+    for row in [i, ii, *residuals, *counts[6:]]:
+        steps = 2 * row[1:-1] - row[:-2] - row[2:]
+        words = np.concatenate([row[:2], 64 + steps[1:], [64]]).astype("<i2").view(np.uint16)
+        content = [*(words >> 8).tolist(), *(words & 255).tolist()]
+        bits = "".join(f"{code:010b}" for code in [*content, 1023])
+        chunk = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
+        data += struct.pack("<Ixxh", len(chunk), steps[0]) + chunk
+    return base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize("fs", [500, 976.5625])
+def test_compressed_philips(tmp_path: Path, ecg: np.ndarray, fs: float) -> None:
+    plain = sierra(ecg // 10).replace(">500<", f">{fs}<").replace("='3000'", f"='{round(ecg.shape[1] / fs * 1000)}'")
+    start, end = plain.split("dataencoding")
+    attributes = end.partition(">")[0]
+    path = put(
+        tmp_path,
+        f"{start}compression='XLI' dataencoding{attributes}>{xli(ecg // 10)}</parsedwaveforms>"
+        "</waveforms></restingecgdata>",
+    )
+    assert_signal(path, ecg // 10 * 5, fs)
+    if fs == 500:
+        leads = ecgdatakit.FileParser.parse(path, units="mV").leads
+        np.testing.assert_allclose(read_record(path).signal, [lead.samples for lead in leads], atol=1e-6)
+
+
+def test_a_compressed_lead_cannot_become_larger_than_it_says(tmp_path: Path, ecg: np.ndarray) -> None:
+    text = sierra(ecg // 5).replace("='3000'", "='30'")
+    start, end = text.split("dataencoding")
+    path = put(
+        tmp_path,
+        f"{start}compression='XLI' dataencoding{end.partition('>')[0]}>{xli(ecg // 10)}"
+        "</parsedwaveforms></waveforms></restingecgdata>",
+    )
+    with pytest.raises(UserError, match="more samples in lead 1 than its duration says"):
+        read_record(path)
+
+
+def test_of_several_muse_rhythms_the_longest_is_read(tmp_path: Path, ecg: np.ndarray) -> None:
+    short = Part(ecg[:, :1200], label="Rhythm")
+    strip = Part(np.hstack([ecg, ecg])[[1]], ("II",), label="Rhythm")
+    for parts in ([short, Part(ecg, label="Rhythm")], [strip, Part(ecg, label="Rhythm"), short]):
+        path = write_muse(tmp_path / "m.xml", parts)
+        assert_signal(path, ecg)
+        assert "(12 leads, 2.4 s)" in read_record(path).cautions[0]
+    # Of equally long ones, the first is read.
+    later = Part(ecg[:, ::-1].copy(), label="Rhythm")
+    path = write_muse(tmp_path / "m.xml", [Part(ecg, label="Rhythm"), later])
+    assert_signal(path, ecg)
+    assert read_record(path).cautions == ("left out waveform 2 'Rhythm' (12 leads, 3 s)",)
 
 
 def test_damaged_documents_are_refused(tmp_path: Path, ecg: np.ndarray) -> None:

@@ -183,7 +183,7 @@ def test_a_pause_between_groups_is_invalid(tmp_path: Path, ecg: np.ndarray, name
     assert_signal(path, expected)
 
 
-@ALL
+@WITH_STARTS
 @pytest.mark.parametrize("split", [2500, 1500, 3333])
 def test_groups_of_the_same_leads_without_a_time_are_refused_with_both_lengths(
     tmp_path: Path, ecg: np.ndarray, name: str, split: int

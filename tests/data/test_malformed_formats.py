@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from write_formats import aecg, dicom_file, muse, sierra, write_edf
 
 from einthoven.data import read_record
-from einthoven.data.formats import matlab, tabular
+from einthoven.data.formats import file_signals, matlab, tabular
 from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -415,9 +415,13 @@ BILLION = (
         (muse(ECG[:8]).replace("500", "x"), "'x' found for the SampleBase of waveform 1"),
         (muse(ECG[:8]).replace("<WaveFormData>", "<WaveFormData>A"), "damaged: the samples of lead I are not Base64"),
         (muse(ECG[:8]).replace("<WaveFormData>", "<LeadDataCRC32>1</LeadDataCRC32><WaveFormData>"), "damaged: CRC32"),
-        (sierra(ECG).replace("1.03", "9.9"), "ecgdatakit package cannot read.*9.9"),
-        (sierra(ECG).replace("<signalresolution>5</signalresolution>", ""), "no voltage unit for lead"),
-        (sierra(ECG).replace("='120'", "='900000'"), "ecgdatakit package cannot read.*expected"),
+        (sierra(ECG).replace("1.03", "9.9"), "type 'SierraECG' and version '9.9'; expected"),
+        (sierra(ECG).replace("<signalresolution>5</signalresolution>", ""), "no resolution found"),
+        (sierra(ECG).replace("='120'", "='900000'"), "720 samples of 12 leads found; expected 450000 of each"),
+        (sierra(ECG).replace("='120'", "='90000000000'"), "ms of 12 leads found; expected a resting ECG"),
+        (sierra(ECG).replace("'Base64'", "'Hex'"), "the encoding 'Hex'; expected Base64 or Plain"),
+        (sierra(ECG).replace("dataencoding", "compression='ZIP' dataencoding"), "the compression 'ZIP' found"),
+        (sierra(ECG).replace("dataencoding", "compression='XLI' dataencoding"), "compressed samples cannot be read"),
     ],
 )
 def test_xml(tmp_path: Path, text: str, sentence: str) -> None:
@@ -491,6 +495,21 @@ def test_what_is_no_file(tmp_path: Path, suffix: str) -> None:
     with (tmp_path / f"large{suffix}").open("wb") as file:
         file.truncate(2**31)  # takes no room on the disk
     refused(tmp_path / f"large{suffix}", "2,147,483,648 bytes found; expected an ECG of at most")
+
+
+def test_more_samples_than_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_signals, "MOST_SAMPLES", 700)
+    write_edf(tmp_path / "a.edf", ECG)
+    np.save(tmp_path / "a.npy", ECG.astype(np.int8))
+    scipy.io.savemat(tmp_path / "a.mat", {"val": ECG.astype(np.int8)})
+    (tmp_path / "a.csv").write_text(f"{HEADER}\n" + f"{ROW}\n" * 60)
+    (tmp_path / "a.xml").write_text(aecg(ECG))
+    (tmp_path / "w.hea").write_text("w 12 500 60\n" + "".join(f"w.dat 80 20/mV 8 0 0 0 0 {lead}\n" for lead in LEADS))
+    (tmp_path / "w.dat").write_bytes(bytes(720))
+    for name, told in (("a.edf", {}), ("a.xml", {}), ("w.hea", {}), ("a.npy", TOLD), ("a.mat", TOLD), ("a.csv", TOLD)):
+        refused(tmp_path / name, f"{name}: 720 samples found; expected an ECG of at most 700 samples", **told)
+    with pytest.raises(UserError, match=r"waveform_ecg.dcm: 120,000 samples found"):
+        read_record(dicom_file())
 
 
 @pytest.mark.parametrize("suffix", [".edf", ".dcm", ".xml"])

@@ -163,11 +163,15 @@ def test_every_format_keeps_plausible_rates_exactly(
         read_record(path, fs=1.01 * fs)
 
 
-def test_a_philips_rate_that_is_no_whole_number_is_refused(tmp_path: Path, ecg: np.ndarray) -> None:
-    text = sierra(ecg).replace("<samplingrate>500<", "<samplingrate>976.5625<")
+@pytest.mark.parametrize("fs", [LOWEST_RATE, 249.5, 976.5625, HIGHEST_RATE])
+def test_a_philips_rate_that_is_no_whole_number(tmp_path: Path, ecg: np.ndarray, fs: float) -> None:
+    duration = round(ecg.shape[1] * 1000 / fs)
+    text = sierra(ecg).replace("<samplingrate>500<", f"<samplingrate>{fs}<")
+    text = text.replace(f"='{ecg.shape[1] * 2}'", f"='{duration}'")
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(UserError, match=r"976.562 samples per second; expected a whole number"):
-        read_record(tmp_path / "a.xml")
+    record = read_record(tmp_path / "a.xml")
+    assert record.fs == fs
+    np.testing.assert_allclose(record.signal, ecg * 0.005, atol=1e-6)
 
 
 # ------------------------------------------------------------------ messages name the option of the verb

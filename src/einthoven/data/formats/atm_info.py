@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.formats.file_signals import Metadata, read_ordinary_file
+from einthoven.data.formats.file_signals import Metadata, check_sample_count, read_ordinary_file
 from einthoven.data.formats.table_text import decode_text
 from einthoven.errors import UserError
 
@@ -47,6 +47,7 @@ class Info:
                 f"{source}: a matrix of shape {counts.shape} found; expected {len(self.gains)} rows, as its "
                 f"{INFO_SUFFIX} says."
             )
+        check_sample_count(counts.size, source)
         bases = np.array(self.bases, dtype=np.float64)[:, None]
         gains = np.array(self.gains)[:, None]
         values: NDArray[np.float64] = (counts.astype(np.float64) - bases) / gains

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -87,28 +88,26 @@ class LeadMap:
     order: tuple[int, ...] | None
     notes: tuple[str, ...]
 
-    def apply(self, signals: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Compute the wanted leads.
+    def rows(self, signals: NDArray[np.floating], scales: NDArray[np.float64]) -> Iterator[NDArray[np.floating]]:
+        """Compute the wanted leads, one at a time, as all of them can need much memory.
 
         Parameters
         ----------
         signals : ndarray, shape (signals, T)
-            All signals in one unit.
+        scales : ndarray, shape (signals,)
+            Factor of each signal, such as 0.001 from µV to mV.
 
         Returns
         -------
-        ndarray, shape (wanted leads, T)
-            In the unit of the signals.
+        iterator of ndarray, shape (T,)
         """
-        if self.order is not None:
-            return signals[list(self.order)]
-
         # A lead is computed from its own terms only. A matrix product would spread NaN to all leads (0 * NaN is NaN).
-        leads = np.empty((len(self.matrix), signals.shape[1]), dtype=np.result_type(signals, np.float32))
-        for lead, weights in zip(leads, self.matrix, strict=True):
-            used = np.flatnonzero(weights)
-            lead[:] = weights[used] @ signals[used]
-        return leads
+        for weights in self.matrix * scales:
+            first, *others = np.flatnonzero(weights)
+            lead: NDArray[np.floating] = signals[first] * weights[first]
+            for column in others:
+                lead += signals[column] * weights[column]
+            yield lead
 
 
 def lead_map(names: tuple[str, ...], want: tuple[str, ...], source: str) -> LeadMap:

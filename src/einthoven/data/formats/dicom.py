@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
-from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file
+from einthoven.data.formats.file_signals import FileSignals, check_sample_count, read_ordinary_file
 from einthoven.data.formats.group import Group
 from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.lead_codes import lead_of_code
@@ -159,6 +159,7 @@ def _read_counts(dataset: Dataset, is_little_endian: bool, source: str) -> NDArr
         raise ValueError(f"{bits} bits allocated")
     dtype = np.dtype(f"{'<' if is_little_endian else '>'}{kind}{bits // 8}")
     shape = (int(dataset.NumberOfWaveformSamples), int(dataset.NumberOfWaveformChannels))
+    check_sample_count(shape[0] * shape[1], source)
     size = shape[0] * shape[1] * dtype.itemsize
 
     # A value of odd length has one more byte. A group without samples has no bytes that mean anything.

@@ -14,8 +14,8 @@ from einthoven.data.formats.aecg import read_aecg
 from einthoven.data.formats.channels import millivolts
 from einthoven.data.formats.file_signals import FileSignals
 from einthoven.data.formats.muse import read_muse
-from einthoven.data.formats.pulse import is_calibration_pulse
-from einthoven.data.formats.xml_tree import attribute, number, read_xml_tree, text_of
+from einthoven.data.formats.philips import read_philips
+from einthoven.data.formats.xml_tree import attribute, number, read_xml_tree
 from einthoven.errors import UserError
 from einthoven.files import reason
 
@@ -42,7 +42,7 @@ def read_xml(path: str | Path) -> FileSignals:
     if kind == "restingecg":
         return read_muse(root, source)
     if kind == "restingecgdata":
-        return _read_philips(path, root, source)
+        return read_philips(root, source)
     if kind == "ecg" and root.find("CHANNEL") is not None:
         return _read_mortara(path, root, source)
     raise UserError(
@@ -51,32 +51,13 @@ def read_xml(path: str | Path) -> FileSignals:
     )
 
 
-def _read_philips(path: str | Path, root: Element, source: str) -> FileSignals:
-    """Read a Philips export. A calibration pulse in the last second is left out."""
-    waveform = next(root.iter("parsedwaveforms"), None)
-    stated = attribute(waveform, "samplespersecond") or text_of(next(root.iter("samplingrate"), None))
-    fs = number(stated, "sampling frequency", source)
-    # The format states the duration in ms, so that the number of samples would not be clear.
-    if fs != round(fs):
-        raise UserError(f"{source}: {fs:g} samples per second; expected a whole number in a Philips export.")
-    record, notes = _parse(path, "SierraXMLParser", source)
-    values, names = _leads_of(record, source)
-
-    cautions: tuple[str, ...] = ()
-    second = round(fs)
-    if values.shape[1] >= second > 0 and is_calibration_pulse(values[:, -second:], fs):
-        values = values[:, :-second]
-        cautions = ("left out the last second: a calibration pulse",)
-    return FileSignals(values, names, ("mV",) * len(names), fs, notes, cautions)
-
-
 def _read_mortara(path: str | Path, root: Element, source: str) -> FileSignals:
     """Read a Mortara export. The offset of a channel is added to its counts, as BRAVEHEART does (load_elixml.m)."""
     channels = root.findall("CHANNEL")
     rates = {number(attribute(channel, "SAMPLE_FREQ"), "SAMPLE_FREQ", source) for channel in channels}
     if len(rates) > 1:
         raise UserError(f"{source}: channels at {sorted(rates)} Hz; expected one sampling frequency.")
-    record, notes = _parse(path, "MortaraEL250Parser", source)
+    record, notes = _parse_mortara(path, source)
     values, names = _leads_of(record, source)
 
     offsets = []
@@ -94,15 +75,15 @@ def _read_mortara(path: str | Path, root: Element, source: str) -> FileSignals:
     return FileSignals(values, names, ("mV",) * len(names), rates.pop(), notes, cautions)
 
 
-def _parse(path: str | Path, parser_name: str, source: str) -> tuple[ECGRecord, tuple[str, ...]]:
-    """Parse a file with a parser of the ecgdatakit package. Its warnings become notes, except for a wrong checksum."""
+def _parse_mortara(path: str | Path, source: str) -> tuple[ECGRecord, tuple[str, ...]]:
+    """Parse a file with the ecgdatakit package. Its warnings become notes, except for a wrong checksum."""
     from ecgdatakit import ChecksumWarning, FileParser
 
     parsers = {parser.__name__: parser for parser in FileParser().parsers}
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            record = parsers[parser_name]().parse(Path(path))
+            record = parsers["MortaraEL250Parser"]().parse(Path(path))
     # The package and the parsers that it uses raise many kinds of exceptions. The user needs the name of the file.
     except Exception as error:
         message = reason(error).replace(str(path), source)

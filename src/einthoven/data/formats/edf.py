@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from einthoven.data.formats.channels import quote
-from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, read_ordinary_file, select_leads, whole_rate
+from einthoven.data.formats.file_signals import (
+    MOST_BYTES,
+    FileSignals,
+    check_sample_count,
+    read_ordinary_file,
+    select_leads,
+    whole_rate,
+)
 from einthoven.errors import UserError
 from einthoven.files import reason
+
+if TYPE_CHECKING:
+    from edfio import BdfSignal, EdfSignal
 
 MOST_BDF_BYTES = 2**28
 """Largest size of a BDF file in bytes: edfio needs ten times as much memory to decode one."""
@@ -77,29 +88,43 @@ def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
             names = tuple(signal.label for signal in edf.signals)
             columns, notes = select_leads(names)
             leads = [edf.signals[column] for column in columns]
+            rate = _common_rate(leads, names, kind, source, is_continuous=is_continuous)
 
             # The scaling divides by the ranges, so that they have to be finite.
-            ranges = []
             for signal in leads:
-                ranges.extend([np.diff(signal.physical_range), np.diff(signal.digital_range)])
-            rates = {float(signal.sampling_frequency) for signal in leads}
-            if not (np.isfinite(ranges).all() and np.isfinite([*rates]).all()):
-                raise ValueError("a range or a sampling frequency that is not finite")
-            values = [signal.data for signal in leads]
+                if not np.isfinite([np.diff(signal.physical_range), np.diff(signal.digital_range)]).all():
+                    raise ValueError("a range that is not finite")
+
+            samples = edf.num_data_records * leads[0].samples_per_data_record
+            check_sample_count(samples * len(leads), source)
+            values = np.empty((len(leads), samples))
+            for row, signal in zip(values, leads, strict=True):
+                row[:] = signal.data
             units = tuple(signal.physical_dimension for signal in leads)
+    except UserError:
+        raise
     # edfio has no exception of its own: int(), float(), NumPy and the warnings above raise theirs.
     except Exception as error:
         raise UserError(f"{source}: the edfio package cannot read this {kind} file ({reason(error)}).") from None
+    lead_names = tuple(names[column] for column in columns)
+    return FileSignals(values, lead_names, units, whole_rate(rate), (*notes, *repairs))
 
+
+def _common_rate(
+    leads: Sequence[EdfSignal | BdfSignal], names: tuple[str, ...], kind: str, source: str, *, is_continuous: bool
+) -> float:
+    """Return the sampling frequency of all leads in Hz."""
     if not is_continuous:
         raise UserError(f"{source}: a recording with interruptions ({kind}+D); expected a continuous one.")
     if not leads:
         raise UserError(f"{source}: signals {quote(' '.join(names))} found; expected leads such as I, II, V1.")
+    rates = sorted({float(signal.sampling_frequency) for signal in leads})
+    if not np.isfinite(rates).all():
+        raise ValueError("a sampling frequency that is not finite")
     if len(rates) > 1:
-        sorted_rates = ", ".join(f"{rate:g}" for rate in sorted(rates))
-        raise UserError(f"{source}: leads at {sorted_rates} Hz; expected one rate.")
-    lead_names = tuple(names[column] for column in columns)
-    return FileSignals(np.stack(values), lead_names, units, whole_rate(rates.pop()), (*notes, *repairs))
+        listed = ", ".join(f"{rate:g}" for rate in rates)
+        raise UserError(f"{source}: leads at {listed} Hz; expected one rate.")
+    return rates[0]
 
 
 def _repair(data: bytes, bytes_per_sample: int) -> tuple[bytes, tuple[str, ...]]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.formats.channels import lead_map, millivolts, quote
+from einthoven.data.formats.channels import LeadMap, lead_map, millivolts, quote
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, read_bytes, reason
 from einthoven.functional.leads import canonical_lead
 
 MOST_BYTES = 2**30
 """Largest size of a file in bytes. This is enough for 24 hours of 12 leads at 500 Hz with 16 bits per sample."""
+
+MOST_SAMPLES = 2**29
+"""Largest number of samples of all signals of a record. In memory, a sample has eight bytes."""
 
 PYTHON_STYLE = "{name}={value}"
 """How a Python program states the sampling frequency, the unit or the leads of a file."""
@@ -80,9 +84,30 @@ class FileSignals:
     cautions: tuple[str, ...] = ()
 
 
+def check_sample_count(samples: int, source: str) -> None:
+    """Refuse a record that would need too much memory. Readers call this before they decode the samples.
+
+    A file of 8-bit samples becomes eight times as large in memory, and a compressed one can become larger.
+
+    Parameters
+    ----------
+    samples : int
+        Number of samples of all signals.
+    source : str
+        Name of the file, for the message.
+
+    Raises
+    ------
+    UserError
+        If there are more than `MOST_SAMPLES`.
+    """
+    if samples > MOST_SAMPLES:
+        raise UserError(f"{source}: {samples:,} samples found; expected an ECG of at most {MOST_SAMPLES:,} samples.")
+
+
 def wanted_leads(
     signals: FileSignals, want: tuple[str, ...], source: str
-) -> tuple[NDArray[np.floating], tuple[str, ...]]:
+) -> tuple[Iterator[NDArray[np.floating]], tuple[str, ...]]:
     """Compute the wanted leads in mV.
 
     Parameters
@@ -95,14 +120,15 @@ def wanted_leads(
 
     Returns
     -------
-    millivolt : ndarray, shape (wanted leads, T)
+    millivolt : iterator of ndarray, shape (T,)
+        One lead at a time, as the array of all leads can be large.
     notes : tuple of str
 
     Raises
     ------
     UserError
-        If the sampling frequency is not valid, there are no samples, a lead is missing or named twice, a unit is
-        unknown, or an amplitude is beyond the range of float32.
+        If the sampling frequency is not valid, there are no samples, a lead is missing or named twice, or a unit is
+        unknown. The iterator raises it if an amplitude is beyond the range of float32.
     """
     # This form also refuses NaN, because a comparison with NaN is always false.
     if not 0 < signals.fs < 1e6:
@@ -110,17 +136,24 @@ def wanted_leads(
     if signals.values.shape[1] == 0:
         raise UserError(f"{source}: no samples found; expected an ECG.")
 
+    check_sample_count(signals.values.size, source)
+
     # A signal that no wanted lead is computed from may have an unknown unit.
     mapping = lead_map(signals.names, want, source)
     is_used = mapping.matrix.any(axis=0)
     scales = np.zeros(len(signals.names))
     for column in np.flatnonzero(is_used):
         scales[column] = millivolts(signals.units[column], source, signals.names[column])
+    return _leads_in_millivolts(signals.values, mapping, scales, source), (*mapping.notes, *signals.notes)
 
-    millivolt = mapping.apply(signals.values * scales[:, None])
-    if (np.abs(millivolt) > np.finfo(np.float32).max).any():
-        raise UserError(f"{source}: amplitudes beyond the range of 32-bit numbers found; expected those of an ECG.")
-    return millivolt, (*mapping.notes, *signals.notes)
+
+def _leads_in_millivolts(
+    values: NDArray[np.floating], mapping: LeadMap, scales: NDArray[np.float64], source: str
+) -> Iterator[NDArray[np.floating]]:
+    for millivolt in mapping.rows(values, scales):
+        if max(np.nanmax(millivolt, initial=0), -np.nanmin(millivolt, initial=0)) > np.finfo(np.float32).max:
+            raise UserError(f"{source}: amplitudes beyond the range of 32-bit numbers found; expected those of an ECG.")
+        yield millivolt
 
 
 def whole_rate(fs: float) -> float:

@@ -22,7 +22,7 @@ BEAT_SECONDS = 2.0
 """Longest median beat or calibration pulse in s. A rhythm is longer."""
 
 
-def join_groups(groups: Sequence[Group], source: str) -> FileSignals:
+def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True) -> FileSignals:
     """Join the groups that are the rhythm, on their time axis.
 
     Parameters
@@ -30,6 +30,9 @@ def join_groups(groups: Sequence[Group], source: str) -> FileSignals:
     groups : sequence of Group
     source : str
         Name of the file, for messages.
+    has_times : bool
+        Whether groups of the format can state when they start. If not, a group is left out if a longer one, or one
+        before it, has the same leads.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def join_groups(groups: Sequence[Group], source: str) -> FileSignals:
     if not rhythm:
         content = ", ".join(group.describe() for group in groups) or "nothing"
         raise UserError(f"{source}: {content} found, without a recorded waveform; expected a 12-lead ECG.")
-    chosen, strips = _choose(rhythm, source)
+    chosen, strips = _choose(rhythm, source, has_times=has_times)
     rates = sorted({group.fs for group in chosen})
     if len(rates) > 1:
         listed = " and ".join(f"{rate:g}" for rate in rates)
@@ -120,7 +123,7 @@ def _with_starts(groups: list[Group]) -> list[Group]:
     return [group if group.start is not None else replace(group, start=0.0) for group in groups]
 
 
-def _choose(groups: list[Group], source: str) -> tuple[list[Group], list[Group]]:
+def _choose(groups: list[Group], source: str, *, has_times: bool) -> tuple[list[Group], list[Group]]:
     """Choose the groups that make the time axis, and those that only fill what these did not record.
 
     Groups with many leads come first, then long groups. The starts of the result count from the first chosen group.
@@ -136,7 +139,7 @@ def _choose(groups: list[Group], source: str) -> tuple[list[Group], list[Group]]
             chosen.append(group)
         elif group.is_beat:
             continue
-        elif same_leads:
+        elif same_leads and has_times:
             overlapping = [other for other in same_leads if _overlap(group, other)]
             if overlapping:
                 raise UserError(_same_leads_message(overlapping[0], group, source))

@@ -40,7 +40,8 @@ def read_muse(root: Element, source: str) -> FileSignals:
     groups = [_describe(waveform, place, source) for place, waveform in enumerate(root.findall("Waveform"), 1)]
     if not groups:
         raise UserError(f"{source}: a MUSE export without a Waveform; expected one of a rhythm.")
-    signals = join_groups(groups, source)
+    # The format has no usable start of a waveform: of several rhythms, one is read.
+    signals = join_groups(groups, source, has_times=False)
     baselines = []
     for lead in root.iterfind("Waveform/LeadData"):
         baseline = _get(lead, "FirstSampleBaseline")

@@ -105,10 +105,12 @@ def read_record(
         rate = settle_rate(record.fs, caller.fs, caller, name)
         changes = rate_notes(record.fs, rate)
         return replace(record, fs=rate, notes=(*record.notes, *changes), cautions=changes)
-    signal, notes = wanted_leads(signals, tuple(want), name)
+    leads_in_millivolts, notes = wanted_leads(signals, tuple(want), name)
+    signal = np.empty((len(want), signals.values.shape[1]), np.float32)
+    for row, millivolt in zip(signal, leads_in_millivolts, strict=True):
+        row[:] = millivolt
     notes = (*notes, *signals.cautions)
-    stem = Path(name).stem
-    return Record(signal.astype(np.float32), signals.fs, tuple(want), stem, notes, cautions=signals.cautions)
+    return Record(signal, signals.fs, tuple(want), Path(name).stem, notes, cautions=signals.cautions)
 
 
 def read_microvolts(
@@ -141,9 +143,15 @@ def read_microvolts(
     if signals is None:
         counts, rate_in_file, invalid, clipped = read_wfdb_microvolts(path, tuple(want), checksum)
         return counts, settle_rate(rate_in_file, caller.fs, caller, name), invalid, clipped
-    millivolt, _ = wanted_leads(signals, tuple(want), name)
-    microvolt, is_invalid, is_clipped = round_to_int16(millivolt * 1000.0)
-    return microvolt, signals.fs, int(np.count_nonzero(is_invalid)), int(np.count_nonzero(is_clipped))
+    leads_in_millivolts, _ = wanted_leads(signals, tuple(want), name)
+    microvolts = np.empty((len(want), signals.values.shape[1]), np.int16)
+    invalid = 0
+    clipped = 0
+    for row, millivolt in zip(microvolts, leads_in_millivolts, strict=True):
+        row[:], is_invalid, is_clipped = round_to_int16(millivolt * 1000.0)
+        invalid += int(np.count_nonzero(is_invalid))
+        clipped += int(np.count_nonzero(is_clipped))
+    return microvolts, signals.fs, invalid, clipped
 
 
 def _caller_metadata(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -262,25 +263,29 @@ def _parse_numbers(
     -------
     ndarray, shape (columns, T)
     """
-    rows: list[list[float]] = []
+    # An array needs eight bytes for a number, and a list four times as many.
+    numbers = array("d")
+    columns = 0
     for line, fields in enumerate(_split_lines(io.StringIO(text), separator, source), start=first_line):
         if not fields:
             continue
-        if rows and len(fields) != len(rows[0]):
+        columns = columns or len(fields)
+        if len(fields) != columns:
             raise UserError(
-                f"{source}: {len(fields)} fields in line {line}; expected {len(rows[0])}, as in the lines before."
+                f"{source}: {len(fields)} fields in line {line}; expected {columns}, as in the lines before."
             )
         for column in clock_columns:
             if column < len(fields):
                 fields[column] = _clock_in_seconds(fields[column])
         # Most lines contain numbers only. Lines with empty fields or mistakes take the slower function.
         try:
-            rows.append([float(field) for field in fields])
+            row = [float(field) for field in fields]
         except ValueError:
-            rows.append([_parse_number(field, source, line) for field in fields])
-    if not rows:
+            row = [_parse_number(field, source, line) for field in fields]
+        numbers.extend(row)
+    if not numbers:
         raise UserError(f"{source}: no samples found; expected a table of one column per lead.")
-    return np.array(rows).T
+    return np.array(numbers).reshape(-1, columns).T
 
 
 def _split_lines(lines: Iterable[str], separator: str, source: str) -> Iterator[list[str]]:

@@ -20,7 +20,14 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import MICRO_TO_U, is_unit, millivolts, quote
-from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file, whole_rate
+from einthoven.data.formats.file_signals import (
+    MOST_BYTES,
+    FileSignals,
+    Metadata,
+    check_sample_count,
+    read_ordinary_file,
+    whole_rate,
+)
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.table_text import MOST_TEXT, decode_text, is_elapsed_time, parse_table, time_unit
 from einthoven.errors import UserError
@@ -178,6 +185,7 @@ def add_metadata(
         implausible sampling frequency, and the user none.
     """
     source = Path(path).name
+    check_sample_count(values.size, source)
     sidecar = _read_sidecar(Path(path).with_suffix(".json"))
 
     # Names in the file that are no leads (such as "ch1") may be replaced by the sidecar or the caller.

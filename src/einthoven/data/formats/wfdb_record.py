@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import LeadMap, lead_map, millivolts
+from einthoven.data.formats.file_signals import check_sample_count
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.wfdb_header import DEFAULT_UNIT, Header, Layout, read_header, read_segment_header
 from einthoven.data.formats.wfdb_signal import INVALID, Checksum, Counts, frame_count, read_counts
@@ -225,6 +226,8 @@ def _make_plan(header: Header, want: tuple[str, ...]) -> _Plan:
             f"{header.name}: {total} samples per lead found, of which the files hold {recorded}; expected "
             f"at least one in {_MAX_GAP_RATIO}."
         )
+
+    check_sample_count(total * len(want), header.name)
 
     # Signals with different numbers of samples per frame are averaged over the frame.
     notes = []
