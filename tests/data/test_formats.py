@@ -287,3 +287,20 @@ def test_every_real_record_reads(real_data: Path) -> None:
     for header in [*challenge, *ptbxl]:
         record = read_record(header)
         assert record.signal.shape[0] == 12 and np.isfinite(record.signal).all() and record.fs in (100, 500, 1000)
+
+
+def test_values_that_are_only_for_files_without_them(tmp_path: Path, ecg: np.ndarray) -> None:
+    write_edf(tmp_path / "a.edf", ecg)
+    order = (*LEADS[6:], *LEADS[:6])
+    rows = ecg[[LEADS.index(lead) for lead in order]]
+    (tmp_path / "b.csv").write_text("\n".join([",".join(order), *(",".join(map(str, row)) for row in rows.T)]))
+    np.save(tmp_path / "c.npy", ecg)
+    np.savez(tmp_path / "d.npz", signal=ecg / 1000, fs=250.0, units="mV", leads=LEADS)
+    told = {"fs": 400.0, "units": "uV", "leads": LEADS}
+    for name, fs in (("a.edf", 500), ("b.csv", 400), ("c.npy", 400), ("d.npz", 250)):
+        record = read_record(tmp_path / name, **told, only_where_missing=True)
+        assert record.fs == fs
+        np.testing.assert_allclose(record.signal, ecg / 1000, atol=1e-6)
+        if name != "c.npy":
+            with pytest.raises(UserError):
+                read_record(tmp_path / name, **told)

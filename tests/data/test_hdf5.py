@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from einthoven.data import read_record
-from einthoven.data.formats.inputs import file_state, main_file, other_files, record_exists
+from einthoven.data.formats.inputs import file_state, main_file, other_files, other_files_state, record_exists
 from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -54,6 +55,16 @@ def test_a_record_of_code15(tmp_path: Path, options: dict, row: int, part: slice
 def test_identifiers_of_other_types(tmp_path: Path, ids: object) -> None:
     path = write_code15(tmp_path / "a.h5", ids=ids)
     np.testing.assert_array_equal(read_record(path / "7", **TOLD).signal, TRACINGS[1].T)
+
+
+def test_a_sidecar_is_for_all_records_of_a_file(tmp_path: Path) -> None:
+    path = write_code15(tmp_path / "exams.hdf5")
+    before = other_files_state(str(path / "7"), "*.json")
+    with pytest.raises(UserError, match=r"^exams.hdf5/7: does not say the .*'units' in exams.json beside it.$"):
+        read_record(path / "7")
+    (tmp_path / "exams.json").write_text(json.dumps(TOLD))
+    assert before != other_files_state(str(path / "7"), "*.json")
+    np.testing.assert_array_equal(read_record(path / "7").signal, TRACINGS[1].T)
 
 
 def test_without_identifiers_the_number_of_the_record_names_it(tmp_path: Path) -> None:

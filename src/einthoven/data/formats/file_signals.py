@@ -40,12 +40,15 @@ class Metadata:
     option_style : str or None
         How the user of the caller states a value, for messages: `PYTHON_STYLE`, or for example ``--{name} {value}``.
         None if the user cannot state values.
+    only_where_missing : bool
+        Whether the values are for files that do not state them, so that other files may state other values.
     """
 
     fs: float | None = None
     units: str | None = None
     leads: tuple[str, ...] | None = None
     option_style: str | None = PYTHON_STYLE
+    only_where_missing: bool = False
 
     def option(self, name: str, value: object = "…") -> str:
         """Return the text with which the user states a value, such as ``--fs 500``."""

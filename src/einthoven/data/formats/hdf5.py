@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata
-from einthoven.data.formats.inputs import container_file
+from einthoven.data.formats.inputs import container_file, record_name
 from einthoven.data.formats.tabular import add_metadata
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, reason
@@ -53,7 +53,7 @@ def read_hdf5(path: str | Path, caller: Metadata) -> FileSignals:
 
     file = container_file(path) or os.fspath(path)
     member = None if file == os.fspath(path) else Path(path).name
-    source = Path(path).name if member is None else f"{Path(file).name}/{member}"
+    source = record_name(path)
     try:
         # Opening the file here refuses a pipe or a device, for which HDF5 would wait.
         descriptor, _ = open_descriptor(file)

@@ -33,6 +33,17 @@ def container_file(record: str | Path) -> str | None:
     return folder if is_name else None
 
 
+def record_name(record: str | Path) -> str:
+    """Return the name of a record for messages: of the file, or of the file that contains it and of the record."""
+    path = Path(record)
+    return path.name if container_file(path) is None else f"{path.parent.name}/{path.name}"
+
+
+def sidecar_file(record: str | Path) -> Path:
+    """Return the file that can state the metadata of a record. All records of one file share it."""
+    return Path(container_file(record) or record).with_suffix(".json")
+
+
 def record_exists(record: str | Path) -> bool:
     """Decide whether the main file of a record, or the file that contains it, exists."""
     return container_file(record) is not None or os.path.isfile(main_file(record))  # noqa: PTH113
@@ -93,6 +104,7 @@ def other_files_state(main: str, others: str) -> bytes:
     others : str
         The result of `other_files`.
     """
+    main = container_file(main) or main
     folder, slash, name = main.rpartition("/")
     stem = name.rpartition(".")[0]
     states = []

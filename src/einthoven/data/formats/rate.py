@@ -36,7 +36,8 @@ def settle_rate(in_file: float, stated: float | None, caller: Metadata, source: 
     """Return the sampling frequency of a record.
 
     A value outside of `LOWEST_RATE` to `HIGHEST_RATE` is used only if the user states it. There, the value of the user
-    replaces that of the file, because such a file mostly states another unit, or numbers its samples.
+    replaces that of the file, because such a file mostly states another unit, or numbers its samples. A value that is
+    only for files without one does not contradict a file.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def settle_rate(in_file: float, stated: float | None, caller: Metadata, source: 
         if not is_plausible:
             return float(stated)
         if abs(stated - in_file) <= SAME_RATE * in_file:
+            return in_file
+        if caller.only_where_missing and stated == caller.fs:
             return in_file
         place = f"{caller.option('fs', stated)} given" if stated == caller.fs else f"{stated:g} Hz in its .json"
         raise UserError(f"{source}: {in_file:g} Hz in the file{_from(origin)}, {place}; expected one value.")

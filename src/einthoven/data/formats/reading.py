@@ -15,6 +15,7 @@ from einthoven.data.formats.ecg_xml import read_xml
 from einthoven.data.formats.edf import read_bdf, read_edf
 from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metadata, wanted_leads
 from einthoven.data.formats.hdf5 import read_hdf5
+from einthoven.data.formats.inputs import record_name
 from einthoven.data.formats.matlab import read_mat
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.record import Record
@@ -65,6 +66,7 @@ def read_record(
     want: Sequence[str] = LEADS,
     checksum: Checksum = "verify",
     option_style: str | None = PYTHON_STYLE,
+    only_where_missing: bool = False,
 ) -> Record:
     """Read one ECG record.
 
@@ -83,6 +85,9 @@ def read_record(
     option_style : str or None
         How the user states `fs`, `units` and `leads`, for messages: ``--{name} {value}`` on the command line. None if
         the user cannot state them.
+    only_where_missing : bool
+        Use `fs`, `units` and `leads` only for files that do not state them. If False, a file that states another value
+        is refused.
 
     Returns
     -------
@@ -97,8 +102,9 @@ def read_record(
         with different values; if the file states an implausible sampling frequency, and the caller none.
     """
     _check_options(want, checksum)
-    caller = _caller_metadata(fs, units, leads, option_style)
-    name = Path(path).name
+    given_leads = None if leads is None else tuple(leads)
+    caller = Metadata(fs, units, given_leads, option_style, only_where_missing)
+    name = record_name(path)
     signals = _read_other_format(path, caller)
     if signals is None:
         record = read_wfdb(path, tuple(want), checksum)
@@ -122,6 +128,7 @@ def read_microvolts(
     leads: Sequence[str] | None = None,
     checksum: Checksum = "verify",
     option_style: str | None = PYTHON_STYLE,
+    only_where_missing: bool = False,
 ) -> tuple[NDArray[np.int16], float, int, int]:
     """Read a record as int16 µV, the form in which the store saves it.
 
@@ -137,8 +144,9 @@ def read_microvolts(
         Number of samples that the file marks as invalid, and number of clipped samples.
     """
     _check_options(want, checksum)
-    caller = _caller_metadata(fs, units, leads, option_style)
-    name = Path(path).name
+    given_leads = None if leads is None else tuple(leads)
+    caller = Metadata(fs, units, given_leads, option_style, only_where_missing)
+    name = record_name(path)
     signals = _read_other_format(path, caller)
     if signals is None:
         counts, rate_in_file, invalid, clipped = read_wfdb_microvolts(path, tuple(want), checksum)
@@ -152,12 +160,6 @@ def read_microvolts(
         invalid += int(np.count_nonzero(is_invalid))
         clipped += int(np.count_nonzero(is_clipped))
     return microvolts, signals.fs, invalid, clipped
-
-
-def _caller_metadata(
-    fs: float | None, units: str | None, leads: Sequence[str] | None, option_style: str | None
-) -> Metadata:
-    return Metadata(fs, units, None if leads is None else tuple(leads), option_style)
 
 
 def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None:
@@ -180,7 +182,7 @@ def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None
     # All other formats state the metadata themselves.
     for key in ("units", "leads"):
         value = getattr(caller, key)
-        if value is not None:
+        if value is not None and not caller.only_where_missing:
             raise UserError(
                 f"{path}: {caller.option(key, value)} given; expected none, as such a file states its {key} itself "
                 f"(for the other files, a .json beside a file can state them)."

@@ -28,6 +28,7 @@ from einthoven.data.formats.file_signals import (
     read_ordinary_file,
     whole_rate,
 )
+from einthoven.data.formats.inputs import record_name, sidecar_file
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.table_text import MOST_TEXT, decode_text, is_elapsed_time, parse_table, time_unit
 from einthoven.errors import UserError
@@ -184,9 +185,9 @@ def add_metadata(
         If fs, units or leads are stated nowhere or with two values, or do not fit the values; if the file states an
         implausible sampling frequency, and the user none.
     """
-    source = Path(path).name
+    source = record_name(path)
     check_sample_count(values.size, source)
-    sidecar = _read_sidecar(Path(path).with_suffix(".json"))
+    sidecar = _read_sidecar(sidecar_file(path))
 
     # Names in the file that are no leads (such as "ch1") may be replaced by the sidecar or the caller.
     names_in_file = in_file.leads
@@ -206,7 +207,7 @@ def add_metadata(
     unit = _agree("units", source, in_file.units, sidecar.units, caller)
     lacks_unit = unit is None and not any(column_units)
     if leads is None or fs is None or lacks_unit:
-        raise _missing_metadata_error(source, caller, leads=leads is None, fs=fs is None, units=lacks_unit)
+        raise _missing_metadata_error(path, caller, leads=leads is None, fs=fs is None, units=lacks_unit)
 
     if not column_units:
         values = _leads_first(values, len(leads), source)
@@ -222,13 +223,14 @@ def add_metadata(
     return FileSignals(values, leads, units, fs, notes, cautions)
 
 
-def _missing_metadata_error(source: str, caller: Metadata, **is_missing: bool) -> UserError:
+def _missing_metadata_error(path: str | Path, caller: Metadata, **is_missing: bool) -> UserError:
+    source = record_name(path)
     descriptions = {"leads": "names of the leads", "fs": "sampling frequency", "units": "unit of the amplitudes"}
     keys = [key for key in descriptions if is_missing[key]]
     missing = ", the ".join(descriptions[key] for key in keys)
     options = ", ".join(caller.option(key) for key in keys) + ", or " if caller.option_style else ""
     json_keys = ", ".join(repr(key) for key in keys)
-    sidecar = Path(source).with_suffix(".json").name
+    sidecar = sidecar_file(path).name
     header = f", or its header {Path(source).stem}.hea" if source.lower().endswith(".mat") else ""
     return UserError(
         f"{source}: does not say the {missing}; expected {options}{json_keys} in {sidecar} beside it{header}."
@@ -242,6 +244,8 @@ def _agree(key: str, source: str, in_file: Value | None, sidecar: Value | None, 
     stated = [(value, place) for value, place in candidates if value is not None]
     if not stated:
         return None
+    if caller.only_where_missing and len(stated) > 1 and in_options is not None:
+        stated = stated[:-1]
     first_value, first_place = stated[0]
     for value, place in stated[1:]:
         if value != first_value and not _is_same_unit(key, value, first_value):

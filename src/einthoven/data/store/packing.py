@@ -128,7 +128,7 @@ def _read_windows(plan: Plan, file: Path) -> tuple[Windows, NDArray[np.int64], N
     """
     rules: dict[str, Any] = {"long": plan.long, "short": plan.short, "stride": plan.stride, "source": file.name}
     leads = tuple(plan.leads)
-    reading = {**plan.reading, "option_style": plan.option_style}
+    reading = {**plan.reading, "option_style": plan.option_style, "only_where_missing": True}
     counts, fs, invalid, clipped = read_microvolts(file, leads, **reading)
 
     # Integers can be cut directly if the sampling frequency fits and the counts of faults are known per window.
