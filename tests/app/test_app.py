@@ -96,7 +96,7 @@ def test_a_matrix_without_a_header_is_told_what_it_does_not_say(server: Server, 
     savemat(tmp_path / "r.mat", {"val": read_record(record / "r.hea").signal * 1000})
     status, found = server.answer(tmp_path / "r.mat")
     assert status == 422 and "r.mat: does not say the names of the leads, the sampling frequency" in found["error"]
-    assert found["error"].endswith("or its header r.hea.")
+    assert found["error"].endswith("or r.hea or r.info.")
     status, found = server.answer(tmp_path / "r.mat", fs=500, units="uV", leads=",".join(LEADS))
     expected = server.answer(record / "r.hea", record / "r.dat")[1]
     assert status == 200 and found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)

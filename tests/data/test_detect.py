@@ -107,6 +107,9 @@ def test_dicom_without_a_preamble(tmp_path: Path, syntax: str) -> None:
         (b"<?xml version='1.0' encoding='ISO-8859-1'?><!DOCTYPE x><c:CardiologyXML/>", "GE CardioSoft"),
         (b"\x1f\x8b\x08\x00" + bytes(20), "gzip"),
         (b"%PDF-1.7\n1 0 obj", "PDF"),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "JPEG"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Excel"),
+        (b"<!DOCTYPE html>\n<html><body>404</body></html>", "HTML"),
         (b"PK\x03\x04\x14\x00\x06\x00" + bytes(18) + b"\x13\x00\x00\x00[Content_Types].xml", "zip or Excel"),
     ],
 )
@@ -129,8 +132,31 @@ def test_a_signal_file_without_a_header_may_be_of_an_edan(tmp_path: Path) -> Non
         read_record(tmp_path / "x.dat")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7fELF" + bytes(99), b"\xff\xd8\xff\xe0" + bytes(99), b"no digits here"])
+@pytest.mark.parametrize("data", [b"", b"\x7fELF" + bytes(99), b"no digits here"])
 def test_what_belongs_to_no_format(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad").write_bytes(data)
     with pytest.raises(UserError, match="found at its start, which belongs to no known format; expected"):
         read_record(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("suffix", [".edf", ".bdf", ".dcm", ".xml", ".scp", ".h5", ".npy", ".npz", ".mat", ".dat", ""])
+def test_a_table_with_the_suffix_of_another_format(tmp_path: Path, suffix: str) -> None:
+    ecg = np.random.default_rng(3).integers(-2000, 2000, (12, 40))
+    text = "\n".join([",".join(LEADS), *(",".join(map(str, row)) for row in ecg.T)])
+    (tmp_path / f"a{suffix}").write_text(text)
+    record = read_record(tmp_path / f"a{suffix}", fs=500, units="uV")
+    np.testing.assert_allclose(record.signal, ecg / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        ("/annex/objects/SHA256E-s12345--4d7a.edf\n", "git annex get"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".edf", ".hdf5", ".csv"])
+def test_a_pointer_to_a_file_says_how_to_fetch_it(tmp_path: Path, text: str, command: str, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").write_text(text)
+    with pytest.raises(UserError, match=f"^a{suffix}: a pointer to the file, which is not here; '{command}' fetches"):
+        read_record(tmp_path / f"a{suffix}")

@@ -300,6 +300,9 @@ def test_the_calibration_second_of_philips_is_left_out(tmp_path: Path, ecg: np.n
     path = write_philips(tmp_path / "a.xml", np.hstack([ecg, pulse(first=first)]))
     assert_signal(path, ecg)
     assert read_record(path).cautions == ("left out the last second: a calibration pulse",)
+    path = write_philips(tmp_path / "a.xml", np.hstack([pulse(first=first), ecg]))
+    assert_signal(path, ecg)
+    assert read_record(path).cautions == ("left out the first second: a calibration pulse",)
 
 
 def test_a_pulse_that_limb_leads_compute_is_left_out_too(tmp_path: Path, ecg: np.ndarray) -> None:

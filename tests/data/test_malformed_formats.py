@@ -186,7 +186,7 @@ class Danger:
     ("data", "sentence"),
     [
         (b"", "not an array in NumPy's format"),
-        (b"I,II\n1,2\n", "not an array in NumPy's format"),
+        (b"I,II\0", "not an array in NumPy's format"),
         (npy(ECG)[:20], "not an array in NumPy's format"),
         (npy(ECG)[:-8], "truncated or damaged: 5752 bytes of 5760"),
         (npy(ECG) + b"x", "truncated or damaged"),
@@ -398,7 +398,7 @@ BILLION = (
     ("text", "sentence"),
     [
         ("", "not XML, or damaged"),
-        ("<html></html>", "not an ECG in XML"),
+        ("<svg></svg>", "not an ECG in XML"),
         ("<AnnotatedECG>", "not XML, or damaged"),
         ("<AnnotatedECG/>", "no digits of any lead found"),
         (BILLION, "XML with entities found"),
@@ -448,7 +448,7 @@ def bomb() -> bytes:
     ("data", "sentence"),
     [
         (b"", "not a readable MATLAB file"),
-        (b"I,II\n1,2\n" * 50, "not a readable MATLAB file"),
+        (b"I,II\0" * 50, "not a readable MATLAB file"),
         (b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF", "h5py package cannot read"),
         (mat(ecg=ECG, fs=500), "'ecg fs' found; expected a matrix named val"),
         (mat("4", ecg=ECG, fs=500), "'ecg fs' found; expected a matrix named val"),
@@ -512,16 +512,23 @@ def test_more_samples_than_fit_into_memory_are_refused(tmp_path: Path, monkeypat
         read_record(dicom_file())
 
 
-@pytest.mark.parametrize("suffix", [".edf", ".dcm", ".xml"])
-def test_files_that_say_all_are_told_nothing(tmp_path: Path, suffix: str) -> None:
-    (tmp_path / f"bad{suffix}").write_bytes(b"")
-    refused(tmp_path / f"bad{suffix}", "units=mV given; expected none", units="mV")
+def test_files_that_say_all_are_told_nothing(tmp_path: Path) -> None:
+    write_edf(tmp_path / "bad.edf", ECG)
+    (tmp_path / "bad.dcm").write_bytes(dicom_file().read_bytes())
+    (tmp_path / "bad.xml").write_text(aecg(ECG))
+    for suffix in (".edf", ".dcm", ".xml"):
+        refused(tmp_path / f"bad{suffix}", "units=mV given; expected none", units="mV")
+        # Another fault of the file is the better message.
+        (tmp_path / f"bad{suffix}").write_bytes(b"")
+        with pytest.raises(UserError) as refusal:
+            read_record(tmp_path / f"bad{suffix}", units="mV")
+        assert "expected none" not in str(refusal.value)
 
 
 def test_an_unknown_format_is_answered_with_those_that_are_read(tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(300))
+    (tmp_path / "bad.bin").write_bytes(b"\x7fELF" + bytes(300))
     refused(
-        tmp_path / "bad.jpg", "belongs to no known format; expected the stem of a WFDB record, or a file such as .edf"
+        tmp_path / "bad.bin", "belongs to no known format; expected the stem of a WFDB record, or a file such as .edf"
     )
 
 

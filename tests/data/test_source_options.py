@@ -39,7 +39,6 @@ def records(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
         ("folder", {"file_fs": 1e6}, "data.file_fs=1000000.0: expected the sampling frequency of the files in Hz"),
         ("folder", {"file_units": "mmHg"}, "data.file_units=mmHg: expected mV, uV, nV or V, or null."),
         ("folder", {"file_leads": []}, "data.file_leads=[]: expected the leads of the files in their order"),
-        ("folder", {"file_units": "mV"}, "data.file_units=mV given; expected none, as such a file states"),
     ],
 )
 def test_a_wrong_option_of_a_source_is_named(

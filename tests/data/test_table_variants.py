@@ -275,3 +275,21 @@ def test_damaged_apple_watch(tmp_path: Path, old: str, new: str, sentence: str) 
     text = ENGLISH.format(name="X", fs="512", unit="µV") + "6.25\n7.5\n"
     assert old in text
     refused(write(tmp_path / "bad.csv", text.replace(old, new, 1)), sentence, want=("I",))
+
+
+# ------------------------------------------------------------------ times and ends of lines
+
+
+@pytest.mark.parametrize("name", ["Time", "t"])
+@pytest.mark.parametrize("fmt", ["00:00:{:06.3f}", "0:{:06.3f}"])
+def test_times_of_a_clock(tmp_path: Path, name: str, fmt: str) -> None:
+    lines = text_of().split("\n")
+    rows = [f"{fmt.format(number / 500)},{line}" for number, line in enumerate(lines[1:-1])]
+    path = write(tmp_path / "a.csv", "\n".join([f"{name},{lines[0]}", *rows]))
+    assert_ecg(path, units="mV")
+
+
+def test_lines_may_end_in_a_carriage_return(tmp_path: Path) -> None:
+    for end in ("\r", "\r\n"):
+        (tmp_path / "a.csv").write_bytes(text_of().replace("\n", end).encode())
+        assert_ecg(tmp_path / "a.csv", **TOLD)

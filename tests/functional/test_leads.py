@@ -26,6 +26,11 @@ from einthoven.functional.leads import LEADS, canonical_lead
         ("-aVR", ("aVR", -1)),
         ("\N{MINUS SIGN}AVR", ("aVR", -1)),
         ("Lead -aVR", ("aVR", -1)),
+        ("- aVR", ("aVR", -1)),
+        ("Lead-I", ("I", 1)),
+        ("ECG-V1", ("V1", 1)),
+        ("ekg_lead-aVR", ("aVR", 1)),
+        ("Lead - I", None),
         ("V7", None),
         ("V3R", None),
         ("X", None),
@@ -52,6 +57,8 @@ def test_names_of_files(name: str, expected: tuple[str, int] | None) -> None:
 def test_case_blanks_and_prefix_do_not_matter(lead: str, prefix: str, minus: bool, data: st.DataObject) -> None:
     letters = [data.draw(st.sampled_from([c.lower(), c.upper()])) for c in lead]
     blanks = [data.draw(st.sampled_from(["", " "])) for _ in lead]
+    if minus and prefix.strip():
+        blanks[0] = ""
     name = prefix + "-" * minus + "".join(b + c for b, c in zip(blanks, letters, strict=True)) + " "
     assert canonical_lead(name) == (lead, -1 if minus else 1)
 

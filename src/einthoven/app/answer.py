@@ -168,6 +168,8 @@ def _main_file(folder: Path) -> Path:
         return signals[0]
     if not files:
         raise UserError("no file found; expected the files of a record.")
+    if not signals:
+        raise UserError(f"{_names(files)}: no signals found; expected the other files of the record together with it.")
     raise UserError(f"{_names(files)}: no header (.hea) found; expected it together with its signal file.")
 
 

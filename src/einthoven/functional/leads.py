@@ -20,7 +20,7 @@ def canonical_lead(name: str) -> tuple[str, int] | None:
     """Return the canonical lead that a name in a file means, and the sign of the lead.
 
     Case and blanks do not matter. Examples of names: ``V1``, ``v 1``, ``AVR``, ``Lead aVF``, ``ECG Lead II``,
-    ``ECG -aVR``, ``Lead I (Einthoven)``, ``MDC_ECG_LEAD_V1``, ``DII``.
+    ``ECG -aVR``, ``Lead-I``, ``Lead I (Einthoven)``, ``MDC_ECG_LEAD_V1``, ``DII``.
 
     Parameters
     ----------
@@ -30,14 +30,21 @@ def canonical_lead(name: str) -> tuple[str, int] | None:
     Returns
     -------
     (str, int) or None
-        One of `LEADS`, and 1 or -1. The sign is -1 if the name has a minus sign. The result is None if the name means
-        none of the twelve leads.
+        One of `LEADS`, and 1 or -1. The sign is -1 if the name has a minus sign. A hyphen right behind a word, as in
+        ``Lead-I``, is none. The result is None if the name means none of the twelve leads, or if a hyphen could be
+        both, as in ``Lead - I``.
     """
     upper = name.strip().upper().replace("\N{MINUS SIGN}", "-")
-    signed = _PREFIX.sub("", _BRACKET.sub("", upper))
-    sign = -1 if signed.startswith("-") else 1
+    without_bracket = _BRACKET.sub("", upper)
+    signed = _PREFIX.sub("", without_bracket)
+    prefix = without_bracket.removesuffix(signed)
     lead = _CANONICAL.get(re.sub(r"[\s_]", "", signed.removeprefix("-")))
-    return None if lead is None else (lead, sign)
+    if lead is None:
+        return None
+    if not signed.startswith("-") or prefix[-1:].isalpha():
+        return lead, 1
+    is_unclear = prefix.strip() != "" and signed[1:2].isspace()
+    return None if is_unclear else (lead, -1)
 
 
 def derive_limb_leads(i: NDArray[np.floating], ii: NDArray[np.floating]) -> NDArray[np.floating]:

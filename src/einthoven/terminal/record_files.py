@@ -22,7 +22,7 @@ def expand(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if file.suffix.lower() in RECORD_SUFFIXES)
+            matches = sorted(file for file in path.rglob("*") if _is_record(file))
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(Path(file) for file in glob.glob(name, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
         else:
@@ -35,6 +35,12 @@ def expand(names: Sequence[str]) -> list[Path]:
             )
         files += matches
     return list(dict.fromkeys(files))
+
+
+def _is_record(file: Path) -> bool:
+    """Decide whether a file of a folder is a record. A ``.mat`` is one if an ``.info`` is beside it."""
+    suffix = file.suffix.lower()
+    return suffix in RECORD_SUFFIXES or (suffix == ".mat" and file.with_suffix(".info").is_file())
 
 
 def _table_advice(folder: Path) -> str:

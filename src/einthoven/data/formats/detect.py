@@ -40,9 +40,15 @@ _NOT_READ = (
     (b"\x40\x20MFR", "MFER"),
     (b"\x1f\x8b", "gzip"),
     (b"%PDF", "PDF"),
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\xd0\xcf\x11\xe0", "Excel (.xls)"),
 )
 _NOT_READ_SUFFIXES = {".mwf": "MFER"}
-_NOT_READ_XML = {b"CardiologyXML": "GE CardioSoft"}
+_NOT_READ_XML = {b"CardiologyXML": "GE CardioSoft", b"html": "HTML"}
+
+# First bytes of the small text that stands for a large file which is not here, and the command that fetches the file.
+_POINTERS = ((b"version https://git-lfs", "git lfs pull"), (b"/annex/objects/", "git annex get"))
 
 # A zip archive starts with the header of its first member. The length of the name and the name are in it.
 _ZIP = b"PK\x03\x04"
@@ -116,6 +122,9 @@ def detect_format(path: str | Path) -> str:
     for magic, format_name in _NOT_READ:
         if head.startswith(magic):
             raise _not_read(name, format_name)
+    for magic, command in _POINTERS:
+        if head.startswith(magic):
+            raise UserError(f"{name}: a pointer to the file, which is not here; '{command}' fetches it.")
     for position, magic, format_name in _MAGIC:
         if head.startswith(magic, position):
             return format_name
@@ -139,9 +148,13 @@ def detect_format(path: str | Path) -> str:
         return "XML"
     if text is not None and RATE_LINE.search(decode_text(head[:_WATCH_BYTES])):
         return "watch"
+    # The other formats are binary. Only a header of EDF that is cut off can be text, without an end of line.
+    is_table = text is not None and re.search(rb"\d", text) is not None
+    if is_table and b"\n" in head and by_suffix is not None:
+        return "table"
     if by_suffix is not None:
         return by_suffix
-    if text is not None and re.search(rb"\d", text):
+    if is_table:
         return "table"
     if suffix in _NOT_READ_SUFFIXES:
         raise _not_read(name, _NOT_READ_SUFFIXES[suffix])

@@ -46,7 +46,7 @@ _CHUNK = struct.Struct("<I2xh")
 
 
 def read_philips(root: Element, source: str) -> FileSignals:
-    """Read the rhythm. A calibration pulse in the last second is left out.
+    """Read the rhythm. A calibration pulse in the last or first second is left out.
 
     Raises
     ------
@@ -90,9 +90,10 @@ def read_philips(root: Element, source: str) -> FileSignals:
 
     cautions: tuple[str, ...] = ()
     second = round(fs)
-    if counts.shape[1] >= second > 0 and is_calibration_pulse(microvolts[:, -second:] / 1000.0, fs):
-        microvolts = microvolts[:, :-second]
-        cautions = ("left out the last second: a calibration pulse",)
+    for name, at in (("last", slice(-second, None)), ("first", slice(second))):
+        if microvolts.shape[1] >= second > 0 and is_calibration_pulse(microvolts[:, at] / 1000.0, fs):
+            microvolts = microvolts[:, :-second] if name == "last" else microvolts[:, second:]
+            cautions = (*cautions, f"left out the {name} second: a calibration pulse")
     return FileSignals(microvolts, names, ("uV",) * len(names), fs, (), cautions)
 
 

@@ -22,6 +22,7 @@ from einthoven.data.formats.record import Record
 from einthoven.data.formats.scp import read_scp
 from einthoven.data.formats.tabular import read_npy, read_npz, read_table
 from einthoven.data.formats.watch import read_watch
+from einthoven.data.formats.wfdb_header import read_header
 from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts
 from einthoven.data.formats.wfdb_signal import Checksum
 from einthoven.errors import UserError
@@ -179,15 +180,10 @@ def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None
             except ModuleNotFoundError as error:
                 raise _missing_package_error(path, error, extra) from None
 
-    # All other formats state the metadata themselves.
-    for key in ("units", "leads"):
-        value = getattr(caller, key)
-        if value is not None and not caller.only_where_missing:
-            raise UserError(
-                f"{path}: {caller.option(key, value)} given; expected none, as such a file states its {key} itself "
-                f"(for the other files, a .json beside a file can state them)."
-            )
     if format_name == "WFDB":
+        if (caller.units is not None or caller.leads is not None) and not caller.only_where_missing:
+            read_header(path)
+            _refuse_statements(path, caller)
         return None
 
     read_complete, extra = _COMPLETE_FORMATS[format_name]
@@ -195,8 +191,23 @@ def _read_other_format(path: str | Path, caller: Metadata) -> FileSignals | None
         signals = read_complete(path)
     except ModuleNotFoundError as error:
         raise _missing_package_error(path, error, extra) from None
+    _refuse_statements(path, caller)
     rate = settle_rate(signals.fs, caller.fs, caller, Path(path).name)
     return replace(signals, fs=rate, cautions=(*signals.cautions, *rate_notes(signals.fs, rate)))
+
+
+def _refuse_statements(path: str | Path, caller: Metadata) -> None:
+    """Refuse units and leads that the user states for a format that states them itself.
+
+    This is done after the file was read: if it is damaged or another kind of file, that is the better message.
+    """
+    for key in ("units", "leads"):
+        value = getattr(caller, key)
+        if value is not None and not caller.only_where_missing:
+            raise UserError(
+                f"{path}: {caller.option(key, value)} given; expected none, as such a file states its {key} itself "
+                f"(for the other files, a .json beside a file can state them)."
+            )
 
 
 def _missing_package_error(path: str | Path, error: ModuleNotFoundError, extra: str) -> UserError:

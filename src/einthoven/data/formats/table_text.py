@@ -88,6 +88,8 @@ def parse_table(text: str, source: str) -> TableText:
     UserError
         If the text is not a table of numbers, or could be read in two ways.
     """
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
     first_line, text = _skip_comments(text)
     if not text.strip():
         raise UserError(f"{source}: empty; expected a table of one column per lead.")
@@ -112,7 +114,7 @@ def parse_table(text: str, source: str) -> TableText:
     skipped_lines = text.count("\n", 0, len(text) - len(body))
 
     body = _with_decimal_points(body, separator, source)
-    clock_columns = () if names is None else tuple(k for k, name in enumerate(names) if is_elapsed_time(name))
+    clock_columns = () if names is None else tuple(k for k, name in enumerate(names) if is_clock(name))
     values = _parse_numbers(body, separator, source, first_line + skipped_lines, clock_columns)
     if names is None or not values.size:
         return TableText(values, names, units)
@@ -126,6 +128,11 @@ def parse_table(text: str, source: str) -> TableText:
 def is_elapsed_time(name: str) -> bool:
     """Decide whether a column has the name that PhysioBank ATM and rdsamp give to the time."""
     return name.lower() == "elapsed time"
+
+
+def is_clock(name: str) -> bool:
+    """Decide whether the times of a column can be written as 0:00.002 or 00:00:00.002."""
+    return is_elapsed_time(name) or name.lower() in ("time", "t")
 
 
 def time_unit(unit: str) -> str:

@@ -231,7 +231,7 @@ def _missing_metadata_error(path: str | Path, caller: Metadata, **is_missing: bo
     options = ", ".join(caller.option(key) for key in keys) + ", or " if caller.option_style else ""
     json_keys = ", ".join(repr(key) for key in keys)
     sidecar = sidecar_file(path).name
-    header = f", or its header {Path(source).stem}.hea" if source.lower().endswith(".mat") else ""
+    header = f", or {Path(source).stem}.hea or {Path(source).stem}.info" if source.lower().endswith(".mat") else ""
     return UserError(
         f"{source}: does not say the {missing}; expected {options}{json_keys} in {sidecar} beside it{header}."
     )
