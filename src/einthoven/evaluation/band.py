@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.metrics import FloatArray
+from einthoven.evaluation.metrics import FloatArray, have_both_labels
 from einthoven.evaluation.scores import check_probabilities
 
 # Probabilities are limited to this distance from 0 and 1, because 0 and 1 have no logit.
@@ -60,8 +60,7 @@ def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float
     information[:, 1, 1] = (weight * (z * z)).sum(axis=0)
     with_prior = information + max(prior, _TINY) * np.eye(2)
     covariance: FloatArray = np.asarray(np.linalg.inv(with_prior), np.float64)
-    has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
-    covariance[~has_both_labels] = np.nan
+    covariance[~have_both_labels(positive)] = np.nan
     return covariance
 
 

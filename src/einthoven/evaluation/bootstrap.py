@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
-from einthoven.evaluation.metrics import BoolArray, check_labels_scores
+from einthoven.evaluation.metrics import check_labels_scores, have_both_labels
 from einthoven.evaluation.resampling import (
     Metric,
     leave_one_out,
@@ -98,7 +98,7 @@ def auroc_intervals(
     """
     check_interval_options(level, resamples, method)
     positive, scores = check_labels_scores(y_true, y_score)
-    has_both_labels: BoolArray = np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+    has_both_labels = have_both_labels(positive)
     if not has_both_labels.any():
         raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
     auroc = WeightedAUROC(positive[:, has_both_labels], scores[:, has_both_labels])

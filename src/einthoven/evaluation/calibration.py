@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.metrics import BoolArray, FloatArray
+from einthoven.evaluation.metrics import BoolArray, FloatArray, have_both_labels
 from einthoven.evaluation.scores import check_probabilities
 
 # Probabilities are limited to this distance from 0 and 1, because 0 and 1 have no logit.
@@ -117,7 +117,7 @@ class Vector:
         positive, probability = _check(y, p, self.classes)
         z = _logits(probability, self.single_label)
         n, num_classes = z.shape
-        has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
+        has_both_labels = have_both_labels(positive)
         start = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])
 
         # The multi-label loss is a mean over the classes, so its gradient and the prior are divided by their number.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
-from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores, macro_auroc
+from einthoven.evaluation.metrics import BoolArray, FloatArray, check_labels_scores, have_both_labels, macro_auroc
 from einthoven.evaluation.resampling import Metric, mean_of_valid, number_groups, repeat_records, resample_statistic
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
 
@@ -116,7 +116,7 @@ def difference_to_mean(
     check_interval_options(level, resamples, "percentile")
     positive, scores_b = check_labels_scores(y, b)
     scores_of_others = [check_labels_scores(y, other)[1] for other in others]
-    has_both_labels = positive.any(axis=0) & ~positive.all(axis=0)
+    has_both_labels = have_both_labels(positive)
     if not has_both_labels.any():
         raise UserError("A comparison needs a class with both positive and negative records, found none.")
     positive = positive[:, has_both_labels]

@@ -26,6 +26,12 @@ IntArray = npt.NDArray[np.int64]
 FMAX_THRESHOLDS: FloatArray = np.arange(101) / 100
 
 
+def have_both_labels(y: npt.NDArray[np.generic]) -> BoolArray:
+    """Return which classes (K,) of labels (n, K) have a positive and a negative record."""
+    positive = y.astype(bool)
+    return np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+
+
 def check_labels_scores(y_true: npt.ArrayLike, y_score: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:
     """Return labels as booleans and scores as float64. Refuse invalid ones.
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.metrics import FloatArray, auroc_per_class
+from einthoven.evaluation.metrics import FloatArray, auroc_per_class, have_both_labels
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse strengths of the L2 penalty that a linear probe chooses from (``C`` of scikit-learn)."""
@@ -105,7 +105,7 @@ def _choose_strength(
     names, patient = np.unique(patients, return_inverse=True)
     part_of_patient = np.random.default_rng(seed).permutation(len(names)) % HELD_OUT
     is_held_out = part_of_patient[patient.reshape(-1)] == 0
-    has_both_labels = _has_both_labels(y[is_held_out]) & _has_both_labels(y[~is_held_out])
+    has_both_labels = have_both_labels(y[is_held_out]) & have_both_labels(y[~is_held_out])
     if not has_both_labels.any():
         raise UserError(
             f"a linear probe holds out a fifth of the {len(names)} patients of the training folds; expected more "
@@ -133,10 +133,6 @@ def _fit(x: FloatArray, y: npt.NDArray[np.bool_], inverse_strength: float) -> Li
         weights.append(regression.coef_[0])
         bias.append(regression.intercept_[0])
     return LinearProbe(scaler.mean_, scaler.scale_, np.array(weights), np.array(bias), inverse_strength)
-
-
-def _has_both_labels(y: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    return np.asarray(y.any(axis=0) & ~y.all(axis=0))
 
 
 def neighbour_scores(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.intervals import Interval, compute_interval
-from einthoven.evaluation.metrics import FloatArray, macro_auroc
+from einthoven.evaluation.metrics import FloatArray, have_both_labels, macro_auroc
 from einthoven.evaluation.resampling import Statistic, number_groups, resample_statistic
 from einthoven.evaluation.scores import check_probabilities
 
@@ -117,7 +117,7 @@ def subgroups(
 
         # Classes without both labels in this subgroup have no AUROC.
         label_for_auroc = positive_for_auroc[rows]
-        has_both_labels = label_for_auroc.any(axis=0) & ~label_for_auroc.all(axis=0)
+        has_both_labels = have_both_labels(label_for_auroc)
         auroc = np.nan
         auroc_interval = None
         if has_both_labels.any():

@@ -15,7 +15,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.comparison import Difference, paired_difference
 from einthoven.evaluation.intervals import Interval
-from einthoven.evaluation.metrics import macro_auroc
+from einthoven.evaluation.metrics import have_both_labels, macro_auroc
 from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
 from einthoven.evaluation.subgroups import Subgroup, subgroups
@@ -135,8 +135,7 @@ def _operating_points(
     run: NetworkParts, fit: Predictions, report: Predictions, bootstrap: dict[str, Any]
 ) -> dict[str, dict[Rule, Point]]:
     """Apply every rule to each class that has both labels in the fitting split."""
-    has_both_labels = fit.y.any(axis=0) & ~fit.y.all(axis=0)
-    classes = np.flatnonzero(has_both_labels)
+    classes = np.flatnonzero(have_both_labels(fit.y))
     points = operating_points(
         (fit.y[:, classes], fit.p[:, classes]), (report.y[:, classes], report.p[:, classes]), RULES, **bootstrap
     )

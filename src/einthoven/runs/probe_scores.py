@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
+from einthoven.evaluation.metrics import have_both_labels
 from einthoven.evaluation.probe_comparison import ProbeResult, compare
 from einthoven.evaluation.probes import fit_linear_probe, neighbour_scores
 from einthoven.predict.embedding import Encoder
@@ -45,13 +46,15 @@ def compare_encoders(
     UserError
         If there is no such class, or there are too few training records.
     """
-    has_both_labels = _has_both_labels(data, "train") & _has_both_labels(data, options.report)
+    train_labels = data.record_labels("train")
+    labels = data.record_labels(options.report)
+    has_both_labels = have_both_labels(train_labels) & have_both_labels(labels)
     if not has_both_labels.any():
         raise UserError(
             f"data.folds: no class has both labels in train and in {options.report}; expected folds with more records."
         )
-    train_y = data.record_labels("train")[:, has_both_labels]
-    y = data.record_labels(options.report)[:, has_both_labels]
+    train_y = train_labels[:, has_both_labels]
+    y = labels[:, has_both_labels]
 
     linear_scores: list[Float] = []
     neighbours: list[Float] = []
@@ -80,11 +83,6 @@ def compare_encoders(
     }
     names = np.array(data.labels.classes)[has_both_labels]
     return tuple(names.tolist()), results
-
-
-def _has_both_labels(data: Data, split: str) -> NDArray[np.bool_]:
-    is_positive = data.record_labels(split).astype(bool)
-    return np.asarray(is_positive.any(axis=0) & ~is_positive.all(axis=0))
 
 
 def _encoders(trained: TrainedEncoder, data: Data, options: ProbeOptions, device: torch.device) -> Iterator[Encoder]:

@@ -26,6 +26,7 @@ from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
 from einthoven.errors import UserError
+from einthoven.evaluation.metrics import have_both_labels
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.settings import source_options
@@ -271,14 +272,8 @@ def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[An
         return "no records"
     if task.output in ("identity", "masks") or not task.needs_labels:
         return ""
-    has_both = _has_both_labels(labels) & _has_both_labels(train_labels)
+    has_both = have_both_labels(labels) & have_both_labels(train_labels)
     return "" if has_both.any() else "no class with both labels"
-
-
-def _has_both_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which classes of labels (n, K) hold for some records and not for others."""
-    is_positive = labels.astype(bool)
-    return np.asarray(is_positive.any(axis=0) & ~is_positive.all(axis=0))
 
 
 def _notes_on_rows(

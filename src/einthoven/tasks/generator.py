@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from einthoven.contracts import Batch
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.intervals import Interval
-from einthoven.evaluation.metrics import macro_auroc
+from einthoven.evaluation.metrics import have_both_labels, macro_auroc
 from einthoven.functional.delineation import MASKS
 from einthoven.functional.truth import AXES, CONDITION_ROW, DIPOLE_ROWS, WAVE_ROWS, count_conditions
 from einthoven.functional.windows import cut_windows
@@ -251,5 +251,5 @@ def _window(model: Any) -> int:
 def _condition_scores(p: Array) -> tuple[Array, Array]:
     """Return labels and probabilities (n, C) of the conditions of scores (n, M) that have both labels."""
     probabilities, labels = np.split(p[:, SUMS:], 2, axis=1)
-    has_both = (labels.max(axis=0) > 0) & (labels.min(axis=0) == 0)
+    has_both = have_both_labels(labels)
     return labels[:, has_both], probabilities[:, has_both]
