@@ -7,10 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
-from einthoven.diagnostics.representation import active_share, alignment, collapsed_share, linear_probe, uniformity
+from einthoven.diagnostics.representation import active_share, alignment, collapsed_share, uniformity
 
 
 def test_alignment_is_the_mean_squared_distance_of_directions() -> None:
@@ -44,13 +42,3 @@ def test_dimensions_that_do_not_differ_have_collapsed() -> None:
 
 def test_active_latents_are_those_that_tell_something() -> None:
     assert float(active_share(torch.tensor([0.5, 0.009, 0.01, 0.0]))) == 0.5
-
-
-def test_the_probe_is_the_ridge_regression_of_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    x, new_x = rng.normal(3, 2, (60, 4)), rng.normal(3, 2, (9, 4))
-    y = (x[:, :2] + rng.normal(size=(60, 2)) > 3).astype(np.float64)
-    scaler = StandardScaler().fit(x)
-    expected = Ridge(alpha=0.1 * 60).fit(scaler.transform(x), y).predict(scaler.transform(new_x))
-    found = linear_probe(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(new_x))
-    np.testing.assert_allclose(found, expected, rtol=1e-8)

@@ -120,7 +120,8 @@ def test_a_probe_without_both_labels_is_refused_before_the_training(
 ) -> None:
     monkeypatch.setattr("einthoven.runs.representation.ROWS", 1)
     cache = f"data.cache={bench.folder}/cache"
-    with pytest.raises(UserError, match=r"diagnostics.probe_auroc: no class .* among the 1 validation records"):
+    reason = r"diagnostics.probe_auroc: no class .* among the 1 training records and among the 1 validation records"
+    with pytest.raises(UserError, match=reason):
         bench.assembled(composed("task=contrastive", *SMALL, cache, "diagnostics.probe_auroc=1"))
 
 
@@ -146,23 +147,28 @@ def test_evaluations_of_the_same_weights_are_equal(bench: Bench, task: str) -> N
     assert first.p.shape == (len(run.data.rows["val"]), len(run.task.score_names)) and first.y.shape[1] == 0
 
 
-def pairs(patients: list[int], rows: list[int], seed: int) -> list[int]:
-    """The partner of each row; record k has the constant signal k."""
+def pairs(patients: list[int], rows: list[int], seed: int, batches: int = 1, first: int = 0) -> list[list[int]]:
+    """The partner of each row in batches of the same rows; record k has the constant signal k."""
     signals = np.arange(len(patients), dtype=np.int16)[:, None, None] * np.ones((1, 2, 8), np.int16)
     split = DeviceSplit.load(signals, np.arange(len(patients)), np.zeros((len(patients), 0)), torch.device("cpu"))
     index = torch.tensor(rows)
     batch = Batch(split.take(index, 8), torch.zeros(len(rows), 0), index, torch.ones(len(rows), dtype=torch.bool))
     pair = pair_by_patient(split, np.array(patients))
-    (paired,) = pair_batches([batch], pair, seed, epoch=0)
-    assert torch.equal(paired.x[:, 0], batch.x)
-    partners: list[int] = (paired.x[:, 1, 0, 0] * 1000).round().int().tolist()
+    partners = []
+    for paired in pair_batches([batch] * batches, pair, seed, epoch=0, first=first):
+        assert torch.equal(paired.x[:, 0], batch.x)
+        partners.append((paired.x[:, 1, 0, 0] * 1000).round().int().tolist())
     return partners
 
 
 def test_partners_are_other_records_of_the_same_patient() -> None:
     patients = [7, 3, 7, 9, 7, 3]
-    seen = {row: {pairs(patients, [row], seed)[0] for seed in range(40)} for row in range(6)}
+    seen = {row: {pairs(patients, [row], seed)[0][0] for seed in range(40)} for row in range(6)}
     assert seen == {0: {2, 4}, 1: {5}, 2: {0, 4}, 3: {3}, 4: {0, 2}, 5: {1}}
+    # Each batch of an epoch has pairs of its own, also after a resume within the epoch.
+    first, second = pairs([1] * 20, list(range(20)), seed=0, batches=2)
+    assert first != second
+    assert pairs([1] * 20, list(range(20)), seed=0, first=1) == [second]
 
 
 def test_pairs_of_patients_train_and_need_patients_with_several_records(bench: Bench, corpus: Path) -> None:

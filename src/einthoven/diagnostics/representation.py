@@ -57,34 +57,3 @@ def collapsed_share(embeddings: Tensor) -> Tensor:
 def active_share(divergences: Tensor) -> Tensor:
     """Return the share of latent dimensions with a mean divergence (D,) from the prior of `SMALLEST_KL` or more."""
     return (divergences >= SMALLEST_KL).float().mean()
-
-
-def linear_probe(x: Tensor, y: Tensor, new_x: Tensor, ridge: float = 0.1) -> Tensor:
-    """Fit a ridge regression of labels to embeddings, and return its predictions for other embeddings.
-
-    The embeddings are standardized by the mean and standard deviation of `x`. The labels are centred. The weights
-    minimize ``‖x w - y‖² / n + ridge ‖w‖²``.
-
-    Parameters
-    ----------
-    x : Tensor (n, D)
-    y : Tensor (n, K)
-    new_x : Tensor (m, D)
-
-    Returns
-    -------
-    Tensor (m, K), float64
-        Scores that rank records, not probabilities.
-
-    References
-    ----------
-    Hoerl & Kennard, "Ridge regression: biased estimation for nonorthogonal problems", Technometrics 1970.
-    """
-    mean = x.double().mean(dim=0)
-    sd = x.double().std(dim=0, correction=0).clamp(min=1e-12)
-    features = (x.double() - mean) / sd
-    centre = y.double().mean(dim=0)
-    gram = features.T @ features / len(x) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram, features.T @ (y.double() - centre) / len(x))
-    predictions: Tensor = (new_x.double() - mean) / sd @ weights + centre
-    return predictions

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from einthoven.build import build
 from einthoven.data.sources.labels import Labels
 from einthoven.diagnostics.rank import ROWS, effective_rank
-from einthoven.diagnostics.representation import active_share, alignment, collapsed_share, linear_probe, uniformity
+from einthoven.diagnostics.representation import active_share, alignment, collapsed_share, uniformity
 from einthoven.errors import UserError
-from einthoven.evaluation.metrics import macro_auroc
+from einthoven.evaluation.metrics import have_both_labels, macro_auroc
+from einthoven.evaluation.probes import fit_linear_probe
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.pretraining import seeded
 from einthoven.runs.settings import source_options
@@ -21,6 +21,9 @@ from einthoven.tasks.pretext import Pretext
 
 PROBED = "superdiagnostic"
 """The label set that a probe reads if the data have it."""
+
+STRENGTH = 0.01
+"""Inverse strength of the L2 penalty of a probe. `einthoven probe` chooses one, which costs six more fits."""
 
 BATCH = 256
 """Records that are embedded at once."""
@@ -74,6 +77,9 @@ def latent_metrics(run: NetworkParts, task: Pretext) -> dict[str, float]:
 class Probe:
     """A linear probe: how well labels can be read from the embeddings. It reads the labels of the source.
 
+    It is the probe of `einthoven probe` with a fixed strength of the penalty, fitted on the first `ROWS` training
+    records and judged on as many validation records. Classes without both labels among either are left out.
+
     Parameters
     ----------
     run : NetworkParts
@@ -82,7 +88,7 @@ class Probe:
     Raises
     ------
     UserError
-        If the data have no label set, or no class has both labels among the validation records.
+        If the data have no label set, or no class has both labels among the training and the validation records.
     """
 
     def __init__(self, run: NetworkParts) -> None:
@@ -97,17 +103,19 @@ class Probe:
             run.data.store.table, name, single_label=False, keep_unlabelled=True, min_likelihood=0.0
         )
         row_of_id = {ecg_id: row for row, ecg_id in enumerate(labels.ecg_ids)}
-        self._labels = {}
+        of_split = {}
         for split in ("train", "val"):
             ids = run.data.labels.ecg_ids[run.data.rows[split]][:ROWS]
-            self._labels[split] = labels.matrix[[row_of_id[ecg_id] for ecg_id in ids]].astype(np.float64)
-        # The AUROC needs a class with both labels. That is checked before the training begins.
-        val = self._labels["val"].astype(bool)
-        if not (val.any(axis=0) & ~val.all(axis=0)).any():
+            of_split[split] = labels.matrix[[row_of_id[ecg_id] for ecg_id in ids]]
+        # Fit and AUROC need a class with both labels. That is checked before the training begins.
+        has_both_labels = have_both_labels(of_split["train"]) & have_both_labels(of_split["val"])
+        if not has_both_labels.any():
             raise UserError(
-                f"diagnostics.probe_auroc: no class of the label set {name} has both labels among the {len(val)} "
-                "validation records; expected null, or other folds."
+                f"diagnostics.probe_auroc: no class of the label set {name} has both labels among the "
+                f"{len(of_split['train'])} training records and among the {len(of_split['val'])} validation records; "
+                "expected null, or other folds."
             )
+        self._labels = {split: matrix[:, has_both_labels] for split, matrix in of_split.items()}
 
     @torch.no_grad()
     def auroc(self, run: NetworkParts, task: Pretext) -> float:
@@ -116,10 +124,10 @@ class Probe:
         embeddings = {}
         for split in ("train", "val"):
             parts = [task.embed(model, x[..., : run.window]).float().cpu() for x in _records(run, split)]
-            embeddings[split] = torch.cat(parts)
-        y = torch.from_numpy(self._labels["train"])
-        scores = linear_probe(embeddings["train"], y, embeddings["val"])
-        return float(macro_auroc(self._labels["val"], scores.numpy()))
+            embeddings[split] = torch.cat(parts).double().numpy()
+        patients = run.data.labels.patients[run.data.rows["train"]][:ROWS]
+        probe = fit_linear_probe(embeddings["train"], self._labels["train"], patients, strengths=[STRENGTH])
+        return float(macro_auroc(self._labels["val"], probe.logits(embeddings["val"])))
 
 
 def _records(run: NetworkParts, split: str = "val") -> Iterator[Tensor]:
