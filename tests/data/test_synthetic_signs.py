@@ -13,7 +13,7 @@ from einthoven.data.synthetic.fitted import lead_factors
 from einthoven.data.synthetic.generate import generate
 from einthoven.data.synthetic.leadfield import FROM_ELECTRODES, lead_field
 from einthoven.data.synthetic.noise import TO_ELECTRODES
-from einthoven.data.synthetic.render import P_BIT, QRS_BIT, T_BIT
+from einthoven.data.synthetic.render import P_BIT, QRS_BIT, T_BIT, draw_mask
 from einthoven.data.synthetic.rhythm import NORMAL, VENTRICULAR, draw_beats
 from einthoven.functional.vectorcardiogram import DOWER
 
@@ -226,6 +226,15 @@ def test_masks_sit_on_the_waves() -> None:
     # The two rates describe the same extents.
     both = generate(5, seed=9, rates=(100, 500), noise=0.0)
     assert np.mean(both.masks[100] == both.masks[500][:, ::5]) > 0.97
+
+
+def test_a_t_wave_ends_at_the_next_qrs_at_the_latest() -> None:
+    (record,) = recordings({"NORM": 0.5}, "SR", n=1)
+    for next_onset, end in ((np.inf, 1.0 + record.shapes[False].qtc), (1.3, 1.3)):
+        mask = np.zeros(1000, np.uint8)
+        one = np.ones(1)
+        draw_mask(mask, record.shapes[False], one, one, np.array([False]), np.array([next_onset]), FS)
+        assert runs(mask, T_BIT)[-1][1] == int(np.floor(end * FS)) + 1
 
 
 def test_breathing_moves_the_rate_in_sinus_arrhythmia() -> None:

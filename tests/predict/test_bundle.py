@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -300,8 +301,12 @@ def test_saving_replaces_the_folder_as_a_whole(make_bundle: Any, tmp_path: Path)
     assert predict_windows(read_bundle(folder), signal())[0].tolist() == expected.tolist()
 
 
+def full_disk(path: Path, content: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_save_that_was_interrupted_between_its_renames_is_told_and_loses_no_bundle(
-    make_bundle: Any, tmp_path: Path
+    make_bundle: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "bundle"
     make_bundle(0).save(folder)
@@ -315,8 +320,14 @@ def test_a_save_that_was_interrupted_between_its_renames_is_told_and_loses_no_bu
     with pytest.raises(ValueError, match="JSON"):
         broken.save(folder)
     assert (tmp_path / ".bundle.old").exists()
+    # The next save fails, too. Then the bundle before has its own name again.
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(OSError, match="bundle"):
+            make_bundle(1).save(folder)
+    assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
     make_bundle(1).save(folder)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bundle"]
+    assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
     assert find_bundle(tmp_path) == folder
 
 

@@ -12,6 +12,7 @@ import pytest
 from einthoven.data.synthetic import Generated, generate
 from einthoven.errors import UserError
 from einthoven.evaluation.segmentation import boundary_errors, dice, overlap_counts
+from einthoven.functional.conform import resample
 from einthoven.functional.delineation import delineate, mask_to_probability
 from einthoven.functional.leads import LEADS
 from einthoven.predict.delineator import DESCRIPTION, PACKAGED, Delineator, load_delineator
@@ -51,10 +52,14 @@ def test_generated_waves_are_found(delineator: Delineator, records: Generated) -
 def test_another_sampling_frequency_gives_the_same_waves(delineator: Delineator, records: Generated, fs: float) -> None:
     step = round(500 / fs)
     # Every second sample of 500 Hz is a signal of 250 Hz: the generated leads have little above 125 Hz but noise.
-    p = delineator.probabilities(records.signals[500][..., ::step] * 1e-3, fs)
+    signals = records.signals[500][..., ::step] * 1e-3
+    p = delineator.probabilities(signals, fs)
     y = mask_to_probability(records.masks[500][:, ::step])
     assert p.shape == y.shape
     assert (dice(*overlap_counts(y, p))[0] >= [0.85, 0.95, 0.90]).all()
+    # At the samples of the network, the probabilities are those of the network.
+    at_100_hz = delineator.probabilities(resample(signals[0].astype(np.float32), fs, 100)[None], 100)
+    np.testing.assert_allclose(p[:1, :, :: round(fs / 50)], at_100_hz[..., ::2], atol=1e-5)
 
 
 def test_leads_may_come_in_any_order_and_may_be_lost(delineator: Delineator, records: Generated) -> None:

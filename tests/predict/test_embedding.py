@@ -84,6 +84,7 @@ def test_tokens_have_their_places_in_the_record(make_bundle: Callable[..., Bundl
     assert starts[:, :, 0, 0].tolist() == [[0.0, 5.0], [10.0, 15.0], [15.0, 20.0]]
     assert starts[0, 0, -1, -1] == pytest.approx(4.96)
     assert tokens.token.max() == 2 * starts.shape[2] * 25 - 1
+    assert (tokens.window.reshape(3, -1) == [[0], [1], [2]]).all()
     values = tokens.values.reshape(3, 2, -1, tokens.values.shape[1])
     signal = torch.from_numpy(noise(1, 2500)[:, :, 1500:2000]) * 1e-3
     expected, _ = encoder.embed_tokens(signal)

@@ -52,6 +52,12 @@ def test_what_the_command_line_gave_is_always_there(override: str) -> None:
     assert str(parameters(composed(override), [override])[name]) == value
 
 
+def test_a_module_outside_of_the_package_is_always_there() -> None:
+    found = parameters(composed("optimizer._target_=torch.optim.Adam", "loss._target_=my_losses.mine"), [])
+    assert found["optimizer._target_"] == "torch.optim.Adam" and found["loss._target_"] == "my_losses.mine"
+    assert "model._target_" not in found
+
+
 def test_a_part_that_a_run_does_not_have_is_none_of_its_parameters() -> None:
     config = OmegaConf.masked_copy(composed("model=forest"), ["data", "task", "model", "tracking", "advice", "seed"])
     assert isinstance(config, DictConfig)

@@ -55,7 +55,9 @@ def test_the_scores_are_those_of_a_loop_over_candidates() -> None:
     latents = trained.decoder.to_latent(trained.features(batch().x)).detach().numpy()
     flat = latents.reshape(100, 6)
     assert [s.shape for s in scores] == [(4, 24, 8), (4, 23, 8), (4, 22, 8)]
-    for record, time, ahead in [(0, 0, 1), (2, 9, 2), (3, 21, 3)]:
+    # The last prediction has its own right latent among the wrong candidates.
+    drawn_record, place = divmod(next(number for number in drawn if number % 25 > 0), 25)
+    for record, time, ahead in [(0, 0, 1), (2, 9, 2), (3, 21, 3), (drawn_record, place - 1, 1)]:
         predict = trained.decoder.predictions[ahead - 1]
         predicted = predict(contexts[record, time]).detach().numpy() / math.sqrt(6)
         expected = [predicted @ latents[record, time + ahead]]
@@ -63,6 +65,7 @@ def test_the_scores_are_those_of_a_loop_over_candidates() -> None:
             is_right = number == record * 25 + time + ahead
             expected.append(-math.inf if is_right else predicted @ flat[number])
         np.testing.assert_allclose(scores[ahead - 1][record, time].detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+    assert -math.inf in expected
 
 
 def test_loss_and_scores_are_means_over_steps_and_times() -> None:

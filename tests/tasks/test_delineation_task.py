@@ -74,9 +74,21 @@ def test_loss_and_metrics_are_those_of_their_formulas() -> None:
     assert [metrics[f"dice/{name}"] for name in MASKS] == pytest.approx(coefficients)
     assert metrics["dice"] == pytest.approx(np.mean(coefficients))
     assert abs(metrics["bias_ms/qrs_onset"]) < 10 and metrics["missed/p"] <= 1
+    # QRS begins 10, 20 and 60 ms late: the mean is 30 ms, and the variance (20² + 10² + 30²) / 2.
+    late = y.double().numpy()
+    for record, samples in enumerate((1, 2, 6)):
+        late[record, 1, 50 : 50 + samples] = 0
+    boundaries = task.metrics(y.double().numpy(), late, MASKS)
+    assert boundaries["bias_ms/qrs_onset"] == pytest.approx(30)
+    assert boundaries["sd_ms/qrs_onset"] == pytest.approx(np.sqrt(700))
     perfect = task.metrics(y.double().numpy(), y.double().numpy(), MASKS)
     assert perfect["dice"] == 1 and perfect["bias_ms/t_end"] == perfect["sd_ms/t_end"] == perfect["invented/p"] == 0
-    assert task.record_losses(y.double().numpy(), y.double().numpy()).tolist() == [0, 0, 0]
+    # A wave that neither mask has is right; one that only one mask has is wrong.
+    masks = y.double().numpy()
+    masks[1:, 0] = 0
+    found = masks.copy()
+    found[2, 2] = 0
+    assert task.record_losses(masks, found) == pytest.approx([0, 0, 1 / 3])
 
 
 def test_training_masks_without_a_wave_are_told_or_refused() -> None:

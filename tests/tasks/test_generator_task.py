@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.synthetic import generate
 from einthoven.data.synthetic.build import draw_build, normal_heart
-from einthoven.data.synthetic.compose import MARGIN
+from einthoven.data.synthetic.compose import MARGIN, compose
+from einthoven.data.synthetic.conditions import Patient
 from einthoven.data.synthetic.fitted import lead_factors
 from einthoven.data.synthetic.heart import Array
 from einthoven.data.synthetic.leadfield import ELECTRODE_POSITIONS
@@ -82,9 +84,19 @@ def test_heart_vectors_of_records_explain_most_of_their_leads_at_the_same_times(
     predicted = np.einsum("lx,nxt->nlt", lead_factors()[:, None] * DOWER, vector)
     assert r2_score(made.clean.ravel(), predicted.ravel()) > 0.8
     np.testing.assert_allclose(made.dipoles[100], made.dipoles[500][:, :, ::5], atol=2)
-    # Fibrillating atria move between the beats.
-    atrial = [rec for rec in generate(120, seed=0).recordings if rec.rhythm == "AFIB"]
-    assert atrial and all(np.abs(rec.atrial[:, MARGIN:-MARGIN]).max() > 0 for rec in atrial)
+
+
+@pytest.mark.parametrize("rhythm", ["AFIB", "AFLT"])
+def test_the_heart_vector_moves_with_the_atria_between_the_beats_and_with_breathing(rhythm: str) -> None:
+    rng = np.random.default_rng(0)
+    patient = Patient(1, 60, True, {"NORM": 0.5}, likelihood={"NORM": 100.0})
+    record = compose(rng, patient, draw_build(rng, 60, True), rhythm)
+    is_between = record.mask(500) == 0
+    lead_ii = record.leads[1, MARGIN:-MARGIN]
+    predicted = lead_factors()[1] * (DOWER[1] @ record.dipole(500))
+    assert r2_score(lead_ii[is_between], predicted[is_between]) > 0.95
+    held_breath = replace(record, breathing=np.zeros_like(record.breathing))
+    assert np.abs(record.dipole(100) - held_breath.dipole(100)).max() > 1e-3
 
 
 def test_the_truth_follows_a_cut_and_holds_the_statements(tmp_path: Path) -> None:
@@ -189,6 +201,13 @@ def test_the_metrics_are_those_of_other_programs() -> None:
     assert all(intervals[name].low <= value <= intervals[name].high for name, value in values.items())
     assert len(task().table(np.zeros((12, 0)), scores, CONDITIONS)["r2"]) == 12
     assert task().describe(np.zeros(0), scores[0], CONDITIONS)[0] == "A B C"
+
+
+def test_heart_vectors_are_in_millivolt() -> None:
+    batch = a_batch(samples=80)
+    expected, predicted = task(scale=0.25).trace_dipoles(Reader(), batch)
+    torch.testing.assert_close(expected, 1e-3 * batch.y[:, DIPOLE_ROWS, :50])
+    torch.testing.assert_close(predicted, 0.25 * batch.x[:, DIPOLE_ROWS, :50])
 
 
 def test_the_scale_and_the_number_of_conditions_are_those_of_the_training_records() -> None:

@@ -62,6 +62,11 @@ def test_a_share_of_the_patches_is_hidden_from_the_network(hide: str) -> None:
     assert len(torch.unique(patches[..., 0].flatten(1), dim=0)) == 4, "each record hides other patches"
 
 
+def test_something_is_hidden_and_something_stays() -> None:
+    for share, hidden_leads in ((0.01, 1), (0.99, 11)):
+        assert task(hide="leads", share=share).draw_patches(batch().x).shape == (4, 10 * hidden_leads)
+
+
 def test_the_loss_is_the_squared_error_of_the_hidden_samples_alone() -> None:
     records = batch()
     model = Fixed(torch.randn(4, 12, 105, generator=torch.Generator().manual_seed(2)))
