@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +24,23 @@ LogMetrics = Callable[[int, Mapping[str, Tensor | float]], None]
 """(step, {metric name: value}) -> None. This is all that the training loop knows about tracking."""
 
 CLASS_OUTPUTS = ("sigmoid", "softmax")
-"""Outputs of a task of classes. Other tasks have ``identity`` (a quantity), ``masks``, or that of a pretext task."""
+"""Outputs of a model of classes."""
+
+
+class TaskKind(Enum):
+    """What a task predicts. Parts that suit some tasks only ask for the kind, ``task.kind``."""
+
+    CLASSES = "classes"
+    """A probability for each class, (n, K)."""
+
+    QUANTITY = "quantity"
+    """One quantity or direction of a record, (n, K)."""
+
+    MASKS = "masks"
+    """A probability for each mask and sample, (n, C, T)."""
+
+    PRETEXT = "pretext"
+    """Nothing that has a label: the scores (n, M) of a pretraining."""
 
 
 @dataclass(frozen=True)

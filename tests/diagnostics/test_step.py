@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.contracts import Batch
+from einthoven.contracts import Batch, TaskKind
 from einthoven.diagnostics.gradients import GradientCosine, clipping, gradient_norms_l1, nonfinite
 from einthoven.diagnostics.moments import second_moment_spread
 from einthoven.diagnostics.noise import NoiseScale, signal_and_noise
@@ -37,7 +37,8 @@ ALL = (*EVERY_STEP, "second_moments", "predictions", "activations", "dead")
 class Waves:
     """Several labels of a short signal."""
 
-    output = "sigmoid"
+    kind = TaskKind.CLASSES
+    single_label = False
     loss_is_cross_entropy = True
 
     def reference(self, y: Tensor) -> Tensor:

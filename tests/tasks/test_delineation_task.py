@@ -88,7 +88,7 @@ def test_loss_and_metrics_are_those_of_their_formulas() -> None:
     masks[1:, 0] = 0
     found = masks.copy()
     found[2, 2] = 0
-    assert task.record_losses(masks, found) == pytest.approx([0, 0, 1 / 3])
+    assert task.record_errors(masks, found) == pytest.approx([0, 0, 1 / 3])
 
 
 def test_training_masks_without_a_wave_are_told_or_refused() -> None:

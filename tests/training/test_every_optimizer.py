@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from composing import composed
 from einthoven.build import build
-from einthoven.contracts import Batch, Diagnose, Position
+from einthoven.contracts import Batch, Diagnose, Position, TaskKind
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend
@@ -37,7 +37,7 @@ def optimizer_of(option: str, *overrides: str) -> Any:
 class Waves:
     """Which of two frequencies a signal has."""
 
-    output = "identity"
+    kind = TaskKind.QUANTITY
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch.x)

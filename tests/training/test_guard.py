@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import composing
 from einthoven.build import build
-from einthoven.contracts import Batch, Position
+from einthoven.contracts import Batch, Position, TaskKind
 from einthoven.diagnostics.information import PriorKL
 from einthoven.diagnostics.noise import NoiseScale
 from einthoven.errors import UserError
@@ -41,7 +41,7 @@ def optimizer_of(option: str) -> Any:
 class Task:
     """Cross-entropy; what a test wants to go wrong is done to the loss."""
 
-    output = "identity"
+    kind = TaskKind.QUANTITY
 
     def __init__(self, spoil: Callable[[Tensor, nn.Module], Tensor] = lambda loss, model: loss) -> None:
         self.spoil = spoil

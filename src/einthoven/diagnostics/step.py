@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from einthoven.contracts import CLASS_OUTPUTS, Autocast, Batch
+from einthoven.contracts import Autocast, Batch, TaskKind
 from einthoven.diagnostics.activations import ActivationVariance, DeadUnits
 from einthoven.diagnostics.gradients import (
     GradientCosine,
@@ -136,9 +136,9 @@ class StepDiagnostics:
 
     def _measure_predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         # Only tasks with one logit per class have label entropies and a prior.
-        if self._task.output not in CLASS_OUTPUTS or logits.shape != batch.y.shape:
+        if self._task.kind is not TaskKind.CLASSES or logits.shape != batch.y.shape:
             return {}
-        is_single_label = self._task.output == "softmax"
+        is_single_label = self._task.single_label
         probabilities = logits.softmax(dim=-1) if is_single_label else logits.sigmoid()
         reference = self._task.reference(batch.y)
 

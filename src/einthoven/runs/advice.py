@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from einthoven.build import build
-from einthoven.contracts import CLASS_OUTPUTS, Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.sources.splits import SPLITS
 from einthoven.diagnostics import data
 from einthoven.diagnostics.advice import advise
@@ -39,7 +39,7 @@ def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
 
 def _has_classes(run: Run) -> bool:
     """Return whether the task is a classification."""
-    return run.task.output in CLASS_OUTPUTS
+    return run.task.kind is TaskKind.CLASSES
 
 
 def _chance_losses(run: Run) -> dict[str, float]:

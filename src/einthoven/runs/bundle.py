@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import einthoven
 from einthoven.command_line import command
-from einthoven.contracts import CLASS_OUTPUTS
+from einthoven.contracts import TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.calibration import Calibration, Uncalibrated
@@ -65,11 +65,11 @@ class Fitted:
 
 def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     """Write the bundle into the run's folder, and return a sentence that says so, or why there is no bundle."""
-    if not run.task.needs_labels:
+    if run.task.kind is TaskKind.PRETEXT:
         return "no bundle: a pretraining has no classes to predict; a training that begins with its weights has one"
-    if run.task.output == "masks":
+    if run.task.kind is TaskKind.MASKS:
         return _write_delineator(run)
-    if run.task.output not in CLASS_OUTPUTS:
+    if run.task.kind is TaskKind.QUANTITY:
         return "no bundle: a quantity has none, which has no probabilities of classes"
     try:
         _make_bundle(run, fitted).save(run.folder / BUNDLE)

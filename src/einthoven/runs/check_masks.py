@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from einthoven import trust
 from einthoven.augment.base import keeps_dipole, keeps_masks
 from einthoven.build import build
+from einthoven.contracts import TaskKind
 from einthoven.errors import UserError
 from einthoven.schema import Trainer
 
@@ -26,7 +27,7 @@ def check_masks(config: DictConfig, task: Any, trainer: Trainer) -> None:
     network = trust.find_target(config.model._target_, "model")
     name = str(config.model._target_).rpartition(".")[2]
     runs_along_time = bool(getattr(network, "output_along_time", False))
-    if task.output != "masks":
+    if task.kind is not TaskKind.MASKS:
         if runs_along_time:
             raise UserError(
                 f"model: {name} gives a value for each sample, and task={task.name} asks for values of whole records; "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from einthoven.build import build
-from einthoven.contracts import Batch, Predictions
+from einthoven.contracts import Batch, Predictions, TaskKind
 from einthoven.diagnostics.probes import Trained
 from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.export import Pipeline, write_program
@@ -87,7 +87,7 @@ def conclude(
     for folder in (BUNDLE, DELINEATOR):
         for file in sorted((run.folder / folder).glob("*")):
             recorder.file(file, folder)
-    if run.task.needs_labels:
+    if run.task.kind is not TaskKind.PRETEXT:
         _log_program(run, recorder)
     return metrics, predictions
 
@@ -105,7 +105,7 @@ def _log_program(run: NetworkParts, recorder: Recorder) -> None:
             run.data.labels.classes,
             leads,
             run.data.store.fs,
-            runs_along_time=run.task.output == "masks",
+            runs_along_time=run.task.kind is TaskKind.MASKS,
             register=run.settings.tracking.register,
             alias=run.settings.tracking.alias,
         )

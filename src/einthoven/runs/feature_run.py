@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import einthoven
 from einthoven.build import build
-from einthoven.contracts import Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
@@ -106,12 +106,12 @@ class FeatureRun:
         self.device = torch.device("cpu")
         self.precision = "float64"
         self.task = build_task(config)
-        if not self.task.needs_labels:
+        if self.task.kind is TaskKind.PRETEXT:
             raise UserError(
                 f"task={self.task.name}: this model is fitted to classes, and the task reads no labels; expected a "
                 "network, or a task of classes."
             )
-        if self.task.output == "identity":
+        if self.task.kind is TaskKind.QUANTITY:
             raise UserError(
                 f"task.target={self.task.target}: this model is fitted to classes, and the task asks for a quantity; "
                 "expected a network, or a task of classes."

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.contracts import Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.diagnostics.stages import stages
@@ -81,7 +81,7 @@ def pictures(
     # Results and labels.
     for split, of_records in predictions.items():
         drawn |= result_figure(run, split, of_records)
-    if run.task.output == "sigmoid":
+    if run.task.kind is TaskKind.CLASSES and not run.task.single_label:
         y = run.data.splits["train"].labels.cpu().numpy()
         title = "Classes that occur together (train)"
         drawn["labels"] = partial(training.cooccurrence_figure, y, run.data.labels.classes, title=title)
@@ -107,11 +107,11 @@ def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[s
 
     It is empty for a task without labels.
     """
-    if not run.task.needs_labels:
+    if run.task.kind is TaskKind.PRETEXT:
         return {}
-    if run.task.output == "masks":
+    if run.task.kind is TaskKind.MASKS:
         return {f"delineation_{split}": partial(_delineation_figure, run, split, predictions)}
-    if run.task.output == "identity":
+    if run.task.kind is TaskKind.QUANTITY:
         true, error = run.task.targets_and_errors(predictions.y, predictions.p)
         return {f"agreement_{split}": partial(agreement_figure, true, error, run.task.name, run.task.unit)}
     return {f"roc_{split}": partial(figures.roc_figure, predictions.y, predictions.p, run.data.labels.classes)}
@@ -119,8 +119,8 @@ def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[s
 
 def _delineation_figure(run: RunParts, split: str, predictions: Predictions) -> Figure:
     """Draw the true and the predicted masks of the record with the median loss."""
-    losses = _losses(run, predictions)
-    row = int(np.argsort(losses, kind="stable")[len(losses) // 2])
+    errors = run.task.record_errors(predictions.y, predictions.p)
+    row = int(np.argsort(errors, kind="stable")[len(errors) // 2])
     records = run.data.splits[split]
     signal = records.take(torch.tensor([row], device=run.device), records.samples)[0].cpu().numpy()
     leads = run.data.store.leads
@@ -139,7 +139,7 @@ def _delineation_figure(run: RunParts, split: str, predictions: Predictions) -> 
 
 def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> dict[str, Draw]:
     """Return the best and the worst predictions of a split on ECG paper, each with its label and its prediction."""
-    order = np.argsort(_losses(run, row_predictions), kind="stable")
+    order = np.argsort(run.task.record_errors(row_predictions.y, row_predictions.p), kind="stable")
     # No record is both among the best and among the worst.
     count = min(EXAMPLES, len(order) // 2)
     rows = {}
@@ -150,31 +150,12 @@ def example_figures(run: RunParts, split: str, row_predictions: Predictions) -> 
     return {name: partial(_ecg_page, run, split, row_predictions, row) for name, row in rows.items()}
 
 
-def _losses(run: RunParts, predictions: Predictions) -> NDArray[np.float64]:
-    """Return the loss of each prediction (n,).
-
-    It is the negative log-likelihood of classes, the absolute error of a quantity, one minus Dice of masks, or the loss
-    of a pretext task.
-    """
-    if not run.task.needs_labels:
-        return predictions.p[:, 0]
-    if run.task.output == "masks":
-        of_records: NDArray[np.float64] = run.task.record_losses(predictions.y, predictions.p)
-        return of_records
-    if run.task.output == "identity":
-        _, error = run.task.targets_and_errors(predictions.y, predictions.p)
-        losses: NDArray[np.float64] = np.abs(error)
-        return losses
-    rows = zip(predictions.y[:, None], predictions.p[:, None], strict=True)
-    return np.array([run.task.negative_log_likelihood(y, p) for y, p in rows])
-
-
 def _ecg_page(run: RunParts, split: str, predictions: Predictions, row: int) -> Figure:
     """Draw one record on ECG paper."""
     records = run.data.splits[split]
     signal = records.take(torch.tensor([row], device=run.device), records.samples)[0].cpu().numpy()
     title, predicted = _describe_row(run, split, predictions, row)
-    subtitle = f"predicted: {predicted}" if run.task.needs_labels else predicted
+    subtitle = predicted if run.task.kind is TaskKind.PRETEXT else f"predicted: {predicted}"
     store = run.data.store
     record = Record(signal, store.fs, tuple(store.leads), title)
     (measurements,) = measure_records(load_delineator(), [record])
@@ -204,7 +185,7 @@ def _attention_figure(run: NetworkParts, split: str, row_predictions: Prediction
 
     @torch.no_grad()
     def draw() -> Figure:
-        row = int(np.argmin(_losses(run, row_predictions)))
+        row = int(np.argmin(run.task.record_errors(row_predictions.y, row_predictions.p)))
         x = run.data.splits[split].take(torch.tensor([row], device=run.device), run.window)
         maps = network.attention_maps(run.model.eval().frontend(x))  # type: ignore[operator]
         # The network may cut the record into windows. Their beginnings are given in tokens of the maps.

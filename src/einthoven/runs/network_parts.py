@@ -11,7 +11,7 @@ import torch
 
 from einthoven.augment.compose import Compose
 from einthoven.build import build
-from einthoven.contracts import Position, Predictions
+from einthoven.contracts import Position, Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
@@ -107,7 +107,7 @@ class NetworkParts:
         self.monitor = f"val/{self.task.monitor}"
         if isinstance(self.task, Pretext):
             check_pretraining(self.task, self.settings, build(self.config.augment))
-        if self.task.output == "identity" and self.settings.trainer.aggregate == "max":
+        if self.task.kind is TaskKind.QUANTITY and self.settings.trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         folds = asdict(self.settings.folds)
         self.data = run_data.load_data(

@@ -17,7 +17,7 @@ from torch.optim import SGD
 
 import einthoven
 from einthoven.build import build
-from einthoven.contracts import CLASS_OUTPUTS, Batch, Position, Predictions
+from einthoven.contracts import Batch, Position, Predictions, TaskKind
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
@@ -309,10 +309,10 @@ class NetworkRun(NetworkParts):
 
     def _loss_is_likelihood(self) -> bool:
         """Return whether the training loss is the negative log-likelihood, so that chance has a known loss."""
-        if self.task.output not in CLASS_OUTPUTS or self.teaching is not None:
+        if self.task.kind is not TaskKind.CLASSES or self.teaching is not None:
             return False
         # Compare both on a few labels and probabilities.
         count = len(self.data.labels.classes)
         y = np.eye(max(2, count))[:, :count]
-        p = np.full_like(y, 0.3) if self.task.output == "sigmoid" else np.full_like(y, 1 / count)
+        p = np.full_like(y, 1 / count if self.task.single_label else 0.3)
         return bool(np.isclose(self.task.training_loss(y, p), self.task.negative_log_likelihood(y, p)))

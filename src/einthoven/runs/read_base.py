@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einthoven.contracts import CLASS_OUTPUTS
+from einthoven.contracts import CLASS_OUTPUTS, TaskKind
 from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
 from einthoven.predict.model_folder import find_model, is_fitted_to_features, named_folder
@@ -28,7 +28,7 @@ OF_BASE = ("model", "pca")
 """Groups of a configuration that a run takes from its base."""
 
 MASKS = "masks"
-"""Output of a task of masks."""
+"""Output of a model of masks."""
 
 _FROM_DATA = ("in_channels", "num_classes", "samples")
 """Options of a network that a run derives from its data."""
@@ -82,12 +82,12 @@ def _refuse_other_kind(base: BaseModel, task: Any) -> None:
 
     The network of a delineation has outputs at each sample. The other networks have outputs for a whole window.
     """
-    if base.output == MASKS and task.output != MASKS:
+    if base.output == MASKS and task.kind is not TaskKind.MASKS:
         raise UserError(
             f"{base.source}: is the run of a delineation, whose network has outputs at each sample and no encoder of "
             f"a record for task={task.name}; expected the run of a classifier or of a pretraining."
         )
-    if task.output == MASKS and base.output in (*CLASS_OUTPUTS, "identity"):
+    if task.kind is TaskKind.MASKS and base.output in (*CLASS_OUTPUTS, "identity"):
         raise UserError(
             f"{base.source}: is {base.description}, whose network has outputs for a whole window, and task={task.name} "
             "needs outputs at each sample; expected the run of a delineation."
@@ -191,7 +191,7 @@ def _read_run(folder: Path, source: str) -> BaseModel:
         options={group: _plain(config[group]) for group in ("model", "pca")},
         state=weights,
         classes=tuple(notes["classes"]),
-        output=str(getattr(task, "output", "")),
+        output=str(task.output),
         temperature=float(getattr(task, "temperature", 1.0)),
         leads=leads,
         fs=fs,

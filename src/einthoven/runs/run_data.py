@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.build import build
-from einthoven.contracts import Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
 from einthoven.data.fitted_on import fitted_records
 from einthoven.data.identity import DataIdentity
@@ -270,7 +270,7 @@ def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[An
     """Return why a split has no metrics; an empty text if it has some."""
     if not len(labels):
         return "no records"
-    if task.output in ("identity", "masks") or not task.needs_labels:
+    if task.kind is not TaskKind.CLASSES:
         return ""
     has_both = have_both_labels(labels) & have_both_labels(train_labels)
     return "" if has_both.any() else "no class with both labels"
@@ -318,14 +318,12 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
     checks_files : bool
         Whether to compare the files of the records with the store. If they are not compared, the terminal says so.
     """
-    measures = task.output == "identity"
-    has_masks = task.output == "masks"
     reads_truth = getattr(task, "reads_truth", False)
-    if has_masks:
+    if task.kind is TaskKind.MASKS:
         refuse_without_masks(source)
     elif reads_truth:
         refuse_without_truth(source)
-    elif task.needs_labels and not measures and task.labels not in source.label_sets:
+    elif task.kind is TaskKind.CLASSES and task.labels not in source.label_sets:
         raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
     with bar("preparing records") as progress:
         store: Store = source.open(progress, check=checks_files)
@@ -337,14 +335,14 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
         console.print(note, soft_wrap=True)
     if reads_truth:
         return store, truth_labels(source, store, task.labels)
-    if not task.needs_labels:
+    if task.kind is TaskKind.PRETEXT:
         return store, no_labels(store.table)
-    if measures:
+    if task.kind is TaskKind.QUANTITY:
         with bar(f"measuring {task.target}") as progress:
             labels = targets(store, task.target, progress)
         console.print(f"{task.target}: {len(labels.ecg_ids)} records kept, {labels.dropped} without it dropped")
         return store, labels
-    if has_masks:
+    if task.kind is TaskKind.MASKS:
         return store, mask_labels(source, store)
     labels = source.labels(
         store.table,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from einthoven.contracts import CLASS_OUTPUTS
+from einthoven.contracts import TaskKind
 from einthoven.runs import advice
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import resume_command
@@ -67,7 +67,7 @@ def _describe(run: Run) -> None:
     """Print the task, the number of records of each split, the model and the device."""
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
     classes = ""
-    if run.task.output in CLASS_OUTPUTS:
+    if run.task.kind is TaskKind.CLASSES:
         count = len(run.data.labels.classes)
         classes = f": {count} class{'' if count == 1 else 'es'}"
     console.print(

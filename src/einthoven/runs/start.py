@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import einthoven
 from einthoven.atomic import write_text
 from einthoven.command_line import command, option
-from einthoven.contracts import CLASS_OUTPUTS
+from einthoven.contracts import TaskKind
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.packed_store import QUARANTINE
 from einthoven.errors import UserError
@@ -206,7 +206,7 @@ def _log_start(run: Run, recorder: Recorder, overrides: list[str]) -> None:
     sizes = {**run.model_sizes, "data.classes": len(classes)}
     recorder.params(parameters(run.config, overrides) | sizes)
     recorder.text(logged_yaml(plain_options(run.config)), "config.yaml")
-    if run.task.output in CLASS_OUTPUTS:
+    if run.task.kind is TaskKind.CLASSES:
         names = parts(classes)
         recorder.table({"class": list(names), "metric name": list(names.values())}, "classes.json")
     for split, rows in data.rows.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from einthoven.build import build
-from einthoven.contracts import CLASS_OUTPUTS, Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.diagnostics.attention import surest
 from einthoven.errors import UserError
 from einthoven.predict.log_odds import LogOdds
@@ -34,7 +34,7 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
     row_predictions : Predictions
         Of the rows of the split.
     """
-    if run.task.output not in CLASS_OUTPUTS or "explanation" not in run.config:
+    if run.task.kind is not TaskKind.CLASSES or "explanation" not in run.config:
         return {}
 
     # One record for each of the most frequent classes.
@@ -53,7 +53,7 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
         run.window,
         run.stride,
         run.settings.trainer.aggregate,
-        single_label=run.task.output == "softmax",
+        single_label=run.task.single_label,
         temperature=run.task.temperature,
     )
     records = run.data.splits[split]

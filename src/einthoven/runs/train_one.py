@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.command_line import command, train_command
+from einthoven.contracts import TaskKind
 from einthoven.errors import UserError
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
@@ -127,7 +128,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     if not is_resumed:
         group, other, two_others = run.other_options
         same = [*hydra_options(HydraConfig.get()), *without(overrides, group, "seed")]
-        if not run.task.needs_labels:
+        if run.task.kind is TaskKind.PRETEXT:
             commands.append((init_from_command(run.folder, overrides), "train a classifier from these weights"))
         change = train_command(*same, f"{group}={other}")
         compare = train_command(*same, f"{group}={two_others}", "seed=0,1,2", several=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.contracts import CLASS_OUTPUTS, Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.diagnostics import curvature
 from einthoven.diagnostics.activations import attention_entropy
 from einthoven.diagnostics.information import confident_wrong, entropy_histogram, kl_drift, kl_windows
@@ -73,7 +73,7 @@ class Validation:
                 metrics |= latent_metrics(run, run.task)
             if self._probe is not None and self._is_due(self._intervals.probe_auroc):
                 metrics["val/probe_auroc"] = self._probe.auroc(run, run.task)
-        has_classes = run.task.output in CLASS_OUTPUTS and predictions.p.ndim == 2
+        has_classes = run.task.kind is TaskKind.CLASSES and predictions.p.ndim == 2
         if has_classes:
             metrics |= self._diagnose_probabilities(predictions, row_predictions)
         return metrics
@@ -82,7 +82,7 @@ class Validation:
         """Return the diagnostics of probabilities that are due."""
         run = self._run
         intervals = self._intervals
-        is_single_label = run.task.output == "softmax"
+        is_single_label = run.task.single_label
         y = predictions.y
         p = predictions.p
         metrics: dict[str, float] = {}

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.contracts import Batch
+from einthoven.contracts import Batch, TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation import metrics
 from einthoven.evaluation.bootstrap import bootstrap_interval
@@ -60,7 +60,7 @@ class Classification:
     objective: Callable[..., Tensor] = cross_entropy
     prior: Tensor | None = None
 
-    needs_labels = True
+    kind = TaskKind.CLASSES
     monitor = "macro_auroc"
     metric_titles: ClassVar = {
         "macro_auroc": "macro AUROC",
@@ -194,6 +194,11 @@ class Classification:
         if self.single_label:
             return float(positive.sum(axis=1).mean())
         return float((positive - (1 - y) * np.log(np.maximum(1 - p, tiny))).mean())
+
+    def record_errors(self, y: NDArray[np.floating], p: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the negative log-likelihood of each record (n,), of probabilities (n, K)."""
+        rows = zip(y[:, None], p[:, None], strict=True)
+        return np.array([self.negative_log_likelihood(row_y, row_p) for row_y, row_p in rows])
 
     def metrics(self, y: NDArray[np.floating], p: NDArray[np.floating], classes: Sequence[str]) -> dict[str, float]:
         """Return the metrics of probabilities (n, K): `loss`, `nll` and the ranking metrics.

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.contracts import Batch
+from einthoven.contracts import Batch, TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.segmentation import boundary_errors, dice, dice_interval, overlap_counts
@@ -43,7 +43,7 @@ class Delineation:
     fs: float
     objective: Callable[..., Tensor] = dice_cross_entropy
 
-    needs_labels: ClassVar[bool] = True
+    kind: ClassVar[TaskKind] = TaskKind.MASKS
     output: ClassVar[str] = "masks"
     name: ClassVar[str] = "delineation"
     monitor: ClassVar[str] = "dice"
@@ -136,7 +136,7 @@ class Delineation:
             total += float(self.objective(logits[None], record_y[None], output="sigmoid", prior=None)[0])
         return total / len(y)
 
-    def record_losses(self, y: Array, p: Array) -> Array:
+    def record_errors(self, y: Array, p: Array) -> Array:
         """Return one minus the mean Dice coefficient of each record (n,)."""
         overlap, size = overlap_counts(y, p)
         # A wave that neither mask has is right.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.contracts import Augment, Batch
+from einthoven.contracts import Augment, Batch, TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, compute_interval
 from einthoven.evaluation.resampling import number_groups, resample_statistic
@@ -65,7 +65,7 @@ class Pretext(ABC):
 
     objective: Callable[..., Tensor]
 
-    needs_labels: ClassVar[bool] = False
+    kind: ClassVar[TaskKind] = TaskKind.PRETEXT
     name: ClassVar[str]
     output: ClassVar[str]
     score_names: ClassVar[tuple[str, ...]]
@@ -215,6 +215,10 @@ class Pretext(ABC):
         return {
             name: compute_interval(column, LEVEL) for name, column in zip(self.summary_names, values.T, strict=True)
         }
+
+    def record_errors(self, y: Array, p: Array) -> Array:
+        """Return the loss of each record (n,), of scores `p` (n, M)."""
+        return p[:, 0]
 
     def table(self, y: Array, p: Array, classes: Sequence[str]) -> dict[str, list[object]]:
         """Return the columns of the table of scores `p` (n, M)."""

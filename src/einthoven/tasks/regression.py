@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from einthoven.contracts import Batch
+from einthoven.contracts import Batch, TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation import regression
 from einthoven.evaluation.intervals import Interval
@@ -53,7 +53,7 @@ class Regression:
     mean: float = 0.0
     sd: float = 1.0
 
-    needs_labels = True
+    kind = TaskKind.QUANTITY
     output = "identity"
     monitor = "r2"
 
@@ -129,6 +129,11 @@ class Regression:
     def difference(self, a: Array, b: Array) -> Array:
         """Return ``a - b`` (n,)."""
         return a - b
+
+    def record_errors(self, y: Array, p: Array) -> Array:
+        """Return the absolute error of each record (n,), in the unit of the target."""
+        _, error = self.targets_and_errors(y, p)
+        return np.asarray(np.abs(error))
 
     def metrics(self, y: Array, p: Array, classes: Sequence[str]) -> dict[str, float]:
         """Return the training loss, the mean absolute and root mean squared error and R² of predictions (n, K)."""
