@@ -266,6 +266,12 @@ def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
         assert "pre/whole: is a pretraining (contrastive)" in error and re.search(r"init_from=\S*pre/whole", error)
         assert error.count("\n") == 1
 
+    # The task of another package is not known by its name.
+    monkeypatch.setattr("einthoven.predict.model_folder.PRETEXT_TASKS", ())
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "run=pre/whole"])
+    assert "run=pre/whole: its task=contrastive predicts no classes" in capsys.readouterr().err
+
 
 def test_held_out_folds_are_pooled(train: Callable[..., None], workplace: Path) -> None:
     options = ("task=vae", "model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.artifacts=false")

@@ -15,7 +15,7 @@ from einthoven.contracts import Batch
 from einthoven.errors import UserError
 from einthoven.functional.information import kl, kl_of_logits
 from einthoven.functional.outputs import mixture_logits
-from einthoven.losses.classification import cross_entropy
+from einthoven.losses.classification import cross_entropy, focal
 from einthoven.models.ensemble import Ensemble
 from einthoven.tasks.distillation import Distillation
 
@@ -181,6 +181,7 @@ def test_only_a_loss_of_labels_alone_is_the_cross_entropy() -> None:
         ({"label_weight": -0.1}, "task.label_weight=-0.1"),
         ({"objective": partial(cross_entropy, label_smoothing=0.1)}, "loss.label_smoothing=0.1: has no effect"),
         ({"objective": partial(cross_entropy, class_weight="balanced")}, "loss.class_weight=balanced: has no effect"),
+        ({"objective": partial(focal, gamma=2.0)}, "loss=focal: has no effect with task.label_weight=0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], words: str) -> None:

@@ -222,6 +222,7 @@ def test_the_scale_and_the_number_of_conditions_are_those_of_the_training_record
     [
         ({"mask_weight": -1.0}, "task.mask_weight=-1.0: expected a number of 0 or more"),
         ({"hidden": 0}, "task.hidden=0"),
+        (dict.fromkeys(("condition_weight", "mask_weight", "dipole_weight"), 0.0), "nothing would be learned"),
         ({"objective": cross_entropy}, "loss"),
     ],
 )

@@ -190,7 +190,7 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
 def is_fitted_to_features(folder: Path) -> bool:
     """Return whether the run of a folder has no network: its configuration has no group ``trainer``."""
     groups = {line.rstrip() for line in _configuration_lines(folder) if not line.startswith(" ")}
-    has_fitted_model = (folder / "checkpoints" / "fitted.skops").is_file()
+    has_fitted_model = (folder / CHECKPOINTS / "fitted.skops").is_file()
     return has_fitted_model or ("model:" in groups and "trainer:" not in groups)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from einthoven import schema
 from einthoven.atomic import write_text
 from einthoven.build import build, check
-from einthoven.contracts import Predictions
+from einthoven.contracts import Predictions, TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
 from einthoven.evaluation.calibration_check import CalibrationCheck, check_disjoint, fit_and_check
@@ -52,7 +52,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     Raises
     ------
     UserError
-        If the folder holds no run, or a calibration would be fitted on the records that are reported.
+        If the folder holds no run of a classifier, or a calibration would be fitted on the records that are reported.
     """
     from omegaconf import OmegaConf
 
@@ -79,6 +79,9 @@ def _evaluate(
     """Evaluate, and write the results. The caller holds the folder of the run."""
     run, notes = read_finished(Path(options.run), "run", asdict(other_folds))
     require_run(run.folder, run.settings.tracking.uri, notes["run_id"])
+    # The task of another package is not known before it is built.
+    if run.task.kind is not TaskKind.CLASSES:
+        raise UserError(f"run={options.run}: its task={run.task.name} predicts no classes; expected a classifier.")
     _check_splits(run, options)
     new_calibration: Callable[[], Calibration] = partial(
         build(config.calibration), run.data.labels.classes, run.task.single_label

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from einthoven.build import build
 from einthoven.contracts import Predictions, TaskKind
@@ -24,6 +25,20 @@ MAX_RECORDS = 6
 """Number of records on the page: those of the most frequent classes."""
 
 
+def choose_answers(y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows (R,) of the most confident right predictions of the most frequent classes, and their classes.
+
+    Parameters
+    ----------
+    y, p : Tensor (n, K)
+        Labels and probabilities.
+    """
+    rows = surest(y, p)
+    class_of_row = y[rows].argmax(dim=1)
+    order = y.sum(dim=0)[class_of_row].argsort(descending=True, stable=True)[:MAX_RECORDS]
+    return rows[order], class_of_row[order]
+
+
 def explanations(run: NetworkParts, split: str, row_predictions: Predictions) -> dict[str, Callable[[], Figure]]:
     """Return the picture that explains the most confident right prediction of each class.
 
@@ -37,14 +52,8 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
     if run.task.kind is not TaskKind.CLASSES or "explanation" not in run.config:
         return {}
 
-    # One record for each of the most frequent classes.
-    y = torch.from_numpy(row_predictions.y)
     p = torch.from_numpy(row_predictions.p)
-    rows = surest(y, p)
-    class_of_row = y[rows].argmax(dim=1)
-    order = y.sum(dim=0)[class_of_row].argsort(descending=True, stable=True)[:MAX_RECORDS]
-    rows = rows[order]
-    class_of_row = class_of_row[order]
+    rows, class_of_row = choose_answers(torch.from_numpy(row_predictions.y), p)
     if not len(rows):
         return {}
 

@@ -82,10 +82,13 @@ class Distillation(Classification):
             self._refuse_unused_labels()
 
     def _refuse_unused_labels(self) -> None:
-        """Refuse options of the labels if the loss does not read the labels."""
+        """Refuse a loss of the labels, and options of the labels, if the loss does not read the labels."""
         given = {"task.shuffle_labels=true": self.shuffle_labels}
         options = self._cross_entropy_options()
-        if options is not None:
+        if options is None:
+            function = getattr(self.objective, "func", self.objective)
+            given[f"loss={getattr(function, '__name__', function)}"] = True
+        else:
             smoothing = options.get("label_smoothing", 0.0)
             weights = options.get("class_weight", "none")
             given[f"loss.label_smoothing={smoothing}"] = smoothing != 0

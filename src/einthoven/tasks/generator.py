@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch
+from einthoven.errors import UserError
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import have_both_labels, macro_auroc
@@ -84,6 +85,11 @@ class Generator(Pretext):
         """Check the ranges, and check the loss on two made-up records."""
         for option in ("condition_weight", "mask_weight", "dipole_weight"):
             check_number(option, getattr(self, option), 0.0)
+        if self.condition_weight == self.mask_weight == self.dipole_weight == 0:
+            raise UserError(
+                "task.condition_weight=0, task.mask_weight=0 and task.dipole_weight=0: nothing would be learned; "
+                "expected a weight above 0."
+            )
         check_number("hidden", self.hidden, 1)
         check_objective(self.objective, torch.eye(3)[None].repeat(2, 1, 1), "sigmoid")
 
