@@ -24,6 +24,7 @@ from einthoven.errors import UserError
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.pretraining import check_patients, pair_batches, pair_by_patient
 from einthoven.runs.pretraining_figures import reconstruction_figures
+from einthoven.runs.representation import representation_metrics
 from einthoven.training import checkpoint
 from two_steps import CONF, Bench, a_model, composed, two_steps
 
@@ -123,6 +124,13 @@ def test_a_probe_without_both_labels_is_refused_before_the_training(
     reason = r"diagnostics.probe_auroc: no class .* among the 1 training records and among the 1 validation records"
     with pytest.raises(UserError, match=reason):
         bench.assembled(composed("task=contrastive", *SMALL, cache, "diagnostics.probe_auroc=1"))
+
+
+def test_one_validation_record_has_not_collapsed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bench.assembled(composed("task=contrastive", *SMALL))
+    assert {"watch/act/collapsed", "watch/act/uniformity"} < representation_metrics(run, run.task).keys()
+    monkeypatch.setattr("einthoven.runs.representation.ROWS", 1)
+    assert representation_metrics(run, run.task).keys() == {"watch/act/alignment"}
 
 
 DRAWN = {"masked": {"reconstructions"}, "vae": {"generated", "reconstructions"}}

@@ -41,7 +41,7 @@ def write_config(config: DictConfig, folder: Path) -> None:
 def logged_options(container: Mapping[str, Any]) -> dict[str, object]:
     """Return the options of the training by their dotted names, without folders of the user."""
     options: dict[str, object] = {}
-    for name, value in _flatten(container):
+    for name, value in flatten(container):
         if not name.startswith(NOT_LOGGED):
             options[name] = _without_folders(value)
     return options
@@ -77,9 +77,10 @@ def config_hash(container: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _flatten(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of each option of nested groups."""
     for key, value in container.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from einthoven.runs.base_model import BaseModel, check_state
 from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.next_commands import name_of_override
+from einthoven.runs.options import flatten
 from einthoven.runs.parameters import chosen_options
 from einthoven.runs.run_config import with_current_names
 from einthoven.runs.settings import build_task
@@ -109,7 +109,7 @@ def _named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> d
     for override in dict.fromkeys([*overrides, *by_recipe]):
         name = name_of_override(override)
         group, _, option = name.partition(".")
-        group = re.split("@", group)[0]
+        group = group.partition("@")[0]
         if group not in OF_BASE:
             continue
         asked = _flat(_plain(config.get(group) or {}))
@@ -141,15 +141,9 @@ def _usual_options() -> dict[str, str]:
     return usual
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested options by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested options by their dotted names, with lists for tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flatten(options)}
 
 
 def read_base(name: str) -> BaseModel:

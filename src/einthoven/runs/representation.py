@@ -31,7 +31,10 @@ BATCH = 256
 
 @torch.no_grad()
 def representation_metrics(run: NetworkParts, task: Pretext) -> dict[str, float]:
-    """Return alignment, uniformity, effective rank and share of collapsed dimensions on validation records."""
+    """Return alignment, uniformity, effective rank and share of collapsed dimensions on validation records.
+
+    A single record has at most an alignment.
+    """
     first_embeddings: list[Tensor] = []
     second_embeddings: list[Tensor] = []
     model = run.model.eval()
@@ -47,11 +50,11 @@ def representation_metrics(run: NetworkParts, task: Pretext) -> dict[str, float]
                 second_embeddings.append(torch.stack(of_views))
 
     embeddings = torch.cat(first_embeddings)
-    metrics = {
-        "watch/act/collapsed": float(collapsed_share(embeddings)),
-        "watch/act/effective_rank": effective_rank(embeddings),
-    }
+    metrics = {}
+    # One record does not differ from others.
     if len(embeddings) > 1:
+        metrics["watch/act/collapsed"] = float(collapsed_share(embeddings))
+        metrics["watch/act/effective_rank"] = effective_rank(embeddings)
         metrics["watch/act/uniformity"] = float(uniformity(embeddings))
     if second_embeddings:
         first, second = torch.cat(second_embeddings, dim=1)
