@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from einthoven.contracts import Batch
 from einthoven.errors import UserError
-from einthoven.losses.contrastive import info_nce, mutual_information_bound
+from einthoven.losses.contrastive import info_nce
 from einthoven.models.frontend import Classifier
 from einthoven.models.predictive import PredictiveDecoder
 from einthoven.models.pretraining import TokenModel
@@ -149,5 +149,12 @@ class CPC(Pretext):
         """Return loss, bound of the mutual information in nats, and share of futures found, (B, 3)."""
         scores, _ = self.candidate_scores(model, batch.x)
         loss = self._mean_loss(scores)
-        found = torch.stack([(s.argmax(dim=2) == 0).float().mean(dim=1) for s in scores]).mean(dim=0)
-        return torch.stack([loss, mutual_information_bound(loss, 1 + self.negatives), found], dim=1)
+        found = []
+        log_candidates = []
+        for of_step in scores:
+            found.append((of_step.argmax(dim=2) == 0).float().mean(dim=1))
+            # A negative that is the right latent itself is no candidate.
+            log_candidates.append(of_step.isfinite().sum(dim=2).log().mean(dim=1))
+        # The mean of `mutual_information_bound` over the predictions, which have different numbers of candidates.
+        bound = torch.stack(log_candidates).mean(dim=0) - loss
+        return torch.stack([loss, bound, torch.stack(found).mean(dim=0)], dim=1)
