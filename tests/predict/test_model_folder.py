@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import shutil
 from pathlib import Path
 
 import pytest
 
+from einthoven import tasks
 from einthoven.errors import UserError
 from einthoven.predict.delineator import PACKAGED
-from einthoven.predict.model_folder import EMBEDDED, ModelFolder, find_bundle, find_model, named_folder
+from einthoven.predict.model_folder import EMBEDDED, PRETEXT_TASKS, ModelFolder, find_bundle, find_model, named_folder
+from einthoven.tasks.pretext import Pretext
 
 
 def test_a_run_a_bundle_and_both(tmp_path: Path) -> None:
@@ -37,3 +41,9 @@ def test_what_is_neither_is_one_sentence(tmp_path: Path, name: str) -> None:
     expected = "is a delineator" if name == "delineator" else "neither a run nor a bundle; expected a folder with"
     with pytest.raises(UserError, match=f"^option=x: {expected}"):
         find_model(tmp_path / name, "option=x")
+
+
+def test_the_pretext_tasks_are_known_by_their_modules() -> None:
+    for module in pkgutil.iter_modules(tasks.__path__, f"{tasks.__name__}."):
+        importlib.import_module(module.name)
+    assert sorted(task.__module__.rpartition(".")[2] for task in Pretext.__subclasses__()) == sorted(PRETEXT_TASKS)
