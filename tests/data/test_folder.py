@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from einthoven.data import read_record
 from einthoven.data.sources.folder import Folder
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -44,6 +45,19 @@ def test_records_of_two_rates_and_their_labels(made: Folder) -> None:
     assert labels.classes == ("AF", "RBBB", "normal")
     assert labels.matrix.tolist() == [[w in row for w in labels.classes] for row in LABELS]
     assert store.table["age"].tolist() == list(range(50, 58))
+
+
+def test_options_are_for_the_files_of_a_mixed_folder_that_lack_the_value(made: Folder) -> None:
+    root = Path(made.root)
+    ecg = read_record(root / "r1.hea").signal
+    np.save(root / "plain.npy", ecg * 1000)
+    text = "\n".join([",".join(LEADS[::-1]), *(",".join(map(str, row)) for row in 1000 * ecg[::-1].T)])
+    (root / "named.csv").write_text(text)
+    rewrite(made, lambda rows: [*rows, "plain.npy,AF,p8,1,50,1,0", "named.csv,AF,p9,1,50,1,0"])
+    source = replace(made, file_fs=100.0, file_units="uV", file_leads=list(LEADS))
+    signals = source.open().signals
+    np.testing.assert_array_equal(signals[8], signals[1])
+    np.testing.assert_array_equal(signals[9], signals[1])
 
 
 def test_folds_are_made_by_patient_and_are_the_same_each_time(made: Folder) -> None:

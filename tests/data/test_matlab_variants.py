@@ -15,6 +15,7 @@ from einthoven.data.formats.inputs import main_file, other_files, other_files_st
 from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
+from einthoven.terminal.record_files import expand
 
 ECG = np.random.default_rng(5).integers(-2000, 2000, (12, 50)) / 1000
 TOLD = {"fs": 500, "units": "mV", "leads": LEADS}
@@ -185,3 +186,9 @@ def test_what_contradicts_the_info_is_refused(tmp_path: Path) -> None:
     path, _ = write_atm(tmp_path, info())
     refused(path, "500 Hz in the file, fs=250 given", fs=250)
     refused(path, "units mV in the file, units=uV given", units="uV")
+
+
+def test_a_folder_is_searched_for_matrices_with_an_info(tmp_path: Path) -> None:
+    path, _ = write_atm(tmp_path, info())
+    (tmp_path / "other.mat").write_bytes(cpsc())
+    assert expand([str(tmp_path)]) == [path]

@@ -18,7 +18,7 @@ from einthoven.data.formats.file_signals import FileSignals
 from einthoven.data.formats.group import Group
 from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.lead_codes import lead_of_code
-from einthoven.data.formats.xml_tree import attribute, number, text_of
+from einthoven.data.formats.xml_tree import attribute, number, scale, text_of
 from einthoven.errors import UserError
 from einthoven.functional.leads import canonical_lead
 
@@ -167,11 +167,11 @@ def _read_leads(leads: tuple[tuple[str, Element], ...], source: str) -> tuple[ND
 
 def _scale(value: Element, lead: str, source: str) -> float:
     """Return the size of a digit in mV."""
-    scale = value.find("scale")
-    unit = attribute(scale, "unit")
+    element = value.find("scale")
+    unit = attribute(element, "unit")
     if not unit:
         raise UserError(f"{source}: no voltage unit for lead {quote(lead)}; expected one, such as uV.")
-    return number(attribute(scale, "value"), f"scale of lead {lead}", source) * millivolts(unit, source, lead)
+    return scale(attribute(element, "value"), f"scale of lead {lead}", source) * millivolts(unit, source, lead)
 
 
 def _offset(value: Element, lead: str, source: str) -> float:

@@ -135,6 +135,9 @@ def _read_group(dataset: Dataset, is_little_endian: bool, source: str) -> tuple[
         stored_bits = int(channel.get("WaveformBitsStored") or 0)
         significant = _significant_bits(counts[row], stored_bits, is_padding[row], source)
         scale = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)
+        if scale == 0:
+            name = quote(_channel_name(channel, source))
+            raise UserError(f"{source}: lead {name} has the sensitivity 0; expected a calibrated waveform.")
         values[row] = significant * scale + float(channel.get("ChannelBaseline") or 0)
         units.append(str(channel.ChannelSensitivityUnitsSequence[0].CodeValue))
     if not np.isfinite(values).all():

@@ -94,6 +94,9 @@ def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
             for signal in leads:
                 if not np.isfinite([np.diff(signal.physical_range), np.diff(signal.digital_range)]).all():
                     raise ValueError("a range that is not finite")
+                # A negative gain is written as a physical minimum above its maximum.
+                if signal.digital_min > signal.digital_max:
+                    raise ValueError(f"digital minimum {signal.digital_min} above maximum {signal.digital_max}")
 
             samples = edf.num_data_records * leads[0].samples_per_data_record
             check_sample_count(samples * len(leads), source)
@@ -148,6 +151,8 @@ def _repair(data: bytes, bytes_per_sample: int) -> tuple[bytes, tuple[str, ...]]
     for field in (_DURATION, ranges):
         header[field] = header[field].replace(b",", b".")
 
+    if float(header[_DURATION]) == 0:
+        raise ValueError("data records of 0 s")
     notes: tuple[str, ...] = ()
     if int(header[_RECORD_COUNT]) == -1:
         first, last = (_MAIN_BYTES + signals * position for position in _SAMPLES)

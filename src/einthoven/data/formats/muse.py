@@ -16,7 +16,7 @@ from einthoven.data.formats.channels import MILLIVOLT
 from einthoven.data.formats.file_signals import FileSignals
 from einthoven.data.formats.group import Group
 from einthoven.data.formats.groups import join_groups
-from einthoven.data.formats.xml_tree import number, text_of
+from einthoven.data.formats.xml_tree import number, scale, text_of
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ def _to_millivolts(
                 f"{source}: LeadOffsetFirstSample {skipped:g} in lead {name}: bytes that are not valid; expected 0."
             )
         unit = _get(lead, "LeadAmplitudeUnits").lower().removesuffix("s")
-        scale = _get(lead, "LeadAmplitudeUnitsPerBit")
-        if unit not in MILLIVOLT or not scale:
+        per_bit = _get(lead, "LeadAmplitudeUnitsPerBit")
+        if unit not in MILLIVOLT or not per_bit:
             uncalibrated.append(name)
             continue
         baseline = number(_get(lead, "FirstSampleBaseline") or "0", f"FirstSampleBaseline of lead {name}", source)
-        millivolt = number(scale, f"LeadAmplitudeUnitsPerBit of lead {name}", source) * MILLIVOLT[unit]
+        millivolt = scale(per_bit, f"LeadAmplitudeUnitsPerBit of lead {name}", source) * MILLIVOLT[unit]
         rows.append((row.astype(np.float64) + baseline) * millivolt)
     if uncalibrated:
         raise UserError(f"{source}: no voltage unit for lead {', '.join(uncalibrated)}; expected one, such as uV.")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import FileSignals
 from einthoven.data.formats.pulse import is_calibration_pulse
-from einthoven.data.formats.xml_tree import attribute, number, text_of
+from einthoven.data.formats.xml_tree import attribute, number, scale, text_of
 from einthoven.errors import UserError
 from einthoven.files import reason
 from einthoven.functional.leads import LEADS, canonical_lead
@@ -76,7 +76,7 @@ def read_philips(root: Element, source: str) -> FileSignals:
     resolution_text = stated("resolution", "signalresolution")
     if not resolution_text:
         raise UserError(f"{source}: no resolution found; expected that of the samples, in µV.")
-    resolution = number(resolution_text, "resolution", source)
+    resolution = scale(resolution_text, "resolution", source)
     zero = number(stated("signaloffset") or "0", "signaloffset", source)
     is_signed = stated("signalsigned").lower() not in ("false", "no", "f", "0")
 

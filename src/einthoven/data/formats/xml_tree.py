@@ -62,6 +62,20 @@ def attribute(element: Element | None, name: str) -> str:
     return "" if element is None else element.get(name, "").strip()
 
 
+def scale(text: str, meaning: str, source: str) -> float:
+    """Return the size of a count, which is a finite number and not 0. With 0, every ECG would be a flat line.
+
+    Raises
+    ------
+    UserError
+        If the text is none. The message names its meaning.
+    """
+    value = number(text, meaning, source)
+    if value == 0:
+        raise UserError(f"{source}: 0 found for the {meaning}; expected the size of a count.")
+    return value
+
+
 def number(text: str, meaning: str, source: str) -> float:
     """Return a finite number.
 
