@@ -24,7 +24,6 @@ SHARED = {
     "errors",
     "files",
     "interrupts",
-    "quick_imports",
     "safetensors_file",
     "strict_json",
     "trust",

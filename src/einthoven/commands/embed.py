@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.display import bar, errors, say
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
@@ -36,12 +35,11 @@ def main(arguments: Sequence[str]) -> int:
     check_output(f"--output {options.output}", options.output)
 
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
-    with quick_imports():
-        from einthoven.models.encoder import check_tokens
-        from einthoven.predict import EMBEDDED
-        from einthoven.predict.embedding import embed_files
-        from einthoven.runs.encoder import read_encoder
-        from einthoven.terminal.embedding_output import check_suffix, write_embeddings
+    from einthoven.models.encoder import check_tokens
+    from einthoven.predict import EMBEDDED
+    from einthoven.predict.embedding import embed_files
+    from einthoven.runs.encoder import read_encoder
+    from einthoven.terminal.embedding_output import check_suffix, write_embeddings
 
     check_suffix(options.output)
     models, paths = bundles_and_files(options.paths, "embed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
 from einthoven.tracking.unsent import collect_unsent
@@ -36,8 +35,7 @@ def main(arguments: list[str]) -> int:
     def job(config: DictConfig) -> None:
         with command.job_errors():
             command.trust_config(config)
-            with quick_imports():
-                from einthoven.runs.evaluation import evaluate
+            from einthoven.runs.evaluation import evaluate
 
             evaluate(config)
 

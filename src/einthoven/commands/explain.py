@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.build import build, trust_named, unknown_name
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, load_option, option_files
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
@@ -52,13 +51,12 @@ def main(arguments: Sequence[str]) -> int:
     check_output(f"--output {options.output}", options.output)
 
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
-    with quick_imports():
-        from einthoven.predict import load_bundle
-        from einthoven.predict.delineator import load_delineator
-        from einthoven.predict.explaining import find_waves, wave_shares
-        from einthoven.predict.signal import read_prepared
-        from einthoven.report.explanation import check_suffix
-        from einthoven.terminal.explanation_output import draw_explanations, show_explanations
+    from einthoven.predict import load_bundle
+    from einthoven.predict.delineator import load_delineator
+    from einthoven.predict.explaining import find_waves, wave_shares
+    from einthoven.predict.signal import read_prepared
+    from einthoven.report.explanation import check_suffix
+    from einthoven.terminal.explanation_output import draw_explanations, show_explanations
 
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor = load_bundle(*bundles)

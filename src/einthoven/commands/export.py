@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.display import console, say
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser
@@ -32,9 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     check_output(f"export {file}", file)
 
     # Imported only now: a mistake in the arguments is answered without waiting for it.
-    with quick_imports():
-        from einthoven.predict import load_bundle
-        from einthoven.predict.export import export
+    from einthoven.predict import load_bundle
+    from einthoven.predict.export import export
 
     (bundle,) = load_bundle(*bundle_names).bundles
     export(bundle, file)

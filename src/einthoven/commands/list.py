@@ -11,7 +11,6 @@ from rich.text import Text
 
 from einthoven.build import unknown_name
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
 from einthoven.terminal.display import console
 from einthoven.terminal.parser import check_flags
@@ -55,8 +54,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
     has_curves = is_plotted and groups == ["schedule"]
     if is_plotted:
-        with quick_imports():
-            from einthoven.terminal.option_plots import multipliers, plot_augmentations, plot_schedules
+        from einthoven.terminal.option_plots import multipliers, plot_augmentations, plot_schedules
 
     for group in groups:
         table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
@@ -40,11 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.pdf is not None:
         check_output(f"--pdf {options.pdf}", options.pdf)
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
-    with quick_imports():
-        from einthoven.predict import load_bundle
-        from einthoven.predict.answers import answers
-        from einthoven.predict.delineator import load_delineator
-        from einthoven.terminal.prediction_output import OUTPUTS
+    from einthoven.predict import load_bundle
+    from einthoven.predict.answers import answers
+    from einthoven.predict.delineator import load_delineator
+    from einthoven.terminal.prediction_output import OUTPUTS
 
     bundles, paths = bundles_and_files(options.paths, "predict")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import check_flags
 
@@ -36,7 +35,6 @@ def main(arguments: list[str]) -> None:
         raise UserError("report: no run given; expected folders (outputs/…), ids or names of runs.")
     output = Path(options["output"])
     check_output(f"output={options['output']}", output)
-    with quick_imports():
-        from einthoven.runs.run_report import write_report
+    from einthoven.runs.run_report import write_report
 
     print(write_report(names, options["uri"], output))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.parser import check_flags
 from einthoven.tracking.unsent import collect_unsent
@@ -32,8 +31,7 @@ def main(arguments: list[str]) -> int:
     check_flags("sync", arguments)
     if not arguments:
         raise UserError("sync: no folder given; expected the folders of runs (outputs/…).")
-    with quick_imports():
-        from einthoven.tracking.sync import sync
+    from einthoven.tracking.sync import sync
 
     with collect_unsent() as unsent:
         for folder in arguments:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
-from einthoven.quick_imports import quick_imports
 from einthoven.runs.settings import read_settings
 from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
@@ -51,14 +50,12 @@ def main(arguments: list[str]) -> int:
             folder = Path(hydra.runtime.output_dir)
             overrides = list(hydra.overrides.task)
             if PARENT in os.environ:
-                with quick_imports():
-                    from einthoven.sweeps.child import child
+                from einthoven.sweeps.child import child
 
                 return child(config, folder, overrides)
             # Refuse a wrong value before this import, which takes seconds.
             read_settings(config)
-            with quick_imports():
-                from einthoven.runs.train_one import train_one
+            from einthoven.runs.train_one import train_one
 
             return train_one(config, folder, overrides)
         return {}

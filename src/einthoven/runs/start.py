@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 import einthoven
 from einthoven.atomic import write_text
 from einthoven.command_line import command, option
@@ -229,6 +231,7 @@ def _tags(run: Run, folder: Path, overrides: list[str]) -> dict[str, str]:
         **identity_tags(run.config),
         "device": str(run.device),
         "precision": run.precision,
+        "threads": _describe_threads(),
     }
     if run.data.notes:
         tags["data.notes"] = " ".join(f"{note}." for note in run.data.notes)
@@ -242,3 +245,9 @@ def _tags(run: Run, folder: Path, overrides: list[str]) -> dict[str, str]:
     if commit:
         tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+def _describe_threads() -> str:
+    """Return the number of threads of torch, and how they wait for work."""
+    waiting = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ]
+    return " ".join([str(torch.get_num_threads()), *waiting])
