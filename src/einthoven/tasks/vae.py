@@ -42,6 +42,8 @@ class VAE(Pretext):
     free_nats : float
         A smaller divergence of a latent dimension costs as much as this one. So a dimension is not switched off while
         the decoder does not use it yet. The limit is applied to each record.
+    objective : callable
+        The squared error of a signal, ``mse`` above. With another loss of signals, `elbo` is no bound of the evidence.
 
     Raises
     ------
