@@ -32,6 +32,21 @@ def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from
     assert len(set(hashes)) == 4
 
 
+def test_the_packages_that_only_show_results_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = sorted(path.parent.name for path in Path(einthoven.__file__).parent.glob("*/__init__.py"))
+    monkeypatch.setattr(einthoven, "__file__", str(tmp_path / "__init__.py"))
+    without_effect = set()
+    before = identity._package_hash.__wrapped__()
+    for package in packages:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "new.py").write_text("")
+        after = identity._package_hash.__wrapped__()
+        if after == before:
+            without_effect.add(package)
+        before = after
+    assert without_effect == {"app", "report", "terminal", "tracking"}
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)])
 def test_a_git_that_does_not_answer_costs_the_commit_alone(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
