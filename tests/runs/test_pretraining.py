@@ -126,9 +126,12 @@ def test_a_probe_without_both_labels_is_refused_before_the_training(
         bench.assembled(composed("task=contrastive", *SMALL, cache, "diagnostics.probe_auroc=1"))
 
 
-def test_one_validation_record_has_not_collapsed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = bench.assembled(composed("task=contrastive", *SMALL))
-    assert {"watch/act/collapsed", "watch/act/uniformity"} < representation_metrics(run, run.task).keys()
+def test_windows_are_views_and_one_record_has_not_collapsed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bench.assembled(composed("task=masked", *SMALL))
+    metrics = representation_metrics(run, run.task)
+    assert {"watch/act/collapsed", "watch/act/effective_rank", "watch/act/uniformity"} < metrics.keys()
+    # The first and the last window of a record differ.
+    assert 1e-6 < metrics["watch/act/alignment"] < 4
     monkeypatch.setattr("einthoven.runs.representation.ROWS", 1)
     assert representation_metrics(run, run.task).keys() == {"watch/act/alignment"}
 
