@@ -57,6 +57,8 @@ def test_the_loss_of_probabilities_is_the_training_loss(name: str, single_label:
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
     plain = replace(fitted, objective=cross_entropy)
     assert found["nll"] == pytest.approx(plain.loss(model, batch)[0].item(), rel=1e-5)
+    errors = fitted.record_errors(y.double().numpy(), p.double().numpy())
+    assert errors.shape == (7,) and errors.mean() == pytest.approx(found["nll"]) and errors.min() > 0
 
 
 def test_certain_probabilities_have_a_finite_loss() -> None:

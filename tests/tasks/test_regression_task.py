@@ -45,6 +45,7 @@ def test_the_network_learns_standardized_targets_and_everything_told_is_in_years
     told = fitted.table(y, p, ["age"])
     np.testing.assert_allclose(told["age_predicted"], p[:, 0], atol=1e-4)
     np.testing.assert_allclose(told["error"], (p - y)[:, 0], atol=1e-4)
+    np.testing.assert_allclose(fitted.record_errors(y, p), np.abs(p - y)[:, 0])
     assert fitted.describe(y[3], p[3], ["age"])[0] == "age 90 years"
 
 
