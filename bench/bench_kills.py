@@ -1,11 +1,16 @@
 """Runs that are killed at random moments and resumed: each has to end as a run that nobody disturbed.
 
-    python bench/bench_kills.py [--kills 50] [--seed 0] [--folder DIR]
+    python bench/bench_kills.py [--kills 50] [--seed 0] [--folder DIR] [--forks]
 
 Every run is the first one of an empty folder. It is hit once by SIGKILL, SIGTERM or SIGINT between its first second and
-its last artifact, and every third run once more while it is resumed. Then it is resumed until it is FINISHED. Compared
-with the undisturbed run: all tensors of the checkpoints, all metrics by name, step and value (in the store and in
-series/metrics.parquet), the files of the run and their tables, the number of runs and of models in the store.
+its last artifact, and every third run once more while it is resumed. Then it is resumed until it is FINISHED, or
+started again if it had not begun. Compared with the undisturbed run: all tensors of the checkpoints, all metrics by
+name, step and value (in the store and in series/metrics.parquet), the files of the run and their tables, the number of
+runs and of models in the store. Nothing incomplete may be left in the folder.
+
+A run is a process `python -m einthoven train …` that makes its own data, so that the hits are also in imports and in
+the generation of the records. With --forks, runs are forks of one process that has imported everything, and they share
+the data: many more hits in the same time.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +39,7 @@ import pyarrow.parquet as pq
 import torch
 
 from einthoven import cli
+from einthoven.atomic import PARTIAL
 from einthoven.training import checkpoint
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -76,10 +83,24 @@ class Outcome:
 
 
 class Process:
-    """A command in a folder, as a fork of this process, which has imported everything: that takes the most time.
+    """A command in a folder. What the command prints is appended to the file ``log`` in the folder."""
 
-    What the command prints is appended to the file ``log`` in the folder.
-    """
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        with (folder / "log").open("ab") as log:
+            command = [sys.executable, "-m", "einthoven", *arguments]
+            self._process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        self.pid = self._process.pid
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for the end of the command. Return its code; None if it has not ended after some seconds."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+
+class Fork(Process):
+    """A command in a folder, as a fork of this process, which has imported everything: that takes the most time."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.code: int | None = None
@@ -104,7 +125,6 @@ class Process:
                 os._exit(code)
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for the end of the command. Return its code; None if it has not ended after some seconds."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while self.code is None:
             pid, state = os.waitpid(self.pid, 0 if deadline is None else os.WNOHANG)
@@ -218,6 +238,7 @@ def compare(folder: Path, whole: Path) -> list[str]:
         if not files[name].stat().st_size and expected[name].stat().st_size:
             problems.append(f"{name} is empty")
     left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    left += [str(path.relative_to(folder)) for path in folder.rglob(f"{PARTIAL}*")]
     if left:
         problems.append(f"left behind: {left}")
     return problems
@@ -233,22 +254,30 @@ def read(file: Path) -> Any:
     return json.loads(file.read_text())
 
 
-def try_one(folder: Path, cache: Path, whole: Path, length: float, number: int, draw: random.Random) -> Outcome:
+def try_one(
+    start: type[Process],
+    folder: Path,
+    train: tuple[str, ...],
+    whole: Path,
+    length: float,
+    number: int,
+    draw: random.Random,
+) -> Outcome:
     """Start a run in an empty folder, hit it, resume it until it is complete, and compare it."""
     folder.mkdir()
     outcome = Outcome()
-    train = ("train", *OPTIONS, f"data.cache={cache}")
-    hit(Process(folder, *train), folder, SIGNALS[number % 3], draw.uniform(0.3, length), outcome)
+    earliest = min(0.3 if start is Fork else 1.0, length)
+    hit(start(folder, *train), folder, SIGNALS[number % 3], draw.uniform(earliest, length), outcome)
     if number % 3 == 2:
         arguments = ("train", "resume=run") if (folder / "run" / "config.yaml").exists() else train
-        hit(Process(folder, *arguments), folder, draw.choice(SIGNALS), draw.uniform(0.3, length), outcome)
+        hit(start(folder, *arguments), folder, draw.choice(SIGNALS), draw.uniform(earliest, length), outcome)
     for _ in range(TRIES if outcome.codes else 0):
         size = (folder / "log").stat().st_size
-        if Process(folder, "train", "resume=run").wait() == 0:
+        if start(folder, "train", "resume=run").wait() == 0:
             break
         said = (folder / "log").read_bytes()[size:].decode(errors="replace")
-        if "start it again" in said:
-            Process(folder, *train).wait()
+        if "start it again" in said and start(folder, *train).wait() == 0:
+            break
         if "nothing to resume" in said:
             break
     outcome.problems = compare(folder, whole)
@@ -262,6 +291,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--forks", action="store_true")
     arguments = parser.parse_args()
     # A shell lets its background processes ignore SIGINT, and the runs would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -270,20 +300,26 @@ def main() -> None:
 
     whole = place / "whole"
     whole.mkdir()
-    cache = place / "cache"
-    # Small pictures: only that they are there is compared.
-    matplotlib.figure.Figure.savefig = _save_small
-    assert Process(whole, "train", *OPTIONS, f"data.cache={cache}").wait() == 0, last_line(whole)
-    import_everything(whole)
+    start: type[Process] = Process
+    train = ("train", *OPTIONS)
+    if arguments.forks:
+        start = Fork
+        train = (*train, f"data.cache={place / 'cache'}")
+        # Small pictures: only that they are there is compared.
+        matplotlib.figure.Figure.savefig = _save_small
+    assert start(whole, *train).wait() == 0, last_line(whole)
+    if arguments.forks:
+        import_everything(whole)
     again = place / "again"
     again.mkdir()
     begin = time.monotonic()
-    assert Process(again, "train", *OPTIONS, f"data.cache={cache}").wait() == 0, last_line(again)
+    assert start(again, *train).wait() == 0, last_line(again)
     length = time.monotonic() - begin
     problems = compare(again, whole)
     assert not problems, f"two undisturbed runs differ: {problems}"
     print(
-        f"an undisturbed run takes {length:.1f} s, has {len(artifacts(whole))} files and {len(metrics(whole))} metrics"
+        f"an undisturbed run takes {length:.1f} s, has {len(artifacts(whole))} files and {len(metrics(whole))} metrics",
+        flush=True,
     )
 
     draw = random.Random(arguments.seed)
@@ -294,7 +330,7 @@ def main() -> None:
     while hits < arguments.kills:
         folder = place / f"{runs:03}"
         begin = time.monotonic()
-        outcome = try_one(folder, cache, whole, length, runs, draw)
+        outcome = try_one(start, folder, train, whole, length, runs, draw)
         hits += len(outcome.codes)
         runs += 1
         if not outcome.codes:
