@@ -62,6 +62,20 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a file or folder exists. A path that is too long, or that contains a zero byte, does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def seen_from_here(path: Path) -> Path:
+    """Return a path relative to the working folder if it leads into it, or else absolute."""
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
+
+
 def seal(content: Mapping[str, Any]) -> str:
     """Return a JSON object as a sealed text."""
     text = json.dumps(dict(content))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from einthoven.tracking.privacy import without_folders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+WORKING_FOLDER = "working_folder"
+"""Key of ``config.yaml`` with the two addresses of the folder that the run was started in."""
 
 NOT_LOGGED = ("tracking.", "figure.", "advice.", "explanation.")
 """Groups that do not change what is trained."""
@@ -31,11 +35,17 @@ def plain_options(config: DictConfig) -> dict[str, Any]:
 
 
 def write_config(config: DictConfig, folder: Path) -> None:
-    """Write the resolved configuration to ``config.yaml`` in the folder of a run."""
+    """Write the resolved configuration to ``config.yaml`` in the folder of a run.
+
+    The file also names the working folder, so that relative paths in it can be used from another one. The relative
+    address of the working folder stays true in a project that moves.
+    """
     from omegaconf import OmegaConf
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain_options(config))))
+    addresses = {"relative": os.path.relpath(Path.cwd(), folder.resolve()), "absolute": str(Path.cwd())}
+    content = {**plain_options(config), WORKING_FOLDER: addresses}
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def logged_options(container: Mapping[str, Any]) -> dict[str, object]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven import trust
 from einthoven.data.sources.ptbxl import MIRRORS
 from einthoven.errors import UserError
-from einthoven.files import read_file
+from einthoven.files import is_there, read_file, seen_from_here
+from einthoven.runs.options import WORKING_FOLDER
 from einthoven.runs.settings import OPTIONAL_PARTS, PARTS
 from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.places import (
@@ -75,8 +77,10 @@ def read_config(folder: Path, option: str) -> DictConfig:
         content = OmegaConf.to_container(parse_yaml(_read_text(folder / NAME)))
         assert isinstance(content, dict)
         content = with_current_names(content)
-        config = DictConfig(content)
+        working_folders = _working_folders(content.pop(WORKING_FOLDER, None), folder)
         _check_groups(content)
+        _find_data(content["data"], working_folders)
+        config = DictConfig(content)
         # All names are checked before any of them is imported.
         _check_targets(content, "", trust.check_name)
         _check_targets(content, "", trust.find_target)
@@ -93,6 +97,40 @@ def read_config(folder: Path, option: str) -> DictConfig:
         check_registration(config.tracking.get("register"), config.tracking.get("alias"), folder / NAME)
     config["resume"] = None
     return config
+
+
+def _working_folders(addresses: Any, folder: Path) -> list[Path]:
+    """Return where the folder may be that a run was started in, the likely one first. Earlier versions wrote nothing.
+
+    Parameters
+    ----------
+    addresses : mapping or None
+        As `write_config` writes them.
+    folder : Path
+        Folder of the run.
+    """
+    if addresses is None:
+        return []
+    names = ("relative", "absolute")
+    if not isinstance(addresses, dict) or not all(isinstance(addresses.get(name), str) for name in names):
+        raise UserError(f"{WORKING_FOLDER}: expected the addresses {' and '.join(names)}.")
+    beside = Path(os.path.normpath(folder.resolve() / addresses["relative"]))
+    return [beside, Path(addresses["absolute"])]
+
+
+def _find_data(node: Any, working_folders: Sequence[Path]) -> None:
+    """Replace the relative paths of roots and caches by paths that lead to the same folders from the present one."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        _find_data(child, working_folders)
+    if not isinstance(node, dict):
+        return
+    for name in ("root", "cache"):
+        if not isinstance(node.get(name), str):
+            continue
+        existing = [place / node[name] for place in working_folders if is_there(place / node[name])]
+        if existing:
+            node[name] = str(seen_from_here(existing[0]))
 
 
 def with_current_names(options: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from einthoven.atomic import write_text
 from einthoven.command_line import command
 from einthoven.errors import UserError, first_line
-from einthoven.files import check_ordinary, read_file
+from einthoven.files import check_ordinary, read_file, seen_from_here
 from einthoven.tracking.database import sqlite_file
 from einthoven.tracking.moved import check_place_of_files
 from einthoven.tracking.places import check_store
@@ -96,12 +96,10 @@ def _candidates(folder: Path, content: Mapping[str, object]) -> list[Path]:
 
 def _address(file: Path, written: str) -> str:
     """Return the address of a SQLite file: as it was written if that is the same file, or else as short as possible."""
-    absolute = file.absolute()
     written_file = sqlite_file(written)
     if written_file is not None and written_file.resolve() == file.resolve():
         return written
-    is_here = absolute.is_relative_to(Path.cwd())
-    return f"sqlite:///{absolute.relative_to(Path.cwd()) if is_here else absolute}"
+    return f"sqlite:///{seen_from_here(file)}"
 
 
 def require_store(folder: Path, uri: str) -> None:

@@ -1,7 +1,7 @@
-"""The files of a SQLite store in a project that has moved.
+"""The files of a SQLite store in a project that was moved or copied.
 
-MLflow writes absolute addresses of files into its database. In a project that has moved, it would make the old folder
-anew and put new pictures there, where nobody looks for them.
+MLflow writes absolute addresses of files into its database. In a project that was moved, it would make the old folder
+anew and put new pictures there, where nobody looks for them. In a copy, it would put them into the other project.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ _WAIT_SECONDS = 20.0
 
 
 def follow_files(database: Path) -> str:
-    """Correct the addresses of files in a database that has moved together with them.
+    """Correct the addresses of files in a database that was moved or copied together with them.
 
     The files of an experiment are in ``FOLDER/mlruns/ID``. If FOLDER does not exist, and ``mlruns`` is beside the
-    database, both have moved.
+    database, both were moved. If ``mlruns/ID`` beside the database holds the files of one of its runs, both were moved
+    or copied.
 
     Returns
     -------
@@ -38,12 +39,18 @@ def follow_files(database: Path) -> str:
     """
     sentences = []
     with contextlib.closing(sqlite3.connect(database, timeout=_WAIT_SECONDS)) as connection:
-        rows = connection.execute("select distinct artifact_location from experiments").fetchall()
-        for root in sorted({_root(location) for (location,) in rows if _is_lost(location)}):
-            new_root = database.resolve().parent / Path(root).name
+        folder = database.resolve().parent
+        roots = set()
+        for number, location in connection.execute("select experiment_id, artifact_location from experiments"):
+            if _is_lost(location) or _is_copied(connection, number, location, folder):
+                roots.add(_root(location))
+        for root in sorted(roots):
+            new_root = folder / Path(root).name
             if new_root.is_dir():
                 _replace(connection, root, str(new_root))
-                sentences.append(f"{database} has moved: the files that it knows in {root} are now in {new_root}.")
+                sentences.append(
+                    f"{database} was moved or copied: the files that it knew in {root} are those in {new_root}."
+                )
     return " ".join(sentences)
 
 
@@ -71,6 +78,19 @@ def _is_lost(location: str | None) -> bool:
     """Return whether an address names a folder of this machine that cannot exist."""
     path = _local_path(location or "")
     return path is not None and not path.parent.parent.is_dir()
+
+
+def _is_copied(connection: sqlite3.Connection, experiment: int, location: str | None, folder: Path) -> bool:
+    """Return whether files of an experiment are beside the database, in `folder`, and its address is another one."""
+    path = _local_path(location or "")
+    if path is None:
+        return False
+    beside = folder / path.parent.name / path.name
+    if not beside.is_dir() or (path.is_dir() and beside.samefile(path)):
+        return False
+    # Another database may have an experiment of this number there. The names of runs are unique.
+    runs = connection.execute("select run_uuid from runs where experiment_id = ?", (experiment,))
+    return any((beside / run_id).is_dir() for (run_id,) in runs)
 
 
 def _root(location: str) -> str:
