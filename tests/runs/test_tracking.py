@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -49,21 +51,36 @@ def test_a_store_that_goes_away_ends_in_exit_code_3_and_a_command(
     assert run.data.params["model.parameters"] and run.data.tags["mlflow.note.content"]
 
 
-def test_a_full_disk_ends_a_training_with_a_sentence(
+@pytest.mark.parametrize("has_store", [False, True])
+def test_a_full_disk_ends_a_training_at_once_with_a_sentence(
     train: Callable[..., None],
     workplace: Path,
+    mlflow_db: Path,
+    has_store: bool,
     small_disk: Callable[[str], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = small_disk("1m") / "run"
+    store = workplace / "mlflow.db"
+    disk = small_disk("3m" if has_store else "1m")
+    if has_store:
+        store = disk / "mlflow.db"
+        shutil.copy(mlflow_db, store)
+    folder = disk / "run"
+    begin = time.monotonic()
     with pytest.raises(SystemExit) as ended:
-        train(*FAST, "trainer.epochs=50", "tracking.experiment=full_disk", f"hydra.run.dir={folder}")
-    told = capsys.readouterr().err.splitlines()
+        options = (*FAST, "trainer.epochs=200", "tracking.patience=100", "tracking.experiment=full_disk")
+        train(*options, f"tracking.uri=sqlite:///{store}", f"hydra.run.dir={folder}")
+    assert time.monotonic() - begin < 90
+    output = capsys.readouterr()
+    told = output.err.splitlines()
     assert ended.value.code == 2 and len(told) == 1
+    assert "advice" not in output.out
     assert "No space left on device" in told[0] and str(folder) in told[0]
     assert OmegaConf.load(folder / "config.yaml").seed == 0
     kept = [point for point in SeriesFile(folder / "tracking").after({}) if point.metric == "train/loss"]
-    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{store}")
     (run,) = client.search_runs([client.get_experiment_by_name("full_disk").experiment_id])
+    if has_store:
+        return
     found = client.get_metric_history(run.info.run_id, "train/loss")
     assert run.info.status == "FAILED" and len(kept) >= len(found) > 0

@@ -15,7 +15,7 @@ import torch
 from mlflow import MlflowClient
 
 from einthoven.errors import UserError
-from einthoven.tracking import metrics
+from einthoven.tracking import metrics, spool
 from einthoven.tracking.closing import closing
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
@@ -101,6 +101,30 @@ def test_a_run_that_breaks_off_is_closed_as_such(uri: str, error: BaseException,
         raise error
     run = MlflowClient(uri).get_run(recorder.run_id)
     assert (run.info.status, run.data.metrics) == (status, {"a": 1.0})
+
+
+def test_a_run_whose_thread_still_waits_for_the_store_is_not_opened_again_in_this_process(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = open_run(uri, patience=0.1)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        if has_begun.is_set():
+            may_end.wait(30)
+        has_begun.set()
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(Delivery, "__call__", wait)
+    monkeypatch.setattr(spool, "_LAST_WAIT", 0.01)
+    recorder.tags({"a": "b"})
+    assert has_begun.wait(10)
+    try:
+        recorder.finish()
+        with pytest.raises(UserError, match="another process is writing this run"):
+            open_run(uri, run_id=recorder.run_id)
+    finally:
+        may_end.set()
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_what_was_written(

@@ -36,7 +36,8 @@ class _Session:
 def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Iterator[_Session]:
     """Yield the function that trains. When the block ends, conclude the run and give advice.
 
-    A run that fails gets advice, too. The caller opens and closes the recorder.
+    A run that fails gets advice, too, unless a file could not be written: that needs no other explanation. The caller
+    opens and closes the recorder.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
             say(f"interrupted; take it up again with: {resume_command(run.folder, run.settings.tracking)}")
         raise
     except Exception as error:
-        advice.write_note(run, recorder, facts, {}, {}, error)
+        if not isinstance(error, OSError) and not isinstance(error.__cause__, OSError):
+            advice.write_note(run, recorder, facts, {}, {}, error)
         raise
     advice.write_note(run, recorder, facts, session.metrics, predictions)
     # The last entry before the end of the run.

@@ -50,8 +50,13 @@ _NOTE_LIMIT = 5000
 _PARAMETER_LIMIT = 6000
 _RUN_NAME_LIMIT = 250
 
-_KILLED_PATIENCE = 5.0
-"""Seconds that the end of an interrupted run waits for a store that does not answer. Slurm and Docker wait 10 or 30."""
+_LONGEST_PATIENCE = {"KILLED": 5.0, "FAILED": 0.0}
+"""Seconds that the end of such a run waits for a store that does not answer. After a signal, Slurm and Docker wait 10
+or 30 seconds for the end of a process. The user of a run that has failed waits for the reason."""
+
+
+_locks_of_threads: list[FileLock] = []
+"""Locks that are kept until the process ends, because a thread could not be ended."""
 
 
 class Recorder(Metrics, Files):
@@ -285,7 +290,7 @@ class Recorder(Metrics, Files):
                 self._delivery([last_entry], False)
             raise
         finally:
-            self._end(min(self._patience, _KILLED_PATIENCE) if is_killed else self._patience)
+            self._end(min(self._patience, _LONGEST_PATIENCE.get(status, self._patience)))
 
     def _put_series(self) -> None:
         """Log the artifact with every value."""
@@ -300,13 +305,16 @@ class Recorder(Metrics, Files):
         if not self._is_offline:
             # The user does not want to wait for the store.
             with contextlib.suppress(KeyboardInterrupt):
-                say_waiting = partial(run_folder.say_waiting, self.uri, patience)
+                say_waiting = partial(run_folder.say_waiting, self.uri, patience) if patience else None
                 self._entries.drain(patience, say_waiting) and self._files.drain(patience, say_waiting)
             self.unsent = run_folder.describe_unsent(self.uri, self._run_folder, self._entries, self._files)
             add_unsent(self.unsent)
-        self._entries.close()
-        self._files.close()
-        self._lock.release()
+        have_ended = [spool.close() for spool in (self._entries, self._files)]
+        if all(have_ended):
+            self._lock.release()
+        else:
+            # A thread still writes to the run in the store. Nothing else may do that as long as this process lives.
+            _locks_of_threads.append(self._lock)
 
 
 def _accepted_tags(tags: Mapping[str, str]) -> dict[str, str]:

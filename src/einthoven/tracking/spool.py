@@ -33,6 +33,9 @@ _LONGEST_WAIT = 30.0
 _LAST_WAIT = 1.0
 """The same, while the end of the run waits."""
 
+_LAST_DELIVERY = 10.0
+"""Seconds that the end of the run waits for the delivery that is on its way."""
+
 _NUMBER_CHARACTERS = 32
 """Characters of a number in a file at most."""
 
@@ -169,14 +172,22 @@ class Spool:
             self._is_ending = False
         return not self.waiting
 
-    def close(self) -> None:
-        """Stop delivering. Undelivered entries stay in the file."""
+    def close(self) -> bool:
+        """Stop delivering. Undelivered entries stay in the file.
+
+        Returns
+        -------
+        bool
+            Whether the thread has ended. If not, it still waits for an answer of the store.
+        """
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
-        if self._thread is not None and self.error is None:
-            self._thread.join(timeout=10)
         self._file.close()
+        if self._thread is None:
+            return True
+        self._thread.join(_LAST_DELIVERY if self.error is None else _LAST_WAIT)
+        return not self._thread.is_alive()
 
     def _deliver_all(self) -> None:
         """Deliver entries until the spool is closed."""
