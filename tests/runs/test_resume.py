@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,15 @@ def test_a_cross_validation_is_resumed_at_its_fold_and_step(
     train(*options, f"tracking.experiment={experiments[0]}", f"hydra.run.dir={folders[0]}")
     capsys.readouterr()
 
+    set_tag = MlflowClient.set_tag
+    writers: set[str] = set()
+
+    def note_writer(client: MlflowClient, run_id: str, key: str, value: Any) -> None:
+        writers.add(threading.current_thread().name.partition("-")[0])
+        set_tag(client, run_id, key, value)
+
+    # If two threads set a tag that a run does not have yet, MLflow refuses one of them.
+    monkeypatch.setattr(MlflowClient, "set_tag", note_writer)
     evaluations: list[object] = []
     steps: list[object] = []
 
@@ -265,7 +275,11 @@ def test_a_cross_validation_is_resumed_at_its_fold_and_step(
     if is_network:
         for fold in (1, 2, 3):
             assert same(folders[0] / f"fold-{fold}", folders[1] / f"fold-{fold}")
+    assert writers == {"tracking"}
     (parent,) = [run for run in after if run.info.run_name.startswith("cv ")]
+    assert "| pooled |" in parent.data.tags["mlflow.note.content"]
+    tables = {entry["path"] for entry in json.loads(parent.data.tags["mlflow.loggedArtifacts"])}
+    assert tables == {"classes.json", "results.json"}
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in after if run is not parent)
     with pytest.raises(SystemExit):
         train(f"resume={folders[1]}")
@@ -300,7 +314,7 @@ def project(corpus: Path, mlflow_db: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(conclude, "pictures", lambda *_: {})
     own = (f"tracking.uri=sqlite:///{place}/mlflow.db", f"hydra.run.dir={place}/run", "data=ptbxl")
     folds = ("data.folds.train=[2,3,4]", "data.folds.val=[5,6,7]", "data.folds.test=[1,8,9,10]")
-    cli.main(["train", *own, f"data.root={corpus}", f"data.cache={tmp_path}/data", *FAST, *folds])
+    cli.main(["train", *own, f"data.root={corpus}", "data.cache=data", *FAST, *folds])
     # As a user types it: relative to the working folder.
     ids = json.loads((place / "run" / "tracking" / "run.json").read_text())
     (place / "run" / "tracking" / "run.json").write_text(json.dumps({**ids, "uri": "sqlite:///mlflow.db"}))
@@ -308,30 +322,51 @@ def project(corpus: Path, mlflow_db: Path, tmp_path: Path, monkeypatch: pytest.M
     return place
 
 
-def test_a_run_knows_its_store_from_any_folder_and_after_a_move(
-    project: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    cli.main(["evaluate", f"run={project}/run", "resamples=20"])
-    cli.main(["report", f"{project}/run"])
-    cli.main(["sync", f"{project}/run"])
-    elsewhere = tmp_path / "elsewhere"
-    assert sorted(path.name for path in elsewhere.iterdir()) == ["report.html"]
-    (run,) = MlflowClient(f"sqlite:///{project}/mlflow.db").search_runs(["1"])
-    assert "test/evaluate/macro_auroc" in run.data.metrics
-
-    moved = tmp_path / "moved"
-    project.rename(moved)
+def evaluate_elsewhere(project: Path, folder: Path) -> MlflowRun:
+    """Evaluate the run of a project from a folder where nothing may be written. Return the run from the store."""
     # The next command is another process, in which MLflow does not remember the old place.
     utils._artifact_repos_cache.clear()
-    capsys.readouterr()
-    cli.main(["evaluate", f"run={moved}/run", "resamples=20"])
-    assert "has moved: the files that it knows in" in capsys.readouterr().err
-    assert not project.exists()
-    client = MlflowClient(f"sqlite:///{moved}/mlflow.db")
-    assert len(client.get_metric_history(run.info.run_id, "test/evaluate/macro_auroc")) == 2
+    cli.main(["evaluate", f"run={project}/run", "resamples=20"])
+    assert not list(folder.iterdir())
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    (run,) = client.search_runs(["1"])
+    assert run.info.artifact_uri.startswith(f"{project}/")
     pictures = {entry.path for entry in client.list_artifacts(run.info.run_id, "figures")}
     assert "figures/reliability.png" in pictures
-    assert client.get_run(run.info.run_id).info.artifact_uri.startswith(str(moved))
+    return run
+
+
+def contents(project: Path) -> dict[Path, tuple[int, bytes]]:
+    return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in project.rglob("*") if file.is_file()}
+
+
+def test_a_run_uses_the_store_and_the_data_of_its_project_from_any_folder_in_a_copy_and_after_a_move(
+    project: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    was_moved = "/mlflow.db was moved or copied: the files that it knew in"
+    shutil.copytree(project, tmp_path / "copy")
+    before = contents(project)
+    capsys.readouterr()
+    evaluate_elsewhere(tmp_path / "copy", elsewhere)
+    assert f"{tmp_path}/copy{was_moved} {project}/mlruns are those in" in capsys.readouterr().err
+    assert contents(project) == before
+
+    run = evaluate_elsewhere(project, elsewhere)
+    assert "test/evaluate/macro_auroc" in run.data.metrics
+    assert was_moved not in capsys.readouterr().err
+    after = contents(project)
+    assert all(after[file] == before[file] for file in before if "packs" in file.parts)
+
+    project.rename(tmp_path / "moved")
+    evaluate_elsewhere(tmp_path / "moved", elsewhere)
+    assert f"{tmp_path}/moved{was_moved} {project}/mlruns are those in" in capsys.readouterr().err
+    assert not project.exists()
+    client = MlflowClient(f"sqlite:///{tmp_path}/moved/mlflow.db")
+    assert len(client.get_metric_history(run.info.run_id, "test/evaluate/macro_auroc")) == 2
+    cli.main(["report", f"{tmp_path}/moved/run"])
+    cli.main(["sync", f"{tmp_path}/moved/run"])
+    assert [path.name for path in elsewhere.iterdir()] == ["report.html"]
 
 
 def test_a_run_without_its_store_is_refused_before_any_work_and_sent_again_by_sync(

@@ -18,8 +18,9 @@ from einthoven.runs import cross_validation as cross_validate
 from einthoven.runs import identity
 from einthoven.runs.finished import read_finished
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.resume import open_interrupted, read_started
+from einthoven.runs.resume import open_interrupted
 from einthoven.runs.trained_data import ANCESTRY, IDENTITY, read_trained_data
+from einthoven.runs.trained_run import open_started
 from einthoven.tracking.server import client
 
 Train = Callable[..., None]
@@ -29,7 +30,7 @@ TRAINED, TESTED, UNLABELLED = 3, 2, 1  # an ecg_id of a training and of a test r
 
 def reopened(own: Path) -> object:
     folder = own / "run"
-    return open_interrupted(folder, read_started(folder))
+    return open_interrupted(folder, open_started(folder))
 
 
 @pytest.fixture

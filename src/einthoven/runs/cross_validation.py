@@ -32,9 +32,8 @@ from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.closing import closing, error_tag
 from einthoven.tracking.concluded import CONCLUDED, is_concluded
 from einthoven.tracking.parent_run import PARENT
-from einthoven.tracking.recorder import NOTE_TAG, Recorder
-from einthoven.tracking.server import client, without_password
-from einthoven.tracking.sweep import put_table
+from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.server import without_password
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -67,7 +66,7 @@ def resume_folds(config: DictConfig, folder: Path) -> dict[str, float]:
     Parameters
     ----------
     config : DictConfig
-        As `resume.read_started` returns it.
+        As `trained_run.open_started` returns it.
     folder : Path
         Folder of the cross-validation.
 
@@ -268,8 +267,8 @@ def _log_pooled(
     columns = ["held out", "records", run.task.metric_titles[monitor]]
     cells = [*cells, ["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"]]
     say(f"run {parent.run_id} in {without_password(parent.uri)}")
-    tracking = client(parent.uri)
-    tracking.set_tag(parent.run_id, NOTE_TAG, markdown(columns, cells))
-    put_table(tracking, parent.run_id, "results.json", columns, cells)
+    # Only the threads of the recorder write to the run: of two writers of one new tag, MLflow refuses the second.
+    parent.note(markdown(columns, cells))
+    parent.table(dict(zip(columns, map(list, zip(*cells, strict=True)), strict=True)), "results.json")
     console.print(results_table("", columns, cells))
     return metrics

@@ -10,11 +10,8 @@ from einthoven.errors import UserError
 from einthoven.runs.identity import identity_tags, refuse_other_options
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run import Run
-from einthoven.runs.run_config import read_config
-from einthoven.runs.settings import is_feature_model
 from einthoven.runs.start import open_recorder
 from einthoven.runs.trained_data import TrainedData, is_started, read_trained_data
-from einthoven.runs.trained_run import check_safe
 from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids, require_run
@@ -40,32 +37,6 @@ def refuse_other_overrides(folder: Path, overrides: list[str]) -> None:
         raise UserError(f"resume={folder} continues a run as it was configured; leave out {' '.join(others)}.")
 
 
-def read_started(folder: Path) -> DictConfig:
-    """Return the configuration of a run or of a cross-validation that has begun.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no such run, or files that are not safe to use.
-    """
-    check_safe(folder)
-    require_run(folder)
-    if not (folder / "config.yaml").exists():
-        raise UserError(
-            f"resume={folder}: no config.yaml there; expected the folder of a run (outputs/…). A run that was stopped "
-            "before it could write that file has lost nothing: start it again."
-        )
-    # Another process that writes this run is the first thing to say.
-    with run_folder.writing(folder):
-        config = read_config(folder, "resume")
-    if is_feature_model(config) and not config.data.folds.get("cross_validate"):
-        raise UserError(
-            f"resume={folder}: the run of a feature model, which is fitted at once; expected the run of a network, or "
-            "start it again."
-        )
-    return config
-
-
 def send_rest(folder: Path) -> bool:
     """Send what is left of a run that is complete. Return whether there was something to send."""
     tracking = folder / "tracking"
@@ -83,7 +54,7 @@ def open_interrupted(folder: Path, config: DictConfig) -> tuple[NetworkRun, Reco
     folder : Path
         Folder of the run.
     config : DictConfig
-        As `read_started` returns it.
+        As `open_started` returns it.
 
     Raises
     ------

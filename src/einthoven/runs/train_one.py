@@ -16,12 +16,13 @@ from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.cross_validation import cross_validate, resume_folds
 from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
 from einthoven.runs.read_base import with_base
-from einthoven.runs.resume import open_interrupted, read_started, refuse_other_overrides, send_rest
+from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send_rest
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.runs.teachers import with_teachers
+from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
 from einthoven.tracking.database import require_writable
@@ -49,7 +50,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
     if config.resume is not None:
         resumed = Path(config.resume)
         refuse_other_overrides(resumed, overrides)
-        resumed_config = read_started(resumed)
+        resumed_config = open_started(resumed)
         if send_rest(resumed):
             return {}
         if resumed_config.data.folds.get("cross_validate"):

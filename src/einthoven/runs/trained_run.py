@@ -1,6 +1,7 @@
-"""Open a trained run from its folder. The folder can come from a stranger, so nothing is built from it unchecked.
+"""Open a run from its folder. The folder can come from a stranger, so nothing is built from it unchecked.
 
-`evaluate`, `resume`, `probe`, `embed` and ``init_from`` open runs in this way.
+`evaluate`, `probe`, `embed` and ``init_from`` open a trained run with `open_trained`. ``resume=`` opens one that has
+begun with `open_started`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from einthoven.predict.model_folder import is_fitted_to_features, refuse_cross_v
 from einthoven.runs.checkpoint_checks import check_notes, checkpoint_errors
 from einthoven.runs.identity import refuse_other_options
 from einthoven.runs.run_config import read_config
+from einthoven.runs.settings import is_feature_model
 from einthoven.runs.trained_data import TrainedData, read_trained_data
 from einthoven.terminal.display import warn
+from einthoven.tracking import run_folder
+from einthoven.tracking.addresses import require_run
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.run_folder import FOLDERS
 from einthoven.training import checkpoint
@@ -109,6 +113,40 @@ def open_trained(
     trained = read_trained_data(folder, option, takes_added=takes_added)
     refuse_other_options(config, trained.options, trained.run, free=free)
     return TrainedRun(folder, trained.run, config, trained)
+
+
+def open_started(folder: Path) -> DictConfig:
+    """Open the run of a network, or a cross-validation, that has begun and will be resumed. It may have no checkpoint.
+
+    The data that it is trained on are compared later, when the run is assembled (`resume.assemble_begun`): in a
+    cross-validation, each fold has its own.
+
+    Returns
+    -------
+    DictConfig
+        The configuration of the run.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no such run, or files that are not safe to use.
+    """
+    check_safe(folder)
+    require_run(folder)
+    if not (folder / "config.yaml").exists():
+        raise UserError(
+            f"resume={folder}: no config.yaml there; expected the folder of a run (outputs/…). A run that was stopped "
+            "before it could write that file has lost nothing: start it again."
+        )
+    # Another process that writes this run is the first thing to say.
+    with run_folder.writing(folder):
+        config = read_config(folder, "resume")
+    if is_feature_model(config) and not config.data.folds.get("cross_validate"):
+        raise UserError(
+            f"resume={folder}: the run of a feature model, which is fitted at once; expected the run of a network, or "
+            "start it again."
+        )
+    return config
 
 
 def check_safe(folder: Path) -> None:

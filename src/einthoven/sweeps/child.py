@@ -12,11 +12,12 @@ from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
 from einthoven.runs.identity import identity_tags, logged_overrides
 from einthoven.runs.read_base import with_base
-from einthoven.runs.resume import open_interrupted, read_started
+from einthoven.runs.resume import open_interrupted
 from einthoven.runs.run_data import fingerprint
 from einthoven.runs.session import training_session
 from einthoven.runs.teachers import with_teachers
 from einthoven.runs.train_one import train_one
+from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.closing import closing
 from einthoven.tracking.parent_run import PARENT
@@ -127,7 +128,7 @@ def _open_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[Netwo
         if not is_interrupted or not is_of_this_sweep or _run_id_in(folder) != run.info.run_id:
             continue
         try:
-            return open_interrupted(folder, read_started(folder))
+            return open_interrupted(folder, open_started(folder))
         except UserError as error:
             console.print(f"from the start: {error}", soft_wrap=True)
     return None
