@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 
 import einthoven
 from einthoven import cli
+from einthoven.atomic import PARTIAL
 from einthoven.runs import train_one
 from einthoven.terminal.usage import HELP, VERB_HELP
 
@@ -61,7 +62,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
 
 
 def assert_nothing_half_written(work: Path) -> None:
-    assert not list(work.rglob("*.partial*"))
+    assert not list(work.rglob(f"{PARTIAL}*"))
     assert all((store / "store.json").exists() for store in work.glob("data/stores/*"))
     assert not list(work.rglob("*.safetensors")) and not list(work.rglob("config.yaml"))
     if (work / "mlflow.db").exists():

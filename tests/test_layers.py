@@ -27,7 +27,6 @@ SHARED = {
     "safetensors_file",
     "strict_json",
     "trust",
-    "working_folder",
 }
 ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what is shared
     "functional": set(),

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from einthoven.atomic import PARTIAL
 from einthoven.data.doctor import (
     Finding,
     count_findings,
@@ -287,7 +288,7 @@ def test_a_store_is_examined_once_and_errors_are_listed(tmp_path: Path) -> None:
     assert count_findings(again) == count_findings(found)
     (tmp_path / "doctor.parquet").write_bytes(b"damaged")
     assert count_findings(examine_or_load(store)) == count_findings(found)
-    assert not list(tmp_path.glob("*.partial*"))
+    assert not list(tmp_path.glob(f"{PARTIAL}*"))
 
 
 @pytest.mark.parametrize("column", ["path", "name"])

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from earlier_formats import as_earlier_format
+from einthoven.atomic import PARTIAL
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import checksums
@@ -235,7 +236,7 @@ def test_a_store_whose_packs_are_gone_is_built_anew(corpus: Path, cache: Path) -
     assert (after.path, after.fingerprint) == (before.path, before.fingerprint) and len(after.signals.files) == 1
     np.testing.assert_array_equal(after.signals.read(ALL), signals)
     assert (after.path / "doctor.parquet").read_bytes() == b"found"
-    assert [folder.name for folder in (cache / "stores").iterdir() if folder.suffix == ".partial"] == []
+    assert [folder.name for folder in (cache / "stores").iterdir() if folder.name.startswith(PARTIAL)] == []
 
 
 def test_a_pack_without_its_checksums_is_not_read_unchecked(corpus: Path, cache: Path) -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from einthoven.atomic import PARTIAL, working_folder
 from einthoven.data.formats import inputs
 from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.ptbxl import PTBXL
@@ -34,7 +35,6 @@ from einthoven.data.store.signals import Signals
 from einthoven.errors import UserError
 from einthoven.functional.conform import round_to_int16
 from einthoven.functional.leads import derive_limb_leads
-from einthoven.working_folder import working_folder, working_name
 
 WriteRecord = Callable[..., Path]
 
@@ -415,18 +415,15 @@ def test_records_of_other_lengths_are_refused(mine: Path, cache: Path, write_rec
 def test_what_a_killed_build_has_left_is_removed_at_the_next_start(corpus: Path, cache: Path) -> None:
     pool = cache / "packs" / f"{corpus.name}-100hz-{plan_of(corpus).pool[-8:]}"
     pool.mkdir(parents=True)
-    with working_folder(pool.parent) as used:
-        left = [working_name(pool), working_name(cache / "stores")]
-        for folder in left:
-            folder.mkdir(parents=True)
-            (folder / "signals.i16").write_bytes(b"\0" * 100)
-        in_use = used.rename(pool / used.name)  # as another build, which holds its lock
-        PTBXL(corpus, 100, cache).open()
-        assert not any(folder.exists() for folder in left) and in_use.exists()
-        for folder in left:
-            folder.mkdir()
-        PTBXL(corpus, 100, cache).open()
-        assert not any(folder.exists() for folder in left), "also if all records are packed"
+    with working_folder(pool) as in_use:  # as another build, which holds its lock
+        name = in_use.parent.name.replace(PARTIAL, f"{PARTIAL}0")
+        left = [pool / name, cache / "stores" / name]
+        for check in (True, False):
+            for folder in left:
+                folder.mkdir(parents=True)
+                (folder / "signals.i16").write_bytes(b"\0" * 100)
+            PTBXL(corpus, 100, cache).open(check=check)
+            assert not any(folder.exists() for folder in left) and in_use.exists()
 
 
 BUILD = """
@@ -459,16 +456,13 @@ def test_a_build_that_is_killed_at_any_moment_is_taken_up_by_the_next(
         process.kill()
         process.wait()
         for store in cache.glob("stores/*"):
-            if store.suffix != ".partial":
+            if not store.name.startswith(PARTIAL):
                 assert open_store(store).fingerprint == undisturbed.fingerprint  # whole, or not there
         again = PTBXL(corpus, 100, cache).open()
         assert again.fingerprint == undisturbed.fingerprint
         np.testing.assert_array_equal(again.signals, undisturbed.signals)
-        assert rows_written(cache) - _in_partial_folders(cache) == 48  # and what was finished was kept
-
-
-def _in_partial_folders(cache: Path) -> int:
-    return sum(file.stat().st_size for file in cache.glob("packs/*/*.partial/signals.i16")) // 24_000
+        assert rows_written(cache) == 48  # and what was finished was kept
+        assert not list(cache.rglob(f"{PARTIAL}*"))
 
 
 def test_several_processes_may_build_and_read_at_once(corpus: Path, cache: Path, tmp_path: Path) -> None:
@@ -476,7 +470,7 @@ def test_several_processes_may_build_and_read_at_once(corpus: Path, cache: Path,
     processes = [start_build(corpus, cache) for _ in range(3)]
     found = [process.communicate(timeout=120)[0] for process in processes]
     assert [text.strip() for text in found] == [undisturbed.fingerprint] * 3
-    assert rows_written(cache) == 48 and not list(cache.glob("**/*.partial"))
+    assert rows_written(cache) == 48 and not list(cache.rglob(f"{PARTIAL}*"))
 
 
 def test_two_builds_at_once_both_succeed(corpus: Path, cache: Path) -> None:

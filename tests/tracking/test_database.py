@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from einthoven.atomic import PARTIAL
 from einthoven.errors import UserError
 from einthoven.tracking import database
 from einthoven.tracking.server import client, connect, experiment_id, reach
@@ -31,7 +32,8 @@ def test_a_process_that_is_killed_between_two_tables_leaves_no_half_made_store(t
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     killed = subprocess.run([sys.executable, "-c", KILLED_BETWEEN_TABLES, uri], check=False, capture_output=True)
     assert killed.returncode == -9, killed.stderr
-    assert (tmp_path / ".mlflow.db.new").exists()
+    (left,) = tmp_path.glob(f"{PARTIAL}*")
+    assert (left / "content" / "mlflow.db").exists()
     assert not (tmp_path / "mlflow.db").exists()
 
     assert client(uri).search_experiments()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
+from einthoven.atomic import PARTIAL
 from einthoven.errors import UserError
 from einthoven.tracking import run_folder
+from einthoven.tracking.addresses import read_ids, write_ids
 
 
 def test_a_folder_is_held_by_one_process_and_is_free_afterwards(tmp_path: Path) -> None:
@@ -42,3 +46,24 @@ def test_the_lock_of_a_run_that_has_written_stays(tmp_path: Path) -> None:
     with run_folder.writing(tmp_path):
         pass
     assert (tmp_path / "tracking" / "lock").exists()
+
+
+def test_the_address_of_a_server_does_not_change_with_the_place_of_the_run(tmp_path: Path) -> None:
+    for place in ("project", "copy"):
+        (tmp_path / place / "run" / "tracking").mkdir(parents=True)
+    uri = "http://mlflow.example:5000"
+    write_ids(tmp_path / "project" / "run" / "tracking", uri, "a" * 32, "1")
+    ids = tmp_path / "project" / "run" / "tracking" / "run.json"
+    (tmp_path / "copy" / "run" / "tracking" / "run.json").write_bytes(ids.read_bytes())
+    assert read_ids(tmp_path / "copy" / "run") == {"uri": uri, "run_id": "a" * 32, "experiment_id": "1"}
+
+
+def test_what_a_killed_process_has_left_in_a_run_is_deleted_when_the_run_is_opened(tmp_path: Path) -> None:
+    places = [tmp_path, *(tmp_path / name for name in run_folder.FOLDERS)]
+    for place in places:
+        (place / f"{PARTIAL}0" / "content").mkdir(parents=True)
+        # As another machine has left it two days ago.
+        for path in (place / f"{PARTIAL}0" / "content", place / f"{PARTIAL}0"):
+            os.utime(path, (time.time() - 2 * 86400,) * 2)
+    with run_folder.writing(tmp_path):
+        assert not list(tmp_path.rglob(f"{PARTIAL}*"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import socket
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from einthoven.app.workers import Limits, Pool
+from einthoven.atomic import temporary_folder
 from einthoven.errors import UserError
 from einthoven.terminal.parser import Parser
-from einthoven.working_folder import working_folder
 
 ADDRESS = "127.0.0.1"
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"app: the package {error.name} is missing; install einthoven[app].") from None
     with (
         _open_socket(options.port) as server_socket,
-        working_folder(Path(tempfile.gettempdir()), "einthoven-app-", mode=0o700) as folder,
+        temporary_folder() as folder,
         Pool(_bundle_folders(options.bundles), limits) as pool,
     ):
         config = uvicorn.Config(

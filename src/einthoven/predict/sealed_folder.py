@@ -23,7 +23,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from einthoven.atomic import explain_write
+from einthoven.atomic import explain_write, working_folder
 from einthoven.errors import UserError
 from einthoven.files import BLANK, open_file, read_file, sealed_digest
 from einthoven.predict.limits import Shapes
@@ -167,23 +167,17 @@ def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     # If a save was interrupted between its two renames, the previous folder has only its second name.
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
     old = previous_folder(folder)
     if old.exists() and not folder.exists():
         old.rename(folder)
-    shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
-    try:
-        with explain_write(folder, partial):
-            partial.mkdir()
-            for name, content in contents.items():
-                (partial / name).write_bytes(content)
+    with working_folder(folder.parent) as partial, explain_write(folder, partial):
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 

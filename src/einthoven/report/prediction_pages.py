@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.atomic import explain_write
+from einthoven.atomic import atomic
 from einthoven.report.ecg_paper import ecg_paper_figure
 
 LONGEST = 170  # largest number of characters of a line at the foot
 
 
 class Pages:
-    """Writer of a PDF, used with ``with``. If an error occurs, no file is left.
+    """Writer of a PDF, used with ``with``. If an error occurs, or there is no page, no file is left.
 
     Parameters
     ----------
@@ -29,25 +30,27 @@ class Pages:
     def __init__(self, path: Path, notice: str) -> None:
         self._path = path
         self._notice = notice
-        self._partial = path.with_name(f".{path.name}.partial")
+        # Matplotlib's writer has no types.
+        self._pages: Any = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open the file."""
-        from matplotlib.backends.backend_pdf import PdfPages
-
-        self._pages: Any = PdfPages(self._partial)
+        """Return the writer."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Close the file, and rename it to its final name if no error occurred."""
-        try:
-            if kind is None and self._pages.get_pagecount():
-                with explain_write(self._path, self._partial):
-                    self._pages.close()
-                    self._partial.replace(self._path)
-        finally:
-            with contextlib.suppress(OSError):
-                self._partial.unlink(missing_ok=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the file, and give it its name if no error occurred."""
+        self._stack.__exit__(kind, error, traceback)
+
+    def _open(self) -> Any:
+        """Open the file at the first page."""
+        from matplotlib.backends.backend_pdf import PdfPages
+
+        pages = PdfPages(self._stack.enter_context(atomic(self._path)))
+        self._stack.push(lambda kind, *_: pages.close() if kind is None else None)
+        return pages
 
     def add(
         self,
@@ -70,8 +73,9 @@ class Pages:
             measured=_shorten(measured),
             foot=(_shorten(caution_line), _shorten(self._notice)),
         )
-        with explain_write(self._path, self._partial):
-            self._pages.savefig(figure)
+        if self._pages is None:
+            self._pages = self._open()
+        self._pages.savefig(figure)
 
 
 def _shorten(line: str) -> str:

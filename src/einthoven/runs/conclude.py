@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from einthoven.atomic import temporary_folder
 from einthoven.build import build
 from einthoven.contracts import Batch, Predictions, TaskKind
 from einthoven.diagnostics.probes import Trained
@@ -96,8 +95,8 @@ def _log_program(run: NetworkParts, recorder: Recorder) -> None:
     """Export the model, and log it as an MLflow model."""
     leads = tuple(run.data.store.leads)
     samples = run.data.splits["train"].samples
-    with TemporaryDirectory() as folder:
-        program = Path(folder) / "model.pt2"
+    with temporary_folder() as folder:
+        program = folder / "model.pt2"
         write_program(_pipeline(run), len(leads), samples, program)
         recorder.model(
             program,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING
 
+from einthoven.atomic import temporary_folder
 from einthoven.errors import UserError
 from einthoven.tracking.server import client
 
@@ -53,8 +53,8 @@ def content(tracking: MlflowClient, run: MlflowRun, path: str) -> bytes | None:
     """Return the content of an artifact of a run; None if the run has no such artifact."""
     if path not in files(tracking, run, str(PurePosixPath(path).parent)):
         return None
-    with TemporaryDirectory() as place:
-        return Path(tracking.download_artifacts(run.info.run_id, path, place)).read_bytes()
+    with temporary_folder() as place:
+        return Path(tracking.download_artifacts(run.info.run_id, path, str(place))).read_bytes()
 
 
 def download_bundle(address: str, description: str) -> Path:
@@ -97,9 +97,10 @@ def download_bundle(address: str, description: str) -> Path:
             raise UserError(
                 f"{address}: no bundle in {folder}/ of run {run_id}; einthoven evaluate run=FOLDER puts one there."
             )
-        place = mkdtemp(prefix="einthoven-bundle-")
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
-        return Path(tracking.download_artifacts(run_id, folder, place))
+        until_exit = ExitStack()
+        atexit.register(until_exit.close)
+        place = until_exit.enter_context(temporary_folder())
+        return Path(tracking.download_artifacts(run_id, folder, str(place)))
     except MlflowException as error:
         raise UserError(f"{address}: {' '.join(str(error.message).split())} (in {uri}).") from None
 

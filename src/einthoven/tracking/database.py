@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from einthoven.atomic import atomic
 from einthoven.errors import UserError, store_reason
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _FIRST_BYTES = b"SQLite format 3"
-_SIDE_FILES = ("-journal", "-wal", "-shm")
 
 _TABLES = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"}
 """Some tables that every tracking store has."""
@@ -187,17 +187,13 @@ def _make_file(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     # The operating system releases this lock when the process ends, however it ends.
     lock = FileLock(file.with_name(f".{file.name}.lock"))
-    new_file = file.with_name(f".{file.name}.new")
     with lock:
         try:
             # A process that held the lock before may have made the file.
             if not _has_content(file):
-                # A process that was killed may have left a part of one.
-                _remove(new_file)
-                _make_tables(new_file)
-                new_file.replace(file)
+                with atomic(file) as partial:
+                    _make_tables(partial)
         finally:
-            _remove(new_file)
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
@@ -225,12 +221,6 @@ def _forget_connections(uri: str) -> None:
     engine = SqlAlchemyStore._engine_map.get(uri)
     if engine is not None:
         engine.dispose()
-
-
-def _remove(file: Path) -> None:
-    """Remove a database that is not complete, with the files that SQLite writes beside it."""
-    for path in (file, *(file.with_name(file.name + suffix) for suffix in _SIDE_FILES)):
-        path.unlink(missing_ok=True)
 
 
 def _has_content(file: Path) -> bool:

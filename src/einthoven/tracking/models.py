@@ -7,12 +7,12 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from einthoven.atomic import temporary_folder
 from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.tracking import served
@@ -88,12 +88,12 @@ def export(
 
     any_number = -1
     output_shape = (any_number, len(classes), samples) if runs_along_time else (any_number, len(classes))
-    with TemporaryDirectory() as place:
-        data = Path(place) / "data"
+    with temporary_folder() as place:
+        data = place / "data"
         data.mkdir()
         shutil.copyfile(program, data / "model.pt2")
         (data / "shape.json").write_text(json.dumps({"leads": len(leads), "samples": samples}))
-        code = Path(place) / f"{_LOADER}.py"
+        code = place / f"{_LOADER}.py"
         shutil.copyfile(served.__file__, code)
         mlflow.pyfunc.save_model(
             path,

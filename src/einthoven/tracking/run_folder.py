@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from einthoven.atomic import explain_write
+from einthoven.atomic import explain_write, remove_leftovers
 from einthoven.command_line import command, option
 from einthoven.errors import UserError, store_reason
 from einthoven.tracking.places import registration_address, trusted_for
@@ -62,7 +62,7 @@ def say_waiting(uri: str, patience: float, error: Exception) -> None:
 
 
 def lock(folder: Path) -> FileLock:
-    """Lock the tracking/ of a run for this process.
+    """Lock the tracking/ of a run for this process. Delete what killed processes have left in the folder of the run.
 
     Raises
     ------
@@ -75,6 +75,8 @@ def lock(folder: Path) -> FileLock:
         file_lock.acquire(blocking=False)
     except Timeout:
         raise UserError(f"{folder.parent}: another process is writing this run; expected one at a time.") from None
+    for place in (folder.parent, *(folder.parent / name for name in FOLDERS)):
+        remove_leftovers(place)
     return file_lock
 
 

@@ -22,6 +22,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from einthoven.atomic import atomic
 from einthoven.errors import UserError
 from einthoven.files import BLANK, open_file, sealed_digest
 from einthoven.safetensors_file import safetensors_header, safetensors_shapes
@@ -78,27 +79,16 @@ def save(
     position = seal.start(1)
     digest = sealed_digest(io.BytesIO(data), position)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # The temporary file is in the same folder, because only a rename within one file system is atomic. Its name is
-    # fixed, so that the next run overwrites what a killed run has left.
-    temporary = destination.with_name(f".{destination.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
+    with atomic(destination) as partial:
+        with partial.open("wb") as file:
             file.write(data[:position])
             file.write(digest.encode())
             file.write(memoryview(data)[position + len(BLANK) :])
             file.flush()
             os.fsync(file.fileno())
-        _check_written(temporary, position, digest)
+        _check_written(partial, position, digest)
         if previous is not None and destination.exists():
-            _keep_as(destination, previous)
-        temporary.replace(destination)
-    except OSError as error:
-        # The error of a full disk does not name the file.
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(destination)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            _keep_as(destination, previous, partial.parent)
     _sync_folder(destination.parent)
 
 
@@ -112,15 +102,13 @@ def _check_written(path: Path, position: int, digest: str) -> None:
             raise OSError(errno.EIO, "the file is not read back as it was written")
 
 
-def _keep_as(path: Path, previous: Path) -> None:
-    """Give a file a second name, so that another file can take its first name."""
-    link = previous.with_name(f".{previous.name}.tmp")
-    link.unlink(missing_ok=True)
+def _keep_as(path: Path, previous: Path, folder: Path) -> None:
+    """Give a file a second name, so that another file can take its first name. The link is made in a working folder."""
+    link = folder / previous.name
     try:
         link.hardlink_to(path)
-        link.replace(previous)
         # If both names belong to the same file, `replace` does nothing and leaves the link.
-        link.unlink(missing_ok=True)
+        link.replace(previous)
     except OSError:
         # The file system has no hard links.
         path.replace(previous)

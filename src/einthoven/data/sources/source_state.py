@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import einthoven
-from einthoven.atomic import write_text
+from einthoven.atomic import remove_leftovers, write_text
 from einthoven.data.store.packed_store import Progress, Store, is_complete, open_or_build, open_store
 from einthoven.data.store.plan import CHECKSUM_FORMAT, CONTENT_FORMAT, FORMAT, Plan
 from einthoven.errors import UserError
@@ -147,6 +147,8 @@ def open_source(
     UserError
         As `open_or_build`.
     """
+    for folder in (cache, cache / "checked", cache / "stores", *cache.glob("packs/*")):
+        remove_leftovers(folder)
     if not check and shard is None:
         store = _known_store(state(), cache)
         if store is not None:

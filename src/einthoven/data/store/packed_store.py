@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import working_folder
 from einthoven.data.store.checksums import PACK_FILE, SIGNALS, damaged
 from einthoven.data.store.digests import FILE as DIGESTS
 from einthoven.data.store.digests import (
@@ -52,7 +52,6 @@ from einthoven.data.store.store_rows import StoreRows
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, SEAL, check_ordinary, file_digest, seal, unseal
-from einthoven.working_folder import remove_leftovers, working_folder, working_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,8 +186,6 @@ def _describe_packing(name: str, earlier_pool: Path) -> str:
 def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     """Build the store of a plan if it does not exist yet. The index of the packs is in memory only during this call."""
     pool = cache / "packs" / plan.pool
-    for folder in (pool, cache / "stores"):
-        remove_leftovers(folder)
     accepts_failed = plan.on_error == "quarantine"
     packs = Packs(pool, len(plan.leads))
     first = packs.find(plan.files, accepts_failed)
@@ -385,7 +382,8 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
 
 def _remove_old(path: Path, successor: Path) -> None:
     """Make room for a store that is built again: the old one has an earlier format, or its packs no longer exist."""
-    old = working_name(path.parent)
+    # The working folder is deleted, and the old store with it.
+    old = successor.with_name("old")
     # The rename fails if there is no old store, or if another process does the same.
     with contextlib.suppress(FileNotFoundError):
         path.rename(old)
@@ -393,4 +391,3 @@ def _remove_old(path: Path, successor: Path) -> None:
         for file in old.iterdir():
             if not (successor / file.name).exists():
                 file.replace(successor / file.name)
-        shutil.rmtree(old, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import working_folder
 from einthoven.data.formats.inputs import file_state, main_file, other_files, other_files_state, short_digest
 from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.store.checksums import PACK_FILE, SIGNALS, BlockSums, pack_text
@@ -17,7 +18,6 @@ from einthoven.data.store.packs import IndexWriter, Packs
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 from einthoven.functional.conform import Windows, cut_record, resample, round_to_int16
-from einthoven.working_folder import working_folder
 
 PACK_BYTES = 2**29  # signals of a pack; a build that is killed loses at most this much work
 PACK_ENTRIES = 2**16  # entries in the index of a pack

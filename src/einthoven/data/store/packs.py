@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import PARTIAL
 from einthoven.data.formats.inputs import file_state, main_file, other_files_state
 from einthoven.data.store.checksums import SIGNALS, damaged, read_pack_file
 from einthoven.files import file_digest
-from einthoven.working_folder import SUFFIX
 
 COLUMNS = {
     "main": "S16",  # state of the main file of the record
@@ -80,7 +80,7 @@ class Packs:
         self._indices: dict[int, dict[str, NDArray[Any]]] = {}
         self._packs: list[Path] = []
         if pool.is_dir():
-            self._packs = [folder for folder in sorted(pool.glob("*/")) if folder.suffix != SUFFIX]
+            self._packs = [folder for folder in sorted(pool.glob("*/")) if not folder.name.startswith(PARTIAL)]
         self._first_entry = [0]  # of each pack, counted over all packs
         self._first_row: list[int] = []
 

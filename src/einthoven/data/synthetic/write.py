@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import working_folder
 from einthoven.data.synthetic.generate import RATES, Row, iterate
 from einthoven.data.synthetic.statements import COLUMNS, statement_rows
 from einthoven.data.synthetic.version import DESCRIPTION, GENERATOR_VERSION, check_set, describe_set
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.working_folder import working_folder
 
 _README = """# Embedded ECG data
 
@@ -99,7 +99,7 @@ def write_synthetic(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"synthetic data: {root} exists and is not an empty folder.")
     root.parent.mkdir(parents=True, exist_ok=True)
-    with working_folder(root.parent, f".{root.name}-") as temporary:
+    with working_folder(root.parent) as temporary:
         # Write the signals one by one. Only rows, masks and heart vectors stay in memory.
         rows: list[Row] = []
         masks = {fs: np.zeros((records, 10 * fs), dtype=np.uint8) for fs in rates}
