@@ -42,7 +42,7 @@ class BaseModel:
     classes : tuple of str
         Names of its outputs. Empty if they have none.
     output : str
-        ``sigmoid``, ``softmax`` or ``identity``; empty if it is not known.
+        The `output` of its task: ``sigmoid``, ``softmax``, ``identity``, ``masks``, or that of a pretext task.
     temperature : float
         Divisor of its logits.
     leads : tuple of str
