@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from einthoven.data.synthetic.build import draw_build
-from einthoven.data.synthetic.compose import FS, MARGIN, Recording, compose
+from einthoven.data.synthetic.build import draw_build, normal_heart
+from einthoven.data.synthetic.compose import FS, MARGIN, Recording, _form_statements, compose
 from einthoven.data.synthetic.conditions import Patient
 from einthoven.data.synthetic.fitted import lead_factors
 from einthoven.data.synthetic.generate import generate
 from einthoven.data.synthetic.leadfield import FROM_ELECTRODES, lead_field
 from einthoven.data.synthetic.noise import TO_ELECTRODES
-from einthoven.data.synthetic.render import P_BIT, QRS_BIT, T_BIT, draw_mask
+from einthoven.data.synthetic.render import P_BIT, QRS_BIT, T_BIT, Complex, Wave, draw_mask
 from einthoven.data.synthetic.rhythm import NORMAL, VENTRICULAR, draw_beats
-from einthoven.functional.vectorcardiogram import DOWER
+from einthoven.functional.vectorcardiogram import DOWER, INDEPENDENT_LEADS
 
 Array = NDArray[np.float64]
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6", "III", "aVL", "aVF")
@@ -146,6 +146,30 @@ def test_left_ventricular_hypertrophy_has_high_voltages(normal: list[Recording])
     assert np.median(thick) > 1.35 * np.median(sokolow(normal))
     assert np.mean(thick > 3.5) > 0.3
     assert np.mean(sokolow(normal) > 3.5) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("amplitudes", "female", "expected"),
+    [
+        # Cornell: R in aVL plus S in V3, above 2.8 mV in men and 2.0 mV in women. R in aVL is that of I here.
+        ({"I": 0.5, "V3": -2.4}, False, True),
+        ({"I": 0.5, "V3": -2.2}, False, False),
+        ({"I": 0.5, "V3": -2.2}, True, True),
+        # Sokolow-Lyon: S in V1 plus R in V5 or V6, above 3.5 mV.
+        ({"V1": -1.5, "V5": 2.1}, False, True),
+        ({"V1": -1.5, "V6": 2.1}, False, True),
+        ({"V1": -1.5, "V5": 1.9, "V2": -3.0, "V4": 3.0}, False, False),
+    ],
+)
+def test_voltage_criteria_of_hypertrophy(amplitudes: dict[str, float], female: bool, expected: bool) -> None:
+    one = np.ones(1)
+    leads = np.array([[amplitudes.get(lead, 0.0) for lead in INDEPENDENT_LEADS]])
+    qrs = Wave(0.04 * one, 0.01 * one, 0.01 * one, leads, 0 * leads)
+    shape = Complex(None, qrs, qrs, pr=0.16, p_duration=0.1, qrs_duration=0.1, qtc=0.4)
+    rng = np.random.default_rng(0)
+    heart = normal_heart(rng, draw_build(rng, 60, female))
+    statements = _form_statements(rng, Patient(1, 60, female, {"LVH": 0.5}), heart, shape)
+    assert ("VCLVH" in statements) == expected
 
 
 def test_right_ventricular_hypertrophy_has_tall_r_in_v1(normal: list[Recording]) -> None:
