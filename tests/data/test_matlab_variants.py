@@ -192,3 +192,5 @@ def test_a_folder_is_searched_for_matrices_with_an_info(tmp_path: Path) -> None:
     path, _ = write_atm(tmp_path, info())
     (tmp_path / "other.mat").write_bytes(cpsc())
     assert expand([str(tmp_path)]) == [path]
+    path.with_suffix(".hea").write_text("")
+    assert expand([str(tmp_path)]) == [path.with_suffix(".hea")]

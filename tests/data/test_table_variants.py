@@ -293,3 +293,14 @@ def test_lines_may_end_in_a_carriage_return(tmp_path: Path) -> None:
     for end in ("\r", "\r\n"):
         (tmp_path / "a.csv").write_bytes(text_of().replace("\n", end).encode())
         assert_ecg(tmp_path / "a.csv", **TOLD)
+
+
+def test_names_with_blanks_between_blanks_are_refused(tmp_path: Path) -> None:
+    for name in ("Lead {}", "{} (mV)"):
+        header = ",".join(name.format(lead) for lead in LEADS)
+        path = write(tmp_path / "a.txt", text_of(separator=" ", header=header))
+        refused(path, "12 columns of numbers under 24 names found; expected one each", **TOLD)
+
+
+def test_comments_of_matlab_and_empty_lines(tmp_path: Path) -> None:
+    assert_ecg(write(tmp_path / "a.txt", f"\n% made by\n  \n% MATLAB\n{text_of(separator=' ')}"), **TOLD)

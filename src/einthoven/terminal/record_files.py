@@ -38,9 +38,11 @@ def expand(names: Sequence[str]) -> list[Path]:
 
 
 def _is_record(file: Path) -> bool:
-    """Decide whether a file of a folder is a record. A ``.mat`` is one if an ``.info`` is beside it."""
+    """Decide whether a file of a folder is a record. A ``.mat`` is one if an ``.info`` and no header is beside it."""
     suffix = file.suffix.lower()
-    return suffix in RECORD_SUFFIXES or (suffix == ".mat" and file.with_suffix(".info").is_file())
+    if suffix == ".mat":
+        return file.with_suffix(".info").is_file() and not file.with_suffix(".hea").is_file()
+    return suffix in RECORD_SUFFIXES
 
 
 def _table_advice(folder: Path) -> str:

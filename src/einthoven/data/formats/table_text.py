@@ -33,6 +33,9 @@ _SAMPLE_LINES = 20
 
 _NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf|-?", re.IGNORECASE)
 
+# Empty lines and comments before a table.
+_COMMENTS = re.compile(r"(?:[ \t\r]*\n|[#%][^\n]*(?:\n|\Z))*+")
+
 # Elapsed time such as 0:00.002 or 1:02:03.5.
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d+)?)")
 
@@ -75,7 +78,7 @@ def decode_text(data: bytes) -> str:
 
 
 def parse_table(text: str, source: str) -> TableText:
-    """Split a table into names, units and numbers. Lines before it that start with ``#`` are comments.
+    """Split a table into names, units and numbers. Lines before it that start with ``#`` or ``%`` are comments.
 
     Parameters
     ----------
@@ -143,12 +146,10 @@ def time_unit(unit: str) -> str:
 
 
 def _skip_comments(text: str) -> tuple[int, str]:
-    """Return the number of the first line that is no comment, and the text from there on."""
-    first_line = 1
-    while text.startswith("#"):
-        text = text.partition("\n")[2]
-        first_line += 1
-    return first_line, text
+    """Return the number of the first line that is no comment and not empty, and the text from there on."""
+    match = _COMMENTS.match(text)
+    end = match.end() if match else 0
+    return 1 + text.count("\n", 0, end), text[end:]
 
 
 def _next_line(text: str) -> tuple[str, str]:
@@ -161,7 +162,8 @@ def _choose_separator(text: str) -> str:
     lines = [line for line in islice(io.StringIO(text), _SAMPLE_LINES) if line.strip()]
     for separator in _SEPARATORS:
         rows = [_split(line, separator) for line in lines]
-        counts = {len(row) for row in rows}
+        # Names with blanks, such as "Lead I", make the header longer than the rows.
+        counts = {len(row) for row in (rows[1:] if separator == BLANK and len(rows) > 1 else rows)}
         if counts == {1} or len(counts) > 1:
             continue
         decimal_comma = separator != ","
