@@ -24,6 +24,7 @@ SHARED = {
     "errors",
     "files",
     "interrupts",
+    "machine",
     "safetensors_file",
     "strict_json",
     "trust",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from einthoven.errors import UserError
+from einthoven.machine import usable_cores
 from einthoven.trust import trusted
 
 START_SECONDS = 120.0
@@ -127,7 +128,7 @@ class Worker:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self._pipe, worker_pipe = context.Pipe()
-        threads = max((os.cpu_count() or 1) // self._limits.workers, 1)
+        threads = max(usable_cores() // self._limits.workers, 1)
         arguments = (worker_pipe, self._paths, self._limits.memory, threads, trusted())
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()

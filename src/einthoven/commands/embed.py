@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from einthoven.errors import UserError
+from einthoven.machine import limit_threads
 from einthoven.terminal.display import bar, errors, say
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     from einthoven.runs.encoder import read_encoder
     from einthoven.terminal.embedding_output import check_suffix, write_embeddings
 
+    limit_threads()
     check_suffix(options.output)
     models, paths = bundles_and_files(options.paths, "embed")
     if len(models) > 1:

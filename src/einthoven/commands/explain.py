@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.build import build, trust_named, unknown_name
 from einthoven.errors import UserError
+from einthoven.machine import limit_threads
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, load_option, option_files
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     from einthoven.report.explanation import check_suffix
     from einthoven.terminal.explanation_output import draw_explanations, show_explanations
 
+    limit_threads()
     bundles, paths = bundles_and_files(options.paths, "explain")
     predictor = load_bundle(*bundles)
     files = expand(paths)

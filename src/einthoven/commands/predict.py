@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
+from einthoven.machine import limit_threads
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     from einthoven.predict.delineator import load_delineator
     from einthoven.terminal.prediction_output import OUTPUTS
 
+    limit_threads()
     bundles, paths = bundles_and_files(options.paths, "predict")
 
     predictor = load_bundle(*bundles, draws=options.draws, seed=options.seed)

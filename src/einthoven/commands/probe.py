@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from einthoven.machine import limit_threads
 from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
 from einthoven.tracking.unsent import collect_unsent
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
             command.trust_config(config)
             from einthoven.runs.probe import probe
 
+            limit_threads()
             probe(config)
 
     with collect_unsent() as unsent, command.errors():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
+from einthoven.machine import limit_threads
 from einthoven.runs.settings import read_settings
 from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
@@ -52,11 +53,13 @@ def main(arguments: list[str]) -> int:
             if PARENT in os.environ:
                 from einthoven.sweeps.child import child
 
+                limit_threads()
                 return child(config, folder, overrides)
             # Refuse a wrong value before this import, which takes seconds.
             read_settings(config)
             from einthoven.runs.train_one import train_one
 
+            limit_threads()
             return train_one(config, folder, overrides)
         return {}
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from einthoven.data.store.plan import FORMAT
 from einthoven.errors import UserError
 from einthoven.files import seal, unseal
+from einthoven.machine import usable_cores
 
 SIGNALS = "signals.i16"
 PACK_FILE = "pack.json"
 BLOCK_BYTES = 2**19
-THREADS = min(4, os.cpu_count() or 1)  # reading and CRC-32 both release the interpreter lock
+THREADS = min(4, usable_cores())  # reading and CRC-32 both release the interpreter lock
 FEW = 4  # up to this number of blocks, one thread is as fast as several
 
 

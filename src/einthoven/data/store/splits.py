@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from einthoven import machine
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.signals import Signals, read_rows
 
@@ -201,19 +200,7 @@ def take_samples(x: Tensor, window: int, start: Tensor) -> Tensor:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free bytes of a CUDA device, else the free memory of the system or of its control group."""
+    """Return the free bytes of a CUDA device, else those that this process may use."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        used = (group / "memory.current").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int(used))
-    except (OSError, StopIteration, ValueError):
-        # Another system, or no limit.
-        pass
-    return free
+    return machine.free_memory()

@@ -1,0 +1,146 @@
+"""The cores and the memory that this process may use. A container, Slurm or `taskset` allows only a part of them.
+
+A control group of Linux limits its processes, and its parent groups limit them, too. There are two versions of control
+groups, and a machine can use both. Version 1 has a folder for each kind of limit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+_MEBIBYTE = 2**20
+
+
+def usable_cores(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
+    """Return the number of cores that this process may use, at least 1.
+
+    It is the smallest of: the cores of its affinity, the CPU time that its control groups allow, and
+    ``SLURM_CPUS_PER_TASK``.
+
+    Parameters
+    ----------
+    groups : Path
+        Folder of the control groups.
+    own_groups : Path
+        File that names the groups of this process.
+    """
+    limits = [float(os.cpu_count() or 1)]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if slurm.isdigit():
+        limits.append(int(slurm))
+    for folder in _folders(groups, own_groups, "cpu"):
+        # Version 2 has both numbers in one file.
+        words = _text(folder / "cpu.max").split() or [
+            _text(folder / "cpu.cfs_quota_us"),
+            _text(folder / "cpu.cfs_period_us"),
+        ]
+        quota, period = (_number(word) for word in words)
+        # Without a limit, the quota is "max" or -1.
+        if quota is not None and period:
+            limits.append(math.ceil(quota / period))
+    return max(int(min(limits)), 1)
+
+
+def free_memory(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
+    """Return the number of bytes that this process may still use.
+
+    It is the smallest of: the free memory of the machine, what the limits of its control groups leave, and what the
+    limit of Slurm leaves.
+
+    Parameters
+    ----------
+    groups, own_groups
+        As in `usable_cores`.
+    """
+    limits = [_free_memory_of_machine()]
+    for folder in _folders(groups, own_groups, "memory"):
+        limit = _number(_text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes"))
+        used = _number(_text(folder / "memory.current") or _text(folder / "memory.usage_in_bytes"))
+        if limit is not None and used is not None:
+            limits.append(limit - used + _reclaimable(folder))
+    slurm = _slurm_memory()
+    if slurm is not None:
+        limits.append(slurm - _own_memory())
+    return max(min(limits), 0)
+
+
+def limit_threads() -> None:
+    """Let torch use no more threads than this process may use cores. torch itself knows the affinity only."""
+    import torch
+
+    cores = usable_cores()
+    if torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)
+
+
+def _folders(groups: Path, own_groups: Path, kind: str) -> Iterator[Path]:
+    """Yield the folders with the limits of one kind: of the own group, and of each group that contains it.
+
+    In a container, the folder of the own group can be at the top, whatever its name is. The top is always yielded.
+    """
+    for line in _text(own_groups).splitlines():
+        # A line is NUMBER:KINDS:NAME. Version 2 has no kinds.
+        _, kinds, name = (*line.split(":", 2), "", "")[:3]
+        if kinds and kind not in kinds.split(","):
+            continue
+        top = groups / kind if kinds else groups
+        group = top / name.lstrip("/")
+        for folder in (group, *group.parents):
+            yield folder
+            if folder == top:
+                break
+
+
+def _text(file: Path) -> str:
+    """Return the content of a file of the system; an empty text if it cannot be read."""
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _number(text: str) -> int | None:
+    """Return a number of 0 or more; None for another text."""
+    return int(text) if text.isdigit() else None
+
+
+def _reclaimable(folder: Path) -> int:
+    """Return the bytes of files in the memory of a group that the system gives back when they are needed."""
+    for line in _text(folder / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        # In version 1, the plain name counts the group without the groups inside of it.
+        if name == "total_inactive_file" or (name == "inactive_file" and (folder / "memory.max").exists()):
+            return _number(value) or 0
+    return 0
+
+
+def _free_memory_of_machine() -> int:
+    for line in _text(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _slurm_memory() -> int | None:
+    """Return the bytes that Slurm allows on this node; None without such a limit."""
+    per_node = _number(os.environ.get("SLURM_MEM_PER_NODE", ""))
+    if per_node:
+        return per_node * _MEBIBYTE
+    per_core = _number(os.environ.get("SLURM_MEM_PER_CPU", ""))
+    cores = _number(os.environ.get("SLURM_CPUS_ON_NODE", ""))
+    return per_core * cores * _MEBIBYTE if per_core and cores else None
+
+
+def _own_memory() -> int:
+    """Return the bytes that this process has in memory."""
+    for line in _text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0

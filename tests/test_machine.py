@@ -1,0 +1,86 @@
+"""The cores and the memory that a process may use, from control groups that are written here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from einthoven.machine import free_memory, usable_cores
+
+GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm_and_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    if hasattr(os, "sched_getaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(48)))
+
+
+def system(place: Path, names: str, files: dict[str, object]) -> tuple[Path, Path]:
+    """Control groups with some files, and the file that names the groups of this process."""
+    for name, content in files.items():
+        file = place / "cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{content}\n")
+    (place / "own").write_text(names)
+    return place / "cgroup", place / "own"
+
+
+V1 = "4:memory:/a/b\n2:cpu,cpuacct:/a/b\n1:name=systemd:/\n0::/\n"
+
+CORES = [  # groups of the process, files, cores
+    ("0::/\n", {}, 48),
+    ("0::/\n", {"cpu.max": "250000 100000"}, 3),
+    ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "400000 100000"}, 4),
+    ("0::/a/b\n", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "400000 100000"}, 1),
+    (V1, {"cpu/a/b/cpu.cfs_quota_us": -1, "cpu/a/b/cpu.cfs_period_us": 100000}, 48),
+    (V1, {"cpu/a/cpu.cfs_quota_us": 200000, "cpu/a/cpu.cfs_period_us": 100000}, 2),
+    # A container that sees only its own group, at the top.
+    ("2:cpu:/docker/1f\n", {"cpu/cpu.cfs_quota_us": 700000, "cpu/cpu.cfs_period_us": 100000}, 7),
+]
+
+
+@pytest.mark.parametrize(("names", "files", "expected"), CORES)
+def test_the_cores_that_groups_allow(names: str, files: dict[str, object], expected: int, tmp_path: Path) -> None:
+    assert usable_cores(*system(tmp_path, names, files)) == expected
+
+
+MEMORY = [  # groups of the process, files, free bytes
+    ("0::/\n", {"memory.max": 3 * GIB, "memory.current": GIB}, 2 * GIB),
+    ("0::/a/b\n", {"a/memory.max": 3 * GIB, "a/memory.current": GIB, "a/b/memory.max": "max"}, 2 * GIB),
+    ("0::/a\n", {"a/memory.max": GIB, "a/memory.current": 2 * GIB}, 0),
+    # Files that were read are in the memory of the group, and make room for the process.
+    ("0::/\n", {"memory.max": 2 * GIB, "memory.current": GIB, "memory.stat": f"inactive_file {GIB}"}, 2 * GIB),
+    (V1, {"memory/a/memory.limit_in_bytes": 3 * GIB, "memory/a/memory.usage_in_bytes": 2 * GIB}, GIB),
+]
+
+
+@pytest.mark.parametrize(("names", "files", "expected"), MEMORY)
+def test_the_memory_that_groups_leave(names: str, files: dict[str, object], expected: int, tmp_path: Path) -> None:
+    assert free_memory(*system(tmp_path, names, files)) == expected
+
+
+def test_slurm_limits_cores_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = system(tmp_path, "0::/\n", {})
+    unlimited = free_memory(*place)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "4000")
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
+    assert usable_cores(*place) == 6
+    assert free_memory(*place) < min(unlimited, 4000 * 2**20)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process to cores.")
+def test_a_process_that_is_bound_to_a_core_uses_one() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from einthoven.machine import *"
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(usable_cores())"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "1"
