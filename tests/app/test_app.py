@@ -21,6 +21,7 @@ from running import MEGABYTES, Server
 import einthoven.app
 from einthoven import cli
 from einthoven.app.upload import FILES_LIMIT
+from einthoven.atomic import PARTIAL
 from einthoven.data.doctor import examine_record
 from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
@@ -315,8 +316,9 @@ def test_it_listens_on_this_machine_alone_and_keeps_nothing(
     held = [str(file.readlink()) for file in Path(f"/proc/{server.process.pid}/fd").iterdir()]
     listening = [inodes[h[8:-1]] for h in held if h.startswith("socket:[") and h[8:-1] in inodes]
     assert listening and all(place.startswith("0100007F:") for place in listening)  # 127.0.0.1
-    (folder,) = tmp_path.glob("einthoven-*")
-    assert list(folder.iterdir()) == [] and folder.stat().st_mode & 0o077 == 0
+    (folder,) = tmp_path.glob(f"{PARTIAL}*")
+    assert list((folder / "content").iterdir()) == []
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, folder / "content"))
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(20) == 0
     assert not folder.exists()

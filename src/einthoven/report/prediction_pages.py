@@ -48,7 +48,7 @@ class Pages:
         """Open the file at the first page."""
         from matplotlib.backends.backend_pdf import PdfPages
 
-        pages = PdfPages(self._stack.enter_context(atomic(self._path)))
+        pages: Any = PdfPages(self._stack.enter_context(atomic(self._path)))
         self._stack.push(lambda kind, *_: pages.close() if kind is None else None)
         return pages
 
