@@ -128,6 +128,7 @@ def test_every_room_is_listed() -> None:
 LIGHT_COMMANDS = {  # command -> packages that it may need
     "--help": set(),
     "train optimizr=sgd": {"hydra", "rich"},
+    "train optimizer.lrr=1": {"hydra", "rich"},
     "train trainer.epochs=0": {"hydra", "rich"},
     "train --cfg job": {"hydra", "rich"},
     "predict --flag": {"rich", "numpy"},

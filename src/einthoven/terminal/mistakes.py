@@ -17,6 +17,7 @@ from einthoven.build import unknown_name
 from einthoven.command_line import suggestion
 from einthoven.errors import UserError, first_line
 from einthoven.terminal.conf_folders import as_option, conf_folders, load_option, option_files
+from einthoven.terminal.signatures import parameters_in_source
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -198,6 +199,9 @@ def _parameters(node: DictConfig) -> list[str]:
     """Return the parameters of the function that a part names; an empty list if it cannot be imported."""
     key = str(node._get_full_key(None))
     target = str(node.get("_target_"))
+    in_source = parameters_in_source(target)
+    if in_source is not None:
+        return in_source
     try:
         # The user composed this part, so its code is trusted.
         trust.trust([target])
