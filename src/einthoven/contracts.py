@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -137,6 +138,87 @@ class Diagnose(Protocol):
 
     def after_update(self, norm: Tensor, limit: float) -> Mapping[str, Tensor]:
         """Measure after the update; `norm` is the gradient norm before it was clipped to `limit`."""
+
+
+class Processes(Protocol):
+    """The processes that train one model together.
+
+    Each process calls the same methods in the same order. A method waits until all processes have called it.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, from 0 on, and number of processes.
+    """
+
+    rank: int
+    size: int
+
+    def share(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Divide the records of each call of the model among the processes, inside the block.
+
+        A call still takes the records of all processes, and returns the outputs of all records.
+        """
+
+    def sum_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows (n, ...) of all processes, in the order of the processes, without gradient."""
+
+    def gather_numbers(self, numbers: Sequence[int]) -> list[int]:
+        """Return the numbers of all processes, in the order of the processes. Each process has equally many."""
+
+    def any(self, is_true: bool) -> bool:
+        """Return whether a condition is true in one or more processes."""
+
+    def agree(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the metrics of the first process. The others have measured the same, up to rounding."""
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Give each tensor the values that it has in the first process."""
+
+    def meet(self, folder: Path) -> None:
+        """Wait until all processes have assembled the run of this folder."""
+
+
+class OneProcess:
+    """The processes of a training in a single process."""
+
+    rank = 0
+    size = 1
+
+    def share(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Pass whole batches through the model."""
+        return nullcontext()
+
+    def sum_up(self, tensors: Sequence[Tensor]) -> None:
+        """Leave the tensors as they are."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows."""
+        return rows
+
+    def gather_numbers(self, numbers: Sequence[int]) -> list[int]:
+        """Return the numbers."""
+        return list(numbers)
+
+    def any(self, is_true: bool) -> bool:
+        """Return whether the condition is true."""
+        return is_true
+
+    def agree(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the metrics."""
+        return dict(metrics)
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Leave the tensors as they are."""
+
+    def meet(self, folder: Path) -> None:
+        """Wait for no one."""
+
+
+ONE_PROCESS = OneProcess()
 
 
 class Penalty(Protocol):

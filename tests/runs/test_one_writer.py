@@ -84,7 +84,7 @@ def test_a_run_whose_folder_is_taken_and_was_not_named_gets_the_next_one(
     train: Train, workplace: Path, held: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs that begin in the same second have one default name, as have those of two sweeps."""
-    monkeypatch.setattr(module, "_is_named_by_user", lambda: False)
+    monkeypatch.setattr(module, "is_named_by_user", lambda: False)
     before = contents(held)
     with module.claim_folder(held) as (second, _):
         assert second == held.with_name("run-2")

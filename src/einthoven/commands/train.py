@@ -14,6 +14,7 @@ from einthoven.terminal.display import warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
 from einthoven.tracking.parent_run import PARENT, abandon
 from einthoven.tracking.unsent import collect_unsent
+from einthoven.training.launch import read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,6 +41,11 @@ def main(arguments: list[str]) -> int:
     UserError
         If an option is wrong, or a run of a sweep fails.
     """
+    launch = read_launch()
+    if launch is not None and launch.rank > 0:
+        # Hydra makes the folder of a run. This process writes nothing, so that it gets one that exists.
+        others = [argument for argument in arguments if not argument.startswith("hydra.run.dir=")]
+        arguments = [*others, "hydra.run.dir=."]
     command = HydraCommand("train", arguments)
 
     def job(config: DictConfig) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from einthoven.contracts import ONE_PROCESS, Processes
 from einthoven.functional.information import categorical_entropy
 
 Moments = tuple[int, Tensor, Tensor]  # number of values, their mean, their mean squared deviation
@@ -76,14 +77,24 @@ class ActivationVariance(_OutputHooks[Moments]):
         Its direct children are the stages.
     interval : int or None
         Number of steps from one measurement to the next; None turns it off.
+    processes : Processes
+        The processes whose records are measured.
     """
 
-    def __init__(self, network: nn.Module, interval: int | None) -> None:
+    def __init__(self, network: nn.Module, interval: int | None, processes: Processes = ONE_PROCESS) -> None:
         super().__init__(network.named_children(), interval, moments)
+        self._processes = processes
 
     def take_metrics(self) -> dict[str, Tensor]:
         """Return ``watch/act/variance/<stage>`` as device tensors; empty if nothing was measured."""
-        return {f"watch/act/variance/{name}": _pooled_variance(parts) for name, parts in self.take_summaries().items()}
+        variances = {}
+        for name, parts in self.take_summaries().items():
+            counts = self._processes.gather_numbers([count for count, _, _ in parts])
+            means = self._processes.gather(torch.stack([mean for _, mean, _ in parts]))
+            squares = self._processes.gather(torch.stack([variance for _, _, variance in parts]))
+            all_parts = list(zip(counts, means, squares, strict=True))
+            variances[f"watch/act/variance/{name}"] = _pooled_variance(all_parts)
+        return variances
 
 
 class DeadUnits(_OutputHooks[Tensor]):
@@ -100,9 +111,12 @@ class DeadUnits(_OutputHooks[Tensor]):
         Its direct children are the stages.
     interval : int or None
         Number of steps from one measurement to the next; None turns it off.
+    processes : Processes
+        The processes whose records are measured.
     """
 
-    def __init__(self, network: nn.Module, interval: int | None) -> None:
+    def __init__(self, network: nn.Module, interval: int | None, processes: Processes = ONE_PROCESS) -> None:
+        self._processes = processes
         rectifiers = []
         for stage, child in network.named_children():
             for name, module in child.named_modules():
@@ -115,7 +129,7 @@ class DeadUnits(_OutputHooks[Tensor]):
         dead_units: dict[str, list[Tensor]] = {}
         for name, maxima in self.take_summaries().items():
             # A unit is dead if it is zero in all forward passes of the step.
-            is_dead = torch.stack(maxima).amax(dim=0) <= 0
+            is_dead = self._processes.gather(torch.stack(maxima)).amax(dim=0) <= 0
             stage = name.partition("/")[0]
             dead_units.setdefault(stage, []).append(is_dead)
         return {f"watch/act/dead/{stage}": torch.cat(units).float().mean() for stage, units in dead_units.items()}

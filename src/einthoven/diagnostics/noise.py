@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from einthoven.contracts import Autocast, Batch, Task
+from einthoven.contracts import ONE_PROCESS, Autocast, Batch, Processes, Task
 
 
 def signal_and_noise(gradients: Sequence[Sequence[Tensor]], size: int) -> tuple[Tensor, Tensor]:
@@ -62,13 +62,24 @@ class NoiseScale:
         Number of equal parts of a batch, 2 or more. Records that remain are left out.
     horizon : float
         A measurement loses about 1/e of its weight in the running means after this many further measurements.
+    processes : Processes
+        The processes that measure together.
     """
 
-    def __init__(self, model: nn.Module, task: Task, autocast: Autocast, parts: int = 2, horizon: float = 10.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        autocast: Autocast,
+        parts: int = 2,
+        horizon: float = 10.0,
+        processes: Processes = ONE_PROCESS,
+    ) -> None:
         self._model = model
         self._task = task
         self._autocast = autocast
         self._parts = parts
+        self._processes = processes
         self._decay = 1.0 - 1.0 / horizon
         self._means: Tensor | None = None  # (2,): means of tr Σ and of ‖G‖²
 
@@ -99,10 +110,12 @@ class NoiseScale:
         return torch.where(measured.isfinite().all(), blended, means)
 
     def _gradient(self, batch: Batch) -> list[Tensor]:
-        with torch.enable_grad(), self._autocast():
+        with torch.enable_grad(), self._autocast(), self._processes.share(self._model):
             loss, _ = self._task.loss(self._model, batch)
         parameters = [p for p in self._model.parameters() if p.requires_grad]
-        return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+        gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+        self._processes.sum_up(gradients)
+        return gradients
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from einthoven.contracts import ONE_PROCESS, Processes
+
 ROWS = 2048  # largest number of feature vectors
 
 
@@ -35,7 +37,7 @@ def effective_rank(features: Tensor) -> float:
 
 
 @contextmanager
-def features(network: nn.Module, rows: int = ROWS) -> Iterator[list[Tensor]]:
+def features(network: nn.Module, rows: int = ROWS, processes: Processes = ONE_PROCESS) -> Iterator[list[Tensor]]:
     """Collect the input of the last stage of a network in the evaluation passes inside this block.
 
     Yields
@@ -51,7 +53,7 @@ def features(network: nn.Module, rows: int = ROWS) -> Iterator[list[Tensor]]:
         missing = rows - sum(len(part) for part in collected)
         if stage.training or missing <= 0:
             return
-        x = inputs[0].detach()[:missing].float()
+        x = processes.gather(inputs[0].detach())[:missing].float()
         if x.ndim == 4:
             x = x.mean(dim=(2, 3))
         elif x.ndim == 3:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from einthoven.contracts import Autocast, Batch, TaskKind
+from einthoven.contracts import ONE_PROCESS, Autocast, Batch, Processes, TaskKind
 from einthoven.diagnostics.activations import ActivationVariance, DeadUnits
 from einthoven.diagnostics.gradients import (
     GradientCosine,
@@ -53,6 +53,8 @@ class StepDiagnostics:
         Context of the forward passes.
     parts : int
         The noise scale compares the gradients of this many parts of a batch; 2 or more.
+    processes : Processes
+        The processes that train together. Each value is that of the whole batch.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class StepDiagnostics:
         *,
         autocast: Autocast,
         parts: int = 2,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self._stages = stages(model.network)
         self._task = task
@@ -73,10 +76,10 @@ class StepDiagnostics:
         self._prior = PriorKL()
         self._updates = Updates(self._stages)
         self._cosine = GradientCosine(self._stages, intervals.cosine)
-        self._noise = NoiseScale(model, task, autocast, parts)
+        self._noise = NoiseScale(model, task, autocast, parts, processes=processes)
         self._activations = (
-            ActivationVariance(model.network, intervals.activations),
-            DeadUnits(model.network, intervals.dead),
+            ActivationVariance(model.network, intervals.activations, processes),
+            DeadUnits(model.network, intervals.dead, processes),
         )
 
     @contextmanager

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
+from einthoven.functional.shares import draw_rows
 from einthoven.models.activations import activation_layer, init_weight
 from einthoven.models.norms import feature_norm, image_norm
 
 
 def random_window(x: Tensor, length: int) -> Tensor:
     """Cut ``[B, C, T]`` to ``[B, C, length]``, at a random position per record, drawn from torch's generator."""
-    start = torch.randint(0, x.shape[2] - length + 1, (x.shape[0], 1, 1), device=x.device)
+    last = x.shape[2] - length
+    start = draw_rows(x.shape[0], lambda rows: torch.randint(0, last + 1, (rows, 1, 1), device=x.device))
     samples = start + torch.arange(length, device=x.device)
     return x.gather(2, samples.expand(-1, x.shape[1], -1))
 
@@ -153,7 +155,8 @@ class DropPath(nn.Module):
         """Return `x`. In training, random records are set to zero."""
         if not self.training or self.p == 0.0:
             return x
-        keep = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(1.0 - self.p)
+        shape = (1,) * (x.ndim - 1)
+        keep = draw_rows(x.shape[0], lambda rows: x.new_empty((rows, *shape)).bernoulli_(1.0 - self.p))
         return x * (keep / (1.0 - self.p))
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from einthoven.augment.compose import Compose
 from einthoven.build import build
-from einthoven.contracts import Position, Predictions, TaskKind
+from einthoven.contracts import ONE_PROCESS, Position, Predictions, Processes, TaskKind
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
@@ -55,6 +55,8 @@ class NetworkParts:
         The data that the run was trained on before. The records must still be the same.
     base : BaseModel or None
         The model that a new run starts from. A run that was trained before has a copy of it in its folder.
+    processes : Processes
+        The processes that train this run together.
 
     Attributes
     ----------
@@ -79,8 +81,10 @@ class NetworkParts:
         folder: Path,
         trained: TrainedData | None = None,
         base: BaseModel | None = None,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self.config = config
+        self.processes = processes
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.trained = trained

@@ -17,7 +17,7 @@ from torch.optim import SGD
 
 import einthoven
 from einthoven.build import build
-from einthoven.contracts import Batch, Position, Predictions, TaskKind
+from einthoven.contracts import ONE_PROCESS, Batch, Position, Predictions, Processes, TaskKind
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
@@ -32,8 +32,10 @@ from einthoven.runs.finetuning import start_of
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.pretraining import pair_batches
+from einthoven.runs.shared_checks import refuse_unshared
 from einthoven.runs.teaching import Teaching
 from einthoven.runs.trained_data import TrainedData
+from einthoven.runs.unrecorded import Unrecorded
 from einthoven.runs.validation import Validation
 from einthoven.tasks.distillation import Distillation
 from einthoven.terminal.display import TrainingDisplay
@@ -56,7 +58,7 @@ class NetworkRun(NetworkParts):
 
     Parameters
     ----------
-    config, folder, trained, base
+    config, folder, trained, base, processes
         As in `NetworkParts`.
     """
 
@@ -68,8 +70,9 @@ class NetworkRun(NetworkParts):
         folder: Path,
         trained: TrainedData | None = None,
         base: BaseModel | None = None,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
-        super().__init__(config, folder, trained, base)
+        super().__init__(config, folder, trained, base, processes)
         self.teaching: Teaching | None = None
         if isinstance(self.task, Distillation):
             self.teaching = Teaching(self)
@@ -94,22 +97,36 @@ class NetworkRun(NetworkParts):
                 f"more in each, found a batch of {self.batch_size}; or null."
             )
         smallest_part = self.batch_size // parts
+        if processes.size > 1:
+            noise_records = None if noise_scale is None else self.batch_size // noise_parts
+            refuse_unshared(self.task, smallest_part, noise_records, processes.size)
         if smallest_part == 1:
             first_row = torch.zeros(1, dtype=torch.long, device=self.device)
             check_takes_one_record(self.model, self.data.splits["train"].take(first_row, self.window))
 
         self.diagnose = StepDiagnostics(
-            self.model, self.task, self.optimizer, self.settings.diagnostics, autocast=self.autocast, parts=noise_parts
+            self.model,
+            self.task,
+            self.optimizer,
+            self.settings.diagnostics,
+            autocast=self.autocast,
+            parts=noise_parts,
+            processes=processes,
         )
         self.validation = Validation(self)
         # Every checkpoint repeats the options.
         self._logged_options = logged_options(plain_options(config))
 
     @contextmanager
-    def training(self, recorder: Recorder) -> Iterator[Callable[[], Position]]:
+    def training(self, recorder: Recorder | Unrecorded) -> Iterator[Callable[[], Position]]:
         """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position."""
         trainer = self.settings.trainer
         seed = self.settings.seed
+
+        # From here on, all processes do the same, but only the first one writes.
+        processes = self.processes
+        processes.meet(self.folder)
+        processes.copy_first(list(self.model.state_dict().values()))
 
         # The loop knows a step as a function of the batch, and the batches as a function of the epoch.
         step = partial(
@@ -123,6 +140,7 @@ class NetworkRun(NetworkParts):
             penalty=self.penalty,
             diagnose=self.diagnose,
             micro_batch=trainer.micro_batch,
+            processes=processes,
         )
 
         pair = self.pair("train")
@@ -162,15 +180,18 @@ class NetworkRun(NetworkParts):
         def save_last() -> None:
             self.save("last", recorder)
             clock.restart()
-            # Ctrl-C ends the training here: nothing is lost.
+            # Ctrl-C ends the training here: nothing is lost. A signal may not have reached all processes yet.
+            is_over = processes.any(is_waiting())
             deliver_waiting()
+            if is_over and not is_waiting():
+                raise KeyboardInterrupt
 
         callbacks = Callbacks(
             log_metrics=recorder.log_metrics,
             evaluate=self._validate,
             save=save,
             show_progress=display.step,
-            is_save_due=lambda: is_waiting() or clock.is_due(),
+            is_save_due=lambda: processes.any(is_waiting() or clock.is_due()),
             save_step=save_step,
             record_names=self._record_names,
         )
@@ -201,7 +222,7 @@ class NetworkRun(NetworkParts):
 
     def _validate(self) -> dict[str, float]:
         """Return the metrics at the end of an epoch."""
-        metrics = self.validation()
+        metrics = self.processes.agree(self.validation())
         # R² is not defined if all targets are equal.
         if isinstance(self.schedule, Plateau) and self.monitor in metrics:
             self.schedule.observe(metrics[self.monitor])
@@ -232,8 +253,10 @@ class NetworkRun(NetworkParts):
         ids: list[int] = self.data.labels.ecg_ids[rows].tolist()
         return ids
 
-    def save(self, name: str, recorder: Recorder) -> None:
-        """Write a checkpoint with everything that a resumed run needs."""
+    def save(self, name: str, recorder: Recorder | Unrecorded) -> None:
+        """Write a checkpoint with everything that a resumed run needs. Only the first process writes."""
+        if self.processes.rank > 0:
+            return
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven.contracts import ONE_PROCESS, Processes
 from einthoven.errors import UserError
 from einthoven.runs.identity import identity_tags, refuse_other_options
 from einthoven.runs.network_run import NetworkRun
@@ -46,7 +47,9 @@ def send_rest(folder: Path) -> bool:
     return True
 
 
-def open_interrupted(folder: Path, config: DictConfig) -> tuple[NetworkRun, Recorder]:
+def open_interrupted(
+    folder: Path, config: DictConfig, processes: Processes = ONE_PROCESS
+) -> tuple[NetworkRun, Recorder]:
     """Assemble an interrupted run at its last checkpoint, and open its MLflow run again.
 
     Parameters
@@ -55,6 +58,8 @@ def open_interrupted(folder: Path, config: DictConfig) -> tuple[NetworkRun, Reco
         Folder of the run.
     config : DictConfig
         As `open_started` returns it.
+    processes : Processes
+        The processes that continue the run.
 
     Raises
     ------
@@ -64,7 +69,7 @@ def open_interrupted(folder: Path, config: DictConfig) -> tuple[NetworkRun, Reco
     """
     with ExitStack() as stack:
         lock = stack.enter_context(run_folder.writing(folder))
-        opened = continue_run(folder, config, lock)
+        opened = continue_run(folder, config, lock, processes=processes)
         if opened is None:
             raise UserError(
                 f"resume={folder}: this run has trained to its end and is complete; there is nothing to resume."
@@ -75,7 +80,13 @@ def open_interrupted(folder: Path, config: DictConfig) -> tuple[NetworkRun, Reco
 
 
 def continue_run(
-    folder: Path, config: DictConfig, lock: FileLock, *, name: str | None = None, parent: str | None = None
+    folder: Path,
+    config: DictConfig,
+    lock: FileLock,
+    *,
+    name: str | None = None,
+    parent: str | None = None,
+    processes: Processes = ONE_PROCESS,
 ) -> tuple[NetworkRun, Recorder] | None:
     """Assemble a run that has begun, and open its MLflow run; None if the run is complete. The caller holds the folder.
 
@@ -83,8 +94,10 @@ def continue_run(
     ----------
     name, parent : str or None
         Name of the MLflow run, if it is not that of the configuration, and its parent run.
+    processes : Processes
+        The processes that continue the run.
     """
-    run, notes = assemble_begun(folder, config)
+    run, notes = assemble_begun(folder, config, processes)
     run_id = notes.get("run_id")
     if ids_file(folder).exists():
         run_id = read_ids(folder)["run_id"]
@@ -106,7 +119,9 @@ def continue_run(
     return run, recorder
 
 
-def assemble_begun(folder: Path, config: DictConfig) -> tuple[NetworkRun, dict[str, Any]]:
+def assemble_begun(
+    folder: Path, config: DictConfig, processes: Processes = ONE_PROCESS
+) -> tuple[NetworkRun, dict[str, Any]]:
     """Assemble a run that has begun, at its last checkpoint if it has one.
 
     Returns
@@ -128,7 +143,7 @@ def assemble_begun(folder: Path, config: DictConfig) -> tuple[NetworkRun, dict[s
     trained = read_trained_data(folder, "resume", takes_added=False)
     refuse_other_options(config, trained.options, trained.run)
     _refuse_other_code(trained, config)
-    run = NetworkRun(config, folder, trained)
+    run = NetworkRun(config, folder, trained, processes=processes)
     return run, run.load() if has_checkpoint else {}
 
 

@@ -14,6 +14,7 @@ from einthoven.runs.run import Run
 from einthoven.terminal.display import console, say
 from einthoven.tracking.concluded import CONCLUDED
 from einthoven.tracking.recorder import Recorder
+from einthoven.training.collectives import LostProcessError
 
 
 @dataclass
@@ -55,6 +56,9 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
         # A feature model is fitted at once, so that it is not resumed.
         if hints and isinstance(run, NetworkParts):
             say(f"interrupted; take it up again with: {resume_command(run.folder, run.settings.tracking)}")
+        raise
+    except LostProcessError:
+        # The training is not to blame.
         raise
     except Exception as error:
         if not isinstance(error, OSError) and not isinstance(error.__cause__, OSError):

@@ -14,7 +14,7 @@ import torch
 import einthoven
 from einthoven.atomic import write_text
 from einthoven.command_line import command, option
-from einthoven.contracts import TaskKind
+from einthoven.contracts import ONE_PROCESS, Processes, TaskKind
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.packed_store import QUARANTINE
 from einthoven.errors import UserError
@@ -61,7 +61,7 @@ def claim_folder(folder: Path) -> Iterator[tuple[Path, FileLock]]:
                 lock = stack.enter_context(run_folder.writing(candidate))
                 _refuse_used(candidate)
             except UserError:
-                if _is_named_by_user():
+                if is_named_by_user():
                     raise
                 continue
             yield candidate, lock
@@ -86,7 +86,7 @@ def _refuse_used(folder: Path) -> None:
     run_folder.refuse_unsent(folder / "tracking")
 
 
-def _is_named_by_user() -> bool:
+def is_named_by_user() -> bool:
     """Return whether the command line names the folder of this run. It never names those of a sweep's runs."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -97,12 +97,12 @@ def _is_named_by_user() -> bool:
     return any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
 
 
-def assemble_run(config: DictConfig, folder: Path) -> Run:
+def assemble_run(config: DictConfig, folder: Path, processes: Processes = ONE_PROCESS) -> Run:
     """Assemble the parts of a run. The model decides which kind of run it is."""
     if is_feature_model(config):
         return FeatureRun(config, folder)
     if config.get("init_from") is None:
-        return NetworkRun(config, folder)
+        return NetworkRun(config, folder, processes=processes)
     base = read_base(str(config.init_from))
     # The base may still be training. All folds of a cross-validation start from the same weights.
     expected = config.get("init_from_sha256")
@@ -111,7 +111,7 @@ def assemble_run(config: DictConfig, folder: Path) -> Run:
             f"{base.source}: has changed since this command was started (its hash was {expected} and is "
             f"{base.sha256}); expected a base that does not change, such as a finished run."
         )
-    run = NetworkRun(config, folder, base=base)
+    run = NetworkRun(config, folder, base=base, processes=processes)
     console.print(run.loaded.sentence, soft_wrap=True)
     return run
 

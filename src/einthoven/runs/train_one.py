@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.command_line import command, train_command
-from einthoven.contracts import TaskKind
+from einthoven.contracts import ONE_PROCESS, Processes, TaskKind
 from einthoven.errors import UserError
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
@@ -20,8 +20,16 @@ from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send
 from einthoven.runs.run import Run
 from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
-from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
+from einthoven.runs.start import assemble_run, claim_folder, is_named_by_user, open_recorder, write_start
 from einthoven.runs.teachers import with_teachers
+from einthoven.runs.together import (
+    follow,
+    joined,
+    refuse_alone_only,
+    refuse_forgotten_folder,
+    trust_own_addresses,
+)
+from einthoven.runs.trained_data import is_started
 from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
@@ -30,6 +38,7 @@ from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client, reach, without_password
+from einthoven.training.launch import read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,19 +56,29 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
     overrides : list of str
         Options that the command line changed. They name the run in a sweep.
     """
-    if config.resume is not None:
-        resumed = Path(config.resume)
-        refuse_other_overrides(resumed, overrides)
-        resumed_config = open_started(resumed)
-        if send_rest(resumed):
+    launch = read_launch()
+    if launch is None:
+        return _train(config, folder, overrides, ONE_PROCESS)
+    if config.resume is None:
+        trust_own_addresses(config)
+    with joined(launch) as processes:
+        if processes.rank > 0:
+            follow(processes)
             return {}
-        if resumed_config.data.folds.get("cross_validate"):
-            return resume_folds(resumed_config, resumed)
-        run, recorder = open_interrupted(resumed, resumed_config)
-        with closing(recorder), training_session(run, recorder) as session:
-            session.fit()
-        _show_end(run, recorder, session.metrics, overrides)
-        return session.metrics
+        if config.resume is None:
+            refuse_alone_only(config, processes.size)
+            refuse_forgotten_folder(launch, is_named_by_user())
+            if launch.restarts and is_started(folder):
+                # torchrun has started all processes again, because one has ended.
+                return _resume(folder, overrides, processes)
+        return _train(config, folder, overrides, processes)
+
+
+def _train(config: DictConfig, folder: Path, overrides: list[str], processes: Processes) -> dict[str, float]:
+    """Train a new run, or continue the one that is named by ``resume``."""
+    if config.resume is not None:
+        refuse_other_overrides(Path(config.resume), overrides)
+        return _resume(Path(config.resume), overrides, processes)
 
     # Check everything before any data are read.
     config, settings = _checked(with_teachers(with_base(config, overrides)), overrides)
@@ -71,7 +90,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
 
     parent = os.environ.get(PARENT)
     with claim_folder(folder) as (folder, lock):
-        new_run = assemble_run(config, folder)
+        new_run = assemble_run(config, folder, processes)
         write_start(new_run, overrides)
         recorder = open_recorder(new_run, settings.tracking.run_name, overrides, parent=parent, lock=lock)
         with closing(recorder), training_session(new_run, recorder) as session:
@@ -83,6 +102,22 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
             tracking = client(recorder.uri)
             draw_figure(config, tracking, recorder.run_id, [tracking.get_run(recorder.run_id)])
         _show_end(new_run, recorder, session.metrics, overrides)
+    return session.metrics
+
+
+def _resume(folder: Path, overrides: list[str], processes: Processes) -> dict[str, float]:
+    """Continue an interrupted run, and return the final metrics."""
+    config = open_started(folder)
+    if processes.size > 1:
+        refuse_alone_only(config, processes.size)
+    if send_rest(folder):
+        return {}
+    if config.data.folds.get("cross_validate"):
+        return resume_folds(config, folder)
+    run, recorder = open_interrupted(folder, config, processes)
+    with closing(recorder), training_session(run, recorder) as session:
+        session.fit()
+    _show_end(run, recorder, session.metrics, overrides)
     return session.metrics
 
 

@@ -57,7 +57,10 @@ class Validation:
         # The features are recorded while the split is predicted.
         with ExitStack() as stack:
             is_rank_due = self._is_due(self._intervals.effective_rank)
-            layer_features = stack.enter_context(features(run.model.network)) if is_rank_due else []
+            layer_features = []
+            if is_rank_due:
+                layer_features = stack.enter_context(features(run.model.network, processes=run.processes))
+            stack.enter_context(run.processes.share(run.model))
             row_predictions = run.predict("val")
 
         predictions = run.data.by_record("val", row_predictions, run.settings.trainer.aggregate)

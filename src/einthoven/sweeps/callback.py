@@ -15,6 +15,7 @@ from einthoven.runs.next_commands import hydra_options
 from einthoven.terminal.hydra_command import CallbackError
 from einthoven.terminal.mistakes import sentence
 from einthoven.tracking.parent_run import PARENT
+from einthoven.training.launch import read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,6 +42,13 @@ class SweepCallback(Callback):
         from omegaconf.errors import OmegaConfBaseException
 
         from einthoven.sweeps.parent import open_sweep
+
+        launch = read_launch()
+        if launch is not None:
+            raise CallbackError(
+                f"a sweep trains several networks, and torchrun has started {launch.size} processes, which train one "
+                "network together; expected a sweep in one process, or one run without -m."
+            )
 
         # Names in the configuration refer to Hydra's own configuration.
         HydraConfig.instance().set_config(config)

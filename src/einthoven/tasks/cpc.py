@@ -65,6 +65,7 @@ class CPC(Pretext):
         "loss": "loss",
     }
     compares_records = True
+    calls_whole_model = False
     needs_windows = True
 
     def __post_init__(self) -> None:

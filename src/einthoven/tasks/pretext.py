@@ -55,6 +55,8 @@ class Pretext(ABC):
         Metrics in the table at the end of a run, and their titles.
     compares_records : bool
         Whether the loss of a record depends on the other records of its batch.
+    calls_whole_model : bool
+        Whether the loss calls the whole model and none of its parts, so that several processes can share the calls.
     augments_itself : bool
         Whether the task applies the augmentation, instead of the training loop.
     needs_windows : bool
@@ -72,6 +74,7 @@ class Pretext(ABC):
     monitor: ClassVar[str]
     metric_titles: ClassVar[Mapping[str, str]]
     compares_records: ClassVar[bool] = False
+    calls_whole_model: ClassVar[bool] = True
     augments_itself: ClassVar[bool] = False
     needs_windows: ClassVar[bool] = False
     reads_truth: ClassVar[bool] = False

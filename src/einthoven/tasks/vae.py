@@ -72,6 +72,7 @@ class VAE(Pretext):
         "r2": "R² of the reconstruction",
         "loss": "loss",
     }
+    calls_whole_model = False
     needs_windows = True
 
     def __post_init__(self) -> None:

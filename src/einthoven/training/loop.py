@@ -9,7 +9,19 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from einthoven.contracts import Augment, Autocast, Batch, Diagnose, LogMetrics, Penalty, Position, Predictions, Task
+from einthoven.contracts import (
+    ONE_PROCESS,
+    Augment,
+    Autocast,
+    Batch,
+    Diagnose,
+    LogMetrics,
+    Penalty,
+    Position,
+    Predictions,
+    Processes,
+    Task,
+)
 from einthoven.errors import UserError
 from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.training.accumulation import backward, split_batch
@@ -36,6 +48,7 @@ def train_step(
     diagnose: Diagnose | None = None,
     micro_batch: int | None = None,
     guard: Guard | None = None,
+    processes: Processes = ONE_PROCESS,
 ) -> dict[str, Tensor]:
     """Take one optimizer step.
 
@@ -53,6 +66,8 @@ def train_step(
         Records that pass through the model at once. None passes the whole batch.
     guard : Guard or None
         The guard of `model`. A loop uses one guard for all steps, because a guard allocates memory.
+    processes : Processes
+        The processes that take this step together.
 
     Returns
     -------
@@ -70,7 +85,9 @@ def train_step(
         optimizer.zero_grad(set_to_none=True)
         # The closure must be a function of the weights, so that dropout draws the same masks at each call.
         torch.manual_seed(generator.initial_seed())
-        loss, outputs = backward(model, task, parts, autocast)
+        with processes.share(model):
+            loss, outputs = backward(model, task, parts, autocast)
+        processes.sum_up([p.grad for p in model.parameters() if p.grad is not None])
         metrics = {"train/loss": loss}
         objective = loss
         penalty_value = penalty.loss(model)
