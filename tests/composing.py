@@ -8,10 +8,12 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import omegaconf._utils
+import omegaconf.base
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
@@ -20,6 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, open_dict
+from omegaconf.grammar_parser import parse
 
 from einthoven.terminal.conf_folders import conf_folder
 
@@ -58,13 +61,16 @@ def _composed(verb: str, overrides: tuple[str, ...], working_folder: Path) -> by
 
 @contextmanager
 def quick_hydra() -> Iterator[None]:
-    """Let Hydra read each yaml once per process, and compose a command once instead of twice.
+    """Let Hydra read each yaml and OmegaConf parse each text once per process, and compose a command once, not twice.
 
     The first composition of a command only looks for ``hydra.mode``, which no yaml of this package sets but recipes.
     """
     Plugins.instance()  # which loads the classes below
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Hydra, "get_mode", _mode_of_recipes(Hydra.get_mode))
+        parse_once = lru_cache(maxsize=10_000)(parse)
+        patch.setattr(omegaconf.base, "parse", parse_once)
+        patch.setattr(omegaconf._utils, "parse", parse_once)
         for scheme in ("file", "pkg"):
             source = SourcesRegistry.instance().resolve(scheme)
             patch.setattr(source, "load_config", _load_once(source.load_config))

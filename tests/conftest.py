@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +28,19 @@ torch.set_num_threads(1)  # pytest-xdist gives each core a worker
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 settings.register_profile("einthoven", deadline=None)
 settings.load_profile("einthoven")
+# Each command that a test starts would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets a suite in the background ignore Ctrl-C
+gc.disable()  # until all tests are collected, which imports packages of a million objects
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage more rarely, and not among the imported packages: it takes a sixth of the time of the suite."""
+    gc.freeze()
+    gc.set_threshold(*cli.GARBAGE_THRESHOLDS)
+    gc.enable()
+
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -45,6 +60,14 @@ def _trust_ends_with_the_test() -> Iterator[None]:
 def _hydra_is_quick() -> Iterator[None]:
     """Most tests of a command wait for Hydra."""
     with quick_hydra():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _files_are_not_flushed() -> Iterator[None]:
+    """A flush to the disk is for a loss of power. Tests of it replace `os.fsync` by their own function."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -64,10 +64,17 @@ def test_every_group_is_covered() -> None:
     assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == COVERED | ELSEWHERE.keys()
 
 
+def in_turn(names: list[str], optimizer: str, several: int) -> list[str]:
+    """Some of the names for an optimizer. The next optimizer has others, so that all are taken."""
+    start = options("optimizer").index(optimizer)
+    return [names[(start + k) % len(names)] for k in range(several)]
+
+
 @pytest.mark.parametrize("optimizer", options("optimizer"))
 def test_optimizer_and_schedule(bench: Bench, optimizer: str) -> None:
+    """A schedule is a function of the step. That of a plateau alone looks at what came out."""
     run = bench.assembled(combined(optimizer=(f"optimizer={optimizer}",)))
-    for schedule in options("schedule"):
+    for schedule in sorted({"plateau", *in_turn(options("schedule"), optimizer, 3)}):
         run.schedule = build(composed(f"schedule={schedule}").schedule)
         assert two_steps(run)["watch/optim/lr"] >= 0, schedule
 
@@ -84,10 +91,10 @@ def test_optimizer_and_penalty(bench: Bench, optimizer: str) -> None:
 @pytest.mark.parametrize("optimizer", options("optimizer"))
 def test_optimizer_and_penalty_to_a_base(bench: Bench, optimizer: str) -> None:
     """Every optimizer has groups by stage, and takes stages that have no gradient yet."""
-    for penalty in ("kl_to_base", "l2_to_base"):
-        tuning = ("init_from=embedded", f"penalty={penalty}", f"optimizer={optimizer}")
-        stages = ("trainer.finetune=gradual", "trainer.layer_decay=0.5", "trainer.epochs=5")
-        bench.train(composed(*tuning, *stages))
+    (penalty,) = in_turn(["kl_to_base", "l2_to_base"], optimizer, 1)
+    tuning = ("init_from=embedded", f"penalty={penalty}", f"optimizer={optimizer}")
+    stages = ("trainer.finetune=gradual", "trainer.layer_decay=0.5", "trainer.epochs=5")
+    bench.train(composed(*tuning, *stages))
 
 
 def test_micro_batches_change_nothing_that_is_told_of_a_step(bench: Bench) -> None:
@@ -274,8 +281,11 @@ def test_an_augmentation_that_cannot_be_trained_with_is_refused_before_training(
         bench.assembled(composed(*overrides, "augment.allow_changes=true"))
 
 
+OF_EVERY_LAYER = ("he", "orthogonal", "xavier")  # each fills any matrix with random numbers, of another scale
+
+
 @pytest.mark.parametrize("pca", options("pca"))
-@pytest.mark.parametrize("init", options("init"))
+@pytest.mark.parametrize("init", [init for init in options("init") if init not in OF_EVERY_LAYER[1:]])
 def test_pca_and_initialization(bench: Bench, pca: str, init: str) -> None:
     config = combined(pca=(f"pca={pca}",), init=(f"init={init}",), model=WITH_BRANCHES)
     bench.train(config)
@@ -285,8 +295,13 @@ WITHOUT_BRANCHES = ("bilstm", "fcn_wang", "logistic", "lstm", "mlp")
 WITHOUT_CONVOLUTION = ("bilstm", "logistic", "lstm", "mlp", "s4d", "vit1d")
 
 
-@pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize("init", options("init"))
+def initializations(model: str) -> list[str]:
+    """The options for a network, but one of those that fill any matrix: the next network has another."""
+    one = OF_EVERY_LAYER[NETWORKS.index(model) % len(OF_EVERY_LAYER)]
+    return [init for init in options("init") if init == one or init not in OF_EVERY_LAYER]
+
+
+@pytest.mark.parametrize(("model", "init"), [(model, init) for model in NETWORKS for init in initializations(model)])
 def test_model_and_initialization(bench: Bench, model: str, init: str) -> None:
     expected = {"zero_residual": WITHOUT_BRANCHES, "pca_patches": WITHOUT_CONVOLUTION}.get(init, ())
     config = combined(model=a_model(model), init=(f"init={init}",))

@@ -132,7 +132,7 @@ def test_a_block_is_half_a_mebibyte_or_one_row() -> None:
 @pytest.mark.parametrize("name", ["index.parquet", "pack.json"])
 def test_a_flipped_bit_beside_the_signals_is_noticed(corpus: Path, cache: Path, name: str) -> None:
     file = packs(cache)[0] / name
-    for bit in bits(file, 60):
+    for bit in bits(file, 24):
         flip(file, bit)
         with pytest.raises(UserError, match=r"a damaged pack .*; delete that folder, and it is built anew") as refusal:
             PTBXL(corpus, 100, cache).open()
@@ -162,7 +162,7 @@ def test_sources_that_are_joined_are_compared_too(corpus: Path, cache: Path) -> 
 @pytest.mark.parametrize("name", ["rows.npy", "digests.npy", "table.parquet", "store.json"])
 def test_a_flipped_bit_of_a_store_is_noticed(corpus: Path, cache: Path, name: str) -> None:
     file = PTBXL(corpus, 100, cache).open().path / name
-    for bit in bits(file, 200 if name == "store.json" else 60):
+    for bit in bits(file, 80 if name == "store.json" else 24):
         flip(file, bit)
         with pytest.raises(UserError, match=r"a damaged store .*; delete that folder, and it is built anew") as refusal:
             PTBXL(corpus, 100, cache).open()

@@ -13,7 +13,7 @@ from einthoven.terminal.conf_folders import conf_folder
 
 SETS = sorted(path.stem for path in (conf_folder() / "augment").glob("*.yaml"))
 CHANGE_A_SUPERCLASS = {"amplitude", "time_stretch", "resized_crop", "electrode_swap", "vcg_rotation"}
-OPTIONS = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8")
+OPTIONS = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "tracking.artifacts=false")
 
 
 @pytest.mark.parametrize("name", SETS)

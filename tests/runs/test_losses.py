@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 Train = Callable[..., None]
-FAST = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "pca=none")
+FAST = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "pca=none", "tracking.artifacts=false")
 
 
 @pytest.mark.parametrize(

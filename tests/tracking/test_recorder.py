@@ -296,10 +296,10 @@ def test_a_run_that_was_killed_while_it_was_created_is_created_once(uri: str, mo
 
 
 def test_ctrl_c_at_any_moment_leaves_a_folder_that_can_be_continued(tmp_path: Path) -> None:
-    for number in range(30):
+    for number in range(15):
         folder = tmp_path / str(number)
         recorder = Recorder("sqlite:///none.db", "e", "r", folder=folder, tags={}, interval=1, offline=True)
-        timer = threading.Timer(0.0007 * number, os.kill, (os.getpid(), signal.SIGINT))
+        timer = threading.Timer(0.0014 * number, os.kill, (os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt), closing(recorder):
             timer.start()
             for step in range(1, 100_000):
