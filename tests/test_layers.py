@@ -16,7 +16,7 @@ import einthoven
 
 SRC = Path(einthoven.__file__).parent
 
-# Modules that every room may import.
+# Modules that every package may import.
 SHARED = {
     "atomic",
     "command_line",
@@ -29,7 +29,7 @@ SHARED = {
     "strict_json",
     "trust",
 }
-ALLOWED = {  # room -> rooms of ours that it may import, besides itself and what is shared
+ALLOWED = {  # package -> packages of ours that it may import, besides itself and the shared modules
     "functional": set(),
     "data": {"functional"},
     "models": {"functional"},
@@ -53,7 +53,7 @@ ALLOWED["sweeps"] = {*ALLOWED["runs"], "runs"}
 ALLOWED["commands"] = {*ALLOWED["sweeps"], "sweeps", "app"}
 ALLOWED["cli"] = {"commands", "build", "terminal"}
 ALLOWED["__main__"] = {"cli"}
-OUTSIDE = {  # package -> rooms that may import it
+OUTSIDE = {  # package of others -> packages of ours that may import it
     "mlflow": {"tracking"},
     "matplotlib": {"report"},
     "hydra": {"build", "commands", "runs", "sweeps", "terminal", "tracking"},
@@ -86,20 +86,20 @@ def imports(node: ast.AST, *, annotations: bool = True) -> Iterator[str]:
         yield from imports(child, annotations=annotations)
 
 
-def room(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
 @pytest.mark.parametrize("file", sorted(SRC.rglob("*.py")), ids=lambda file: str(file.relative_to(SRC)))
-def test_each_room_looks_only_where_it_may(file: Path) -> None:
+def test_each_module_imports_only_what_its_package_may(file: Path) -> None:
     own = file.relative_to(SRC).with_suffix("").parts[0]
     tree = ast.parse(file.read_text())
     for module in imports(tree):
         if module.split(".")[0] != "einthoven" or own == "__init__":
             continue
-        assert not (own == room(module) == "commands"), f"{file.name} imports another verb: {module}"
+        assert not (own == package_of(module) == "commands"), f"{file.name} imports another verb: {module}"
         allowed = {own, "", "__version__", *SHARED, *ALLOWED.get(own, ())}
-        assert room(module) in allowed, f"{own} imports {module}"
+        assert package_of(module) in allowed, f"{own} imports {module}"
     for module in imports(tree, annotations=False):
         assert own in OUTSIDE.get(module.split(".")[0], {own}), f"{own} imports {module}"
 
@@ -120,9 +120,9 @@ def test_there_is_no_import_cycle() -> None:
         pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
 
 
-def test_every_room_is_listed() -> None:
-    rooms = {path.stem for path in SRC.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert rooms - {"__init__", *SHARED} == set(ALLOWED)
+def test_every_package_is_listed() -> None:
+    packages = {path.stem for path in SRC.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert packages - {"__init__", *SHARED} == set(ALLOWED)
 
 
 LIGHT_COMMANDS = {  # command -> packages that it may need

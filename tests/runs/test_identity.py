@@ -15,8 +15,8 @@ def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(einthoven, "__file__", str(tmp_path / "__init__.py"))
-    for room in ("data/synthetic", "report", "predict/embedded", "assets"):
-        (tmp_path / room).mkdir(parents=True)
+    for folder in ("data/synthetic", "report", "predict/embedded", "assets"):
+        (tmp_path / folder).mkdir(parents=True)
     hashes = []
     for name in ("__init__.py", "data/codes.csv", "report/page.py", "report/colours.csv"):
         (tmp_path / name).write_text("one")
