@@ -31,7 +31,8 @@ from einthoven.data.synthetic import heart
 from einthoven.data.synthetic.fitted import FILE, lead_factors
 from einthoven.data.synthetic.leadfield import lead_field
 from einthoven.data.synthetic.normality import Sources, is_normal, qrs_and_t
-from einthoven.functional.beats import detect_beats, qrs_duration
+from einthoven.functional.beats import detect_beats
+from einthoven.functional.qrs_edges import qrs_edges
 
 Array = NDArray[np.float64]
 Columns = Callable[[float], Array]
@@ -69,7 +70,7 @@ P_FIELD = lead_field(np.array(heart.P_SOURCES[0]))
 TIME_ERROR = {"pr": 0.012, "qrs": 0.005, "qtc": 0.016}
 
 # Measured QRS duration minus the true one in s, on generated records of normal hearts.
-DURATION_BIAS = 0.003
+DURATION_BIAS = 0.005
 
 
 @dataclass
@@ -158,7 +159,8 @@ def most_likely(
 def find_times(signal: Array) -> tuple[Array, Array, Array, Array]:
     """Return QRS onset before the R peak, QRS duration, QT and PR in s (n,) of beats of the same voltage."""
     # The duration of the QRS is measured at its edges: the best duration of a model depends on what it cannot explain.
-    measured = qrs_duration(signal[:, :, BEFORE - 30 :], FS) - DURATION_BIAS
+    first, last = qrs_edges(signal, FS, BEFORE / FS)
+    measured = last - first - DURATION_BIAS
     duration = np.clip(np.round(measured / 0.005) * 0.005, 0.065, 0.14)
 
     # The onset of the QRS, together with the first source of ST.

@@ -37,7 +37,7 @@ from torch import nn
 
 from einthoven.data.synthetic import generate
 from einthoven.data.synthetic.statements import STATEMENTS
-from einthoven.functional.beats import detect_beats, heart_rate, qrs_duration, representative_beat
+from einthoven.functional.beats import detect_beats, heart_rate
 from einthoven.functional.information import (
     bernoulli_cross_entropy,
     bernoulli_entropy,
@@ -47,6 +47,8 @@ from einthoven.functional.information import (
     categorical_kl,
 )
 from einthoven.functional.leads import LEADS
+from einthoven.functional.qrs_edges import qrs_duration
+from einthoven.functional.representative_beat import representative_beat
 from einthoven.losses.classification import asymmetric, binary_cross_entropy, cross_entropy, focal
 from einthoven.losses.regression import mse
 from einthoven.optim.penalties import L1, L2, ProximalL1

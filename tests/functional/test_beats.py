@@ -14,16 +14,9 @@ from numpy.typing import NDArray
 from einthoven.data.formats.reading import read_record
 from einthoven.data.synthetic import Generated, generate
 from einthoven.data.synthetic.render import QRS_BIT
-from einthoven.functional.beats import (
-    beat_and_repeatability,
-    detect_beats,
-    frontal_axis,
-    heart_rate,
-    qrs_area,
-    qrs_duration,
-    representative_beat,
-    rr_intervals,
-)
+from einthoven.functional.beats import detect_beats, frontal_axis, heart_rate, rr_intervals
+from einthoven.functional.qrs_edges import qrs_area, qrs_duration
+from einthoven.functional.representative_beat import beat_and_repeatability, representative_beat
 
 Float = NDArray[np.float64]
 
@@ -105,6 +98,28 @@ def test_the_representative_beat_is_the_wave_itself() -> None:
     assert np.ptp(beat[0], axis=-1) == pytest.approx([1.0, 0.5], rel=0.08)
     area = qrs_area(beat, 100.0)[0]
     assert area == pytest.approx([0.02 * np.sqrt(2 * np.pi), -0.01 * np.sqrt(2 * np.pi)], rel=0.1)
+
+
+@pytest.mark.parametrize("fs", [250, 500])
+def test_beats_between_samples_and_of_another_shape_do_not_change_the_median(fs: int) -> None:
+    """Beats at any fraction of a sample, and four of ten that are ectopic: the median is the normal beat."""
+    time = np.arange(10 * fs) / fs
+    places = 0.6 + 0.8317 * np.arange(11)
+    is_ectopic = np.arange(11) % 5 > 2
+
+    def gaussian(places: Float, width: float) -> Float:
+        return np.exp(-0.5 * ((time - places[:, None]) / width) ** 2).sum(axis=0)
+
+    normal = places[~is_ectopic]
+    ectopic = places[is_ectopic]
+    first = gaussian(normal, 0.009) - 0.6 * gaussian(normal + 0.03, 0.012) - 1.5 * gaussian(ectopic, 0.03)
+    second = 0.5 * gaussian(normal, 0.009) + 2.0 * gaussian(ectopic, 0.03)
+    x = np.stack([first, second])[None]
+    beat = representative_beat(x, detect_beats(x, fs), fs)[0]
+    alone = gaussian(np.array([5.0]), 0.009) - 0.6 * gaussian(np.array([5.03]), 0.012)
+    assert beat[0].max() == pytest.approx(alone.max(), abs=0.02)
+    assert beat[0].min() == pytest.approx(alone.min(), abs=0.01)
+    assert beat[1].max() == pytest.approx(0.5, abs=0.01)
 
 
 def test_what_follows_the_heartbeat() -> None:

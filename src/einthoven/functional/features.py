@@ -15,21 +15,24 @@ from numpy.typing import NDArray
 
 from einthoven.functional.beats import (
     AFTER,
-    PQ,
     detect_beats,
     fiducial,
     frontal_axis,
     heart_rate,
-    qrs_edges,
-    representative_beat,
     rr_intervals,
 )
+from einthoven.functional.qrs_edges import PQ, qrs_edges
+from einthoven.functional.representative_beat import representative_beat
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-P_INTERVAL = (0.22, 0.02)
-"""P lies between these two times, in seconds before the onset of QRS."""
+P_END = 0.02
+"""P ends so many seconds before the onset of QRS."""
+
+P_START = (0.16, 0.30)
+"""P begins at most so many seconds before the onset of QRS: in a fast and in a slow rhythm. Between the two, it begins
+where T of the beat before it usually ends."""
 
 ST_POINT = 0.06
 """Seconds after the end of QRS (the J point) at which the ST level is read. It is the mean over 20 ms on each side."""
@@ -40,8 +43,19 @@ J_LENGTH = 0.02
 MIN_R = 0.02
 """Height in mV of the smallest R wave. A QRS without an R wave is a QS complex, and all of it counts as Q."""
 
-T_START = 0.10
-"""T begins this many seconds after the J point."""
+VERSION = 2
+"""Version of the features. It changes whenever a record gets other values, because a model that was fitted to the old
+values must not read the new ones."""
+
+USUAL_QT = 0.40
+"""Usual QT interval in seconds at an RR interval of 1 s. It is multiplied by the cube root of RR (Fridericia, Acta Med.
+Scand. 53:469, 1920)."""
+
+T_START_SHARE = 0.5
+"""T begins at this share of the usual QT interval after the onset of QRS, but not before the end of QRS."""
+
+SHOWN_BEFORE = 0.30
+"""Seconds before the QRS from which on the representative beat is returned."""
 
 T_END_SHARE = 0.6
 """T ends at this share of the RR interval after the QRS."""
@@ -95,24 +109,30 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     time = np.arange(beat.shape[-1]) / fs
     beat = beat - _mean(beat, _mask_between(time, onset - PQ[0], onset - PQ[1]))[..., None]
 
-    # T ends with the representative beat, or earlier if the heart beats fast.
+    # T ends with the representative beat, or earlier if the heart beats fast. P begins after T.
     rr = rr_intervals(beats, fs)
     mean_rr = np.nan_to_num(_row_mean(rr), nan=AFTER / T_END_SHARE)
     t_end = fiducial(fs) / fs + np.minimum(AFTER, T_END_SHARE * mean_rr)
+    usual_qt = USUAL_QT * np.cbrt(mean_rr)
+    t_start = np.maximum(end, onset + T_START_SHARE * usual_qt)
+    p_start = np.clip(mean_rr - usual_qt, *P_START)
 
     # Masks of the parts of the beat.
     is_qrs = _mask_between(time, onset, end)
-    is_p = _mask_between(time, onset - P_INTERVAL[0], onset - P_INTERVAL[1])
-    is_t = _mask_between(time, end + T_START, t_end)
+    is_p = _mask_between(time, onset - p_start, onset - P_END)
+    is_t = _mask_between(time, t_start, t_end)
     is_j = _mask_between(time, end, end + J_LENGTH)
     is_st = _mask_between(time, end + ST_POINT - 0.02, end + ST_POINT + 0.02)
 
-    # Q is the part of QRS before the peak of R, and S is the part after it. Without R, all of QRS is Q.
-    r = np.maximum(_extreme(beat, is_qrs[:, None, :], 1), 0.0)
-    r_time = np.where(is_qrs[:, None, :], np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
+    # Q, R and S are peaks, so that a level of ST at the end of QRS is no wave. Q is before R, and S is after R. Without
+    # R, all of QRS is Q.
+    is_top = is_qrs[:, None, :] & _is_peak(beat, 1)
+    is_bottom = is_qrs[:, None, :] & _is_peak(beat, -1)
+    r = np.maximum(_extreme(beat, is_top, 1), 0.0)
+    r_time = np.where(is_top, np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
     r_time = np.where(r > MIN_R, r_time, np.inf)[..., None]
-    is_q = is_qrs[:, None, :] & (time < r_time)
-    is_s = is_qrs[:, None, :] & (time > r_time)
+    is_q = is_bottom & (time < r_time)
+    is_s = is_bottom & (time > r_time)
 
     waves = {
         "q": np.minimum(_extreme(beat, is_q, -1), 0.0),
@@ -135,7 +155,9 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     for wave, values in waves.items():
         for k, lead in enumerate(leads):
             columns[f"{wave}_{lead}_mv"] = values[:, k]
-    return Features(tuple(columns), np.stack(list(columns.values()), axis=1), beat)
+    # Before this part, the beat contains only the P wave of a long PR interval, or T of the beat before it.
+    shown = beat[..., fiducial(fs) - round(SHOWN_BEFORE * fs) :]
+    return Features(tuple(columns), np.stack(list(columns.values()), axis=1), shown)
 
 
 def _rhythm(rr: Float) -> dict[str, Float]:
@@ -208,6 +230,14 @@ def _extreme(beat: Float, mask: Bool, sign: int) -> Float:
     """
     inside = np.where(mask, np.nan_to_num(beat), 0.0)
     return _nan_without_beat(beat, _peak_value(beat, inside, (sign * inside).argmax(axis=-1)))
+
+
+def _is_peak(beat: Float, sign: int) -> Bool:
+    """Return which samples (n, L, W) are peaks: tops (`sign` 1) or bottoms (-1)."""
+    signed = sign * np.nan_to_num(beat)
+    result = np.zeros(beat.shape, dtype=bool)
+    result[..., 1:-1] = (signed[..., 1:-1] >= signed[..., :-2]) & (signed[..., 1:-1] > signed[..., 2:])
+    return result
 
 
 def _signed_extreme(beat: Float, mask: Bool) -> Float:

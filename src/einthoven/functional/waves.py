@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.functional.beats import detect_beats, fiducial, qrs_edges, representative_beat, rr_intervals
+from einthoven.functional.beats import detect_beats, fiducial, rr_intervals
+from einthoven.functional.qrs_edges import qrs_edges
+from einthoven.functional.representative_beat import representative_beat
 
 WAVES = ("P", "QRS", "ST", "T")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from einthoven.atomic import atomic
 from einthoven.errors import UserError
 from einthoven.files import BLANK, read_file, sealed_digest
-from einthoven.functional.features import Features
+from einthoven.functional.features import VERSION, Features
 from einthoven.functional.pca import PCA, randomized_pca
 
 Float = NDArray[np.float64]
@@ -127,7 +127,7 @@ def save(model: FeatureModel, notes: dict[str, Any], path: Path) -> None:
         "mean": None if pca is None else pca.mean_,
         "components": None if pca is None else pca.components_,
     }
-    content = {"notes": notes, "table": table, "model": model.fitted}
+    content = {"features": VERSION, "notes": notes, "table": table, "model": model.fitted}
     file = BytesIO(skops.io.dumps(content, compression=ZIP_DEFLATED))
 
     # Write the archive with a blank comment, then replace the blank by the hash of the bytes before it.
@@ -152,7 +152,8 @@ def load(model: FeatureModel, path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is damaged, contains a type that this model does not need, or contains another model.
+        If the file is damaged, contains a type that this model does not need, contains another model, or if the model
+        was fitted to features of another version.
     """
     data = read_file(path, MOST_BYTES)
     seal = len(data) - len(BLANK)
@@ -181,6 +182,13 @@ def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
         raise UserError(f"{name}: needs {', '.join(sorted(unexpected))}, which {type(model).__name__} does not.")
 
     content: dict[str, Any] = skops.io.loads(data, trusted=list(model.trusted))
+    # Files of the first version do not name it.
+    version = content.get("features", 1)
+    if version != VERSION:
+        raise UserError(
+            f"{name}: the model was fitted to features of version {version}, and this einthoven measures version "
+            f"{VERSION}; expected a model that is trained with this version of einthoven: train it again."
+        )
     table = content["table"]
     model.table.names = tuple(table["names"])
     model.table.pca = None

@@ -15,8 +15,9 @@ from einthoven.data.doctor.finding import SEVERITIES, Block, Check, Finding
 from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
 from einthoven.errors import UserError
-from einthoven.functional.beats import Float, beat_and_repeatability, detect_beats, heart_rate
+from einthoven.functional.beats import Float, detect_beats, heart_rate
 from einthoven.functional.leads import LEADS
+from einthoven.functional.representative_beat import beat_and_repeatability
 from einthoven.functional.rhythm import SPIKE_FS
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.doctor.thresholds import FLAT
-from einthoven.functional.beats import Float, Int, qrs_edges
+from einthoven.functional.beats import Float, Int
+from einthoven.functional.qrs_edges import qrs_edges
 
 SEVERITIES = ("info", "caution", "warning", "error")
 """The lowest severity comes first."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.doctor import thresholds
 from einthoven.data.doctor.finding import Block, Finding, Findings
-from einthoven.functional.beats import Float, heart_rate, qrs_duration
+from einthoven.functional.beats import Float, heart_rate
+from einthoven.functional.qrs_edges import qrs_duration
 from einthoven.functional.rhythm import SPIKE_BEATS, spike_share
 
 PACING = {"10370003", "251266004", "PACE"}

@@ -17,7 +17,7 @@ from einthoven.data.sources.labels import Labels, NoLabelsError
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Progress, Store
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER
-from einthoven.functional import beats
+from einthoven.functional import alignment, baseline, beats, qrs_edges, representative_beat
 from einthoven.functional.statements import AXIS_STATEMENTS, RATE_STATEMENTS
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def measure(store: Store, name: str, progress: Progress | None = None) -> Float:
 
     The name of the file depends on the records and on the code that measures.
     """
-    code = Path(beats.__file__).read_bytes() + Path(__file__).read_bytes()
+    modules = (alignment, baseline, beats, qrs_edges, representative_beat)
+    files = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
+    code = b"".join(file.read_bytes() for file in files)
     digest = hashlib.sha256(store.fingerprint.encode() + code).hexdigest()[:16]
     file = store.path.parent.parent / "targets" / f"{name}-{digest}.npz"
     # numpy compares the checksum of a member of the archive when it reads it. A damaged file is measured again.
@@ -104,8 +106,8 @@ def axis(signals: Float, fs: float, leads: tuple[str, ...]) -> Float:
     for lead in ("I", "aVF"):
         if lead not in leads:
             raise UserError(f"task.target=axis: is measured from I and aVF; {lead} is not in data.leads.")
-    beat = beats.representative_beat(signals, beats.detect_beats(signals, fs), fs)
-    area = beats.qrs_area(beat, fs)
+    beat = representative_beat.representative_beat(signals, beats.detect_beats(signals, fs), fs)
+    area = qrs_edges.qrs_area(beat, fs)
     return beats.frontal_axis(area[:, leads.index("I")], area[:, leads.index("aVF")])
 
 

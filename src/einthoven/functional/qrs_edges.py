@@ -1,0 +1,268 @@
+"""Onset and end of the QRS of representative beats, and its duration and net area.
+
+A beat is an array ``(n, L, W)`` in mV, as from `functional.representative_beat`.
+
+Both edges are where the QRS becomes visible: where the first lead leaves its level before the QRS by more than 25 µV,
+and where the last lead comes nearer than 25 µV to the straight line of its ST segment. So they are global edges
+(Kligfield et al., Circulation 115:1306, 2007). 25 µV is a choice of this project. IEC 60601-2-51:2003 (annex GG)
+counts a deflection as a wave from 30 µV and 6 ms on, so a wave begins below 30 µV.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.functional.beats import BEFORE, band_pass
+from einthoven.functional.conform import resample
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+VISIBLE = 0.025
+"""Deviation in mV from which a deflection is visible."""
+
+VISIBLE_SHARE = 0.05
+"""The limit is at most this share of the largest deflection of the beat, so that a QRS of low voltage has edges."""
+
+ONSET_NOISE = 3.0
+"""A deviation at the onset is at least so many times the standard deviation of the level before the QRS."""
+
+END_NOISE = 4.0
+"""A deviation at the end is at least so many times the standard deviation from the line of ST. The line is fitted to
+the ST segment, so these deviations are smaller than those of a level."""
+
+QUIET = 0.006
+"""The leads are at their level for so many seconds before the onset, the shortest duration of a wave."""
+
+PQ = (0.02, 0.006)
+"""The level before the QRS, the isoelectric line, is the mean between these two times, in seconds before the onset."""
+
+SEARCH_START = 0.03
+"""The search for the onset begins so many seconds after the estimate of it, or at the steepest point of the QRS."""
+
+LEVEL_NOISE = 0.03
+"""The noise of the level is measured from so many seconds before the onset."""
+
+ST_LINE = (0.008, 0.06)
+"""The line of ST is fitted between these two times, in seconds after the end of QRS."""
+
+QRS_REACH = 0.10
+"""Seconds before and after the centre of the QRS within which the QRS is steepest."""
+
+NOISE_REACH = 0.16
+"""Seconds before the centre of the QRS in which the noise of the slopes is measured."""
+
+ST_REACH = (0.03, 0.14)
+"""Seconds after the steepest point of the QRS in which the slope of ST is measured."""
+
+SLOPE_CUTOFF = 40.0
+"""Cutoff in Hz of the low-pass filter for slopes. With it, slopes do not depend on the sampling frequency."""
+
+ONSET_SLOPE = 0.03
+"""The first estimate of the onset is where the spatial velocity crosses this share of its maximum."""
+
+END_SLOPE = 0.06
+"""The first estimate of the end is where the spatial velocity crosses this share of its maximum."""
+
+SLOPE_NOISE = 2.5
+"""The velocity at the first estimate of the onset is at least so many times that of the quietest part before it."""
+
+ST_SLOPE = 2.0
+"""The velocity at the first estimate of the end is at least so many times that of the flattest part of ST."""
+
+SLOPE_QUIET = 0.02
+"""Seconds in which the velocity is below its limit at the first estimates."""
+EDGE_FS = 500.0
+"""Lowest sampling frequency in Hz at which edges are searched. Beats with a lower one are interpolated."""
+
+
+def qrs_edges(beat: Float, fs: float, before: float = BEFORE) -> tuple[Float, Float]:
+    """Find the onset and the end ``(n,)`` of the QRS of beats ``(n, L, W)``, in seconds from the start of the beat.
+
+    A first estimate of both comes from the spatial velocity, the root of the summed squares of the slopes of all leads.
+    Then the onset is the last point before the QRS at which all leads are at their level for `QUIET` seconds. The end
+    is the last point at which a lead is not at the line of its ST segment. Both are interpolated between samples, and
+    both are NaN if the beat is not finite, or if one of them cannot be found.
+
+    Parameters
+    ----------
+    beat : ndarray, shape (n, L, W)
+        Beats in mV.
+    fs : float
+        Sampling frequency in Hz.
+    before : float
+        Seconds from the start of the beat to the centre of its QRS.
+    """
+    is_finite = np.isfinite(beat).all(axis=(1, 2))
+    beat, fs = _interpolated(np.nan_to_num(beat), fs)
+    steepest, first_onset, first_end = _steep_part(beat, fs, round(before * fs))
+    is_found = is_finite & np.isfinite(first_onset) & np.isfinite(first_end)
+    steepest = np.where(is_found, steepest, 0)
+
+    # The limits are lower for a QRS of low voltage.
+    visible = np.minimum(VISIBLE, VISIBLE_SHARE * np.abs(beat).max(axis=(1, 2)))
+    onset = np.where(is_found, first_onset, 0.0)
+    # The level of the first estimate can contain the beginning of a slow QRS.
+    for _ in range(2):
+        onset = _visible_onset(beat, fs, onset, steepest, visible)
+    end = _visible_end(beat, fs, np.where(is_found, first_end, 0.0), visible)
+    return np.where(is_found, onset, np.nan), np.where(is_found, end, np.nan)
+
+
+def _interpolated(beat: Float, fs: float) -> tuple[Float, float]:
+    """Interpolate beats (n, L, W) so that their sampling frequency is at least `EDGE_FS`. Also return it."""
+    factor = math.ceil(EDGE_FS / fs)
+    if factor == 1:
+        return beat, fs
+    records, leads, samples = beat.shape
+    rows = resample(beat.reshape(records * leads, samples), fs, factor * fs)
+    return rows.reshape(records, leads, -1), factor * fs
+
+
+def _steep_part(beat: Float, fs: float, centre: int) -> tuple[Int, Float, Float]:
+    """Find the steepest sample (n,) of the QRS, and the edges (n,) of its steep part in seconds.
+
+    An edge is the first point, away from the steepest one, at which the spatial velocity is below a limit for
+    `SLOPE_QUIET` seconds. It is NaN if there is no such point.
+    """
+    from scipy.ndimage import uniform_filter1d
+
+    slope = np.gradient(band_pass(beat, fs, None, SLOPE_CUTOFF), axis=-1)
+    velocity = np.sqrt(np.square(slope).sum(axis=1))
+    reach = round(QRS_REACH * fs)
+    first = max(centre - reach, 0)
+    near_qrs = velocity[:, first : centre + reach + 1]
+    top = near_qrs.max(axis=1)
+    steepest = near_qrs.argmax(axis=1) + first
+
+    # The limits are higher where noise or a steep ST segment is.
+    num_quiet = max(round(SLOPE_QUIET * fs), 1)
+    mean_velocity = uniform_filter1d(velocity, num_quiet, axis=1)
+    noise = mean_velocity[:, max(centre - round(NOISE_REACH * fs), 0) : centre].min(axis=1)
+    since_steepest = (np.arange(velocity.shape[1]) - steepest[:, None]) / fs
+    is_st = (since_steepest >= ST_REACH[0]) & (since_steepest <= ST_REACH[1])
+    st_velocity = np.where(is_st, mean_velocity, np.inf).min(axis=1)
+    # A beat that ends within the QRS has no ST segment.
+    st_velocity = np.where(np.isfinite(st_velocity), st_velocity, 0.0)
+    onset_limit = np.maximum(ONSET_SLOPE * top, SLOPE_NOISE * noise)
+    end_limit = np.maximum(END_SLOPE * top, ST_SLOPE * st_velocity)
+    onset = _first_quiet(velocity / _positive(onset_limit)[:, None], steepest, -1, num_quiet)
+    end = _first_quiet(velocity / _positive(end_limit)[:, None], steepest, 1, num_quiet)
+    has_slope = top > 0
+    return steepest, np.where(has_slope, onset / fs, np.nan), np.where(has_slope, end / fs, np.nan)
+
+
+def _visible_onset(beat: Float, fs: float, onset: Float, steepest: Int, visible: Float) -> Float:
+    """Find where the QRS becomes visible (n,), in seconds. `onset` (n,) is an estimate of it, `visible` (n,) in mV."""
+    time = np.arange(beat.shape[-1]) / fs
+    since_onset = time - onset[:, None]
+    level, _ = _mean_and_deviation(beat, (since_onset >= -PQ[0]) & (since_onset < -PQ[1]))
+    _, noise = _mean_and_deviation(beat, (since_onset >= -LEVEL_NOISE) & (since_onset < -PQ[1]))
+    limit = np.maximum(visible[:, None], ONSET_NOISE * noise)
+    deviation = (np.abs(beat - level[..., None]) / _positive(limit)[..., None]).max(axis=1)
+
+    # The search begins within the QRS.
+    start = np.minimum(steepest, np.rint((onset + SEARCH_START) * fs).astype(np.int64))
+    position = _first_quiet(deviation, start, -1, max(round(QUIET * fs), 1))
+    return np.where(np.isfinite(position), position / fs, onset)
+
+
+def _visible_end(beat: Float, fs: float, end: Float, visible: Float) -> Float:
+    """Find where the QRS is no longer visible (n,), in seconds. `end` (n,) is an estimate of it, `visible` (n,) in mV.
+
+    A straight line is fitted to the ST segment of each lead (least squares). The QRS ends at the last sample before the
+    middle of this segment that is not at the line.
+    """
+    time = np.arange(beat.shape[-1]) / fs
+    since_end = time - end[:, None]
+    is_st = (since_end >= ST_LINE[0]) & (since_end <= ST_LINE[1])
+    middle = end + (ST_LINE[0] + ST_LINE[1]) / 2
+    from_middle = time - middle[:, None]
+    mean, _ = _mean_and_deviation(beat, is_st)
+    # The times of a window near the end of the beat are not symmetric about the middle.
+    from_mean = from_middle - (from_middle * is_st).sum(axis=1, keepdims=True) / np.maximum(is_st.sum(1), 1)[:, None]
+    weight = np.where(is_st, from_mean, 0.0)
+    slope = np.einsum("nlw,nw->nl", beat, weight) / _positive(np.square(weight).sum(axis=1))[:, None]
+    line = mean[..., None] + slope[..., None] * from_mean[:, None]
+    _, noise = _mean_and_deviation(beat - line, is_st)
+    limit = np.maximum(visible[:, None], END_NOISE * noise)
+    deviation = (np.abs(beat - line) / _positive(limit)[..., None]).max(axis=1)
+
+    # The last sample that is not at the line, and the crossing between it and the next one.
+    is_away = (deviation > 1.0) & (from_middle <= 0)
+    samples = beat.shape[-1]
+    last = samples - 1 - is_away[:, ::-1].argmax(axis=1)
+    rows = np.arange(len(beat))
+    inner = deviation[rows, last]
+    outer = deviation[rows, np.minimum(last + 1, samples - 1)]
+    position = last + np.clip((inner - 1.0) / np.maximum(inner - outer, 1e-12), 0.0, 1.0)
+    return np.where(is_away.any(axis=1), position / fs, end)
+
+
+def _mean_and_deviation(beat: Float, is_inside: Bool) -> tuple[Float, Float]:
+    """Return mean and standard deviation (n, L) of beats (n, L, W) over windows (n, W), 0 in an empty window."""
+    weight = is_inside / np.maximum(is_inside.sum(axis=1, keepdims=True), 1)
+    mean = np.einsum("nlw,nw->nl", beat, weight)
+    square = np.einsum("nlw,nw->nl", np.square(beat - mean[..., None]), weight)
+    return mean, np.sqrt(square)
+
+
+def _positive(limit: Float) -> Float:
+    """Replace limits of 0 by a tiny one, by which can be divided."""
+    return np.maximum(limit, 1e-12)
+
+
+def _first_quiet(size: Float, start: Int, step: int, num_quiet: int) -> Float:
+    """Walk from sample `start` (n,) in steps of ±1 to the first `num_quiet` samples of `size` (n, W) below 1.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Where `size` crosses 1, between two samples. NaN if there are no such samples.
+    """
+    samples = size.shape[1]
+
+    # A sample is quiet if it and the next samples, away from the start, are below the limit.
+    is_quiet = size < 1.0
+    for shift in range(1, num_quiet):
+        is_quiet = is_quiet & (np.roll(size, -step * shift, axis=1) < 1.0)
+    distance = (np.arange(samples) - start[:, None]) * step
+    is_candidate = is_quiet & (distance > 0)
+    edge = np.where(is_candidate, distance, samples).argmin(axis=1)
+
+    # The size crosses 1 between the edge and the sample before it. A straight line gives the position.
+    rows = np.arange(len(size))
+    outer = size[rows, edge]
+    inner = size[rows, np.clip(edge - step, 0, samples - 1)]
+    fraction = (inner - 1.0) / np.maximum(inner - outer, 1e-12)
+    position = edge - step + step * np.clip(fraction, 0.0, 1.0)
+    return np.where(is_candidate.any(axis=1), position, np.nan)
+
+
+def qrs_duration(beat: Float, fs: float) -> Float:
+    """Return the QRS duration ``(n,)`` of representative beats in seconds.
+
+    The duration is NaN if it cannot be measured.
+    """
+    onset, end = qrs_edges(beat, fs)
+    return end - onset
+
+
+def qrs_area(beat: Float, fs: float) -> Float:
+    """Return the net area ``(n, L)`` of the QRS of representative beats in mV s, above the level between P and QRS."""
+    onset, end = qrs_edges(beat, fs)
+    time = np.arange(beat.shape[-1]) / fs
+
+    # The isoelectric line is the level between P and QRS. Half a sample more on each side, so the window is not empty.
+    half = 0.5 / fs
+    is_before = (time >= onset[:, None] - PQ[0] - half) & (time < onset[:, None] - PQ[1] + half)
+    baseline, _ = _mean_and_deviation(np.nan_to_num(beat), is_before)
+
+    is_qrs = (time >= onset[:, None]) & (time <= end[:, None])
+    qrs = (beat - baseline[..., None]) * is_qrs[:, None, :]
+    is_known = np.isfinite(onset + end)[:, None, None]
+    return np.asarray(np.where(is_known, qrs, np.nan).sum(axis=-1) / fs)
