@@ -1,30 +1,12 @@
-"""Fixed groups of the configuration: names, types and ranges. The default values are in ``conf/`` only."""
+"""Options of a training run: folds, trainer, seed, diagnostics and tracking."""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass, fields
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
 
-from einthoven.errors import UserError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-T = TypeVar("T")
-
-MOST_RESAMPLES = 1_000_000
-"""Largest number of bootstrap resamples. More take hours and do not change the intervals."""
-LARGEST = 3.4e38
-"""Largest number of float32, rounded down."""
-
-
-def _require(condition: bool, key: str, value: object, expected: str) -> None:
-    """Raise a `UserError` about an option if a condition on its value is false."""
-    if not condition:
-        raise UserError(f"{key}={value}: expected {expected}.")
+from einthoven.schema.checks import LARGEST, require
 
 
 @dataclass
@@ -86,45 +68,45 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _require(self.epochs >= 1, "trainer.epochs", self.epochs, "a number of epochs, 1 or more")
+        require(self.epochs >= 1, "trainer.epochs", self.epochs, "a number of epochs, 1 or more")
         for name in ("batch_size", "micro_batch"):
             size = getattr(self, name)
-            _require(size is None or size >= 1, f"trainer.{name}", size, "a number of records, 1 or more, or null")
-        _require(
+            require(size is None or size >= 1, f"trainer.{name}", size, "a number of records, 1 or more, or null")
+        require(
             self.clip_norm is None or 0 < self.clip_norm < LARGEST,
             "trainer.clip_norm",
             self.clip_norm,
             "a positive norm that float32 holds, or null",
         )
-        _require(self.select in ("last", "best"), "trainer.select", self.select, "last or best")
-        _require(
+        require(self.select in ("last", "best"), "trainer.select", self.select, "last or best")
+        require(
             self.patience is None or self.patience >= 1,
             "trainer.patience",
             self.patience,
             "1 or more epochs, or null",
         )
-        _require(self.window is None or 0 < self.window < math.inf, "trainer.window", self.window, "seconds, or null")
-        _require(self.stride is None or 0 < self.stride < math.inf, "trainer.stride", self.stride, "seconds, or null")
-        _require(self.sampler in ("shuffle", "balanced"), "trainer.sampler", self.sampler, "shuffle or balanced")
-        _require(
+        require(self.window is None or 0 < self.window < math.inf, "trainer.window", self.window, "seconds, or null")
+        require(self.stride is None or 0 < self.stride < math.inf, "trainer.stride", self.stride, "seconds, or null")
+        require(self.sampler in ("shuffle", "balanced"), "trainer.sampler", self.sampler, "shuffle or balanced")
+        require(
             self.residency in ("auto", "device", "stream"),
             "trainer.residency",
             self.residency,
             "auto, device or stream",
         )
-        _require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
+        require(self.aggregate in ("mean", "max"), "trainer.aggregate", self.aggregate, "mean or max")
         minutes = self.checkpoint_minutes
-        _require(
+        require(
             minutes is None or 0 <= minutes < math.inf,
             "trainer.checkpoint_minutes",
             minutes,
             "a number of minutes, 0 or more (0: after each step), or null",
         )
         modes = (None, "full", "probe", "gradual")
-        _require(self.finetune in modes, "trainer.finetune", self.finetune, "full, probe or gradual, or null")
-        _require(0 < self.layer_decay <= 1, "trainer.layer_decay", self.layer_decay, "a number above 0, 1 at most")
+        require(self.finetune in modes, "trainer.finetune", self.finetune, "full, probe or gradual, or null")
+        require(0 < self.layer_decay <= 1, "trainer.layer_decay", self.layer_decay, "a number above 0, 1 at most")
         has_one_stage = self.finetune == "probe" and self.layer_decay != 1
-        _require(not has_one_stage, "trainer.layer_decay", self.layer_decay, "1 where trainer.finetune=probe")
+        require(not has_one_stage, "trainer.layer_decay", self.layer_decay, "1 where trainer.finetune=probe")
 
 
 @dataclass
@@ -136,105 +118,7 @@ class Seed:
 
     def __post_init__(self) -> None:
         """Check the range, which all random generators accept."""
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
-
-
-@dataclass
-class PrepareOptions:
-    """Options of `einthoven prepare`."""
-
-    doctor: bool
-    """Examine every record of the store."""
-    strict: bool
-    """End with exit code 1 if a record has an error or a warning."""
-
-    def __post_init__(self) -> None:
-        """Refuse strict=true without the doctor, because nothing would be checked."""
-        _require(self.doctor or not self.strict, "strict", self.strict, "false where doctor=false")
-
-
-@dataclass
-class EvaluationOptions:
-    """Options of `einthoven evaluate`."""
-
-    run: str
-    """Folder of the run."""
-    against: str | None
-    """Folder of another run on the same records, for a comparison. null: no comparison."""
-    fit: str
-    """Split on which the calibration and the thresholds are fitted: val or test."""
-    report: str
-    """Split that is reported: the other one of val and test."""
-    laplace: bool
-    """Average over the weights of the last layer, with their Laplace approximation on the training records."""
-    resamples: int
-    """Number of bootstrap resamples."""
-    level: float
-    """Nominal coverage of the intervals."""
-    interval: str
-    """Kind of interval: bca or percentile."""
-    small: int
-    """A subgroup with fewer patients is marked as small."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for key, value in (("fit", self.fit), ("report", self.report)):
-            _require(value in ("train", "val", "test"), key, value, "val or test")
-        _require(
-            1 <= self.resamples <= MOST_RESAMPLES,
-            "resamples",
-            self.resamples,
-            f"a number of resamples from 1 to {MOST_RESAMPLES:,}",
-        )
-        _require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
-        _require(self.interval in ("bca", "percentile"), "interval", self.interval, "bca or percentile")
-        _require(self.small >= 0, "small", self.small, "a number of patients, 0 or more")
-
-
-@dataclass
-class ProbeOptions:
-    """Options of `einthoven probe`."""
-
-    run: str
-    """Folder of the run."""
-    report: str
-    """Split that is judged: val or test."""
-    neighbours: int
-    """Number of nearest training records."""
-    random: int
-    """Number of random encoders."""
-    seed: int
-    """Seed of all random numbers."""
-    resamples: int
-    """Number of bootstrap resamples."""
-    level: float
-    """Nominal coverage of the intervals."""
-    device: str
-    """auto, cuda, mps or cpu."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _require(self.report in ("val", "test"), "report", self.report, "val or test")
-        _require(self.neighbours >= 1, "neighbours", self.neighbours, "a number of records, 1 or more")
-        _require(self.random >= 1, "random", self.random, "a number of random encoders, 1 or more")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
-        _require(
-            1 <= self.resamples <= MOST_RESAMPLES,
-            "resamples",
-            self.resamples,
-            f"a number of resamples from 1 to {MOST_RESAMPLES:,}",
-        )
-        _require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
-
-
-@dataclass
-class OtherFolds:
-    """Folds that replace the folds of the run in an evaluation."""
-
-    val: list[int] | None
-    """Folds of the split val. null: as in the run."""
-    test: list[int] | None
-    """Folds of the split test. null: as in the run."""
+        require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
 
 
 @dataclass
@@ -303,7 +187,7 @@ class Diagnostics:
             expected = "a whole number, 1 or more"
             if "None" in str(field.type):
                 expected += ", or null"
-            _require(is_valid, f"diagnostics.{field.name}", value, expected)
+            require(is_valid, f"diagnostics.{field.name}", value, expected)
 
 
 @dataclass
@@ -335,70 +219,15 @@ class Tracking:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _require(
+        require(
             re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://|https?://|databricks", self.uri) is not None,
             "tracking.uri",
             self.uri,
             "a database such as sqlite:///mlflow.db, or the address of a server (MLflow keeps no runs in folders)",
         )
-        _require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
-        _require(self.patience >= 0, "tracking.patience", self.patience, "a number of seconds, 0 or more")
+        require(self.interval >= 1, "tracking.interval", self.interval, "a number of steps, 1 or more")
+        require(self.patience >= 0, "tracking.patience", self.patience, "a number of seconds, 0 or more")
         is_exported = self.register is None or self.artifacts
-        _require(
-            is_exported, "tracking.register", self.register, "null where tracking.artifacts=false exports no model"
-        )
+        require(is_exported, "tracking.register", self.register, "null where tracking.artifacts=false exports no model")
         has_version = self.alias is None or self.register is not None
-        _require(has_version, "tracking.alias", self.alias, "null where tracking.register=null registers no model")
-
-
-def read_group(config: DictConfig, schema: type[T], key: str) -> T:
-    """Convert a group of the configuration to its dataclass.
-
-    Parameters
-    ----------
-    config : DictConfig
-    schema : type
-        One of the dataclasses of this module.
-    key : str
-        Dotted option of the group, for messages.
-
-    Raises
-    ------
-    UserError
-        If a field is unknown or missing, or its value has a wrong type or is out of range.
-    """
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-
-    from einthoven.build import LARGEST_INTEGER, iterate_values, unknown_name
-
-    prefix = f"{key}." if key else ""
-    names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
-    if not isinstance(config, DictConfig):
-        raise UserError(f"{key}={config}: expected {', '.join(f'{prefix}{name}' for name in names)}.")
-    for name in map(str, config):
-        if name not in names:
-            raise UserError(unknown_name(f"{prefix}{name}", name, names))
-    try:
-        values = OmegaConf.to_container(config, resolve=True)
-        structured = _structured(schema)  # type: ignore[arg-type]  # a class is hashable
-        result = OmegaConf.to_object(OmegaConf.merge(structured, values))
-    except MissingMandatoryValue as error:
-        raise UserError(f"{prefix}{error.full_key}: no value given.") from None
-    except (ConfigKeyError, OmegaConfBaseException) as error:
-        message = str(error).splitlines()[0]
-        raise UserError(f"{prefix}{error.full_key}: {message[0].lower()}{message[1:].rstrip('.')}.") from None
-    for option, value in iterate_values(config, key):
-        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise UserError(f"{option}={value}: expected a number of at most 64 bits.")
-    assert isinstance(result, schema)
-    return result
-
-
-@cache
-def _structured(schema: type[object]) -> DictConfig:
-    """Return a dataclass as a configuration without values. OmegaConf evaluates every annotation for it."""
-    from omegaconf import OmegaConf
-
-    structured: DictConfig = OmegaConf.structured(schema)
-    return structured
+        require(has_version, "tracking.alias", self.alias, "null where tracking.register=null registers no model")
