@@ -74,6 +74,9 @@ SLOPE_NOISE = 2.5
 ST_SLOPE = 2.0
 """The velocity at the first estimate of the end is at least so many times that of the flattest part of ST."""
 
+LARGEST_SLOPE = 0.25
+"""If a limit of the velocity is above this share of its maximum, the QRS does not stand out and has no edges."""
+
 SLOPE_QUIET = 0.02
 """Seconds in which the velocity is below its limit at the first estimates."""
 EDGE_FS = 500.0
@@ -152,7 +155,7 @@ def _steep_part(beat: Float, fs: float, centre: int) -> tuple[Int, Float, Float]
     end_limit = np.maximum(END_SLOPE * top, ST_SLOPE * st_velocity)
     onset = _first_quiet(velocity / _positive(onset_limit)[:, None], steepest, -1, num_quiet)
     end = _first_quiet(velocity / _positive(end_limit)[:, None], steepest, 1, num_quiet)
-    has_slope = top > 0
+    has_slope = (top > 0) & (np.maximum(onset_limit, end_limit) <= LARGEST_SLOPE * top)
     return steepest, np.where(has_slope, onset / fs, np.nan), np.where(has_slope, end / fs, np.nan)
 
 
