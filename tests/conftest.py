@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 Digital = NDArray[np.int16]
 WriteRecord = Callable[..., Path]
 Train = Callable[..., None]
+LoadModel = Callable[[Any], Any]  # a run of MLflow -> its model
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +202,20 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, mlflow_db: Path) -> Path
     folder = tmp_path_factory.mktemp("workplace")
     shutil.copy(mlflow_db, folder / "mlflow.db")
     return folder
+
+
+@pytest.fixture
+def load_model(workplace: Path) -> Iterator[LoadModel]:
+    """Load the exported model of a run in the workplace, as a user of MLflow does."""
+    import mlflow
+
+    def load(run: Any) -> Any:
+        mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
+        (model_id,) = [output.model_id for output in run.outputs.model_outputs]
+        return mlflow.pyfunc.load_model(f"models:/{model_id}")
+
+    yield load
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as it was: the next test does not inherit the store
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -160,11 +159,9 @@ def test_a_run_keeps_pictures_predictions_and_checkpoints(default_run: MlflowRun
 
 
 def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_run(
-    default_run: MlflowRun, workplace: Path
+    default_run: MlflowRun, workplace: Path, load_model: Callable[[MlflowRun], Any]
 ) -> None:
-    (model_id,) = [output.model_id for output in default_run.outputs.model_outputs]
-    mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
-    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
+    model = load_model(default_run)
     predictions = table_of(default_run, workplace, "predictions/test.json")
     classes = [c.removesuffix("_label") for c in predictions if c.endswith("_label")]
     signals = _signals_of(workplace, default_run, predictions["ecg_id"].tolist())

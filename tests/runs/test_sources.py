@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,12 +46,13 @@ def predictions(run: MlflowRun, workplace: Path, split: str) -> pd.DataFrame:
     return table
 
 
-def test_one_lead_from_the_store_to_the_exported_model(train_on: TrainOn, workplace: Path, corpus: Path) -> None:
-    run = train_on("lead", "data=ptbxl", f"data.root={corpus}", "data.leads=[I]", "model=conv_attention")
+def test_one_lead_from_the_store_to_the_exported_model(
+    train_on: TrainOn, workplace: Path, corpus: Path, load_model: Callable[[MlflowRun], Any]
+) -> None:
+    small = ("model=conv_attention", "model.channels=[8,8]", "model.heads=2", "model.window=1.0")
+    run = train_on("lead", "data=ptbxl", f"data.root={corpus}", "data.leads=[I]", *small)
     assert run.data.params["pca.k"] == "8"  # of one lead there is one component
-    (model_id,) = [output.model_id for output in run.outputs.model_outputs]
-    mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
-    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
+    model = load_model(run)
     assert model.predict(np.zeros((2, 1, 1000), np.float32)).shape == (2, 5)
     told = model.metadata.metadata
     assert told["leads"] == ["I"] and told["fs"] == 100 and len(told["classes"]) == 5

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,10 +66,10 @@ def test_metrics_and_predictions_are_in_years(of_age: MlflowRun, workplace: Path
     assert {"agreement_val", "agreement_test", "loss", "ecg_best_1", "ecg_worst_1"} <= pictures
 
 
-def test_the_exported_model_gives_years(of_age: MlflowRun, workplace: Path) -> None:
-    (model_id,) = [output.model_id for output in of_age.outputs.model_outputs]
-    mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
-    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
+def test_the_exported_model_gives_years(
+    of_age: MlflowRun, workplace: Path, load_model: Callable[[MlflowRun], Any]
+) -> None:
+    model = load_model(of_age)
     stores = map(open_store, (path for path in (workplace / "data" / "stores").iterdir() if path.is_dir()))
     store = next(s for s in stores if s.fingerprint.startswith(of_age.data.tags["data.fingerprint"]))
     table = predictions(of_age, workplace, "test")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import mlflow
 import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
@@ -132,7 +133,10 @@ def test_what_does_not_go_together_is_one_sentence_before_training(
 
 
 def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path,
+    load_model: Callable[[MlflowRun], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(workplace)
     uri = f"sqlite:///{workplace}/mlflow.db"
@@ -158,9 +162,7 @@ def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
     p = load_delineator(workplace / "waves").probabilities(signals, 100)
     with pytest.raises(UserError, match="its network UNet1d has no head, so that it has no embeddings"):
         read_encoder(str(workplace / "waves"))
-    (model_id,) = [output.model_id for output in run.outputs.model_outputs]
-    mlflow.set_tracking_uri(uri)
-    exported = mlflow.pyfunc.load_model(f"models:/{model_id}").predict(signals)
+    exported = load_model(run).predict(signals)
     assert p.shape == exported.shape == (2, 3, 1000)
     np.testing.assert_allclose(p, exported, atol=1e-4)
 
