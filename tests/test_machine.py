@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from einthoven.machine import free_memory, usable_cores
+from einthoven.machine import free_memory, limit_threads, usable_cores
 
 GIB = 2**30
 
@@ -84,3 +85,15 @@ def test_a_process_that_is_bound_to_a_core_uses_one() -> None:
         [sys.executable, "-c", f"{code}; print(usable_cores())"], capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "1"
+
+
+def test_torch_uses_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    threads = torch.get_num_threads()
+    try:
+        for before, after in ((3, 2), (1, 1)):
+            torch.set_num_threads(before)
+            limit_threads()
+            assert torch.get_num_threads() == after
+    finally:
+        torch.set_num_threads(threads)
