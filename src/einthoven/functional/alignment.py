@@ -79,7 +79,7 @@ def cut_beats(x: Float, first: Int, length: int) -> Float:
     The first and the last sample of a record stand for what lies outside of it.
     """
     index = np.clip(first[:, :, None] + np.arange(length), 0, x.shape[1] - 1)
-    return x[np.arange(len(x))[:, None, None], index]
+    return np.asarray(x[np.arange(len(x))[:, None, None], index])
 
 
 def median_of_beats(cut: Float, is_chosen: Bool) -> Float:
