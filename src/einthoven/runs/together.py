@@ -13,8 +13,7 @@ from einthoven.runs.run_config import read_config
 from einthoven.runs.settings import is_feature_model
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.display import console, errors
-from einthoven.tracking.places import registration_address
-from einthoven.tracking.server import without_password
+from einthoven.tracking.places import trusted_for
 from einthoven.training.collectives import LostProcessError
 from einthoven.training.connection import connected
 from einthoven.training.distributed import ConnectedProcesses
@@ -63,10 +62,10 @@ def trust_own_addresses(config: DictConfig) -> None:
     The followers, and the first process after a restart, read them again from the folder of the run.
     """
     tracking = config.tracking
-    names = [str(tracking.uri), without_password(str(tracking.uri)), str(tracking.artifact_location)]
-    if tracking.register:
-        names.append(registration_address(tracking.register, tracking.alias))
-    trust(names)
+    addresses = trusted_for(str(tracking.uri), tracking.register, tracking.alias)
+    if tracking.artifact_location is not None:
+        addresses.append(str(tracking.artifact_location))
+    trust(addresses)
 
 
 def _is_lost(error: BaseException | None) -> bool:

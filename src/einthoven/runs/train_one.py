@@ -59,10 +59,10 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
     launch = read_launch()
     if launch is None:
         return _train(config, folder, overrides, ONE_PROCESS)
-    if config.resume is None:
-        trust_own_addresses(config)
     with joined(launch) as processes:
         if processes.rank > 0:
+            if config.resume is None:
+                trust_own_addresses(config)
             follow(processes)
             return {}
         if config.resume is None:
@@ -70,6 +70,7 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
             refuse_forgotten_folder(launch, is_named_by_user())
             if launch.restarts and is_started(folder):
                 # torchrun has started all processes again, because one has ended.
+                trust_own_addresses(config)
                 return _resume(folder, overrides, processes)
         return _train(config, folder, overrides, processes)
 

@@ -17,7 +17,7 @@ from einthoven.errors import UserError
 from einthoven.training.collectives import LostProcessError, lost_process
 from einthoven.training.launch import Launch
 
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 50.0
 """A process that does not answer for this time is lost. One that was killed is noticed at once."""
 
 _POLL_SECONDS = 0.1
