@@ -151,6 +151,7 @@ def test_a_cache_that_cannot_be_written(corpus: Path, refused: Refused) -> None:
 
 def test_an_unknown_verb_and_group(refused: Refused) -> None:
     assert "did you mean train" in refused("trian")
+    assert "seed=1: expected the command first, as in einthoven prepare seed=1." in refused("seed=1", "prepare")
     assert "did you mean optimizer" in refused("list", "optimiser")
     assert "port" in refused("ui", "prt=1")
 

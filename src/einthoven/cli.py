@@ -71,9 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         elif verb == "--version":
             print(einthoven.__version__)
         elif verb not in VERBS:
-            from einthoven.build import unknown_name
-
-            raise UserError(unknown_name(verb, verb, list(VERBS)))
+            raise UserError(_without_verb(arguments))
         elif "--help" in arguments or "-h" in arguments:
             print(VERB_HELP[verb], end="")
         else:
@@ -103,6 +101,17 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     if exit_code:
         sys.exit(exit_code)
+
+
+def _without_verb(arguments: list[str]) -> str:
+    """Return a sentence about arguments whose first word is not a verb."""
+    first = arguments[0]
+    if "=" in first or first.startswith("-"):
+        verb = next((word for word in arguments if word in VERBS), "train")
+        return f"{first}: expected the command first, as in einthoven {verb} {first}."
+    from einthoven.build import unknown_name
+
+    return unknown_name(first, first, list(VERBS))
 
 
 def _limit_spinning() -> None:

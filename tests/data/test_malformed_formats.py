@@ -195,6 +195,7 @@ class Danger:
         (pickle.dumps(Danger()), "not an array in NumPy's format"),
         (npy(ECG.astype(complex)), "complex128 found; expected real numbers"),
         (npy(ECG > 0), "bool found; expected real numbers"),
+        (npy(ECG.astype(str)), "an array of <U32 found; expected real numbers"),
         (npy(ECG[0]), r"an array of shape \(60,\) found"),
         (npy(ECG[None]), r"an array of shape \(1, 12, 60\) found"),
         (npy(ECG[:, :12]), "leads and samples cannot be told apart"),

@@ -105,6 +105,8 @@ def test_flags_stand_anywhere() -> None:
         (["run="], "run=: no value; expected a path"),
         (["data.root="], "data.root=: no value"),
         (["=1"], "=1: no name of an option"),
+        (["seed", "=", "1"], "train seed: not an option; expected OPTION=VALUE, without blanks"),
+        (["/"], "train /: not an option; expected resume=/."),
     ],
 )
 def test_a_wrong_word_is_refused(words: list[str], expected: str) -> None:

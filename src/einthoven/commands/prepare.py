@@ -79,7 +79,7 @@ def _prepare(config: DictConfig) -> None:
     for column, meaning in suspect_columns.items():
         affected = int((store.table[column] > 0).sum())
         if affected:
-            console.print(f"{affected} records have {meaning}")
+            console.print(f"{affected} {'record has' if affected == 1 else 'records have'} {meaning}")
 
     # The labels of each task.
     rows = []

@@ -107,7 +107,7 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     say(f"details: {store.path / 'doctor.parquet'}")
     if len(quarantined):
         file = store.path / QUARANTINE_FILE
-        say(f"{len(quarantined)} records with the reason why they are not to be used: {file}")
+        say(f"records that are not to be used, with the reason: {len(quarantined)} in {file}")
 
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):

@@ -28,6 +28,9 @@ _PATH_NAMES = {"root", "cache", "table", "fold_file", "artifact_location"}
 _PATH_LISTS = {"task.teacher", "hydra.searchpath"}
 """Options whose value is a list of paths."""
 
+_RUN_OPTIONS = {"train": "resume", "evaluate": "run", "probe": "run"}
+"""Verb -> option whose value is the folder of a run."""
+
 
 def arrange(verb: str, arguments: Sequence[str]) -> list[str]:
     """Return the words in the order and the spelling that Hydra needs: flags first, and paths as quoted texts.
@@ -44,7 +47,7 @@ def arrange(verb: str, arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     UserError
-        If a flag is unknown or has no value.
+        If a flag is unknown or has no value, or another word is not an option.
     """
     flags: list[str] = []
     overrides: list[str] = []
@@ -62,6 +65,7 @@ def arrange(verb: str, arguments: Sequence[str]) -> list[str]:
                 f"--trust MODULE (einthoven {verb} --help)."
             )
         else:
+            _check_equals(verb, argument)
             overrides.append(argument)
 
     is_sweep = "--multirun" in flags
@@ -74,6 +78,16 @@ def _check_value(verb: str, flag: str, value: str) -> None:
         raise UserError(f"{verb}: --cfg {value}: expected --cfg {' or --cfg '.join(_CFG_VALUES)}.")
     if not value:
         raise UserError(f"{verb}: {flag} has no value; expected {flag} VALUE.")
+
+
+def _check_equals(verb: str, override: str) -> None:
+    """Refuse a word that is not ``OPTION=VALUE``. Only ``~OPTION``, which removes a part, has no value."""
+    if not override or "=" in override or override.startswith("~"):
+        return
+    run_option = _RUN_OPTIONS.get(verb)
+    if run_option and _exists(override):
+        raise UserError(f"einthoven {verb} {override}: not an option; expected {option(run_option, override)}.")
+    raise UserError(f"einthoven {verb} {override}: not an option; expected OPTION=VALUE, without blanks.")
 
 
 def _as_typed(override: str, *, is_sweep: bool) -> str:

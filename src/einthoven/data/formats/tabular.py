@@ -187,6 +187,9 @@ def add_metadata(
     """
     source = record_name(path)
     check_sample_count(values.size, source)
+    # An archive may contain texts, but not as its signal.
+    if values.dtype.kind not in "biuf":
+        raise UserError(f"{source}: an array of {values.dtype} found; expected real numbers.")
     sidecar = _read_sidecar(sidecar_file(path))
 
     # Names in the file that are no leads (such as "ch1") may be replaced by the sidecar or the caller.

@@ -89,9 +89,8 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
 
 def _unreadable_records(reasons: Sequence[str], total: int, remedy: str) -> UserError:
     """Return the error for records that cannot be read: the first reason, their number, and what to do."""
-    verb = "record cannot" if len(reasons) == 1 else "records cannot"
     first_reason = reasons[0].rstrip(".")
-    return UserError(f"{first_reason}; {len(reasons):,} of {total:,} {verb} be read: {remedy}.")
+    return UserError(f"{first_reason}; {len(reasons):,} of {total:,} records cannot be read: {remedy}.")
 
 
 def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
