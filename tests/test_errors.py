@@ -55,6 +55,7 @@ def test_other_errors_are_no_errors_of_a_store() -> None:
         (OSError(errno.EROFS, "Read-only", "/none/a"), "/none/a: cannot be written (Read-only); expected a place"),
         (OSError(None, "problem writing element 5", "a.npy"), "a.npy: cannot be written (problem writing element 5)"),
         (OSError(errno.ENOENT, "No such file", "a.csv"), "No such file: a.csv"),
+        (OSError(errno.EEXIST, "File exists", "data"), "data: cannot be used (File exists); expected a folder"),
     ],
 )
 def test_an_error_of_the_operating_system_names_the_file(

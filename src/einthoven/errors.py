@@ -14,6 +14,13 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Numbers of the errors of a file or folder that this user may not read or write."""
 
+_EXPECTED_KIND = {
+    errno.EEXIST: "a folder, or a name that no file has",
+    errno.ENOTDIR: "a path whose parts are folders",
+    errno.EISDIR: "a file, and not a folder",
+}
+"""Number of an error -> what was expected where there is a file instead of a folder, or a folder instead of a file."""
+
 _STORE_MODULES = {"mlflow", "sqlalchemy", "sqlite3"}
 
 
@@ -44,7 +51,8 @@ def system_sentence(error: OSError | MemoryError) -> str:
         return f"{file}: cannot be written ({reason}); expected room on its disk."
     if error.errno in NOT_ALLOWED and not _is_writable(Path(file)):
         return f"{file}: cannot be written ({reason}); expected a place where this user may write."
-    return f"{reason}: {file}"
+    expected = _EXPECTED_KIND.get(error.errno or 0)
+    return f"{file}: cannot be used ({reason}); expected {expected}." if expected else f"{reason}: {file}"
 
 
 def _is_writable(path: Path) -> bool:
