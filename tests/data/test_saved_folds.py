@@ -303,7 +303,7 @@ def test_processes_that_save_at_once_agree(tmp_path: Path) -> None:
         ("", "not a CSV table with a header line"),
         ("who,fold\n", None),  # of nobody: that is where every file begins
         ("who\npatient 1\n", "columns 'who'; expected 'who', 'fold'"),
-        ("path,fold\nr1,2\n", "columns 'path', 'fold'; expected 'who', 'fold'"),
+        ("path,fold\nr1,2\n", "columns 'path', 'fold'; expected 'who', 'fold': these folds were made by 'path': use"),
         ("who,fold\npatient 1\n", "row 1 is 'patient 1', ''; expected a name and a fold from 1 to 10"),
         ("who,fold\npatient 1,2\n,3\n", "row 2 is '', '3'"),
         ("who,fold\npatient 1,0\n", "row 1 is 'patient 1', '0'"),

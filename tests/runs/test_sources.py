@@ -135,5 +135,7 @@ def test_a_label_set_that_the_data_lack_is_refused_before_they_are_read(
 ) -> None:
     with pytest.raises(SystemExit):
         train_on("refused", "data=ptbxl", f"data.root={corpus}", "task=cinc2021", "data.cache=nowhere")
-    assert "task.labels=cinc2021: these data have all, diagnostic" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "task.labels=cinc2021: these data have all, diagnostic" in said
+    assert "expected one of them, such as task=all." in said
     assert not Path("nowhere").exists()

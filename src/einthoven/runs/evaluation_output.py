@@ -33,7 +33,8 @@ def show_results(run: NetworkParts, options: EvaluationOptions, results: Evaluat
         f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
         f"({results.calibration['method']}) and thresholds fitted on folds {folds[options.fit]}; "
         f"intervals {options.level:.0%}, {options.interval}, {results.interval.resamples} resamples of patients, "
-        f"{results.interval.classes_missing_share:.1%} of (resample, class) pairs without both labels left out"
+        f"{results.interval.classes_missing_share:.1%} of (resample, class) pairs without both labels left out",
+        soft_wrap=True,
     )
     absent = [name for name, interval in zip(classes, results.per_class, strict=True) if interval is None]
     if absent:

@@ -133,7 +133,8 @@ def _show(
     console.print(
         f"{judged} records of folds {folds[options.report]} judged, probes fitted on {trained_on} records of folds "
         f"{folds['train']}; {task.name}: {' '.join(classes)}; intervals {options.level:.0%}, percentile, "
-        f"{options.resamples} resamples of patients"
+        f"{options.resamples} resamples of patients",
+        soft_wrap=True,
     )
     left_out = [name for name in data.labels.classes if name not in classes]
     if left_out:

@@ -324,7 +324,9 @@ def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]
     elif reads_truth:
         refuse_without_truth(source)
     elif task.kind is TaskKind.CLASSES and task.labels not in source.label_sets:
-        raise UserError(f"task.labels={task.labels}: these data have {', '.join(source.label_sets)}.")
+        sets = ", ".join(source.label_sets)
+        known = f"{sets}; expected one of them, such as task={source.label_sets[0]}" if sets else "no labels in common"
+        raise UserError(f"task.labels={task.labels}: these data have {known}.")
     with bar("preparing records") as progress:
         store: Store = source.open(progress, check=checks_files)
     if store.checked is not None:

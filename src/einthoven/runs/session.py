@@ -77,5 +77,6 @@ def _describe(run: Run) -> None:
         count = len(run.data.labels.classes)
         classes = f": {count} class{'' if count == 1 else 'es'}"
     console.print(
-        f"{run.task.name}{classes}; records: {sizes}; {run.model_description} on {run.device} in {run.precision}"
+        f"{run.task.name}{classes}; records: {sizes}; {run.model_description} on {run.device} in {run.precision}",
+        soft_wrap=True,
     )

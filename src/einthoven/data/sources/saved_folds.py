@@ -165,8 +165,14 @@ class SavedFolds:
         advice = "restore it; without it folds are made anew, and runs on the old ones cannot be evaluated"
         rows = read_text(file, "it holds the folds of the patients")
         if list(rows) != [self.column, FOLD]:
-            columns = ", ".join(map(repr, rows))
-            raise UserError(f"{file}: columns {columns}; expected {self.column!r}, {FOLD!r}: {advice}.")
+            columns = list(rows)
+            if len(columns) == 2 and columns[1] == FOLD:
+                advice = (
+                    f"these folds were made by {columns[0]!r}: use the data.patient_column of that time (null: each "
+                    "record is its own patient), or restore the file"
+                )
+            found = ", ".join(map(repr, columns))
+            raise UserError(f"{file}: columns {found}; expected {self.column!r}, {FOLD!r}: {advice}.")
         names = rows[self.column].str.strip()
         cells = rows[FOLD].str.strip()
         is_wrong = (names == "") | ~cells.isin([str(fold) for fold in range(1, FOLDS + 1)])
