@@ -111,6 +111,9 @@ class Memory:
             steps.append(step)
             numbers.append(float(value))
 
+    def table(self, table: object, file: str) -> None:
+        """No table is kept."""
+
     def flush(self, *, everything: bool = False) -> None:
         """Nothing is buffered."""
 

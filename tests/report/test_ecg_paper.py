@@ -51,6 +51,14 @@ def test_the_measurements_stand_between_title_and_subtitle() -> None:
     assert "QRS 90 ms" not in texts(ecg_paper_figure(wave(), 100, title="A"))
 
 
+def test_a_long_line_of_measurements_stays_on_the_page() -> None:
+    measured = "   ".join(["QTc: QRS of 121 ms is part of QT"] * 8)
+    figure = ecg_paper_figure(wave(), 100, title="A", measured=measured)
+    (line,) = [text for text in figure.axes[0].texts if text.get_text() == measured]
+    page = figure.bbox
+    assert 0.9 * page.width < line.get_window_extent().x1 < page.width
+
+
 @pytest.mark.parametrize("fs", [100, 500])
 def test_traces_are_the_signal_in_millimetres(fs: int) -> None:
     signal = wave(fs=fs)

@@ -84,7 +84,7 @@ def ecg_paper_figure(
     subtitle : str, optional
         Smaller line below the title.
     measured : str
-        Small line between title and subtitle, with the measurements of the record.
+        Small line between title and subtitle, with the measurements of the record. A long one is written smaller.
     leads : sequence of str
         Names of the rows; by default all twelve leads.
     foot : sequence of str
@@ -118,7 +118,8 @@ def ecg_paper_figure(
             clipped |= draw_row(axes, traces, fs, row, left, baseline, limit, behind)
         title_height = 202 if subtitle else 197
         if measured:
-            write(axes, grid.left, 198.4 if subtitle else 193.5, measured, 2.8, va="center")
+            height = min(2.8, 2.8 * grid.width / _text_width(measured, 2.8))
+            write(axes, grid.left, 198.4 if subtitle else 193.5, measured, height, va="center")
             title_height = 204 if subtitle else 199
         write(axes, grid.left, title_height, title, 5.2, weight="bold", va="center")
         if subtitle:
@@ -303,6 +304,13 @@ def _draw_pulse(axes: Axes, left: float, baseline: float) -> None:
         label="calibration",
         zorder=4,
     )
+
+
+def _text_width(text: str, height: float) -> float:
+    """Return the width in mm of text with a font size in mm."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=height).get_extents().width)
 
 
 def write(
