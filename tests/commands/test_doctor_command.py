@@ -47,7 +47,7 @@ def test_the_table_and_strictness(folder: Path, capfd: pytest.CaptureFixture[str
     assert "V3 spans 0.000 mV" in " ".join(shown.split()) and "1 file by its worst finding" in shown
 
 
-def test_patterns_and_folders(folder: Path, tmp_path: Path) -> None:
+def test_patterns_and_folders(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [file.name for file in expand([f"{folder}/[ab].hea", str(folder)])] == ["a.hea", "b.hea", "c.hea"]
     for name in (f"{folder}/*.nothing", str(tmp_path / "empty")):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -56,6 +56,12 @@ def test_patterns_and_folders(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty" / "a.csv").write_text("I,II")
     with pytest.raises(UserError, match=r"tables by a pattern: '.*empty/\*\.csv'\.$"):
         expand([str(tmp_path / "empty")])
+    assert "warning" not in capsys.readouterr().err
+    (tmp_path / "empty" / "exams.hdf5").write_bytes(b"")
+    (tmp_path / "empty" / "a.hea").write_text("")
+    assert [file.name for file in expand([str(tmp_path / "empty")])] == ["a.hea"]
+    warning = " ".join(capsys.readouterr().err.split())
+    assert "empty: HDF5 files are not read from a folder (1 found)" in warning and "exams.hdf5/RECORD." in warning
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "--fs", "fast"], ["a", "--nothing"]])

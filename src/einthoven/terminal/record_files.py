@@ -6,12 +6,16 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from einthoven.data.formats.inputs import CONTAINER_SUFFIXES
 from einthoven.data.formats.reading import RECORD_SUFFIXES, TABLE_SUFFIXES
 from einthoven.errors import UserError
+from einthoven.terminal.display import warn
 
 
 def expand(names: Sequence[str]) -> list[Path]:
     """Return the record files of names, folders and patterns, in order and without duplicates.
+
+    HDF5 files of a folder are left out, because each can contain many records. A warning says so.
 
     Raises
     ------
@@ -22,7 +26,14 @@ def expand(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if _is_record(file))
+            files_in_folder = sorted(path.rglob("*"))
+            matches = [file for file in files_in_folder if _is_record(file)]
+            containers = [file for file in files_in_folder if file.suffix.lower() in CONTAINER_SUFFIXES]
+            if containers:
+                warn(
+                    f"{name}: HDF5 files are not read from a folder ({len(containers):,} found), because each can "
+                    f"contain many records; name a file or a record, such as {containers[0]} or {containers[0]}/RECORD."
+                )
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(Path(file) for file in glob.glob(name, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
         else:
