@@ -257,6 +257,11 @@ def test_of_several_muse_rhythms_the_longest_is_read(tmp_path: Path, ecg: np.nda
     path = write_muse(tmp_path / "m.xml", [Part(ecg, label="Rhythm"), later])
     assert_signal(path, ecg)
     assert read_record(path).cautions == ("left out waveform 2 'Rhythm' (12 leads, 3 s)",)
+    # A flat one is read only if no other is as long.
+    flat = Part(np.full_like(ecg, 35), label="Rhythm")
+    path = write_muse(tmp_path / "m.xml", [flat, Part(ecg, label="Rhythm")])
+    assert_signal(path, ecg)
+    assert read_record(path).cautions == ("left out waveform 1 'Rhythm' (12 leads, 3 s)",)
 
 
 def test_damaged_documents_are_refused(tmp_path: Path, ecg: np.ndarray) -> None:

@@ -41,6 +41,8 @@ class Group:
         Time of the first sample in s, on a clock that all groups of the file share; None if the file does not state it.
     is_derived : bool
         Whether the file says that the group is computed from other waveforms.
+    is_flat : bool
+        Whether no signal of the group ever changes.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Group:
     load: Callable[[], tuple[NDArray[np.floating], tuple[str, ...]]]
     start: float | None = None
     is_derived: bool = False
+    is_flat: bool = False
 
     @property
     def seconds(self) -> float:

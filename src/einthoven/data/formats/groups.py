@@ -31,8 +31,8 @@ def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True)
     source : str
         Name of the file, for messages.
     has_times : bool
-        Whether groups of the format can state when they start. If not, a group is left out if a longer one, or one
-        before it, has the same leads.
+        Whether groups of the format can state when they start. If not, a group is left out if a longer one has the
+        same leads. Of equally long ones, the first that is not flat is used.
 
     Returns
     -------
@@ -126,9 +126,10 @@ def _with_starts(groups: list[Group]) -> list[Group]:
 def _choose(groups: list[Group], source: str, *, has_times: bool) -> tuple[list[Group], list[Group]]:
     """Choose the groups that make the time axis, and those that only fill what these did not record.
 
-    Groups with many leads come first, then long groups. The starts of the result count from the first chosen group.
+    Groups with many leads come first, then long groups, then those that are not flat. The starts of the result count
+    from the first chosen group.
     """
-    order = sorted(groups, key=lambda group: (group.is_beat, -len(group.leads), -group.seconds))
+    order = sorted(groups, key=lambda group: (group.is_beat, -len(group.leads), -group.seconds, group.is_flat))
     chosen: list[Group] = []
     strips: list[Group] = []
     for group in order:

@@ -69,7 +69,8 @@ def _describe(waveform: Element, place: int, source: str) -> Group:
         raise UserError(f"{source}: leads of {name} at the time offsets {', '.join(offsets)}; expected one.")
     names = tuple(_get(lead, "LeadID") or "unnamed" for lead in leads)
     load = partial(_to_millivolts, leads, counts, source)
-    return Group(name, label, names, lengths[0] if lengths else 0, fs, load)
+    is_flat = all((row == row[:1]).all() for row in counts)
+    return Group(name, label, names, lengths[0] if lengths else 0, fs, load, is_flat=is_flat)
 
 
 def _read_counts(lead: Element, source: str) -> NDArray[np.integer]:
