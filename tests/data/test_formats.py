@@ -304,3 +304,7 @@ def test_values_that_are_only_for_files_without_them(tmp_path: Path, ecg: np.nda
         if name != "c.npy":
             with pytest.raises(UserError):
                 read_record(tmp_path / name, **told)
+    # A sidecar belongs to one file, so it must not contradict the file.
+    (tmp_path / "d.json").write_text('{"fs": 400}')
+    with pytest.raises(UserError, match=r"250 Hz in the file, 400 Hz in its \.json; expected one value"):
+        read_record(tmp_path / "d.npz", **told, only_where_missing=True)

@@ -203,7 +203,9 @@ def add_metadata(
     notes: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     if in_file.fs is not None:
-        fs = settle_rate(in_file.fs, fs, caller, source, origin)
+        # A sidecar belongs to its file: it must not contradict the file, although a value for many files may.
+        is_of_sidecar = caller.only_where_missing and sidecar.fs is not None
+        fs = settle_rate(in_file.fs, fs, replace(caller, fs=None) if is_of_sidecar else caller, source, origin)
         cautions = rate_notes(in_file.fs, fs)
         if origin and not cautions:
             notes = (f"{fs:g} Hz from {origin}",)
