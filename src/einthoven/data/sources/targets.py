@@ -17,7 +17,7 @@ from einthoven.data.sources.labels import Labels, NoLabelsError
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Progress, Store
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER
-from einthoven.functional import alignment, baseline, beats, qrs_edges, representative_beat
+from einthoven.functional import alignment, baseline, beats, conform, qrs_edges, representative_beat
 from einthoven.functional.statements import AXIS_STATEMENTS, RATE_STATEMENTS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def measure(store: Store, name: str, progress: Progress | None = None) -> Float:
 
     The name of the file depends on the records and on the code that measures.
     """
-    modules = (alignment, baseline, beats, qrs_edges, representative_beat)
+    modules = (alignment, baseline, beats, conform, qrs_edges, representative_beat)
     files = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
     code = b"".join(file.read_bytes() for file in files)
     digest = hashlib.sha256(store.fingerprint.encode() + code).hexdigest()[:16]
