@@ -512,7 +512,11 @@ def test_more_samples_than_fit_into_memory_are_refused(tmp_path: Path, monkeypat
     (tmp_path / "a.xml").write_text(aecg(ECG))
     (tmp_path / "w.hea").write_text("w 12 500 60\n" + "".join(f"w.dat 80 20/mV 8 0 0 0 0 {lead}\n" for lead in LEADS))
     (tmp_path / "w.dat").write_bytes(bytes(720))
-    for name, told in (("a.edf", {}), ("a.xml", {}), ("w.hea", {}), ("a.npy", TOLD), ("a.mat", TOLD), ("a.csv", TOLD)):
+    # The frames alone would be few enough.
+    (tmp_path / "f.hea").write_text("f 12 250 30\n" + "".join(f"f.dat 80x2 20/mV 8 0 0 0 0 {lead}\n" for lead in LEADS))
+    (tmp_path / "f.dat").write_bytes(bytes(720))
+    stating = [("a.edf", {}), ("a.xml", {}), ("w.hea", {}), ("f.hea", {})]
+    for name, told in (*stating, ("a.npy", TOLD), ("a.mat", TOLD), ("a.csv", TOLD)):
         refused(tmp_path / name, f"{name}: 720 samples found; expected an ECG of at most 700 samples", **told)
     with pytest.raises(UserError, match=r"waveform_ecg.dcm: 120,000 samples found"):
         read_record(dicom_file())

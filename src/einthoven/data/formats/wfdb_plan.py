@@ -75,7 +75,14 @@ class Plan:
 
 
 def make_plan(header: Header, want: tuple[str, ...]) -> Plan:
-    """Find out what to read for the wanted leads, and check it. Only headers and file sizes are read."""
+    """Find out what to read for the wanted leads, and check it. Only headers and file sizes are read.
+
+    Raises
+    ------
+    UserError
+        If a lead is missing or named twice, if headers and files contradict each other, if a unit or a gain is not
+        that of an ECG, if leads of several rates have no common one, or if the record has too many samples.
+    """
     if header.segments:
         segments, names = _read_segments(header)
     else:
@@ -117,8 +124,6 @@ def make_plan(header: Header, want: tuple[str, ...]) -> Plan:
             f"at least one in {_MAX_GAP_RATIO}."
         )
 
-    check_sample_count(total * len(want), header.name)
-
     # Signals with different numbers of samples per frame are averaged over the frame.
     notes = []
     signals = [(part.header.layout, column) for part in parts for column in part.columns.values()]
@@ -134,6 +139,7 @@ def make_plan(header: Header, want: tuple[str, ...]) -> Plan:
                 f"leads at one rate, or frames at {_LOWEST_FRAME_RATE:g} Hz or more, over which they are averaged."
             )
         notes.append(f"leads of several rates: averaged over each frame, to {header.fs:g} Hz")
+    check_sample_count(total * per_frame * len(want), header.name)
     if any(not layout.units[column] for layout, column in signals):
         notes.append(f"leads without a unit: {DEFAULT_UNIT}, the default of the format")
     if segments_without_lead:
