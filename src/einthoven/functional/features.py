@@ -156,8 +156,8 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
         for k, lead in enumerate(leads):
             columns[f"{wave}_{lead}_mv"] = values[:, k]
     # Before this part, the beat contains only the P wave of a long PR interval, or T of the beat before it.
-    shown = beat[..., fiducial(fs) - round(SHOWN_BEFORE * fs) :]
-    return Features(tuple(columns), np.stack(list(columns.values()), axis=1), shown)
+    shown_beat = beat[..., fiducial(fs) - round(SHOWN_BEFORE * fs) :]
+    return Features(tuple(columns), np.stack(list(columns.values()), axis=1), shown_beat)
 
 
 def _rhythm(rr: Float) -> dict[str, Float]:

@@ -150,12 +150,12 @@ class CPC(Pretext):
         """Return loss, bound of the mutual information in nats, and share of futures found, (B, 3)."""
         scores, _ = self.candidate_scores(model, batch.x)
         loss = self._mean_loss(scores)
-        found = []
+        correct_shares = []
         log_candidates = []
-        for of_step in scores:
-            found.append((of_step.argmax(dim=2) == 0).float().mean(dim=1))
+        for step_scores in scores:
+            correct_shares.append((step_scores.argmax(dim=2) == 0).float().mean(dim=1))
             # A negative that is the right latent itself is no candidate.
-            log_candidates.append(of_step.isfinite().sum(dim=2).log().mean(dim=1))
+            log_candidates.append(step_scores.isfinite().sum(dim=2).log().mean(dim=1))
         # The mean of `mutual_information_bound` over the predictions, which have different numbers of candidates.
         bound = torch.stack(log_candidates).mean(dim=0) - loss
-        return torch.stack([loss, bound, torch.stack(found).mean(dim=0)], dim=1)
+        return torch.stack([loss, bound, torch.stack(correct_shares).mean(dim=0)], dim=1)

@@ -139,7 +139,7 @@ def _repair(data: bytes, bytes_per_sample: int) -> tuple[bytes, tuple[str, ...]]
     Raises
     ------
     ValueError
-        If the header is too short, or states no number of signals or of samples.
+        If the header is too short, states no number of signals or of samples, or states data records of 0 s.
     """
     signals = int(data[_SIGNAL_COUNT])
     header_bytes = _MAIN_BYTES + signals * _BYTES_PER_SIGNAL
