@@ -65,6 +65,18 @@ def test_an_error_in_the_block_does_not_lose_the_signal() -> None:
     assert isinstance(interrupted.value.__context__, ValueError)
 
 
+def test_a_signal_that_is_ignored_stays_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with deferred("one moment"):
+            signal.raise_signal(signal.SIGINT)
+            assert not is_waiting()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not capsys.readouterr().err
+
+
 def test_other_threads_need_no_protection() -> None:
     results: list[bool] = []
 

@@ -17,7 +17,8 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_AGAIN_SECONDS = 0.05
+_AGAIN_SECONDS = 0.3
+"""Time until a signal is sent again. On a busy machine, the callback that it must not meet again takes a while to end."""
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -114,7 +115,9 @@ def deferred(notice: str = "") -> Iterator[None]:
         return
     deferral = _Deferral(notice)
     for signal_number in _SIGNALS:
-        deferral.handlers[signal_number] = signal.signal(signal_number, deferral.note)
+        # A shell lets the jobs in the background of a script ignore SIGINT. They still ignore it in the block.
+        if signal.getsignal(signal_number) != signal.SIG_IGN:
+            deferral.handlers[signal_number] = signal.signal(signal_number, deferral.note)
     _running = deferral
     is_interrupted = False
     try:
