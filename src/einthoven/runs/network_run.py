@@ -119,7 +119,15 @@ class NetworkRun(NetworkParts):
 
     @contextmanager
     def training(self, recorder: Recorder | Unrecorded) -> Iterator[Callable[[], Position]]:
-        """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position."""
+        """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position.
+
+        Several processes wait for each other first, and begin with the weights of the first one.
+
+        Raises
+        ------
+        LostProcessError
+            If another process has ended.
+        """
         trainer = self.settings.trainer
         seed = self.settings.seed
 
@@ -180,10 +188,10 @@ class NetworkRun(NetworkParts):
         def save_last() -> None:
             self.save("last", recorder)
             clock.restart()
-            # Ctrl-C ends the training here: nothing is lost. A signal may not have reached all processes yet.
-            is_over = processes.any(is_waiting())
-            deliver_waiting()
-            if is_over and not is_waiting():
+            # Ctrl-C ends the training here: nothing is lost. All processes end together.
+            if processes.any(is_waiting()):
+                deliver_waiting()
+                # The signal has not reached this process yet.
                 raise KeyboardInterrupt
 
         callbacks = Callbacks(
