@@ -16,7 +16,7 @@ from einthoven.errors import UserError
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run_config import read_config
 from einthoven.runs.shared_checks import refuse_unshared
-from einthoven.runs.together import refuse_alone_only, refuse_forgotten_folder
+from einthoven.runs.together import is_begun_with, refuse_alone_only, refuse_forgotten_folder
 from einthoven.training import checkpoint
 from einthoven.training.launch import Launch, read_launch
 from two_steps import Notes, composed, train
@@ -72,11 +72,17 @@ def test_a_killed_process_is_a_sentence_and_torchrun_continues_the_run(
         assert started.wait(300) == 0
     finally:
         started.terminate()
+        started.wait()
     out, err = capfd.readouterr()
     assert "process 0 of 2 ends, because another process has ended or does not answer; the run continues" in err
     assert "resuming after epoch" in out
     assert out.count("epoch 40/40") == 1, "one process prints"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["data", "run"]
+
+    # torchrun continues the run of its own command only.
+    assert is_begun_with(tmp_path / "run", list(OPTIONS))
+    assert not is_begun_with(tmp_path / "run", [*OPTIONS, "seed=1"])
+    assert not is_begun_with(tmp_path / "data", list(OPTIONS))
 
     # The same run in one process, without an interruption.
     state, notes = checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.command_line import option
@@ -11,6 +12,7 @@ from einthoven.errors import UserError
 from einthoven.runs.resume import assemble_begun
 from einthoven.runs.run_config import read_config
 from einthoven.runs.settings import is_feature_model
+from einthoven.runs.trained_data import is_started, read_trained_data
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.display import console, errors
 from einthoven.tracking.places import trusted_for
@@ -93,6 +95,17 @@ def follow(processes: ConnectedProcesses) -> None:
         fit()
 
 
+def is_begun_with(folder: Path, overrides: Sequence[str]) -> bool:
+    """Return whether a folder holds a run that was begun with some options of the command line.
+
+    If not, the folder was in use before torchrun has started this command.
+    """
+    if not is_started(folder):
+        return False
+    trained = read_trained_data(folder, "hydra.run.dir", takes_added=False)
+    return trained.overrides == tuple(overrides)
+
+
 def refuse_alone_only(config: DictConfig, processes: int) -> None:
     """Refuse options of a run that several processes cannot share.
 
@@ -127,12 +140,14 @@ def refuse_forgotten_folder(launch: Launch, is_named: bool) -> None:
 
     Parameters
     ----------
+    launch : Launch
     is_named : bool
         Whether the command names the folder of the run.
 
     Raises
     ------
     UserError
+        If torchrun may start the processes again.
     """
     if launch.most_restarts and not is_named:
         raise UserError(

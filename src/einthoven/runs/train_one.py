@@ -24,12 +24,12 @@ from einthoven.runs.start import assemble_run, claim_folder, is_named_by_user, o
 from einthoven.runs.teachers import with_teachers
 from einthoven.runs.together import (
     follow,
+    is_begun_with,
     joined,
     refuse_alone_only,
     refuse_forgotten_folder,
     trust_own_addresses,
 )
-from einthoven.runs.trained_data import is_started
 from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking.closing import closing
@@ -68,8 +68,8 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         if config.resume is None:
             refuse_alone_only(config, processes.size)
             refuse_forgotten_folder(launch, is_named_by_user())
-            if launch.restarts and is_started(folder):
-                # torchrun has started all processes again, because one has ended.
+            # torchrun has started all processes again, because one has ended. Another run is refused by `_train`.
+            if launch.restarts and is_begun_with(folder, overrides):
                 trust_own_addresses(config)
                 return _resume(folder, overrides, processes)
         return _train(config, folder, overrides, processes)
