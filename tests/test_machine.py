@@ -68,6 +68,12 @@ def test_the_memory_that_groups_leave(names: str, files: dict[str, object], expe
     assert free_memory(*system(tmp_path, names, files)) == expected
 
 
+def test_processes_of_torchrun_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    names, files, expected = MEMORY[0]
+    assert free_memory(*system(tmp_path, names, files)) == expected // 4
+
+
 def test_slurm_limits_cores_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = system(tmp_path, "0::/\n", {})
     unlimited = free_memory(*place)

@@ -52,7 +52,7 @@ def free_memory(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
     """Return the number of bytes that this process may still use.
 
     It is the smallest of: the free memory of the machine, what the limits of its control groups leave, and what the
-    limit of Slurm leaves.
+    limit of Slurm leaves. If torchrun has started several processes on this machine, each may use an equal part.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ def free_memory(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
     slurm = _slurm_memory()
     if slurm is not None:
         limits.append(slurm - _own_memory())
-    return max(min(limits), 0)
+    processes = _number(os.environ.get("LOCAL_WORLD_SIZE", "")) or 1
+    return max(min(limits), 0) // processes
 
 
 def limit_threads() -> None:
