@@ -133,6 +133,7 @@ LIGHT_COMMANDS = {  # command -> packages that it may need
     "train --cfg job": {"hydra", "rich"},
     "predict --flag": {"rich", "numpy"},
     "explain --flag": {"rich", "numpy"},
+    "embed a.hea --output a.txt": {"rich", "numpy"},
     "report --flag": set(),
 }
 

@@ -38,7 +38,7 @@ TERMINATED = 143  # 128 + the number of SIGTERM
 BROKEN_PIPE = 141  # 128 + the number of SIGPIPE
 
 GARBAGE_THRESHOLDS = (10_000, 10, 10)
-"""When Python searches for garbage: its own thresholds, but for the first one, which is 700.
+"""Thresholds of the garbage collector. The first one is 700 in Python, and the others are those of Python.
 
 Importing torch and MLflow makes half a million objects and no garbage. With the higher threshold, the imports of a run
 need a quarter less time.
@@ -46,7 +46,6 @@ need a quarter less time.
 
 # At exit, Python would search all these objects for garbage once more.
 atexit.register(gc.freeze)
-
 
 SPIN_COUNT = "10000"
 """How often an idle thread of OpenMP looks for work before it sleeps. The default takes a core from other processes."""

@@ -13,6 +13,9 @@ from einthoven.terminal.output import check_output
 from einthoven.terminal.parser import Parser, bundles_and_files, reading
 from einthoven.terminal.record_files import expand
 
+SUFFIXES = (".parquet", ".csv", ".npz")
+"""Suffixes of the tables that `einthoven.terminal.embedding_output` writes."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Embed files, and write one table.
@@ -34,16 +37,17 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _options(arguments)
     check_output(f"--output {options.output}", options.output)
+    if options.output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--output {options.output}: expected a name that ends in {', '.join(SUFFIXES)}.")
 
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
     from einthoven.models.encoder import check_tokens
     from einthoven.predict import EMBEDDED
     from einthoven.predict.embedding import embed_files
     from einthoven.runs.encoder import read_encoder
-    from einthoven.terminal.embedding_output import check_suffix, write_embeddings
+    from einthoven.terminal.embedding_output import write_embeddings
 
     limit_threads()
-    check_suffix(options.output)
     models, paths = bundles_and_files(options.paths, "embed")
     if len(models) > 1:
         raise UserError(f"embed: {len(models)} models given ({' '.join(models)}); expected one.")

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     if options.pdf is not None:
         check_output(f"--pdf {options.pdf}", options.pdf)
+
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
     from einthoven.predict import load_bundle
     from einthoven.predict.answers import answers
@@ -47,7 +48,6 @@ def main(arguments: Sequence[str]) -> int:
 
     limit_threads()
     bundles, paths = bundles_and_files(options.paths, "predict")
-
     predictor = load_bundle(*bundles, draws=options.draws, seed=options.seed)
     if predictor.alphas and options.alpha not in predictor.alphas:
         alphas = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)

@@ -12,13 +12,11 @@ import numpy as np
 
 import einthoven
 from einthoven.atomic import atomic
-from einthoven.errors import UserError
 from einthoven.predict.embedding import Embedded, Encoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = (".parquet", ".csv", ".npz")
 METADATA = b"einthoven"
 """Key of the metadata of a Parquet file. Its value is JSON."""
 
@@ -31,17 +29,6 @@ COLUMNS = {
 
 ROWS_AT_ONCE = 1 << 14
 """Rows that are written together."""
-
-
-def check_suffix(path: Path) -> None:
-    """Refuse a name of a file that no format belongs to.
-
-    Raises
-    ------
-    UserError
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"--output {path}: expected a name that ends in {', '.join(SUFFIXES)}.")
 
 
 def describe_encoder(encoder: Encoder, rows: str) -> dict[str, Any]:
