@@ -18,7 +18,7 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _AGAIN_SECONDS = 0.3
-"""Time until a signal is sent again. On a busy machine, the callback that it must not meet again takes a while to end."""
+"""Time until a signal is sent again. It must not arrive before the callback has ended, also on a busy machine."""
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 

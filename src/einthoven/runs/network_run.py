@@ -122,11 +122,6 @@ class NetworkRun(NetworkParts):
         """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position.
 
         Several processes wait for each other first, and begin with the weights of the first one.
-
-        Raises
-        ------
-        LostProcessError
-            If another process has ended.
         """
         trainer = self.settings.trainer
         seed = self.settings.seed
