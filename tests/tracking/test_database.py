@@ -72,6 +72,20 @@ def test_two_runs_may_create_one_experiment_at_once(tmp_path: Path, mlflow_db: P
     assert experiment_id(one, "raced") == first
 
 
+def test_a_relative_address_means_another_store_in_another_working_folder(
+    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locations = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        shutil.copy(mlflow_db, tmp_path / name)
+        monkeypatch.chdir(tmp_path / name)
+        one = connect("sqlite:///mlflow.db")
+        experiment = one.get_experiment(one.create_experiment("new"))
+        locations.append(experiment.artifact_location)
+    assert locations == [str(tmp_path / name / "mlruns" / "1") for name in ("first", "second")]
+
+
 def test_a_new_file_at_the_address_of_a_deleted_one_is_not_mixed_with_it(tmp_path: Path, mlflow_db: Path) -> None:
     file = shutil.copy(mlflow_db, tmp_path / "mlflow.db")
     uri = f"sqlite:///{file}"

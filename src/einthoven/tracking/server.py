@@ -66,9 +66,21 @@ def connect(uri: str) -> MlflowClient:
         check_database(file)
     # MLflow logs the traceback of every error of a database, and raises the error, too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    make_database(uri)
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri) if file is None else _open_file(uri, file)
+    address = uri if file is None else _absolute_address(uri, file)
+    make_database(address)
+    mlflow.set_tracking_uri(address)
+    return mlflow.MlflowClient(address) if file is None else _open_file(address, file)
+
+
+def _absolute_address(uri: str, file: Path) -> str:
+    """Return the address of a SQLite file that is true in every working folder.
+
+    MLflow keeps a connection and a place of files for each address. After a change of the working folder, a relative
+    address would still mean the earlier file.
+    """
+    address = f"sqlite:///{file.absolute()}"
+    # A path with a question mark cannot be written as an address.
+    return address if sqlite_file(address) == file.absolute() else uri
 
 
 def _open_file(uri: str, file: Path) -> MlflowClient:
