@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from einthoven.data.doctor import (
     examine,
     examine_or_load,
     examine_record,
+    plausible,
     read_and_examine,
     update_quarantine,
 )
@@ -157,6 +159,18 @@ def test_a_wrong_sampling_frequency(clean: Float, stated: float) -> None:
     """Not each record shows it; hardly one of the right sampling frequency seems to."""
     assert part(clean, "fs", fs=stated) > 0.4
     assert part(clean, "fs") < 0.05
+
+
+def test_a_wrong_sampling_frequency_of_records_whose_qrs_has_no_edges(
+    clean: Float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_evidence() -> list[str]:
+        return [finding.evidence for one in examine(clean[:8], 500.0) for finding in one if finding.code == "fs"]
+
+    assert any(re.search(r"\d beats per minute, QRS \d+ ms at 500 Hz; expected", text) for text in with_evidence())
+    monkeypatch.setattr(plausible, "qrs_duration", lambda beat, fs: np.full(len(beat), np.nan))
+    texts = with_evidence()
+    assert texts and all(re.search(r"\d beats per minute at 500 Hz; expected", text) for text in texts)
 
 
 def test_fewer_leads(clean: Float) -> None:

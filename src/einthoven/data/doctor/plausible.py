@@ -51,9 +51,11 @@ def check_fs(block: Block) -> Findings:
         for row in np.flatnonzero(has_beats & is_wrong):
             is_high = value[row] > bounds[1]
             qrs = qrs_duration(block.beat[row : row + 1], block.fs)[0]
+            # Some QRS do not stand out, so that they have no duration.
+            duration = "" if np.isnan(qrs) else f", QRS {1e3 * qrs:.0f} ms"
             evidence = (
-                f"half of the power above 1 Hz lies below {frequency[row]:.1f} Hz, {rate[row]:.0f} beats per minute, "
-                f"QRS {1e3 * qrs:.0f} ms at {block.fs:g} Hz; expected {low_frequency:g} to "
+                f"half of the power above 1 Hz lies below {frequency[row]:.1f} Hz, {rate[row]:.0f} beats per minute"
+                f"{duration} at {block.fs:g} Hz; expected {low_frequency:g} to "
                 f"{high_frequency:g} Hz and {low_rate:g} to {high_rate:g} per minute: the true sampling "
                 f"frequency may be {'lower' if is_high else 'higher'}"
             )
