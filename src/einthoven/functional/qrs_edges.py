@@ -79,6 +79,7 @@ LARGEST_SLOPE = 0.25
 
 SLOPE_QUIET = 0.02
 """Seconds in which the velocity is below its limit at the first estimates."""
+
 EDGE_FS = 500.0
 """Lowest sampling frequency in Hz at which edges are searched. Beats with a lower one are interpolated."""
 
