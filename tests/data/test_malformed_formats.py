@@ -370,6 +370,7 @@ def group(**values: object) -> Callable[[pydicom.Dataset], object]:
         (channel(ChannelSensitivity=None), "has no sensitivity; expected a calibrated waveform"),
         (channel(ChannelSensitivityUnitsSequence=None), "has no sensitivity"),
         (channel(ChannelSensitivity="0"), "has the sensitivity 0; expected a calibrated waveform"),
+        (channel(ChannelSensitivityCorrectionFactor="0"), "has the sensitivity 0; expected a calibrated waveform"),
         (channel(ChannelSensitivityUnitsSequence=[]), "pydicom package cannot read"),
     ],
 )

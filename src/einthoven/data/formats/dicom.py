@@ -134,7 +134,8 @@ def _read_group(dataset: Dataset, is_little_endian: bool, source: str) -> tuple[
             raise UserError(f"{source}: lead {name} has no sensitivity; expected a calibrated waveform.")
         stored_bits = int(channel.get("WaveformBitsStored") or 0)
         significant = _significant_bits(counts[row], stored_bits, is_padding[row], source)
-        scale = float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor") or 1)
+        correction = channel.get("ChannelSensitivityCorrectionFactor")
+        scale = float(channel.ChannelSensitivity) * (1.0 if correction in (None, "") else float(correction))
         if scale == 0:
             name = quote(_channel_name(channel, source))
             raise UserError(f"{source}: lead {name} has the sensitivity 0; expected a calibrated waveform.")
