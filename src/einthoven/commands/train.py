@@ -63,9 +63,11 @@ def main(arguments: list[str]) -> int:
                 return child(config, folder, overrides)
             # Refuse a wrong value before this import, which takes seconds.
             read_settings(config)
-            from einthoven.runs.train_one import train_one
+            from einthoven.runs.train_one import train_one, train_together
 
             limit_threads()
+            if launch is not None:
+                return train_together(launch, config, folder, overrides)
             return train_one(config, folder, overrides)
         return {}
 

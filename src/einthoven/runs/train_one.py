@@ -38,27 +38,22 @@ from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client, reach, without_password
-from einthoven.training.launch import read_launch
+from einthoven.training.launch import Launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train as configured, and return the final metrics.
+def train_together(launch: Launch, config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
+    """Train as configured, together with the other processes that torchrun has started.
+
+    Return the final metrics in the first process, and nothing in the others.
 
     Parameters
     ----------
-    config : DictConfig
-        As composed from ``conf/train.yaml``.
-    folder : Path
-        Folder of the run, for its configuration and checkpoints.
-    overrides : list of str
-        Options that the command line changed. They name the run in a sweep.
+    config, folder, overrides
+        As in `train_one`.
     """
-    launch = read_launch()
-    if launch is None:
-        return _train(config, folder, overrides, ONE_PROCESS)
     with joined(launch) as processes:
         if processes.rank > 0:
             if config.resume is None:
@@ -68,15 +63,29 @@ def train_one(config: DictConfig, folder: Path, overrides: list[str]) -> dict[st
         if config.resume is None:
             refuse_alone_only(config, processes.size)
             refuse_forgotten_folder(launch, is_named_by_user())
-            # torchrun has started all processes again, because one has ended. Another run is refused by `_train`.
+            # torchrun has started all processes again, because one has ended. `train_one` refuses another run.
             if launch.restarts and is_begun_with(folder, overrides):
                 trust_own_addresses(config)
                 return _resume(folder, overrides, processes)
-        return _train(config, folder, overrides, processes)
+        return train_one(config, folder, overrides, processes)
 
 
-def _train(config: DictConfig, folder: Path, overrides: list[str], processes: Processes) -> dict[str, float]:
-    """Train a new run, or continue the one that is named by ``resume``."""
+def train_one(
+    config: DictConfig, folder: Path, overrides: list[str], processes: Processes = ONE_PROCESS
+) -> dict[str, float]:
+    """Train a new run as configured, or continue the one that is named by ``resume``. Return the final metrics.
+
+    Parameters
+    ----------
+    config : DictConfig
+        As composed from ``conf/train.yaml``.
+    folder : Path
+        Folder of the run, for its configuration and checkpoints.
+    overrides : list of str
+        Options that the command line changed. They name the run in a sweep.
+    processes : Processes
+        The processes that train the run.
+    """
     if config.resume is not None:
         refuse_other_overrides(Path(config.resume), overrides)
         return _resume(Path(config.resume), overrides, processes)
