@@ -17,8 +17,10 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking._tracking_service import utils
 
 from einthoven import cli
+from einthoven.errors import UserError
 from einthoven.runs import advice, conclude, network_run, session, start
 from einthoven.runs.network_run import NetworkRun
+from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
 from einthoven.training.loop import train_step
@@ -132,7 +134,17 @@ def test_a_run_that_is_killed_at_any_stage_is_completed(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(owner, function, killed)
         train(*options, f"tracking.experiment={name}", f"hydra.run.dir={folder}")
-    train(f"resume={folder}")
+    describe = session._describe
+
+    def describe_held(run: NetworkRun) -> None:
+        with pytest.raises(UserError, match="another process is writing this run"):
+            run_folder.lock(run.folder / "tracking")
+        describe(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_describe", describe_held)
+        train(f"resume={folder}")
+    run_folder.lock(folder / "tracking").release()
     shown = capsys.readouterr().out
     assert ("there is no checkpoint yet" in shown) == (stage == "before the first step")
     assert ("after the last epoch" in shown) == (stage != "before the first step")

@@ -15,7 +15,7 @@ import torch
 from mlflow import MlflowClient
 
 from einthoven.errors import UserError
-from einthoven.tracking import metrics, spool
+from einthoven.tracking import metrics, run_folder, spool
 from einthoven.tracking.closing import closing
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
@@ -106,7 +106,7 @@ def test_a_run_that_breaks_off_is_closed_as_such(uri: str, error: BaseException,
 def test_a_run_whose_thread_still_waits_for_the_store_is_not_opened_again_in_this_process(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = open_run(uri, patience=0.1)
+    folder = Path(uri.removeprefix("sqlite:///")).parent / "run"
     has_begun, may_end = threading.Event(), threading.Event()
 
     def wait(*_: object) -> None:
@@ -117,10 +117,12 @@ def test_a_run_whose_thread_still_waits_for_the_store_is_not_opened_again_in_thi
 
     monkeypatch.setattr(Delivery, "__call__", wait)
     monkeypatch.setattr(spool, "_LAST_WAIT", 0.01)
-    recorder.tags({"a": "b"})
-    assert has_begun.wait(10)
     try:
-        recorder.finish()
+        with run_folder.writing(folder) as lock:
+            recorder = open_run(uri, patience=0.1, lock=lock)
+            recorder.tags({"a": "b"})
+            assert has_begun.wait(10)
+            recorder.finish()
         with pytest.raises(UserError, match="another process is writing this run"):
             open_run(uri, run_id=recorder.run_id)
     finally:

@@ -210,7 +210,6 @@ def _train_fold(
         # The model of a network is in its checkpoint. A feature model is fitted again, which gives the same model.
         if isinstance(run, FeatureRun):
             run.fit()
-        lock.release()
         return
     recorder = open_recorder(
         run,

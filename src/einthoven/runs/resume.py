@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +66,12 @@ def open_interrupted(
         If nothing is missing, the run is being written, its store does not have it, or its records, its configuration
         or its code have changed.
     """
-    with ExitStack() as stack:
-        lock = stack.enter_context(run_folder.writing(folder))
+    with run_folder.writing(folder) as lock:
         opened = continue_run(folder, config, lock, processes=processes)
-        if opened is None:
-            raise UserError(
-                f"resume={folder}: this run has trained to its end and is complete; there is nothing to resume."
-            )
-        # From here on the recorder holds the lock.
-        stack.pop_all()
+    if opened is None:
+        raise UserError(
+            f"resume={folder}: this run has trained to its end and is complete; there is nothing to resume."
+        )
     return opened
 
 

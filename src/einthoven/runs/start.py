@@ -171,7 +171,7 @@ def open_recorder(
     run_id, position : str and int, or None
         MLflow run that is continued, and the position of its recorder in the checkpoint.
     lock : FileLock
-        Lock of the folder. The recorder releases it.
+        Lock of the folder. The recorder holds it, too, until the end of the run.
     """
     tracking = run.settings.tracking
     folder = folder or run.folder

@@ -87,7 +87,8 @@ class Recorder(Metrics, Files):
     system_metrics : bool
         Also log the load and memory of the machine.
     lock : FileLock, optional
-        Lock of the folder if the caller has it already (`run_folder.writing`). It is released at the end of the run.
+        Lock of the folder if the caller has it already (`run_folder.writing`). The recorder holds it, too, until the
+        end of the run.
 
     Attributes
     ----------
@@ -158,6 +159,9 @@ class Recorder(Metrics, Files):
             )
         else:
             self._continue(run_id, position, has_ids)
+        # A lock that two hold is free when both have released it.
+        if lock is not None:
+            lock.acquire()
         if not offline:
             self._entries.start()
             self._files.start()
