@@ -26,6 +26,8 @@ from einthoven.optim.penalties import L2
 from einthoven.optim.sam import sam
 from einthoven.schema import Diagnostics
 from einthoven.tasks.classification import Classification
+from einthoven.training.collectives import LostProcessError
+from einthoven.training.connection import Meeting
 from einthoven.training.distributed import ConnectedProcesses
 from einthoven.training.loop import evaluate, train_step
 
@@ -114,6 +116,23 @@ def train(
     found["weights"] = torch.cat([p.detach().flatten() for p in model.parameters()])
     found["running statistics"] = torch.cat([b.double().flatten() for b in model.buffers()])
     return found
+
+
+class NoStore:
+    """The store of a torchrun that has ended."""
+
+    def refuse(self, *_: str) -> None:
+        raise dist.DistNetworkError("failed to recv, got 0 bytes")
+
+    set = compare_set = refuse
+
+
+def test_a_run_may_end_after_the_other_processes_and_torchrun() -> None:
+    meeting = Meeting(NoStore(), 0, 2)  # type: ignore[arg-type]
+    meeting.end()
+    meeting.leave()
+    with pytest.raises(LostProcessError):
+        meeting.tell_folder(Path("run"))
 
 
 def _train_as_one_of_two(rank: int, folder: str) -> None:

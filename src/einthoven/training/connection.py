@@ -54,7 +54,8 @@ class Meeting:
         """Tell the other processes that there is nothing to train, if they still wait for a folder."""
         self._is_over.set()
         if self._rank == 0:
-            with lost_process():
+            # The others may have ended long ago, and torchrun with them.
+            with suppress(LostProcessError), lost_process():
                 self._store.compare_set(_FOLDER, "", "")
 
     def wait_for_folder(self) -> Path | None:
@@ -71,9 +72,9 @@ class Meeting:
         self._is_over.set()
 
     def leave(self) -> None:
-        """Tell the other processes that this one has failed."""
+        """Tell the other processes that this one has failed, if they are still there."""
         self._is_over.set()
-        with lost_process():
+        with suppress(LostProcessError), lost_process():
             self._store.set(_FAILED, "")
 
     def _wait(self, names: list[str]) -> None:
@@ -139,9 +140,7 @@ def connected(launch: Launch) -> Iterator[Meeting]:
     try:
         yield meeting
     except BaseException:
-        # The others may wait for this process. They may also have ended.
-        with suppress(LostProcessError):
-            meeting.leave()
+        meeting.leave()
         raise
     meeting.end()
     dist.destroy_process_group()
