@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_patterns_and_folders(folder: Path, tmp_path: Path, capsys: pytest.Captu
     assert [file.name for file in expand([str(tmp_path / "empty")])] == ["a.hea"]
     warning = " ".join(capsys.readouterr().err.split())
     assert "empty: HDF5 files are not read from a folder (1 found)" in warning and "exams.hdf5/RECORD." in warning
+    assert re.search(r"empty: tables are not read from a folder \(1 found\).*such as '.*empty/\*\.csv'\.", warning)
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "--fs", "fast"], ["a", "--nothing"]])

@@ -15,7 +15,8 @@ from einthoven.terminal.display import warn
 def expand(names: Sequence[str]) -> list[Path]:
     """Return the record files of names, folders and patterns, in order and without duplicates.
 
-    HDF5 files of a folder are left out, because each can contain many records. A warning says so.
+    HDF5 files of a folder are left out, because each can contain many records. So are its tables, because a table can
+    be something else than a record. A warning says so.
 
     Raises
     ------
@@ -28,12 +29,7 @@ def expand(names: Sequence[str]) -> list[Path]:
         if path.is_dir():
             files_in_folder = sorted(path.rglob("*"))
             matches = [file for file in files_in_folder if _is_record(file)]
-            containers = [file for file in files_in_folder if file.suffix.lower() in CONTAINER_SUFFIXES]
-            if containers:
-                warn(
-                    f"{name}: HDF5 files are not read from a folder ({len(containers):,} found), because each can "
-                    f"contain many records; name a file or a record, such as {containers[0]} or {containers[0]}/RECORD."
-                )
+            _warn_left_out(name, files_in_folder, has_records=bool(matches))
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(Path(file) for file in glob.glob(name, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
         else:
@@ -56,10 +52,32 @@ def _is_record(file: Path) -> bool:
     return suffix in RECORD_SUFFIXES
 
 
+def _warn_left_out(folder: str, files: Sequence[Path], *, has_records: bool) -> None:
+    """Say which files of a folder may contain records and are not read."""
+    containers = [file for file in files if file.suffix.lower() in CONTAINER_SUFFIXES]
+    if containers:
+        warn(
+            f"{folder}: HDF5 files are not read from a folder ({len(containers):,} found), because each can contain "
+            f"many records; name a file or a record, such as {containers[0]} or {containers[0]}/RECORD."
+        )
+    tables = [file for file in files if file.suffix.lower() in TABLE_SUFFIXES]
+    # Without any record, the refusal of the folder says how tables are named.
+    if tables and has_records:
+        warn(
+            f"{folder}: tables are not read from a folder ({len(tables):,} found), because a table can be something "
+            f"else than a record; name those that are records, such as {_pattern(tables[0])}."
+        )
+
+
+def _pattern(table: Path) -> str:
+    """Return a pattern for the tables beside a table, in quotation marks, so that the shell keeps it as it is."""
+    return f"'{table.parent / f'*{table.suffix}'}'"
+
+
 def _table_advice(folder: Path) -> str:
     """Return a pattern for the tables of a folder. Tables may be no records, so that they have to be named."""
     for suffix in TABLE_SUFFIXES:
         tables = sorted(folder.rglob(f"*{suffix}"))
         if tables:
-            return f", or tables by a pattern: '{tables[0].parent / f'*{tables[0].suffix}'}'"
+            return f", or tables by a pattern: {_pattern(tables[0])}"
     return ""
