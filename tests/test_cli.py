@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import os
 import shlex
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -333,25 +330,3 @@ def test_an_ecg_is_drawn_under_every_augmentation(capfd: pytest.CaptureFixture[s
 
 def test_only_schedules_and_augmentations_are_drawn(refused: Refused) -> None:
     assert "einthoven list schedules --plot" in refused("list", "models", "--plot")
-
-
-WAITING = [  # variables of the user, what libgomp reads
-    ({}, "GOMP_SPINCOUNT = '10000'"),
-    ({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
-    ({"OMP_WAIT_POLICY": "PASSIVE"}, "GOMP_SPINCOUNT = '0'"),
-]
-
-
-@pytest.mark.parametrize(("variables", "expected"), WAITING)
-def test_idle_threads_sleep_soon_unless_the_user_says_otherwise(variables: dict[str, str], expected: str) -> None:
-    torch_folder = Path(str(importlib.util.find_spec("torch").origin)).parent  # type: ignore[union-attr]
-    libraries = list(torch_folder.glob("lib/libgomp*"))
-    if not libraries:
-        pytest.skip("this torch does not use GNU OpenMP, which is the library that this is about.")
-    # The library prints its settings when it is loaded.
-    code = f"import ctypes; from einthoven.cli import main; main(['--version']); ctypes.CDLL({str(libraries[0])!r})"
-    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    environment = {name: value for name, value in os.environ.items() if name not in names}
-    environment |= variables | {"OMP_DISPLAY_ENV": "verbose"}
-    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert expected in shown.stderr

@@ -47,9 +47,6 @@ need a quarter less time.
 # At exit, Python would search all these objects for garbage once more.
 atexit.register(gc.freeze)
 
-SPIN_COUNT = "10000"
-"""How often an idle thread of OpenMP looks for work before it sleeps. The default takes a core from other processes."""
-
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command. A failure ends the process with the exit code of the command.
@@ -60,7 +57,6 @@ def main(argv: list[str] | None = None) -> None:
         The verb and its arguments. By default, the arguments of the process.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    _limit_spinning()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     verb = arguments[0] if arguments else "help"
     exit_code = None
@@ -111,16 +107,6 @@ def _without_verb(arguments: list[str]) -> str:
     from einthoven.build import unknown_name
 
     return unknown_name(first, first, list(VERBS))
-
-
-def _limit_spinning() -> None:
-    """Let idle threads of GNU OpenMP sleep soon, unless the user has chosen how they wait.
-
-    The library reads these variables when torch is imported. Without a limit, a training beside a busy process has a
-    quarter of its speed, because each thread looks for work while the other ones wait for a core.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
