@@ -114,7 +114,8 @@ def result_figure(run: RunParts, split: str, predictions: Predictions) -> dict[s
     if run.task.kind is TaskKind.QUANTITY:
         true, error = run.task.targets_and_errors(predictions.y, predictions.p)
         return {f"agreement_{split}": partial(agreement_figure, true, error, run.task.name, run.task.unit)}
-    classes, title = run.data.labels.classes, f"ROC curves ({split})"
+    classes = run.data.labels.classes
+    title = f"ROC curves ({split})"
     return {f"roc_{split}": partial(figures.roc_figure, predictions.y, predictions.p, classes, title=title)}
 
 

@@ -120,11 +120,13 @@ def _working_folders(addresses: Any, folder: Path) -> list[Path]:
 
 def _find_data(node: Any, working_folders: Sequence[Path]) -> None:
     """Replace the relative paths of roots and caches by paths that lead to the same folders from the present one."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for child in children:
-        _find_data(child, working_folders)
+    if isinstance(node, list):
+        for child in node:
+            _find_data(child, working_folders)
     if not isinstance(node, dict):
         return
+    for child in node.values():
+        _find_data(child, working_folders)
     for name in ("root", "cache"):
         if not isinstance(node.get(name), str):
             continue

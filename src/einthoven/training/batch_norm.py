@@ -38,8 +38,9 @@ def _joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return number, mean (C,) and variance (C,) of the values of each channel in all processes, in float64."""
     dims = _all_but_channels(x)
     variance, mean = torch.var_mean(x.to(_at_least_float32(x)), dims, correction=0)
-    variance, mean = variance.double(), mean.double()
     # In float64, the square of the mean can be subtracted again.
+    mean = mean.double()
+    variance = variance.double()
     count = torch.full_like(mean, x.numel() // x.shape[1])
     sums = torch.stack([count, count * mean, count * (variance + mean.square())])
     all_reduce(sums)

@@ -171,8 +171,8 @@ class SavedFolds:
                     f"these folds were made by {columns[0]!r}: use the data.patient_column of that time (null: each "
                     "record is its own patient), or restore the file"
                 )
-            found = ", ".join(map(repr, columns))
-            raise UserError(f"{file}: columns {found}; expected {self.column!r}, {FOLD!r}: {advice}.")
+            listed_columns = ", ".join(map(repr, columns))
+            raise UserError(f"{file}: columns {listed_columns}; expected {self.column!r}, {FOLD!r}: {advice}.")
         names = rows[self.column].str.strip()
         cells = rows[FOLD].str.strip()
         is_wrong = (names == "") | ~cells.isin([str(fold) for fold in range(1, FOLDS + 1)])
