@@ -76,10 +76,23 @@ def test_times_of_another_unit_are_refused_with_the_rate_that_is_meant(
 
 @pytest.mark.parametrize(
     ("name", "step"),
-    [("time (us)", 2000), ("time_µs", 2000), ("t [msec]", 2), ("time (ns)", 2_000_000), ("t_sec", 0.002)],
+    [
+        ("time (us)", 2000),
+        ("time_µs", 2000),
+        ("t [msec]", 2),
+        ("time (ns)", 2_000_000),
+        ("t_sec", 0.002),
+        ("time (min)", 1 / 30_000),
+    ],
 )
 def test_times_with_a_unit_give_the_rate(tmp_path: Path, ecg: np.ndarray, name: str, step: float) -> None:
     assert read_record(write_table(tmp_path / "a.csv", ecg, name, step * N)).fs == 500
+
+
+def test_a_rate_that_is_too_high_is_not_taken_for_minutes(tmp_path: Path, ecg: np.ndarray) -> None:
+    path = write_table(tmp_path / "a.csv", ecg, "time_us", 40.0 * N)
+    with pytest.raises(UserError, match=r"25000 Hz found .*20,000 Hz; use fs=…\."):
+        read_record(path)
 
 
 def write_npz(folder: Path, ecg: np.ndarray, fs: float) -> Path:

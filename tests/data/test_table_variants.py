@@ -52,7 +52,7 @@ def refused(path: Path, sentence: str, **told: object) -> None:
 # ------------------------------------------------------------------ separators and decimal commas
 
 
-@pytest.mark.parametrize("separator", [";", "\t", " ", "   ", " \t", ";  "])
+@pytest.mark.parametrize("separator", [";", "\t", "|", " ", "   ", " \t", ";  "])
 @pytest.mark.parametrize("decimal", [".", ","])
 @pytest.mark.parametrize("suffix", [".csv", ".txt", ".asc", ""])
 def test_separators_and_decimal_marks(tmp_path: Path, separator: str, decimal: str, suffix: str) -> None:
@@ -170,12 +170,12 @@ def test_comments_before_the_table(tmp_path: Path, comments: str) -> None:
     refused(path, f"'off' in line {line}; expected a number", **TOLD)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1", "utf-8-sig"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     text = text_of(ECG * 1000, separator="\t", header=",".join(f"{lead} [µV]" for lead in LEADS))
-    mark = "\ufeff" if encoding == "utf-16-le" else ""
-    (tmp_path / "a.txt").write_bytes((mark + text).encode(encoding))
-    assert_ecg(tmp_path / "a.txt", fs=500)
+    for mark in ("", "\ufeff") if encoding in ("utf-16-le", "utf-16-be") else ("",):
+        (tmp_path / "a.txt").write_bytes((mark + text).encode(encoding))
+        assert_ecg(tmp_path / "a.txt", fs=500)
 
 
 # ------------------------------------------------------------------ PhysioBank ATM and rdsamp
@@ -215,6 +215,58 @@ def test_the_second_line_states_other_units(tmp_path: Path) -> None:
     refused(write(tmp_path / "a.csv", text.replace("'uV'", "'mmHg'", 1)), "unknown unit 'mmHg'")
 
 
+@pytest.mark.parametrize(("unit", "step"), [("ms", 2), ("[ms]", 2), ("(s)", 0.002), ("us", 2000), ("min", 0.002 / 60)])
+def test_a_row_of_units_is_for_the_times_too(tmp_path: Path, unit: str, step: float) -> None:
+    rows = [f"{step * number:.9f},{line}" for number, line in enumerate(text_of(header=None).splitlines())]
+    names = ",".join(["time", *LEADS])
+    units = ",".join([unit, *["(mV)"] * 12])
+    path = write(tmp_path / "a.csv", "\n".join([names, units, *rows]))
+    assert_ecg(path)
+    refused(write(path, path.read_text().replace(unit, "furlong", 1)), "unknown unit 'furlong' of the column 'time'")
+
+
+@pytest.mark.parametrize("pattern", ["{} uV", "{}_uV", "{}/µV", "{} in uV", "Lead {} [uV]"])
+def test_a_unit_behind_the_name(tmp_path: Path, pattern: str) -> None:
+    header = ",".join(pattern.format(lead) for lead in LEADS)
+    path = write(tmp_path / "a.csv", text_of(1000 * ECG, header=header))
+    assert_ecg(path, fs=500)
+    refused(path, "units [uµ]V in the file, units=mV given", **TOLD)
+
+
+@pytest.mark.parametrize("unit", ["counts", "0.1 mV", "10uV", "1e-4V"])
+def test_an_unknown_unit_in_brackets_is_not_overruled(tmp_path: Path, unit: str) -> None:
+    path = write(tmp_path / "a.csv", text_of(header=",".join(f"{lead} ({unit})" for lead in LEADS)))
+    refused(path, f"units {unit} in the file, units=mV given", **TOLD)
+    refused(path, f"lead I: unknown unit '{unit}'", fs=500)
+    header = ",".join(f"{lead} (Einthoven)" for lead in LEADS)
+    assert_ecg(write(path, text_of(header=header)), **TOLD)
+
+
+def test_a_damaged_first_row_is_no_header(tmp_path: Path) -> None:
+    first, rest = text_of(header=None).split(",", 1)
+    for bad in ("NA", f"{first}x"):
+        path = write(tmp_path / "a.csv", f"{bad},{rest}")
+        refused(path, f"'{bad}' in line 1", **TOLD, leads=LEADS)
+
+
+def test_a_header_in_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for separator in (",", " "):
+        np.savetxt(path, ECG[::-1].T, fmt="%.3f", delimiter=separator, header=separator.join(LEADS[::-1]))
+        assert_ecg(path, **TOLD)
+        refused(path, "leads V6 V5 .* in the file, leads=I,II,", **TOLD, leads=LEADS)
+
+
+def test_the_line_of_a_spreadsheet_about_the_separator(tmp_path: Path) -> None:
+    for line in ("sep=;\n", '"sep=;"\n'):
+        assert_ecg(write(tmp_path / "a.csv", line + text_of(separator=";", decimal=",")), **TOLD)
+
+
+def test_the_minus_sign_of_typography(tmp_path: Path) -> None:
+    text = text_of(-np.abs(ECG) - 0.001, separator=";", decimal=",").replace("-", "\N{MINUS SIGN}")
+    assert_ecg(write(tmp_path / "a.csv", text), -np.abs(ECG) - 0.001, **TOLD)
+
+
 # ------------------------------------------------------------------ Apple Watch
 
 ENGLISH = (
@@ -243,6 +295,31 @@ def test_apple_watch(tmp_path: Path, head: str, decimal: str, fs: str, unit: str
 
     # Neither the name nor the dates are in the record.
     assert not any(name in text or "1970" in text for text in (*record.notes, *record.comments))
+
+
+@pytest.mark.parametrize(
+    ("rate", "lead", "unit"),
+    [
+        ("512\N{NO-BREAK SPACE}hertz", "Dérivation I", "µV"),
+        ("512\N{NARROW NO-BREAK SPACE}hercios", "Derivación I", "µV"),
+        ("512赫兹", "I导联", "µV"),
+        ("512ヘルツ", "第I誘導", "µV"),
+        ("512 герц", "Отведение I", "мкВ"),
+        ("\u0665\u0661\u0662 هرتز", "I", "µV"),
+    ],
+)
+def test_apple_watch_in_other_languages(tmp_path: Path, rate: str, lead: str, unit: str) -> None:
+    head = f"x,I V\nx,{rate}\n\nx,{lead}\nx,{unit}\n\n"
+    values = -np.abs(WATCH) - 1.0
+    body = "\n".join(f"{value:.3f}" for value in values).replace("-", "\N{MINUS SIGN}").replace(".", ",")
+    record = read_record(write(tmp_path / "a.csv", head + body), want=("I",))
+    assert record.fs == 512
+    np.testing.assert_allclose(record.signal, values[None] / 1000, atol=1e-6)
+
+
+def test_no_line_before_the_numbers_of_an_apple_watch_is_skipped(tmp_path: Path) -> None:
+    text = ENGLISH.format(name="X", fs="512", unit="µV") + "x6.25\n7.5\n"
+    refused(write(tmp_path / "a.csv", text), "'x6.25' in line 14; expected one number", want=("I",))
 
 
 def test_twelve_leads_of_an_apple_watch_are_missing(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ _MULTIPLES = (
     (1e-6, "1/1,000,000 of that"),
 )
 
+_RARE_MULTIPLES = (1 / 60, 1 / 86_400)
+
 # Hz. The usual sampling frequencies of electrocardiographs.
 _USUAL_RATES = (100.0, 5_000.0)
 
@@ -99,7 +101,9 @@ def _advice(in_file: float, caller: Metadata) -> str:
     for factor, words in _MULTIPLES:
         # Rounded times give 499.98 Hz for 500 Hz.
         rate = whole_rate(in_file * factor)
-        if low <= rate <= high:
+        # Times in minutes or days are rare. A rate that is no whole number does not speak for them.
+        is_rare = factor in _RARE_MULTIPLES and not rate.is_integer()
+        if low <= rate <= high and not is_rare:
             value = f"{rate:.10g}"
             other = ", or the true value if the file numbers its samples" if in_file == 1 else ""
             return f"{words} is {value} Hz: {_use(value, caller)}{other}"

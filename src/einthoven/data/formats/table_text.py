@@ -1,8 +1,8 @@
 """Split the text of a table into names, units and numbers.
 
-The separator is a semicolon, a tab, a comma or blanks. Numbers may have decimal commas, unless the separator is a
-comma. What could be read in two ways is refused: digits behind a decimal comma that look like a column, and marks
-between thousands.
+The separator is a semicolon, a tab, a comma, a vertical bar or blanks. Numbers may have decimal commas, unless the
+separator is a comma. What could be read in two ways is refused: digits behind a decimal comma that look like a column,
+and marks between thousands.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from einthoven.data.formats.channels import quote
 from einthoven.errors import UserError
 from einthoven.files import reason
+from einthoven.functional.leads import canonical_lead
 
 MOST_TEXT = 2**28
 """Largest size of a table in bytes."""
@@ -28,13 +29,19 @@ MOST_TEXT = 2**28
 BLANK = " "
 """The separator that stands for any number of blanks."""
 
-_SEPARATORS = (";", "\t", ",", BLANK)
+_SEPARATORS = (";", "\t", ",", "|", BLANK)
 _SAMPLE_LINES = 20
+
+# Number of bytes that show whether a text is UTF-16.
+_UTF_16_BYTES = 32
 
 _NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf|-?", re.IGNORECASE)
 
 # Empty lines and comments before a table.
 _COMMENTS = re.compile(r"(?:[ \t\r]*\n|[#%][^\n]*(?:\n|\Z))*+")
+
+# The line with which a spreadsheet program learns the separator.
+_SEPARATOR_LINE = re.compile(r"\"?sep=.\"?[ \t\r]*\n", re.IGNORECASE)
 
 # Elapsed time such as 0:00.002 or 1:02:03.5.
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d+)?)")
@@ -42,8 +49,8 @@ _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d+)?)")
 # The two sides of a decimal comma as columns: a number with leading zeros, such as 010, or digits behind -0.
 _SPLIT_DECIMALS = re.compile(r"(?:^|,)[ \"]*(?:[-+]?0\d+|-0,\d\d+)[ \"]*(?=,|$)", re.MULTILINE)
 
-# The text of a unit row for the column of the time.
-_SECONDS = ("s", "sec", "second", "seconds", "hh:mm:ss.mmm", "elapsed time")
+# The texts of a unit row for a column of times such as 0:00.002, which are read in seconds.
+_CLOCK_UNITS = ("hh:mm:ss.mmm", "elapsed time")
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,15 @@ class TableText:
 
 
 def decode_text(data: bytes) -> str:
-    """Return the text of a file in UTF-8, in UTF-16 with its mark, or else in Latin-1."""
+    """Return the text of a file in UTF-8, in UTF-16, or else in Latin-1."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
+    # UTF-16 without its mark: in a header of a table, every other byte is zero.
+    start = data[:_UTF_16_BYTES]
+    if start and not any(start[1::2]):
+        return data.decode("utf-16-le", errors="replace")
+    if start and not any(start[::2]):
+        return data.decode("utf-16-be", errors="replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -93,17 +106,25 @@ def parse_table(text: str, source: str) -> TableText:
     """
     if "\n" not in text:
         text = text.replace("\r", "\n")
-    first_line, text = _skip_comments(text)
+    # Programs of some languages write the minus sign of typography.
+    text = text.replace("\N{MINUS SIGN}", "-")
+    comments, text = _skip_comments(text)
+    first_line = 1 + comments.count("\n")
     if not text.strip():
         raise UserError(f"{source}: empty; expected a table of one column per lead.")
     separator = _choose_separator(text)
 
-    # The first line is a header if one of its fields is not a number. The second line can contain units.
+    # The first line is a header if its fields are not numbers. The second line can contain units.
     line, body = _next_line(text)
     header = _split_header(line, separator, source)
     names: tuple[str, ...] | None = None
     units: tuple[str, ...] | None = None
-    if not all(_is_number(field) for field in header):
+    is_row = _is_row(header)
+    names_in_comment = _names_in_comment(comments, separator, len(header), source) if is_row else None
+    if names_in_comment:
+        names = names_in_comment
+        body = text
+    elif not is_row:
         names = header
         line, rest = _next_line(body)
         second = _split_header(line, separator, source)
@@ -128,28 +149,44 @@ def parse_table(text: str, source: str) -> TableText:
     return _drop_row_numbers(TableText(values, names, units))
 
 
-def is_elapsed_time(name: str) -> bool:
-    """Decide whether a column has the name that PhysioBank ATM and rdsamp give to the time."""
-    return name.lower() == "elapsed time"
-
-
 def is_clock(name: str) -> bool:
     """Decide whether the times of a column can be written as 0:00.002 or 00:00:00.002."""
-    return is_elapsed_time(name) or name.lower() in ("time", "t")
+    return name.lower() in ("elapsed time", "time", "t")
 
 
-def time_unit(unit: str) -> str:
-    """Return ``s`` or ``ms`` for the unit of a column of elapsed time, or an empty text if it is another one."""
-    if unit.lower() in _SECONDS:
-        return "s"
-    return "ms" if unit.lower() in ("ms", "milliseconds") else ""
+def is_clock_unit(unit: str) -> bool:
+    """Decide whether the text of a unit row means times such as 0:00.002, which become seconds."""
+    return unit.lower() in _CLOCK_UNITS
 
 
-def _skip_comments(text: str) -> tuple[int, str]:
-    """Return the number of the first line that is no comment and not empty, and the text from there on."""
-    match = _COMMENTS.match(text)
+def _skip_comments(text: str) -> tuple[str, str]:
+    """Return the comments and empty lines at the start of a text, and the text behind them."""
+    separator_line = _SEPARATOR_LINE.match(text)
+    match = _COMMENTS.match(text, separator_line.end() if separator_line else 0)
     end = match.end() if match else 0
-    return 1 + text.count("\n", 0, end), text[end:]
+    return text[:end], text[end:]
+
+
+def _names_in_comment(comments: str, separator: str, columns: int, source: str) -> tuple[str, ...] | None:
+    """Return the names of the columns if the last comment has them, as `numpy.savetxt` writes its header."""
+    lines = comments.strip().splitlines()
+    if not lines or lines[-1][:1] not in ("#", "%"):
+        return None
+    names = _split_header(lines[-1].lstrip("#% \t"), separator, source)
+    has_lead = any(canonical_lead(name) for name in names)
+    return names if len(names) == columns and has_lead else None
+
+
+def _is_row(fields: tuple[str, ...]) -> bool:
+    """Decide whether the first line of a table is a row of numbers, although a field of it may be none.
+
+    A header can contain whole numbers, because they can be the names of columns.
+    """
+    numbers = [field for field in fields if field and _is_number(field)]
+    if len(numbers) == sum(field != "" for field in fields):
+        return True
+    has_amplitude = any(not number.isdigit() for number in numbers)
+    return has_amplitude and 2 * len(numbers) >= len(fields)
 
 
 def _next_line(text: str) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from einthoven.data.formats.file_signals import (
 )
 from einthoven.data.formats.inputs import record_name, sidecar_file
 from einthoven.data.formats.rate import rate_notes, settle_rate
-from einthoven.data.formats.table_text import MOST_TEXT, decode_text, is_elapsed_time, parse_table, time_unit
+from einthoven.data.formats.table_text import MOST_TEXT, decode_text, is_clock_unit, parse_table
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER, reason
 from einthoven.functional.leads import canonical_lead
@@ -39,17 +39,23 @@ MOST_SIDECAR = 2**20
 """Largest size of a sidecar in bytes."""
 
 # A time column, such as "time", "t (s)" or "time_ms".
-_TIME_COLUMN = re.compile(
-    r"^(?:time|t)(?:[\s_]*[(\[]?\s*(s|secs?|seconds?|ms|msecs?|milliseconds?|[uµμ]s|[uµμ]secs?|microseconds?|ns)\s*[)\]]?)?$",
-    re.IGNORECASE,
-)
+_TIME_COLUMN = re.compile(r"^(?:elapsed[\s_]+time|time|t)(?:[\s_]*[(\[]?\s*([a-zµμ]+)\s*[)\]]?)?$", re.IGNORECASE)
 
-# First letter of the unit of a time column -> unit, and its number in a second. "ms", "msec" and "milliseconds" are one
-# unit; "microseconds" is replaced before.
-_TIME_UNITS = {"s": ("s", 1.0), "m": ("ms", 1e3), "u": ("µs", 1e6), "n": ("ns", 1e9)}
+# Name of a unit of time -> unit, and its number in a second. "microseconds" is replaced before.
+_TIME_UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), ("s", 1.0)),
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), ("ms", 1e3)),
+    **dict.fromkeys(("us", "usec", "usecs", "usecond", "useconds"), ("µs", 1e6)),
+    **dict.fromkeys(("ns", "nsec", "nsecs", "nanosecond", "nanoseconds"), ("ns", 1e9)),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), ("min", 1 / 60)),
+}
 
-# A name with a unit, such as "V1 (mV)" or "aVR [µV]".
-_NAME_WITH_UNIT = re.compile(r"^(.*?)\s*[(\[]\s*(\w*v(?:olt)?)\s*[)\]]$", re.IGNORECASE)
+# A name with a unit, such as "V1 (mV)", "aVR [µV]", "V1 uV", "I_mV", "II/mV" or "III in mV".
+_NAME_WITH_BRACKET = re.compile(r"^(.*?)\s*[(\[]\s*(.*?)\s*[)\]]$")
+_NAME_WITH_UNIT = re.compile(r"^(.*?)(?:\s+in\s+|[\s_/]+)([nuµμm]v)$", re.IGNORECASE)
+
+# What DICOM and textbooks write in brackets behind a lead, which is no unit.
+_LEAD_AUTHORS = ("", "einthoven", "goldberger", "wilson")
 
 Value = TypeVar("Value")
 
@@ -72,20 +78,17 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
         return replace(signals, notes=(*signals.notes, *table.notes))
     header = list(table.names)
 
-    # PhysioBank ATM and rdsamp write the elapsed time, and its unit in the second row.
-    units_row = table.units or ("",) * len(header)
-    for column, unit in enumerate(units_row):
-        if is_elapsed_time(header[column]) and time_unit(unit):
-            header[column] = f"time ({time_unit(unit)})"
+    # The units of the columns can be in the second row, as PhysioBank ATM and rdsamp write them.
+    units_row = tuple(unit.strip("()[] ") for unit in table.units or ("",) * len(header))
 
     # Take the sampling frequency from the time column, and remove that column.
-    time_columns = [column for column, name in enumerate(header) if _TIME_COLUMN.match(name)]
+    time_columns = [column for column, name in enumerate(header) if _is_time(name)]
     if len(time_columns) > 1:
         raise UserError(f"{source}: {len(time_columns)} columns of time found; expected at most one.")
     fs: float | None = None
     origin = ""
-    if time_columns:
-        fs, origin = _sampling_frequency(values[time_columns[0]], header[time_columns[0]], source)
+    for column in time_columns:
+        fs, origin = _sampling_frequency(values[column], header[column], units_row[column], source)
     values = np.delete(values, time_columns, axis=0)
 
     # Split "V1 (mV)" into name and unit.
@@ -94,14 +97,41 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
     for column, name in enumerate(header):
         if column in time_columns:
             continue
-        name_with_unit = _NAME_WITH_UNIT.match(name)
-        names.append(name_with_unit[1] if name_with_unit else name)
+        name, unit = _split_unit(name)
+        names.append(name)
         # Columns that are no leads can have any other unit.
         unit_in_row = units_row[column] if canonical_lead(name) else ""
-        units.append(name_with_unit[2] if name_with_unit else unit_in_row)
+        units.append(unit or unit_in_row)
     names_in_file = None if _are_default_names(names) else tuple(names)
     signals = add_metadata(path, values, Metadata(fs, None, names_in_file), caller, tuple(units), origin)
     return replace(signals, notes=(*signals.notes, *table.notes))
+
+
+def _is_time(name: str) -> bool:
+    """Decide whether a column contains the times of the samples, in a unit that is known or not stated."""
+    match = _TIME_COLUMN.match(name)
+    return match is not None and (match[1] is None or _time_unit(match[1]) is not None)
+
+
+def _time_unit(text: str) -> tuple[str, float] | None:
+    """Return the unit of time that a text means, and its number in a second."""
+    return _TIME_UNITS.get(text.lower().replace("micro", "u").translate(MICRO_TO_U))
+
+
+def _split_unit(name: str) -> tuple[str, str]:
+    """Return the name of a column and its unit, which is empty if there is none.
+
+    The bracket behind a lead is always a unit. So an unknown one, such as (counts) or (0.1 mV), is refused later.
+    """
+    in_bracket = _NAME_WITH_BRACKET.match(name)
+    if in_bracket and in_bracket[2].lower() not in _LEAD_AUTHORS:
+        is_lead = canonical_lead(in_bracket[1]) is not None
+        if is_lead or re.fullmatch(r"\w*v(?:olt)?", in_bracket[2], re.IGNORECASE):
+            return in_bracket[1], in_bracket[2]
+    behind_name = _NAME_WITH_UNIT.match(name)
+    if behind_name and canonical_lead(behind_name[1]):
+        return behind_name[1], behind_name[2]
+    return name, ""
 
 
 def _are_default_names(names: list[str]) -> bool:
@@ -344,14 +374,22 @@ def _parse_array(data: bytes, source: str) -> NDArray[Any]:
     return np.asarray(npy.read_array(stream, allow_pickle=False))
 
 
-def _sampling_frequency(times: NDArray[np.float64], name: str, source: str) -> tuple[float, str]:
+def _sampling_frequency(times: NDArray[np.float64], name: str, unit_in_row: str, source: str) -> tuple[float, str]:
     """Compute the sampling frequency in Hz from a time column, and return it with a description of the column.
 
-    The times may be rounded. They have to rise in even steps.
+    The times may be rounded. They have to rise in even steps. Without a unit in the name of the column or in the row of
+    units, they are in seconds.
     """
     match = _TIME_COLUMN.match(name)
-    stated_unit = ((match and match[1]) or "s").lower().replace("micro", "u").translate(MICRO_TO_U)
-    unit, per_second = _TIME_UNITS[stated_unit[0]]
+    stated_unit = (match and match[1]) or unit_in_row
+    if not stated_unit or is_clock_unit(stated_unit):
+        stated_unit = "s"
+    unit_and_number = _time_unit(stated_unit)
+    if unit_and_number is None:
+        raise UserError(
+            f"{source}: unknown unit {quote(stated_unit)} of the column {quote(name)}; expected s, ms, us, ns or min."
+        )
+    unit, per_second = unit_and_number
     if times.size < 2:
         raise UserError(f"{source}: {times.size} times in column {quote(name)}; expected at least two.")
 

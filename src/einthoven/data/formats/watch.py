@@ -18,13 +18,23 @@ from einthoven.data.formats.tabular import add_metadata
 from einthoven.errors import UserError
 from einthoven.functional.leads import canonical_lead
 
+# The word for hertz in the languages of the device (Unicode CLDR, frequency-hertz).
+_HERTZ = "hz|her(?:tz|ts|c)\\w*|гц|герц\\w*|херц\\w*|χερτζ|赫[兹茲]?|ヘルツ|헤르츠|הרץ|هرتز|เฮิรตซ์"
+
 RATE_LINE = re.compile(
-    r"^[^,;\n]{1,80}[,;][ \t]*\"?(\d{1,5}(?:[.,]\d{1,6})?)[ \t]*(?:hertz|hz)\"?\s*$", re.IGNORECASE | re.MULTILINE
+    rf"^[^,;\n]{{1,80}}[,;][ \t]*\"?(\d{{1,5}}(?:[.,\u066b]\d{{1,6}})?)[ \t\u00a0\u2009\u202f]*(?:{_HERTZ})\"?\s*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 """A line such as "Sample Rate,512 hertz" or "Messrate,511,538 Hertz". No other table contains one."""
 
 _VALUE_LINE = re.compile(r"^[^,;]*[,;]\s*\"?([^\"]*?)\"?\s*$")
-_NUMBER = re.compile(r"\"?([-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?)\"?")
+_NUMBER = re.compile(r"\"?([-+]?\d+(?:[.,\u066b]\d+)?(?:[eE][-+]?\d+)?)\"?")
+
+# A lead beside letters of another script, such as the Chinese words for lead I.
+_LEAD = re.compile(r"(?<![A-Za-z\d])(?:I{1,3}|aV[RLF]|V[1-6])(?![A-Za-z\d])")
+
+# Russian names of units.
+_CYRILLIC_UNITS = {"мкв": "uV", "мв": "mV"}
 
 
 def read_watch(path: str | Path, caller: Metadata) -> FileSignals:
@@ -42,7 +52,9 @@ def read_watch(path: str | Path, caller: Metadata) -> FileSignals:
         If the file states no rate, lead or unit, or if a line of numbers contains something else.
     """
     source = Path(path).name
-    lines = decode_text(read_ordinary_file(path, MOST_TEXT)).splitlines()
+    # Programs of some languages write the minus sign of typography.
+    text = decode_text(read_ordinary_file(path, MOST_TEXT)).replace("\N{MINUS SIGN}", "-")
+    lines = text.splitlines()
     fs: float | None = None
     lead = ""
     unit = ""
@@ -54,14 +66,18 @@ def read_watch(path: str | Path, caller: Metadata) -> FileSignals:
         # The rate comes before lead and unit. The lines above it are about the user.
         if fs is None:
             rate_match = RATE_LINE.match(line)
-            fs = float(rate_match[1].replace(",", ".")) if rate_match else None
+            fs = _to_number(rate_match[1]) if rate_match else None
             continue
         value_match = _VALUE_LINE.match(line)
-        words = value_match[1].split() if value_match else []
-        if words and canonical_lead(words[-1]):
-            lead = words[-1]
-        elif len(words) == 1 and is_unit(words[0]):
-            unit = words[0]
+        if value_match is None and line.strip():
+            raise UserError(f"{source}: {quote(line)} in line {number + 1}; expected one number.")
+        value = value_match[1] if value_match else ""
+        leads = _LEAD.findall(value)
+        unit_text = _CYRILLIC_UNITS.get(value.lower(), value)
+        if len(leads) == 1 and canonical_lead(leads[0]):
+            lead = leads[0]
+        elif is_unit(unit_text):
+            unit = unit_text
     if fs is None or not lead or not unit:
         missing = "unit"
         if fs is None:
@@ -80,7 +96,12 @@ def read_watch(path: str | Path, caller: Metadata) -> FileSignals:
         match = _NUMBER.fullmatch(line.strip())
         if match is None:
             raise UserError(f"{source}: {quote(line)} in line {number}; expected one number.")
-        values.append(float(match[1].replace(",", ".")))
+        values.append(_to_number(match[1]))
     if not values:
         raise UserError(f"{source}: no samples found; expected an ECG of an Apple Watch.")
     return add_metadata(path, np.array([values]), Metadata(fs, None, (lead,)), caller, (unit,))
+
+
+def _to_number(text: str) -> float:
+    """Return a number that is written with a point, a comma or the decimal mark of Arabic."""
+    return float(text.replace(",", ".").replace("\u066b", "."))
