@@ -27,7 +27,7 @@ from einthoven.data.store.batches import mix, training_batches
 from einthoven.runs.network_run import NetworkRun
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training.guard import Guard
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 
 TASKS = ("superdiagnostic", "contrastive", "cpc", "masked", "vae", "generator")
 

@@ -65,8 +65,12 @@ from einthoven.report.figures import loss_figure, pca_scree_figure, schedule_fig
 from einthoven.report.style import BLUE, FAINT, GREEN, INK, ORANGE, VERMILLION, new_figure, use_style
 from einthoven.schema import Diagnostics, read_group
 from einthoven.terminal.conf_folders import conf_folder
-from einthoven.training.loop import Callbacks, evaluate, fit, train_step
+from einthoven.training.callbacks import Callbacks
+from einthoven.training.checks import TrainingChecks
+from einthoven.training.evaluate import evaluate
+from einthoven.training.loop import fit
 from einthoven.training.precision import choose_autocast, choose_device
+from einthoven.training.step import train_step
 
 # %% [markdown]
 # The parts of a run are chosen by a configuration. This is the one of `einthoven train` itself, so the model,
@@ -598,6 +602,7 @@ finished = fit(
     batches,
     schedule,
     Callbacks(record_metrics, validate, save=lambda position, best: None),
+    TrainingChecks(model, Position()),
     position=Position(),
     epochs=epochs,
     steps_per_epoch=steps_per_epoch,

@@ -18,7 +18,7 @@ import einthoven
 from einthoven.runs import network_run
 from einthoven.runs.network_run import NetworkRun
 from einthoven.training import checkpoint
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 
 SRC = Path(einthoven.__file__).parent
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")

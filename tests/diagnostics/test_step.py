@@ -27,7 +27,7 @@ from einthoven.optim.muon import muon
 from einthoven.optim.penalties import Penalty, ProximalL1
 from einthoven.optim.sam import sam
 from einthoven.tasks.classification import Classification
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 from intervals import intervals
 
 EVERY_STEP = ("gradients", "gradients_l1", "clipping", "cosine", "noise_scale", "updates", "weights", "spectral")

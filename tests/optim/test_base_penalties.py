@@ -20,7 +20,7 @@ from einthoven.optim.muon import muon
 from einthoven.optim.optimizers import adamw, sgd
 from einthoven.optim.penalties import Penalty
 from einthoven.optim.sam import sam
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 
 STRENGTH = 0.7
 RECORDS, FEATURES, CLASSES = 6, 5, 4

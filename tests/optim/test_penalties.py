@@ -19,7 +19,7 @@ from einthoven.errors import UserError
 from einthoven.losses.classification import cross_entropy
 from einthoven.optim.optimizers import schedule_free_adamw, sgd
 from einthoven.optim.penalties import L1, L2, Penalty, ProximalL1
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 
 
 class LeastSquares:

@@ -43,7 +43,7 @@ from einthoven.runs.trained_data import read_trained_data
 from einthoven.tasks.classification import Classification
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 from intervals import intervals
 
 Train = Callable[..., None]

@@ -23,7 +23,7 @@ from einthoven.runs.network_run import NetworkRun
 from einthoven.tracking import run_folder
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
-from einthoven.training.loop import train_step
+from einthoven.training.step import train_step
 
 Train = Callable[..., None]
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")

@@ -20,7 +20,11 @@ from einthoven.losses.overlap import dice_cross_entropy
 from einthoven.losses.regression import mse
 from einthoven.optim.optimizers import adamw
 from einthoven.optim.penalties import Penalty
-from einthoven.training.loop import Callbacks, evaluate, fit, train_step
+from einthoven.training.callbacks import Callbacks
+from einthoven.training.checks import TrainingChecks
+from einthoven.training.evaluate import evaluate
+from einthoven.training.loop import fit
+from einthoven.training.step import train_step
 
 
 def mean_of_valid(per_record: Tensor, batch: Batch) -> Tensor:
@@ -120,6 +124,7 @@ def trained(
         batches,
         lambda step, total: 1.0,
         Callbacks(record, lambda: {}, lambda position, best: None),
+        TrainingChecks(model, Position()),
         position=Position(),
         epochs=20,
         steps_per_epoch=2,

@@ -29,7 +29,8 @@ from einthoven.tasks.classification import Classification
 from einthoven.training.collectives import LostProcessError
 from einthoven.training.connection import Meeting
 from einthoven.training.distributed import ConnectedProcesses
-from einthoven.training.loop import evaluate, train_step
+from einthoven.training.evaluate import evaluate
+from einthoven.training.step import train_step
 
 STEPS = 3
 RECORDS = 13  # not a multiple of the number of processes

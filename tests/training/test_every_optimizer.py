@@ -22,7 +22,10 @@ from einthoven.optim.penalties import Penalty
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, count_parts, split_batch
-from einthoven.training.loop import Callbacks, fit, train_step
+from einthoven.training.callbacks import Callbacks
+from einthoven.training.checks import TrainingChecks
+from einthoven.training.loop import fit
+from einthoven.training.step import train_step
 from intervals import intervals
 
 OPTIONS = sorted(path.stem for path in (conf_folder() / "optimizer").glob("*.yaml"))
@@ -125,6 +128,7 @@ def train(
                 is_save_due=lambda: until is not None and position.step == STOP,
                 save_step=save_step,
             ),
+            TrainingChecks(model, position),
             position=position,
             epochs=epochs,
             steps_per_epoch=10,

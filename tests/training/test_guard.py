@@ -24,8 +24,11 @@ from einthoven.optim.optimizers import adamw, sgd
 from einthoven.optim.penalties import L1, Penalty, ProximalL1
 from einthoven.optim.sam import sam
 from einthoven.terminal.conf_folders import conf_folder
+from einthoven.training.callbacks import Callbacks
+from einthoven.training.checks import TrainingChecks
 from einthoven.training.guard import Guard
-from einthoven.training.loop import Callbacks, fit, train_step
+from einthoven.training.loop import fit
+from einthoven.training.step import train_step
 from two_steps import Bench, Notes, composed
 from two_steps import train as train_run
 
@@ -309,6 +312,7 @@ def train(
     model = model or network()
     names = options.pop("names", lambda index: [f"E{i}" for i in index.tolist()])
     optimizer = options.pop("optimizer", None) or sgd(model, lr=0.01)
+    start = Position()
     try:
         position = fit(
             model,
@@ -325,9 +329,10 @@ def train(
             ),
             batches,
             options.pop("schedule", lambda step, total: 1.0),
-            Callbacks(recorded.record, lambda: {}, lambda p, best: recorded.saved.append(p.epoch), record_names=names),
+            Callbacks(recorded.record, lambda: {}, lambda p, best: recorded.saved.append(p.epoch)),
+            TrainingChecks(model, start, names),
             **{
-                "position": Position(),
+                "position": start,
                 "epochs": 5,
                 "steps_per_epoch": steps,
                 "step_seed": lambda epoch, step: epoch * 1000 + step,

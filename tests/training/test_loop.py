@@ -15,7 +15,11 @@ from einthoven.contracts import Batch, Position
 from einthoven.errors import UserError
 from einthoven.optim.optimizers import sgd
 from einthoven.optim.penalties import Penalty
-from einthoven.training.loop import Callbacks, evaluate, fit, train_step
+from einthoven.training.callbacks import Callbacks
+from einthoven.training.checks import TrainingChecks
+from einthoven.training.evaluate import evaluate
+from einthoven.training.loop import fit
+from einthoven.training.step import train_step
 
 
 class LeastSquares:
@@ -121,6 +125,7 @@ def train(
 ) -> tuple[Position, list[tuple[int, bool]]]:
     saved: list[tuple[int, bool]] = []
     lr = options.pop("lr", 0.01)
+    start = Position()
     optimizer = sgd(model, lr=lr, weight_decay=0.0)
     position = fit(
         model,
@@ -142,8 +147,9 @@ def train(
             evaluate=lambda: next(metrics),
             save=lambda position, best: saved.append((position.epoch, best)),
         ),
+        TrainingChecks(model, start),
         **{
-            "position": Position(),
+            "position": start,
             "epochs": 5,
             "steps_per_epoch": 2,
             "step_seed": lambda epoch, step: epoch * 1000 + step,

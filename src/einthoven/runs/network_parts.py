@@ -32,7 +32,7 @@ from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.trained_run import read_last
 from einthoven.tasks.pretext import Pretext
 from einthoven.training import checkpoint
-from einthoven.training.loop import evaluate
+from einthoven.training.evaluate import evaluate
 from einthoven.training.precision import choose_autocast, choose_device
 
 if TYPE_CHECKING:

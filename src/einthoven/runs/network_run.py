@@ -42,8 +42,11 @@ from einthoven.terminal.display import TrainingDisplay
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, count_parts
+from einthoven.training.callbacks import Callbacks
+from einthoven.training.checks import TrainingChecks
 from einthoven.training.clock import Clock
-from einthoven.training.loop import Callbacks, fit, train_step
+from einthoven.training.loop import fit
+from einthoven.training.step import train_step
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -196,9 +199,9 @@ class NetworkRun(NetworkParts):
             show_progress=display.step,
             is_save_due=lambda: processes.any(is_waiting() or clock.is_due()),
             save_step=save_step,
-            record_names=self._record_names,
         )
 
+        checks = TrainingChecks(self.model, self.position, self._record_names)
         with display, self.diagnose.attach_hooks(), deferred(_STOPPING):
             yield partial(
                 fit,
@@ -208,6 +211,7 @@ class NetworkRun(NetworkParts):
                 batches,
                 self.schedule,
                 callbacks,
+                checks,
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,

@@ -24,7 +24,7 @@ from einthoven.runs.teachers import (
     refuse_other_window,
 )
 from einthoven.tracking.privacy import without_folders
-from einthoven.training.loop import evaluate
+from einthoven.training.evaluate import evaluate
 from einthoven.training.precision import choose_autocast
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints, and the precision of its forward passes. Start with `loop.py`."""
+"""The training loop, its checkpoints, and the precision of its forward passes. Start with `loop.py`, then `step.py`."""
