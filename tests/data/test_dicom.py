@@ -95,6 +95,34 @@ def test_padding_may_have_more_bits_than_samples(tmp_path: Path, ecg: np.ndarray
     assert_signal(write_dicom_groups(tmp_path / "a.dcm", [group]), expected)
 
 
+def test_padding_may_repeat_its_sign_where_samples_do_not(tmp_path: Path, ecg: np.ndarray) -> None:
+    counts = (ecg // 5).clip(-2000, 2000)
+    counts[3, 40:50] = -2048
+    group = dicom_group(Part(ecg), stored=12, unit_uv=5, counts=counts & 0xFFF)
+    group.add_new("WaveformPaddingValue", "OW", np.int16(-2048).tobytes())
+    expected = counts * 5.0
+    expected[3, 40:50] = np.nan
+    assert_signal(write_dicom_groups(tmp_path / "a.dcm", [group]), expected)
+
+
+@pytest.mark.parametrize("name", ["ChannelTimeSkew", "ChannelSampleSkew"])
+def test_channels_that_start_later_are_placed_at_their_time(tmp_path: Path, ecg: np.ndarray, name: str) -> None:
+    delays = [0] * 3 + [100] * 3 + [200] * 3 + [7] * 3
+    group = dicom_group(Part(ecg))
+    expected = np.full((12, ecg.shape[1] + 200), np.nan)
+    for channel, row, delay, microvolts in zip(group.ChannelDefinitionSequence, expected, delays, ecg, strict=True):
+        del channel.ChannelSampleSkew
+        setattr(channel, name, str(10 + delay if name == "ChannelSampleSkew" else (10 + delay) / FS))
+        row[delay : delay + len(microvolts)] = microvolts
+    assert_signal(write_dicom_groups(tmp_path / "a.dcm", [group]), expected)
+
+    # A converter that samples one channel after the other does not change the length of a record.
+    for number, channel in enumerate(group.ChannelDefinitionSequence):
+        channel.ChannelTimeSkew = None
+        channel.ChannelSampleSkew = str(number / 12)
+    assert_signal(write_dicom_groups(tmp_path / "a.dcm", [group]), ecg)
+
+
 def test_samples_beyond_the_bits_that_are_stored_are_refused(tmp_path: Path, ecg: np.ndarray) -> None:
     counts = ecg // 5
     counts[2, 7] = 5000

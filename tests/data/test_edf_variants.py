@@ -83,6 +83,35 @@ def test_a_rate_from_a_rounded_duration(tmp_path: Path, samples: int, duration: 
     assert read_record(tmp_path / "a.edf").fs == fs
 
 
+def write_edf_plus(path: Path, kind: str, duration: float) -> bytearray:
+    signal, dtype = (edfio.EdfSignal, np.int16) if kind == "EDF" else (edfio.BdfSignal, np.int32)
+    limits = {"physical_range": (-30000, 30000), "digital_range": (-30000, 30000), "physical_dimension": "uV"}
+    named_rows = zip(ECG.astype(dtype), LEADS, strict=True)
+    signals = [signal.from_digital(row, 500, label=lead, **limits) for row, lead in named_rows]
+    write = edfio.Edf if kind == "EDF" else edfio.Bdf
+    annotations = [edfio.EdfAnnotation(0.02, None, "ü")]
+    write(signals, data_record_duration=duration, annotations=annotations).write(path)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["EDF", "BDF"])
+def test_gaps_are_found_in_the_starts_of_the_data_records(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    data = write_edf_plus(path, kind, 0.04)
+    third_start = b"+0.08\x14\x14\0"
+    assert third_start in data
+    for start, is_gap in ((b"+0.08", False), (b"+.0801", False), (b"+0.09", True), (b"+0.04", True)):
+        # The letter of the header says D also for a recording without a gap.
+        new_start = (start + b"\x14\x14").ljust(len(third_start), b"\0")
+        changed = data.replace(third_start, new_start).replace(b"DF+C", b"DF+D")
+        path.write_bytes(changed)
+        if is_gap:
+            with pytest.raises(UserError, match=rf"a recording with interruptions \({kind}\+D\)"):
+                read_record(path)
+        else:
+            np.testing.assert_allclose(read_record(path).signal, ECG / 1000, atol=1e-6)
+
+
 # ------------------------------------------------------------------ BDF
 
 

@@ -95,6 +95,41 @@ def test_matlab_7_3(tmp_path: Path, name: str, suffix: str) -> None:
     np.testing.assert_array_equal(read_record(path, **TOLD).signal, TRACINGS[1].T)
 
 
+@pytest.mark.parametrize("place", ["data sets", "attributes of the samples", "attributes of the file"])
+def test_what_a_file_of_one_record_states(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        samples = file.create_dataset("signal", data=TRACINGS[1])
+        owner = {"data sets": file, "attributes of the samples": samples.attrs, "attributes of the file": file.attrs}
+        for name, value in {"fs": np.array([250]), "units": "mV", "leads": list(LEADS)}.items():
+            owner[place][name] = value
+    record = read_record(path)
+    assert record.fs == 250
+    np.testing.assert_array_equal(record.signal, TRACINGS[1].T)
+    refused(path, "250 Hz in the file, fs=500 given", fs=500)
+    refused(path, "leads I II .* in the file, leads=V6,V5", leads=LEADS[::-1])
+
+
+def test_a_matrix_of_matlab_7_3_with_its_info(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=1024) as file:
+        file["val"] = np.rint(TRACINGS[1] * 1000).astype(np.int16)
+    rows = "".join(f"{number}\t{lead}\t500\t-10\tmV\n" for number, lead in enumerate(LEADS, 1))
+    head = "Sampling frequency: 250 Hz  Sampling interval: 0.004 sec\nRow\tSignal\tGain\tBase\tUnits\n"
+    path.with_suffix(".info").write_text(head + rows)
+    record = read_record(path)
+    assert record.fs == 250
+    np.testing.assert_allclose(record.signal, (np.rint(TRACINGS[1].T * 1000) + 10) / 500, rtol=1e-6)
+    refused(path, "250 Hz in the file, fs=500 given", fs=500)
+
+
+def test_a_file_with_a_block_before_it_needs_no_suffix(tmp_path: Path) -> None:
+    for size in (512, 1024, 8192):
+        with h5py.File(tmp_path / "a", "w", userblock_size=size) as file:
+            file["signal"] = TRACINGS[1]
+        np.testing.assert_array_equal(read_record(tmp_path / "a", **TOLD).signal, TRACINGS[1].T)
+
+
 def test_the_state_of_a_record_in_a_file(tmp_path: Path) -> None:
     path = write_code15(tmp_path / "exams_part0.hdf5")
     record = path / "7"

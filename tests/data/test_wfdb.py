@@ -320,6 +320,26 @@ def test_segments_of_several_samples_per_frame(tmp_path: Path) -> None:
     assert record.fs == 500
 
 
+def test_segments_name_a_lead_in_several_ways(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["16"] * 12, samples=50)
+    write(tmp_path, "b", ["16"] * 12, samples=40, seed=1)
+    expected = assert_equal(master(tmp_path, "m/2 12 250 90\na 50\nb 40\n"))
+    write(tmp_path, "b", ["16"] * 12, samples=40, names=tuple(f"ECG {lead.upper()}" for lead in LEADS), seed=1)
+    record = read_record(tmp_path / "m", checksum="warn")
+    np.testing.assert_array_equal(record.signal, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("fmt", ["8", "310"])
+def test_other_names_and_no_number_of_samples_in_every_format(tmp_path: Path, fmt: str) -> None:
+    stem = write(tmp_path, "a", [fmt] * 12, samples=60)
+    expected = assert_equal(stem).astype(np.float32)
+    stem.with_suffix(".dat").rename(tmp_path / "A.DAT")
+    header = stem.with_suffix(".hea")
+    header.write_text(header.read_text().replace(" 60", " 0", 1))
+    header.rename(tmp_path / "COPY.HEA")
+    np.testing.assert_array_equal(read_record(tmp_path / "COPY.HEA", checksum="warn").signal, expected)
+
+
 def test_a_damaged_segment_is_named(tmp_path: Path, write_record: Callable[..., Path]) -> None:
     digital = np.random.default_rng(0).integers(-3000, 3000, (12, 50)).astype(np.int16)
     for name in "ab":

@@ -26,7 +26,7 @@ _MAGIC = (
     (0, b"\xffBIOSEMI", "BDF"),
     (0, b"MATLAB 7.3", "HDF5"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
-    (512, b"\x89HDF\r\n\x1a\n", "HDF5"),
+    *((2**power, b"\x89HDF\r\n\x1a\n", "HDF5") for power in range(9, 15)),
     (0, b"\x93NUMPY", "npy"),
     (126, b"IM", "mat"),
     (126, b"MI", "mat"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # Interpretations of the samples as linear integers -> NumPy kind. The other interpretations are companded audio.
 _LINEAR = {"SB": "i", "UB": "u", "SS": "i", "US": "u", "SL": "i", "UL": "u"}
+
+# Channels that start less than this apart, in s, are of one time.
+_SMALLEST_SKEW = 0.005
 
 # A file without the preamble starts with an element of group 0002, 0008 or, in big endian, 0800.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -97,53 +101,78 @@ def _describe(dataset: Dataset, number: int, is_little_endian: bool, source: str
     is_derived = str(dataset.get("WaveformOriginality", "ORIGINAL")) == "DERIVED"
     definitions = dataset.get("ChannelDefinitionSequence", []) if is_derived else dataset.ChannelDefinitionSequence
     offset_ms = dataset.get("MultiplexGroupTimeOffset")
+    fs = float(dataset.get("SamplingFrequency") or 0) if is_derived else float(dataset.SamplingFrequency)
+    delays = _delays(definitions, fs)
     label = str(dataset.get("MultiplexGroupLabel") or "").strip(" \0")
     return Group(
         name=f"waveform group {number}",
         label="derived" if is_derived and not label else label,
         names=tuple(_channel_name(channel, source) for channel in definitions),
-        samples=int(dataset.get("NumberOfWaveformSamples") or 0),
-        fs=float(dataset.get("SamplingFrequency") or 0) if is_derived else float(dataset.SamplingFrequency),
-        load=partial(_read_group, dataset, is_little_endian, source),
+        samples=int(dataset.get("NumberOfWaveformSamples") or 0) + max(delays, default=0),
+        fs=fs,
+        load=partial(_read_group, dataset, delays, is_little_endian, source),
         start=None if offset_ms is None else float(offset_ms) / 1000.0,
         is_derived=is_derived,
     )
 
 
-def _read_group(dataset: Dataset, is_little_endian: bool, source: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return the values of one multiplex group, and the units that its channels state."""
+def _delays(definitions: Iterable[Dataset], fs: float) -> list[int]:
+    """Return by how many samples each channel starts later than the first one (PS3.3, Waveform Module)."""
+    skews = []
+    for channel in definitions:
+        in_samples = channel.get("ChannelSampleSkew")
+        in_seconds = channel.get("ChannelTimeSkew")
+        skews.append(float(in_samples) if in_samples else float(in_seconds or 0) * fs)
+    first = min(skews, default=0.0)
+    # A converter that samples the channels one after the other makes small skews.
+    if max(skews, default=0.0) - first < _SMALLEST_SKEW * fs:
+        return [0] * len(skews)
+    return [round(skew - first) for skew in skews]
+
+
+def _read_group(
+    dataset: Dataset, delays: list[int], is_little_endian: bool, source: str
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the values of one multiplex group, and the units that its channels state.
+
+    The values are NaN where a channel recorded nothing, because it starts later than another one.
+    """
     channels = list(dataset.ChannelDefinitionSequence)
     counts = _read_counts(dataset, is_little_endian, source)
     if len(channels) != len(counts):
         raise ValueError(f"{len(channels)} channels defined, {len(counts)} stored")
 
     # The padding value is stored as the bytes of a sample, or as a number.
-    is_padding = np.zeros(counts.shape, bool)
     padding = dataset.get("WaveformPaddingValue")
-    if padding is not None:
-        if isinstance(padding, bytes):
-            padding = np.frombuffer(padding[: counts.dtype.itemsize], counts.dtype)[0]
-        is_padding = counts == int(padding)
+    if isinstance(padding, bytes):
+        padding = np.frombuffer(padding[: counts.dtype.itemsize], counts.dtype)[0]
 
     # Amplitude = count * sensitivity * correction factor + baseline.
-    values = np.empty(counts.shape)
+    samples = counts.shape[1]
+    check_sample_count(len(counts) * (samples + max(delays)), source)
+    values = np.full((len(counts), samples + max(delays)), np.nan)
     units = []
     for row, channel in enumerate(channels):
         if "ChannelSensitivity" not in channel or "ChannelSensitivityUnitsSequence" not in channel:
             name = quote(_channel_name(channel, source))
             raise UserError(f"{source}: lead {name} has no sensitivity; expected a calibrated waveform.")
         stored_bits = int(channel.get("WaveformBitsStored") or 0)
-        significant = _significant_bits(counts[row], stored_bits, is_padding[row], source)
+        is_padding = np.zeros(samples, bool) if padding is None else counts[row] == int(padding)
+        significant = _significant_bits(counts[row], stored_bits, is_padding, source)
+        # The padding value repeats its sign, although the samples may have zeros above the bits that are stored.
+        if padding is not None:
+            is_padding |= significant == int(padding)
         correction = channel.get("ChannelSensitivityCorrectionFactor")
         scale = float(channel.ChannelSensitivity) * (1.0 if correction in (None, "") else float(correction))
         if scale == 0:
             name = quote(_channel_name(channel, source))
             raise UserError(f"{source}: lead {name} has the sensitivity 0; expected a calibrated waveform.")
-        values[row] = significant * scale + float(channel.get("ChannelBaseline") or 0)
+        amplitudes = significant * scale + float(channel.get("ChannelBaseline") or 0)
+        if not np.isfinite(amplitudes).all():
+            raise ValueError("a sensitivity that is not finite")
+        amplitudes[is_padding] = np.nan
+        values[row, delays[row] : delays[row] + samples] = amplitudes
         units.append(str(channel.ChannelSensitivityUnitsSequence[0].CodeValue))
-    if not np.isfinite(values).all():
-        raise ValueError("a sensitivity that is not finite")
-    values[is_padding] = np.nan
     return values, tuple(units)
 
 

@@ -37,6 +37,9 @@ _SIGNAL_COUNT = slice(252, 256)
 _MAIN_BYTES = 256
 _BYTES_PER_SIGNAL = 256
 
+# Labels of the signals that contain annotations.
+_ANNOTATIONS = (b"EDF Annotations", b"BDF Annotations")
+
 # Positions of fields among those of the signals, in bytes per signal: physical minimum and maximum, samples per record.
 _PHYSICAL_RANGE = (104, 120)
 _SAMPLES = (216, 224)
@@ -84,11 +87,12 @@ def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             edf = read(data, header_encoding="latin-1")
-            is_continuous = edf.is_continuous
             names = tuple(signal.label for signal in edf.signals)
             columns, notes = select_leads(names)
             leads = [edf.signals[column] for column in columns]
-            rate = _common_rate(leads, names, kind, source, is_continuous=is_continuous)
+            rate = _common_rate(leads, names, kind, source)
+            if _has_gaps(data, _BYTES_PER_SAMPLE[kind], 1.0 / rate):
+                raise UserError(f"{source}: a recording with interruptions ({kind}+D); expected a continuous one.")
 
             # The scaling divides by the ranges, so that they have to be finite.
             for signal in leads:
@@ -113,12 +117,8 @@ def _read(path: str | Path, kind: Literal["EDF", "BDF"]) -> FileSignals:
     return FileSignals(values, lead_names, units, whole_rate(rate), (*notes, *repairs))
 
 
-def _common_rate(
-    leads: Sequence[EdfSignal | BdfSignal], names: tuple[str, ...], kind: str, source: str, *, is_continuous: bool
-) -> float:
+def _common_rate(leads: Sequence[EdfSignal | BdfSignal], names: tuple[str, ...], kind: str, source: str) -> float:
     """Return the sampling frequency of all leads in Hz."""
-    if not is_continuous:
-        raise UserError(f"{source}: a recording with interruptions ({kind}+D); expected a continuous one.")
     if not leads:
         raise UserError(f"{source}: signals {quote(' '.join(names))} found; expected leads such as I, II, V1.")
     rates = sorted({float(signal.sampling_frequency) for signal in leads})
@@ -128,6 +128,36 @@ def _common_rate(
         listed = ", ".join(f"{rate:g}" for rate in rates)
         raise UserError(f"{source}: leads at {listed} Hz; expected one rate.")
     return rates[0]
+
+
+def _has_gaps(data: bytes, bytes_per_sample: int, sample_seconds: float) -> bool:
+    """Return whether a data record does not start where the one before it ends.
+
+    The first annotation of each record is its start in s. Writers round starts and duration, so that half a sample of
+    difference is none.
+
+    References
+    ----------
+    Kemp, Olivan 2003, "European data format 'plus' (EDF+)", section 2.2.4, time keeping of data records.
+    """
+    signals = int(data[_SIGNAL_COUNT])
+    header = data[: _MAIN_BYTES + signals * _BYTES_PER_SIGNAL]
+    labels = [label.strip() for (label,) in struct.iter_unpack("16s", header[_MAIN_BYTES : _MAIN_BYTES + 16 * signals])]
+    first, last = (_MAIN_BYTES + signals * position for position in _SAMPLES)
+    sizes = [bytes_per_sample * int(field) for (field,) in struct.iter_unpack("8s", header[first:last])]
+    annotations = [column for column, label in enumerate(labels) if label in _ANNOTATIONS]
+    if not annotations:
+        return False
+
+    duration = float(header[_DURATION])
+    start = len(header) + sum(sizes[: annotations[0]])
+    starts = []
+    for position in range(start, len(data), sum(sizes)):
+        text = data[position : position + sizes[annotations[0]]]
+        seconds, _, _ = text.partition(b"\x14")
+        starts.append(float(seconds))
+    steps = np.diff(starts)
+    return bool((np.abs(steps - duration) > sample_seconds / 2).any())
 
 
 def _repair(data: bytes, bytes_per_sample: int) -> tuple[bytes, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.formats.atm_info import INFO_SUFFIX, read_info
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata
 from einthoven.data.formats.inputs import container_file, record_name
-from einthoven.data.formats.tabular import add_metadata
+from einthoven.data.formats.tabular import add_metadata, check_metadata
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, reason
 
@@ -35,6 +37,7 @@ ONE = ("signal", "val", "ECG/data")
 
 _MOST_IDENTIFIERS = 2**24
 _LONGEST_IDENTIFIER = 100  # bytes
+_MOST_LEADS = 64
 
 # A byte of a compressed chunk becomes at most this many bytes (Deutsch 1996, RFC 1951).
 _MOST_INFLATION = 1032
@@ -60,15 +63,21 @@ def read_hdf5(path: str | Path, caller: Metadata) -> FileSignals:
         os.close(descriptor)
         with h5py.File(file, "r") as content:
             values, notes = _read_values(content, file, member, source)
+            stated = _stated_values(content, source)
     except UserError:
         raise
     # h5py raises OSError, KeyError, RuntimeError and others for a damaged file.
     except Exception as error:
         raise UserError(f"{source}: the h5py package cannot read this file ({reason(error)}).") from None
-    signals = add_metadata(path, values, Metadata(), caller)
-    return FileSignals(
-        signals.values, signals.names, signals.units, signals.fs, (*signals.notes, *notes), signals.cautions
-    )
+    # A file of MATLAB 7.3 can have the .info of PhysioBank ATM, like one of an older version.
+    info_file = Path(file).with_suffix(INFO_SUFFIX)
+    if file.lower().endswith(".mat") and info_file.is_file():
+        info = read_info(info_file)
+        by_lead = values if len(values) == len(info.units) else values.T
+        signals = add_metadata(path, info.amplitudes(by_lead, source), info.metadata, caller, info.units)
+    else:
+        signals = add_metadata(path, values, check_metadata(stated, source), caller)
+    return replace(signals, notes=(*signals.notes, *notes))
 
 
 def _read_values(
@@ -99,6 +108,50 @@ def _read_values(
     _check_size(data, data.nbytes // len(data), source)
     _check_chunks(data, (row, row + 1), source)
     return _without_padding(np.asarray(data[row]), source)
+
+
+def _stated_values(content: h5py.File, source: str) -> dict[str, Any]:
+    """Return sampling frequency, unit and leads beside a data set `signal`, as an `.npz` states them.
+
+    They are data sets or attributes. MATLAB writes texts in another way, so that its files are not asked.
+    """
+    import h5py
+
+    if _has(content, MANY) or not _has(content, ONE[0]):
+        return {}
+    stated: dict[str, Any] = {}
+    for name in ("fs", "units", "leads"):
+        value: Any = None
+        if _has(content, name):
+            part = _data_set(content, name, source, "fiuSO")
+            is_known = part.dtype.kind != "O" or h5py.check_string_dtype(part.dtype) is not None
+            if part.size > _MOST_LEADS or part.dtype.itemsize > _LONGEST_IDENTIFIER or not is_known:
+                raise UserError(
+                    f"{source}: {name} of {part.dtype} and shape {part.shape} found; expected a number or texts."
+                )
+            _check_size(part, part.nbytes, source)
+            _check_chunks(part, (0, len(part)) if part.ndim else (0, 0), source)
+            value = part[()]
+        for attributes in (content[ONE[0]].attrs, content.attrs):
+            if value is None and name in attributes:
+                value = attributes[name]
+        value = _plain(value)
+        if value not in (None, "", []):
+            stated[name] = value
+    return stated
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of HDF5 as a number, a text or a list of texts; None if it is something else."""
+    if isinstance(value, np.ndarray):
+        value = value.item() if value.size == 1 and value.dtype.kind in "fiu" else value.tolist()
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, int | float | str) else None
 
 
 def _has(content: h5py.File, name: str) -> bool:

@@ -184,7 +184,7 @@ def read_npz(path: str | Path, caller: Metadata) -> FileSignals:
         raise UserError(f"{source}: not a readable archive of arrays ({reason(error)}); expected an .npz.") from None
 
     stated = {name: array.tolist() for name, array in members.items() if name != "signal"}
-    return add_metadata(path, members["signal"], _check_metadata(stated, source), caller)
+    return add_metadata(path, members["signal"], check_metadata(stated, source), caller)
 
 
 def add_metadata(
@@ -312,10 +312,10 @@ def _read_sidecar(path: Path) -> Metadata:
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path.name}: {quote(str(content))} found; expected an object with fs, units and leads.")
-    return _check_metadata(content, path.name)
+    return check_metadata(content, path.name)
 
 
-def _check_metadata(content: dict[str, Any], source: str) -> Metadata:
+def check_metadata(content: dict[str, Any], source: str) -> Metadata:
     """Check the types and ranges of fs, units and leads as a sidecar or an archive states them."""
     fs = content.get("fs")
     if fs is not None:

@@ -12,6 +12,7 @@ from einthoven.data.formats.file_signals import check_sample_count
 from einthoven.data.formats.wfdb_header import DEFAULT_UNIT, Header, Layout, read_segment_header
 from einthoven.data.formats.wfdb_signal import frame_count
 from einthoven.errors import UserError
+from einthoven.functional.leads import canonical_lead
 
 # Plausible gains of an ECG in counts per mV. Real gains are far from both limits.
 _MIN_GAIN = 1e-3
@@ -208,11 +209,20 @@ def _read_segments(header: Header) -> tuple[list[tuple[int | None, Header | None
 def _match_columns(segment_names: tuple[str, ...], names: tuple[str, ...], used: Sequence[int]) -> dict[int, int]:
     """Return the column in a segment for each used column of the record, if the segment contains the signal.
 
-    Segments with the same names are matched by position, because a name may occur twice. Others are matched by name.
+    Segments with the same names are matched by position, because a name may occur twice. Others are matched by name, or
+    by the lead that the name means, such as AVR for aVR.
     """
     if segment_names == names:
         return {column: column for column in used}
-    return {column: segment_names.index(names[column]) for column in used if names[column] in segment_names}
+    segment_leads = [canonical_lead(name) for name in segment_names]
+    columns = {}
+    for column in used:
+        lead = canonical_lead(names[column])
+        if names[column] in segment_names:
+            columns[column] = segment_names.index(names[column])
+        elif lead is not None and segment_leads.count(lead) == 1:
+            columns[column] = segment_leads.index(lead)
+    return columns
 
 
 def unit_in_millivolts(layout: Layout, column: int, source: str) -> float:

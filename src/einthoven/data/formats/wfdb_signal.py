@@ -7,14 +7,16 @@ the file: skew is not removed, and invalid samples are not marked.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data.formats.channels import quote
-from einthoven.data.formats.wfdb_header import Header
+from einthoven.data.formats.wfdb_header import DEFAULT_FS, Header
 from einthoven.errors import UserError
 from einthoven.files import open_inside, read_bytes, reason
 
@@ -188,7 +190,7 @@ def _read_file(header: Header, columns: Sequence[int]) -> Counts | list[Counts]:
         frames = _frames_of_file(header, columns, descriptor, size)
         width = _samples_per_frame(header, columns)
         if fmt not in _DECODED_HERE:
-            return _read_with_wfdb(header, columns, frames)
+            return _read_with_wfdb(header, columns, descriptor, size, frames)
         # The double minus rounds up to whole bytes.
         needed = -(-frames * width * _DECODED_HERE[fmt] // 24)
         data = read_bytes(descriptor, needed, layout.offsets[first])
@@ -249,20 +251,32 @@ def decode(data: bytes, fmt: str, count: int) -> Counts:
     return (pairs.reshape(-1)[:count] << 4) >> 4
 
 
-def _read_with_wfdb(header: Header, columns: Sequence[int], frames: int) -> list[Counts]:
-    """Read counts with the wfdb package."""
+def _read_with_wfdb(header: Header, columns: Sequence[int], descriptor: int, size: int, frames: int) -> list[Counts]:
+    """Read counts with the wfdb package, from a copy of the signal file with a plain header.
+
+    The package does not find a file whose name differs in upper and lower case, and needs a number of samples.
+    """
     import wfdb
 
-    stem = f"{header.folder}{header.name.removesuffix('.hea')}"
+    layout = header.layout
+    lines = [f"copy {len(columns)} {DEFAULT_FS:g} {frames}"]
+    for column in columns:
+        fmt = f"{layout.formats[column]}x{layout.per_frame[column]}+{layout.offsets[column]}"
+        lines.append(f"copy.dat {fmt} 1/mV 16 0 {header.initial[column] or 0} 0 0 signal {column}")
+    folder = ""
     try:
-        record = wfdb.rdrecord(stem, physical=False, smooth_frames=False, ignore_skew=True, channels=list(columns))
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "copy.dat").write_bytes(read_bytes(descriptor, size))
+            (Path(folder) / "copy.hea").write_text("\n".join(lines) + "\n")
+            record = wfdb.rdrecord(f"{folder}/copy", physical=False, smooth_frames=False, ignore_skew=True)
         counts = record.e_d_signal
-        expected = [frames * header.layout.per_frame[column] for column in columns]
+        expected = [frames * layout.per_frame[column] for column in columns]
         if [len(row) for row in counts] != expected:
             raise ValueError(f"{len(counts[0])} samples found for {expected[0]}")
     # wfdb has no exception of its own: NumPy, ast and struct raise theirs. The user needs the name of the file.
     except Exception as error:
-        raise UserError(f"{header.name}: the wfdb package cannot read this record ({reason(error)}).") from None
+        message = reason(error).replace(f"{folder}/copy.dat", header.files[columns[0]])
+        raise UserError(f"{header.name}: the wfdb package cannot read this record ({message}).") from None
     return list(counts)
 
 
