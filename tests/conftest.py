@@ -29,6 +29,8 @@ torch.set_num_threads(1)  # pytest-xdist gives each core a worker
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 settings.register_profile("einthoven", deadline=None)
 settings.load_profile("einthoven")
+# Tests do not write into the tracking store of the user who runs them.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 # Each command that a test starts would compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -90,6 +90,22 @@ def test_what_is_not_listed_is_said(made: Folder) -> None:
     assert "one patient may be in different folds" in notes[1]
 
 
+def test_a_record_outside_of_the_folder_is_refused_and_a_link_to_one_is_followed(made: Folder, tmp_path: Path) -> None:
+    root = Path(made.root)
+    for name in ("secret.hea", "secret.dat"):
+        shutil.copy(root / f"r1{Path(name).suffix}", tmp_path / name)
+    for path in ("../secret.hea", "b/../../secret", str(tmp_path / "secret.hea"), "b/../r3"):
+        rewrite(made, lambda rows, path=path: [rows[0], f"{path},AF,p0,1,50,1,0", *rows[2:]])  # type: ignore[misc]
+        with pytest.raises(UserError, match=r"labels\.csv: .*lies outside of data\.root=") as refused:
+            made.open()
+        assert repr(path) in str(refused.value)
+    (root / "linked.npy").symlink_to(tmp_path / "far.npy")
+    np.save(tmp_path / "far.npy", read_record(root / "r1.hea").signal)
+    for path in ("linked.npy", str(root.absolute() / "linked.npy")):
+        rewrite(made, lambda rows, path=path: [rows[0], f"{path},AF,p0,1,50,1,0", *rows[2:]])  # type: ignore[misc]
+        assert len(replace(made, file_fs=100.0, file_units="mV", file_leads=LEADS).open().table) == 8
+
+
 def test_missing_files_may_be_left_out(made: Folder) -> None:
     (Path(made.root) / "r1.hea").unlink()
     with pytest.raises(UserError, match=r"r1\.hea is not in .*data\.allow_missing=true"):

@@ -41,7 +41,7 @@ def test_a_process_that_is_killed_between_two_tables_leaves_no_half_made_store(t
 
 
 def test_an_interrupted_attempt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(file: Path) -> None:
+    def interrupted(file: Path, *_: object) -> None:
         sqlite3.connect(file).execute("create table experiments (a)")
         raise KeyboardInterrupt
 

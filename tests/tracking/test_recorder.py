@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from einthoven.errors import UserError
 from einthoven.tracking import metrics, run_folder, spool
+from einthoven.tracking import recorder as recorder_module
 from einthoven.tracking.closing import closing
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
@@ -83,6 +84,30 @@ def test_a_continued_run_writes_no_step_twice(uri: str) -> None:
     history = MlflowClient(uri).get_metric_history(first.run_id, "train/loss")
     assert sorted((m.step, m.value) for m in history) == [(step, float(step)) for step in range(1, 21)]
     assert second.history["train/loss"][0] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("without_folder", [False, True])
+def test_results_that_are_added_to_a_finished_run_do_not_move_its_end(
+    uri: str, without_folder: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_run(uri)
+    first.log_metrics(1, {"train/loss": 1.0})
+    first.finish()
+    client = MlflowClient(uri)
+    end = client.get_run(first.run_id).info.end_time
+    monkeypatch.setattr(recorder_module, "_now_ms", lambda: end + 3_600_000)
+    if without_folder:
+        shutil.rmtree(first._run_folder / "tracking")
+    for _ in range(2):
+        again = open_run(uri, run_id=first.run_id)
+        again.log_metrics(2, {"test/loss": 1.0})
+        again.finish()
+        info = client.get_run(first.run_id).info
+        assert (info.status, info.end_time) == ("FINISHED", end)
+    stopped = open_run(uri, run_id=first.run_id)
+    stopped.finish("KILLED")
+    open_run(uri, run_id=first.run_id).finish()  # a run that goes on after that ends later
+    assert client.get_run(first.run_id).info.end_time == end + 3_600_000
 
 
 def test_more_metrics_than_one_call_takes(uri: str) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from einthoven.errors import UserError
 from einthoven.machine import limit_threads
 from einthoven.runs.settings import read_settings
-from einthoven.terminal.display import warn_unsent
+from einthoven.terminal.display import say_if_any, warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
 from einthoven.tracking.parent_run import PARENT, abandon
 from einthoven.tracking.unsent import collect_unsent
+from einthoven.tracking.usual_store import origin_of_store
 from einthoven.training.launch import read_launch
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def main(arguments: list[str]) -> int:
 
                 limit_threads()
                 return child(config, folder, overrides)
+            is_first_process = launch is None or launch.rank == 0
+            if config.resume is None and not config.tracking.offline and is_first_process:
+                say_if_any(origin_of_store(config.tracking.uri))
             # Refuse a wrong value before this import, which takes seconds.
             read_settings(config)
             from einthoven.runs.train_one import train_one, train_together

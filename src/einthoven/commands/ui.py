@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 from einthoven.errors import UserError
+from einthoven.terminal.display import say_if_any
 from einthoven.terminal.parser import check_flags
-from einthoven.tracking.server import client
+from einthoven.tracking.server import client, without_password
+from einthoven.tracking.usual_store import origin_of_store, usual_uri
 
 LARGEST_PORT = 65_535
 
@@ -27,16 +29,20 @@ def main(arguments: list[str]) -> None:
         If an argument is unknown, or the server ends with an error.
     """
     check_flags("ui", arguments)
-    options = {"uri": "sqlite:///mlflow.db", "port": "5000"}
+    options = {"uri": "", "port": "5000"}
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name not in options or not value:
             raise UserError(f"{argument}: expected uri=… or port=….")
         options[name] = value
-    uri = options["uri"]
+    uri = options["uri"] or usual_uri()
     port = options["port"]
     if not port.isdecimal() or int(port) > LARGEST_PORT:
         raise UserError(f"port={port}: expected a whole number from 0 to {LARGEST_PORT}.")
+    if uri.startswith(("http://", "https://")):
+        raise UserError(f"uri={without_password(uri)}: a server, which has its own page; expected a database.")
+    if not options["uri"]:
+        say_if_any(origin_of_store(uri))
     _print_addresses(uri, f"http://127.0.0.1:{port}")
 
     # One worker and no job queue: a local page needs no more, and each of them is a process.

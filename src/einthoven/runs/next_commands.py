@@ -9,10 +9,10 @@ from typing import Any
 
 from einthoven.command_line import command, in_make, option, train_command
 from einthoven.schema import Tracking
-from einthoven.tracking.artifacts import DEFAULT_URI, usual_uri
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.privacy import SHORTENED, without_folders
 from einthoven.tracking.server import without_password
+from einthoven.tracking.usual_store import usual_uri
 
 _OF_ONE_RUN = {"hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
 """Hydra's options that another run must not have."""
@@ -116,7 +116,7 @@ def ui_command(uri: str) -> str:
     """Return the command that opens a tracking store; empty for a server, which has its own page."""
     if not uri.startswith("sqlite"):
         return ""
-    if uri == DEFAULT_URI:
+    if uri == usual_uri():
         return "make ui" if in_make() else command("ui")
     return command("ui", f"uri={uri}")
 

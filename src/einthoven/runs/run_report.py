@@ -18,13 +18,15 @@ from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
 from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
 from einthoven.runs.parameters import read_options
+from einthoven.terminal.display import say_if_any
 from einthoven.tracking.addresses import read_ids, require_store
-from einthoven.tracking.artifacts import content, files, usual_store
+from einthoven.tracking.artifacts import content, files
 from einthoven.tracking.places import check_store
 from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.runs import find_runs
 from einthoven.tracking.server import client
 from einthoven.tracking.sweep import differing_options, history, last_metrics, overrides
+from einthoven.tracking.usual_store import origin_of_store, usual_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,7 +59,10 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
     UserError
         If a run is unknown or in another store, no run has ended, or the runs have different tasks.
     """
-    tracking = client(uri or _store_of(names))
+    store = uri or _store_of(names)
+    if not uri:
+        say_if_any(origin_of_store(store))
+    tracking = client(store)
     named_runs = find_runs(tracking, names)
     runs = _comparable(named_runs)
     shown_runs = _best(runs)

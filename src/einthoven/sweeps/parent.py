@@ -22,7 +22,7 @@ from einthoven.runs.identity import code_hash, logged_overrides
 from einthoven.runs.next_commands import as_typed, hydra_options, report_command, ui_command
 from einthoven.runs.parameters import chosen_options
 from einthoven.sweeps.space import varied
-from einthoven.terminal.display import console, results_table, say, say_next
+from einthoven.terminal.display import console, results_table, say, say_if_any, say_next
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.server import client, without_password
@@ -36,6 +36,7 @@ from einthoven.tracking.sweep import (
     overrides,
     put_table,
 )
+from einthoven.tracking.usual_store import origin_of_store
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -57,6 +58,7 @@ def open_sweep(config: DictConfig, loader: ConfigLoader) -> str:
     """
     if config.tracking.offline:
         raise UserError("tracking.offline=true: a sweep compares runs in the store; expected false.")
+    say_if_any(origin_of_store(config.tracking.uri))
     typed_options = logged_overrides(config.hydra.overrides.task)
     hydra_overrides = [option for option in config.hydra.overrides.hydra if not option.startswith("hydra.mode=")]
     values, modules = varied(config, loader)

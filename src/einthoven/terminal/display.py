@@ -54,6 +54,12 @@ def say(sentence: str) -> None:
     console.print(sentence, soft_wrap=True)
 
 
+def say_if_any(sentence: str) -> None:
+    """Print a sentence as `say` does, unless it is empty."""
+    if sentence:
+        say(sentence)
+
+
 def say_next(commands: Iterable[tuple[str, str]]) -> None:
     """Print commands to continue with, and the purpose of each. An empty command is left out."""
     say("next:")

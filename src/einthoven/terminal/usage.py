@@ -219,6 +219,9 @@ in the store.
 usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]
 
 Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest experiment and run.
+
+  uri=ADDRESS   another database than that of MLFLOW_TRACKING_URI or mlflow.db
+  port=NUMBER   another port of the page
 """,
     "report": """\
 usage: einthoven report RUN ... [output=report.html] [uri=sqlite:///mlflow.db]

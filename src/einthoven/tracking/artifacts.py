@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -11,36 +10,11 @@ from typing import TYPE_CHECKING
 from einthoven.atomic import temporary_folder
 from einthoven.errors import UserError
 from einthoven.tracking.server import client
+from einthoven.tracking.usual_store import usual_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
-
-DEFAULT_URI = "sqlite:///mlflow.db"
-
-
-def usual_uri() -> str:
-    """Return the address of the store: ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
-
-
-def usual_store(needed_by: str) -> str:
-    """Return `usual_uri`, after a check that it exists.
-
-    Parameters
-    ----------
-    needed_by : str
-        The command or address that needs the store, for the message.
-
-    Raises
-    ------
-    UserError
-        If neither ``MLFLOW_TRACKING_URI`` nor ``mlflow.db`` exists.
-    """
-    uri = usual_uri()
-    if uri == DEFAULT_URI and not Path("mlflow.db").exists():
-        raise UserError(f"{needed_by}: no mlflow.db in this folder; MLFLOW_TRACKING_URI names another store.")
-    return uri
 
 
 def files(tracking: MlflowClient, run: MlflowRun, folder: str) -> list[str]:

@@ -46,6 +46,11 @@ def _sqlite_url(uri: str) -> URL | None:
     return url if url.drivername in ("sqlite", "sqlite+pysqlite") else None
 
 
+def folder_of_files(file: Path) -> Path:
+    """Return the folder with the files of the runs of a SQLite store: ``mlruns`` beside its file."""
+    return file.absolute().parent / "mlruns"
+
+
 def is_store(file: Path) -> bool:
     """Return whether a file is the database of a tracking store."""
     try:
@@ -192,18 +197,17 @@ def _make_file(file: Path) -> None:
             # A process that held the lock before may have made the file.
             if not _has_content(file):
                 with atomic(file) as partial:
-                    _make_tables(partial)
+                    _make_tables(partial, folder_of_files(file))
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _make_tables(file: Path) -> None:
-    """Let MLflow make its tables in a new file. It uses the same default folder of files as for every other store."""
-    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+def _make_tables(file: Path, files: Path) -> None:
+    """Let MLflow make its tables in a new file. The files of runs will be in the folder `files`."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     uri = f"sqlite:///{file}"
-    store = SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(uri, str(files))  # type: ignore[no-untyped-call]
     store.engine.dispose()
     # MLflow keeps the engine for this address. A later file of this name needs another one.
     SqlAlchemyStore._engine_map.pop(store.db_uri, None)

@@ -11,6 +11,9 @@ from einthoven.tracking.series import Point
 from einthoven.tracking.server import without_password
 from einthoven.tracking.spool import Spool
 
+FINISHED = "FINISHED"
+"""Status of a run that has come to its end."""
+
 
 @dataclass
 class Earlier:
@@ -23,15 +26,18 @@ class Earlier:
     params : dict of str to str
     dataset : (str, str) or ()
         Name and digest of the last dataset.
+    end_time : int or None
+        When the run ended, in milliseconds since 1970; None if it has not ended as FINISHED.
     """
 
     points: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     dataset: tuple[str, str] | tuple[()] = ()
+    end_time: int | None = None
 
 
 def read_spool(entries: Spool, folder: Path) -> Earlier:
-    """Read the metrics, parameters and dataset of the spool of a run.
+    """Read the metrics, parameters, dataset and end of the spool of a run.
 
     Raises
     ------
@@ -45,13 +51,18 @@ def read_spool(entries: Spool, folder: Path) -> Earlier:
             earlier.params |= entry.get("params", {})
             if "dataset" in entry:
                 earlier.dataset = (entry["dataset"]["name"], entry["dataset"]["digest"])
+            status = entry.get("status", {})
+            if status.get("status") == FINISHED:
+                earlier.end_time = int(status["time"])
+            elif "time" in status:
+                earlier.end_time = None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(f"{folder / 'tracking'}: entries.jsonl is damaged; expected the entries of a run.") from None
     return earlier
 
 
 def read_store(delivery: Delivery, run_id: str, folder: Path) -> Earlier:
-    """Read the metrics and parameters of a run from its store, and write the ids of the run into its folder.
+    """Read the metrics, parameters and end of a run from its store, and write the ids of the run into its folder.
 
     Raises
     ------
@@ -70,6 +81,8 @@ def read_store(delivery: Delivery, run_id: str, folder: Path) -> Earlier:
         ) from None
     delivery.write_ids(run_id, str(run.info.experiment_id))
     earlier = Earlier(params=dict(run.data.params))
+    if run.info.status == FINISHED:
+        earlier.end_time = run.info.end_time
     for name in run.data.metrics:
         metrics = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.step)
         earlier.points += [Point(name, metric.value, metric.timestamp, metric.step) for metric in metrics]

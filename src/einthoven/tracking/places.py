@@ -8,7 +8,7 @@ from pathlib import Path
 from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.tracking.database import is_store, sqlite_file
-from einthoven.tracking.server import without_password
+from einthoven.tracking.server import VARIABLE, without_password
 
 
 def check_store(uri: str, named_in: Path) -> None:
@@ -40,7 +40,7 @@ def _needs_trust(uri: str) -> bool:
     Three kinds of stores do not need it: the store of ``MLFLOW_TRACKING_URI``, a file in the working folder, and a file
     of this machine that is already a store.
     """
-    if uri == os.environ.get("MLFLOW_TRACKING_URI"):
+    if uri == os.environ.get(VARIABLE):
         return False
     file = sqlite_file(uri)
     if file is None:

@@ -26,7 +26,7 @@ from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import require_store
 from einthoven.tracking.database import require_writable
 from einthoven.tracking.delivery import CREATION, Delivery
-from einthoven.tracking.earlier import create_again, read_spool, read_store
+from einthoven.tracking.earlier import FINISHED, create_again, read_spool, read_store
 from einthoven.tracking.files import Files
 from einthoven.tracking.metrics import Metrics
 from einthoven.tracking.names import accepted
@@ -127,6 +127,7 @@ class Recorder(Metrics, Files):
         self._is_offline = offline
         self._params: dict[str, str] = {}
         self._dataset: tuple[str, str] | tuple[()] = ()
+        self._earlier_end: int | None = None
 
         # The folder of the run, and the store.
         tracking = folder / "tracking"
@@ -196,6 +197,7 @@ class Recorder(Metrics, Files):
             earlier = read_store(self._delivery, run_id, self._run_folder)
         self._params = earlier.params
         self._dataset = earlier.dataset
+        self._earlier_end = earlier.end_time
         for point in earlier.points:
             self._remember(point)
         self._delivery.refresh_ids()
@@ -273,9 +275,15 @@ class Recorder(Metrics, Files):
         }
         self._put(self._files, {"model": content})
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """Write and send the rest, and close the run as FINISHED, FAILED or KILLED."""
-        last_entry = {"status": {"status": status, "time": _now_ms()}}
+    def finish(self, status: str = FINISHED) -> None:
+        """Write and send the rest, and close the run as FINISHED, FAILED or KILLED.
+
+        If results are added to a run that was FINISHED, its end time and so its duration stay those of the training.
+        """
+        end_time = _now_ms()
+        if status == FINISHED and self._earlier_end is not None:
+            end_time = self._earlier_end
+        last_entry = {"status": {"status": status, "time": end_time}}
         is_killed = status == "KILLED"
         try:
             try:

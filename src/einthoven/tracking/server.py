@@ -14,11 +14,14 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from einthoven.errors import UserError, first_line
-from einthoven.tracking.database import check_database, explain_failure, make_database, sqlite_file
+from einthoven.tracking.database import check_database, explain_failure, folder_of_files, make_database, sqlite_file
 from einthoven.tracking.moved import check_place_of_files, follow_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+"""Environment variable with the address of the store of commands that name none."""
 
 # Defaults of environment variables. Values that the user has set stay.
 _ENVIRONMENT = {
@@ -68,8 +71,24 @@ def connect(uri: str) -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     address = uri if file is None else _absolute_address(uri, file)
     make_database(address)
-    mlflow.set_tracking_uri(address)
+    _set_address(address)
     return mlflow.MlflowClient(address) if file is None else _open_file(address, file)
+
+
+def _set_address(address: str) -> None:
+    """Tell MLflow the address of the store. The environment variable stays as the user has set it.
+
+    MLflow writes the address into the variable, too. The next command of this process would take it for a wish of the
+    user.
+    """
+    import mlflow
+
+    value_of_user = os.environ.get(VARIABLE)
+    mlflow.set_tracking_uri(address)
+    if value_of_user is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = value_of_user
 
 
 def _absolute_address(uri: str, file: Path) -> str:
@@ -95,6 +114,8 @@ def _open_file(uri: str, file: Path) -> MlflowClient:
         if notice:
             print(f"einthoven: {notice}", file=sys.stderr)
         mlflow_client = MlflowClient(uri)
+        # MLflow's default is a folder in the working folder, which has nothing to do with the store.
+        mlflow_client._tracking_client.store.artifact_root_uri = str(folder_of_files(file))
         mlflow_client.search_experiments(max_results=1)
         return mlflow_client
     except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:

@@ -16,7 +16,7 @@ from einthoven.data.formats.channels import millivolts
 from einthoven.data.formats.inputs import record_exists
 from einthoven.data.formats.reading import RECORD_SUFFIXES
 from einthoven.data.sources.labels import Labels, indicators, label_matrix
-from einthoven.data.sources.record_paths import fill_pattern, pattern_columns
+from einthoven.data.sources.record_paths import fill_pattern, pattern_columns, refuse_outside
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
 from einthoven.data.store.packed_store import Progress, Store
@@ -231,6 +231,7 @@ class Folder:
 
         if self.path_column not in rows:
             rows = rows.assign(**{self.path_column: fill_pattern(self.path_column, rows)})
+        refuse_outside(rows[self.path_column], Path(self.root), csv.name)
 
         # Two rows must not name the same record, also not by two of its files.
         stems = rows[self.path_column].map(_stem)

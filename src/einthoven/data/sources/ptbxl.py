@@ -21,6 +21,7 @@ from einthoven.data.sources.labels import (
     read_statements,
     select_labels,
 )
+from einthoven.data.sources.record_paths import refuse_outside
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
 from einthoven.data.store.packed_store import Progress, Store
 from einthoven.data.store.plan import Plan, RecordFiles, absent_records
@@ -125,6 +126,7 @@ class PTBXL:
                 f"{root / 'ptbxl_database.csv'}: column {column} has to name a {self.fs} Hz record in each row."
             )
         names = database[column]
+        refuse_outside(names, root, "ptbxl_database.csv")
         # `os.path.exists` is faster than `Path.exists`, which matters for each of 20,000 records.
         exists = (os.path.exists(f"{root}/{name}.hea") for name in names)  # noqa: PTH110
         is_present = np.fromiter(exists, bool, len(names))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import string
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
@@ -58,3 +60,33 @@ def fill_pattern(pattern: str, rows: pd.DataFrame) -> pd.Series[str]:
     cells = [rows[name].str.strip() for name in columns]
     parts = [dict(zip(columns, values, strict=True)) for values in zip(*cells, strict=True)]
     return pd.Series([pattern.format_map(part) for part in parts], index=rows.index, dtype=str)
+
+
+def refuse_outside(names: pd.Series[str], root: Path, table: str) -> None:
+    """Refuse names of records that lead out of the folder of the records.
+
+    The table can come from a stranger. A link in the folder is followed: the files of DataLad and git-annex are links.
+
+    Parameters
+    ----------
+    names : Series of str
+        Relative to `root`, or absolute.
+    root : Path
+    table : str
+        Name of the table, for the message.
+
+    Raises
+    ------
+    UserError
+        Names the first such record.
+    """
+    is_suspect = names.str.startswith("/") | names.str.contains("..", regex=False)
+    folder = os.path.abspath(root)  # noqa: PTH100  # `resolve` would follow links
+    for name in names[is_suspect]:
+        path = PurePath(name)
+        # Behind a link, `..` is another folder than the name says. So it is refused everywhere.
+        if ".." in path.parts or (path.is_absolute() and not path.is_relative_to(folder)):
+            raise UserError(
+                f"{table}: {name!r} lies outside of data.root={root}; expected the path of a record in this folder, "
+                "without '..'."
+            )

@@ -1,0 +1,87 @@
+"""Which store a command uses: that of its option, of the environment variable, or a file; and where its files are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from composing import composed
+from einthoven import cli
+from einthoven.commands import ui
+from einthoven.runs.next_commands import ui_command
+from einthoven.tracking.server import connect, experiment_id
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "expected"),
+    [
+        (None, (), "sqlite:///mlflow.db"),
+        ("http://here:5000", (), "http://here:5000"),
+        ("http://here:5000", ("tracking.uri=sqlite:///own.db",), "sqlite:///own.db"),
+    ],
+)
+def test_an_option_wins_then_the_variable_then_the_default(
+    variable: str | None, options: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv(VARIABLE, variable)
+    assert composed("train", *options).tracking.uri == expected
+
+
+def test_a_training_says_that_its_store_comes_from_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "http://me:secret@here:5000")
+    for option, is_said in (((), True), (("tracking.uri=sqlite:///own.db",), False)):
+        with pytest.raises(SystemExit):
+            cli.main(["train", *option, "trainer.epochs=0"])
+        output = capsys.readouterr().out
+        assert ("tracking store: http://me:…@here:5000 (from MLFLOW_TRACKING_URI)" in output) == is_said
+        assert "secret" not in output
+
+
+def test_the_page_of_mlflow_shows_the_store_of_the_variable(
+    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    uri = f"sqlite:///{mlflow_db}"
+    monkeypatch.setenv(VARIABLE, uri)
+    ui.main([])
+    assert uri in commands[0] and f"tracking store: {uri}" in capsys.readouterr().out
+    assert "uri=" not in ui_command(uri) and "uri=sqlite:///mlflow.db" in ui_command("sqlite:///mlflow.db")
+
+
+def test_a_store_that_is_opened_leaves_the_variable_of_the_user(
+    mlflow_db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"sqlite:///{mlflow_db.with_name('other.db')}"
+    for value in (None, "http://here:5000"):
+        if value is not None:
+            monkeypatch.setenv(VARIABLE, value)
+        for uri in (other, f"sqlite:///{mlflow_db}"):
+            connect(uri)
+            assert os.environ.get(VARIABLE) == value
+
+
+def test_the_files_of_runs_are_beside_their_store_and_not_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    client = connect(f"sqlite:///{tmp_path}/project/mlflow.db")
+    number = experiment_id(client, "new")
+    for name in ("0", number):
+        assert client.get_experiment(name).artifact_location == f"{tmp_path}/project/mlruns/{name}"
