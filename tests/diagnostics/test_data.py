@@ -11,10 +11,11 @@ from scipy.special import rel_entr
 from scipy.stats import chi2
 
 from einthoven.diagnostics.data import (
+    Signatures,
+    Signer,
     SplitData,
-    _compute_signatures,
     _is_duplicate,
-    _Signatures,
+    compare_signals,
     compare_splits,
     is_repeated,
     label_drift,
@@ -38,8 +39,10 @@ def chunks(signals: Int16, size: int = 7) -> Iterator[Int16]:
     return (signals[first : first + size] for first in range(0, len(signals), size))
 
 
-def of(signals: Int16) -> _Signatures:
-    return _compute_signatures(chunks(signals))
+def of(signals: Int16, size: int = 7) -> Signatures:
+    signer = Signer()
+    assert np.array_equal(np.concatenate(list(signer.sign(chunks(signals, size)))), signals)
+    return signer.signatures()
 
 
 @given(gain=st.floats(0.3, 3.0), offset=st.integers(-2000, 2000), seed=st.integers(0, 100))
@@ -58,7 +61,7 @@ def test_a_signal_with_a_little_noise_is_another_signal() -> None:
 
 def test_signatures_do_not_depend_on_how_the_signals_are_cut_into_chunks() -> None:
     signals = beats(23, 5)
-    one, many = _compute_signatures([signals]), _compute_signatures(chunks(signals, 4))
+    one, many = of(signals, len(signals)), of(signals, 4)
     np.testing.assert_allclose(one.points, many.points, atol=1e-6)
 
 
@@ -115,10 +118,11 @@ def test_a_corpus_is_examined_split_by_split() -> None:
     val[0], val[3], train[9], train[8] = train[2] // 2, 0, train[1], 5
     y = np.array([[1.0, 0.0]] * 10), np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     splits = {
-        "train": SplitData(chunks(train), np.array([1, 1, 2, 3, 4, 5, 6, 7, 8, 9]), y[0]),
-        "val": SplitData(chunks(val), np.array([1, 9, 10, 11]), y[1]),
+        "train": SplitData(np.array([1, 1, 2, 3, 4, 5, 6, 7, 8, 9]), y[0]),
+        "val": SplitData(np.array([1, 9, 10, 11]), y[1]),
     }
-    table, facts = compare_splits(splits, ("NORM", "MI"))
+    counts = compare_signals({"train": of(train), "val": of(val)})
+    table, facts = compare_splits(counts, splits, ("NORM", "MI"))
     rows = {(m, s, c): v for m, s, c, v in zip(*table.values(), strict=True)}
     assert facts["records"] == {"train": 10, "val": 4}
     assert facts["flat"] == {"train": 1, "val": 1} and facts["repeated"] == {"train": 2, "val": 0}
@@ -131,7 +135,8 @@ def test_a_corpus_is_examined_split_by_split() -> None:
 
 
 def test_without_labels_the_signals_are_examined_alone() -> None:
-    table, facts = compare_splits({"train": SplitData(chunks(beats(5, 8)), np.arange(5), None)}, ())
+    counts = compare_signals({"train": of(beats(5, 8))})
+    table, facts = compare_splits(counts, {"train": SplitData(np.arange(5), None)}, ())
     assert table["measure"] == ["records", "flat", "repeated"] and table["split"] == ["train"] * 3
     assert table["value"] == [5.0, 0.0, 0.0] and table["class"] == [""] * 3
     assert set(facts) == {"records", "flat", "repeated", "duplicates", "patients"}

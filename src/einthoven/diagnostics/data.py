@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -19,7 +19,7 @@ FLAT = 0.5  # µV; a signal with a smaller standard deviation is constant up to 
 
 
 @dataclass(frozen=True)
-class _Signatures:
+class Signatures:
     """Short vectors by which signals are compared. They do not depend on the gain or on the offsets of the leads.
 
     Attributes
@@ -35,36 +35,42 @@ class _Signatures:
     flat: NDArray[np.bool_]
 
 
-def _compute_signatures(chunks: Iterable[NDArray[np.int16]]) -> _Signatures:
-    """Return the signatures of the signals of a split, from every tenth sample, in one pass.
+class Signer:
+    """Computes the signatures of the signals of a split, from every tenth sample, while they are read."""
 
-    Parameters
-    ----------
-    chunks : iterable of int16 arrays, shape (c, L, T)
-        Signals in µV.
-    """
-    points = [np.empty((0, DIRECTIONS))]
-    flat = [np.empty(0, bool)]
-    directions = None
-    for chunk in chunks:
+    def __init__(self) -> None:
+        self._points = [np.empty((0, DIRECTIONS))]
+        self._flat = [np.empty(0, bool)]
+        self._directions: NDArray[np.float32] | None = None
+
+    def sign(self, chunks: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:
+        """Yield the chunks (c, L, T) in µV as they are, and compute the signatures of their signals."""
+        for chunk in chunks:
+            self._add(chunk)
+            yield chunk
+
+    def signatures(self) -> Signatures:
+        """Return the signatures of all signals so far."""
+        return Signatures(np.concatenate(self._points), np.concatenate(self._flat))
+
+    def _add(self, chunk: NDArray[np.int16]) -> None:
         x = chunk[:, :, ::STRIDE].astype(np.float32)
         x -= x.mean(axis=2, keepdims=True)
         rows = x.reshape(len(x), -1)
 
         # All chunks share the same random directions. Their size is known from the first chunk.
-        if directions is None:
+        if self._directions is None:
             gaussian = np.random.default_rng(0).standard_normal((rows.shape[1], DIRECTIONS))
-            directions = (gaussian / np.sqrt(DIRECTIONS)).astype(np.float32)
+            self._directions = (gaussian / np.sqrt(DIRECTIONS)).astype(np.float32)
 
         norm = np.linalg.norm(rows, axis=1)
         is_flat = norm < FLAT * np.sqrt(rows.shape[1])
         scale = np.where(is_flat, 1.0, norm)[:, None]
-        points.append((rows @ directions).astype(np.float64) / scale)
-        flat.append(is_flat)
-    return _Signatures(np.concatenate(points), np.concatenate(flat))
+        self._points.append((rows @ self._directions).astype(np.float64) / scale)
+        self._flat.append(is_flat)
 
 
-def _is_duplicate(signals: _Signatures, reference: _Signatures) -> NDArray[np.bool_]:
+def _is_duplicate(signals: Signatures, reference: Signatures) -> NDArray[np.bool_]:
     """Return whether each signal also occurs in a reference, up to a change of gain and offset.
 
     Returns
@@ -84,7 +90,7 @@ def _is_duplicate(signals: _Signatures, reference: _Signatures) -> NDArray[np.bo
     return duplicate
 
 
-def is_repeated(signals: _Signatures) -> NDArray[np.bool_]:
+def is_repeated(signals: Signatures) -> NDArray[np.bool_]:
     """Return whether each signal occurs more than once in its split; False for constant signals."""
     from scipy.spatial import KDTree
 
@@ -129,20 +135,50 @@ def label_drift(reference: NDArray[np.floating], other: NDArray[np.floating]) ->
 
 @dataclass(frozen=True)
 class SplitData:
-    """Signals of a split in chunks (c, L, T), patients (n,), and labels (n, K) in tasks with classes."""
+    """Patients (n,) of a split, and labels (n, K) in tasks with classes."""
 
-    signals: Iterable[NDArray[np.int16]]
     patients: NDArray[np.int64]
     labels: NDArray[np.floating] | None
 
 
+SignalCounts = dict[str, dict[str, int]]
+"""Measure of signals -> split, or ``<split>-<other>`` -> count. See `compare_signals`."""
+
+
+def compare_signals(signatures: Mapping[str, Signatures]) -> SignalCounts:
+    """Count the constant and the equal signals of a corpus.
+
+    Parameters
+    ----------
+    signatures : mapping of str to Signatures
+        Of each split. The first one is the training split.
+
+    Returns
+    -------
+    dict
+        ``records``, ``flat`` (constant signals) and ``repeated`` (signals that the split contains more than once) by
+        split, and ``duplicates`` by ``<split>-<other>`` (signals of the other split that the split contains too).
+    """
+    counts: SignalCounts = {
+        "records": {name: len(signals.flat) for name, signals in signatures.items()},
+        "flat": {name: int(signals.flat.sum()) for name, signals in signatures.items()},
+        "repeated": {name: int(is_repeated(signals).sum()) for name, signals in signatures.items()},
+        "duplicates": {},
+    }
+    for first, second in combinations(signatures, 2):
+        counts["duplicates"][f"{first}-{second}"] = int(_is_duplicate(signatures[second], signatures[first]).sum())
+    return counts
+
+
 def compare_splits(
-    splits: Mapping[str, SplitData], classes: tuple[str, ...]
+    counts: SignalCounts, splits: Mapping[str, SplitData], classes: tuple[str, ...]
 ) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Compare the splits of a corpus before training.
 
     Parameters
     ----------
+    counts
+        As `compare_signals` returns them.
     splits : mapping of str to SplitData
         The first one is the training split.
     classes : tuple of K str
@@ -150,33 +186,21 @@ def compare_splits(
     Returns
     -------
     table : dict of str to list
-        Columns ``measure``, ``split``, ``class`` (can be empty) and ``value``. The measures are ``records``, ``flat``
-        (constant signals), ``repeated`` (signals that the split contains more than once), ``duplicates`` of
-        ``<split>-<other>`` (signals of the other split that the split contains too), ``patients`` of
-        ``<split>-<other>`` (patients in both), and ``share`` of each class. For all but the first split, there are
-        also ``kl`` and ``psi``, the means over the classes.
+        Columns ``measure``, ``split``, ``class`` (can be empty) and ``value``. The measures are those of `counts`,
+        ``patients`` of ``<split>-<other>`` (patients in both), and ``share`` of each class. For all but the first
+        split, there are also ``kl`` and ``psi``, the means over the classes.
     facts : dict
-        The same values for `einthoven.diagnostics.advice`: ``records``, ``flat``, ``repeated`` and ``positives`` by
-        split, ``duplicates`` and ``patients`` by ``<split>-<other>``, ``psi`` by split and class.
+        The same values for `einthoven.diagnostics.advice`: `counts`, ``positives`` by split, ``patients`` by
+        ``<split>-<other>``, ``psi`` by split and class.
     """
-    by_split = {name: _compute_signatures(split.signals) for name, split in splits.items()}
-    facts: dict[str, Any] = {
-        "records": {name: len(signals.flat) for name, signals in by_split.items()},
-        "flat": {name: int(signals.flat.sum()) for name, signals in by_split.items()},
-        "repeated": {name: int(is_repeated(signals).sum()) for name, signals in by_split.items()},
-        "duplicates": {},
-        "patients": {},
-    }
+    facts: dict[str, Any] = {**counts, "patients": {}}
     for first, second in combinations(splits, 2):
-        pair = f"{first}-{second}"
-        duplicate = _is_duplicate(by_split[second], by_split[first])
         shared_patients = np.intersect1d(splits[first].patients, splits[second].patients)
-        facts["duplicates"][pair] = int(duplicate.sum())
-        facts["patients"][pair] = len(shared_patients)
+        facts["patients"][f"{first}-{second}"] = len(shared_patients)
 
     rows: list[tuple[str, str, str, float]] = []
-    for measure, counts in facts.items():
-        for split, count in counts.items():
+    for measure, counts_of_measure in facts.items():
+        for split, count in counts_of_measure.items():
             rows.append((measure, split, "", float(count)))
 
     # Labels exist only in tasks with classes.

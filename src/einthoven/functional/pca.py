@@ -51,15 +51,14 @@ class _RunningMoments:
         self.mean: Float64 = np.zeros(0)
         self.scatter: Float64 = np.zeros((0, 0))
 
-    def add(self, samples: Float64) -> None:
-        """Add samples ``(d, n)``."""
+    def add(self, samples: Float64, *, overwrite: bool = False) -> None:
+        """Add samples ``(d, n)``. With `overwrite`, the array is used as working memory."""
         piece_count = samples.shape[1]
         if not piece_count:
             return
 
-        # `samples` may be a view of the caller's array, so the mean is not subtracted in place.
         piece_mean = samples.mean(axis=1)
-        centred = samples - piece_mean[:, None]
+        centred = np.subtract(samples, piece_mean[:, None], out=samples if overwrite else None)
         piece_scatter = centred @ centred.T
         if self.count == 0:
             self.count = piece_count
@@ -100,9 +99,14 @@ def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMome
         If there is no sample, or if a sample is not finite.
     """
     running = _RunningMoments()
+    leads_first = np.empty((0, 0, 0))
     for piece in _pieces(chunks, _RECORDS_PER_PIECE):
-        leads_first = np.moveaxis(piece, 1, 0)
-        running.add(leads_first.reshape(piece.shape[1], -1))
+        records, leads, samples = piece.shape
+        # New memory costs more than the arithmetic, so the pieces of one shape use the same array.
+        if leads_first.shape != (leads, records, samples):
+            leads_first = np.empty((leads, records, samples))
+        np.copyto(leads_first, np.moveaxis(piece, 1, 0))
+        running.add(leads_first.reshape(leads, -1), overwrite=True)
     mean, covariance = running.moments(scale, "the leads")
 
     # By the law of total variance, the overall variance is the mean of the variances plus the variance of the means.
@@ -137,16 +141,17 @@ def window_moments(chunks: Iterable[NDArray[Any]], width: int, stride: int = 1, 
     records_per_piece = max(1, _RECORDS_PER_PIECE // width)
     for piece in _pieces(chunks, records_per_piece):
         if piece.shape[2] >= width:
-            windows = np.lib.stride_tricks.sliding_window_view(piece, width, axis=2)[:, :, ::stride]
+            values = np.asarray(piece, dtype=np.float64)
+            windows = np.lib.stride_tricks.sliding_window_view(values, width, axis=2)[:, :, ::stride]
             running.add(windows.reshape(-1, width).T)
     return running.moments(scale, f"windows of {width} samples")
 
 
-def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[Float64]:
-    """Yield the records of all chunks as float64 arrays of at most `size` records."""
+def _pieces(chunks: Iterable[NDArray[Any]], size: int) -> Iterable[NDArray[Any]]:
+    """Yield the records of all chunks as arrays of at most `size` records."""
     for chunk in chunks:
         for start in range(0, len(chunk), size):
-            yield np.asarray(chunk[start : start + size], dtype=np.float64)
+            yield np.asarray(chunk[start : start + size])
 
 
 def variance_along(projection: NDArray[Any], covariance: NDArray[Any]) -> tuple[Float64, Float64]:

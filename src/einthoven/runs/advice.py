@@ -31,8 +31,8 @@ def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
         if name in run.data.splits:
             split = run.data.splits[name]
             labels = split.labels.cpu().double().numpy() if _has_classes(run) else None
-            splits[name] = data.SplitData(split.chunks(), run.data.labels.patients[run.data.rows[name]], labels)
-    table, facts = data.compare_splits(splits, run.data.labels.classes)
+            splits[name] = data.SplitData(run.data.labels.patients[run.data.rows[name]], labels)
+    table, facts = data.compare_splits(run.data.measured.counts, splits, run.data.labels.classes)
     recorder.table(table, "data.json")
     return facts | ({"chance": _chance_losses(run)} if _has_classes(run) else {})
 

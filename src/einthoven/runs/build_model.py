@@ -15,7 +15,7 @@ from einthoven.build import build
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.splits import Split, free_memory
 from einthoven.errors import UserError, first_line
-from einthoven.functional.pca import LeadMoments, lead_moments
+from einthoven.functional.pca import LeadMoments
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.limits import Shapes, check_numbers, construction_limits
@@ -37,17 +37,20 @@ SIZE_ERRORS = (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError)
 def build_model(
     config: DictConfig,
     train: Split,
+    moments: LeadMoments,
     outputs: int,
     window: int,
     device: torch.device,
     seed: int,
     frontend: Frontend | TimeFrontend | None = None,
     shapes: Shapes | None = None,
-) -> tuple[Classifier, LeadMoments]:
+) -> Classifier:
     """Fit the frontend on the training records, and build a network whose weights are drawn from the seed.
 
     Parameters
     ----------
+    moments : LeadMoments
+        Of the training records, in mV.
     frontend : Frontend, TimeFrontend or None
         A frontend that is not fitted again.
     shapes : mapping of str to tuple of int, or None
@@ -60,7 +63,6 @@ def build_model(
         If the options do not make a network, or the network cannot read the records.
     """
     # Fit the frontend. Some frontends need the records themselves, others only their moments.
-    moments = lead_moments(train.chunks(), scale=MILLIVOLT_PER_COUNT)
     fit_frontend = build(config.pca)
     if frontend is None and "records" in inspect.signature(fit_frontend).parameters:
         frontend = fit_frontend(moments, records=(part * MILLIVOLT_PER_COUNT for part in train.chunks()))
@@ -90,7 +92,7 @@ def build_model(
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first_rows, window)))
-    return model, moments
+    return model
 
 
 def _check_memory(

@@ -153,8 +153,17 @@ class NetworkParts:
         train = self.data.splits["train"]
         outputs = self.task.network_outputs if isinstance(self.task, Pretext) else train.labels.shape[1]
         frontend = None if self.base is None else self.base.frontend()
-        self.model, self.moments = build_model(
-            self.config, train, outputs, self.window, self.device, self.settings.seed, frontend, self._stored_shapes()
+        self.moments = self.data.measured.moments
+        self.model = build_model(
+            self.config,
+            train,
+            self.moments,
+            outputs,
+            self.window,
+            self.device,
+            self.settings.seed,
+            frontend,
+            self._stored_shapes(),
         )
         if self.base is not None:
             self.loaded = load_base(self.model, self.base, self.data.labels.classes)

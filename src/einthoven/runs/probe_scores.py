@@ -99,7 +99,8 @@ def _random_encoder(trained: TrainedEncoder, data: Data, device: torch.device, s
     """
     classes = len(data.labels.classes)
     window = trained.encoder.input_format.window
-    model, _ = build_model(trained.config, data.splits["train"], classes, window, device, seed)
+    moments = data.measured.moments
+    model = build_model(trained.config, data.splits["train"], moments, classes, window, device, seed)
     return replace(trained.encoder, model=fold_batch_norm(model), kind="random", sha256="")
 
 

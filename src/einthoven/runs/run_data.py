@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_
 from einthoven.errors import UserError
 from einthoven.evaluation.metrics import have_both_labels
 from einthoven.runs.base_model import BaseModel
+from einthoven.runs.measured_signals import MeasuredSignals, measure_signals
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.settings import source_options
 from einthoven.runs.trained_data import TrainedData
@@ -68,6 +70,12 @@ class Data:
     splits: Mapping[str, Split]
     identity: DataIdentity
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def measured(self) -> MeasuredSignals:
+        """What one pass over the signals of all splits measures."""
+        digests = {split: self.digests(split) for split in self.splits}
+        return measure_signals(self.splits, digests, self.store.path.parent.parent)
 
     def digests(self, split: str) -> Digests:
         """Return the content digest of each row of a split."""
