@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -150,13 +150,8 @@ def _check_target(config: DictConfig, key: str) -> None:
     except UserError as error:
         # The message begins with the name of the target.
         raise UserError(f"{_join(key, '_target_')}={error}") from None
-    parameters = inspect.signature(function).parameters
+    parameters, hints = _read_signature(function)
     takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    try:
-        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except (NameError, TypeError):
-        # The annotation is imported for type checking only, or the callable has no annotations.
-        hints = {}
 
     # Each option must be a parameter, and its value must fit the annotation.
     for name, value in config.items():
@@ -172,6 +167,19 @@ def _check_target(config: DictConfig, key: str) -> None:
             is_variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
             if name not in config and parameter.default is parameter.empty and not is_variadic:
                 raise UserError(f"{_join(key, name)} is not set; give it as {_join(key, name)}=…")
+
+
+# Each run of a sweep checks the same few functions.
+@cache
+def _read_signature(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Parameter], Mapping[str, Any]]:
+    """Return the parameters of a target, and their annotations."""
+    parameters = inspect.signature(function).parameters
+    try:
+        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except (NameError, TypeError):
+        # The annotation is imported for type checking only, or the callable has no annotations.
+        hints = {}
+    return parameters, hints
 
 
 def _check_type(hint: Any, value: Any, key: str) -> None:

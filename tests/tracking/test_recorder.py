@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,37 @@ def test_every_step_arrives_once_with_its_value(uri: str) -> None:
     assert recorder.history["train/loss"][1] == pytest.approx([1.0 / step for step in range(1, 31)])
     assert recorder.latest["watch/optim/lr"] == pytest.approx(3.0)
     assert MlflowClient(uri).get_run(recorder.run_id).info.status == "FINISHED"
+
+
+def test_a_run_is_finished_after_its_files_have_arrived(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_artifact = MlflowClient.log_artifact
+    statuses = []
+
+    def log_slowly(client: MlflowClient, run_id: str, *args: object) -> None:
+        # The metrics and the status travel by another thread, which has time to overtake the file.
+        time.sleep(0.5)
+        log_artifact(client, run_id, *args)
+        statuses.append(client.get_run(run_id).info.status)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_slowly)
+    recorder = open_run(uri)
+    recorder.text("a", "a.txt")
+    recorder.text("b", "b.txt")
+    recorder.finish()
+    assert statuses == ["RUNNING", "RUNNING"]
+    assert MlflowClient(uri).get_run(recorder.run_id).info.status == "FINISHED"
+
+
+def test_a_run_that_hurries_sends_what_it_has_at_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_PAUSE", 60.0)
+    recorder = open_run(uri)
+    recorder.params({"optimizer": "adamw"})
+    recorder.hurry()
+    deadline = time.monotonic() + 30.0
+    while recorder._entries.waiting and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert MlflowClient(uri).get_run(recorder.run_id).data.params == {"optimizer": "adamw"}
+    recorder.finish()
 
 
 def test_nothing_is_moved_before_a_flush_and_all_at_once_then(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

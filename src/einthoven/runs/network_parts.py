@@ -27,7 +27,7 @@ from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.finetuning import FineTuning, load_base
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.pretraining import Pair, check_patients, check_pretraining, evaluate_pretext, pair_by_patient
-from einthoven.runs.settings import build_task, check_settings
+from einthoven.runs.settings import Settings, build_task, check_settings
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.trained_run import read_last
 from einthoven.tasks.pretext import Pretext
@@ -57,6 +57,8 @@ class NetworkParts:
         The model that a new run starts from. A run that was trained before has a copy of it in its folder.
     processes : Processes
         The processes that train this run together.
+    settings : Settings or None
+        Those of the configuration, if it has been checked already.
 
     Attributes
     ----------
@@ -82,6 +84,7 @@ class NetworkParts:
         trained: TrainedData | None = None,
         base: BaseModel | None = None,
         processes: Processes = ONE_PROCESS,
+        settings: Settings | None = None,
     ) -> None:
         self.config = config
         self.processes = processes
@@ -91,7 +94,7 @@ class NetworkParts:
         self.base = base
         if trained is not None and config.get("init_from") is not None:
             self.base = read_kept_base(folder)
-        self.settings = check_settings(config)
+        self.settings = settings or check_settings(config)
         self.position = Position()
         self.ancestors: tuple[Ancestry, ...] = ()
         self.device = choose_device(self.settings.trainer.device)

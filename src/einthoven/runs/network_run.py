@@ -32,6 +32,7 @@ from einthoven.runs.finetuning import start_of
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.pretraining import pair_batches
+from einthoven.runs.settings import Settings
 from einthoven.runs.shared_checks import refuse_unshared
 from einthoven.runs.teaching import Teaching
 from einthoven.runs.trained_data import TrainedData
@@ -61,7 +62,7 @@ class NetworkRun(NetworkParts):
 
     Parameters
     ----------
-    config, folder, trained, base, processes
+    config, folder, trained, base, processes, settings
         As in `NetworkParts`.
     """
 
@@ -74,8 +75,9 @@ class NetworkRun(NetworkParts):
         trained: TrainedData | None = None,
         base: BaseModel | None = None,
         processes: Processes = ONE_PROCESS,
+        settings: Settings | None = None,
     ) -> None:
-        super().__init__(config, folder, trained, base, processes)
+        super().__init__(config, folder, trained, base, processes, settings)
         self.teaching: Teaching | None = None
         if isinstance(self.task, Distillation):
             self.teaching = Teaching(self)

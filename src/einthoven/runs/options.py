@@ -70,10 +70,14 @@ def logged_yaml(container: Mapping[str, Any]) -> str:
     """Return `logged_options` as YAML."""
     from omegaconf import OmegaConf
 
-    tree = OmegaConf.create()
+    tree: dict[str, Any] = {}
     for name, value in logged_options(container).items():
-        OmegaConf.update(tree, name, value, force_add=True)
-    return OmegaConf.to_yaml(tree)
+        *groups, last = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[last] = value
+    return OmegaConf.to_yaml(OmegaConf.create(tree))
 
 
 def hashed_options(options: Mapping[str, Any]) -> dict[str, Any]:

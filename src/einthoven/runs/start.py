@@ -28,7 +28,7 @@ from einthoven.runs.parameters import parameters
 from einthoven.runs.read_base import read_base
 from einthoven.runs.run import Run
 from einthoven.runs.run_data import training_ancestry
-from einthoven.runs.settings import is_feature_model
+from einthoven.runs.settings import Settings, is_feature_model
 from einthoven.runs.trained_data import write_trained_data
 from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
@@ -97,12 +97,17 @@ def is_named_by_user() -> bool:
     return any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
 
 
-def assemble_run(config: DictConfig, folder: Path, processes: Processes = ONE_PROCESS) -> Run:
-    """Assemble the parts of a run. The model decides which kind of run it is."""
+def assemble_run(
+    config: DictConfig, folder: Path, processes: Processes = ONE_PROCESS, settings: Settings | None = None
+) -> Run:
+    """Assemble the parts of a run. The model decides which kind of run it is.
+
+    `settings` are those of the configuration, if it has been checked already.
+    """
     if is_feature_model(config):
         return FeatureRun(config, folder)
     if config.get("init_from") is None:
-        return NetworkRun(config, folder, processes=processes)
+        return NetworkRun(config, folder, processes=processes, settings=settings)
     base = read_base(str(config.init_from))
     # The base may still be training. All folds of a cross-validation start from the same weights.
     expected = config.get("init_from_sha256")
@@ -111,7 +116,7 @@ def assemble_run(config: DictConfig, folder: Path, processes: Processes = ONE_PR
             f"{base.source}: has changed since this command was started (its hash was {expected} and is "
             f"{base.sha256}); expected a base that does not change, such as a finished run."
         )
-    run = NetworkRun(config, folder, base=base, processes=processes)
+    run = NetworkRun(config, folder, base=base, processes=processes, settings=settings)
     console.print(run.loaded.sentence, soft_wrap=True)
     return run
 
@@ -194,6 +199,8 @@ def open_recorder(
     )
     # A run that is continued has logged this, but its store may have been deleted since. It is stored once.
     _log_start(run, recorder, overrides)
+    # The store gets this while the training begins, so that less is left for the end of a short run.
+    recorder.hurry()
     return recorder
 
 

@@ -100,7 +100,7 @@ def train_one(
 
     parent = os.environ.get(PARENT)
     with claim_folder(folder) as (folder, lock):
-        new_run = assemble_run(config, folder, processes)
+        new_run = assemble_run(config, folder, processes, settings)
         write_start(new_run, overrides)
         recorder = open_recorder(new_run, settings.tracking.run_name, overrides, parent=parent, lock=lock)
         with closing(recorder), training_session(new_run, recorder) as session:

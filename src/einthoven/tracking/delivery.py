@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CREATION = "einthoven.creation"
 """Tag of a run with a random number, so that a run is created once, even if its creation is repeated."""
 
+# The page of MLflow shows an artifact as a table if this tag lists it.
+_TABLES = "mlflow.loggedArtifacts"
+
 # MLflow takes at most this many metrics and parameters in one call.
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
@@ -52,6 +55,8 @@ class Delivery:
         self.uri = uri
         self._ids: dict[str, str] = {}
         self._client: MlflowClient | None = None
+        # Artifacts of the run that its page shows as tables. Only this process writes them. None before the first one.
+        self._tables: list[dict[str, str]] | None = None
         # Names of metrics that the store refuses, with the reason.
         self._refused_names: dict[str, str] = {}
 
@@ -299,15 +304,21 @@ class Delivery:
         """Send a file into the folder `place` of the artifacts."""
         file = self.folder / path
         self.client.log_artifact(self._existing_run(), str(file), place or None)
-        # The page of MLflow shows an artifact as a table if this tag lists it.
         if table:
-            run = self.client.get_run(self._existing_run())
-            tables = json.loads(run.data.tags.get("mlflow.loggedArtifacts", "[]"))
-            entry = {"path": f"{place}/{file.name}" if place else file.name, "type": "table"}
-            if entry not in tables:
-                self.client.set_tag(self._existing_run(), "mlflow.loggedArtifacts", json.dumps([*tables, entry]))
+            self._list_table(f"{place}/{file.name}" if place else file.name)
         if staged:
             _remove_staged(file)
+
+    def _list_table(self, path: str) -> None:
+        """Add an artifact to the tag of the tables."""
+        if self._tables is None:
+            run = self.client.get_run(self._existing_run())
+            self._tables = json.loads(run.data.tags.get(_TABLES, "[]"))
+        entry = {"path": path, "type": "table"}
+        if entry not in self._tables:
+            tables = [*self._tables, entry]
+            self.client.set_tag(self._existing_run(), _TABLES, json.dumps(tables))
+            self._tables = tables
 
 
 def _remove_staged(staged: Path) -> None:

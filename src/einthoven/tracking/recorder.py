@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -275,16 +275,23 @@ class Recorder(Metrics, Files):
         }
         self._put(self._files, {"model": content})
 
+    def hurry(self) -> None:
+        """Send what was logged until now without a pause. The caller does not wait for it."""
+        self._entries.hurry()
+        self._files.hurry()
+
     def finish(self, status: str = FINISHED) -> None:
         """Write and send the rest, and close the run as FINISHED, FAILED or KILLED.
 
-        If results are added to a run that was FINISHED, its end time and so its duration stay those of the training.
+        A finished run gets its status after all its files are sent, or after the store did not take them. If results
+        are added to a run that was FINISHED, its end time and so its duration stay those of the training.
         """
         end_time = _now_ms()
         if status == FINISHED and self._earlier_end is not None:
             end_time = self._earlier_end
         last_entry = {"status": {"status": status, "time": end_time}}
         is_killed = status == "KILLED"
+        patience = min(self._patience, _LONGEST_PATIENCE.get(status, self._patience))
         try:
             try:
                 # An interrupted run may be continued. Then the means go on that have not ended.
@@ -295,6 +302,10 @@ class Recorder(Metrics, Files):
                 last_entry["status"]["status"] = "KILLED"
                 self._put(self._entries, last_entry)
                 raise
+            self.hurry()
+            # A store that has not answered now is not waited for once more.
+            if status == FINISHED and not self._send_files(patience):
+                patience = 0.0
             self._put(self._entries, last_entry)
         except (UserError, OSError):
             # The disk is full. The status is sent without the spool.
@@ -302,7 +313,20 @@ class Recorder(Metrics, Files):
                 self._delivery([last_entry], False)
             raise
         finally:
-            self._end(min(self._patience, _LONGEST_PATIENCE.get(status, self._patience)))
+            self._end(patience)
+
+    def _send_files(self, patience: float) -> bool:
+        """Send all files. Return whether the store has taken them."""
+        if self._is_offline:
+            return True
+        # The user does not want to wait for the store.
+        with contextlib.suppress(KeyboardInterrupt):
+            return self._files.drain(patience, self._say_waiting(patience))
+        return False
+
+    def _say_waiting(self, patience: float) -> Callable[[Exception], None] | None:
+        """Return what says that the end of the run waits for the store; None if it does not wait."""
+        return partial(run_folder.say_waiting, self.uri, patience) if patience else None
 
     def _put_series(self) -> None:
         """Log the artifact with every value."""
@@ -317,7 +341,7 @@ class Recorder(Metrics, Files):
         if not self._is_offline:
             # The user does not want to wait for the store.
             with contextlib.suppress(KeyboardInterrupt):
-                say_waiting = partial(run_folder.say_waiting, self.uri, patience) if patience else None
+                say_waiting = self._say_waiting(patience)
                 self._entries.drain(patience, say_waiting) and self._files.drain(patience, say_waiting)
             self.unsent = run_folder.describe_unsent(self.uri, self._run_folder, self._entries, self._files)
             add_unsent(self.unsent)

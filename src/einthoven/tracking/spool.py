@@ -91,6 +91,8 @@ class Spool:
         self._changed = threading.Condition()
         self._is_ending = False
         self._is_stopped = False
+        # Entries before this position are delivered without a pause.
+        self._hurried = 0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -137,6 +139,12 @@ class Spool:
     def waiting(self) -> bool:
         """Whether some entry has not been delivered."""
         return self._sent < self._size
+
+    def hurry(self) -> None:
+        """Deliver the entries that are here now without a pause. This does not wait for them."""
+        with self._changed:
+            self._hurried = self._size
+            self._changed.notify_all()
 
     def drain(self, patience: float, say_waiting: Callable[[Exception], None] | None = None) -> bool:
         """Wait until everything is delivered, or until nothing could be delivered for `patience` seconds.
@@ -216,6 +224,8 @@ class Spool:
             pause = _PAUSE if failures == 0 else min(2.0 ** (failures - 1), _LONGEST_WAIT)
             until = time.monotonic() + pause
             while not self._is_stopped:
+                if failures == 0 and self._sent < self._hurried:
+                    break
                 if self._is_ending:
                     until = min(until, time.monotonic() + _LAST_WAIT) if failures else 0.0
                 seconds_left = until - time.monotonic()
