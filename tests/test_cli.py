@@ -238,6 +238,7 @@ predict ''                               | a word of the command is empty
 predict badbundle x.hea                  | badbundle/bundle.json
 predict x.hea --seed -1                  | seed=-1: expected a whole number
 predict empty                            | this folder holds no record
+explain x.hea --output a.txt              | a.txt: expected a file name that ends in .png, .svg, .pdf
 explain x.hea --config-dir conf --method broken | conf/explanation/broken.yaml: not a readable yaml
 explain x.hea --config-dir conf --method notarget | conf/explanation/notarget.yaml: has no _target_
 embed x.hea                              | required: --output

@@ -132,7 +132,7 @@ LIGHT_COMMANDS = {  # command -> packages that it may need
     "train trainer.epochs=0": {"hydra", "rich"},
     "train --cfg job": {"hydra", "rich"},
     "predict --flag": {"rich", "numpy"},
-    "explain --flag": {"rich", "numpy"},
+    "explain a.hea --output a.txt": {"rich", "numpy"},
     "embed a.hea --output a.txt": {"rich", "numpy"},
     "report --flag": set(),
 }

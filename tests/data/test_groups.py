@@ -26,6 +26,8 @@ from write_groups import (
 
 from einthoven.data import read_record
 from einthoven.data.doctor import examine_records
+from einthoven.data.formats.group import Group
+from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.pulse import is_calibration_pulse
 from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
@@ -106,6 +108,13 @@ def test_a_file_of_nothing_but_a_beat_is_refused(tmp_path: Path, ecg: np.ndarray
     path = WRITERS[name](tmp_path / name, [Part(ecg[:, :600], label="Median"), Part(pulse(), label="Calibration")])
     with pytest.raises(UserError, match=r"1.2 s\).*1 s\) found, without a recorded waveform"):
         read_record(path)
+
+
+def test_a_file_of_very_many_groups_is_refused() -> None:
+    group = Group("group", "", ("I",), 1, FS, lambda: (np.zeros((1, 1)), ("mV",)), start=0.0)
+    groups = [replace(group, start=number / FS) for number in range(40_000)]
+    with pytest.raises(UserError, match="40,000 waveform groups found; expected at most 1,000"):
+        join_groups(groups, "a.dcm")
 
 
 @ALL

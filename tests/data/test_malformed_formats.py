@@ -427,6 +427,8 @@ BILLION = (
         (sierra(ECG).replace("='120'", "='900000'"), "720 samples of 12 leads found; expected 450000 of each"),
         (sierra(ECG).replace("='120'", "='90000000000'"), "ms of 12 leads found; expected a resting ECG"),
         (sierra(ECG).replace("'Base64'", "'Hex'"), "the encoding 'Hex'; expected Base64 or Plain"),
+        (sierra(ECG).replace("leads='12'", "leads='13'"), "numberofleads '13' and the names of 12 leads found"),
+        (sierra(ECG).replace("leads='12'", "leads='0'"), "numberofleads '0' and the names of 12 leads found"),
         (sierra(ECG).replace("dataencoding", "compression='ZIP' dataencoding"), "the compression 'ZIP' found"),
         (sierra(ECG).replace("dataencoding", "compression='XLI' dataencoding"), "compressed samples cannot be read"),
     ],

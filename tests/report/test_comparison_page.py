@@ -64,6 +64,11 @@ def test_options_that_differ_are_those_of_a_comparison_one_by_one() -> None:
         pairs = [(a.get(name), b.get(name)) for a in runs for b in runs]
         expected += [name] * any(a != b for a, b in pairs)
     assert differing(runs) == expected and 0 < len(expected) < 12
+    # Numbers are compared by value, and other texts as they are.
+    same = [{"fs": "100.0", "lr": "0.001", "width": "[64, 128.0]"}, {"fs": "100", "lr": "1e-3", "width": "[64.0, 128]"}]
+    assert differing(same) == []
+    other = [{"id": "9007199254740993", "x": "1_0"}, {"id": "9007199254740992", "x": "10"}]
+    assert differing(other) == ["id", "x"]
     read = assert_self_contained(page_of(*(run(k, params=each) for k, each in enumerate(runs))))
     told = [text.strip() for text in read.text if text.strip()]
     table = told[told.index("Differences in the configuration") : told.index("Advice")]

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run_config import read_config
 from einthoven.runs.shared_checks import refuse_unshared
-from einthoven.runs.together import is_begun_with, refuse_alone_only, refuse_forgotten_folder
-from einthoven.training import checkpoint
+from einthoven.runs.together import is_begun_with, joined, refuse_alone_only, refuse_forgotten_folder, uses_gpus
+from einthoven.training import checkpoint, connection
 from einthoven.training.launch import Launch, read_launch
 from two_steps import Notes, composed, train
 
@@ -98,8 +100,42 @@ def test_a_killed_process_is_a_sentence_and_torchrun_continues_the_run(
 
 def test_the_environment_of_torchrun_is_read() -> None:
     assert read_launch(ENVIRONMENT) == LAUNCH
-    assert read_launch({**ENVIRONMENT, "WORLD_SIZE": "1"}) is None
+    alone = {**ENVIRONMENT, "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+    assert read_launch({**alone, "TORCHELASTIC_MAX_RESTARTS": "0"}) is None
+    assert read_launch(alone) == Launch(0, 1, 0, "node1", 29500, hosts_store=False, restarts=1, most_restarts=3)
     assert read_launch({}) is None
+
+
+def test_one_process_that_torchrun_starts_again_continues_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**ENVIRONMENT, "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    short = [option.replace("epochs=40", "epochs=2") for option in OPTIONS]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(NetworkRun, "conclude", lose_process)
+        cli.main(["train", "hydra.run.dir=run", *short])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    cli.main(["train", "hydra.run.dir=run", *short])
+    assert "resuming after the last epoch, 2 of 2" in capsys.readouterr().out
+
+
+def lose_process(*_: object, **__: object) -> None:
+    raise OSError("the process is lost")
+
+
+def test_processes_on_the_cpu_need_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One GPU for two processes.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="which has 1 GPUs"), joined(LAUNCH, uses_gpus=True):
+        pass
+    assert uses_gpus(composed("trainer.device=auto")) and not uses_gpus(composed("trainer.device=cpu"))
+    monkeypatch.setattr(connection, "TCPStore", lose_process)
+    with pytest.raises(OSError, match="the process is lost"), joined(LAUNCH, uses_gpus=False):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
 from einthoven import cli
+from einthoven.runs import start
 from einthoven.terminal.display import UNSENT
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.series import SeriesFile
@@ -49,6 +50,20 @@ def test_a_store_that_goes_away_ends_in_exit_code_3_and_a_command(
     (run,) = client.search_runs([client.get_experiment_by_name("away").experiment_id])
     assert run.info.status == "FINISHED" and {"train/loss", "test/macro_auroc"} <= set(run.data.metrics)
     assert run.data.params["model.parameters"] and run.data.tags["mlflow.note.content"]
+
+
+def test_a_run_that_fails_before_its_training_is_closed(
+    train: Callable[..., None], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room for the parameters")
+
+    monkeypatch.setattr(start, "_log_start", fail)
+    with pytest.raises(SystemExit):
+        train(*FAST, "tracking.experiment=begun", "hydra.run.dir=begun")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("begun").experiment_id])
+    assert run.info.status == "FAILED" and "no room for the parameters" in run.data.tags["error"]
 
 
 @pytest.mark.parametrize("has_store", [False, True])

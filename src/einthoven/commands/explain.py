@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from einthoven.build import build, trust_named, unknown_name
 from einthoven.errors import UserError
 from einthoven.machine import limit_threads
+from einthoven.report.explanation import check_suffix
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, load_option, option_files
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
@@ -50,13 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     folders, others = conf_folders(conf_folder(), arguments)
     options = _options(others)
     check_output(f"--output {options.output}", options.output)
+    check_suffix(options.output)
 
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
     from einthoven.predict import load_bundle
     from einthoven.predict.delineator import load_delineator
     from einthoven.predict.explaining import find_waves, wave_shares
     from einthoven.predict.signal import read_prepared
-    from einthoven.report.explanation import check_suffix
     from einthoven.terminal.explanation_output import draw_explanations, show_explanations
 
     limit_threads()
@@ -67,7 +68,6 @@ def main(arguments: Sequence[str]) -> int:
     find_delineated = partial(find_waves, delineator, predictor.input_format.leads)
     method = _with_waves(method_named(folders, options.method, predictor.input_format.fs), find_delineated)
 
-    check_suffix(options.output)
     if len(files) > 1 and options.output.suffix.lower() != ".pdf":
         raise UserError(f"--output {options.output}: {len(files)} files take pages; expected a name that ends in .pdf.")
     if options.label is not None and options.label not in predictor.classes:

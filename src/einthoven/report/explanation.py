@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from einthoven.atomic import atomic
 from einthoven.errors import UserError
-from einthoven.evaluation.faithfulness import Faithfulness
 from einthoven.functional.leads import LEADS
 from einthoven.report.ecg_paper import PAPER, SPEED, FloatArray, ecg_paper_figure, examples_figure, write
 from einthoven.report.style import BLUE, INK, ORANGE
@@ -19,6 +18,8 @@ from einthoven.report.style import BLUE, INK, ORANGE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from einthoven.evaluation.faithfulness import Faithfulness
 
 FORMATS = (".png", ".svg", ".pdf")
 SMOOTH_S = 0.02  # standard deviation of the smoothing in s; single samples are not visible at 25 mm/s

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from string import ascii_uppercase
 
 from einthoven.evaluation.comparison import Difference
@@ -14,6 +16,7 @@ from einthoven.report.style import series_style
 MOST = 12  # largest number of runs on a page
 NOTHING = "–"
 SPLITS = {"val": "validation", "test": "test"}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _DASHES = {"-": "", "--": "7 4", ":": "2 3", "-.": "7 3 2 3"}
 
 
@@ -73,9 +76,19 @@ class Pairing:
 
 
 def differing(mappings: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the sorted names that differ between mappings, or that some of them do not have."""
+    """Return the sorted names whose values differ between mappings, or that some of them do not have."""
     names = {name for mapping in mappings for name in mapping}
-    return sorted(name for name in names if len({mapping.get(name) for mapping in mappings}) > 1)
+    return sorted(name for name in names if len({_comparable(mapping.get(name)) for mapping in mappings}) > 1)
+
+
+def _comparable(text: str | None) -> object:
+    """Return a value that is the same for all texts of one number or list of numbers, such as 100 and 100.0."""
+    if text is None:
+        return None
+    if text.startswith("[") and text.endswith("]"):
+        return tuple(_comparable(item) for item in text[1:-1].split(", "))
+    # A Decimal is exact: large seeds and hashes of digits stay apart.
+    return Decimal(text) if _NUMBER.fullmatch(text) else text
 
 
 def letter(number: int) -> str:

@@ -32,6 +32,7 @@ from einthoven.runs.settings import Settings, is_feature_model
 from einthoven.runs.trained_data import write_trained_data
 from einthoven.terminal.display import console, say
 from einthoven.tracking import run_folder
+from einthoven.tracking.closing import closing_on_error
 from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
@@ -198,9 +199,10 @@ def open_recorder(
         lock=lock,
     )
     # A run that is continued has logged this, but its store may have been deleted since. It is stored once.
-    _log_start(run, recorder, overrides)
-    # The store gets this while the training begins, so that less is left for the end of a short run.
-    recorder.hurry()
+    with closing_on_error(recorder):
+        _log_start(run, recorder, overrides)
+        # The store gets this while the training begins, so that less is left for the end of a short run.
+        recorder.hurry()
     return recorder
 
 

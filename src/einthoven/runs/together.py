@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def joined(launch: Launch) -> Iterator[ConnectedProcesses]:
-    """Connect this process with the others until the block ends.
+def joined(launch: Launch, *, uses_gpus: bool) -> Iterator[ConnectedProcesses]:
+    """Connect this process with the others until the block ends. `uses_gpus` is as in `connected`.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def joined(launch: Launch) -> Iterator[ConnectedProcesses]:
     name = f"process {launch.rank} of {launch.size}"
     processes: ConnectedProcesses | None = None
     try:
-        with connected(launch) as meeting:
+        with connected(launch, uses_gpus=uses_gpus) as meeting:
             processes = ConnectedProcesses(launch.rank, launch.size, meeting)
             yield processes
     except (LostProcessError, KeyboardInterrupt) as error:
@@ -56,6 +56,13 @@ def joined(launch: Launch) -> Iterator[ConnectedProcesses]:
         if launch.rank == 0:
             raise
         raise UserError(f"{name}: {error}") from None
+
+
+def uses_gpus(config: DictConfig) -> bool:
+    """Return whether the processes of a run use GPUs if there are some. A run that is resumed has its own options."""
+    if config.resume is not None:
+        config = read_config(Path(config.resume), "resume")
+    return str(config.trainer.device) != "cpu"
 
 
 def trust_own_addresses(config: DictConfig) -> None:

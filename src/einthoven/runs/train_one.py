@@ -29,6 +29,7 @@ from einthoven.runs.together import (
     refuse_alone_only,
     refuse_forgotten_folder,
     trust_own_addresses,
+    uses_gpus,
 )
 from einthoven.runs.trained_run import open_started
 from einthoven.terminal.display import console, results_table, say, say_next
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def train_together(launch: Launch, config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
-    """Train as configured, together with the other processes that torchrun has started.
+    """Train as configured, together with the other processes that torchrun has started. There may be none.
 
     Return the final metrics in the first process, and nothing in the others.
 
@@ -54,7 +55,9 @@ def train_together(launch: Launch, config: DictConfig, folder: Path, overrides: 
     config, folder, overrides
         As in `train_one`.
     """
-    with joined(launch) as processes:
+    if launch.size == 1:
+        return _begin_or_continue(launch, config, folder, overrides, ONE_PROCESS)
+    with joined(launch, uses_gpus=uses_gpus(config)) as processes:
         if processes.rank > 0:
             if config.resume is None:
                 trust_own_addresses(config)
@@ -62,12 +65,20 @@ def train_together(launch: Launch, config: DictConfig, folder: Path, overrides: 
             return {}
         if config.resume is None:
             refuse_alone_only(config, processes.size)
-            refuse_forgotten_folder(launch, is_named_by_user())
-            # torchrun has started all processes again, because one has ended. `train_one` refuses another run.
-            if launch.restarts and is_begun_with(folder, overrides):
-                trust_own_addresses(config)
-                return _resume(folder, overrides, processes)
-        return train_one(config, folder, overrides, processes)
+        return _begin_or_continue(launch, config, folder, overrides, processes)
+
+
+def _begin_or_continue(
+    launch: Launch, config: DictConfig, folder: Path, overrides: list[str], processes: Processes
+) -> dict[str, float]:
+    """Train as configured. Continue the run if torchrun has started it before."""
+    if config.resume is None:
+        refuse_forgotten_folder(launch, is_named_by_user())
+        # torchrun has started all processes again, because one has ended. `train_one` refuses another run.
+        if launch.restarts and is_begun_with(folder, overrides):
+            trust_own_addresses(config)
+            return _resume(folder, overrides, processes)
+    return train_one(config, folder, overrides, processes)
 
 
 def train_one(

@@ -44,7 +44,7 @@ class SweepCallback(Callback):
         from einthoven.sweeps.parent import open_sweep
 
         launch = read_launch()
-        if launch is not None:
+        if launch is not None and launch.size > 1:
             raise CallbackError(
                 f"a sweep trains several networks, and torchrun has started {launch.size} processes, which train one "
                 "network together; expected a sweep in one process, or one run without -m."

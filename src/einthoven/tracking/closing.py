@@ -22,8 +22,16 @@ def error_tag(error: BaseException) -> dict[str, str]:
 @contextmanager
 def closing(recorder: Recorder) -> Iterator[Recorder]:
     """Finish the run at the end of the block: FINISHED, KILLED after Ctrl-C, or FAILED with the error as a tag."""
-    try:
+    with closing_on_error(recorder):
         yield recorder
+    recorder.finish()
+
+
+@contextmanager
+def closing_on_error(recorder: Recorder) -> Iterator[None]:
+    """Finish the run as KILLED after Ctrl-C, or as FAILED after another error of the block."""
+    try:
+        yield
     except KeyboardInterrupt:
         recorder.finish("KILLED")
         raise
@@ -34,4 +42,3 @@ def closing(recorder: Recorder) -> Iterator[Recorder]:
         with contextlib.suppress(UserError, OSError):
             recorder.finish("FAILED")
         raise
-    recorder.finish()

@@ -30,7 +30,7 @@ def follow_files(database: Path) -> str:
 
     The files of an experiment are in ``FOLDER/mlruns/ID``. If FOLDER does not exist, and ``mlruns`` is beside the
     database, both were moved. If ``mlruns/ID`` beside the database holds the files of one of its runs, both were moved
-    or copied.
+    or copied. The same holds for the end of another place of files, such as ``FOLDER/files``.
 
     Returns
     -------
@@ -40,16 +40,18 @@ def follow_files(database: Path) -> str:
     sentences = []
     with contextlib.closing(sqlite3.connect(database, timeout=_WAIT_SECONDS)) as connection:
         folder = database.resolve().parent
-        roots = set()
+        moves = {}
         for number, location in connection.execute("select experiment_id, artifact_location from experiments"):
-            if _is_lost(location) or _is_copied(connection, number, location, folder):
-                roots.add(_root(location))
-        for root in sorted(roots):
-            new_root = folder / Path(root).name
-            if new_root.is_dir():
-                _replace(connection, root, str(new_root))
+            place_beside = _find_beside(connection, number, location, folder)
+            if place_beside is not None and place_beside.parent.parent != folder:
+                moves[location.rstrip("/")] = place_beside
+            elif place_beside is not None or _is_lost(location):
+                moves[_root(location)] = folder / Path(_root(location)).name
+        for before, after in sorted(moves.items()):
+            if after.is_dir():
+                _replace(connection, before, str(after))
                 sentences.append(
-                    f"{database} was moved or copied: the files that it knew in {root} are those in {new_root}."
+                    f"{database} was moved or copied: the files that it knew in {before} are those in {after}."
                 )
     return " ".join(sentences)
 
@@ -80,17 +82,23 @@ def _is_lost(location: str | None) -> bool:
     return path is not None and not path.parent.parent.is_dir()
 
 
-def _is_copied(connection: sqlite3.Connection, experiment: int, location: str | None, folder: Path) -> bool:
-    """Return whether files of an experiment are beside the database, in `folder`, and its address is another one."""
+def _find_beside(connection: sqlite3.Connection, experiment: int, location: str | None, folder: Path) -> Path | None:
+    """Return the place in `folder`, that of the database, with files of an experiment, if its address is another one.
+
+    The last parts of the address are the path of the place in `folder`.
+    """
     path = _local_path(location or "")
     if path is None:
-        return False
-    beside = folder / path.parent.name / path.name
-    if not beside.is_dir() or (path.is_dir() and beside.samefile(path)):
-        return False
-    # Another database may have an experiment of this number there. The names of runs are unique.
-    runs = connection.execute("select run_uuid from runs where experiment_id = ?", (experiment,))
-    return any((beside / run_id).is_dir() for (run_id,) in runs)
+        return None
+    for length in range(1, len(path.parts)):
+        place = folder.joinpath(*path.parts[-length:])
+        if not place.is_dir() or (path.is_dir() and place.samefile(path)):
+            continue
+        # Another database may have an experiment of this number there. The names of runs are unique.
+        runs = connection.execute("select run_uuid from runs where experiment_id = ?", (experiment,))
+        if any((place / run_id).is_dir() for (run_id,) in runs):
+            return place
+    return None
 
 
 def _root(location: str) -> str:
@@ -107,12 +115,12 @@ def _local_path(location: str) -> Path | None:
 
 
 def _replace(connection: sqlite3.Connection, before: str, after: str) -> None:
-    """Replace the beginning of all addresses in one transaction."""
+    """Replace the folder `before`, with which addresses begin, in one transaction."""
     new_beginning = Path(after).as_uri() if before.startswith("file:") else after
     with connection:
         connection.execute("begin immediate")
         for table, column in _ADDRESSES:
             connection.execute(
-                f"update {table} set {column} = ? || substr({column}, ?) where substr({column}, 1, ?) = ?",
+                f"update {table} set {column} = ? || substr({column}, ?) where substr({column} || '/', 1, ?) = ?",
                 (new_beginning, len(before) + 1, len(before) + 1, f"{before}/"),
             )

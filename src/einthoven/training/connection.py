@@ -109,8 +109,14 @@ class Meeting:
 
 
 @contextmanager
-def connected(launch: Launch) -> Iterator[Meeting]:
+def connected(launch: Launch, *, uses_gpus: bool) -> Iterator[Meeting]:
     """Connect this process with the others until the block ends.
+
+    Parameters
+    ----------
+    launch : Launch
+    uses_gpus : bool
+        Whether each process uses a GPU of its own, if the machine has some.
 
     Raises
     ------
@@ -120,7 +126,7 @@ def connected(launch: Launch) -> Iterator[Meeting]:
         If this process has no GPU, and others have one.
     """
     backend = "gloo"
-    if torch.cuda.is_available():
+    if uses_gpus and torch.cuda.is_available():
         # Tensors on GPUs and tensors on CPUs travel in different ways.
         backend = "cpu:gloo,cuda:nccl"
         if launch.local_rank >= torch.cuda.device_count():

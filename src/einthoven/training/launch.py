@@ -36,9 +36,12 @@ class Launch:
 
 
 def read_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """Return how torchrun has started this process; None if this process trains alone."""
+    """Return how torchrun has started this process; None if this process trains alone, and is started once."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    if any(name not in environment for name in names) or int(environment["WORLD_SIZE"]) == 1:
+    if any(name not in environment for name in names):
+        return None
+    most_restarts = int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0))
+    if int(environment["WORLD_SIZE"]) == 1 and not most_restarts:
         return None
     rank = int(environment["RANK"])
     return Launch(
@@ -49,5 +52,5 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
         port=int(environment["MASTER_PORT"]),
         hosts_store=rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True",
         restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
-        most_restarts=int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0)),
+        most_restarts=most_restarts,
     )

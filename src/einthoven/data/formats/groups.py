@@ -21,6 +21,9 @@ from einthoven.errors import UserError
 BEAT_SECONDS = 2.0
 """Longest median beat or calibration pulse in s. A rhythm is longer."""
 
+MOST_GROUPS = 1000
+"""Largest number of groups of a file. Each group is compared with the others."""
+
 
 def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True) -> FileSignals:
     """Join the groups that are the rhythm, on their time axis.
@@ -42,9 +45,11 @@ def join_groups(groups: Sequence[Group], source: str, *, has_times: bool = True)
     Raises
     ------
     UserError
-        If the file contains no rhythm; if several groups have the same leads at the same time, or do not state their
-        time; if groups differ in sampling frequency.
+        If the file contains no rhythm, or more than `MOST_GROUPS` groups; if several groups have the same leads at the
+        same time, or do not state their time; if groups differ in sampling frequency.
     """
+    if len(groups) > MOST_GROUPS:
+        raise UserError(f"{source}: {len(groups):,} waveform groups found; expected at most {MOST_GROUPS:,}.")
     recorded = [group for group in groups if not group.is_derived]
     if len(groups) == 1 and recorded and not (groups[0].is_beat and groups[0].seconds <= BEAT_SECONDS):
         values, units = groups[0].load()

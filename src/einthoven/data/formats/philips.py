@@ -115,8 +115,14 @@ def _lead_names(waveform: Element, characteristics: Element | None, source: str)
     names = attribute(waveform, "leadlabels").split()
     if names:
         # Files can name more leads than they hold.
-        count = attribute(waveform, "numberofleads")
-        return tuple(names[: int(number(count, "numberofleads", source))] if count else names)
+        text = attribute(waveform, "numberofleads")
+        count = float(number(text, "numberofleads", source)) if text else float(len(names))
+        if not (count.is_integer() and 1 <= count <= len(names)):
+            raise UserError(
+                f"{source}: numberofleads {quote(text)} and the names of {len(names)} leads found; expected a name for "
+                "each lead."
+            )
+        return tuple(names[: int(count)])
     text = _child(characteristics, "numberchannelsallocated") or _child(characteristics, "numberchannelsvalid")
     lead_set = _child(characteristics, "acquisitiontype") or _child(characteristics, "leadset")
     channels = int(number(text, "number of channels", source))
