@@ -13,6 +13,7 @@ from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
+_OWN_THREADS = Path("/proc/self/task")
 _MEBIBYTE = 2**20
 
 
@@ -79,6 +80,25 @@ def limit_threads() -> None:
     cores = usable_cores()
     if torch.get_num_threads() > cores:
         torch.set_num_threads(cores)
+
+
+def waited_seconds(threads: Path = _OWN_THREADS) -> float:
+    """Return how long the threads of this process had work and no core, in seconds, summed over the threads.
+
+    Linux counts it for each thread. On other systems the result is always 0.
+
+    Parameters
+    ----------
+    threads : Path
+        Folder with a folder for each thread.
+    """
+    nanoseconds = 0
+    for file in threads.glob("*/schedstat"):
+        # The numbers are: time on a core, time of waiting for one, and how often the thread got one.
+        words = _text(file).split()
+        if len(words) == 3:
+            nanoseconds += int(words[1])
+    return nanoseconds / 1e9
 
 
 def _folders(groups: Path, own_groups: Path, kind: str) -> Iterator[Path]:

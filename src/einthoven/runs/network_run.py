@@ -28,6 +28,7 @@ from einthoven.runs.base_model import BaseModel
 from einthoven.runs.build_model import network_options
 from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.conclude import conclude
+from einthoven.runs.core_watch import CoreWatch
 from einthoven.runs.finetuning import start_of
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.options import logged_options, plain_options
@@ -172,6 +173,14 @@ class NetworkRun(NetworkParts):
         display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
 
         clock = Clock(trainer.checkpoint_minutes)
+        core_watch = None
+        if isinstance(recorder, Recorder) and self.device.type == "cpu":
+            core_watch = CoreWatch(recorder)
+
+        def show_progress(position: Position) -> None:
+            display.step(position)
+            if core_watch is not None:
+                core_watch.step()
 
         def save(position: Position, is_best: bool) -> None:
             recorder.flush()
@@ -198,7 +207,7 @@ class NetworkRun(NetworkParts):
             log_metrics=recorder.log_metrics,
             evaluate=self._validate,
             save=save,
-            show_progress=display.step,
+            show_progress=show_progress,
             is_save_due=lambda: processes.any(is_waiting() or clock.is_due()),
             save_step=save_step,
         )

@@ -1,0 +1,92 @@
+"""Notice that other processes use the cores of a training, and say what to do about it."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from einthoven.command_line import train_command
+from einthoven.machine import usable_cores, waited_seconds
+from einthoven.terminal.display import say
+from einthoven.tracking.recorder import Recorder
+
+INTERVAL = 5.0
+"""Seconds between two looks at the counters of the system."""
+
+LOST_CORES = 0.25
+"""So many lost cores are reported. On an idle machine, a training loses a few hundredths of a core."""
+
+TAG = "system.lost_cores"
+"""Tag of a run that has lost cores to other processes: how many, on average over an interval."""
+
+
+class CoreWatch:
+    """Looks every few seconds whether a training loses cores to other processes. The run says so once.
+
+    The threads of a training wait for each other many times in each step. If another process uses one core, each
+    thread waits for the one that has lost its core, and the training is several times slower.
+
+    Parameters
+    ----------
+    recorder : Recorder
+        Gets the tag.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._cores = usable_cores()
+        # With one thread, there is nothing to gain from fewer threads.
+        self._is_done = torch.get_num_threads() == 1
+        self._begin()
+
+    def step(self) -> None:
+        """Look at the counters if it is time. The training calls this after each step."""
+        if self._is_done:
+            return
+        seconds = time.monotonic() - self._start
+        if seconds < INTERVAL:
+            return
+        used = time.process_time() - self._used
+        lost = lost_cores(seconds, used, waited_seconds() - self._waited, self._cores)
+        if lost >= LOST_CORES:
+            self._report(lost)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin an interval."""
+        self._start = time.monotonic()
+        self._used = time.process_time()
+        self._waited = waited_seconds()
+
+    def _report(self, lost: float) -> None:
+        """Say how many cores are lost, and how the training is faster."""
+        threads = torch.get_num_threads()
+        fewer = max(threads - math.ceil(lost), 1)
+        faster = f"OMP_NUM_THREADS={fewer} {train_command()}"
+        say(
+            f"other processes have taken {lost:.1f} of the {self._cores} cores of this training, and in each step all "
+            f"of its {threads} threads wait for the slowest; with fewer threads it is faster: {faster} …"
+        )
+        self._recorder.tags({TAG: f"{lost:.2f}"})
+        self._is_done = True
+
+
+def lost_cores(seconds: float, used: float, waited: float, cores: int) -> float:
+    """Return how many cores other processes have taken from this one, on average.
+
+    A thread also waits if this process has more threads with work than cores. Then the process uses all cores, so that
+    nothing is lost to others.
+
+    Parameters
+    ----------
+    seconds : float
+        Length of the interval.
+    used, waited : float
+        Seconds that the threads had a core, and that they had work and no core, summed over the threads.
+    cores : int
+        Cores that the process may use.
+    """
+    unused = cores - used / seconds
+    return max(min(waited / seconds, unused), 0.0)
