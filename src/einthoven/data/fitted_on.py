@@ -42,12 +42,13 @@ def fitted_records(options: Mapping[str, object]) -> Digests:
     for name, value in options.items():
         is_generated = name.startswith("data.") and name.endswith(_TARGET) and value == GENERATED
         if is_generated and options.get(f"{name.removesuffix(_TARGET)}.version") in VERSIONS:
-            return _read()
+            return records_of_generator()
     return np.empty(0, "S16")
 
 
 @cache
-def _read() -> Digests:
+def records_of_generator() -> Digests:
+    """Return the real records that the present generator was fitted to, as `fitted_records`."""
     with FILE.open(newline="") as file:
         texts = [row["first_second"] for row in csv.DictReader(file)]
     digests = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, 16)

@@ -33,6 +33,7 @@ from einthoven.runs.build_model import describe_network
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
+from einthoven.runs.settings import pads_records
 from einthoven.tasks.distillation import Distillation
 from einthoven.terminal.unsure_tables import ALPHAS
 
@@ -152,7 +153,7 @@ def _input_format(run: NetworkParts) -> InputFormat:
         leads=tuple(store.leads),
         fs=float(store.fs),
         seconds=run.data.splits["train"].samples / store.fs,
-        pads=run.config.data.get("short") == "pad",
+        pads=pads_records(run.config, store.origin.pads if store.origin else None),
         window=run.window,
         stride=run.stride,
         aggregate=run.settings.trainer.aggregate,

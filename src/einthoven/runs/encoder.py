@@ -27,6 +27,7 @@ from einthoven.predict.network import build_classifier, fold_batch_norm, set_wei
 from einthoven.predict.signal import InputFormat
 from einthoven.runs.build_model import describe_network
 from einthoven.runs.checkpoint_checks import checkpoint_errors
+from einthoven.runs.settings import pads_records
 from einthoven.runs.trained_run import TrainedRun, open_trained
 from einthoven.training import checkpoint
 
@@ -146,7 +147,7 @@ def _input_format(config: DictConfig, notes: Mapping[str, Any], source: str) -> 
             "leads": list(notes["leads"]),
             "fs": fs,
             "seconds": samples / fs,
-            "pads": config.data.get("short") == "pad",
+            "pads": pads_records(config, notes.get("pads")),
             "unit": "mV",
             "window": window,
             "stride": stride,

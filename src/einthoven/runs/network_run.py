@@ -284,6 +284,7 @@ class NetworkRun(NetworkParts):
             # Each step has its own seed. This is for code that draws random numbers between the steps.
             "rng": torch.get_rng_state(),
         }
+        store = self.data.store
         notes = {
             "position": asdict(self.position),
             "seed": self.settings.seed,
@@ -291,10 +292,11 @@ class NetworkRun(NetworkParts):
             "recorder": recorder.position,
             "classes": list(self.data.labels.classes),
             "task": self.task.fitted,
-            "leads": list(self.data.store.leads),
-            "fs": self.data.store.fs,
+            "leads": list(store.leads),
+            "fs": store.fs,
             "samples": self.data.splits["train"].samples,
-            "data": self.data.store.fingerprint,
+            "pads": None if store.origin is None else store.origin.pads,
+            "data": store.fingerprint,
             "config": self._logged_options,
             "einthoven": einthoven.__version__,
         }

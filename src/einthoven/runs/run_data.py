@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from einthoven.build import build
 from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
-from einthoven.data.fitted_on import fitted_records
+from einthoven.data.fitted_on import fitted_records, records_of_generator
 from einthoven.data.identity import DataIdentity
 from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.masks import mask_labels, refuse_without_masks
@@ -158,7 +158,11 @@ class Data:
 
 def training_ancestry(data: Data, config: DictConfig) -> Ancestry:
     """Return the ancestry of a model that is trained on the training records of a run, and made from no other model."""
-    generator = fitted_records(logged_options(plain_options(config)))
+    # The configuration of a run on a packed store does not name the source of the records, but the store does.
+    stores = [data.store, *(store for store, _ in data.store.parts)]
+    is_generated = any(store.origin is not None and store.origin.is_generated for store in stores)
+    options = logged_options(plain_options(config))
+    generator = records_of_generator() if is_generated else fitted_records(options)
     return Ancestry.trained_on(data.digests("train"), data.first_seconds("train"), generator)
 
 

@@ -116,6 +116,14 @@ def source_options(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config.data, [str(name) for name in config.data if name != "folds"])
 
 
+def pads_records(config: DictConfig, stored: bool | None) -> bool:
+    """Return whether the source of a run pads short records: as its store says, or else by the option of the source."""
+    if stored is not None:
+        return stored
+    is_padded: bool = config.data.get("short") == "pad"
+    return is_padded
+
+
 def is_feature_model(config: DictConfig) -> bool:
     """Return whether the model is fitted to features at once instead of trained by gradients."""
     from einthoven.models.features import FeatureModel

@@ -90,6 +90,7 @@ class CinC2021:
     on_error: str = "fail"
 
     label_sets = LABEL_SETS
+    label_options = ()
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True

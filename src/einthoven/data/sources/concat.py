@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +28,9 @@ PTBXL = "ptbxl"  # a record of this source has the same number in every source
 class Source(Protocol):
     """A source that can be a part of a `Concat`."""
 
-    label_sets: tuple[str, ...]
+    @property
+    def label_sets(self) -> tuple[str, ...]:
+        """Names of the label sets."""
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
@@ -92,7 +94,13 @@ class Concat:
     def parts(self) -> dict[str, Source]:
         """The sources, with the options that hold for all."""
         common = {"fs": self.fs, "cache": self.cache, "leads": self.leads, "seconds": self.seconds}
-        return {name: replace(source, **common) for name, source in self.sources.items()}  # type: ignore[type-var]
+        parts: dict[str, Source] = {}
+        for name, source in self.sources.items():
+            # A store that is packed already has no cache and no length to choose.
+            own = {option.name for option in fields(source)}  # type: ignore[arg-type]
+            shared = {option: value for option, value in common.items() if option in own}
+            parts[name] = replace(source, **shared)  # type: ignore[type-var]
+        return parts
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True

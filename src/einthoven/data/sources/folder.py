@@ -100,6 +100,7 @@ class Folder:
     allow_missing: bool = False
 
     label_sets = (LABEL_SET,)
+    label_options = ("class_columns", "patient_column", "fold_column")
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True

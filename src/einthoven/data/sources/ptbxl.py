@@ -89,6 +89,7 @@ class PTBXL:
     source: str = "ptbxl"
 
     label_sets = TASKS
+    label_options = ("source",)
 
     def open(
         self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
@@ -146,7 +147,7 @@ class PTBXL:
         self._statements()
         files = RecordFiles(root, database[column])
         tables = tuple(root / name for name in TABLES)
-        others: dict[str, Any] = {"tables": tables, "absent": absent}
+        others: dict[str, Any] = {"tables": tables, "absent": absent, "label_files": tables[1:]}
         if self.source == GENERATED:
             others["remedy"] = f"delete {root}, and the next command generates it again"
         return Plan.from_source(self, files, database.assign(source=self.source), **others)

@@ -7,6 +7,7 @@ A store is a folder with these files:
 - ``digests.npy``: the content digest of each signal (`data.store.digests`).
 - ``store.json``: shape, sampling frequency, leads, packs, fingerprint, and the checksums of all these files.
 - ``quarantine.csv``: the records that could not be read, if there are any.
+- ``source.json`` and ``labels/``: what labels are made from without the source (`data.store.store_origin`).
 
 The signals are in packs (`data.store.packs`); a store only points to them. So records that are added to a corpus are
 packed alone, a change of labels needs no packing, and shards that were packed separately are joined when the whole
@@ -48,6 +49,8 @@ from einthoven.data.store.packing import (
 from einthoven.data.store.packs import Packs
 from einthoven.data.store.plan import CHECKSUM_FORMAT, FORMAT, Plan
 from einthoven.data.store.signals import Signals
+from einthoven.data.store.store_origin import FILE as ORIGIN
+from einthoven.data.store.store_origin import Origin
 from einthoven.data.store.store_rows import StoreRows
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError
@@ -89,6 +92,8 @@ class Store:
         Content digest of each row, if the folder has them.
     checked : float or None
         Unix time of the last check of the record files, if they were not checked when this store was opened.
+    origin : Origin or None
+        The source that made this store, if the store was opened without it.
     parts : tuple of (Store, ndarray of int64)
         The stores that this one joins, and their rows; empty if it has a folder of its own.
     """
@@ -103,6 +108,7 @@ class Store:
     notes: tuple[str, ...] = ()
     stored_digests: Digests | None = None
     checked: float | None = None
+    origin: Origin | None = None
     parts: tuple[tuple[Store, NDArray[np.int64]], ...] = ()
 
     @property
@@ -219,6 +225,10 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     path = cache / "stores" / f"{plan.name}-{plan.fs:g}hz-{fingerprint[:16]}"
     if not is_complete(path) or _is_older(path):
         _write(path, rows, lengths.pop(), quarantine, fingerprint)
+    elif plan.origin is not None and not (path / ORIGIN).exists():
+        # An earlier version wrote the store. If its folder cannot be written, it is used as it is.
+        with contextlib.suppress(OSError):
+            plan.origin.write(path)
     return path
 
 
@@ -360,6 +370,9 @@ def _write(path: Path, rows: StoreRows, samples: int, quarantine: pd.DataFrame, 
         np.save(folder / DIGESTS, sealed_bytes(without_blank(digests, len(plan.leads), samples)))
         rows.write_table(folder / "table.parquet")
         file_digests = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
+        # A store of an earlier version gets its origin later, so that file has a checksum of its own.
+        if plan.origin is not None:
+            plan.origin.write(folder)
         # The doctor may add rows to the quarantine later, so that file has no checksum.
         if len(quarantine):
             quarantine.to_csv(folder / QUARANTINE, index=False)

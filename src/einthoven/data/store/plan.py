@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, overload
 
+from einthoven.data.store.store_origin import Origin
 from einthoven.errors import UserError
 from einthoven.functional.conform import LONG_RULES, SHORT_RULES
 from einthoven.functional.leads import LEADS
@@ -98,6 +99,8 @@ class Plan:
         What the user can do about a record that cannot be read.
     notes : tuple of str
         Notes for the user about how the plan was made.
+    origin : Origin or None
+        The source. With it, the store can be opened without the source (`einthoven.data.sources.stored`).
 
     Raises
     ------
@@ -121,6 +124,7 @@ class Plan:
     option_style: str | None = None
     remedy: str = "data.on_error=quarantine leaves such records out and lists them"
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -147,7 +151,9 @@ class Plan:
             raise UserError(f"data.on_error={self.on_error}: expected fail or quarantine.")
 
     @classmethod
-    def from_source(cls, source: Any, files: Sequence[Path], table: pd.DataFrame, **others: Any) -> Plan:
+    def from_source(
+        cls, source: Any, files: Sequence[Path], table: pd.DataFrame, *, label_files: Sequence[Path] = (), **others: Any
+    ) -> Plan:
         """Return the plan of a source that is a dataclass: its options that are options of `Plan` are taken over.
 
         Parameters
@@ -156,12 +162,15 @@ class Plan:
             With `root`, `fs`, `leads`, `seconds` and `on_error`; it may have `long`, `short` and `stride`, too.
         files, table
             As in `Plan`.
+        label_files : sequence of Path
+            Files that labels are made from, beside the table. The store gets copies of them.
         **others
             `tables`, `absent`, `reading`, `option_style` and `notes` of `Plan`.
         """
         names = ("fs", "leads", "seconds", "long", "short", "stride", "on_error")
         options = {name: getattr(source, name) for name in names if hasattr(source, name)}
-        return cls(name=Path(source.root).resolve().name, files=files, table=table, **options, **others)
+        origin = Origin.of(source, tuple(label_files))
+        return cls(name=Path(source.root).resolve().name, files=files, table=table, origin=origin, **options, **others)
 
     @property
     def pool(self) -> str:

@@ -1,0 +1,114 @@
+"""A packed store as a source: its records and labels without the files that they were read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from einthoven import trust
+from einthoven.data.sources.labels import Labels
+from einthoven.data.store.packed_store import STORE_FILE, Progress, Store, open_store
+from einthoven.data.store.store_origin import FOLDER, Origin
+from einthoven.errors import UserError
+from einthoven.functional.leads import LEADS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LISTED = 3  # stores that a message names
+
+
+@dataclass(frozen=True)
+class StoredCorpus:
+    """The folder of a packed store. The table of the store has patients, folds and what labels are made from.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the store, in ``stores/`` of a cache. The packs of the cache must be there, too.
+    fs : float
+        Sampling frequency of the store in Hz.
+    leads : sequence of str
+        Leads of the store, in their order.
+    """
+
+    root: str | Path
+    fs: float
+    leads: Sequence[str] = LEADS
+
+    def open(
+        self, progress: Progress | None = None, shard: tuple[int, int] | None = None, *, check: bool = True
+    ) -> Store:
+        """Open the store. There are no files to check.
+
+        Raises
+        ------
+        UserError
+            If there is no store, if it is damaged, or if it has another sampling frequency or other leads.
+        """
+        if shard is not None:
+            raise UserError("data.shard: the records of a store are packed already; expected null.")
+        origin = self._origin
+        store = open_store(Path(self.root))
+        if store.fs != self.fs:
+            raise UserError(f"data.fs={self.fs:g}: the store has {store.fs:g} Hz; expected data.fs={store.fs:g}.")
+        if store.leads != tuple(self.leads):
+            leads = ",".join(store.leads)
+            raise UserError(f"data.leads: the store has other leads; expected data.leads=[{leads}].")
+        return replace(store, origin=origin)
+
+    @property
+    def label_sets(self) -> tuple[str, ...]:
+        """Label sets of the source of the store."""
+        sets: tuple[str, ...] = self._source.label_sets
+        return sets
+
+    def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
+        """Return the labels of the records in the table of a store, as its source does."""
+        labels: Labels = self._source.labels(table, task, **options)
+        return labels
+
+    def positives(self, table: pd.DataFrame, task: str, min_likelihood: float = 0.0) -> list[set[str]]:
+        """Return the positive classes of each record in the table of a store."""
+        positives: list[set[str]] = self._source.positives(table, task, min_likelihood)
+        return positives
+
+    def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
+        """Return the classes that each origin of the records annotates."""
+        classes: dict[str, frozenset[str]] = self._source.annotates(table, task)
+        return classes
+
+    def class_of(self, task: str) -> dict[str, str]:
+        """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
+        classes: dict[str, str] = self._source.class_of(task)
+        return classes
+
+    @cached_property
+    def _origin(self) -> Origin:
+        root = Path(self.root)
+        if not (root / STORE_FILE).is_file():
+            raise UserError(f"data.root={root}: no packed store; expected {_describe_stores(root)}.")
+        return Origin.read(root)
+
+    @cached_property
+    def _source(self) -> Any:
+        """The source that made the store. It reads the copies of the files that labels are made from."""
+        root = Path(self.root)
+        origin = self._origin
+        source_class = trust.find_target(origin.target, "data")
+        try:
+            return source_class(root=root / FOLDER, cache=root.parent.parent, **origin.options)
+        except TypeError as error:
+            raise UserError(f"{root}: its source {trust.printable(origin.target)} has changed ({error}).") from None
+
+
+def _describe_stores(root: Path) -> str:
+    """Return what a user may have meant: the stores in a cache, the newest first, or a folder of a cache."""
+    stores = [file.parent for folder in (root, root / "stores") for file in folder.glob(f"*/{STORE_FILE}")]
+    if not stores:
+        return "the folder of a store, which is in stores/ of data.cache"
+    stores.sort(key=lambda store: store.stat().st_mtime, reverse=True)
+    return " or ".join(map(str, stores[:LISTED]))
