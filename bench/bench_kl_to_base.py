@@ -65,7 +65,8 @@ def measure(folder: Path, seed: int) -> NDArray[np.float64]:
         run = base
         if strength is not None:
             penalty = ("penalty=kl_to_base", f"penalty.strength={strength}") if strength else ("penalty=none",)
-            options = (f"init_from={base}", *NEW, *NEW_FOLDS, *penalty, "trainer.epochs=30", f"seed={seed}")
+            training = ("optimizer.lr=4e-3", "trainer.epochs=30", f"seed={seed}")
+            options = (f"init_from={base}", *NEW, *NEW_FOLDS, *penalty, *training)
             run = train(folder / f"tuned-{seed}-{strength}", *options)
         tuned = finished(run)
         new = finished(folder / f"tuned-{seed}-{strength}") if strength is not None else None

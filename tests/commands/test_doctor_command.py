@@ -109,7 +109,8 @@ def test_prepare_reports_and_strictness_fails(
     assert (listed.parent / "doctor.parquet").exists()
     with pytest.raises(SystemExit) as ending:
         cli.main(["prepare", *data, "strict=true"])
-    assert ending.value.code == 1 and "1 × flat (error)" in capfd.readouterr().err
+    assert ending.value.code == 1
+    assert "1 × flat (error); 1 records in quarantine.csv; such as ecg_id 3." in capfd.readouterr().err
     with pytest.raises(SystemExit) as ending:
         cli.main(["prepare", *data, "strict=true", "doctor=false"])
     assert ending.value.code == 2 and "strict=True: expected false where doctor=false" in capfd.readouterr().err

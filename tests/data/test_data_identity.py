@@ -90,6 +90,9 @@ def test_a_signal_that_was_replaced_is_no_added_record() -> None:
     now = with_value("digests", 2, b"other")
     difference = compare(before, now)
     assert str(difference) == "1 record has another signal (such as ecg_id 3) and 2 records are new"
+    assert compare(before, now, "{} [a.hea]".format).changes == (
+        "1 record has another signal (such as ecg_id 3 [a.hea])",
+    )
     assert np.flatnonzero(difference.added).tolist() == [10, 11]
 
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from einthoven.build import build
 from einthoven.diagnostics.advice import RULES, advise
+from einthoven.diagnostics.rules import learning
 from einthoven.diagnostics.rules.base import Advice, Limits
 from einthoven.terminal.conf_folders import conf_folder
 
@@ -125,6 +126,28 @@ BROKEN: dict[
 
 def advice_on(change: Series, facts: Mapping[str, Any], limits: Limits) -> list[Advice]:
     return advise({**healthy(), **change}, {**FACTS, **facts}, limits)
+
+
+@pytest.mark.parametrize("rule", ["overfitting", "still_improving"])
+def test_few_validation_records_give_no_advice_on_their_noise(rule: str, limits: Limits) -> None:
+    series_of_rule, _ = BROKEN[rule]
+    few = {"records": {"train": 800, "val": 10}, "positives": {**FACTS["positives"], "val": {"NORM": 5, "MI": 2}}}
+    one_class = {**few, "positives": {**FACTS["positives"], "val": {"NORM": 10, "MI": 0}}}
+    for facts, is_expected in (({}, True), (few, False), (one_class, False)):
+        rules = [each.rule for each in advice_on(series_of_rule, facts, limits)]
+        assert (rule in rules) == is_expected
+
+
+def test_the_noise_of_an_auroc_is_that_of_drawn_records() -> None:
+    # The formula is exact for exponential scores. With these means, their AUROC is 0.8.
+    rng = np.random.default_rng(0)
+    positive = rng.exponential(4.0, (4000, 20, 1))
+    negative = rng.exponential(1.0, (4000, 1, 60))
+    drawn = (positive > negative).mean(axis=(1, 2))
+    noise = learning._auroc_noise(0.8, {"records": {"val": 80}, "positives": {"val": {"A": 20}}})
+    assert noise == pytest.approx(2 * drawn.std(), rel=0.05)
+    two = learning._auroc_noise(0.8, {"records": {"val": 80}, "positives": {"val": {"A": 20, "B": 20, "C": 0}}})
+    assert two == pytest.approx(noise / 2**0.5)
 
 
 def test_embeddings_on_a_line_have_collapsed(limits: Limits) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -91,12 +92,18 @@ def test_every_network_can_be_a_pt2_file(make_bundle: Any, tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("name", sorted(n for n in NETWORKS if n.partition(".")[2] in ONNX))
-def test_convolutional_networks_and_the_default_can_be_onnx(make_bundle: Any, tmp_path: Path, name: str) -> None:
+def test_convolutional_networks_and_the_default_can_be_onnx(
+    make_bundle: Any, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="ONNX takes einthoven[onnx], which is not installed.")
     pytest.importorskip("onnxscript", reason="ONNX takes einthoven[onnx], which is not installed.")
     method = "isotonic" if name == "wang.fcn_wang" else "temperature"
     bundle, file = bundle_of(make_bundle, name, method), tmp_path / "model.onnx"
-    export(bundle, file)
+    capfd.readouterr()
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        export(bundle, file)
+    assert not capfd.readouterr().err and not [remark for remark in remarks if "TreeSpec" in str(remark.message)]
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for n in (1, 5):
         x = signal(n)

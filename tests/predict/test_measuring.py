@@ -129,6 +129,10 @@ def test_text_has_the_values_or_the_reason(samples: list[Sample]) -> None:
     line = measurement_line(measured)
     assert "heart rate 60/min" in line and "QT 400 ms" in line and "no PR: paced rhythm" in line
     assert line.count("ST ") == 1 and " mV (" in line
+    low = replace(measured.values["st_V1"], value=-0.004)
+    levels = {name: low for name in measured.values if name.startswith("st_")}
+    flat = replace(measured, values={**measured.values, **levels})
+    assert "ST +0.00 (" in measurement_line(flat) and "-0.00" not in measurement_line(flat)
 
 
 def test_csv_has_two_columns_for_each_measurement(samples: list[Sample]) -> None:

@@ -15,10 +15,12 @@ import pytest
 import scipy.linalg
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from composing import composed
 from einthoven import cli
 from einthoven.build import build
 from einthoven.contracts import Batch
@@ -40,6 +42,7 @@ from einthoven.runs.finetuning import FineTuning, load_base
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import read_base
 from einthoven.runs.trained_data import read_trained_data
+from einthoven.runs.tuning_rate import tuning_rate
 from einthoven.tasks.classification import Classification
 from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
@@ -308,13 +311,35 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
     assert run.data.tags["init_from"] == f"…/gone ({read_kept_base(cut).sha256})"
     assert "Started from init_from=…/gone, a run of the task superdiagnostic" in run.data.tags["mlflow.note.content"]
     assert run.data.params["model.dropout"] == "0.25"
-    assert run.data.params["model.width"] == "8" and run.info.run_name == "MLP-adamw-cosine-seed0"
+    assert run.data.params["model.width"] == "8" and run.info.run_name == "mlp-from-gone-adamw-lr0.001-cosine-seed0"
     assert run.data.metrics["train/penalty"] > 0
     seen, of_base = (read_trained_data(run, "run", takes_added=True).ancestry.trained for run in (whole, base_run))
     assert set(of_base) < set(seen)
     bundle = read_bundle(whole / "bundle")
     assert bundle.ancestry is not None and set(bundle.ancestry.trained) == set(seen)
     assert "started from a run of the task superdiagnostic" in bundle.provenance["trained_on"]
+
+
+@pytest.mark.parametrize(
+    ("output", "overrides", "expected"),
+    [
+        ("sigmoid", (), 3e-4),
+        ("softmax", ("trainer.finetune=gradual",), 3e-4),
+        ("identity", (), 1e-3),
+        ("sigmoid", ("trainer.layer_decay=0.5",), 1e-3),
+        ("sigmoid", ("optimizer.lr=4e-3",), None),
+        ("sigmoid", ("optimizer.lr=1e-2",), None),
+        ("sigmoid", ("optimizer=sgd",), None),
+        ("sigmoid", ("trainer.finetune=probe",), None),
+    ],
+)
+def test_fine_tuning_has_its_own_learning_rate_unless_the_user_has_chosen_one(
+    output: str, overrides: tuple[str, ...], expected: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed("train", *overrides, with_hydra=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+    of_run = replace(a_base(a_model(BASE_CLASSES, 0)), output=output)
+    assert tuning_rate(config, of_run, overrides) == expected
 
 
 def test_a_pretraining_run_is_a_base(train: Train, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,11 @@ function svg_text(text, attributes) {
 }
 
 const row = (kind, cells) => element("tr", cells.map((cell) => cell instanceof Node ? cell : element(kind, cell)));
+/** A number with some digits behind the point, and 0 without a sign. */
+const rounded = (value, digits) => {
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : text;
+};
 const two_digits = (p) => p === null || p === undefined ? "unknown" : p.toFixed(2);
 const rule_name = (rule) => ({ youden: "Youden", f1: "largest F1" })[rule] || rule.replace("=", " ");
 
@@ -138,7 +143,7 @@ function show_measurements() {
     ["QTc (Bazett)", found.qtc_bazett],
     ...Object.entries({ p: "P", qrs: "QRS", t: "T" }).map(([name, wave]) => [`axis of ${wave}`, found.axes[name]])];
   const rows = named.map(([name, one]) => row("td", measurement_cells(name, one, 0)));
-  const levels = Object.entries(found.st).map(([lead, one]) => `${lead} ${one.value === null ? "–" : one.value.toFixed(2)}`);
+  const levels = Object.entries(found.st).map(([lead, one]) => `${lead} ${one.value === null ? "–" : rounded(one.value, 2)}`);
   rows.push(row("td", ["ST, 60 ms after J", levels.join("  "), "mV", ""]));
   at("measurements").replaceChildren(row("th", ["", "value", "unit", ""]), ...rows);
   at("measurement-notes").textContent = found.notes.join(". ");
@@ -147,7 +152,7 @@ function show_measurements() {
 function measurement_cells(name, one, digits) {
   if (one.value === null) return [name, "–", "", one.reason];
   const spread = one.spread === null ? "" : ` ± ${one.spread.toFixed(digits)}`;
-  return [name, element("td", one.value.toFixed(digits) + spread, { class: "number" }), one.unit, (one.notes ?? []).join("; ")];
+  return [name, element("td", rounded(one.value, digits) + spread, { class: "number" }), one.unit, (one.notes ?? []).join("; ")];
 }
 
 function show_statements(all = false) {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.record_names import NameRecord, number_only
 from einthoven.data.store.digests import Digests, from_bytes, to_bytes
 from einthoven.errors import UserError
 
@@ -165,6 +166,7 @@ def refuse_seen_records(
     records: NDArray[np.int64],
     ancestry: Ancestry,
     source: str,
+    name: NameRecord = number_only,
 ) -> None:
     """Refuse records that are to be judged, if a model that a run is made from was trained on them.
 
@@ -180,6 +182,8 @@ def refuse_seen_records(
         Signals that the model saw.
     source : str
         The option that named the model.
+    name : callable
+        As in `data.record_names`.
 
     Raises
     ------
@@ -192,7 +196,7 @@ def refuse_seen_records(
             seen_records = np.unique(records[split_rows][is_seen])
             raise UserError(
                 f"{source}: was trained on {len(seen_records)} of the records of {split}, such as ecg_id "
-                f"{seen_records[0]}; expected other folds, or a model that has not seen these records."
+                f"{name(seen_records[0])}; expected other folds, or a model that has not seen these records."
             )
 
 
@@ -202,6 +206,7 @@ def generator_notes(
     records: NDArray[np.int64],
     ancestry: Ancestry,
     source: str,
+    name: NameRecord = number_only,
 ) -> tuple[str, ...]:
     """Return one sentence for each split with records that the generator of a model was fitted to.
 
@@ -209,7 +214,7 @@ def generator_notes(
 
     Parameters
     ----------
-    rows, first_seconds, records, ancestry, source
+    rows, first_seconds, records, ancestry, source, name
         As in `refuse_seen_records`.
     """
     notes = []
@@ -218,6 +223,6 @@ def generator_notes(
         if len(fitted_records):
             notes.append(
                 f"{source}: the generator of its training records was fitted to the signals, and not to the labels, of "
-                f"{len(fitted_records)} of the records of {split}, such as ecg_id {fitted_records[0]}"
+                f"{len(fitted_records)} of the records of {split}, such as ecg_id {name(fitted_records[0])}"
             )
     return tuple(notes)

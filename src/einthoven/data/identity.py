@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.record_names import NameRecord, number_only
 from einthoven.data.sources.labels import Labels
 from einthoven.data.store.digests import Digests, from_bytes, to_bytes
 from einthoven.data.store.packed_store import Store
@@ -143,7 +144,7 @@ class Difference:
         return " and ".join(parts)
 
 
-def compare(before: DataIdentity, now: DataIdentity) -> Difference:
+def compare(before: DataIdentity, now: DataIdentity, name: NameRecord = number_only) -> Difference:
     """Compare the data of a run with the present data.
 
     A window is the same if its signal is the same, whatever its number is: a table that gets new rows may number its
@@ -183,7 +184,7 @@ def compare(before: DataIdentity, now: DataIdentity) -> Difference:
     for rows, words in changed_rows:
         if len(rows):
             records = np.unique(before.record_ids[rows])
-            changes.append(f"{_describe_count(len(records), words)} (such as ecg_id {records[0]})")
+            changes.append(f"{_describe_count(len(records), words)} (such as ecg_id {name(records[0])})")
     return Difference(
         changes=tuple(changes),
         added=is_added,

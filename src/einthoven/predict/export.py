@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -229,19 +232,35 @@ def _write_onnx(bundle: Bundle, example: Tensor, notes: dict[str, str], path: Pa
     except ModuleNotFoundError as error:
         raise UserError(f"{path.suffix}: needs the package {error.name}; install einthoven[onnx].") from None
     n = torch.export.Dim("n", min=1)
-    program = torch.onnx.export(
-        _build_pipeline(bundle),
-        (example,),
-        dynamo=True,
-        dynamic_shapes={"signal": {0: n}},
-        input_names=["signal"],
-        output_names=["probabilities"],
-        verbose=False,
-    )
+    with _without_remarks():
+        program = torch.onnx.export(
+            _build_pipeline(bundle),
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"signal": {0: n}},
+            input_names=["signal"],
+            output_names=["probabilities"],
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, notes)
     onnx.save_model(model, str(path))
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep torch from printing that it does not find torchvision, and that it calls an old function of its own."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _calibration_module(bundle: Bundle) -> nn.Module | None:

@@ -62,7 +62,7 @@ def _st_part(values: dict[str, Measurement]) -> list[str]:
         return []
     low, low_lead = min(levels)
     high, high_lead = max(levels)
-    return [f"ST {low:+.2f} ({low_lead}) to {high:+.2f} mV ({high_lead})"]
+    return [f"ST {low:+z.2f} ({low_lead}) to {high:+z.2f} mV ({high_lead})"]
 
 
 def _reasons(values: dict[str, Measurement]) -> list[str]:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from einthoven.contracts import Predictions
 from einthoven.data.identity import DataIdentity, compare
+from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
 from einthoven.predict.model_folder import FOLD
 from einthoven.report.sweep_note import markdown
@@ -21,6 +22,7 @@ from einthoven.runs.next_commands import resume_command
 from einthoven.runs.options import write_config
 from einthoven.runs.resume import assemble_begun, describe_position
 from einthoven.runs.run import Run
+from einthoven.runs.run_data import Data
 from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
@@ -132,7 +134,7 @@ def _train_folds(
                     first_identity = run.data.identity
                     # The training records of this fold are held out later.
                     run.refuse_seen({"a held-out fold": "train"})
-                _refuse_changed(first_identity, run.data.identity)
+                _refuse_changed(first_identity, run.data)
                 if "val" not in run.data.splits:
                     raise UserError(
                         f"folds=cv: fold {fold} has no records to judge by, or no class that holds for some of them "
@@ -195,7 +197,7 @@ def _assemble_fold(config: DictConfig, folder: Path, overrides: list[str]) -> tu
     if is_started(folder):
         trained = read_trained_data(folder, "resume", takes_added=False)
         if trained.data is not None:
-            _refuse_changed(trained.data, run.data.identity)
+            _refuse_changed(trained.data, run.data)
     write_start(run, overrides)
     return run, {}
 
@@ -243,9 +245,9 @@ def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
     return held_out
 
 
-def _refuse_changed(first: DataIdentity, now: DataIdentity) -> None:
+def _refuse_changed(first: DataIdentity, now: Data) -> None:
     """Refuse to pool folds of data that changed while the folds were trained."""
-    difference = compare(first, now)
+    difference = compare(first, now.identity, names_in(now.store.table))
     if difference.is_different:
         raise UserError(f"folds=cv: the data have changed since the first fold was trained: {difference}.")
 

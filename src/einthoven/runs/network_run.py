@@ -18,6 +18,7 @@ from torch.optim import SGD
 import einthoven
 from einthoven.build import build
 from einthoven.contracts import ONE_PROCESS, Batch, Position, Predictions, Processes, TaskKind
+from einthoven.data.record_names import names_in
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
@@ -265,11 +266,10 @@ class NetworkRun(NetworkParts):
         if self.teaching is not None:
             self.teaching.refuse_seen(names)
 
-    def _record_names(self, index: torch.Tensor) -> list[int]:
-        """Return the numbers of some training records, for error messages."""
+    def _record_names(self, index: torch.Tensor) -> list[str]:
+        """Return the names of some training records, for error messages."""
         rows = self.data.rows["train"][index.cpu().numpy()]
-        ids: list[int] = self.data.labels.ecg_ids[rows].tolist()
-        return ids
+        return list(map(names_in(self.data.store.table), self.data.labels.ecg_ids[rows].tolist()))
 
     def save(self, name: str, recorder: Recorder | Unrecorded) -> None:
         """Write a checkpoint with everything that a resumed run needs. Only the first process writes."""

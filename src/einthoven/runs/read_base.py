@@ -19,7 +19,9 @@ from einthoven.runs.parameters import chosen_options
 from einthoven.runs.run_config import with_current_names
 from einthoven.runs.settings import build_task
 from einthoven.runs.trained_run import open_trained
+from einthoven.runs.tuning_rate import tuning_rate
 from einthoven.terminal.conf_folders import conf_folder
+from einthoven.terminal.display import console
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,7 +44,7 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
 
     Only dropout rates that the run names replace those of the base. Their network has the same weights: `load_base`
     refuses other names or shapes. The configuration also gets ``init_from_sha256``, the hash of the base, so that runs
-    from different bases are different runs.
+    from different bases are different runs. The learning rate is that of a fine-tuning if nobody has chosen one.
 
     Parameters
     ----------
@@ -69,12 +71,30 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
         merged[group] = dict(base.options[group])
     merged["model"].update(rates)
     merged["init_from_sha256"] = base.sha256
-    # The usual name of a run contains the chosen network, which is not that of the base.
+    rate = tuning_rate(config, base, overrides)
+    if rate is not None:
+        merged["optimizer"]["lr"] = rate
+        console.print(
+            f"optimizer.lr={rate:g}: for the start from {base.source}; {config.optimizer.lr:g} is for fresh weights",
+            soft_wrap=True,
+        )
     tracking = OmegaConf.to_container(config.tracking, resolve=False)
     assert isinstance(tracking, dict)
-    network = str(base.options["model"]["_target_"]).rpartition(".")[2]
-    merged["tracking"]["run_name"] = str(tracking["run_name"]).replace("${hydra:runtime.choices.model}", network)
+    merged["tracking"]["run_name"] = _run_name(str(tracking["run_name"]), base, str(config.init_from), merged)
     return merged
+
+
+def _run_name(pattern: str, base: BaseModel, init_from: str, config: DictConfig) -> str:
+    """Return the pattern of the name of a run, with the network of the base, the base, and the learning rate."""
+    module, _, name = str(base.options["model"]["_target_"]).rpartition(".")
+    # The option of a class has the name of its module: conv_attention. A function has the name of its option.
+    network = name if name.islower() else module.rpartition(".")[2]
+    # A dollar sign would begin an interpolation.
+    start = Path(init_from).name.replace("$", "")
+    rate = config.optimizer.get("lr")
+    optimizer = "${hydra:runtime.choices.optimizer}"
+    named = pattern.replace("${hydra:runtime.choices.model}", f"{network}-from-{start}")
+    return named if rate is None else named.replace(optimizer, f"{optimizer}-lr{rate:g}")
 
 
 def _refuse_other_kind(base: BaseModel, task: Any) -> None:

@@ -17,6 +17,7 @@ from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
 from einthoven.data.fitted_on import fitted_records, records_of_generator
 from einthoven.data.identity import DataIdentity
+from einthoven.data.record_names import NameRecord, names_in
 from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.masks import mask_labels, refuse_without_masks
 from einthoven.data.sources.source_state import ago
@@ -146,8 +147,9 @@ class Data:
         record_ids = self.identity.record_ids[self.store_rows]
         digests = self.identity.digests[self.store_rows]
         first_seconds = self.store.first_seconds[self.store_rows]
-        refuse_seen_records(rows, digests, first_seconds, record_ids, ancestry, source)
-        for note in generator_notes(rows, first_seconds, record_ids, ancestry, source):
+        name = names_in(self.store.table)
+        refuse_seen_records(rows, digests, first_seconds, record_ids, ancestry, source, name)
+        for note in generator_notes(rows, first_seconds, record_ids, ancestry, source, name):
             console.print(note, soft_wrap=True)
 
     def _first_rows(self, split: str) -> NDArray[np.int64]:
@@ -239,13 +241,14 @@ def load_data(
     digests = identity.digests[store_rows]
     rows, left_out = remove_used_records(rows, digests, record_ids, ancestry)
     notes_on_base: tuple[str, ...] = ()
+    name = names_in(store.table)
     if base is not None and base.ancestry is not None:
         held_out = {split: rows[split] for split in ("val", "test")}
         first_seconds = store.first_seconds[store_rows]
-        refuse_seen_records(held_out, digests, first_seconds, record_ids, base.ancestry, base.source)
-        notes_on_base = generator_notes(held_out, first_seconds, record_ids, base.ancestry, base.logged_source)
+        refuse_seen_records(held_out, digests, first_seconds, record_ids, base.ancestry, base.source, name)
+        notes_on_base = generator_notes(held_out, first_seconds, record_ids, base.ancestry, base.logged_source, name)
 
-    notes = (*_notes_on_rows(rows, left_out, record_ids, added), *notes_on_base)
+    notes = (*_notes_on_rows(rows, left_out, record_ids, added, name), *notes_on_base)
     if store.records_left_out:
         notes = (store.records_left_out, *notes)
     for note in notes:
@@ -293,6 +296,7 @@ def _notes_on_rows(
     left_out: Mapping[str, NDArray[np.int64]],
     record_ids: NDArray[np.int64],
     added: NDArray[np.bool_] | None,
+    name: NameRecord,
 ) -> tuple[str, ...]:
     """Return one sentence about the records that each split leaves out, and one about records that were added."""
     notes = []
@@ -301,7 +305,7 @@ def _notes_on_rows(
             plural = "s" if len(records) > 1 else ""
             notes.append(
                 f"{split}: {len(records)} record{plural} left out, as a record of another split has the same signal "
-                f"(such as ecg_id {records[0]})"
+                f"(such as ecg_id {name(records[0])})"
             )
     if added is not None and added.any():
         total = len(np.unique(record_ids[added]))

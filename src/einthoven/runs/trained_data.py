@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from einthoven.data.ancestry import NONE, Ancestry
 from einthoven.data.fitted_on import fitted_records
 from einthoven.data.identity import DataIdentity, compare
+from einthoven.data.record_names import names_in
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
 from einthoven.runs.run_config import with_current_names
@@ -83,7 +84,7 @@ class TrainedData:
                     "it was trained on."
                 )
             return np.zeros(len(now.ecg_ids), bool)
-        difference = compare(self.data, now)
+        difference = compare(self.data, now, names_in(store.table))
         is_refused = bool(difference.changes) if self.takes_added else difference.is_different
         if is_refused:
             raise UserError(

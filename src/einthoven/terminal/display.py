@@ -85,6 +85,8 @@ def bar(text: str, target: Console = console) -> Iterator[Callable[[int, int], N
         TimeRemainingColumn(),
         console=target,
         transient=True,
+        # In a file, the display would be an empty line.
+        disable=not target.is_interactive,
     ) as progress:
         # The bar appears when the total is known.
         def show(done: int, total: int) -> None:
@@ -135,6 +137,8 @@ class TrainingDisplay:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            # In a file, the display would be an empty line.
+            disable=not console.is_interactive,
         )
         self._task = self._progress.add_task("", total=epochs * steps_per_epoch, **self._fields(0, 0))
 
@@ -172,7 +176,8 @@ class TrainingDisplay:
         if self._first is not None:
             first_time, first_step = self._first
             seconds = time.monotonic() - first_time
-            if seconds > 0:
+            # The first step of a display says nothing about the time of a step.
+            if seconds > 0 and step > first_step:
                 rate = f"{(step - first_step) * self._batch_size / seconds:,.0f} records/s"
         return {
             "epoch": min(epoch, self._epochs),

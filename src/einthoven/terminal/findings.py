@@ -21,12 +21,16 @@ from einthoven.data.doctor import (
 )
 from einthoven.data.doctor.report import QUARANTINE_FILE
 from einthoven.data.formats.reading import read_record
+from einthoven.data.record_names import names_in
 from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
 """The severities that ``--strict`` does not accept."""
+NAMED_RECORDS = 3
+"""A message of ``strict=true`` names at most this many records."""
+
 COLOURS = {"error": "red", "warning": "yellow", "caution": "cyan", "info": "dim"}
 
 
@@ -112,5 +116,8 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):
         unusable = f"; {len(quarantined)} records in {QUARANTINE_FILE}" if len(quarantined) else ""
-        print(f"einthoven: strict: {', '.join(serious) or 'no warning'}{unusable}.", file=sys.stderr)
+        records = findings.loc[findings["severity"].isin(ABOVE_CAUTION), "ecg_id"]
+        names = [f"ecg_id {name}" for name in map(names_in(store.table), records[:NAMED_RECORDS])]
+        named = f"; such as {', '.join(names)}" if names else ""
+        print(f"einthoven: strict: {', '.join(serious) or 'no warning'}{unusable}{named}.", file=sys.stderr)
         sys.exit(1)

@@ -137,14 +137,14 @@ def overconfident(history: History, facts: Facts, limits: Limits) -> Advice | No
 
 
 def overfitting(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn if the validation AUROC falls after its best value."""
+    """Warn if the validation AUROC falls after its best value, by more than the noise of so few records."""
     auroc = values(history, "val/macro_auroc")
     auroc_steps = steps(history, "val/macro_auroc")
     if len(auroc) < 4 or not np.isfinite(auroc).all():
         return None
     best = int(auroc.argmax())
     loss_of_auroc = auroc[best] - np.mean(auroc[-2:])
-    if loss_of_auroc <= limits.auroc_lost:
+    if not loss_of_auroc > max(limits.auroc_lost, _auroc_noise(auroc[best], facts)):
         return None
     return Advice(
         "overfitting",
@@ -205,7 +205,7 @@ def class_never_predicted(history: History, facts: Facts, limits: Limits) -> Adv
 
 
 def still_improving(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Suggest more epochs if the validation AUROC still rises at the end."""
+    """Suggest more epochs if the validation AUROC still rises at the end, by more than the noise of so few records."""
     auroc = values(history, "val/macro_auroc")
     # Values after the last epoch belong to the final evaluation of the same weights.
     auroc = auroc[: facts.get("epochs", len(auroc))]
@@ -214,7 +214,7 @@ def still_improving(history: History, facts: Facts, limits: Limits) -> Advice | 
     last_epochs = max(1, len(auroc) // 4)
     best_before = auroc[:-last_epochs].max()
     gain = auroc[-1] - best_before
-    if gain <= limits.improving:
+    if not gain > max(limits.improving, _auroc_noise(auroc[-1], facts)):
         return None
     return Advice(
         "still_improving",
@@ -223,6 +223,32 @@ def still_improving(history: History, facts: Facts, limits: Limits) -> Advice | 
         f"val/macro_auroc {best_before:.3f} before, {auroc[-1]:.3f} at the end",
         (Remedy("train for longer (trainer.epochs)", DURATION, UP),),
     )
+
+
+def _auroc_noise(auroc: float, facts: Facts) -> float:
+    """Return two standard errors of the macro AUROC of the validation records; infinity if no class has both labels.
+
+    The classes are taken as independent.
+
+    References
+    ----------
+    Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic curve", eq. 1-2.
+    """
+    records = facts.get("records", {}).get("val", 0)
+    variances = []
+    for positive in facts.get("positives", {}).get("val", {}).values():
+        negative = records - positive
+        if positive < 1 or negative < 1:
+            continue
+        # Probability that two positive records are both ranked above one negative record, and the reverse.
+        two_positives = auroc / (2 - auroc)
+        two_negatives = 2 * auroc**2 / (1 + auroc)
+        total = auroc * (1 - auroc) + (positive - 1) * (two_positives - auroc**2)
+        total += (negative - 1) * (two_negatives - auroc**2)
+        variances.append(total / (positive * negative))
+    if not variances:
+        return float("inf")
+    return 2 * float(np.sqrt(np.sum(variances))) / len(variances)
 
 
 def _training_gain(history: History, facts: Facts) -> float | None:
