@@ -26,6 +26,8 @@ from einthoven.optim.penalties import L2
 from einthoven.optim.sam import sam
 from einthoven.schema import Diagnostics
 from einthoven.tasks.classification import Classification
+from einthoven.training.averaging import WeightAverage
+from einthoven.training.batch_norm import recompute_statistics
 from einthoven.training.collectives import LostProcessError
 from einthoven.training.connection import Meeting
 from einthoven.training.distributed import ConnectedProcesses
@@ -87,6 +89,12 @@ def train(
     diagnose = StepDiagnostics(model, task, made, every, autocast=contextlib.nullcontext, parts=2, processes=processes)
     generator = torch.Generator()
     measured: dict[str, list[Tensor]] = {}
+
+    def recompute() -> None:
+        with processes.share(model):
+            recompute_statistics(model, [x[:RECORDS], x[20:31]], model, seed=5)
+
+    average = WeightAverage(model, decay=0.5, first_step=1, interval=1, recompute=recompute)
     with diagnose.attach_hooks():
         for step in range(STEPS):
             index = torch.randperm(40, generator=generator.manual_seed(100 + step))[:RECORDS]
@@ -107,6 +115,7 @@ def train(
             )
             for name, value in metrics.items():
                 measured.setdefault(name, []).append(value.double())
+            average.after_step(step + 1)
     found = {name: torch.stack(values) for name, values in measured.items()}
 
     rows = torch.arange(RECORDS)
@@ -116,6 +125,8 @@ def train(
         found["predictions"] = torch.from_numpy(evaluate(model, task, batches, **options).p)  # type: ignore[arg-type]
     found["weights"] = torch.cat([p.detach().flatten() for p in model.parameters()])
     found["running statistics"] = torch.cat([b.double().flatten() for b in model.buffers()])
+    with average.applied():
+        found["averaged model"] = torch.cat([t.double().flatten() for t in model.state_dict().values()])
     return found
 
 

@@ -90,6 +90,16 @@ class StepDiagnostics:
                 stack.enter_context(activation.attach_hooks())
             yield
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not measure the forward passes inside this block, which belong to no step."""
+        for activation in self._activations:
+            activation.set_step(None)
+        try:
+            yield
+        finally:
+            self._set_step(self._step)
+
     def before_update(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Measure after the backward pass and before clipping.
 

@@ -25,6 +25,7 @@ from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.interrupts import deferred, deliver_waiting, is_waiting
 from einthoven.optim.plateau import Plateau
+from einthoven.runs.averaging import average_of
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.build_model import network_options
 from einthoven.runs.checkpoint_checks import checkpoint_errors
@@ -120,6 +121,7 @@ class NetworkRun(NetworkParts):
             parts=noise_parts,
             processes=processes,
         )
+        self.average = average_of(self, self.diagnose)
         self.validation = Validation(self)
         # Every checkpoint repeats the options.
         self._logged_options = logged_options(plain_options(config))
@@ -224,6 +226,7 @@ class NetworkRun(NetworkParts):
                 self.schedule,
                 callbacks,
                 checks,
+                listeners=[] if self.average is None else [self.average],
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
@@ -231,6 +234,9 @@ class NetworkRun(NetworkParts):
                 monitor=self.monitor,
                 patience=trainer.patience,
             )
+        # The averaged weights are the model of the run.
+        if self.average is not None:
+            self.average.apply()
 
     def _make_network(self, outputs: int) -> nn.Module:
         """Return a new network of the architecture of the run. The state of the random numbers does not change."""
@@ -241,7 +247,12 @@ class NetworkRun(NetworkParts):
 
     def _validate(self) -> dict[str, float]:
         """Return the metrics at the end of an epoch."""
-        metrics = self.processes.agree(self.validation())
+        if self.average is None or not self.average.count:
+            metrics = self.processes.agree(self.validation())
+        else:
+            raw_metrics = self.validation.measure_raw_weights()
+            with self.average.applied():
+                metrics = self.processes.agree(self.validation() | raw_metrics)
         # R² is not defined if all targets are equal.
         if isinstance(self.schedule, Plateau) and self.monitor in metrics:
             self.schedule.observe(metrics[self.monitor])
@@ -272,11 +283,27 @@ class NetworkRun(NetworkParts):
         return list(map(names_in(self.data.store.table), self.data.labels.ecg_ids[rows].tolist()))
 
     def save(self, name: str, recorder: Recorder | Unrecorded) -> None:
-        """Write a checkpoint with everything that a resumed run needs. Only the first process writes."""
+        """Write a checkpoint with everything that a resumed run needs. Only the first process writes.
+
+        The weights of a checkpoint are those that the run would report: the averaged ones, if there is an average.
+        """
+        if self.average is None:
+            self._write_checkpoint(name, recorder, None)
+            return
+        average_state = self.average.state_dict()
+        # All processes compute the statistics of the averaged weights together.
+        with self.average.applied():
+            self._write_checkpoint(name, recorder, average_state)
+
+    def _write_checkpoint(
+        self, name: str, recorder: Recorder | Unrecorded, average_state: Mapping[str, Any] | None
+    ) -> None:
+        """Write a checkpoint with the weights that the model has now."""
         if self.processes.rank > 0:
             return
         state = {
             "model": self.model.state_dict(),
+            "average": average_state,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
             "diagnostics": self.diagnose.state_dict(),
@@ -308,6 +335,10 @@ class NetworkRun(NetworkParts):
         state, notes = self.read_last()
         with checkpoint_errors(self.checkpoints):
             self.set_weights(state["model"], self.checkpoints)
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+                if self.average.count:
+                    self.set_weights(state["average"]["raw"], self.checkpoints)
             self.optimizer.load_state_dict(state["optimizer"])
             self.diagnose.load_state_dict(state["diagnostics"])
             if isinstance(self.schedule, Plateau):
@@ -324,6 +355,10 @@ class NetworkRun(NetworkParts):
         """Return a sentence about network, optimizer, epochs and batches."""
         trainer = self.settings.trainer
         selected = f", weights of epoch {self.position.best_epoch}" if trainer.select == "best" else ""
+        if trainer.ema is not None:
+            selected += f", an exponential average (EMA) of the weights with the decay {trainer.ema:g}"
+        if trainer.swa is not None:
+            selected += f", the average (SWA) of the weights of the last {trainer.swa} epochs"
         taught = "" if self.teaching is None else f" Distilled from {self.teaching.description}."
         started = ""
         if self.base is not None:

@@ -81,6 +81,19 @@ class Validation:
             metrics |= self._diagnose_probabilities(predictions, row_predictions)
         return metrics
 
+    def measure_raw_weights(self) -> dict[str, float]:
+        """Return loss and monitored metric of the validation split, if there is one, as ``val/raw/…``.
+
+        They are measured beside the metrics of averaged weights.
+        """
+        run = self._run
+        if "val" not in run.data.splits:
+            return {}
+        with run.processes.share(run.model):
+            predictions = run.evaluate("val")
+        metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
+        return {f"val/raw/{name}": metrics[name] for name in ("loss", run.task.monitor) if name in metrics}
+
     def _diagnose_probabilities(self, predictions: Predictions, row_predictions: Predictions) -> dict[str, float]:
         """Return the diagnostics of probabilities that are due."""
         run = self._run

@@ -65,6 +65,10 @@ class Trainer:
     """Keep the running statistics of all batch norms of a base."""
     checkpoint_minutes: float | None = 10.0
     """Time between two checkpoints within an epoch. null: only at the end of an epoch."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, which becomes the model of the run. null: no average."""
+    swa: int | None = None
+    """Average the weights at the ends of so many last epochs (SWA): the model of the run. null: no average."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -102,11 +106,28 @@ class Trainer:
             minutes,
             "a number of minutes, 0 or more (0: after each step), or null",
         )
+        self._check_average()
         modes = (None, "full", "probe", "gradual")
         require(self.finetune in modes, "trainer.finetune", self.finetune, "full, probe or gradual, or null")
         require(0 < self.layer_decay <= 1, "trainer.layer_decay", self.layer_decay, "a number above 0, 1 at most")
         has_one_stage = self.finetune == "probe" and self.layer_decay != 1
         require(not has_one_stage, "trainer.layer_decay", self.layer_decay, "1 where trainer.finetune=probe")
+
+    def _check_average(self) -> None:
+        """Check the options of averaged weights."""
+        require(
+            self.ema is None or 0 < self.ema < 1,
+            "trainer.ema",
+            self.ema,
+            "a decay between 0 and 1, such as 0.999, or null",
+        )
+        expected = f"a number of epochs, 1 to trainer.epochs={self.epochs}, or null"
+        require(self.swa is None or 1 <= self.swa <= self.epochs, "trainer.swa", self.swa, expected)
+        has_two = self.ema is not None and self.swa is not None
+        require(not has_two, "trainer.swa", self.swa, "null where trainer.ema averages the weights")
+        may_stop = self.swa is not None and self.patience is not None
+        expected = "null where trainer.patience may end the training before its last epochs"
+        require(not may_stop, "trainer.swa", self.swa, expected)
 
 
 @dataclass

@@ -1,14 +1,16 @@
-"""Batch normalization of a batch that several processes share.
+"""Batch normalization: of a batch that several processes share, and the statistics of averaged weights.
 
-`torch.nn.SyncBatchNorm` does the same on GPUs. It refuses tensors on the CPU.
+`torch.nn.SyncBatchNorm` shares a batch on GPUs. It refuses tensors on the CPU.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,6 +33,45 @@ def synchronized_batch_norm(module: _BatchNorm, x: Tensor) -> Tensor:
     if module.affine:
         normed = normed * _per_channel(module.weight, x) + _per_channel(module.bias, x)
     return normed.to(x.dtype)
+
+
+Part = TypeVar("Part")
+
+
+@torch.no_grad()
+def recompute_statistics(model: nn.Module, parts: Iterable[Part], forward: Callable[[Part], object], seed: int) -> None:
+    """Compute the running statistics of the batch norms of a model anew: the mean over some batches.
+
+    Batch norms that are frozen keep their statistics. `torch.optim.swa_utils.update_bn` does the same for models whose
+    loss is a function of ``model(x)``, and for all batch norms.
+
+    Parameters
+    ----------
+    parts : iterable
+        Batches, or parts of batches.
+    forward : callable
+        Passes a part through the model, as in training.
+    seed : int
+        Seed of dropout. The state of the random numbers does not change.
+    """
+    was_training = model.training
+    model.train()
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            # None is the cumulative average.
+            norm.momentum = None
+        with torch.random.fork_rng() if norms else nullcontext():
+            torch.manual_seed(seed)
+            # Without batch norms there is nothing to compute.
+            for part in parts if norms else ():
+                forward(part)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.train(was_training)
 
 
 @torch.no_grad()
@@ -58,7 +99,7 @@ def _update(module: _BatchNorm, count: Tensor, mean: Tensor, variance: Tensor) -
     module.num_batches_tracked.add_(1)
     momentum = module.momentum
     if momentum is None:
-        # Device-to-host sync. No model of this package has batch norms with a cumulative average.
+        # Device-to-host sync. Only `recompute_statistics` uses a cumulative average.
         momentum = 1.0 / float(module.num_batches_tracked)
     module.running_mean.lerp_(mean.to(module.running_mean.dtype), momentum)
     unbiased = variance * count / (count - 1)

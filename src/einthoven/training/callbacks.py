@@ -20,6 +20,13 @@ class Step(Protocol):
         """Take one optimizer step and return its metrics."""
 
 
+class StepListener(Protocol):
+    """An object that the loop tells the end of each step: an average of the weights, or a measurement."""
+
+    def after_step(self, step: int, /) -> Mapping[str, Tensor | float]:
+        """Return metrics, which are logged with those of the step, after this many steps."""
+
+
 @dataclass(frozen=True)
 class Callbacks:
     """Functions that the loop calls between the steps.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from einthoven.contracts import Batch, Position
-from einthoven.training.callbacks import Callbacks, Step
+from einthoven.training.callbacks import Callbacks, Step, StepListener
 from einthoven.training.checks import TrainingChecks
 
 
@@ -21,6 +21,7 @@ def fit(
     callbacks: Callbacks,
     checks: TrainingChecks,
     *,
+    listeners: Sequence[StepListener] = (),
     position: Position,
     epochs: int,
     steps_per_epoch: int,
@@ -42,6 +43,8 @@ def fit(
         (step, total steps) -> multiplier of the ``initial_lr`` of each parameter group.
     checks : TrainingChecks
         Skip steps that are not finite, and end a training that diverged.
+    listeners : sequence of StepListener
+        Averages of the weights and measurements. They are called after each step.
     step_seed : callable
         (epoch, step) -> seed of all random numbers of that step.
     monitor : str
@@ -71,9 +74,12 @@ def fit(
 
             # One step: augment, forward, loss, backward, clip, update. Its seed makes a resumed run the same run.
             generator.manual_seed(step_seed(position.epoch, position.step))
-            metrics = step(batch, generator=generator, guard=checks.guard)
+            metrics: dict[str, Tensor | float] = {**step(batch, generator=generator, guard=checks.guard)}
+            metrics["watch/optim/lr"] = optimizer.param_groups[0]["lr"]
             position.step += 1
-            callbacks.log_metrics(position.step, {**metrics, "watch/optim/lr": optimizer.param_groups[0]["lr"]})
+            for listener in listeners:
+                metrics |= listener.after_step(position.step)
+            callbacks.log_metrics(position.step, metrics)
             callbacks.show_progress(position)
             checks.after_step(position, batch)
 
