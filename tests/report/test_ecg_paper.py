@@ -44,6 +44,23 @@ def test_page_is_a4_and_its_coordinates_are_millimetres() -> None:
         assert moved == pytest.approx([dpi / 25.4, dpi / 25.4])
 
 
+def test_no_trace_crosses_the_name_of_its_lead() -> None:
+    fs = 500
+    t = np.arange(10 * fs) / fs
+    beat = np.exp(-(((t % 0.8) - 0.1) ** 2) / (2 * 0.01**2))
+    for size in (0.3, 1.2, 1.5, -2.4, 2.9):
+        figure = ecg_paper_figure(np.tile(size * beat, (12, 1)), fs, title="A")
+        figure.canvas.draw()
+        to_mm = figure.axes[0].transData.inverted().transform
+        for lead in LEADS:
+            boxes = [to_mm(text.get_window_extent()) for text in figure.axes[0].texts if text.get_text() == lead]
+            for (left, bottom), (right, top) in boxes:
+                for trace in lines(figure, lead):
+                    beside = trace[(trace[:, 0] > left) & (trace[:, 0] < right), 1]
+                    is_crossed = beside.size and beside.max() > bottom and beside.min() < top
+                    assert not is_crossed or abs(trace[:, 1].mean() - bottom) > 20, (size, lead)
+
+
 def test_the_measurements_stand_between_title_and_subtitle() -> None:
     figure = ecg_paper_figure(wave(), 100, title="A", subtitle="B", measured="QRS 90 ms")
     heights = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}

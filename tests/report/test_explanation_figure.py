@@ -56,6 +56,16 @@ def test_a_moment_is_coloured_where_its_trace_is(lead: str, second: float, sign:
     assert "for MI" in words and ("against MI" in words) == (sign < 0)
 
 
+def test_the_key_of_a_large_page_is_as_large_as_its_notes_and_stays_on_the_page() -> None:
+    signals, values = np.zeros((2, 12, 1000)), np.stack([relevance("II", 1.0), relevance("I", 2.0, -1.0)])
+    figure = explanations_figure(signals, 100, values, ["a", "b"])
+    (word,) = [text for text in figure.axes[0].texts if text.get_text() == "for the class"]
+    (scale,) = [text for text in figure.axes[0].texts if text.get_text().startswith("25 mm/s")]
+    assert word.get_fontsize() > scale.get_fontsize()
+    page = figure.bbox
+    assert 0.95 * page.width < word.get_window_extent().x1 < page.width
+
+
 def test_a_lead_of_the_rhythm_strip_is_coloured_twice_and_the_page_stays_true_to_scale() -> None:
     figure = explanation_figure(np.zeros((12, 1000)), 100, relevance("II", 1.0), "MI", title="", subtitle="")
     assert sum(values[..., 3].max() > 0.3 for values, _ in bands(figure)) == 2

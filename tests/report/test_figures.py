@@ -136,6 +136,20 @@ def test_smooth_is_a_centred_mean_of_the_finite_values() -> None:
     np.testing.assert_allclose(figures.smooth(line, 7)[3:-3], line[3:-3])
 
 
+def assert_numbers_are_free(figure: Figure) -> None:
+    """The numbers of a scree figure touch neither a marker of the cumulative curve nor each other."""
+    figure.canvas.draw()
+    scree = figure.axes[0]
+    boxes = [text.get_window_extent() for text in scree.texts]
+    markers = scree.transData.transform(scree.get_lines()[0].get_xydata())
+    radius = scree.get_lines()[0].get_markersize() / 2 * figure.dpi / 72
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        for x, y in markers:
+            is_left_or_right = x + radius < box.x0 or x - radius > box.x1
+            assert is_left_or_right or y + radius < box.y0 or y - radius > box.y1
+
+
 def test_scree_bars_cumulative_and_loadings() -> None:
     rng = np.random.default_rng(0)
     share = np.array([0.5, 0.3, 0.15, 0.05])
@@ -154,6 +168,12 @@ def test_scree_bars_cumulative_and_loadings() -> None:
     shown = [float(text.get_text().replace("\N{MINUS SIGN}", "-")) for text in heat.texts]
     np.testing.assert_allclose(shown, loadings.ravel(), atol=0.00501)
     assert png_size(figure) == (1950, 825)
+    assert_numbers_are_free(figure)
+    small = np.array([85.6, 10.8, 2.81, 0.427, 0.226, 0.12, 0.0259, 0.00975, 0.0, 0.0, 0.0, 0.0]) / 100
+    assert_numbers_are_free(figures.pca_scree_figure(small, np.eye(12)[:8], [str(lead) for lead in range(12)]))
+    assert_numbers_are_free(
+        figures.pca_scree_figure(np.full(12, 1 / 12), np.eye(12), [str(lead) for lead in range(12)])
+    )
     with pytest.raises(UserError, match=r"\(2,\) and \(3, 4\)"):
         figures.pca_scree_figure(share[:2], loadings, ["I", "II", "V1", "V2"])
 

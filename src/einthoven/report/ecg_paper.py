@@ -34,6 +34,13 @@ ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
 MM_PER_INCH = 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
 
+# Name of a lead in mm: size of the font, width of a letter, distance from the start of the trace, usual height.
+_NAME_SIZE = 4.2
+_NAME_WIDTH = 3.2
+_NAME_LEFT = 1.5
+_NAME_HEIGHT = 10.5
+_NAME_MARGIN = 1.5  # between the name and the trace
+
 FloatArray = npt.NDArray[np.float64]
 Traces = dict[str, FloatArray]  # lead -> mV (T,)
 
@@ -287,8 +294,28 @@ def _draw_trace(
     trace = mv[samples]
     y = baseline + GAIN * np.clip(trace, -limit, limit)
     axes.plot(x, y, color=TRACE, linewidth=0.3 * POINTS_PER_MM, solid_joinstyle="round", label=lead, zorder=4)
-    write(axes, left + 1.5, baseline + 10.5, lead, 4.2, weight="bold", halo=True)
+    is_beside_name = (x > left) & (x < left + _NAME_LEFT + _NAME_WIDTH * len(lead) + 1)
+    height = _name_height(y[is_beside_name] - baseline, highest=0.55 * GAIN * limit)
+    write(axes, left + _NAME_LEFT, baseline + height, lead, _NAME_SIZE, weight="bold", halo=True)
     return {lead} if np.any(np.abs(trace) > limit) else set()
+
+
+def _name_height(trace: FloatArray, highest: float) -> float:
+    """Return where the name of a lead stands above its baseline in mm, so that the trace does not cross it.
+
+    Parameters
+    ----------
+    trace : ndarray (n,)
+        Height of the trace in mm, beside the name. NaN is no trace.
+    highest : float
+        Largest height, at which the name does not stand among the traces of the next row.
+    """
+    trace = trace[np.isfinite(trace)]
+    above = max(_NAME_HEIGHT, float(trace.max(initial=-np.inf)) + _NAME_MARGIN)
+    if above <= highest:
+        return above
+    below = min(-_NAME_HEIGHT, float(trace.min(initial=np.inf)) - _NAME_SIZE - _NAME_MARGIN / 2)
+    return below if below >= -highest else _NAME_HEIGHT
 
 
 def _draw_pulse(axes: Axes, left: float, baseline: float) -> None:

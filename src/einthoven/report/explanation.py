@@ -92,7 +92,7 @@ def explanations_figure(
     shadings = [_Shading(record, fs, values, leads) for record, values in zip(records, relevances, strict=True)]
     figure = examples_figure(records, fs, titles, leads=leads, dpi=dpi, behind=[s.draw for s in shadings])
     width = float(figure.axes[0].get_xlim()[1])
-    _draw_key(figure.axes[0], "the class", any(s.signed for s in shadings), width - 8.0, 3.0)
+    _draw_key(figure.axes[0], "the class", any(s.signed for s in shadings), width - 8.0, 2.0, scale=1.6)
     return figure
 
 
@@ -196,14 +196,17 @@ def _draw_band(axes: Axes, values: FloatArray, extent: tuple[float, float, float
     axes.set_ylim(y_limits)
 
 
-def _draw_key(axes: Axes, label: str, signed: bool, right: float, bottom: float) -> None:
-    """Draw the scale of the colours: against the class, neutral, for the class."""
+def _draw_key(axes: Axes, label: str, signed: bool, right: float, bottom: float, scale: float = 1.0) -> None:
+    """Draw the scale of the colours: against the class, neutral, for the class. `scale` is that of a large page."""
     from matplotlib.patches import Rectangle
 
-    width, height = 40.0, 4.0
+    width, height = 40.0 * scale, 4.0 * scale
+    letters = 3.6 * scale
     words = f"for {label}"
-    left = right - width - 3.0 - 2.6 * len(words)
+    left = right - width - 3.0 - 0.6 * letters * len(words)
     axes.add_patch(Rectangle((left, bottom), width, height, facecolor=PAPER, edgecolor=INK, linewidth=0.5))
     _draw_band(axes, np.linspace(-1 if signed else 0, 1, 65), (left, left + width, bottom, bottom + height))
-    write(axes, left + width + 2, bottom + height / 2, words, 3.6, va="center")
-    write(axes, left - 2, bottom + height / 2, f"against {label}" if signed else "none", 3.6, va="center", ha="right")
+    write(axes, left + width + 2, bottom + height / 2, words, letters, va="center")
+    write(
+        axes, left - 2, bottom + height / 2, f"against {label}" if signed else "none", letters, va="center", ha="right"
+    )

@@ -180,15 +180,18 @@ def pca_scree_figure(
         scree.bar(number, 100 * share, color=np.where(is_used, BLUE, FAINT).tolist(), width=0.75)
         scree.plot(number, 100 * np.cumsum(share), color=VERMILLION, marker="o", markersize=5, label="cumulative")
         for x, value in zip(number, 100 * share, strict=True):
-            # The cumulative curve starts in the middle of the first bar, so the text stands to the left of it.
-            is_first = x == 1
+            # The cumulative curve starts at the top of the first bar, so the text of a high bar stands inside of it.
+            is_inside = x == 1 and value > 8
+            is_beside = x == 1 and not is_inside
             scree.annotate(
-                f"{value:.3g}" if value >= 0.001 else "0",
+                _short_share(value),
                 (x, value),
-                xytext=(-4 if is_first else 0, 4),
+                xytext=(-6 if is_beside else 0, -7 if is_inside else 4),
                 textcoords="offset points",
-                ha="right" if is_first else "center",
-                fontsize=10,
+                ha="right" if is_beside else "center",
+                va="top" if is_inside else "baseline",
+                color="white" if is_inside else INK,
+                fontsize=8.5 if is_inside else 10,
             )
         scree.set(xlabel="principal component", ylabel="share of variance (%)", ylim=(0, 108))
         scree.set_xticks(number)
@@ -208,6 +211,13 @@ def pca_scree_figure(
             heat.text(column, row, text, ha="center", va="center", fontsize=8.5, color=color)
         figure.colorbar(image, ax=heat, fraction=0.04, pad=0.02)
     return figure
+
+
+def _short_share(percent: float) -> str:
+    """Return a share in percent with at most four characters, as bars stand close to each other."""
+    if percent >= 1:
+        return f"{percent:.3g}"
+    return f"{percent:.2f}" if percent >= 0.005 else "0"
 
 
 def schedule_figure(multipliers: npt.ArrayLike, steps: npt.ArrayLike | None = None) -> Figure:

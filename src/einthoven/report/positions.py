@@ -20,7 +20,7 @@ def positions_figure(similarity: npt.ArrayLike, *, title: str) -> Figure:
     Parameters
     ----------
     similarity : array-like, shape (N, N)
-        From -1 to 1; 1 if two positions are alike.
+        Cosines of the angles between two positions, from -1 to 1; 1 if they are alike.
     title : str
 
     Returns
@@ -43,8 +43,10 @@ def positions_figure(similarity: npt.ArrayLike, *, title: str) -> Figure:
         square.set(xlabel="token", ylabel="token")
         square.set_title(title)
         square.grid(visible=False)
-        figure.colorbar(image, ax=square, label="similarity")
+        for axis in (square.xaxis, square.yaxis, line.xaxis):
+            axis.get_major_locator().set_params(integer=True)
+        figure.colorbar(image, ax=square, label="cosine: 1 alike, 0 unrelated, \N{MINUS SIGN}1 opposite")
         line.plot(range(len(matrix)), by_distance, color=BLUE)
-        line.set(xlabel="distance in tokens", ylabel="mean similarity", ylim=(-1.05, 1.05))
-        line.set_title("Similarity by distance (1: the order has no effect)")
+        line.set(xlabel="distance in tokens", ylabel="mean cosine between two positions", ylim=(-1.05, 1.05))
+        line.set_title("By distance (1: the order has no effect)")
     return figure
