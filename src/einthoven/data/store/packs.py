@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from einthoven.atomic import PARTIAL
 from einthoven.data.formats.inputs import file_state, main_file, other_files_state
-from einthoven.data.store.checksums import SIGNALS, damaged, read_pack_file
+from einthoven.data.store.checksums import SIGNALS, damaged, is_merged, read_pack_file
 from einthoven.files import file_digest
 
 COLUMNS = {
@@ -43,7 +43,7 @@ COLUMNS = {
 NAME_COLUMNS = ("main", "state", "digest", "row")  # the name of a pack is a hash of these columns
 INDEX = "index.parquet"
 PART = 2**12  # records or entries that are in memory as Python objects at once
-KEPT = 4  # indices of packs that stay in memory, about 9 MB each
+KEPT = 2**18  # entries of the indices of packs that stay in memory, about 36 MB
 
 
 class Packs:
@@ -78,9 +78,11 @@ class Packs:
         self.samples: list[int] = []
         self._leads = leads
         self._indices: dict[int, dict[str, NDArray[Any]]] = {}
+        self._kept = 0
         self._packs: list[Path] = []
         if pool.is_dir():
-            self._packs = [folder for folder in sorted(pool.glob("*/")) if not folder.name.startswith(PARTIAL)]
+            folders = [folder for folder in sorted(pool.glob("*/")) if not folder.name.startswith(PARTIAL)]
+            self._packs = [folder for folder in folders if not is_merged(folder)]
         self._first_entry = [0]  # of each pack, counted over all packs
         self._first_row: list[int] = []
 
@@ -152,8 +154,9 @@ class Packs:
         index = self._indices.pop(number, None)
         if index is None:
             index = _read(self._packs[number], self._leads)
-            if len(self._indices) >= KEPT:
-                del self._indices[next(iter(self._indices))]
+            while self._indices and self._kept + len(index["row"]) > KEPT:
+                self._kept -= len(self._indices.pop(next(iter(self._indices)))["row"])
+            self._kept += len(index["row"])
         self._indices[number] = index
         return index
 
@@ -293,7 +296,8 @@ def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
         if (rows >= 0).any():
             samples = index["samples"][rows >= 0]
             expected = (int(rows.max()) + 1) * leads * int(samples.max()) * 2
-            actual = (folder / SIGNALS).stat().st_size
+            # Another process may merge this pack now, which deletes the file of its signals.
+            actual = expected if is_merged(folder) else (folder / SIGNALS).stat().st_size
             if actual != expected:
                 raise ValueError(f"{SIGNALS} has {actual} bytes, expected {expected}")
     except (OSError, ValueError, KeyError, TypeError) as error:

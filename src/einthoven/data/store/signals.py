@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -129,14 +130,20 @@ class Signals:
         descriptors: dict[int, int] = {}
         try:
             for number in np.unique(pack).tolist():
-                descriptors[number] = os.open(self.files[number], os.O_RDONLY)
+                # A pack that was merged after it was opened has no file any more, but its memory map remains.
+                with contextlib.suppress(FileNotFoundError):
+                    descriptors[number] = os.open(self.files[number], os.O_RDONLY)
             for k, (first, last) in enumerate(runs):
+                number = int(pack[first])
+                if number not in descriptors:
+                    out[first:last] = self._maps[number][int(row[first]) : int(row[first]) + last - first]
+                    continue
                 # Announce the next `AHEAD` runs before the first one is read, then one more run at each step.
                 start = k + AHEAD if k else 1
                 for ahead_first, ahead_last in runs[start : k + AHEAD + 1]:
                     size = (ahead_last - ahead_first) * row_bytes
-                    _announce(descriptors[int(pack[ahead_first])], int(row[ahead_first]) * row_bytes, size)
-                number = int(pack[first])
+                    if int(pack[ahead_first]) in descriptors:
+                        _announce(descriptors[int(pack[ahead_first])], int(row[ahead_first]) * row_bytes, size)
                 self._fill(descriptors[number], out[first:last], int(row[first]) * row_bytes, number)
         finally:
             for descriptor in descriptors.values():
