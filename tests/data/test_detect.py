@@ -132,7 +132,7 @@ def test_a_signal_file_without_a_header_may_be_of_an_edan(tmp_path: Path) -> Non
         read_record(tmp_path / "x.dat")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7fELF" + bytes(99), b"no digits here"])
+@pytest.mark.parametrize("data", [b"\x7fELF" + bytes(99), b"no digits here"])
 def test_what_belongs_to_no_format(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad").write_bytes(data)
     with pytest.raises(UserError, match="found at its start, which belongs to no known format; expected"):

@@ -264,7 +264,7 @@ def test_philips(tmp_path: Path, ecg: np.ndarray) -> None:
 def test_a_missing_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str, extra: str
 ) -> None:
-    (tmp_path / f"a{suffix}").write_bytes(b"")
+    (tmp_path / f"a{suffix}").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, package, None)
     sentence = rf"a{suffix}: the package {package} .* is missing; install einthoven\[{extra}\]"
     with pytest.raises(UserError, match=sentence):

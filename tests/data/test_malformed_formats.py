@@ -52,7 +52,7 @@ ROWS = f"{ROW}\n" * 20
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "empty; expected a table"),
+        ("", "empty; expected an ECG"),
         ("\n\n", "empty; expected a table"),
         (HEADER + "\n", "no samples found"),
         (f"{HEADER}\n{ROWS}5,5,5\n", "3 fields in line 22; expected 12"),
@@ -185,7 +185,7 @@ class Danger:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "not an array in NumPy's format"),
+        (b"", "bad.npy: empty; expected an ECG"),
         (b"I,II\0", "not an array in NumPy's format"),
         (npy(ECG)[:20], "not an array in NumPy's format"),
         (npy(ECG)[:-8], "truncated or damaged: 5752 bytes of 5760"),
@@ -230,7 +230,7 @@ def archive(**members: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "not a readable archive"),
+        (b"", "bad.npz: empty; expected an ECG"),
         (archive(), "nothing found; expected an array named signal"),
         (archive(ecg=npy(ECG), y=npy(ECG)), "'ecg y' found; expected an array named signal"),
         (archive(signal=npy(ECG))[:-40], "not a readable archive"),
@@ -287,7 +287,7 @@ PER_RECORD = 256 + SIGNALS * 216
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda d: b"", "edfio package cannot read"),
+        (lambda d: b"", "empty; expected an ECG"),
         (lambda d: d[:100], "edfio package cannot read"),
         (lambda d: d[:600], "edfio package cannot read"),
         (lambda d: d[:-3], "edfio package cannot read.*(truncated|records)"),
@@ -381,9 +381,7 @@ def test_dicom(tmp_path: Path, change: Callable[[pydicom.Dataset], object], sent
     refused(tmp_path / "bad.dcm", sentence)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"no DICOM", bytes(200), b"\0" * 128 + b"DICM", dicom_file().read_bytes()[:5000]]
-)
+@pytest.mark.parametrize("data", [b"no DICOM", bytes(200), b"\0" * 128 + b"DICM", dicom_file().read_bytes()[:5000]])
 def test_files_that_are_no_dicom(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad.dcm").write_bytes(data)
     refused(tmp_path / "bad.dcm", "pydicom package cannot read|without a recorded waveform")
@@ -401,7 +399,8 @@ BILLION = (
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "not XML, or damaged"),
+        ("", "empty; expected an ECG"),
+        ("<", "not XML, or damaged"),
         ("<svg></svg>", "not an ECG in XML"),
         ("<AnnotatedECG>", "not XML, or damaged"),
         ("<AnnotatedECG/>", "no digits of any lead found"),
@@ -456,7 +455,7 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "not a readable MATLAB file"),
+        (b"", "bad.mat: empty; expected an ECG"),
         (b"I,II\0" * 50, "not a readable MATLAB file"),
         (b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF", "h5py package cannot read"),
         (mat(ecg=ECG, fs=500), "'ecg fs' found; expected a matrix named val"),

@@ -137,6 +137,19 @@ def test_a_run_of_one_epoch_is_not_asked_about_its_labels() -> None:
     assert first.rule == "nothing_learned" and "belong together" in first.remedy
 
 
+def test_a_short_run_that_knows_its_records_by_heart_is_not_asked_to_train_for_longer() -> None:
+    history: Series = healthy() | BROKEN["nothing_learned"][0]
+    history["val/macro_auroc"] = series([0.5, 0.52, 0.64, 0.64, 0.6, 0.55, 0.55, 0.55], 5)
+    history["train/loss"] = series(0.8 * np.exp(-np.arange(40) / 10))
+    advice = advise(history, {**FACTS, "epochs": 8}, LIMITS)
+    assert [item.rule for item in advice] == ["nothing_learned", "overfitting", "overconfident"]
+    assert advice[0].sentence.startswith("The model memorised the training records")
+    for item in advice:
+        assert "regularise more" in item.remedy and not re.search("for longer|larger model", item.remedy)
+    history["train/loss"] = series(0.6 * np.ones(40))
+    assert advise(history, {**FACTS, "epochs": 8}, LIMITS)[0].rule == "too_short"
+
+
 def test_clipping_to_one_is_not_proposed_to_a_run_that_does_so() -> None:
     change, _ = BROKEN["diverged"]
     history = {**healthy(), **change}

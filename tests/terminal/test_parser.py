@@ -45,6 +45,24 @@ def test_a_bundle_stands_before_or_after_the_files(tmp_path: Path) -> None:
         assert bundles_and_files(words, "predict") == ([str(bundle)], ["a.hea", "b.hea"])
 
 
+def test_a_bundle_that_does_not_exist_is_not_taken_for_a_record(tmp_path: Path) -> None:
+    (tmp_path / "a.hea").touch()
+    stem = str(tmp_path / "a")
+    pattern = str(tmp_path / "*")
+    assert bundles_and_files([stem, pattern, "b.hea"], "predict") == ([], [stem, pattern, "b.hea"])
+    for words in (["outputs/run", stem], [stem, "outputs/run"], ["outputs/run"]):
+        with pytest.raises(UserError, match=r"^outputs/run: no run, bundle or record of this name"):
+            bundles_and_files(words, "predict")
+
+
+def test_an_alpha_without_effect_is_refused() -> None:
+    assert predict._choose_alpha(None, ()) == predict._choose_alpha(0.1, (0.05, 0.1)) == 0.1
+    with pytest.raises(UserError, match=r"--alpha 0\.1: this bundle has no thresholds; einthoven evaluate"):
+        predict._choose_alpha(0.1, ())
+    with pytest.raises(UserError, match=r"--alpha 0\.3: this bundle has thresholds for 0\.05, 0\.1\."):
+        predict._choose_alpha(0.3, (0.05, 0.1))
+
+
 @pytest.mark.parametrize("words", [["run", "x.pt2"], ["x.pt2", "run"]])
 def test_the_suffix_shows_which_word_is_the_exported_file(words: list[str]) -> None:
     assert export._bundle_and_file(words) == (["run"], Path("x.pt2"))
@@ -63,6 +81,8 @@ def test_the_last_of_two_words_without_such_a_suffix_is_the_file() -> None:
         (["a.hea", ""], "a word of the command is empty"),
         (["a.hea", "--pdf"], "--pdf: expected one argument"),
         (["--csv"], "required: FILE"),
+        (["a.hea", "--stride", "-1"], "--stride: -1 found; expected a positive number of seconds"),
+        (["a.hea", "--stride=nan"], "--stride: nan found; expected a positive number of seconds"),
     ],
 )
 def test_a_wrong_word_is_refused(words: list[str], expected: str) -> None:

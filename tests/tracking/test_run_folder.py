@@ -11,7 +11,7 @@ import pytest
 from einthoven.atomic import PARTIAL
 from einthoven.errors import UserError
 from einthoven.tracking import run_folder
-from einthoven.tracking.addresses import read_ids, write_ids
+from einthoven.tracking.addresses import read_ids, require_store, write_ids
 
 
 def test_a_folder_is_held_by_one_process_and_is_free_afterwards(tmp_path: Path) -> None:
@@ -56,6 +56,21 @@ def test_the_address_of_a_server_does_not_change_with_the_place_of_the_run(tmp_p
     ids = tmp_path / "project" / "run" / "tracking" / "run.json"
     (tmp_path / "copy" / "run" / "tracking" / "run.json").write_bytes(ids.read_bytes())
     assert read_ids(tmp_path / "copy" / "run") == {"uri": uri, "run_id": "a" * 32, "experiment_id": "1"}
+
+
+def test_the_command_that_makes_a_lost_store_anew_trusts_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project" / "run" / "tracking").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    write_ids(Path("run/tracking"), "sqlite:///mlflow.db", "a" * 32, "1")
+    for folder, trusted in (("project", ""), ("elsewhere", f"--trust sqlite:///{tmp_path}/project/mlflow.db")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        run = tmp_path / "project" / "run"
+        with pytest.raises(UserError, match=r"does not exist; expected that file, or .*einthoven sync") as refusal:
+            require_store(run, read_ids(run)["uri"])
+        assert trusted in str(refusal.value) and ("--trust" in str(refusal.value)) == bool(trusted)
 
 
 def test_what_a_killed_process_has_left_in_a_run_is_deleted_when_the_run_is_opened(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from einthoven.errors import UserError
 from einthoven.machine import limit_threads
 from einthoven.terminal.display import bar, errors, say
 from einthoven.terminal.output import check_output
-from einthoven.terminal.parser import Parser, bundles_and_files, reading
+from einthoven.terminal.parser import Parser, bundles_and_files, positive_seconds, reading
 from einthoven.terminal.record_files import expand
 
 SUFFIXES = (".parquet", ".csv", ".npz")
@@ -79,6 +79,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     rows = parser.add_mutually_exclusive_group()
     for name, row in (("windows", "window"), ("tokens", "token")):
         rows.add_argument(f"--{name}", dest="rows", action="store_const", const=row, default="record")
-    parser.add_argument("--stride", type=float)
+    parser.add_argument("--stride", type=positive_seconds)
     parser.add_reading()
     return parser.read(arguments)

@@ -11,8 +11,11 @@ from einthoven.errors import UserError
 from einthoven.machine import limit_threads
 from einthoven.terminal.display import bar, errors
 from einthoven.terminal.output import check_output
-from einthoven.terminal.parser import Parser, bundles_and_files, reading
+from einthoven.terminal.parser import Parser, bundles_and_files, positive_seconds, reading
 from einthoven.terminal.record_files import expand
+
+DEFAULT_ALPHA = 0.1
+"""Share of the true labels that the sets of a calibrated bundle miss, if the user states none."""
 
 if TYPE_CHECKING:
     from einthoven.terminal.prediction_output import Output
@@ -49,9 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     limit_threads()
     bundles, paths = bundles_and_files(options.paths, "predict")
     predictor = load_bundle(*bundles, draws=options.draws, seed=options.seed)
-    if predictor.alphas and options.alpha not in predictor.alphas:
-        alphas = ", ".join(f"{alpha:g}" for alpha in predictor.alphas)
-        raise UserError(f"--alpha {options.alpha:g}: this bundle has thresholds for {alphas}.")
+    alpha = _choose_alpha(options.alpha, predictor.alphas)
     files = expand(paths)
     delineator = load_delineator() if options.measurements else None
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
             predictor,
             files,
             reading(options),
-            options.alpha,
+            alpha,
             options.stride,
             progress,
             doctor=options.doctor,
@@ -69,6 +70,17 @@ def main(arguments: Sequence[str]) -> int:
         ):
             output.add(answer)
     return 1 if output.refused else 0
+
+
+def _choose_alpha(stated: float | None, alphas: Sequence[float]) -> float:
+    """Return the share of true labels that the sets may miss. A bundle without calibration has no sets."""
+    alpha = DEFAULT_ALPHA if stated is None else stated
+    if alpha in alphas or (stated is None and not alphas):
+        return alpha
+    there_are = f"thresholds for {', '.join(f'{known:g}' for known in alphas)}"
+    if not alphas:
+        there_are = "no thresholds; einthoven evaluate run=… makes those of a run"
+    raise UserError(f"--alpha {alpha:g}: this bundle has {there_are}.")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -80,9 +92,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pdf", type=Path)
     parser.add_argument("--no-doctor", dest="doctor", action="store_false")
     parser.add_argument("--no-measurements", dest="measurements", action="store_false")
-    parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--alpha", type=float)
     parser.add_argument("--timeline", action="store_true")
-    parser.add_argument("--stride", type=float)
+    parser.add_argument("--stride", type=positive_seconds)
     parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_reading()

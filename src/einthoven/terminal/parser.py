@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -115,7 +117,8 @@ def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[
     Raises
     ------
     UserError
-        If there are no files.
+        If there are no files. If there is no bundle, but a path that does not exist: it may be a bundle that is
+        misspelled, and another model would answer.
     """
     bundles: list[str] = []
     files: list[str] = []
@@ -126,7 +129,30 @@ def bundles_and_files(paths: Sequence[str], verb: str) -> tuple[list[str], list[
             files.append(path)
     if not files:
         raise UserError(f"{verb}: no FILE given; expected records, folders of them or patterns.")
+    for path in files if not bundles else []:
+        if _is_nothing(path):
+            raise UserError(f"{path}: no run, bundle or record of this name; expected one that exists.")
     return bundles, files
+
+
+def _is_nothing(path: str) -> bool:
+    """Return whether a path without a suffix is no file, no folder, no record and no pattern."""
+    # Imports the readers of records, which not every verb needs.
+    from einthoven.data.formats.inputs import record_exists
+
+    is_name = Path(path).suffix == "" and not glob.has_magic(path)
+    return is_name and not Path(path).exists() and not record_exists(path)
+
+
+def positive_seconds(text: str) -> float:
+    """Return a positive number of seconds, for an option of argparse."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} found; expected a positive number of seconds")
+    return seconds
 
 
 def _is_bundle(path: str) -> bool:

@@ -17,7 +17,7 @@ from einthoven.errors import UserError, first_line
 from einthoven.files import check_ordinary, read_file, seen_from_here
 from einthoven.tracking.database import sqlite_file
 from einthoven.tracking.moved import check_place_of_files
-from einthoven.tracking.places import check_store
+from einthoven.tracking.places import check_store, trusted_for
 from einthoven.tracking.run_folder import FOLDERS
 from einthoven.tracking.server import connect, without_password
 
@@ -120,7 +120,7 @@ def require_store(folder: Path, uri: str) -> None:
     if file is not None and not file.is_file():
         raise UserError(
             f"{folder}: its tracking store {file.absolute()} does not exist; expected that file, or "
-            f"{command('sync', str(folder))} first, which makes it anew and sends the run."
+            f"{command('sync', str(folder), trusted=trusted_for(uri))} first, which makes it anew and sends the run."
         )
 
 

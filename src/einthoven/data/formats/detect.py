@@ -118,6 +118,8 @@ def detect_format(path: str | Path) -> str:
     if container_file(path) is not None:
         return "HDF5"
     head = _read_head(path)
+    if not head:
+        raise UserError(f"{name}: empty; expected an ECG.")
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
     for magic, format_name in _NOT_READ:
         if head.startswith(magic):
@@ -163,7 +165,7 @@ def detect_format(path: str | Path) -> str:
             f"{name}: no header ({Path(name).with_suffix('.hea')}) beside it; expected the header of a WFDB record. "
             "The .dat of an Edan electrocardiograph is another format, which is not read."
         )
-    start = quote(head[:8].decode("latin-1")) if head else "nothing"
+    start = quote(head[:8].decode("latin-1"))
     raise UserError(
         f"{name}: {start} found at its start, which belongs to no known format; expected the stem of a WFDB record, or "
         f"a file such as {' '.join(_BY_SUFFIX)}."

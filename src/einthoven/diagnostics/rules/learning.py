@@ -22,6 +22,9 @@ from einthoven.diagnostics.rules.base import (
 )
 from einthoven.diagnostics.rules.remedies import DOWN, DURATION, LEARNING_RATE, MODEL_SIZE, REGULARIZATION, UP, Remedy
 
+# Share by which the training loss is below that of chance, from which on a model knows its training records by heart.
+_BY_HEART = 0.5
+
 _REGULARIZE = Remedy("regularise more (augment, model.dropout, optimizer.weight_decay)", REGULARIZATION, UP)
 
 
@@ -48,10 +51,12 @@ def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | 
 
 def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn if the validation predictions are no better than chance."""
-    if not _is_no_better_than_chance(history, facts, limits) or not has_enough_epochs(history, facts, limits):
+    if not _is_no_better_than_chance(history, facts, limits) or _is_too_short(history, facts, limits):
         return None
     training_gain = _training_gain(history, facts)
+    remedy = Remedy("use a larger model", MODEL_SIZE, UP)
     if training_gain is not None and training_gain > limits.learned:
+        remedy = _REGULARIZE
         sentence = "The model memorised the training records, but on validation records it is no better than chance."
     else:
         sentence = "The model learned nothing: on validation records it is no better than chance."
@@ -67,14 +72,14 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
                 "check that labels and records belong together: labels and signals in the same order, "
                 "task.shuffle_labels=false, and some records with their labels (figures/). If they do, add records"
             ),
-            Remedy("use a larger model", MODEL_SIZE, UP),
+            remedy,
         ),
     )
 
 
 def too_short(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Say that a run was too short to judge why it is no better than chance."""
-    if not _is_no_better_than_chance(history, facts, limits) or has_enough_epochs(history, facts, limits):
+    if not _is_no_better_than_chance(history, facts, limits) or not _is_too_short(history, facts, limits):
         return None
     count = int(steps(history, "train/loss")[-1])
     return Advice(
@@ -84,6 +89,14 @@ def too_short(history: History, facts: Facts, limits: Limits) -> Advice | None:
         _evidence_of_chance(history, facts),
         (Remedy("train for longer (trainer.epochs)", DURATION, UP),),
     )
+
+
+def _is_too_short(history: History, facts: Facts, limits: Limits) -> bool:
+    """Return whether a run is too short to judge. A model that knows its training records by heart is not."""
+    epochs = len(values(history, "val/nll"))
+    training_gain = _training_gain(history, facts)
+    knows_by_heart = epochs > 1 and training_gain is not None and training_gain > _BY_HEART
+    return not knows_by_heart and not has_enough_epochs(history, facts, limits)
 
 
 def _is_no_better_than_chance(history: History, facts: Facts, limits: Limits) -> bool:
