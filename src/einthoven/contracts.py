@@ -133,6 +133,9 @@ class Task(Protocol):
 class Diagnose(Protocol):
     """The measurements of a training step. Each method returns metrics as device tensors."""
 
+    def begin_again(self) -> None:
+        """Forget the forward passes of this step, which begins again."""
+
     def before_update(self, batch: Batch, outputs: Tensor) -> Mapping[str, Tensor]:
         """Measure after the backward pass and before clipping."""
 

@@ -27,6 +27,7 @@ from einthoven.optim.muon import muon
 from einthoven.optim.penalties import Penalty, ProximalL1
 from einthoven.optim.sam import sam
 from einthoven.tasks.classification import Classification
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 from intervals import intervals
 
@@ -351,7 +352,9 @@ def test_measuring_changes_no_training(micro_batch: int | None) -> None:
         diagnose = diagnosing(model, optimizer, 4 if micro_batch else 2, **dict.fromkeys(ALL, every))
         with diagnose.attach_hooks():
             for number in range(3):
-                seen = step(model, optimizer, a_batch(number), 0.5, diagnose=diagnose, micro_batch=micro_batch)
+                seen = step(
+                    model, optimizer, a_batch(number), 0.5, diagnose=diagnose, micro_batch=MicroBatch(micro_batch)
+                )
         found.append((seen, model.state_dict()))
     for a, b in zip(found[0][1].values(), found[1][1].values(), strict=True):
         assert torch.equal(a, b)

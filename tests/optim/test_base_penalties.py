@@ -20,6 +20,7 @@ from einthoven.optim.muon import muon
 from einthoven.optim.optimizers import adamw, sgd
 from einthoven.optim.penalties import Penalty
 from einthoven.optim.sam import sam
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 
 STRENGTH = 0.7
@@ -85,7 +86,7 @@ def step(model: nn.Module, task: Task, penalty: Penalty, micro_batch: int | None
         autocast=contextlib.nullcontext,
         clip_norm=math.inf,
         penalty=penalty,
-        micro_batch=micro_batch,
+        micro_batch=MicroBatch(micro_batch),
     )
 
 

@@ -24,6 +24,7 @@ from einthoven.training.callbacks import Callbacks
 from einthoven.training.checks import TrainingChecks
 from einthoven.training.evaluate import evaluate
 from einthoven.training.loop import fit
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 
 
@@ -119,7 +120,7 @@ def trained(
             autocast=contextlib.nullcontext,
             clip_norm=math.inf,
             penalty=Penalty(),
-            micro_batch=micro_batch,
+            micro_batch=MicroBatch(micro_batch),
         ),
         batches,
         lambda step, total: 1.0,

@@ -32,6 +32,7 @@ from einthoven.training.collectives import LostProcessError
 from einthoven.training.connection import Meeting
 from einthoven.training.distributed import ConnectedProcesses
 from einthoven.training.evaluate import evaluate
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 
 STEPS = 3
@@ -110,7 +111,7 @@ def train(
                 clip_norm=math.inf,
                 penalty=L2(0.01),
                 diagnose=diagnose,
-                micro_batch=micro_batch,
+                micro_batch=MicroBatch(micro_batch),
                 processes=processes,
             )
             for name, value in metrics.items():

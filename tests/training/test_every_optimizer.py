@@ -25,6 +25,7 @@ from einthoven.training.accumulation import check_takes_one_record, count_parts,
 from einthoven.training.callbacks import Callbacks
 from einthoven.training.checks import TrainingChecks
 from einthoven.training.loop import fit
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 from intervals import intervals
 
@@ -210,7 +211,7 @@ def step(
         clip_norm=math.inf,
         diagnose=diagnose or Outputs(),
         penalty=Penalty(),
-        micro_batch=micro_batch,
+        micro_batch=MicroBatch(micro_batch),
     )
 
 

@@ -28,6 +28,7 @@ from einthoven.training.callbacks import Callbacks
 from einthoven.training.checks import TrainingChecks
 from einthoven.training.guard import Guard
 from einthoven.training.loop import fit
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 from two_steps import Bench, Notes, composed
 from two_steps import train as train_run
@@ -210,7 +211,7 @@ def test_every_kind_of_fault_is_skipped(fault: str, waits: bool, clip_norm: floa
 @pytest.mark.parametrize(
     "options",
     [
-        {"micro_batch": 3},
+        {"micro_batch": MicroBatch(3)},
         {"autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16)},
         {"penalty": ProximalL1(0.1)},
         {"penalty": L1(3e38)},

@@ -78,19 +78,19 @@ class NoiseScale:
         self._model = model
         self._task = task
         self._autocast = autocast
-        self._parts = parts
+        self.parts = parts
         self._processes = processes
         self._decay = 1.0 - 1.0 / horizon
         self._means: Tensor | None = None  # (2,): means of tr Σ and of ‖G‖²
 
     def update(self, batch: Batch) -> Tensor:
         """Measure a batch and return the noise scale as a device tensor."""
-        size = len(batch.x) // self._parts
+        size = len(batch.x) // self.parts
 
         # The extra forward passes change the running statistics of batch norm, so these are restored afterwards.
         buffers = list(self._model.buffers())
         copies = [buffer.clone() for buffer in buffers]
-        gradients = [self._gradient(_slice(batch, part * size, size)) for part in range(self._parts)]
+        gradients = [self._gradient(_slice(batch, part * size, size)) for part in range(self.parts)]
         with torch.no_grad():
             for buffer, copy in zip(buffers, copies, strict=True):
                 buffer.copy_(copy)

@@ -100,6 +100,15 @@ class StepDiagnostics:
         finally:
             self._set_step(self._step)
 
+    def use_parts(self, parts: int) -> None:
+        """Compare the gradients of this many parts of a batch from now on."""
+        self._noise.parts = parts
+
+    def begin_again(self) -> None:
+        """Forget the forward passes of this step, which begins again."""
+        for activation in self._activations:
+            activation.take_summaries()
+
     def before_update(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         """Measure after the backward pass and before clipping.
 

@@ -57,7 +57,6 @@ def average_of(run: NetworkParts, diagnose: StepDiagnostics) -> WeightAverage | 
 
 def _parts(run: NetworkParts) -> Iterator[Batch]:
     """Yield the first batches of the first epoch, augmented and split as in training."""
-    trainer = run.settings.trainer
     seed = run.settings.seed
     records = training_batches(
         run.data.splits["train"],
@@ -65,7 +64,7 @@ def _parts(run: NetworkParts) -> Iterator[Batch]:
         window=run.window,
         seed=seed,
         epoch=0,
-        sampler=trainer.sampler,
+        sampler=run.settings.trainer.sampler,
     )
     pair = run.pair("train")
     batches = records if pair is None else pair_batches(records, pair, seed, 0)
@@ -74,7 +73,7 @@ def _parts(run: NetworkParts) -> Iterator[Batch]:
     for number, batch in enumerate(islice(batches, count)):
         generator.manual_seed(mix(seed, 0, number))
         x, y = run.augment(batch.x, batch.y, generator)
-        yield from split_batch(Batch(x, y, batch.index, batch.valid), trainer.micro_batch)
+        yield from split_batch(Batch(x, y, batch.index, batch.valid), run.micro_batch.size)
 
 
 def _forward(run: NetworkParts, part: Batch) -> None:

@@ -33,6 +33,7 @@ from einthoven.runs.trained_run import read_last
 from einthoven.tasks.pretext import Pretext
 from einthoven.training import checkpoint
 from einthoven.training.evaluate import evaluate
+from einthoven.training.memory import MicroBatch
 from einthoven.training.precision import choose_autocast, choose_device
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class NetworkParts:
         Name of the metric that early stopping, the choice of weights and a plateau use. More is better.
     window, stride : int
         Lengths in samples.
+    micro_batch : MicroBatch
+        Number of records that pass through the model at once.
     ancestors : tuple of Ancestry
         The records that other models have seen, if this one is made from them.
 
@@ -138,6 +141,7 @@ class NetworkParts:
             )
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
+        self.micro_batch = MicroBatch(trainer.micro_batch)
 
     def _build_schedule(self) -> None:
         """Build the schedule, and refuse options that need validation records if there are none."""

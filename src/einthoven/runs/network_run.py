@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 import einthoven
@@ -42,7 +43,8 @@ from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.runs.validation import Validation
 from einthoven.tasks.distillation import Distillation
-from einthoven.terminal.display import TrainingDisplay
+from einthoven.tasks.pretext import Pretext
+from einthoven.terminal.display import TrainingDisplay, say
 from einthoven.tracking.recorder import Recorder
 from einthoven.training import checkpoint
 from einthoven.training.accumulation import check_takes_one_record, count_parts
@@ -50,6 +52,7 @@ from einthoven.training.callbacks import Callbacks
 from einthoven.training.checks import TrainingChecks
 from einthoven.training.clock import Clock
 from einthoven.training.loop import fit
+from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 
 if TYPE_CHECKING:
@@ -121,10 +124,34 @@ class NetworkRun(NetworkParts):
             parts=noise_parts,
             processes=processes,
         )
+        self.micro_batch = self._make_micro_batch()
         self.average = average_of(self, self.diagnose)
         self.validation = Validation(self)
         # Every checkpoint repeats the options.
         self._logged_options = logged_options(plain_options(config))
+
+    def _make_micro_batch(self) -> MicroBatch:
+        """Return the number of records at once, which is halved if memory runs out and the run allows it."""
+        has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.model.modules())
+        needs_two = has_batch_norm or self.settings.diagnostics.noise_scale is not None
+        compares_records = isinstance(self.task, Pretext) and self.task.compares_records
+        # One process cannot change the parts of the others.
+        may_halve = self.processes.size == 1 and not compares_records
+
+        def say_and_measure(sentence: str) -> None:
+            say(sentence)
+            self._follow_micro_batch()
+
+        return MicroBatch(
+            self.settings.trainer.micro_batch,
+            records=self.batch_size if may_halve else None,
+            smallest=2 if needs_two else 1,
+            say=say_and_measure,
+        )
+
+    def _follow_micro_batch(self) -> None:
+        """Measure the gradient noise between parts that are no larger than the micro-batches."""
+        self.diagnose.use_parts(max(2, count_parts(self.batch_size, self.micro_batch.size)))
 
     @contextmanager
     def training(self, recorder: Recorder | Unrecorded) -> Iterator[Callable[[], Position]]:
@@ -151,7 +178,7 @@ class NetworkRun(NetworkParts):
             clip_norm=trainer.clip_norm or math.inf,
             penalty=self.penalty,
             diagnose=self.diagnose,
-            micro_batch=trainer.micro_batch,
+            micro_batch=self.micro_batch,
             processes=processes,
         )
 
@@ -304,6 +331,8 @@ class NetworkRun(NetworkParts):
         state = {
             "model": self.model.state_dict(),
             "average": average_state,
+            # It is smaller than that of the configuration if memory ran out.
+            "micro_batch": self.micro_batch.size,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
             "diagnostics": self.diagnose.state_dict(),
@@ -339,6 +368,11 @@ class NetworkRun(NetworkParts):
                 self.average.load_state_dict(state["average"])
                 if self.average.count:
                     self.set_weights(state["average"]["raw"], self.checkpoints)
+            size = state.get("micro_batch", self.micro_batch.size)
+            if size is not None and (type(size) is not int or size < 1):
+                raise ValueError(f"micro_batch is {size!r}")
+            self.micro_batch.size = size
+            self._follow_micro_batch()
             self.optimizer.load_state_dict(state["optimizer"])
             self.diagnose.load_state_dict(state["diagnostics"])
             if isinstance(self.schedule, Plateau):

@@ -32,7 +32,10 @@ class Trainer:
     batch_size: int | None
     """Records per step. null: all training records (full-batch gradient descent)."""
     micro_batch: int | None
-    """Largest number of records in one forward pass; gradients of a batch are summed. null: the whole batch."""
+    """Largest number of records in one forward pass; gradients of a batch are summed. null: the whole batch.
+
+    It is halved if memory runs out.
+    """
     clip_norm: float | None
     """Largest global gradient norm. null: no clipping."""
     precision: str

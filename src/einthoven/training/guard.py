@@ -29,7 +29,7 @@ class Guard:
     Parameters
     ----------
     model : nn.Module
-        Its trainable parameters and its floating-point buffers are protected.
+        Its trainable parameters and its buffers are protected.
     waits : bool or None
         Whether to read the flag on the host. None reads it only on the CPU, where this costs nothing.
 
@@ -45,7 +45,7 @@ class Guard:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = next(model.parameters()).device
         self._waits = self._device.type == "cpu" if waits is None else waits
-        statistics = [b for b in model.buffers() if b.is_floating_point()]
+        statistics = list(model.buffers())
         self._tensors = statistics if self._waits else [*self._parameters, *statistics]
         self._before = _Copies(self._tensors)
         self.finite = torch.ones((), dtype=torch.bool)
@@ -60,6 +60,11 @@ class Guard:
         """Copy the tensors that the step may change. Call this before the forward pass."""
         self._before.copy_from(self._tensors)
         self.finite = torch.ones((), dtype=torch.bool, device=self._device)
+
+    @torch.no_grad()
+    def return_to_start(self) -> None:
+        """Undo what a part of a step has changed, so that the step can begin again."""
+        self._before.copy_to(self._tensors)
 
     @torch.no_grad()
     def hold(self, finite: Tensor) -> None:

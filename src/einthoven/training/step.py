@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from einthoven.contracts import ONE_PROCESS, Augment, Autocast, Batch, Diagnose, Penalty, Processes, Task
 from einthoven.training.accumulation import backward, split_batch
 from einthoven.training.guard import Guard, SkippedStepError
+from einthoven.training.memory import MicroBatch
 
 
 def train_step(
@@ -24,7 +25,7 @@ def train_step(
     clip_norm: float,
     penalty: Penalty,
     diagnose: Diagnose | None = None,
-    micro_batch: int | None = None,
+    micro_batch: MicroBatch | None = None,
     guard: Guard | None = None,
     processes: Processes = ONE_PROCESS,
 ) -> dict[str, Tensor]:
@@ -40,8 +41,8 @@ def train_step(
         Largest norm of the gradient; infinity does not clip.
     diagnose : Diagnose or None
         Measurements of the step. None measures only the loss and the gradient norm.
-    micro_batch : int or None
-        Records that pass through the model at once. None passes the whole batch.
+    micro_batch : MicroBatch or None
+        Records that pass through the model at once, which it halves if memory runs out. None passes the whole batch.
     guard : Guard or None
         The guard of `model`. A loop uses one guard for all steps, because a guard allocates memory.
     processes : Processes
@@ -54,17 +55,28 @@ def train_step(
     """
     x, y = augment(batch.x, batch.y, generator)
     batch = replace(batch, x=x, y=y)
-    parts = split_batch(batch, micro_batch)
+    micro_batch = micro_batch or MicroBatch()
     guard = guard or Guard(model)
     step_metrics: dict[str, Tensor] = {}
 
-    # The optimizer calls this closure whenever it needs a gradient: once, or several times (SAM, L-BFGS).
-    def closure() -> Tensor:
+    def pass_batch() -> tuple[Tensor, Tensor]:
         optimizer.zero_grad(set_to_none=True)
-        # The closure must be a function of the weights, so that dropout draws the same masks at each call.
+        # The pass must be a function of the weights, so that dropout draws the same masks at each call.
         torch.manual_seed(generator.initial_seed())
         with processes.share(model):
-            loss, outputs = backward(model, task, parts, autocast)
+            return backward(model, task, split_batch(batch, micro_batch.size), autocast)
+
+    def begin_again() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        guard.return_to_start()
+        if diagnose:
+            diagnose.begin_again()
+
+    # The optimizer calls this closure whenever it needs a gradient: once, or several times (SAM, L-BFGS).
+    def closure() -> Tensor:
+        is_first_call = not step_metrics
+        # If memory runs out, the pass begins again with smaller parts. Later calls have no copy of the statistics.
+        loss, outputs = micro_batch.within_memory(pass_batch, begin_again if is_first_call else None)
         processes.sum_up([p.grad for p in model.parameters() if p.grad is not None])
         metrics = {"train/loss": loss}
         objective = loss
@@ -75,7 +87,6 @@ def train_step(
             objective = loss + penalty_value.detach()
 
         # Only the first call sees the weights before the update.
-        is_first_call = not step_metrics
         if is_first_call:
             step_metrics.update(metrics)
             if diagnose:

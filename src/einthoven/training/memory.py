@@ -1,0 +1,107 @@
+"""Memory that runs out in a step: the batch passes through the model in smaller parts, and the step begins again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from einthoven.errors import UserError
+from einthoven.training.accumulation import count_parts
+
+Result = TypeVar("Result")
+
+_CPU_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory")
+"""Parts of the messages of allocators that raise a plain RuntimeError: those of CPUs and of MPS."""
+
+
+class MicroBatch:
+    """Number of records that pass through the model at once. It is halved when memory runs out.
+
+    Parameters
+    ----------
+    size : int or None
+        The largest number of records. None: the whole batch.
+    records : int or None
+        Records of a batch. None: memory that runs out is an error, because a batch must not be divided further.
+    smallest : int
+        A part has at least this many records.
+    say : callable
+        Shows a sentence to the user.
+    """
+
+    def __init__(
+        self,
+        size: int | None = None,
+        *,
+        records: int | None = None,
+        smallest: int = 1,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.size = size
+        self._records = records
+        self._smallest = smallest
+        self._say = say
+
+    def within_memory(self, attempt: Callable[[], Result], begin_again: Callable[[], None] | None) -> Result:
+        """Call `attempt` until the memory suffices, with a smaller size each time, and return its result.
+
+        Parameters
+        ----------
+        attempt : callable
+            Reads `size`.
+        begin_again : callable or None
+            Undoes what a failed attempt has changed. None: the attempt cannot be repeated.
+
+        Raises
+        ------
+        UserError
+            If memory runs out and the size cannot be halved.
+        """
+        before = self.size
+        while True:
+            try:
+                result = attempt()
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if begin_again is None or not self._can_halve():
+                    raise UserError(self._advice()) from error
+            # The exception kept the tensors of the attempt until here.
+            begin_again()
+            self._halve()
+        if self.size != before:
+            self._say(
+                f"memory ran out in a step; from here on, at most {self.size} records pass through the model at once, "
+                f"and their gradients add up to that of the batch (trainer.micro_batch={self.size})"
+            )
+        return result
+
+    def _can_halve(self) -> bool:
+        """Return whether a batch can pass through the model in parts of half the size."""
+        if self._records is None:
+            return False
+        half = (self.size or self._records) // 2
+        return half >= 1 and self._records // count_parts(self._records, half) >= self._smallest
+
+    def _halve(self) -> None:
+        assert self._records is not None
+        self.size = (self.size or self._records) // 2
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
+
+    def _advice(self) -> str:
+        at_once = "a whole batch" if self.size is None else f"{self.size} records"
+        return (
+            f"memory ran out in a step that passes {at_once} through the model at once. Expected a smaller "
+            "trainer.micro_batch or trainer.batch_size, shorter windows (trainer.window) or a smaller model."
+        )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be allocated."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(message in str(error) for message in _CPU_MESSAGES)

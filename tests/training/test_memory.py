@@ -1,0 +1,145 @@
+"""A step whose memory runs out equals the step with smaller micro-batches from its start."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_distributed import PLAIN
+from torch import Tensor, nn
+
+from einthoven.contracts import Batch
+from einthoven.diagnostics.step import StepDiagnostics
+from einthoven.errors import UserError
+from einthoven.models.frontend import Classifier, Frontend
+from einthoven.optim.optimizers import sgd
+from einthoven.optim.penalties import Penalty
+from einthoven.optim.sam import sam
+from einthoven.training.memory import MicroBatch
+from einthoven.training.step import train_step
+from intervals import intervals
+from two_steps import Bench, Notes, composed, train
+
+RECORDS = 12
+ON_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+ON_A_CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2147483648 bytes")
+
+
+class Limited(nn.Module):
+    """Fails for more than some records, after its first layers have changed their running statistics."""
+
+    def __init__(self, limit: int | None, error: BaseException) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv1d(3, 6, 5), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 46, 4))
+        self.limit = limit
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.first(x)
+        if self.limit is not None and len(x) > self.limit:
+            raise self.error
+        outputs: Tensor = self.head(features)
+        return outputs
+
+
+def steps(
+    limit: int | None,
+    micro_batch: MicroBatch,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    error: BaseException,
+) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    torch.manual_seed(0)
+    model = Classifier(Frontend(3), Limited(limit, error))
+    x = torch.randn(RECORDS, 3, 50)
+    y = (torch.rand(RECORDS, 4) > 0.5).float()
+    batch = Batch(x, y, torch.arange(RECORDS), torch.ones(RECORDS, dtype=torch.bool))
+    made = optimizer(model)
+    every = intervals(activations=1, dead=1, predictions=1, gradients=1)
+    diagnose = StepDiagnostics(model, PLAIN, made, every, autocast=contextlib.nullcontext)
+    measured = []
+    with diagnose.attach_hooks():
+        for seed in range(2):
+            metrics = train_step(
+                model,
+                PLAIN,
+                batch,
+                made,
+                augment=lambda x, y, generator: (x, y),
+                generator=torch.Generator().manual_seed(seed),
+                autocast=contextlib.nullcontext,
+                clip_norm=1.0,
+                penalty=Penalty(),
+                diagnose=diagnose,
+                micro_batch=micro_batch,
+            )
+            measured.append(dict(metrics))
+    return measured, model.state_dict()
+
+
+def plain(model: nn.Module) -> torch.optim.Optimizer:
+    return sgd(model, lr=0.1, momentum=0.9)
+
+
+def twice(model: nn.Module) -> torch.optim.Optimizer:
+    return sam(model, base=plain)
+
+
+@pytest.mark.parametrize("error", [ON_A_GPU, ON_A_CPU, MemoryError()], ids=["GPU", "CPU", "Python"])
+@pytest.mark.parametrize("optimizer", [plain, twice])
+def test_the_step_begins_again_with_smaller_parts(
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer], error: BaseException
+) -> None:
+    said: list[str] = []
+    halved = MicroBatch(records=RECORDS, smallest=2, say=said.append)
+    found, state = steps(4, halved, optimizer, error)
+    expected, expected_state = steps(None, MicroBatch(3), optimizer, error)
+    assert halved.size == 3
+    assert [set(metrics) for metrics in found] == [set(metrics) for metrics in expected]
+    for a, b in zip(found, expected, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert all(torch.equal(state[name], expected_state[name]) for name in state)
+    (sentence,) = said
+    assert "at most 3 records pass through the model at once" in sentence
+
+
+@pytest.mark.parametrize(
+    "micro_batch",
+    [MicroBatch(), MicroBatch(records=RECORDS, smallest=4), MicroBatch(1, records=RECORDS)],
+    ids=["must not", "batch norm", "one record"],
+)
+def test_what_cannot_be_halved_further_is_a_sentence(micro_batch: MicroBatch) -> None:
+    with pytest.raises(UserError, match=r"memory ran out .* Expected a smaller trainer\.micro_batch"):
+        steps(0, micro_batch, plain, ON_A_CPU)
+
+
+def test_other_errors_are_not_hidden() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        steps(4, MicroBatch(records=RECORDS), plain, RuntimeError("shapes do not fit"))
+
+
+def test_a_run_says_it_once_and_is_resumed_with_the_smaller_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    config = composed("trainer.batch_size=12", "diagnostics.noise_scale=1")
+    run = bench.assembled(config)
+    forward = type(run.model).forward
+
+    def limited(model: nn.Module, x: Tensor) -> Tensor:
+        if model.training and torch.is_grad_enabled() and len(x) > 3:
+            raise ON_A_CPU
+        return forward(model, x)
+
+    monkeypatch.setattr(type(run.model), "forward", limited)
+    notes = Notes()
+    train(run, notes)
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("memory ran out") == 1
+    assert "watch/grad/noise_scale" in notes.latest
+    resumed = bench.assembled(config)
+    resumed.load()
+    assert resumed.micro_batch.size == 3
