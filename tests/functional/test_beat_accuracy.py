@@ -103,7 +103,7 @@ def test_the_edges_of_qrs_are_within_6_ms(recordings: list[Recording], fs: int) 
     onset_errors, end_errors = np.abs(errors).T
     assert np.median(onset_errors) < 0.001 and onset_errors.max() < 0.006
     # T can begin before a wide QRS has ended.
-    assert np.mean(end_errors < 0.006) > 0.95
+    assert np.mean(end_errors < 0.006) > 0.97
     assert np.mean(np.abs(stated) < 0.006) > 0.95
 
 
@@ -118,7 +118,7 @@ def test_amplitudes_are_within_20_microvolts(recordings: list[Recording], fs: in
             continue
         for wave, truth in true_amplitudes(recording).items():
             errors[wave].append(np.array([values[f"{wave}_{lead}_mv"] for lead in LEADS]) - truth)
-    for wave, least in (("r", 1.0), ("st", 0.99), ("p", 0.99)):
+    for wave, least in (("r", 1.0), ("st", 0.995), ("p", 0.995)):
         error = np.abs(errors[wave])
         error = error[np.isfinite(error)]
         assert np.median(error) < 0.002
@@ -168,3 +168,86 @@ def test_the_baseline_follows_wander_and_one_beat_or_none_is_no_error() -> None:
         some = representative_beat(x[None, None], beats[:, :count], fs)
         np.testing.assert_allclose(some, clean, atol=1e-6)
     assert np.isnan(representative_beat(x[None, None], beats[:, :0], fs)).all()
+
+
+def rounded(time: Float, start: float, length: float, height: float) -> Float:
+    """One hump of a sine squared: it begins and ends without a corner, as the waves of an ECG do."""
+    inside = (time >= start) & (time <= start + length)
+    return np.where(inside, height * np.square(np.sin(np.pi * (time - start) / length)), 0.0)
+
+
+def end_of_late_parts(late_wave: tuple[float, float], st_level: float, fs: int) -> float:
+    """Seconds from the onset to the measured end of an R and S wave of 70 ms, a late wave, and ST elevation.
+
+    The late wave (seconds, mV) begins where S ends. ST rises within 50 ms where QRS ends.
+    """
+    time = np.arange(10 * fs) / fs
+    onsets = np.arange(0.5, 9.4, 0.83)
+    x = np.zeros_like(time)
+    length, height = late_wave
+    for onset in onsets:
+        end = onset + 0.07 + length
+        x += rounded(time, onset - 0.16, 0.1, 0.15) + rounded(time, onset, 0.04, 1.0)
+        x += rounded(time, onset + 0.03, 0.04, -0.6) + (rounded(time, onset + 0.07, length, height) if length else 0.0)
+        rise = np.square(np.sin(np.pi / 2 * np.clip((time - end) / 0.05, 0.0, 1.0)))
+        x += st_level * rise * np.exp(-0.5 * np.square(np.maximum(time - end - 0.1, 0.0) / 0.08))
+        x += 0.3 * np.exp(-0.5 * np.square((time - onset - 0.32) / 0.04))
+    leads = np.stack([x, 0.6 * x, 0.4 * x])
+    onset, end = edge_errors(leads, onsets, fs)
+    assert abs(onset) <= 0.006
+    return end
+
+
+@pytest.mark.parametrize("fs", [250, 500, 1000])
+@pytest.mark.parametrize("st_level", [0.3, 0.5])
+def test_st_elevation_does_not_belong_to_the_qrs(fs: int, st_level: float) -> None:
+    assert end_of_late_parts((0.0, 0.0), st_level, fs) == pytest.approx(0.07, abs=0.015)
+
+
+@pytest.mark.parametrize("fs", [250, 500, 1000])
+@pytest.mark.parametrize("late_wave", [(0.03, 0.12), (0.05, 0.3), (0.06, 0.5), (0.06, -0.3)])
+@pytest.mark.parametrize("st_level", [0.0, 0.12])
+def test_a_late_wave_belongs_to_the_qrs(fs: int, late_wave: tuple[float, float], st_level: float) -> None:
+    """As in right bundle branch block. A hump of a sine squared is below 25 µV in its last milliseconds."""
+    length, height = late_wave
+    visible = length * (1 - np.arcsin(np.sqrt(0.025 / abs(height))) / np.pi)
+    assert end_of_late_parts(late_wave, st_level, fs) == pytest.approx(0.07 + visible, abs=0.006)
+
+
+def test_a_beat_needs_20_ms_before_and_after_its_qrs() -> None:
+    """The flat part at one end of a beat must not count as one at the other end."""
+    fs = 500
+    time = np.arange(round(0.9 * fs)) / fs
+    beat = rounded(time, 0.36, 0.08, 1.0)[None, None]
+    assert np.isfinite(qrs_edges(beat, fs)).all()
+    assert np.isnan(qrs_edges(beat[..., : round(0.45 * fs)], fs)).all()
+    assert np.isnan(qrs_edges(beat[..., round(0.35 * fs) :], fs, before=0.05)).all()
+
+
+def p_and_t_of(pr: float, qt: float, rr: float) -> dict[str, Float]:
+    """P and T of two leads: a positive P and T of 0.15 and 0.5 mV, and half of P with a T of 0.02 mV."""
+    fs = 500
+    time = np.arange(10 * fs) / fs
+    p = np.zeros_like(time)
+    t = np.zeros_like(time)
+    qrs = np.zeros_like(time)
+    for onset in np.arange(0.5, 9.6, rr):
+        p += rounded(time, onset - pr, 0.1, 0.15)
+        qrs += rounded(time, onset, 0.05, 1.0) + rounded(time, onset + 0.03, 0.05, -0.4)
+        t += rounded(time, onset + 0.6 * qt, 0.4 * qt, 0.5)
+    leads = np.stack([qrs + p + t, 0.6 * qrs + 0.5 * p + 0.04 * t])
+    features = ecg_features(leads[None], fs, ("I", "II"))
+    values = dict(zip(features.names, features.values[0], strict=True))
+    return {wave: np.array([values[f"{wave}_{lead}_mv"] for lead in ("I", "II")]) for wave in ("p", "t")}
+
+
+def test_p_is_not_the_t_wave_of_a_long_qt_interval() -> None:
+    waves = p_and_t_of(pr=0.16, qt=0.46, rr=0.65)
+    np.testing.assert_allclose(waves["p"], [0.15, 0.075], atol=0.02)
+    np.testing.assert_allclose(waves["t"], [0.5, 0.02], atol=0.02)
+
+
+def test_a_small_t_is_not_the_p_wave_of_a_long_pr_interval() -> None:
+    waves = p_and_t_of(pr=0.30, qt=0.33, rr=0.66)
+    np.testing.assert_allclose(waves["p"], [0.15, 0.075], atol=0.02)
+    np.testing.assert_allclose(waves["t"], [0.5, 0.02], atol=0.02)

@@ -194,8 +194,8 @@ def test_a_file_of_the_version_without_a_hash_is_read(fitted: Path) -> None:
 def test_a_model_of_other_features_is_refused(tmp_path: Path, fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import skops.io
 
-    monkeypatch.setattr(feature_models, "VERSION", 3)
-    with pytest.raises(UserError, match=r"features of version 2, and this einthoven measures version 3; .*again\.$"):
+    monkeypatch.setattr(feature_models, "VERSION", 4)
+    with pytest.raises(UserError, match=r"features of version 3, and this einthoven measures version 4; .*again\.$"):
         feature_models.load(NaiveBayes(0), fitted)
     # Earlier files do not name a version.
     content = skops.io.load(fitted)

@@ -32,7 +32,10 @@ P_END = 0.02
 
 P_START = (0.16, 0.30)
 """P begins at most so many seconds before the onset of QRS: in a fast and in a slow rhythm. Between the two, it begins
-where T of the beat before it usually ends."""
+where T of the beat before it ends, usually or as measured."""
+
+T_PEAK_SHARE = 0.79
+"""T has its peak at this share of the QT interval in healthy people (Gupta et al., J. Electrocardiol. 41:567, 2008)."""
 
 ST_POINT = 0.06
 """Seconds after the end of QRS (the J point) at which the ST level is read. It is the mean over 20 ms on each side."""
@@ -43,7 +46,7 @@ J_LENGTH = 0.02
 MIN_R = 0.02
 """Height in mV of the smallest R wave. A QRS without an R wave is a QS complex, and all of it counts as Q."""
 
-VERSION = 2
+VERSION = 3
 """Version of the features. It changes whenever a record gets other values, because a model that was fitted to the old
 values must not read the new ones."""
 
@@ -109,13 +112,18 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     time = np.arange(beat.shape[-1]) / fs
     beat = beat - _mean(beat, _mask_between(time, onset - PQ[0], onset - PQ[1]))[..., None]
 
-    # T ends with the representative beat, or earlier if the heart beats fast. P begins after T.
+    # T ends with the representative beat, or earlier if the heart beats fast.
     rr = rr_intervals(beats, fs)
     mean_rr = np.nan_to_num(_row_mean(rr), nan=AFTER / T_END_SHARE)
     t_end = fiducial(fs) / fs + np.minimum(AFTER, T_END_SHARE * mean_rr)
     usual_qt = USUAL_QT * np.cbrt(mean_rr)
     t_start = np.maximum(end, onset + T_START_SHARE * usual_qt)
-    p_start = np.clip(mean_rr - usual_qt, *P_START)
+
+    # T ends and P begins after the usual QT interval. If the peak of T shows that QT is longer, they do so later.
+    to_t_peak = _peak_time(beat, _mask_between(time, t_start, t_end), time) - onset
+    longest_qt = np.maximum(usual_qt, np.nan_to_num(to_t_peak) / T_PEAK_SHARE)
+    t_end = np.minimum(t_end, onset + longest_qt)
+    p_start = np.clip(mean_rr - longest_qt, *P_START)
 
     # Masks of the parts of the beat.
     is_qrs = _mask_between(time, onset, end)
@@ -148,7 +156,7 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
         "heart_rate_bpm": heart_rate(beats, fs),
         **_rhythm(rr),
         "qrs_duration_ms": 1000 * (end - onset),
-        "qrs_to_t_peak_ms": 1000 * (_peak_time(beat, is_t, time) - onset),
+        "qrs_to_t_peak_ms": 1000 * to_t_peak,
         "p_peak_to_qrs_ms": 1000 * (onset - _peak_time(beat, is_p, time)),
         **_combined(waves, list(leads)),
     }

@@ -3,9 +3,9 @@
 A beat is an array ``(n, L, W)`` in mV, as from `functional.representative_beat`.
 
 Both edges are where the QRS becomes visible: where the first lead leaves its level before the QRS by more than 25 µV,
-and where the last lead comes nearer than 25 µV to the straight line of its ST segment. So they are global edges
-(Kligfield et al., Circulation 115:1306, 2007). 25 µV is a choice of this project. IEC 60601-2-51:2003 (annex GG)
-counts a deflection as a wave from 30 µV and 6 ms on, so a wave begins below 30 µV.
+and where the last lead comes nearer than 25 µV to its ST segment. So they are global edges (Kligfield et al.,
+Circulation 115:1306, 2007). 25 µV is a choice of this project. IEC 60601-2-51:2003 (annex GG) counts a deflection as a
+wave from 30 µV and 6 ms on, so a wave begins below 30 µV.
 """
 
 from __future__ import annotations
@@ -50,6 +50,34 @@ LEVEL_NOISE = 0.03
 ST_LINE = (0.008, 0.06)
 """The line of ST is fitted between these two times, in seconds after the end of QRS."""
 
+ST_CURVE = (0.008, 0.05)
+"""The curve of ST is fitted between these two times, in seconds after each sample."""
+
+CURVE_NOISE = 5.0
+"""A deviation from the curve of ST is at least so many times the usual deviation in the ST segment."""
+
+CURVE_LASTS = 0.01
+"""A lead deviates from the curve of ST for so many seconds, because muscle noise often deviates for a shorter time."""
+
+CURVE_LEVEL = (0.01, 0.06)
+"""The usual deviation is measured between these two times, in seconds after the end of QRS."""
+
+STEEP_TAIL = 0.004
+"""The QRS ends at most so many seconds before the end of its steep part."""
+
+NORMAL_MEDIAN = 0.6745
+"""Median magnitude of a normal distribution with a mean of 0 and a standard deviation of 1."""
+
+VALLEY = 0.8
+"""ST elevation can begin where the velocity is at most this share of its next peak."""
+
+ST_ELEVATION = 0.1
+"""Rise of the largest lead in mV from which it is ST elevation (Thygesen et al., "Fourth universal definition of
+myocardial infarction", Circulation 138:e618, 2018: at least 0.1 mV at the J point)."""
+
+STAYS_ELEVATED = 0.9
+"""ST elevation keeps at least this share of its largest height. A late wave of QRS comes back."""
+
 QRS_REACH = 0.10
 """Seconds before and after the centre of the QRS within which the QRS is steepest."""
 
@@ -89,8 +117,8 @@ def qrs_edges(beat: Float, fs: float, before: float = BEFORE) -> tuple[Float, Fl
 
     A first estimate of both comes from the spatial velocity, the root of the summed squares of the slopes of all leads.
     Then the onset is the last point before the QRS at which all leads are at their level for `QUIET` seconds. The end
-    is the last point at which a lead is not at the line of its ST segment. Both are interpolated between samples, and
-    both are NaN if the beat is not finite, or if one of them cannot be found.
+    is the last point at which a lead is not at its ST segment. Both are interpolated between samples, and both are NaN
+    if the beat is not finite, or if one of them cannot be found.
 
     Parameters
     ----------
@@ -103,7 +131,8 @@ def qrs_edges(beat: Float, fs: float, before: float = BEFORE) -> tuple[Float, Fl
     """
     is_finite = np.isfinite(beat).all(axis=(1, 2))
     beat, fs = _interpolated(np.nan_to_num(beat), fs)
-    steepest, first_onset, first_end = _steep_part(beat, fs, round(before * fs))
+    velocity = _spatial_velocity(beat, fs)
+    steepest, first_onset, first_end = _steep_part(velocity, fs, round(before * fs))
     is_found = is_finite & np.isfinite(first_onset) & np.isfinite(first_end)
     steepest = np.where(is_found, steepest, 0)
 
@@ -113,7 +142,13 @@ def qrs_edges(beat: Float, fs: float, before: float = BEFORE) -> tuple[Float, Fl
     # The level of the first estimate can contain the beginning of a slow QRS.
     for _ in range(2):
         onset = _visible_onset(beat, fs, onset, steepest, visible)
-    end = _visible_end(beat, fs, np.where(is_found, first_end, 0.0), visible)
+    first_end = _end_before_st_elevation(beat, velocity, fs, steepest, onset, np.where(is_found, first_end, 0.0))
+
+    # The line is better at the end of a wide QRS. The curve is better at a small last wave and at a bent ST segment.
+    # Where one of them follows the end of the QRS, it finds an end that is too early. So the latest one is taken.
+    end_at_line = _end_at_line(beat, fs, first_end, visible)
+    end_at_curve = _end_at_curve(beat, fs, first_end, visible)
+    end = np.maximum(np.maximum(end_at_line, end_at_curve), first_end - STEEP_TAIL)
     return np.where(is_found, onset, np.nan), np.where(is_found, end, np.nan)
 
 
@@ -127,7 +162,13 @@ def _interpolated(beat: Float, fs: float) -> tuple[Float, float]:
     return rows.reshape(records, leads, -1), factor * fs
 
 
-def _steep_part(beat: Float, fs: float, centre: int) -> tuple[Int, Float, Float]:
+def _spatial_velocity(beat: Float, fs: float) -> Float:
+    """Return the root of the summed squares of the slopes of all leads (n, W), in mV per sample."""
+    slope = np.gradient(band_pass(beat, fs, None, SLOPE_CUTOFF), axis=-1)
+    return np.asarray(np.sqrt(np.square(slope).sum(axis=1)))
+
+
+def _steep_part(velocity: Float, fs: float, centre: int) -> tuple[Int, Float, Float]:
     """Find the steepest sample (n,) of the QRS, and the edges (n,) of its steep part in seconds.
 
     An edge is the first point, away from the steepest one, at which the spatial velocity is below a limit for
@@ -135,8 +176,6 @@ def _steep_part(beat: Float, fs: float, centre: int) -> tuple[Int, Float, Float]
     """
     from scipy.ndimage import uniform_filter1d
 
-    slope = np.gradient(band_pass(beat, fs, None, SLOPE_CUTOFF), axis=-1)
-    velocity = np.sqrt(np.square(slope).sum(axis=1))
     reach = round(QRS_REACH * fs)
     first = max(centre - reach, 0)
     near_qrs = velocity[:, first : centre + reach + 1]
@@ -175,7 +214,66 @@ def _visible_onset(beat: Float, fs: float, onset: Float, steepest: Int, visible:
     return np.where(np.isfinite(position), position / fs, onset)
 
 
-def _visible_end(beat: Float, fs: float, end: Float, visible: Float) -> Float:
+def _end_before_st_elevation(beat: Float, velocity: Float, fs: float, steepest: Int, onset: Float, end: Float) -> Float:
+    """Return the end of the steep part (n,) in seconds, without ST elevation that begins at the end of the QRS.
+
+    Such an elevation is as steep as the end of the QRS, so the velocity has no quiet part between the two. It has a
+    valley there. A late wave of the QRS also begins at a valley, but it comes back.
+    """
+    samples = beat.shape[-1]
+    rows = np.arange(len(beat))
+    sample = np.arange(samples)
+    last = np.clip(np.rint(end * fs).astype(np.int64), 0, samples - 1)
+    is_before_end = sample <= last[:, None]
+
+    # The valley is after the last part of the QRS that is as steep as no ST segment.
+    is_steep = is_before_end & (velocity > LARGEST_SLOPE * velocity[rows, steepest][:, None])
+    last_steep = samples - 1 - is_steep[:, ::-1].argmax(axis=1)
+    velocity_before_end = np.where(is_before_end, velocity, 0.0)
+    next_peak = np.maximum.accumulate(velocity_before_end[:, ::-1], axis=1)[:, ::-1]
+    is_between = is_before_end & (sample > last_steep[:, None])
+    share = np.where(is_between, velocity / _positive(next_peak), np.inf)
+    valley = share.argmin(axis=1)
+
+    # Elevation leads away from the level before the QRS, and stays.
+    since_onset = sample / fs - onset[:, None]
+    level, _ = _mean_and_deviation(beat, (since_onset >= -PQ[0]) & (since_onset < -PQ[1]))
+    height = np.abs(beat - level[..., None]).max(axis=1)
+    is_after_valley = is_before_end & (sample >= valley[:, None])
+    largest_height = np.where(is_after_valley, height, 0.0).max(axis=1)
+    height_at_end = height[rows, last]
+    is_elevation = (share[rows, valley] <= VALLEY) & (height_at_end - height[rows, valley] >= ST_ELEVATION)
+    is_elevation &= height_at_end >= STAYS_ELEVATED * largest_height
+    return np.where(is_elevation, valley / fs, end)
+
+
+def _end_at_curve(beat: Float, fs: float, end: Float, visible: Float) -> Float:
+    """Find the last sample (n,) at which a lead is not at the curve of its ST segment, in seconds.
+
+    The curve is a parabola through the samples that follow (least squares). All samples have the same distances, so its
+    value is a weighted sum, as in Savitzky & Golay, Anal. Chem. 36:1627, 1964. `end` and `visible` are as in
+    `_end_at_line`.
+    """
+    from scipy.ndimage import correlate1d
+
+    after = np.arange(round(ST_CURVE[0] * fs), round(ST_CURVE[1] * fs) + 1)
+    powers = (after / after[-1])[:, None] ** np.arange(3)
+    weights = np.zeros(2 * after[-1] + 1)
+    weights[after[-1]] = 1.0
+    weights[after[-1] + after] = -np.linalg.pinv(powers)[0]
+    from_curve = np.abs(correlate1d(beat, weights, axis=-1, mode="nearest"))
+
+    # The median leaves out a small last wave of the QRS.
+    since_end = np.arange(beat.shape[-1]) / fs - end[:, None]
+    is_st = (since_end >= CURVE_LEVEL[0]) & (since_end <= CURVE_LEVEL[1])
+    usual = _median_inside(from_curve, is_st) / NORMAL_MEDIAN
+    limit = np.maximum(visible[:, None], CURVE_NOISE * usual)
+    deviation = (from_curve / _positive(limit)[..., None]).max(axis=1)
+    is_away = _holds(deviation > 1.0, -1, max(round(CURVE_LASTS * fs), 1))
+    return _last_crossing(deviation, is_away & (since_end <= sum(ST_LINE) / 2), fs, end)
+
+
+def _end_at_line(beat: Float, fs: float, end: Float, visible: Float) -> Float:
     """Find where the QRS is no longer visible (n,), in seconds. `end` (n,) is an estimate of it, `visible` (n,) in mV.
 
     A straight line is fitted to the ST segment of each lead (least squares). The QRS ends at the last sample before the
@@ -196,15 +294,31 @@ def _visible_end(beat: Float, fs: float, end: Float, visible: Float) -> Float:
     limit = np.maximum(visible[:, None], END_NOISE * noise)
     deviation = (np.abs(beat - line) / _positive(limit)[..., None]).max(axis=1)
 
-    # The last sample that is not at the line, and the crossing between it and the next one.
-    is_away = (deviation > 1.0) & (from_middle <= 0)
-    samples = beat.shape[-1]
+    return _last_crossing(deviation, (deviation > 1.0) & (from_middle <= 0), fs, end)
+
+
+def _last_crossing(deviation: Float, is_away: Bool, fs: float, otherwise: Float) -> Float:
+    """Return where the deviation (n, W) crosses 1, after the last sample that is away, in seconds (n,).
+
+    It is `otherwise` (n,) if no sample is away.
+    """
+    samples = deviation.shape[1]
     last = samples - 1 - is_away[:, ::-1].argmax(axis=1)
-    rows = np.arange(len(beat))
+    rows = np.arange(len(deviation))
     inner = deviation[rows, last]
     outer = deviation[rows, np.minimum(last + 1, samples - 1)]
     position = last + np.clip((inner - 1.0) / np.maximum(inner - outer, 1e-12), 0.0, 1.0)
-    return np.where(is_away.any(axis=1), position / fs, end)
+    return np.where(is_away.any(axis=1), position / fs, otherwise)
+
+
+def _median_inside(values: Float, is_inside: Bool) -> Float:
+    """Return the median (n, L) of values (n, L, W) over windows (n, W), 0 in an empty window."""
+    # The sort puts the samples outside of the window last.
+    count = is_inside.sum(axis=1)
+    in_order = np.sort(np.where(is_inside[:, None], values, np.inf), axis=-1)
+    middle = np.maximum(count - 1, 0)[:, None, None] // 2
+    median = np.take_along_axis(in_order, middle, axis=-1)[..., 0]
+    return np.where(count[:, None] > 0, median, 0.0)
 
 
 def _mean_and_deviation(beat: Float, is_inside: Bool) -> tuple[Float, Float]:
@@ -220,6 +334,22 @@ def _positive(limit: Float) -> Float:
     return np.maximum(limit, 1e-12)
 
 
+def _holds(condition: Bool, step: int, num_samples: int) -> Bool:
+    """Return where a condition (n, W) holds at `num_samples` samples: a sample and those after it in steps of ±1.
+
+    It does not hold outside of the beat.
+    """
+    result = condition.copy()
+    for shift in range(1, num_samples):
+        shifted = np.zeros_like(condition)
+        if step > 0:
+            shifted[:, :-shift] = condition[:, shift:]
+        else:
+            shifted[:, shift:] = condition[:, :-shift]
+        result &= shifted
+    return result
+
+
 def _first_quiet(size: Float, start: Int, step: int, num_quiet: int) -> Float:
     """Walk from sample `start` (n,) in steps of ±1 to the first `num_quiet` samples of `size` (n, W) below 1.
 
@@ -231,9 +361,7 @@ def _first_quiet(size: Float, start: Int, step: int, num_quiet: int) -> Float:
     samples = size.shape[1]
 
     # A sample is quiet if it and the next samples, away from the start, are below the limit.
-    is_quiet = size < 1.0
-    for shift in range(1, num_quiet):
-        is_quiet = is_quiet & (np.roll(size, -step * shift, axis=1) < 1.0)
+    is_quiet = _holds(size < 1.0, step, num_quiet)
     distance = (np.arange(samples) - start[:, None]) * step
     is_candidate = is_quiet & (distance > 0)
     edge = np.where(is_candidate, distance, samples).argmin(axis=1)
