@@ -77,3 +77,11 @@ def test_an_output_on_a_full_disk_is_one_sentence() -> None:
         ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == cli.USER_ERROR and ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("einthoven: error: a file cannot be written (No space left on device)")
+
+
+@pytest.mark.parametrize(("status", "sentence"), [(401, "does not know this user"), (403, "does not allow this user")])
+def test_a_server_with_users_names_the_variables_for_user_and_password(status: int, sentence: str) -> None:
+    error = MlflowException(f"API request to endpoint /api/2.0 failed with error code {status} != 200. Response: ''")
+    told = store_sentence(error)
+    assert told is not None and sentence in told
+    assert "MLFLOW_TRACKING_USERNAME" in told and "MLFLOW_TRACKING_PASSWORD" in told and "/api" not in told

@@ -21,6 +21,14 @@ _EXPECTED_KIND = {
 }
 """Number of an error -> what was expected where there is a file instead of a folder, or a folder instead of a file."""
 
+_REFUSED_USER = {
+    "401": "its server does not know this user; expected a user and a password of it in MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD",
+    "403": "its server does not allow this user to do that; expected an experiment of this user "
+    "(tracking.experiment=NAME), or another user in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+}
+"""HTTP status of a server that asks for a user -> what was found and expected."""
+
 _STORE_MODULES = {"mlflow", "sqlalchemy", "sqlite3"}
 
 
@@ -79,6 +87,9 @@ def store_sentence(error: Exception) -> str | None:
 
 def store_reason(error: Exception) -> str:
     """Return why a tracking store or its database failed, without the statement that it was given."""
+    status = re.search(r"failed with error code (\d+)", first_line(error))
+    if status is not None and status[1] in _REFUSED_USER:
+        return _REFUSED_USER[status[1]]
     # SQLAlchemy puts the error of the database in brackets, and the statement on the next lines.
     reason = re.sub(r"^\([\w.]+\) ", "", first_line(error))
     return str(getattr(error, "orig", "") or reason).rstrip(".")

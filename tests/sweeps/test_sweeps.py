@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
 
 from composing import composed
 from einthoven import cli
@@ -299,6 +301,39 @@ def test_a_process_that_is_lost_ends_the_sweep_with_a_sentence(
     assert "by the operating system" in told, "what it was lost of may stand below the first line"
     assert "the same command goes on with it" in told
     assert [run.info.status for run in workshop.parents("lost")] == ["FAILED"]
+
+
+def test_a_store_that_is_down_at_the_end_leaves_the_sweep_open(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def refuse(*args: object) -> None:
+            raise MlflowException("no connection")
+
+        def break_down(*args: object) -> None:
+            patch.setattr(MlflowClient, "set_terminated", refuse)
+            refuse()
+
+        patch.setattr("einthoven.sweeps.parent.conclude_sweep", break_down)
+        assert workshop.train("down", "-m", "seed=0") == 2
+    told = capsys.readouterr().err
+    assert "the runs of the sweep have ended, but cannot be compared" in told and "(no connection)" in told
+    assert "the same command goes on with it" in told and "UserWarning" not in told
+    assert workshop.train("down", "-m", "seed=0") == 0
+    (parent,) = workshop.parents("down")
+    assert parent.info.status == "FINISHED" and "1 found again" in note_of(parent)
+
+
+def test_a_launcher_that_is_not_installed_names_what_to_install(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec("hydra_plugins.hydra_ray_launcher") is not None:
+        pytest.skip("the launcher of Ray is installed here")
+    for launcher in ("ray", "ray_cluster"):
+        assert workshop.train("none", "-m", f"hydra/launcher={launcher}", "seed=0,1") == 2
+        told = capsys.readouterr().err
+        assert "hydra/launcher=ray: its package is not installed; install einthoven[ray]." in told
 
 
 def test_a_sweep_without_a_store_is_refused(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from einthoven import schema
 from einthoven.build import build, check
 from einthoven.data.sources.labels import NoLabelsError
-from einthoven.data.store.packed_store import QUARANTINE
+from einthoven.data.store.packed_store import QUARANTINE, Store
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 from einthoven.terminal.findings import examine_corpus
@@ -81,7 +81,15 @@ def _prepare(config: DictConfig) -> None:
         if affected:
             console.print(f"{affected} {'record has' if affected == 1 else 'records have'} {meaning}")
 
-    # The labels of each task.
+    # The labels of each task. A table of labels names the records of all shards.
+    if shard is None:
+        _show_labels(source, store)
+    if examination.doctor:
+        examine_corpus(store, strict=examination.strict)
+
+
+def _show_labels(source: Any, store: Store) -> None:
+    """Show how many classes and records each task of a source has."""
     rows = []
     for task in source.label_sets:
         try:
@@ -93,8 +101,6 @@ def _prepare(config: DictConfig) -> None:
             console.print(f"{task}: {note}")
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
     console.print(results_table("label sets", ["task", "classes", "labelled records", "positives"], rows))
-    if examination.doctor:
-        examine_corpus(store, strict=examination.strict)
 
 
 def _whole_number(config: DictConfig, name: str) -> int | None:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from einthoven.errors import UserError
 from einthoven.machine import limit_threads
 from einthoven.runs.settings import read_settings
 from einthoven.terminal.display import say_if_any, warn_unsent
@@ -19,9 +18,6 @@ from einthoven.training.launch import read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-LAUNCHERS = ("joblib", "submitit")
-"""Packages that start the runs of a sweep in other processes."""
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +43,7 @@ def main(arguments: list[str]) -> int:
         # Hydra makes the folder of a run. This process writes nothing, so that it gets one that exists.
         others = [argument for argument in arguments if not argument.startswith("hydra.run.dir=")]
         arguments = [*others, "hydra.run.dir=."]
-    command = HydraCommand("train", arguments)
+    command = HydraCommand("train", arguments, variables=[PARENT])
 
     def job(config: DictConfig) -> dict[str, float]:
         from hydra.core.hydra_config import HydraConfig
@@ -82,13 +78,6 @@ def main(arguments: list[str]) -> int:
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
-    except RuntimeError as error:
-        # The launchers may not be installed, so their exceptions are compared by name. Others are bugs.
-        if type(error).__module__.split(".")[0] not in LAUNCHERS:
-            raise
-        # The first line of submitit's text names the job. The reason stands on the lines below it.
-        reason = str(error).strip() or type(error).__name__
-        raise UserError(f"a process of the sweep was lost: {reason}") from error
     finally:
         # The parent run of a sweep is still open if the sweep did not reach its end.
         if PARENT in os.environ:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 
 from einthoven.build import trust_named
-from einthoven.errors import UserError
+from einthoven.errors import UserError, store_sentence
 from einthoven.runs.next_commands import hydra_options
 from einthoven.terminal.hydra_command import CallbackError
 from einthoven.terminal.mistakes import sentence
@@ -73,12 +73,19 @@ class SweepCallback(Callback):
         Raises
         ------
         CallbackError
-            If a run failed, or the figure of ``figure=…`` cannot be drawn.
+            If a run failed, the figure of ``figure=…`` cannot be drawn, or the store does not answer.
         """
         from einthoven.sweeps.parent import conclude_sweep
 
         assert self._run_id is not None
-        mistakes = conclude_sweep(config, self._run_id, self._start_time)
+        try:
+            mistakes = conclude_sweep(config, self._run_id, self._start_time)
+        except Exception as error:
+            # The parent run stays open, so that the same command goes on with it.
+            reason = str(error) if isinstance(error, UserError) else store_sentence(error)
+            if reason is None:
+                raise
+            raise CallbackError(f"the runs of the sweep have ended, but cannot be compared. {reason}") from None
         os.environ.pop(PARENT, None)
         if mistakes:
             raise CallbackError("\n".join(mistakes))

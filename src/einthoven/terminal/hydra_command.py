@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einthoven.build import trust_named
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _COMPOSING_MODULES = ("hydra._internal.config_", "hydra._internal.defaults_list", "hydra.core.override_parser")
 """Starts of the names of Hydra's modules that are on the stack only while a configuration is composed."""
+
+_LAUNCHERS = ("joblib", "submitit", "ray")
+"""Packages that start jobs in other processes."""
 
 
 class CallbackError(BaseException):
@@ -53,6 +57,8 @@ class HydraCommand:
         Name of the yaml.
     arguments : list of str
         Words of the command line after the verb.
+    variables : sequence of str
+        Environment variables that a job needs, also if a launcher runs it on another machine.
 
     Raises
     ------
@@ -60,15 +66,37 @@ class HydraCommand:
         If a flag is unknown, or the arguments name a folder of options that does not exist.
     """
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    def __init__(self, name: str, arguments: list[str], variables: Sequence[str] = ()) -> None:
         self.name = name
         self.arguments = arrange(name, arguments)
+        self._variables = variables
+        self._is_copy = False
+        self._missing_folder = ""
         self._trusted = trusted()
         self._sentences: list[str] = []
         self._interruption: KeyboardInterrupt | None = None
         # Hydra goes on without a folder that does not exist, and with an option that nothing reads.
         folders, options = conf_folders(conf_folder(), self.arguments)
         refuse_unread(name, folders, options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a launcher sends with a job to another process: also the working folder and the variables."""
+        environment = {name: os.environ[name] for name in self._variables if name in os.environ}
+        return {**self.__dict__, "_is_copy": True, "_place": (Path.cwd(), environment)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go to the working folder of the command: the workers of a cluster were started in another one."""
+        folder, environment = state.pop("_place")
+        self.__dict__.update(state)
+        os.environ.update(environment)
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            # An error of this method would reach the user as a traceback, so the job raises it.
+            self._missing_folder = (
+                f"{folder}: a machine of the cluster cannot open the working folder of the command "
+                f"({error.strerror}); expected a folder that all machines share."
+            )
 
     def decorate(self, job: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         """Return a function that composes the options and calls `job` with them, or starts a sweep of such calls."""
@@ -83,7 +111,15 @@ class HydraCommand:
         return composing
 
     def trust_config(self, config: DictConfig) -> None:
-        """Trust the code that a configuration names: the user composed it. This is the first line of a job."""
+        """Trust the code that a configuration names: the user composed it. This is the first line of a job.
+
+        Raises
+        ------
+        UserError
+            If a launcher runs the job on a machine that cannot open the working folder of the command.
+        """
+        if self._missing_folder:
+            raise UserError(self._missing_folder)
         # A launcher may run this job in another process, which trusts nothing yet.
         trust(self._trusted)
         trust_named(config)
@@ -98,16 +134,16 @@ class HydraCommand:
         try:
             yield
         except OmegaConfBaseException as error:
-            self._sentences.append(self._sentence(error))
+            self._keep(self._sentence(error))
         except UserError as error:
-            self._sentences.append(str(error))
+            self._keep(str(error))
         except (OSError, MemoryError) as error:
-            self._sentences.append(system_sentence(error))
+            self._keep(system_sentence(error))
         except Exception as error:
             reason = store_sentence(error)
             if reason is None:
                 raise
-            self._sentences.append(reason)
+            self._keep(reason)
         except KeyboardInterrupt as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
@@ -139,10 +175,25 @@ class HydraCommand:
             from einthoven.terminal.mistakes import composition_sentence
 
             raise UserError(composition_sentence(error, conf_folder(), self.name, self.arguments)) from None
+        except Exception as error:
+            # The launchers may not be installed, so their exceptions are compared by name. Others are bugs.
+            if type(error).__module__.split(".")[0] not in _LAUNCHERS:
+                raise
+            # Ray puts the error of a job into one of its own.
+            reason = getattr(error, "cause", None) or error
+            # The first line of submitit's text names the job. The reason stands on the lines below it.
+            text = str(reason).strip() or type(reason).__name__
+            raise UserError(f"a process of the sweep was lost: {text}") from error
         if self._interruption is not None:
             raise self._interruption
         if self._sentences:
             raise UserError("\n".join(dict.fromkeys(self._sentences)))
+
+    def _keep(self, sentence: str) -> None:
+        """Keep a sentence for `errors`. In another process, nobody would read it: Hydra carries an error back."""
+        if self._is_copy:
+            raise UserError(sentence) from None
+        self._sentences.append(sentence)
 
     def _sentence(self, error: Exception) -> str:
         """Return a sentence for an error of Hydra or OmegaConf."""

@@ -39,11 +39,13 @@ def sentence(error: Exception, conf: Path, name: str, arguments: Sequence[str]) 
     message = str(error)
     folders, options = conf_folders(conf, arguments)
 
-    unknown_file = re.search(r"Could not find '(\S+)/([^'/]*)'", message)
+    unknown_file = re.search(r"Could not (?:find|load) '(\S+)/([^'/]*)'", message)
     if unknown_file:
         group, option = unknown_file[1], unknown_file[2]
         if group == "hydra/launcher" and option.startswith(("joblib", "submitit")):
             return f"{group}={option}: its package is not installed; install einthoven[launchers]."
+        if group == "hydra/launcher" and option == "ray":
+            return f"{group}={option}: its package is not installed; install einthoven[ray]."
         return unknown_name(f"{group}={option}", option, list(option_files(folders, group)))
 
     unknown_part = re.search(r"In '(\S+)/([^'/]+)': Could not override '([^'@]+)", message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from einthoven.errors import UserError, first_line
+from einthoven.errors import UserError, first_line, store_reason
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.series import Point
 from einthoven.tracking.server import without_password
@@ -104,4 +104,4 @@ def create_again(delivery: Delivery, entries: Spool) -> None:
             try:
                 delivery.create(entry["run"])
             except MlflowException as error:
-                raise UserError(f"tracking.uri={without_password(delivery.uri)}: {first_line(error)}") from None
+                raise UserError(f"tracking.uri={without_password(delivery.uri)}: {store_reason(error)}.") from None

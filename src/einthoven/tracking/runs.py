@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einthoven.command_line import command
-from einthoven.errors import UserError, first_line
+from einthoven.errors import UserError, store_reason
 from einthoven.tracking.addresses import read_ids
 from einthoven.tracking.server import without_password
 from einthoven.tracking.sweep import children
@@ -66,11 +66,11 @@ def _find_run(tracking: MlflowClient, name: str) -> MlflowRun:
         # If the name is not that of a folder, it may be the name of a run.
         if missing:
             is_unknown = error.error_code == "RESOURCE_DOES_NOT_EXIST"
-            raise UserError(missing if is_unknown else f"{name}: {first_line(error)} (in {store}).") from None
+            raise UserError(missing if is_unknown else f"{name}: {store_reason(error)} (in {store}).") from None
     try:
         return _find_by_name(tracking, name, store)
     except MlflowException as error:
-        raise UserError(f"{name}: {first_line(error)} (in {store}).") from None
+        raise UserError(f"{name}: {store_reason(error)} (in {store}).") from None
 
 
 def _find_by_name(tracking: MlflowClient, name: str, store: str) -> MlflowRun:

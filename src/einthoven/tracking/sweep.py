@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.errors import UserError, first_line
+from einthoven.errors import UserError, store_reason
 from einthoven.tracking.artifacts import content
 from einthoven.tracking.closing import error_tag
 from einthoven.tracking.files import PROBE
@@ -81,7 +81,7 @@ def open_parent(
         tracking.log_batch(run_id, params=[Param(accepted(key), text) for key, text in parameters.items()])
         return run_id, False
     except MlflowException as error:
-        raise UserError(f"tracking.uri={without_password(place.uri)}: {first_line(error)}") from None
+        raise UserError(f"tracking.uri={without_password(place.uri)}: {store_reason(error)}.") from None
 
 
 def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) -> list[MlflowRun]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +22,13 @@ def collect_unsent() -> Iterator[list[str]]:
 
 
 def add_unsent(sentences: Iterable[str]) -> None:
-    """Add sentences to the list of the innermost `collect_unsent`, if there is one."""
+    """Add sentences to the list of the innermost `collect_unsent`.
+
+    A run that a launcher has started in another process has no such list, so they are printed at once.
+    """
     collected = _sentences.get()
     if collected is not None:
         collected.extend(sentences)
+        return
+    for sentence in sentences:
+        print(f"einthoven: {sentence}", file=sys.stderr)
