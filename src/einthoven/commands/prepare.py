@@ -16,6 +16,11 @@ from einthoven.terminal.hydra_command import HydraCommand
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from einthoven.data.store.packed_store import Store
+
+LISTED = 20
+"""Records that are left out and that the terminal shows."""
+
 
 def main(arguments: list[str]) -> None:
     """Build the store of ``data=…``, or open it if it exists, show its labels and examine its records.
@@ -74,7 +79,7 @@ def _prepare(config: DictConfig) -> None:
         f"{store.signals.nbytes / 1e6:.0f} MB in {store.path}"
     )
     if store.records_left_out:
-        say(f"{store.records_left_out}: {store.path / QUARANTINE} says why")
+        _list_left_out(store)
     suspect_columns = {"invalid_samples": "samples marked invalid", "clipped_samples": "samples beyond ±32.767 mV"}
     for column, meaning in suspect_columns.items():
         affected = int((store.table[column] > 0).sum())
@@ -101,6 +106,18 @@ def _show_labels(source: Any, store: Store) -> None:
             console.print(f"{task}: {note}")
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
     console.print(results_table("label sets", ["task", "classes", "labelled records", "positives"], rows))
+
+
+def _list_left_out(store: Store) -> None:
+    """Say which records are left out, the reason of each, and what to do."""
+    left_out = store.left_out
+    rows = [[str(file), str(reason)] for file, reason in zip(left_out["file"], left_out["reason"], strict=True)]
+    say(f"{store.records_left_out}:")
+    for file, reason in rows[:LISTED]:
+        say(f"  {reason}" if file in reason else f"  {file}: {reason}")
+    if len(rows) > LISTED:
+        say(f"  and {len(rows) - LISTED:,} more")
+    say(f"{store.path / QUARANTINE} lists all of them. Replace these files, and prepare again: only they are read.")
 
 
 def _whole_number(config: DictConfig, name: str) -> int | None:

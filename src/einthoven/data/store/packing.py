@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from einthoven.data.formats.reading import read_microvolts, read_record
 from einthoven.data.store.checksums import PACK_FILE, SIGNALS, BlockSums, pack_text
 from einthoven.data.store.packs import IndexWriter, Packs
 from einthoven.data.store.plan import Plan
+from einthoven.data.store.record_readers import read_all
 from einthoven.errors import UserError
 from einthoven.functional.conform import Windows, cut_record, resample, round_to_int16
 
 PACK_BYTES = 2**29  # signals of a pack; a build that is killed loses at most this much work
 PACK_ENTRIES = 2**16  # entries in the index of a pack
+LISTED = 20  # records that a message names
 WRITE_BYTES = 2**20  # signals that are written at once
 
 Progress = Callable[[int, int], None]
@@ -40,11 +44,32 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
         If a record cannot be read (unless ``on_error="quarantine"``), or if records differ in length.
     """
     make_folder(pool)
+    with closing(read_all(missing, partial(_read_entries, plan))) as records:
+        failures = _write_packs(pool, plan, missing, packs, records, progress)
+    if failures:
+        raise _unreadable_records(failures, len(plan.files), plan.remedy)
+
+
+def _write_packs(
+    pool: Path,
+    plan: Plan,
+    missing: NDArray[np.int64],
+    packs: Packs,
+    records: Iterator[list[tuple[dict[str, Any], bytes | None]]],
+    progress: Progress | None,
+) -> list[tuple[str, str]]:
+    """Write packs of the missing records of a plan, as they are read.
+
+    Returns
+    -------
+    list of (str, str)
+        Names and reasons of the records that cannot be read, with ``on_error="fail"``.
+    """
     total = len(plan.files)
     done = total - len(missing)
     # Without data.seconds, all signals of the pool must have the same length.
     lengths: set[int] = set(packs.samples) if plan.seconds is None else set()
-    failures: list[str] = []
+    failures: list[tuple[str, str]] = []
     position = 0
     while position < len(missing):
         with working_folder(pool) as folder:
@@ -57,9 +82,9 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
                 while position < len(missing) and written_bytes < PACK_BYTES and index.entries < PACK_ENTRIES:
                     record_file = plan.files[int(missing[position])]
                     position += 1
-                    for entry, signal in _entries(plan, record_file):
+                    for entry, signal in next(records):
                         if entry["reason"] and plan.on_error == "fail":
-                            failures.append(entry["reason"])
+                            failures.append((record_file.name, entry["reason"]))
                             break
                         # Write a signal only if neither this pack nor another one holds it.
                         row = -1
@@ -83,14 +108,21 @@ def pack(pool: Path, plan: Plan, missing: NDArray[np.int64], packs: Packs, progr
             if index.entries:
                 (folder / PACK_FILE).write_text(pack_text(sums, index_digest), encoding="utf-8")
                 publish(folder, pool / pack_name)
-    if failures:
-        raise _unreadable_records(failures, total, plan.remedy)
+    return failures
 
 
-def _unreadable_records(reasons: Sequence[str], total: int, remedy: str) -> UserError:
-    """Return the error for records that cannot be read: the first reason, their number, and what to do."""
-    first_reason = reasons[0].rstrip(".")
-    return UserError(f"{first_reason}; {len(reasons):,} of {total:,} records cannot be read: {remedy}.")
+def _unreadable_records(failures: Sequence[tuple[str, str]], total: int, remedy: str) -> UserError:
+    """Return the error for records that cannot be read: the first reason, the names of all, and what to do."""
+    first_reason = failures[0][1].rstrip(".")
+    names = [name for name, _ in failures]
+    rest = f", and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    listed = f" ({', '.join(names[:LISTED])}{rest})" if len(names) > 1 else ""
+    return UserError(f"{first_reason}; {len(names):,} of {total:,} records cannot be read{listed}: {remedy}.")
+
+
+def _read_entries(plan: Plan, row: int) -> list[tuple[dict[str, Any], bytes | None]]:
+    """Return the index entries of the record in a row of the plan, each with its signal."""
+    return list(_entries(plan, plan.files[row]))
 
 
 def _entries(plan: Plan, file: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
