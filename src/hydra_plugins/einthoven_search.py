@@ -1,4 +1,4 @@
-"""Hydra looks for plugins in this package. It finds the sweepers of ``conf/hydra/sweeper/`` here."""
+"""Hydra looks for plugins in this package. It finds the sweepers of einthoven here."""
 
 from __future__ import annotations
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+_BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_GRID_SWEEPER = "hydra_plugins.einthoven_search.GridSweeper"
+"""Hydra's sweeper, and the one that composes each run once. Hydra makes the sweeper after `on_multirun_start`."""
+
+
 class SweepCallback(Callback):
     """Opens the parent run before the runs of a sweep, and writes the comparison of the runs into it at the end."""
 
@@ -39,6 +44,7 @@ class SweepCallback(Callback):
         from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
         from hydra.errors import HydraException
+        from omegaconf import read_write
         from omegaconf.errors import OmegaConfBaseException
 
         from einthoven.sweeps.parent import open_sweep
@@ -64,6 +70,10 @@ class SweepCallback(Callback):
             # `sentence` composes a configuration, which needs a new Hydra.
             GlobalHydra.instance().clear()
             raise CallbackError(sentence(error, Path(conf), "train", arguments)) from None
+        # An option of the primary yaml would win over `override /hydra/sweeper` in a yaml of conf/sweep/.
+        if config.hydra.sweeper._target_ == _BASIC_SWEEPER:
+            with read_write(config.hydra):
+                config.hydra.sweeper._target_ = _GRID_SWEEPER
         # The runs of the sweep, also those in other processes, find their parent here.
         os.environ[PARENT] = self._run_id
 

@@ -53,7 +53,7 @@ def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tu
         instantiate(config.hydra.sweeper).plan(arguments, loader)
         values = {name: _example_values(override) for name, override in overrides.items()}
         runs = _compose(config, loader, overrides, values)
-    elif sweeper in ("BasicSweeper", "GridSweeper"):
+    elif sweeper == "BasicSweeper":
         values = {name: choices(override) for name, override in overrides.items()}
         runs = _compose(config, loader, overrides, values)
     else:
