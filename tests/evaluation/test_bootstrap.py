@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from einthoven.errors import UserError
-from einthoven.evaluation.bootstrap import bootstrap_interval
+from einthoven.evaluation import bootstrap, resampling
+from einthoven.evaluation.bootstrap import auroc_intervals, bootstrap_interval
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.evaluation.resampling import mean_of_valid, number_groups, resample_counts, resample_statistic
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
@@ -146,3 +148,29 @@ def test_nonsense_is_refused_with_a_sentence() -> None:
         bootstrap_interval(y, p, groups=[1, 2, 3])
     with pytest.raises(UserError, match="found none"):
         bootstrap_interval(np.zeros((5, 2)), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_small_parts_give_the_same_intervals_and_memory_stays_bounded(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    y = rng.random((150, 7)) < 0.4
+    p = y + rng.normal(size=y.shape)
+    whole = auroc_intervals(y, p, resamples=50, method=method)
+    monkeypatch.setattr(resampling, "_MOST_COUNTS", 1000)
+    monkeypatch.setattr(bootstrap, "_MOST_ENTRIES", 300)
+    largest = [0, 0]
+    compute = WeightedAUROC.__call__
+
+    def spy(self: WeightedAUROC, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        values = compute(self, counts)
+        largest[:] = max(largest[0], counts.size), max(largest[1], values.shape[1])
+        return values
+
+    monkeypatch.setattr(WeightedAUROC, "__call__", spy)
+    parts = auroc_intervals(y, p, resamples=50, method=method)
+    for one, other in zip([whole[0], *whole[1]], [parts[0], *parts[1]], strict=True):
+        assert one is not None and other is not None
+        assert (other.low, other.high) == pytest.approx((one.low, one.high), abs=1e-12)
+    assert largest == [900, 2]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.intervals import Interval, check_interval_options, compute_interval
-from einthoven.evaluation.metrics import check_labels_scores, have_both_labels
+from einthoven.evaluation.metrics import FloatArray, check_labels_scores, have_both_labels
 from einthoven.evaluation.resampling import (
     Metric,
     leave_one_out,
@@ -17,6 +17,9 @@ from einthoven.evaluation.resampling import (
     resample_statistic,
 )
 from einthoven.evaluation.weighted_auroc import WeightedAUROC
+
+_MOST_ENTRIES = 2**21
+"""Records times classes whose resamples are computed together, so that memory is bounded for many classes."""
 
 
 def bootstrap_interval(
@@ -101,11 +104,23 @@ def auroc_intervals(
     has_both_labels = have_both_labels(positive)
     if not has_both_labels.any():
         raise UserError("The bootstrap needs a class with both positive and negative records, found none.")
-    auroc = WeightedAUROC(positive[:, has_both_labels], scores[:, has_both_labels])
     group_of_record = number_groups(groups, len(positive))
-    values = resample_statistic(auroc, group_of_record, resamples, seed)
-    left_out = leave_one_out(auroc, group_of_record) if method == "bca" else None
-    estimate = auroc(np.ones((1, len(positive))))[0]
+    columns = np.flatnonzero(has_both_labels)
+    most_columns = max(1, _MOST_ENTRIES // len(positive))
+    parts: list[FloatArray] = []
+    parts_left_out: list[FloatArray] = []
+    estimates: list[FloatArray] = []
+    # The same seed draws the same resamples for all classes.
+    for start in range(0, len(columns), most_columns):
+        part = columns[start : start + most_columns]
+        auroc = WeightedAUROC(positive[:, part], scores[:, part])
+        parts.append(resample_statistic(auroc, group_of_record, resamples, seed))
+        estimates.append(auroc(np.ones((1, len(positive))))[0])
+        if method == "bca":
+            parts_left_out.append(leave_one_out(auroc, group_of_record))
+    values = np.concatenate(parts, axis=1)
+    left_out = np.concatenate(parts_left_out, axis=1) if parts_left_out else None
+    estimate = np.concatenate(estimates)
 
     # The macro average needs at least one class with both labels in the resample.
     valid = ~np.isnan(values)

@@ -17,6 +17,9 @@ from einthoven.evaluation.metrics import BoolArray, FloatArray, IntArray
 # Number of resamples that are computed together. Their counts fit into the cache of the CPU.
 _BATCH = 64
 
+# Numbers in an array of counts. Some twenty such arrays exist at a time, so that many records do not need more memory.
+_MOST_COUNTS = 2**20
+
 Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float]
 """Function of labels and scores."""
 
@@ -31,8 +34,9 @@ def resample_statistic(statistic: Statistic, group_of_record: IntArray, resample
     """
     rng = np.random.default_rng(seed)
     batches = []
-    for start in range(0, resamples, _BATCH):
-        batch_size = min(_BATCH, resamples - start)
+    most = _batch_size(len(group_of_record))
+    for start in range(0, resamples, most):
+        batch_size = min(most, resamples - start)
         batches.append(statistic(resample_counts(group_of_record, batch_size, rng)))
     return np.concatenate(batches)
 
@@ -41,11 +45,17 @@ def leave_one_out(statistic: Statistic, group_of_record: IntArray) -> FloatArray
     """Compute a statistic with each of the groups left out: (groups, ...)."""
     num_groups = int(group_of_record.max()) + 1
     batches = []
-    for start in range(0, num_groups, _BATCH):
-        left_out = np.arange(start, min(start + _BATCH, num_groups))
+    most = _batch_size(len(group_of_record))
+    for start in range(0, num_groups, most):
+        left_out = np.arange(start, min(start + most, num_groups))
         counts = (group_of_record != left_out[:, None]).astype(np.float64)
         batches.append(statistic(counts))
     return np.concatenate(batches)
+
+
+def _batch_size(records: int) -> int:
+    """Return how many resamples are computed together."""
+    return max(1, min(_BATCH, _MOST_COUNTS // max(1, records)))
 
 
 def repeat_records(metric: Metric, positive: BoolArray, scores: FloatArray) -> Statistic:

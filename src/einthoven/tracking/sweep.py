@@ -36,6 +36,7 @@ _REUSED = "sweep.found"
 """With the id of a parent run behind it: tag of a run of an earlier sweep that counts as its child, too."""
 
 _RUNS_PER_ANSWER = 50_000
+"""The most that MLflow gives in one page."""
 
 
 def open_parent(
@@ -111,7 +112,15 @@ def children(tracking: MlflowClient, parent: str) -> list[MlflowRun]:
 
 
 def _search(tracking: MlflowClient, experiment: str, condition: str) -> list[MlflowRun]:
-    return list(tracking.search_runs([experiment], condition, max_results=_RUNS_PER_ANSWER))
+    """Return all runs of an experiment that meet a condition. The store gives them in pages."""
+    runs: list[MlflowRun] = []
+    token = None
+    while True:
+        page = tracking.search_runs([experiment], condition, max_results=_RUNS_PER_ANSWER, page_token=token)
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return runs
 
 
 def _experiment(tracking: MlflowClient, run_id: str) -> str:
