@@ -80,9 +80,9 @@ def decode_text(data: bytes) -> str:
         return data.decode("utf-16", errors="replace")
     # UTF-16 without its mark: in a header of a table, every other byte is zero.
     start = data[:_UTF_16_BYTES]
-    if start and not any(start[1::2]):
+    if len(start) > 1 and not any(start[1::2]):
         return data.decode("utf-16-le", errors="replace")
-    if start and not any(start[::2]):
+    if len(start) > 1 and not any(start[::2]):
         return data.decode("utf-16-be", errors="replace")
     try:
         return data.decode("utf-8-sig")

@@ -209,8 +209,13 @@ class Folder:
     def _read(self) -> pd.DataFrame:
         """Read the table as text, and check its columns and that it has one row per record."""
         csv = self._csv
-        if (self.label_column is None) == (self.class_columns is None):
-            raise UserError("data.label_column and data.class_columns: expected one of them; the other is null.")
+        if self.class_columns is None and self.label_column is None:
+            raise UserError("data.label_column=null: expected the column of the labels, or data.class_columns.")
+        if self.class_columns is not None and self.label_column is not None:
+            raise UserError(
+                f"data.label_column={self.label_column} and data.class_columns: expected one of them; add "
+                "data.label_column=null for the columns of classes."
+            )
         rows = read_text(csv, "data.table names a CSV of labels")
         optional = (self.patient_column, self.fold_column, self.age_column, self.sex_column)
         path_columns = pattern_columns(self.path_column)
