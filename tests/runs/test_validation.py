@@ -56,6 +56,16 @@ def test_predictions_are_measured_once_an_epoch(bench: Bench) -> None:
     assert kept["entropy/epoch"].tolist() == [1, 2, 3]
     assert (kept["entropy/counts"].sum(axis=1) == len(found.p)).all()
 
+    # The end of the run would make the same predictions, unless it chooses other weights.
+    known, again = run.validation.last_predictions(), run.predict("val", "fp32")
+    assert known is not None and known.windows is not None and again.windows is not None
+    np.testing.assert_array_equal(known.p, again.p)
+    np.testing.assert_array_equal(known.y, again.y)
+    np.testing.assert_array_equal(known.windows, again.windows)
+    # In this way, PyTorch does not count the change.
+    next(run.model.parameters()).data.view(-1)[0] += 1e-3
+    assert run.validation.last_predictions() is None
+
 
 def test_nothing_is_measured_where_nothing_is_asked_for(bench: Bench) -> None:
     told = bench.train(composed("diagnostics=none"))

@@ -13,10 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from mlflow import MlflowClient
 
 from einthoven.errors import UserError
-from einthoven.tracking import metrics, run_folder, spool
+from einthoven.tracking import beside, metrics, run_folder, spool
 from einthoven.tracking import recorder as recorder_module
 from einthoven.tracking.closing import closing
 from einthoven.tracking.delivery import Delivery
@@ -98,6 +100,28 @@ def test_nothing_is_moved_before_a_flush_and_all_at_once_then(uri: str, monkeypa
     recorder.log_metrics(10, {"a": torch.tensor(0.0), "b": torch.tensor(1.0)})
     assert stacks == [20]
     recorder.finish()
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_pictures_that_are_written_beside_other_work_have_the_same_pixels(
+    cores: int, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "usable_cores", lambda: cores)
+    figures = {}
+    for name in ("first", "second"):
+        figures[name] = Figure(figsize=(3, 2), layout="constrained")
+        figures[name].subplots().set_title(name)
+        figures[name].savefig(tmp_path / f"{name}.png", dpi=150)
+    recorder = open_run(uri)
+    with recorder.figures(figures):
+        recorder.text("beside", "text.txt")
+    recorder.finish()
+    client = MlflowClient(uri)
+    assert {file.path for file in client.list_artifacts(recorder.run_id)} == {"figures", "text.txt"}
+    for name in figures:
+        logged = client.download_artifacts(recorder.run_id, f"figures/{name}.png", str(tmp_path))
+        np.testing.assert_array_equal(imread(logged), imread(tmp_path / f"{name}.png"))
+    assert not list(tmp_path.rglob(".einthoven-partial-*"))
 
 
 def test_a_continued_run_writes_no_step_twice(uri: str) -> None:

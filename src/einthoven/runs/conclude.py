@@ -13,6 +13,7 @@ from einthoven.atomic import temporary_folder
 from einthoven.build import build
 from einthoven.contracts import Batch, Predictions, TaskKind
 from einthoven.diagnostics.probes import Trained
+from einthoven.functional.pca import Float64
 from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.export import Pipeline, write_program
 from einthoven.predict.model_folder import BUNDLE
@@ -48,8 +49,12 @@ def conclude(
     if run.settings.trainer.select == "best" and run.position.best_epoch:
         run.load_weights("best")
 
-    # Metrics.
-    row_predictions = {split: run.predict(split, "fp32") for split in ("val", "test") if split in run.data.splits}
+    # Metrics. The last epoch may have made the predictions of the validation split.
+    row_predictions = {}
+    for split in ("val", "test"):
+        if split in run.data.splits:
+            known = validation.last_predictions() if split == "val" else None
+            row_predictions[split] = known or run.predict(split, "fp32")
     predictions = by_record(run, row_predictions)
     metrics = final_metrics(run, predictions)
     for split, of_split in predictions.items():
@@ -70,15 +75,21 @@ def conclude(
     if not run.settings.tracking.artifacts:
         return metrics, predictions
 
-    # Tables and pictures.
+    # Pictures. They are written while the files and the model are.
+    draws = pictures(run, recorder.history, predictions, row_predictions, landscape)
+    with recorder.figures({name: draw() for name, draw in draws.items()}):
+        _log_files(run, recorder, row_predictions, shares)
+    return metrics, predictions
+
+
+def _log_files(
+    run: NetworkParts, recorder: Recorder, row_predictions: Mapping[str, Predictions], shares: Float64
+) -> None:
+    """Log the tables, the checkpoints, the bundle and the exported model. `shares` are those of the components."""
     components = list(range(1, len(shares) + 1))
     recorder.table({"component": components, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
-    for name, draw in pictures(run, recorder.history, predictions, row_predictions, landscape).items():
-        recorder.figure(draw(), name)
     for split, of_rows in row_predictions.items():
         recorder.table(prediction_table(run, split, of_rows), f"predictions/{split}.json")
-
-    # Files.
     for name in ("best", "last"):
         file = run.checkpoints / f"{name}.safetensors"
         if file.exists():
@@ -88,7 +99,6 @@ def conclude(
             recorder.file(file, folder)
     if run.task.kind is not TaskKind.PRETEXT:
         _log_program(run, recorder)
-    return metrics, predictions
 
 
 def _log_program(run: NetworkParts, recorder: Recorder) -> None:

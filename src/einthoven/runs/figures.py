@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[], "Figure"]
-"""Draws one picture. Pictures are drawn one at a time, so that only one is in memory."""
+"""Draws one picture."""
 
 EXAMPLES = 2
 """Number of the best predictions, and of the worst ones, that are drawn."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from einthoven.contracts import Predictions, TaskKind
 from einthoven.diagnostics import curvature
@@ -38,6 +40,8 @@ class Validation:
         self._run = run
         self._intervals = run.settings.diagnostics
         self._previous: NDArray[np.float64] | None = None
+        # The predictions of the last epoch, with the digest of their weights.
+        self._last: tuple[bytes, Predictions] | None = None
         self._histograms: dict[str, list[NDArray[Any]]] = {}
         # A probe refuses data without labels, so it is made before the training begins.
         is_probed = self._intervals.probe_auroc is not None and isinstance(run.task, Pretext)
@@ -62,6 +66,7 @@ class Validation:
                 layer_features = stack.enter_context(features(run.model.network, processes=run.processes))
             stack.enter_context(run.processes.share(run.model))
             row_predictions = run.predict("val")
+        self._keep_last(row_predictions)
 
         predictions = run.data.by_record("val", row_predictions, run.settings.trainer.aggregate)
         task_metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
@@ -93,6 +98,23 @@ class Validation:
             predictions = run.evaluate("val")
         metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
         return {f"val/raw/{name}": metrics[name] for name in ("loss", run.task.monitor) if name in metrics}
+
+    def _keep_last(self, row_predictions: Predictions) -> None:
+        """Keep the predictions of the last epoch, if the end of the run would make the same ones again."""
+        run = self._run
+        is_last_epoch = run.position.epoch >= run.settings.trainer.epochs
+        if is_last_epoch and run.precision == "fp32" and run.processes.size == 1:
+            self._last = _digest_weights(run.model), row_predictions
+
+    def last_predictions(self) -> Predictions | None:
+        """Return the predictions of the rows of the validation split, if they were made in fp32 by the present weights.
+
+        Their weights are compared, because the end of a run may choose those of an earlier epoch, or averages.
+        """
+        if self._last is None:
+            return None
+        digest, row_predictions = self._last
+        return row_predictions if digest == _digest_weights(self._run.model) else None
 
     def _diagnose_probabilities(self, predictions: Predictions, row_predictions: Predictions) -> dict[str, float]:
         """Return the diagnostics of probabilities that are due."""
@@ -177,3 +199,12 @@ class Validation:
         self._previous = None if state["previous"] is None else state["previous"].numpy()
         self._histograms = {name: [value.numpy() for value in values] for name, values in state["kept"].items()}
         self.snapshots = [weights.numpy() for weights in state["snapshots"]]
+
+
+def _digest_weights(model: nn.Module) -> bytes:
+    """Return the SHA-256 of all parameters and buffers of a model."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + b"\0")
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.digest()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.atomic import working_folder
 from einthoven.interrupts import deferred
+from einthoven.tracking.beside import beside
 from einthoven.tracking.run_folder import explain_full_disk
 from einthoven.tracking.spool import Entry, Spool
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 PROBE = "probe.npz"
 """Artifact with the arrays of an analysis."""
+
+
+_COMPRESSION = 3
+"""Level of the compression of pictures. The usual level, 6, needs 1.6 times as long, and its files are 13 % smaller."""
 
 
 class Files:
@@ -42,7 +48,23 @@ class Files:
     def figure(self, figure: Figure, name: str) -> None:
         """Log a picture under ``figures/``."""
         with self._staging(f"figures/{name}.png") as path:
-            figure.savefig(path, dpi=150)
+            _save(figure, path)
+
+    @contextmanager
+    def figures(self, figures: Mapping[str, Figure]) -> Iterator[None]:
+        """Log pictures. Another process writes them while the block runs, if there is a second core."""
+        with working_folder(self._run_folder) as folder:
+
+            def save_all() -> None:
+                with explain_full_disk(self._run_folder):
+                    for name, figure in figures.items():
+                        _save(figure, folder / f"{name}.png")
+
+            with beside(save_all):
+                yield
+            for name in figures:
+                with self._staging(f"figures/{name}.png") as path:
+                    (folder / f"{name}.png").replace(path)
 
     def text(self, text: str, path: str) -> None:
         """Log a text file."""
@@ -100,6 +122,10 @@ class Files:
     def _put(self, spool: Spool, entry: Entry) -> None:
         with deferred(), explain_full_disk(self._run_folder):
             spool.put(entry)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=150, pil_kwargs={"compress_level": _COMPRESSION})
 
 
 def folder_of(path: str) -> str:
