@@ -58,6 +58,9 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if argv is None else argv
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    # An empty address is none, as in MLflow. Scripts set it like this if they have no store.
+    if not os.environ.get("MLFLOW_TRACKING_URI", "none"):
+        del os.environ["MLFLOW_TRACKING_URI"]
     verb = arguments[0] if arguments else "help"
     exit_code = None
     try:

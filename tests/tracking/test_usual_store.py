@@ -46,6 +46,13 @@ def test_a_training_says_that_its_store_comes_from_the_variable(
         assert "secret" not in output
 
 
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    with pytest.raises(SystemExit):
+        cli.main(["train", "trainer.epochs=0"])
+    assert "tracking store" not in capsys.readouterr().out and VARIABLE not in os.environ
+
+
 def test_the_page_of_mlflow_shows_the_store_of_the_variable(
     tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

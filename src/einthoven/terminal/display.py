@@ -161,10 +161,11 @@ class TrainingDisplay:
         """Show a finished epoch."""
         if not console.is_terminal:
             fields = self._fields(position.epoch, position.step)
-            console.print(
+            line = (
                 f"epoch {position.epoch}/{self._epochs}  loss {fields['loss']}  lr {fields['lr']}  "
                 f"{self._label} {fields['metric']}  {fields['rate']}"
             )
+            console.print(line.rstrip())
 
     def _fields(self, epoch: int, step: int) -> dict[str, Any]:
         """Return the texts of the display."""
