@@ -233,6 +233,16 @@ def test_a_unit_behind_the_name(tmp_path: Path, pattern: str) -> None:
     refused(path, "units [uµ]V in the file, units=mV given", **TOLD)
 
 
+def test_two_units_of_a_column_are_refused(tmp_path: Path) -> None:
+    header = ",".join(f"{lead} (uV)" for lead in LEADS)
+    for unit in ("µV", "microvolt"):
+        assert_ecg(
+            write(tmp_path / "a.csv", f"{header}\n{','.join([unit] * 12)}\n{text_of(1000 * ECG, header=None)}"), fs=500
+        )
+    path = write(tmp_path / "a.csv", f"{header}\n{','.join(['mV'] * 12)}\n{text_of(header=None)}")
+    refused(path, "lead I: unit uV in the header, mV in the row below; expected one value", fs=500)
+
+
 @pytest.mark.parametrize("unit", ["counts", "0.1 mV", "10uV", "1e-4V"])
 def test_an_unknown_unit_in_brackets_is_not_overruled(tmp_path: Path, unit: str) -> None:
     path = write(tmp_path / "a.csv", text_of(header=",".join(f"{lead} ({unit})" for lead in LEADS)))
@@ -315,6 +325,14 @@ def test_apple_watch_in_other_languages(tmp_path: Path, rate: str, lead: str, un
     record = read_record(write(tmp_path / "a.csv", head + body), want=("I",))
     assert record.fs == 512
     np.testing.assert_allclose(record.signal, values[None] / 1000, atol=1e-6)
+
+
+def test_a_comment_about_the_rate_does_not_make_an_apple_watch(tmp_path: Path) -> None:
+    for comment in ("# device X, 500 Hz", "% sampling rate; 500 hertz"):
+        assert_ecg(write(tmp_path / "a.csv", f"{comment}\n{text_of()}"), **TOLD)
+    path = write(tmp_path / "a.csv", f"# Lead II, 500 Hz\n{text_of(ECG[:2], header=None)}")
+    record = read_record(path, **TOLD, leads=("I", "II"), want=("I", "II"))
+    np.testing.assert_allclose(record.signal, ECG[:2], atol=1e-6)
 
 
 def test_no_line_before_the_numbers_of_an_apple_watch_is_skipped(tmp_path: Path) -> None:

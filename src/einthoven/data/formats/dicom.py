@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # Interpretations of the samples as linear integers -> NumPy kind. The other interpretations are companded audio.
 _LINEAR = {"SB": "i", "UB": "u", "SS": "i", "US": "u", "SL": "i", "UL": "u"}
 
-# Channels that start less than this apart, in s, are of one time.
-_SMALLEST_SKEW = 0.005
+# Channels that start less than this apart, in s, are of one time: a converter samples one after the other.
+_LARGEST_SKEW = 0.005
 
 # A file without the preamble starts with an element of group 0002, 0008 or, in big endian, 0800.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -101,42 +101,35 @@ def _describe(dataset: Dataset, number: int, is_little_endian: bool, source: str
     is_derived = str(dataset.get("WaveformOriginality", "ORIGINAL")) == "DERIVED"
     definitions = dataset.get("ChannelDefinitionSequence", []) if is_derived else dataset.ChannelDefinitionSequence
     offset_ms = dataset.get("MultiplexGroupTimeOffset")
-    fs = float(dataset.get("SamplingFrequency") or 0) if is_derived else float(dataset.SamplingFrequency)
-    delays = _delays(definitions, fs)
     label = str(dataset.get("MultiplexGroupLabel") or "").strip(" \0")
     return Group(
         name=f"waveform group {number}",
         label="derived" if is_derived and not label else label,
         names=tuple(_channel_name(channel, source) for channel in definitions),
-        samples=int(dataset.get("NumberOfWaveformSamples") or 0) + max(delays, default=0),
-        fs=fs,
-        load=partial(_read_group, dataset, delays, is_little_endian, source),
+        samples=int(dataset.get("NumberOfWaveformSamples") or 0),
+        fs=float(dataset.get("SamplingFrequency") or 0) if is_derived else float(dataset.SamplingFrequency),
+        load=partial(_read_group, dataset, is_little_endian, source),
         start=None if offset_ms is None else float(offset_ms) / 1000.0,
         is_derived=is_derived,
     )
 
 
-def _delays(definitions: Iterable[Dataset], fs: float) -> list[int]:
-    """Return by how many samples each channel starts later than the first one (PS3.3, Waveform Module)."""
+def _check_skews(definitions: Iterable[Dataset], fs: float, source: str) -> None:
+    """Refuse channels that do not start together (PS3.3, Waveform Module). Their samples do not belong to one time."""
     skews = []
     for channel in definitions:
         in_samples = channel.get("ChannelSampleSkew")
         in_seconds = channel.get("ChannelTimeSkew")
-        skews.append(float(in_samples) if in_samples else float(in_seconds or 0) * fs)
-    first = min(skews, default=0.0)
-    # A converter that samples the channels one after the other makes small skews.
-    if max(skews, default=0.0) - first < _SMALLEST_SKEW * fs:
-        return [0] * len(skews)
-    return [round(skew - first) for skew in skews]
+        skews.append(float(in_samples) / fs if in_samples else float(in_seconds or 0))
+    if skews and not max(skews) - min(skews) < _LARGEST_SKEW:
+        raise UserError(
+            f"{source}: channels that start {min(skews):g} to {max(skews):g} s late (ChannelTimeSkew or "
+            f"ChannelSampleSkew); expected channels that start together, within {_LARGEST_SKEW:g} s."
+        )
 
 
-def _read_group(
-    dataset: Dataset, delays: list[int], is_little_endian: bool, source: str
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return the values of one multiplex group, and the units that its channels state.
-
-    The values are NaN where a channel recorded nothing, because it starts later than another one.
-    """
+def _read_group(dataset: Dataset, is_little_endian: bool, source: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the values of one multiplex group, and the units that its channels state."""
     channels = list(dataset.ChannelDefinitionSequence)
     counts = _read_counts(dataset, is_little_endian, source)
     if len(channels) != len(counts):
@@ -148,16 +141,15 @@ def _read_group(
         padding = np.frombuffer(padding[: counts.dtype.itemsize], counts.dtype)[0]
 
     # Amplitude = count * sensitivity * correction factor + baseline.
-    samples = counts.shape[1]
-    check_sample_count(len(counts) * (samples + max(delays)), source)
-    values = np.full((len(counts), samples + max(delays)), np.nan)
+    _check_skews(channels, float(dataset.SamplingFrequency), source)
+    values = np.empty(counts.shape)
     units = []
     for row, channel in enumerate(channels):
         if "ChannelSensitivity" not in channel or "ChannelSensitivityUnitsSequence" not in channel:
             name = quote(_channel_name(channel, source))
             raise UserError(f"{source}: lead {name} has no sensitivity; expected a calibrated waveform.")
         stored_bits = int(channel.get("WaveformBitsStored") or 0)
-        is_padding = np.zeros(samples, bool) if padding is None else counts[row] == int(padding)
+        is_padding = np.zeros(counts.shape[1], bool) if padding is None else counts[row] == int(padding)
         significant = _significant_bits(counts[row], stored_bits, is_padding, source)
         # The padding value repeats its sign, although the samples may have zeros above the bits that are stored.
         if padding is not None:
@@ -171,7 +163,7 @@ def _read_group(
         if not np.isfinite(amplitudes).all():
             raise ValueError("a sensitivity that is not finite")
         amplitudes[is_padding] = np.nan
-        values[row, delays[row] : delays[row] + samples] = amplitudes
+        values[row] = amplitudes
         units.append(str(channel.ChannelSensitivityUnitsSequence[0].CodeValue))
     return values, tuple(units)
 

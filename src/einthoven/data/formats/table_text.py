@@ -173,8 +173,8 @@ def _names_in_comment(comments: str, separator: str, columns: int, source: str) 
     if not lines or lines[-1][:1] not in ("#", "%"):
         return None
     names = _split_header(lines[-1].lstrip("#% \t"), separator, source)
-    has_lead = any(canonical_lead(name) for name in names)
-    return names if len(names) == columns and has_lead else None
+    leads = sum(canonical_lead(name) is not None for name in names)
+    return names if len(names) == columns and 2 * leads > columns else None
 
 
 def _is_row(fields: tuple[str, ...]) -> bool:

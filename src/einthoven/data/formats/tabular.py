@@ -101,6 +101,10 @@ def read_table(path: str | Path, caller: Metadata) -> FileSignals:
         names.append(name)
         # Columns that are no leads can have any other unit.
         unit_in_row = units_row[column] if canonical_lead(name) else ""
+        if unit and unit_in_row and unit_in_row != unit and not _is_same_unit("units", unit_in_row, unit):
+            raise UserError(
+                f"{source}: lead {name}: unit {unit} in the header, {unit_in_row} in the row below; expected one value."
+            )
         units.append(unit or unit_in_row)
     names_in_file = None if _are_default_names(names) else tuple(names)
     signals = add_metadata(path, values, Metadata(fs, None, names_in_file), caller, tuple(units), origin)

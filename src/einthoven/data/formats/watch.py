@@ -21,11 +21,13 @@ from einthoven.functional.leads import canonical_lead
 # The word for hertz in the languages of the device (Unicode CLDR, frequency-hertz).
 _HERTZ = "hz|her(?:tz|ts|c)\\w*|гц|герц\\w*|херц\\w*|χερτζ|赫[兹茲]?|ヘルツ|헤르츠|הרץ|هرتز|เฮิรตซ์"
 
+_RATE = r"(\d{1,5}(?:[.,\u066b]\d{1,6})?)"
+
 RATE_LINE = re.compile(
-    rf"^[^,;\n]{{1,80}}[,;][ \t]*\"?(\d{{1,5}}(?:[.,\u066b]\d{{1,6}})?)[ \t\u00a0\u2009\u202f]*(?:{_HERTZ})\"?\s*$",
+    rf"^[^,;\n#%][^,;\n]{{0,79}}[,;][ \t]*\"?{_RATE}[ \t\u00a0\u2009\u202f]*(?:{_HERTZ})\"?\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
-"""A line such as "Sample Rate,512 hertz" or "Messrate,511,538 Hertz". No other table contains one."""
+"""A line such as "Sample Rate,512 hertz" or "Messrate,511,538 Hertz". It is no comment."""
 
 _VALUE_LINE = re.compile(r"^[^,;]*[,;]\s*\"?([^\"]*?)\"?\s*$")
 _NUMBER = re.compile(r"\"?([-+]?\d+(?:[.,\u066b]\d+)?(?:[eE][-+]?\d+)?)\"?")
