@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from einthoven.data.formats.reading import read_record
 from einthoven.data.synthetic import generate
+from einthoven.functional.beats import detect_beats, frontal_axis
 from einthoven.functional.features import Features, ecg_features
 from einthoven.functional.leads import LEADS
+from einthoven.functional.qrs_edges import qrs_area
+from einthoven.functional.representative_beat import representative_beat
 
 Float = NDArray[np.float64]
 FS = 250.0
@@ -87,6 +90,25 @@ def test_what_cannot_be_measured_is_nan_and_nothing_is_infinite() -> None:
     found = ecg_features(np.stack([flat, nan, noise]), 100.0, LEADS)
     assert np.isnan(found.values[:2]).all(axis=1).tolist() == [True, True]
     assert not np.isinf(found.values).any()
+
+
+@pytest.mark.parametrize(("value", "samples"), [(0.0, 1000), (np.nan, 1000), (np.nan, 600)])
+def test_a_lead_that_is_missing_has_no_waves_of_0_mv(value: float, samples: int) -> None:
+    x = generate(1, seed=2, rates=(100,)).signals[100] / 1000.0
+    assert np.isfinite(ecg_features(x, 100.0, LEADS).values).all()
+    x[:, [LEADS.index("I"), LEADS.index("V6")], :samples] = value
+    found = ecg_features(x, 100.0, LEADS)
+    unknown = {name for name, height in zip(found.names, found.values[0], strict=True) if np.isnan(height)}
+    waves = {name for name in found.names if "_I_" in name or "_V6_" in name}
+    assert unknown == waves | {"qrs_axis_deg", "t_axis_deg", "qrs_t_angle_deg", "sokolow_lyon_mv"}
+
+
+def test_a_flat_lead_has_no_area_so_the_axis_is_unknown() -> None:
+    x = generate(1, seed=2, rates=(100,)).signals[100] / 1000.0
+    x[:, LEADS.index("I")] = 0.0
+    area = qrs_area(representative_beat(x, detect_beats(x, 100.0), 100.0), 100.0)
+    assert np.flatnonzero(np.isnan(area[0])).tolist() == [LEADS.index("I")]
+    assert np.isnan(frontal_axis(area[:, LEADS.index("I")], area[:, LEADS.index("aVF")])).all()
 
 
 def test_a_record_is_measured_alike_alone_and_in_company() -> None:

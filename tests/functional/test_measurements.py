@@ -274,3 +274,13 @@ def test_missing_leads_and_silent_leads_have_a_reason() -> None:
     values = measure(x, 200.0, ("I", "V1"), beats_at(np.arange(0.5, 10.0))).values
     assert values["axis_qrs"].reason == "leads I and aVF are needed"
     assert values["st_V1"].reason == "no signal in this lead" and values["st_I"].value is not None
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_silent_lead_does_not_turn_the_axis(silent: int, value: float) -> None:
+    x = np.random.default_rng(0).normal(0, 0.1, (2, 2500))
+    x[silent] = value
+    values = measure(x, 200.0, ("I", "aVF"), beats_at(np.arange(0.5, 10, 0.8))).values
+    for name in ("axis_p", "axis_qrs", "axis_t"):
+        assert values[name].value is None and values[name].reason == "no signal in lead I or aVF"

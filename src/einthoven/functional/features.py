@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from einthoven.functional.beats import (
     AFTER,
+    MIN_AMPLITUDE,
     detect_beats,
     fiducial,
     frontal_axis,
@@ -42,6 +43,9 @@ ST_POINT = 0.06
 
 J_LENGTH = 0.02
 """Seconds after the J point whose mean is its level."""
+
+MIN_KNOWN = 0.5
+"""Smallest share of the samples of a lead that are finite, so that the median beat is not one of missing samples."""
 
 MIN_R = 0.02
 """Height in mV of the smallest R wave. A QRS without an R wave is a QS complex, and all of it counts as Q."""
@@ -152,6 +156,9 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
         "t": _signed_extreme(beat, is_t),
         "p": _signed_extreme(beat, is_p),
     }
+    # A lead that is flat, or missing in more than half of the record, has no waves. Their height is not 0 mV.
+    has_deflection = (np.ptp(beat, axis=-1) > MIN_AMPLITUDE) & (np.isfinite(x).mean(axis=-1) >= MIN_KNOWN)
+    waves = {wave: np.where(has_deflection, heights, np.nan) for wave, heights in waves.items()}
     columns = {
         "heart_rate_bpm": heart_rate(beats, fs),
         **_rhythm(rr),

@@ -46,6 +46,9 @@ FLAT_T = 0.1
 
 NO_CLEAR_T = f"flat T wave: below {FLAT_T:g} mV in each lead"
 
+AXIS_LEADS = ("I", "aVF")
+"""The leads from which the frontal axes are computed."""
+
 UNITS = {
     "heart_rate": "1/min",
     "rr_sdnn": "ms",
@@ -168,7 +171,7 @@ def measure(
     values |= _intervals(beats, _why_no_pr(is_paced, has_fibrillation, bool(has_p_waves[0])), why_no_qt)
     cautions = qtc.cautions(is_paced, has_fibrillation, values["qrs"].value)
     values |= _corrected(beats, cautions, patient.sex, why_no_qt)
-    values |= _axes(beats, leads, has_p=bool(has_p_waves[0]))
+    values |= _axes(beats, x, leads, has_p=bool(has_p_waves[0]))
     values |= _st_levels(beats, x, leads)
     if not num_beats:
         values = {name: Measurement(None, value.unit, reason=NO_BEAT) for name, value in values.items()}
@@ -255,12 +258,17 @@ def _corrected(
     return values
 
 
-def _axes(beats: BeatMeasures, leads: Sequence[str], *, has_p: bool) -> dict[str, Measurement]:
+def _axes(beats: BeatMeasures, x: NDArray[np.floating], leads: Sequence[str], *, has_p: bool) -> dict[str, Measurement]:
     """Return the frontal axes of P, QRS and T in degrees, from the median net areas in I and aVF."""
-    if not {"I", "aVF"} <= set(leads):
+    rows = [list(leads).index(lead) for lead in AXIS_LEADS if lead in leads]
+    reason = ""
+    if len(rows) < len(AXIS_LEADS):
         reason = "leads I and aVF are needed"
+    elif not all(_has_signal(x[row]) for row in rows):
+        # A flat lead has areas of 0, which would turn the axis to 0 or 90 degrees.
+        reason = "no signal in lead I or aVF"
+    if reason:
         return {name: Measurement(None, UNITS[name], reason=reason) for name in ("axis_p", "axis_qrs", "axis_t")}
-    rows = [list(leads).index("I"), list(leads).index("aVF")]
     no_p = NO_COMPLETE_P if has_p else NO_P
     p_area = beats.p_area[0, rows] if has_p else np.full_like(beats.p_area[0, rows], np.nan)
     return {
@@ -288,10 +296,14 @@ def _st_levels(beats: BeatMeasures, x: NDArray[np.floating], leads: Sequence[str
     """Return the ST level of each lead in mV."""
     values = {}
     for row, lead in enumerate(leads):
-        finite = x[row][np.isfinite(x[row])]
-        has_signal = len(finite) > 0 and bool(np.ptp(finite) > 0)
-        if has_signal:
+        if _has_signal(x[row]):
             values[f"st_{lead}"] = _median(beats.st[0, row], "mV", "no complete ST segment")
         else:
             values[f"st_{lead}"] = Measurement(None, "mV", reason="no signal in this lead")
     return values
+
+
+def _has_signal(lead: NDArray[np.floating]) -> bool:
+    """Return whether a lead (T,) is not flat and not missing."""
+    finite = lead[np.isfinite(lead)]
+    return len(finite) > 0 and bool(np.ptp(finite) > 0)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.functional.beats import BEFORE, band_pass
+from einthoven.functional.beats import BEFORE, MIN_AMPLITUDE, band_pass
 from einthoven.functional.conform import resample
 
 Float = NDArray[np.float64]
@@ -385,7 +385,10 @@ def qrs_duration(beat: Float, fs: float) -> Float:
 
 
 def qrs_area(beat: Float, fs: float) -> Float:
-    """Return the net area ``(n, L)`` of the QRS of representative beats in mV s, above the level between P and QRS."""
+    """Return the net area ``(n, L)`` of the QRS of representative beats in mV s, above the level between P and QRS.
+
+    The area is NaN if it cannot be measured, also in a lead without deflection.
+    """
     onset, end = qrs_edges(beat, fs)
     time = np.arange(beat.shape[-1]) / fs
 
@@ -396,5 +399,5 @@ def qrs_area(beat: Float, fs: float) -> Float:
 
     is_qrs = (time >= onset[:, None]) & (time <= end[:, None])
     qrs = (beat - baseline[..., None]) * is_qrs[:, None, :]
-    is_known = np.isfinite(onset + end)[:, None, None]
-    return np.asarray(np.where(is_known, qrs, np.nan).sum(axis=-1) / fs)
+    is_known = np.isfinite(onset + end)[:, None] & (np.ptp(beat, axis=-1) > MIN_AMPLITUDE)
+    return np.asarray(np.where(is_known, qrs.sum(axis=-1) / fs, np.nan))
