@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
@@ -51,6 +52,7 @@ def runs(train: Callable[..., None], workplace: Path, store: MlflowClient) -> li
         for split in ("val", "test"):
             columns = table(store, trained, split)
             held = {n: 1 - v if n.endswith("_probability") else v for n, v in columns.items()}
+            # As an earlier version kept them.
             rows = np.stack(list(held.values()), axis=1).tolist()
             store.log_dict(other, {"columns": list(held), "data": rows}, f"predictions/{split}.json")
         (workplace / SWEEP / "made").write_text(f"{parent} {trained.info.run_id} {other}")
@@ -58,9 +60,14 @@ def runs(train: Callable[..., None], workplace: Path, store: MlflowClient) -> li
 
 
 def table(store: MlflowClient, run: MlflowRun, split: str) -> dict[str, Any]:
-    path = store.download_artifacts(run.info.run_id, f"predictions/{split}.json")
-    held = json.loads(Path(path).read_text())
-    return dict(zip(held["columns"], np.array(held["data"]).T, strict=True))
+    names = [file.path for file in store.list_artifacts(run.info.run_id, "predictions")]
+    (name,) = [name for name in names if name.startswith(f"predictions/{split}.")]
+    path = Path(store.download_artifacts(run.info.run_id, name))
+    if path.suffix == ".json":
+        held = json.loads(path.read_text())
+        return dict(zip(held["columns"], np.array(held["data"]).T, strict=True))
+    held = pq.read_table(path)
+    return {name: held[name].to_numpy() for name in held.column_names}
 
 
 def page_of(workplace: Path, *arguments: str) -> str:

@@ -154,7 +154,7 @@ def test_a_run_keeps_pictures_predictions_and_checkpoints(default_run: MlflowRun
     pictures = {"loss.png", "schedule.png", "pca_scree.png", "roc_val.png", "roc_test.png"}
     pictures |= {"ecg_best_1.png", "ecg_worst_2.png", "explanations.png"}
     pictures |= {"gradient_flow.png", "updates.png", "information.png", "labels.png", "attention.png"}
-    assert set(files) >= pictures | {"val.json", "test.json", "last.safetensors", "best.safetensors"}
+    assert set(files) >= pictures | {"val.parquet", "test.parquet", "last.safetensors", "best.safetensors"}
     assert all(files[name] > 10_000 for name in pictures)
 
 
@@ -162,7 +162,7 @@ def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_
     default_run: MlflowRun, workplace: Path, load_model: Callable[[MlflowRun], Any]
 ) -> None:
     model = load_model(default_run)
-    predictions = table_of(default_run, workplace, "predictions/test.json")
+    predictions = table_of(default_run, workplace, "predictions/test.parquet")
     classes = [c.removesuffix("_label") for c in predictions if c.endswith("_label")]
     signals = _signals_of(workplace, default_run, predictions["ecg_id"].tolist())
     p = model.predict(signals)
@@ -322,7 +322,7 @@ def test_single_label_keeps_records_with_one_label_and_says_how_many_it_dropped(
     (run,) = runs(workplace, "single")
     assert "dropped" in capsys.readouterr().out
     assert 0 <= run.data.metrics["val/accuracy"] <= 1
-    table = table_of(run, workplace, "predictions/val.json")
+    table = table_of(run, workplace, "predictions/val.parquet")
     np.testing.assert_allclose(table.filter(like="_probability").sum(axis=1), 1, atol=1e-5)
     assert (table.filter(like="_label").sum(axis=1) == 1).all()
 
@@ -348,7 +348,7 @@ def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callabl
     train(*FAST, "folds=cv", "data.folds.train=[1,2,3]", "tracking.experiment=cv")
     found = runs(workplace, "cv")
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
-    tables = [table_of(run, workplace, "predictions/val.json") for run in found if run is not parent]
+    tables = [table_of(run, workplace, "predictions/val.parquet") for run in found if run is not parent]
     assert len(tables) == 3
     ids = [set(table["ecg_id"]) for table in tables]
     assert sum(map(len, ids)) == len(set.union(*ids)) > 10

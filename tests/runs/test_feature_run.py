@@ -44,10 +44,10 @@ def test_a_run_is_recorded_as_that_of_a_network_is(train: Train, workplace: Path
         for folder in ("figures", "predictions", "checkpoints", "features")
         for file in client.list_artifacts(run.info.run_id, folder)
     }
-    assert files >= {"roc_val.png", "importance.png", "ecg_worst_1.png", "val.json", "fitted.skops", "importance.json"}
+    assert files >= {"roc_val.png", "importance.png", "ecg_worst_1.png", "val.parquet", "fitted.skops", "importance.json"}
     gain = {"information_gain.png", "information_gain.json"}
     assert gain <= files or (model == "naive_bayes" and gain.isdisjoint(files))
-    table = client.load_table(run.info.experiment_id, "predictions/test.json", run_ids=[run.info.run_id])
+    table = client.load_table(run.info.experiment_id, "predictions/test.parquet", run_ids=[run.info.run_id])
     p, y = (table.filter(like=kind).to_numpy() for kind in ("_probability", "_label"))
     assert ((p >= 0) & (p <= 1)).all()
     from sklearn.metrics import roc_auc_score
@@ -65,7 +65,7 @@ def test_the_file_of_a_run_gives_its_probabilities_again(train: Train, workplace
     from einthoven.models.trees import RandomForest
 
     run, client = fitted(train, workplace, "forest")
-    table = client.load_table(run.info.experiment_id, "predictions/val.json", run_ids=[run.info.run_id])
+    table = client.load_table(run.info.experiment_id, "predictions/val.parquet", run_ids=[run.info.run_id])
     model = RandomForest(20, 20, 0.15, 2)
     notes = features.load(model, workplace / "fitted" / "forest" / "checkpoints" / "fitted.skops")
     signals = _signals_of(workplace, table["ecg_id"].tolist())

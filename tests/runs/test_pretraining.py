@@ -260,7 +260,7 @@ def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     experiment = client.get_experiment_by_name("pretraining").experiment_id
     (run,) = [r for r in client.search_runs([experiment]) if r.data.tags["folder"] == "pre/whole"]
-    table = client.load_table(experiment, "predictions/val.json", run_ids=[run.info.run_id])
+    table = client.load_table(experiment, "predictions/val.parquet", run_ids=[run.info.run_id])
     assert {"loss", "mutual_information", "partner_found"} <= set(table.columns)
     assert table["loss"].mean() == pytest.approx(run.data.metrics["val/loss"], abs=1e-5)
     assert run.data.metrics["val/loss_low"] <= run.data.metrics["val/loss"] <= run.data.metrics["val/loss_high"]

@@ -41,7 +41,7 @@ def train_on(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> TrainOn:
 def predictions(run: MlflowRun, workplace: Path, split: str) -> pd.DataFrame:
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     table: pd.DataFrame = client.load_table(
-        run.info.experiment_id, f"predictions/{split}.json", run_ids=[run.info.run_id]
+        run.info.experiment_id, f"predictions/{split}.parquet", run_ids=[run.info.run_id]
     )
     return table
 

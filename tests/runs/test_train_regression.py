@@ -36,7 +36,7 @@ def runs(workplace: Path, experiment: str) -> list[MlflowRun]:
 def predictions(run: MlflowRun, workplace: Path, split: str) -> pd.DataFrame:
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     table: pd.DataFrame = client.load_table(
-        run.info.experiment_id, f"predictions/{split}.json", run_ids=[run.info.run_id]
+        run.info.experiment_id, f"predictions/{split}.parquet", run_ids=[run.info.run_id]
     )
     return table
 

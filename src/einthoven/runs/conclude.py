@@ -89,7 +89,7 @@ def _log_files(
     components = list(range(1, len(shares) + 1))
     recorder.table({"component": components, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
     for split, of_rows in row_predictions.items():
-        recorder.table(prediction_table(run, split, of_rows), f"predictions/{split}.json")
+        recorder.table(prediction_table(run, split, of_rows), f"predictions/{split}.parquet")
     for name in ("best", "last"):
         file = run.checkpoints / f"{name}.safetensors"
         if file.exists():

@@ -166,7 +166,7 @@ class FeatureRun:
         if not self.settings.tracking.artifacts:
             return metrics, predictions
         for split, of_records in predictions.items():
-            recorder.table(prediction_table(self, split, row_predictions[split]), f"predictions/{split}.json")
+            recorder.table(prediction_table(self, split, row_predictions[split]), f"predictions/{split}.parquet")
             for name, draw in result_figure(self, split, of_records).items():
                 recorder.figure(draw(), name)
         if predictions:

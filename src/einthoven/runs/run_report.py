@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -272,10 +273,19 @@ def _pairing(first: LoggedPredictions | str, other: LoggedPredictions | str, num
 
 def _predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> LoggedPredictions | str:
     """Return the predictions of a run for the records of a split, or why there are none."""
-    file = content(tracking, run, f"predictions/{split}.json")
-    if file is None:
-        return f"{run.info.run_name} kept no predictions of that split."
-    table = json.loads(file)
-    columns: Mapping[str, Sequence[float]] = dict(zip(table["columns"], zip(*table["data"], strict=True), strict=True))
+    import pyarrow.parquet as pq
+
+    columns: Mapping[str, Sequence[float]]
+    file = content(tracking, run, f"predictions/{split}.parquet")
+    if file is not None:
+        table = pq.read_table(io.BytesIO(file))
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+    else:
+        # Runs of earlier versions have JSON.
+        file = content(tracking, run, f"predictions/{split}.json")
+        if file is None:
+            return f"{run.info.run_name} kept no predictions of that split."
+        held = json.loads(file)
+        columns = dict(zip(held["columns"], zip(*held["data"], strict=True), strict=True))
     predictions = read_predictions(columns, run.data.params.get("trainer.aggregate", "mean"))
     return predictions or "the task is a quantity, and paired differences are of classes."
