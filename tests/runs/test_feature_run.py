@@ -44,7 +44,14 @@ def test_a_run_is_recorded_as_that_of_a_network_is(train: Train, workplace: Path
         for folder in ("figures", "predictions", "checkpoints", "features")
         for file in client.list_artifacts(run.info.run_id, folder)
     }
-    assert files >= {"roc_val.png", "importance.png", "ecg_worst_1.png", "val.parquet", "fitted.skops", "importance.json"}
+    assert files >= {
+        "roc_val.png",
+        "importance.png",
+        "ecg_worst_1.png",
+        "val.parquet",
+        "fitted.skops",
+        "importance.json",
+    }
     gain = {"information_gain.png", "information_gain.json"}
     assert gain <= files or (model == "naive_bayes" and gain.isdisjoint(files))
     table = client.load_table(run.info.experiment_id, "predictions/test.parquet", run_ids=[run.info.run_id])
