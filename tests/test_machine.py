@@ -103,3 +103,38 @@ def test_torch_uses_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) 
             assert torch.get_num_threads() == after
     finally:
         torch.set_num_threads(threads)
+
+
+NEW_PAGES = """
+import ctypes, resource
+from einthoven.machine import keep_freed_memory
+{call}
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+def take_and_free():
+    block = ctypes.c_void_p(library.malloc(48 << 20))
+    library.memset(block, 1, 48 << 20)
+    library.free(block)
+take_and_free()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    take_and_free()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have another C library")
+def test_freed_memory_is_kept_for_the_next_step():
+    def new_pages(call: str, **variables: str) -> int:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        script = NEW_PAGES.format(call=call)
+        output = subprocess.run(
+            [sys.executable, "-c", script], env=environment | variables, check=True, capture_output=True, text=True
+        )
+        return int(output.stdout)
+
+    # Four blocks of 48 MiB have 49,152 pages of 4 KiB, or 96 of 2 MiB.
+    assert new_pages("pass") >= 96
+    assert new_pages("keep_freed_memory()") < 90
+    # The user decides.
+    assert new_pages("keep_freed_memory()", MALLOC_TRIM_THRESHOLD_="131072") >= 96

@@ -6,8 +6,10 @@ groups, and a machine can use both. Version 1 has a folder for each kind of limi
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,11 @@ _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _OWN_THREADS = Path("/proc/self/task")
 _MEBIBYTE = 2**20
+
+# Options of `mallopt` of the C library of GNU
+_TRIM_THRESHOLD = -1
+_MAP_THRESHOLD = -3
+_KEPT = 2**30
 
 
 def usable_cores(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
@@ -99,6 +106,22 @@ def waited_seconds(threads: Path = _OWN_THREADS) -> float:
         if len(words) == 3:
             nanoseconds += int(words[1])
     return nanoseconds / 1e9
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that a training step frees, for the next step.
+
+    By default, it returns large tensors to the system. Each step then gets them as new pages, which the system fills
+    with zeros first. Memory grows by what the largest step does not use at its end. This has an effect with the C
+    library of GNU only. The user decides with the variables ``MALLOC_TRIM_THRESHOLD_`` and ``MALLOC_MMAP_THRESHOLD_``.
+    """
+    is_set = any(name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"))
+    if is_set or not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_MAP_THRESHOLD, _KEPT)
 
 
 def _folders(groups: Path, own_groups: Path, kind: str) -> Iterator[Path]:

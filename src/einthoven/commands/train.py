@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from einthoven.machine import limit_threads
+from einthoven.machine import keep_freed_memory, limit_threads
 from einthoven.runs.settings import read_settings
 from einthoven.terminal.display import say_if_any, warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
@@ -47,6 +47,9 @@ def main(arguments: list[str]) -> int:
 
     def job(config: DictConfig) -> dict[str, float]:
         from hydra.core.hydra_config import HydraConfig
+
+        # A launcher may run this function in another process.
+        keep_freed_memory()
 
         with command.job_errors():
             command.trust_config(config)
