@@ -72,7 +72,8 @@ def main() -> None:
         run = assembled(Path(folder), options.overrides)
         run.augment = parts.timed("augmentation", run.augment)
         run.model.forward = parts.timed("forward pass", run.model.forward)  # type: ignore[method-assign]
-        run.task.loss = parts.timed("loss", run.task.loss)  # type: ignore[method-assign]
+        # The task is frozen.
+        object.__setattr__(run.task, "loss", parts.timed("loss", run.task.loss))
         run.optimizer.step = parts.timed("optimizer", run.optimizer.step)  # type: ignore[method-assign]
         for name in ("before_update", "after_update"):
             setattr(run.diagnose, name, parts.timed("diagnostics", getattr(run.diagnose, name)))

@@ -18,7 +18,7 @@ class TimeConvolution(nn.Conv2d):
     computes the weight gradient in this layout at about half of the speed of a matrix product. There, training computes
     it as one matrix product for each sample of the kernel. The gradients are equal up to rounding, and the weights have
     the same names and shapes. The choice depends on the processor and the shape of the convolution only.
-    ``bench/bench_models.py --isa AVX2`` measures both ways.
+    ``bench/bench_convolution.py`` measures both ways.
     """
 
     def forward(self, image: Tensor) -> Tensor:
