@@ -51,6 +51,12 @@ def same_tensors(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+def same_metrics(first: MlflowRun, second: MlflowRun) -> bool:
+    """Whether two runs have the same metrics, to the last bit. Speed and memory differ."""
+    names = {name for name in first.data.metrics | second.data.metrics if not name.startswith("system/")}
+    return all(first.data.metrics[name] == second.data.metrics[name] for name in names)
+
+
 def test_a_training_step_is_six_calls_of_this_package_away_from_the_shell(
     train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +229,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
     assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
     first, second = runs(workplace, optimizer)
-    assert first.data.metrics == pytest.approx(second.data.metrics, abs=0)
+    assert same_metrics(first, second)
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     steps = [len(client.get_metric_history(run.info.run_id, "train/loss")) for run in (first, second)]
     assert steps[0] == steps[1] > 0
@@ -267,13 +273,14 @@ def test_a_run_that_is_stopped_within_an_epoch_resumes_to_the_same_bits(
     assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
     second, first = runs(workplace, f"stopped{code}")
     assert second.info.status == first.info.status == "FINISHED"
-    assert first.data.metrics == pytest.approx(second.data.metrics, abs=0)
+    assert same_metrics(first, second)
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     series = []
     for run in (first, second):
         path = client.download_artifacts(run.info.run_id, "series/metrics.parquet")
         rows = pd.read_parquet(path)[["metric", "step", "value"]]
         assert not rows.duplicated(["metric", "step"]).any()
+        rows = rows[~rows.metric.astype(str).str.startswith("system/")]
         series.append(rows.sort_values(["metric", "step"], ignore_index=True))
     pd.testing.assert_frame_equal(*series)
 

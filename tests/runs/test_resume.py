@@ -74,7 +74,8 @@ def runs_of(workplace: Path, experiment: str) -> list[MlflowRun]:
 def points(workplace: Path, run: MlflowRun) -> list[tuple[str, int, float]]:
     with sqlite3.connect(workplace / "mlflow.db") as store:
         rows = store.execute("select key, step, value from metrics where run_uuid = ?", (run.info.run_id,)).fetchall()
-    return sorted(rows)
+    # Speed and memory differ between two runs.
+    return sorted(row for row in rows if not row[0].startswith("system/"))
 
 
 def files(workplace: Path, run: MlflowRun, folder: str = "") -> set[str]:

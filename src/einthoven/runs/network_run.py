@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.pretraining import pair_batches
 from einthoven.runs.settings import Settings
 from einthoven.runs.shared_checks import refuse_unshared
+from einthoven.runs.step_cost import finish_profile, meter_of, profile_of
 from einthoven.runs.teaching import Teaching
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.unrecorded import Unrecorded
@@ -183,6 +184,7 @@ class NetworkRun(NetworkParts):
         )
 
         pair = self.pair("train")
+        meter = meter_of(self)
 
         def batches(epoch: int, first: int) -> Iterator[Batch]:
             if self.finetuning is not None:
@@ -196,7 +198,9 @@ class NetworkRun(NetworkParts):
                 sampler=trainer.sampler,
                 first=first,
             )
-            return records if pair is None else pair_batches(records, pair, seed, epoch, first)
+            if pair is not None:
+                records = pair_batches(records, pair, seed, epoch, first)
+            return meter.timed(records)
 
         # What the loop calls after a step and after an epoch.
         monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
@@ -243,7 +247,9 @@ class NetworkRun(NetworkParts):
         )
 
         checks = TrainingChecks(self.model, self.position, self._record_names)
-        with display, self.diagnose.attach_hooks(), deferred(_STOPPING):
+        profile = profile_of(self, self.total_steps - self.position.step)
+        profiling = nullcontext() if profile is None else profile.running()
+        with display, self.diagnose.attach_hooks(), profiling, deferred(_STOPPING):
             yield partial(
                 fit,
                 self.model,
@@ -253,7 +259,7 @@ class NetworkRun(NetworkParts):
                 self.schedule,
                 callbacks,
                 checks,
-                listeners=[] if self.average is None else [self.average],
+                listeners=[listener for listener in (meter, self.average, profile) if listener is not None],
                 position=self.position,
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
@@ -261,6 +267,8 @@ class NetworkRun(NetworkParts):
                 monitor=self.monitor,
                 patience=trainer.patience,
             )
+        if profile is not None:
+            finish_profile(self, recorder)
         # The averaged weights are the model of the run.
         if self.average is not None:
             self.average.apply()

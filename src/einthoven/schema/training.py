@@ -70,6 +70,8 @@ class Trainer:
     """Time between two checkpoints within an epoch. null: only at the end of an epoch."""
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which becomes the model of the run. null: no average."""
+    profile: int | None = None
+    """Profile so many steps: a table of operations, one of layers, and a chrome trace, as artifacts. null: none."""
     swa: int | None = None
     """Average the weights at the ends of so many last epochs (SWA): the model of the run. null: no average."""
 
@@ -110,6 +112,7 @@ class Trainer:
             "a number of minutes, 0 or more (0: after each step), or null",
         )
         self._check_average()
+        require(self.profile is None or self.profile >= 1, "trainer.profile", self.profile, "1 or more steps, or null")
         modes = (None, "full", "probe", "gradual")
         require(self.finetune in modes, "trainer.finetune", self.finetune, "full, probe or gradual, or null")
         require(0 < self.layer_decay <= 1, "trainer.layer_decay", self.layer_decay, "a number above 0, 1 at most")

@@ -1,0 +1,59 @@
+"""A profile of some steps of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from einthoven.diagnostics.layers import layer_costs
+from einthoven.errors import UserError
+from two_steps import Bench, Notes, composed, train
+
+
+def test_the_layers_have_the_shapes_and_operations_of_their_closed_form() -> None:
+    model = nn.Sequential(
+        nn.Conv1d(3, 8, 5), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8 * 16, 7)
+    ).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    costs = layer_costs(model, torch.randn(2, 3, 20), contextlib.nullcontext)
+    assert [(cost.name, cost.kind) for cost in costs] == [
+        ("0", "Conv1d"),
+        ("1", "BatchNorm1d"),
+        ("2", "ReLU"),
+        ("3", "Flatten"),
+        ("4", "Linear"),
+        ("the whole model", "Sequential"),
+    ]
+    assert [cost.shape for cost in costs] == [(2, 8, 16), (2, 8, 16), (2, 8, 16), (2, 128), (2, 7), (2, 7)]
+    assert [cost.parameters for cost in costs] == [128, 16, 0, 0, 903, 1047]
+    convolution = 2 * 2 * 8 * 16 * 3 * 5
+    linear = 2 * 2 * 128 * 7
+    assert [cost.flops for cost in costs] == [convolution, 0, 0, 0, linear, convolution + linear]
+    assert all(cost.forward_ms > 0 and cost.backward_ms > 0 for cost in costs)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_profile_has_its_steps_and_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    plain = bench.assembled(composed("trainer.batch_size=12"))
+    train(plain, Notes())
+    profiled = bench.assembled(composed("trainer.batch_size=12", "trainer.profile=3"))
+    train(profiled, Notes())
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(value, profiled.model.state_dict()[name])
+    folder = tmp_path / "profile"
+    assert {file.name for file in folder.iterdir()} == {"layers.txt", "operations.txt", "trace.json"}
+    assert "aten::addmm" in (folder / "operations.txt").read_text()
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    assert len({event["name"] for event in events if event.get("name", "").startswith("ProfilerStep#")}) == 3
+    last = (folder / "layers.txt").read_text().splitlines()[-1].split()
+    assert last[:4] == ["the", "whole", "model", "Classifier"]
+
+    with pytest.raises(UserError, match=r"trainer\.profile=50: this run has 6 steps, .* expected at most 4"):
+        train(bench.assembled(composed("trainer.batch_size=12", "trainer.profile=50")), Notes())
