@@ -191,3 +191,15 @@ def test_a_record_that_was_trained_on_is_refused_and_one_behind_the_generator_is
     (note,) = generator_notes(rows, first_seconds, records, made_from, "init_from=m")
     assert "and not to the labels, of 1 of the records of val, such as ecg_id 9" in note
     assert generator_notes({"test": rows["test"]}, first_seconds, records, made_from, "init_from=m") == ()
+
+
+def test_a_digest_is_found_in_a_list_of_any_length() -> None:
+    rng = np.random.default_rng(0)
+    digests = np.frombuffer(rng.integers(0, 256, (400, 16), dtype=np.uint8).tobytes(), "S16")
+    for length in (0, 1, 2, 300):
+        seen = Ancestry.trained_on(digests[:length], digests[length:], digests[::2]).fitted_on(digests[1::2])
+        np.testing.assert_array_equal(seen.in_training(digests), np.isin(digests, seen.trained))
+        np.testing.assert_array_equal(seen.begins_in_training(digests), np.isin(digests, seen.first_seconds))
+        np.testing.assert_array_equal(seen.in_generator(digests), np.isin(digests, seen.generator))
+        np.testing.assert_array_equal(seen.in_fitting(digests), np.isin(digests, seen.fitted))
+        assert not seen.in_training(np.array([b""], "S16")).any()

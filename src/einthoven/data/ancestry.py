@@ -83,18 +83,22 @@ class Ancestry:
             Digests of the first second of the same signals. With them, a record that was cut to another length for the
             training is recognized, too.
         """
-        is_seen = np.isin(windows, self.trained)
+        is_seen = _are_listed(windows, self.trained)
         if first_seconds is not None:
-            is_seen = is_seen | np.isin(first_seconds, self.first_seconds)
+            is_seen = is_seen | _are_listed(first_seconds, self.first_seconds)
         return is_seen
+
+    def begins_in_training(self, first_seconds: Digests) -> NDArray[np.bool_]:
+        """Return a mask that is true for the first seconds of training records."""
+        return _are_listed(first_seconds, self.first_seconds)
 
     def in_fitting(self, windows: Digests) -> NDArray[np.bool_]:
         """Return a mask that is true for the windows that the calibration and the thresholds were fitted on."""
-        return np.isin(windows, self.fitted)
+        return _are_listed(windows, self.fitted)
 
     def in_generator(self, first_seconds: Digests) -> NDArray[np.bool_]:
         """Return a mask that is true for the records that the generator of the training records was fitted to."""
-        return np.isin(first_seconds, self.generator)
+        return _are_listed(first_seconds, self.generator)
 
     def to_arrays(self) -> dict[str, NDArray[np.uint8]]:
         """Return the lists of digests as arrays of bytes (n, 16), for a file."""
@@ -111,6 +115,18 @@ class Ancestry:
         """
         names = [name for name in LISTS if name in FIRST_LISTS or name in arrays]
         return cls(**{name: _list_unique([from_bytes(arrays[name])]) for name in names})
+
+
+def _are_listed(digests: Digests, sorted_list: Digests) -> NDArray[np.bool_]:
+    """Return a mask that is true for the digests that are in a sorted list.
+
+    `numpy.isin` would go through the whole list, for each file of a prediction again.
+    """
+    if not len(sorted_list):
+        return np.zeros(np.shape(digests), dtype=bool)
+    places = np.searchsorted(sorted_list, digests).clip(max=len(sorted_list) - 1)
+    are_listed: NDArray[np.bool_] = sorted_list[places] == digests
+    return are_listed
 
 
 def _list_unique(parts: Iterable[Digests]) -> Digests:

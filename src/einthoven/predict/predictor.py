@@ -218,7 +218,7 @@ class Predictor:
         for ancestry in self._ancestries:
             is_seen_whole = ancestry.in_training(record.digests).any()
             # The record may have been cut to another length for the training.
-            is_seen_cut = np.isin(record.first_seconds, ancestry.first_seconds).any()
+            is_seen_cut = ancestry.begins_in_training(record.first_seconds).any()
             if is_seen_whole or is_seen_cut:
                 return True
         return False
