@@ -34,6 +34,7 @@ Result = tuple[Tensor, Tensor]
 
 COMBINATIONS = {
     "batch norm": SMALL,
+    "batch norm, SGD": (*SMALL, "optimizer=sgd"),
     "layer norm": (*SMALL, "model.norm=layer"),
     "batches of 25": (*SMALL, "trainer.batch_size=25"),
     "micro-batches": (*SMALL, "trainer.micro_batch=8"),
