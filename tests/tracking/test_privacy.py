@@ -29,4 +29,6 @@ def test_folders_of_the_user_are_not_told(text: str, shown: str) -> None:
 
 def test_passwords_are_not_told() -> None:
     assert without_password("postgresql://me:secret@host:5432/runs") == "postgresql://me:…@host:5432/runs"
-    assert without_password("https://host/path") == "https://host/path"
+    assert without_password("postgresql://me:se/cret@host/runs") == "postgresql://me:…@host/runs"
+    assert without_password("postgresql://host/runs?password=secret&x=1") == "postgresql://host/runs?password=…&x=1"
+    assert without_password("https://host:5000/path") == "https://host:5000/path"

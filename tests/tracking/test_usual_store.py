@@ -11,7 +11,11 @@ import pytest
 from composing import composed
 from einthoven import cli
 from einthoven.commands import ui
+from einthoven.errors import UserError
 from einthoven.runs.next_commands import ui_command
+from einthoven.runs.options import write_config
+from einthoven.runs.run_config import read_config
+from einthoven.tracking.addresses import read_ids, write_ids
 from einthoven.tracking.server import connect, experiment_id
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -58,17 +62,46 @@ def test_the_page_of_mlflow_shows_the_store_of_the_variable(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     commands = []
+    environments = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+    def run(command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[bytes]:
         commands.append(command)
+        environments.append(env)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
     uri = f"sqlite:///{mlflow_db}"
     monkeypatch.setenv(VARIABLE, uri)
     ui.main([])
-    assert uri in commands[0] and f"tracking store: {uri}" in capsys.readouterr().out
+    # All users of the machine see the words of a command, and an address can contain a password.
+    assert uri not in commands[0] and environments[0]["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert f"tracking store: {uri}" in capsys.readouterr().out
     assert "uri=" not in ui_command(uri) and "uri=sqlite:///mlflow.db" in ui_command("sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize("uri", ["postgresql://me:s/cret@host/runs", "postgresql://host/runs?user=me&password=s/cret"])
+def test_the_password_of_the_variable_is_not_in_the_folder_of_a_run(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, uri)
+    write_config(composed("train"), tmp_path)
+    (tmp_path / "tracking").mkdir()
+    write_ids(tmp_path / "tracking", uri, "", "")
+    for file in ("config.yaml", "tracking/run.json"):
+        assert "cret" not in (tmp_path / file).read_text()
+    assert read_ids(tmp_path)["uri"] == uri
+    (tmp_path / "tracking" / "run.json").rename(tmp_path / "run.json")
+    assert read_config(tmp_path, "resume").tracking.uri == uri
+    (tmp_path / "run.json").rename(tmp_path / "tracking" / "run.json")
+
+    # Without the variable, the command says what is missing, before it connects.
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(UserError, match=f"expected this address, with its password, in {VARIABLE}"):
+        read_config(tmp_path, "resume")
+
+    # An address that an option names stays as it is: no variable could complete it.
+    write_ids(tmp_path / "tracking", uri, "", "")
+    assert read_ids(tmp_path)["uri"] == uri
 
 
 def test_a_store_that_is_opened_leaves_the_variable_of_the_user(

@@ -45,13 +45,19 @@ def main(arguments: list[str]) -> None:
         say_if_any(origin_of_store(uri))
     _print_addresses(uri, f"http://127.0.0.1:{port}")
 
-    # One worker and no job queue: a local page needs no more, and each of them is a process.
+    # One worker and no job queue: a local page needs no more, and each of them is a process. The address is in a
+    # variable, because it can contain a password, and all users of the machine see the words of a command.
     server = subprocess.run(
         [
-            *(sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri),
+            *(sys.executable, "-m", "mlflow", "ui"),
             *("--host", "127.0.0.1", "--port", port, "--workers", "1"),
         ],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            **os.environ,
+            "MLFLOW_BACKEND_STORE_URI": uri,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
         check=False,
     )
     # A negative code is that of a signal: the user has ended the server.
@@ -73,5 +79,5 @@ def _print_addresses(uri: str, address: str) -> None:
         print(f"charts of the experiment: {experiment_address}?compareRunsMode=CHART")
         print(f"newest run:               {experiment_address}/{run.run_id}/model-metrics")
     else:
-        print(f"no runs yet in {uri}: make train makes one; {address}")
+        print(f"no runs yet in {without_password(uri)}: make train makes one; {address}")
     print("stop with Ctrl-C", flush=True)

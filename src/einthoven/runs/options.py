@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven.atomic import write_text
 from einthoven.tracking.privacy import without_folders
+from einthoven.tracking.server import address_to_store
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,6 +46,7 @@ def write_config(config: DictConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     addresses = {"relative": os.path.relpath(Path.cwd(), folder.resolve()), "absolute": str(Path.cwd())}
     content = {**plain_options(config), WORKING_FOLDER: addresses}
+    content["tracking"]["uri"] = address_to_store(content["tracking"]["uri"])
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
 
 

@@ -21,6 +21,7 @@ from einthoven.tracking.places import (
     is_in_working_folder,
     is_trusted_address,
 )
+from einthoven.tracking.server import with_password
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -90,7 +91,9 @@ def read_config(folder: Path, option: str) -> DictConfig:
     if ids_file(folder).exists():
         # The working folder may be another one than that of the training, and the project may have moved.
         config.tracking.uri = read_ids(folder)["uri"]
-    check_store(str(config.tracking.get("uri")), folder / NAME)
+    else:
+        config.tracking.uri = with_password(str(config.tracking.get("uri")))
+    check_store(str(config.tracking.uri), folder / NAME)
     check_location(config.tracking.get("artifact_location"), folder / NAME)
     # Only a resumed run registers its model. All other commands do not read these options.
     if option == "resume":

@@ -19,7 +19,7 @@ from einthoven.tracking.database import sqlite_file
 from einthoven.tracking.moved import check_place_of_files
 from einthoven.tracking.places import check_store, trusted_for
 from einthoven.tracking.run_folder import FOLDERS
-from einthoven.tracking.server import connect, without_password
+from einthoven.tracking.server import address_to_store, connect, with_password, without_password
 
 IDS_LIMIT = 1 << 20
 """Largest size of ``run.json`` in bytes."""
@@ -42,7 +42,7 @@ def write_ids(tracking: Path, uri: str, run_id: str, experiment_id: str) -> None
 
     The ids are empty if the run was not sent.
     """
-    content = {"uri": uri, "run_id": run_id, "experiment_id": experiment_id}
+    content = {"uri": address_to_store(uri), "run_id": run_id, "experiment_id": experiment_id}
     file = sqlite_file(uri)
     if file is not None:
         content[_ABSOLUTE] = str(file.resolve())
@@ -72,6 +72,7 @@ def read_ids(folder: Path) -> dict[str, str]:
     if not isinstance(content, dict) or not all(isinstance(content.get(name), str) for name in _NAMES):
         raise UserError(f"{file}: damaged; expected {', '.join(_NAMES)} of a run.")
     ids = {name: content[name] for name in _NAMES}
+    ids["uri"] = with_password(ids["uri"])
     candidates = _candidates(folder, content)
     if candidates:
         existing = [path for path in candidates if path.is_file()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.tracking.database import is_store, sqlite_file
-from einthoven.tracking.server import VARIABLE, without_password
+from einthoven.tracking.server import VARIABLE, lacks_password, without_password
 
 
 def check_store(uri: str, named_in: Path) -> None:
@@ -25,6 +25,10 @@ def check_store(uri: str, named_in: Path) -> None:
     ------
     UserError
     """
+    if lacks_password(uri):
+        raise UserError(
+            f"{named_in}: names {trust.printable(uri)}; expected this address, with its password, in {VARIABLE}."
+        )
     if is_trusted_address(uri) or not _needs_trust(uri):
         return
     address = trust.printable(without_password(uri))

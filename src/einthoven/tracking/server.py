@@ -195,6 +195,26 @@ def experiment_id(mlflow_client: MlflowClient, name: str, artifact_location: str
     return str(experiment.experiment_id)
 
 
+def address_to_store(uri: str) -> str:
+    """Return the address of a store as the files of a run contain it.
+
+    The password of ``MLFLOW_TRACKING_URI`` stays in the variable: a run folder can be copied and shared.
+    """
+    return without_password(uri) if uri == os.environ.get(VARIABLE) else uri
+
+
+def with_password(stored: str) -> str:
+    """Return the address that `address_to_store` has shortened, if ``MLFLOW_TRACKING_URI`` still is that address."""
+    usual = os.environ.get(VARIABLE, "")
+    return usual if stored == without_password(usual) else stored
+
+
+def lacks_password(uri: str) -> bool:
+    """Return whether `without_password` has shortened an address."""
+    return ":…@" in uri or "password=…" in uri
+
+
 def without_password(uri: str) -> str:
-    """Return an address without the password that it may contain."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:…@", uri)
+    """Return an address without the password that it may contain. A password can contain a slash."""
+    without_user_password = re.sub(r"(://[^:/@]*):.*@", r"\1:…@", uri)
+    return re.sub(r"([?&]password=)[^&]*", r"\1…", without_user_password)
