@@ -6,6 +6,7 @@ Inside of `deferred` it waits until the block ends. Who presses Ctrl-C twice doe
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _AGAIN_SECONDS = 0.3
 """Time until a signal is sent again. It must not arrive before the callback has ended, also on a busy machine."""
+
+_SIGNAL_OF_PARENT_DEATH = 1
+"""Number of Linux for the signal that a process gets when its parent dies (``PR_SET_PDEATHSIG``)."""
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -132,6 +136,23 @@ def deferred(notice: str = "") -> Iterator[None]:
         if deferral.waiting and not is_interrupted:
             first = deferral.waiting[0]
             _deliver(first, deferral.handlers[first])
+
+
+def follow(parent: int) -> None:
+    """Let this process, which another one has forked, end with that one, and leave Ctrl-C to it. For Linux.
+
+    Parameters
+    ----------
+    parent : int
+        Number of the process that has forked this one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SIGNAL_OF_PARENT_DEATH, signal.SIGKILL)
+    # The parent may have ended before.
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def is_waiting() -> bool:

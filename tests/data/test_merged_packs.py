@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from einthoven.data.store import merged_packs
+from einthoven.data.store import merged_packs, packed_store
 from einthoven.data.store.merged_packs import find_signals, merge_packs
 from einthoven.data.store.packed_store import Store, open_or_build, open_store
 from einthoven.data.store.plan import Plan
@@ -58,6 +58,31 @@ def test_daily_packs_are_merged_and_every_earlier_store_still_reads_its_signals(
     assert again.fingerprint == whole.fingerprint
     merged = find_signals(next(folder for folder in (tmp_path / "cache").glob("packs/*/*") if folder.is_dir()))
     assert merged.folder in packs(tmp_path / "cache")
+
+
+def test_a_merge_by_another_process_while_a_store_is_opened_is_no_damage(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(packed_store, "merge_packs", lambda pool, leads: None)
+        stores = add_days(plan, tmp_path)
+    pool = packs(tmp_path)[0].parent
+
+    def merges_first(*arguments: Any) -> Any:
+        merge_packs(pool, 12)
+        return real(*arguments)
+
+    real = packed_store._count_rows
+    with monkeypatch.context() as patch:
+        patch.setattr(packed_store, "_count_rows", merges_first)
+        opened = open_store(stores[-1].path)
+    assert len(packs(tmp_path)) < DAYS
+    np.testing.assert_array_equal(np.array(opened.signals), np.array(stores[-1].signals))
+
+    # A pack whose signals are nowhere is still damage.
+    find_signals(pool / stores[-1].signals.files[0].parent.name).folder.joinpath("signals.i16").unlink()
+    with pytest.raises(UserError, match="damaged"):
+        open_store(stores[-1].path)
 
 
 @pytest.mark.parametrize("writes", range(4))

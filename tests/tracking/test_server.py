@@ -100,7 +100,8 @@ def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
     wait_until(lambda: whole._entries.error is not None and whole._files.error is not None)
     cut.finish()  # without a server
     (told,) = cut.unsent
-    assert f"einthoven sync {server.folder / 'cut'}" in told and "does not have all of this run" in told
+    assert f"einthoven sync --trust {server.uri} {server.folder / 'cut'}" in told
+    assert "does not have all of this run" in told
 
     server.start()
     train(201, 203)

@@ -16,8 +16,6 @@ from einthoven.terminal.hydra_command import HydraCommand
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from einthoven.data.store.packed_store import Store
-
 LISTED = 20
 """Records that are left out and that the terminal shows."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import signal
@@ -12,10 +11,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from einthoven.interrupts import follow
 from einthoven.machine import usable_cores
-
-_SIGNAL_OF_PARENT_DEATH = 1
-"""Number of Linux for the signal that a process gets when its parent dies (``PR_SET_PDEATHSIG``)."""
 
 
 @contextmanager
@@ -65,13 +62,10 @@ def _start_copy(work: Callable[[], None]) -> int:
     status = 1
     try:
         # A terminal sends Ctrl-C to the copy, too. This process decides what happens.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        follow(parent)
         gc.disable()
-        ctypes.CDLL(None).prctl(_SIGNAL_OF_PARENT_DEATH, signal.SIGKILL)
-        if os.getppid() == parent:
-            work()
-            status = 0
+        work()
+        status = 0
     finally:
         os._exit(status)
 

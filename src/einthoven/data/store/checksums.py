@@ -128,10 +128,14 @@ class Blocks:
 
     def _check(self, blocks: NDArray[np.int64], block_bytes: int) -> None:
         buffer = memoryview(bytearray(block_bytes))
-        # A pack that was merged after it was opened has no file any more. The merge has compared its checksums.
-        if not self.file.exists() and is_merged(self.file.parent):
-            return
-        with self.file.open("rb", buffering=0) as stream:
+        try:
+            stream = self.file.open("rb", buffering=0)
+        except FileNotFoundError:
+            # A pack that was merged after it was opened has no file any more. The merge has compared its checksums.
+            if is_merged(self.file.parent):
+                return
+            raise
+        with stream:
             for block in blocks.tolist():
                 length = _read(stream.fileno(), buffer, block * block_bytes)
                 if zlib.crc32(buffer[:length]) != self._sums[block]:

@@ -292,59 +292,68 @@ def open_store(path: Path) -> Store:
     UserError
         If one of its files, or one of the packs that it points to, is missing or damaged.
     """
-    import pandas as pd
-
     try:
-        check_ordinary(path)
-        meta = _read_store_file(path)
-        if meta["format"] > FORMAT:
-            raise UserError(f"{path}: a store of format {meta['format']}; this version reads formats up to {FORMAT}.")
-        for name, digest in meta.get("files", {}).items():
-            if file_digest(path / name) != digest:
-                raise ValueError(f"{name} is not what was written")
-
-        # The packs must exist and have the recorded sizes.
-        n, leads, samples = meta["shape"]
-        stored_sizes = [size for _, size in meta["packs"]]
-        packs = [_pack_folder(path, name) for name, _ in meta["packs"]]
-        places = [find_signals(pack) for pack in packs]
-        sizes: dict[Path, int] = {}
-        for pack, place, size in zip(packs, places, stored_sizes, strict=True):
-            if place.folder not in sizes:
-                sizes[place.folder] = _count_rows(place.folder, leads, samples)
-            rows_there = sizes[place.folder]
-            is_there = rows_there == size if place.folder == pack else rows_there >= place.first_row + size
-            if not is_there:
-                raise damaged(place.folder, f"{SIGNALS} has {rows_there} rows, expected {place.first_row + size}")
-
-        # The table and the rows must fit each other and the packs.
-        rows = np.load(path / "rows.npy")
-        table = pd.read_parquet(path / "table.parquet")
-        if not len(table) == len(rows) == n:
-            raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
-        if rows.dtype != np.int64 or rows.ndim != 1 or not ((rows >= 0) & (rows < sum(stored_sizes))).all():
-            raise ValueError("rows.npy names rows that no pack has")
-        rows = _rows_now(rows, stored_sizes, places, sizes)
-
-        quarantine_file = path / QUARANTINE
-        quarantine = pd.DataFrame(columns=["ecg_id", "file", "reason"])
-        if quarantine_file.exists():
-            quarantine = read_typed(quarantine_file, ("file", "reason"), "expected the records that were left out")
-        return Store(
-            path=path,
-            signals=Signals([folder / SIGNALS for folder in sizes], list(sizes.values()), rows, leads, samples),
-            table=table,
-            fs=meta["fs"],
-            leads=tuple(meta["leads"]),
-            fingerprint=meta["fingerprint"],
-            quarantine=quarantine,
-            notes=_describe_format(path, meta["format"], meta["fs"]),
-            stored_digests=read_digests(path, n),
-        )
+        try:
+            return _open(path)
+        except FileNotFoundError:
+            # Another process may have merged a pack after its signals were looked up. Then they are found elsewhere.
+            return _open(path)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         # The errors of pyarrow are subclasses of these.
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged store ({reason}); delete that folder, and it is built anew.") from None
+
+
+def _open(path: Path) -> Store:
+    """Do the work of `open_store`. The errors are those of the files."""
+    import pandas as pd
+
+    check_ordinary(path)
+    meta = _read_store_file(path)
+    if meta["format"] > FORMAT:
+        raise UserError(f"{path}: a store of format {meta['format']}; this version reads formats up to {FORMAT}.")
+    for name, digest in meta.get("files", {}).items():
+        if file_digest(path / name) != digest:
+            raise ValueError(f"{name} is not what was written")
+
+    # The packs must exist and have the recorded sizes.
+    n, leads, samples = meta["shape"]
+    stored_sizes = [size for _, size in meta["packs"]]
+    packs = [_pack_folder(path, name) for name, _ in meta["packs"]]
+    places = [find_signals(pack) for pack in packs]
+    sizes: dict[Path, int] = {}
+    for folder, place, size in zip(packs, places, stored_sizes, strict=True):
+        if place.folder not in sizes:
+            sizes[place.folder] = _count_rows(place.folder, leads, samples)
+        rows_there = sizes[place.folder]
+        is_there = rows_there == size if place.folder == folder else rows_there >= place.first_row + size
+        if not is_there:
+            raise damaged(place.folder, f"{SIGNALS} has {rows_there} rows, expected {place.first_row + size}")
+
+    # The table and the rows must fit each other and the packs.
+    rows = np.load(path / "rows.npy")
+    table = pd.read_parquet(path / "table.parquet")
+    if not len(table) == len(rows) == n:
+        raise ValueError(f"table.parquet has {len(table)} rows, rows.npy {len(rows)}, expected {n}")
+    if rows.dtype != np.int64 or rows.ndim != 1 or not ((rows >= 0) & (rows < sum(stored_sizes))).all():
+        raise ValueError("rows.npy names rows that no pack has")
+    rows = _rows_now(rows, stored_sizes, places, sizes)
+
+    quarantine_file = path / QUARANTINE
+    quarantine = pd.DataFrame(columns=["ecg_id", "file", "reason"])
+    if quarantine_file.exists():
+        quarantine = read_typed(quarantine_file, ("file", "reason"), "expected the records that were left out")
+    return Store(
+        path=path,
+        signals=Signals([folder / SIGNALS for folder in sizes], list(sizes.values()), rows, leads, samples),
+        table=table,
+        fs=meta["fs"],
+        leads=tuple(meta["leads"]),
+        fingerprint=meta["fingerprint"],
+        quarantine=quarantine,
+        notes=_describe_format(path, meta["format"], meta["fs"]),
+        stored_digests=read_digests(path, n),
+    )
 
 
 def _pack_folder(path: Path, name: str) -> Path:

@@ -296,8 +296,13 @@ def _read(folder: Path, leads: int) -> dict[str, NDArray[Any]]:
         if (rows >= 0).any():
             samples = index["samples"][rows >= 0]
             expected = (int(rows.max()) + 1) * leads * int(samples.max()) * 2
-            # Another process may merge this pack now, which deletes the file of its signals.
-            actual = expected if is_merged(folder) else (folder / SIGNALS).stat().st_size
+            try:
+                actual = (folder / SIGNALS).stat().st_size
+            except FileNotFoundError:
+                # Another process has merged this pack, which deletes the file of its signals.
+                if not is_merged(folder):
+                    raise
+                actual = expected
             if actual != expected:
                 raise ValueError(f"{SIGNALS} has {actual} bytes, expected {expected}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import multiprocessing
-import signal
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.errors import UserError
+from einthoven.interrupts import follow
 from einthoven.machine import usable_cores
 
 R = TypeVar("R")
@@ -24,7 +23,6 @@ R = TypeVar("R")
 FEWEST = 1000  # with fewer records, starting processes takes longer than they save
 MOST_PROCESSES = 16  # one process writes what the others read
 AT_ONCE = 32  # records that a process reads before it hands them over
-_SET_DEATH_SIGNAL = 1  # of prctl
 
 _read: Callable[[int], object] | None = None
 
@@ -49,7 +47,7 @@ def read_all(rows: NDArray[np.int64], read: Callable[[int], R]) -> Generator[R, 
         yield from (read(int(row)) for row in rows)
         return
     context = multiprocessing.get_context("fork")
-    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(read,))
+    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(os.getpid(), read))
     try:
         # A few parts per process are on their way, so that memory does not grow if writing is slower than reading.
         waiting: deque[Future[list[Any]]] = deque()
@@ -68,14 +66,11 @@ def read_all(rows: NDArray[np.int64], read: Callable[[int], R]) -> Generator[R, 
         executor.shutdown(cancel_futures=True)
 
 
-def _begin(read: Callable[[int], object]) -> None:
+def _begin(parent: int, read: Callable[[int], object]) -> None:
     """Prepare a process that reads. It ends with its parent, and leaves Ctrl-C to it."""
     global _read
     _read = read
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+    follow(parent)
 
 
 def _read_part(rows: Sequence[int]) -> list[object]:

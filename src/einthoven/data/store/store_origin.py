@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven.atomic import atomic, write_text
 from einthoven.errors import UserError
 from einthoven.files import check_ordinary, file_digest, read_file, seal, unseal
 
@@ -68,15 +69,19 @@ class Origin:
         return self.options.get("source") == "synthetic"
 
     def write(self, store: Path) -> None:
-        """Write the origin into the folder of a store that is not in use yet."""
+        """Write the origin into the folder of a store, which other processes may read now.
+
+        ``source.json`` is written last. A store that has it has the copies, too.
+        """
         copies = store / FOLDER
         copies.mkdir(exist_ok=True)
         for file in self.files:
-            (copies / file.name).write_bytes(file.read_bytes())
+            with atomic(copies / file.name) as partial:
+                partial.write_bytes(file.read_bytes())
         digests = {file.name: file_digest(copies / file.name) for file in self.files}
         options = json.loads(json.dumps(self.options, default=str))
         content = {"source": self.target, "options": options, "pads": self.pads, "files": digests}
-        (store / FILE).write_text(seal(content), encoding="utf-8")
+        write_text(store / FILE, seal(content))
 
     @classmethod
     def read(cls, store: Path) -> Origin:
