@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from einthoven import machine
 from einthoven.machine import free_memory, limit_threads, usable_cores
 
 GIB = 2**30
@@ -138,3 +139,25 @@ def test_freed_memory_is_kept_for_the_next_step():
     assert new_pages("keep_freed_memory()") < 90
     # The user decides.
     assert new_pages("keep_freed_memory()", MALLOC_TRIM_THRESHOLD_="131072") >= 96
+
+
+def test_an_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OlderLibrary:
+        """`mallopt` refuses to map only blocks above 32 MiB, as in glibc 2.34 (man 3 mallopt)."""
+
+        def __init__(self) -> None:
+            self.options: dict[int, int] = {}
+
+        def mallopt(self, option: int, value: int) -> int:
+            if option == machine._MAP_THRESHOLD and value > 2**25:
+                return 0
+            self.options[option] = value
+            return 1
+
+    library = OlderLibrary()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: library)
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    machine.keep_freed_memory()
+    assert library.options == {machine._TRIM_THRESHOLD: 2**30, machine._MAP_THRESHOLD: 2**25}

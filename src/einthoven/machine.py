@@ -22,6 +22,8 @@ _MEBIBYTE = 2**20
 _TRIM_THRESHOLD = -1
 _MAP_THRESHOLD = -3
 _KEPT = 2**30
+# The largest threshold that versions of the library before 2.35 accept
+_MOST_MAPPED = 2**25
 
 
 def usable_cores(groups: Path = _GROUPS, own_groups: Path = _OWN_GROUPS) -> int:
@@ -121,7 +123,9 @@ def keep_freed_memory() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_TRIM_THRESHOLD, _KEPT)
-        library.mallopt(_MAP_THRESHOLD, _KEPT)
+        # A threshold that is refused would leave the smallest one, because the library adapts it no longer.
+        if not library.mallopt(_MAP_THRESHOLD, _KEPT):
+            library.mallopt(_MAP_THRESHOLD, _MOST_MAPPED)
 
 
 def _folders(groups: Path, own_groups: Path, kind: str) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,32 @@ def test_a_profile_has_its_steps_and_changes_no_weight(tmp_path: Path, monkeypat
 
     with pytest.raises(UserError, match=r"trainer\.profile=50: this run has 6 steps, .* expected at most 4"):
         train(bench.assembled(composed("trainer.batch_size=12", "trainer.profile=50")), Notes())
+
+
+def test_a_run_that_ends_before_its_profile_is_concluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    config = composed("trainer.batch_size=12", "trainer.profile=3")
+    run = bench.assembled(config)
+    train(run, Notes())
+    folder = tmp_path / "profile"
+    (folder / "layers.txt").unlink()
+
+    # Interrupted after its last step: no step is left, and the profile is finished.
+    resumed = bench.assembled(config)
+    resumed.load()
+    train(resumed, Notes())
+    assert (folder / "layers.txt").exists()
+
+    # Lost with the machine
+    shutil.rmtree(folder)
+    resumed = bench.assembled(config)
+    resumed.load()
+    train(resumed, Notes())
+    assert not folder.exists()
+
+
+def test_a_pretraining_with_pairs_of_records_is_profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    config = composed("task=contrastive", "task.pairs=patient", "trainer.batch_size=12", "trainer.profile=1")
+    train(bench.assembled(config), Notes())
+    assert "the whole model" in (tmp_path / "profile/layers.txt").read_text()

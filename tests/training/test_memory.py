@@ -25,6 +25,7 @@ from two_steps import Bench, Notes, composed, train
 
 RECORDS = 12
 ON_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+IN_CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 ON_A_CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2147483648 bytes")
 
 
@@ -88,7 +89,9 @@ def twice(model: nn.Module) -> torch.optim.Optimizer:
     return sam(model, base=plain)
 
 
-@pytest.mark.parametrize("error", [ON_A_GPU, ON_A_CPU, MemoryError()], ids=["GPU", "CPU", "Python"])
+@pytest.mark.parametrize(
+    "error", [ON_A_GPU, IN_CUBLAS, ON_A_CPU, MemoryError()], ids=["GPU", "cuBLAS", "CPU", "Python"]
+)
 @pytest.mark.parametrize("optimizer", [plain, twice])
 def test_the_step_begins_again_with_smaller_parts(
     optimizer: Callable[[nn.Module], torch.optim.Optimizer], error: BaseException

@@ -100,6 +100,14 @@ def test_operations_have_their_closed_form_and_the_model_does_not_change() -> No
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_operations_of_a_model_that_cannot_be_copied() -> None:
+    model = nn.Sequential(nn.utils.weight_norm(nn.Conv1d(3, 8, 5)))
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(model)
+    assert count_flops(model, Squares(), a_batch(), contextlib.nullcontext) == 2 * 2 * 2 * 8 * 16 * 3 * 5
+
+
 def test_the_ceiling_is_a_rate_of_this_machine() -> None:
     assert 1e8 < matmul_rate(CPU) < 1e14
 

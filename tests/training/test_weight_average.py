@@ -90,6 +90,14 @@ def test_the_statistics_are_those_of_update_bn() -> None:
     assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm1d)] == [0.1, 0.1]
 
 
+def test_without_batch_norms_nothing_changes() -> None:
+    model = nn.Sequential(nn.Linear(5, 3), nn.Dropout(0.3)).eval()
+    state = torch.get_rng_state()
+    recompute_statistics(model, [torch.randn(2, 5, generator=torch.Generator())], model, seed=7)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.training
+
+
 def test_frozen_statistics_stay() -> None:
     class Frozen(nn.Sequential):
         def train(self, mode: bool = True) -> Frozen:

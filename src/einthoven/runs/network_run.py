@@ -267,8 +267,7 @@ class NetworkRun(NetworkParts):
                 monitor=self.monitor,
                 patience=trainer.patience,
             )
-        if profile is not None:
-            finish_profile(self, recorder)
+        finish_profile(self, recorder)
         # The averaged weights are the model of the run.
         if self.average is not None:
             self.average.apply()

@@ -61,24 +61,32 @@ def profile_of(run: NetworkParts, remaining_steps: int) -> StepProfile | None:
     Raises
     ------
     UserError
-        If the run has fewer steps.
+        If a new run has fewer steps.
     """
     steps = run.settings.trainer.profile
     if steps is None or run.processes.rank > 0:
         return None
     most = remaining_steps - SKIPPED_STEPS
-    if steps > most:
-        raise UserError(
-            f"trainer.profile={steps}: this run has {remaining_steps} steps, and the first {SKIPPED_STEPS} are not "
-            f"profiled; expected at most {max(most, 0)}, or null."
-        )
-    return StepProfile(steps, run.folder / PROFILE, run.device)
+    if steps <= most:
+        return StepProfile(steps, run.folder / PROFILE, run.device)
+    # A run that is resumed near its end must not fail for its profile, which it may have already.
+    if run.position.step:
+        return None
+    raise UserError(
+        f"trainer.profile={steps}: this run has {remaining_steps} steps, and the first {SKIPPED_STEPS} are not "
+        f"profiled; expected at most {max(most, 0)}, or null."
+    )
 
 
 def finish_profile(run: NetworkParts, recorder: Recorder | Unrecorded) -> None:
-    """Measure the layers, and log all files of the profile of a run."""
+    """Measure the layers, and log all files of the profile of a run, if it has one."""
     folder = run.folder / PROFILE
-    x = first_batch(run, run.batch_size).x
+    # A training that stopped early may have ended before its profile began.
+    if run.settings.trainer.profile is None or run.processes.rank > 0 or not folder.exists():
+        return
+    # Records without partners: a pretext task passes both records of a pair through the model.
+    rows = torch.arange(run.batch_size, device=run.device)
+    x = run.data.splits["train"].take(rows, run.window)
     run.model.train()
     (folder / "layers.txt").write_text(format_layers(layer_costs(run.model, x, run.autocast)))
     run.model.eval()

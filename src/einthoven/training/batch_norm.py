@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -57,16 +56,19 @@ def recompute_statistics(model: nn.Module, parts: Iterable[Part], forward: Calla
     was_training = model.training
     model.train()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    # Without batch norms there is nothing to compute.
+    if not norms:
+        model.train(was_training)
+        return
     momenta = [norm.momentum for norm in norms]
     try:
         for norm in norms:
             norm.reset_running_stats()
             # None is the cumulative average.
             norm.momentum = None
-        with torch.random.fork_rng() if norms else nullcontext():
+        with torch.random.fork_rng():
             torch.manual_seed(seed)
-            # Without batch norms there is nothing to compute.
-            for part in parts if norms else ():
+            for part in parts:
                 forward(part)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -12,8 +12,8 @@ from einthoven.training.accumulation import count_parts
 
 Result = TypeVar("Result")
 
-_CPU_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory")
-"""Parts of the messages of allocators that raise a plain RuntimeError: those of CPUs and of MPS."""
+_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""Parts of the messages of a plain RuntimeError: those of CPUs and of MPS, and of cuBLAS and cuDNN."""
 
 
 class MicroBatch:
@@ -104,4 +104,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory could not be allocated."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return any(message in str(error) for message in _CPU_MESSAGES)
+    return any(message in str(error) for message in _MESSAGES)

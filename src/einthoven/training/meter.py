@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from einthoven.contracts import Autocast, Batch, Task
+from einthoven.training.guard import Guard
 
 REPORT_STEPS = 50
 """Steps between two reports, if an epoch is longer."""
@@ -91,18 +91,25 @@ def count_flops(model: nn.Module, task: Task, batch: Batch, autocast: Autocast) 
     Parameters
     ----------
     model : nn.Module
-        Is not changed.
+        Its weights and running statistics are not changed, and its gradients are removed.
     batch : Batch
         A few records. The operations are proportional to their number.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    copy = deepcopy(model).train()
+    was_training = model.training
+    guard = Guard(model, waits=True)
+    guard.remember()
+    model.train()
     devices = [batch.x.device] if batch.x.device.type == "cuda" else []
     with torch.random.fork_rng(devices), FlopCounterMode(display=False) as counter:
         with autocast():
-            loss, _ = task.loss(copy, batch)
+            loss, _ = task.loss(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
+    # The pass has changed the running statistics, and left a gradient.
+    guard.return_to_start()
+    model.zero_grad(set_to_none=True)
+    model.train(was_training)
     return int(counter.get_total_flops())
 
 
