@@ -32,6 +32,24 @@ def test_attention_stands_where_its_moment_is() -> None:
     assert "a record" in [text.get_text() for text in figure.axes[0].texts]
 
 
+def test_no_trace_crosses_the_name_of_a_lead() -> None:
+    t = np.arange(1000) / 100
+    beat = np.exp(-(((t % 0.8) - 0.14) ** 2) / (2 * 0.02**2))
+    leads = ("II", "V1", "V5")
+    for size in (0.3, 1.1, 1.5, -1.1):
+        figure = attention_figure(np.tile(size * beat, (12, 1)), 100, {"block1": maps()[None]}, title="", show=leads)
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        traces = [line.get_xydata() for line in axes.get_lines() if line.get_label() in leads]
+        names = [text.get_window_extent() for text in axes.texts if text.get_text() in leads]
+        assert len(traces) == len(names) == 3
+        for name in names:
+            (left, bottom), (right, top) = axes.transData.inverted().transform(name)
+            for trace in traces:
+                beside = trace[(trace[:, 0] > left) & (trace[:, 0] < right), 1]
+                assert np.all(beside > top) or np.all(beside < bottom), size
+
+
 def test_maps_that_are_none_and_leads_that_are_missing_are_refused() -> None:
     signal = np.zeros((12, 1000))
     for wrong in ({}, {"block1": maps()}, {"block1": np.zeros((1, 2, 4, 5))}, {"block1": np.stack([maps(), maps()])}):

@@ -40,12 +40,15 @@ def test_the_layers_have_the_shapes_and_operations_of_their_closed_form() -> Non
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_profile_has_its_steps_and_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_has_its_steps_and_changes_no_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     bench = Bench(tmp_path, monkeypatch)
     plain = bench.assembled(composed("trainer.batch_size=12"))
     train(plain, Notes())
     profiled = bench.assembled(composed("trainer.batch_size=12", "trainer.profile=3"))
     train(profiled, Notes())
+    assert "profiler_start" not in capfd.readouterr().err
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, profiled.model.state_dict()[name])
     folder = tmp_path / "profile"

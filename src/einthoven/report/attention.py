@@ -11,7 +11,9 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.report.ecg_paper import (
+    GAIN,
     LEAD_IN,
+    NAME_SIZE,
     ROW_LENGTH,
     SPEED,
     Grid,
@@ -35,6 +37,7 @@ SHOW = ("II", "V1", "V5")
 ROW, STRIP = 30.0, 6.0  # height of a lead and of a head in mm
 HEAD, FOOT, MARGIN = 12.0, 18.0, 8.0
 LIMIT = 1.2  # mV above and below the baseline; larger values are clipped
+HIGHEST_NAME = ROW - GAIN * LIMIT - NAME_SIZE  # mm: a name stays above its lead and below the lead before
 STRONGEST = 4.0  # attention, as a multiple of the mean, with the darkest colour
 COLORS = "Blues"
 
@@ -222,7 +225,7 @@ def _draw_panel(
     clipped = set()
     for row, lead in enumerate(traces):
         baseline = grid.bottom + grid.height - (row + 0.6) * ROW
-        clipped |= draw_row(axes, traces, fs, (lead,), left + 5, baseline, LIMIT)
+        clipped |= draw_row(axes, traces, fs, (lead,), left + 5, baseline, LIMIT, highest_name=HIGHEST_NAME)
     if clipped:
         text = f"clipped at {LIMIT:g} mV: {', '.join(lead for lead in traces if lead in clipped)}"
         write(axes, left + width, top - HEAD + 3, text, 4.5, ha="right")

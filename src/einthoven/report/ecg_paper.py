@@ -35,7 +35,7 @@ MM_PER_INCH = 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
 
 # Name of a lead in mm: size of the font, width of a letter, distance from the start of the trace, usual height.
-_NAME_SIZE = 4.2
+NAME_SIZE = 4.2
 _NAME_WIDTH = 3.2
 _NAME_LEFT = 1.5
 _NAME_HEIGHT = 10.5
@@ -251,9 +251,15 @@ def draw_row(
     baseline: float,
     limit: float,
     behind: Behind | None = None,
+    highest_name: float | None = None,
 ) -> set[str]:
-    """Draw a calibration pulse and the leads of a row, one after the other over 10 s. Return the clipped leads."""
+    """Draw a calibration pulse and the leads of a row, one after the other over 10 s. Return the clipped leads.
+
+    The name of a lead stands up to `highest_name` mm above the baseline. The default is 0.55 times `limit`.
+    """
     clipped = set()
+    if highest_name is None:
+        highest_name = 0.55 * GAIN * limit
     _draw_pulse(axes, left, baseline)
     column_seconds = 4 * COLUMN_SECONDS / len(row)
     per_column = column_seconds * fs
@@ -267,7 +273,9 @@ def draw_row(
         first = column * per_column if is_long_enough else 0.0
         if behind is not None:
             behind(axes, lead, first, first + per_column, x, baseline)
-        clipped |= _draw_trace(axes, traces[lead], fs, lead, first, first + per_column, x, baseline, limit)
+        clipped |= _draw_trace(
+            axes, traces[lead], fs, lead, first, first + per_column, x, baseline, limit, highest_name
+        )
         if column:
             axes.plot([x, x], [baseline - 3, baseline + 3], color=TRACE, linewidth=0.8, zorder=3)
     return clipped
@@ -283,6 +291,7 @@ def _draw_trace(
     left: float,
     baseline: float,
     limit: float,
+    highest_name: float,
 ) -> set[str]:
     """Draw the samples from `first` to `stop`, with `first` at x = `left`. Both may lie between two samples.
 
@@ -295,8 +304,8 @@ def _draw_trace(
     y = baseline + GAIN * np.clip(trace, -limit, limit)
     axes.plot(x, y, color=TRACE, linewidth=0.3 * POINTS_PER_MM, solid_joinstyle="round", label=lead, zorder=4)
     is_beside_name = (x > left) & (x < left + _NAME_LEFT + _NAME_WIDTH * len(lead) + 1)
-    height = _name_height(y[is_beside_name] - baseline, highest=0.55 * GAIN * limit)
-    write(axes, left + _NAME_LEFT, baseline + height, lead, _NAME_SIZE, weight="bold", halo=True)
+    height = _name_height(y[is_beside_name] - baseline, highest_name)
+    write(axes, left + _NAME_LEFT, baseline + height, lead, NAME_SIZE, weight="bold", halo=True)
     return {lead} if np.any(np.abs(trace) > limit) else set()
 
 
@@ -314,7 +323,7 @@ def _name_height(trace: FloatArray, highest: float) -> float:
     above = max(_NAME_HEIGHT, float(trace.max(initial=-np.inf)) + _NAME_MARGIN)
     if above <= highest:
         return above
-    below = min(-_NAME_HEIGHT, float(trace.min(initial=np.inf)) - _NAME_SIZE - _NAME_MARGIN / 2)
+    below = min(-_NAME_HEIGHT, float(trace.min(initial=np.inf)) - NAME_SIZE - _NAME_MARGIN / 2)
     return below if below >= -highest else _NAME_HEIGHT
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ class StepProfile:
 
     def __init__(self, steps: int, folder: Path, device: torch.device) -> None:
         from torch.profiler import ProfilerActivity, profile, schedule
+
+        # The library of the profiler writes two lines into the terminal at any lower level.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
         activities = [ProfilerActivity.CPU]
         self._sort_by = "self_cpu_time_total"
