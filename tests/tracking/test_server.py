@@ -110,7 +110,7 @@ def test_a_server_killed_in_the_middle_of_a_run_has_everything_once(
     with pytest.raises(SystemExit) as nothing_there:
         cli.main(["sync", str(server.folder / "elsewhere")])
     assert nothing_there.value.code == 2
-    cli.main(["sync", str(server.folder / "cut")])
+    cli.main(["sync", "--trust", server.uri, str(server.folder / "cut")])
     assert f"run {cut.run_id} in {server.uri}" in capsys.readouterr().out
 
     client = connect(server.uri)
