@@ -110,6 +110,23 @@ def test_a_store_of_an_earlier_version_gets_its_source_when_it_is_opened_with_it
     assert len(StoredCorpus(path, 100).open().table) == len(source.open().table)
 
 
+def test_a_store_of_an_earlier_version_is_not_left_half_written_by_a_kill(
+    packed: tuple[PTBXL, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, path = packed
+    (path / FILE).unlink()
+
+    def dies(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", dies)
+        source.open()
+    assert not (path / FILE).exists()
+    source.open()
+    assert len(StoredCorpus(path, 100).labels(source.open().table, "all").classes) > 0
+
+
 def test_what_is_no_such_store_is_refused_with_a_sentence(packed: tuple[PTBXL, Path], tmp_path: Path) -> None:
     _, path = packed
     refusals = {
