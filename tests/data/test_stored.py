@@ -116,9 +116,13 @@ def test_a_store_of_an_earlier_version_is_not_left_half_written_by_a_kill(
     source, path = packed
     (path / FILE).unlink()
 
-    def dies(self: Path, target: Path) -> None:
-        raise KeyboardInterrupt
+    def dies(self: Path, target: Path) -> Path:
+        if target.name == FILE:
+            raise KeyboardInterrupt
+        return replace_file(self, target)
 
+    replace_file = Path.replace
+    # The file that is complete is moved to its place.
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", dies)
         source.open()
