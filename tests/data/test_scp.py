@@ -351,7 +351,7 @@ def one_lead_many_times() -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "not a readable SCP-ECG file"),
+        (b"", "empty; expected an ECG"),
         (scp()[:5], "not a readable SCP-ECG file"),
         (scp()[:-1], "truncated"),
         (scp()[:200], "truncated"),

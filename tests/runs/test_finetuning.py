@@ -400,7 +400,7 @@ def test_records_behind_the_generator_of_a_base_are_noted_and_not_refused(
 ) -> None:
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
     in_fold_9 = store.table["strat_fold"].to_numpy() == 9
-    monkeypatch.setattr("einthoven.data.fitted_on._read", lambda: store.first_seconds[in_fold_9])
+    monkeypatch.setattr("einthoven.data.fitted_on.records_of_generator", lambda: store.first_seconds[in_fold_9])
     folder = tmp_path / "run"
     options = ("augment=none", "diagnostics=none", "trainer.epochs=1", "trainer.batch_size=8", "data.folds.train=[1,2]")
     train("init_from=embedded", *options, "tracking.artifacts=false", f"hydra.run.dir={folder}")

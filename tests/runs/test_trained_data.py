@@ -329,8 +329,8 @@ def test_a_run_without_its_ancestry_is_refused(own: Path) -> None:
 def test_a_cross_validation_is_of_the_same_data_throughout(own: Path) -> None:
     run, _ = read_finished(own / "run", "run", {})
     add(own, 101, of=TESTED, patient=101, fold=8)
-    now = NetworkRun(run.config, own / "run").data.identity
-    cross_validate._refuse_changed(run.data.identity, run.data.identity)
+    now = NetworkRun(run.config, own / "run").data
+    cross_validate._refuse_changed(run.data.identity, run.data)
     with pytest.raises(
         UserError, match="folds=cv: the data have changed since the first fold was trained: 1 record is new"
     ):
