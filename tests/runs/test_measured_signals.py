@@ -74,3 +74,14 @@ def test_other_signals_and_a_damaged_file_are_measured_again(
     reads.clear()
     assert measure_signals(*splits(train, val), tmp_path).counts == first.counts
     assert reads == [40, 9]
+
+
+def test_other_signals_of_the_same_shape_are_measured_anew(
+    signals: tuple[NDArray[np.int16], NDArray[np.int16]], tmp_path: Path
+) -> None:
+    train, val = signals
+    first = measure_signals(*splits(train, val), tmp_path)
+    changed = train.copy()
+    changed[0] += 100
+    second = measure_signals(*splits(changed, val), tmp_path)
+    np.testing.assert_allclose(second.moments.mean - first.moments.mean, 0.1 / 40, rtol=1e-6)

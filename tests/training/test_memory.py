@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -146,3 +147,16 @@ def test_a_run_says_it_once_and_is_resumed_with_the_smaller_parts(
     resumed = bench.assembled(config)
     resumed.load()
     assert resumed.micro_batch.size == 3
+    # The gradient noise is compared between the same parts as before.
+    assert resumed.diagnose._noise.parts == 4
+
+
+@pytest.mark.parametrize("way", ["compared records", "several processes"])
+def test_parts_that_must_stay_as_they_are_are_not_halved(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("task=contrastive",) if way == "compared records" else ()
+    run = Bench(tmp_path, monkeypatch).assembled(composed("trainer.batch_size=12", *options))
+    if way == "several processes":
+        run.processes = SimpleNamespace(size=2)  # type: ignore[assignment]
+    assert run._make_micro_batch()._can_halve() is False
