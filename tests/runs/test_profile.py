@@ -48,7 +48,9 @@ def test_a_profile_has_its_steps_and_changes_no_weight(
     train(plain, Notes())
     profiled = bench.assembled(composed("trainer.batch_size=12", "trainer.profile=3"))
     train(profiled, Notes())
-    assert "profiler_start" not in capfd.readouterr().err
+    printed = capfd.readouterr()
+    assert "profiler_start" not in printed.err
+    assert f"profile in {tmp_path / 'profile'}: layers.txt" in printed.out
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, profiled.model.state_dict()[name])
     folder = tmp_path / "profile"

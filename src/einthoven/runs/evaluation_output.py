@@ -32,8 +32,9 @@ def show_results(run: NetworkParts, options: EvaluationOptions, results: Evaluat
     console.print(
         f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
         f"({results.calibration['method']}) and thresholds fitted on folds {folds[options.fit]}; "
-        f"intervals {options.level:.0%}, {options.interval}, {results.interval.resamples} resamples of patients, "
-        f"{results.interval.classes_missing_share:.1%} of (resample, class) pairs without both labels left out",
+        f"intervals {options.level:.0%}, {options.interval}, {results.interval.resamples} resamples of patients; "
+        "a class is left out of the resamples that lack one of its two labels "
+        f"({results.interval.classes_missing_share:.1%})",
         soft_wrap=True,
     )
     absent = [name for name, interval in zip(classes, results.per_class, strict=True) if interval is None]

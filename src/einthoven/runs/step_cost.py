@@ -13,6 +13,7 @@ from einthoven.diagnostics.layers import LayerCost, layer_costs
 from einthoven.errors import UserError
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.unrecorded import Unrecorded
+from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
 from einthoven.training.meter import StepMeter, count_flops, matmul_rate
 from einthoven.training.precision import choose_autocast
@@ -90,6 +91,7 @@ def finish_profile(run: NetworkParts, recorder: Recorder | Unrecorded) -> None:
     run.model.train()
     (folder / "layers.txt").write_text(format_layers(layer_costs(run.model, x, run.autocast)))
     run.model.eval()
+    say(f"profile in {folder}: layers.txt, operations.txt, trace.json")
     if isinstance(recorder, Recorder) and run.settings.tracking.artifacts:
         for file in sorted(folder.iterdir()):
             recorder.file(file, PROFILE)

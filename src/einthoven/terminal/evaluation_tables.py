@@ -99,7 +99,12 @@ def probe_table(results: Mapping[str, ProbeResult], names: Mapping[str, str]) ->
 
 def _with_interval(value: float, interval: Interval | None, digits: int = 3, sign: str = "") -> str:
     """Return a value with its interval as text. With the sign ``+``, positive numbers have one."""
-    text = "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
+    text = "–" if np.isnan(value) else _rounded(value, digits, sign)
     if interval is None:
         return text
-    return f"{text} ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+    return f"{text} ({_rounded(interval.low, digits, sign)} to {_rounded(interval.high, digits, sign)})"
+
+
+def _rounded(value: float, digits: int, sign: str) -> str:
+    """Return a rounded number as text. A small negative number is 0.00, not -0.00."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
