@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -147,13 +148,15 @@ def test_an_address_where_nobody_answers_is_one_sentence(tmp_path: Path) -> None
 def test_what_is_sent_twice_arrives_once(tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the one store that does not drop duplicates itself
     shutil.copy(mlflow_db, tmp_path / "mlflow.db")
-    (tmp_path / "a.txt").write_text("a")
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
     entries = [
         {"metrics": [["a", 1.0, 5, 1], ["a", float("nan"), 6, 2], ["a", float("inf"), 7, 3], ["b", 0.1, 7, 3]]},
         {"params": {f"p{k}": str(k) for k in range(150)}},
         {"tags": {"t": "1"}},
         {"dataset": {"name": "d", "digest": "0", "source": "s", "profile": {}, "context": "train"}},
         {"file": {"path": "../a.txt", "place": "tables", "table": True, "staged": False}},
+        {"file": {"path": "../b.txt", "place": "tables", "table": True, "staged": False}},
     ]
     for store in (f"sqlite:///{tmp_path}/mlflow.db", f"file://{tmp_path}/mlruns"):
         folder = tmp_path / store[:4]
@@ -168,4 +171,5 @@ def test_what_is_sent_twice_arrives_once(tmp_path: Path, mlflow_db: Path, monkey
         assert len(client.get_metric_history(delivery.run_id, "a")) == 3
         (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
         assert len(run.data.params) == 150 and len(run.inputs.dataset_inputs) == 1
-        assert run.data.tags["mlflow.loggedArtifacts"].count("tables/a.txt") == 1
+        tables = [entry["path"] for entry in json.loads(run.data.tags["mlflow.loggedArtifacts"])]
+        assert tables == ["tables/a.txt", "tables/b.txt"]
