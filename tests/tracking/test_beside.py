@@ -72,6 +72,24 @@ def test_what_the_copy_cannot_do_is_done_here(tmp_path: Path) -> None:
         pass
 
 
+def test_a_copy_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.2)
+    this = os.getpid()
+    file = tmp_path / "process"
+
+    def work() -> None:
+        if os.getpid() != this:
+            file.write_text(str(os.getpid()))
+            time.sleep(60)
+        (tmp_path / "work").write_text("")
+
+    with beside(work):
+        while not file.exists() or not file.read_text():
+            time.sleep(0.01)
+    assert (tmp_path / "work").exists()
+    assert has_been_waited_for(int(file.read_text()))
+
+
 def test_with_one_core_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: 1)
     processes = []

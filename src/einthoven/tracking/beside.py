@@ -7,12 +7,18 @@ import gc
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from einthoven.interrupts import follow
 from einthoven.machine import usable_cores
+
+LONGEST_WAIT = 120.0
+"""Seconds that a copy may need after the block. A copy that waits for a lock of another thread would never end."""
+
+_PAUSE = 0.01
 
 
 @contextmanager
@@ -38,11 +44,9 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
     process = _start_copy(work)
     try:
         yield
-        is_done = _wait(process)
+        is_done = _has_done_its_work(process)
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-        _wait(process)
+        _end(process)
         raise
     if not is_done:
         work()
@@ -70,10 +74,24 @@ def _start_copy(work: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def _wait(process: int) -> bool:
-    """Wait for the end of a copy, and return whether it has done its work."""
+def _has_done_its_work(process: int) -> bool:
+    """Wait for the end of a copy, and return whether it has done its work in time."""
+    deadline = time.monotonic() + LONGEST_WAIT
     try:
-        return os.waitpid(process, 0)[1] == 0
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                return status == 0
+            time.sleep(_PAUSE)
     except ChildProcessError:
         # This process was started with the wish to hear nothing of the end of its children (``SIGCHLD``).
         return False
+    _end(process)
+    return False
+
+
+def _end(process: int) -> None:
+    """End a copy."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
