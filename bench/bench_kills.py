@@ -6,7 +6,8 @@ Every run is the first one of an empty folder. It is hit once by SIGKILL, SIGTER
 its last artifact, and every third run once more while it is resumed. Then it is resumed until it is FINISHED, or
 started again if it had not begun. Compared with the undisturbed run: all tensors of the checkpoints, all metrics by
 name, step and value (in the store and in series/metrics.parquet), the files of the run and their tables, the number of
-runs and of models in the store. Nothing incomplete may be left in the folder.
+runs and of models in the store. The values of ``system/…`` are times and memory, so that only their names and steps are
+compared. Nothing incomplete may be left in the folder.
 
 A run is a process `python -m einthoven train …` that makes its own data, so that the hits are also in imports and in
 the generation of the records. With --forks, runs are forks of one process that has imported everything, and they share
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -171,7 +171,12 @@ def status(folder: Path) -> str:
 def metrics(folder: Path) -> Counter[tuple[str, int, float]]:
     """Every metric in the store: name, step and value, with the number of its occurrences."""
     with sqlite3.connect(folder / "mlflow.db") as store:
-        return Counter(store.execute("select key, step, value from metrics").fetchall())
+        return Counter(comparable(*row) for row in store.execute("select key, step, value from metrics").fetchall())
+
+
+def comparable(name: str, step: int, value: float) -> tuple[str, int, float]:
+    """A row of a metric, without its value if that is a time or memory."""
+    return name, step, 0.0 if name.startswith("system/") else value
 
 
 def artifacts(folder: Path) -> dict[str, Path]:
@@ -187,7 +192,7 @@ def artifacts(folder: Path) -> dict[str, Path]:
 
 def series(file: Path) -> Counter[tuple[str, int, float]]:
     """Every row of the artifact with the metrics."""
-    return Counter((row["metric"], row["step"], row["value"]) for row in pq.read_table(file).to_pylist())
+    return Counter(comparable(row["metric"], row["step"], row["value"]) for row in pq.read_table(file).to_pylist())
 
 
 def tensors(file: Path) -> dict[str, torch.Tensor]:
@@ -229,11 +234,8 @@ def compare(folder: Path, whole: Path) -> list[str]:
     if files.keys() != expected.keys():
         problems.append(f"artifacts: {sorted(files.keys() ^ expected.keys())[:5]}")
     for name in files.keys() & expected.keys():
-        if (
-            name.endswith(".json")
-            and name.split("/")[-2] == "predictions"
-            and read(files[name]) != read(expected[name])
-        ):
+        is_of_predictions = "predictions" in name.split("/")[:-1] and name.endswith(".parquet")
+        if is_of_predictions and not pq.read_table(files[name]).equals(pq.read_table(expected[name])):
             problems.append(f"{name} differs")
         if not files[name].stat().st_size and expected[name].stat().st_size:
             problems.append(f"{name} is empty")
@@ -248,10 +250,6 @@ def series_of(folder: Path) -> Counter[tuple[str, int, float]]:
     """The rows of the artifact with the metrics of the run in a folder."""
     files = [file for name, file in artifacts(folder).items() if name.endswith("series/metrics.parquet")]
     return sum((series(file) for file in files), Counter())
-
-
-def read(file: Path) -> Any:
-    return json.loads(file.read_text())
 
 
 def try_one(
