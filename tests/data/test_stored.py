@@ -85,7 +85,7 @@ def test_a_folder_of_ones_own_is_stored_with_its_classes(corpus: Path, tmp_path:
     assert not compare(before, identity(stored, again, "columns", keep_unlabelled=True)).is_different
     assert stored.annotates(again.table, "columns") == {"folder": frozenset({"AF", "LBBB"})}
     assert again.origin is not None and not again.origin.pads
-    assert Origin.of(replace(source, short="pad"), ()).pads
+    assert Origin.from_source(replace(source, short="pad"), ()).pads
 
 
 def test_several_stores_are_one_source(packed: tuple[PTBXL, Path], corpus: Path, tmp_path: Path) -> None:

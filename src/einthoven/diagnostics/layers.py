@@ -96,7 +96,8 @@ def _measure(name: str, layer: nn.Module, values: tuple[Any, ...], autocast: Aut
     with FlopCounterMode(display=False) as counter, torch.no_grad(), autocast():
         layer(*_copies(values))
     parameters = [p for p in layer.parameters() if p.requires_grad]
-    forward_ms, backward_ms = [], []
+    forward_ms = []
+    backward_ms = []
     for _ in range(REPEATS):
         # Leaves of the graph whose gradient is computed, too, as inside of a network.
         arguments = _copies(values, needs_gradient=bool(name))

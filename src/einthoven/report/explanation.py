@@ -200,7 +200,8 @@ def _draw_key(axes: Axes, label: str, signed: bool, right: float, bottom: float,
     """Draw the scale of the colours: against the class, neutral, for the class. `scale` is that of a large page."""
     from matplotlib.patches import Rectangle
 
-    width, height = 40.0 * scale, 4.0 * scale
+    width = 40.0 * scale
+    height = 4.0 * scale
     letters = 3.6 * scale
     words = f"for {label}"
     left = right - width - 3.0 - 0.6 * letters * len(words)

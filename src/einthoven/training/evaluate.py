@@ -32,7 +32,9 @@ def evaluate(
         As in `einthoven.functional.windows`.
     """
     model.eval()
-    outputs, goals, valid = [], [], []
+    outputs = []
+    goals = []
+    valid = []
     for batch in batches:
         with autocast():
             window_outputs = apply_to_windows(model, batch.x, window, stride).float()

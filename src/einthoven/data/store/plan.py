@@ -169,7 +169,7 @@ class Plan:
         """
         names = ("fs", "leads", "seconds", "long", "short", "stride", "on_error")
         options = {name: getattr(source, name) for name in names if hasattr(source, name)}
-        origin = Origin.of(source, tuple(label_files))
+        origin = Origin.from_source(source, tuple(label_files))
         return cls(name=Path(source.root).resolve().name, files=files, table=table, origin=origin, **options, **others)
 
     @property

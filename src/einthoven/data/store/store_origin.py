@@ -49,7 +49,7 @@ class Origin:
     files: tuple[Path, ...] = field(default=())
 
     @classmethod
-    def of(cls, source: DataclassInstance, files: tuple[Path, ...]) -> Origin:
+    def from_source(cls, source: DataclassInstance, files: tuple[Path, ...]) -> Origin:
         """Return the origin of the stores of a source.
 
         The attribute ``label_options`` of a source names the options that its labels depend on. Without it, all options
