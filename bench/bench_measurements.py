@@ -47,7 +47,7 @@ def generated(fs: int) -> None:
         comments = ("Dx: 10370003",) if is_paced else ()
         (found,) = measure_records(delineator, [Record(signal, fs, LEADS, "r", comments=comments)])
         boundaries = delineate(mask_to_probability(sample.masks[fs][None]), fs)
-        exact = measure(signal, fs, LEADS, boundaries, Patient(is_paced=is_paced))
+        (exact,) = measure(signal[None], fs, LEADS, boundaries, [Patient(is_paced=is_paced)])
         shape = recording.shapes[False]
         truth = {"pr": shape.pr, "qrs": shape.qrs_duration, "qtc_fridericia": shape.qtc}
         for kind, measured in (("masks", exact), ("delineator", found)):

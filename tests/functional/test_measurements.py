@@ -42,7 +42,15 @@ def twelve_leads(record: Recording) -> Float:
 def measured(record: Recording, patient: Patient | None = None) -> Measurements:
     """Measure a generated record with its true mask."""
     boundaries = delineate(mask_to_probability(record.mask(500)[None]), 500)
-    return measure(twelve_leads(record), GENERATOR_FS, LEADS, boundaries, patient)
+    return measure_one(twelve_leads(record), GENERATOR_FS, LEADS, boundaries, patient)
+
+
+def measure_one(
+    x: Float, fs: float, leads: tuple[str, ...], boundaries: Boundaries, patient: Patient | None = None
+) -> Measurements:
+    """Measure one record (L, T)."""
+    (measurements,) = measure(x[None], fs, leads, boundaries, [patient or Patient()])
+    return measurements
 
 
 def beats_at(onsets: Float, *, qrs: float = 0.1, pr: float = 0.16, qt: float = 0.4, has_p: bool = True) -> Boundaries:
@@ -66,7 +74,7 @@ def values_of(boundaries: Boundaries, patient: Patient | None = None, t_height: 
     for onset, end in zip(boundaries.t_onset[0], boundaries.t_end[0], strict=True):
         share = np.clip((time - onset) / (end - onset), 0, 1)
         x[0] += t_height * np.sin(np.pi * share) ** 2
-    return measure(x, 200.0, ("I", "aVF"), boundaries, patient)
+    return measure_one(x, 200.0, ("I", "aVF"), boundaries, patient)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -259,19 +267,19 @@ def test_a_turned_signal_has_turned_axes_and_a_raised_st_its_level() -> None:
     x[:, (phase >= 0.84) & (phase < 0.95)] *= 0.2
     x[:, phase > 0.95] = 0.0
     x[0, (phase > 0.1) & (phase < 0.3)] = 0.15
-    values = measure(x, fs, ("I", "aVF"), boundaries).values
+    values = measure_one(x, fs, ("I", "aVF"), boundaries).values
     assert values["axis_qrs"].value == pytest.approx(70.0, abs=0.5)
     assert values["axis_p"].value == pytest.approx(70.0, abs=0.5)
     assert values["st_I"].value == pytest.approx(0.15, abs=1e-9)
     assert values["st_aVF"].value == pytest.approx(0.0, abs=1e-9)
-    opposite = measure(-x, fs, ("I", "aVF"), boundaries).values["axis_qrs"].value
+    opposite = measure_one(-x, fs, ("I", "aVF"), boundaries).values["axis_qrs"].value
     assert opposite == pytest.approx(-110.0, abs=0.5)
 
 
 def test_missing_leads_and_silent_leads_have_a_reason() -> None:
     x = np.zeros((2, 2500))
     x[0] = np.sin(np.arange(2500))
-    values = measure(x, 200.0, ("I", "V1"), beats_at(np.arange(0.5, 10.0))).values
+    values = measure_one(x, 200.0, ("I", "V1"), beats_at(np.arange(0.5, 10.0))).values
     assert values["axis_qrs"].reason == "leads I and aVF are needed"
     assert values["st_V1"].reason == "no signal in this lead" and values["st_I"].value is not None
 
@@ -281,6 +289,19 @@ def test_missing_leads_and_silent_leads_have_a_reason() -> None:
 def test_a_silent_lead_does_not_turn_the_axis(silent: int, value: float) -> None:
     x = np.random.default_rng(0).normal(0, 0.1, (2, 2500))
     x[silent] = value
-    values = measure(x, 200.0, ("I", "aVF"), beats_at(np.arange(0.5, 10, 0.8))).values
+    values = measure_one(x, 200.0, ("I", "aVF"), beats_at(np.arange(0.5, 10, 0.8))).values
     for name in ("axis_p", "axis_qrs", "axis_t"):
         assert values[name].value is None and values[name].reason == "no signal in lead I or aVF"
+
+
+def test_a_record_has_the_same_measurements_alone_and_among_others() -> None:
+    records = [recording("SR", 0), recording("AFIB", 1), recording("STACH", 2)]
+    x = np.stack([twelve_leads(record) for record in records])
+    x[1, 3, 2000:2100] = np.nan
+    masks = np.stack([record.mask(500) for record in records])
+    together = measure(x, GENERATOR_FS, LEADS, delineate(mask_to_probability(masks), 500), [Patient()] * 3)
+    alone = [
+        measure_one(x[row], GENERATOR_FS, LEADS, delineate(mask_to_probability(masks[row : row + 1]), 500))
+        for row in range(3)
+    ]
+    assert together == alone

@@ -6,13 +6,13 @@ little.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.functional.delineation import Boundaries
+from einthoven.functional.summaries import summarize
 
 Float = NDArray[np.float64]
 
@@ -47,6 +47,8 @@ class BeatMeasures:
         Net area of each wave in mV s.
     st : ndarray, shape (n, L, B)
         ST level in mV, 60 ms after the J point.
+    t_height : ndarray, shape (n, L)
+        Height of the T wave of each lead in mV, as in `t_heights`.
     """
 
     rr: Float
@@ -57,6 +59,7 @@ class BeatMeasures:
     qrs_area: Float
     t_area: Float
     st: Float
+    t_height: Float
 
 
 def measure_beats(x: NDArray[np.floating], fs: float, boundaries: Boundaries) -> BeatMeasures:
@@ -96,6 +99,7 @@ def measure_beats(x: NDArray[np.floating], fs: float, boundaries: Boundaries) ->
         qrs_area=area(waves.qrs_onset, waves.qrs_end),
         t_area=area(waves.t_onset, waves.t_end),
         st=integral.mean(st_time - ST_REACH, st_time + ST_REACH) - pq_level,
+        t_height=_t_heights(integral, boundaries),
     )
 
 
@@ -111,18 +115,20 @@ def t_heights(x: NDArray[np.floating], fs: float, boundaries: Boundaries) -> Flo
     x, fs, boundaries
         As in `measure_beats`.
     """
-    integral = _Integral(x, fs)
+    return _t_heights(_Integral(x, fs), boundaries)
+
+
+def _t_heights(integral: _Integral, boundaries: Boundaries) -> Float:
+    # All points of all beats are read at once: (n, T_POINTS * B).
+    records, num_beats = boundaries.t_onset.shape
+    share = np.linspace(0.0, 1.0, T_POINTS)[:, None]
     duration = boundaries.t_end - boundaries.t_onset
-    levels = []
-    for share in np.linspace(0.0, 1.0, T_POINTS):
-        time = boundaries.t_onset + share * duration
-        levels.append(integral.mean(time - T_REACH, time + T_REACH))
-    deflection = np.stack(levels) - levels[-1]
-    with warnings.catch_warnings():
-        # A record without a complete T wave has no median.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        median_wave = np.nanmedian(deflection, axis=-1)
-    return np.asarray(np.abs(median_wave).max(axis=0))
+    time = (boundaries.t_onset[:, None] + share * duration[:, None]).reshape(records, T_POINTS * num_beats)
+    levels = integral.mean(time - T_REACH, time + T_REACH)
+    levels = levels.reshape(*levels.shape[:2], T_POINTS, num_beats)
+    deflection = levels - levels[:, :, -1:]
+    median_wave = summarize(deflection).median
+    return np.asarray(np.abs(median_wave).max(axis=-1))
 
 
 class _Integral:
@@ -133,28 +139,24 @@ class _Integral:
         self._fs = fs
         trapezoids = (self._x[..., 1:] + self._x[..., :-1]) / 2
         self._until_sample = np.pad(trapezoids.cumsum(axis=-1), ((0, 0), (0, 0), (1, 0)))
-        self._unknown_before = np.pad((~np.isfinite(x)).cumsum(axis=-1), ((0, 0), (0, 0), (1, 0)))
+        is_unknown = ~np.isfinite(x)
+        self._unknown_before: NDArray[np.int64] | None = None
+        if is_unknown.any():
+            self._unknown_before = np.pad(is_unknown.cumsum(axis=-1), ((0, 0), (0, 0), (1, 0)))
 
     def between(self, start: Float, stop: Float) -> Float:
         """Integrate from `start` to `stop` seconds (n, B).
 
         NaN if one of them is unknown or outside of the record, or if a sample that is not finite is between them.
         """
-        integral = (self._until(stop) - self._until(start)) / self._fs
-        return np.where(self._has_unknown(start, stop), np.nan, integral)
+        integral: Float = (self._until(stop) - self._until(start)) / self._fs
+        if self._unknown_before is None:
+            return integral
+        return np.where(_has_unknown(self._unknown_before, start * self._fs, stop * self._fs), np.nan, integral)
 
     def mean(self, start: Float, stop: Float) -> Float:
         """Return the mean (n, L, B) from `start` to `stop` seconds."""
         return self.between(start, stop) / (stop - start)[:, None]
-
-    def _has_unknown(self, start: Float, stop: Float) -> NDArray[np.bool_]:
-        """Return whether a sample from `start` to `stop` seconds, or next to them, is not finite (n, L, B)."""
-        samples = self._x.shape[-1]
-        first = np.clip(np.floor(np.nan_to_num(start) * self._fs), 0, samples).astype(np.int64)
-        after = np.clip(np.ceil(np.nan_to_num(stop) * self._fs) + 1, 0, samples).astype(np.int64)
-        before_first = np.take_along_axis(self._unknown_before, first[:, None], axis=-1)
-        before_after = np.take_along_axis(self._unknown_before, after[:, None], axis=-1)
-        return np.asarray(before_after > before_first)
 
     def _until(self, time: Float) -> Float:
         """Integrate from the first sample to times (n, B), in samples."""
@@ -169,3 +171,16 @@ class _Integral:
         whole = np.take_along_axis(self._until_sample, sample[:, None], axis=-1)
         result = whole + fraction * value + fraction**2 / 2 * (next_value - value)
         return np.where(is_inside[:, None], result, np.nan)
+
+
+def _has_unknown(unknown_before: NDArray[np.int64], start: Float, stop: Float) -> NDArray[np.bool_]:
+    """Return whether a sample from `start` to `stop` (n, B), or next to them, is not finite (n, L, B).
+
+    `unknown_before` is the number of such samples before each sample, and before the end (n, L, T + 1).
+    """
+    samples = unknown_before.shape[-1] - 1
+    first = np.clip(np.floor(np.nan_to_num(start)), 0, samples).astype(np.int64)
+    after = np.clip(np.ceil(np.nan_to_num(stop)) + 1, 0, samples).astype(np.int64)
+    before_first = np.take_along_axis(unknown_before, first[:, None], axis=-1)
+    before_after = np.take_along_axis(unknown_before, after[:, None], axis=-1)
+    return np.asarray(before_after > before_first)

@@ -22,14 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.functional import qtc, rhythm
-from einthoven.functional.beat_measures import BeatMeasures, measure_beats, t_heights
-from einthoven.functional.beats import frontal_axis
+from einthoven.functional.beat_measures import measure_beats
+from einthoven.functional.beat_summaries import BeatSummaries, summarize_beats
 from einthoven.functional.delineation import Boundaries
+from einthoven.functional.summaries import Summary
 
 Float = NDArray[np.float64]
-
-NORMAL_IQR = 1.349
-"""Interquartile range of a normal distribution with a standard deviation of one."""
 
 ADULT = 18.0
 """Years from which on the limits hold."""
@@ -135,51 +133,58 @@ class Measurements:
 
 
 def measure(
-    x: NDArray[np.floating], fs: float, leads: Sequence[str], boundaries: Boundaries, patient: Patient | None = None
-) -> Measurements:
-    """Measure one record.
+    x: NDArray[np.floating], fs: float, leads: Sequence[str], boundaries: Boundaries, patients: Sequence[Patient]
+) -> list[Measurements]:
+    """Measure records.
 
     Parameters
     ----------
-    x : ndarray, shape (L, T)
-        Signal in mV.
+    x : ndarray, shape (n, L, T)
+        Signals in mV.
     fs : float
         Sampling frequency in Hz.
     leads : sequence of L str
         The axes need I and aVF.
     boundaries : Boundaries
-        Of this record: arrays (1, B), in seconds from its start.
-    patient : Patient, optional
+        Of these records: arrays (n, B), in seconds from the start of each.
+    patients : sequence of n Patient
 
     Returns
     -------
-    Measurements
+    list of n Measurements
+        Those of a record do not depend on the other records.
     """
-    patient = patient or Patient()
-    beats = measure_beats(x[None], fs, boundaries)
-    num_beats = int(np.isfinite(boundaries.qrs_onset).sum())
+    beats = measure_beats(x, fs, boundaries)
+    num_beats = np.isfinite(boundaries.qrs_onset).sum(axis=1)
 
     # The rhythm decides which values have a meaning.
-    has_p = np.isfinite(boundaries.p_end)
-    has_p_waves = rhythm.has_p_waves(has_p, boundaries.qrs_onset)
-    spikes = float(rhythm.spike_share(x[None], fs, boundaries.qrs_onset)[0])
-    is_paced = patient.is_paced or spikes >= rhythm.SPIKE_BEATS
-    has_fibrillation = not is_paced and bool(rhythm.is_possibly_fibrillation(beats.rr, has_p_waves)[0])
+    has_p_waves = rhythm.has_p_waves(np.isfinite(boundaries.p_end), boundaries.qrs_onset)
+    is_paced = rhythm.spike_share(x, fs, boundaries.qrs_onset) >= rhythm.SPIKE_BEATS
+    is_paced |= np.array([patient.is_paced for patient in patients], bool)
+    has_fibrillation = ~is_paced & rhythm.is_possibly_fibrillation(beats.rr, has_p_waves)
 
-    values = _rhythm_values(beats.rr[0])
-    why_no_qt = _why_no_qt(t_heights(x[None], fs, boundaries)[0])
-    values |= _intervals(beats, _why_no_pr(is_paced, has_fibrillation, bool(has_p_waves[0])), why_no_qt)
-    cautions = qtc.cautions(is_paced, has_fibrillation, values["qrs"].value)
-    values |= _corrected(beats, cautions, patient.sex, why_no_qt)
-    values |= _axes(beats, x, leads, has_p=bool(has_p_waves[0]))
-    values |= _st_levels(beats, x, leads)
-    if not num_beats:
-        values = {name: Measurement(None, value.unit, reason=NO_BEAT) for name, value in values.items()}
+    has_signal = _has_signal(x)
+    summaries = summarize_beats(beats, _axis_rows(leads))
+    measurements = []
+    for row, patient in enumerate(patients):
+        why_no_pr = _why_no_pr(bool(is_paced[row]), bool(has_fibrillation[row]), bool(has_p_waves[row]))
+        why_no_qt = _why_no_qt(beats.t_height[row])
+        values = _rhythm_values(summaries, row)
+        values |= _intervals(summaries, row, why_no_pr, why_no_qt)
+        cautions = qtc.cautions(bool(is_paced[row]), bool(has_fibrillation[row]), values["qrs"].value)
+        values |= _corrected(summaries, row, cautions, patient.sex, why_no_qt)
+        values |= _axes(summaries, row, _why_no_axis(leads, has_signal[row]), has_p=bool(has_p_waves[row]))
+        values |= _st_levels(summaries, row, leads, has_signal[row])
+        if not num_beats[row]:
+            values = {name: Measurement(None, value.unit, reason=NO_BEAT) for name, value in values.items()}
 
-    notes = []
-    if patient.age is not None and patient.age < ADULT:
-        notes.append(f"age {patient.age:g}: outside of the model and of the limits, which are of adults from {ADULT:g}")
-    return Measurements(values, num_beats, has_fibrillation, is_paced, tuple(notes))
+        notes = []
+        if patient.age is not None and patient.age < ADULT:
+            age = f"age {patient.age:g}"
+            notes.append(f"{age}: outside of the model and of the limits, which are of adults from {ADULT:g}")
+        rhythms = (bool(has_fibrillation[row]), bool(is_paced[row]))
+        measurements.append(Measurements(values, int(num_beats[row]), *rhythms, tuple(notes)))
+    return measurements
 
 
 def _why_no_pr(is_paced: bool, has_fibrillation: bool, has_p_waves: bool) -> str:
@@ -199,111 +204,112 @@ def _why_no_qt(heights: Float) -> str:
     return "" if known.max() >= FLAT_T else NO_CLEAR_T
 
 
-def _median(values: Float, unit: str, reason: str, notes: tuple[str, ...] = ()) -> Measurement:
-    """Return the median and the spread of the finite values (B,). `reason` explains why there are none."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+def _measurement(
+    summary: Summary, index: int | tuple[int, int], unit: str, reason: str, notes: tuple[str, ...] = ()
+) -> Measurement:
+    """Return the median and the spread of one row of a summary. `reason` explains why there is none."""
+    count = int(summary.count[index])
+    if not count:
         return Measurement(None, unit, reason=reason)
-    low, median, high = np.percentile(finite, (25, 50, 75))
-    spread = float(high - low) / NORMAL_IQR if len(finite) > 1 else None
-    return Measurement(float(median), unit, len(finite), spread, notes=notes)
+    spread = float(summary.spread[index]) if count > 1 else None
+    return Measurement(float(summary.median[index]), unit, count, spread, notes=notes)
 
 
-def _rhythm_values(rr: Float) -> dict[str, Measurement]:
-    """Return heart rate, SDNN and RMSSD of all RR intervals (B - 1,) in seconds.
-
-    SDNN and RMSSD as in Task Force, Circulation 93:1043, 1996. Premature beats are not taken out.
-    """
-    known = rr[np.isfinite(rr)]
-    difference = np.diff(rr)
-    difference = difference[np.isfinite(difference)]
-    values = {"heart_rate": _median(60.0 / rr, UNITS["heart_rate"], ONE_BEAT)}
-    if len(known) < 2 or not len(difference):
-        reason = ONE_BEAT if not len(known) else "fewer than three beats"
+def _rhythm_values(summaries: BeatSummaries, row: int) -> dict[str, Measurement]:
+    """Return heart rate, SDNN and RMSSD of a record."""
+    count = int(summaries.rr.count[row])
+    values = {"heart_rate": _measurement(summaries.rate, row, UNITS["heart_rate"], ONE_BEAT)}
+    if count < 2 or not summaries.rr_difference.count[row]:
+        reason = ONE_BEAT if not count else "fewer than three beats"
         values |= {name: Measurement(None, UNITS[name], reason=reason) for name in ("rr_sdnn", "rr_rmssd")}
         return values
-    sdnn = 1e3 * float(known.std(ddof=1))
-    rmssd = 1e3 * float(np.sqrt(np.mean(np.square(difference))))
-    values["rr_sdnn"] = Measurement(sdnn, UNITS["rr_sdnn"], len(known))
-    values["rr_rmssd"] = Measurement(rmssd, UNITS["rr_rmssd"], len(known))
+    values["rr_sdnn"] = Measurement(float(summaries.sdnn[row]), UNITS["rr_sdnn"], count)
+    values["rr_rmssd"] = Measurement(float(summaries.rmssd[row]), UNITS["rr_rmssd"], count)
     return values
 
 
-def _intervals(beats: BeatMeasures, why_no_pr: str, why_no_qt: str) -> dict[str, Measurement]:
-    """Return PR, QRS and QT in ms."""
-    pr = np.full_like(beats.pr[0], np.nan) if why_no_pr else beats.pr[0]
-    qt = np.full_like(beats.qt[0], np.nan) if why_no_qt else beats.qt[0]
-    return {
-        "pr": _median(1e3 * pr, UNITS["pr"], why_no_pr or NO_COMPLETE_P),
-        "qrs": _median(1e3 * beats.qrs[0], UNITS["qrs"], NO_BEAT),
-        "qt": _median(1e3 * qt, UNITS["qt"], why_no_qt or NO_T),
+def _intervals(summaries: BeatSummaries, row: int, why_no_pr: str, why_no_qt: str) -> dict[str, Measurement]:
+    """Return PR, QRS and QT of a record in ms."""
+    values = {
+        "pr": _measurement(summaries.pr, row, UNITS["pr"], NO_COMPLETE_P),
+        "qrs": _measurement(summaries.qrs, row, UNITS["qrs"], NO_BEAT),
+        "qt": _measurement(summaries.qt, row, UNITS["qt"], NO_T),
     }
+    for name, reason in (("pr", why_no_pr), ("qt", why_no_qt)):
+        if reason:
+            values[name] = Measurement(None, UNITS[name], reason=reason)
+    return values
 
 
 def _corrected(
-    beats: BeatMeasures, cautions: tuple[str, ...], sex: str | None, why_no_qt: str
+    summaries: BeatSummaries, row: int, cautions: tuple[str, ...], sex: str | None, why_no_qt: str
 ) -> dict[str, Measurement]:
-    """Return QTc in ms. Each QT is corrected by the median RR interval of the record, because QT follows RR slowly."""
-    rr = beats.rr[0]
-    known = rr[np.isfinite(rr)]
-    median_rr = float(np.median(known)) if len(known) else float("nan")
-    reason = (why_no_qt or NO_T) if len(known) else ONE_BEAT
-    qt = np.full_like(beats.qt[0], np.nan) if why_no_qt else beats.qt[0]
+    """Return QTc of a record in ms."""
+    reason = (why_no_qt or NO_T) if summaries.rr.count[row] else ONE_BEAT
     values = {}
-    for name, correct in (("qtc_fridericia", qtc.fridericia), ("qtc_bazett", qtc.bazett)):
-        measured = _median(correct(1e3 * qt, median_rr), UNITS[name], reason)
+    for name, summary in (("qtc_fridericia", summaries.qtc_fridericia), ("qtc_bazett", summaries.qtc_bazett)):
+        measured = _measurement(summary, row, UNITS[name], reason)
+        if why_no_qt:
+            measured = Measurement(None, UNITS[name], reason=reason)
         if measured.value is not None:
             measured = replace(measured, notes=(*cautions, *qtc.exceeded_limits(measured.value, sex)))
         values[name] = measured
     return values
 
 
-def _axes(beats: BeatMeasures, x: NDArray[np.floating], leads: Sequence[str], *, has_p: bool) -> dict[str, Measurement]:
-    """Return the frontal axes of P, QRS and T in degrees, from the median net areas in I and aVF."""
-    rows = [list(leads).index(lead) for lead in AXIS_LEADS if lead in leads]
-    reason = ""
-    if len(rows) < len(AXIS_LEADS):
-        reason = "leads I and aVF are needed"
-    elif not all(_has_signal(x[row]) for row in rows):
-        # A flat lead has areas of 0, which would turn the axis to 0 or 90 degrees.
-        reason = "no signal in lead I or aVF"
-    if reason:
-        return {name: Measurement(None, UNITS[name], reason=reason) for name in ("axis_p", "axis_qrs", "axis_t")}
-    no_p = NO_COMPLETE_P if has_p else NO_P
-    p_area = beats.p_area[0, rows] if has_p else np.full_like(beats.p_area[0, rows], np.nan)
-    return {
-        "axis_p": _axis(p_area, no_p),
-        "axis_qrs": _axis(beats.qrs_area[0, rows], "no complete QRS"),
-        "axis_t": _axis(beats.t_area[0, rows], NO_T),
-    }
+def _axis_rows(leads: Sequence[str]) -> list[int]:
+    """Return the rows of the leads of the axes; empty if one of them is missing."""
+    return [list(leads).index(lead) for lead in AXIS_LEADS] if set(AXIS_LEADS) <= {*leads} else []
 
 
-def _axis(areas: Float, reason: str) -> Measurement:
-    """Return the axis of the areas (2, B) in I and aVF. `reason` explains why there is none."""
-    unit = UNITS["axis_qrs"]
-    areas = areas[:, np.isfinite(areas).all(axis=0)]
-    if not areas.shape[1]:
-        return Measurement(None, unit, reason=reason)
-    axis = float(frontal_axis(*np.median(areas, axis=1, keepdims=True))[0])
-    if not np.isfinite(axis):
-        return Measurement(None, unit, reason="no deflection in I and aVF")
-    # Angles are compared as differences from the axis, so that 179 and -179 degrees are neighbours.
-    deviation = (frontal_axis(*areas) - axis + 180.0) % 360.0 - 180.0
-    return replace(_median(deviation, unit, reason), value=axis)
+def _why_no_axis(leads: Sequence[str], has_signal: NDArray[np.bool_]) -> str:
+    """Return why a record has no frontal axis; empty if it may have one. `has_signal` is (L,)."""
+    rows = _axis_rows(leads)
+    if not rows:
+        return "leads I and aVF are needed"
+    # A flat lead has areas of 0, which would turn the axis to 0 or 90 degrees.
+    return "" if has_signal[rows].all() else "no signal in lead I or aVF"
 
 
-def _st_levels(beats: BeatMeasures, x: NDArray[np.floating], leads: Sequence[str]) -> dict[str, Measurement]:
-    """Return the ST level of each lead in mV."""
+def _axes(summaries: BeatSummaries, row: int, why_no_axis: str, *, has_p: bool) -> dict[str, Measurement]:
+    """Return the frontal axes of P, QRS and T of a record in degrees."""
+    why_no_areas = {"axis_p": NO_COMPLETE_P if has_p else NO_P, "axis_qrs": "no complete QRS", "axis_t": NO_T}
     values = {}
-    for row, lead in enumerate(leads):
-        if _has_signal(x[row]):
-            values[f"st_{lead}"] = _median(beats.st[0, row], "mV", "no complete ST segment")
+    for name, no_areas in why_no_areas.items():
+        unit = UNITS[name]
+        if why_no_axis:
+            values[name] = Measurement(None, unit, reason=why_no_axis)
+            continue
+        axis = summaries.axes[name]
+        angle = float(axis.angle[row])
+        if not axis.has_areas[row] or (name == "axis_p" and not has_p):
+            values[name] = Measurement(None, unit, reason=no_areas)
+        elif not np.isfinite(angle):
+            values[name] = Measurement(None, unit, reason="no deflection in I and aVF")
         else:
-            values[f"st_{lead}"] = Measurement(None, "mV", reason="no signal in this lead")
+            values[name] = replace(_measurement(axis.deviation, row, unit, no_areas), value=angle)
     return values
 
 
-def _has_signal(lead: NDArray[np.floating]) -> bool:
-    """Return whether a lead (T,) is not flat and not missing."""
-    finite = lead[np.isfinite(lead)]
-    return len(finite) > 0 and bool(np.ptp(finite) > 0)
+def _st_levels(
+    summaries: BeatSummaries, row: int, leads: Sequence[str], has_signal: NDArray[np.bool_]
+) -> dict[str, Measurement]:
+    """Return the ST level of each lead of a record in mV. `has_signal` is (L,)."""
+    values = {}
+    for column, lead in enumerate(leads):
+        name = f"st_{lead}"
+        if has_signal[column]:
+            values[name] = _measurement(summaries.st, (row, column), "mV", "no complete ST segment")
+        else:
+            values[name] = Measurement(None, "mV", reason="no signal in this lead")
+    return values
+
+
+def _has_signal(x: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return whether each lead (n, L, T) is not flat and not missing."""
+    if not x.shape[-1]:
+        return np.zeros(x.shape[:-1], bool)
+    is_finite = np.isfinite(x)
+    highest = np.where(is_finite, x, -np.inf).max(axis=-1)
+    lowest = np.where(is_finite, x, np.inf).min(axis=-1)
+    return np.asarray(highest > lowest)

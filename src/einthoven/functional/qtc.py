@@ -24,19 +24,21 @@ PACED = "paced rhythm"
 @overload
 def fridericia(qt: float, rr: float) -> float: ...
 @overload
-def fridericia(qt: Float, rr: float) -> Float: ...
-def fridericia(qt: Float | float, rr: float) -> Float | float:
+def fridericia(qt: Float, rr: Float) -> Float: ...
+def fridericia(qt: Float | float, rr: Float | float) -> Float | float:
     """Return QTc = QT / ∛RR, with RR in seconds (Fridericia, Acta Med. Scand. 53:469, 1920)."""
-    return qt / float(np.cbrt(rr))
+    corrected: Float | float = qt / np.cbrt(rr)
+    return corrected
 
 
 @overload
 def bazett(qt: float, rr: float) -> float: ...
 @overload
-def bazett(qt: Float, rr: float) -> Float: ...
-def bazett(qt: Float | float, rr: float) -> Float | float:
+def bazett(qt: Float, rr: Float) -> Float: ...
+def bazett(qt: Float | float, rr: Float | float) -> Float | float:
     """Return QTc = QT / √RR, with RR in seconds (Bazett, Heart 7:353, 1920)."""
-    return qt / float(np.sqrt(rr))
+    corrected: Float | float = qt / np.sqrt(rr)
+    return corrected
 
 
 def cautions(is_paced: bool, has_fibrillation: bool, qrs: float | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from einthoven.data.doctor.plausible import from_comments
 from einthoven.data.formats.record import Record
 from einthoven.functional import qtc
-from einthoven.functional.delineation import Boundaries, delineate
+from einthoven.functional.delineation import delineate
 from einthoven.functional.measurements import UNITS, Measurement, Measurements, Patient, measure
 
 LONGEST_S = 300.0
@@ -60,11 +60,10 @@ def measure_records(delineator: WaveFinder, records: Sequence[Record]) -> list[M
         first = records[rows[0]]
         signals = np.stack([parts[row].signal for row in rows])
         boundaries = delineate(delineator.probabilities(signals, first.fs, first.leads), first.fs)
-        for position, row in enumerate(rows):
-            patient = patient_of(records[row].comments)
-            own = _boundaries_of(boundaries, position)
-            measured = measure(signals[position], first.fs, first.leads, own, patient)
-            measurements[row] = replace(measured, notes=(*measured.notes, *parts[row].notes))
+        patients = [patient_of(records[row].comments) for row in rows]
+        measured = measure(signals, first.fs, first.leads, boundaries, patients)
+        for row, measured_record in zip(rows, measured, strict=True):
+            measurements[row] = replace(measured_record, notes=(*measured_record.notes, *parts[row].notes))
     return [measurements[row] for row in range(len(records))]
 
 
@@ -109,11 +108,6 @@ def _longest_part(is_known: NDArray[np.bool_], longest_gap: float) -> tuple[int,
     stops = known[np.concatenate([is_break, [True]])] + 1
     longest = int(np.argmax(stops - starts))
     return int(starts[longest]), int(stops[longest])
-
-
-def _boundaries_of(boundaries: Boundaries, row: int) -> Boundaries:
-    """Return the boundaries of one record, as arrays (1, B)."""
-    return Boundaries(*(values[row : row + 1] for values in vars(boundaries).values()))
 
 
 def patient_of(comments: Iterable[str]) -> Patient:

@@ -123,6 +123,37 @@ class Block:
         return qrs_edges(self.beat, self.fs)
 
     @cached_property
+    def waves(self) -> tuple[Float, Float]:
+        """The waves of the representative beat, separated.
+
+        P is 200 to 30 ms before the QRS. The isoelectric line is measured just before and after P.
+
+        Returns
+        -------
+        qrst : ndarray, shape (n, L, W)
+            QRS and T above the isoelectric line in mV; zero outside.
+        p : ndarray, shape (n, L)
+            Mean of the P wave in mV.
+        """
+        onset, end = self.qrs
+        time = np.arange(self.beat.shape[-1]) / self.fs
+        since_onset = time - onset[:, None]
+        since_end = time - end[:, None]
+        is_p = (since_onset >= -0.20) & (since_onset <= -0.03)
+        is_before_p = (since_onset >= -0.24) & (since_onset < -0.20)
+        is_after_p = (since_onset >= -0.02) & (since_onset <= 0)
+        is_line = is_before_p | is_after_p
+        is_qrst = (since_onset >= 0) & (since_end <= 0.30)
+
+        def mean(beat: Float, is_included: NDArray[np.bool_]) -> Float:
+            weights = is_included / np.maximum(is_included.sum(axis=1, keepdims=True), 1)
+            return np.asarray(np.einsum("nlw,nw->nl", beat, weights))
+
+        beat = np.nan_to_num(self.beat)
+        beat = beat - mean(beat, is_line)[..., None]
+        return beat * is_qrst[:, None], mean(beat, is_p)
+
+    @cached_property
     def power(self) -> Float:
         """Power spectrum ``(n, L, F)``. The mean is removed and a Hann window is applied before the transform."""
         centred = self.x - self.x.mean(axis=-1, keepdims=True)

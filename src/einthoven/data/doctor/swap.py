@@ -22,44 +22,12 @@ electrocardiogram", Am. J. Cardiol. 88:396, 2001, who also compare leads with a 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from einthoven.data.doctor import thresholds
 from einthoven.data.doctor.finding import Block, Finding, Findings
 from einthoven.functional.beats import Float, frontal_axis
 
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
-
-
-def waves(block: Block) -> tuple[Float, Float]:
-    """Separate the waves of the representative beat.
-
-    P is 200 to 30 ms before the QRS. The isoelectric line is measured just before and after P.
-
-    Returns
-    -------
-    qrst : ndarray, shape (n, L, W)
-        QRS and T above the isoelectric line in mV; zero outside.
-    p : ndarray, shape (n, L)
-        Mean of the P wave in mV.
-    """
-    onset, end = block.qrs
-    time = np.arange(block.beat.shape[-1]) / block.fs
-    since_onset = time - onset[:, None]
-    since_end = time - end[:, None]
-    is_p = (since_onset >= -0.20) & (since_onset <= -0.03)
-    is_before_p = (since_onset >= -0.24) & (since_onset < -0.20)
-    is_after_p = (since_onset >= -0.02) & (since_onset <= 0)
-    is_line = is_before_p | is_after_p
-    is_qrst = (since_onset >= 0) & (since_end <= 0.30)
-
-    def mean(beat: Float, is_included: NDArray[np.bool_]) -> Float:
-        weights = is_included / np.maximum(is_included.sum(axis=1, keepdims=True), 1)
-        return np.asarray(np.einsum("nlw,nw->nl", beat, weights))
-
-    beat = np.nan_to_num(block.beat)
-    beat = beat - mean(beat, is_line)[..., None]
-    return beat * is_qrst[:, None], mean(beat, is_p)
 
 
 def _cosine(a: Float, b: Float) -> Float:
@@ -93,7 +61,7 @@ def check_limb_swaps(block: Block) -> Findings:
         return
     limb_rows = [block.row("I"), block.row("II")]
     chest_rows = [block.row("V6"), block.row("V5")]
-    qrst, p = waves(block)
+    qrst, p = block.waves
     limb_qrst = qrst[:, limb_rows]
     limb_p = p[:, limb_rows]
     chest_qrst = qrst[:, chest_rows]
@@ -151,7 +119,7 @@ def check_right_leg(block: Block) -> Findings:
     """Find records in which lead II is between the two legs and has no voltage."""
     if not block.has("I", "II", "III"):
         return
-    qrst, _ = waves(block)
+    qrst, _ = block.waves
     size = np.ptp(qrst, axis=-1)
     other_size = (size[:, block.row("I")] + size[:, block.row("III")]) / 2
     minimum_size, _ = thresholds.AMPLITUDE
@@ -169,7 +137,7 @@ def check_chest_swaps(block: Block) -> Findings:
 
     # Correlations between all pairs of chest leads.
     chest_rows = [block.row(lead) for lead in CHEST]
-    qrst, _ = waves(block)
+    qrst, _ = block.waves
     chest_qrst = qrst[:, chest_rows]
     normalized = chest_qrst / np.maximum(np.linalg.norm(chest_qrst, axis=-1, keepdims=True), 1e-6)
     correlation = np.einsum("niw,njw->nij", normalized, normalized)
