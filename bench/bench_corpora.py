@@ -125,7 +125,7 @@ def add_days(folder: str, cache: str, first: str, last: str) -> dict[str, float]
     """Pack the records of some days, day after day: each time the new records alone."""
     from dataclasses import replace
 
-    from einthoven.data.store.packed_store import open_or_build
+    from einthoven.data.store.build_store import open_or_build
 
     plan = source_of(Path(folder), Path(cache), 1.0)._plan()
     start = cpu()
@@ -139,7 +139,7 @@ def open_day(folder: str, cache: str, records: str) -> dict[str, float]:
     """Open all records of the days so far, with a check of all files; the store is written before."""
     from dataclasses import replace
 
-    from einthoven.data.store.packed_store import open_or_build
+    from einthoven.data.store.build_store import open_or_build
 
     plan = source_of(Path(folder), Path(cache), 1.0)._plan()
     n = int(records)
@@ -158,12 +158,12 @@ def large(cache: str, records: str) -> dict[str, float]:
     import pandas as pd
 
     from einthoven.data.formats.inputs import short_digest
-    from einthoven.data.store import packed_store
     from einthoven.data.store.checksums import PACK_FILE, SIGNALS, BlockSums, pack_text
     from einthoven.data.store.packs import IndexWriter, Packs
     from einthoven.data.store.plan import Plan, RecordFiles
     from einthoven.data.store.store_origin import Origin
     from einthoven.data.store.store_rows import StoreRows
+    from einthoven.data.store.write_store import write_store
 
     n = int(records)
     rng = np.random.default_rng(0)
@@ -201,7 +201,7 @@ def large(cache: str, records: str) -> dict[str, float]:
     rows, quarantine = StoreRows.from_plan(plan, packs, np.arange(n))
     fingerprint = rows.fingerprint()
     path = Path(cache) / "stores" / f"large-{fingerprint[:16]}"
-    packed_store._write(path, rows, 20, quarantine, fingerprint)
+    write_store(path, rows, 20, quarantine, fingerprint)
     return {"records": n}
 
 

@@ -25,8 +25,8 @@ import pandas as pd
 import torch
 
 from einthoven.data.store.batches import training_batches
+from einthoven.data.store.build_store import open_or_build
 from einthoven.data.store.checksums import _blocks
-from einthoven.data.store.packed_store import open_or_build
 from einthoven.data.store.plan import Plan, RecordFiles
 from einthoven.data.store.signals import Signals
 from einthoven.data.store.splits import DeviceSplit, StreamedSplit

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.data.store import checksums
-from einthoven.data.store.packed_store import STORE_FILE
+from einthoven.data.store.store_folder import STORE_FILE
 from einthoven.files import seal, unseal
 
 

@@ -181,7 +181,7 @@ def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_
 def _signals_of(
     workplace: Path, run: MlflowRun, ecg_ids: list[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    from einthoven.data.store.packed_store import open_store
+    from einthoven.data.store.open_store import open_store
 
     stores = [open_store(path) for path in (workplace / "data" / "stores").iterdir() if path.is_dir()]
     (store,) = [each for each in stores if each.fingerprint.startswith(run.data.tags["data.fingerprint"])]

@@ -15,7 +15,8 @@ from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_recor
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import digests
-from einthoven.data.store.packed_store import open_or_build, open_store
+from einthoven.data.store.build_store import open_or_build
+from einthoven.data.store.open_store import open_store
 from einthoven.data.store.plan import CHECKSUM_FORMAT
 from einthoven.errors import UserError
 

@@ -18,7 +18,8 @@ from einthoven.atomic import PARTIAL
 from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import checksums
-from einthoven.data.store.packed_store import Store, open_store
+from einthoven.data.store.open_store import open_store
+from einthoven.data.store.packed_store import Store
 from einthoven.data.store.plan import FORMAT
 from einthoven.data.store.splits import DeviceSplit, StreamedSplit
 from einthoven.errors import UserError

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from einthoven.data.store import merged_packs, packed_store
+from einthoven.data.store import build_store, merged_packs
+from einthoven.data.store.build_store import open_or_build
 from einthoven.data.store.merged_packs import find_signals, merge_packs
-from einthoven.data.store.packed_store import Store, open_or_build, open_store
+from einthoven.data.store.open_store import _count_rows, open_store
+from einthoven.data.store.packed_store import Store
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 
@@ -64,17 +66,16 @@ def test_a_merge_by_another_process_while_a_store_is_opened_is_no_damage(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(packed_store, "merge_packs", lambda pool, leads: None)
+        patch.setattr(build_store, "merge_packs", lambda pool, leads: None)
         stores = add_days(plan, tmp_path)
     pool = packs(tmp_path)[0].parent
 
     def merges_first(*arguments: Any) -> Any:
         merge_packs(pool, 12)
-        return real(*arguments)
+        return _count_rows(*arguments)
 
-    real = packed_store._count_rows
     with monkeypatch.context() as patch:
-        patch.setattr(packed_store, "_count_rows", merges_first)
+        patch.setattr("einthoven.data.store.open_store._count_rows", merges_first)
         opened = open_store(stores[-1].path)
     assert len(packs(tmp_path)) < DAYS
     np.testing.assert_array_equal(np.array(opened.signals), np.array(stores[-1].signals))

@@ -23,7 +23,8 @@ from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.source_state import ago
 from einthoven.data.store import packing, packs
-from einthoven.data.store.packed_store import Store, open_store
+from einthoven.data.store.open_store import open_store
+from einthoven.data.store.packed_store import Store
 from einthoven.errors import UserError
 from einthoven.functional.conform import resample
 

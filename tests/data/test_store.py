@@ -29,7 +29,9 @@ from einthoven.data.sources.embedded import Synthetic
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.store import packing, packs, store_rows
 from einthoven.data.store import plan as plan_module
-from einthoven.data.store.packed_store import Store, open_or_build, open_store
+from einthoven.data.store.build_store import open_or_build
+from einthoven.data.store.open_store import open_store
+from einthoven.data.store.packed_store import Store
 from einthoven.data.store.plan import Plan
 from einthoven.data.store.signals import Signals
 from einthoven.errors import UserError

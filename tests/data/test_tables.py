@@ -13,7 +13,7 @@ import pytest
 from einthoven.data.doctor.report import update_quarantine
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.labels import ptbxl_labels, read_database, read_statements
-from einthoven.data.store.packed_store import open_or_build
+from einthoven.data.store.build_store import open_or_build
 from einthoven.data.store.plan import Plan
 from einthoven.data.tables import read_typed
 from einthoven.errors import UserError

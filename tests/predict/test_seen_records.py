@@ -16,7 +16,8 @@ import safetensors.numpy
 from einthoven import cli
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.formats.reading import read_record
-from einthoven.data.store.packed_store import Store, open_or_build
+from einthoven.data.store.build_store import open_or_build
+from einthoven.data.store.packed_store import Store
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 from einthoven.predict import Predictor, load_bundle

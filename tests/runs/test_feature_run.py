@@ -82,7 +82,7 @@ def test_the_file_of_a_run_gives_its_probabilities_again(train: Train, workplace
 
 
 def _signals_of(workplace: Path, ecg_ids: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    from einthoven.data.store.packed_store import open_store
+    from einthoven.data.store.open_store import open_store
 
     store = open_store(next((workplace / "data" / "stores").iterdir()))
     rows = [store.table["ecg_id"].tolist().index(ecg_id) for ecg_id in ecg_ids]

@@ -18,7 +18,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 
 from einthoven import cli
 from einthoven.contracts import Predictions
-from einthoven.data.store.packed_store import open_store
+from einthoven.data.store.open_store import open_store
 from einthoven.runs.conclude import _pipeline
 from einthoven.runs.run_data import Data
 from einthoven.training import checkpoint

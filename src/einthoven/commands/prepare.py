@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from einthoven import schema
 from einthoven.build import build, check
 from einthoven.data.sources.labels import NoLabelsError
-from einthoven.data.store.packed_store import QUARANTINE, Store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 from einthoven.terminal.findings import examine_corpus

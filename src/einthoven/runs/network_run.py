@@ -314,7 +314,7 @@ class NetworkRun(NetworkParts):
     def _record_names(self, index: torch.Tensor) -> list[str]:
         """Return the names of some training records, for error messages."""
         rows = self.data.rows["train"][index.cpu().numpy()]
-        return list(map(names_in(self.data.store.table), self.data.labels.ecg_ids[rows].tolist()))
+        return list(map(names_in(self.data.store.table, "ecg_id"), self.data.labels.ecg_ids[rows].tolist()))
 
     def save(self, name: str, recorder: Recorder | Unrecorded) -> None:
         """Write a checkpoint with everything that a resumed run needs. Only the first process writes.

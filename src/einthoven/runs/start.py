@@ -16,7 +16,7 @@ from einthoven.atomic import write_text
 from einthoven.command_line import command, option
 from einthoven.contracts import ONE_PROCESS, Processes, TaskKind
 from einthoven.data.ancestry import Ancestry
-from einthoven.data.store.packed_store import QUARANTINE
+from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.functional.class_names import parts
 from einthoven.predict.model_folder import FOLD

@@ -19,10 +19,10 @@ from einthoven.data.doctor import (
     unmeasurable,
     update_quarantine,
 )
-from einthoven.data.doctor.report import QUARANTINE_FILE
 from einthoven.data.formats.reading import read_record
 from einthoven.data.record_names import names_in
 from einthoven.data.store.packed_store import Store
+from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.terminal.display import bar, console, results_table, say
 
@@ -110,14 +110,14 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
         console.print(finding.evidence)
     say(f"details: {store.path / 'doctor.parquet'}")
     if len(quarantined):
-        file = store.path / QUARANTINE_FILE
+        file = store.path / QUARANTINE
         say(f"records that are not to be used, with the reason: {len(quarantined)} in {file}")
 
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):
-        unusable = f"; {len(quarantined)} records in {QUARANTINE_FILE}" if len(quarantined) else ""
+        unusable = f"; {len(quarantined)} records in {QUARANTINE}" if len(quarantined) else ""
         records = findings.loc[findings["severity"].isin(ABOVE_CAUTION), "ecg_id"]
-        names = [f"ecg_id {name}" for name in map(names_in(store.table), records[:NAMED_RECORDS])]
+        names = [f"ecg_id {name}" for name in map(names_in(store.table, "ecg_id"), records[:NAMED_RECORDS])]
         named = f"; such as {', '.join(names)}" if names else ""
         print(f"einthoven: strict: {', '.join(serious) or 'no warning'}{unusable}{named}.", file=sys.stderr)
         sys.exit(1)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from einthoven.atomic import atomic, write_text
 from einthoven.data.doctor.examination import examine_store
 from einthoven.data.doctor.finding import CODES, SEVERITIES
+from einthoven.data.record_names import FILE_COLUMNS, record_files
 from einthoven.data.store.packed_store import Store
+from einthoven.data.store.store_folder import QUARANTINE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUARANTINE_FILE = "quarantine.csv"
 QUARANTINE_COLUMNS = ["ecg_id", "file", "reason"]
 
 
@@ -89,19 +90,15 @@ def update_quarantine(store: Store, examination: pd.DataFrame) -> pd.DataFrame:
         others = before[~before["file"].isin(set(names))]
         quarantine = pd.concat([others, quarantine], ignore_index=True)
     if len(quarantine) or len(store.quarantine):
-        write_text(store.path / QUARANTINE_FILE, quarantine.to_csv(index=False))
+        write_text(store.path / QUARANTINE, quarantine.to_csv(index=False))
     return quarantine
 
 
 def _record_names(store: Store) -> list[str]:
     """Return a name for each record: its file if the table states it, otherwise its ecg_id."""
-    names = store.table["ecg_id"].astype(str)
-    # The columns of PTB-XL, CinC 2021 and a folder.
     ptbxl_column = "filename_hr" if store.fs > 100 else "filename_lr"
-    for column in (ptbxl_column, "name", "path"):
-        if column in store.table:
-            names = store.table[column].fillna(names)
-    return [str(name) for name in names]
+    files = record_files(store.table, (*FILE_COLUMNS, ptbxl_column))
+    return files.fillna(store.table["ecg_id"]).astype(str).tolist()
 
 
 def count_findings(examination: pd.DataFrame) -> list[tuple[str, str, str, int]]:

@@ -23,7 +23,8 @@ from einthoven.data.sources.snomed import (
     parse_diagnoses,
 )
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
-from einthoven.data.store.packed_store import Progress, Store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import Plan
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

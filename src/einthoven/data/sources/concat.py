@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.labels import Labels, label_matrix, shared_classes
-from einthoven.data.store.packed_store import Progress, Store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
 from einthoven.data.store.signals import Signals
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from einthoven.data import synthetic
 from einthoven.data.sources.labels import TASKS, Labels
 from einthoven.data.sources.ptbxl import GENERATED, PTBXL, RATES
-from einthoven.data.store.packed_store import Progress, Store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER
 from einthoven.functional.leads import LEADS

@@ -19,7 +19,8 @@ from einthoven.data.sources.labels import Labels, indicators, label_matrix
 from einthoven.data.sources.record_paths import fill_pattern, pattern_columns, refuse_outside
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
-from einthoven.data.store.packed_store import Progress, Store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import LARGEST_FS, Plan, RecordFiles, absent_records
 from einthoven.data.tables import read_text
 from einthoven.errors import UserError

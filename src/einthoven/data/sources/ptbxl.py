@@ -23,7 +23,8 @@ from einthoven.data.sources.labels import (
 )
 from einthoven.data.sources.record_paths import refuse_outside
 from einthoven.data.sources.source_state import SourceState, open_source, own_options
-from einthoven.data.store.packed_store import Progress, Store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import Plan, RecordFiles, absent_records
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

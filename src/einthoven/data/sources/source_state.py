@@ -19,8 +19,12 @@ import numpy as np
 
 import einthoven
 from einthoven.atomic import remove_leftovers, write_text
-from einthoven.data.store.packed_store import Progress, Store, is_complete, open_or_build, open_store
+from einthoven.data.store.build_store import open_or_build
+from einthoven.data.store.open_store import open_store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import CHECKSUM_FORMAT, CONTENT_FORMAT, FORMAT, Plan
+from einthoven.data.store.store_folder import is_complete
 from einthoven.errors import UserError
 from einthoven.files import file_digest, seal, unseal
 

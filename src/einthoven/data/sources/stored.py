@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven import trust
 from einthoven.data.sources.labels import Labels
-from einthoven.data.store.packed_store import STORE_FILE, Progress, Store, open_store
+from einthoven.data.store.open_store import open_store
+from einthoven.data.store.packed_store import Store
+from einthoven.data.store.packing import Progress
+from einthoven.data.store.store_folder import STORE_FILE
 from einthoven.data.store.store_origin import FOLDER, Origin
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from einthoven.atomic import atomic
 from einthoven.data.sources.labels import Labels, NoLabelsError
-from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Progress, Store
+from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
+from einthoven.data.store.packing import Progress
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER
 from einthoven.functional import alignment, baseline, beats, conform, qrs_edges, representative_beat
