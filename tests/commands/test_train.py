@@ -352,8 +352,11 @@ def test_a_sweep_is_a_parent_with_children_and_a_table(train: Callable[..., None
         assert child.data.params.items() >= parts.items() and child.data.params["seed"] in ("0", "1")
 
 
-def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callable[..., None], workplace: Path) -> None:
-    train(*FAST, "folds=cv", "data.folds.train=[1,2,3]", "tracking.experiment=cv")
+def test_cross_validation_pools_predictions_that_were_out_of_fold(
+    train: Callable[..., None], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workplace / "cv-pooled"
+    train(*FAST, "folds=cv", "data.folds.train=[1,2,3]", "tracking.experiment=cv", f"hydra.run.dir={folder}")
     found = runs(workplace, "cv")
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     tables = [table_of(run, workplace, "predictions/val.parquet") for run in found if run is not parent]
@@ -365,8 +368,30 @@ def test_cross_validation_pools_predictions_that_were_out_of_fold(train: Callabl
     y, p = (np.concatenate([t.filter(like=kind).to_numpy() for t in tables]) for kind in ("_label", "_probability"))
     pooled = roc_auc_score(y, p, average="macro")
     assert parent.data.metrics["val/macro_auroc"] == pytest.approx(pooled, abs=1e-6)
+    of_folds = []
+    for part in tables:
+        names = [n.removesuffix("_label") for n in part if n.endswith("_label") and part[n].nunique() == 2]
+        of_folds.append(np.mean([roc_auc_score(part[f"{n}_label"], part[f"{n}_probability"]) for n in names]))
+    assert parent.data.metrics["val/macro_auroc_fold_mean"] == pytest.approx(np.mean(of_folds), abs=1e-6)
+    assert parent.data.metrics["val/macro_auroc_fold_sd"] == pytest.approx(np.std(of_folds, ddof=1), abs=1e-6)
+    printed = capsys.readouterr().out
+    assert f"{np.mean(of_folds):.4f} ± {np.std(of_folds, ddof=1):.4f}" in printed
     parts = {"model": "logistic", "optimizer": "adamw", "schedule": "cosine", "augment": "default", "seed": "0"}
     assert all(run.data.params.items() >= parts.items() for run in found)
+
+    # The pooled table is in the folder and among the artifacts.
+    together = table_of(parent, workplace, "predictions/val.parquet")
+    written = pd.read_parquet(folder / "out_of_fold.parquet")
+    pd.testing.assert_frame_equal(together[written.columns], written, check_dtype=False)
+    by_id = pd.concat(tables).set_index("ecg_id").sort_index()
+    own_columns = [name for name in by_id if name.endswith(("_label", "_probability"))]
+    pd.testing.assert_frame_equal(written.set_index("ecg_id").sort_index()[own_columns], by_id[own_columns])
+    fold_of = {frozenset(part["ecg_id"]): fold for fold, part in written.groupby("fold")}
+    assert set(fold_of) == {frozenset(part) for part in ids} and set(fold_of.values()) == {1, 2, 3}
+    assert written.groupby("patient")["fold"].nunique().max() == 1
+    for name in ("NORM", "MI"):
+        auroc = roc_auc_score(written[f"{name}_label"], written[f"{name}_probability"])
+        assert f"{auroc:.4f} [" in printed
 
 
 def test_weights_of_the_best_epoch_are_reported_where_asked_for(train: Callable[..., None], workplace: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig
 
-from einthoven.contracts import Predictions
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
@@ -20,6 +18,16 @@ from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.next_commands import resume_command
 from einthoven.runs.options import write_config
+from einthoven.runs.out_of_fold import (
+    OUT_OF_FOLD,
+    HeldOut,
+    class_table,
+    pool,
+    predict_held_out,
+    prediction_columns,
+    spread_over_folds,
+    write_predictions,
+)
 from einthoven.runs.resume import assemble_begun, describe_position
 from einthoven.runs.run import Run
 from einthoven.runs.run_data import Data
@@ -121,9 +129,7 @@ def _train_folds(
     folds = settings.folds.train
     parent: Recorder | None = None
     first_identity: DataIdentity | None = None
-    predictions: list[Predictions] = []
-    patients = []
-    cells = []
+    held_out: list[HeldOut] = []
     try:
         for fold in folds:
             fold_folder = folder / f"{FOLD}{fold}"
@@ -145,10 +151,7 @@ def _train_folds(
                     parent = _open_parent(run, config, folder, overrides, lock)
                 console.print(f"held out: fold {fold}")
                 _train_fold(run, notes, f"{settings.tracking.run_name}-fold{fold}", overrides, parent, fold_lock)
-            predictions.append(run.evaluate("val"))
-            patients.append(run.data.patients("val"))
-            monitored = _monitored(run, predictions[-1])
-            cells.append([f"fold {fold}", str(len(predictions[-1].y)), f"{monitored:.4f}"])
+            held_out.append(predict_held_out(run, run.evaluate("val"), fold))
     except BaseException as error:
         is_interrupted = isinstance(error, KeyboardInterrupt)
         if is_interrupted:
@@ -158,10 +161,8 @@ def _train_folds(
             parent.finish("KILLED" if is_interrupted else "FAILED")
         raise
     assert parent is not None
-    y = np.concatenate([fold_predictions.y for fold_predictions in predictions])
-    p = np.concatenate([fold_predictions.p for fold_predictions in predictions])
     with closing(parent):
-        metrics = _log_pooled(run, parent, Predictions(y, p), np.concatenate(patients), settings.seed, cells)
+        metrics = _log_pooled(run, parent, folder, held_out)
         parent.tags({CONCLUDED: "true"})
     return metrics
 
@@ -228,12 +229,6 @@ def _train_fold(
         session.fit()
 
 
-def _monitored(run: Run, predictions: Predictions) -> float:
-    """Return the metric of a fold that the table shows."""
-    metrics = run.task.metrics(predictions.y, predictions.p, run.data.labels.classes)
-    return float(metrics.get(run.task.monitor, math.nan))
-
-
 def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
     """Return the configuration of the run that is evaluated on one fold and trained on the others."""
     from omegaconf import OmegaConf
@@ -252,24 +247,43 @@ def _refuse_changed(first: DataIdentity, now: Data) -> None:
         raise UserError(f"folds=cv: the data have changed since the first fold was trained: {difference}.")
 
 
-def _log_pooled(
-    run: Run, parent: Recorder, pooled: Predictions, patients: np.ndarray, seed: int, cells: list[list[str]]
-) -> dict[str, float]:
-    """Log the metrics of the pooled predictions to the parent run, print all results, and return the metrics."""
-    intervals = run.task.intervals(pooled.y, pooled.p, patients, seed)
+def _log_pooled(run: Run, parent: Recorder, folder: Path, held_out: list[HeldOut]) -> dict[str, float]:
+    """Write and log the pooled predictions and their metrics, print all results, and return the metrics."""
+    pooled = pool(held_out)
+    predictions = prediction_columns(run, pooled)
+    write_predictions(folder, predictions)
+
+    # Metrics of the pooled predictions, and their spread over the folds.
+    monitor = run.task.monitor
+    intervals = run.task.intervals(pooled.y, pooled.p, pooled.patients, run.settings.seed)
     task_metrics = run.task.metrics(pooled.y, pooled.p, run.data.labels.classes)
     metrics = {f"val/{name}": value for name, value in task_metrics.items()}
     for name, interval in intervals.items():
         metrics[f"val/{name}_low"] = interval.low
         metrics[f"val/{name}_high"] = interval.high
+    spread = spread_over_folds(held_out)
+    if monitor in spread:
+        metrics[f"val/{monitor}_fold_mean"] = spread[monitor].mean
+        metrics[f"val/{monitor}_fold_sd"] = spread[monitor].sd
     parent.log_metrics(0, metrics)
 
-    monitor = run.task.monitor
     columns = ["held out", "records", run.task.metric_titles[monitor]]
-    cells = [*cells, ["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"]]
+    cells = []
+    for of_fold in held_out:
+        value = of_fold.metrics.get(monitor, nan)
+        cells.append([f"fold {of_fold.fold}", str(len(of_fold.ecg_ids)), f"{value:.4f}"])
+    if monitor in spread:
+        cells.append(["folds, mean ± sd", "", str(spread[monitor])])
+    cells.append(["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"])
     say(f"run {parent.run_id} in {without_password(parent.uri)}")
     # Only the threads of the recorder write to the run: of two writers of one new tag, MLflow refuses the second.
     parent.note(markdown(columns, cells))
     parent.table(dict(zip(columns, map(list, zip(*cells, strict=True)), strict=True)), "results.json")
+    if run.settings.tracking.artifacts:
+        parent.table(predictions, "predictions/val.parquet")
     console.print(results_table("", columns, cells))
+    by_class = class_table(run, pooled, spread)
+    if by_class is not None:
+        console.print(by_class)
+    say(f"out-of-fold predictions written to {folder / OUT_OF_FOLD}")
     return metrics
