@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch
+from einthoven.models import convolution
+from einthoven.models.convolution import TimeConvolution
 from einthoven.training import meter
 from einthoven.training.meter import StepMeter, count_flops, matmul_rate, peak_memory
 from two_steps import Bench, Notes, composed, train
@@ -98,6 +100,14 @@ def test_operations_have_their_closed_form_and_the_model_does_not_change() -> No
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("processor", ["AVX2", "AVX512"])
+def test_operations_are_the_same_on_each_processor(processor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    monkeypatch.setattr(convolution, "FEWEST_CHANNELS", 2)
+    model = nn.Sequential(nn.Unflatten(1, (3, 1)), TimeConvolution(3, 8, (1, 5)))
+    assert count_flops(model, Squares(), a_batch(), contextlib.nullcontext) == 2 * 2 * 2 * 8 * 16 * 3 * 5
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
