@@ -7,18 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from test_distributed import PLAIN
 from torch import Tensor, nn
 
 from einthoven.contracts import Batch
+from einthoven.diagnostics.noise import NoiseScale
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.optim.optimizers import sgd
 from einthoven.optim.penalties import Penalty
 from einthoven.optim.sam import sam
+from einthoven.runs.validation import Validation
+from einthoven.tasks.contrastive import Contrastive
 from einthoven.training.memory import MicroBatch
 from einthoven.training.step import train_step
 from intervals import intervals
@@ -160,3 +164,64 @@ def test_parts_that_must_stay_as_they_are_are_not_halved(
     if way == "several processes":
         run.processes = SimpleNamespace(size=2)  # type: ignore[assignment]
     assert run._make_micro_batch()._can_halve() is False
+
+
+def test_an_evaluation_continues_with_fewer_records_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Bench(tmp_path, monkeypatch).assembled(composed("trainer.stride=2.5"))
+    expected = run.evaluate("train")
+    forward = type(run.model).forward
+    passed: list[int] = []
+    half = run.evaluation_size // 2
+
+    def limited(model: nn.Module, x: Tensor) -> Tensor:
+        # A record has four windows.
+        if len(x) > 4 * half:
+            raise ON_A_CPU
+        passed.append(len(x) // 4)
+        return forward(model, x)
+
+    monkeypatch.setattr(type(run.model), "forward", limited)
+    capsys.readouterr()
+    found = run.evaluate("train")
+    assert max(passed) == half
+    assert run.evaluation_batch.size == half
+    assert run.micro_batch.size is None
+    (sentence,) = capsys.readouterr().out.splitlines()
+    assert sentence == f"memory ran out in an evaluation; from here on, it passes {half} records at once at most"
+    np.testing.assert_array_equal(found.y, expected.y)
+    np.testing.assert_allclose(found.p, expected.p, rtol=1e-5)
+    np.testing.assert_allclose(found.windows, expected.windows, rtol=1e-5)
+
+
+def test_an_evaluation_of_one_record_that_needs_too_much_memory_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Bench(tmp_path, monkeypatch).assembled(composed())
+    monkeypatch.setattr(type(run.model), "forward", raise_out_of_memory)
+    with pytest.raises(UserError, match=r"memory ran out in an evaluation that passes 1 records .* Expected"):
+        run.evaluate("val")
+
+
+def raise_out_of_memory(*_: object) -> Tensor:
+    raise ON_A_CPU
+
+
+@pytest.mark.parametrize(
+    ("option", "owner", "method", "sentence"),
+    [
+        ("diagnostics.noise_scale=1", NoiseScale, "update", "in the diagnostics of a step"),
+        ("diagnostics.attention_entropy=1", Validation, "_measure_model", "in the diagnostics of an epoch"),
+        ("task=contrastive", Contrastive, "scores", "in an evaluation"),
+    ],
+    ids=["noise scale", "attention", "pretext"],
+)
+def test_other_memory_that_runs_out_is_a_sentence(
+    option: str, owner: type, method: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Bench(tmp_path, monkeypatch).assembled(composed("trainer.batch_size=12", option))
+    monkeypatch.setattr(owner, method, raise_out_of_memory)
+    with pytest.raises(UserError, match=f"memory ran out {sentence}. Expected .* memory.") as refusal:
+        train(run, Notes())
+    assert "\n" not in str(refusal.value)

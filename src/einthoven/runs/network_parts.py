@@ -31,9 +31,10 @@ from einthoven.runs.settings import Settings, build_task, check_settings
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.trained_run import read_last
 from einthoven.tasks.pretext import Pretext
+from einthoven.terminal.display import say
 from einthoven.training import checkpoint
 from einthoven.training.evaluate import evaluate
-from einthoven.training.memory import MicroBatch
+from einthoven.training.memory import MicroBatch, memory_for
 from einthoven.training.precision import choose_autocast, choose_device
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class NetworkParts:
         Lengths in samples.
     micro_batch : MicroBatch
         Number of records that pass through the model at once.
+    evaluation_batch : MicroBatch
+        The same in an evaluation.
     ancestors : tuple of Ancestry
         The records that other models have seen, if this one is made from them.
 
@@ -142,6 +145,9 @@ class NetworkParts:
         self.batch_size = min(trainer.batch_size or len(train), len(train))
         self.steps_per_epoch = len(train) // self.batch_size
         self.micro_batch = MicroBatch(trainer.micro_batch)
+        # One process cannot change the parts of the others.
+        records = self.evaluation_size if self.processes.size == 1 else None
+        self.evaluation_batch = MicroBatch(records=records, is_training=False, say=say)
 
     def _build_schedule(self) -> None:
         """Build the schedule, and refuse options that need validation records if there are none."""
@@ -267,16 +273,18 @@ class NetworkParts:
         """Predict the rows of a split. Same parameters as `evaluate`. A pretext task gives scores of each row."""
         autocast = self.autocast if precision is None else choose_autocast(precision, self.device)[1]
         if isinstance(self.task, Pretext):
-            return evaluate_pretext(
-                self.model,
-                self.task,
-                evaluation_batches(self.data.splits[split], size=self.evaluation_size),
-                window=self.window,
-                stride=self.stride,
-                autocast=autocast,
-                seed=self.settings.seed,
-                pair=self.pair(split),
-            )
+            # Records that are compared with each other cannot be divided.
+            with memory_for("an evaluation", "a smaller trainer.batch_size"):
+                return evaluate_pretext(
+                    self.model,
+                    self.task,
+                    evaluation_batches(self.data.splits[split], size=self.evaluation_size),
+                    window=self.window,
+                    stride=self.stride,
+                    autocast=autocast,
+                    seed=self.settings.seed,
+                    pair=self.pair(split),
+                )
         return evaluate(
             self.model,
             self.task,
@@ -285,6 +293,7 @@ class NetworkParts:
             stride=self.stride,
             aggregate=aggregate or self.settings.trainer.aggregate,
             autocast=autocast,
+            micro_batch=self.evaluation_batch,
         )
 
     def compare_with_teachers(self, split: str, predictions: Predictions) -> dict[str, float]:

@@ -23,6 +23,7 @@ from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.probing import attention_maps, probe_hessian
 from einthoven.runs.representation import Probe, latent_metrics, representation_metrics
 from einthoven.tasks.pretext import Pretext
+from einthoven.training.memory import memory_for
 
 
 class Validation:
@@ -50,7 +51,9 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         """Return the metrics of the validation split, if there is one, and of the model."""
-        return self._measure_split() | self._measure_model()
+        metrics = self._measure_split()
+        with memory_for("the diagnostics of an epoch", "fewer of them (diagnostics=none has none)"):
+            return metrics | self._measure_model()
 
     def _measure_split(self) -> dict[str, float]:
         """Predict the validation split, and return its metrics."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from einthoven.contracts import Autocast, Batch, Predictions, Task
 from einthoven.functional.windows import aggregate_windows, apply_to_windows
+from einthoven.training.memory import MicroBatch
 
 
 @torch.no_grad()
@@ -21,6 +23,7 @@ def evaluate(
     stride: int,
     aggregate: str,
     autocast: Autocast,
+    micro_batch: MicroBatch | None = None,
 ) -> Predictions:
     """Predict every record: cut it into windows, predict each window, and aggregate over the windows.
 
@@ -30,15 +33,22 @@ def evaluate(
     ----------
     window, stride, aggregate
         As in `einthoven.functional.windows`.
+    micro_batch : MicroBatch or None
+        Records that pass through the model at once, which it halves if memory runs out. None passes the whole batch.
     """
     model.eval()
+    micro_batch = micro_batch or MicroBatch(is_training=False)
     outputs = []
     goals = []
     valid = []
-    for batch in batches:
+
+    def predict(x: Tensor) -> Tensor:
+        parts = torch.split(x, micro_batch.size or len(x))
         with autocast():
-            window_outputs = apply_to_windows(model, batch.x, window, stride).float()
-        outputs.append(window_outputs)
+            return torch.cat([apply_to_windows(model, part, window, stride).float() for part in parts])
+
+    for batch in batches:
+        outputs.append(micro_batch.within_memory(partial(predict, batch.x), begin_again=_change_nothing))
         goals.append(task.goal(batch))
         valid.append(batch.valid)
 
@@ -50,3 +60,7 @@ def evaluate(
     p = task.activation(valid_outputs.double())
     record_p = aggregate_windows(p, aggregate)
     return Predictions(valid_goals.double().numpy(), record_p.numpy(), p.numpy())
+
+
+def _change_nothing() -> None:
+    """Undo nothing: a prediction changes nothing."""

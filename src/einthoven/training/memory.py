@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,8 @@ class MicroBatch:
         Records of a batch. None: memory that runs out is an error, because a batch must not be divided further.
     smallest : int
         A part has at least this many records.
+    is_training : bool
+        False: the records are those of an evaluation. Then only the sentences differ.
     say : callable
         Shows a sentence to the user.
     """
@@ -37,11 +40,13 @@ class MicroBatch:
         *,
         records: int | None = None,
         smallest: int = 1,
+        is_training: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
         self.size = size
         self._records = records
         self._smallest = smallest
+        self._is_training = is_training
         self._say = say
 
     def within_memory(self, attempt: Callable[[], Result], begin_again: Callable[[], None] | None) -> Result:
@@ -73,11 +78,16 @@ class MicroBatch:
             begin_again()
             self._halve()
         if self.size != before:
-            self._say(
-                f"memory ran out in a step; from here on, at most {self.size} records pass through the model at once, "
-                f"and their gradients add up to that of the batch (trainer.micro_batch={self.size})"
-            )
+            self._say(self._note())
         return result
+
+    def _note(self) -> str:
+        if not self._is_training:
+            return f"memory ran out in an evaluation; from here on, it passes {self.size} records at once at most"
+        return (
+            f"memory ran out in a step; from here on, at most {self.size} records pass through the model at once, "
+            f"and their gradients add up to that of the batch (trainer.micro_batch={self.size})"
+        )
 
     def _can_halve(self) -> bool:
         """Return whether a batch can pass through the model in parts of half the size."""
@@ -94,10 +104,39 @@ class MicroBatch:
 
     def _advice(self) -> str:
         at_once = "a whole batch" if self.size is None else f"{self.size} records"
+        if not self._is_training:
+            return (
+                f"memory ran out in an evaluation that passes {at_once} through the model at once. Expected more free "
+                "memory, a smaller trainer.batch_size, shorter windows (trainer.window) or a smaller model."
+            )
         return (
             f"memory ran out in a step that passes {at_once} through the model at once. Expected a smaller "
             "trainer.micro_batch or trainer.batch_size, shorter windows (trainer.window) or a smaller model."
         )
+
+
+@contextmanager
+def memory_for(purpose: str, remedy: str) -> Iterator[None]:
+    """Turn an error of memory that runs out inside this block into a sentence.
+
+    Parameters
+    ----------
+    purpose : str
+        What needs the memory, such as ``the diagnostics of a step``.
+    remedy : str
+        What needs less memory.
+
+    Raises
+    ------
+    UserError
+        If memory runs out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(f"memory ran out in {purpose}. Expected {remedy}, or more free memory.") from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

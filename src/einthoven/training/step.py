@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from einthoven.contracts import ONE_PROCESS, Augment, Autocast, Batch, Diagnose, Penalty, Processes, Task
 from einthoven.training.accumulation import backward, split_batch
 from einthoven.training.guard import Guard, SkippedStepError
-from einthoven.training.memory import MicroBatch
+from einthoven.training.memory import MicroBatch, memory_for
 
 
 def train_step(
@@ -90,7 +90,8 @@ def train_step(
         if is_first_call:
             step_metrics.update(metrics)
             if diagnose:
-                step_metrics.update(diagnose.before_update(batch, outputs))
+                with memory_for("the diagnostics of a step", "fewer of them (diagnostics=none has none)"):
+                    step_metrics.update(diagnose.before_update(batch, outputs))
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         step_metrics.setdefault("watch/grad/norm", norm)
         guard.hold(objective.isfinite() & norm.isfinite())
