@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from composing import composed
 from einthoven import build as build_module
 from einthoven.contracts import Batch
+from einthoven.data.store import splits
 from einthoven.data.store.batches import evaluation_batches, mix, training_batches
 from einthoven.data.store.splits import DeviceSplit
 
@@ -52,6 +54,29 @@ def test_load_takes_the_rows_asked_for_in_order() -> None:
     split = DeviceSplit.load(signals, rows, labels, torch.device("cpu"))
     np.testing.assert_array_equal(split.signals.numpy(), signals[rows])
     assert split.labels.tolist() == [[1], [0], [1]] and len(split) == 3 and split.samples == 7
+
+
+def test_a_split_for_a_gpu_is_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    read_into_buffer = splits.read_rows
+
+    def read_rows(signals: Any, rows: Any, out: Any = None) -> Any:
+        assert out is not None and len(out) == len(rows)
+        read.append(len(rows))
+        return read_into_buffer(signals, rows, out)
+
+    monkeypatch.setattr(splits, "read_rows", read_rows)
+    monkeypatch.setattr(splits, "PORTION_BYTES", 2 * 2 * 12 * 7)
+    signals = np.arange(9 * 12 * 7, dtype=np.int16).reshape(9, 12, 7)
+    rows = np.array([8, 0, 2, 3, 1])
+    # A device without memory stands for a GPU.
+    split = DeviceSplit.load(signals, rows, np.zeros((5, 1)), torch.device("meta"))
+    assert read == [2, 2, 1]
+    assert split.signals.device.type == "meta" and split.signals.shape == (5, 12, 7)
+    # Copies to the CPU can be read back.
+    monkeypatch.setattr(splits, "is_host", lambda device: False)
+    split = DeviceSplit.load(signals, rows, np.zeros((5, 1)), torch.device("cpu"))
+    np.testing.assert_array_equal(split.signals.numpy(), signals[rows])
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_alone() -> None:

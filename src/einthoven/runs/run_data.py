@@ -35,6 +35,7 @@ from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.settings import source_options
 from einthoven.runs.trained_data import TrainedData
 from einthoven.terminal.display import bar, console
+from einthoven.training.memory import memory_for
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -275,9 +276,10 @@ def load_data(
     is_streamed = residency == "stream" or (residency == "auto" and needed > free_memory(device) // 2)
     make_split: Callable[..., Split] = StreamedSplit.open if is_streamed else DeviceSplit.load
     splits: dict[str, Split] = {}
-    for split in SPLITS:
-        if rows[split].size:
-            splits[split] = make_split(store.signals, store_rows[rows[split]], matrices[split], device)
+    with memory_for("a copy of all signals to the device", "trainer.residency=stream"):
+        for split in SPLITS:
+            if rows[split].size:
+                splits[split] = make_split(store.signals, store_rows[rows[split]], matrices[split], device)
     return Data(store, labels, rows, store_rows, splits, identity, notes)
 
 

@@ -21,6 +21,9 @@ BLOCK_BYTES = 2**19
 BUFFER_BYTES = 2**27
 """Size of the signals among which records are shuffled. Two buffers are in memory."""
 
+PORTION_BYTES = 2**26
+"""Size of the signals that are on the host at once, while a split is moved to a GPU."""
+
 RECORDS_PER_CHUNK = 256
 """Number of records that `chunks` yields at a time."""
 
@@ -47,10 +50,20 @@ class DeviceSplit:
         labels: NDArray[np.generic],
         device: torch.device,
     ) -> DeviceSplit:
-        """Read some rows of a store and move them to the device."""
-        packed = torch.from_numpy(read_rows(signals, rows))
-        y = torch.from_numpy(labels.astype(np.float32))
-        return cls(packed.to(device), y.to(device))
+        """Read some rows of a store into the memory of the device. The host never holds all of them for a GPU."""
+        y = torch.from_numpy(labels.astype(np.float32)).to(device)
+        if is_host(device):
+            return cls(torch.from_numpy(read_rows(signals, rows)), y)
+        shape = signals.shape[1:]
+        packed = torch.empty((len(rows), *shape), dtype=torch.int16, device=device)
+        portion = max(1, PORTION_BYTES // (2 * shape[0] * shape[1]))
+        # One buffer is used for all portions. A copy from pinned memory is faster.
+        buffer = torch.empty((min(portion, len(rows)), *shape), dtype=torch.int16, pin_memory=device.type == "cuda")
+        for first in range(0, len(rows), portion):
+            part = rows[first : first + portion]
+            read_rows(signals, part, buffer.numpy()[: len(part)])
+            packed[first : first + len(part)].copy_(buffer[: len(part)])
+        return cls(packed, y)
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -161,7 +174,7 @@ class StreamedSplit:
                 if number + 1 < len(parts):
                     next_part = reader.submit(self._read, parts[number + 1], buffers[(number + 1) % 2])
                 for index, rows in zip(torch.split(part, size), torch.split(position, size), strict=True):
-                    yield index.to(device), signals.index_select(0, rows).to(device)
+                    yield send(index, device), send(signals.index_select(0, rows), device)
 
     def chunks(self) -> Iterator[NDArray[np.int16]]:
         """Yield all signals, a few hundred records at a time."""
@@ -181,6 +194,19 @@ class StreamedSplit:
 
 Split = DeviceSplit | StreamedSplit
 """The records of one split. Both classes have the same methods."""
+
+
+def is_host(device: torch.device) -> bool:
+    """Return whether the memory of a device is that of the host."""
+    return device.type == "cpu"
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy values of the host to the device. The host does not wait for a GPU."""
+    if device.type == "cuda":
+        # Only a copy from pinned memory can run beside the host.
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def crop(signals: Tensor, window: int, start: Tensor | None = None) -> Tensor:
