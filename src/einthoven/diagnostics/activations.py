@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from einthoven.contracts import ONE_PROCESS, Processes
 from einthoven.functional.information import categorical_entropy
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 class _OutputHooks(Generic[T]):
     """Forward hooks that summarize the outputs of modules, in the training steps in which a measurement is due.
+
+    In the other steps the modules have no hooks: a compiled model runs its compiled code only without hooks.
 
     Parameters
     ----------
@@ -39,22 +42,34 @@ class _OutputHooks(Generic[T]):
         self._interval = interval
         self._summarize = summarize
         self._summaries: dict[str, list[T]] = {}
+        self._is_measuring = False
+        self._handles: list[RemovableHandle] = []
         self.set_step(0)
 
     @contextmanager
     def attach_hooks(self) -> Iterator[None]:
         """Measure the forward passes inside this block. The hooks are removed at its end."""
-        modules = [] if self._interval is None else self._modules
-        handles = [module.register_forward_hook(partial(self._save_summary, name)) for name, module in modules]
+        self._is_measuring = True
+        self._renew_hooks()
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            self._is_measuring = False
+            self._renew_hooks()
 
     def set_step(self, step: int | None) -> None:
         """Measure the next forward passes if a measurement is due in `step`. Without a step, they are not measured."""
         self._is_due = self._interval is not None and step is not None and step % self._interval == 0
+        self._renew_hooks()
+
+    def _renew_hooks(self) -> None:
+        """Give the modules their hooks if a measurement is due, and remove them otherwise."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if self._is_due and self._is_measuring:
+            for name, module in self._modules:
+                self._handles.append(module.register_forward_hook(partial(self._save_summary, name)))
 
     def take_summaries(self) -> dict[str, list[T]]:
         """Return the summaries of each module, one per forward pass, and forget them."""
@@ -63,7 +78,7 @@ class _OutputHooks(Generic[T]):
         return summaries
 
     def _save_summary(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
-        if self._is_due and module.training and isinstance(output, Tensor):
+        if module.training and isinstance(output, Tensor):
             summary = self._summarize(output.detach())
             self._summaries.setdefault(name, []).append(summary)
 

@@ -45,7 +45,8 @@ def average_of(run: NetworkParts, diagnose: StepDiagnostics) -> WeightAverage | 
     def recompute() -> None:
         with diagnose.paused():
             seed = mix(run.settings.seed, 0, 0)
-            recompute_statistics(run.model, _parts(run), lambda part: _forward(run, part), seed)
+            parts = training_parts(run, STATISTICS_RECORDS)
+            recompute_statistics(run.model, parts, lambda part: _forward(run, part), seed)
 
     if trainer.ema is not None:
         return WeightAverage(run.model, decay=trainer.ema, first_step=1, interval=1, recompute=recompute)
@@ -55,10 +56,10 @@ def average_of(run: NetworkParts, diagnose: StepDiagnostics) -> WeightAverage | 
     return WeightAverage(run.model, decay=1.0, first_step=first_step, interval=interval, recompute=recompute)
 
 
-def _parts(run: NetworkParts) -> Iterator[Batch]:
-    """Yield the first batches of the first epoch, augmented and split as in training."""
+def training_parts(run: NetworkParts, records: int) -> Iterator[Batch]:
+    """Yield the first batches of the first epoch, of at least so many records, augmented and split as in training."""
     seed = run.settings.seed
-    records = training_batches(
+    drawn = training_batches(
         run.data.splits["train"],
         size=run.batch_size,
         window=run.window,
@@ -67,9 +68,9 @@ def _parts(run: NetworkParts) -> Iterator[Batch]:
         sampler=run.settings.trainer.sampler,
     )
     pair = run.pair("train")
-    batches = records if pair is None else pair_batches(records, pair, seed, 0)
+    batches = drawn if pair is None else pair_batches(drawn, pair, seed, 0)
     generator = torch.Generator(run.device)
-    count = -(-STATISTICS_RECORDS // run.batch_size)
+    count = -(-records // run.batch_size)
     for number, batch in enumerate(islice(batches, count)):
         generator.manual_seed(mix(seed, 0, number))
         x, y = run.augment(batch.x, batch.y, generator)

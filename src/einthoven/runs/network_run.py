@@ -30,6 +30,7 @@ from einthoven.runs.averaging import average_of
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.build_model import network_options
 from einthoven.runs.checkpoint_checks import checkpoint_errors
+from einthoven.runs.compiling import training_passes
 from einthoven.runs.conclude import conclude
 from einthoven.runs.core_watch import CoreWatch
 from einthoven.runs.finetuning import start_of
@@ -168,6 +169,9 @@ class NetworkRun(NetworkParts):
         processes.meet(self.folder)
         processes.copy_first(list(self.model.state_dict().values()))
 
+        # It takes a pass of the model as it is written, before the model is compiled.
+        meter = meter_of(self)
+
         # The loop knows a step as a function of the batch, and the batches as a function of the epoch.
         step = partial(
             train_step,
@@ -175,7 +179,7 @@ class NetworkRun(NetworkParts):
             self.penalty.wrap(self.task),
             optimizer=self.optimizer,
             augment=self.augment,
-            autocast=self.autocast,
+            autocast=training_passes(self),
             clip_norm=trainer.clip_norm or math.inf,
             penalty=self.penalty,
             diagnose=self.diagnose,
@@ -184,7 +188,6 @@ class NetworkRun(NetworkParts):
         )
 
         pair = self.pair("train")
-        meter = meter_of(self)
 
         def batches(epoch: int, first: int) -> Iterator[Batch]:
             if self.finetuning is not None:

@@ -72,6 +72,8 @@ class Trainer:
     """Decay of an exponential moving average of the weights, which becomes the model of the run. null: no average."""
     profile: int | None = None
     """Profile so many steps: a table of operations, one of layers, and a chrome trace, as artifacts. null: none."""
+    compile: bool = False
+    """Compile the forward and backward pass of the training steps with torch.compile."""
     swa: int | None = None
     """Average the weights at the ends of so many last epochs (SWA): the model of the run. null: no average."""
 

@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from einthoven.functional.shares import Share, draw_rows, sharing
 from einthoven.training.batch_norm import synchronized_batch_norm
-from einthoven.training.collectives import all_gather, all_reduce, broadcast
+from einthoven.training.collectives import all_gather, all_reduce, broadcast, lost_process
 from einthoven.training.connection import Meeting
 
 
@@ -41,6 +41,8 @@ class ConnectedProcesses:
         self.size = size
         self._meeting = meeting
         self.folder: Path | None = None
+        # Code is compiled for a function. So each module has the same function in all steps.
+        self._functions: dict[nn.Module, Callable[..., Tensor]] = {}
 
     def meet(self, folder: Path) -> None:
         """Wait until all processes have assembled the run of this folder. Only here, a process may be late."""
@@ -63,17 +65,28 @@ class ConnectedProcesses:
         A call still takes the records of all processes, and returns the outputs of all records. Batch normalization
         has the statistics of all records, and dropout has the random numbers that it has with one process.
         """
-        with ExitStack() as stack:
+        # Compiled code sends its messages without `all_reduce`, so that its errors arrive here.
+        with lost_process(), ExitStack() as stack:
             call = _SharedCall(self.rank, self.size)
             for hook in (model.register_forward_pre_hook(call.take), model.register_forward_hook(call.gather)):
                 stack.callback(hook.remove)
             stack.callback(call.end)
             for module in model.modules():
                 if isinstance(module, _BatchNorm):
-                    stack.enter_context(_forward(module, synchronized_batch_norm))
+                    stack.enter_context(self._replaced(module, synchronized_batch_norm))
                 if type(module) is nn.Dropout:
-                    stack.enter_context(_forward(module, _dropout))
+                    stack.enter_context(self._replaced(module, _dropout))
             yield
+
+    @contextmanager
+    def _replaced(self, module: nn.Module, function: Callable[..., Tensor]) -> Iterator[None]:
+        """Let a module compute another function of itself and its input inside this block."""
+        module.forward = self._functions.setdefault(module, partial(function, module))
+        try:
+            yield
+        finally:
+            # From here on, the module finds the method of its class again.
+            del module.forward
 
     def sum_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes."""
@@ -165,17 +178,6 @@ def _gather(own: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     received = [torch.empty_like(padded) for _ in sizes]
     all_gather(received, padded)
     return [rows[:count] for rows, count in zip(received, sizes, strict=True)]
-
-
-@contextmanager
-def _forward(module: nn.Module, function: Callable[..., Tensor]) -> Iterator[None]:
-    """Let a module compute another function of itself and its input inside this block."""
-    module.forward = partial(function, module)
-    try:
-        yield
-    finally:
-        # From here on, the module finds the method of its class again.
-        del module.forward
 
 
 def _dropout(module: nn.Dropout, x: Tensor) -> Tensor:
