@@ -2,9 +2,15 @@
 
     python bench/bench_launches.py [OPTION=VALUE ...]
 
-Counts the calls of operators that compute something (views are free) in one step of a run on embedded records, and the
-operations of its forward and backward pass. It needs no GPU: what the table says of a GPU is arithmetic, with the peak
-and the time of a launch that are given at the top of this file.
+Counts the calls of operators that compute something (views are free) in one step of a run on embedded records, by part
+of the step, and the operations of its forward and backward pass. The step is that of a GPU: the guard decides on the
+device. No GPU is needed: what the table says of a GPU is arithmetic, with the peak and the time of a launch that are
+given at the top of this file.
+
+- `eager`: all calls.
+- `compiled`: a forward and backward pass has as many calls as it has convolutions, products and attentions, because
+  torch.compile merges only the calls between them. This is the most that it can save.
+- `captured`: forward and backward pass are one launch, as with a captured CUDA graph. The rest is as before.
 """
 
 from __future__ import annotations
@@ -12,15 +18,19 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from bench_pretraining import assembled, batches
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from einthoven.models.convolution import TimeConvolution
 from einthoven.runs.step_cost import first_batch
+from einthoven.training import step as step_module
 from einthoven.training.guard import Guard
 from einthoven.training.meter import count_flops
 from einthoven.training.step import train_step
@@ -30,16 +40,40 @@ PEAK_TFLOPS = 50.0  # float32 of a large GPU; tensor cores in bf16 reach ten tim
 BATCH_SIZES = (32, 128, 512, 2048)
 
 
-class Calls(TorchDispatchMode):
-    """Counts the calls of operators that compute something."""
+LARGE = ("convolution", "mm", "bmm", "baddbmm", "addmm", "scaled_dot_product", "linear")  # starts of their names
+AUGMENTATION = "augmentation"
+PASSES = "forward and backward pass"
+REST = "optimizer, clipping, guard"
 
-    count = 0
+
+class Calls(TorchDispatchMode):
+    """Counts the calls of operators that compute something, by part of the step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.large = 0
+        self._part = REST
+
+    def inside(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose calls of operators belong to a part of the step."""
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            self._part = part
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._part = REST
+
+        return wrapped
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
-        self.count += not is_view
+        self.counts[self._part] += not is_view
+        name = function.overloadpacket.__name__.lstrip("_")
+        self.large += self._part == PASSES and name.startswith(LARGE)
         return function(*args, **(kwargs or {}))
 
 
@@ -47,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = assembled("superdiagnostic", Path(folder), "cpu", ["data.records=300", *sys.argv[1:]])
         some = batches(run)
-        guard = Guard(run.model)
+        guard = Guard(run.model, waits=False)
         options: dict[str, Any] = {
             "augment": run.augment,
             "generator": torch.Generator(),
@@ -58,20 +92,34 @@ def main() -> None:
         }
         # The first step makes the state of the optimizer.
         train_step(run.model, run.task, next(some), run.optimizer, **options)
-        with Calls() as calls:
+        calls = Calls()
+        options["augment"] = calls.inside(AUGMENTATION, run.augment)
+        passes = calls.inside(PASSES, step_module.backward)
+        # Only a CPU computes gradients of convolutions by products.
+        as_on_gpu = mock.patch.object(TimeConvolution, "_uses_products", lambda *_: False)
+        with as_on_gpu, mock.patch.object(step_module, "backward", passes), calls:
             train_step(run.model, run.task, next(some), run.optimizer, **options)
-        flops = count_flops(run.model, run.task, first_batch(run, 2), run.autocast) / 2
+        with as_on_gpu:
+            flops = count_flops(run.model, run.task, first_batch(run, 2), run.autocast) / 2
 
-    launches_ms = calls.count * LAUNCH_US / 1000
-    print(
-        f"{type(run.model.network).__name__}: {calls.count} calls of operators, {launches_ms:.1f} ms at {LAUNCH_US} us"
-    )
-    print(f"| batch | GFLOP | arithmetic at {PEAK_TFLOPS:.0f} TFLOP/s, ms | launches, ms | most records/s |")
-    print("|---|---|---|---|---|")
+    name = type(run.model.network).__name__
+    for part, count in calls.counts.items():
+        print(f"{name}: {count} calls of operators in {part}")
+    print(f"{name}: {calls.large} of them are convolutions, products and attentions")
+    total = calls.counts.total()
+    rest = total - calls.counts[PASSES]
+    launches = {"eager": total, "compiled": rest + calls.large, "captured": rest + 1}
+    titles = " | ".join(f"{mode}: {count} launches, ms | records/s" for mode, count in launches.items())
+    print(f"| batch | GFLOP | arithmetic at {PEAK_TFLOPS:.0f} TFLOP/s, ms | {titles} |")
+    print("|" + "---|" * (3 + 2 * len(launches)))
     for size in BATCH_SIZES:
         arithmetic_ms = size * flops / PEAK_TFLOPS / 1e9
-        records = 1000 * size / max(arithmetic_ms, launches_ms)
-        print(f"| {size:,} | {size * flops / 1e9:.1f} | {arithmetic_ms:.2f} | {launches_ms:.1f} | {records:,.0f} |")
+        cells = []
+        for count in launches.values():
+            launches_ms = count * LAUNCH_US / 1000
+            records = 1000 * size / max(arithmetic_ms, launches_ms)
+            cells.append(f"{launches_ms:.1f} | {records:,.0f}")
+        print(f"| {size:,} | {size * flops / 1e9:.1f} | {arithmetic_ms:.2f} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
