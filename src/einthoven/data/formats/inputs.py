@@ -80,7 +80,8 @@ def other_files(main: str) -> str:
     # A dict keeps the order and drops repetitions.
     names = dict.fromkeys(segment.name for segment in headers[1:])
     for part in headers:
-        names |= dict.fromkeys(name_in_folder(part.folder, file) for file in part.files)
+        # All signals of a segment are usually in one file, so that it is searched once.
+        names |= dict.fromkeys(name_in_folder(part.folder, file) for file in dict.fromkeys(part.files))
     stem = os.path.basename(main)[: -len(".hea")]  # noqa: PTH119
     return "/".join(f"*{name.removeprefix(stem)}" if name.startswith(stem) else name for name in names)
 

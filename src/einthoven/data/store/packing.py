@@ -80,11 +80,11 @@ def _write_packs(
             own_digests: set[bytes] = set()
             with (folder / SIGNALS).open("wb", buffering=WRITE_BYTES) as file:
                 while position < len(missing) and written_bytes < PACK_BYTES and index.entries < PACK_ENTRIES:
-                    record_file = plan.files[int(missing[position])]
+                    record = int(missing[position])
                     position += 1
                     for entry, signal in next(records):
                         if entry["reason"] and plan.on_error == "fail":
-                            failures.append((record_file.name, entry["reason"]))
+                            failures.append((plan.files[record].name, entry["reason"]))
                             break
                         # Write a signal only if neither this pack nor another one holds it.
                         row = -1
@@ -98,7 +98,7 @@ def _write_packs(
                         if entry["window"] == 0:
                             lengths.add(entry["samples"])
                     if len(lengths) > 1:
-                        raise unequal_lengths(record_file.name, lengths, plan.fs)
+                        raise unequal_lengths(plan.files[record].name, lengths, plan.fs)
                     done += 1
                     if progress is not None:
                         progress(done, total)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 2**31  # samples of one record
 LARGEST_FS = 1_000_000
+NAMES_AT_ONCE = 1024  # of record files, as Python strings
 FORMAT = 5  # number of the format of packs and stores; those of formats 3 and 4 were resampled with an older filter
 CHECKSUM_FORMAT = 4  # the first format with checksums
 CONTENT_FORMAT = 3  # number in the names of the packs of formats 3 and 4, and in all fingerprints
@@ -39,11 +40,12 @@ class RecordFiles(Sequence[Path]):
     def __init__(self, root: Path, names: pd.Series[str]) -> None:
         self._root = root
         self._series = names
-        # `names.array[i]` is faster than `names.iloc[i]`.
-        self._names = names.array
+        # The names around the one that was read last, as Python strings: files are mostly read one after the other.
+        self._nearby: list[str] = []
+        self._first_nearby = 0
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._series)
 
     def __iter__(self) -> Iterator[Path]:
         return (self._root / name for name in self._series)
@@ -55,7 +57,15 @@ class RecordFiles(Sequence[Path]):
     def __getitem__(self, key: int | slice) -> Path | RecordFiles:
         if isinstance(key, slice):
             return RecordFiles(self._root, self._series.iloc[key])
-        return self._root / str(self._names[key])
+        position = key + len(self) if key < 0 else key
+        offset = position - self._first_nearby
+        if not 0 <= offset < len(self._nearby):
+            if not 0 <= position < len(self):
+                raise IndexError(f"file {key} of {len(self)}")
+            self._first_nearby = position - position % NAMES_AT_ONCE
+            self._nearby = self._series.iloc[self._first_nearby : self._first_nearby + NAMES_AT_ONCE].tolist()
+            offset = position - self._first_nearby
+        return self._root / str(self._nearby[offset])
 
 
 @dataclass(frozen=True)
