@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from einthoven.functional import pca
 from einthoven.functional.pca import PCA, lead_moments, randomized_pca, variance_along, window_moments
 
 Array = NDArray[np.float64]
@@ -146,6 +147,15 @@ def test_moments_survive_a_large_offset() -> None:
     moments = lead_moments([(noise + 1e6)[:10], (noise + 1e6)[10:]])
     expected = np.cov(noise.transpose(1, 0, 2).reshape(2, -1), bias=True)
     np.testing.assert_allclose(moments.covariance, expected, atol=1e-8)
+
+
+def test_moments_of_int16_survive_a_large_offset_and_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pca, "_SAMPLES_IN_CACHE", 300)
+    noise = np.random.default_rng(0).integers(-1, 2, (20, 2, 100)).astype(np.int16)
+    moments = lead_moments([noise + np.int16(32000), noise[:7] + np.int16(32000)])
+    flat = np.concatenate([noise, noise[:7]]).transpose(1, 0, 2).reshape(2, -1)
+    np.testing.assert_allclose(moments.covariance, np.cov(flat, bias=True), atol=1e-6)
+    np.testing.assert_allclose(moments.mean, flat.mean(axis=1) + 32000, rtol=1e-14)
 
 
 def test_moments_leave_their_input_alone() -> None:

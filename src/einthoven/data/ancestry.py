@@ -131,9 +131,12 @@ def _are_listed(digests: Digests, sorted_list: Digests) -> NDArray[np.bool_]:
 
 def _list_unique(parts: Iterable[Digests]) -> Digests:
     """Return the different digests of all parts, sorted. A blank window has an empty digest, which is left out."""
-    unique = np.unique(np.concatenate([NONE, *parts]))
-    without_blank: Digests = unique[unique != b""]
-    return without_blank
+    # Parts that are sorted already take little time: the stable sort merges them.
+    ordered = np.sort(np.concatenate([NONE, *parts]), kind="stable")
+    is_first = np.ones(len(ordered), bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    unique: Digests = ordered[is_first & (ordered != b"")]
+    return unique
 
 
 def remove_used_records(

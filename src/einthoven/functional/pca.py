@@ -17,6 +17,9 @@ Float64 = NDArray[np.float64]
 # A chunk is converted to float64 in pieces of this many records, so that memory stays bounded for chunks of any size.
 _RECORDS_PER_PIECE = 256
 
+# Integers are converted in smaller pieces, of about this many samples of a lead, which stay in the cache of a core.
+_SAMPLES_IN_CACHE = 2**14
+
 
 class LeadMoments(NamedTuple):
     """First and second moments of the samples of a set of records, in the signal's unit (and its square)."""
@@ -59,7 +62,16 @@ class _RunningMoments:
 
         piece_mean = samples.mean(axis=1)
         centred = np.subtract(samples, piece_mean[:, None], out=samples if overwrite else None)
-        piece_scatter = centred @ centred.T
+        self._combine(piece_count, piece_mean, centred @ centred.T)
+
+    def add_sums(self, piece_count: int, sums: Float64, products: Float64) -> None:
+        """Add samples, given their sums ``(d,)`` and the sums of their products ``(d, d)``.
+
+        The sums must be exact, as those of integers are. Then the subtraction of the means loses no digits.
+        """
+        self._combine(piece_count, sums / piece_count, products - np.outer(sums, sums) / piece_count)
+
+    def _combine(self, piece_count: int, piece_mean: Float64, piece_scatter: Float64) -> None:
         if self.count == 0:
             self.count = piece_count
             self.mean = piece_mean
@@ -102,6 +114,10 @@ def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMome
     leads_first = np.empty((0, 0, 0))
     for piece in _pieces(chunks, _RECORDS_PER_PIECE):
         records, leads, samples = piece.shape
+        if piece.dtype == np.int16:
+            if piece.size:
+                running.add_sums(records * samples, *_exact_sums(piece))
+            continue
         # New memory costs more than the arithmetic, so the pieces of one shape use the same array.
         if leads_first.shape != (leads, records, samples):
             leads_first = np.empty((leads, records, samples))
@@ -114,6 +130,26 @@ def lead_moments(chunks: Iterable[NDArray[Any]], scale: float = 1.0) -> LeadMome
     scalar_mean = float(mean.mean())
     variance = float(np.diag(covariance).mean() + ((mean - scalar_mean) ** 2).mean())
     return LeadMoments(mean, covariance, scalar_mean, variance**0.5)
+
+
+def _exact_sums(piece: NDArray[np.int16]) -> tuple[Float64, Float64]:
+    """Return the sums ``(C,)`` of the samples of each lead of ``(n, C, T)``, and those of their products ``(C, C)``.
+
+    A float64 holds each integer below 2^53, so all sums of up to 2^23 products of int16 are exact.
+    """
+    records, leads, samples = piece.shape
+    at_once = max(1, _SAMPLES_IN_CACHE // samples)
+    buffer = np.empty((leads, min(at_once, records), samples))
+    sums = np.zeros(leads)
+    products = np.zeros((leads, leads))
+    for first in range(0, records, at_once):
+        part = piece[first : first + at_once]
+        values = buffer[:, : len(part)]
+        np.copyto(values, np.moveaxis(part, 1, 0))
+        by_lead = values.reshape(leads, -1)
+        sums += by_lead.sum(axis=1)
+        products += by_lead @ by_lead.T
+    return sums, products
 
 
 def window_moments(chunks: Iterable[NDArray[Any]], width: int, stride: int = 1, scale: float = 1.0) -> Moments:

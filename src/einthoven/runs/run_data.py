@@ -227,8 +227,7 @@ def load_data(
     """
     # If the run was trained before, the files of the records are checked again.
     store, labels = _read(build(source_options(config), "data"), task, checks_files=trained is not None)
-    row_of_id = {ecg_id: row for row, ecg_id in enumerate(store.table["ecg_id"])}
-    store_rows = np.array([row_of_id[ecg_id] for ecg_id in labels.ecg_ids])
+    store_rows = _rows_of_ids(store.table["ecg_id"].to_numpy(np.int64), labels.ecg_ids)
     identity = DataIdentity.from_store(store, labels, store_rows)
 
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
@@ -281,6 +280,13 @@ def load_data(
             if rows[split].size:
                 splits[split] = make_split(store.signals, store_rows[rows[split]], matrices[split], device)
     return Data(store, labels, rows, store_rows, splits, identity, notes)
+
+
+def _rows_of_ids(stored: NDArray[np.int64], ecg_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the row of each ecg_id among those of a store, which are unique and contain all of them."""
+    order = np.argsort(stored, kind="stable")
+    rows: NDArray[np.int64] = order[np.searchsorted(stored, ecg_ids, sorter=order)]
+    return rows
 
 
 def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[Any]) -> str:

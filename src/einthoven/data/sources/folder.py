@@ -345,16 +345,16 @@ class Folder:
         notes = []
         # Resolve links once per folder, not once per record.
         resolve = cache(os.path.realpath)
-
-        def locate(folder: str, name: str) -> str:
-            return f"{resolve(folder)}/{_stem(name)}"
-
-        listed = {locate(*os.path.split(root / path)) for path in table["path"]}
+        listed: set[str] = set()
+        for path in table["path"]:
+            folder, _, name = path.rpartition("/")
+            listed.add(f"{resolve(root / folder)}/{_stem(name)}")
         unlisted = []
         for folder, _, names in os.walk(root):
+            real_folder = resolve(folder)
             for name in names:
-                is_record = os.path.splitext(name)[1].lower() in RECORD_SUFFIXES  # noqa: PTH122
-                if is_record and locate(folder, name) not in listed:
+                is_record = name.lower().endswith(RECORD_SUFFIXES)
+                if is_record and f"{real_folder}/{_stem(name)}" not in listed:
                     unlisted.append(Path(folder) / name)
         if unlisted:
             notes.append(
