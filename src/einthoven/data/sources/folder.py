@@ -131,8 +131,7 @@ class Folder:
         reading = self._reading()
         rows = self._read()
         paths = rows[self.path_column]
-        record_files = [root / path for path in paths]
-        is_present = np.array([record_exists(file) for file in record_files], bool)
+        is_present = np.array([record_exists(os.path.join(root, path)) for path in paths], bool)  # noqa: PTH118
         if not is_present.all() and not self.allow_missing:
             raise UserError(
                 f"{csv.name}: {paths[~is_present].iloc[0]} is not in {root} (missing files: {(~is_present).sum()} of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, overload
@@ -212,10 +212,10 @@ class Plan:
         return replace(self, files=self.files[first:last], table=self.table.iloc[first:last], absent=None)
 
 
-def absent_records(ecg_ids: NDArray[Any], names: Iterable[str], is_present: NDArray[np.bool_]) -> pd.DataFrame:
+def absent_records(ecg_ids: NDArray[Any], names: pd.Series[str], is_present: NDArray[np.bool_]) -> pd.DataFrame:
     """Return `Plan.absent`: the records of a table whose file does not exist, by the last part of their path."""
+    import numpy as np
     import pandas as pd
 
-    files = [PurePath(str(name)).name for name in names]
-    table = pd.DataFrame({"ecg_id": ecg_ids, "file": files})
-    return table[~is_present]
+    files = [PurePath(str(name)).name for name in names[~is_present]]
+    return pd.DataFrame({"ecg_id": ecg_ids[~is_present], "file": files}, index=np.flatnonzero(~is_present))
