@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from einthoven.errors import UserError
 from einthoven.runs import network_run
 from einthoven.runs.compiling import training_passes
 from einthoven.runs.network_run import NetworkRun
-from einthoven.training import checkpoint
+from einthoven.training import batch_norm, checkpoint, distributed
 from einthoven.training.compiled import CompiledPasses
 from einthoven.training.step import train_step
 from two_steps import Bench, Notes, a_model, composed, train
@@ -214,3 +214,29 @@ def test_a_pass_with_hooks_runs_as_it_is_written() -> None:
         model(x)
     model(x)
     assert calls == ["compiled", "hook", "compiled"]
+
+
+def test_the_share_of_a_process_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both processes have the same records, so that their sums are twice those of one process.
+    monkeypatch.setattr(distributed, "all_gather", lambda parts, own: [part.copy_(own) for part in parts])
+    monkeypatch.setattr(batch_norm, "all_reduce", lambda tensor: tensor.mul_(2))
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    passes = CompiledPasses(model, "forward", nullcontext, backend)
+    processes = distributed.ConnectedProcesses(0, 2)
+    x = torch.randn(4, 3).repeat(2, 1)
+    outputs = []
+    for context in (nullcontext, passes, passes, passes):
+        torch.manual_seed(1)
+        with processes.share(model), context():
+            outputs.append(model(x))
+    assert len(graphs) == 1
+    for found in outputs[1:]:
+        torch.testing.assert_close(found, outputs[0])
