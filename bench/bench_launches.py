@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,6 +30,7 @@ from bench_pretraining import assembled, batches
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from einthoven.models.convolution import TimeConvolution
+from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.step_cost import first_batch
 from einthoven.training import step as step_module
 from einthoven.training.guard import Guard
@@ -77,29 +79,37 @@ class Calls(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def on_gpu() -> AbstractContextManager[object]:
+    """Return a context with the operators of a GPU. Only a CPU computes gradients of convolutions by products."""
+    return mock.patch.object(TimeConvolution, "_uses_products", lambda *_: False)
+
+
+def count_calls(run: NetworkRun) -> Calls:
+    """Count the calls of operators in a training step of a run, as a GPU takes it."""
+    some = batches(run)
+    options: dict[str, Any] = {
+        "augment": run.augment,
+        "generator": torch.Generator(),
+        "autocast": run.autocast,
+        "clip_norm": run.settings.trainer.clip_norm or math.inf,
+        "penalty": run.penalty,
+        "guard": Guard(run.model, waits=False),
+    }
+    # The first step makes the state of the optimizer.
+    train_step(run.model, run.task, next(some), run.optimizer, **options)
+    calls = Calls()
+    options["augment"] = calls.inside(AUGMENTATION, run.augment)
+    passes = calls.inside(PASSES, step_module.backward)
+    with on_gpu(), mock.patch.object(step_module, "backward", passes), calls:
+        train_step(run.model, run.task, next(some), run.optimizer, **options)
+    return calls
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = assembled("superdiagnostic", Path(folder), "cpu", ["data.records=300", *sys.argv[1:]])
-        some = batches(run)
-        guard = Guard(run.model, waits=False)
-        options: dict[str, Any] = {
-            "augment": run.augment,
-            "generator": torch.Generator(),
-            "autocast": run.autocast,
-            "clip_norm": run.settings.trainer.clip_norm or math.inf,
-            "penalty": run.penalty,
-            "guard": guard,
-        }
-        # The first step makes the state of the optimizer.
-        train_step(run.model, run.task, next(some), run.optimizer, **options)
-        calls = Calls()
-        options["augment"] = calls.inside(AUGMENTATION, run.augment)
-        passes = calls.inside(PASSES, step_module.backward)
-        # Only a CPU computes gradients of convolutions by products.
-        as_on_gpu = mock.patch.object(TimeConvolution, "_uses_products", lambda *_: False)
-        with as_on_gpu, mock.patch.object(step_module, "backward", passes), calls:
-            train_step(run.model, run.task, next(some), run.optimizer, **options)
-        with as_on_gpu:
+        calls = count_calls(run)
+        with on_gpu():
             flops = count_flops(run.model, run.task, first_batch(run, 2), run.autocast) / 2
 
     name = type(run.model.network).__name__

@@ -106,6 +106,9 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     p = 1 / (1 + (1 / result.p - 1) ** (1 / temperature))
     assert told["abstention/risk_100"] == pytest.approx(((p >= 0.5) != result.y).mean(), abs=1e-6)
     assert {"abstention/risk_50", "conformal/missed_10", "conformal/size_20"} <= set(told)
+    assert "a threshold for each class" in shown and "conformal/coverage/NORM" in told
+    assert metrics["test/evaluate/conformal_least_coverage_own"] == told["conformal/least_coverage_own"]
+    assert not any("coverage_own_NORM" in name for name in metrics)
     assert "evaluation/model_card.md" in {f.path for f in tracker.list_artifacts(tracked.info.run_id, "evaluation")}
     assert again["metrics"]["nll/after"] == again["metrics"]["nll/before"]
     history = tracker.get_metric_history(tracked.info.run_id, "test/evaluate/nll_after")

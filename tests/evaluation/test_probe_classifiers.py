@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from einthoven.errors import UserError
-from einthoven.evaluation.comparison import difference_to_mean, paired_difference
+from einthoven.evaluation.comparison import difference_of_means, paired_difference
 from einthoven.evaluation.probes import HELD_OUT, STRENGTHS, fit_linear_probe, neighbour_scores
 
 RNG = np.random.default_rng(0)
@@ -69,8 +69,8 @@ def test_the_difference_to_several_models_is_the_mean_of_the_differences() -> No
     scores = [RNG.normal(0, noise, Y.shape) + Y for noise in (0.5, 1.0, 2.0)]
     options = {"groups": PATIENTS, "resamples": 50}
     apart = [paired_difference(Y, other, scores[0], **options).difference for other in scores[1:]]
-    assert difference_to_mean(Y, scores[1:], scores[0], **options).difference == pytest.approx(np.mean(apart))
+    assert difference_of_means(Y, scores[1:], [scores[0]], **options).difference == pytest.approx(np.mean(apart))
     # Two equal models are one.
-    assert difference_to_mean(Y, [scores[1]] * 2, scores[0], **options) == paired_difference(
+    assert difference_of_means(Y, [scores[1]] * 2, [scores[0]], **options) == paired_difference(
         Y, scores[1], scores[0], **options
     )

@@ -1,4 +1,4 @@
-"""Entropy and its parts, the risk-coverage curve, intervals of probabilities, and distance from the training data."""
+"""Entropy and its parts, intervals of probabilities, and distance from the training data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import chi2, entropy
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance, logits_and_deviation
 from einthoven.evaluation.familiarity import Familiarity
-from einthoven.evaluation.uncertainty import entropy_parts, risk_coverage, wrong_decisions
+from einthoven.evaluation.uncertainty import entropy_parts
 
 
 def test_the_parts_of_the_entropy_are_those_of_scipy() -> None:
@@ -37,38 +37,6 @@ def test_the_parts_add_up_and_members_that_agree_leave_nothing_open(seed: int, s
     largest = np.log(3) if single_label else np.log(2)
     assert (parts.epistemic >= 0).all() and (parts.total <= largest + 1e-12).all()
     assert entropy_parts(p[:1].repeat(4, axis=0), single_label).epistemic == pytest.approx(np.zeros(5), abs=1e-12)
-
-
-@given(st.integers(0, 1000), st.integers(1, 30), st.booleans())
-def test_the_risk_coverage_curve_is_that_of_a_loop(seed: int, n: int, tied: bool) -> None:
-    rng = np.random.default_rng(seed)
-    loss, unsure = rng.uniform(size=n), rng.uniform(size=n)
-    unsure = np.round(unsure, 1) if tied else unsure
-    curve = risk_coverage(loss, unsure)
-    for c, r in zip(curve.coverage, curve.risk, strict=True):
-        answered = np.sort(unsure)[round(c * n) - 1]
-        assert r == pytest.approx(loss[unsure <= answered].mean())
-    assert curve.coverage[-1] == 1 and curve.risk[-1] == pytest.approx(loss.mean())
-    drawn = []  # ties in random order: the mean over orders
-    for _ in range(300 if tied else 1):
-        order = rng.permutation(n)
-        ordered = loss[order][np.argsort(unsure[order], kind="stable")]
-        drawn.append((np.cumsum(ordered) / np.arange(1, n + 1)).mean())
-    assert curve.area == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / 17 + 1e-12)
-
-
-def test_uncertainty_that_tells_nothing_gains_nothing() -> None:
-    loss = np.random.default_rng(0).uniform(size=50)
-    assert risk_coverage(loss, np.ones(50)).area == pytest.approx(loss.mean())
-    assert risk_coverage(loss, loss).area < loss.mean() < risk_coverage(loss, -loss).area
-    with pytest.raises(UserError, match="Finite"):
-        risk_coverage([np.nan], [1.0])
-
-
-def test_wrong_decisions_are_counted_by_label_or_by_record() -> None:
-    y, p = np.array([[1, 0], [0, 1]]), np.array([[0.7, 0.6], [0.9, 0.1]])
-    assert wrong_decisions(y, p, single_label=False) == pytest.approx([0.5, 1.0])
-    assert wrong_decisions(y, p, single_label=True) == pytest.approx([0.0, 1.0])
 
 
 def test_the_interval_holds_the_refitted_line_as_often_as_it_says() -> None:

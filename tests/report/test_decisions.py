@@ -8,7 +8,7 @@ import pytest
 from einthoven.errors import UserError
 from einthoven.evaluation.operating_points import net_benefit
 from einthoven.evaluation.scores import reliability
-from einthoven.evaluation.uncertainty import risk_coverage
+from einthoven.evaluation.selective import risk_coverage
 from einthoven.report.decisions import MOST, decision_curve_figure, reliability_figure, risk_coverage_figure
 
 
@@ -37,7 +37,8 @@ def test_the_curves_are_those_of_the_functions() -> None:
 def test_the_risk_coverage_curve_is_drawn_beside_withholding_at_random() -> None:
     curve = risk_coverage(*np.random.default_rng(0).uniform(size=(2, 40)))
     (axes,) = risk_coverage_figure(curve).axes
-    drawn, chance = axes.get_lines()
+    drawn, chance, at_80 = axes.get_lines()
+    assert at_80.get_ydata() == [curve.risk_at(0.8)]
     np.testing.assert_allclose(drawn.get_xydata(), np.stack([curve.coverage, curve.risk], axis=1))
     assert set(chance.get_ydata()) == {curve.risk[-1]}
 

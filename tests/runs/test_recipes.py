@@ -47,6 +47,14 @@ def test_every_run_of_a_recipe_fits_its_signatures(recipe: str) -> None:
             check_settings(composed(f"experiment={recipe}", *beside, f"{name}={value}"))
 
 
+def test_the_full_recipe_is_the_default_one_on_the_official_folds() -> None:
+    full = composed("experiment=ptbxl_full", "data.root=records")
+    default = composed("data=ptbxl", "data.root=records")
+    parts = [key for key in default if key not in ("hydra", "experiment")]
+    assert {key: full[key] for key in parts} == {key: default[key] for key in parts}
+    assert full.data.folds.val == [9] and full.data.folds.test == [10]
+
+
 def test_a_recipe_ends_as_a_parent_run_with_its_figure(train: Callable[..., None], workplace: Path) -> None:
     """One sweep from its command to the picture: gradients along the depth of four small networks."""
     small = ("model.depth=4", "model.width=8", "trainer.epochs=1", "trainer.batch_size=8")

@@ -1,4 +1,4 @@
-"""`einthoven report RUN [RUN ...]`: write one page of HTML that compares runs."""
+"""`einthoven report RUN [RUN ...] [--significance]`: write one page of HTML that compares runs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        Runs, as in `einthoven.tracking.runs.find_runs`, and ``output=…`` and ``uri=…``, if not the defaults.
+        Runs, as in `einthoven.tracking.runs.find_runs`, ``output=…`` and ``uri=…``, if not the defaults, and
+        ``--significance`` for a page of tested differences between models.
 
     Raises
     ------
     UserError
-        If a run is unknown or in another store, no run has ended, or the runs have different tasks.
+        If a run is unknown or in another store, no run has ended, the runs have different tasks, or no two models can
+        be tested.
     """
-    check_flags("report", arguments)
+    check_flags("report", arguments, ["--significance"])
     options = {"output": "report.html", "uri": ""}
     names = []
     for argument in arguments:
+        if argument == "--significance":
+            continue
         name, equals, value = argument.partition("=")
         if equals and name in options:
             options[name] = value
@@ -35,6 +39,11 @@ def main(arguments: list[str]) -> None:
         raise UserError("report: no run given; expected folders (outputs/…), ids or names of runs.")
     output = Path(options["output"])
     check_output(f"output={options['output']}", output)
+    if "--significance" in arguments:
+        from einthoven.runs.significance_report import write_significance
+
+        print(write_significance(names, options["uri"], output))
+        return
     from einthoven.runs.run_report import write_report
 
     print(write_report(names, options["uri"], output))

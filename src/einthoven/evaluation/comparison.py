@@ -78,13 +78,13 @@ def paired_difference(
     Efron and Tibshirani, "An introduction to the bootstrap" (1993), sections 13.3 and 15.4. The p-value adds 1 to both
     counts: Davison and Hinkley, "Bootstrap methods and their application" (1997), equation 4.11.
     """
-    return difference_to_mean(y, [a], b, metric, resamples=resamples, level=level, seed=seed, groups=groups)
+    return difference_of_means(y, [a], [b], metric, resamples=resamples, level=level, seed=seed, groups=groups)
 
 
-def difference_to_mean(
+def difference_of_means(
     y: npt.ArrayLike,
     others: Sequence[npt.ArrayLike],
-    b: npt.ArrayLike,
+    models: Sequence[npt.ArrayLike],
     metric: Metric = macro_auroc,
     *,
     resamples: int = 1000,
@@ -92,16 +92,16 @@ def difference_to_mean(
     seed: int = 0,
     groups: npt.ArrayLike | None = None,
 ) -> Difference:
-    """Compare a model with several others: ``metric(y, b)`` less the mean of ``metric(y, other)``.
+    """Compare two groups of models: the mean of ``metric(y, model)`` less the mean of ``metric(y, other)``.
 
-    The mean is taken in each resample, so that the interval is about the records. It does not include the variation
-    between other models that could have been compared.
+    A group can be one recipe, trained with several seeds. The means are taken in each resample, so that the interval is
+    about the records. It does not include the variation between other models that could have been compared.
 
     Parameters
     ----------
-    others : sequence of array-like, shape (n, K)
-        Scores of the other models, one or more.
-    y, b, metric, resamples, level, seed, groups
+    others, models : sequence of array-like, shape (n, K)
+        Scores of each model of the two groups, one or more.
+    y, metric, resamples, level, seed, groups
         As in `paired_difference`.
 
     Returns
@@ -114,13 +114,14 @@ def difference_to_mean(
         As in `paired_difference`.
     """
     check_interval_options(level, resamples, "percentile")
-    positive, scores_b = check_labels_scores(y, b)
+    positive, _ = check_labels_scores(y, models[0])
+    scores_of_models = [check_labels_scores(y, model)[1] for model in models]
     scores_of_others = [check_labels_scores(y, other)[1] for other in others]
     has_both_labels = have_both_labels(positive)
     if not has_both_labels.any():
         raise UserError("A comparison needs a class with both positive and negative records, found none.")
     positive = positive[:, has_both_labels]
-    scores_b = scores_b[:, has_both_labels]
+    scores_of_models = [scores[:, has_both_labels] for scores in scores_of_models]
     scores_of_others = [scores[:, has_both_labels] for scores in scores_of_others]
     group_of_record = number_groups(groups, len(positive))
 
@@ -131,16 +132,20 @@ def difference_to_mean(
         values = resample_statistic(repeat_records(metric, positive, scores), group_of_record, resamples, seed)
         return values[:, 0], ~np.isnan(values)
 
-    values_b, valid = resample_metric(scores_b)
-    values_of_others = [resample_metric(scores)[0] for scores in scores_of_others]
-    differences = values_b - np.mean(values_of_others, axis=0)
+    resampled_models = [resample_metric(scores) for scores in scores_of_models]
+    resampled_others = [resample_metric(scores) for scores in scores_of_others]
+    # The labels of a resample are the same for all models, and so are the classes that it leaves out.
+    valid = resampled_models[0][1]
+    mean_of_models = np.mean([values for values, _ in resampled_models], axis=0)
+    differences = mean_of_models - np.mean([values for values, _ in resampled_others], axis=0)
     is_defined = ~np.isnan(differences)
     differences = differences[is_defined]
     interval = compute_interval(differences, level, valid=valid[is_defined])
     smaller_tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    mean_of_others = float(np.mean([metric(positive, scores) for scores in scores_of_others]))
+    difference = np.mean([metric(positive, scores) for scores in scores_of_models])
+    difference -= np.mean([metric(positive, scores) for scores in scores_of_others])
     return Difference(
-        difference=metric(positive, scores_b) - mean_of_others,
+        difference=float(difference),
         interval=interval,
         p=min(1.0, 2 * float(1 + smaller_tail) / (1 + interval.resamples)),
         classes=int(has_both_labels.sum()),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.evaluation.bootstrap import bootstrap_interval
-from einthoven.evaluation.comparison import Difference, difference_to_mean
+from einthoven.evaluation.comparison import Difference, difference_of_means
 from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import auroc_per_class, macro_auroc
 
@@ -61,7 +61,7 @@ def compare(
     random_scores : sequence of ndarray (n, K)
         With each random encoder.
     **bootstrap
-        Options of `einthoven.evaluation.comparison.difference_to_mean`.
+        Options of `einthoven.evaluation.comparison.difference_of_means`.
     """
     random = [macro_auroc(y, other) for other in random_scores]
     return ProbeResult(
@@ -71,5 +71,5 @@ def compare(
         random=tuple(random),
         random_mean=float(np.mean(random)),
         random_sd=float(np.std(random, ddof=1)) if len(random) > 1 else float("nan"),
-        difference=difference_to_mean(y, random_scores, scores, **bootstrap),
+        difference=difference_of_means(y, random_scores, [scores], **bootstrap),
     )

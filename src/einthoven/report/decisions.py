@@ -11,7 +11,7 @@ import numpy.typing as npt
 from einthoven.errors import UserError
 from einthoven.evaluation.operating_points import net_benefit
 from einthoven.evaluation.scores import calibration_error_per_class, reliability
-from einthoven.evaluation.uncertainty import RiskCoverage
+from einthoven.evaluation.selective import RiskCoverage
 from einthoven.report.style import FAINT, INK, drawable, panels, series_style, use_style
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def risk_coverage_figure(curve: RiskCoverage) -> Figure:
         figure, (axes,) = panels(1, 4.6, 3.4)
         axes.plot(curve.coverage, curve.risk, label=f"by entropy  area {curve.area:.3f}", **series_style(0))
         axes.axhline(float(curve.risk[-1]), color=FAINT, linewidth=1, label="random order")
+        axes.plot(0.8, curve.risk_at(0.8), color=INK, marker="o", markersize=6, label=f"80 %: {curve.risk_at(0.8):.3f}")
         axes.set(xlim=(0, 1.02), xlabel="share of records answered", ylabel="share of wrong decisions")
         axes.set_ylim(bottom=0)
         axes.legend(loc="best", fontsize=9)

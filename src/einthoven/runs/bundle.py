@@ -21,6 +21,7 @@ from einthoven.evaluation.calibration import Calibration, Uncalibrated
 from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
+from einthoven.evaluation.selective import ALPHAS
 from einthoven.functional.class_names import MAX_CHARACTERS
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.delineator import FOLDER as DELINEATOR
@@ -35,7 +36,6 @@ from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.settings import pads_records
 from einthoven.tasks.distillation import Distillation
-from einthoven.terminal.unsure_tables import ALPHAS
 
 FAMILIARITY_RECORDS = 4000
 """Largest number of rows of a split that the familiarity is fitted on."""

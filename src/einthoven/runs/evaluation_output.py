@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from einthoven.contracts import Predictions
 from einthoven.evaluation.metrics import auroc_per_class
+from einthoven.evaluation.selective import abstention
 from einthoven.predict.model_folder import BUNDLE
 from einthoven.report.decisions import decision_curve_figure, reliability_figure, risk_coverage_figure
 from einthoven.runs.evaluation_results import RULES, EvaluationResults
@@ -18,8 +19,11 @@ from einthoven.runs.network_parts import NetworkParts
 from einthoven.schema import EvaluationOptions
 from einthoven.terminal.display import console
 from einthoven.terminal.evaluation_tables import differences_table, metrics_table, points_table, subgroups_table
-from einthoven.terminal.unsure_tables import abstention, unsure_table
+from einthoven.terminal.unsure_tables import coverage_table, unsure_table
 from einthoven.tracking.recorder import Recorder
+
+OF_CLASSES = ("auroc/", "conformal/coverage/", "conformal/coverage_own/")
+"""Metrics of single classes."""
 
 RATES = ("sensitivity", "specificity", "ppv", "npv", "f1")
 """Rates of an operating point that are logged."""
@@ -49,6 +53,9 @@ def show_results(run: NetworkParts, options: EvaluationOptions, results: Evaluat
     console.print(metrics_table(classes, results.metrics, results.interval, results.per_class))
     console.print(points_table({name: points[first_rule] for name, points in results.points.items()}, first_rule))
     console.print(unsure_table(results.metrics))
+    coverage = coverage_table(results.metrics, classes)
+    if coverage is not None:
+        console.print(coverage)
     if results.groups:
         console.print(subgroups_table(results.groups, classes))
     if results.differences:
@@ -146,8 +153,8 @@ def _log_metrics(recorder: Recorder, split: str, results: EvaluationResults) -> 
     }
     named = {}
     for name, value in metrics.items():
-        # The AUROC of each class is in evaluation.json, and nll is the same as nll/before.
-        if name != "nll" and not name.startswith("auroc/"):
+        # The values of each class are in evaluation.json, and nll is the same as nll/before.
+        if name != "nll" and not name.startswith(OF_CLASSES):
             named[f"{split}/evaluate/{name.replace('/', '_')}"] = value
     log_next_point(recorder, named)
 

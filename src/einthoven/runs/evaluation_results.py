@@ -18,12 +18,12 @@ from einthoven.evaluation.intervals import Interval
 from einthoven.evaluation.metrics import have_both_labels, macro_auroc
 from einthoven.evaluation.operating_points import Point, Rule, operating_points
 from einthoven.evaluation.scores import brier_per_class, calibration_error_per_class
+from einthoven.evaluation.selective import selective_metrics
 from einthoven.evaluation.subgroups import Subgroup, subgroups
 from einthoven.runs.attributes import attributes
 from einthoven.runs.finished import read_finished
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.schema import EvaluationOptions
-from einthoven.terminal.unsure_tables import unsure_metrics
 
 Predict = Callable[..., Predictions]
 """(split, aggregate=…) -> predictions of its records."""
@@ -96,7 +96,7 @@ def compute_results(
     bootstrap = _bootstrap_options(run, options)
     interval, per_class = auroc_intervals(run.task.ranked(y), raw_p, method=options.interval, **bootstrap)
     metrics = _metrics(run, y, raw_p, p)
-    metrics |= unsure_metrics(fit.y, fit.p, y, p, run.task.single_label)
+    metrics |= selective_metrics(fit.y, fit.p, y, p, run.task.single_label, run.data.labels.classes)
     return EvaluationResults(
         metrics=metrics,
         interval=interval,

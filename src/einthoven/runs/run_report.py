@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,7 @@ from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
 from einthoven.report.sweep_note import compared_by
-from einthoven.runs.paired import LoggedPredictions, auroc_difference, read_predictions
+from einthoven.runs.paired import LoggedPredictions, auroc_difference, logged_predictions
 from einthoven.runs.parameters import read_options
 from einthoven.terminal.display import say_if_any
 from einthoven.tracking.addresses import read_ids, require_store
@@ -60,7 +58,7 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
     UserError
         If a run is unknown or in another store, no run has ended, or the runs have different tasks.
     """
-    store = uri or _store_of(names)
+    store = uri or store_of(names)
     if not uri:
         say_if_any(origin_of_store(store))
     tracking = client(store)
@@ -73,7 +71,7 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
 
     remarks = []
     for run in named_runs:
-        reason = _why_not_comparable(run)
+        reason = why_not_comparable(run)
         if reason:
             remarks.append(f"{run.info.run_name} {reason}.")
     if len(shown_runs) < len(runs):
@@ -91,7 +89,7 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
     return f"{output} ({len(page.encode()) / 1e6:.1f} MB): {', '.join(run.name for run in reported)}"
 
 
-def _store_of(names: Sequence[str]) -> str:
+def store_of(names: Sequence[str]) -> str:
     """Return the store of the first name that is the folder of a run; the usual store if no name is a folder."""
     folders = [Path(name) for name in names if Path(name).is_dir()]
     if not folders:
@@ -104,9 +102,9 @@ def _store_of(names: Sequence[str]) -> str:
 
 def _comparable(runs: Sequence[MlflowRun]) -> list[MlflowRun]:
     """Return the runs that have something to show. They have to have one task."""
-    comparable = [run for run in runs if not _why_not_comparable(run)]
+    comparable = [run for run in runs if not why_not_comparable(run)]
     if not comparable:
-        reasons = [f"{run.info.run_name} {_why_not_comparable(run)}" for run in runs]
+        reasons = [f"{run.info.run_name} {why_not_comparable(run)}" for run in runs]
         raise UserError(f"report: {'; '.join(reasons)}.")
     for run in comparable:
         if "task" not in run.data.tags:
@@ -118,7 +116,7 @@ def _comparable(runs: Sequence[MlflowRun]) -> list[MlflowRun]:
     return comparable
 
 
-def _why_not_comparable(run: MlflowRun) -> str:
+def why_not_comparable(run: MlflowRun) -> str:
     """Return why a run has nothing to show; an empty text if it has."""
     if run.info.status == "RUNNING":
         return "has not ended yet"
@@ -207,7 +205,7 @@ def _facts(run: MlflowRun) -> dict[str, str]:
     tags = run.data.tags
     info = run.info
     inputs = run.inputs.dataset_inputs if run.inputs else []
-    sizes = {split: _record_count(run, split) for split in ("train", *SPLITS)}
+    sizes = {split: record_count(run, split) for split in ("train", *SPLITS)}
     facts = {
         "status": info.status.lower(),
         "error": tags.get("error", ""),
@@ -226,7 +224,7 @@ def _facts(run: MlflowRun) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _record_count(run: MlflowRun, split: str) -> int:
+def record_count(run: MlflowRun, split: str) -> int:
     """Return how many records a run had in a split. Version 0.1 logged this number as a metric."""
     tag = run.data.tags.get(f"data.records.{split}", "")
     return int(tag) if tag.isdigit() else int(run.data.metrics.get(f"data/records/{split}", 0))
@@ -252,7 +250,7 @@ def _pairings(tracking: MlflowClient, runs: Sequence[MlflowRun]) -> list[Pairing
         return pairings
     for split in SPLITS:
         if any(f"{split}/loss" in run.data.metrics for run in runs):
-            predictions = [_predictions(tracking, run, split) for run in runs]
+            predictions = [logged_predictions(tracking, run, split) for run in runs]
             for number, other in enumerate(predictions[1:], start=1):
                 pairings.append(_pairing(predictions[0], other, number, split))
     return pairings
@@ -269,23 +267,3 @@ def _pairing(first: LoggedPredictions | str, other: LoggedPredictions | str, num
         return Pairing(number, split, auroc_difference(first, other), len(first.records), is_by_patient)
     except UserError as error:
         return Pairing(number, split, str(error))
-
-
-def _predictions(tracking: MlflowClient, run: MlflowRun, split: str) -> LoggedPredictions | str:
-    """Return the predictions of a run for the records of a split, or why there are none."""
-    import pyarrow.parquet as pq
-
-    columns: Mapping[str, Sequence[float]]
-    file = content(tracking, run, f"predictions/{split}.parquet")
-    if file is not None:
-        table = pq.read_table(io.BytesIO(file))
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-    else:
-        # Runs of earlier versions have JSON.
-        file = content(tracking, run, f"predictions/{split}.json")
-        if file is None:
-            return f"{run.info.run_name} kept no predictions of that split."
-        held = json.loads(file)
-        columns = dict(zip(held["columns"], zip(*held["data"], strict=True), strict=True))
-    predictions = read_predictions(columns, run.data.params.get("trainer.aggregate", "mean"))
-    return predictions or "the task is a quantity, and paired differences are of classes."

@@ -224,7 +224,7 @@ Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest expe
   port=NUMBER   another port of the page
 """,
     "report": """\
-usage: einthoven report RUN ... [output=report.html] [uri=sqlite:///mlflow.db]
+usage: einthoven report RUN ... [--significance] [output=report.html] [uri=sqlite:///mlflow.db]
 
 Writes one page of HTML that needs no other file. It shows which options differ, the final metrics with intervals, the
 difference of each run to the first run on the same records, the curves, and advice. A page about one run also shows
@@ -233,6 +233,10 @@ its pictures.
 RUN is the folder of a run (outputs/...), its id, runs:/ID or its name. A sweep, if it is the only RUN, stands for its
 runs. The page shows at most twelve runs: the first run and the best of the others.
 
+  --significance
+                test many models on many tasks instead: runs that differ only in their seed are one model, and each
+                model is compared with the first one of the same task and records. The tests are a bootstrap over the
+                patients and the corrected resampled t-test over folds or seeds, corrected for all comparisons
   output=FILE   the file of the page
   uri=ADDRESS   another tracking store than that of the folder, of MLFLOW_TRACKING_URI or mlflow.db
   --trust ADDRESS

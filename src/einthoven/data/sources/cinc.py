@@ -174,7 +174,7 @@ class CinC2021:
         for header in sorted(root.rglob("*.hea"), key=lambda file: file.name):
             if header.stem in headers:
                 raise UserError(f"{header}: a record of this name is also in {headers[header.stem].parent}.")
-            if self.only is None or _origin(header)[0] in self.only:
+            if self.only is None or origin_of(header)[0] in self.only:
                 headers[header.stem] = header
         if not headers:
             databases = "" if self.only is None else f" of {', '.join(self.only)}"
@@ -185,8 +185,8 @@ class CinC2021:
         """Return the table of a plan, and notes about folds that were saved."""
         import pandas as pd
 
-        origins, numbers = zip(*map(_origin, headers), strict=True)
-        comments = [_comments(header) for header in headers]
+        origins, numbers = zip(*map(origin_of, headers), strict=True)
+        comments = [read_comments(header) for header in headers]
         dx = [
             parse_diagnoses(comment.get("dx", ""), file.name) for comment, file in zip(comments, headers, strict=True)
         ]
@@ -244,7 +244,7 @@ class CinC2021:
         return rows["patient_id"].to_numpy(np.int64), rows["strat_fold"].to_numpy(np.int64)
 
 
-def _origin(header: Path) -> tuple[str, int]:
+def origin_of(header: Path) -> tuple[str, int]:
     """Return the database of a record and its number there; both follow from its name."""
     match = _NAME.match(header.stem)
     if match is None:
@@ -258,7 +258,7 @@ def _origin(header: Path) -> tuple[str, int]:
     return _PREFIX[match[1]], number
 
 
-def _comments(header: Path) -> dict[str, str]:
+def read_comments(header: Path) -> dict[str, str]:
     """Return the ``#Key: value`` lines of a header, keys in lower case."""
     try:
         lines = header.read_text(encoding="utf-8", errors="replace").splitlines()
