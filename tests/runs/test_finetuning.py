@@ -373,7 +373,7 @@ def test_a_run_and_its_bundle_are_the_same_base(base_run: Path) -> None:
         (("model.head_dropout=0.2",), "model.head_dropout is None in init_from="),
         (("model.activation=silu",), "only dropout rates may differ"),
         (
-            ("experiment=ptbxl_xresnet1d101",),
+            ("experiment=peer_xresnet1d101",),
             "model=xresnet1d101: model._target_ is",
         ),
         (("pca=whiten",), "pca=whiten: pca.mode is leads in init_from="),

@@ -1,0 +1,199 @@
+"""The predictions of recipes, as files of `bench_recipes.py`, and the records that they are compared on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.atomic import atomic
+from einthoven.data.sources.labels import ptbxl_labels
+from einthoven.errors import UserError
+from einthoven.runs.identity import code_hash
+
+FOLDS = tuple(range(1, 10))
+HELD_OUT = {"groups": ((1, 2, 3), (4, 5, 6), (7, 8, 9)), "folds": tuple((fold,) for fold in FOLDS)}
+"""The folds that are held out together, by mode."""
+
+SCALE = 10_000
+"""Probabilities are rounded to four digits, and stored as whole numbers."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Folds that a model is not trained on.
+
+    Attributes
+    ----------
+    mode : str
+        ``groups`` or ``folds``.
+    folds : tuple of int
+    """
+
+    mode: str
+    folds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The folds as a text, such as 1-2-3."""
+        return "-".join(map(str, self.folds))
+
+    def file(self, results: Path, recipe: str, seed: int) -> Path:
+        """Return the file with the predictions of these folds."""
+        return results / recipe / f"{self.mode}_{self.name}_seed{seed}.npz"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predictions of records by a model that was not trained on them.
+
+    Attributes
+    ----------
+    ecg_id, fold : array of int, shape (n,)
+    p : array of float, shape (n, K)
+        Probabilities.
+    classes : tuple of str
+        Names of the K classes.
+    notes : mapping
+        How the model was trained: ``overrides``, ``options``, ``code``, ``commit``, ``parameters`` and ``minutes``.
+    """
+
+    ecg_id: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    p: NDArray[np.float64]
+    classes: tuple[str, ...]
+    notes: Mapping[str, Any]
+
+
+def write(file: Path, prediction: Prediction) -> None:
+    """Write predictions to a file. The file is complete, or it does not exist."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    notes = json.dumps({**prediction.notes, "classes": prediction.classes}, sort_keys=True, default=str)
+    with atomic(file) as partial:
+        np.savez_compressed(
+            partial,
+            ecg_id=prediction.ecg_id.astype(np.uint32),
+            fold=prediction.fold.astype(np.uint8),
+            p=np.round(prediction.p * SCALE).astype(np.uint16),
+            notes=np.frombuffer(notes.encode(), np.uint8),
+        )
+
+
+def read(file: Path) -> Prediction:
+    """Read predictions from a file of `write`."""
+    with np.load(file) as arrays:
+        notes = json.loads(arrays["notes"].tobytes())
+        return Prediction(
+            ecg_id=arrays["ecg_id"].astype(np.int64),
+            fold=arrays["fold"].astype(np.int64),
+            p=arrays["p"] / SCALE,
+            classes=tuple(notes["classes"]),
+            notes=notes,
+        )
+
+
+def changes(notes: Mapping[str, Any], overrides: Sequence[str], options: Mapping[str, Any]) -> str:
+    """Return what has changed in a recipe since its predictions were made; an empty text if nothing has.
+
+    An option that only one of both versions of the package has is no change.
+    """
+    now = json.loads(json.dumps(options, default=str))
+    before = notes["options"]
+    changed = [
+        f"{name} was {before[name]} and is {now[name]}"
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name]
+    ]
+    if not changed and list(overrides) != notes["overrides"]:
+        changed = [f"the recipe was {notes['overrides']} and is {list(overrides)}"]
+    return ", ".join(changed)
+
+
+def is_same_code(notes: Mapping[str, Any]) -> bool:
+    """Return whether predictions were made by the package as it is now."""
+    return bool(notes["code"] == code_hash())
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records that recipes are compared on, sorted by ecg_id.
+
+    Attributes
+    ----------
+    ecg_id, fold, patient : array of int, shape (n,)
+    y : array of uint8, shape (n, K)
+    classes : tuple of str
+    """
+
+    ecg_id: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    patient: NDArray[np.int64]
+    y: NDArray[np.uint8]
+    classes: tuple[str, ...]
+
+
+def read_records(root: Path) -> Records:
+    """Read the records of folds 1-9 with a superclass, and their labels."""
+    labels = ptbxl_labels(root / "ptbxl_database.csv", root / "scp_statements.csv", "superdiagnostic")
+    rows = np.flatnonzero(np.isin(labels.folds, FOLDS))
+    rows = rows[np.argsort(labels.ecg_ids[rows])]
+    return Records(labels.ecg_ids[rows], labels.folds[rows], labels.patients[rows], labels.matrix[rows], labels.classes)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The out-of-fold predictions of a recipe.
+
+    Attributes
+    ----------
+    name : str
+    p : mapping of int to array, shape (n, K)
+        Probabilities of all records, by seed.
+    parts : array of int, shape (n,)
+        Number of the model that has predicted a record: the held-out folds have one each.
+    notes : list of mapping
+        Those of each training.
+    """
+
+    name: str
+    p: Mapping[int, NDArray[np.float64]]
+    parts: NDArray[np.int64]
+    notes: Sequence[Mapping[str, Any]]
+
+
+def pool(results: Path, records: Records, name: str, mode: str, seeds: Iterable[int]) -> Judged | None:
+    """Read the predictions of a recipe, for each seed that is complete. None if no seed is."""
+    pooled = {}
+    notes = []
+    parts = np.zeros(len(records.ecg_id), np.int64)
+    for seed in seeds:
+        p = np.full(records.y.shape, np.nan)
+        notes_of_seed = []
+        for number, folds in enumerate(HELD_OUT[mode]):
+            file = Held(mode, folds).file(results, name, seed)
+            if not file.exists():
+                break
+            prediction = read(file)
+            notes_of_seed.append(prediction.notes)
+            columns = [prediction.classes.index(label) for label in records.classes]
+            # A task with other labels also predicts records without a superclass.
+            is_judged = np.isin(prediction.ecg_id, records.ecg_id)
+            rows = np.searchsorted(records.ecg_id, prediction.ecg_id[is_judged])
+            p[rows] = prediction.p[is_judged][:, columns]
+            parts[rows] = number
+        if len(notes_of_seed) < len(HELD_OUT[mode]):
+            continue
+        missing = records.ecg_id[np.isnan(p).any(axis=1)]
+        if len(missing):
+            raise UserError(
+                f"{results / name}: {len(missing)} of {len(records.ecg_id)} records have no prediction (such as ecg_id "
+                f"{missing[0]}); expected one of each."
+            )
+        pooled[seed] = p
+        notes += notes_of_seed
+    return Judged(name, pooled, parts, notes) if pooled else None
