@@ -29,24 +29,41 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import yaml
 from filelock import FileLock, Timeout
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from recipe_results import FOLDS, HELD_OUT, Held, Prediction, changes, is_same_code, read, write
+from recipe_results import (
+    FOLDS,
+    HELD_OUT,
+    Held,
+    Prediction,
+    changes,
+    is_same_code,
+    mean_of,
+    pool,
+    read,
+    read_records,
+    write,
+)
+from recipe_table import draw_figure, print_tables
 
-from einthoven.runs.feature_run import FeatureRun
+from einthoven.errors import UserError
 from einthoven.runs.identity import code_hash, git_commit
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.options import hashed_options, logged_options, plain_options
+from einthoven.runs.read_base import with_base
 from einthoven.runs.run import Run
-from einthoven.runs.settings import is_feature_model
+from einthoven.runs.start import assemble_run
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.conf_folders import conf_folder
 
 HERE = Path(__file__).resolve().parent
+DEFAULT = "default"
+"""The recipe that the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +80,6 @@ class Source:
     cache: Path
 
 
-class UnsavedRun(NetworkRun):
-    """A run that writes no checkpoints, because only the predictions at its end are of interest."""
-
-    def save(self, name: str, recorder: object) -> None:
-        """Write nothing."""
-
-
 def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) -> DictConfig:
     """Return the configuration of a recipe that is tested on the held-out folds and trained on the others."""
     train = [fold for fold in FOLDS if fold not in held.folds]
@@ -82,7 +92,7 @@ def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) 
     HydraConfig.instance().set_config(config)
     without_hydra = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     assert isinstance(without_hydra, DictConfig)
-    return without_hydra
+    return with_base(without_hydra, overrides)
 
 
 def options_of(config: DictConfig) -> dict[str, object]:
@@ -95,13 +105,13 @@ def train(config: DictConfig) -> tuple[Run, float]:
     """Train a model, and return it with the minutes of a processor that this has taken."""
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        if is_feature_model(config):
-            run: Run = FeatureRun(config, Path(folder))
-            run.fit()
-        else:
-            run = UnsavedRun(config, Path(folder))
-            with run.training(Unrecorded()) as fit:
+        run = assemble_run(config, Path(folder))
+        if isinstance(run, NetworkRun):
+            # Only the predictions at the end of a run are of interest, and not its checkpoints.
+            with mock.patch.object(run, "save"), run.training(Unrecorded()) as fit:
                 fit()
+        else:
+            run.fit()
     return run, (time.process_time() - began) / 60
 
 
@@ -194,9 +204,31 @@ def main() -> None:
     chosen = {name: recipes[name] for name in args.only or recipes}
     source = Source(args.root.resolve(), args.cache.resolve())
     args.held = [Held(args.mode, folds) for folds in HELD_OUT[args.mode]]
-    if not args.table:
-        judge_missing(source, chosen, args)
-    # table
+    try:
+        if not args.table:
+            judge_missing(source, chosen, args)
+        show(source, chosen, args)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace) -> None:
+    """Print the tables of the recipes that have predictions, and draw the figure."""
+    records = read_records(source.root)
+    judged = {}
+    for name, overrides in {DEFAULT: [], **recipes}.items():
+        options = options_of(compose_recipe(source, overrides, args.held[0], 0))
+        recipe = pool(args.results, records, name, args.mode, overrides, options)
+        if recipe is not None:
+            judged[name] = recipe
+    if DEFAULT not in judged:
+        raise UserError(f"{args.results}: no predictions of {DEFAULT}, which the others are compared with.")
+    rows = [*judged.values(), *(mean_of(text, judged) for text in args.mean)]
+    print_tables(records, rows, judged[DEFAULT])
+    commits = sorted(frozenset.union(*(recipe.commits for recipe in judged.values())))
+    print(f"Trained by the package at {', '.join(commits)}.")
+    if args.figure:
+        draw_figure(records, rows, judged[DEFAULT], args.figure)
 
 
 if __name__ == "__main__":

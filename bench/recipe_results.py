@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from einthoven.runs.identity import code_hash
 FOLDS = tuple(range(1, 10))
 HELD_OUT = {"groups": ((1, 2, 3), (4, 5, 6), (7, 8, 9)), "folds": tuple((fold,) for fold in FOLDS)}
 """The folds that are held out together, by mode."""
+
+MOST_SEEDS = 10
+"""Seeds are looked for from 0 to this number."""
 
 SCALE = 10_000
 """Probabilities are rounded to four digits, and stored as whole numbers."""
@@ -147,7 +150,7 @@ def read_records(root: Path) -> Records:
 
 @dataclass(frozen=True)
 class Judged:
-    """The out-of-fold predictions of a recipe.
+    """The out-of-fold predictions of a recipe, or of the mean of several.
 
     Attributes
     ----------
@@ -155,39 +158,57 @@ class Judged:
     p : mapping of int to array, shape (n, K)
         Probabilities of all records, by seed.
     parts : array of int, shape (n,)
-        Number of the model that has predicted a record: the held-out folds have one each.
-    notes : list of mapping
-        Those of each training.
+        Number of the model that has predicted a record: the folds that are held out together have one.
+    parameters : int
+        Of the network; 0 if the model is not a network. Of a mean, the sum.
+    minutes : float
+        Processor minutes of a training. Of a mean, the sum.
+    commits : frozenset of str
+        Commits of the package that has trained the models.
     """
 
     name: str
     p: Mapping[int, NDArray[np.float64]]
     parts: NDArray[np.int64]
-    notes: Sequence[Mapping[str, Any]]
+    parameters: int
+    minutes: float
+    commits: frozenset[str]
 
 
-def pool(results: Path, records: Records, name: str, mode: str, seeds: Iterable[int]) -> Judged | None:
-    """Read the predictions of a recipe, for each seed that is complete. None if no seed is."""
+def pool(
+    results: Path,
+    records: Records,
+    name: str,
+    mode: str,
+    overrides: Sequence[str],
+    options: Mapping[str, Any],
+) -> Judged | None:
+    """Read the predictions of a recipe, for each seed that is complete. None if no seed is.
+
+    Predictions of a recipe that has changed since then do not count, and are named.
+    """
     pooled = {}
     notes = []
     parts = np.zeros(len(records.ecg_id), np.int64)
-    for seed in seeds:
+    held_out = [Held(mode, folds) for folds in HELD_OUT[mode]]
+    for seed in range(MOST_SEEDS):
+        files = [held.file(results, name, seed) for held in held_out]
+        if not all(file.exists() for file in files):
+            continue
+        predictions = [read(file) for file in files]
+        changed = [changes(prediction.notes, overrides, options) for prediction in predictions]
+        if any(changed):
+            print(f"{name}, seed {seed}: {max(changed)}; left out of the table")
+            continue
         p = np.full(records.y.shape, np.nan)
-        notes_of_seed = []
-        for number, folds in enumerate(HELD_OUT[mode]):
-            file = Held(mode, folds).file(results, name, seed)
-            if not file.exists():
-                break
-            prediction = read(file)
-            notes_of_seed.append(prediction.notes)
+        for number, prediction in enumerate(predictions):
             columns = [prediction.classes.index(label) for label in records.classes]
             # A task with other labels also predicts records without a superclass.
             is_judged = np.isin(prediction.ecg_id, records.ecg_id)
             rows = np.searchsorted(records.ecg_id, prediction.ecg_id[is_judged])
             p[rows] = prediction.p[is_judged][:, columns]
             parts[rows] = number
-        if len(notes_of_seed) < len(HELD_OUT[mode]):
-            continue
+            notes.append(prediction.notes)
         missing = records.ecg_id[np.isnan(p).any(axis=1)]
         if len(missing):
             raise UserError(
@@ -195,5 +216,43 @@ def pool(results: Path, records: Records, name: str, mode: str, seeds: Iterable[
                 f"{missing[0]}); expected one of each."
             )
         pooled[seed] = p
-        notes += notes_of_seed
-    return Judged(name, pooled, parts, notes) if pooled else None
+    if not pooled:
+        return None
+    minutes = float(np.mean([note["minutes"] for note in notes]))
+    return Judged(name, pooled, parts, notes[0]["parameters"], minutes, frozenset(note["commit"] for note in notes))
+
+
+def mean_of(text: str, judged: Mapping[str, Judged]) -> Judged:
+    """Return the mean probabilities of the recipes of a text.
+
+    Parameters
+    ----------
+    text : str
+        ``A+B`` is the mean of two recipes, for each seed that both have. ``A@0+A@1`` is that of two seeds of one.
+    judged : mapping of str to Judged
+
+    Raises
+    ------
+    UserError
+        If there are no predictions of a recipe or a seed, or no seed that all recipes have.
+    """
+    members = []
+    member_p = []
+    for word in text.split("+"):
+        name, _, seed = word.partition("@")
+        if name not in judged or (seed and int(seed) not in judged[name].p):
+            raise UserError(f"--mean {text}: no predictions of {word}; expected some of {', '.join(judged)}.")
+        members.append(judged[name])
+        # A named seed is a member of a mean that has no seed itself. It is shown as seed 0.
+        member_p.append({0: judged[name].p[int(seed)]} if seed else judged[name].p)
+    seeds = sorted(set.intersection(*(set(p) for p in member_p)))
+    if not seeds:
+        raise UserError(f"--mean {text}: the recipes have no seed in common; name them, as in A@0+B@1.")
+    return Judged(
+        name=text,
+        p={seed: np.mean([p[seed] for p in member_p], axis=0) for seed in seeds},
+        parts=members[0].parts,
+        parameters=sum(member.parameters for member in members),
+        minutes=sum(member.minutes for member in members),
+        commits=frozenset.union(*(member.commits for member in members)),
+    )

@@ -15,20 +15,16 @@ from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_fi
 from einthoven.terminal.display import console
 from einthoven.terminal.parser import check_flags
 
-MEASURED = ("augment", "init", "loss", "model", "optimizer", "pca", "penalty", "schedule")
-"""Groups whose options are measured on real records. An option without such a figure is marked experimental."""
-
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 32
 
 
 @dataclass(frozen=True)
 class Option:
-    """What the leading comments of a yaml state: what the option is, its source, and its result on real records."""
+    """What the leading comments of a yaml state: what the option is, and its source."""
 
     description: str
     source: str
-    measured: str
 
 
 def main(arguments: list[str]) -> None:
@@ -63,7 +59,7 @@ def main(arguments: list[str]) -> None:
             table.add_column(no_wrap=True, min_width=_CURVE_WIDTH)
         for name, path in sorted(option_files(folders, group).items()):
             curve = [_sparkline(multipliers(folders, name))] if has_curves else []
-            table.add_row(name, *curve, Text.from_markup(_description(path, group, conf)))
+            table.add_row(name, *curve, Text.from_markup(_description(path, conf)))
         console.print(table)
 
     if has_curves:
@@ -72,26 +68,23 @@ def main(arguments: list[str]) -> None:
         plot_augmentations(folders)
 
 
-def _description(path: Path, group: str, conf: Path) -> str:
-    """Return what an option is, and on a second line its source and its result."""
+def _description(path: Path, conf: Path) -> str:
+    """Return what an option is, and on a second line its source and, if the user has added it, its file."""
     option = describe(path)
     notes = []
     if option.source:
         notes.append(f"[dim]{escape(option.source)}[/dim]")
     if not path.is_relative_to(conf):
         notes.append(f"[dim]{escape(str(path))}[/dim]")
-    elif group in MEASURED and path.stem not in ("none", "default"):
-        notes.append(f"[dim]{escape(option.measured)}[/dim]" if option.measured else "[yellow]experimental[/]")
     if not notes:
         return escape(option.description)
     return f"{escape(option.description)}\n{' · '.join(notes)}"
 
 
 def describe(path: Path) -> Option:
-    """Read the leading comments of a yaml: a description, ``Source: …`` and ``Measured: …``."""
+    """Read the leading comments of a yaml: a description, and ``Source: …``."""
     description = ""
     source = ""
-    measured = ""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -104,11 +97,9 @@ def describe(path: Path) -> Option:
             continue
         if comment.startswith("Source:"):
             source = source or comment.removeprefix("Source:").strip()
-        elif comment.startswith("Measured:"):
-            measured = measured or comment.removeprefix("Measured:").strip()
         else:
             description = description or comment
-    return Option(description, source, measured)
+    return Option(description, source)
 
 
 def _sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:

@@ -201,7 +201,7 @@ any supported format, a folder of records (with its subfolders, without tables),
 usage: einthoven list [PART ...] [--plot]
 
 Shows the options of all parts of a run, or of some parts (einthoven list models losses): one line each, with the
-source. An option without results on real records is marked experimental.
+source.
 
   --plot   for schedules: draw the curves here and in schedules.png; for augmentations: draw one ECG under each in
            augmentations.png

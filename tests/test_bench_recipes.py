@@ -1,0 +1,154 @@
+"""`bench/bench_recipes.py`: predictions of held-out folds, and what is compared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from einthoven.evaluation.comparison import paired_difference
+from einthoven.predict.model_folder import FOLD
+from einthoven.runs.finished import read_finished
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+import bench_recipes
+import recipe_results
+import recipe_table
+from recipe_results import Held, Judged, Prediction, Records
+
+TINY = ["model.channels=[4,8,8]", "model.heads=1", "trainer.epochs=2", "trainer.batch_size=4"]
+CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
+
+
+@pytest.fixture
+def records() -> Records:
+    """Two records of each patient. Each class has both labels."""
+    rng = np.random.default_rng(0)
+    y = (rng.random((60, 5)) < 0.4).astype(np.uint8)
+    ecg_id = np.arange(101, 161)
+    return Records(ecg_id, np.repeat(np.arange(1, 10), 7)[:60], np.arange(60) // 2, y, CLASSES)
+
+
+def judged(records: Records, name: str, *seeds: int) -> Judged:
+    """A recipe with random probabilities."""
+    rng = np.random.default_rng(len(name))
+    p = {seed: 0.3 * records.y + 0.7 * rng.random(records.y.shape) for seed in seeds}
+    return Judged(name, p, records.fold, 10, 2.0, frozenset({"abc"}))
+
+
+def test_a_fold_is_predicted_as_by_cross_validation(
+    train: Callable[..., None], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cv"
+    train(*TINY, "folds=cv", "data.folds.train=[1,2]", f"hydra.run.dir={folder}", "tracking.artifacts=false")
+    run, _ = read_finished(folder / f"{FOLD}2", "run", {"val": None, "test": None})
+
+    monkeypatch.setattr(bench_recipes, "FOLDS", (1, 2))
+    source = bench_recipes.Source(corpus, tmp_path / "cache")
+    prediction = bench_recipes.judge(source, TINY, Held("folds", (2,)), seed=0)
+
+    assert prediction.p.std(axis=0).min() > 0
+    np.testing.assert_array_equal(prediction.p, run.evaluate("val").p)
+    np.testing.assert_array_equal(prediction.ecg_id, run.data.table("val")["ecg_id"])
+    assert set(prediction.fold) == {2}
+
+
+def test_what_is_judged_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"optimizer.lr": 0.1}
+    overrides = ["optimizer.lr=0.1"]
+    file = Held("folds", (3,)).file(tmp_path, "fast", 1)
+    assert not bench_recipes.is_judged(file, overrides, options, again=False)
+
+    notes = {"overrides": overrides, "options": options, "code": "other", "commit": "c", "parameters": 1, "minutes": 1}
+    p = np.array([[0.12345, 1.0]])
+    recipe_results.write(file, Prediction(np.array([70_000]), np.array([3]), p, ("CD", "MI"), notes))
+    back = recipe_results.read(file)
+    assert (back.ecg_id, back.fold, back.classes) == (70_000, 3, ("CD", "MI"))
+    np.testing.assert_array_equal(back.p, [[0.1234, 1.0]])
+
+    assert bench_recipes.is_judged(file, overrides, options, again=False)
+    # Another version of the package has trained it.
+    assert not bench_recipes.is_judged(file, overrides, options, again=True)
+    monkeypatch.setattr(recipe_results, "code_hash", lambda: "other")
+    assert bench_recipes.is_judged(file, overrides, options, again=True)
+
+
+def test_a_changed_recipe_is_named() -> None:
+    notes = {"overrides": ["a=1"], "options": {"a": 1, "b": [1, 2], "gone": 3}}
+    assert recipe_results.changes(notes, ["a=1"], {"a": 1, "b": (1, 2), "new": 4}) == ""
+    assert recipe_results.changes(notes, ["a=1"], {"a": 2, "b": [1, 2]}) == "a was 1 and is 2"
+    assert recipe_results.changes(notes, ["+c=1"], {"a": 1}) == "the recipe was ['a=1'] and is ['+c=1']"
+
+
+def test_the_recipes_compose() -> None:
+    recipes = bench_recipes.yaml.safe_load((bench_recipes.HERE / "recipes.yaml").read_text())
+    assert not recipes[bench_recipes.DEFAULT]
+    source = bench_recipes.Source(Path("root"), Path("cache"))
+    configurations = []
+    for overrides in recipes.values():
+        config = bench_recipes.compose_recipe(source, overrides, Held("groups", (1, 2, 3)), seed=0)
+        assert (list(config.data.folds.train), list(config.data.folds.test)) == ([4, 5, 6, 7, 8, 9], [1, 2, 3])
+        configurations.append(bench_recipes.options_of(config))
+    assert all(configurations.count(options) == 1 for options in configurations), "two recipes are the same"
+
+
+def test_a_recipe_counts_when_all_folds_are_there(records: Records, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    p = np.round(rng.random(records.y.shape), 4)
+    notes = {"overrides": [], "options": {}, "commit": "c", "parameters": 7, "minutes": 3}
+    # The classes of the files are in another order, and one file has a record that is not compared.
+    backwards = tuple(reversed(CLASSES))
+    for folds in recipe_results.HELD_OUT["groups"]:
+        assert recipe_results.pool(tmp_path, records, "r", "groups", [], {}) is None
+        rows = np.isin(records.fold, folds)
+        ecg_id = np.append(records.ecg_id[rows], 999)
+        values = np.vstack([p[rows][:, ::-1], np.zeros(5)])
+        prediction = Prediction(ecg_id, np.append(records.fold[rows], 1), values, backwards, notes)
+        recipe_results.write(Held("groups", folds).file(tmp_path, "r", 2), prediction)
+    pooled = recipe_results.pool(tmp_path, records, "r", "groups", [], {})
+    assert pooled is not None
+    assert list(pooled.p) == [2]
+    np.testing.assert_array_equal(pooled.p[2], p)
+    np.testing.assert_array_equal(pooled.parts, (records.fold - 1) // 3)
+    assert recipe_results.pool(tmp_path, records, "r", "groups", ["changed"], {}) is None
+
+
+def test_differences_are_those_of_the_package(records: Records) -> None:
+    default = judged(records, "default", 0)
+    other = judged(records, "another one", 0)
+    found = recipe_table.differences(records, [other], default)["another one"]
+    expected = paired_difference(records.y, default.p[0], other.p[0], groups=records.patient)
+    assert found["macro"].value == pytest.approx(expected.difference)
+    assert found["macro"].interval.low == pytest.approx(expected.interval.low)
+    assert found["macro"].interval.high == pytest.approx(expected.interval.high)
+    of_mi = paired_difference(records.y[:, 2:3], default.p[0][:, 2:3], other.p[0][:, 2:3], groups=records.patient)
+    assert found["MI"].value == pytest.approx(of_mi.difference)
+    assert found["MI"].interval.high == pytest.approx(of_mi.interval.high)
+
+
+def test_a_mean_has_the_seeds_of_its_recipes(records: Records) -> None:
+    of_both = {"a": judged(records, "a", 0, 1), "bb": judged(records, "bb", 1, 2)}
+    mean = recipe_results.mean_of("a+bb", of_both)
+    assert list(mean.p) == [1]
+    np.testing.assert_allclose(mean.p[1], (of_both["a"].p[1] + of_both["bb"].p[1]) / 2)
+    assert (mean.parameters, mean.minutes) == (20, 4.0)
+    of_seeds = recipe_results.mean_of("a@0+bb@2", of_both)
+    np.testing.assert_allclose(of_seeds.p[0], (of_both["a"].p[0] + of_both["bb"].p[2]) / 2)
+    with pytest.raises(bench_recipes.UserError, match="a@2; expected some of a, bb"):
+        recipe_results.mean_of("a@2+bb", of_both)
+
+
+def test_tables_and_figure(records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    default = judged(records, "default", 0, 1)
+    other = judged(records, "other recipe", 0)
+    recipe_table.print_tables(records, [default, other], default)
+    recipe_table.draw_figure(records, [default, other], default, tmp_path / "figure.png")
+    lines = capsys.readouterr().out.splitlines()
+    # The same number of cells in each row of a table
+    assert len({line.count("|") for line in lines[1:5]}) == 1
+    assert any(line.startswith("| other recipe | 1 | 0.") for line in lines)
+    assert "1 rows are compared with the default on 60 records." in lines[-2]
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
