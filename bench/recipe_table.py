@@ -88,10 +88,11 @@ def print_tables(records: Records, judged: Sequence[Judged], default: Judged) ->
     print("|---" * (2 + len(records.classes)) + "|")
     for name, found in sorted(by_recipe.items(), key=lambda item: -item[1]["macro"].value):
         print(f"| {name} | {' | '.join(map(str, found.values()))} |")
+    compared = "1 row is" if len(by_recipe) == 1 else f"{len(by_recipe)} rows are"
     expected = (1 - LEVEL) * len(by_recipe)
     print(
-        f"\n{len(by_recipe)} rows are compared with the default on {len(records.ecg_id)} records. If none were better "
-        f"or worse, about {expected:.1f} intervals of the macro AUROC would still not contain 0."
+        f"\n{compared} compared with the default on {len(records.ecg_id)} records. If none were better or worse, about "
+        f"{expected:.1f} intervals of the macro AUROC would still not contain 0."
     )
 
 
