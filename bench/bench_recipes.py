@@ -13,8 +13,9 @@ Other options:
     --cache FOLDER     packed records (default: data)
     --again            train again what another version of the package has trained
     --table            train nothing, and print the table
+    --against NAME     recipe that the others are compared with (default: default)
     --mean A+B ...     rows for the mean probabilities of recipes; A@0+A@1 for those of two seeds of a recipe
-    --figure FILE      draw the differences to the default
+    --figure FILE      draw the differences
 
 Each training writes one file with the predictions of the records that it has not seen. What is there is not trained
 again, so several processes share the work and a killed one continues. A recipe whose options have changed is.
@@ -63,7 +64,7 @@ from einthoven.terminal.conf_folders import conf_folder
 
 HERE = Path(__file__).resolve().parent
 DEFAULT = "default"
-"""The recipe that the others are compared with."""
+"""The recipe without options."""
 
 
 @dataclass(frozen=True)
@@ -194,21 +195,22 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=HERE.parent / "data")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--against", default=DEFAULT)
     parser.add_argument("--mean", nargs="+", default=[])
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
 
     recipes = yaml.safe_load(args.recipes.read_text())
-    unknown = sorted(set(args.only or []) - set(recipes))
+    unknown = sorted({*(args.only or []), args.against} - set(recipes))
     if unknown:
-        parser.error(f"--only {' '.join(unknown)}: not in {args.recipes}")
+        parser.error(f"{' '.join(unknown)}: not a recipe of {args.recipes}")
     chosen = {name: recipes[name] for name in args.only or recipes}
     source = Source(args.root.resolve(), args.cache.resolve())
     args.held = [Held(args.mode, folds) for folds in HELD_OUT[args.mode]]
     try:
         if not args.table:
             judge_missing(source, chosen, args)
-        show(source, chosen, args)
+        show(source, {args.against: recipes[args.against], **chosen}, args)
     except UserError as error:
         parser.error(str(error))
 
@@ -217,19 +219,20 @@ def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace
     """Print the tables of the recipes that have predictions, and draw the figure."""
     records = read_records(source.root)
     judged = {}
-    for name, overrides in {DEFAULT: [], **recipes}.items():
+    for name, overrides in recipes.items():
         options = options_of(compose_recipe(source, overrides, args.held[0], 0))
         recipe = pool(args.results, records, name, args.mode, overrides, options)
         if recipe is not None:
             judged[name] = recipe
-    if DEFAULT not in judged:
-        raise UserError(f"{args.results}: no predictions of {DEFAULT}, which the others are compared with.")
+    if args.against not in judged:
+        raise UserError(f"{args.results}: no predictions of {args.against}, which the others are compared with.")
+    reference = judged[args.against]
     rows = [*judged.values(), *(mean_of(text, judged) for text in args.mean)]
-    print_tables(records, rows, judged[DEFAULT])
+    print_tables(records, rows, reference)
     commits = sorted(frozenset.union(*(recipe.commits for recipe in judged.values())))
     print(f"Trained by the package at {', '.join(commits)}.")
     if args.figure:
-        draw_figure(records, rows, judged[DEFAULT], args.figure)
+        draw_figure(records, rows, reference, args.figure)
 
 
 if __name__ == "__main__":

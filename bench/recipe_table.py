@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of an AUROC between a recipe and the default, with its bootstrap interval over patients."""
+    """Difference of an AUROC between a recipe and the reference, with its bootstrap interval over patients."""
 
     value: float
     interval: Interval
@@ -34,18 +34,18 @@ class Difference:
         return f"{self.value:+.4f} ({self.interval.low:+.4f} to {self.interval.high:+.4f})"
 
 
-def differences(records: Records, judged: Sequence[Judged], default: Judged) -> dict[str, dict[str, Difference]]:
-    """Return the differences of each recipe to the default, for ``macro`` and for each class.
+def differences(records: Records, judged: Sequence[Judged], reference: Judged) -> dict[str, dict[str, Difference]]:
+    """Return the differences of each recipe to the reference, for ``macro`` and for each class.
 
     Both AUROCs are means over the seeds. All recipes are resampled with the same patients.
     """
     names = ("macro", *records.classes)
-    default_auroc, default_resampled = _aurocs(records, default)
+    reference_auroc, reference_resampled = _aurocs(records, reference)
     by_recipe = {}
     for recipe in judged:
         auroc, resampled = _aurocs(records, recipe)
-        values = auroc - default_auroc
-        resampled_differences = resampled - default_resampled
+        values = auroc - reference_auroc
+        resampled_differences = resampled - reference_resampled
         by_recipe[recipe.name] = {
             name: Difference(float(values[k]), compute_interval(resampled_differences[:, k], LEVEL))
             for k, name in enumerate(names)
@@ -76,23 +76,23 @@ def mean_of_parts(records: Records, recipe: Judged) -> float:
     return float(np.mean(values))
 
 
-def print_tables(records: Records, judged: Sequence[Judged], default: Judged) -> None:
-    """Print the results of each recipe, and the differences to the default, as tables in Markdown."""
+def print_tables(records: Records, judged: Sequence[Judged], reference: Judged) -> None:
+    """Print the results of each recipe, and the differences to the reference, as tables in Markdown."""
     print(f"\n| recipe | seeds | macro AUROC | mean of parts | {' | '.join(records.classes)} ", end="")
     print("| NLL | Brier | parameters | minutes |")
     print("|---" * (8 + len(records.classes)) + "|")
     for recipe in judged:
         print(_result_row(records, recipe))
-    by_recipe = differences(records, [recipe for recipe in judged if recipe is not default], default)
-    print(f"\n| recipe less default | macro | {' | '.join(records.classes)} |")
+    by_recipe = differences(records, [recipe for recipe in judged if recipe is not reference], reference)
+    print(f"\n| less {reference.name} | macro | {' | '.join(records.classes)} |")
     print("|---" * (2 + len(records.classes)) + "|")
     for name, found in sorted(by_recipe.items(), key=lambda item: -item[1]["macro"].value):
         print(f"| {name} | {' | '.join(map(str, found.values()))} |")
     compared = "1 row is" if len(by_recipe) == 1 else f"{len(by_recipe)} rows are"
     expected = (1 - LEVEL) * len(by_recipe)
     print(
-        f"\n{compared} compared with the default on {len(records.ecg_id)} records. If none were better or worse, about "
-        f"{expected:.1f} intervals of the macro AUROC would still not contain 0."
+        f"\n{compared} compared with {reference.name} on {len(records.ecg_id)} records. If none were better or worse, "
+        f"about {expected:.1f} intervals of the macro AUROC would still not contain 0."
     )
 
 
@@ -118,9 +118,9 @@ def _result_row(records: Records, recipe: Judged) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def draw_figure(records: Records, judged: Sequence[Judged], default: Judged, path: Path) -> None:
-    """Draw the differences to the default with their intervals: macro AUROC, MI and CD."""
-    by_recipe = differences(records, [recipe for recipe in judged if recipe is not default], default)
+def draw_figure(records: Records, judged: Sequence[Judged], reference: Judged, path: Path) -> None:
+    """Draw the differences to the reference with their intervals: macro AUROC, MI and CD."""
+    by_recipe = differences(records, [recipe for recipe in judged if recipe is not reference], reference)
     names = sorted(by_recipe, key=lambda name: by_recipe[name]["macro"].value)
     rows = np.arange(len(names))
     with use_style():
@@ -136,7 +136,7 @@ def draw_figure(records: Records, judged: Sequence[Judged], default: Judged, pat
                 axes.hlines(rows[chosen], low[chosen], high[chosen], color=color)
                 axes.plot(values[chosen], rows[chosen], "o", color=color, markersize=5)
             axes.set_title("macro AUROC" if of == "macro" else f"AUROC of {of}")
-            axes.set_xlabel("difference to the default")
+            axes.set_xlabel(f"difference to {reference.name}")
         panels[0].set_yticks(rows, names)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)

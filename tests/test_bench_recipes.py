@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from composing import composed
 
+from composing import composed
 from einthoven.evaluation.comparison import paired_difference
 from einthoven.predict.model_folder import FOLD
 from einthoven.runs.finished import read_finished
@@ -158,5 +158,5 @@ def test_tables_and_figure(records: Records, tmp_path: Path, capsys: pytest.Capt
     # The same number of cells in each row of a table
     assert len({line.count("|") for line in lines[1:5]}) == 1
     assert any(line.startswith("| other recipe | 1 | 0.") for line in lines)
-    assert any(line.startswith("1 row is compared with the default on 60 records.") for line in lines)
+    assert any(line.startswith("1 row is compared with default on 60 records.") for line in lines)
     assert (tmp_path / "figure.png").stat().st_size > 10_000
