@@ -93,7 +93,9 @@ def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) 
     HydraConfig.instance().set_config(config)
     without_hydra = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     assert isinstance(without_hydra, DictConfig)
-    return with_base(without_hydra, overrides)
+    # The sentences about a recipe are no part of the table.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return with_base(without_hydra, overrides)
 
 
 def options_of(config: DictConfig) -> dict[str, object]:
@@ -120,7 +122,6 @@ def train(config: DictConfig) -> tuple[Run, float]:
 def judge(source: Source, overrides: list[str], held: Held, seed: int) -> Prediction:
     """Train a recipe without the held-out folds, and predict their records."""
     config = compose_recipe(source, overrides, held, seed)
-    # The sentences of a training are no part of the table.
     with contextlib.redirect_stdout(io.StringIO()):
         run, minutes = train(config)
         predictions = run.evaluate("test")
