@@ -221,6 +221,8 @@ def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace
     records = read_records(source.root)
     judged = {}
     for name, overrides in recipes.items():
+        if not (args.results / name).is_dir():
+            continue
         options = options_of(compose_recipe(source, overrides, args.held[0], 0))
         recipe = pool(args.results, records, name, args.mode, overrides, options)
         if recipe is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ def draw_figure(records: Records, judged: Sequence[Judged], reference: Judged, p
     names = sorted(by_recipe, key=lambda name: by_recipe[name]["macro"].value)
     rows = np.arange(len(names))
     with use_style():
-        figure = new_figure(12, 1.6 + 0.3 * len(names))
+        figure = new_figure(12, 1.2 + 0.36 * len(names))
         panels = figure.subplots(1, 3, sharey=True)
         for axes, of in zip(panels, ("macro", "MI", "CD"), strict=True):
             values = np.array([by_recipe[name][of].value for name in names])
@@ -137,6 +138,6 @@ def draw_figure(records: Records, judged: Sequence[Judged], reference: Judged, p
                 axes.plot(values[chosen], rows[chosen], "o", color=color, markersize=5)
             axes.set_title("macro AUROC" if of == "macro" else f"AUROC of {of}")
             axes.set_xlabel(f"difference to {reference.name}")
-        panels[0].set_yticks(rows, names)
+        panels[0].set_yticks(rows, [fill(name.replace("+", " + "), 36) for name in names], fontsize=9)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
