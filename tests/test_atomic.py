@@ -161,7 +161,7 @@ def write_bundle(place: Path, is_killed: bool) -> None:
 
 
 def write_pages(place: Path, is_killed: bool) -> None:
-    with Pages(place / "pages.pdf", "not for clinical use") as pages:
+    with Pages(place / "pages.pdf", ["not for clinical use"]) as pages:
         pages.add(np.zeros((12, 100)), 100, tuple("abcdefghijkl"), "a.hea", [], [])
         if is_killed:
             kill_this_process()

@@ -11,7 +11,7 @@ import pytest
 from einthoven.data.fitted_on import GENERATED, VERSIONS, fitted_records
 from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.synthetic import GENERATOR_VERSION
-from einthoven.predict import EMBEDDED
+from einthoven.predict import SYNTHETIC_BUNDLE
 from einthoven.predict.bundle import read_bundle
 
 REAL = os.environ.get("EINTHOVEN_REAL_DATA")
@@ -29,7 +29,7 @@ def test_only_a_fitted_generator_has_records_behind_it() -> None:
 
 
 def test_the_bundle_of_the_package_lists_them() -> None:
-    ancestry = read_bundle(EMBEDDED).ancestry
+    ancestry = read_bundle(SYNTHETIC_BUNDLE).ancestry
     assert ancestry is not None and len(ancestry.generator) == 1490
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from einthoven.errors import UserError
 from einthoven.functional.windows import cut_windows
-from einthoven.predict import EMBEDDED
+from einthoven.predict import SYNTHETIC_BUNDLE
 from einthoven.predict.bundle import Bundle, read_bundle
 from einthoven.predict.embedding import Embedded, Encoder, embed_files
 
@@ -35,7 +35,7 @@ def noise(records: int, samples: int = 1000) -> np.ndarray:
 
 
 def test_the_embedding_of_the_packaged_model_is_what_its_head_reads() -> None:
-    bundle = read_bundle(EMBEDDED)
+    bundle = read_bundle(SYNTHETIC_BUNDLE)
     x = torch.from_numpy(noise(3)) * 1e-3
     expected = inputs_of_the_head(bundle, x)
     torch.testing.assert_close(Encoder.from_bundle(bundle).embed(x), expected, rtol=1e-4, atol=1e-5)

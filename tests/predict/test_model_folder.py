@@ -12,7 +12,15 @@ import pytest
 from einthoven import tasks
 from einthoven.errors import UserError
 from einthoven.predict.delineator import PACKAGED
-from einthoven.predict.model_folder import EMBEDDED, PRETEXT_TASKS, ModelFolder, find_bundle, find_model, named_folder
+from einthoven.predict.model_folder import (
+    DEFAULT_BUNDLE,
+    PRETEXT_TASKS,
+    SYNTHETIC_BUNDLE,
+    ModelFolder,
+    find_bundle,
+    find_model,
+    named_folder,
+)
 from einthoven.tasks.pretext import Pretext
 
 
@@ -20,17 +28,23 @@ def test_a_run_a_bundle_and_both(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     assert find_model(run, "a") == ModelFolder("a", None, run)
-    shutil.copytree(EMBEDDED, run / "bundle")
+    shutil.copytree(SYNTHETIC_BUNDLE, run / "bundle")
     assert find_model(run, "a") == ModelFolder("a", run / "bundle", run)
     assert find_model(run / "bundle", "a") == ModelFolder("a", run / "bundle", None)
     assert find_bundle(run) == run / "bundle"
 
 
-def test_the_bundle_of_the_package_has_a_name_in_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundles_of_the_package_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_bundle(named_folder("embedded"), "init_from=embedded") == EMBEDDED
+    assert find_bundle("ptbxl") == DEFAULT_BUNDLE
+    assert find_bundle("synthetic") == find_bundle("embedded") == SYNTHETIC_BUNDLE
+    assert find_bundle(named_folder("embedded"), "init_from=embedded") == SYNTHETIC_BUNDLE
+    # A folder of the user comes first.
+    (tmp_path / "ptbxl").mkdir()
+    with pytest.raises(UserError, match="ptbxl: neither a run nor a bundle"):
+        find_bundle("ptbxl")
     with pytest.raises(UserError, match="neither a run nor a bundle"):
-        find_bundle("embedded")
+        find_bundle("elsewhere")
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty", "delineator", "file"])

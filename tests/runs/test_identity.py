@@ -15,7 +15,7 @@ def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(einthoven, "__file__", str(tmp_path / "__init__.py"))
-    for folder in ("data/synthetic", "report", "predict/embedded", "assets"):
+    for folder in ("data/synthetic", "report", "predict/bundles", "assets"):
         (tmp_path / folder).mkdir(parents=True)
     hashes = []
     for name in ("__init__.py", "data/codes.csv", "report/page.py", "report/colours.csv"):
@@ -23,7 +23,7 @@ def test_the_hash_of_the_source_follows_code_and_tables_that_results_follow_from
         hashes.append(identity._package_hash.__wrapped__())
     assert hashes[0] != hashes[1] == hashes[2] == hashes[3]
     # A trained model of the package has a hash of its own.
-    for name in ("predict/embedded/bundle.json", "assets/delineator.json"):
+    for name in ("predict/bundles/bundle.json", "assets/delineator.json"):
         (tmp_path / name).write_text("one")
     assert identity._package_hash.__wrapped__() == hashes[-1]
     for name in ("data/codes.csv", "data/synthetic/fitted.json"):

@@ -20,7 +20,7 @@ from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation
 from einthoven.predict.measuring import WaveFinder, measure_records, measurements_to_json
-from einthoven.predict.signal import Prepared, read_prepared
+from einthoven.predict.signal import Prepared
 from einthoven.predict.to_json import to_json
 from einthoven.report.ecg_paper import ecg_paper_figure
 from einthoven.report.explanation import explanation_figure
@@ -88,15 +88,19 @@ def answer(
     Raises
     ------
     UserError
-        If the record cannot be read, or lacks something that the model reads. The message does not contain the folder.
+        If the record cannot be read, lacks something that the model reads, or is unlike the training records. The
+        message does not contain the folder.
     """
     try:
         file = _main_file(folder)
-        record, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading)
+        record, prepared = predictor.read(file, **reading)
+        prepared = predictor.examine(record, prepared)
+        answered = predictor.predict_prepared([prepared])
+        answered.raise_refused()
     except UserError as error:
         # The temporary folder means nothing to the user of the page.
         raise UserError(str(error).replace(f"{folder}/", "")) from None
-    prediction = to_json(predictor.predict_prepared([prepared]), 0, predictor)
+    prediction = to_json(answered, 0, predictor)
     (measurements,) = measure_records(delineator, [record])
 
     seconds = record.signal.shape[1] / record.fs
@@ -125,7 +129,7 @@ def answer(
             measurement_line(measurements),
             title=file.name,
             subtitle=subtitle,
-            foot=("", predictor.notice),
+            foot=("", *predictor.footnotes),
         ),
     }
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
     # Imported only now: a mistake in the arguments is answered without waiting for torch.
     from einthoven.models.encoder import check_tokens
-    from einthoven.predict import EMBEDDED
+    from einthoven.predict import DEFAULT_BUNDLE
     from einthoven.predict.embedding import embed_files
     from einthoven.runs.encoder import read_encoder
     from einthoven.terminal.embedding_output import write_embeddings
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     models, paths = bundles_and_files(options.paths, "embed")
     if len(models) > 1:
         raise UserError(f"embed: {len(models)} models given ({' '.join(models)}); expected one.")
-    encoder = read_encoder(models[0] if models else str(EMBEDDED))
+    encoder = read_encoder(models[0] if models else str(DEFAULT_BUNDLE))
     if options.rows == "token":
         check_tokens(encoder.model.network)
     files = expand(paths)

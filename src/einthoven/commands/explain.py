@@ -57,7 +57,6 @@ def main(arguments: Sequence[str]) -> int:
     from einthoven.predict import load_bundle
     from einthoven.predict.delineator import load_delineator
     from einthoven.predict.explaining import find_waves, wave_shares
-    from einthoven.predict.signal import read_prepared
     from einthoven.terminal.explanation_output import draw_explanations, show_explanations
 
     limit_threads()
@@ -78,7 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     with bar("explaining", errors) as progress:
         for done, file in enumerate(files, 1):
             try:
-                _, prepared = read_prepared(file, predictor.input_format, cuts=predictor.cuts, **reading(options))
+                record, prepared = predictor.read(file, **reading(options))
+                prepared = predictor.examine(record, prepared)
                 explanation = predictor.explain(prepared, options.label, method, judge=True)
                 by_wave = wave_shares(
                     delineator, explanation.signal, explanation.fs, explanation.leads, explanation.relevance
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str]) -> int:
             progress(done, len(files))
 
     if explanations:
-        draw_explanations(explanations, options.method, predictor.notice, options.output)
-        show_explanations(explanations, predictor.notice, options.output)
+        draw_explanations(explanations, options.method, predictor.footnotes, options.output)
+        show_explanations(explanations, predictor.footnotes, options.output)
     if reasons:
         errors.print(f"{len(reasons)} of {len(files)} files not explained:")
         for reason in reasons:

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
     limit_threads()
     bundles, paths = bundles_and_files(options.paths, "predict")
-    predictor = load_bundle(*bundles, draws=options.draws, seed=options.seed)
+    predictor = load_bundle(*bundles, draws=options.draws, seed=options.seed, without=_lead(options.without))
     alpha = _choose_alpha(options.alpha, predictor.alphas)
     files = expand(paths)
     delineator = load_delineator() if options.measurements else None
@@ -83,6 +83,24 @@ def _choose_alpha(stated: float | None, alphas: Sequence[float]) -> float:
     raise UserError(f"--alpha {alpha:g}: this bundle has {there_are}.")
 
 
+def _lead(name: str | None) -> str | None:
+    """Return the usual name of the lead that the records lack.
+
+    Raises
+    ------
+    UserError
+        If it is no lead.
+    """
+    from einthoven.functional.leads import LEADS, canonical_lead
+
+    if name is None:
+        return None
+    lead = canonical_lead(name)
+    if lead is None or lead[1] < 0:
+        raise UserError(f"--without {name}: no such lead; expected one of {', '.join(LEADS)}.")
+    return lead[0]
+
+
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("predict")
     parser.add_argument("paths", nargs="+", metavar="FILE")
@@ -92,6 +110,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pdf", type=Path)
     parser.add_argument("--no-doctor", dest="doctor", action="store_false")
     parser.add_argument("--no-measurements", dest="measurements", action="store_false")
+    parser.add_argument("--without", metavar="LEAD")
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--timeline", action="store_true")
     parser.add_argument("--stride", type=positive_seconds)

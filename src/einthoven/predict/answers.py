@@ -16,7 +16,7 @@ from einthoven.predict.measuring import WaveFinder, measure_records
 from einthoven.predict.parallel import map_groups, worker_count
 from einthoven.predict.prediction import Prediction
 from einthoven.predict.predictor import Predictor
-from einthoven.predict.signal import Prepared, read_prepared
+from einthoven.predict.signal import Prepared
 
 CAUTION_SEVERITIES = SEVERITIES[SEVERITIES.index("caution") :]
 OTHER_CAUTIONS = ("missing_leads", "unmeasurable", "invalid")
@@ -60,7 +60,8 @@ def answers(
     progress : callable, optional
         Called with the number of files that are done, and the number of all files.
     doctor : bool
-        Whether the findings of the record doctor become cautions.
+        Whether the record doctor examines the records. Its findings become cautions, and a bundle may refuse a record
+        because of them.
     delineator : WaveFinder, optional
         Finds the waves of the records. Without it, nothing is measured.
     """
@@ -90,15 +91,14 @@ def _answer_group(
     reasons: dict[Path, str] = {}
     for file in files:
         try:
-            records[file], prepared[file] = read_prepared(
-                file, predictor.input_format, stride, predictor.cuts, **reading
-            )
+            records[file], prepared[file] = predictor.read(file, stride, **reading)
         except UserError as error:
             reasons[file] = str(error)
     if doctor:
         findings = examine_records(list(records.values()))
         for file, findings_of_file in zip(records, findings, strict=True):
-            prepared[file] = _with_cautions(prepared[file], findings_of_file)
+            examined = predictor.with_findings(prepared[file], findings_of_file)
+            prepared[file] = _with_cautions(examined, findings_of_file)
 
     prediction = predictor.predict_prepared(list(prepared.values()), alpha)
     measurements: list[Measurements | None] = [None] * len(records)
@@ -109,6 +109,10 @@ def _answer_group(
     for file in files:
         if file in rows:
             row = rows[file]
+            reason = prediction.refused[row]
+            if reason is not None:
+                group_answers.append(Answer(file, records[file], refused=reason))
+                continue
             group_answers.append(Answer(file, records[file], prediction, row, measurements[row]))
         else:
             group_answers.append(Answer(file, refused=reasons[file]))

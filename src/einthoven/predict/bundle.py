@@ -30,11 +30,16 @@ from einthoven.evaluation.familiarity import Familiarity
 from einthoven.models.frontend import Classifier
 from einthoven.predict.description import check_description
 from einthoven.predict.limits import Shapes, check_activations
+from einthoven.predict.missing_lead import MissingLead
 from einthoven.predict.network import build_classifier, check_output, fold_batch_norm, last_layer, set_weights
+from einthoven.predict.refusal import Refusal
 from einthoven.predict.sealed_folder import FORMAT, WEIGHTS, read_sealed_folder, replace_folder, seal_description
 from einthoven.predict.signal import Cut, InputFormat
 
 DESCRIPTION = "bundle.json"
+
+ALL_LISTS_FORMAT = 3
+"""From this format on, a bundle has all lists of an ancestry."""
 
 # Prefixes of the names of the tensors in the weights file.
 _MODEL = "model."
@@ -69,8 +74,13 @@ class Bundle:
     points : dict
         class -> rule -> the ``threshold`` of an operating point, and the rates that were measured there.
     familiarity : Familiarity or None
+    refusal : Refusal or None
+        Which records it refuses. None: none.
+    missing_leads : dict of str to MissingLead
+        The leads that a record may lack, and those without which the loss is too large.
     provenance : dict
-        ``trained_on`` (a sentence), ``fitted_on``, ``metrics``, ``date``, ``versions``, ``run``, ``data``, ``config``.
+        ``trained_on`` (a sentence), ``fitted_on``, ``metrics``, ``date``, ``versions``, ``run``, ``data``, ``config``,
+        and ``attribution`` if the licence of the training records asks for it.
     ancestry : Ancestry or None
         Digests of the signals that the model was trained on. None in bundles of einthoven 0.1.
     cuts : tuple of (str, float or None)
@@ -92,6 +102,8 @@ class Bundle:
     conformal: Mapping[float, float] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     familiarity: Familiarity | None = None
+    refusal: Refusal | None = None
+    missing_leads: Mapping[str, MissingLead] = field(default_factory=dict)
     ancestry: Ancestry | None = None
     cuts: tuple[Cut, ...] = ()
     sha256: str = ""
@@ -107,6 +119,11 @@ class Bundle:
         is_calibrated = self.calibration_method != "none"
         state = f"calibration: {self.calibration_method}" if is_calibrated else "not calibrated"
         return f"Trained on {self.provenance['trained_on']}; {state}. Not for diagnosis."
+
+    @property
+    def attribution(self) -> str:
+        """Who made the training records, and their licence; empty if the bundle states none."""
+        return str(self.provenance.get("attribution", ""))
 
     def save(self, folder: Path, half: bool = False) -> None:
         """Write the bundle. An existing folder is replaced as a whole.
@@ -146,6 +163,8 @@ class Bundle:
             "conformal": [{"alpha": alpha, "threshold": value} for alpha, value in self.conformal.items()],
             "operating_points": points,
             "familiarity": None if self.familiarity is None else {"held": self.familiarity.held.tolist()},
+            "refusal": None if self.refusal is None else self.refusal.to_json(),
+            "missing_leads": {lead: missing.to_json() for lead, missing in self.missing_leads.items()},
             "ancestry": None if self.ancestry is None else {"cuts": [list(cut) for cut in self.cuts]},
         }
 
@@ -200,7 +219,7 @@ def _build_model(description: Mapping[str, Any], input_format: InputFormat, shap
     if description["familiarity"] is not None:
         expected |= {f"{_FAMILIARITY}mean", f"{_FAMILIARITY}whitening"}
     if description.get("ancestry") is not None:
-        lists = LISTS if description["format"] == FORMAT else FIRST_LISTS
+        lists = LISTS if description["format"] >= ALL_LISTS_FORMAT else FIRST_LISTS
         expected |= {f"{_ANCESTRY}{name}" for name in lists}
     others = {name for name in shapes if not name.startswith(_MODEL)}
     if others != expected:
@@ -249,7 +268,7 @@ def _assemble(
     if description.get("ancestry") is not None:
         digests = {name: tensor.numpy() for name, tensor in with_prefix(tensors, _ANCESTRY).items()}
         ancestry = Ancestry.from_arrays(digests)
-        if description["format"] != FORMAT:
+        if description["format"] < ALL_LISTS_FORMAT:
             # An earlier version did not list them, but it wrote which generator the training records came from.
             config = description["provenance"].get("config")
             options = config if isinstance(config, dict) else {}
@@ -257,6 +276,9 @@ def _assemble(
         cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
 
     band = description["band"]
+    # Bundles of earlier formats refuse no record, and need all leads.
+    refusal = description.get("refusal")
+    missing_leads = description.get("missing_leads") or {}
     return Bundle(
         model=model,
         parts=description["model"],
@@ -271,6 +293,8 @@ def _assemble(
         conformal={float(item["alpha"]): float(item["threshold"]) for item in description["conformal"]},
         points=description["operating_points"],
         familiarity=familiarity,
+        refusal=None if refusal is None else Refusal.from_json(refusal),
+        missing_leads={lead: MissingLead.from_json(content) for lead, content in missing_leads.items()},
         ancestry=ancestry,
         cuts=tuple(cuts),
         sha256=sha256,

@@ -12,6 +12,7 @@ from itertools import pairwise
 from reprlib import repr as short_repr
 from typing import Any
 
+from einthoven.data.doctor import CODES
 from einthoven.errors import UserError
 from einthoven.functional.class_names import MAX_CHARACTERS, is_name
 from einthoven.functional.conform import LONG_RULES
@@ -64,6 +65,11 @@ def check_description(description: Mapping[str, Any]) -> InputFormat:
     provenance = _mapping("provenance", description["provenance"])
     _text("provenance.trained_on", provenance.get("trained_on"))
     input_format = check_reads(_mapping("reads", description["reads"]))
+    attribution = provenance.get("attribution")
+    if attribution is not None:
+        _text("provenance.attribution", attribution)
+    _check_refusal(description.get("refusal"))
+    _check_missing_leads(description.get("missing_leads"), input_format.leads)
     _check_ancestry(description.get("ancestry"), input_format)
     return input_format
 
@@ -145,6 +151,30 @@ def _check_familiarity(familiarity: Any) -> None:
     distances = [_number("familiarity.held", value, least=0.0) for value in held]
     ascending = all(a <= b for a, b in pairwise(distances))
     _expect("familiarity.held", held, bool(held) and ascending, "distances, ascending")
+
+
+def _check_refusal(refusal: Any) -> None:
+    # Bundles of earlier formats have no such entry.
+    if refusal is None:
+        return
+    content = _mapping("refusal", refusal)
+    for code in _list("refusal.findings", content.get("findings")):
+        _expect("refusal.findings", code, code in CODES, "codes of the doctor")
+    for name in ("familiar", "unaltered"):
+        _number(f"refusal.{name}", content.get(name), least=0.0, most=1.0)
+
+
+def _check_missing_leads(missing_leads: Any, leads: tuple[str, ...]) -> None:
+    if missing_leads is None:
+        return
+    for lead, missing in _mapping("missing_leads", missing_leads).items():
+        _expect("missing_leads", lead, lead in leads, "leads of the bundle")
+        content = _mapping(f"missing_leads.{lead}", missing)
+        _number(f"missing_leads.{lead}.loss", content.get("loss"), least=-1.0, most=1.0)
+        weights = _mapping(f"missing_leads.{lead}.weights", content.get("weights"))
+        for other, weight in weights.items():
+            _expect("missing_leads", other, other in leads and other != lead, f"leads of the bundle other than {lead}")
+            _number(f"missing_leads.{lead}.weights", weight)
 
 
 def _names(name: str, value: Any, most: int) -> tuple[str, ...]:

@@ -16,11 +16,16 @@ from einthoven.predict.bundle import DESCRIPTION
 from einthoven.predict.delineator import DESCRIPTION as DELINEATOR
 from einthoven.predict.sealed_folder import previous_folder
 
-EMBEDDED = Path(__file__).parent / "embedded"
-"""The bundle that comes with the package."""
+_PACKAGED = Path(__file__).parent / "bundles"
 
-EMBEDDED_NAME = "embedded"
-"""The name of that bundle in options, such as ``init_from=embedded``."""
+DEFAULT_BUNDLE = _PACKAGED / "ptbxl"
+"""The bundle of the package that answers if the user names none. It was trained on real ECGs."""
+
+SYNTHETIC_BUNDLE = _PACKAGED / "synthetic"
+"""The bundle of the package that was trained on generated ECGs. It has seen no record of a person."""
+
+PACKAGED_BUNDLES = {"ptbxl": DEFAULT_BUNDLE, "synthetic": SYNTHETIC_BUNDLE, "embedded": SYNTHETIC_BUNDLE}
+"""Name of a bundle of the package in commands and options, such as ``init_from=synthetic`` -> its folder."""
 
 BUNDLE = "bundle"
 """Name of the folder of a bundle in the folder of its run."""
@@ -61,8 +66,9 @@ class ModelFolder:
 
 
 def named_folder(name: str) -> Path:
-    """Return the folder that an option names: ``embedded`` is the bundle that comes with the package."""
-    return EMBEDDED if name == EMBEDDED_NAME else Path(name)
+    """Return the folder that a word names: that of a bundle of the package, unless a file or folder has this name."""
+    path = Path(name)
+    return path if path.exists() else PACKAGED_BUNDLES.get(name, path)
 
 
 def find_model(folder: Path, source: str) -> ModelFolder:
@@ -122,11 +128,12 @@ def refuse_cross_validation(folder: Path, source: str) -> None:
 
 
 def find_bundle(path: str | Path, source: str | None = None) -> Path:
-    """Return the folder of a bundle, from the path of the bundle, the path of its run, or the address of it in MLflow.
+    """Return the folder of a bundle, from its name or path, the path of its run, or its address in MLflow.
 
     Parameters
     ----------
     path : str or Path
+        ``ptbxl`` and ``synthetic`` are the bundles of the package.
     source : str, optional
         The option that named it, for messages. By default the path.
 
@@ -139,13 +146,12 @@ def find_bundle(path: str | Path, source: str | None = None) -> Path:
         from einthoven.tracking.artifacts import download_bundle
 
         return download_bundle(str(path), DESCRIPTION)
-    model = find_model(Path(path), source or str(path))
+    folder = named_folder(str(path))
+    model = find_model(folder, source or str(path))
     if model.bundle is not None:
         return model.bundle
-    refuse_without_bundle(Path(path), model.source)
-    raise UserError(
-        f"{model.source}: a run without a bundle; {command('evaluate', option('run', Path(path)))} makes one."
-    )
+    refuse_without_bundle(folder, model.source)
+    raise UserError(f"{model.source}: a run without a bundle; {command('evaluate', option('run', folder))} makes one.")
 
 
 def refuse_without_bundle(folder: Path, source: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.errors import UserError
 from einthoven.evaluation.uncertainty import EntropyParts
 
 Float = NDArray[np.float64]
@@ -48,6 +49,9 @@ class Prediction:
         Whether a model was trained on this signal. None if no bundle lists the signals of its training.
     cautions : tuple of n tuples of str
         Sentences that a reader of the prediction must know.
+    refused : tuple of n str or None
+        Why a model refuses to answer for a record (`einthoven.predict.refusal`). Do not use the probabilities of such a
+        record.
     """
 
     sources: tuple[str, ...]
@@ -61,3 +65,16 @@ class Prediction:
     start_s: tuple[Float, ...]
     in_training: tuple[bool | None, ...]
     cautions: tuple[tuple[str, ...], ...]
+    refused: tuple[str | None, ...]
+
+    def raise_refused(self) -> None:
+        """Raise an error for the first record that is refused.
+
+        Raises
+        ------
+        UserError
+            Says why.
+        """
+        for reason in self.refused:
+            if reason is not None:
+                raise UserError(reason)

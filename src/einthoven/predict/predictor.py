@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.data.doctor import Finding, examine_record
+from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
 from einthoven.evaluation.band import logits_and_deviation
@@ -18,6 +22,7 @@ from einthoven.functional.windows import aggregate_windows
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.explaining import Explanation, explain_window
 from einthoven.predict.forward import dropout_layers, dropout_on, predict_windows
+from einthoven.predict.missing_lead import MOST_LOSS, compute_lead
 from einthoven.predict.prediction import Float, Prediction
 from einthoven.predict.signal import Prepared, prepare, read_prepared
 
@@ -43,13 +48,17 @@ class Predictor:
     seed : int
         Seed of the dropout masks.
 
+    without : str or None
+        A lead that the records lack, or that is not to be used. It is computed from the other leads.
+
     Raises
     ------
     UserError
-        If the bundles differ, if `seed` is out of range, or if `draws` is positive and a network has no dropout.
+        If the bundles differ, if `seed` is out of range, if `draws` is positive and a network has no dropout, or if a
+        bundle cannot answer without the lead.
     """
 
-    def __init__(self, bundles: Sequence[Bundle], draws: int = 0, seed: int = 0) -> None:
+    def __init__(self, bundles: Sequence[Bundle], draws: int = 0, seed: int = 0, without: str | None = None) -> None:
         if not bundles or draws < 0:
             raise UserError(f"{len(bundles)} bundles and {draws} draws found; expected a bundle, and 0 draws or more.")
         first = bundles[0]
@@ -66,12 +75,26 @@ class Predictor:
         self.single_label = first.single_label
         self.input_format = first.input_format
         self.cuts = tuple(dict.fromkeys(cut for bundle in bundles for cut in bundle.cuts))
+        self.without = without
+        if without is not None:
+            for bundle in bundles:
+                _check_missing(bundle, without)
         self._ancestries = [bundle.ancestry for bundle in bundles if bundle.ancestry is not None]
 
     @property
     def notice(self) -> str:
         """The sentences that must accompany every prediction."""
         return " ".join(dict.fromkeys(bundle.notice for bundle in self.bundles))
+
+    @property
+    def attribution(self) -> str:
+        """Who made the training records, and their licence; empty if no bundle states it."""
+        return " ".join(dict.fromkeys(bundle.attribution for bundle in self.bundles if bundle.attribution))
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """The lines below each answer and each picture: the notice, and the attribution if there is one."""
+        return tuple(line for line in (self.notice, self.attribution) if line)
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -95,22 +118,63 @@ class Predictor:
         Raises
         ------
         UserError
-            For the first record that cannot be read, or lacks something that the model needs.
+            For the first record that cannot be read, lacks something that the model needs, or is refused because it is
+            unlike the training records.
         """
-        return self.predict_prepared([self.prepare(record) for record in records], alpha)
+        prediction = self.predict_prepared([self.prepare(record) for record in records], alpha)
+        prediction.raise_refused()
+        return prediction
 
     def prepare(self, record: Record | str | Path) -> Prepared:
         """Convert a record, or the file of a record, to the input of the model.
 
+        If a bundle refuses records by the findings of the doctor, the record is examined.
+
         Raises
         ------
         UserError
-            As in `predict`.
+            If the record cannot be read, or lacks something that the model needs.
         """
         if isinstance(record, Record):
-            return prepare(record, self.input_format, cuts=self.cuts)
-        _, prepared = read_prepared(record, self.input_format, cuts=self.cuts)
-        return prepared
+            prepared = prepare(self._with_all_leads(record), self.input_format, cuts=self.cuts)
+        else:
+            record, prepared = self.read(record)
+        return self.examine(record, prepared)
+
+    def read(self, file: str | Path, stride_s: float | None = None, **reading: Any) -> tuple[Record, Prepared]:
+        """Read a file and convert its record to the input of the model, without an examination.
+
+        The parameters are those of `einthoven.predict.signal.prepare` and `einthoven.data.read_record`. The record has
+        the leads that were read.
+
+        Raises
+        ------
+        UserError
+            As in `prepare`.
+        """
+        if self.without is None:
+            return read_prepared(file, self.input_format, stride_s, self.cuts, **reading)
+        record = read_record(file, want=[lead for lead in self.input_format.leads if lead != self.without], **reading)
+        return record, prepare(self._with_all_leads(record), self.input_format, stride_s, self.cuts)
+
+    def examine(self, record: Record, prepared: Prepared) -> Prepared:
+        """Let the doctor examine a record, if a bundle refuses records by its findings."""
+        if not any(bundle.refusal and bundle.refusal.findings for bundle in self.bundles):
+            return prepared
+        return self.with_findings(prepared, examine_record(record))
+
+    def with_findings(self, prepared: Prepared, findings: Sequence[Finding]) -> Prepared:
+        """Return a prepared record that is refused if a bundle refuses one of the findings."""
+        refusals = [bundle.refusal.of_findings(findings) for bundle in self.bundles if bundle.refusal is not None]
+        reasons = [reason for reason in refusals if reason is not None]
+        return replace(prepared, refused=f"{prepared.source}: {reasons[0]}") if reasons else prepared
+
+    def _with_all_leads(self, record: Record) -> Record:
+        """Return a record with the lead that is computed, if there is one."""
+        if self.without is None:
+            return record
+        missing = self.bundles[0].missing_leads[self.without]
+        return compute_lead(record, self.without, missing, self.input_format.leads)
 
     def explain(
         self,
@@ -139,13 +203,14 @@ class Predictor:
         Raises
         ------
         UserError
-            If the record cannot be read or lacks something that the model needs, if the class is unknown, or if the
-            network does not support the method.
+            If the record cannot be read, lacks something that the model needs or is refused, if the class is unknown,
+            or if the network does not support the method.
         """
         if label is not None and label not in self.classes:
             raise UserError(f"class {label}: unknown; this model knows {', '.join(self.classes)}.")
         prepared = record if isinstance(record, Prepared) else self.prepare(record)
         prediction = self.predict_prepared([prepared], *self.alphas[:1])
+        prediction.raise_refused()
         most_probable = int(prediction.probabilities[0].argmax())
         class_index = most_probable if label is None else self.classes.index(label)
         class_probabilities = prediction.windows[0][:, class_index]
@@ -166,7 +231,7 @@ class Predictor:
         )
 
     def predict_prepared(self, records: Sequence[Prepared], alpha: float = 0.1) -> Prediction:
-        """Predict prepared records, as `predict`."""
+        """Predict prepared records, as `predict`. A record that is refused raises no error: `Prediction.refused`."""
         if self.alphas and alpha not in self.alphas:
             known = ", ".join(f"{a:g}" for a in self.alphas)
             raise UserError(f"alpha={alpha:g}: this bundle has thresholds for {known}.")
@@ -209,7 +274,18 @@ class Predictor:
             start_s=tuple(record.start_s for record in records),
             in_training=tuple(in_training),
             cautions=tuple(cautions),
+            refused=tuple(self._refused(record, share) for record, share in zip(records, familiar, strict=True)),
         )
+
+    def _refused(self, record: Prepared, familiar_share: float) -> str | None:
+        """Return why a record is refused: by the findings of the doctor, or because it is unfamiliar."""
+        if record.refused is not None:
+            return record.refused
+        for bundle in self.bundles:
+            reason = None if bundle.refusal is None else bundle.refusal.of_share(familiar_share)
+            if reason is not None:
+                return f"{record.source}: {reason}"
+        return None
 
     def _is_in_training(self, record: Prepared) -> bool | None:
         """Return whether a model was trained on a record. None if no bundle lists the records of its training."""
@@ -284,6 +360,20 @@ def _check_same_task(first: Bundle, other: Bundle) -> None:
     ):
         if ours != theirs:
             raise UserError(f"bundles that differ in {name} ({ours} and {theirs}) cannot answer together.")
+
+
+def _check_missing(bundle: Bundle, lead: str) -> None:
+    """Refuse a lead without which a bundle cannot answer, or was not measured."""
+    missing = bundle.missing_leads.get(lead)
+    allowed = [name for name, other in bundle.missing_leads.items() if other.is_allowed]
+    expected = f"expected one of {', '.join(allowed)}" if allowed else "expected a record with all of its leads"
+    if missing is None:
+        raise UserError(f"without {lead}: what this model is worth without this lead was not measured; {expected}.")
+    if not missing.is_allowed:
+        raise UserError(
+            f"without {lead}: the macro AUROC of this model is lower by {missing.loss:.3f} without this lead, and at "
+            f"most {MOST_LOSS:g} is accepted; {expected}."
+        )
 
 
 def _aggregate_records(values: Float, counts: Sequence[int], rule: str) -> Float:

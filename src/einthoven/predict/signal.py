@@ -84,6 +84,8 @@ class Prepared:
         Content digests of the windows that a store would cut from the record (`einthoven.data.store.digests`).
     first_seconds : ndarray of S16
         Content digests of the first second of the record.
+    refused : str or None
+        Why the model refuses the record, if the doctor found a reason.
     """
 
     source: str
@@ -92,6 +94,7 @@ class Prepared:
     cautions: tuple[str, ...] = ()
     digests: Digests = field(default_factory=NONE.copy)
     first_seconds: Digests = field(default_factory=NONE.copy)
+    refused: str | None = None
 
 
 def read_prepared(

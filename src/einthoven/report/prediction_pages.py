@@ -23,13 +23,13 @@ class Pages:
     Parameters
     ----------
     path : Path
-    notice : str
-        Text at the foot of every page.
+    footnotes : sequence of str
+        Lines at the foot of every page.
     """
 
-    def __init__(self, path: Path, notice: str) -> None:
+    def __init__(self, path: Path, footnotes: Sequence[str]) -> None:
         self._path = path
-        self._notice = notice
+        self._footnotes = footnotes
         # Matplotlib's writer has no types.
         self._pages: Any = None
         self._stack = ExitStack()
@@ -71,7 +71,7 @@ class Pages:
             subtitle="   ".join(probabilities),
             leads=leads,
             measured=_shorten(measured),
-            foot=(_shorten(caution_line), _shorten(self._notice)),
+            foot=(_shorten(caution_line), *(_shorten(line) for line in self._footnotes)),
         )
         if self._pages is None:
             self._pages = self._open()

@@ -22,7 +22,7 @@ from einthoven.predict.bundle import DESCRIPTION, read_bundle
 from einthoven.predict.description import check_reads
 from einthoven.predict.embedding import Encoder
 from einthoven.predict.limits import check_activations
-from einthoven.predict.model_folder import BUNDLE, find_bundle, find_model
+from einthoven.predict.model_folder import BUNDLE, find_bundle, find_model, named_folder
 from einthoven.predict.network import build_classifier, fold_batch_norm, set_weights
 from einthoven.predict.signal import InputFormat
 from einthoven.runs.build_model import describe_network
@@ -62,7 +62,7 @@ def read_encoder(path: str) -> Encoder:
     Parameters
     ----------
     path : str
-        Folder of a bundle or of a run, or the address of a bundle in MLflow.
+        Folder of a bundle or of a run, the name of a bundle of the package, or the address of a bundle in MLflow.
 
     Raises
     ------
@@ -71,10 +71,11 @@ def read_encoder(path: str) -> Encoder:
     """
     if path.startswith(("runs:/", "models:/")):
         return Encoder.from_bundle(read_bundle(find_bundle(path)))
-    model = find_model(Path(path), path)
+    folder = named_folder(path)
+    model = find_model(folder, path)
     if model.bundle is not None:
         return Encoder.from_bundle(read_bundle(model.bundle))
-    return read_run_encoder(Path(path), "run").encoder
+    return read_run_encoder(folder, "run").encoder
 
 
 def read_run_encoder(folder: Path, option: str) -> TrainedEncoder:

@@ -27,7 +27,7 @@ _NOT_HASHED = ("app", "report", "terminal", "tracking")
 _HASHED_SUFFIXES = (".py", ".csv", ".json")
 """Source, and the tables and fitted numbers that the source reads."""
 
-_MODELS = ("assets", "embedded")
+_MODELS = ("assets", "bundles")
 """Folders of the models that come with the package. A run that uses one has the hash of its weights."""
 
 _MAX_NAMED = 3

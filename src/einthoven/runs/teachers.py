@@ -14,7 +14,7 @@ from einthoven.build import check
 from einthoven.errors import UserError
 from einthoven.functional.weight_hash import hash_weights
 from einthoven.predict.bundle import Bundle, read_bundle
-from einthoven.predict.model_folder import find_bundle, named_folder
+from einthoven.predict.model_folder import find_bundle
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.settings import is_feature_model
 from einthoven.tasks.distillation import AS_TEACHER, Distillation
@@ -66,7 +66,7 @@ def read_teachers(names: Sequence[str]) -> list[Teacher]:
     Parameters
     ----------
     names : sequence of str
-        Folders of runs or bundles, or ``embedded``.
+        Folders of runs or bundles, or names of bundles of the package.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _read_teacher(name: str) -> Teacher:
     if "://" in name or name.startswith(("runs:/", "models:/")):
         raise UserError(f"{source}: expected the folder of a run or of a bundle on this machine.")
     try:
-        return Teacher(source, read_bundle(find_bundle(named_folder(name), source)))
+        return Teacher(source, read_bundle(find_bundle(name, source)))
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error}).") from None
     except UserError as error:

@@ -21,7 +21,7 @@ Explanations = Sequence[tuple[Path, Explanation]]
 """Each file with its explanation. `Explanation.faithfulness` is known."""
 
 
-def draw_explanations(explanations: Explanations, method: str, notice: str, path: Path) -> None:
+def draw_explanations(explanations: Explanations, method: str, footnotes: Sequence[str], path: Path) -> None:
     """Draw a page for each record.
 
     Parameters
@@ -29,8 +29,8 @@ def draw_explanations(explanations: Explanations, method: str, notice: str, path
     explanations : sequence of (Path, Explanation)
     method : str
         Name of the method.
-    notice : str
-        What the model may be used for.
+    footnotes : sequence of str
+        What the model may be used for, and who made its training records.
     path : Path
         The file of the pages.
     """
@@ -39,6 +39,7 @@ def draw_explanations(explanations: Explanations, method: str, notice: str, path
     def pages() -> Iterator[Figure]:
         for file, explanation in explanations:
             assert explanation.faithfulness is not None
+            shares = report.share_line(explanation.by_lead)
             start = f" from {explanation.start_s:g} s" if explanation.start_s else ""
             yield report.explanation_figure(
                 explanation.signal,
@@ -48,20 +49,20 @@ def draw_explanations(explanations: Explanations, method: str, notice: str, path
                 title=f"{file.name}{start}: {explanation.label} {explanation.probability:.2f}",
                 subtitle=report.worth_line(method.replace("_", " "), explanation.faithfulness),
                 leads=explanation.leads,
-                foot=(report.share_line(explanation.by_lead), *_caution_lines(explanation), notice),
+                foot=(" ".join([shares, *_caution_lines(explanation)]), *footnotes),
             )
 
     report.save_pages(pages(), path)
 
 
-def show_explanations(explanations: Explanations, notice: str, path: Path) -> None:
+def show_explanations(explanations: Explanations, footnotes: Sequence[str], path: Path) -> None:
     """Print a row for each record, and what the columns mean.
 
     Parameters
     ----------
     explanations : sequence of (Path, Explanation)
-    notice : str
-        What the model may be used for.
+    footnotes : sequence of str
+        What the model may be used for, and who made its training records.
     path : Path
         The file of the pages.
     """
@@ -82,7 +83,8 @@ def show_explanations(explanations: Explanations, notice: str, path: Path) -> No
         soft_wrap=True,
     )
     say(f"{path}: {len(explanations)} page{'s' * (len(explanations) > 1)}")
-    console.print(notice, style="bold", soft_wrap=True)
+    for line, style in zip(footnotes, ("bold", "dim"), strict=False):
+        console.print(line, style=style, soft_wrap=True, highlight=False)
 
 
 def _cells(explanation: Explanation) -> list[str]:

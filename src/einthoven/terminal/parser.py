@@ -162,9 +162,11 @@ def _is_bundle(path: str) -> bool:
     """
     # Imports torch, which not every verb needs.
     from einthoven.predict import DESCRIPTION
-    from einthoven.predict.model_folder import BUNDLE, CHECKPOINTS, FOLD
+    from einthoven.predict.model_folder import BUNDLE, CHECKPOINTS, FOLD, PACKAGED_BUNDLES
 
     if path.startswith(("runs:/", "models:/")):
+        return True
+    if path in PACKAGED_BUNDLES and not Path(path).exists():
         return True
     patterns = (DESCRIPTION, f"{BUNDLE}/{DESCRIPTION}", CHECKPOINTS, f"{FOLD}*/{CHECKPOINTS}")
     return any(any(Path(path).glob(pattern)) for pattern in patterns)

@@ -62,7 +62,7 @@ class Output(ABC):
         if self._pdf is not None:
             from einthoven.report.prediction_pages import Pages
 
-            self._pages = self._stack.enter_context(Pages(self._pdf, self.predictor.notice))
+            self._pages = self._stack.enter_context(Pages(self._pdf, self.predictor.footnotes))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
@@ -155,7 +155,8 @@ class _TableOutput(Output):
                 )
             if self.measures:
                 console.print(f"measurements: median ± spread between beats. {NOT_CLINICAL}", style="dim")
-            console.print(self.predictor.notice, style="bold", soft_wrap=True, highlight=False)
+            for line, style in zip(self.predictor.footnotes, ("bold", "dim"), strict=False):
+                console.print(line, style=style, soft_wrap=True, highlight=False)
         super()._end()
 
 
@@ -180,6 +181,7 @@ class _JsonOutput(Output):
         """Write the object."""
         content = {
             "notice": self.predictor.notice,
+            "attribution": self.predictor.attribution,
             "models": [{**bundle.provenance, "sha256": bundle.sha256} for bundle in self.predictor.bundles],
             "records": self._records,
             "not_answered": self._refused,

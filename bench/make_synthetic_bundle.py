@@ -1,6 +1,6 @@
-"""Make the bundle that comes with the package: the default model at half its width, trained on the embedded data.
+"""Make the bundle of generated ECGs that comes with the package: the default model at half its width.
 
-    python bench/make_embedded_bundle.py [FOLDER_OF_A_RUN]
+    python bench/make_synthetic_bundle.py [FOLDER_OF_A_RUN]
 
 Trains
 
@@ -11,7 +11,7 @@ network on fold 9 and judge it on fold 10. So the figures that the bundle carrie
 
 Many different records, each read a few times, are better for real ECGs than few records that are read often. The
 patients are others than those of `data=synthetic`, so that a run on the embedded data can start from this bundle.
-Writes src/einthoven/predict/embedded, and prints its size, its figures and its SHA-256.
+Writes src/einthoven/predict/bundles/synthetic, and prints its size, its figures and its SHA-256.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from einthoven import cli
-from einthoven.predict import EMBEDDED
+from einthoven.predict import SYNTHETIC_BUNDLE
 from einthoven.predict.bundle import read_bundle
 from einthoven.training import checkpoint
 
@@ -38,9 +38,9 @@ def main(given: str | None) -> None:
         _round(run / "checkpoints" / "last.safetensors")
         cli.main(["evaluate", f"run={run}"])
         bundle = read_bundle(run / "bundle")
-        bundle.save(EMBEDDED, half=True)
-    size = sum(file.stat().st_size for file in EMBEDDED.iterdir())
-    print(f"{EMBEDDED}: {size:,} bytes; {read_bundle(EMBEDDED).sha256}")
+        bundle.save(SYNTHETIC_BUNDLE, half=True)
+    size = sum(file.stat().st_size for file in SYNTHETIC_BUNDLE.iterdir())
+    print(f"{SYNTHETIC_BUNDLE}: {size:,} bytes; {read_bundle(SYNTHETIC_BUNDLE).sha256}")
     print(bundle.notice)
     for name, value in bundle.provenance["metrics"].items():
         print(f"  {name:18} {value:.4f}")

@@ -1,0 +1,112 @@
+"""A record without one chest lead: the lead is computed from the other leads, if a bundle allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.formats.record import Record
+from einthoven.errors import UserError
+
+INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The leads from which all twelve follow."""
+
+MOST_LOSS = 0.01
+"""A lead may be missing if the macro AUROC without it is lower by at most this."""
+
+
+@dataclass(frozen=True)
+class MissingLead:
+    """What a bundle knows about records without one of its leads.
+
+    Attributes
+    ----------
+    weights : dict of str to float
+        The missing lead is the sum of other leads times these weights.
+    loss : float
+        Macro AUROC with the lead minus macro AUROC without it, on records that were not used in training.
+    """
+
+    weights: Mapping[str, float]
+    loss: float
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the loss is small enough to answer."""
+        return self.loss <= MOST_LOSS
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> MissingLead:
+        """Return the missing lead of a checked entry of ``bundle.json``."""
+        weights = {lead: float(weight) for lead, weight in content["weights"].items()}
+        return cls(weights, float(content["loss"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of ``bundle.json``."""
+        return {"weights": dict(self.weights), "loss": self.loss}
+
+
+def fit_weights(covariance: NDArray[np.float64], leads: Sequence[str], missing: str) -> dict[str, float]:
+    """Fit the weights that compute one lead from the others by least squares, over all samples.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (L, L)
+        Mean products of the leads at the same time.
+    leads : sequence of L str
+        Leads that are linearly independent, such as `INDEPENDENT`.
+    missing : str
+        One of them.
+
+    Returns
+    -------
+    dict of str to float
+        Weight of each other lead.
+    """
+    row = leads.index(missing)
+    others = [index for index in range(len(leads)) if index != row]
+    solution = np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, row])
+    return {leads[index]: float(weight) for index, weight in zip(others, solution, strict=True)}
+
+
+def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequence[str]) -> Record:
+    """Return a record with the leads of a model. One of them is computed from the others.
+
+    Parameters
+    ----------
+    record : Record
+        It has the other leads. If it has the missing lead, too, that lead is not used.
+    lead : str
+        The missing lead.
+    missing : MissingLead
+    leads : sequence of str
+        The leads of the model, in order.
+
+    Returns
+    -------
+    Record
+        A caution says which lead was computed. A sample of the lead is NaN where another lead is.
+
+    Raises
+    ------
+    UserError
+        If another lead is missing, too.
+    """
+    absent = [other for other in missing.weights if other not in record.leads]
+    if absent:
+        raise UserError(
+            f"{record.source}: lead{'s' * (len(absent) > 1)} {' '.join(absent)} missing, too; without {lead}, this "
+            f"model needs {' '.join(missing.weights)}."
+        )
+    computed = np.zeros(record.signal.shape[1], np.float64)
+    for other, weight in missing.weights.items():
+        computed += weight * record.signal[record.leads.index(other)]
+    signal = np.empty((len(leads), record.signal.shape[1]), np.float32)
+    for row, name in zip(signal, leads, strict=True):
+        row[:] = computed if name == lead else record.signal[record.leads.index(name)]
+    caution = f"{lead} was not read: it is computed from the other leads (macro AUROC lower by {missing.loss:.3f})"
+    return replace(record, signal=signal, leads=tuple(leads), cautions=(*record.cautions, caution))
