@@ -2,8 +2,8 @@
 
     python bench/bench_predict.py PTBXL_ROOT [FILES [BUNDLE]]
 
-With 100 Hz records of 10 s, and the folder of a run that was evaluated or, if none is given, the bundle that comes with
-the package (the default network at half its width). Prints seconds to load the bundle with torch imported; milliseconds
+With 100 Hz records of 10 s, and the folder of a run that was evaluated or, if none is given, the bundle of real ECGs
+that comes with the package. Prints seconds to load the bundle with torch imported; milliseconds
 from one file to its probabilities on one core, and with the doctor's cautions; files per second of `einthoven predict`
 on two cores, reading and cautions included, and of a loop over single files. Beside wall time stands the time of the
 processor, which other work on the machine does not change much.
@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 
 from einthoven.data.doctor import examine_record
-from einthoven.data.formats.reading import read_record
 from einthoven.predict import load_bundle
 from einthoven.predict.answers import answers
 
@@ -52,10 +51,10 @@ def main(root: Path, count: int, *bundle: Path) -> None:
     torch.set_num_threads(1)
 
     def one(file: Path, doctor: bool) -> None:
-        record = read_record(file, want=predictor.input_format.leads)
-        predictor.predict([record])
+        record, prepared = predictor.read(file)
         if doctor:
-            examine_record(record)
+            prepared = predictor.with_findings(prepared, examine_record(record))
+        predictor.predict_prepared([prepared])
 
     for doctor, name in ((False, "probabilities"), (True, "probabilities and cautions")):
         one(files[0], doctor)

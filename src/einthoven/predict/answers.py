@@ -98,7 +98,7 @@ def _answer_group(
         findings = examine_records(list(records.values()))
         for file, findings_of_file in zip(records, findings, strict=True):
             examined = predictor.with_findings(prepared[file], findings_of_file)
-            prepared[file] = _with_cautions(examined, findings_of_file)
+            prepared[file] = with_cautions(examined, findings_of_file)
 
     prediction = predictor.predict_prepared(list(prepared.values()), alpha)
     measurements: list[Measurements | None] = [None] * len(records)
@@ -119,7 +119,7 @@ def _answer_group(
     return group_answers
 
 
-def _with_cautions(prepared: Prepared, findings: Sequence[Finding]) -> Prepared:
+def with_cautions(prepared: Prepared, findings: Sequence[Finding]) -> Prepared:
     """Add the findings of the doctor that a reader of the prediction has to know."""
     cautions = [
         f"{finding.code}: {finding.evidence}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from einthoven.atomic import atomic
 from einthoven.report.ecg_paper import ecg_paper_figure
 
-LONGEST = 170  # largest number of characters of a line at the foot
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LONGEST = 240  # largest number of characters of a line at the foot
 
 
 class Pages:
@@ -62,20 +65,54 @@ class Pages:
         cautions: Sequence[str],
         measured: str = "",
     ) -> None:
-        """Add the page of a record: signal (L, T) in mV, probabilities as text, warnings, and its measurements."""
-        caution_line = f"Cautions: {'; '.join(cautions)}" if cautions else ""
-        figure = ecg_paper_figure(
-            signal,
-            fs,
-            title=title,
-            subtitle="   ".join(probabilities),
-            leads=leads,
-            measured=_shorten(measured),
-            foot=(_shorten(caution_line), *(_shorten(line) for line in self._footnotes)),
-        )
+        """Add the page of a record. The parameters are those of `prediction_figure`."""
+        figure = prediction_figure(signal, fs, leads, title, probabilities, cautions, self._footnotes, measured)
         if self._pages is None:
             self._pages = self._open()
         self._pages.savefig(figure)
+
+
+def prediction_figure(
+    signal: NDArray[np.floating],
+    fs: float,
+    leads: Sequence[str],
+    title: str,
+    probabilities: Sequence[str],
+    cautions: Sequence[str],
+    footnotes: Sequence[str],
+    measured: str = "",
+    dpi: float = 150,
+) -> Figure:
+    """Draw the page of a record.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (L, T)
+        mV.
+    fs : float
+        Sampling frequency in Hz.
+    leads : sequence of L str
+    title : str
+    probabilities : sequence of str
+        The most probable classes, or why there is no answer.
+    cautions : sequence of str
+    footnotes : sequence of str
+        Up to two lines at the foot of the page.
+    measured : str
+        The measurements.
+    dpi : float
+    """
+    caution_line = f"Cautions: {'; '.join(cautions)}" if cautions else ""
+    return ecg_paper_figure(
+        signal,
+        fs,
+        title=title,
+        subtitle="   ".join(probabilities),
+        leads=leads,
+        measured=_shorten(measured),
+        foot=(_shorten(caution_line), *(_shorten(line) for line in footnotes)),
+        dpi=dpi,
+    )
 
 
 def _shorten(line: str) -> str:

@@ -76,6 +76,12 @@ class Output(ABC):
     def add(self, answer: Answer) -> None:
         """Take the answer for one file."""
         if answer.prediction is None:
+            if self._pages is not None and answer.record is not None:
+                # The user sees the ECG that the model refuses.
+                record = answer.record
+                self._pages.add(
+                    record.signal, record.fs, record.leads, answer.file.name, ["no answer"], [str(answer.refused)]
+                )
             self._add_refused(answer)
             return
         self.answered += 1
