@@ -41,7 +41,7 @@ from einthoven.evaluation.decisions import confusion
 from einthoven.evaluation.metrics import auroc_per_class, average_precision_per_class, macro_auroc
 from einthoven.evaluation.operating_points import MEASURES, choose_threshold
 from einthoven.evaluation.subgroups import subgroups
-from einthoven.predict import DEFAULT_BUNDLE
+from einthoven.predict import SYNTHETIC_BUNDLE
 from einthoven.predict.bundle import Bundle, read_bundle
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.missing_lead import INDEPENDENT, MOST_LOSS, MissingLead, fit_weights
@@ -59,6 +59,7 @@ Signals = NDArray[np.int16]
 
 FOLDS = [1, 2, 3, 4, 5, 6, 7, 8, 9]
 GROUPS = ([1, 2, 3], [4, 5, 6], [7, 8, 9])
+PTBXL_BUNDLE = SYNTHETIC_BUNDLE.with_name("ptbxl")
 CALIBRATIONS = ("temperature", "vector")
 """The one with the better likelihood on patients that it was not fitted on is used."""
 
@@ -175,8 +176,8 @@ def make(runs: Path) -> None:
         missing_leads=missing_leads,
         provenance=provenance,
     )
-    bundle.save(DEFAULT_BUNDLE, half=True)
-    saved = read_bundle(DEFAULT_BUNDLE)
+    bundle.save(PTBXL_BUNDLE, half=True)
+    saved = read_bundle(PTBXL_BUNDLE)
 
     rounding = {
         "largest difference of an out-of-fold probability": float(np.abs(p - out_of_fold.single_precision).max()),
@@ -184,10 +185,10 @@ def make(runs: Path) -> None:
         "macro AUROC with single precision": macro_auroc(y, out_of_fold.single_precision),
     }
     card = model_card(saved, table, out_of_fold, crossed, check, filled, rounding, folds)
-    (DEFAULT_BUNDLE / "model_card.md").write_text(card)
-    size = sum(file.stat().st_size for file in DEFAULT_BUNDLE.iterdir())
+    (PTBXL_BUNDLE / "model_card.md").write_text(card)
+    size = sum(file.stat().st_size for file in PTBXL_BUNDLE.iterdir())
     print(card)
-    print(f"{DEFAULT_BUNDLE}: {size:,} bytes; {saved.sha256}")
+    print(f"{PTBXL_BUNDLE}: {size:,} bytes; {saved.sha256}")
 
 
 def predict_held_out(folds: Sequence[HeldOutFold]) -> OutOfFold:

@@ -18,13 +18,13 @@ from einthoven.predict.sealed_folder import previous_folder
 
 _PACKAGED = Path(__file__).parent / "bundles"
 
-DEFAULT_BUNDLE = _PACKAGED / "ptbxl"
-"""The bundle of the package that answers if the user names none. It was trained on real ECGs."""
-
 SYNTHETIC_BUNDLE = _PACKAGED / "synthetic"
 """The bundle of the package that was trained on generated ECGs. It has seen no record of a person."""
 
-PACKAGED_BUNDLES = {"ptbxl": DEFAULT_BUNDLE, "synthetic": SYNTHETIC_BUNDLE, "embedded": SYNTHETIC_BUNDLE}
+DEFAULT_BUNDLE = SYNTHETIC_BUNDLE
+"""The bundle of the package that answers if the user names none."""
+
+PACKAGED_BUNDLES = {"synthetic": SYNTHETIC_BUNDLE, "embedded": SYNTHETIC_BUNDLE}
 """Name of a bundle of the package in commands and options, such as ``init_from=synthetic`` -> its folder."""
 
 BUNDLE = "bundle"
@@ -133,7 +133,7 @@ def find_bundle(path: str | Path, source: str | None = None) -> Path:
     Parameters
     ----------
     path : str or Path
-        ``ptbxl`` and ``synthetic`` are the bundles of the package.
+        ``synthetic`` is the bundle of the package.
     source : str, optional
         The option that named it, for messages. By default the path.
 
