@@ -127,7 +127,7 @@ def test_a_record_of_the_training_is_told(
     monkeypatch.setattr("einthoven.report.explanation.save_pages", lambda pages, path: list(pages))
     assert outcome(tmp_path / "bundle", file, "--method", "input_gradient", "--output", tmp_path / "page.pdf") == 0
     assert f"{file.name}: Caution: this record was in the training data." in capfd.readouterr().out
-    assert "Caution: this record was in the training data." in told
+    assert any("Caution: this record was in the training data." in line for line in told)
 
 
 @pytest.mark.parametrize("name", METHODS)

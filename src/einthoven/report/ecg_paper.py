@@ -136,8 +136,10 @@ def ecg_paper_figure(
         write(axes, grid.left, 6.1, scale_line(fs), 3.2, va="center")
         write(axes, grid.left + grid.width, 6.1, _notes(traces, fs, limit, clipped), 3.2, va="center", ha="right")
         for line, height in zip(foot, FOOT_HEIGHTS, strict=False):
-            width = max(_text_width(line, FOOT_SIZE), grid.width)
-            write(axes, grid.left, height, line, FOOT_SIZE * grid.width / width, va="center")
+            # An empty line leaves its place empty.
+            if line:
+                width = max(_text_width(line, FOOT_SIZE), grid.width)
+                write(axes, grid.left, height, line, FOOT_SIZE * grid.width / width, va="center")
     return figure
 
 
