@@ -76,6 +76,7 @@ def first_step(folder: str, cache: str, run_folder: str, data: str) -> dict[str,
     """From the composed configuration to the first batch: store, labels, splits, model, facts about the splits."""
     import scipy.spatial  # noqa: F401  # imports are not a cost of the corpus
     import sklearn.metrics  # noqa: F401
+    import torch._dynamo  # noqa: F401
     from hydra import compose, initialize_config_dir
 
     import einthoven

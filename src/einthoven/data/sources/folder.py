@@ -177,7 +177,7 @@ class Folder:
         """Return the positive classes of each record in the table of a store."""
         if min_likelihood:
             raise UserError(f"task.min_likelihood={min_likelihood}: these labels have no likelihood; expected 0.")
-        return [set(filter(None, names.split("\n"))) for names in table["classes"]]
+        return [set(filter(None, names.split("\n"))) for names in table["classes"].to_numpy()]
 
     def annotates(self, table: pd.DataFrame, task: str) -> dict[str, frozenset[str]]:
         """Return the classes of the table: the names in `class_columns`, or all names in the label column."""
@@ -342,15 +342,19 @@ class Folder:
         """Return notes for a reader of these labels: record files that are not used, patients that are not named."""
         root = Path(self.root)
         notes = []
+
         # Resolve links once per folder, not once per record.
-        resolve = cache(os.path.realpath)
+        @cache
+        def resolve(folder: str) -> str:
+            return os.path.realpath(os.path.join(root, folder))  # noqa: PTH118
+
         listed: set[str] = set()
-        for path in table["path"]:
+        for path in table["path"].to_numpy():
             folder, _, name = path.rpartition("/")
-            listed.add(f"{resolve(root / folder)}/{_stem(name)}")
+            listed.add(f"{resolve(folder)}/{_stem(name)}")
         unlisted = []
         for folder, _, names in os.walk(root):
-            real_folder = resolve(folder)
+            real_folder = os.path.realpath(folder)
             for name in names:
                 is_record = name.lower().endswith(RECORD_SUFFIXES)
                 if is_record and f"{real_folder}/{_stem(name)}" not in listed:

@@ -23,7 +23,7 @@ FIRST_SECONDS = "first_seconds.npy"
 """File of the digests of the first second of each record."""
 
 _SIZE = 16
-_ROWS_AT_ONCE = 64  # so many rows of 24 kB stay in the cache of a core
+_BYTES_AT_ONCE = 2**21  # signals that stay in the cache of a core
 
 
 def digest(window: NDArray[np.int16]) -> bytes:
@@ -55,9 +55,11 @@ def _digest_all(
     n = len(signals)
     digests = np.empty(n, f"S{_SIZE}")
     # All parts are read into the same memory: new memory would have to be cleared first.
-    buffer = np.empty((min(_ROWS_AT_ONCE, n), *signals.shape[1:]), np.int16)
-    for first in range(0, n, _ROWS_AT_ONCE):
-        rows = np.arange(first, min(first + _ROWS_AT_ONCE, n))
+    row_bytes = 2 * signals.shape[1] * signals.shape[2]
+    at_once = max(1, min(_BYTES_AT_ONCE // max(row_bytes, 1), n))
+    buffer = np.empty((at_once, *signals.shape[1:]), np.int16)
+    for first in range(0, n, at_once):
+        rows = np.arange(first, min(first + at_once, n))
         windows = read_rows(signals, rows, buffer[: len(rows)])
         digests[rows] = [digest_window(window) for window in windows]
     return digests
