@@ -1,11 +1,12 @@
 """What a command costs beside its work: a typo, --cfg job, --help, predict, short runs, and a sweep of tiny runs.
 
-    python bench/bench_fixed_cost.py [--rounds 3] [--before FOLDER] [--quick]
+    python bench/bench_fixed_cost.py [--rounds 3] [--before FOLDER] [--quick] [--corpus FOLDER]
 
 Each command is a process of its own. A round starts every command once, so that a load of the machine is shared by all
 commands. The table shows the smallest CPU time (user and system) and the smallest wall time of a command over the
 rounds, and both as a ratio to those of ``python -c "import torch"``. `--before` names the folder ``src`` of another
-version, which is measured in the same rounds. `--quick` leaves the runs and the sweep out.
+version, which is measured in the same rounds. `--quick` leaves the runs and the sweep out. `--corpus` names a folder in
+the layout of PTB-XL: then only a cross-validation over its folds is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-TINY = ("data.records=300", "trainer.epochs=1", "model=mlp", "model.width=8", "model.depth=1")
+SMALL = ("trainer.epochs=1", "model=mlp", "model.width=8", "model.depth=1")
+TINY = ("data.records=300", *SMALL)
 FILES = 11
 FEW, MANY = 2, 6  # runs of the two sweeps
 
@@ -32,18 +34,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--corpus", type=Path)
     options = parser.parse_args()
     sources = {"now": Path(__file__).parents[1] / "src"}
     if options.before:
         sources["before"] = options.before.resolve()
 
+    corpus: list[str] = []
+    if options.corpus:
+        corpus = ["data=ptbxl", f"data.root={options.corpus.resolve()}", "data.allow_missing=true", *SMALL]
+
     with TemporaryDirectory() as place:
         for name, source in sources.items():
             # The first run generates the records, and makes the tracking store.
             (Path(place) / name).mkdir()
-            measure(["-m", "einthoven", "train", *TINY], Path(place) / name, source)
+            measure(["-m", "einthoven", "train", *(corpus or TINY)], Path(place) / name, source)
         records = sorted((Path(place) / "now" / "data").rglob("*.hea"))[:FILES]
-        commands = list_commands(records, quick=options.quick)
+        commands = list_runs(corpus) if corpus else list_commands(records, quick=options.quick)
         seconds: dict[tuple[str, str], list[Seconds]] = {}
         for _ in range(options.rounds):
             for command, words in commands.items():
@@ -79,6 +86,13 @@ def list_commands(records: Sequence[Path], *, quick: bool) -> dict[str, list[str
     return commands
 
 
+def list_runs(corpus: Sequence[str]) -> dict[str, list[str]]:
+    """Arguments of Python for a cross-validation on a corpus."""
+    train = ["-m", "einthoven", "train"]
+    light = [*corpus, "tracking.artifacts=false", "again=true"]
+    return {"import torch": ["-c", "import torch"], "folds=cv": [*train, *light, "folds=cv"]}
+
+
 def measure(words: Sequence[str], folder: Path, source: Path) -> Seconds:
     """CPU seconds and wall seconds of a Python process and of the processes that it has started."""
     environment = os.environ | {"PYTHONPATH": str(source), "COLUMNS": "120"}
@@ -96,8 +110,9 @@ def measure(words: Sequence[str], folder: Path, source: Path) -> Seconds:
 def show(title: str, best: dict[str, Seconds]) -> None:
     """Print the costs of a version, and the costs of one more file and of one more run, which are differences."""
     rows = dict(best)
-    one_file, all_files = best["predict, 1 file"], best[f"predict, {FILES} files"]
-    rows["predict, each further file"] = share(one_file, all_files, FILES - 1)
+    if "predict, 1 file" in best:
+        one_file, all_files = best["predict, 1 file"], best[f"predict, {FILES} files"]
+        rows["predict, each further file"] = share(one_file, all_files, FILES - 1)
     if f"sweep of {FEW}" in best:
         few, many = best[f"sweep of {FEW}"], best[f"sweep of {MANY}"]
         rows["sweep, each further run"] = share(few, many, MANY - FEW)

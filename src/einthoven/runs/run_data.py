@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,29 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.build import build
 from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry, generator_notes, refuse_seen_records, remove_used_records
 from einthoven.data.fitted_on import fitted_records, records_of_generator
 from einthoven.data.identity import DataIdentity
 from einthoven.data.record_names import NameRecord, names_in
-from einthoven.data.sources.labels import Labels, no_labels
-from einthoven.data.sources.masks import mask_labels, refuse_without_masks
-from einthoven.data.sources.source_state import ago
+from einthoven.data.sources.labels import Labels
 from einthoven.data.sources.splits import SPLITS, split_rows
-from einthoven.data.sources.targets import targets
-from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
-from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
-from einthoven.errors import UserError
+from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit
 from einthoven.evaluation.metrics import have_both_labels
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.measured_signals import MeasuredSignals, measure_signals
 from einthoven.runs.options import logged_options, plain_options
-from einthoven.runs.settings import source_options
+from einthoven.runs.records import read_records
 from einthoven.runs.trained_data import TrainedData
-from einthoven.terminal.display import bar, console
+from einthoven.terminal.display import console
 from einthoven.training.memory import memory_for
 
 if TYPE_CHECKING:
@@ -226,13 +219,16 @@ def load_data(
         run was trained, or the base has seen records of validation or test.
     """
     # If the run was trained before, the files of the records are checked again.
-    store, labels = _read(build(source_options(config), "data"), task, checks_files=trained is not None)
+    records = read_records(config, task, checks_files=trained is not None)
+    store, labels = records.store, records.labels
     store_rows = _rows_of_ids(store.table["ecg_id"].to_numpy(np.int64), labels.ecg_ids)
     identity = DataIdentity.from_store(store, labels, store_rows)
 
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
     added = None if trained is None else trained.added(store, identity)[store_rows]
     rows = split_rows(labels, folds, added)
+    # The same in each fold of a cross-validation, so that all folds share the signals.
+    loaded_rows = np.unique(np.concatenate(list(rows.values())))
     ancestry = Ancestry() if trained is None else trained.ancestry
     if base is not None and base.ancestry is not None:
         # A record that the base has seen is refused below, not left out.
@@ -269,16 +265,17 @@ def load_data(
 
     matrices = {split: task.encode(labels.matrix[rows[split]]) for split in SPLITS}
     matrices["train"] = task.shuffle(matrices["train"], seed)
-    bytes_per_row = store.signals.nbytes // len(store.signals)
-    needed = sum(rows[split].size for split in SPLITS) * bytes_per_row
-    residency = config.trainer.residency
-    is_streamed = residency == "stream" or (residency == "auto" and needed > free_memory(device) // 2)
-    make_split: Callable[..., Split] = StreamedSplit.open if is_streamed else DeviceSplit.load
-    splits: dict[str, Split] = {}
     with memory_for("a copy of all signals to the device", "trainer.residency=stream"):
-        for split in SPLITS:
-            if rows[split].size:
-                splits[split] = make_split(store.signals, store_rows[rows[split]], matrices[split], device)
+        signals = records.load_signals(store_rows[loaded_rows], device, config.trainer.residency)
+    splits: dict[str, Split] = {}
+    for split in SPLITS:
+        if not rows[split].size:
+            continue
+        if signals is None:
+            splits[split] = StreamedSplit.open(store.signals, store_rows[rows[split]], matrices[split], device)
+        else:
+            places = np.searchsorted(loaded_rows, rows[split])
+            splits[split] = DeviceSplit.of_loaded(signals, places, matrices[split])
     return Data(store, labels, rows, store_rows, splits, identity, notes)
 
 
@@ -326,59 +323,3 @@ def _notes_on_rows(
             f"{rest}"
         )
     return tuple(notes)
-
-
-def fingerprint(config: DictConfig) -> str:
-    """Return the fingerprint of the records of a configuration; their store is built on first use."""
-    with bar("preparing records") as progress:
-        return str(build(source_options(config), "data").open(progress, check=False).fingerprint)
-
-
-def _read(source: Any, task: Any, *, checks_files: bool) -> tuple[Store, Labels]:
-    """Open the store of a source, and read or measure the labels of the task.
-
-    Parameters
-    ----------
-    checks_files : bool
-        Whether to compare the files of the records with the store. If they are not compared, the terminal says so.
-    """
-    reads_truth = getattr(task, "reads_truth", False)
-    if task.kind is TaskKind.MASKS:
-        refuse_without_masks(source)
-    elif reads_truth:
-        refuse_without_truth(source)
-    elif task.kind is TaskKind.CLASSES and task.labels not in source.label_sets:
-        sets = ", ".join(source.label_sets)
-        known = f"{sets}; expected one of them, such as task={source.label_sets[0]}" if sets else "no labels in common"
-        raise UserError(f"task.labels={task.labels}: these data have {known}.")
-    with bar("preparing records") as progress:
-        store: Store = source.open(progress, check=checks_files)
-    if store.checked is not None:
-        when = ago(time.time() - store.checked)
-        sentence = f"records: {store.path.name}, sources checked {when}; einthoven prepare checks them again"
-        console.print(sentence, soft_wrap=True)
-    for note in store.notes:
-        console.print(note, soft_wrap=True)
-    if reads_truth:
-        return store, truth_labels(source, store, task.labels)
-    if task.kind is TaskKind.PRETEXT:
-        return store, no_labels(store.table)
-    if task.kind is TaskKind.QUANTITY:
-        with bar(f"measuring {task.target}") as progress:
-            labels = targets(store, task.target, progress)
-        console.print(f"{task.target}: {len(labels.ecg_ids)} records kept, {labels.dropped} without it dropped")
-        return store, labels
-    if task.kind is TaskKind.MASKS:
-        return store, mask_labels(source, store)
-    labels = source.labels(
-        store.table,
-        task.labels,
-        single_label=task.single_label,
-        keep_unlabelled=task.keep_unlabelled,
-        min_likelihood=task.min_likelihood,
-    )
-    for note in labels.notes:
-        console.print(note)
-    if task.single_label:
-        console.print(f"single label: {len(labels.ecg_ids)} records kept, {labels.dropped} dropped")
-    return store, labels

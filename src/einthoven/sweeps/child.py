@@ -12,8 +12,8 @@ from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
 from einthoven.runs.identity import identity_tags, logged_overrides
 from einthoven.runs.read_base import with_base
+from einthoven.runs.records import fingerprint
 from einthoven.runs.resume import open_interrupted
-from einthoven.runs.run_data import fingerprint
 from einthoven.runs.session import training_session
 from einthoven.runs.teachers import with_teachers
 from einthoven.runs.train_one import train_one

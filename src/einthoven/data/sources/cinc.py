@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from einthoven.data.sources.snomed import (
     diagnoses,
     parse_diagnoses,
 )
-from einthoven.data.sources.source_state import SourceState, open_source, own_options
+from einthoven.data.sources.source_state import SourceState, known_state, open_source, own_options
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import Plan
@@ -110,6 +110,10 @@ class CinC2021:
         if self.only is not None and not self.only:
             raise UserError(f"data.only=[]: expected some of {', '.join(ORIGINS)}, or null.")
         return open_source(self._state, self._plan, Path(self.cache), progress, shard, check)
+
+    def state(self) -> Hashable | None:
+        """Return what store and labels follow from, as `einthoven.data.sources.source_state.state_of` needs it."""
+        return known_state(self._state, Path(self.cache))
 
     def _state(self) -> SourceState:
         root = Path(self.root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.sources.folder import Folder
 from einthoven.data.sources.labels import Labels, label_matrix, shared_classes
+from einthoven.data.sources.source_state import state_of
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.packing import Progress
 from einthoven.data.store.signals import Signals
@@ -131,6 +132,11 @@ class Concat:
             tables.append(table[~is_repeated])
             rows_of_stores.append(np.flatnonzero(~is_repeated))
         return _join_stores(stores, rows_of_stores, pd.concat(tables, ignore_index=True))
+
+    def state(self) -> Hashable | None:
+        """Return what store and labels follow from, as `einthoven.data.sources.source_state.state_of` needs it."""
+        states = tuple(state_of(source) for source in self.parts.values())
+        return None if None in states else states
 
     def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
         """Return the labels of a table on the shared classes; options as in `label_matrix`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,10 @@ class Synthetic:
                 progress=progress,
             )
         return self._corpus.open(progress, shard, check=check)
+
+    def state(self) -> Hashable | None:
+        """Return what store and labels follow from, as `einthoven.data.sources.source_state.state_of` needs it."""
+        return self._corpus.state()
 
     def labels(self, table: pd.DataFrame, task: str, **options: bool | float) -> Labels:
         """Return the labels of the records in the table of a store; options as in `ptbxl_labels`."""

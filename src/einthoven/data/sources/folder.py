@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from einthoven.data.formats.reading import RECORD_SUFFIXES
 from einthoven.data.sources.labels import Labels, indicators, label_matrix
 from einthoven.data.sources.record_paths import fill_pattern, pattern_columns, refuse_outside
 from einthoven.data.sources.saved_folds import SavedFolds, reserve_file
-from einthoven.data.sources.source_state import SourceState, open_source, own_options
+from einthoven.data.sources.source_state import SourceState, known_state, open_source, own_options
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import LARGEST_FS, Plan, RecordFiles, absent_records
@@ -116,6 +116,10 @@ class Folder:
             If the table does not fit the files, or if a record cannot be read.
         """
         return open_source(self._state, self._plan, Path(self.cache), progress, shard, check)
+
+    def state(self) -> Hashable | None:
+        """Return what store and labels follow from, as `einthoven.data.sources.source_state.state_of` needs it."""
+        return known_state(self._state, Path(self.cache))
 
     def _state(self) -> SourceState:
         folds: list[Path] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from einthoven.data.sources.labels import (
     select_labels,
 )
 from einthoven.data.sources.record_paths import refuse_outside
-from einthoven.data.sources.source_state import SourceState, open_source, own_options
+from einthoven.data.sources.source_state import SourceState, known_state, open_source, own_options
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.packing import Progress
 from einthoven.data.store.plan import Plan, RecordFiles, absent_records
@@ -105,6 +105,10 @@ class PTBXL:
             If the folder does not have the layout of PTB-XL, or if a record cannot be read.
         """
         return open_source(self._state, lambda: self._plan(progress), Path(self.cache), progress, shard, check)
+
+    def state(self) -> Hashable | None:
+        """Return what store and labels follow from, as `einthoven.data.sources.source_state.state_of` needs it."""
+        return known_state(self._state, Path(self.cache))
 
     def _state(self) -> SourceState:
         tables = [Path(self.root) / name for name in TABLES]

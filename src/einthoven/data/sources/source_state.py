@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +177,25 @@ def open_source(
     if before.tables == after.tables:
         _write_check(after, store, started, cache)
     return replace(store, notes=(*store.notes, *_describe_changes(last_check, store)))
+
+
+def state_of(source: Any) -> Hashable | None:
+    """Return what the store and the labels of a source follow from, as its method ``state`` says.
+
+    Two equal states mean the same store and labels, as long as no record file was checked again. None: the source does
+    not know, or its store is not known yet. A source of a user need not have the method.
+    """
+    state: Callable[[], Hashable | None] | None = getattr(source, "state", None)
+    return None if state is None else state()
+
+
+def known_state(state: Callable[[], SourceState], cache: Path) -> Hashable | None:
+    """Return the present state of a source and its last check; None if its store is not known, or not complete."""
+    now = state()
+    last_check = _read_check(now, cache)
+    if last_check is None or last_check.content != now.content or not is_complete(last_check.store):
+        return None
+    return now, last_check
 
 
 def own_options(source: DataclassInstance, *others: str) -> dict[str, Any]:

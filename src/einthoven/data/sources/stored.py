@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from einthoven.data.store.open_store import open_store
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.packing import Progress
 from einthoven.data.store.store_folder import STORE_FILE
-from einthoven.data.store.store_origin import FOLDER, Origin
+from einthoven.data.store.store_origin import FILE, FOLDER, Origin
 from einthoven.errors import UserError
+from einthoven.files import file_digest
 from einthoven.functional.leads import LEADS
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ class StoredCorpus:
             leads = ",".join(store.leads)
             raise UserError(f"data.leads: the store has other leads; expected data.leads=[{leads}].")
         return replace(store, origin=origin)
+
+    def state(self) -> Hashable | None:
+        """Return what store and labels follow from, as `einthoven.data.sources.source_state.state_of` needs it."""
+        files = [Path(self.root) / name for name in (STORE_FILE, FILE)]
+        # The first has the checksums of the store, and the second those of the files that labels are made from.
+        return tuple(file_digest(file) for file in files) if all(file.is_file() for file in files) else None
 
     @property
     def label_sets(self) -> tuple[str, ...]:

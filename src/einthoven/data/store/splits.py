@@ -30,17 +30,21 @@ RECORDS_PER_CHUNK = 256
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split that is in the memory of the device.
+    """A split that is in the memory of the device. Several splits, and several runs, may share their signals.
 
     Attributes
     ----------
-    signals : Tensor, int16 µV (n, L, T)
+    signals : Tensor, int16 µV (N, L, T)
+        It is never written to.
     labels : Tensor, float32
         Labels or quantities (n, K), or masks (n, C, T).
+    places : Tensor, int64 (n,), or None
+        Where the records of the split are in `signals`. None: they are all of them, in their order.
     """
 
     signals: Tensor
     labels: Tensor
+    places: Tensor | None = None
 
     @classmethod
     def load(
@@ -51,22 +55,16 @@ class DeviceSplit:
         device: torch.device,
     ) -> DeviceSplit:
         """Read some rows of a store into the memory of the device. The host never holds all of them for a GPU."""
-        y = torch.from_numpy(labels.astype(np.float32)).to(device)
-        if is_host(device):
-            return cls(torch.from_numpy(read_rows(signals, rows)), y)
-        shape = signals.shape[1:]
-        packed = torch.empty((len(rows), *shape), dtype=torch.int16, device=device)
-        portion = max(1, PORTION_BYTES // (2 * shape[0] * shape[1]))
-        # One buffer is used for all portions. A copy from pinned memory is faster.
-        buffer = torch.empty((min(portion, len(rows)), *shape), dtype=torch.int16, pin_memory=device.type == "cuda")
-        for first in range(0, len(rows), portion):
-            part = rows[first : first + portion]
-            read_rows(signals, part, buffer.numpy()[: len(part)])
-            packed[first : first + len(part)].copy_(buffer[: len(part)])
-        return cls(packed, y)
+        return cls(load_rows(signals, rows, device), torch.from_numpy(labels.astype(np.float32)).to(device))
+
+    @classmethod
+    def of_loaded(cls, signals: Tensor, places: NDArray[np.int64], labels: NDArray[np.generic]) -> DeviceSplit:
+        """Return a split of signals that are on the device already. Parameters as in the class."""
+        y = torch.from_numpy(labels.astype(np.float32))
+        return cls(signals, y.to(signals.device), torch.from_numpy(places).to(signals.device))
 
     def __len__(self) -> int:
-        return len(self.signals)
+        return len(self.labels)
 
     @property
     def samples(self) -> int:
@@ -75,7 +73,7 @@ class DeviceSplit:
 
     def take(self, index: Tensor, window: int, start: Tensor | None = None) -> Tensor:
         """Return signals of some records in mV, cropped to `window` samples from `start` (B,) on (None: from 0)."""
-        return crop(self.signals.index_select(0, index), window, start)
+        return crop(self._select(index), window, start)
 
     def shuffled(self, drawn: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Return the drawn records (ascending) in random order."""
@@ -85,14 +83,19 @@ class DeviceSplit:
         """Yield `size` records at a time, in this order: their index and their int16 signals, on the device."""
         order = order.to(self.signals.device)
         for index in torch.split(order, size):
-            # On a CPU, `index_select` is several times as fast as an index in brackets.
-            yield index, self.signals.index_select(0, index)
+            yield index, self._select(index)
 
     def chunks(self) -> Iterator[NDArray[np.int16]]:
         """Yield all signals, a few hundred records at a time, on the host."""
-        for part in torch.split(self.signals, RECORDS_PER_CHUNK):
+        for index in torch.split(torch.arange(len(self), device=self.signals.device), RECORDS_PER_CHUNK):
             # Device-to-host sync.
-            yield part.cpu().numpy()
+            yield self._select(index).cpu().numpy()
+
+    def _select(self, index: Tensor) -> Tensor:
+        """Return a copy of the signals of some records."""
+        places = index if self.places is None else self.places.index_select(0, index)
+        # On a CPU, `index_select` is several times as fast as an index in brackets.
+        return self.signals.index_select(0, places)
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,22 @@ class StreamedSplit:
 
 Split = DeviceSplit | StreamedSplit
 """The records of one split. Both classes have the same methods."""
+
+
+def load_rows(signals: Signals | NDArray[np.int16], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Read some rows of a store into the memory of a device. The host never holds all of them for a GPU."""
+    if is_host(device):
+        return torch.from_numpy(read_rows(signals, rows))
+    shape = signals.shape[1:]
+    packed = torch.empty((len(rows), *shape), dtype=torch.int16, device=device)
+    portion = max(1, PORTION_BYTES // (2 * shape[0] * shape[1]))
+    # One buffer is used for all portions. A copy from pinned memory is faster.
+    buffer = torch.empty((min(portion, len(rows)), *shape), dtype=torch.int16, pin_memory=device.type == "cuda")
+    for first in range(0, len(rows), portion):
+        part = rows[first : first + portion]
+        read_rows(signals, part, buffer.numpy()[: len(part)])
+        packed[first : first + len(part)].copy_(buffer[: len(part)])
+    return packed
 
 
 def is_host(device: torch.device) -> bool:
