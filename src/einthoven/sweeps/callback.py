@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-_BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _GRID_SWEEPER = "hydra_plugins.einthoven_search.GridSweeper"
-"""Hydra's sweeper, and the one that composes each run once. Hydra makes the sweeper after `on_multirun_start`."""
+"""The sweeper that composes each run once. Hydra makes the sweeper after `on_multirun_start`."""
 
 
 class SweepCallback(Callback):
@@ -48,6 +47,7 @@ class SweepCallback(Callback):
         from omegaconf.errors import OmegaConfBaseException
 
         from einthoven.sweeps.parent import open_sweep
+        from einthoven.sweeps.space import usual_sweeper
 
         launch = read_launch()
         if launch is not None and launch.size > 1:
@@ -71,7 +71,7 @@ class SweepCallback(Callback):
             GlobalHydra.instance().clear()
             raise CallbackError(sentence(error, Path(conf), "train", arguments)) from None
         # An option of the primary yaml would win over `override /hydra/sweeper` in a yaml of conf/sweep/.
-        if config.hydra.sweeper._target_ == _BASIC_SWEEPER:
+        if config.hydra.sweeper._target_ == usual_sweeper():
             with read_write(config.hydra):
                 config.hydra.sweeper._target_ = _GRID_SWEEPER
         # The runs of the sweep, also those in other processes, find their parent here.

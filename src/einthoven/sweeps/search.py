@@ -8,22 +8,18 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from hydra.plugins.sweeper import Sweeper
-
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import METRICS
+from einthoven.sweeps.launching import LaunchingSweeper
 from einthoven.sweeps.space import choices, read
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
-    from hydra.plugins.launcher import Launcher
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
     from optuna.distributions import BaseDistribution
 
 
-class Search(Sweeper):
+class Search(LaunchingSweeper):
     """Searches with the tree-structured Parzen estimator (TPE) of Optuna.
 
     The search itself is not stored. The sampler is seeded, so a search that is started again asks for the same runs,
@@ -53,17 +49,6 @@ class Search(Sweeper):
         self._batch = batch
         self._seed = seed
         self._params = dict(params or {})
-        self._launcher: Launcher
-        self._context: HydraContext
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Create the launcher. Hydra calls this before `sweep`."""
-        from hydra.core.plugins import Plugins
-
-        self._context = hydra_context
-        self._launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run the search. An argument replaces the option of the same name in `params`.
@@ -73,7 +58,7 @@ class Search(Sweeper):
         UserError
             As `plan`, or if a run has no metric on validation records.
         """
-        fixed, seeds, space = self.plan(arguments, self._context.config_loader)
+        fixed, seeds, space = self.plan(arguments, self.context.config_loader)
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -90,7 +75,7 @@ class Search(Sweeper):
             for trial, seed in itertools.product(trials, seeds):
                 searched = [f"{name}={value}" for name, value in trial.params.items()]
                 jobs.append([*fixed, *searched, *seed])
-            batch_returns = self._launcher.launch(jobs, initial_job_idx=len(returns))
+            batch_returns = self.launcher.launch(jobs, initial_job_idx=len(returns))
             returns += batch_returns
 
             # Report the mean over the seeds. NaN means that a run failed.

@@ -48,12 +48,12 @@ def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tu
             "goes on by its own command."
         )
     # Other sweepers have grammars of their own, so their runs are not composed here.
-    sweeper = config.hydra.sweeper._target_.rpartition(".")[2]
-    if sweeper == "TPESweeper":
+    sweeper = config.hydra.sweeper._target_
+    if sweeper.rpartition(".")[2] == "TPESweeper":
         instantiate(config.hydra.sweeper).plan(arguments, loader)
         values = {name: _example_values(override) for name, override in overrides.items()}
         runs = _compose(config, loader, overrides, values)
-    elif sweeper == "BasicSweeper":
+    elif sweeper == usual_sweeper():
         values = {name: choices(override) for name, override in overrides.items()}
         runs = _compose(config, loader, overrides, values)
     else:
@@ -65,6 +65,13 @@ def varied(config: DictConfig, loader: ConfigLoader) -> tuple[dict[str, str], tu
         if override.is_sweep_override():
             options[name] = (override.input_line or "").partition("=")[2]
     return options, tuple(sorted(modules))
+
+
+def usual_sweeper() -> str:
+    """Return the class of the sweeper that Hydra uses if none is chosen."""
+    from hydra.core.config_store import ConfigStore
+
+    return str(ConfigStore.instance().load("hydra/sweeper/basic.yaml").node._target_)
 
 
 def _example_values(override: Override) -> list[str]:
