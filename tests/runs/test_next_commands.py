@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
+from composing import composed
 from einthoven.runs.next_commands import as_typed, hydra_options, without
+from einthoven.runs.run_name import with_trainer_name
 from einthoven.tracking.privacy import without_folders
 
 
@@ -25,6 +27,28 @@ def test_options_of_a_group_are_left_out_in_every_form() -> None:
     given = ["optimizer=sam", "optimizer@optimizer.base=sgd", "+optimizer.options.eps=1", "~optimizer.lr", "seed=1"]
     kept = ["optimizers=3", "data.seed=1", "model=mlp"]
     assert without([*given, *kept], "optimizer", "seed") == kept
+
+
+def test_one_option_is_left_out_of_its_group() -> None:
+    given = ["trainer.profile=5", "+trainer.profile=5", "trainer=default", "trainer.profiles=1", "trainer.epochs=2"]
+    assert without(given, "trainer.profile") == ["trainer=default", "trainer.profiles=1", "trainer.epochs=2"]
+
+
+PARTS = "${hydra:runtime.choices.model}-${hydra:runtime.choices.optimizer}-${hydra:runtime.choices.schedule}"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ((), PARTS + "-seed${seed}"),
+        (("trainer.ema=0.99",), PARTS + "-ema0.99-seed${seed}"),
+        (("trainer.swa=3", "trainer.profile=5"), PARTS + "-swa3-profile5-seed${seed}"),
+        (("trainer.swa=3", "tracking.run_name=mine"), "mine"),
+    ],
+)
+def test_a_name_says_how_the_weights_are_averaged_and_what_is_profiled(options: tuple[str, ...], name: str) -> None:
+    config = with_trainer_name(composed("train", *options))
+    assert OmegaConf.to_container(config.tracking, resolve=False)["run_name"] == name
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from torch import nn
 
 from einthoven.diagnostics.layers import layer_costs
 from einthoven.errors import UserError
-from two_steps import Bench, Notes, composed, train
+from two_steps import Bench, Notes, composed
+from two_steps import train as train_to_the_end
 
 
 def test_the_layers_have_the_shapes_and_operations_of_their_closed_form() -> None:
@@ -45,9 +47,9 @@ def test_a_profile_has_its_steps_and_changes_no_weight(
 ) -> None:
     bench = Bench(tmp_path, monkeypatch)
     plain = bench.assembled(composed("trainer.batch_size=12"))
-    train(plain, Notes())
+    train_to_the_end(plain, Notes())
     profiled = bench.assembled(composed("trainer.batch_size=12", "trainer.profile=3"))
-    train(profiled, Notes())
+    train_to_the_end(profiled, Notes())
     printed = capfd.readouterr()
     assert "profiler_start" not in printed.err
     assert f"profile in {tmp_path / 'profile'}: layers.txt" in printed.out
@@ -61,34 +63,51 @@ def test_a_profile_has_its_steps_and_changes_no_weight(
     last = (folder / "layers.txt").read_text().splitlines()[-1].split()
     assert last[:4] == ["the", "whole", "model", "Classifier"]
 
+
+def test_more_steps_than_the_run_has_are_refused_before_it_is_tracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"trainer\.profile=50: this run has 6 steps, .* expected at most 4"):
-        train(bench.assembled(composed("trainer.batch_size=12", "trainer.profile=50")), Notes())
+        bench.assembled(composed("trainer.batch_size=12", "trainer.profile=50"))
+    bench.assembled(composed("trainer.batch_size=12", "trainer.profile=4"))
 
 
 def test_a_run_that_ends_before_its_profile_is_concluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path, monkeypatch)
     config = composed("trainer.batch_size=12", "trainer.profile=3")
     run = bench.assembled(config)
-    train(run, Notes())
+    train_to_the_end(run, Notes())
     folder = tmp_path / "profile"
     (folder / "layers.txt").unlink()
 
     # Interrupted after its last step: no step is left, and the profile is finished.
     resumed = bench.assembled(config)
     resumed.load()
-    train(resumed, Notes())
+    train_to_the_end(resumed, Notes())
     assert (folder / "layers.txt").exists()
 
     # Lost with the machine
     shutil.rmtree(folder)
     resumed = bench.assembled(config)
     resumed.load()
-    train(resumed, Notes())
+    train_to_the_end(resumed, Notes())
     assert not folder.exists()
+
+
+def test_a_profiled_run_says_so_in_its_name_and_is_not_profiled_again_next(
+    train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "diagnostics=none")
+    train(*small, "trainer.profile=1", "tracking.artifacts=false", "tracking.experiment=profiled")
+    shown = capsys.readouterr().out
+    assert "logistic-adamw-cosine-profile1-seed0, 95 % interval" in " ".join(shown.split())
+    following = shown.split("next")[-1]
+    assert "optimizer=sgd" in following and "trainer.profile" not in following
 
 
 def test_a_pretraining_with_pairs_of_records_is_profiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path, monkeypatch)
     config = composed("task=contrastive", "task.pairs=patient", "trainer.batch_size=12", "trainer.profile=1")
-    train(bench.assembled(config), Notes())
+    train_to_the_end(bench.assembled(config), Notes())
     assert "the whole model" in (tmp_path / "profile/layers.txt").read_text()

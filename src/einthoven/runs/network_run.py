@@ -39,7 +39,7 @@ from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.pretraining import pair_batches
 from einthoven.runs.settings import Settings
 from einthoven.runs.shared_checks import refuse_unshared
-from einthoven.runs.step_cost import finish_profile, meter_of, profile_of
+from einthoven.runs.step_cost import finish_profile, meter_of, profile_of, refuse_long_profile
 from einthoven.runs.teaching import Teaching
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.unrecorded import Unrecorded
@@ -96,6 +96,8 @@ class NetworkRun(NetworkParts):
             self.penalty = self.penalty.bind(start)
         trainer = self.settings.trainer
         self.total_steps = trainer.epochs * self.steps_per_epoch
+        if trained is None:
+            refuse_long_profile(trainer.profile, self.total_steps)
         parameter_count = sum(p.numel() for p in self.model.parameters())
         self.model_sizes = {"model.parameters": parameter_count}
         self.model_description = f"{parameter_count:,} parameters"

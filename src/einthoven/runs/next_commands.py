@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,14 @@ def hydra_options(hydra: Any) -> list[str]:
     return [*flags, *options]
 
 
-def without(options: Sequence[str], *groups: str) -> list[str]:
-    """Leave out the options of some groups: ``optimizer`` leaves out optimizer=…, optimizer.lr=… and optimizer@…."""
-    return [option for option in options if re.split(r"[.@]", name_of_override(option))[0] not in groups]
+def without(options: Sequence[str], *names: str) -> list[str]:
+    """Leave out options: ``optimizer`` leaves out optimizer=…, optimizer.lr=… and optimizer@…."""
+    kept = []
+    for override in options:
+        name = name_of_override(override)
+        if name not in names and not name.startswith(tuple(f"{other}{mark}" for other in names for mark in ".@")):
+            kept.append(override)
+    return kept
 
 
 def name_of_override(override: str) -> str:

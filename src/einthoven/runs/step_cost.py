@@ -56,27 +56,33 @@ def first_batch(run: NetworkParts, records: int) -> Batch:
     return batch if pair is None else pair(batch, torch.Generator().manual_seed(mix(run.settings.seed, 0, 0)))
 
 
+def refuse_long_profile(steps: int | None, total_steps: int) -> None:
+    """Refuse to profile more steps than a new run has.
+
+    Parameters
+    ----------
+    steps : int or None
+        ``trainer.profile``.
+    total_steps : int
+        Steps of the run.
+    """
+    most = total_steps - SKIPPED_STEPS
+    if steps is not None and steps > most:
+        raise UserError(
+            f"trainer.profile={steps}: this run has {total_steps} steps, and the first {SKIPPED_STEPS} are not "
+            f"profiled; expected at most {max(most, 0)}, or null."
+        )
+
+
 def profile_of(run: NetworkParts, remaining_steps: int) -> StepProfile | None:
     """Return the profile that the options of a run ask for; None if they ask for none.
 
-    Raises
-    ------
-    UserError
-        If a new run has fewer steps.
+    A run that is resumed near its end has no steps left to profile, and it may have its profile already.
     """
     steps = run.settings.trainer.profile
-    if steps is None or run.processes.rank > 0:
+    if steps is None or run.processes.rank > 0 or steps > remaining_steps - SKIPPED_STEPS:
         return None
-    most = remaining_steps - SKIPPED_STEPS
-    if steps <= most:
-        return StepProfile(steps, run.folder / PROFILE, run.device)
-    # A run that is resumed near its end must not fail for its profile, which it may have already.
-    if run.position.step:
-        return None
-    raise UserError(
-        f"trainer.profile={steps}: this run has {remaining_steps} steps, and the first {SKIPPED_STEPS} are not "
-        f"profiled; expected at most {max(most, 0)}, or null."
-    )
+    return StepProfile(steps, run.folder / PROFILE, run.device)
 
 
 def finish_profile(run: NetworkParts, recorder: Recorder | Unrecorded) -> None:

@@ -18,6 +18,7 @@ from einthoven.runs.next_commands import hydra_options, init_from_command, ui_co
 from einthoven.runs.read_base import with_base
 from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send_rest
 from einthoven.runs.run import Run
+from einthoven.runs.run_name import with_trainer_name
 from einthoven.runs.session import training_session
 from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, is_named_by_user, open_recorder, write_start
@@ -43,6 +44,10 @@ from einthoven.training.launch import Launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+_OF_THIS_RUN = ("trainer.profile",)
+"""Options that the commands to try next do not repeat."""
 
 
 def train_together(launch: Launch, config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, float]:
@@ -147,6 +152,7 @@ def _checked(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Sett
 
     Return the configuration, with the name of the run, and its settings.
     """
+    config = with_trainer_name(config)
     settings = check_settings(config)
     if is_feature_model(config):
         feature_run.refuse_unused(overrides)
@@ -184,7 +190,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     is_resumed = any(override.startswith("resume=") for override in overrides)
     if not is_resumed:
         group, other, two_others = run.other_options
-        same = [*hydra_options(HydraConfig.get()), *without(overrides, group, "seed")]
+        same = [*hydra_options(HydraConfig.get()), *without(overrides, group, "seed", *_OF_THIS_RUN)]
         if run.task.kind is TaskKind.PRETEXT:
             commands.append((init_from_command(run.folder, overrides), "train a classifier from these weights"))
         change = train_command(*same, f"{group}={other}")

@@ -1,0 +1,37 @@
+"""The usual name of a run says what makes it differ from a plain run of the same parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_NAMED = ("ema", "swa", "profile")
+"""Options of `trainer` that are parts of the name: runs with and without them are compared side by side."""
+
+_SEED = "-seed${seed}"
+
+
+def with_trainer_name(config: DictConfig) -> DictConfig:
+    """Return the configuration with ``-ema0.99``, ``-swa3`` or ``-profile5`` before the seed in the name of the run.
+
+    A name that the user has chosen does not change.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    parts = []
+    for option in _NAMED:
+        value = config.trainer.get(option)
+        if value is not None:
+            # A dollar sign would begin an interpolation. A value of another kind is refused later.
+            parts.append(f"-{option}{value}".replace("$", ""))
+    tracking = OmegaConf.to_container(config.tracking, resolve=False)
+    assert isinstance(tracking, dict)
+    pattern = str(tracking["run_name"])
+    if not parts or not pattern.endswith(_SEED):
+        return config
+    name = pattern.removesuffix(_SEED) + "".join(parts) + _SEED
+    renamed = OmegaConf.merge(config, {"tracking": {"run_name": name}})
+    assert isinstance(renamed, DictConfig)
+    return renamed
