@@ -15,6 +15,7 @@ from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
 from einthoven.runs import averaging, network_run
 from einthoven.runs.bundle import write_bundle
+from einthoven.runs.finetuning import FineTuning
 from einthoven.runs.network_run import NetworkRun
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
@@ -140,6 +141,17 @@ def test_the_statistics_are_those_of_the_averaged_weights_on_training_batches(be
     for name, value in run.model.state_dict().items():
         if name in found:
             np.testing.assert_array_equal(value, found[name], err_msg=name)
+
+
+def test_batch_norms_that_a_fine_tuning_keeps_are_not_recomputed(bench: Bench) -> None:
+    run = bench.assembled(composed(*WANG, "trainer.ema=0.8", "trainer.epochs=1"))
+    run.finetuning = FineTuning(run.model, "full", freeze_norms=True)
+    before = {name: value.clone() for name, value in run.model.state_dict().items() if "running" in name}
+    weights = [p.detach().clone() for p in run.model.parameters()]
+    train(run, Notes())
+    after = run.model.state_dict()
+    assert before and all(torch.equal(after[name], value) for name, value in before.items())
+    assert not all(torch.equal(p, value) for p, value in zip(run.model.parameters(), weights, strict=True))
 
 
 @pytest.mark.parametrize(

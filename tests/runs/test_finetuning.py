@@ -284,7 +284,13 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
 ) -> None:
     gone = workplace / "gone"
     shutil.copytree(base_run, gone)
-    tuning = ("trainer.finetune=gradual", "trainer.layer_decay=0.5", "penalty=kl_to_base", "task=subdiagnostic")
+    tuning = (
+        "trainer.finetune=gradual",
+        "trainer.layer_decay=0.5",
+        "trainer.ema=0.5",
+        "penalty=kl_to_base",
+        "task=subdiagnostic",
+    )
     options = (f"init_from={gone}", "model.dropout=0.25", *tuning, *OTHERS, *SHORT, "tracking.experiment=tuned")
     train(*options, "hydra.run.dir=tuned/whole")
     shown = capsys.readouterr().out
@@ -311,7 +317,9 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
     assert run.data.tags["init_from"] == f"…/gone ({read_kept_base(cut).sha256})"
     assert "Started from init_from=…/gone, a run of the task superdiagnostic" in run.data.tags["mlflow.note.content"]
     assert run.data.params["model.dropout"] == "0.25"
-    assert run.data.params["model.width"] == "8" and run.info.run_name == "mlp-from-gone-adamw-lr0.001-cosine-seed0"
+    assert (
+        run.data.params["model.width"] == "8" and run.info.run_name == "mlp-from-gone-adamw-lr0.001-cosine-ema0.5-seed0"
+    )
     assert run.data.metrics["train/penalty"] > 0
     seen, of_base = (read_trained_data(run, "run", takes_added=True).ancestry.trained for run in (whole, base_run))
     assert set(of_base) < set(seen)

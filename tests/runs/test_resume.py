@@ -230,6 +230,8 @@ def test_a_cross_validation_is_resumed_at_its_fold_and_step(
     options = [f"model={model}", BARE, "folds=cv", "data.folds.train=[1,2,3]"]
     # Five steps an epoch: the kill is in the second fold.
     options += ["trainer.epochs=2", "trainer.batch_size=2", "trainer.checkpoint_minutes=0"] if is_network else []
+    # A fold that is complete is judged by its averaged weights, too.
+    options += ["trainer.ema=0.5"] if is_network else []
     experiments = [f"cv-{model}-{kind}" for kind in ("whole", "cut")]
     folders = [workplace / "resumed" / name for name in experiments]
     train(*options, f"tracking.experiment={experiments[0]}", f"hydra.run.dir={folders[0]}")

@@ -16,6 +16,7 @@ from einthoven.predict.model_folder import FOLD
 from einthoven.report.sweep_note import markdown
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import identity_tags
+from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.next_commands import resume_command
 from einthoven.runs.options import write_config
 from einthoven.runs.out_of_fold import (
@@ -213,6 +214,8 @@ def _train_fold(
         # The model of a network is in its checkpoint. A feature model is fitted again, which gives the same model.
         if isinstance(run, FeatureRun):
             run.fit()
+        elif isinstance(run, NetworkRun):
+            run.use_reported_weights()
         return
     recorder = open_recorder(
         run,

@@ -273,7 +273,10 @@ class NetworkRun(NetworkParts):
                 patience=trainer.patience,
             )
         finish_profile(self, recorder)
-        # The averaged weights are the model of the run.
+        self.use_reported_weights()
+
+    def use_reported_weights(self) -> None:
+        """Give the model the weights that the run reports: the averaged ones, if there is an average."""
         if self.average is not None:
             self.average.apply()
 
