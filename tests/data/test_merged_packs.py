@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from einthoven.data.store import build_store, merged_packs
 from einthoven.data.store.build_store import open_or_build
@@ -110,6 +113,27 @@ def test_a_merge_that_is_killed_loses_nothing_and_is_finished_by_the_next(
     assert store.fingerprint == whole.fingerprint
     np.testing.assert_array_equal(np.array(store.signals), np.array(whole.signals))
     assert sum(file.stat().st_size for file in tmp_path.glob("cache/packs/*/*/signals.i16")) == whole.signals.nbytes
+
+
+def test_a_full_disk_is_said_and_the_packs_are_used_as_they_are(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merged_packs, "working_folder", no_space)
+        stores = [open_or_build(first(plan, 3 * day), tmp_path) for day in range(1, DAYS + 1)]
+    assert not any(store.notes for store in stores[: merged_packs.TOGETHER - 1])
+    (note,) = stores[merged_packs.TOGETHER - 1].notes
+    assert note.endswith("could not be merged (No space left on device); they are used as they are")
+    assert len(packs(tmp_path)) == DAYS
+
+    # While another process merges, there is nothing to say.
+    pool = packs(tmp_path)[0].parent
+    with FileLock(pool.with_name(f".{pool.name}.merge.lock")):
+        assert merge_packs(pool, 12) == ""
+    assert merge_packs(pool, 12) == "" and len(packs(tmp_path)) < DAYS
 
 
 def test_a_damaged_signal_is_not_merged(plan: Plan, tmp_path: Path) -> None:

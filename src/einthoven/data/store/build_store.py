@@ -51,7 +51,9 @@ def open_or_build(
     if earlier_pool.is_dir() and not pool.is_dir():
         notes += (_describe_packing(plan.name, earlier_pool),)
     part = plan if shard is None else plan.part(*shard)
-    path = _build(part, cache, progress)
+    path, merge_note = _build(part, cache, progress)
+    if merge_note:
+        notes += (merge_note,)
     # Free the table of the plan before the table of the store is loaded.
     del plan, part
     return replace(open_store(path), notes=notes)
@@ -65,8 +67,17 @@ def _describe_packing(name: str, earlier_pool: Path) -> str:
     )
 
 
-def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
-    """Build the store of a plan if it does not exist yet. The index of the packs is in memory only during this call."""
+def _build(plan: Plan, cache: Path, progress: Progress | None) -> tuple[Path, str]:
+    """Build the store of a plan if it does not exist yet. The index of the packs is in memory only during this call.
+
+    Returns
+    -------
+    path : Path
+        Folder of the store.
+    note : str
+        As `merge_packs` returns it.
+    """
+    merge_note = ""
     pool = cache / "packs" / plan.pool
     accepts_failed = plan.on_error == "quarantine"
     packs = Packs(pool, len(plan.leads))
@@ -75,7 +86,7 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
     # Pack the records that no pack contains yet.
     if (first < 0).any():
         pack(pool, plan, np.flatnonzero(first < 0), packs, progress)
-        merge_packs(pool, len(plan.leads))
+        merge_note = merge_packs(pool, len(plan.leads))
         # Free the old index before the new one is loaded.
         del packs
         packs = Packs(pool, len(plan.leads))
@@ -106,7 +117,7 @@ def _build(plan: Plan, cache: Path, progress: Progress | None) -> Path:
         # An earlier version wrote the store. If its folder cannot be written, it is used as it is.
         with contextlib.suppress(OSError):
             plan.origin.write(path)
-    return path
+    return path, merge_note
 
 
 def _with_absent(unreadable: pd.DataFrame, absent: pd.DataFrame | None) -> pd.DataFrame:

@@ -9,7 +9,6 @@ signal file is deleted after the pack has its ``merged.json``. The next merge de
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import os
@@ -71,28 +70,39 @@ def find_signals(folder: Path) -> Place:
     raise damaged(folder, f"{MERGED} leads to more than {LONGEST_CHAIN} packs")
 
 
-def merge_packs(pool: Path, leads: int) -> None:
+def merge_packs(pool: Path, leads: int) -> str:
     """Merge packs of about the same size, until there are fewer than `TOGETHER` of each size.
 
-    Only one process merges at a time. Where the file system has no locks, or the folder cannot be written, nothing is
-    merged.
-    """
-    from filelock import FileLock
+    Only one process merges at a time. Where the file system has no locks, nothing is merged.
 
-    # `Timeout`, which another process causes, is an OSError.
-    with contextlib.suppress(OSError, NotImplementedError):
+    Returns
+    -------
+    str
+        Why the packs could not be merged, such as a full disk, as a note for the user; empty if nothing went wrong.
+        All packs are still there.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
         packs = [folder for folder in pool.glob("*/") if not folder.name.startswith(PARTIAL)]
         packs = [folder for folder in packs if not is_merged(folder)]
         for folder in packs:
             _replace_merged(folder)
         if len(packs) < TOGETHER:
-            return
+            return ""
         with FileLock(pool.with_name(f".{pool.name}.merge.lock")).acquire(blocking=False):
             group = _next_group(packs, leads)
             while group:
                 packs.append(_merge(pool, group, leads))
                 packs = [folder for folder in packs if not is_merged(folder)]
                 group = _next_group(packs, leads)
+    except (Timeout, NotImplementedError):
+        # Another process merges them.
+        return ""
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return f"{pool}: its packs of records could not be merged ({reason}); they are used as they are"
+    return ""
 
 
 def _next_group(packs: Iterable[Path], leads: int) -> list[Path]:
