@@ -117,6 +117,13 @@ def test_loss_figure_shows_what_is_there() -> None:
         figures.loss_figure({"watch/grad/norm": (steps, steps)})
 
 
+def test_the_final_evaluation_is_no_second_point_of_the_last_epoch() -> None:
+    epochs = ([32, 64, 96, 97], [0.5, 0.6, 0.7, 0.7])
+    figure = figures.loss_figure({"train/loss": (list(range(1, 97)), [1.0] * 96), "val/macro_auroc": epochs})
+    lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) in (3, 4)]
+    assert [np.asarray(line.get_xdata()).tolist() for line in lines] == [[32, 64, 96]]
+
+
 def test_loss_figure_survives_a_diverged_run() -> None:
     steps = np.arange(60)
     loss = np.where(steps < 40, 1.0 + steps / 40, np.nan)

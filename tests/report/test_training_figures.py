@@ -83,6 +83,13 @@ def test_entropy_and_divergences_have_a_panel_each() -> None:
     assert [axes.get_title(loc="left") for axes in both.axes] == ["Entropy", "Divergence (KL)"]
     assert [len(axes.get_lines()) for axes in both.axes] == [1, 2] and both.axes[1].get_yscale() == "log"
     (only,) = information_figure(history(watch__diag__kl_prior=0.1)).axes
+
+    # The entropy of certain labels is a sentence and no line.
+    (axes,) = information_figure(history(watch__diag__entropy=1.5, watch__diag__entropy_labels=0.0)).axes
+    assert "that of the labels is 0" in axes.get_title(loc="left")
+    assert [line.get_label() for line in axes.lines] == ["predictions"]
+    (axes,) = information_figure(history(watch__diag__entropy=1.5, watch__diag__entropy_labels=0.2)).axes
+    assert axes.get_title(loc="left") == "Entropy" and len(axes.lines) == 2
     assert only.get_title(loc="left") == "Divergence (KL)" and drawn(both) > 1000
 
 

@@ -22,6 +22,7 @@ from einthoven.report.style import (
     series_style,
     use_style,
 )
+from einthoven.report.trials import without_final
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,8 +123,9 @@ def loss_figure(history: History, monitor: str = "val/macro_auroc", label: str =
     series: dict[str, tuple[FloatArray, FloatArray]] = {}
     for name in ("train/loss", "val/loss", monitor):
         if name in history and np.size(history[name][0]):
-            steps, values = history[name]
-            series[name] = (np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64))
+            steps, values = (np.asarray(part, dtype=np.float64) for part in history[name])
+            # The final evaluation may be of the weights of an earlier epoch.
+            series[name] = (steps, values) if name == "train/loss" else without_final(steps, values)
     if not series:
         raise UserError(f"A loss figure needs train/loss, val/loss or {monitor}, found none in the history.")
     has_loss = "train/loss" in series or "val/loss" in series

@@ -161,6 +161,11 @@ def information_figure(history: History) -> Figure:
     for name, (title, label) in INFORMATION_METRICS.items():
         if name in history:
             panels.setdefault(title, {})[name] = label
+    of_labels = "watch/diag/entropy_labels"
+    if of_labels in history and not np.any(history[of_labels][1]) and len(panels[ENTROPY]) > 1:
+        # A flat line at 0 says less than the title.
+        lines = {name: label for name, label in panels.pop(ENTROPY).items() if name != of_labels}
+        panels = {f"{ENTROPY} (that of the labels is 0: each is certain)": lines} | panels
     if not panels:
         expected = ", ".join(INFORMATION_METRICS)
         raise UserError(f"The information figure needs one of the metrics {expected}; found none in the history.")

@@ -123,14 +123,22 @@ def _log_program(run: NetworkParts, recorder: Recorder) -> None:
 def log_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) -> None:
     """Log what is measured at the end of a run.
 
-    A metric that has a curve gets its last point at `step`. A metric that is measured once is logged at step 0: MLflow
-    draws it as a bar, and otherwise as a line with a single dot. The end of a run may be repeated after a kill, so that
-    points at both steps do not make a curve.
+    A metric that has a curve gets its last point at `step`, unless the curve ends with this value: then the weights of
+    the last epoch are those of the run. A metric that is measured once is logged at step 0: MLflow draws it as a bar,
+    and otherwise as a line with a single dot. The end of a run may be repeated after a kill, so that points at both
+    steps do not make a curve.
     """
     recorder.flush(everything=True)
-    curves = {name for name, (steps, _) in recorder.history.items() if any(0 < earlier < step for earlier in steps)}
-    recorder.log_metrics(0, {name: value for name, value in metrics.items() if name not in curves})
-    recorder.log_metrics(step, {name: value for name, value in metrics.items() if name in curves})
+    single = {}
+    last_points = {}
+    for name, value in metrics.items():
+        steps, values = recorder.history.get(name, ([], []))
+        if not any(0 < earlier < step for earlier in steps):
+            single[name] = value
+        elif not np.array_equal(values[-1], value, equal_nan=True):
+            last_points[name] = value
+    recorder.log_metrics(0, single)
+    recorder.log_metrics(step, last_points)
 
 
 def by_record(run: RunParts, row_predictions: Mapping[str, Predictions]) -> dict[str, Predictions]:
