@@ -76,7 +76,7 @@ def evaluations(
         default = evaluate(run, f"against={run}")
         shown = capfd.readouterr().out
         card = (run / "model_card.md").read_text()
-        uncalibrated = evaluate(run, "calibration=none", "interval=percentile")
+        uncalibrated = evaluate(run, "calibration=none", "interval=bca")
         made.append(Evaluations(default, shown, card, uncalibrated))
     return made[0]
 
@@ -88,6 +88,8 @@ def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     assert "macro AUROC" in shown and "operating points" in shown and "(small)" in shown
     assert found["folds"] == {"train": [2, 3, 4], "fit": [5, 6, 7], "report": [1, 8, 9, 10]}
     assert found["calibration"]["method"] == "temperature" and found["calibration"]["learned"]["temperature"] > 0
+    # As at the end of a training, unless BCa is asked for.
+    assert (found["interval"]["method"], again["interval"]["method"]) == ("percentile", "bca")
     same = found["differences"]["macro AUROC: run less against"]
     assert (same["difference"], same["p"]) == (0, 1)
     assert set(found["differences"]) == {"macro AUROC: run less against"}  # a record is one window
@@ -265,7 +267,7 @@ def test_thresholds_are_those_of_the_fitting_folds(
         (["calibration=prior_shift"], "calibration.prevalence names no class"),
         (["calibration=prior_shift", "+calibration.prevalence.XYZ=0.1"], "prevalence.XYZ: no such class"),
         (["level=95"], "level=95.0: expected a coverage"),
-        (["interval=normal"], "interval=normal: expected bca or percentile"),
+        (["interval=normal"], "interval=normal: expected percentile or bca"),
         (["resamples=0"], "resamples=0"),
         (["against=nowhere"], "against=nowhere: no checkpoints/last.safetensors there"),
         (["run=nowhere"], "run=nowhere: no checkpoints/last.safetensors there"),

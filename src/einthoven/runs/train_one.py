@@ -174,7 +174,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
         rows = _metric_rows(metrics, run.task.metric_titles, splits)
-        title = f"{run.settings.tracking.run_name}, 95 % interval"
+        title = f"{run.settings.tracking.run_name}, 95 % percentile interval"
         console.print(results_table(title, ["metric", *splits], rows))
 
     if recorder.run_id:

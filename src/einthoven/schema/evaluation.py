@@ -43,7 +43,7 @@ class EvaluationOptions:
     level: float
     """Nominal coverage of the intervals."""
     interval: str
-    """Kind of interval: bca or percentile."""
+    """Kind of interval: percentile, as at the end of a training, or bca."""
     small: int
     """A subgroup with fewer patients is marked as small."""
 
@@ -58,7 +58,7 @@ class EvaluationOptions:
             f"a number of resamples from 1 to {MOST_RESAMPLES:,}",
         )
         require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
-        require(self.interval in ("bca", "percentile"), "interval", self.interval, "bca or percentile")
+        require(self.interval in ("bca", "percentile"), "interval", self.interval, "percentile or bca")
         require(self.small >= 0, "small", self.small, "a number of patients, 0 or more")
 
 

@@ -68,7 +68,7 @@ the training. Of records that were added since, those that the model has not see
   against=FOLDER             compare with another run on the same records
   data.folds.val=[…] data.folds.test=[…]
                              use other folds than the run; a fold of the training is refused
-  resamples=1000 level=0.95 interval=bca
+  resamples=1000 level=0.95 interval=percentile
                              number of bootstrap samples, level and kind of the intervals
   small=50                   mark a subgroup with fewer patients as small
   --trust MODULE             run the code of this module, which the run names; repeat for each module
