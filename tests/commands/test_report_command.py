@@ -92,6 +92,10 @@ def test_a_sweep_is_a_page_of_its_runs(workplace: Path, runs: list[MlflowRun], s
     assert f"{first.data.metrics['test/macro_auroc']:.3f} (" in text
     changed = {n for n in first.data.params if first.data.params[n] != second.data.params[n]}
     assert changed == {"seed"} and "<code>seed</code>" in page.split("Results")[0]
+    # Values are those that a user types.
+    values = [line.split("</code>")[1] for line in page.split("<tr>") if "<code>trainer." in line]
+    assert any("null" in value for value in values) and any("false" in value for value in values)
+    assert not any(word in value for value in values for word in ("None", "True", "False"))
     assert set(history(store, first, ["val/loss", "nothing"])) == {"val/loss"}
 
 

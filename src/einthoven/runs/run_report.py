@@ -24,7 +24,7 @@ from einthoven.tracking.places import check_store
 from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.runs import find_runs
 from einthoven.tracking.server import client
-from einthoven.tracking.sweep import differing_options, history, last_metrics, overrides
+from einthoven.tracking.sweep import as_in_yaml, differing_options, history, last_metrics, overrides
 from einthoven.tracking.usual_store import origin_of_store, usual_store
 
 if TYPE_CHECKING:
@@ -192,12 +192,13 @@ def _options(tracking: MlflowClient, run: MlflowRun) -> dict[str, str]:
     ``config.yaml`` has all options. The parameters have fewer options, but also names and sizes.
     """
     config = content(tracking, run, "config.yaml")
-    if config is None:
-        return dict(run.data.params)
-    try:
-        return read_options(config.decode(errors="replace")) | run.data.params
-    except UserError as error:
-        raise UserError(f"{run.info.run_name}: config.yaml: {error}") from None
+    options: dict[str, str] = {}
+    if config is not None:
+        try:
+            options = read_options(config.decode(errors="replace"))
+        except UserError as error:
+            raise UserError(f"{run.info.run_name}: config.yaml: {error}") from None
+    return {name: as_in_yaml(value) for name, value in (options | run.data.params).items()}
 
 
 def _facts(run: MlflowRun) -> dict[str, str]:

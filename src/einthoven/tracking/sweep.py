@@ -155,14 +155,14 @@ def differing_options(runs: Sequence[MlflowRun]) -> list[dict[str, str]]:
     names = dict.fromkeys(name for run_options in options for name in run_options if name != "seed")
     differing = [name for name in names if len({run_options.get(name) for run_options in options}) > 1]
     return [
-        {name.lstrip("+"): _as_in_yaml(run_options[name]) for name in differing if name in run_options}
+        {name.lstrip("+"): as_in_yaml(run_options[name]) for name in differing if name in run_options}
         for run_options in options
     ]
 
 
-def _as_in_yaml(value: str) -> str:
-    """Return a value as it is written in yaml: Hydra's sweeper writes True instead of true."""
-    return value.lower() if value in ("True", "False", "None") else value
+def as_in_yaml(value: str) -> str:
+    """Return a value as a user types it: Hydra's sweeper and the parameters of MLflow have None instead of null."""
+    return {"True": "true", "False": "false", "None": "null"}.get(value, value)
 
 
 def overrides(run: MlflowRun) -> str:
