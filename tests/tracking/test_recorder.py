@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -245,6 +246,23 @@ def test_a_run_that_starts_offline_is_sent_later(uri: str) -> None:
         assert (run.info.run_id, run.info.status, run.data.tags["a"]) == (run_id, "FINISHED", "b")
         assert len(client.get_metric_history(run_id, "train/loss")) == 10
         assert {f.path for f in client.list_artifacts(run_id)} == {"a.txt", "series"}
+
+
+def test_the_status_of_a_run_that_is_sent_later_comes_last(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = open_run(uri, offline=True)
+    recorder.log_metrics(1, {"train/loss": 1.0})
+    recorder.text("a", "a.txt")
+    recorder.finish()
+    files_at_end: list[set[str]] = []
+    set_terminated = MlflowClient.set_terminated
+
+    def look(client: MlflowClient, run_id: str, *others: Any) -> None:
+        files_at_end.append({file.path for file in client.list_artifacts(run_id)})
+        set_terminated(client, run_id, *others)
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", look)
+    sync(recorder._run_folder)
+    assert files_at_end == [{"a.txt", "series"}]
 
 
 def test_a_killed_run_is_closed_as_such_when_it_is_sent(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

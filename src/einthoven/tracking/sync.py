@@ -13,6 +13,7 @@ from einthoven.tracking.addresses import has_run, ids_file, read_ids, write_ids
 from einthoven.tracking.concluded import CONCLUDED
 from einthoven.tracking.database import sqlite_file
 from einthoven.tracking.delivery import Delivery
+from einthoven.tracking.earlier import create_again
 from einthoven.tracking.foreign import check_entries
 from einthoven.tracking.places import check_store
 from einthoven.tracking.recorder import Recorder
@@ -67,9 +68,11 @@ def sync(folder: Path, patience: float = 10.0) -> str:
     try:
         delivery = Delivery(tracking, uri)
         delivery.refresh_ids()
-        spools = [Spool(tracking / f"{name}.jsonl", delivery) for name in run_folder.SPOOL_NAMES]
-        # One spool after the other, because the first one may have to create the run.
-        for spool in spools:
+        entries, files = spools = [Spool(tracking / f"{name}.jsonl", delivery) for name in run_folder.SPOOL_NAMES]
+        # Files first, because the last entry is the status: a finished run has its files.
+        if not delivery.run_id:
+            create_again(delivery, entries)
+        for spool in (files, entries):
             spool.start()
             spool.drain(patience, partial(run_folder.say_waiting, uri, patience))
         add_unsent(run_folder.describe_unsent(uri, folder, *spools))
