@@ -121,6 +121,15 @@ def test_one_process_that_torchrun_starts_again_continues_its_run(
     cli.main(["train", "hydra.run.dir=run", *short])
     assert "resuming after the last epoch, 2 of 2" in capsys.readouterr().out
 
+    # A first start in this folder, or a restart of another command, changes no file of the run.
+    before = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
+    for restarts, options in (("0", short), ("1", [*short, "seed=1"])):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+        with pytest.raises(SystemExit):
+            cli.main(["train", "hydra.run.dir=run", *options])
+        assert "run: holds a trained run already" in capsys.readouterr().err
+        assert all(file.read_bytes() == content for file, content in before.items())
+
 
 def lose_process(*_: object, **__: object) -> None:
     raise OSError("the process is lost")
