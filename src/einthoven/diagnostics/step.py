@@ -19,6 +19,7 @@ from einthoven.diagnostics.gradients import (
     nonfinite,
 )
 from einthoven.diagnostics.information import PriorKL, label_information, predictive_entropy
+from einthoven.diagnostics.log_odds import LogOddsSums
 from einthoven.diagnostics.moments import second_moment_spread
 from einthoven.diagnostics.noise import NoiseScale
 from einthoven.diagnostics.stages import stages
@@ -55,6 +56,13 @@ class StepDiagnostics:
         The noise scale compares the gradients of this many parts of a batch; 2 or more.
     processes : Processes
         The processes that train together. Each value is that of the whole batch.
+    rows : int
+        Number of rows of the training split, for the log-odds of each.
+
+    Attributes
+    ----------
+    log_odds : LogOddsSums or None
+        Sums for each training record; None if they are turned off, or the task has no classes.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class StepDiagnostics:
         autocast: Autocast,
         parts: int = 2,
         processes: Processes = ONE_PROCESS,
+        rows: int = 0,
     ) -> None:
         self._stages = stages(model.network)
         self._task = task
@@ -77,6 +86,9 @@ class StepDiagnostics:
         self._updates = Updates(self._stages)
         self._cosine = GradientCosine(self._stages, intervals.cosine)
         self._noise = NoiseScale(model, task, autocast, parts, processes=processes)
+        self.log_odds: LogOddsSums | None = None
+        if intervals.log_odds and task.kind is TaskKind.CLASSES:
+            self.log_odds = LogOddsSums(rows, task.single_label)
         self._activations = (
             ActivationVariance(model.network, intervals.activations, processes),
             DeadUnits(model.network, intervals.dead, processes),
@@ -131,6 +143,9 @@ class StepDiagnostics:
             metrics |= gradient_norms_l1(self._stages)
         if self._is_due(intervals.predictions):
             metrics |= self._measure_predictions(batch, logits)
+        # The outputs of some tasks are not the log-odds of their classes.
+        if self.log_odds is not None and logits.shape == batch.y.shape:
+            self.log_odds.update(batch, logits)
 
         # `after_update` compares the new weights with this copy.
         if self._is_due(intervals.updates):
@@ -187,6 +202,7 @@ class StepDiagnostics:
             "prior": self._prior.state_dict(),
             "cosine": self._cosine.state_dict(),
             "noise": self._noise.state_dict(),
+            "log_odds": None if self.log_odds is None else self.log_odds.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -195,3 +211,5 @@ class StepDiagnostics:
         self._prior.load_state_dict(state["prior"])
         self._cosine.load_state_dict(state["cosine"])
         self._noise.load_state_dict(state["noise"])
+        if self.log_odds is not None and state.get("log_odds") is not None:
+            self.log_odds.load_state_dict(state["log_odds"])

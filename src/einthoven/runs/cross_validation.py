@@ -37,6 +37,12 @@ from einthoven.runs.settings import Settings, check_settings, is_feature_model
 from einthoven.runs.start import assemble_run, claim_folder, open_recorder, write_start
 from einthoven.runs.trained_data import is_started, read_trained_data
 from einthoven.runs.trained_run import check_safe
+from einthoven.runs.training_margins import (
+    TRAINING_LOG_ODDS,
+    TrainingLogOdds,
+    training_log_odds,
+    write_training_log_odds,
+)
 from einthoven.terminal.display import console, results_table, say
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids
@@ -131,6 +137,7 @@ def _train_folds(
     parent: Recorder | None = None
     first_identity: DataIdentity | None = None
     held_out: list[HeldOut] = []
+    trained: list[TrainingLogOdds | None] = []
     try:
         for fold in folds:
             fold_folder = folder / f"{FOLD}{fold}"
@@ -153,6 +160,7 @@ def _train_folds(
                 console.print(f"held out: fold {fold}")
                 _train_fold(run, notes, f"{settings.tracking.run_name}-fold{fold}", overrides, parent, fold_lock)
             held_out.append(predict_held_out(run, run.evaluate("val"), fold))
+            trained.append(training_log_odds(run))
     except BaseException as error:
         is_interrupted = isinstance(error, KeyboardInterrupt)
         if is_interrupted:
@@ -163,6 +171,8 @@ def _train_folds(
         raise
     assert parent is not None
     with closing(parent):
+        if write_training_log_odds(folder, trained, run.data.labels.classes):
+            say(f"mean log-odds of the training records written to {folder / TRAINING_LOG_ODDS}")
         metrics = _log_pooled(run, parent, folder, held_out)
         parent.tags({CONCLUDED: "true"})
     return metrics

@@ -127,6 +127,7 @@ class NetworkRun(NetworkParts):
             autocast=self.autocast,
             parts=noise_parts,
             processes=processes,
+            rows=len(self.data.splits["train"]),
         )
         self.micro_batch = self._make_micro_batch()
         self.average = average_of(self, self.diagnose)
