@@ -1,4 +1,4 @@
-"""`einthoven doctor FILE ...`: print what is wrong with records, as a table or as JSON."""
+"""`einthoven doctor FILE ...`: print what is wrong with records; `einthoven doctor labels RUN`: with their labels."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from einthoven.errors import UserError
 from einthoven.terminal.display import bar
 from einthoven.terminal.findings import ABOVE_CAUTION, report_of_file, show_reports
-from einthoven.terminal.parser import Parser, reading
+from einthoven.terminal.parser import Parser, check_flags, reading
 from einthoven.terminal.record_files import expand
+
+LABELS = "labels"
+"""First word of the command that examines labels. A file of this name is ``./labels``."""
+MOST = 20
+"""Number of records that it shows."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Examine files, and print the findings.
+    """Examine files, or the labels of a cross-validation, and print the findings.
 
     Parameters
     ----------
@@ -31,6 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     UserError
         If an option is wrong, or a pattern or folder names no file.
     """
+    if arguments and arguments[0] == LABELS:
+        _examine_labels(arguments[1:])
+        return 0
     parser = Parser("doctor")
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--json", action="store_true")
@@ -53,6 +62,30 @@ def main(arguments: Sequence[str]) -> int:
         show_reports(reports)
     is_bad = any(_is_bad(finding, options.strict) for report in reports for finding in report["findings"])
     return 1 if is_bad else 0
+
+
+def _examine_labels(arguments: Sequence[str]) -> None:
+    """Read the words after ``doctor labels``, and examine the labels of a cross-validation."""
+    verb = f"doctor {LABELS}"
+    check_flags(verb, arguments)
+    most = MOST
+    runs = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or name != "most":
+            runs.append(argument)
+            continue
+        if not value.isdecimal() or int(value) < 1:
+            raise UserError(f"{verb}: most={value}: expected a number of records, 1 or more.")
+        most = int(value)
+    if len(runs) != 1:
+        raise UserError(
+            f"{verb}: {len(runs)} runs given; expected the folder or the id of one cross-validation. "
+            f"A record that is called {LABELS} is ./{LABELS}."
+        )
+    from einthoven.runs.label_doctor import examine_labels
+
+    examine_labels(runs[0], most)
 
 
 def _is_bad(finding: dict[str, Any], is_strict: bool) -> bool:

@@ -17,7 +17,7 @@ verbs
   app       open a local page that shows records and predictions:  einthoven app [BUNDLE]
   export    write a bundle as .pt2 or .onnx:  einthoven export BUNDLE FILE
   prepare   generate or read records, pack and examine them, without training
-  doctor    print what is wrong with records:  einthoven doctor FILE...
+  doctor    print what is wrong with records:  einthoven doctor FILE...  or their labels:  einthoven doctor labels RUN
   sync      send what a run could not send to MLflow:  einthoven sync FOLDER
   list      show the options of all parts, or of one:  einthoven list optimizer
   ui        open the MLflow page with the curves of the runs
@@ -198,6 +198,17 @@ any supported format, a folder of records (with its subfolders, without tables),
   --strict   end with exit code 1 for any error or warning, and not only for a file that cannot be read
   --fs --units --leads
              sampling frequency, unit and lead names for files that do not state them (CSV, npy, mat)
+
+       einthoven doctor labels RUN [most=20]
+
+Ranks the records whose label is probably wrong. RUN is the folder of a cross-validation (einthoven train folds=cv), or
+its id if the folder is below outputs/. Each record is judged by the model that was not trained on it. Prints the first
+records, and writes label_doctor.csv with all labels and label_doctor.html with the ECGs of the first ones into the
+folder. The records must be those of the training. A record that is called labels is ./labels.
+
+  most=20    number of records that are printed and drawn
+  --trust MODULE
+             run the code of this module, which the run names; repeat for each module
 """,
     "list": """\
 usage: einthoven list [PART ...] [--plot]

@@ -130,6 +130,10 @@ class Synthetic:
         """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
         return self._corpus.class_of(task)
 
+    def statement_texts(self) -> dict[str, str]:
+        """Return the description of each statement."""
+        return self._corpus.statement_texts()
+
     def masks(self, table: pd.DataFrame) -> NDArray[np.uint8]:
         """Return the exact extents of the waves of each row in the table of a store.
 

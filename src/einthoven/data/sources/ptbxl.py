@@ -185,5 +185,13 @@ class PTBXL:
         """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
         return class_of_statement(self._statements(), task)
 
+    def statement_texts(self) -> dict[str, str]:
+        """Return the description of each statement, as far as ``scp_statements.csv`` has one."""
+        statements = self._statements()
+        if "description" not in statements:
+            return {}
+        described = statements["description"].dropna()
+        return {str(code): str(text) for code, text in described.items()}
+
     def _statements(self) -> pd.DataFrame:
         return read_statements(Path(self.root) / "scp_statements.csv")
