@@ -103,7 +103,7 @@ def examine_labels(run: str, most: int) -> list[Suspect]:
 
 def _open_data(folder: Path, config: DictConfig) -> Data:
     """Open the records of all folds, and refuse them if they have changed since the training."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     folds = list(config.data.folds.train)
     first = folder / f"{FOLD}{folds[0]}"
@@ -112,6 +112,7 @@ def _open_data(folder: Path, config: DictConfig) -> Data:
     trained = read_trained_data(first, "run", takes_added=False)
     # Only the signals of the records that are shown are read.
     streamed = OmegaConf.merge(config, {"trainer": {"residency": "stream"}})
+    assert isinstance(streamed, DictConfig)
     splits = {"train": folds, "val": [], "test": []}
     return load_data(streamed, splits, build_task(config), torch.device("cpu"), int(config.seed), trained)
 
