@@ -11,6 +11,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 import einthoven
 from composing import composed
@@ -32,12 +33,20 @@ class Launcher:
         return [SimpleNamespace(return_value=run) for run in runs]
 
 
-def launched(arguments: list[str], **options: Any) -> list[tuple[int, list[list[str]]]]:
+def grid_in(folder: Path, launcher: Any, **options: Any) -> Grid:
+    """A sweeper as Hydra sets it up, with a folder for the configuration."""
     grid = Grid(**options)
-    launcher = Launcher()
-    grid.launcher = launcher  # type: ignore[assignment]
+    grid.launcher = launcher
     grid.context = SimpleNamespace(config_loader=None)  # type: ignore[assignment]
+    grid.config = OmegaConf.create({"seed": 0, "hydra": {"sweep": {"dir": str(folder / "sweep")}}})
+    return grid
+
+
+def launched(folder: Path, arguments: list[str], **options: Any) -> list[tuple[int, list[list[str]]]]:
+    launcher = Launcher()
+    grid = grid_in(folder, launcher, **options)
     returns = grid.sweep(arguments)
+    assert OmegaConf.load(folder / "sweep" / "multirun.yaml") == grid.config
     assert [job.return_value for batch in returns for job in batch] == [
         run for _, runs in launcher.batches for run in runs
     ]
@@ -55,32 +64,32 @@ def launched(arguments: list[str], **options: Any) -> list[tuple[int, list[list[
     ],
 )
 @pytest.mark.parametrize("size", [None, 2])
-def test_the_runs_are_those_of_hydra(params: dict[str, str], arguments: list[str], size: int | None) -> None:
+def test_the_runs_are_those_of_hydra(
+    params: dict[str, str], arguments: list[str], size: int | None, tmp_path: Path
+) -> None:
     words = [*(f"{name}={value}" for name, value in params.items()), *arguments]
     overrides = OverridesParser.create().parse_overrides(words)
     expected = BasicSweeper.split_arguments(overrides, size)
-    found = launched(arguments, params=params, max_batch_size=size)
+    found = launched(tmp_path, arguments, params=params, max_batch_size=size)
     assert [runs for _, runs in found] == expected
     starts = [first for first, _ in found]
     assert starts == [sum(map(len, expected[:k])) for k in range(len(expected))]
 
 
-def test_values_that_cannot_be_counted_are_refused() -> None:
+def test_values_that_cannot_be_counted_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"seed=interval\(0,1\): expected values"):
-        launched(["seed=interval(0,1)"])
+        launched(tmp_path, ["seed=interval(0,1)"])
     with pytest.raises(UserError, match=r"hydra\.sweeper\.max_batch_size=0: expected"):
-        launched(["seed=0,1"], max_batch_size=0)
+        launched(tmp_path, ["seed=0,1"], max_batch_size=0)
 
 
-def test_the_error_of_a_job_ends_the_sweep() -> None:
+def test_the_error_of_a_job_ends_the_sweep(tmp_path: Path) -> None:
     class Failed:
         @property
         def return_value(self) -> None:
             raise HydraException("lost")
 
-    grid = Grid()
-    grid.launcher = SimpleNamespace(launch=lambda *_, **__: [Failed()])  # type: ignore[assignment]
-    grid.context = SimpleNamespace(config_loader=None)  # type: ignore[assignment]
+    grid = grid_in(tmp_path, SimpleNamespace(launch=lambda *_, **__: [Failed()]))
     with pytest.raises(HydraException, match="lost"):
         grid.sweep(["seed=0"])
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven.atomic import write_text
 from einthoven.errors import UserError
 from einthoven.sweeps.launching import LaunchingSweeper
 from einthoven.sweeps.space import choices, read
@@ -35,6 +37,8 @@ class Grid(LaunchingSweeper):
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
         """Run all combinations. An argument replaces the option of the same name in `params`.
 
+        The configuration of the sweep is written to ``multirun.yaml`` in its folder first, as Hydra's sweeper does.
+
         Raises
         ------
         UserError
@@ -47,6 +51,7 @@ class Grid(LaunchingSweeper):
         for name, override in read(self._params, arguments, self.context.config_loader).items():
             values.append([f"{name}={value}" for value in choices(override)])
         runs = [list(run) for run in itertools.product(*values)]
+        self._write_config()
         returns = []
         for first in range(0, len(runs), size or len(runs)):
             batch = self.launcher.launch(runs[first : first + (size or len(runs))], initial_job_idx=first)
@@ -55,3 +60,10 @@ class Grid(LaunchingSweeper):
                 _ = job.return_value
             returns.append(list(batch))
         return returns
+
+    def _write_config(self) -> None:
+        from omegaconf import OmegaConf
+
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
