@@ -19,7 +19,7 @@ from einthoven.errors import UserError
 from einthoven.runs import network_run
 from einthoven.runs.compiling import training_passes
 from einthoven.runs.network_run import NetworkRun
-from einthoven.training import batch_norm, checkpoint, distributed
+from einthoven.training import batch_norm, checkpoint, compiled, distributed
 from einthoven.training.compiled import CompiledPasses
 from einthoven.training.step import train_step
 from two_steps import Bench, Notes, a_model, composed, train
@@ -67,7 +67,7 @@ def trained(bench: Bench, *options: str) -> tuple[NetworkRun, Notes]:
 def test_a_compiled_run_equals_the_eager_run(options: tuple[str, ...], bench: Bench) -> None:
     eager, expected = trained(bench, *STEPS, *options)
     with counted_calls() as calls:
-        compiled, found = trained(bench, *STEPS, *options, COMPILE)
+        of_compiled_run, found = trained(bench, *STEPS, *options, COMPILE)
     # Steps with hooks run as written, all others run compiled code.
     assert calls["compiled"] > 0
     assert calls["as written"] > 0
@@ -77,12 +77,12 @@ def test_a_compiled_run_equals_the_eager_run(options: tuple[str, ...], bench: Be
         if name.startswith(("watch/act/", "watch/grad/", "val/loss")):
             assert found.latest[name] == pytest.approx(value, rel=1e-3), name
     expected_state = eager.model.state_dict()
-    assert compiled.model.state_dict().keys() == expected_state.keys()
-    for name, value in compiled.model.state_dict().items():
+    assert of_compiled_run.model.state_dict().keys() == expected_state.keys()
+    for name, value in of_compiled_run.model.state_dict().items():
         torch.testing.assert_close(value, expected_state[name], rtol=1e-3, atol=1e-4)
     names, _ = checkpoint._flatten_state(checkpoint.load(bench.folder / LAST)[0])
     assert not any("_orig_mod" in name for name in names)
-    assert "forward" not in compiled.model.__dict__
+    assert "forward" not in of_compiled_run.model.__dict__
 
 
 @contextmanager
@@ -166,10 +166,20 @@ TINY = (*MLP, "trainer.epochs=2", "diagnostics=none", "trainer.batch_size=23")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler, and g++ is not here")
 def test_inductor_computes_what_eager_mode_computes(inductor_bench: Bench) -> None:
     eager, expected = trained(inductor_bench, *TINY)
-    compiled, found = trained(inductor_bench, *TINY, COMPILE)
+    of_compiled_run, found = trained(inductor_bench, *TINY, COMPILE)
     assert found.losses == pytest.approx(expected.losses, rel=1e-4)
-    for a, b in zip(compiled.model.parameters(), eager.model.parameters(), strict=True):
+    for a, b in zip(of_compiled_run.model.parameters(), eager.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_models_that_were_compiled_before_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep compiles any number of models in one process."""
+    monkeypatch.setattr(compiled, "RECOMPILE_LIMIT", 2)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for width in range(1, 5):
+            model = nn.Sequential(nn.Linear(3, width))
+            with CompiledPasses(model, "forward", nullcontext, "eager")():
+                assert model(torch.ones(1, 3)).shape == (1, width)
 
 
 def test_a_missing_compiler_is_a_sentence(inductor_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ class CompiledPasses:
     The random numbers are those of the code as it is written. Each size of a batch gets its own compiled code, which
     does not depend on the sizes before it.
 
+    Code that this process compiled before is forgotten: one model is compiled at a time.
+
     Parameters
     ----------
     model : nn.Module
@@ -54,6 +56,8 @@ class CompiledPasses:
         options: dict[str, Any] | None = {"fallback_random": True} if backend == "inductor" else None
         self._compiled = torch.compile(self._as_written, dynamic=False, backend=backend, options=options)
         self._parts = [module for module in model.modules() if module is not model]
+        # Code of earlier models of this process would count towards the limit, and would stay in memory.
+        torch.compiler.reset()
         # Beyond its limit, torch would run the code as it is written, and say so in a warning only.
         config.recompile_limit = max(RECOMPILE_LIMIT, config.recompile_limit)
         config.fail_on_recompile_limit_hit = True
