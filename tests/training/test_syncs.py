@@ -7,7 +7,7 @@ the folders of conf/, so that a new part is covered by being there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -125,27 +125,31 @@ def takes_steps_without_waiting(bench: Bench, config: DictConfig) -> None:
     take_steps(bench.assembled(config), NoWaiting)
 
 
-@pytest.mark.parametrize("optimizer", options("optimizer"))
-def test_an_optimizer_does_not_wait(bench: Bench, optimizer: str) -> None:
-    takes_steps_without_waiting(bench, combined(optimizer=(f"optimizer={optimizer}",)))
+def side_by_side(*parts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Combinations such that each part is in one of them. Shorter lists are repeated."""
+    most = max(map(len, parts))
+    return [tuple(names[k % len(names)] for names in parts) for k in range(most)]
 
 
-@pytest.mark.parametrize("augment", sorted(set(options("augment")) - {"powerline"}))
-def test_an_augmentation_does_not_wait(bench: Bench, augment: str) -> None:
+AUGMENTATIONS = sorted(set(options("augment")) - {"powerline"})
+PENALTIES = ("l1", "l1_proximal", "l2")
+LOSSES = ("asymmetric", "cross_entropy", "focal")
+NETWORKS = ("bilstm", "s4d", "vit1d", "xresnet1d18")
+
+
+@pytest.mark.parametrize(("augment", "optimizer"), side_by_side(AUGMENTATIONS, options("optimizer")))
+def test_augmentations_and_optimizers_do_not_wait(bench: Bench, augment: str, optimizer: str) -> None:
     # A network that takes signals of any length.
     model = ("model=fcn_wang", "model.channels=[4,4,4]")
     augmentation = (f"augment={augment}", "augment.allow_changes=true")
-    takes_steps_without_waiting(bench, combined(model=model, augment=augmentation, trainer=WHOLE))
+    config = combined(model=model, augment=augmentation, trainer=WHOLE, optimizer=(f"optimizer={optimizer}",))
+    takes_steps_without_waiting(bench, config)
 
 
-@pytest.mark.parametrize("loss", ["asymmetric", "cross_entropy", "focal"])
-def test_a_loss_does_not_wait(bench: Bench, loss: str) -> None:
-    takes_steps_without_waiting(bench, combined(loss=(f"loss={loss}",)))
-
-
-@pytest.mark.parametrize("penalty", ["l1", "l1_proximal", "l2"])
-def test_a_penalty_does_not_wait(bench: Bench, penalty: str) -> None:
-    takes_steps_without_waiting(bench, combined(penalty=(f"penalty={penalty}",)))
+@pytest.mark.parametrize(("model", "loss", "penalty"), side_by_side(NETWORKS, LOSSES, PENALTIES))
+def test_networks_losses_and_penalties_do_not_wait(bench: Bench, model: str, loss: str, penalty: str) -> None:
+    config = combined(model=a_model(model), loss=(f"loss={loss}",), penalty=(f"penalty={penalty}",))
+    takes_steps_without_waiting(bench, config)
 
 
 @pytest.mark.parametrize("penalty", ["kl_to_base", "l2_to_base"])
@@ -166,11 +170,6 @@ def test_a_task_does_not_wait(bench: Bench, task: str) -> None:
     if task in OF_TOKENS:
         parts |= {"model": a_model("conv_attention"), "trainer": WHOLE}
     takes_steps_without_waiting(bench, combined(**parts))
-
-
-@pytest.mark.parametrize("model", ["bilstm", "s4d", "vit1d", "xresnet1d18"])
-def test_a_network_does_not_wait(bench: Bench, model: str) -> None:
-    takes_steps_without_waiting(bench, combined(model=a_model(model)))
 
 
 MEASURES = ("gradients", "gradients_l1", "clipping", "cosine", "noise_scale", "updates")
