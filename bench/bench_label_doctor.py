@@ -87,7 +87,7 @@ def scores_of(
     y: NDArray[np.bool_], p: NDArray[np.float64], odds: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
     """Return the score of each record by several rules; a large one is suspicious."""
-    negative, positive = label_errors.class_thresholds(y, p)
+    negative, positive = label_errors.mean_confidences(y, p)
     self_confidence = np.where(y, p, 1.0 - p)
     margin = label_errors.margins(y, label_errors.log_odds(p))
     # The confident errors first, each group by its margin.

@@ -36,6 +36,7 @@ def test_the_labels_of_a_fold_do_not_change_its_own_results() -> None:
     for rule in RULES:
         assert np.array_equal(before.decisions[rule][own], after.decisions[rule][own])
     assert np.array_equal(before.in_set[0.1][own], after.in_set[0.1][own])
+    assert np.array_equal(before.in_own_set[0.1][own], after.in_own_set[0.1][own])
 
 
 def test_a_fold_is_calibrated_by_the_fit_on_the_others() -> None:
@@ -57,6 +58,8 @@ def test_rates_and_sets_keep_their_promise_on_average() -> None:
         # A threshold of 0.5 separates the classes in the set from the others.
         missed = missed_share(y, np.where(in_set, 1.0, 0.0), 0.5).mean()
         assert missed == pytest.approx(alpha, abs=0.02)
+        covered = (found.in_own_set[alpha] & (y > 0)).sum(axis=0) / y.sum(axis=0)
+        assert covered == pytest.approx([1 - alpha, 1 - alpha], abs=0.02)
 
 
 def test_one_fold_is_refused() -> None:

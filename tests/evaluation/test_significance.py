@@ -101,6 +101,16 @@ def test_the_false_discovery_rate_of_true_hypotheses_is_near_nominal() -> None:
     assert found == pytest.approx(0.1, abs=0.045)
 
 
+def test_comparisons_with_one_reference_keep_the_false_discovery_rate() -> None:
+    rng = np.random.default_rng(3)
+    models = rng.normal(size=(400, 21))
+    is_better = np.arange(20) >= 10
+    z = (models[:, 1:] - models[:, :1]) / np.sqrt(2) + 2.5 * is_better
+    found = [benjamini_hochberg(p) <= 0.1 for p in 2 * stats.norm.sf(abs(z))]
+    assert np.mean([trial[is_better].mean() for trial in found]) > 0.3
+    assert np.mean([trial[~is_better].sum() / max(trial.sum(), 1) for trial in found]) < 0.1
+
+
 # ---------------------------------------------------------------- comparisons in words
 
 

@@ -80,9 +80,10 @@ def test_a_record_that_is_far_from_the_training_records_is_refused(bundle: Bundl
 def test_the_rules_are_read_as_they_were_written(bundle: Bundle, tmp_path: Path) -> None:
     replace(bundle, refusal=RULES).save(tmp_path / "bundle")
     assert read_bundle(tmp_path / "bundle").refusal == RULES
-    replace(bundle, refusal=replace(RULES, findings=("nothing",))).save(tmp_path / "wrong")
-    with pytest.raises(UserError, match=r"refusal.findings is 'nothing'; expected codes of the doctor"):
-        read_bundle(tmp_path / "wrong")
+    for wrong, shown in (("nothing", "'nothing'"), (["unit"], r"\['unit'\]")):
+        replace(bundle, refusal=replace(RULES, findings=(wrong,))).save(tmp_path / "wrong")
+        with pytest.raises(UserError, match=rf"refusal.findings is {shown}; expected codes of the doctor"):
+            read_bundle(tmp_path / "wrong")
 
 
 def test_the_command_answers_the_others(

@@ -1,7 +1,8 @@
 """Cross-fitting: calibration, thresholds and sets that are fitted on some folds and used on the others.
 
-Each record gets the probability, the decisions and the sets of a fit that has not seen its fold. So the figures of
-these are honest, although each record also serves to fit the others. The predictions themselves must be out of fold.
+Each record gets the probability, the decisions and the sets of a fit that has not seen its label. Each record also
+serves to fit the others. The predictions must be out of fold. The models of the other folds were trained on the record,
+so a small, indirect influence of its label remains.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
-from einthoven.evaluation.conformal import risk_control_threshold
+from einthoven.evaluation.conformal import class_thresholds, risk_control_threshold
 from einthoven.evaluation.metrics import BoolArray, FloatArray
 from einthoven.evaluation.operating_points import Rule, choose_threshold
 
@@ -30,12 +31,15 @@ class CrossFit:
     decisions : dict of Rule to ndarray of bool, shape (n, K)
         Whether the probability reaches the threshold that the rule chooses.
     in_set : dict of float to ndarray of bool, shape (n, K)
-        alpha -> whether a class is in the conformal set of a record.
+        alpha -> whether a class is in the conformal set of a record, with one threshold for all classes.
+    in_own_set : dict of float to ndarray of bool, shape (n, K)
+        The same with a threshold for each class.
     """
 
     p: FloatArray
     decisions: dict[Rule, BoolArray]
     in_set: dict[float, BoolArray]
+    in_own_set: dict[float, BoolArray]
 
 
 def cross_fit(
@@ -76,6 +80,7 @@ def cross_fit(
     calibrated = np.empty_like(probability)
     decisions = {rule: np.zeros(labels.shape, np.bool_) for rule in rules}
     in_set = {alpha: np.zeros(labels.shape, np.bool_) for alpha in alphas}
+    in_own_set = {alpha: np.zeros(labels.shape, np.bool_) for alpha in alphas}
     for name in names:
         is_held_out = fold_of_record == name
         calibration = make().fit(labels[~is_held_out], probability[~is_held_out])
@@ -86,6 +91,7 @@ def cross_fit(
         for rule, of_rule in decisions.items():
             thresholds = [choose_threshold(fit_y[:, k], fit_p[:, k], rule) for k in range(labels.shape[1])]
             of_rule[is_held_out] = held_out >= np.array(thresholds)
-        for alpha, of_alpha in in_set.items():
-            of_alpha[is_held_out] = held_out >= risk_control_threshold(fit_y, fit_p, alpha)
-    return CrossFit(calibrated, decisions, in_set)
+        for alpha in alphas:
+            in_set[alpha][is_held_out] = held_out >= risk_control_threshold(fit_y, fit_p, alpha)
+            in_own_set[alpha][is_held_out] = held_out >= class_thresholds(fit_y, fit_p, alpha)
+    return CrossFit(calibrated, decisions, in_set, in_own_set)

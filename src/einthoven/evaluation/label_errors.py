@@ -17,8 +17,8 @@ SMALLEST = 1e-6
 """Probabilities are kept this far away from 0 and 1, so that their log-odds are finite."""
 
 
-def class_thresholds(y: Labels, p: Float64) -> tuple[Float64, Float64]:
-    """Return how sure the model is on average of the labels of each class.
+def mean_confidences(y: Labels, p: Float64) -> tuple[Float64, Float64]:
+    """Return how sure the model is on average of the labels of each class: the thresholds of confident learning.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def confident_classes(y: Labels, p: Float64) -> NDArray[np.int64]:
     probable one counts (Northcutt et al. 2021, equation 1). On a tie, it is the negative one, which NumPy's `argmax`
     would take, too.
     """
-    negative, positive = class_thresholds(y, p)
+    negative, positive = mean_confidences(y, p)
     # A comparison with the NaN of a class without such records is false.
     is_positive = p >= positive
     is_negative = 1.0 - p >= negative

@@ -159,7 +159,7 @@ def _check_refusal(refusal: Any) -> None:
         return
     content = _mapping("refusal", refusal)
     for code in _list("refusal.findings", content.get("findings")):
-        _expect("refusal.findings", code, code in CODES, "codes of the doctor")
+        _expect("refusal.findings", code, isinstance(code, str) and code in CODES, "codes of the doctor")
     for name in ("familiar", "unaltered"):
         _number(f"refusal.{name}", content.get(name), least=0.0, most=1.0)
 

@@ -96,11 +96,12 @@ def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequenc
     UserError
         If another lead is missing, too.
     """
-    absent = [other for other in missing.weights if other not in record.leads]
+    needed = [name for name in leads if name != lead]
+    absent = [name for name in needed if name not in record.leads]
     if absent:
         raise UserError(
             f"{record.source}: lead{'s' * (len(absent) > 1)} {' '.join(absent)} missing, too; without {lead}, this "
-            f"model needs {' '.join(missing.weights)}."
+            f"model needs {' '.join(needed)}."
         )
     computed = np.zeros(record.signal.shape[1], np.float64)
     for other, weight in missing.weights.items():
@@ -108,5 +109,6 @@ def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequenc
     signal = np.empty((len(leads), record.signal.shape[1]), np.float32)
     for row, name in zip(signal, leads, strict=True):
         row[:] = computed if name == lead else record.signal[record.leads.index(name)]
-    caution = f"{lead} was not read: it is computed from the other leads (macro AUROC lower by {missing.loss:.3f})"
+    change = f"{-missing.loss:+.3f}"
+    caution = f"{lead} was not read: it is computed from the other leads, which changes the macro AUROC by {change}"
     return replace(record, signal=signal, leads=tuple(leads), cautions=(*record.cautions, caution))

@@ -47,9 +47,9 @@ class Predictor:
         the probabilities.
     seed : int
         Seed of the dropout masks.
-
     without : str or None
-        A lead that the records lack, or that is not to be used. It is computed from the other leads.
+        A lead that the records lack, or that is not to be used. It is computed from the other leads, with the weights
+        of the first bundle.
 
     Raises
     ------
