@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from recipe_results import HELD_OUT, MOST_SEEDS, Held, Records, read, read_records
+from recipe_results import HELD_OUT, MOST_SEEDS, Held, Records, join, read, read_records
 
 from einthoven.evaluation.calibration import Vector
 from einthoven.evaluation.comparison import difference_of_means
-from einthoven.evaluation.conformal import class_thresholds, coverage_per_class, missed_share, risk_control_threshold
+from einthoven.evaluation.conformal import coverage_per_class, missed_share
+from einthoven.evaluation.cross_fit import CrossFit, cross_fit
 from einthoven.evaluation.scores import calibration_error_per_class, log_loss_per_class
 from einthoven.evaluation.selective import ALPHA_OF_CLASSES, abstention
 
@@ -34,18 +35,6 @@ PARTS = 5
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class CrossFitted:
-    """Calibrated probabilities (n, K) of all records, and the sets of labels (n, K) of two kinds.
-
-    Everything was fitted on the records of other patients.
-    """
-
-    p: Array
-    one_threshold: NDArray[np.bool_]
-    own_thresholds: NDArray[np.bool_]
-
-
 def read_recipe(results: Path, records: Records, recipe: str, mode: str) -> dict[int, Array]:
     """Return the out-of-fold probabilities (n, K) of each complete seed of a recipe."""
     by_seed = {}
@@ -53,41 +42,27 @@ def read_recipe(results: Path, records: Records, recipe: str, mode: str) -> dict
         files = [Held(mode, folds).file(results, recipe, seed) for folds in HELD_OUT[mode]]
         if not all(file.exists() for file in files):
             continue
-        p = np.full(records.y.shape, np.nan)
-        for prediction in map(read, files):
-            columns = [prediction.classes.index(name) for name in records.classes]
-            is_labelled = np.isin(prediction.ecg_id, records.ecg_id)
-            rows = np.searchsorted(records.ecg_id, prediction.ecg_id[is_labelled])
-            p[rows] = prediction.p[is_labelled][:, columns]
+        p = join([read(file) for file in files], records)
         if not np.isnan(p).any():
             by_seed[seed] = p
     return by_seed
 
 
-def cross_fit(records: Records, p: Array) -> CrossFitted:
+def fit_on_others(records: Records, p: Array) -> CrossFit:
     """Calibrate the records of each part of the patients, and make their sets, by what is fitted on the other parts."""
     names, number_of_patient = np.unique(records.patient, return_inverse=True)
     part = (np.random.default_rng(0).permutation(len(names)) % PARTS)[number_of_patient]
-    calibrated = np.empty_like(p)
-    one_threshold = np.empty(p.shape, bool)
-    own_thresholds = np.empty(p.shape, bool)
-    for number in range(PARTS):
-        is_measured = part == number
-        y = records.y[~is_measured]
-        method = Vector(records.classes, single_label=False).fit(y, p[~is_measured])
-        fitted = method.transform(p[~is_measured])
-        measured = method.transform(p[is_measured])
-        calibrated[is_measured] = measured
-        one_threshold[is_measured] = measured >= risk_control_threshold(y, fitted, ALPHA_OF_CLASSES)
-        own_thresholds[is_measured] = measured >= class_thresholds(y, fitted, ALPHA_OF_CLASSES)
-    return CrossFitted(calibrated, one_threshold, own_thresholds)
+    return cross_fit(partial(Vector, records.classes, False), records.y, p, part, alphas=(ALPHA_OF_CLASSES,))
 
 
-def measure(records: Records, p: Array, fitted: CrossFitted) -> dict[str, float]:
+def measure(records: Records, p: Array, fitted: CrossFit) -> dict[str, float]:
     """Return the figures of one seed of a recipe."""
     curve = abstention(records.y, fitted.p, single_label=False)
     # A set is a probability of 0 or 1 here, so that the functions of the package take it.
-    sets = {"one": fitted.one_threshold.astype(float), "own": fitted.own_thresholds.astype(float)}
+    sets = {
+        "one": fitted.in_set[ALPHA_OF_CLASSES].astype(float),
+        "own": fitted.in_own_set[ALPHA_OF_CLASSES].astype(float),
+    }
     figures = {
         "nll before": float(log_loss_per_class(records.y, p).mean()),
         "nll": float(log_loss_per_class(records.y, fitted.p).mean()),
@@ -138,7 +113,7 @@ def main() -> None:
         if not by_seed:
             print(f"{recipe}: no complete predictions of the mode {options.mode}")
             continue
-        fitted = {seed: cross_fit(records, p) for seed, p in by_seed.items()}
+        fitted = {seed: fit_on_others(records, p) for seed, p in by_seed.items()}
         measured = [measure(records, by_seed[seed], fitted[seed]) for seed in by_seed]
         figures[recipe] = {name: float(np.mean([values[name] for values in measured])) for name in measured[0]}
         calibrated[recipe] = [of_seed.p for of_seed in fitted.values()]

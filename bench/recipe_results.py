@@ -175,6 +175,18 @@ class Judged:
     commits: frozenset[str]
 
 
+def join(predictions: Sequence[Prediction], records: Records) -> NDArray[np.float64]:
+    """Return the probabilities (n, K) of the records from several files; NaN for a record that is in none."""
+    p = np.full(records.y.shape, np.nan)
+    for prediction in predictions:
+        columns = [prediction.classes.index(label) for label in records.classes]
+        # A task with other labels also predicts records without a superclass.
+        is_judged = np.isin(prediction.ecg_id, records.ecg_id)
+        rows = np.searchsorted(records.ecg_id, prediction.ecg_id[is_judged])
+        p[rows] = prediction.p[is_judged][:, columns]
+    return p
+
+
 def pool(
     results: Path,
     records: Records,
@@ -197,17 +209,13 @@ def pool(
             continue
         predictions = [read(file) for file in files]
         changed = [changes(prediction.notes, overrides, options) for prediction in predictions]
-        if any(changed):
-            print(f"{name}, seed {seed}: {max(changed)}; left out of the table")
+        reasons = [reason for reason in changed if reason]
+        if reasons:
+            print(f"{name}, seed {seed}: {reasons[0]}; left out of the table")
             continue
-        p = np.full(records.y.shape, np.nan)
+        p = join(predictions, records)
         for number, prediction in enumerate(predictions):
-            columns = [prediction.classes.index(label) for label in records.classes]
-            # A task with other labels also predicts records without a superclass.
-            is_judged = np.isin(prediction.ecg_id, records.ecg_id)
-            rows = np.searchsorted(records.ecg_id, prediction.ecg_id[is_judged])
-            p[rows] = prediction.p[is_judged][:, columns]
-            parts[rows] = number
+            parts[np.isin(records.ecg_id, prediction.ecg_id)] = number
             notes.append(prediction.notes)
         missing = records.ecg_id[np.isnan(p).any(axis=1)]
         if len(missing):
