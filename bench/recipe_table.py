@@ -67,14 +67,13 @@ def _aurocs(records: Records, recipe: Judged) -> tuple[Array, Array]:
     return auroc, np.concatenate([macro_resampled, resampled_of_classes], axis=1)
 
 
-def mean_of_parts(records: Records, recipe: Judged) -> float:
-    """Return the mean of the macro AUROCs of the held-out parts, each predicted by one model, over the seeds."""
-    values = []
-    for p in recipe.p.values():
-        for part in np.unique(recipe.parts):
-            rows = recipe.parts == part
-            values.append(macro_auroc(records.y[rows], p[rows]))
-    return float(np.mean(values))
+def aurocs_of_parts(records: Records, recipe: Judged, parts: NDArray[np.int64]) -> list[float]:
+    """Return the macro AUROC of each part of the records: the mean over the seeds. `parts` numbers the records."""
+    aurocs = []
+    for part in np.unique(parts):
+        rows = parts == part
+        aurocs.append(float(np.mean([macro_auroc(records.y[rows], p[rows]) for p in recipe.p.values()])))
+    return aurocs
 
 
 def print_tables(records: Records, judged: Sequence[Judged], reference: Judged) -> None:
@@ -84,6 +83,8 @@ def print_tables(records: Records, judged: Sequence[Judged], reference: Judged) 
     print("|---" * (8 + len(records.classes)) + "|")
     for recipe in judged:
         print(_result_row(records, recipe))
+    of_folds = aurocs_of_parts(records, reference, records.fold)
+    print(f"\nThe macro AUROC of {reference.name} in single folds is {min(of_folds):.3f} to {max(of_folds):.3f}.")
     by_recipe = differences(records, [recipe for recipe in judged if recipe is not reference], reference)
     print(f"\n| less {reference.name} | macro | {' | '.join(records.classes)} |")
     print("|---" * (2 + len(records.classes)) + "|")
@@ -109,7 +110,7 @@ def _result_row(records: Records, recipe: Judged) -> str:
         recipe.name,
         str(len(probabilities)),
         f"{np.mean(macros):.4f}{spread}",
-        f"{mean_of_parts(records, recipe):.4f}",
+        f"{np.mean(aurocs_of_parts(records, recipe, recipe.parts)):.4f}",
         *(f"{value:.3f}" for value in of_classes),
         f"{nll:.4f}",
         f"{brier:.4f}",

@@ -11,6 +11,7 @@ import pytest
 
 from composing import composed
 from einthoven.evaluation.comparison import paired_difference
+from einthoven.evaluation.metrics import macro_auroc
 from einthoven.predict.model_folder import FOLD
 from einthoven.runs.finished import read_finished
 
@@ -31,6 +32,11 @@ def records() -> Records:
     y = (rng.random((60, 5)) < 0.4).astype(np.uint8)
     ecg_id = np.arange(101, 161)
     return Records(ecg_id, np.repeat(np.arange(1, 10), 7)[:60], np.arange(60) // 2, y, CLASSES)
+
+
+def own_rows(records: Records) -> list[np.ndarray]:
+    """The rows of each fold."""
+    return [records.fold == fold for fold in np.unique(records.fold)]
 
 
 def judged(records: Records, name: str, *seeds: int) -> Judged:
@@ -155,6 +161,8 @@ def test_tables_and_figure(records: Records, tmp_path: Path, capsys: pytest.Capt
     recipe_table.print_tables(records, [default, other], default)
     recipe_table.draw_figure(records, [default, other], default, tmp_path / "figure.png")
     lines = capsys.readouterr().out.splitlines()
+    folds = [np.mean([macro_auroc(records.y[own], p[own]) for p in default.p.values()]) for own in own_rows(records)]
+    assert f"The macro AUROC of default in single folds is {min(folds):.3f} to {max(folds):.3f}." in lines
     # The same number of cells in each row of a table
     assert len({line.count("|") for line in lines[1:5]}) == 1
     assert any(line.startswith("| other recipe | 1 | 0.") for line in lines)
