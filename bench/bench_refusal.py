@@ -24,7 +24,7 @@ from einthoven.data.doctor import examine
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.functional.conform import round_to_int16
 from einthoven.functional.electrodes import electrode_matrix
-from einthoven.predict import SYNTHETIC_BUNDLE
+from einthoven.predict import PTBXL_BUNDLE
 from einthoven.predict.bundle import Bundle, read_bundle
 from einthoven.runs.held_out import HeldOutFold, read_held_out
 
@@ -39,7 +39,7 @@ REFUSED_BY_FINDING = 1e6
 
 
 def main(folder: Path, every: int) -> None:
-    bundle = read_bundle(SYNTHETIC_BUNDLE.with_name("ptbxl"))
+    bundle = read_bundle(PTBXL_BUNDLE)
     folds = [replace(fold, signals=fold.signals[::every]) for fold in read_held_out(folder / "cv")]
     unaltered = judge(folds, bundle, lambda x, rng: x)
     print(f"{len(unaltered[0])} out-of-fold records; unaltered: {unaltered[0].mean():.2%} refused")

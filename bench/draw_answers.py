@@ -19,7 +19,7 @@ from einthoven.augment.leads import swap_matrices
 from einthoven.data.doctor import examine_record
 from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
-from einthoven.predict import SYNTHETIC_BUNDLE, Predictor, load_bundle
+from einthoven.predict import PTBXL_BUNDLE, Predictor, load_bundle
 from einthoven.predict.answers import with_cautions
 from einthoven.predict.to_json import to_json
 from einthoven.report import explanation as explanation_page
@@ -33,7 +33,7 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images" / "prediction"
 
 def main(root: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    predictor = load_bundle(SYNTHETIC_BUNDLE.with_name("ptbxl"))
+    predictor = load_bundle(PTBXL_BUNDLE)
     records = {name: read_record(root / f"{name}.hea") for name in RECORDS}
     for name, record in records.items():
         title = f"{name}, {RECORDS[name]} (PhysioNet/CinC Challenge 2021, CC BY 4.0)"

@@ -143,6 +143,8 @@ def test_a_command_composes(command: str) -> None:
         composed(first, *rest)
     elif program == "einthoven" and first == "embed":
         assert "--output" in rest
+    elif program == "einthoven" and first in ("predict", "explain"):
+        assert all(word in VERB_HELP[first] for word in rest if word.startswith("--"))
     elif program == "einthoven" and first == "report":
         assert {word.split("=")[0] for word in rest if "=" in word} <= {"output", "uri"}
     elif program == "einthoven" and first == "doctor":
@@ -196,7 +198,7 @@ def test_an_option_takes_its_value(option: str) -> None:
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
     if key in ("trainer.finetune", "trainer.layer_decay", "trainer.freeze_norms"):
-        config.init_from = "embedded"  # they need a base
+        config.init_from = "synthetic"  # they need a base
     HydraConfig.instance().set_config(config)  # the names of a run refer to it
     check_settings(config)
 

@@ -42,8 +42,8 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(serve: Callable[..., Server], temporary: Path) -> Server:
-    """One with the bundle that comes with the package, for 4 MB and 10 s a record."""
-    return serve("--max-size", str(MEGABYTES), "--timeout", "10", temporary=temporary)
+    """One with the bundle of generated ECGs, for 4 MB and 10 s a record."""
+    return serve("synthetic", "--max-size", str(MEGABYTES), "--timeout", "10", temporary=temporary)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def test_answers_are_those_of_the_bundle(server: Server, record: Path) -> None:
     import pydicom
 
     dicom = Path(pydicom.data.get_testdata_file("waveform_ecg.dcm"))
-    predictor = load_bundle()
+    predictor = load_bundle("synthetic")
     for files, told in (
         ((record / "r.hea", record / "r.dat"), {}),
         ((record / "r.dat", record / "r.hea"), {}),
@@ -73,7 +73,7 @@ def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
     plain, likeliest, told = (
         server.answer(*files, start=12, **more)[1] for more in ({}, {"explain": ""}, {"explain": "MI"})
     )
-    predictor = load_bundle()
+    predictor = load_bundle("synthetic")
     window = Record(read_record(files[0]).signal[:, 5000:10_000], 500.0, predictor.input_format.leads, "r")
     expected = predictor.explain(window, "MI")
     assert plain["explained"] is None and (told["explained"]["label"], told["start_s"]) == ("MI", 10)
@@ -309,7 +309,7 @@ def test_the_page_asks_nobody_else(server: Server) -> None:
 def test_it_listens_on_this_machine_alone_and_keeps_nothing(
     serve: Callable[..., Server], record: Path, tmp_path: Path
 ) -> None:
-    server = serve(temporary=tmp_path)
+    server = serve("synthetic", temporary=tmp_path)
     assert server.answer(record / "r.hea", record / "r.dat")[0] == 200
     assert server.answer(record / "r.csv")[0] == 422
     inodes = {line.split()[9]: line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}

@@ -39,8 +39,8 @@ def test_files_are_chosen_dropped_refused_and_answered(
 
     browser.choose("#files", record / "r.hea", record / "r.dat")
     browser.wait(SHOWN)
-    expected = load_bundle().predict([record / "r.hea"])
-    p = dict(zip(load_bundle().classes, expected.probabilities[0], strict=True))
+    expected = load_bundle("synthetic").predict([record / "r.hea"])
+    p = dict(zip(load_bundle("synthetic").classes, expected.probabilities[0], strict=True))
     ranked = sorted(p, key=lambda name: -p[name])
     assert texts(browser, "#statements td:first-child") == ranked
     assert [text.split()[0] for text in texts(browser, "#statements td:nth-child(2)")] == [
@@ -49,7 +49,7 @@ def test_files_are_chosen_dropped_refused_and_answered(
     assert [mark == "●" for mark in texts(browser, "#statements td:nth-child(4)")] == [
         n in expected.sets[0] for n in ranked
     ]
-    points = load_bundle().bundles[0].points
+    points = load_bundle("synthetic").bundles[0].points
     for rule in ("youden", "sensitivity=0.95"):
         browser.value(f"at('rule').value = '{rule}'; at('rule').dispatchEvent(new Event('change'))")
         decided = ["positive" if p[n] >= points[n][rule]["threshold"] else "negative" for n in ranked]

@@ -19,9 +19,9 @@ WriteRecord = Callable[..., Path]
 
 
 def outcome(*arguments: object) -> int:
-    """Exit code of `einthoven embed`."""
+    """Exit code of `einthoven embed` with the bundle of generated ECGs."""
     try:
-        cli.main(["embed", *map(str, arguments)])
+        cli.main(["embed", "synthetic", *map(str, arguments)])
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -62,7 +62,7 @@ def test_a_broken_file_is_reported_and_the_others_are_written(records: Path, cap
     table = pd.read_parquet("all.parquet")
     assert table["file"].tolist() == ["records/a.hea", "records/c.hea"], "names as the user gave them"
     assert table["windows"].tolist() == [1, 2]
-    bundle = load_bundle().bundles[0]
+    bundle = load_bundle("synthetic").bundles[0]
     results = list(embed_files(Encoder.from_bundle(bundle), [records / "a.hea", records / "c.hea"], {}))
     values = table.filter(regex=r"^e\d+$")
     assert list(values) == [f"e{number}" for number in range(values.shape[1])]
@@ -82,7 +82,7 @@ def test_csv_and_npz_have_the_same_values(records: Path) -> None:
     values = table.filter(regex=r"^e\d+$").to_numpy()
     text = pd.read_csv("one.csv")
     np.testing.assert_allclose(text.filter(regex=r"^e\d+$"), values, rtol=1e-5)
-    sha256 = load_bundle().bundles[0].sha256
+    sha256 = load_bundle("synthetic").bundles[0].sha256
     assert set(text["model"]) == {sha256}
     with np.load("one.npz") as arrays:
         np.testing.assert_array_equal(arrays["embedding"], values)

@@ -1,4 +1,4 @@
-"""`einthoven explain`: a page that can be trusted as far as it says, from the bundle that comes with the package."""
+"""`einthoven explain`: a page that can be trusted as far as it says, from the bundle of generated ECGs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_page_comes_with_what_it_is_worth(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     page = tmp_path / "mi.svg"
-    assert outcome(file, "--class", "MI", "--method", "grad_cam", "--output", page) == 0
+    assert outcome("synthetic", file, "--class", "MI", "--method", "grad_cam", "--output", page) == 0
     shown = capfd.readouterr().out
     assert "MI 0." in shown and "deletion" in shown and "sanity" in shown
     assert re.search(r"relevance in P \d+% \(chance \d+%\), QRS \d+%", shown)
@@ -56,7 +56,7 @@ def test_one_bad_file_is_told_and_the_others_are_explained(
         shutil.copy(file.with_suffix(suffix), tmp_path)
     (tmp_path / "bad.hea").write_text("bad 12 100 1000\n")
     output = tmp_path / "pages.pdf"
-    assert outcome(tmp_path, "--method", "input_gradient", "--output", output) == 1
+    assert outcome("synthetic", tmp_path, "--method", "input_gradient", "--output", output) == 1
     found = capfd.readouterr()
     assert "1 of 2 files not explained" in found.err and "bad.hea" in found.err
     assert len(re.findall(rb"/Type /Page\b", output.read_bytes())) == 1 and "1 page" in found.out
@@ -79,13 +79,13 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     second = file.with_name("00002_lr.hea")
     given = [second if word == "TWO" else word for word in arguments]
-    files = [file] if arguments else [tmp_path_with_bundle(tmp_path)]
+    files = ["synthetic", file] if arguments else [tmp_path_with_bundle(tmp_path)]
     assert outcome(*files, *given) == 2
     assert expected in capfd.readouterr().err
 
 
 def tmp_path_with_bundle(tmp_path: Path) -> Path:
-    load_bundle().bundles[0].save(tmp_path / "bundle")
+    load_bundle("synthetic").bundles[0].save(tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
@@ -107,18 +107,18 @@ def test_a_method_of_ones_own_explains(
     (tmp_path / "my_conf" / "explanation" / "size.yaml").write_text(text)
     output = tmp_path / "page.png"
     named = ("--method", "size", "--config-dir", tmp_path / "my_conf")
-    assert outcome(file, *named, "--output", output) == 0 and output.exists()
+    assert outcome("synthetic", file, *named, "--output", output) == 0 and output.exists()
     capfd.readouterr()
-    assert outcome(file, "--method", "sizes", *named[2:]) == 2
+    assert outcome("synthetic", file, "--method", "sizes", *named[2:]) == 2
     assert "did you mean size" in capfd.readouterr().err
-    assert outcome(file, "--config-dir", tmp_path / "nowhere") == 2
+    assert outcome("synthetic", file, "--config-dir", tmp_path / "nowhere") == 2
     assert "nowhere: no such folder" in capfd.readouterr().err
 
 
 def test_a_record_of_the_training_is_told(
     file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = load_bundle().bundles[0]
+    own = load_bundle("synthetic").bundles[0]
     cuts = (("crop", None),)
     digests = Predictor([replace(own, cuts=cuts)]).prepare(file).digests
     replace(own, ancestry=Ancestry.trained_on(digests), cuts=cuts).save(tmp_path / "bundle")
@@ -131,8 +131,8 @@ def test_a_record_of_the_training_is_told(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_explains_the_bundle_that_comes_with_the_package(name: str, file: Path) -> None:
-    found = load_bundle().explain(file, "NORM", method_named([conf_folder()], name, 100.0))
+def test_every_method_explains_the_bundle_of_generated_ecgs(name: str, file: Path) -> None:
+    found = load_bundle("synthetic").explain(file, "NORM", method_named([conf_folder()], name, 100.0))
     assert found.relevance.shape == (12, 1000) and np.isfinite(found.relevance).all() and found.relevance.any()
     assert torch.is_grad_enabled()
 
@@ -155,6 +155,6 @@ def test_where_nothing_can_be_written_nothing_is_begun(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
-        cli.main(command + [str(file)] * (command[0] == "explain"))
+        cli.main(command + ["synthetic", str(file)] * (command[0] == "explain"))
     err = capfd.readouterr().err.strip()
     assert end.value.code == 2 and "\n" not in err and expected in err

@@ -100,24 +100,24 @@ def test_every_output_has_measurements_unless_they_are_switched_off(
 ) -> None:
     monkeypatch.setattr(console, "_width", 250)
     (file,) = files_of(corpus, np.array([1]))
-    assert outcome(file, "--json") == 0
+    assert outcome("synthetic", file, "--json") == 0
     (record,) = json.loads(capfd.readouterr().out)["records"]
     (expected,) = measure_records(load_delineator(), [read_record(file)])
     assert record["measurements"] == json.loads(json.dumps(measurements_to_json(expected)))
     qrs = record["measurements"]["qrs"]
     assert 60 < qrs["value"] < 200 and qrs["beats"] > 3 and qrs["unit"] == "ms"
 
-    assert outcome(file, "--csv") == 0
+    assert outcome("synthetic", file, "--csv") == 0
     (row,) = csv.DictReader(io.StringIO(capfd.readouterr().out))
     assert float(row["qrs"]) == pytest.approx(qrs["value"], rel=1e-4) and "st_V6" in row
 
     page = tmp_path / "page.pdf"
-    assert outcome(file, "--pdf", page) == 0
+    assert outcome("synthetic", file, "--pdf", page) == 0
     shown = capfd.readouterr().out
     assert f"QRS {qrs['value']:.0f} ± " in shown and "Not for clinical use" in shown
 
     for option, name in (("--json", "clinical"), ("--csv", "qrs"), ("--alpha=0.1", "QRS")):
-        assert outcome(file, option, "--no-measurements") == 0
+        assert outcome("synthetic", file, option, "--no-measurements") == 0
         assert name not in capfd.readouterr().out
 
 
@@ -239,7 +239,7 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_a_bundle_does_not_tell_another_hash_than_its_own(capfd: pytest.CaptureFixture[str]) -> None:
-    own = load_bundle().bundles[0]
+    own = load_bundle("synthetic").bundles[0]
     lying = replace(own, provenance={**own.provenance, "sha256": "another"})
     with _JsonOutput(Predictor([lying]), None, False):
         pass

@@ -14,6 +14,7 @@ from einthoven.errors import UserError
 from einthoven.predict.delineator import PACKAGED
 from einthoven.predict.model_folder import (
     PRETEXT_TASKS,
+    PTBXL_BUNDLE,
     SYNTHETIC_BUNDLE,
     ModelFolder,
     find_bundle,
@@ -35,12 +36,13 @@ def test_a_run_a_bundle_and_both(tmp_path: Path) -> None:
 
 def test_the_bundles_of_the_package_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    assert find_bundle("ptbxl") == PTBXL_BUNDLE
     assert find_bundle("synthetic") == find_bundle("embedded") == SYNTHETIC_BUNDLE
     assert find_bundle(named_folder("embedded"), "init_from=embedded") == SYNTHETIC_BUNDLE
     # A folder of the user comes first.
-    (tmp_path / "synthetic").mkdir()
-    with pytest.raises(UserError, match="synthetic: neither a run nor a bundle"):
-        find_bundle("synthetic")
+    (tmp_path / "ptbxl").mkdir()
+    with pytest.raises(UserError, match="ptbxl: neither a run nor a bundle"):
+        find_bundle("ptbxl")
     with pytest.raises(UserError, match="neither a run nor a bundle"):
         find_bundle("elsewhere")
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from einthoven import cli
+from einthoven.augment.leads import swap_matrices
+from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
 from einthoven.data.synthetic import write_synthetic
 from einthoven.evaluation.metrics import macro_auroc
-from einthoven.predict import SYNTHETIC_BUNDLE, load_bundle
+from einthoven.predict import PTBXL_BUNDLE, SYNTHETIC_BUNDLE, load_bundle
 
 
 def test_the_bundle_of_generated_ecgs_is_small_and_says_what_it_was_trained_on() -> None:
@@ -24,6 +27,47 @@ def test_the_bundle_of_generated_ecgs_is_small_and_says_what_it_was_trained_on()
     assert bundle.provenance["metrics"]["macro_auroc"] > 0.85
     assert "/" not in str(bundle.provenance["config"]["data.cache"]).removeprefix("…/")
     assert bundle.refusal is None and bundle.attribution == ""
+
+
+def test_the_bundle_of_real_ecgs_is_small_and_names_its_source() -> None:
+    predictor = load_bundle("ptbxl")
+    (bundle,) = predictor.bundles
+    assert sum(file.stat().st_size for file in PTBXL_BUNDLE.iterdir()) < 2_000_000
+    assert "1,713 ECGs of PTB-XL" in predictor.notice and "Not for diagnosis" in predictor.notice
+    assert "Wagner" in predictor.attribution and "CC BY 4.0" in predictor.attribution
+    assert predictor.classes == ("CD", "HYP", "MI", "NORM", "STTC") and predictor.alphas == (0.05, 0.1, 0.2)
+    assert bundle.provenance["metrics"]["macro_auroc"] > 0.85
+    assert bundle.refusal is not None and bundle.refusal.unaltered <= 0.02
+    assert {"unit", "swap_la_ra"} <= set(bundle.refusal.findings)
+    assert set(bundle.missing_leads) == {"V1", "V2", "V3", "V4", "V5", "V6"}
+    assert bundle.ancestry is not None and len(bundle.ancestry.trained) > 1700
+    # Nothing names a folder of the machine that trained it.
+    config = bundle.provenance["config"]
+    assert not [value for value in config.values() if str(value).startswith("/")]
+    card = (PTBXL_BUNDLE / "model_card.md").read_text()
+    assert "Not a medical device" in card and f"{bundle.provenance['metrics']['macro_auroc']:.3f}" in card
+
+
+def test_the_bundle_of_real_ecgs_names_a_record_of_its_training(real_data: Path) -> None:
+    records = real_data / "ptbxl" / "records100" / "00000"
+    answered = load_bundle("ptbxl").predict(sorted(records.glob("*.hea"))[:8])
+    assert answered.in_training == (True,) * 8
+    assert all("this record was in the training data" in cautions for cautions in answered.cautions)
+    other = real_data / "cinc2021"
+    assert load_bundle("ptbxl").predict([sorted(other.glob("JS*.hea"))[0]]).in_training == (False,)
+
+
+def test_real_records_with_another_unit_or_exchanged_arms_are_refused(real_data: Path) -> None:
+    predictor = load_bundle("ptbxl")
+    files = sorted((real_data / "ptbxl" / "records100").rglob("*.hea"))[:40]
+    records = [read_record(file) for file in files]
+    (swap,) = swap_matrices(["RA-LA"])
+    prepared = [predictor.prepare(replace(r, signal=1000 * r.signal)) for r in records]
+    assert all(one.refused is not None and "another unit" in one.refused for one in prepared)
+    prepared = [predictor.prepare(replace(r, signal=(swap @ r.signal).astype(np.float32))) for r in records]
+    assert np.mean([one.refused is not None for one in prepared]) > 0.9
+    unaltered = predictor.predict_prepared([predictor.prepare(record) for record in records])
+    assert sum(reason is not None for reason in unaltered.refused) <= 2
 
 
 def test_it_tells_new_generated_records_apart(tmp_path: Path) -> None:
@@ -58,6 +102,11 @@ def test_predict_works_before_any_training(
     out = capfd.readouterr().out
     assert "a.hea" in out and "synthetic" in out and "Not for diagnosis" in out
     assert "unlike" in out and "no_ecg" in out
+    # The bundle of real ECGs gives no answer for noise.
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", "ptbxl", "a.hea"])
+    err = capfd.readouterr().err
+    assert end.value.code == 1 and "a: not answered, because it is unlike the training records" in err
 
 
 def test_each_file_of_other_databases_is_answered_or_refused_with_a_reason(
@@ -67,7 +116,7 @@ def test_each_file_of_other_databases_is_answered_or_refused_with_a_reason(
 
     files = sorted((real_data / "cinc2021").glob("*.hea"))
     try:
-        cli.main(["predict", str(real_data / "cinc2021"), "--json"])
+        cli.main(["predict", "ptbxl", str(real_data / "cinc2021"), "--json"])
     except SystemExit as end:
         assert end.code == 1
     found = json.loads(capfd.readouterr().out)

@@ -173,7 +173,7 @@ def test_several_bundles_answer_with_the_mean_of_their_probabilities(make_bundle
 
 
 def test_norms_that_are_part_of_their_convolutions_change_no_answer() -> None:
-    (bundle,) = load_bundle().bundles
+    (bundle,) = load_bundle("synthetic").bundles
     x = torch.randn(4, 12, 1000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(bundle.inference_model(x), bundle.model(x), atol=1e-5, rtol=1e-5)

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from einthoven.predict.bundle import DESCRIPTION, Bundle, read_bundle
-from einthoven.predict.model_folder import DEFAULT_BUNDLE, SYNTHETIC_BUNDLE, find_bundle
+from einthoven.predict.model_folder import DEFAULT_BUNDLE, PTBXL_BUNDLE, SYNTHETIC_BUNDLE, find_bundle
 from einthoven.predict.prediction import Prediction
 from einthoven.predict.predictor import Predictor
 from einthoven.trust import trusting
@@ -35,6 +35,7 @@ from einthoven.trust import trusting
 __all__ = [
     "DEFAULT_BUNDLE",
     "DESCRIPTION",
+    "PTBXL_BUNDLE",
     "SYNTHETIC_BUNDLE",
     "Bundle",
     "Prediction",
@@ -53,8 +54,8 @@ def load_bundle(
     ----------
     *paths : str or Path
         Folders of bundles or of runs, or ``runs:/ID`` and ``models:/NAME/VERSION`` of the MLflow store in use. MLflow
-        is imported only for those addresses. ``synthetic`` is the bundle of the package, trained on generated ECGs.
-        Without a path: ``synthetic``.
+        is imported only for those addresses. ``ptbxl`` and ``synthetic`` are the bundles of the package, trained on
+        real and on generated ECGs. Without a path: ``synthetic``.
     draws, seed : int
         Number and seed of the dropout masks, as in `Predictor`.
     without : str or None

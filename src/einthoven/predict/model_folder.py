@@ -18,13 +18,16 @@ from einthoven.predict.sealed_folder import previous_folder
 
 _PACKAGED = Path(__file__).parent / "bundles"
 
+PTBXL_BUNDLE = _PACKAGED / "ptbxl"
+"""The bundle of the package that was trained on real ECGs."""
+
 SYNTHETIC_BUNDLE = _PACKAGED / "synthetic"
 """The bundle of the package that was trained on generated ECGs. It has seen no record of a person."""
 
 DEFAULT_BUNDLE = SYNTHETIC_BUNDLE
 """The bundle of the package that answers if the user names none."""
 
-PACKAGED_BUNDLES = {"synthetic": SYNTHETIC_BUNDLE, "embedded": SYNTHETIC_BUNDLE}
+PACKAGED_BUNDLES = {"ptbxl": PTBXL_BUNDLE, "synthetic": SYNTHETIC_BUNDLE, "embedded": SYNTHETIC_BUNDLE}
 """Name of a bundle of the package in commands and options, such as ``init_from=synthetic`` -> its folder."""
 
 BUNDLE = "bundle"
@@ -133,7 +136,7 @@ def find_bundle(path: str | Path, source: str | None = None) -> Path:
     Parameters
     ----------
     path : str or Path
-        ``synthetic`` is the bundle of the package.
+        ``ptbxl`` and ``synthetic`` are the bundles of the package.
     source : str, optional
         The option that named it, for messages. By default the path.
 

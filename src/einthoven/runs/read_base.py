@@ -172,7 +172,7 @@ def read_base(name: str) -> BaseModel:
     Parameters
     ----------
     name : str
-        Folder of a run or of a bundle, or ``synthetic`` for the bundle of the package.
+        Folder of a run or of a bundle, or the name of a bundle of the package: ``ptbxl`` or ``synthetic``.
 
     Raises
     ------

@@ -66,7 +66,7 @@ def read_teachers(names: Sequence[str]) -> list[Teacher]:
     Parameters
     ----------
     names : sequence of str
-        Folders of runs or bundles, or ``synthetic``.
+        Folders of runs or bundles, or names of bundles of the package.
 
     Raises
     ------

@@ -81,9 +81,9 @@ have, measurements (heart rate, PR, QRS, QT, axis), and cautions. FILE is a reco
 records, or a pattern such as 'records/*.hea'. A record without a prediction is listed with the reason. The exit code is
 then 1. JSON and CSV also have the variability of RR, all axes and the ST levels.
 
-BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION. Several bundles form an
-ensemble. Without a bundle, a small model predicts that was trained on generated ECGs (synthetic). A bundle may refuse
-a record that is unlike its training records. Nothing here is for diagnosis.
+BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION, or a bundle of the
+package: ptbxl (trained on real ECGs) or synthetic (trained on generated ECGs). Without it, synthetic predicts. ptbxl
+refuses a record that is unlike its training records. Several bundles form an ensemble. Nothing here is for diagnosis.
 
   --json, --csv      write JSON with all results, or CSV with one row per record
   --pdf FILE         also draw a page of ECG paper for each record
