@@ -65,15 +65,14 @@ def test_a_fault_of_the_program_is_shown_in_the_terminal_and_not_on_the_page(
     file_name = "patient.csv"
 
     class Broken:
-        @property
-        def input_format(self) -> None:
+        def read(self, file: Path, **reading: object) -> None:
             raise ZeroDivisionError(file_name)
 
     reply = workers._answer_job(Broken(), None, job(tmp_path, 0))
     terminal = capsys.readouterr().err
     assert reply.startswith(b"500")
     assert json.loads(reply[3:])["error"] == "not answered: a fault of this program (ZeroDivisionError)."
-    assert "answer.py" in terminal and "in input_format" in terminal and "ZeroDivisionError" in terminal
+    assert "answer.py" in terminal and "in read" in terminal and "ZeroDivisionError" in terminal
     assert file_name not in terminal and file_name not in reply.decode()
 
 
