@@ -426,8 +426,8 @@ def model_card(
         f"the out-of-fold records are as far from the training records. {refusal.unaltered:.2%} of the unaltered "
         "out-of-fold records are refused. `bench/bench_refusal.py` measures altered records.",
         "## Records without a chest lead",
-        f"With `--without LEAD`, the lead is computed from the others by least squares. The macro AUROC of "
-        f"out-of-fold records changes by (minus: lower). A loss above {MOST_LOSS:g} is not accepted.",
+        f"With `--without LEAD`, the lead is computed from the others by least squares. The loss is how much "
+        f"lower the macro AUROC of out-of-fold records is. A loss above {MOST_LOSS:g} is not accepted.",
         *markdown(("lead", "loss, computed", "loss, 0 mV", "answered"), without),
         "## Half precision",
         *markdown(("measured on out-of-fold predictions", "value"), [(n, f"{v:.5f}") for n, v in rounding.items()]),
