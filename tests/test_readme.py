@@ -143,7 +143,7 @@ def test_a_command_composes(command: str) -> None:
         composed(first, *rest)
     elif program == "einthoven" and first == "embed":
         assert "--output" in rest
-    elif program == "einthoven" and first in ("predict", "explain"):
+    elif program == "einthoven" and first in ("predict", "explain", "app"):
         assert all(word in VERB_HELP[first] for word in rest if word.startswith("--"))
     elif program == "einthoven" and first == "report":
         assert {word.split("=")[0] for word in rest if "=" in word} <= {"output", "uri"}
