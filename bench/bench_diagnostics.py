@@ -17,7 +17,8 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from torch import Tensor
 
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.start import open_recorder
+from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.conf_folders import conf_folder
+from einthoven.tracking import run_folder
 
 SETTINGS = {"none": 1.0, "default": 1.03, "full": 1.25}
-
-
-class Silent:
-    """A recorder that keeps nothing."""
-
-    run_id = ""
-    position = 0
-    latest: Mapping[str, float] = {}
-
-    def record(self, step: int, values: Mapping[str, Tensor | float]) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
 
 
 class Inside:
@@ -55,11 +43,11 @@ class Inside:
         self.seconds, self._depth = 0.0, 0
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             self._depth += 1
             before = time.thread_time()
             try:
-                return function(*arguments)
+                return function(*arguments, **options)
             finally:
                 self._depth -= 1
                 self.seconds += (time.thread_time() - before) * (self._depth == 0)
@@ -71,14 +59,14 @@ class Inside:
         for owner, names in (
             (run.diagnose, ("before_update", "after_update")),
             (run.validation, ("_diagnose_probabilities", "_measure_model")),
-            (recorder, ("record", "flush")),
-            *((watch, ("_look",)) for watch in run.diagnose._watches),
+            (recorder, ("log_metrics", "flush")),
+            *((hooks, ("_save_summary",)) for hooks in run.diagnose._activations),
         ):
             for name in names:
                 setattr(owner, name, self.timed(getattr(owner, name)))
 
 
-def assembled(setting: str, folder: Path) -> tuple[NetworkRun, Any]:
+def assembled(setting: str, folder: Path, stack: ExitStack) -> tuple[NetworkRun, Any]:
     overrides = [f"diagnostics={setting}", f"tracking.uri=sqlite:///{folder}/{setting}.db", "trainer.epochs=1"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", overrides, return_hydra_config=True)
@@ -87,8 +75,9 @@ def assembled(setting: str, folder: Path) -> tuple[NetworkRun, Any]:
     run = NetworkRun(config, folder / setting)
     run.save = lambda name, recorder: None  # type: ignore[method-assign]  # the same for all
     if setting == "none":
-        return run, Silent()
-    return run, open_recorder(run, setting, overrides, parent=None)
+        return run, Unrecorded()
+    lock = stack.enter_context(run_folder.writing(run.folder))
+    return run, open_recorder(run, setting, overrides, parent=None, lock=lock)
 
 
 def main() -> None:
@@ -96,8 +85,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     epochs = parser.parse_args().epochs
     torch.set_num_threads(1)  # so that what other threads do is tracking
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {setting: assembled(setting, Path(folder)) for setting in SETTINGS}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        runs = {setting: assembled(setting, Path(folder), stack) for setting in SETTINGS}
         clocks = {"processor": time.process_time, "clock": time.perf_counter}
         seconds: dict[tuple[str, str], list[float]] = {(s, c): [] for s in SETTINGS for c in clocks}
         inside = {setting: Inside() for setting in SETTINGS}
