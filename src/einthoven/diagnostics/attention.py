@@ -46,7 +46,7 @@ def attention(trained: Trained) -> dict[str, Tensor]:
     probabilities = []
     for chunk in torch.split(torch.arange(trained.records[split]), CHUNK):
         batch = trained.batch(split, chunk)
-        labels.append(batch.y)
+        labels.append(trained.task.goal(batch))
         probabilities.append(trained.task.activation(trained.model(batch.x).float()))
     label = torch.cat(labels)
     probability = torch.cat(probabilities)

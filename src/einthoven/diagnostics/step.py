@@ -45,7 +45,8 @@ class StepDiagnostics:
     task : Task
         If its ``output`` is ``softmax``, the logits of a record are one categorical distribution. If it is
         ``sigmoid``, they are one Bernoulli distribution per class. The predictions of other tasks are not measured.
-        A task with classes also has ``reference(y)`` (the labels that its loss uses) and ``loss_is_cross_entropy``.
+        A task with classes also has ``class_logits(outputs)``, ``reference(y)`` (the labels that its loss uses) and
+        ``loss_is_cross_entropy``.
     optimizer : Optimizer
         Its second moments are measured.
     intervals : Diagnostics
@@ -173,18 +174,23 @@ class StepDiagnostics:
 
     def _measure_predictions(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
         # Only tasks with one logit per class have label entropies and a prior.
-        if self._task.kind is not TaskKind.CLASSES or logits.shape != batch.y.shape:
+        if self._task.kind is not TaskKind.CLASSES:
+            return {}
+        # The network may have other outputs than the classes. These measurements are about the classes.
+        logits = self._task.class_logits(logits)
+        y = self._task.goal(batch)
+        if logits.shape != y.shape:
             return {}
         is_single_label = self._task.single_label
         probabilities = logits.softmax(dim=-1) if is_single_label else logits.sigmoid()
-        reference = self._task.reference(batch.y)
+        reference = self._task.reference(y)
 
         metrics = label_information(reference, logits, is_single_label, batch.valid)
         # With other losses, train/loss is not the cross-entropy, so it gets its own metric.
         if not self._task.loss_is_cross_entropy:
             metrics["train/cross_entropy"] = metrics["watch/diag/entropy_labels"] + metrics["watch/diag/kl_labels"]
         metrics["watch/diag/entropy"] = predictive_entropy(logits, is_single_label, batch.valid)
-        metrics["watch/diag/kl_prior"] = self._prior.update(batch.y, probabilities, batch.valid)
+        metrics["watch/diag/kl_prior"] = self._prior.update(y, probabilities, batch.valid)
         return metrics
 
     def _set_step(self, step: int) -> None:

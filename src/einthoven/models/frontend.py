@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.functional.pca import PCA, Float64, LeadMoments
+from einthoven.models.readout import Readout
 
 if TYPE_CHECKING:
     from einthoven.models.time_frontend import TimeFrontend
@@ -137,12 +138,16 @@ class Classifier(nn.Module):
         Fitted on the training records.
     network
         Maps ``[B, frontend.out_channels, T]`` to logits ``[B, K]``. Its direct children are its stages.
+    readout
+        Reads the classes from the logits of the network, if these are statements. None: the network has a logit for
+        each class.
     """
 
-    def __init__(self, frontend: Frontend | TimeFrontend, network: nn.Module) -> None:
+    def __init__(self, frontend: Frontend | TimeFrontend, network: nn.Module, readout: Readout | None = None) -> None:
         super().__init__()
         self.frontend = frontend
         self.network = network
+        self.readout = readout
         # Dotted names of modules that stay in evaluation mode, such as the frozen stages of a fine-tuning.
         self.frozen: tuple[str, ...] = ()
 
@@ -156,7 +161,11 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map mV ``[B, leads, T]`` to logits ``[B, K]``."""
         logits: Tensor = self.network(self.frontend(x))
-        return logits
+        if self.readout is None:
+            return logits
+        # In bfloat16, the sums of the readout would be inexact.
+        class_logits: Tensor = self.readout(logits.float())
+        return class_logits
 
     def windows(self, samples: int) -> tuple[list[int], int]:
         """Return the starts and the length of the windows of a record: one window, the whole record."""

@@ -25,6 +25,8 @@ WINDOWS_LIMIT = 100_000
 RATE_LIMIT = 100_000.0
 """Largest sampling frequency, in Hz."""
 CUTS_LIMIT = 100
+STATEMENTS_LIMIT = 1_000
+"""Most statements that classes are read from."""
 
 _ENTRIES = ["model", "reads", "classes", "output", "temperature", "calibration", "band", "conformal"]
 _ENTRIES += ["operating_points", "familiarity", "provenance"]
@@ -54,7 +56,7 @@ def check_description(description: Mapping[str, Any]) -> InputFormat:
     classes = _names("classes", description["classes"], CLASSES_LIMIT)
     _expect("output", description["output"], description["output"] in ("softmax", "sigmoid"), "softmax or sigmoid")
     _number("temperature", description["temperature"], above=0.0)
-    check_networks(_mapping("model", description["model"]))
+    check_networks(_mapping("model", description["model"]), len(classes))
     _check_band(description["band"], len(classes))
     _check_conformal(description["conformal"])
     _check_points(_mapping("operating_points", description["operating_points"]), classes)
@@ -107,12 +109,26 @@ def check_reads(content: Mapping[str, Any]) -> InputFormat:
     return InputFormat(leads, fs, seconds, content["pads"], window, stride, content["aggregate"])
 
 
-def check_networks(model: Mapping[str, Any]) -> None:
-    """Refuse an entry ``model`` that does not name a frontend and a network, each with options."""
+def check_networks(model: Mapping[str, Any], classes: int = 0) -> None:
+    """Refuse an entry ``model`` that does not name a frontend and a network, each with options.
+
+    It may have a readout of the classes.
+    """
     for name in ("frontend", "network"):
         part = _mapping(f"model.{name}", model.get(name))
         _text(f"model.{name}.class", part.get("class"))
         _mapping(f"model.{name}.options", part.get("options"))
+    if "readout" in model:
+        _check_readout(_mapping("model.readout", model["readout"]), classes)
+
+
+def _check_readout(readout: Mapping[str, Any], classes: int) -> None:
+    """Refuse a readout that does not name some statements for each class."""
+    _expect("model.readout", sorted(readout), set(readout) == {"statements", "members"}, "statements and members")
+    statements = _names("model.readout.statements", readout["statements"], STATEMENTS_LIMIT)
+    for members in _list("model.readout.members", readout["members"], length=classes):
+        for name in _names("model.readout.members", members, STATEMENTS_LIMIT):
+            _expect("model.readout.members", name, name in statements, "names among the statements")
 
 
 def _check_band(band: Any, classes: int) -> None:

@@ -15,6 +15,7 @@ from einthoven import trust
 from einthoven.errors import UserError
 from einthoven.models.blocks import ConvNormAct
 from einthoven.models.frontend import Classifier
+from einthoven.models.readout import Readout
 from einthoven.predict.limits import ConstructionLimits, Shapes, check_numbers, one_sentence
 
 
@@ -43,7 +44,7 @@ def build_classifier(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
     Parameters
     ----------
     parts : mapping
-        ``frontend`` and ``network``, as in `build`.
+        ``frontend`` and ``network``, as in `build`. ``readout``, if there is one: the options of a `Readout`.
     shapes : mapping of str to tuple of int
         Shapes of the weights in the file.
 
@@ -57,11 +58,14 @@ def build_classifier(parts: Mapping[str, Any], shapes: Shapes) -> Classifier:
         trust.find_target(parts[part]["class"], "network")
     check_numbers([parts["frontend"]["options"], parts["network"]["options"]])
 
+    # It has no weights. The check of the description limits its size.
+    readout = Readout(**parts["readout"]) if "readout" in parts else None
+
     # A constructor that is interrupted inside of torch.no_grad would leave gradients off for the rest of the process.
     keep_gradients = torch.set_grad_enabled(torch.is_grad_enabled())
     keep_random_state = torch.random.fork_rng(devices=[])
     with keep_random_state, keep_gradients, one_sentence(f"{name}: cannot be built"), ConstructionLimits(shapes):
-        model = Classifier(build(parts["frontend"]), build(parts["network"]))  # type: ignore[arg-type]
+        model = Classifier(build(parts["frontend"]), build(parts["network"]), readout)  # type: ignore[arg-type]
 
     model_shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     for key in sorted(model_shapes.keys() | shapes.keys()):
@@ -125,5 +129,6 @@ def fold_batch_norm(model: Classifier) -> Classifier:
 
 def last_layer(model: Classifier, classes: int) -> nn.Linear | None:
     """Return the linear layer that computes the logits, or None. Its inputs are the features of a record."""
-    layers = [m for m in model.network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+    outputs = classes if model.readout is None else len(model.readout.statements)
+    layers = [m for m in model.network.modules() if isinstance(m, nn.Linear) and m.out_features == outputs]
     return layers[-1] if layers else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.build import build
 from einthoven.contracts import Predictions, TaskKind
@@ -29,8 +30,7 @@ def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
     splits = {}
     for name in SPLITS:
         if name in run.data.splits:
-            split = run.data.splits[name]
-            labels = split.labels.cpu().double().numpy() if _has_classes(run) else None
+            labels = _class_labels(run, name) if _has_classes(run) else None
             splits[name] = data.SplitData(run.data.labels.patients[run.data.rows[name]], labels)
     table, facts = data.compare_splits(run.data.measured.counts, splits, run.data.labels.classes)
     recorder.table(table, "data.json")
@@ -42,11 +42,17 @@ def _has_classes(run: Run) -> bool:
     return run.task.kind is TaskKind.CLASSES
 
 
+def _class_labels(run: Run, split: str) -> NDArray[np.float64]:
+    """Return the labels of the classes of each row of a split, (n, K)."""
+    labels: NDArray[np.float64] = run.task.class_labels(run.data.splits[split].labels).cpu().double().numpy()
+    return labels
+
+
 def _chance_losses(run: Run) -> dict[str, float]:
     """Return the negative log-likelihood of each split if the prediction of every record is the share of each label."""
     losses = {}
-    for name, split in run.data.splits.items():
-        y = split.labels.cpu().double().numpy()
+    for name in run.data.splits:
+        y = _class_labels(run, name)
         losses[name] = run.task.negative_log_likelihood(y, np.broadcast_to(y.mean(axis=0), y.shape))
     return losses
 

@@ -6,6 +6,7 @@ import datetime
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,17 @@ class Fitted:
     metrics: dict[str, float]
 
 
-def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
-    """Write the bundle into the run's folder, and return a sentence that says so, or why there is no bundle."""
+def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | None = None) -> str:
+    """Write the bundle into a folder, and return a sentence that says so, or why there is no bundle.
+
+    Parameters
+    ----------
+    run : NetworkParts
+    fitted : Fitted or None
+    place : Path or None
+        By default the folder of the run.
+    """
+    place = place or run.folder
     if run.task.kind is TaskKind.PRETEXT:
         return "no bundle: a pretraining has no classes to predict; a training that begins with its weights has one"
     if run.task.kind is TaskKind.MASKS:
@@ -73,7 +83,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
     if run.task.kind is TaskKind.QUANTITY:
         return "no bundle: a quantity has none, which has no probabilities of classes"
     try:
-        _make_bundle(run, fitted).save(run.folder / BUNDLE)
+        _make_bundle(run, fitted).save(place / BUNDLE)
     except UserError as error:
         return f"no bundle: {error}"
     if fitted is None:
@@ -82,7 +92,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None) -> str:
         state = "not calibrated"
     else:
         state = "calibrated"
-    return f"bundle in {run.folder / BUNDLE} ({state}): {command('predict', str(run.folder))} FILE…"
+    return f"bundle in {place / BUNDLE} ({state}): {command('predict', str(place))} FILE…"
 
 
 def _write_delineator(run: NetworkParts) -> str:
@@ -106,13 +116,13 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     if fitted is not None:
         ancestry = ancestry.fitted_on(run.data.digests(fitted.split))
     common: dict[str, Any] = {
-        "model": run.model,
+        "model": run.classifier,
         "parts": _parts(run),
         "input_format": _input_format(run),
         "classes": classes,
         "single_label": task.single_label,
         "temperature": task.temperature,
-        "provenance": _provenance(run, task.labels, fitted),
+        "provenance": _provenance(run, _describe_labels(run), fitted),
         "ancestry": ancestry,
         "cuts": _cuts(run.config.data),
     }
@@ -133,7 +143,7 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     )
 
     # The familiarity of a record needs the inputs of the last layer.
-    layer = last_layer(run.model, len(classes))
+    layer = last_layer(run.classifier, len(classes))
     if layer is None or layer.in_features > MAX_FEATURES:
         return bundle
     train_features = compute_features(bundle, _some_signals(run, "train"))
@@ -141,9 +151,19 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     return replace(bundle, familiarity=Familiarity.fit(train_features, other_features))
 
 
+def _describe_labels(run: NetworkParts) -> str:
+    """Return the label set of a run, and that of its targets if it is another one."""
+    labels: str = run.task.labels
+    return labels if run.data.targets is None else f"{labels} read from {run.task.targets}"
+
+
 def _parts(run: NetworkParts) -> dict[str, Any]:
     """Describe frontend and network so that they can be built without a configuration."""
-    return describe_network(run.config, run.model.frontend, len(run.data.labels.classes), run.window)
+    parts = describe_network(run.config, run.model.frontend, len(run.data.output_names), run.window)
+    readout = run.classifier.readout
+    if readout is not None:
+        parts["readout"] = readout.options()
+    return parts
 
 
 def _input_format(run: NetworkParts) -> InputFormat:

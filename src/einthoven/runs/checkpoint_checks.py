@@ -30,11 +30,20 @@ def check_notes(notes: Mapping[str, Any]) -> None:
     for name, value in counts.items():
         if type(value) is not int or value < 0:
             raise ValueError(f"{name} is {value!r}")
-    texts = [notes["run_id"], notes["data"], *notes["classes"]]
-    if not (all(isinstance(text, str) for text in texts) and isinstance(notes["classes"], list)):
-        raise TypeError("run_id, data and classes are not texts")
+    lists = [notes["classes"], notes.get("outputs", [])]
+    texts = [notes["run_id"], notes["data"], *lists[0], *lists[1]]
+    if not (all(isinstance(text, str) for text in texts) and all(isinstance(names, list) for names in lists)):
+        raise TypeError("run_id, data, classes and outputs are not texts")
     if type(position.best) not in (int, float) or type(position.stopped) is not bool:
         raise TypeError(f"best is {position.best!r}, stopped is {position.stopped!r}")
+
+
+def outputs_of(notes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the outputs of a network from the notes of its checkpoint.
+
+    Earlier versions wrote only its classes, which were its outputs.
+    """
+    return tuple(notes.get("outputs", notes["classes"]))
 
 
 @contextmanager

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+READINGS = "readings"
+"""Name of the folder, in the folder of a run, for the evaluations of label sets that the run itself does not report."""
+
+
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Evaluate the run of a folder, and return the metrics that were logged.
 
@@ -77,7 +81,7 @@ def _evaluate(
     config: DictConfig, options: EvaluationOptions, other_folds: schema.OtherFolds, lock: FileLock
 ) -> dict[str, float]:
     """Evaluate, and write the results. The caller holds the folder of the run."""
-    run, notes = read_finished(Path(options.run), "run", asdict(other_folds))
+    run, notes = read_finished(Path(options.run), "run", asdict(other_folds), options.labels)
     require_run(run.folder, run.settings.tracking.uri, notes["run_id"])
     # The task of another package is not known before it is built.
     if run.task.kind is not TaskKind.CLASSES:
@@ -119,12 +123,13 @@ def _evaluate(
     }
     warnings = _warnings(run, results, code_hashes)
     content = results_as_json(run, options, results) | {"code": code_hashes, "warnings": warnings}
-    write_text(run.folder / "evaluation.json", json.dumps(content, indent=2) + "\n")
-    write_text(run.folder / "model_card.md", model_card_of(run, options, content, notes))
+    place = _place_of_results(run)
+    write_text(place / "evaluation.json", json.dumps(content, indent=2) + "\n")
+    write_text(place / "model_card.md", model_card_of(run, options, content, notes))
     write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(options.fit)))
     bundle_message = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
     if posterior is None:
-        bundle_message = write_bundle(run, _fitted_for_bundle(options, results, calibration, fit))
+        bundle_message = write_bundle(run, _fitted_for_bundle(options, results, calibration, fit), place)
 
     with closing(_open_recorder(run, notes["run_id"], lock)) as recorder:
         recorder.tags(
@@ -134,11 +139,20 @@ def _evaluate(
                 "evaluate.warnings": " ".join(f"{warning}." for warning in warnings) or "none",
             }
         )
-        log_results(recorder, run, options.report, results, report, raw_report.p)
+        log_results(recorder, run, options.report, results, report, raw_report.p, place)
     say(bundle_message)
     store = without_password(recorder.uri)
-    say(f"evaluation.json and model_card.md written to {run.folder} and run {recorder.run_id} in {store}")
+    say(f"evaluation.json and model_card.md written to {place} and run {recorder.run_id} in {store}")
     return results.metrics
+
+
+def _place_of_results(run: NetworkParts) -> Path:
+    """Return the folder for the files of an evaluation. Each label set that a run did not report has its own."""
+    if run.trained is not None and run.task.labels == run.trained.options.get("task.labels"):
+        return run.folder
+    place: Path = run.folder / READINGS / run.task.labels
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _check_splits(run: NetworkParts, options: EvaluationOptions) -> None:

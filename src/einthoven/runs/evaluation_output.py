@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ def log_results(
     results: EvaluationResults,
     report: Predictions,
     raw_p: NDArray[np.float64],
+    place: Path,
 ) -> None:
     """Log metrics, figures, tables and files to the MLflow run.
 
@@ -114,17 +116,22 @@ def log_results(
         Labels and calibrated probabilities of the reported split.
     raw_p : ndarray (n, K)
         Its probabilities before calibration.
+    place : Path
+        Folder of the files. If it is not the folder of the run, its name is that of another label set, which becomes a
+        part of the names of metrics, figures and files.
     """
-    _log_metrics(recorder, split, results)
+    reading = "" if place == run.folder else f"/{place.name}"
+    _log_metrics(recorder, f"{split}/evaluate{reading}", results)
+    suffix = reading.replace("/", "_")
 
     # Figures of the classes that have an AUROC.
     y, p = report.y, report.p
     drawn = np.flatnonzero(~np.isnan(auroc_per_class(y, raw_p)))
     names = [run.data.labels.classes[k] for k in drawn]
     both = {"before": raw_p[:, drawn], "after": p[:, drawn]}
-    recorder.figure(reliability_figure(y[:, drawn], both, names), "reliability")
-    recorder.figure(decision_curve_figure(y[:, drawn], p[:, drawn], names), "decision_curves")
-    recorder.figure(risk_coverage_figure(abstention(y, p, run.task.single_label)), "risk_coverage")
+    recorder.figure(reliability_figure(y[:, drawn], both, names), f"reliability{suffix}")
+    recorder.figure(decision_curve_figure(y[:, drawn], p[:, drawn], names), f"decision_curves{suffix}")
+    recorder.figure(risk_coverage_figure(abstention(y, p, run.task.single_label)), f"risk_coverage{suffix}")
 
     columns: dict[str, list[Any]] = {name: [] for name in ("class", "rule", "threshold", "transfer", *RATES)}
     for name, points in results.points.items():
@@ -135,17 +142,17 @@ def log_results(
             columns["transfer"].append(point.transfer)
             for rate in RATES:
                 columns[rate].append(point.judged[rate])
-    recorder.table(columns, "evaluation/operating_points.json")
+    recorder.table(columns, f"evaluation{reading}/operating_points.json")
 
-    recorder.file(run.folder / "evaluation.json", "evaluation")
-    recorder.file(run.folder / "model_card.md", "evaluation")
+    recorder.file(place / "evaluation.json", f"evaluation{reading}")
+    recorder.file(place / "model_card.md", f"evaluation{reading}")
     # A Laplace approximation has no bundle.
     if results.prior_precision is None:
-        for file in sorted((run.folder / BUNDLE).glob("*")):
-            recorder.file(file, BUNDLE)
+        for file in sorted((place / BUNDLE).glob("*")):
+            recorder.file(file, f"{BUNDLE}{reading}")
 
 
-def _log_metrics(recorder: Recorder, split: str, results: EvaluationResults) -> None:
+def _log_metrics(recorder: Recorder, prefix: str, results: EvaluationResults) -> None:
     """Log the metrics as a point of curves. Another evaluation of the run is a later point of the same curves."""
     metrics = results.metrics | {
         "macro_auroc_low": results.interval.low,
@@ -155,7 +162,7 @@ def _log_metrics(recorder: Recorder, split: str, results: EvaluationResults) -> 
     for name, value in metrics.items():
         # The values of each class are in evaluation.json, and nll is the same as nll/before.
         if name != "nll" and not name.startswith(OF_CLASSES):
-            named[f"{split}/evaluate/{name.replace('/', '_')}"] = value
+            named[f"{prefix}/{name.replace('/', '_')}"] = value
     log_next_point(recorder, named)
 
 

@@ -201,7 +201,8 @@ def _differences(
 def _read_other_run(run: NetworkParts, options: EvaluationOptions) -> NetworkParts:
     """Read the run that this one is compared with, and refuse it if its classes or records differ."""
     folds = asdict(run.settings.folds)
-    other, _ = read_finished(Path(str(options.against)), "against", {split: folds[split] for split in ("val", "test")})
+    chosen_folds = {split: folds[split] for split in ("val", "test")}
+    other, _ = read_finished(Path(str(options.against)), "against", chosen_folds, options.labels)
     has_same_classes = other.data.labels.classes == run.data.labels.classes
     if not has_same_classes or not _has_same_records(run, other, options.report):
         raise UserError(

@@ -116,6 +116,11 @@ class FeatureRun:
                 f"task.target={self.task.target}: this model is fitted to classes, and the task asks for a quantity; "
                 "expected a network, or a task of classes."
             )
+        if self.task.targets is not None:
+            raise UserError(
+                f"task.targets={self.task.targets}: this model is fitted to the classes themselves; expected null, or "
+                "a network."
+            )
         if self.task.temperature != 1.0:
             raise UserError(
                 f"task.temperature={self.task.temperature}: this model is fitted to features at once and gives "

@@ -82,7 +82,7 @@ def pictures(
     for split, of_records in predictions.items():
         drawn |= result_figure(run, split, of_records)
     if run.task.kind is TaskKind.CLASSES and not run.task.single_label:
-        y = run.data.splits["train"].labels.cpu().numpy()
+        y = run.task.class_labels(run.data.splits["train"].labels).cpu().numpy()
         title = "Classes that occur together (train)"
         drawn["labels"] = partial(training.cooccurrence_figure, y, run.data.labels.classes, title=title)
 

@@ -33,6 +33,11 @@ class LaplaceRun:
     def __init__(self, run: NetworkParts) -> None:
         if run.task.single_label:
             raise UserError("laplace=true: expected several labels, each with a probability of its own; found one.")
+        if run.data.targets is not None:
+            raise UserError(
+                f"laplace=true: expected a last layer with an output for each class, found one whose outputs are the "
+                f"statements of task.targets={run.task.targets}."
+            )
         layer = last_layer(run.model, len(run.data.labels.classes))
         if layer is None or layer.in_features > _MAX_FEATURES:
             found = f"one on {layer.in_features} features" if layer else "none"

@@ -15,6 +15,8 @@ from einthoven.contracts import ONE_PROCESS, Position, Predictions, Processes, T
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
+from einthoven.models.frontend import Classifier
+from einthoven.models.readout import Readout
 from einthoven.optim.groups import check_learns, most_state_bytes
 from einthoven.optim.layer_decay import decay_by_layer
 from einthoven.optim.plateau import Plateau
@@ -128,6 +130,8 @@ class NetworkParts:
         )
         if self.base is not None:
             refuse_other_input(self.base.source, self.base, self.data.store.leads, self.data.store.fs)
+        if self.data.targets is not None:
+            self.task = self.task.read_by(Readout(self.data.targets.names, self.data.targets.members).to(self.device))
         self.task = self.task.fit(self.data.splits["train"].labels)
 
     def _choose_lengths(self) -> None:
@@ -164,7 +168,7 @@ class NetworkParts:
         """Build the model, with the weights of the base."""
         trainer = self.settings.trainer
         train = self.data.splits["train"]
-        outputs = self.task.network_outputs if isinstance(self.task, Pretext) else train.labels.shape[1]
+        outputs = self.task.network_outputs if isinstance(self.task, Pretext) else len(self.data.output_names)
         frontend = None if self.base is None else self.base.frontend()
         self.moments = self.data.measured.moments
         self.model = build_model(
@@ -179,7 +183,7 @@ class NetworkParts:
             self._stored_shapes(),
         )
         if self.base is not None:
-            self.loaded = load_base(self.model, self.base, self.data.labels.classes)
+            self.loaded = load_base(self.model, self.base, self.data.output_names)
         if isinstance(self.task, Pretext):
             self._prepare_pretraining(self.task)
         self.finetuning: FineTuning | None = None
@@ -215,7 +219,8 @@ class NetworkParts:
         """Build the augmentation, and try it. A pretext task may apply it itself."""
         train = self.data.splits["train"]
         self.augment = build(self.config.augment)
-        check_changed_labels(self.augment, self.data.labels)
+        learned = self.data.labels if self.data.targets is None else self.data.targets.labels
+        check_changed_labels(self.augment, learned)
         check_augment(self.augment, self.model, train, self.window, self.settings.seed)
         if isinstance(self.task, Pretext) and self.task.augments_itself:
             self.task = self.task.use_augmentation(self.augment)
@@ -240,6 +245,15 @@ class NetworkParts:
         if not (isinstance(self.task, Pretext) and self.task.pairs_records):
             return None
         return pair_by_patient(self.data.splits[split], self.data.labels.patients[self.data.rows[split]])
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model that answers with logits of the classes. It shares all weights with `model`."""
+        reader = getattr(self.task, "reader", None)
+        model: Classifier = self.model
+        if reader is None:
+            return model
+        return Classifier(model.frontend, model.network, reader).train(model.training)
 
     @property
     def ancestry(self) -> Ancestry:

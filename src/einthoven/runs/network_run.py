@@ -363,6 +363,7 @@ class NetworkRun(NetworkParts):
             "run_id": recorder.run_id,
             "recorder": recorder.position,
             "classes": list(self.data.labels.classes),
+            "outputs": list(self.data.output_names),
             "task": self.task.fitted,
             "leads": list(store.leads),
             "fs": store.fs,
@@ -437,7 +438,8 @@ class NetworkRun(NetworkParts):
 
     def _loss_is_likelihood(self) -> bool:
         """Return whether the training loss is the negative log-likelihood, so that chance has a known loss."""
-        if self.task.kind is not TaskKind.CLASSES or self.teaching is not None:
+        has_targets = self.data.targets is not None
+        if self.task.kind is not TaskKind.CLASSES or self.teaching is not None or has_targets:
             return False
         # Compare both on a few labels and probabilities.
         count = len(self.data.labels.classes)

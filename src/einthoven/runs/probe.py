@@ -105,6 +105,8 @@ def _build_task(config: DictConfig) -> Classification:
     task: Classification = build(config.task, "task")
     if task.shuffle_labels:
         raise UserError("task.shuffle_labels=true: expected false; the random encoders are the control of a probe.")
+    if task.targets is not None:
+        raise UserError(f"task.targets={task.targets}: a probe learns the classes themselves; expected null.")
     return task
 
 

@@ -11,7 +11,7 @@ from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
 from einthoven.predict.model_folder import find_model, is_fitted_to_features, named_folder
 from einthoven.runs.base_model import BaseModel, check_state
-from einthoven.runs.checkpoint_checks import checkpoint_errors
+from einthoven.runs.checkpoint_checks import checkpoint_errors, outputs_of
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.next_commands import name_of_override
 from einthoven.runs.options import flatten
@@ -204,7 +204,7 @@ def _read_run(folder: Path, source: str) -> BaseModel:
         description=f"a run of the task {task.name} ({len(opened.trained.ancestry.trained):,} training records)",
         options={group: _plain(config[group]) for group in ("model", "pca")},
         state=weights,
-        classes=tuple(notes["classes"]),
+        classes=outputs_of(notes),
         output=str(task.output),
         temperature=float(getattr(task, "temperature", 1.0)),
         leads=leads,
@@ -218,6 +218,7 @@ def _read_bundle(folder: Path, source: str) -> BaseModel:
     bundle = read_bundle(folder)
     frontend = bundle.parts["frontend"]["options"]
     network = bundle.parts["network"]
+    readout = bundle.model.readout
     options = {name: value for name, value in network["options"].items() if name not in _FROM_DATA}
     # A bundle states the frequency behind the frontend, and a configuration that of the records.
     if options.get("fs"):
@@ -230,7 +231,7 @@ def _read_bundle(folder: Path, source: str) -> BaseModel:
             "pca": _pca_options(bundle.provenance.get("config"), frontend, source),
         },
         state={name: value.detach() for name, value in bundle.model.state_dict().items()},
-        classes=bundle.classes,
+        classes=bundle.classes if readout is None else readout.statements,
         output="softmax" if bundle.single_label else "sigmoid",
         temperature=bundle.temperature,
         leads=bundle.input_format.leads,

@@ -22,6 +22,7 @@ from einthoven.contracts import TaskKind
 from einthoven.data.sources.labels import Labels, no_labels
 from einthoven.data.sources.masks import mask_labels, refuse_without_masks
 from einthoven.data.sources.source_state import ago, state_of
+from einthoven.data.sources.statement_targets import StatementTargets, statement_targets
 from einthoven.data.sources.targets import targets
 from einthoven.data.sources.truth import refuse_without_truth, truth_labels
 from einthoven.data.store.packed_store import Store
@@ -53,11 +54,16 @@ class Records:
         Its arrays become read-only.
     key : hashable or None
         What store and labels follow from. None: they are not kept for another run.
+    targets : StatementTargets or None
+        What a network learns, if it learns other labels than `labels`.
     """
 
-    def __init__(self, store: Store, labels: Labels, key: Hashable | None) -> None:
+    def __init__(
+        self, store: Store, labels: Labels, key: Hashable | None, targets: StatementTargets | None = None
+    ) -> None:
         self.store = store
         self.labels = labels
+        self.targets = targets
         self.key = key
         self._resident: _Resident | None = None
         for array in (labels.matrix, labels.ecg_ids, labels.folds, labels.patients):
@@ -139,7 +145,8 @@ def read_records(config: DictConfig, task: Any, *, checks_files: bool) -> Record
         with bar("preparing records") as progress:
             store: Store = source.open(progress, check=checks_files)
         _describe_store(store)
-        records = Records(store, _label(source, store, task), key)
+        labels = _label(source, store, task)
+        records = Records(store, labels, key, _read_targets(source, store, labels, task))
         if key is not None:
             _kept.append(records)
     _describe_labels(records.labels, task)
@@ -194,6 +201,18 @@ def _label(source: Any, store: Store, task: Any) -> Labels:
         min_likelihood=task.min_likelihood,
     )
     return labels
+
+
+def _read_targets(source: Any, store: Store, labels: Labels, task: Any) -> StatementTargets | None:
+    """Read what the network learns, if the task names other labels for that."""
+    name = getattr(task, "targets", None)
+    if name is None:
+        return None
+    if name not in source.label_sets:
+        sets = ", ".join(source.label_sets)
+        raise UserError(f"task.targets={name}: these data have {sets}; expected a set of statements among them.")
+    options = {"keep_unlabelled": task.keep_unlabelled, "min_likelihood": task.min_likelihood}
+    return statement_targets(source, store.table, labels, task.labels, name, **options)
 
 
 def _describe_store(store: Store) -> None:

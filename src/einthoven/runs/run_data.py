@@ -18,6 +18,7 @@ from einthoven.data.identity import DataIdentity
 from einthoven.data.record_names import NameRecord, names_in
 from einthoven.data.sources.labels import Labels
 from einthoven.data.sources.splits import SPLITS, split_rows
+from einthoven.data.sources.statement_targets import StatementTargets
 from einthoven.data.store.digests import Digests
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit
@@ -56,6 +57,9 @@ class Data:
         Of all rows of the store.
     notes : tuple of str
         Sentences about rows that were left out of the splits or added to them.
+    targets : StatementTargets or None
+        What the network learns, if it learns other labels than `labels`. Then the labels of a split have the columns of
+        `labels` first, and those of `targets` after them.
     """
 
     store: Store
@@ -65,6 +69,12 @@ class Data:
     splits: Mapping[str, Split]
     identity: DataIdentity
     notes: tuple[str, ...] = ()
+    targets: StatementTargets | None = None
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs of a network: the targets, which are the classes by default."""
+        return self.labels.classes if self.targets is None else self.targets.names
 
     @cached_property
     def measured(self) -> MeasuredSignals:
@@ -220,9 +230,12 @@ def load_data(
     """
     # If the run was trained before, the files of the records are checked again.
     records = read_records(config, task, checks_files=trained is not None)
-    store, labels = records.store, records.labels
-    store_rows = _rows_of_ids(store.table["ecg_id"].to_numpy(np.int64), labels.ecg_ids)
-    identity = DataIdentity.from_store(store, labels, store_rows)
+    store, labels, targets = records.store, records.labels, records.targets
+    stored_ids = store.table["ecg_id"].to_numpy(np.int64)
+    store_rows = _rows_of_ids(stored_ids, labels.ecg_ids)
+    # What a run has learned must not change. What is read from it may.
+    learned = labels if targets is None else targets.labels
+    identity = DataIdentity.from_store(store, learned, _rows_of_ids(stored_ids, learned.ecg_ids))
 
     # Split by folds. Then leave out what an earlier split, or the run before, has already used.
     added = None if trained is None else trained.added(store, identity)[store_rows]
@@ -251,6 +264,8 @@ def load_data(
         console.print(note, soft_wrap=True)
     for note in task.notes(labels.matrix[rows["train"]], labels.classes):
         console.print(note, soft_wrap=True)
+    if targets is not None:
+        console.print(targets.describe(rows["train"]), soft_wrap=True)
     if len(np.unique(labels.patients[rows["train"]])) == 1:
         console.print("training: all records are of one patient, and what is learned is of that patient")
     for split in ("val", "test"):
@@ -263,7 +278,8 @@ def load_data(
             console.print(f"fold{plural} {listed}: {reason}: no {split} metrics")
             rows[split] = rows[split][:0]
 
-    matrices = {split: task.encode(labels.matrix[rows[split]]) for split in SPLITS}
+    matrix = labels.matrix if targets is None else np.hstack([labels.matrix, targets.matrix])
+    matrices = {split: task.encode(matrix[rows[split]]) for split in SPLITS}
     matrices["train"] = task.shuffle(matrices["train"], seed)
     with memory_for("a copy of all signals to the device", "trainer.residency=stream"):
         signals = records.load_signals(store_rows[loaded_rows], device, config.trainer.residency)
@@ -276,7 +292,7 @@ def load_data(
         else:
             places = np.searchsorted(loaded_rows, rows[split])
             splits[split] = DeviceSplit.of_loaded(signals, places, matrices[split])
-    return Data(store, labels, rows, store_rows, splits, identity, notes)
+    return Data(store, labels, rows, store_rows, splits, identity, notes, targets)
 
 
 def _rows_of_ids(stored: NDArray[np.int64], ecg_ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -139,7 +139,7 @@ def write_start(run: Run, overrides: list[str]) -> None:
         ancestry = ancestry.merged(run.base.ancestry or Ancestry())
     data = run.data
     notes = {
-        "classes": list(data.labels.classes),
+        "classes": list(data.identity.classes),
         "metric_names": parts(data.labels.classes),
         "task": run.task.name,
         "seed": run.settings.seed,

@@ -58,7 +58,7 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
         return {}
 
     model = LogOdds(
-        run.model.eval(),
+        run.classifier.eval(),
         run.window,
         run.stride,
         run.settings.trainer.aggregate,

@@ -51,6 +51,9 @@ class Teacher:
         """
         bundle = self.bundle
         outputs = repr((bundle.classes, bundle.single_label, bundle.temperature))
+        readout = bundle.model.readout
+        if readout is not None:
+            outputs += repr(readout.options())
         return hash_weights(bundle.model.state_dict(), outputs.encode())[:HASH_DIGITS]
 
 

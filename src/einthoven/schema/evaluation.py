@@ -32,6 +32,8 @@ class EvaluationOptions:
     """Folder of the run."""
     against: str | None
     """Folder of another run on the same records, for a comparison. null: no comparison."""
+    labels: str | None
+    """Label set that is read from the statements that the run has learned. null: the classes of the run."""
     fit: str
     """Split on which the calibration and the thresholds are fitted: val or test."""
     report: str

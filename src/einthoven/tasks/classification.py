@@ -19,6 +19,7 @@ from einthoven.evaluation.challenge import challenge_score
 from einthoven.evaluation.intervals import Interval
 from einthoven.functional import outputs
 from einthoven.losses.classification import cross_entropy, smooth_labels
+from einthoven.models.readout import Readout
 from einthoven.tasks.objective import check_objective, join_names, permute
 
 
@@ -44,6 +45,15 @@ class Classification:
         The loss, ``f(logits, y, output=…, prior=…)`` with one value per record.
     prior : Tensor (K,), optional
         Share of positive training records of each class. `fit` sets it.
+    targets : str, optional
+        A label set of statements that the network learns. The classes of `labels` are read from them, and everything
+        but the training loss is about these classes. None: the network learns the classes themselves.
+    read_weight : float
+        With `targets`, weight of the loss of the classes, which is added to the loss of the statements.
+    reader : Readout, optional
+        Reads the K classes from the S statements. `read_by` sets it. Then labels `y` have K + S columns.
+    target_prior : Tensor (S,), optional
+        Share of positive training records of each statement. `fit` sets it.
 
     Raises
     ------
@@ -59,6 +69,10 @@ class Classification:
     temperature: float
     objective: Callable[..., Tensor] = cross_entropy
     prior: Tensor | None = None
+    targets: str | None = None
+    read_weight: float = 0.0
+    reader: Readout | None = None
+    target_prior: Tensor | None = None
 
     kind = TaskKind.CLASSES
     monitor = "macro_auroc"
@@ -77,7 +91,24 @@ class Classification:
             raise UserError(f"task.temperature={self.temperature}: expected a number above 0.")
         if self.single_label and self.keep_unlabelled:
             raise UserError("task.single_label keeps records with exactly one label: it excludes task.keep_unlabelled.")
+        if not 0 <= self.read_weight < float("inf"):
+            raise UserError(f"task.read_weight={self.read_weight}: expected a number, 0 or more.")
+        if self.targets is None and self.read_weight:
+            raise UserError(f"task.read_weight={self.read_weight}: has no effect without task.targets, such as all.")
+        if self.targets is not None:
+            self._refuse_other_outputs()
         check_objective(self.objective, torch.eye(2), self.output)
+
+    def _refuse_other_outputs(self) -> None:
+        """Refuse outputs that no class can be read from by the probability that one of its statements holds."""
+        if self.single_label:
+            raise UserError(
+                f"task.targets={self.targets}: a record may have several statements; expected task.single_label=false."
+            )
+        if self.temperature != 1.0:
+            raise UserError(
+                f"task.targets={self.targets}: classes are read at the temperature 1; expected task.temperature=1."
+            )
 
     @property
     def output(self) -> str:
@@ -120,8 +151,28 @@ class Classification:
         return [f"{sentence}: not to be learned, and left out of the macro averages" for sentence in sentences]
 
     def fit(self, y: Tensor) -> Classification:
-        """Return the task with the prior of the training labels (n, K)."""
-        return replace(self, prior=y.mean(dim=0))
+        """Return the task with the prior of the training labels (n, K), or (n, K + S) with targets."""
+        share = y.mean(dim=0)
+        if self.reader is None:
+            return replace(self, prior=share)
+        return replace(self, prior=self.class_labels(share), target_prior=self._target_labels(share))
+
+    def read_by(self, reader: Readout) -> Classification:
+        """Return the task with the readout of its classes from its targets."""
+        return replace(self, reader=reader)
+
+    def class_labels(self, y: Tensor) -> Tensor:
+        """Return the labels of the classes (..., K) in the labels of records."""
+        return y if self.reader is None else y[..., : len(self.reader.members)]
+
+    def _target_labels(self, y: Tensor) -> Tensor:
+        """Return the labels of the statements (..., S) in the labels of records."""
+        assert self.reader is not None
+        return y[..., len(self.reader.members) :]
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return the logits of the classes (..., K) from those of the network."""
+        return logits if self.reader is None else self.reader(logits)
 
     def ranked(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return labels (n, K) for ranking metrics: zeros for a class that training could not learn.
@@ -136,10 +187,21 @@ class Classification:
         return np.where(is_learnable, y, 0.0)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over the valid records, and the logits (B, K)."""
+        """Return the mean loss over the valid records, and the logits of the network, (B, K) or (B, S)."""
         logits = outputs.tempered(model(batch.x).float(), self.temperature)
-        per_record = self.objective(logits, batch.y, output=self.output, prior=self.prior)
+        if self.reader is None:
+            per_record = self._class_loss(logits, batch.y)
+        else:
+            targets = self._target_labels(batch.y)
+            per_record = self.objective(logits, targets, output=self.output, prior=self.target_prior)
+            if self.read_weight:
+                class_loss = self._class_loss(self.class_logits(logits), self.class_labels(batch.y))
+                per_record = per_record + self.read_weight * class_loss
         return (per_record * batch.valid).sum() / batch.valid.sum(), logits
+
+    def _class_loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each record (B,) for logits and labels of the classes (B, K)."""
+        return self.objective(logits, y, output=self.output, prior=self.prior)
 
     def reference(self, y: Tensor) -> Tensor:
         """Return the labels (B, K) of the loss: `y`, smoothed if `cross_entropy` smooths them."""
@@ -152,7 +214,7 @@ class Classification:
     def loss_is_cross_entropy(self) -> bool:
         """Whether the loss is the unweighted cross-entropy of the predictions with `reference`."""
         options = self._cross_entropy_options()
-        return options is not None and options.get("class_weight", "none") == "none"
+        return self.targets is None and options is not None and options.get("class_weight", "none") == "none"
 
     def _cross_entropy_options(self) -> Mapping[str, Any] | None:
         """Return the options of `cross_entropy`, or None if the loss is another function."""
@@ -162,20 +224,20 @@ class Classification:
 
     def goal(self, batch: Batch) -> Tensor:
         """Return the labels that are compared with the probabilities."""
-        return batch.y
+        return self.class_labels(batch.y)
 
     def activation(self, logits: Tensor) -> Tensor:
-        """Return the probabilities of logits (..., K)."""
+        """Return the probabilities of the classes (..., K) from the logits of the network."""
         if self.single_label:
             return outputs.softmax(logits, self.temperature)
-        return outputs.sigmoid(logits, self.temperature)
+        return outputs.sigmoid(self.class_logits(logits), self.temperature)
 
     def readout(self, predictions: Tensor) -> Tensor:
         """Return the probabilities of whole records in the form of a report: unchanged."""
         return predictions
 
     def training_loss(self, y: NDArray[np.floating], p: NDArray[np.floating]) -> float:
-        """Return the loss of probabilities (n, K). It equals `loss` if each record is one window."""
+        """Return the loss of probabilities (n, K). Without targets, it equals `loss` if each record is one window."""
         probability = torch.from_numpy(p)
         tiny = torch.finfo(torch.float64).tiny
         logits = probability.clamp_min(tiny).log()

@@ -110,7 +110,7 @@ class Distillation(Classification):
         return self.label_weight == 1 and super().loss_is_cross_entropy
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over the valid records, and the logits (B, K) of the student.
+        """Return the mean loss over the valid records, and the logits of the student, (B, K) or (B, S).
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Distillation(Classification):
             return label_loss, logits
         if self.teach is None:
             raise ValueError("a distillation needs its teachers before it has a loss")
-        divergence = self.divergence(self.teach(batch.x, self.kl_temperature), logits)
+        divergence = self.divergence(self.teach(batch.x, self.kl_temperature), self.class_logits(logits))
         teacher_loss = (divergence * batch.valid).sum() / batch.valid.sum()
         if self.label_weight == 0:
             return teacher_loss, logits
