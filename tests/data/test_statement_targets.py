@@ -67,6 +67,26 @@ def test_options_of_labels_hold_for_the_statements(corpus: Path) -> None:
     assert len(unlabelled.matrix) == 48 > len(every.matrix)
 
 
+def test_soft_targets_are_the_likelihoods_of_diagnostic_statements(corpus: Path) -> None:
+    hard = targets_of(corpus, "superdiagnostic", "all")
+    source = Tables(read_statements(corpus / "scp_statements.csv"))
+    table = read_database(corpus / "ptbxl_database.csv")
+    classes = source.labels(table, "superdiagnostic")
+    soft = statement_targets(source, table, classes, "superdiagnostic", "all", soft=True)
+    np.testing.assert_array_equal(soft.matrix, hard.matrix)
+
+    # The likelihoods of the corpus. A rhythm has none: its 0 means unknown, and so does the 100 of a form.
+    expected = {"ASMI": {0.15}, "IMI": {0.8, 1.0}, "LVH": {0.35}, "NDT": {0.5, 1.0}, "SR": {1.0}, "PVC": {1.0}}
+    for name, shares in expected.items():
+        column = soft.values[:, soft.names.index(name)]
+        assert {round(float(value), 6) for value in column[column > 0]} == shares
+        np.testing.assert_array_equal(column > 0, hard.matrix[:, hard.names.index(name)] > 0)
+    unknown = table.assign(scp_codes=None)
+    source.labels = lambda *_, **__: classes  # type: ignore[method-assign,assignment]
+    with pytest.raises(UserError, match=r"task.soft_targets=true: some records have no likelihoods"):
+        statement_targets(source, unknown, classes, "all", "all", soft=True)
+
+
 def test_it_names_the_statements_that_no_training_record_has(corpus: Path) -> None:
     found = targets_of(corpus, "superdiagnostic", "all")
     rows = np.flatnonzero(found.matrix[:, found.names.index("AFIB")] == 0)

@@ -61,6 +61,7 @@ def test_the_loss_is_that_of_the_statements_and_of_the_classes_with_their_weight
         ({"single_label": True}, "task.targets=all: .* expected task.single_label=false"),
         ({"temperature": 2.0}, "task.targets=all: .* expected task.temperature=1"),
         ({"targets": None, "read_weight": 0.5}, "task.read_weight=0.5: has no effect without task.targets"),
+        ({"targets": None, "soft_targets": True}, "task.soft_targets=true: has no effect without task.targets"),
         ({"read_weight": -1.0}, "task.read_weight=-1.0: expected a number, 0 or more"),
     ],
 )

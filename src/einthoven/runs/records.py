@@ -211,8 +211,16 @@ def _read_targets(source: Any, store: Store, labels: Labels, task: Any) -> State
     if name not in source.label_sets:
         sets = ", ".join(source.label_sets)
         raise UserError(f"task.targets={name}: these data have {sets}; expected a set of statements among them.")
-    options = {"keep_unlabelled": task.keep_unlabelled, "min_likelihood": task.min_likelihood}
-    return statement_targets(source, store.table, labels, task.labels, name, **options)
+    return statement_targets(
+        source,
+        store.table,
+        labels,
+        task.labels,
+        name,
+        soft=task.soft_targets,
+        keep_unlabelled=task.keep_unlabelled,
+        min_likelihood=task.min_likelihood,
+    )
 
 
 def _describe_store(store: Store) -> None:

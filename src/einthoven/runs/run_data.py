@@ -278,7 +278,7 @@ def load_data(
             console.print(f"fold{plural} {listed}: {reason}: no {split} metrics")
             rows[split] = rows[split][:0]
 
-    matrix = labels.matrix if targets is None else np.hstack([labels.matrix, targets.matrix])
+    matrix = labels.matrix if targets is None else np.hstack([labels.matrix, targets.values])
     matrices = {split: task.encode(matrix[rows[split]]) for split in SPLITS}
     matrices["train"] = task.shuffle(matrices["train"], seed)
     with memory_for("a copy of all signals to the device", "trainer.residency=stream"):

@@ -48,6 +48,8 @@ class Classification:
     targets : str, optional
         A label set of statements that the network learns. The classes of `labels` are read from them, and everything
         but the training loss is about these classes. None: the network learns the classes themselves.
+    soft_targets : bool
+        With `targets`, learn a diagnostic statement with a likelihood between 0 and 100 % as this likelihood.
     read_weight : float
         With `targets`, weight of the loss of the classes, which is added to the loss of the statements.
     reader : Readout, optional
@@ -70,6 +72,7 @@ class Classification:
     objective: Callable[..., Tensor] = cross_entropy
     prior: Tensor | None = None
     targets: str | None = None
+    soft_targets: bool = False
     read_weight: float = 0.0
     reader: Readout | None = None
     target_prior: Tensor | None = None
@@ -93,11 +96,21 @@ class Classification:
             raise UserError("task.single_label keeps records with exactly one label: it excludes task.keep_unlabelled.")
         if not 0 <= self.read_weight < float("inf"):
             raise UserError(f"task.read_weight={self.read_weight}: expected a number, 0 or more.")
-        if self.targets is None and self.read_weight:
-            raise UserError(f"task.read_weight={self.read_weight}: has no effect without task.targets, such as all.")
-        if self.targets is not None:
+        if self.targets is None:
+            self._refuse_without_targets()
+        else:
             self._refuse_other_outputs()
         check_objective(self.objective, torch.eye(2), self.output)
+
+    def _refuse_without_targets(self) -> None:
+        """Refuse options of targets if there are none."""
+        given = {
+            f"task.read_weight={self.read_weight}": self.read_weight > 0,
+            "task.soft_targets=true": self.soft_targets,
+        }
+        for option, is_given in given.items():
+            if is_given:
+                raise UserError(f"{option}: has no effect without task.targets, such as all.")
 
     def _refuse_other_outputs(self) -> None:
         """Refuse outputs that no class can be read from by the probability that one of its statements holds."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.sources.labels import Labels
+from einthoven.data.sources.labels import Labels, parse_codes
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ class StatementTargets:
         Of all records that have a statement.
     matrix : ndarray of uint8, shape (n, S)
         The statements of the records that have reported labels, in their order.
+    values : ndarray of uint8 or float32, shape (n, S)
+        What is learned: `matrix` or, with soft targets, the likelihood of each statement from 0 to 1.
     members : tuple of tuple of str
         The statements of each reported class.
     """
 
     labels: Labels
     matrix: NDArray[np.uint8]
+    values: NDArray[np.uint8] | NDArray[np.float32]
     members: tuple[tuple[str, ...], ...]
 
     @property
@@ -60,7 +63,14 @@ class StatementTargets:
 
 
 def statement_targets(
-    source: _Source, table: pd.DataFrame, classes: Labels, label_set: str, targets: str, **options: bool | float
+    source: _Source,
+    table: pd.DataFrame,
+    classes: Labels,
+    label_set: str,
+    targets: str,
+    *,
+    soft: bool = False,
+    **options: bool | float,
 ) -> StatementTargets:
     """Return the targets that the classes of a label set can be read from.
 
@@ -73,13 +83,16 @@ def statement_targets(
         The reported labels, of the label set `label_set`.
     label_set, targets : str
         Label sets of the source. The classes of `targets` are statements.
+    soft : bool
+        A diagnostic statement with a likelihood between 0 and 100 % is learned as this likelihood.
     options : bool or float
         Those of `labels`.
 
     Raises
     ------
     UserError
-        If a class has no statement, or if a record has a class and none of its statements, or the other way round.
+        If a class has no statement, or if a record has a class and none of its statements, or the other way round. If
+        soft targets are asked of records without likelihoods.
     """
     learned = source.labels(table, targets, **options)
     class_of = source.class_of(label_set)
@@ -109,4 +122,25 @@ def statement_targets(
                 f"statements ({' '.join(names)}), but not both; expected a set of statements that "
                 f"task.labels={label_set} can be read from, such as all."
             )
-    return StatementTargets(learned, matrix, tuple(members))
+    if not soft:
+        return StatementTargets(learned, matrix, matrix, tuple(members))
+    diagnostic = source.class_of("diagnostic")
+    row_in_table = {ecg_id: row for row, ecg_id in enumerate(table["ecg_id"].tolist())}
+    table_rows = [row_in_table[ecg_id] for ecg_id in classes.ecg_ids.tolist()]
+    likelihoods = _likelihoods(table.iloc[table_rows], learned.classes, diagnostic)
+    return StatementTargets(learned, matrix, matrix * likelihoods, tuple(members))
+
+
+def _likelihoods(table: pd.DataFrame, names: tuple[str, ...], diagnostic: Collection[str]) -> NDArray[np.float32]:
+    """Return the likelihood, from 0 to 1, of each statement in each record of a table, (n, S). It is 1 if unknown."""
+    if "scp_codes" not in table or table["scp_codes"].isna().any():
+        raise UserError("task.soft_targets=true: some records have no likelihoods (scp_codes); expected false.")
+    position = {name: k for k, name in enumerate(names)}
+    likelihoods = np.ones((len(table), len(names)), np.float32)
+    for row, codes in enumerate(parse_codes(table)):
+        for statement, percent in codes.items():
+            # A likelihood of 0 means that it is unknown. Only diagnostic statements have one.
+            is_stated = statement in diagnostic and 0 < percent < 100
+            if is_stated and statement in position:
+                likelihoods[row, position[statement]] = percent / 100
+    return likelihoods
