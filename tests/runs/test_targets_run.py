@@ -183,7 +183,7 @@ def test_a_student_learns_the_classes_of_such_a_teacher(run: Path, train: Train,
     np.testing.assert_allclose(student.evaluate("test", "fp32").p, read_by_hand(student, "test"), atol=1e-6)
 
 
-@pytest.mark.parametrize("command", [["train", "model=naive_bayes"], ["probe", "run=nowhere"]])
+@pytest.mark.parametrize("command", [["train", "model=naive_bayes", "tracking.offline=true"], ["probe", "run=nowhere"]])
 def test_models_without_a_head_of_statements_refuse_them(
     command: list[str],
     corpus: Path,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+IMPOSSIBLE = -1e30
+"""Logit of a statement whose probability is 0. An exported program may not contain an infinite number."""
 
 
 def noisy_or_logits(logits: Tensor, table: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def noisy_or_logits(logits: Tensor, table: Tensor) -> Tensor:
     Pearl, "Probabilistic reasoning in intelligent systems", 1988, section 4.3.2.
     """
     # One more statement, with the probability 0, fills up the rows of the table.
-    padded = torch.nn.functional.pad(logits, (0, 1), value=-math.inf)
+    padded = torch.nn.functional.pad(logits, (0, 1), value=IMPOSSIBLE)
     first, *others = table.unbind(dim=1)
     combined = padded[..., first]
     for position in others:
