@@ -123,8 +123,8 @@ class Teaching:
         """Predict the records of a split by the teachers, once per run. The windows are those of the student."""
         if split not in self._probabilities:
             run = self._run
-            # The logits of the ensemble include the temperatures of its members.
-            task = replace(run.task, temperature=1.0)
+            # The logits of the ensemble are of the classes, and include the temperatures of its members.
+            task = replace(run.task, temperature=1.0, reader=None)
             aggregate = run.settings.trainer.aggregate
             row_predictions = evaluate(
                 self.ensemble,
