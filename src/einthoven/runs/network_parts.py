@@ -168,7 +168,12 @@ class NetworkParts:
         """Build the model, with the weights of the base."""
         trainer = self.settings.trainer
         train = self.data.splits["train"]
-        outputs = self.task.network_outputs if isinstance(self.task, Pretext) else len(self.data.output_names)
+        if isinstance(self.task, Pretext):
+            outputs = self.task.network_outputs
+        elif self.data.targets is not None:
+            outputs = len(self.data.targets.names)
+        else:
+            outputs = train.labels.shape[1]
         frontend = None if self.base is None else self.base.frontend()
         self.moments = self.data.measured.moments
         self.model = build_model(
