@@ -160,11 +160,14 @@ def fingerprint(config: DictConfig) -> str:
 
 
 def _key(config: DictConfig, source: Any) -> Hashable | None:
-    """Return what store and labels follow from; None if the source cannot say in which state it is."""
+    """Return what store and labels follow from; None if the configuration or the source does not say it."""
     from omegaconf import OmegaConf
 
     state = state_of(source)
     if state is None:
+        return None
+    # A probe composes its task itself, and reads its records once.
+    if "task" not in config:
         return None
     options = [OmegaConf.to_yaml(part, resolve=True) for part in (source_options(config), config.task)]
     return (*options, state)
