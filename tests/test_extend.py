@@ -201,7 +201,7 @@ def test_a_source_of_ones_own_is_trained_on(
             shutil.copy(file, folder)
     source = ["hydra.searchpath=[file://my_conf]", "data=class_folders", "data.root=records"]
     cli.main(["prepare", *source])
-    store = option("tracking.uri", f"sqlite:///{mlflow_db}")
+    store = option("tracking.uri", f"sqlite:///{shutil.copy(mlflow_db, outside)}")
     cli.main(
         ["train", *source, "task=columns", "trainer.epochs=1", "model=logistic", "tracking.artifacts=false", store]
     )
