@@ -198,13 +198,9 @@ def test_an_option_takes_its_value(option: str) -> None:
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
     if key in ("trainer.finetune", "trainer.layer_decay", "trainer.freeze_norms"):
-<<<<<<< HEAD
         config.init_from = "synthetic"  # they need a base
-=======
-        config.init_from = "embedded"  # they need a base
     if key in ("task.read_weight", "task.soft_targets"):
         config.task.targets = "all"  # they have no effect without
->>>>>>> 0732be0 (Test modules have names of their own, and tests name what they need)
     HydraConfig.instance().set_config(config)  # the names of a run refer to it
     check_settings(config)
 
