@@ -31,8 +31,8 @@ STRIPS = 4  # with up to this many leads, each lead has a row of 10 s
 PAPER, MINOR, MAJOR, TRACE = "#FFF6F3", "#F7D3CB", "#EBA093", "#101018"
 LEAD_IN = 15.0  # mm at the start of a row, with the calibration pulse
 ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
-FOOT_SIZE = 2.4  # mm, the height of a line at the foot
-FOOT_HEIGHTS = (8.7, 3.6, 1.4)  # mm above the edge of the page; the line with the scale is between the first two
+FOOT_SIZE = 2.1  # mm, the height of a line at the foot
+FOOT_HEIGHTS = (8.9, 3.4, 1.2)  # mm above the edge of the page; the line with the scale is between the first two
 MM_PER_INCH = 25.4
 POINTS_PER_MM = 72 / MM_PER_INCH
 
@@ -133,8 +133,8 @@ def ecg_paper_figure(
         write(axes, grid.left, title_height, title, 5.2, weight="bold", va="center")
         if subtitle:
             write(axes, grid.left, 194.5, subtitle, 3.6, va="center")
-        write(axes, grid.left, 6.1, scale_line(fs), 3.2, va="center")
-        write(axes, grid.left + grid.width, 6.1, _notes(traces, fs, limit, clipped), 3.2, va="center", ha="right")
+        write(axes, grid.left, 6.0, scale_line(fs), 3.0, va="center")
+        write(axes, grid.left + grid.width, 6.0, _notes(traces, fs, limit, clipped), 3.0, va="center", ha="right")
         for line, height in zip(foot, FOOT_HEIGHTS, strict=False):
             # An empty line leaves its place empty.
             if line:
