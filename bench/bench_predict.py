@@ -2,8 +2,8 @@
 
     python bench/bench_predict.py PTBXL_ROOT [FILES [BUNDLE]]
 
-With 100 Hz records of 10 s, and the folder of a run that was evaluated or, if none is given, the bundle that comes with
-the package. Prints seconds to load the bundle with torch imported; milliseconds
+With 100 Hz records of 10 s, and the folder of a run that was evaluated or, if none is given, the bundle of real ECGs
+that comes with the package. Prints seconds to load the bundle with torch imported; milliseconds
 from one file to its probabilities on one core, and with the doctor's cautions; files per second of `einthoven predict`
 on two cores, reading and cautions included, and of a loop over single files. Beside wall time stands the time of the
 processor, which other work on the machine does not change much.

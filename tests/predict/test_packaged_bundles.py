@@ -30,8 +30,9 @@ def test_the_bundle_of_generated_ecgs_is_small_and_says_what_it_was_trained_on()
 
 
 def test_the_bundle_of_real_ecgs_is_small_and_names_its_source() -> None:
-    predictor = load_bundle("ptbxl")
+    predictor = load_bundle()
     (bundle,) = predictor.bundles
+    assert bundle.sha256 == load_bundle("ptbxl").bundles[0].sha256
     assert sum(file.stat().st_size for file in PTBXL_BUNDLE.iterdir()) < 2_000_000
     assert "1,713 ECGs of PTB-XL" in predictor.notice and "Not for diagnosis" in predictor.notice
     assert "Wagner" in predictor.attribution and "CC BY 4.0" in predictor.attribution
@@ -104,7 +105,7 @@ def test_predict_works_before_any_training(
     assert "unlike" in out and "no_ecg" in out
     # The bundle of real ECGs gives no answer for noise.
     with pytest.raises(SystemExit) as end:
-        cli.main(["predict", "ptbxl", "a.hea"])
+        cli.main(["predict", "a.hea"])
     err = capfd.readouterr().err
     assert end.value.code == 1 and "a: not answered, because it is unlike the training records" in err
 

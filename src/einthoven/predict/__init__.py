@@ -55,7 +55,7 @@ def load_bundle(
     *paths : str or Path
         Folders of bundles or of runs, or ``runs:/ID`` and ``models:/NAME/VERSION`` of the MLflow store in use. MLflow
         is imported only for those addresses. ``ptbxl`` and ``synthetic`` are the bundles of the package, trained on
-        real and on generated ECGs. Without a path: ``synthetic``.
+        real and on generated ECGs. Without a path: ``ptbxl``.
     draws, seed : int
         Number and seed of the dropout masks, as in `Predictor`.
     without : str or None

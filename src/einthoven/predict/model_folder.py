@@ -24,7 +24,7 @@ PTBXL_BUNDLE = _PACKAGED / "ptbxl"
 SYNTHETIC_BUNDLE = _PACKAGED / "synthetic"
 """The bundle of the package that was trained on generated ECGs. It has seen no record of a person."""
 
-DEFAULT_BUNDLE = SYNTHETIC_BUNDLE
+DEFAULT_BUNDLE = PTBXL_BUNDLE
 """The bundle of the package that answers if the user names none."""
 
 PACKAGED_BUNDLES = {"ptbxl": PTBXL_BUNDLE, "synthetic": SYNTHETIC_BUNDLE, "embedded": SYNTHETIC_BUNDLE}

@@ -82,8 +82,8 @@ records, or a pattern such as 'records/*.hea'. A record without a prediction is 
 then 1. JSON and CSV also have the variability of RR, all axes and the ST levels.
 
 BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION, or a bundle of the
-package: ptbxl (trained on real ECGs) or synthetic (trained on generated ECGs). Without it, synthetic predicts. ptbxl
-refuses a record that is unlike its training records. Several bundles form an ensemble. Nothing here is for diagnosis.
+package: ptbxl (trained on real ECGs) or synthetic (trained on generated ECGs). Without it, ptbxl predicts. It refuses
+a record that is unlike its training records. Several bundles form an ensemble. Nothing here is for diagnosis.
 
   --json, --csv      write JSON with all results, or CSV with one row per record
   --pdf FILE         also draw a page of ECG paper for each record
@@ -125,7 +125,7 @@ einthoven predict. The table has a row for each record, with the columns file, w
 without an embedding is listed with the reason. The exit code is then 1.
 
 MODEL is the folder of a bundle or of a run (outputs/...), also of a pretraining; runs:/ID or models:/NAME/VERSION.
-Without it, the model that comes with the package is used. FILE is as in einthoven predict.
+Without it, the model of real ECGs in the package (ptbxl) is used. FILE is as in einthoven predict.
 
   --output FILE      .parquet (its metadata name the model), .csv or .npz
   --windows          a row for each window of a long record; without this option, the mean over its windows
@@ -172,7 +172,7 @@ No record is kept or written to a log. BUNDLE is as in einthoven predict. Nothin
 usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx
 
 Writes a bundle as one file for other runtimes. The file takes millivolts (n, leads, samples) and gives calibrated
-probabilities (n, classes). Without BUNDLE, the one that comes with the package is written. Every network can be
+probabilities (n, classes). Without BUNDLE, that of real ECGs in the package (ptbxl) is written. Every network can be
 written as .pt2 (torch.export). For .onnx, install einthoven[onnx]; the network must be convolutional or the default.
 
   --trust MODULE   run the code of this module, which the bundle names; repeat for each module
