@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -175,7 +176,14 @@ def _read_signature(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.
     """Return the parameters of a target, and their annotations."""
     parameters = inspect.signature(function).parameters
     try:
-        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        if inspect.isclass(function):
+            # A dataclass has annotations of its base classes, which are written in the names of their modules.
+            names: dict[str, Any] = {}
+            for base in reversed(inspect.getmro(function)):
+                names |= vars(sys.modules[base.__module__])
+            hints = get_type_hints(function.__init__, localns=names)
+        else:
+            hints = get_type_hints(function)
     except (NameError, TypeError):
         # The annotation is imported for type checking only, or the callable has no annotations.
         hints = {}
