@@ -81,13 +81,13 @@ def examine_labels(run: str, most: int) -> list[Suspect]:
     ranking = rank_labels(y, predictions.p, out_of_fold.training_odds)
     name_record = names_in(data.store.table)
     names = [name_record(record) for record in predictions.records.tolist()]
-    shown = ranking.order[:most].tolist()
-    console.print(_table(names, out_of_fold, ranking, shown))
+    first_records = ranking.order[:most].tolist()
+    console.print(_table(names, out_of_fold, ranking, first_records))
     say(_method(out_of_fold))
 
     _write_csv(folder / CSV, names, out_of_fold, ranking)
     say(f"{folder / CSV}: all {y.size:,} labels, by the rank of their record")
-    suspects = _suspects(config, data, rows, names, out_of_fold, ranking, shown)
+    suspects = _suspects(config, data, rows, names, out_of_fold, ranking, first_records)
     page = label_page(
         folder.name,
         _facts(config, data, ranking),
@@ -97,7 +97,7 @@ def examine_labels(run: str, most: int) -> list[Suspect]:
         by=f"einthoven {einthoven.__version__}",
     )
     write_text(folder / PAGE, page)
-    say(f"{folder / PAGE}: the first {len(shown)} records, each with its ECG and its statements")
+    say(f"{folder / PAGE}: the first {len(first_records)} records, each with its ECG and its statements")
     return suspects
 
 
@@ -158,11 +158,11 @@ def _class_errors(classes: Sequence[str], y: NDArray[np.bool_], p: NDArray[np.fl
     return errors
 
 
-def _table(names: Sequence[str], out_of_fold: OutOfFold, ranking: LabelRanking, shown: Sequence[int]) -> Table:
+def _table(names: Sequence[str], out_of_fold: OutOfFold, ranking: LabelRanking, first_records: Sequence[int]) -> Table:
     """Return the table of the terminal: the first records, each with its most suspicious label."""
     predictions = out_of_fold.predictions
     cells = []
-    for rank, record in enumerate(shown, 1):
+    for rank, record in enumerate(first_records, 1):
         worst = int(ranking.label_scores[record].argmax())
         given = [name for name, label in zip(predictions.classes, predictions.y[record], strict=True) if label]
         cells.append(
@@ -213,15 +213,15 @@ def _suspects(
     names: Sequence[str],
     out_of_fold: OutOfFold,
     ranking: LabelRanking,
-    shown: Sequence[int],
+    first_records: Sequence[int],
 ) -> list[Suspect]:
     """Return what the page shows of some records. `rows` are the rows of all records in the training split."""
     split = data.splits["train"]
-    signals = split.take(torch.from_numpy(rows[shown]), split.samples).numpy()
-    table = data.store.table.iloc[data.store_rows[data.rows["train"][rows[shown]]]]
+    signals = split.take(torch.from_numpy(rows[first_records]), split.samples).numpy()
+    table = data.store.table.iloc[data.store_rows[data.rows["train"][rows[first_records]]]]
     statements = _statements(config, table)
     suspects = []
-    for place, record in enumerate(shown):
+    for place, record in enumerate(first_records):
         suspects.append(
             Suspect(
                 rank=place + 1,
@@ -241,16 +241,17 @@ def _suspects(
 def _label_rows(out_of_fold: OutOfFold, ranking: LabelRanking, record: int) -> list[LabelRow]:
     """Return the labels of a record, the most suspicious one first."""
     predictions = out_of_fold.predictions
-    return [
-        LabelRow(
+    label_rows = []
+    for k in _label_order(ranking, record):
+        label_row = LabelRow(
             name=predictions.classes[k],
             is_positive=bool(predictions.y[record, k]),
             probability=float(predictions.p[record, k]),
             score=float(ranking.label_scores[record, k]),
             is_error=bool(ranking.is_error[record, k]),
         )
-        for k in _label_order(ranking, record)
-    ]
+        label_rows.append(label_row)
+    return label_rows
 
 
 def _statements(config: DictConfig, table: pd.DataFrame) -> list[list[Statement]]:

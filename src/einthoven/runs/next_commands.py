@@ -35,12 +35,12 @@ def hydra_options(hydra: Any) -> list[str]:
 
 def without(options: Sequence[str], *names: str) -> list[str]:
     """Leave out options: ``optimizer`` leaves out optimizer=…, optimizer.lr=… and optimizer@…."""
-    kept = []
+    others = []
     for override in options:
         name = name_of_override(override)
-        if name not in names and not name.startswith(tuple(f"{other}{mark}" for other in names for mark in ".@")):
-            kept.append(override)
-    return kept
+        if name not in names and not name.startswith(tuple(f"{excluded}{mark}" for excluded in names for mark in ".@")):
+            others.append(override)
+    return others
 
 
 def name_of_override(override: str) -> str:

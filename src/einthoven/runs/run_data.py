@@ -230,7 +230,9 @@ def load_data(
     """
     # If the run was trained before, the files of the records are checked again.
     records = read_records(config, task, checks_files=trained is not None)
-    store, labels, targets = records.store, records.labels, records.targets
+    store = records.store
+    labels = records.labels
+    targets = records.targets
     stored_ids = store.table["ecg_id"].to_numpy(np.int64)
     store_rows = _rows_of_ids(stored_ids, labels.ecg_ids)
     # What a run has learned must not change. What is read from it may.
