@@ -33,7 +33,7 @@ def test_means_are_those_of_a_loop_without_mixed_and_filled_rows() -> None:
     assert sums.mean() is None
     used: dict[int, list[list[float]]] = {row: [] for row in range(ROWS)}
     for number, (batch, logits) in enumerate(batches()):
-        sums.update(batch, logits)
+        sums.update(batch, logits, batch.y)
         for position, row in enumerate(batch.index.tolist()):
             if (number, position) not in ((1, 2), (3, 3)):
                 used[row].append(logits[position].tolist())
@@ -47,7 +47,7 @@ def test_means_are_those_of_a_loop_without_mixed_and_filled_rows() -> None:
 def test_a_row_that_no_step_has_used_is_not_a_number() -> None:
     sums = LogOddsSums(ROWS, single_label=False)
     batch, logits = batches()[0]
-    sums.update(replace(batch, index=torch.zeros_like(batch.index)), logits)
+    sums.update(replace(batch, index=torch.zeros_like(batch.index)), logits, batch.y)
     means = sums.mean()
     assert means is not None and means[0].isfinite().all() and means[1:].isnan().all()
 
@@ -56,13 +56,13 @@ def test_sums_continue_from_their_state() -> None:
     whole = LogOddsSums(ROWS, single_label=False)
     first = LogOddsSums(ROWS, single_label=False)
     for batch, logits in batches():
-        whole.update(batch, logits)
+        whole.update(batch, logits, batch.y)
     for batch, logits in batches()[:2]:
-        first.update(batch, logits)
+        first.update(batch, logits, batch.y)
     second = LogOddsSums(ROWS, single_label=False)
     second.load_state_dict(first.state_dict())
     for batch, logits in batches()[2:]:
-        second.update(batch, logits)
+        second.update(batch, logits, batch.y)
     assert torch.equal(whole.mean(), second.mean())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from einthoven import cli
 from einthoven.errors import UserError
@@ -49,7 +50,7 @@ def trained(train: Train, workplace: Path) -> Callable[..., Path]:
 @pytest.fixture
 def run(trained: Callable[..., Path]) -> Path:
     """A run that learns all statements and reports the five superclasses."""
-    return trained("read", "task=superdiagnostic", "task.targets=all")
+    return trained("read", "task=superdiagnostic", "task.targets=all", "diagnostics.log_odds=true")
 
 
 @pytest.fixture
@@ -85,6 +86,12 @@ def test_it_reports_the_records_and_classes_of_the_plain_task(run: Path, trained
     np.testing.assert_array_equal(found.y, expected.y)
     np.testing.assert_allclose(found.p, read_by_hand(learned, "test"), atol=1e-6)
     assert found.p.std(axis=0).min() > 1e-4
+
+
+def test_its_margins_are_those_of_the_classes(run: Path) -> None:
+    state = load_file(run / "checkpoints" / "last.safetensors")
+    assert state["diagnostics/log_odds/sums"].shape[1] == len(SUPERCLASSES)
+    assert state["diagnostics/log_odds/counts"].sum() > 0
 
 
 def test_its_bundle_answers_with_the_classes(run: Path, tmp_path: Path) -> None:

@@ -37,12 +37,12 @@ class LogOddsSums:
         self._counts: Tensor | None = None
 
     @torch.no_grad()
-    def update(self, batch: Batch, logits: Tensor) -> None:
-        """Add the logits (B, K) of a batch. Nothing here waits for the device."""
+    def update(self, batch: Batch, logits: Tensor, labels: Tensor) -> None:
+        """Add the logits (B, K) of the classes, whose labels are (B, K). Nothing here waits for the device."""
         if self._sums is None or self._counts is None:
             self._sums = torch.zeros((self._rows, logits.shape[1]), device=logits.device)
             self._counts = torch.zeros(self._rows, device=logits.device)
-        is_hard = ((batch.y == 0) | (batch.y == 1)).all(dim=1)
+        is_hard = ((labels == 0) | (labels == 1)).all(dim=1)
         weights = (is_hard & batch.valid).float()
         log_odds = log_odds_of(logits.float(), self._single_label)
         self._sums.index_add_(0, batch.index, log_odds * weights[:, None])

@@ -144,9 +144,12 @@ class StepDiagnostics:
             metrics |= gradient_norms_l1(self._stages)
         if self._is_due(intervals.predictions):
             metrics |= self._measure_predictions(batch, logits)
-        # The outputs of some tasks are not the log-odds of their classes.
-        if self.log_odds is not None and logits.shape == batch.y.shape:
-            self.log_odds.update(batch, logits)
+        if self.log_odds is not None:
+            class_logits = self._task.class_logits(logits)
+            labels = self._task.goal(batch)
+            # The outputs of some networks are not the log-odds of the classes.
+            if class_logits.shape == labels.shape:
+                self.log_odds.update(batch, class_logits, labels)
 
         # `after_update` compares the new weights with this copy.
         if self._is_due(intervals.updates):
