@@ -27,7 +27,7 @@ def trained(network: nn.Module, x: Tensor, y: Tensor) -> Trained:
     def batch(split: str, rows: Tensor) -> Batch:
         return Batch(x[rows], y[rows], rows, torch.ones(len(rows), dtype=torch.bool))
 
-    task = SimpleNamespace(loss=loss, activation=torch.sigmoid)
+    task = SimpleNamespace(loss=loss, activation=torch.sigmoid, goal=lambda batch: batch.y)
     model = Classifier(Frontend(x.shape[1]), network).eval()
     return Trained(model, task, {"train": len(x)}, batch, ("A", "B")[: y.shape[1]], ("I", "II"), 100.0)  # type: ignore[arg-type]
 

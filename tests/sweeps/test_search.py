@@ -24,8 +24,8 @@ def searched(objective: Callable[[dict[str, str]], dict[str, float]], *arguments
         return [SimpleNamespace(return_value=objective(dict(o.split("=", 1) for o in job))) for job in jobs]
 
     sweeper = Search(**{"trials": 12, "startup": 4, "batch": 1, "seed": 0, **options})
-    sweeper._launcher = SimpleNamespace(launch=launch)  # type: ignore[assignment]  # what Hydra sets up
-    sweeper._context = SimpleNamespace(config_loader=None)  # type: ignore[assignment]
+    sweeper.launcher = SimpleNamespace(launch=launch)  # type: ignore[assignment]  # what Hydra sets up
+    sweeper.context = SimpleNamespace(config_loader=None)  # type: ignore[assignment]
     sweeper.sweep(list(arguments))
     return asked
 
