@@ -97,7 +97,7 @@ def merge_packs(pool: Path, leads: int) -> str:
                 packs = [folder for folder in packs if not is_merged(folder)]
                 group = _next_group(packs, leads)
     except (Timeout, NotImplementedError):
-        # Another process merges them.
+        # Another process merges them, or the file system has no locks. They are used as they are.
         return ""
     except OSError as error:
         reason = error.strerror or str(error)
