@@ -177,7 +177,7 @@ def test_a_calibration_of_the_teacher_is_no_change(teachers: tuple[Path, Path], 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (("task.labels=subdiagnostic",), "predicts CD HYP MI, which are no classes here; expected a teacher of the"),
+        (("task.labels=subdiagnostic",), "predicts CD HYP MI, which are no classes here; expected a model of the"),
         (("task.single_label=true",), "task.single_label=true: the teacher was trained with false; expected the same"),
         (
             ("task.labels=superdiagnostic", "task.single_label=true"),

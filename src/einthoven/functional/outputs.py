@@ -46,7 +46,24 @@ def tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits / temperature
 
 
-def mixture_logits(logits: Tensor, single_label: bool) -> Tensor:
+def logits_of(p: Tensor, single_label: bool) -> Tensor:
+    """Return logits whose probabilities are `p`, the inverse of `sigmoid` and `softmax`.
+
+    Probabilities of 0 and 1 become finite logits: they are moved by the rounding error of their number format.
+
+    Parameters
+    ----------
+    p : Tensor (..., K)
+    single_label : bool
+        Whether the K values are one categorical distribution, or one Bernoulli distribution each.
+    """
+    rounding = torch.finfo(p.dtype).eps
+    if single_label:
+        return p.clamp_min(rounding).log()
+    return torch.logit(p, eps=rounding)
+
+
+def mixture_logits(logits: Tensor, single_label: bool, weights: Tensor | None = None) -> Tensor:
     """Return the logits of an ensemble, whose probabilities are the mean of the probabilities of its members.
 
     They are computed from logarithms, so that they are finite where probabilities would round to 0 or 1.
@@ -57,6 +74,8 @@ def mixture_logits(logits: Tensor, single_label: bool) -> Tensor:
         Logits of the M members.
     single_label : bool
         Whether the K values are one categorical distribution, or one Bernoulli distribution each.
+    weights : Tensor (M,), optional
+        Weights of the members in the mean, above 0. Only their ratios count. By default they are equal.
 
     Returns
     -------
@@ -64,7 +83,11 @@ def mixture_logits(logits: Tensor, single_label: bool) -> Tensor:
     """
     if len(logits) == 1:
         return logits[0]
+    positive = log_softmax(logits, -1) if single_label else logsigmoid(logits)
+    log_weights = torch.zeros_like(logits)
+    if weights is not None:
+        log_weights = weights.log().to(logits).view(-1, *[1] * (logits.ndim - 1))
     if single_label:
-        # Logarithms of probabilities are logits of these probabilities. The number of members cancels in a softmax.
-        return torch.logsumexp(log_softmax(logits, -1), dim=0)
-    return torch.logsumexp(logsigmoid(logits), dim=0) - torch.logsumexp(logsigmoid(-logits), dim=0)
+        # Logarithms of probabilities are logits of these probabilities. The sum of the weights cancels in a softmax.
+        return torch.logsumexp(positive + log_weights, dim=0)
+    return torch.logsumexp(positive + log_weights, dim=0) - torch.logsumexp(logsigmoid(-logits) + log_weights, dim=0)

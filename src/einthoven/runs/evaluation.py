@@ -24,6 +24,7 @@ from einthoven.runs.evaluation_results import EvaluationResults, Predict, comput
 from einthoven.runs.finished import read_finished
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.laplace import LaplaceRun
+from einthoven.runs.mean_evaluation import PREDICTIONS, MeanOfModels, check_mean, write_mean
 from einthoven.runs.model_card import model_card_of
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.trained_data import write_ancestry
@@ -69,6 +70,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             f"fit={options.fit} report={options.report}: expected val and test, one each; neither a calibration nor a "
             "figure may rest on records that were trained on, nor both on the same."
         )
+    check_mean(options)
     folder = Path(options.run)
     check_trained(folder, "run")
     refuse_without_bundle(folder, f"run={options.run}")
@@ -95,7 +97,12 @@ def _evaluate(
 
     # Predict both splits. Fit the calibration on one, and report the other.
     posterior = LaplaceRun(run) if options.laplace else None
-    predict: Predict = posterior.evaluate if posterior else partial(run.evaluate, precision="fp32")
+    mean = MeanOfModels(run, options) if options.mean_with else None
+    predict: Predict = partial(run.evaluate, precision="fp32")
+    if posterior is not None:
+        predict = posterior.evaluate
+    if mean is not None:
+        predict = mean.evaluate
     raw_fit = predict(options.fit)
     raw_report = predict(options.report)
     calibration, calibration_check = fit_and_check(
@@ -123,6 +130,11 @@ def _evaluate(
     }
     warnings = _warnings(run, results, code_hashes)
     content = results_as_json(run, options, results) | {"code": code_hashes, "warnings": warnings}
+    if mean is not None:
+        # A mean has no bundle, and no run of its own in MLflow.
+        place = write_mean(mean, options, content, raw_report, calibration)
+        say(f"evaluation.json and {PREDICTIONS} of the mean of {len(mean.weights)} models written to {place}")
+        return results.metrics
     place = _place_of_results(run)
     write_text(place / "evaluation.json", json.dumps(content, indent=2) + "\n")
     write_text(place / "model_card.md", model_card_of(run, options, content, notes))

@@ -17,11 +17,10 @@ import einthoven
 from einthoven.build import build
 from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.ancestry import Ancestry
-from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
 from einthoven.evaluation.importance import permutation_importance
 from einthoven.evaluation.metrics import macro_auroc
-from einthoven.functional.features import Features, ecg_features
+from einthoven.functional.features import Features
 from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
 from einthoven.models.trees import Trees
@@ -29,6 +28,7 @@ from einthoven.report.importance import importance_figure
 from einthoven.runs import run_data
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.conclude import by_record, final_metrics, log_final, prediction_table
+from einthoven.runs.feature_table import measure_features
 from einthoven.runs.figures import example_figures, result_figure
 from einthoven.runs.next_commands import without
 from einthoven.runs.options import logged_options, plain_options
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _ALLOWED_OVERRIDES = (*FEATURE_GROUPS, "folds", "figure", "experiment", "sweep", "again", "resume", "hydra")
-
-_BATCH = 128
-"""Records whose features are measured at once. The arrays of more records do not fit the cache of the processor."""
 
 _IMPORTANCE_RECORDS = 1000
 """Largest number of records that the importance of features is measured on."""
@@ -167,7 +164,7 @@ class FeatureRun:
         metrics = final_metrics(self, predictions)
         log_final(recorder, 0, metrics)
         recorder.flush()
-        file = self._save()
+        file = self.save()
         if not self.settings.tracking.artifacts:
             return metrics, predictions
         for split, of_records in predictions.items():
@@ -200,7 +197,7 @@ class FeatureRun:
             self._tables[split] = self.model.table.transform(features), y
         return self._tables[split]
 
-    def _save(self) -> Path:
+    def save(self) -> Path:
         """Write the fitted model, and what its numbers stand for, to ``checkpoints/fitted.skops``."""
         path = self.folder / "checkpoints" / "fitted.skops"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,15 +225,7 @@ class FeatureRun:
 
     def _measure(self, split: str) -> tuple[Features, NDArray[np.float64]]:
         """Measure the features of the rows of a split."""
-        parts = []
-        labels = []
-        for batch in evaluation_batches(self.data.splits[split], size=_BATCH):
-            x = batch.x[batch.valid].numpy()
-            parts.append(ecg_features(x, self.data.store.fs, self.data.store.leads))
-            labels.append(batch.y[batch.valid].numpy().astype(np.float64))
-        values = np.concatenate([part.values for part in parts])
-        beats = np.concatenate([part.beat for part in parts])
-        return Features(parts[0].names, values, beats), np.concatenate(labels)
+        return measure_features(self.data.splits[split], self.data.store.fs, self.data.store.leads)
 
     def _log_information_gain(self, recorder: Recorder, model: Trees) -> None:
         """Log a table and a picture of the information gain of each feature, on the training records."""

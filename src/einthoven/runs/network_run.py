@@ -89,7 +89,8 @@ class NetworkRun(NetworkParts):
         self.teaching: Teaching | None = None
         if isinstance(self.task, Distillation):
             self.teaching = Teaching(self)
-            self.task = self.task.taught_by(self.teaching.ensemble)
+            self.data = self.teaching.with_answers(self.data)
+            self.task = self.task.taught_by(self.teaching.ensemble, len(self.teaching.feature_models))
             self.ancestors = self.teaching.ancestors
         if self.base is not None and self.penalty.needs_base:
             start = start_of(self.base, self.loaded, self.model, self.task.output, self._make_network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,13 @@ class Data:
         # Labels are the same in all rows of a record. Quantities may differ, so that their mean is taken.
         y = aggregate_rows(predictions.y, record_of_row, "mean")
         return Predictions(y, aggregate_rows(predictions.p, record_of_row, rule))
+
+    def with_training_columns(self, values: NDArray[np.float64]) -> Data:
+        """Return the data with further columns (n, C) behind the labels of the training split."""
+        train = self.splits["train"]
+        columns = torch.from_numpy(values.astype(np.float32)).to(train.labels.device)
+        labels = torch.cat([train.labels, columns], dim=1)
+        return replace(self, splits={**self.splits, "train": replace(train, labels=labels)})
 
     def refuse_seen(self, names: Mapping[str, str], ancestry: Ancestry | None, source: str) -> None:
         """Refuse a model that was trained on records of some splits. A model that lists no records gets a note.

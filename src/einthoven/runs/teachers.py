@@ -1,21 +1,18 @@
 """The teachers of a distillation: read from the folders of runs and bundles, and compared with the options of a run.
 
-The weights of the teachers are not copied into the folder of the run. Its configuration has a hash of each teacher, so
+The models of the teachers are not copied into the folder of the run. Its configuration has a hash of each teacher, so
 that a run is resumed with the same teachers or not at all. To evaluate or to use the student, no teacher is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from einthoven.build import check
 from einthoven.errors import UserError
-from einthoven.functional.weight_hash import hash_weights
-from einthoven.predict.bundle import Bundle, read_bundle
-from einthoven.predict.model_folder import find_bundle
 from einthoven.runs.input_checks import refuse_other_input
+from einthoven.runs.members import Member, NetworkMember, read_member, refuse_other_outputs
 from einthoven.runs.settings import is_feature_model
 from einthoven.tasks.distillation import AS_TEACHER, Distillation
 from einthoven.trust import find_target
@@ -23,38 +20,8 @@ from einthoven.trust import find_target
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-HASH_DIGITS = 12
-
 _LABEL_OPTIONS: dict[str, bool | float] = {"single_label": False, "keep_unlabelled": False, "min_likelihood": 0.0}
 """Options that belong to a label set, with their values in ``conf/task``."""
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """One teacher of a run.
-
-    Attributes
-    ----------
-    source : str
-        The option that named it, for messages: ``task.teacher=outputs/…``.
-    bundle : Bundle
-    """
-
-    source: str
-    bundle: Bundle
-
-    @property
-    def sha256(self) -> str:
-        """Twelve hex digits of the hash of what the teacher answers with: weights, classes and outputs.
-
-        The hash of the bundle is another one: it changes when the bundle is calibrated, and the logits do not.
-        """
-        bundle = self.bundle
-        outputs = repr((bundle.classes, bundle.single_label, bundle.temperature))
-        readout = bundle.model.readout
-        if readout is not None:
-            outputs += repr(readout.options())
-        return hash_weights(bundle.model.state_dict(), outputs.encode())[:HASH_DIGITS]
 
 
 def is_distillation(config: DictConfig) -> bool:
@@ -63,7 +30,7 @@ def is_distillation(config: DictConfig) -> bool:
     return isinstance(target, type) and issubclass(target, Distillation)
 
 
-def read_teachers(names: Sequence[str]) -> list[Teacher]:
+def read_teachers(names: Sequence[str]) -> list[Member]:
     """Read the teachers that ``task.teacher`` names.
 
     Parameters
@@ -76,22 +43,10 @@ def read_teachers(names: Sequence[str]) -> list[Teacher]:
     UserError
         If a folder has no model of classes, a file is missing or damaged, or the teachers do not fit together.
     """
-    teachers = [_read_teacher(name) for name in names]
+    teachers = [read_member(name, "task.teacher") for name in names]
     for teacher in teachers[1:]:
-        refuse_other_outputs(teacher, teachers[0].bundle.classes, teachers[0].bundle.single_label)
+        refuse_other_outputs(teacher, teachers[0].classes, teachers[0].single_label)
     return teachers
-
-
-def _read_teacher(name: str) -> Teacher:
-    source = f"task.teacher={name}"
-    if "://" in name or name.startswith(("runs:/", "models:/")):
-        raise UserError(f"{source}: expected the folder of a run or of a bundle on this machine.")
-    try:
-        return Teacher(source, read_bundle(find_bundle(name, source)))
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error}).") from None
-    except UserError as error:
-        raise UserError(str(error) if str(error).startswith(source) else f"{source}: {error}") from None
 
 
 def with_teachers(config: DictConfig) -> DictConfig:
@@ -119,7 +74,7 @@ def with_teachers(config: DictConfig) -> DictConfig:
     refuse_changed(teachers, list(config.task.get("teacher_sha256") or []))
     leads = config.data.get("leads")
     for teacher in teachers:
-        refuse_other_input(teacher.source, teacher.bundle.input_format, leads, config.data.get("fs"))
+        refuse_other_input(teacher.source, teacher, leads, config.data.get("fs"))
 
     filled = config.copy()
     OmegaConf.set_readonly(filled, False)
@@ -131,7 +86,7 @@ def with_teachers(config: DictConfig) -> DictConfig:
     return filled
 
 
-def _label_options(teacher: Teacher, config: DictConfig) -> dict[str, Any]:
+def _label_options(teacher: Member, config: DictConfig) -> dict[str, Any]:
     """Return the label set of a teacher, and the options that belong to it.
 
     Raises
@@ -139,8 +94,7 @@ def _label_options(teacher: Teacher, config: DictConfig) -> dict[str, Any]:
     UserError
         If the teacher does not name its label set, or an option of the run contradicts it.
     """
-    stated = teacher.bundle.provenance.get("config")
-    options = stated if isinstance(stated, dict) else {}
+    options = teacher.options
     labels = options.get("task.labels")
     if not isinstance(labels, str):
         raise UserError(f"{teacher.source}: does not name its label set; expected task.labels=SET too.")
@@ -163,7 +117,7 @@ def _as_option(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def refuse_changed(teachers: Sequence[Teacher], expected: Sequence[str]) -> None:
+def refuse_changed(teachers: Sequence[Member], expected: Sequence[str]) -> None:
     """Refuse teachers whose hashes are not those of the configuration. An empty list expects nothing."""
     if not expected:
         return
@@ -179,32 +133,11 @@ def refuse_changed(teachers: Sequence[Teacher], expected: Sequence[str]) -> None
             )
 
 
-def refuse_other_window(teacher: Teacher, window: int) -> None:
+def refuse_other_window(teacher: NetworkMember, window: int) -> None:
     """Refuse a run whose windows have another length, in samples, than those of a teacher."""
     reads = teacher.bundle.input_format
     if window != reads.window:
         raise UserError(
             f"{teacher.source}: reads windows of {reads.window / reads.fs:g} s, and this run has windows of "
             f"{window / reads.fs:g} s; expected the same (trainer.window={reads.window / reads.fs:g})."
-        )
-
-
-def refuse_other_outputs(teacher: Teacher, classes: tuple[str, ...], single_label: bool) -> None:
-    """Refuse a teacher with other classes, or with another kind of probabilities."""
-    missing = [name for name in classes if name not in teacher.bundle.classes]
-    others = [name for name in teacher.bundle.classes if name not in classes]
-    differences = []
-    if missing:
-        differences.append(f"does not predict {' '.join(missing)}")
-    if others:
-        differences.append(f"predicts {' '.join(others)}, which are no classes here")
-    if differences:
-        raise UserError(
-            f"{teacher.source}: {' and '.join(differences)}; expected a teacher of the classes {' '.join(classes)}."
-        )
-    if teacher.bundle.single_label != single_label:
-        kinds = {True: "one class for each record (softmax)", False: "each class by itself (sigmoid)"}
-        raise UserError(
-            f"{teacher.source}: predicts {kinds[teacher.bundle.single_label]}; expected a teacher that predicts "
-            f"{kinds[single_label]}, or another task.single_label."
         )

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry
-from einthoven.data.store.batches import evaluation_batches
 from einthoven.diagnostics.information import agreement, kl_drift
 from einthoven.errors import UserError
 from einthoven.models.ensemble import Ensemble
 from einthoven.runs.check_augment import check_augment
 from einthoven.runs.input_checks import refuse_other_input
-from einthoven.runs.teachers import (
-    Teacher,
-    read_teachers,
-    refuse_changed,
+from einthoven.runs.members import (
+    PARTS,
+    FeatureMember,
+    NetworkMember,
+    features_of,
+    predict_members,
     refuse_other_outputs,
-    refuse_other_window,
 )
+from einthoven.runs.run_data import Data
+from einthoven.runs.teachers import read_teachers, refuse_changed, refuse_other_window
+from einthoven.terminal.display import say
 from einthoven.tracking.privacy import without_folders
-from einthoven.training.evaluate import evaluate
-from einthoven.training.precision import choose_autocast
 
 if TYPE_CHECKING:
     from einthoven.runs.network_parts import NetworkParts
@@ -44,9 +45,13 @@ class Teaching:
 
     Attributes
     ----------
-    teachers : list of Teacher
+    teachers : list of Member
+    networks, feature_models : list of NetworkMember and of FeatureMember
+        The same, by their kind.
+    weights : ndarray, shape (M,)
+        Weight of each teacher in the mean. They sum to 1.
     ensemble : Ensemble
-        Signals in mV to the logits of the mean probability of the teachers.
+        Signals in mV, and the answers of the models of features, to the logits of the mean probability.
 
     Raises
     ------
@@ -57,31 +62,59 @@ class Teaching:
 
     def __init__(self, run: NetworkParts) -> None:
         self._run = run
-        self._probabilities: dict[str, Predictions] = {}
+        self._probabilities: dict[str, NDArray[np.float64]] = {}
         task = run.task
-        classes = run.data.labels.classes
         self.teachers = read_teachers(task.teacher)
         refuse_changed(self.teachers, task.teacher_sha256)
         self.refuse_seen(HELD_OUT)
         for teacher in self.teachers:
-            refuse_other_input(teacher.source, teacher.bundle.input_format, run.data.store.leads, run.data.store.fs)
-            refuse_other_window(teacher, run.window)
-            refuse_other_outputs(teacher, classes, task.single_label)
-            self._try(teacher)
+            refuse_other_input(teacher.source, teacher, run.data.store.leads, run.data.store.fs)
+            refuse_other_outputs(teacher, run.data.labels.classes, task.single_label)
+            if isinstance(teacher, NetworkMember):
+                refuse_other_window(teacher, run.window)
+                self._try(teacher)
+            elif run.settings.trainer.sampler != "shuffle":
+                raise UserError(
+                    f"trainer.sampler={run.settings.trainer.sampler}: counts the labels of a record, and with "
+                    f"{teacher.source} a record also has the probabilities of this model; expected shuffle."
+                )
+        self.networks = [teacher for teacher in self.teachers if isinstance(teacher, NetworkMember)]
+        self.feature_models = [teacher for teacher in self.teachers if isinstance(teacher, FeatureMember)]
+        weights = np.array(task.teacher_weights or [1.0] * len(self.teachers))
+        self.weights = weights / weights.sum()
+        self.ensemble = self._make_ensemble()
 
-        # Members may list the classes in another order.
-        bundles = [teacher.bundle for teacher in self.teachers]
-        columns = [torch.tensor([bundle.classes.index(name) for name in classes]) for bundle in bundles]
-        temperatures = [bundle.temperature for bundle in bundles]
-        models = [bundle.model for bundle in bundles]
-        self.ensemble = Ensemble(models, columns, temperatures, task.single_label).to(run.device)
+    def _make_ensemble(self) -> Ensemble:
+        """Return the teachers as one network. The models of features come last, and their answers are known to it."""
+        run = self._run
+        is_network = np.array([isinstance(teacher, NetworkMember) for teacher in self.teachers])
+        return Ensemble(
+            [network.bundle.model for network in self.networks],
+            [network.columns(run.data.labels.classes) for network in self.networks],
+            [network.bundle.temperature for network in self.networks],
+            run.task.single_label,
+            np.concatenate([self.weights[is_network], self.weights[~is_network]]).tolist(),
+        ).to(run.device)
+
+    def with_answers(self, data: Data) -> Data:
+        """Return the data of the run with the answers of the models of features behind the labels for the training."""
+        if not self.feature_models:
+            return data
+        features = features_of(self._run, "train")
+        answers = [teacher.predict_unseen(self._run, features) for teacher in self.feature_models]
+        names = ", ".join(type(teacher.model).__name__ for teacher in self.feature_models)
+        say(
+            f"{names}: each training record has the probabilities of a fit without its patient ({PARTS - 1} of {PARTS} "
+            "parts of the records)"
+        )
+        return data.with_training_columns(np.concatenate(answers, axis=1))
 
     def refuse_seen(self, names: Mapping[str, str]) -> None:
         """Refuse teachers that were trained on records of some splits. Same parameters as `Data.refuse_seen`."""
         for teacher in self.teachers:
-            self._run.data.refuse_seen(names, teacher.bundle.ancestry, teacher.source)
+            self._run.data.refuse_seen(names, teacher.ancestry, teacher.source)
 
-    def _try(self, teacher: Teacher) -> None:
+    def _try(self, teacher: NetworkMember) -> None:
         """Refuse a teacher that cannot read what the augmentation makes of the training records."""
         run = self._run
         model = teacher.bundle.model.to(run.device)
@@ -93,7 +126,7 @@ class Teaching:
     @property
     def ancestors(self) -> tuple[Ancestry, ...]:
         """The records that the teachers have seen."""
-        ancestries = [teacher.bundle.ancestry for teacher in self.teachers]
+        ancestries = [teacher.ancestry for teacher in self.teachers]
         return tuple(ancestry for ancestry in ancestries if ancestry is not None)
 
     @property
@@ -113,27 +146,15 @@ class Teaching:
             the share of equal decisions.
         """
         is_single_label = self._run.task.single_label
-        teacher_p = self._predict(split).p
+        teacher_p = self._predict(split)
         return {
             "kl_teacher": kl_drift(teacher_p, predictions.p, single_label=is_single_label),
             "agreement_teacher": agreement(teacher_p, predictions.p, single_label=is_single_label),
         }
 
-    def _predict(self, split: str) -> Predictions:
-        """Predict the records of a split by the teachers, once per run. The windows are those of the student."""
+    def _predict(self, split: str) -> NDArray[np.float64]:
+        """Return the mean probabilities (n, K) of the teachers for the records of a split. Predict once per run."""
         if split not in self._probabilities:
-            run = self._run
-            # The logits of the ensemble are of the classes, and include the temperatures of its members.
-            task = replace(run.task, temperature=1.0, reader=None)
-            aggregate = run.settings.trainer.aggregate
-            row_predictions = evaluate(
-                self.ensemble,
-                task,
-                evaluation_batches(run.data.splits[split], size=run.evaluation_size),
-                window=run.window,
-                stride=run.stride,
-                aggregate=aggregate,
-                autocast=choose_autocast("fp32", run.device)[1],
-            )
-            self._probabilities[split] = run.data.by_record(split, row_predictions, aggregate)
+            answers = predict_members(self._run, self.teachers, split)
+            self._probabilities[split] = np.tensordot(self.weights, answers, axes=1)
         return self._probabilities[split]

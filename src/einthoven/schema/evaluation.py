@@ -32,6 +32,11 @@ class EvaluationOptions:
     """Folder of the run."""
     against: str | None
     """Folder of another run on the same records, for a comparison. null: no comparison."""
+    mean_with: list[str]
+    """Folders of other runs or bundles. If there are some, the mean of their probabilities and those of the run is
+    evaluated."""
+    weights: list[float]
+    """Weight in this mean of the run, and of each other model. Empty: equal weights."""
     labels: str | None
     """Label set that is read from the statements that the run has learned. null: the classes of the run."""
     fit: str
@@ -59,6 +64,7 @@ class EvaluationOptions:
             self.resamples,
             f"a number of resamples from 1 to {MOST_RESAMPLES:,}",
         )
+        require(all(weight > 0 for weight in self.weights), "weights", self.weights, "numbers above 0")
         require(0 < self.level < 1, "level", self.level, "a coverage between 0 and 1")
         require(self.interval in ("bca", "percentile"), "interval", self.interval, "percentile or bca")
         require(self.small >= 0, "small", self.small, "a number of patients, 0 or more")

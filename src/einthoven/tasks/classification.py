@@ -181,7 +181,8 @@ class Classification:
     def _target_labels(self, y: Tensor) -> Tensor:
         """Return the labels of the statements (..., S) in the labels of records."""
         assert self.reader is not None
-        return y[..., len(self.reader.members) :]
+        first = len(self.reader.members)
+        return y[..., first : first + len(self.reader.statements)]
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return the logits of the classes (..., K) from those of the network."""
@@ -203,7 +204,7 @@ class Classification:
         """Return the mean loss over the valid records, and the logits of the network, (B, K) or (B, S)."""
         logits = outputs.tempered(model(batch.x).float(), self.temperature)
         if self.reader is None:
-            per_record = self._class_loss(logits, batch.y)
+            per_record = self._class_loss(logits, self.class_labels(batch.y))
         else:
             targets = self._target_labels(batch.y)
             per_record = self.objective(logits, targets, output=self.output, prior=self.target_prior)

@@ -13,8 +13,9 @@ from einthoven.functional import outputs
 from einthoven.functional.information import kl_of_logits
 from einthoven.tasks.classification import Classification
 
-Teach = Callable[[Tensor, float], Tensor]
-"""(signals (B, L, T) in mV, temperature) -> logits (B, K) of the teachers at this temperature, without gradient."""
+Teach = Callable[[Tensor, float, Tensor | None], Tensor]
+"""(signals (B, L, T) in mV, temperature, known probabilities (B, M, K) of M teachers) -> logits (B, K) of all teachers
+at this temperature, without gradient."""
 
 DIRECTIONS = ("forward", "reverse")
 
@@ -35,6 +36,8 @@ class Distillation(Classification):
     ----------
     teacher : sequence of str
         Folders of runs or bundles. The probability of several teachers is the mean of their probabilities.
+    teacher_weights : sequence of float
+        Weight of each teacher in this mean, above 0. Empty: equal weights.
     teacher_sha256 : sequence of str
         Hash of each teacher. The run fills it in, and a resumed run compares it with the teacher that it finds.
     kl_temperature : float
@@ -45,6 +48,9 @@ class Distillation(Classification):
         λ, from 0 (only the teacher counts) to 1 (only the labels count).
     teach : callable, optional
         The teachers. `taught_by` sets it.
+    known_teachers : int
+        M, the number of teachers that read no signals. Their probabilities (M K columns) are the last columns of the
+        training labels, so that an augmentation mixes them as it mixes the labels. `taught_by` sets it.
     others : as in `Classification`
         The option ``labels`` may be ``teacher``. The run replaces it by the label set of the teacher.
 
@@ -61,17 +67,26 @@ class Distillation(Classification):
     """
 
     teacher: Sequence[str] = field(kw_only=True)
+    teacher_weights: Sequence[float] = ()
     teacher_sha256: Sequence[str] = ()
     kl_temperature: float = 1.0
     direction: str = "forward"
     label_weight: float = 0.0
     teach: Teach | None = None
+    known_teachers: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges, and refuse options of the labels where the labels do not count."""
         super().__post_init__()
         if not self.teacher:
             raise UserError("task.teacher=[]: expected one or more folders of runs or bundles: task.teacher=[RUN,…].")
+        if self.teacher_weights and len(self.teacher_weights) != len(self.teacher):
+            raise UserError(
+                f"task.teacher_weights={list(self.teacher_weights)}: {len(self.teacher_weights)} weights for "
+                f"{len(self.teacher)} teachers; expected one for each, or [] for equal weights."
+            )
+        if not all(0 < weight < float("inf") for weight in self.teacher_weights):
+            raise UserError(f"task.teacher_weights={list(self.teacher_weights)}: expected numbers above 0.")
         if not 0 < self.kl_temperature < float("inf"):
             raise UserError(f"task.kl_temperature={self.kl_temperature}: expected a number above 0.")
         if self.direction not in DIRECTIONS:
@@ -100,9 +115,23 @@ class Distillation(Classification):
                     "expected a task.label_weight above 0, or no such option."
                 )
 
-    def taught_by(self, teach: Teach) -> Distillation:
+    def taught_by(self, teach: Teach, known_teachers: int = 0) -> Distillation:
         """Return the task with its teachers."""
-        return replace(self, teach=teach)
+        return replace(self, teach=teach, known_teachers=known_teachers)
+
+    def class_labels(self, y: Tensor) -> Tensor:
+        """Return the labels of the classes (..., K) in the labels of records, without the columns of the teachers."""
+        if self.prior is None:
+            return super().class_labels(y)
+        return y[..., : len(self.prior)]
+
+    def _known_p(self, y: Tensor) -> Tensor | None:
+        """Return the known probabilities (B, M, K) in the labels of training records; None if no teacher has some."""
+        if not self.known_teachers:
+            return None
+        assert self.prior is not None
+        columns = self.known_teachers * len(self.prior)
+        return y[:, -columns:].reshape(len(y), self.known_teachers, len(self.prior))
 
     @property
     def loss_is_cross_entropy(self) -> bool:
@@ -122,7 +151,8 @@ class Distillation(Classification):
             return label_loss, logits
         if self.teach is None:
             raise ValueError("a distillation needs its teachers before it has a loss")
-        divergence = self.divergence(self.teach(batch.x, self.kl_temperature), self.class_logits(logits))
+        teacher_logits = self.teach(batch.x, self.kl_temperature, self._known_p(batch.y))
+        divergence = self.divergence(teacher_logits, self.class_logits(logits))
         teacher_loss = (divergence * batch.valid).sum() / batch.valid.sum()
         if self.label_weight == 0:
             return teacher_loss, logits
