@@ -11,6 +11,7 @@ Other options:
 
     --results FOLDER   predictions (default: docs/results/recipes)
     --cache FOLDER     packed records (default: data)
+    --runs FOLDER      trained teachers of other recipes (default: recipe_runs in the cache)
     --again            train again what another version of the package has trained
     --table            train nothing, and print the table
     --against NAME     recipe that the others are compared with (default: default)
@@ -19,16 +20,23 @@ Other options:
 
 Each training writes one file with the predictions of the records that it has not seen. What is there is not trained
 again, so several processes share the work and a killed one continues. A recipe whose options have changed is.
+
+A recipe may learn from other recipes: `task.teacher=[recipe:NAME,recipe:NAME@SEED]`. The teachers are trained without
+the folds that are held out, too, with the same seed or with SEED. They are kept in --runs, so that several recipes
+share them. Their predictions count as those of their recipes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import io
+import json
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
@@ -53,12 +61,16 @@ from recipe_results import (
 from recipe_table import draw_figure, print_tables
 
 from einthoven.errors import UserError
+from einthoven.predict.model_folder import BUNDLE
+from einthoven.runs.bundle import write_bundle
+from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import code_hash, git_commit
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.options import hashed_options, logged_options, plain_options
 from einthoven.runs.read_base import with_base
 from einthoven.runs.run import Run
-from einthoven.runs.start import assemble_run
+from einthoven.runs.start import assemble_run, write_start
+from einthoven.runs.teachers import with_teachers
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.conf_folders import conf_folder
 
@@ -66,19 +78,29 @@ HERE = Path(__file__).resolve().parent
 DEFAULT = "default"
 """The recipe without options."""
 
+RECIPE = "recipe:"
+"""Start of a teacher that is a recipe."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where the records are.
+    """Where the records, the recipes and the results are.
 
     Attributes
     ----------
     root, cache : Path
         Folder of PTB-XL; folder for packed records.
+    results, runs : Path
+        Folder of the predictions; folder of the trained teachers.
+    recipes : mapping of str to list of str
+        Name -> options.
     """
 
     root: Path
     cache: Path
+    results: Path = Path()
+    runs: Path = Path()
+    recipes: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) -> DictConfig:
@@ -98,17 +120,62 @@ def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) 
         return with_base(without_hydra, overrides)
 
 
-def options_of(config: DictConfig) -> dict[str, object]:
-    """Return the options that the results of a recipe depend on, without seed and folds."""
+def options_of(source: Source, config: DictConfig) -> dict[str, object]:
+    """Return the options that the results of a recipe depend on, and those of its teachers, without seed and folds."""
     options = hashed_options(logged_options(plain_options(config)))
-    return {name: value for name, value in options.items() if name != "seed" and not name.startswith("data.folds.")}
+    own = {name: value for name, value in options.items() if name != "seed" and not name.startswith("data.folds.")}
+    for teacher in recipes_of_teachers(config):
+        name, _, _ = teacher.partition("@")
+        if name not in source.recipes:
+            raise UserError(f"task.teacher={RECIPE}{teacher}: not one of the recipes {', '.join(source.recipes)}.")
+        own[f"{RECIPE}{name}"] = source.recipes[name]
+    return own
 
 
-def train(config: DictConfig) -> tuple[Run, float]:
-    """Train a model, and return it with the minutes of a processor that this has taken."""
+def recipes_of_teachers(config: DictConfig) -> list[str]:
+    """Return the recipes that the teachers of a configuration name: ``NAME`` or ``NAME@SEED``."""
+    teachers = config.task.get("teacher") or []
+    return [str(teacher).removeprefix(RECIPE) for teacher in teachers if str(teacher).startswith(RECIPE)]
+
+
+def with_trained_teachers(source: Source, config: DictConfig, held: Held, seed: int) -> DictConfig:
+    """Return the configuration with the folders of its teachers. Those that are recipes are trained if need be."""
+    if not recipes_of_teachers(config):
+        return with_teachers(config)
+    folders = []
+    for teacher in map(str, config.task.teacher):
+        name, _, own_seed = teacher.removeprefix(RECIPE).partition("@")
+        is_recipe = teacher.startswith(RECIPE)
+        folders.append(str(train_teacher(source, name, held, int(own_seed or seed))) if is_recipe else teacher)
+    taught = config.copy()
+    OmegaConf.update(taught, "task.teacher", folders)
+    return with_teachers(taught)
+
+
+def train_teacher(source: Source, name: str, held: Held, seed: int) -> Path:
+    """Return the folder of a trained run of a recipe. If it is missing, train it, and write its predictions, too."""
+    overrides = source.recipes[name]
+    options = options_of(source, compose_recipe(source, overrides, held, seed))
+    content = json.dumps([overrides, options], sort_keys=True, default=str)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    folder = source.runs / f"{name}_{held.mode}_{held.name}_seed{seed}_{digest}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Another process may train the same teacher.
+    with FileLock(f"{folder}.lock"):
+        is_trained = (folder / BUNDLE).is_dir() or (folder / "checkpoints" / "fitted.skops").is_file()
+        if not is_trained:
+            prediction = judge(source, overrides, held, seed, folder)
+            file = held.file(source.results, name, seed)
+            if not is_judged(file, overrides, options, again=False):
+                write(file, prediction)
+    return folder
+
+
+def train(config: DictConfig, folder: Path | None) -> tuple[Run, float]:
+    """Train a model, and return it with the minutes of a processor that this has taken. Keep it in a folder, if any."""
     began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        run = assemble_run(config, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        run = assemble_run(config, folder or Path(temporary))
         if isinstance(run, NetworkRun):
             # Only the predictions at the end are of interest: no checkpoints, and no measurements after an epoch.
             quick = mock.patch.multiple(run, save=lambda *_: None, _validate=dict)
@@ -116,14 +183,30 @@ def train(config: DictConfig) -> tuple[Run, float]:
                 fit()
         else:
             run.fit()
-    return run, (time.process_time() - began) / 60
+    minutes = (time.process_time() - began) / 60
+    if folder is not None:
+        keep(run)
+    return run, minutes
 
 
-def judge(source: Source, overrides: list[str], held: Held, seed: int) -> Prediction:
-    """Train a recipe without the held-out folds, and predict their records."""
-    config = compose_recipe(source, overrides, held, seed)
+def keep(run: Run) -> None:
+    """Write what a teacher needs into the folder of a run: its records and options, and then its model."""
+    write_start(run, [])
+    if isinstance(run, NetworkRun):
+        sentence = write_bundle(run)
+        if not (run.folder / BUNDLE).is_dir():
+            raise UserError(f"{run.folder}: {sentence}")
+    elif isinstance(run, FeatureRun):
+        run.save()
+
+
+def judge(source: Source, overrides: list[str], held: Held, seed: int, folder: Path | None = None) -> Prediction:
+    """Train a recipe without the held-out folds, and predict their records. Keep the run in a folder, if any."""
+    composed = compose_recipe(source, overrides, held, seed)
+    options = options_of(source, composed)
     with contextlib.redirect_stdout(io.StringIO()):
-        run, minutes = train(config)
+        config = with_trained_teachers(source, composed, held, seed)
+        run, minutes = train(config, folder)
         predictions = run.evaluate("test")
     parameters = 0
     if isinstance(run, NetworkRun):
@@ -136,7 +219,7 @@ def judge(source: Source, overrides: list[str], held: Held, seed: int) -> Predic
         classes=tuple(run.data.labels.classes),
         notes={
             "overrides": overrides,
-            "options": options_of(config),
+            "options": options,
             "code": code_hash(),
             "commit": git_commit(),
             "parameters": parameters,
@@ -150,12 +233,12 @@ def judge_missing(source: Source, recipes: dict[str, list[str]], args: argparse.
     for seed in args.seeds:
         for name, overrides in recipes.items():
             for held in args.held:
-                file = held.file(args.results, name, seed)
+                file = held.file(source.results, name, seed)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 # Another process trains what is locked.
                 lock = FileLock(file.with_suffix(".lock"))
                 with contextlib.suppress(Timeout), lock.acquire(blocking=False):
-                    options = options_of(compose_recipe(source, overrides, held, seed))
+                    options = options_of(source, compose_recipe(source, overrides, held, seed))
                     if is_judged(file, overrides, options, args.again):
                         continue
                     began = time.perf_counter()
@@ -194,6 +277,7 @@ def main() -> None:
     parser.add_argument("--recipes", type=Path, default=HERE / "recipes.yaml")
     parser.add_argument("--results", type=Path, default=HERE.parent / "docs" / "results" / "recipes")
     parser.add_argument("--cache", type=Path, default=HERE.parent / "data")
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--against", default=DEFAULT)
@@ -206,7 +290,9 @@ def main() -> None:
     if unknown:
         parser.error(f"{' '.join(unknown)}: not a recipe of {args.recipes}")
     chosen = {name: recipes[name] for name in args.only or recipes}
-    source = Source(args.root.resolve(), args.cache.resolve())
+    cache = args.cache.resolve()
+    runs = args.runs.resolve() if args.runs else cache / "recipe_runs"
+    source = Source(args.root.resolve(), cache, args.results, runs, recipes)
     args.held = [Held(args.mode, folds) for folds in HELD_OUT[args.mode]]
     try:
         if not args.table:
@@ -223,7 +309,7 @@ def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace
     for name, overrides in recipes.items():
         if not (args.results / name).is_dir():
             continue
-        options = options_of(compose_recipe(source, overrides, args.held[0], 0))
+        options = options_of(source, compose_recipe(source, overrides, args.held[0], 0))
         recipe = pool(args.results, records, name, args.mode, overrides, options)
         if recipe is not None:
             judged[name] = recipe

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from composing import composed
+from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
 from einthoven.evaluation.metrics import macro_auroc
 from einthoven.predict.model_folder import FOLD
 from einthoven.runs.finished import read_finished
+from einthoven.runs.members import read_member
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 import bench_recipes
@@ -61,6 +63,37 @@ def test_a_fold_is_predicted_as_by_cross_validation(
     np.testing.assert_array_equal(prediction.p, run.evaluate("val").p)
     np.testing.assert_array_equal(prediction.ecg_id, run.data.table("val")["ecg_id"])
     assert set(prediction.fold) == {2}
+
+
+def test_teachers_that_are_recipes_are_trained_once_without_the_held_out_folds(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_recipes, "FOLDS", (1, 2, 3, 4))
+    learn = ["task=distill", "task.labels=superdiagnostic", "task.teacher=[recipe:network,recipe:forest@1]"]
+    recipes = {"network": TINY, "forest": ["model=forest", "model.trees=5"], "student": [*TINY, *learn]}
+    results, runs = tmp_path / "results", tmp_path / "runs"
+    source = bench_recipes.Source(corpus, tmp_path / "cache", results, runs, recipes)
+    held = Held("folds", (2,))
+    prediction = bench_recipes.judge(source, recipes["student"], held, seed=0)
+    assert set(prediction.fold) == {2} and prediction.p.std(axis=0).min() > 0
+    assert prediction.notes["options"]["recipe:network"] == TINY
+
+    # Both teachers are kept, with their predictions of the same fold, and are used again.
+    folders = sorted(folder for folder in runs.iterdir() if folder.is_dir())
+    assert [folder.name.rpartition("_")[0] for folder in folders] == ["forest_folds_2_seed1", "network_folds_2_seed0"]
+    forest = read_member(str(folders[0]), "run")
+    assert forest.ancestry is not None
+    assert recipe_results.read(held.file(results, "forest", 1)).ecg_id.tolist() == prediction.ecg_id.tolist()
+    network = recipe_results.read(held.file(results, "network", 0))
+    assert network.notes["minutes"] >= 0 and network.p.shape == prediction.p.shape
+    before = [file.stat().st_mtime_ns for folder in folders for file in sorted(folder.rglob("*"))]
+    again = bench_recipes.judge(source, recipes["student"], held, seed=0)
+    np.testing.assert_array_equal(again.p, prediction.p)
+    assert before == [file.stat().st_mtime_ns for folder in folders for file in sorted(folder.rglob("*"))]
+
+    unknown = [*TINY, *learn[:2], "task.teacher=[recipe:nothing]"]
+    with pytest.raises(UserError, match=r"task\.teacher=recipe:nothing: not one of the recipes network, forest"):
+        bench_recipes.judge(source, unknown, held, seed=0)
 
 
 def test_what_is_judged_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
