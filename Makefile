@@ -1,6 +1,6 @@
 # einthoven: every target sets up what it needs in .venv, and nothing outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint type format test test-bounds train prepare sweep ui notebooks lock clean
+.PHONY: help setup lint type format test test-bounds bench train prepare sweep ui notebooks lock clean
 
 PYTHON ?= python3
 OLDEST_PYTHON ?= python3.11
@@ -50,6 +50,17 @@ test-bounds:  ## before a release: the suite with the lowest versions, and with 
 	.bounds/lowest/bin/ruff check . && .bounds/lowest/bin/ruff format --check .
 	@lowest=0; .bounds/lowest/bin/pytest -n auto --dist worksteal $(ARGS) || lowest=$$?; \
 		.bounds/newest/bin/pytest -n auto --dist worksteal $(ARGS) && exit $$lowest
+
+bench: setup  ## print the figures of docs/performance.md, on an idle machine (about an hour)
+	$(BIN)/python bench/bench_fixed_cost.py
+	$(BIN)/python bench/bench_busy.py
+	$(BIN)/python bench/bench_models.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/bench_models.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/bench_convolution.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/bench_step.py --epochs 3 data.records=300
+	OMP_NUM_THREADS=1 $(BIN)/python bench/bench_models.py conv_attention --compile
+	$(BIN)/python bench/bench_launches.py
+	for part in first_step prepare year large intervals; do $(BIN)/python bench/bench_corpora.py $$part || exit 1; done
 
 train: setup  ## train on the embedded data (or as ARGS says) and log to MLflow
 	@$(BIN)/einthoven train $(ARGS)

@@ -433,6 +433,15 @@ def test_options_of_which_no_network_can_be_made_are_refused_in_a_sentence(
     assert "model" in told and option.split("=")[0].split(".")[1] + "=" in told
 
 
+def test_margins_of_the_training_records_need_a_cross_validation(
+    train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        train(*FAST, "diagnostics.log_odds=true", "data.root=/nowhere")
+    assert error.value.code == 2
+    assert "diagnostics.log_odds=true: has no effect without a cross-validation" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stride", ["1", "0.25", "30"])
 def test_a_stride_without_windows_is_refused_before_any_data_are_read(
     stride: str, train: Callable[..., None], capsys: pytest.CaptureFixture[str]

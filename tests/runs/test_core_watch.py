@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from einthoven.machine import waited_seconds
 from einthoven.runs import core_watch
 from einthoven.runs.core_watch import TAG, CoreWatch, lost_cores
+from einthoven.training.short_waits import VARIABLES
 
 WAIT_FOR_A_CORE = """
 import os, time
@@ -85,10 +87,10 @@ def test_a_run_that_loses_cores_says_so_once(
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "process_time", lambda: (threads - waiting) * now[0])
     recorder = Recorder()
-    watch = CoreWatch(recorder)  # type: ignore[arg-type]
-    for second in range(60):
-        now[0] = float(second)
-        watch.step()
+    with CoreWatch(recorder) as watch:  # type: ignore[arg-type]
+        for second in range(60):
+            now[0] = float(second)
+            watch.step()
     shown = " ".join(capsys.readouterr().out.split())
     if fewer is None:
         assert shown == ""
@@ -97,3 +99,26 @@ def test_a_run_that_loses_cores_says_so_once(
         assert shown.count(f"OMP_NUM_THREADS={fewer} ") == 1
         assert shown.count("other processes") == 1
         assert recorder.logged == {TAG: f"{waiting:.2f}"}
+
+
+def test_threads_sleep_soon_until_the_cores_are_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    now, waited = [0.0], [0.0]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(core_watch, "usable_cores", lambda: 2)
+    monkeypatch.setattr(core_watch, "waited_seconds", lambda: waited[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "process_time", lambda: 2 * now[0] - waited[0])
+
+    def shortened() -> bool:
+        return any(thread.name == "short waits" for thread in threading.enumerate())
+
+    with CoreWatch(Recorder()) as watch:  # type: ignore[arg-type]
+        # Cores that another process takes in each interval of five seconds, and whether threads sleep soon after it.
+        for lost, is_short in [(0.0, False), (0.7, True), (0.2, True), (0.05, False), (0.3, True)]:
+            now[0] += 5.0
+            waited[0] += 5.0 * lost
+            watch.step()
+            assert shortened() == is_short
+    assert not shortened()

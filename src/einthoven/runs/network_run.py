@@ -217,6 +217,7 @@ class NetworkRun(NetworkParts):
         core_watch = None
         if isinstance(recorder, Recorder) and self.device.type == "cpu":
             core_watch = CoreWatch(recorder)
+        watching = core_watch or nullcontext()
 
         def show_progress(position: Position) -> None:
             display.step(position)
@@ -256,7 +257,7 @@ class NetworkRun(NetworkParts):
         checks = TrainingChecks(self.model, self.position, self._record_names)
         profile = profile_of(self, self.total_steps - self.position.step)
         profiling = nullcontext() if profile is None else profile.running()
-        with display, self.diagnose.attach_hooks(), profiling, deferred(_STOPPING):
+        with display, self.diagnose.attach_hooks(), profiling, watching, deferred(_STOPPING):
             yield partial(
                 fit,
                 self.model,
