@@ -11,6 +11,7 @@ Other options:
 
     --results FOLDER   predictions (default: docs/results/recipes)
     --cache FOLDER     packed records (default: data)
+    --bases FOLDER     networks that recipes start from, one for each group of held-out folds (`bench/make_bases.py`)
     --runs FOLDER      trained teachers of other recipes (default: recipe_runs in the cache)
     --again            train again what another version of the package has trained
     --table            train nothing, and print the table
@@ -45,6 +46,7 @@ from filelock import FileLock, Timeout
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from recipe_bases import has_base, names_base, refuse_known, with_places
 from recipe_results import (
     FOLDS,
     HELD_OUT,
@@ -94,6 +96,8 @@ class Source:
         Folder of the predictions; folder of the trained teachers.
     recipes : mapping of str to list of str
         Name -> options.
+    bases : Path or None
+        Folder of the networks that recipes start from.
     """
 
     root: Path
@@ -101,12 +105,14 @@ class Source:
     results: Path = Path()
     runs: Path = Path()
     recipes: Mapping[str, list[str]] = field(default_factory=dict)
+    bases: Path | None = None
 
 
 def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) -> DictConfig:
     """Return the configuration of a recipe that is tested on the held-out folds and trained on the others."""
     train = [fold for fold in FOLDS if fold not in held.folds]
     fixed = ["data=ptbxl", "task=superdiagnostic", "diagnostics=none"]
+    overrides = with_places(source.bases, overrides, held)
     folds = [f"data.folds.train={train}", "data.folds.val=[]", f"data.folds.test={list(held.folds)}"]
     places = [f"data.root={source.root}", f"data.cache={source.cache}"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -121,7 +127,10 @@ def compose_recipe(source: Source, overrides: list[str], held: Held, seed: int) 
 
 
 def options_of(source: Source, config: DictConfig) -> dict[str, object]:
-    """Return the options that the results of a recipe depend on, and those of its teachers, without seed and folds."""
+    """Return the options that the results of a recipe depend on, and those of its teachers, without seed and folds.
+
+    A base is among them by the hash of its weights, ``init_from_sha256``.
+    """
     options = hashed_options(logged_options(plain_options(config)))
     own = {name: value for name, value in options.items() if name != "seed" and not name.startswith("data.folds.")}
     for teacher in recipes_of_teachers(config):
@@ -130,6 +139,19 @@ def options_of(source: Source, config: DictConfig) -> dict[str, object]:
             raise UserError(f"task.teacher={RECIPE}{teacher}: not one of the recipes {', '.join(source.recipes)}.")
         own[f"{RECIPE}{name}"] = source.recipes[name]
     return own
+
+
+def options_by_part(source: Source, overrides: list[str], held_out: list[Held]) -> dict[str, dict[str, object]]:
+    """Return the options of a recipe for each group of held-out folds. They differ in the base, if it has one.
+
+    They are empty if the bases of the recipe are not there.
+    """
+    if not names_base(overrides):
+        options = options_of(source, compose_recipe(source, overrides, held_out[0], 0))
+        return {held.name: options for held in held_out}
+    if source.bases is None:
+        return {held.name: {} for held in held_out}
+    return {held.name: options_of(source, compose_recipe(source, overrides, held, 0)) for held in held_out}
 
 
 def recipes_of_teachers(config: DictConfig) -> list[str]:
@@ -171,11 +193,16 @@ def train_teacher(source: Source, name: str, held: Held, seed: int) -> Path:
     return folder
 
 
-def train(config: DictConfig, folder: Path | None) -> tuple[Run, float]:
-    """Train a model, and return it with the minutes of a processor that this has taken. Keep it in a folder, if any."""
+def train(config: DictConfig, held: Held, folder: Path | None, *, from_base: bool) -> tuple[Run, float]:
+    """Train a model, and return it with the minutes of a processor that this has taken. Keep it in a folder, if any.
+
+    `from_base` says that it starts from a base, which must not know the held-out folds.
+    """
     began = time.process_time()
     with tempfile.TemporaryDirectory() as temporary:
         run = assemble_run(config, folder or Path(temporary))
+        if from_base:
+            refuse_known(run, held)
         if isinstance(run, NetworkRun):
             # Only the predictions at the end are of interest: no checkpoints, and no measurements after an epoch.
             quick = mock.patch.multiple(run, save=lambda *_: None, _validate=dict)
@@ -206,7 +233,7 @@ def judge(source: Source, overrides: list[str], held: Held, seed: int, folder: P
     options = options_of(source, composed)
     with contextlib.redirect_stdout(io.StringIO()):
         config = with_trained_teachers(source, composed, held, seed)
-        run, minutes = train(config, folder)
+        run, minutes = train(config, held, folder, from_base=names_base(overrides))
         predictions = run.evaluate("test")
     parameters = 0
     if isinstance(run, NetworkRun):
@@ -238,7 +265,10 @@ def judge_missing(source: Source, recipes: dict[str, list[str]], args: argparse.
                 # Another process trains what is locked.
                 lock = FileLock(file.with_suffix(".lock"))
                 with contextlib.suppress(Timeout), lock.acquire(blocking=False):
-                    options = options_of(source, compose_recipe(source, overrides, held, seed))
+                    if not file.exists() and names_base(overrides) and not has_base(source.bases, overrides, held):
+                        print(f"{name}, without folds {held.name}: its base is not complete: left out", flush=True)
+                        continue
+                    options = options_by_part(source, overrides, [held])[held.name]
                     if is_judged(file, overrides, options, args.again):
                         continue
                     began = time.perf_counter()
@@ -277,6 +307,7 @@ def main() -> None:
     parser.add_argument("--recipes", type=Path, default=HERE / "recipes.yaml")
     parser.add_argument("--results", type=Path, default=HERE.parent / "docs" / "results" / "recipes")
     parser.add_argument("--cache", type=Path, default=HERE.parent / "data")
+    parser.add_argument("--bases", type=Path)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--table", action="store_true")
@@ -292,7 +323,8 @@ def main() -> None:
     chosen = {name: recipes[name] for name in args.only or recipes}
     cache = args.cache.resolve()
     runs = args.runs.resolve() if args.runs else cache / "recipe_runs"
-    source = Source(args.root.resolve(), cache, args.results, runs, recipes)
+    bases = args.bases.resolve() if args.bases else None
+    source = Source(args.root.resolve(), cache, args.results, runs, recipes, bases)
     args.held = [Held(args.mode, folds) for folds in HELD_OUT[args.mode]]
     try:
         if not args.table:
@@ -309,7 +341,7 @@ def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace
     for name, overrides in recipes.items():
         if not (args.results / name).is_dir():
             continue
-        options = options_of(source, compose_recipe(source, overrides, args.held[0], 0))
+        options = options_by_part(source, overrides, args.held)
         recipe = pool(args.results, records, name, args.mode, overrides, options)
         if recipe is not None:
             judged[name] = recipe

@@ -284,10 +284,14 @@ def main() -> None:
     folds = [fold for fold in MOST_FOLDS if fold not in options.leave_out]
     beats = read_beats(options.root, folds)
 
-    # The voltage of a record, and beats of the same voltage.
+    # The voltage of a record, and beats of the same voltage. A QRS without edges has no times.
     is_qrs = (TIME > -0.06) & (TIME < 0.07)
     voltage = np.sqrt((beats.signal[:, :, is_qrs] ** 2).mean((1, 2)))
     log_gain = np.log(voltage / np.median(voltage))
+    first, last = qrs_edges(beats.signal / np.exp(log_gain)[:, None, None], FS, BEFORE / FS)
+    has_edges = np.isfinite(first) & np.isfinite(last)
+    beats = Beats(beats.signal[has_edges], beats.rr[has_edges], beats.age[has_edges], beats.female[has_edges])
+    log_gain = log_gain[has_edges]
     signal = beats.signal / np.exp(log_gain)[:, None, None]
 
     person = np.stack([np.ones(len(signal)), (beats.age - 50) / 20, beats.female - 0.5], axis=1)

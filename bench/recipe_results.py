@@ -193,11 +193,12 @@ def pool(
     name: str,
     mode: str,
     overrides: Sequence[str],
-    options: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]],
 ) -> Judged | None:
     """Read the predictions of a recipe, for each seed that is complete. None if no seed is.
 
-    Predictions of a recipe that has changed since then do not count, and are named.
+    Predictions of a recipe that has changed since then do not count, and are named. `options` are those of each group
+    of held-out folds, by its name.
     """
     pooled = {}
     notes = []
@@ -208,7 +209,9 @@ def pool(
         if not all(file.exists() for file in files):
             continue
         predictions = [read(file) for file in files]
-        changed = [changes(prediction.notes, overrides, options) for prediction in predictions]
+        changed = []
+        for held, prediction in zip(held_out, predictions, strict=True):
+            changed.append(changes(prediction.notes, overrides, options[held.name]))
         reasons = [reason for reason in changed if reason]
         if reasons:
             print(f"{name}, seed {seed}: {reasons[0]}; left out of the table")

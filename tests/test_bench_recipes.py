@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from composing import composed
+from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.errors import UserError
 from einthoven.evaluation.comparison import paired_difference
 from einthoven.evaluation.metrics import macro_auroc
+from einthoven.predict import load_bundle
 from einthoven.predict.model_folder import FOLD
 from einthoven.runs.finished import read_finished
 from einthoven.runs.members import read_member
+from einthoven.runs.read_base import read_base
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 import bench_recipes
+import make_bases
 import recipe_results
 import recipe_table
 from recipe_results import Held, Judged, Prediction, Records
@@ -129,6 +134,74 @@ def test_recipes_differ() -> None:
     assert len({tuple(sorted(overrides)) for overrides in recipes.values()}) == len(recipes)
 
 
+FROM_BASE = ["init_from={bases}/classes_{held}", "trainer.layer_decay=0.6"]
+
+
+def test_a_recipe_names_the_base_of_its_held_out_folds() -> None:
+    held = Held("groups", (4, 5, 6))
+    options = bench_recipes.with_places(Path("made"), FROM_BASE, held)
+    assert options == ["init_from=made/classes_4-5-6", "trainer.layer_decay=0.6"]
+    assert bench_recipes.with_places(None, ["model=mlp"], held) == ["init_from=null", "model=mlp"]
+
+
+def test_predictions_are_shown_without_the_bases_and_not_trained() -> None:
+    source = bench_recipes.Source(Path("root"), Path("cache"))
+    held_out = [Held("groups", folds) for folds in recipe_results.HELD_OUT["groups"]]
+    assert bench_recipes.options_by_part(source, FROM_BASE, held_out) == {held.name: {} for held in held_out}
+    with pytest.raises(UserError, match="expected --bases FOLDER"):
+        bench_recipes.compose_recipe(source, FROM_BASE, held_out[0], 0)
+
+
+def test_a_base_whose_generator_knows_the_held_out_folds_is_refused(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two bases, as of bench/make_bases.py: the generator of the first one was fitted to records of fold 9.
+    store = PTBXL(corpus, 100, tmp_path / "cache").open()
+    (bundle,) = load_bundle("synthetic").bundles
+    assert bundle.ancestry is not None
+    known = {"knows": store.first_seconds[store.table["strat_fold"] == 9], "new": np.empty(0, "S16")}
+    for name, digests in known.items():
+        ancestry = replace(bundle.ancestry, generator=digests)
+        replace(bundle, ancestry=ancestry).save(tmp_path / f"{name}_9", half=True)
+    monkeypatch.setattr(bench_recipes, "FOLDS", (1, 2, 9))
+    source = bench_recipes.Source(corpus, tmp_path / "cache", bases=tmp_path)
+    held = Held("folds", (9,))
+    fast = ["trainer.epochs=1", "trainer.batch_size=8"]
+    with pytest.raises(UserError, match="records of the folds 9, which it would be judged on"):
+        bench_recipes.judge(source, ["init_from={bases}/knows_{held}", *fast], held, 0)
+    prediction = bench_recipes.judge(source, ["init_from={bases}/new_{held}", *fast], held, 0)
+    # The notes identify the base, and do not tell where it is.
+    assert prediction.notes["options"]["init_from_sha256"] == read_base("synthetic").sha256
+    assert str(tmp_path) not in str(prediction.notes)
+
+
+def test_a_base_is_trained_with_numbers_that_are_fitted_without_the_held_out_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def run_with(package: Path, *words: str | Path, folder: Path) -> None:
+        """Note the call. Write what the fit would write."""
+        calls.append([str(word) for word in words])
+        fitted, listed = (package / name for name in make_bases.FITTED_FILES)
+        if "fit_noise" in str(words[0]):
+            fitted.write_text("fitted without 4, 5, 6")
+        if words[0] == "-m":
+            assert fitted.read_text() == "fitted without 4, 5, 6" and listed.exists()
+
+    monkeypatch.setattr(make_bases, "run_with", run_with)
+    options = ["init_from=truth_{held}", "trainer.epochs=4"]
+    for name in ("first", "second"):
+        make_bases.make_base(Path("ptbxl"), tmp_path, name, Held("groups", (4, 5, 6)), options)
+    fits = [Path(words[0]).stem for words in calls if words[0] != "-m"]
+    assert fits == ["fit_hearts", "fit_noise", "list_fitted_records"]
+    assert calls[0][1:] == ["ptbxl", "--leave-out", "4", "5", "6"]
+    trained = [words for words in calls if words[0] == "-m"]
+    for words, name in zip(trained, ("first", "second"), strict=True):
+        assert {"init_from=truth_4-5-6", "trainer.epochs=4", f"hydra.run.dir={tmp_path}/{name}_4-5-6"} <= set(words)
+        assert f"data.cache={tmp_path}/generated_4-5-6" in words and "trainer.epochs=8" not in words
+
+
 @pytest.mark.parametrize("name", ["resnet1d_wang", "xresnet1d101"])
 def test_a_peer_has_the_recipe_of_the_benchmark(name: str) -> None:
     source = bench_recipes.Source(Path("root"), Path("cache"))
@@ -148,19 +221,25 @@ def test_a_recipe_counts_when_all_folds_are_there(records: Records, tmp_path: Pa
     notes = {"overrides": [], "options": {}, "commit": "c", "parameters": 7, "minutes": 3}
     # The classes of the files are in another order, and one file has a record that is not compared.
     backwards = tuple(reversed(CLASSES))
+    options: dict[str, dict[str, object]] = {"1-2-3": {}, "4-5-6": {}, "7-8-9": {"init_from_sha256": "b"}}
     for folds in recipe_results.HELD_OUT["groups"]:
-        assert recipe_results.pool(tmp_path, records, "r", "groups", [], {}) is None
+        assert recipe_results.pool(tmp_path, records, "r", "groups", [], options) is None
         rows = np.isin(records.fold, folds)
         ecg_id = np.append(records.ecg_id[rows], 999)
         values = np.vstack([p[rows][:, ::-1], np.zeros(5)])
         prediction = Prediction(ecg_id, np.append(records.fold[rows], 1), values, backwards, notes)
         recipe_results.write(Held("groups", folds).file(tmp_path, "r", 2), prediction)
-    pooled = recipe_results.pool(tmp_path, records, "r", "groups", [], {})
+    pooled = recipe_results.pool(tmp_path, records, "r", "groups", [], options)
     assert pooled is not None
     assert list(pooled.p) == [2]
     np.testing.assert_array_equal(pooled.p[2], p)
     np.testing.assert_array_equal(pooled.parts, (records.fold - 1) // 3)
-    assert recipe_results.pool(tmp_path, records, "r", "groups", ["changed"], {}) is None
+    assert recipe_results.pool(tmp_path, records, "r", "groups", ["changed"], options) is None
+    # Another base of one group
+    last = Held("groups", (7, 8, 9)).file(tmp_path, "r", 2)
+    with_base = {**notes, "options": {"init_from_sha256": "a"}}
+    recipe_results.write(last, replace(recipe_results.read(last), notes=with_base))
+    assert recipe_results.pool(tmp_path, records, "r", "groups", [], options) is None
 
 
 def test_differences_are_those_of_the_package(records: Records) -> None:
@@ -184,7 +263,7 @@ def test_a_mean_has_the_seeds_of_its_recipes(records: Records) -> None:
     assert (mean.parameters, mean.minutes) == (20, 4.0)
     of_seeds = recipe_results.mean_of("a@0+bb@2", of_both)
     np.testing.assert_allclose(of_seeds.p[0], (of_both["a"].p[0] + of_both["bb"].p[2]) / 2)
-    with pytest.raises(bench_recipes.UserError, match="a@2; expected some of a, bb"):
+    with pytest.raises(UserError, match="a@2; expected some of a, bb"):
         recipe_results.mean_of("a@2+bb", of_both)
 
 
