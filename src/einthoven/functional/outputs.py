@@ -63,6 +63,30 @@ def logits_of(p: Tensor, single_label: bool) -> Tensor:
     return torch.logit(p, eps=rounding)
 
 
+def share_logits(y: Tensor, single_label: bool) -> Tensor:
+    """Return the logits (K,) of the share of positive records of each class, which are finite for all labels.
+
+    Half a record is added to the positive and to the negative records: ``log((n₁ + ½) / (n₀ + ½))``. With a single
+    label, half a record is added to each class: ``log((n_k + ½) / (n + K/2))``.
+
+    Parameters
+    ----------
+    y : Tensor (n, K)
+        Labels in [0, 1].
+    single_label : bool
+        Whether a row is one categorical distribution, or K Bernoulli distributions.
+
+    References
+    ----------
+    Haldane, "The estimation and significance of the logarithm of a ratio of frequencies", 1955: with half a record, the
+    bias of this estimate is of order 1/n².
+    """
+    positive = y.float().sum(dim=0)
+    if single_label:
+        return ((positive + 0.5) / (len(y) + 0.5 * y.shape[1])).log()
+    return ((positive + 0.5) / (len(y) - positive + 0.5)).log()
+
+
 def mixture_logits(logits: Tensor, single_label: bool, weights: Tensor | None = None) -> Tensor:
     """Return the logits of an ensemble, whose probabilities are the mean of the probabilities of its members.
 

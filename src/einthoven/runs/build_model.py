@@ -19,6 +19,8 @@ from einthoven.functional.pca import LeadMoments
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.limits import Shapes, check_numbers, construction_limits
+from einthoven.predict.network import last_layer
+from einthoven.terminal.display import console
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -93,6 +95,23 @@ def build_model(
         raise UserError(f"model: {type(model.network).__name__} has no trainable parameter, so nothing can be trained.")
     build(config.init)(model.network, model.frontend(train.take(first_rows, window)))
     return model
+
+
+@torch.no_grad()
+def set_output_biases(model: Classifier, logits: Tensor) -> None:
+    """Set the biases of the last layer to the logits (K,) that the training begins with.
+
+    A network whose last layer is not linear, or has no biases, starts as it is, and a sentence says so.
+    """
+    layer = last_layer(model, len(logits))
+    if layer is None or layer.bias is None:
+        console.print(
+            f"task.prior_bias: {type(model.network).__name__} has no linear layer with a bias for each of its "
+            f"{len(logits)} outputs, so that they start as they are",
+            soft_wrap=True,
+        )
+        return
+    layer.bias.copy_(logits)
 
 
 def _check_memory(

@@ -23,7 +23,7 @@ from einthoven.optim.plateau import Plateau
 from einthoven.predict.limits import Shapes, construction_limits
 from einthoven.runs import run_data
 from einthoven.runs.base_model import BaseModel, read_kept_base
-from einthoven.runs.build_model import build_model
+from einthoven.runs.build_model import build_model, set_output_biases
 from einthoven.runs.check_augment import check_augment, check_changed_labels
 from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.finetuning import FineTuning, load_base
@@ -187,6 +187,9 @@ class NetworkParts:
             frontend,
             self._stored_shapes(),
         )
+        if self.task.kind is TaskKind.CLASSES and self.task.starts_at_prior:
+            set_output_biases(self.model, self.task.initial_logits(train.labels))
+        # Outputs that the base has, too, keep its biases.
         if self.base is not None:
             self.loaded = load_base(self.model, self.base, self.data.output_names)
         if isinstance(self.task, Pretext):
@@ -258,7 +261,9 @@ class NetworkParts:
         model: Classifier = self.model
         if reader is None:
             return model
-        return Classifier(model.frontend, model.network, reader).train(model.training)
+        classifier = Classifier(model.frontend, model.network, reader)
+        classifier.frozen = model.frozen
+        return classifier.train(model.training)
 
     @property
     def ancestry(self) -> Ancestry:

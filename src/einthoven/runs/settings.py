@@ -63,6 +63,7 @@ def check_settings(config: DictConfig) -> Settings:
     UserError
         If an option is wrong.
     """
+    from einthoven.contracts import TaskKind
     from einthoven.runs.check_masks import check_masks
 
     settings = read_settings(config)
@@ -73,7 +74,14 @@ def check_settings(config: DictConfig) -> Settings:
         check(source_options(config) if name == "data" else config[name], name)
 
     # These parts check the range of their options when they are built.
-    check_masks(config, build_task(config), settings.trainer)
+    task = build_task(config)
+    check_masks(config, task, settings.trainer)
+    is_balanced = settings.trainer.sampler == "balanced"
+    if is_balanced and task.kind is TaskKind.CLASSES and task.targets is not None:
+        raise UserError(
+            f"trainer.sampler=balanced: draws rare statements more often, and task.targets={task.targets} reads the "
+            "classes from their probabilities, which would be far too large; expected shuffle."
+        )
     build(config.schedule)(0, 1)
     penalty = build(config.penalty)
     if config.get("init_from") is None:

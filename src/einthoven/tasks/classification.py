@@ -45,6 +45,8 @@ class Classification:
         The loss, ``f(logits, y, output=…, prior=…)`` with one value per record.
     prior : Tensor (K,), optional
         Share of positive training records of each class. `fit` sets it.
+    prior_bias : bool, optional
+        Start the biases of the last layer at `initial_logits`, and not at 0. None: only with `targets`.
     targets : str, optional
         A label set of statements that the network learns. The classes of `labels` are read from them, and everything
         but the training loss is about these classes. None: the network learns the classes themselves.
@@ -71,6 +73,7 @@ class Classification:
     temperature: float
     objective: Callable[..., Tensor] = cross_entropy
     prior: Tensor | None = None
+    prior_bias: bool | None = None
     targets: str | None = None
     soft_targets: bool = False
     read_weight: float = 0.0
@@ -122,6 +125,12 @@ class Classification:
             raise UserError(
                 f"task.targets={self.targets}: classes are read at the temperature 1; expected task.temperature=1."
             )
+        if self._class_weight == "balanced":
+            raise UserError(
+                f"task.targets={self.targets}: classes are read from the probabilities of statements, and with "
+                "loss.class_weight=balanced those of rare statements are far too large; expected "
+                "loss.class_weight=none."
+            )
 
     @property
     def output(self) -> str:
@@ -169,6 +178,30 @@ class Classification:
         if self.reader is None:
             return replace(self, prior=share)
         return replace(self, prior=self.class_labels(share), target_prior=self._target_labels(share))
+
+    @property
+    def starts_at_prior(self) -> bool:
+        """Whether the biases of the last layer start at `initial_logits`."""
+        return self.targets is not None if self.prior_bias is None else self.prior_bias
+
+    def initial_logits(self, y: Tensor) -> Tensor:
+        """Return the outputs (K,) or, with targets, (S,) of a network that knows only the shares of positive records.
+
+        If the classes are balanced by weights, their shares do not matter, and the outputs are 0.
+
+        Parameters
+        ----------
+        y : Tensor
+            Labels of the training records, as in `fit`.
+
+        References
+        ----------
+        Lin et al., "Focal loss for dense object detection", ICCV 2017, section 4.1, with one share for all classes.
+        """
+        learned = y if self.reader is None else self._target_labels(y)
+        if self._class_weight == "balanced":
+            return torch.zeros_like(learned[0])
+        return self.temperature * outputs.share_logits(self.reference(learned), self.single_label)
 
     def read_by(self, reader: Readout) -> Classification:
         """Return the task with the readout of its classes from its targets."""
@@ -228,7 +261,12 @@ class Classification:
     def loss_is_cross_entropy(self) -> bool:
         """Whether the loss is the unweighted cross-entropy of the predictions with `reference`."""
         options = self._cross_entropy_options()
-        return self.targets is None and options is not None and options.get("class_weight", "none") == "none"
+        return self.targets is None and options is not None and self._class_weight == "none"
+
+    @property
+    def _class_weight(self) -> str:
+        """The option of `cross_entropy`. Other losses have no such weights."""
+        return str((self._cross_entropy_options() or {}).get("class_weight", "none"))
 
     def _cross_entropy_options(self) -> Mapping[str, Any] | None:
         """Return the options of `cross_entropy`, or None if the loss is another function."""
