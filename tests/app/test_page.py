@@ -71,6 +71,15 @@ def test_files_are_chosen_dropped_refused_and_answered(
     browser.wait(f"{SHOWN} && at('name').textContent === 'r.csv'")
     assert texts(browser, "#statements td:first-child") == ranked
 
+    # A model with groups of statements: each group by its own probabilities, in words.
+    browser.value("about.groups = {main: {CD: 'c', MI: 'm'}, rhythms: {HYP: 'h', NORM: 'n', STTC: 's'}}; show()")
+    assert texts(browser, "#statements th.group") == ["main", "rhythms"]
+    in_groups = [name for name in ranked if name in ("CD", "MI")] + [
+        name for name in ranked if name not in ("CD", "MI")
+    ]
+    meanings = {"CD": "c", "MI": "m", "HYP": "h", "NORM": "n", "STTC": "s"}
+    assert texts(browser, "#statements td:first-child") == [f"{name}: {meanings[name]}" for name in in_groups]
+
     evil = tmp_path / "<img src=x onerror=alert(1)>.hea"
     evil.write_bytes(b"<script>alert(1)</script>")
     browser.drop(300, 200, evil)

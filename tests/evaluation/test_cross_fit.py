@@ -66,3 +66,11 @@ def test_one_fold_is_refused() -> None:
     y, p, folds = made_up(90)
     with pytest.raises(UserError, match="1 fold found; cross-fitting needs two folds or more"):
         cross_fit(MAKE, y, p, np.ones_like(folds))
+
+
+def test_each_group_of_classes_has_sets_of_its_own() -> None:
+    y, p, folds = made_up()
+    both = cross_fit(MAKE, y, p, folds, alphas=(0.1,), groups=(slice(0, 1), slice(1, 2)))
+    for k, name in enumerate(CLASSES):
+        one = cross_fit(partial(Vector, (name,), False), y[:, [k]], p[:, [k]], folds, alphas=(0.1,))
+        assert np.array_equal(both.in_set[0.1][:, [k]], one.in_set[0.1])

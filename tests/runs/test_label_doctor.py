@@ -19,6 +19,8 @@ from sklearn.metrics import roc_auc_score
 from einthoven import cli
 from einthoven.commands import doctor
 from einthoven.errors import UserError
+from einthoven.runs import conclude
+from einthoven.tracking.recorder import Recorder
 from pages import assert_self_contained
 
 RECORDS, FOLDS = 90, 2
@@ -72,6 +74,9 @@ def examined(
     folder = Path("outputs") / "day" / "cv"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workplace)
+        # The pictures of the training are not looked at here, and take most of its time.
+        patch.setattr(conclude, "pictures", lambda *_: {})
+        patch.setattr(Recorder, "figure", lambda *_: None)
         options = (
             "model=mlp",
             "model.width=32",

@@ -45,7 +45,9 @@ def describe_model(predictor: Predictor) -> dict[str, Any]:
     input_format = predictor.input_format
     return {
         "notice": predictor.notice,
+        "attribution": predictor.attribution,
         "classes": list(predictor.classes),
+        "groups": predictor.groups,
         "reads": {"leads": list(input_format.leads), "fs": input_format.fs, "seconds": input_format.seconds},
         "models": models,
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},

@@ -1,6 +1,7 @@
 "use strict";
 
-const FIRST_STATEMENTS = 12; // number of statements that the page shows at first
+const FIRST_STATEMENTS = 12; // number of statements of the first group that the page shows at first
+const FIRST_OF_OTHER_GROUPS = 4; // the same for each other group, such as the rhythms
 const PAGE_SECONDS = 10;
 const SVG = "http://www.w3.org/2000/svg";
 const at = (id) => document.getElementById(id);
@@ -51,9 +52,9 @@ function show_status(text, is_error = false) {
   at("status").classList.toggle("error", is_error);
 }
 
-/** Names of the statements, the most probable first. */
-function ranked_statements() {
-  return Object.keys(answer.probabilities).sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
+/** Names of some statements, the most probable first. */
+function ranked(names) {
+  return [...names].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
 }
 
 // ------------------------------------------------------------------ requests
@@ -158,31 +159,42 @@ function measurement_cells(name, one, digits) {
 function show_statements(all = false) {
   const rule = at("rule").value;
   const has_sets = answer.alpha !== null;
-  const names = ranked_statements();
   const heads = ["statement", "probability", "", ...(has_sets ? ["may be"] : []),
     ...(rule ? ["", "threshold", "there: sensitivity, specificity"] : [])];
-  const rows = (all ? names : names.slice(0, FIRST_STATEMENTS)).map((name) => {
-    const p = answer.probabilities[name];
-    const interval = answer.intervals[name];
-    const point = rule ? about.points[name]?.[rule] : undefined;
-    const is_positive = Boolean(rule) && answer.positive[rule].includes(name);
-    const number = two_digits(p) + (interval ? ` (${interval.map(two_digits).join("–")})` : "");
-    const cells = [name, element("td", number, { class: "number" }), element("td", [bar(name, p, interval, point?.threshold)])];
-    if (has_sets) cells.push(answer.set.includes(name) ? "●" : "");
-    if (rule && point) {
-      cells.push(is_positive ? "positive" : "negative", point.threshold.toPrecision(2));
-      cells.push(`${two_digits(point.sensitivity)}, ${two_digits(point.specificity)}`);
-    } else if (rule) {
-      cells.push("", "none", "");
-    }
-    const line = row("td", cells);
-    line.classList.toggle("positive", is_positive);
-    return line;
+  const groups = Object.entries(about.groups);
+  const rows = [];
+  let is_complete = true;
+  groups.forEach(([group, meanings], position) => {
+    const names = ranked(Object.keys(meanings));
+    const most = all ? names.length : position ? FIRST_OF_OTHER_GROUPS : FIRST_STATEMENTS;
+    is_complete = is_complete && names.length <= most;
+    if (groups.length > 1) rows.push(element("tr", element("th", group, { colspan: heads.length, class: "group" })));
+    rows.push(...names.slice(0, most).map((name) => statement_row(name, meanings[name], rule, has_sets)));
   });
   at("statements").replaceChildren(row("th", heads), ...rows);
-  at("all").hidden = all || names.length <= FIRST_STATEMENTS;
-  at("all").textContent = `all ${names.length} statements`;
+  at("all").hidden = is_complete;
+  at("all").textContent = `all ${Object.keys(answer.probabilities).length} statements`;
   show_statement_note(has_sets);
+}
+
+/** The row of a statement: its name in words, probability, set, and the decision of an operating point. */
+function statement_row(name, meaning, rule, has_sets) {
+  const p = answer.probabilities[name];
+  const interval = answer.intervals[name];
+  const point = rule ? about.points[name]?.[rule] : undefined;
+  const is_positive = Boolean(rule) && answer.positive[rule].includes(name);
+  const number = two_digits(p) + (interval ? ` (${interval.map(two_digits).join("–")})` : "");
+  const cells = [meaning ? `${name}: ${meaning}` : name, element("td", number, { class: "number" }), element("td", [bar(name, p, interval, point?.threshold)])];
+  if (has_sets) cells.push(answer.set.includes(name) ? "●" : "");
+  if (rule && point) {
+    cells.push(is_positive ? "positive" : "negative", point.threshold.toPrecision(2));
+    cells.push(`${two_digits(point.sensitivity)}, ${two_digits(point.specificity)}`);
+  } else if (rule) {
+    cells.push("", "none", "");
+  }
+  const line = row("td", cells);
+  line.classList.toggle("positive", is_positive);
+  return line;
 }
 
 /** The sentences below the table of statements. */
@@ -192,7 +204,7 @@ function show_statement_note(has_sets) {
     sentences.push("In brackets, and as a band: the 95 % interval of the probability.");
   }
   if (has_sets) {
-    sentences.push(`May be: a set that misses at most ${answer.alpha * 100} % of the true statements, on average over records like the calibration records.`);
+    sentences.push(`May be: a set that misses at most ${answer.alpha * 100} % of the true statements of each group, on average over records like the calibration records.`);
   }
   if (answer.familiar !== null) {
     sentences.push(`${(answer.familiar * 100).toFixed(0)} % of the calibration records are as unlike the training data as this record.`);
@@ -244,7 +256,7 @@ function show_timeline() {
   const windows = answer.windows;
   at("course").hidden = windows.length < 2;
   if (windows.length < 2) return;
-  const names = ranked_statements().slice(0, FIRST_STATEMENTS);
+  const names = ranked(Object.keys(Object.values(about.groups)[0])).slice(0, FIRST_STATEMENTS);
   const seconds = answer.seconds;
   const label_width = 70;
   const line_height = 18;
@@ -293,7 +305,8 @@ function show_timeline() {
 function show_about() {
   at("notice").textContent = about.notice;
   at("limits").textContent = `At most ${about.limits.megabytes} MB and ${about.limits.seconds} s for a record.`;
-  const lines = [["statements", about.classes.join(" ")],
+  const groups = Object.entries(about.groups).map(([group, meanings]) => [group, Object.keys(meanings).join(" ")]);
+  const lines = [...groups,
     ["reads", `${about.reads.leads.join(" ")}, ${about.reads.seconds} s at ${about.reads.fs} Hz`]];
   for (const model of about.models) {
     const fitted = model.fitted_on ? `, fitted on ${model.fitted_on}` : "";
@@ -305,6 +318,7 @@ function show_about() {
     if (metrics.macro_auroc) lines.push(["macro AUROC", `${metrics.macro_auroc.toFixed(3)}${interval}, on records of that kind`]);
     lines.push(["SHA-256", model.sha256]);
   }
+  if (about.attribution) lines.push(["attribution", about.attribution]);
   at("about").replaceChildren(...lines.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
   const rules = [...new Set(Object.values(about.points).flatMap((points) => Object.keys(points)))];
   at("rule").replaceChildren(...rules.map((rule) => element("option", rule_name(rule), { value: rule })));

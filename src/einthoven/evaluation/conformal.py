@@ -9,6 +9,8 @@ threshold for each class, it holds for the positive records of each class, and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -93,6 +95,35 @@ def risk_control_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float
     return float(value[is_controlled].max())
 
 
+def group_thresholds(
+    y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float, groups: Sequence[slice] = (slice(None),)
+) -> FloatArray:
+    """Find a threshold for each group of classes by `risk_control_threshold`, from the classes of the group alone.
+
+    Parameters
+    ----------
+    y_true, p, alpha
+        As in `risk_control_threshold`.
+    groups : sequence of slice
+        Columns of each group. Together they are all columns.
+
+    Returns
+    -------
+    array of float64, shape (K,)
+        For each class the threshold of its group.
+
+    Raises
+    ------
+    UserError
+        As in `risk_control_threshold`.
+    """
+    positive, probability = check_probabilities(y_true, p)
+    thresholds = np.zeros(positive.shape[1])
+    for group in groups:
+        thresholds[group] = risk_control_threshold(positive[:, group], probability[:, group], alpha)
+    return thresholds
+
+
 def class_thresholds(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> FloatArray:
     """Find a threshold for each class, so that its new positive records reach it with a probability of 1 - alpha.
 
@@ -160,7 +191,10 @@ def coverage_per_class(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.
     return coverage
 
 
-def statement_sets(p: npt.ArrayLike, threshold: float, classes: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the names of the classes whose probability reaches the threshold, for each record of ``p`` (n, K)."""
+def statement_sets(p: npt.ArrayLike, threshold: npt.ArrayLike, classes: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the names of the classes whose probability reaches the threshold, for each record of ``p`` (n, K).
+
+    There is one threshold for all classes, or one for each class (K,).
+    """
     names = np.array(classes, dtype=object)
-    return [tuple(names[reaches_threshold]) for reaches_threshold in np.asarray(p) >= threshold]
+    return [tuple(names[reaches_threshold]) for reaches_threshold in np.asarray(p) >= np.asarray(threshold)]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
-from einthoven.evaluation.conformal import class_thresholds, risk_control_threshold
+from einthoven.evaluation.conformal import class_thresholds, group_thresholds
 from einthoven.evaluation.metrics import BoolArray, FloatArray
 from einthoven.evaluation.operating_points import Rule, choose_threshold
 
@@ -31,7 +31,7 @@ class CrossFit:
     decisions : dict of Rule to ndarray of bool, shape (n, K)
         Whether the probability reaches the threshold that the rule chooses.
     in_set : dict of float to ndarray of bool, shape (n, K)
-        alpha -> whether a class is in the conformal set of a record, with one threshold for all classes.
+        alpha -> whether a class is in the conformal set of a record, with one threshold for each group of classes.
     in_own_set : dict of float to ndarray of bool, shape (n, K)
         The same with a threshold for each class.
     """
@@ -49,6 +49,7 @@ def cross_fit(
     folds: npt.ArrayLike,
     rules: Sequence[Rule] = (),
     alphas: Sequence[float] = (),
+    groups: Sequence[slice] = (slice(None),),
 ) -> CrossFit:
     """Calibrate and decide each fold with what is fitted on the other folds.
 
@@ -64,6 +65,8 @@ def cross_fit(
         How thresholds are chosen. Each class needs both labels outside of each fold.
     alphas : sequence of float
         Shares of true labels that the sets may miss.
+    groups : sequence of slice
+        Columns of the classes that share a threshold of the sets. By default all classes share it.
 
     Raises
     ------
@@ -92,6 +95,6 @@ def cross_fit(
             thresholds = [choose_threshold(fit_y[:, k], fit_p[:, k], rule) for k in range(labels.shape[1])]
             of_rule[is_held_out] = held_out >= np.array(thresholds)
         for alpha in alphas:
-            in_set[alpha][is_held_out] = held_out >= risk_control_threshold(fit_y, fit_p, alpha)
+            in_set[alpha][is_held_out] = held_out >= group_thresholds(fit_y, fit_p, alpha, groups)
             in_own_set[alpha][is_held_out] = held_out >= class_thresholds(fit_y, fit_p, alpha)
     return CrossFit(calibrated, decisions, in_set, in_own_set)

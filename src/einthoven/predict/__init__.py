@@ -8,6 +8,7 @@ network      building a network from its description
 limits       limits of the memory and time that such a network may take
 delineator   the probability of P, QRS and T at each sample
 signal       converting a record to the input of a model, or refusing it
+groups       superclasses, rhythms and statements, and a bundle that answers other classes
 missing_lead a lead that a record lacks, computed from the others
 refusal      refusing a record that is unlike the training records
 forward      windows through the network of a bundle: probabilities and features, with or without dropout

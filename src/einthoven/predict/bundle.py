@@ -69,8 +69,8 @@ class Bundle:
         Its name.
     band : ndarray, shape (K, 2, 2), or None
         Covariance of the calibration line of each class (`einthoven.evaluation.band`).
-    conformal : dict of float to float
-        alpha -> threshold of conformal risk control.
+    conformal : dict of float to float or tuple of K floats
+        alpha -> threshold of conformal risk control: one for all classes, or one for each class.
     points : dict
         class -> rule -> the ``threshold`` of an operating point, and the rates that were measured there.
     familiarity : Familiarity or None
@@ -78,6 +78,9 @@ class Bundle:
         Which records it refuses. None: none.
     missing_leads : dict of str to MissingLead
         The leads that a record may lack, and those without which the loss is too large.
+    groups : dict of str to dict of str to str
+        Name of a group of classes -> class -> what it means, in the order of `classes`. Empty: they are one group, and
+        have no meaning beside their names.
     provenance : dict
         ``trained_on`` (a sentence), ``fitted_on``, ``metrics``, ``date``, ``versions``, ``run``, ``data``, ``config``,
         and ``attribution`` if the licence of the training records asks for it.
@@ -99,11 +102,12 @@ class Bundle:
     calibration_method: str
     provenance: Mapping[str, Any]
     band: NDArray[np.float64] | None = None
-    conformal: Mapping[float, float] = field(default_factory=dict)
+    conformal: Mapping[float, float | tuple[float, ...]] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     familiarity: Familiarity | None = None
     refusal: Refusal | None = None
     missing_leads: Mapping[str, MissingLead] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ancestry: Ancestry | None = None
     cuts: tuple[Cut, ...] = ()
     sha256: str = ""
@@ -156,11 +160,12 @@ class Bundle:
             "model": dict(self.parts),
             "reads": {**asdict(self.input_format), "leads": list(self.input_format.leads), "unit": "mV"},
             "classes": list(self.classes),
+            "groups": {group: dict(meanings) for group, meanings in self.groups.items()},
             "output": "softmax" if self.single_label else "sigmoid",
             "temperature": self.temperature,
             "calibration": {"method": self.calibration_method, "learned": fitted_state(self.calibration)},
             "band": None if self.band is None else _null_for_nan(self.band),
-            "conformal": [{"alpha": alpha, "threshold": value} for alpha, value in self.conformal.items()],
+            "conformal": [{"alpha": alpha, "threshold": _as_json(value)} for alpha, value in self.conformal.items()],
             "operating_points": points,
             "familiarity": None if self.familiarity is None else {"held": self.familiarity.held.tolist()},
             "refusal": None if self.refusal is None else self.refusal.to_json(),
@@ -276,7 +281,7 @@ def _assemble(
         cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
 
     band = description["band"]
-    # Bundles of earlier formats refuse no record, and need all leads.
+    # Bundles of earlier formats refuse no record, need all leads, and have one group of classes.
     refusal = description.get("refusal")
     missing_leads = description.get("missing_leads") or {}
     return Bundle(
@@ -290,15 +295,26 @@ def _assemble(
         calibration_method=calibration["method"],
         provenance=description["provenance"],
         band=None if band is None else np.array(band, dtype=np.float64),
-        conformal={float(item["alpha"]): float(item["threshold"]) for item in description["conformal"]},
+        conformal={float(item["alpha"]): _threshold(item["threshold"]) for item in description["conformal"]},
         points=description["operating_points"],
         familiarity=familiarity,
         refusal=None if refusal is None else Refusal.from_json(refusal),
         missing_leads={lead: MissingLead.from_json(content) for lead, content in missing_leads.items()},
+        groups=description.get("groups") or {},
         ancestry=ancestry,
         cuts=tuple(cuts),
         sha256=sha256,
     )
+
+
+def _as_json(threshold: float | tuple[float, ...]) -> float | list[float]:
+    """Return the threshold of all classes, or a list of those of each class."""
+    return list(threshold) if isinstance(threshold, tuple) else threshold
+
+
+def _threshold(content: float | list[float]) -> float | tuple[float, ...]:
+    """Return a threshold of a checked description."""
+    return tuple(map(float, content)) if isinstance(content, list) else float(content)
 
 
 def _null_for_nan(array: NDArray[np.float64]) -> Any:

@@ -58,7 +58,8 @@ def check_description(description: Mapping[str, Any]) -> InputFormat:
     _number("temperature", description["temperature"], above=0.0)
     check_networks(_mapping("model", description["model"]), len(classes))
     _check_band(description["band"], len(classes))
-    _check_conformal(description["conformal"])
+    _check_conformal(description["conformal"], len(classes))
+    _check_groups(description.get("groups"), classes)
     _check_points(_mapping("operating_points", description["operating_points"]), classes)
     _check_familiarity(description["familiarity"])
     calibration = _mapping("calibration", description["calibration"])
@@ -142,11 +143,28 @@ def _check_band(band: Any, classes: int) -> None:
                     _number("band", value)
 
 
-def _check_conformal(conformal: Any) -> None:
+def _check_conformal(conformal: Any, classes: int) -> None:
     for item in _list("conformal", conformal):
         entry = _mapping("conformal", item)
         _number("conformal.alpha", entry.get("alpha"), above=0.0, most=1.0)
-        _number("conformal.threshold", entry.get("threshold"), least=0.0, most=1.0)
+        threshold = entry.get("threshold")
+        # One for all classes, or one for each class.
+        thresholds = _list("conformal.threshold", threshold, classes) if isinstance(threshold, list) else [threshold]
+        for value in thresholds:
+            _number("conformal.threshold", value, least=0.0, most=1.0)
+
+
+def _check_groups(groups: Any, classes: tuple[str, ...]) -> None:
+    # Bundles of earlier formats have none.
+    if not groups:
+        return
+    in_groups: list[str] = []
+    for group, meanings in _mapping("groups", groups).items():
+        _text("groups", group)
+        for name, meaning in _mapping(f"groups.{group}", meanings).items():
+            _text(f"groups.{group}", meaning)
+            in_groups.append(name)
+    _expect("groups", in_groups, in_groups == list(classes), "each class once, in their order")
 
 
 def _check_points(points: Mapping[str, Any], classes: tuple[str, ...]) -> None:

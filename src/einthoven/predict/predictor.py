@@ -51,6 +51,12 @@ class Predictor:
         A lead that the records lack, or that is not to be used. It is computed from the other leads, with the weights
         of the first bundle.
 
+    Attributes
+    ----------
+    groups : dict of str to dict of str to str
+        Name of a group of classes -> class -> what it means, in the order of the classes. The first group is the main
+        one: its most probable class is explained. Meanings are empty if the bundle has none.
+
     Raises
     ------
     UserError
@@ -72,6 +78,7 @@ class Predictor:
         self.draws = draws
         self.seed = seed
         self.classes = first.classes
+        self.groups = first.groups or {"classes": dict.fromkeys(first.classes, "")}
         self.single_label = first.single_label
         self.input_format = first.input_format
         self.cuts = tuple(dict.fromkeys(cut for bundle in bundles for cut in bundle.cuts))
@@ -193,7 +200,7 @@ class Predictor:
         ----------
         record : Record, Prepared, str or Path
         label : str or None
-            The class; by default the most probable class.
+            The class; by default the most probable class of the first group.
         method : Method
             A function of `evaluation.saliency` or `evaluation.occlusion`.
         judge : bool
@@ -211,8 +218,11 @@ class Predictor:
         prepared = record if isinstance(record, Prepared) else self.prepare(record)
         prediction = self.predict_prepared([prepared], *self.alphas[:1])
         prediction.raise_refused()
-        most_probable = int(prediction.probabilities[0].argmax())
-        class_index = most_probable if label is None else self.classes.index(label)
+        if label is None:
+            first_group = next(iter(self.groups.values()))
+            class_index = int(prediction.probabilities[0, : len(first_group)].argmax())
+        else:
+            class_index = self.classes.index(label)
         class_probabilities = prediction.windows[0][:, class_index]
         window = int(class_probabilities.argmax())
         signal = prepared.signal[window].astype(np.float32) * np.float32(1e-3)
@@ -257,7 +267,7 @@ class Predictor:
         by_member = np.stack(member_probabilities)
         probabilities = by_member.mean(axis=0)
         familiar = np.mean(familiar_shares, axis=0) if familiar_shares else np.full(len(records), np.nan)
-        threshold = self.bundles[0].conformal[alpha] if self.alphas else 0.0
+        threshold = np.array(self.bundles[0].conformal[alpha] if self.alphas else 0.0)
         in_training = [self._is_in_training(record) for record in records]
         cautions = []
         for record, trained, share in zip(records, in_training, familiar, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,10 @@ class Refusal:
     findings : tuple of str
         Codes of the doctor (`einthoven.data.doctor.CODES`). A record with such a finding is refused.
     familiar : float
-        A record is refused if at most this share of the calibration records is as far from the training records.
+        Smallest share of the calibration records that has to be as far from the training records as a record that is
+        answered. A record with this share or a smaller one is refused.
     unaltered : float
-        Share of the unaltered records that these rules refuse. It was measured on records that a network had not seen.
+        Share of the unaltered records that these rules refuse, measured on records that a network had not seen.
     """
 
     findings: tuple[str, ...]
@@ -48,11 +50,11 @@ class Refusal:
 
         The share is that of `einthoven.evaluation.familiarity.Familiarity.share`; NaN if it is not known.
         """
-        if not share <= self.familiar:
+        if math.isnan(share) or share > self.familiar:
             return None
         return (
-            f"not answered, because it is unlike the training records: {share:.1%} of the calibration records are as "
-            f"far from them; expected more than {self.familiar:.1%}."
+            f"not answered, because it is unlike the training records: only {share:.1%} of the calibration records "
+            f"are as far from them; expected more than {self.familiar:.1%}."
         )
 
 

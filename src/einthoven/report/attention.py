@@ -23,8 +23,8 @@ from einthoven.report.ecg_paper import (
     empty_page,
     scale_line,
     traces_of,
-    write,
 )
+from einthoven.report.page_text import write
 from einthoven.report.style import INK, use_style
 from einthoven.report.trials import FloatArray, Trial, by_label
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.report.style import INK, use_style
+from einthoven.report.page_text import MM_PER_INCH, PAPER, POINTS_PER_MM, write, write_foot, write_head
+from einthoven.report.style import use_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,13 +29,9 @@ LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V
 RHYTHM_LEAD = "II"
 STRIPS = 4  # with up to this many leads, each lead has a row of 10 s
 
-PAPER, MINOR, MAJOR, TRACE = "#FFF6F3", "#F7D3CB", "#EBA093", "#101018"
+MINOR, MAJOR, TRACE = "#F7D3CB", "#EBA093", "#101018"
 LEAD_IN = 15.0  # mm at the start of a row, with the calibration pulse
 ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
-FOOT_SIZE = 2.1  # mm, the height of a line at the foot
-FOOT_HEIGHTS = (8.9, 3.4, 1.2)  # mm above the edge of the page; the line with the scale is between the first two
-MM_PER_INCH = 25.4
-POINTS_PER_MM = 72 / MM_PER_INCH
 
 # Name of a lead in mm: size of the font, width of a letter, distance from the start of the trace, usual height.
 NAME_SIZE = 4.2
@@ -69,6 +66,7 @@ def ecg_paper_figure(
     title: str,
     subtitle: str | None = None,
     measured: str = "",
+    details: str = "",
     leads: Sequence[str] = LEADS,
     foot: Sequence[str] = (),
     dpi: float = 150,
@@ -91,9 +89,11 @@ def ecg_paper_figure(
     title : str
         Large line at the top.
     subtitle : str, optional
-        Smaller line below the title.
+        Smaller line below the title. A long one is written smaller, as the two lines that follow.
     measured : str
-        Small line between title and subtitle, with the measurements of the record. A long one is written smaller.
+        Small line between title and subtitle, with the measurements of the record.
+    details : str
+        Small line below the subtitle.
     leads : sequence of str
         Names of the rows; by default all twelve leads.
     foot : sequence of str
@@ -125,21 +125,10 @@ def ecg_paper_figure(
         clipped = set()
         for row, baseline in zip(rows, baselines, strict=False):
             clipped |= draw_row(axes, traces, fs, row, left, baseline, limit, behind)
-        title_height = 202 if subtitle else 197
-        if measured:
-            height = min(2.8, 2.8 * grid.width / _text_width(measured, 2.8))
-            write(axes, grid.left, 198.4 if subtitle else 193.5, measured, height, va="center")
-            title_height = 204 if subtitle else 199
-        write(axes, grid.left, title_height, title, 5.2, weight="bold", va="center")
-        if subtitle:
-            write(axes, grid.left, 194.5, subtitle, 3.6, va="center")
+        write_head(axes, grid.left, grid.bottom + grid.height, grid.width, title, [measured, subtitle or "", details])
         write(axes, grid.left, 6.0, scale_line(fs), 3.0, va="center")
         write(axes, grid.left + grid.width, 6.0, _notes(traces, fs, limit, clipped), 3.0, va="center", ha="right")
-        for line, height in zip(foot, FOOT_HEIGHTS, strict=False):
-            # An empty line leaves its place empty.
-            if line:
-                width = max(_text_width(line, FOOT_SIZE), grid.width)
-                write(axes, grid.left, height, line, FOOT_SIZE * grid.width / width, va="center")
+        write_foot(axes, grid.left, grid.width, foot)
     return figure
 
 
@@ -344,44 +333,6 @@ def _draw_pulse(axes: Axes, left: float, baseline: float) -> None:
         solid_joinstyle="miter",
         label="calibration",
         zorder=4,
-    )
-
-
-def _text_width(text: str, height: float) -> float:
-    """Return the width in mm of text with a font size in mm."""
-    from matplotlib.textpath import TextPath
-
-    return float(TextPath((0, 0), text, size=height).get_extents().width)
-
-
-def write(
-    axes: Axes,
-    x: float,
-    y: float,
-    text: str,
-    height: float,
-    *,
-    weight: str = "normal",
-    ha: str = "left",
-    va: str = "baseline",
-    halo: bool = False,
-) -> None:
-    """Write text with a font size in mm."""
-    from matplotlib.patheffects import withStroke
-
-    effects = [withStroke(linewidth=0.8 * POINTS_PER_MM, foreground=PAPER)] if halo else []
-    axes.text(
-        x,
-        y,
-        text,
-        fontsize=height * POINTS_PER_MM,
-        weight=weight,
-        ha=ha,
-        va=va,
-        color=INK,
-        zorder=3.5,
-        path_effects=effects,
-        parse_math=False,  # file names can contain dollar signs, which would start a formula
     )
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from einthoven.atomic import atomic
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.report.ecg_paper import PAPER, SPEED, FloatArray, ecg_paper_figure, examples_figure, write
+from einthoven.report.ecg_paper import SPEED, FloatArray, ecg_paper_figure, examples_figure
+from einthoven.report.page_text import PAPER, write
 from einthoven.report.style import BLUE, INK, ORANGE
 
 if TYPE_CHECKING:

@@ -64,9 +64,12 @@ class Pages:
         probabilities: Sequence[str],
         cautions: Sequence[str],
         measured: str = "",
+        other_classes: str = "",
     ) -> None:
         """Add the page of a record. The parameters are those of `prediction_figure`."""
-        figure = prediction_figure(signal, fs, leads, title, probabilities, cautions, self._footnotes, measured)
+        figure = prediction_figure(
+            signal, fs, leads, title, probabilities, cautions, self._footnotes, measured, other_classes
+        )
         if self._pages is None:
             self._pages = self._open()
         self._pages.savefig(figure)
@@ -81,6 +84,7 @@ def prediction_figure(
     cautions: Sequence[str],
     footnotes: Sequence[str],
     measured: str = "",
+    other_classes: str = "",
     dpi: float = 150,
 ) -> Figure:
     """Draw the page of a record.
@@ -94,12 +98,14 @@ def prediction_figure(
     leads : sequence of L str
     title : str
     probabilities : sequence of str
-        The most probable classes, or why there is no answer.
+        The most probable classes, or the sentence why there is no answer.
     cautions : sequence of str
     footnotes : sequence of str
         Up to two lines at the foot of the page.
     measured : str
         The measurements.
+    other_classes : str
+        The most probable rhythms and statements.
     dpi : float
     """
     caution_line = f"Cautions: {'; '.join(cautions)}" if cautions else ""
@@ -110,6 +116,7 @@ def prediction_figure(
         subtitle="   ".join(probabilities),
         leads=leads,
         measured=_shorten(measured),
+        details=_shorten(other_classes),
         foot=(_shorten(caution_line), *(_shorten(line) for line in footnotes)),
         dpi=dpi,
     )

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.report.ecg_paper import GAIN, POINTS_PER_MM, SPEED, Behind, FloatArray, examples_figure
+from einthoven.report.ecg_paper import GAIN, SPEED, Behind, FloatArray, examples_figure
+from einthoven.report.page_text import POINTS_PER_MM
 from einthoven.report.style import BLUE, ORANGE
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,8 @@ class HeldOutFold:
     signals, train_signals : ndarray of int16, shape (n, L, T) and (m, L, T)
         Records of this fold, and of the other folds, in µV.
     y : ndarray of float64, shape (n, K)
+    statements : dict of str to ndarray of float64, shape (n,)
+        Labels of each statement that the network learns. Empty if it learns the classes.
     patients : ndarray of int64, shape (n,)
     table : DataFrame
         Rows of the table of the source.
@@ -52,6 +55,7 @@ class HeldOutFold:
     signals: Signals
     train_signals: Signals
     y: Float
+    statements: Mapping[str, Float]
     patients: NDArray[np.int64]
     table: DataFrame
 
@@ -100,8 +104,13 @@ def _read_fold(folder: Path, fold: int) -> HeldOutFold:
     if len(patients) != len(signals):
         raise UserError(f"{folder}: {len(signals)} rows of {len(patients)} records; expected one row for each record.")
     y = data.record_labels("val").astype(np.float64)
+    # Each record has one row, so that the rows are in the order of the records.
+    statements = {}
+    if data.targets is not None:
+        columns = data.targets.matrix[data.rows["val"]].astype(np.float64).T
+        statements = dict(zip(data.targets.names, columns, strict=True))
     table = data.table("val").reset_index(drop=True)
-    return HeldOutFold(fold, bundle, unrounded, signals, train_signals, y, patients, table)
+    return HeldOutFold(fold, bundle, unrounded, signals, train_signals, y, statements, patients, table)
 
 
 def stored_signals(data: Data, split: str) -> Signals:

@@ -27,6 +27,7 @@ from einthoven.models import features as feature_models
 from einthoven.models.ensemble import Ensemble
 from einthoven.models.features import MOST_BYTES, FeatureModel
 from einthoven.predict.bundle import Bundle, read_bundle
+from einthoven.predict.groups import answer_first_group
 from einthoven.predict.model_folder import CHECKPOINTS, find_bundle, is_fitted_to_features, named_folder
 from einthoven.runs.feature_table import build_feature_model, measure_features, select_features
 from einthoven.runs.trained_data import read_trained_data
@@ -265,7 +266,8 @@ def read_member(name: str, option: str) -> Member:
     try:
         if is_fitted_to_features(folder):
             return _read_fitted(folder, option, source)
-        return NetworkMember(source, read_bundle(find_bundle(name, source)))
+        # A bundle may answer further groups of classes beside those that it was trained for.
+        return NetworkMember(source, answer_first_group(read_bundle(find_bundle(name, source))))
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error}).") from None
     except UserError as error:

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
 
 CLASSES_IN_TABLE = 5
-"""The table and the pages show so many of the most probable classes."""
+"""The table and the pages show so many of the most probable classes of the first group."""
+
+CLASSES_OF_OTHER_GROUPS = 3
+"""They show so many of each other group, such as the rhythms."""
 
 
 class Output(ABC):
@@ -79,9 +82,7 @@ class Output(ABC):
             if self._pages is not None and answer.record is not None:
                 # The user sees the ECG that the model refuses.
                 record = answer.record
-                self._pages.add(
-                    record.signal, record.fs, record.leads, answer.file.name, ["no answer"], [str(answer.refused)]
-                )
+                self._pages.add(record.signal, record.fs, record.leads, answer.file.name, [str(answer.refused)], [])
             self._add_refused(answer)
             return
         self.answered += 1
@@ -93,10 +94,12 @@ class Output(ABC):
         }
         if self._pages is not None and answer.record is not None:
             record = answer.record
-            lines = most_probable(record_answer)
+            lines, other_classes = page_lines(record_answer, self.predictor.groups)
             cautions = record_answer["cautions"]
-            line = "" if measurements is None else measurement_line(measurements)
-            self._pages.add(record.signal, record.fs, record.leads, answer.file.name, lines, cautions, line)
+            measured = "" if measurements is None else measurement_line(measurements)
+            self._pages.add(
+                record.signal, record.fs, record.leads, answer.file.name, lines, cautions, measured, other_classes
+            )
         self._add_answered(record_answer, [] if measurements is None else measurement_lines(measurements))
 
     @abstractmethod
@@ -135,18 +138,19 @@ class _TableOutput(Output):
 
     def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
         """Add a row for the record, and with ``--timeline`` a row for each window."""
-        labels = " ".join(answer["set"]) or "none of them"
+        groups = self.predictor.groups
         self._table.add_row(
             Path(answer["file"]).name,
-            "\n".join(most_probable(answer)),
-            labels if answer["alpha"] is not None else "",
+            "\n".join(table_lines(answer, groups)),
+            "\n".join(set_lines(answer, groups)) if answer["alpha"] is not None else "",
             *(["\n".join(measured)] if self.measures else []),
             "\n".join(answer["cautions"]),
         )
         if self.timeline:
             for window in answer["windows"]:
-                by_probability = sorted(window["probabilities"].items(), key=lambda item: -item[1])
-                probabilities = "  ".join(f"{name} {p:.2f}" for name, p in by_probability[:CLASSES_IN_TABLE])
+                by_class = window["probabilities"]
+                shown = most_probable(by_class, next(iter(groups.values())), CLASSES_IN_TABLE)
+                probabilities = "  ".join(f"{name} {by_class[name]:.2f}" for name in shown)
                 self._table.add_row(f"  from {window['start_s']:g} s", probabilities)
 
     def _end(self) -> None:
@@ -188,6 +192,7 @@ class _JsonOutput(Output):
         content = {
             "notice": self.predictor.notice,
             "attribution": self.predictor.attribution,
+            "groups": self.predictor.groups,
             "models": [{**bundle.provenance, "sha256": bundle.sha256} for bundle in self.predictor.bundles],
             "records": self._records,
             "not_answered": self._refused,
@@ -276,12 +281,59 @@ def _without_duplicates(columns: Sequence[str]) -> list[str]:
     return names
 
 
-def most_probable(answer: dict[str, Any]) -> list[str]:
-    """Return a line for each of the most probable classes of a record: probability and interval."""
-    by_probability = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-    lines = []
-    for name, p in by_probability[:CLASSES_IN_TABLE]:
-        interval = answer["intervals"][name]
-        interval_text = "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
-        lines.append(f"{name} {p:.2f}{interval_text}")
+def table_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the most probable classes of each group, one line for each, below the name of the group.
+
+    Parameters
+    ----------
+    answer : dict
+        The fields of `to_json`.
+    groups : mapping
+        `Predictor.groups`. The first one needs no heading.
+    """
+    lines: list[str] = []
+    for group, meanings in groups.items():
+        most = CLASSES_OF_OTHER_GROUPS if lines else CLASSES_IN_TABLE
+        if lines:
+            lines.append(f"{group}:")
+        shown = most_probable(answer["probabilities"], meanings, most)
+        lines += [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in shown]
     return lines
+
+
+def page_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> tuple[list[str], str]:
+    """Return what a page shows of an answer: the most probable classes of the first group, and a line with the others.
+
+    The parameters are those of `table_lines`.
+    """
+    (_, main_classes), *others = groups.items()
+    main_lines = [
+        _probability(answer, name) for name in most_probable(answer["probabilities"], main_classes, CLASSES_IN_TABLE)
+    ]
+    parts = []
+    for group, meanings in others:
+        shown = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
+        in_words = [f"{meanings[name]} {answer['probabilities'][name]:.2f}" for name in shown]
+        parts.append(f"{group}: {', '.join(in_words)}")
+    return main_lines, ";  ".join(parts)
+
+
+def set_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the labels that a record may have, one line for each group of classes."""
+    lines = []
+    for meanings in groups.values():
+        labels = [name for name in answer["set"] if name in meanings]
+        lines.append(" ".join(labels) or "none of them")
+    return lines
+
+
+def most_probable(probabilities: Mapping[str, float], classes: Iterable[str], most: int) -> list[str]:
+    """Return the most probable ones of some classes, in descending order."""
+    return sorted(classes, key=lambda name: -probabilities[name])[:most]
+
+
+def _probability(answer: dict[str, Any], name: str) -> str:
+    """Return a class with its probability and interval."""
+    interval = answer["intervals"][name]
+    interval_text = "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
+    return f"{name} {answer['probabilities'][name]:.2f}{interval_text}"
