@@ -35,6 +35,7 @@ from einthoven.models.mlp import MLP
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.optim.optimizers import adamw
 from einthoven.optim.penalties import Penalty
+from einthoven.predict import SYNTHETIC_BUNDLE
 from einthoven.predict.bundle import read_bundle
 from einthoven.runs.base_model import BaseModel, read_kept_base
 from einthoven.runs.figures import principal_components
@@ -404,14 +405,17 @@ def test_what_does_not_suit_the_base_is_refused(
 
 
 def test_records_behind_the_generator_of_a_base_are_noted_and_not_refused(
-    train: Train, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    train: Train, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
     in_fold_9 = store.table["strat_fold"].to_numpy() == 9
-    monkeypatch.setattr("einthoven.data.fitted_on.records_of_generator", lambda: store.first_seconds[in_fold_9])
+    bundle = read_bundle(SYNTHETIC_BUNDLE)
+    assert bundle.ancestry is not None
+    ancestry = replace(bundle.ancestry, generator=store.first_seconds[in_fold_9])
+    replace(bundle, ancestry=ancestry).save(tmp_path / "base")
     folder = tmp_path / "run"
     options = ("augment=none", "diagnostics=none", "trainer.epochs=1", "trainer.batch_size=8", "data.folds.train=[1,2]")
-    train("init_from=embedded", *options, "tracking.artifacts=false", f"hydra.run.dir={folder}")
+    train(f"init_from={tmp_path / 'base'}", *options, "tracking.artifacts=false", f"hydra.run.dir={folder}")
     note = f"and not to the labels, of {in_fold_9.sum()} of the records of val"
     assert note in " ".join(capsys.readouterr().out.split())
     trained = read_trained_data(folder, "run", takes_added=True).ancestry
@@ -423,9 +427,9 @@ def test_records_behind_the_generator_of_a_base_are_noted_and_not_refused(
 
 def test_options_without_a_base_are_refused(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     for option in ("trainer.finetune=probe", "trainer.layer_decay=0.5", "trainer.freeze_norms=true"):
-        assert f"{option}: needs a base" in refused(train, capsys, option)
+        assert f"{option}: needs a base" in refused(train, capsys, option, "init_from=null")
     for penalty in ("kl_to_base", "l2_to_base"):
-        sentence = refused(train, capsys, f"penalty={penalty}")
+        sentence = refused(train, capsys, f"penalty={penalty}", "init_from=null")
         assert f"penalty={penalty}: needs a base, which" in sentence and "expected init_from=RUN" in sentence
 
 

@@ -64,6 +64,10 @@ def difference_to_base(config: DictConfig, base: BaseModel) -> str:
     str
         Empty if the base suits the configuration. Dropout rates may differ.
     """
+    data = plain_group(config.data)
+    for name, expected_value in {"leads": list(base.leads), "fs": base.fs}.items():
+        if data.get(name) not in (None, expected_value):
+            return f"data.{name} is {data[name]} here and {expected_value} there"
     for group in OF_BASE:
         asked = flat_options(plain_group(config.get(group) or {}))
         expected = flat_options(base.options[group])
@@ -71,10 +75,6 @@ def difference_to_base(config: DictConfig, base: BaseModel) -> str:
             is_rate = group == "model" and name in DROPOUT_RATES
             if not is_rate and asked.get(name) != expected.get(name):
                 return f"{group}.{name} is {asked.get(name)} here and {expected.get(name)} there"
-    data = plain_group(config.data)
-    for name, expected_value in {"leads": list(base.leads), "fs": base.fs}.items():
-        if data.get(name) not in (None, expected_value):
-            return f"data.{name} is {data[name]} here and {expected_value} there"
     return ""
 
 

@@ -39,6 +39,7 @@ USUAL_SOURCE = "einthoven.data.sources.ptbxl.PTBXL"
 """The source of the records of such a run."""
 
 _JUDGED_WITH = {
+    "task._target_": "einthoven.tasks.classification.Classification",
     "task.labels": "superdiagnostic",
     "task.single_label": False,
     "task.targets": None,
