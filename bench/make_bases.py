@@ -8,7 +8,7 @@ trains one network on 16,000 ECGs of it, with the options of the bundle `synthet
 option stands for the held-out folds, as in `init_from=FOLDER/truth_{held}`.
 
 Writes the folders of the runs FOLDER/NAME_1-2-3, and so on. `bench/bench_recipes.py --bases FOLDER` judges recipes that
-start from them. FOLDER keeps the fitted numbers and the generated ECGs for a second call with another name. A run that
+start from their bundles. FOLDER keeps the fitted numbers and the generated ECGs for a second call with another name. A run that
 is complete is not trained again. Takes 6 to 10 minutes of one core for each group.
 """
 
@@ -87,7 +87,7 @@ def make_base(root: Path, folder: Path, name: str, held: Held, options: list[str
         chosen = list({word.partition("=")[0]: word for word in words}.values())
         # The generated ECGs of another fit have the same name, so each group has a folder of its own.
         places = [f"data.cache={folder / f'generated_{held.name}'}", f"hydra.run.dir={run}"]
-        quick = ["diagnostics=none", "tracking.artifacts=false", "tracking.offline=true"]
+        quick = ["diagnostics=none", "tracking.artifacts=false", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
         run_with(package, "-m", "einthoven", "train", *chosen, *places, *quick, folder=folder)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from recipe_results import Held
 
 from einthoven.errors import UserError
+from einthoven.predict.bundle import DESCRIPTION
 from einthoven.runs.run import Run
-from einthoven.tracking.concluded import is_concluded
 
 BASES, HELD = "{bases}", "{held}"
 """Places in the options of a recipe: the folder of the bases, and the held-out folds."""
@@ -44,9 +44,9 @@ def with_places(bases: Path | None, overrides: Sequence[str], held: Held) -> lis
 
 
 def has_base(bases: Path | None, overrides: Sequence[str], held: Held) -> bool:
-    """Return whether the base of a recipe is a complete run."""
+    """Return whether the bundle that a recipe starts from is there. A run writes it at its end."""
     (start,) = (option for option in with_places(bases, overrides, held) if option.startswith(START))
-    return is_concluded(Path(start.removeprefix(START)))
+    return (Path(start.removeprefix(START)) / DESCRIPTION).is_file()
 
 
 def refuse_known(run: Run, held: Held) -> None:

@@ -410,8 +410,7 @@ def test_records_behind_the_generator_of_a_base_are_noted_and_not_refused(
     store = PTBXL(corpus, 100, tmp_path / "cache").open()
     in_fold_9 = store.table["strat_fold"].to_numpy() == 9
     bundle = read_bundle(SYNTHETIC_BUNDLE)
-    assert bundle.ancestry is not None
-    ancestry = replace(bundle.ancestry, generator=store.first_seconds[in_fold_9])
+    ancestry = Ancestry(generator=store.first_seconds[in_fold_9])
     replace(bundle, ancestry=ancestry).save(tmp_path / "base")
     folder = tmp_path / "run"
     options = ("augment=none", "diagnostics=none", "trainer.epochs=1", "trainer.batch_size=8", "data.folds.train=[1,2]")
