@@ -8,8 +8,8 @@ trains one network on 16,000 ECGs of it, with the options of the bundle `synthet
 option stands for the held-out folds, as in `init_from=FOLDER/truth_{held}`.
 
 Writes the folders of the runs FOLDER/NAME_1-2-3, and so on. `bench/bench_recipes.py --bases FOLDER` judges recipes that
-start from their bundles. FOLDER keeps the fitted numbers and the generated ECGs for a second call with another name. A run that
-is complete is not trained again. Takes 6 to 10 minutes of one core for each group.
+start from their bundles. FOLDER keeps the fitted numbers and the generated ECGs for a second call with another name. A
+run that is complete is not trained again. Takes about 10 minutes of one core for each group.
 """
 
 from __future__ import annotations
