@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import MultiLabelBinarizer
 
+from einthoven.data.sources.concat import Concat
 from einthoven.data.sources.labels import class_of_statement, read_database, read_statements, select_labels
+from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.data.sources.statement_targets import StatementTargets, statement_targets
 from einthoven.errors import UserError
 
@@ -113,3 +115,14 @@ def test_a_record_with_a_class_and_none_of_its_statements_is_refused(corpus: Pat
     object.__setattr__(classes, "matrix", changed)
     with pytest.raises(UserError, match=rf"record {classes.ecg_ids[3]} has the class CD or one of its statements"):
         statement_targets(source, table, classes, "superdiagnostic", "all")
+
+
+def test_joined_sources_have_the_statements_of_their_parts(corpus: Path, tmp_path: Path) -> None:
+    source = PTBXL(corpus, 100, str(tmp_path))
+    joined = Concat({"a": source, "b": source}, cache=str(tmp_path), fs=100)
+    table = read_database(corpus / "ptbxl_database.csv").assign(source="a/ptbxl")
+    classes = joined.labels(table, "superdiagnostic")
+    found = statement_targets(joined, table, classes, "superdiagnostic", "all")
+    expected = targets_of(corpus, "superdiagnostic", "all")
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+    assert found.members == expected.members

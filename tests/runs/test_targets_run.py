@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from einthoven.predict.bundle import read_bundle
 from einthoven.predict.export import export, load_program
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.log_odds import LogOdds
+from einthoven.runs import records
 from einthoven.runs.finished import read_finished
 from einthoven.runs.laplace import LaplaceRun
 from einthoven.runs.network_parts import NetworkParts
@@ -167,6 +169,13 @@ def test_a_label_set_that_cannot_be_read_is_refused(run: Path, run_of_all: Path)
     # A run that reads superclasses can also be read as subclasses: its network has learned all statements.
     reading, _ = read_finished(run, "run", {}, "subdiagnostic")
     assert "AMI" in reading.data.labels.classes and len(reading.data.output_names) == 9
+
+
+def test_a_source_that_does_not_know_the_statements_of_a_class_is_refused() -> None:
+    # As the source in CONTRIBUTING.md: it has labels, and no method class_of.
+    source = SimpleNamespace(label_sets=("columns", "all"))
+    with pytest.raises(UserError, match=r"task.targets=all: the source SimpleNamespace .* a method class_of"):
+        records._read_targets(source, None, None, SimpleNamespace(targets="all"))  # type: ignore[arg-type]
 
 
 def test_a_run_starts_from_the_outputs_of_its_base(run_of_all: Path, trained: Callable[..., Path]) -> None:

@@ -214,6 +214,11 @@ def _read_targets(source: Any, store: Store, labels: Labels, task: Any) -> State
     if name not in source.label_sets:
         sets = ", ".join(source.label_sets)
         raise UserError(f"task.targets={name}: these data have {sets}; expected a set of statements among them.")
+    if not hasattr(source, "class_of"):
+        raise UserError(
+            f"task.targets={name}: the source {type(source).__name__} does not say which statements are in a class; "
+            "expected a source with a method class_of, such as data=ptbxl, or null."
+        )
     return statement_targets(
         source,
         store.table,

@@ -138,6 +138,13 @@ class Concat:
         states = tuple(state_of(source) for source in self.parts.values())
         return None if None in states else states
 
+    def class_of(self, task: str) -> dict[str, str]:
+        """Return the class of each SCP-ECG statement, as in `einthoven.data.sources.labels.Labels`."""
+        class_of: dict[str, str] = {}
+        for source in self.parts.values():
+            class_of |= source.class_of(task)
+        return class_of
+
     def labels(self, table: pd.DataFrame, task: str, *, min_likelihood: float = 0.0, **options: bool) -> Labels:
         """Return the labels of a table on the shared classes; options as in `label_matrix`."""
         positives: list[set[str]] = []
@@ -151,14 +158,11 @@ class Concat:
             if isinstance(source, Folder):
                 source_notes += [f"{name}: {note}" for note in source.notes(source_table)]
         shared, notes = shared_classes(annotated, refuse=self.classes == "all")
-        class_of: dict[str, str] = {}
-        for source in self.parts.values():
-            class_of |= source.class_of(task)
         return label_matrix(
             table,
             [classes & shared for classes in positives],
             task,
-            class_of=class_of,
+            class_of=self.class_of(task),
             notes=(*notes, *source_notes),
             **options,
         )
