@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 from einthoven.contracts import CLASS_OUTPUTS, TaskKind
 from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
-from einthoven.predict.model_folder import SYNTHETIC_BUNDLE, find_model, is_fitted_to_features, named_folder
+from einthoven.predict.model_folder import find_model, is_fitted_to_features, named_folder
 from einthoven.runs.base_model import BaseModel, check_state
-from einthoven.runs.base_options import OF_BASE, difference_to_base, named_rates, plain_group
 from einthoven.runs.checkpoint_checks import checkpoint_errors, outputs_of
 from einthoven.runs.input_checks import refuse_other_input
+from einthoven.runs.next_commands import name_of_override
+from einthoven.runs.options import flatten
+from einthoven.runs.parameters import chosen_options
 from einthoven.runs.run_config import with_current_names
-from einthoven.runs.settings import build_task, is_feature_model
+from einthoven.runs.settings import build_task
 from einthoven.runs.trained_run import open_trained
 from einthoven.runs.tuning_rate import tuning_rate
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.display import console
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+OF_BASE = ("model", "pca")
+"""Groups of a configuration that a run takes from its base."""
 
 MASKS = "masks"
 """Output of a model of masks."""
@@ -29,23 +35,8 @@ MASKS = "masks"
 _FROM_DATA = ("in_channels", "num_classes", "samples")
 """Options of a network that a run derives from its data."""
 
-AUTO = "auto"
-"""The value of ``init_from`` with which a run chooses whether it starts from `USUAL_BASE`."""
-
-USUAL_BASE = "synthetic"
-"""The bundle of the package that a run of PTB-XL starts from."""
-
-USUAL_SOURCE = "einthoven.data.sources.ptbxl.PTBXL"
-"""The source of the records of such a run."""
-
-_JUDGED_WITH = {
-    "task._target_": "einthoven.tasks.classification.Classification",
-    "task.labels": "superdiagnostic",
-    "task.single_label": False,
-    "task.targets": None,
-    "init._target_": "einthoven.models.init.default",
-}
-"""The options with which starting from `USUAL_BASE` was shown to be better (docs/results.md)."""
+DROPOUT_RATES = ("dropout", "dropouts", "head_dropout", "drop_path")
+"""Options of the networks that change neither a layer nor the shape of a weight."""
 
 
 def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
@@ -67,14 +58,12 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     """
     from omegaconf import OmegaConf
 
-    if config.get("init_from") == AUTO:
-        config = _with_usual_base(config)
     if config.get("init_from") is None:
         return config
     base = read_base(str(config.init_from))
     refuse_other_input(base.source, base, config.data.get("leads"), config.data.get("fs"))
     _refuse_other_kind(base, build_task(config))
-    rates = named_rates(config, base, overrides)
+    rates = _named_rates(config, base, overrides)
     merged = config.copy()
     OmegaConf.set_readonly(merged, False)
     OmegaConf.set_struct(merged, False)
@@ -93,49 +82,6 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     assert isinstance(tracking, dict)
     merged["tracking"]["run_name"] = _run_name(str(tracking["run_name"]), base, str(config.init_from), merged)
     return merged
-
-
-def _with_usual_base(config: DictConfig) -> DictConfig:
-    """Return a configuration with the base that ``init_from=auto`` stands for. It may be none.
-
-    Generated records never start from the bundle, which may have seen them.
-    """
-    from omegaconf import OmegaConf
-
-    resolved = config.copy()
-    OmegaConf.set_readonly(resolved, False)
-    resolved["init_from"] = None
-    has_labels = config.task.get("labels") is not None
-    if config.data.get("_target_") != USUAL_SOURCE or not has_labels or is_feature_model(config):
-        return resolved
-    # A folder of the user may have the name of the bundle.
-    name = USUAL_BASE if named_folder(USUAL_BASE) == SYNTHETIC_BUNDLE else str(SYNTHETIC_BUNDLE)
-    base = read_base(name)
-    difference = _difference_to_judged(config) or difference_to_base(config, base)
-    if difference:
-        console.print(
-            f"init_from={AUTO}: starts from fresh weights, and not from {USUAL_BASE}, because {difference}",
-            soft_wrap=True,
-        )
-        return resolved
-    console.print(
-        f"init_from={AUTO}: starts from {USUAL_BASE} ({base.sha256}), a network that has learned generated ECGs; "
-        "init_from=null starts from fresh weights",
-        soft_wrap=True,
-    )
-    resolved["init_from"] = name
-    return resolved
-
-
-def _difference_to_judged(config: DictConfig) -> str:
-    """Return the first option with which `USUAL_BASE` was not judged; empty if there is none."""
-    from omegaconf import OmegaConf
-
-    for name, judged in _JUDGED_WITH.items():
-        value = OmegaConf.select(config, name)
-        if value != judged:
-            return f"{name} is {value} here, and this start was judged with {judged}"
-    return ""
 
 
 def _run_name(pattern: str, base: BaseModel, init_from: str, config: DictConfig) -> str:
@@ -166,6 +112,58 @@ def _refuse_other_kind(base: BaseModel, task: Any) -> None:
             f"{base.source}: is {base.description}, whose network has outputs for a whole window, and task={task.name} "
             "needs outputs at each sample; expected the run of a delineation."
         )
+
+
+def _named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> dict[str, Any]:
+    """Return the dropout rates that the command line, or a recipe, names. A named network names all its options.
+
+    Raises
+    ------
+    UserError
+        If another option asks for another architecture than the base has.
+    """
+    rates: dict[str, Any] = {}
+    chosen = chosen_options()
+    usual = _usual_options()
+    by_recipe = [f"{group}={chosen[group]}" for group in OF_BASE if chosen.get(group) not in (None, usual[group])]
+    for override in dict.fromkeys([*overrides, *by_recipe]):
+        name = name_of_override(override)
+        group, _, option = name.partition(".")
+        group = group.partition("@")[0]
+        if group not in OF_BASE:
+            continue
+        asked = _flat(_plain(config.get(group) or {}))
+        expected = _flat(base.options[group])
+        names = [option] if option else ["_target_", *sorted(asked.keys() & expected.keys())]
+        for key in names:
+            # A rate that the network of the base does not have is refused as any other option.
+            if group == "model" and key in DROPOUT_RATES and key in asked.keys() & expected.keys():
+                rates[key] = asked[key]
+            elif asked.get(key) != expected.get(key):
+                raise UserError(
+                    f"{override}: {group}.{key} is {expected.get(key)} in {base.source} and {asked.get(key)} here; "
+                    f"expected the same, or no option of {group}, which comes from the base; only dropout rates may "
+                    "differ, because they change no layer and no weight."
+                )
+    return rates
+
+
+def _usual_options() -> dict[str, str]:
+    """Return the option of each group that ``conf/train.yaml`` chooses."""
+    from omegaconf import OmegaConf
+
+    train = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False)
+    assert isinstance(train, dict)
+    usual: dict[str, str] = {}
+    for entry in train["defaults"]:
+        if isinstance(entry, dict):
+            usual |= entry
+    return usual
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested options by their dotted names, with lists for tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flatten(options)}
 
 
 def read_base(name: str) -> BaseModel:
@@ -204,7 +202,7 @@ def _read_run(folder: Path, source: str) -> BaseModel:
     return BaseModel(
         source=source,
         description=f"a run of the task {task.name} ({len(opened.trained.ancestry.trained):,} training records)",
-        options={group: plain_group(config[group]) for group in ("model", "pca")},
+        options={group: _plain(config[group]) for group in ("model", "pca")},
         state=weights,
         classes=outputs_of(notes),
         output=str(task.output),
@@ -260,3 +258,12 @@ def _pca_options(config: Any, frontend: Mapping[str, Any], source: str) -> dict[
         "mode": "leads" if is_projected else "none",
         "k": frontend["out_channels"] if is_projected else None,
     }
+
+
+def _plain(group: Any) -> dict[str, Any]:
+    """Return a group of a configuration as a plain dict."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(group, resolve=True)
+    assert isinstance(container, dict)
+    return {str(name): value for name, value in container.items()}
