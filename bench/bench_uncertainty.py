@@ -1,14 +1,15 @@
 """Uncertainty of recipes on real records: calibration, selective prediction and conformal coverage of each class.
 
-    python bench/bench_uncertainty.py PTBXL_ROOT [--mode groups|folds] [--recipes A B …] [--reference A]
+    python bench/bench_uncertainty.py PTBXL_ROOT [--mode groups|folds] [--recipes A B A+B …] [--reference A]
 
-It trains nothing. It reads the out-of-fold predictions of `bench_recipes.py` from docs/results/recipes. The patients
-are divided into five parts. Calibration (a slope and an offset for the logit of each class) and thresholds of sets are
-fitted on four parts and measured on the fifth, in turn, in the same way for all recipes. Prints for each recipe the
-negative log-likelihood and the calibration error (ECE) before and after, the risk at 80 % coverage and the area below
-the risk-coverage curve, the coverage of each class by sets for 90 %, with one threshold for all classes and with one
-for each class; and the difference of the negative log-likelihood from the reference, with its interval over patients.
-With several seeds, each figure is the mean over the seeds.
+A+B is the mean of the probabilities of two recipes. It trains nothing. It reads the out-of-fold predictions of
+`bench_recipes.py` from docs/results/recipes. The patients are divided into five parts. Calibration (a slope and an
+offset for the logit of each class) and thresholds of sets are fitted on four parts and measured on the fifth, in turn,
+in the same way for all recipes. Prints for each recipe the negative log-likelihood and the calibration error (ECE)
+before and after, the risk at 80 % coverage and the area below the risk-coverage curve, the coverage of each class by
+sets for 90 %, with one threshold for all classes and with one for each class; and the difference of the negative
+log-likelihood from the reference, with its interval over patients. With several seeds, each figure is the mean over
+the seeds.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results" / "recipes"
 PARTS = 5
 
 Array = NDArray[np.float64]
+
+
+def read_recipes(results: Path, records: Records, recipes: str, mode: str) -> dict[int, Array]:
+    """Return the out-of-fold probabilities (n, K) of each complete seed of a recipe, or of the mean of several: A+B."""
+    members = [read_recipe(results, records, recipe, mode) for recipe in recipes.split("+")]
+    seeds = sorted(set.intersection(*(set(member) for member in members)))
+    return {seed: np.mean([member[seed] for member in members], axis=0) for seed in seeds}
 
 
 def read_recipe(results: Path, records: Records, recipe: str, mode: str) -> dict[int, Array]:
@@ -109,7 +117,7 @@ def main() -> None:
     figures = {}
     calibrated: dict[str, list[Array]] = {}
     for recipe in recipes:
-        by_seed = read_recipe(options.results, records, recipe, options.mode)
+        by_seed = read_recipes(options.results, records, recipe, options.mode)
         if not by_seed:
             print(f"{recipe}: no complete predictions of the mode {options.mode}")
             continue
