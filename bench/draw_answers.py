@@ -30,7 +30,7 @@ from einthoven.report.prediction_pages import prediction_figure
 from einthoven.terminal.prediction_output import page_lines
 
 RECORDS = {"JS36889": "Chapman-Shaoxing/Ningbo", "E07510": "Georgia", "A0057": "CPSC 2018"}
-DPI = 75
+DPI = 100
 IMAGES = Path(__file__).parents[1] / "docs" / "images" / "prediction"
 
 

@@ -21,7 +21,7 @@ from einthoven.predict.bundle import Bundle, read_bundle
 from einthoven.predict.network import last_layer
 from einthoven.report.prediction_pages import prediction_figure
 from einthoven.terminal import prediction_output
-from einthoven.terminal.prediction_output import page_lines, table_lines
+from einthoven.terminal.prediction_output import meanings_line, page_lines, table_lines
 
 GROUPS = {"superclasses": {"CD": "conduction disturbance", "MI": "infarction"}, "rhythms": {"NORM": "normal rhythm"}}
 THRESHOLDS = (0.2, 0.3, 0.9)
@@ -99,14 +99,16 @@ ANSWER = {
 
 def test_superclasses_come_first_and_other_groups_are_in_words() -> None:
     assert table_lines(ANSWER, GROUPS) == [
-        "MI 0.60 (0.50-0.70) infarction",
-        "CD 0.30 conduction disturbance",
+        "MI 0.60 (0.50-0.70)",
+        "CD 0.30",
         "rhythms:",
         "NORM 0.95 normal rhythm",
     ]
     assert page_lines(ANSWER, GROUPS) == (["MI 0.60 (0.50-0.70)", "CD 0.30"], "rhythms: normal rhythm 0.95")
+    assert meanings_line(GROUPS) == "CD conduction disturbance, MI infarction"
     plain = {"classes": dict.fromkeys(ANSWER["probabilities"], "")}
     assert table_lines(ANSWER, plain)[0] == "NORM 0.95" and page_lines(ANSWER, plain)[1] == ""
+    assert meanings_line(plain) == ""
 
 
 def test_the_command_shows_the_groups(
@@ -125,7 +127,8 @@ def test_the_command_shows_the_groups(
     monkeypatch.setattr(prediction_output, "console", Console(width=200))
     cli.main(command)
     shown = capfd.readouterr().out
-    assert shown.index("infarction") < shown.index("rhythms:") < shown.index("normal rhythm")
+    assert shown.index("MI 0.") < shown.index("rhythms:") < shown.index("normal rhythm")
+    assert "CD conduction disturbance, MI infarction" in shown
 
 
 def test_the_page_of_a_refused_record_has_the_reason_in_its_head() -> None:

@@ -36,17 +36,47 @@ def test_the_bundle_of_real_ecgs_is_small_and_names_its_source() -> None:
     assert sum(file.stat().st_size for file in PTBXL_BUNDLE.iterdir()) < 2_000_000
     assert "1,713 ECGs of PTB-XL" in predictor.notice and "Not for diagnosis" in predictor.notice
     assert "Wagner" in predictor.attribution and "CC BY 4.0" in predictor.attribution
-    assert predictor.classes == ("CD", "HYP", "MI", "NORM", "STTC") and predictor.alphas == (0.05, 0.1, 0.2)
+    assert predictor.classes[:5] == ("CD", "HYP", "MI", "NORM", "STTC") and predictor.alphas == (0.05, 0.1, 0.2)
     assert bundle.provenance["metrics"]["macro_auroc"] > 0.85
     assert bundle.refusal is not None and bundle.refusal.unaltered <= 0.02
     assert {"unit", "swap_la_ra"} <= set(bundle.refusal.findings)
     assert set(bundle.missing_leads) == {"V1", "V2", "V3", "V4", "V5", "V6"}
+    assert all(missing.low <= missing.loss <= missing.high for missing in bundle.missing_leads.values())
     assert bundle.ancestry is not None and len(bundle.ancestry.trained) > 1700
     # Nothing names a folder of the machine that trained it.
     config = bundle.provenance["config"]
     assert not [value for value in config.values() if str(value).startswith("/")]
     card = (PTBXL_BUNDLE / "model_card.md").read_text()
     assert "Not a medical device" in card and f"{bundle.provenance['metrics']['macro_auroc']:.3f}" in card
+
+
+def test_each_class_of_the_bundle_of_real_ecgs_has_meaning_interval_operating_points_and_threshold() -> None:
+    predictor = load_bundle("ptbxl")
+    (bundle,) = predictor.bundles
+    assert list(predictor.groups) == ["superclasses", "rhythms", "statements"]
+    assert predictor.groups["rhythms"]["AFIB"] == "atrial fibrillation" and "SR" in predictor.groups["rhythms"]
+    assert {"LVH", "IMI", "LAFB", "1AVB"} <= set(predictor.groups["statements"])
+    assert all(meaning for meanings in predictor.groups.values() for meaning in meanings.values())
+    assert tuple(bundle.points) == predictor.classes
+    assert bundle.band is not None and np.isfinite(bundle.band).all()
+    for thresholds in bundle.conformal.values():
+        assert isinstance(thresholds, tuple)
+        # One for each group.
+        assert len(thresholds) == len(predictor.classes) and len(set(thresholds)) == 3
+
+
+def test_atrial_fibrillation_is_told_from_sinus_rhythm_in_other_hospitals(real_data: Path) -> None:
+    predictor = load_bundle("ptbxl")
+    of_rhythm: dict[str, list[float]] = {"164889003": [], "426783006": []}
+    for header in sorted((real_data / "cinc2021").glob("*.hea")):
+        codes = header.read_text().split("#Dx:")[1].splitlines()[0].strip().split(",")
+        for rhythm, found in of_rhythm.items():
+            if rhythm in codes:
+                prediction = predictor.predict_prepared([predictor.prepare(header)])
+                found.append(float(prediction.probabilities[0, predictor.classes.index("AFIB")]))
+    fibrillation, sinus = of_rhythm.values()
+    assert min(len(fibrillation), len(sinus)) >= 3
+    assert np.mean([a > b for a in fibrillation for b in sinus]) > 0.9
 
 
 def test_the_bundle_of_real_ecgs_names_a_record_of_its_training(real_data: Path) -> None:

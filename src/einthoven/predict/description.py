@@ -204,7 +204,8 @@ def _check_missing_leads(missing_leads: Any, leads: tuple[str, ...]) -> None:
     for lead, missing in _mapping("missing_leads", missing_leads).items():
         _expect("missing_leads", lead, lead in leads, "leads of the bundle")
         content = _mapping(f"missing_leads.{lead}", missing)
-        _number(f"missing_leads.{lead}.loss", content.get("loss"), least=-1.0, most=1.0)
+        for name in ("loss", "low", "high"):
+            _number(f"missing_leads.{lead}.{name}", content.get(name), least=-1.0, most=1.0)
         weights = _mapping(f"missing_leads.{lead}.weights", content.get("weights"))
         for other, weight in weights.items():
             _expect("missing_leads", other, other in leads and other != lead, f"leads of the bundle other than {lead}")

@@ -16,7 +16,7 @@ INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The leads from which all twelve follow."""
 
 MOST_LOSS = 0.01
-"""A lead may be missing if the macro AUROC without it is lower by at most this."""
+"""A lead may be missing if the macro AUROC without it is surely lower by at most this (upper end of the interval)."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,34 @@ class MissingLead:
         The missing lead is the sum of other leads times these weights.
     loss : float
         Macro AUROC with the lead minus macro AUROC without it, on records that were not used in training.
+    low, high : float
+        95 % interval of the loss.
     """
 
     weights: Mapping[str, float]
     loss: float
+    low: float
+    high: float
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the loss is small enough to answer."""
-        return self.loss <= MOST_LOSS
+        """Whether the loss is surely small enough to answer."""
+        return self.high <= MOST_LOSS
+
+    @property
+    def loss_with_interval(self) -> str:
+        """The loss and its interval as text."""
+        return f"{self.loss:.3f} (95 % {self.low:.3f} to {self.high:.3f})"
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> MissingLead:
         """Return the missing lead of a checked entry of ``bundle.json``."""
         weights = {lead: float(weight) for lead, weight in content["weights"].items()}
-        return cls(weights, float(content["loss"]))
+        return cls(weights, float(content["loss"]), float(content["low"]), float(content["high"]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``bundle.json``."""
-        return {"weights": dict(self.weights), "loss": self.loss}
+        return {"weights": dict(self.weights), "loss": self.loss, "low": self.low, "high": self.high}
 
 
 def fit_weights(covariance: NDArray[np.float64], leads: Sequence[str], missing: str) -> dict[str, float]:
@@ -100,15 +109,16 @@ def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequenc
     absent = [name for name in needed if name not in record.leads]
     if absent:
         raise UserError(
-            f"{record.source}: lead{'s' * (len(absent) > 1)} {' '.join(absent)} missing, too; without {lead}, this "
-            f"model needs {' '.join(needed)}."
+            f"{record.source}: {' '.join(absent)} missing, too; without {lead}, this model needs {' '.join(needed)}."
         )
     computed = np.zeros(record.signal.shape[1], np.float64)
     for other, weight in missing.weights.items():
         computed += weight * record.signal[record.leads.index(other)]
-    signal = np.empty((len(leads), record.signal.shape[1]), np.float32)
-    for row, name in zip(signal, leads, strict=True):
-        row[:] = computed if name == lead else record.signal[record.leads.index(name)]
-    change = f"{-missing.loss:+.3f}"
-    caution = f"{lead} was not read: it is computed from the other leads, which changes the macro AUROC by {change}"
+    rows = {name: record.signal[record.leads.index(name)] for name in needed}
+    rows[lead] = computed
+    signal = np.array([rows[name] for name in leads], dtype=np.float32)
+    caution = (
+        f"{lead} was not read: it is computed from the other leads, which lowers the macro AUROC by "
+        f"{missing.loss_with_interval}"
+    )
     return replace(record, signal=signal, leads=tuple(leads), cautions=(*record.cautions, caution))

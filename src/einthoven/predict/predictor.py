@@ -381,8 +381,8 @@ def _check_missing(bundle: Bundle, lead: str) -> None:
         raise UserError(f"without {lead}: what this model is worth without this lead was not measured; {expected}.")
     if not missing.is_allowed:
         raise UserError(
-            f"without {lead}: the macro AUROC of this model is lower by {missing.loss:.3f} without this lead, and at "
-            f"most {MOST_LOSS:g} is accepted; {expected}."
+            f"without {lead}: the macro AUROC of this model is lower by {missing.loss_with_interval} without this "
+            f"lead, and at most {MOST_LOSS:g} is accepted; {expected}."
         )
 
 

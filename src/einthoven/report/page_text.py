@@ -17,6 +17,7 @@ POINTS_PER_MM = 72 / MM_PER_INCH
 TITLE_SIZE = 5.2  # mm, the size of a font
 HEAD_SIZES = (2.8, 3.6, 2.8)  # mm, of the lines below the title
 HEAD_SPACING = 1.35  # from one line to the next, as a multiple of its size
+WIDENED = 0.94  # a picture rounds the width of small letters to pixels, which can widen a text by so much
 FOOT_SIZE = 2.1  # mm
 FOOT_HEIGHTS = (8.9, 3.4, 1.2)  # mm above the edge of the page; the line with the scale is between the first two
 
@@ -52,7 +53,7 @@ def write_foot(axes: Axes, left: float, width: float, lines: Sequence[str]) -> N
 
 def fitting_size(text: str, size: float, width: float) -> float:
     """Return the font size, at most `size`, with which a text is not wider than `width` (all in mm)."""
-    return min(size, size * width / text_width(text, size))
+    return min(size, WIDENED * size * width / text_width(text, size))
 
 
 def text_width(text: str, height: float) -> float:

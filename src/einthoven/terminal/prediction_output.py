@@ -157,6 +157,9 @@ class _TableOutput(Output):
         """Print the table."""
         if self.answered:
             console.print(self._table)
+            meanings = meanings_line(self.predictor.groups)
+            if meanings:
+                console.print(meanings, style="dim", highlight=False)
             if self.predictor.alphas:
                 console.print(
                     "may be: a set of labels that misses at most the share --alpha of the true labels, as a mean over "
@@ -289,16 +292,22 @@ def table_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]])
     answer : dict
         The fields of `to_json`.
     groups : mapping
-        `Predictor.groups`. The first one needs no heading.
+        `Predictor.groups`. The first one needs no heading, and `meanings_line` has its meanings.
     """
-    lines: list[str] = []
-    for group, meanings in groups.items():
-        most = CLASSES_OF_OTHER_GROUPS if lines else CLASSES_IN_TABLE
-        if lines:
-            lines.append(f"{group}:")
-        shown = most_probable(answer["probabilities"], meanings, most)
+    (_, main_classes), *others = groups.items()
+    shown = most_probable(answer["probabilities"], main_classes, CLASSES_IN_TABLE)
+    lines = [_probability(answer, name) for name in shown]
+    for group, meanings in others:
+        lines.append(f"{group}:")
+        shown = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
         lines += [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in shown]
     return lines
+
+
+def meanings_line(groups: Mapping[str, Mapping[str, str]]) -> str:
+    """Return what the classes of the first group mean, as one line; empty if the bundle does not say it."""
+    main_classes = next(iter(groups.values()))
+    return ", ".join(f"{name} {meaning}" for name, meaning in main_classes.items() if meaning)
 
 
 def page_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> tuple[list[str], str]:
