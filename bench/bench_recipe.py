@@ -21,7 +21,7 @@ def main(root: str | None) -> None:
     cli.main(["train", "-m", "model=logistic", SEEDS])
     cli.main(["train", "-m", "task.shuffle_labels=true", "trainer.epochs=10", SEEDS])
     if root is not None:
-        cli.main(["train", "-m", "data=ptbxl", f"data.root={root}", "task=superdiagnostic", "init_from=null", SEEDS])
+        cli.main(["train", "-m", "data=ptbxl", f"data.root={root}", "task=superdiagnostic", SEEDS])
 
 
 if __name__ == "__main__":
