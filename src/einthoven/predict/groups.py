@@ -30,7 +30,8 @@ def answer_groups(bundle: Bundle, groups: Groups) -> Bundle:
         If a class is neither, or if a network that has learned classes does not answer all of them in their order.
     """
     classes = tuple(name for meanings in groups.values() for name in meanings)
-    model, parts = bundle.model, dict(bundle.parts)
+    model = bundle.model
+    parts = dict(bundle.parts)
     readout = model.readout
     if readout is not None:
         members = dict(zip(bundle.classes, readout.members, strict=True))

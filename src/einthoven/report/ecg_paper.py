@@ -29,7 +29,9 @@ LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V
 RHYTHM_LEAD = "II"
 STRIPS = 4  # with up to this many leads, each lead has a row of 10 s
 
-MINOR, MAJOR, TRACE = "#F7D3CB", "#EBA093", "#101018"
+MINOR = "#F7D3CB"  # lines of 1 mm
+MAJOR = "#EBA093"  # lines of 5 mm
+TRACE = "#101018"
 LEAD_IN = 15.0  # mm at the start of a row, with the calibration pulse
 ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
 

@@ -230,8 +230,8 @@ class FeatureMember:
     ) -> Float:
         """Fit a new model with the same options to some rows, and return its probabilities of others."""
         model = build_feature_model(self.options, self.source)
-        seen = select_features(features, is_fitted)
-        x = model.table.fit(seen, self.seed).transform(seen)
+        fitted_features = select_features(features, is_fitted)
+        x = model.table.fit(fitted_features, self.seed).transform(fitted_features)
         model.fit(x, y[is_fitted], single_label=self.single_label, seed=self.seed)
         return model.predict(model.table.transform(select_features(features, is_held_out)))
 

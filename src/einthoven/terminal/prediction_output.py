@@ -149,8 +149,8 @@ class _TableOutput(Output):
         if self.timeline:
             for window in answer["windows"]:
                 by_class = window["probabilities"]
-                shown = most_probable(by_class, next(iter(groups.values())), CLASSES_IN_TABLE)
-                probabilities = "  ".join(f"{name} {by_class[name]:.2f}" for name in shown)
+                ranked_names = most_probable(by_class, next(iter(groups.values())), CLASSES_IN_TABLE)
+                probabilities = "  ".join(f"{name} {by_class[name]:.2f}" for name in ranked_names)
                 self._table.add_row(f"  from {window['start_s']:g} s", probabilities)
 
     def _end(self) -> None:
@@ -295,12 +295,12 @@ def table_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]])
         `Predictor.groups`. The first one needs no heading, and `meanings_line` has its meanings.
     """
     (_, main_classes), *others = groups.items()
-    shown = most_probable(answer["probabilities"], main_classes, CLASSES_IN_TABLE)
-    lines = [_probability(answer, name) for name in shown]
+    ranked_names = most_probable(answer["probabilities"], main_classes, CLASSES_IN_TABLE)
+    lines = [_probability(answer, name) for name in ranked_names]
     for group, meanings in others:
         lines.append(f"{group}:")
-        shown = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
-        lines += [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in shown]
+        ranked_names = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
+        lines += [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in ranked_names]
     return lines
 
 
@@ -321,8 +321,8 @@ def page_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) 
     ]
     parts = []
     for group, meanings in others:
-        shown = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
-        in_words = [f"{meanings[name]} {answer['probabilities'][name]:.2f}" for name in shown]
+        ranked_names = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
+        in_words = [f"{meanings[name]} {answer['probabilities'][name]:.2f}" for name in ranked_names]
         parts.append(f"{group}: {', '.join(in_words)}")
     return main_lines, ";  ".join(parts)
 
