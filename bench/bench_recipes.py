@@ -78,7 +78,7 @@ from einthoven.terminal.conf_folders import conf_folder
 
 HERE = Path(__file__).resolve().parent
 DEFAULT = "default"
-"""The recipe without options."""
+"""What `einthoven train data=ptbxl` does with the official folds."""
 
 RECIPE = "recipe:"
 """Start of a teacher that is a recipe."""
@@ -144,14 +144,16 @@ def options_of(source: Source, config: DictConfig) -> dict[str, object]:
 def options_by_part(source: Source, overrides: list[str], held_out: list[Held]) -> dict[str, dict[str, object]]:
     """Return the options of a recipe for each group of held-out folds. They differ in the base, if it has one.
 
-    They are empty if the bases of the recipe are not there.
+    They are empty for a group whose base is not there.
     """
     if not names_base(overrides):
         options = options_of(source, compose_recipe(source, overrides, held_out[0], 0))
         return {held.name: options for held in held_out}
-    if source.bases is None:
-        return {held.name: {} for held in held_out}
-    return {held.name: options_of(source, compose_recipe(source, overrides, held, 0)) for held in held_out}
+    options_by_name: dict[str, dict[str, object]] = {}
+    for held in held_out:
+        is_there = source.bases is not None and has_base(source.bases, overrides, held)
+        options_by_name[held.name] = options_of(source, compose_recipe(source, overrides, held, 0)) if is_there else {}
+    return options_by_name
 
 
 def recipes_of_teachers(config: DictConfig) -> list[str]:
