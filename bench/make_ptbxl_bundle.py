@@ -1,6 +1,6 @@
 """Make the bundle of real ECGs that comes with the package: one network, trained on folds 1-9 of PTB-XL.
 
-    python bench/make_ptbxl_bundle.py PTBXL_ROOT [--runs FOLDER] [--groups] [--train PARTS] [OPTION=VALUE ...]
+    python bench/make_ptbxl_bundle.py PTBXL_ROOT [--runs FOLDER] [--groups] [--bases FOLDER] [--train PARTS] [OPTION=VALUE …]
 
 Trains nine networks, each without one of the folds 1-9, and one on all of them, with the recipe of `data=ptbxl` and
 the given options. With `task.targets=all`, the network learns statements, and answers rhythms and statements beside
@@ -12,6 +12,10 @@ rounded to half precision before anything is fitted. `--runs` names a folder tha
 trains these only and makes no bundle, so that several processes can share the work. `--groups` holds out three folds
 at once: three trainings instead of nine, each on a third less records, so that the figures are worse.
 
+`--bases FOLDER` starts each network that is judged from a network that knows nothing of its held-out folds: the bundle
+in FOLDER/classes_1-2-3, and so on, as `make_bases.py` makes them for the groups. The final network starts from the
+bundle `synthetic`. The model card says how many held-out records a generator was fitted to.
+
 Writes src/einthoven/predict/bundles/ptbxl with its model card, and prints the card, the size and the hash.
 """
 
@@ -19,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,9 +42,12 @@ from ptbxl_classes import (
     slices_of,
     widen_fold,
 )
+from recipe_bases import BASES, HELD, START, has_base, with_places
+from recipe_results import FOLDS, HELD_OUT, Held
 
 from einthoven import cli
 from einthoven.data.doctor import Finding
+from einthoven.errors import UserError
 from einthoven.evaluation import scores
 from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.bootstrap import auroc_intervals
@@ -68,9 +75,12 @@ from einthoven.tracking.concluded import is_concluded
 Float = NDArray[np.float64]
 Signals = NDArray[np.int16]
 
-FOLDS = [1, 2, 3, 4, 5, 6, 7, 8, 9]
-SINGLE_FOLDS = tuple([fold] for fold in FOLDS)
-GROUPS = ([1, 2, 3], [4, 5, 6], [7, 8, 9])
+START_OF_FOLDS = f"{START}{BASES}/classes_{HELD}/bundle"
+"""With --bases, the start of a network that is judged on held-out folds."""
+
+FINAL_START = f"{START}synthetic"
+"""With --bases, the start of the network of the bundle."""
+
 CALIBRATIONS = ("temperature", "vector")
 """The one with the better likelihood on patients that it was not fitted on is used."""
 
@@ -88,32 +98,81 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("root", type=Path)
     parser.add_argument("--runs", type=Path)
-    parser.add_argument("--groups", action="store_true")
+    parser.add_argument("--groups", dest="mode", action="store_const", const="groups", default="folds")
+    parser.add_argument("--bases", type=Path)
     parser.add_argument("--train", metavar="PARTS")
     parser.add_argument("options", nargs="*", metavar="OPTION=VALUE")
-    options = parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.bases is not None and any(option.startswith(START) for option in args.options):
+        parser.error("--bases: the start of a network is that of its held-out folds; expected no option init_from")
+    bases = args.bases.resolve() if args.bases else None
+    try:
+        trainings = trainings_of(args.mode, bases, args.train)
+    except UserError as error:
+        parser.error(str(error))
     with TemporaryDirectory() as scratch:
-        runs = options.runs or Path(scratch)
-        train(options.root, runs, options.options, groups=options.groups, only=options.train)
-        if options.train is None:
-            make(options.root, runs)
+        runs = args.runs or Path(scratch)
+        train(args.root, runs, trainings, args.options)
+        if args.train is None:
+            make(args.root, runs)
 
 
-def train(root: Path, runs: Path, options: Sequence[str], *, groups: bool, only: str | None) -> None:
-    """Train the networks of the folds and the final network, or some of them, unless they are there already."""
+def train(root: Path, runs: Path, trainings: Mapping[str, Sequence[str]], options: Sequence[str]) -> None:
+    """Train the networks of the folds and the final network, unless they are there already.
+
+    Parameters
+    ----------
+    root, runs : Path
+    trainings : mapping of str to sequence of str
+        As `trainings_of` returns them.
+    options : sequence of str
+        Options of all trainings.
+    """
     common = ["data=ptbxl", f"data.root={root}", "data.allow_missing=true", "seed=0", "tracking.artifacts=false"]
-    common += options
-    parts = {f"cv/{FOLD}{held_out[0]}": held_out for held_out in (GROUPS if groups else SINGLE_FOLDS)}
-    parts["final"] = []
-    for part, held_out in parts.items():
-        name = Path(part).name
-        if only is not None and name not in only.split(","):
-            continue
-        others = [fold for fold in FOLDS if fold not in held_out]
-        folds = [f"data.folds.train={others}", f"data.folds.val={held_out}", "data.folds.test=[]"]
+    for part, own_options in trainings.items():
         # Each training has a store of its own, so that several processes do not wait for each other.
-        tracking = f"tracking.uri=sqlite:///{runs.resolve()}/{name}.db"
-        train_or_resume(runs / part, [*folds, tracking, *common])
+        tracking = f"tracking.uri=sqlite:///{runs.resolve()}/{Path(part).name}.db"
+        train_or_resume(runs / part, [*own_options, tracking, *common, *options])
+
+
+def trainings_of(mode: str, bases: Path | None, only: str | None = None) -> dict[str, list[str]]:
+    """Return the trainings: the name of a folder, and the folds and the start of its network as options.
+
+    Parameters
+    ----------
+    mode : str
+        Which folds are held out together: ``groups`` or ``folds``.
+    bases : Path or None
+        Folder of the networks that they start from. None: no start is an option.
+    only : str, optional
+        Names of trainings, with commas. By default all.
+
+    Raises
+    ------
+    UserError
+        If a base is missing.
+    """
+    trainings = {}
+    for held_out in (*HELD_OUT[mode], ()):
+        part = f"cv/{FOLD}{held_out[0]}" if held_out else "final"
+        if only is not None and Path(part).name not in only.split(","):
+            continue
+        train_folds = [fold for fold in FOLDS if fold not in held_out]
+        folds = [f"data.folds.train={train_folds}", f"data.folds.val={list(held_out)}", "data.folds.test=[]"]
+        trainings[part] = [*folds, *start_options(bases, Held(mode, held_out))]
+    return trainings
+
+
+def start_options(bases: Path | None, held: Held) -> list[str]:
+    """Return the option for the start of a network that is judged on held-out folds, or of the final network."""
+    if bases is None:
+        return []
+    if not held.folds:
+        return [FINAL_START]
+    (start,) = with_places(bases, [START_OF_FOLDS], held)
+    if not has_base(bases, [START_OF_FOLDS], held):
+        raise UserError(f"{start}: no bundle; bench/make_bases.py makes one for each group, with the name classes.")
+    return [start]
 
 
 def train_or_resume(folder: Path, options: Sequence[str]) -> None:
@@ -179,7 +238,7 @@ def make(root: Path, runs: Path) -> None:
         "metrics": metrics,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    provenance["folds"] = {"train": FOLDS, "fit": FOLDS}
+    provenance["folds"] = {"train": list(FOLDS), "fit": list(FOLDS)}
     conformal = {alpha: tuple(group_thresholds(y, calibrated, alpha, columns).tolist()) for alpha in ALPHAS}
     bundle = replace(
         bundle,

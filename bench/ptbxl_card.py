@@ -119,7 +119,8 @@ def describe_purpose(figures: CardFigures) -> list[str]:
     return [
         "## What it is",
         f"`{network}` with {parameters:,} parameters in half precision, trained for {bundle.provenance['epochs']} "
-        f"epochs on {len(figures.table):,} ECGs of {patients:,} patients, folds 1-9{start_of(bundle)}.{learned} It "
+        f"epochs on {len(figures.table):,} ECGs of {patients:,} patients, folds 1-9"
+        f"{start_of(bundle, figures.folds)}.{learned} It "
         "reads 10 s of 12-lead ECG in mV at 100 Hz, and gives the probabilities of five superclasses: "
         f"{superclasses}. They do not exclude each other.{others}",
         "## For whom it is, and for whom it is not",
@@ -322,17 +323,23 @@ def describe_limits(figures: CardFigures) -> list[str]:
     ]
 
 
-def start_of(bundle: Bundle) -> str:
+def start_of(bundle: Bundle, folds: Sequence[HeldOutFold]) -> str:
     """Return what the training started from, as an end of a sentence; empty if it started from random weights."""
     start = bundle.provenance["config"].get("init_from")
     if start in (None, "None", "null"):
         return ""
     if start not in ("synthetic", "embedded"):
         return f", starting from the weights of {Path(start).name}"
+    known = sum(int(fold.in_generator.sum()) for fold in folds)
+    held_out = f"{known:,} of the records that are held out below are among them"
+    if known == 0:
+        held_out = (
+            "Each network that is judged below started from one with another generator, which was fitted without the "
+            "records that are held out"
+        )
     return (
         f", starting from the weights of the bundle `{start}`. That bundle has learned generated ECGs. Their "
-        "generator was fitted to the signals of PTB-XL records, without their labels. Records that are held out below "
-        "are among them"
+        f"generator was fitted to the signals of PTB-XL records, without their labels. {held_out}"
     )
 
 

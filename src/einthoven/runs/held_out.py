@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from einthoven.data.ancestry import Ancestry
 from einthoven.errors import UserError
 from einthoven.evaluation.familiarity import Familiarity
 from einthoven.predict.bundle import Bundle, read_bundle
@@ -45,6 +46,8 @@ class HeldOutFold:
     statements : dict of str to ndarray of float64, shape (n,)
         Labels of each statement that the network learns. Empty if it learns the classes.
     patients : ndarray of int64, shape (n,)
+    in_generator : ndarray of bool, shape (n,)
+        Whether a generator of training records was fitted to the record (`Ancestry.in_generator`).
     table : DataFrame
         Rows of the table of the source.
     """
@@ -57,6 +60,7 @@ class HeldOutFold:
     y: Float
     statements: Mapping[str, Float]
     patients: NDArray[np.int64]
+    in_generator: NDArray[np.bool_]
     table: DataFrame
 
     def predict(self, signals: Signals) -> tuple[Float, Float]:
@@ -109,8 +113,10 @@ def _read_fold(folder: Path, fold: int) -> HeldOutFold:
     if data.targets is not None:
         columns = data.targets.matrix[data.rows["val"]].astype(np.float64).T
         statements = dict(zip(data.targets.names, columns, strict=True))
+    ancestry = unrounded.ancestry or Ancestry()
+    in_generator = ancestry.in_generator(data.first_seconds("val"))
     table = data.table("val").reset_index(drop=True)
-    return HeldOutFold(fold, bundle, unrounded, signals, train_signals, y, statements, patients, table)
+    return HeldOutFold(fold, bundle, unrounded, signals, train_signals, y, statements, patients, in_generator, table)
 
 
 def stored_signals(data: Data, split: str) -> Signals:

@@ -1,0 +1,75 @@
+"""`bench/make_ptbxl_bundle.py`: which networks are trained, from which start, and what the model card says about it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from einthoven.errors import UserError
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+import make_ptbxl_bundle
+import ptbxl_card
+
+BASES = ("classes_1-2-3", "classes_4-5-6", "classes_7-8-9")
+
+
+@pytest.fixture
+def bases(tmp_path: Path) -> Path:
+    """A folder with a bundle for each group of held-out folds."""
+    for name in BASES:
+        (tmp_path / name / "bundle").mkdir(parents=True)
+        (tmp_path / name / "bundle" / "bundle.json").touch()
+    return tmp_path
+
+
+def test_each_network_starts_from_the_base_of_its_held_out_folds(bases: Path) -> None:
+    trainings = make_ptbxl_bundle.trainings_of("groups", bases)
+    assert list(trainings) == ["cv/fold-1", "cv/fold-4", "cv/fold-7", "final"]
+    starts = [options[-1] for options in trainings.values()]
+    assert starts == [*(f"init_from={bases}/{name}/bundle" for name in BASES), "init_from=synthetic"]
+    train, val, test = trainings["cv/fold-4"][:3]
+    assert train == "data.folds.train=[1, 2, 3, 7, 8, 9]"
+    assert (val, test) == ("data.folds.val=[4, 5, 6]", "data.folds.test=[]")
+    assert "data.folds.val=[]" in trainings["final"]
+    # Several processes share the work, and need no base of the others.
+    (bases / "classes_7-8-9" / "bundle" / "bundle.json").unlink()
+    assert list(make_ptbxl_bundle.trainings_of("groups", bases, "fold-1,final")) == ["cv/fold-1", "final"]
+    with pytest.raises(UserError, match=r"classes_7-8-9/bundle: no bundle; bench/make_bases\.py"):
+        make_ptbxl_bundle.trainings_of("groups", bases)
+    assert len(make_ptbxl_bundle.trainings_of("folds", None)) == 10
+    assert not any("init_from" in option for option in make_ptbxl_bundle.trainings_of("folds", None)["final"])
+
+
+def test_an_option_for_the_start_is_refused_with_bases(monkeypatch: pytest.MonkeyPatch, bases: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["make", "ptbxl", "--bases", str(bases), "init_from=synthetic"])
+    with pytest.raises(SystemExit):
+        make_ptbxl_bundle.main()
+
+
+@dataclass
+class Fold:
+    """What the card reads of a fold."""
+
+    in_generator: NDArray[np.bool_]
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        (0, "another generator, which was fitted without the records that are held out"),
+        (3, "3 of the records that are"),
+    ],
+)
+def test_the_card_says_whether_a_generator_knew_the_held_out_records(known: int, sentence: str) -> None:
+    bundle: Any = SimpleNamespace(provenance={"config": {"init_from": "synthetic"}})
+    folds: Any = [Fold(np.arange(5) < known), Fold(np.zeros(4, bool))]
+    start = ptbxl_card.start_of(bundle, folds)
+    assert sentence in start and not start.endswith(".")
