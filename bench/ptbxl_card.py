@@ -20,6 +20,7 @@ from einthoven.evaluation.metrics import auroc_per_class, average_precision_per_
 from einthoven.evaluation.subgroups import subgroups
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.missing_lead import MOST_LOSS
+from einthoven.report.markdown import bullets, markdown_page, markdown_table
 from einthoven.runs.attributes import attributes
 from einthoven.runs.held_out import HeldOutFold
 
@@ -80,23 +81,26 @@ class CardFigures:
 
 def model_card(figures: CardFigures) -> str:
     """Return the model card."""
-    sections = [
+    head = [
         "# Model card: the bundle of real ECGs",
         "**Not a medical device, and not for diagnosis.** For research and teaching. Nobody has shown that acting on "
         "these probabilities helps a patient.",
         f"{ATTRIBUTION} The weights are derived from these records. The authors of PTB-XL do not endorse this model. "
         "Written by `bench/make_ptbxl_bundle.py`.",
-        *describe_purpose(figures),
-        *describe_records(figures),
-        *describe_performance(figures),
-        *describe_statements(figures),
-        *describe_calibration(figures),
-        *describe_decisions(figures),
-        *describe_subgroups(figures),
-        *describe_refusals(figures),
-        *describe_limits(figures),
     ]
-    return "\n\n".join(sections) + "\n"
+    sections = (
+        head,
+        describe_purpose(figures),
+        describe_records(figures),
+        describe_performance(figures),
+        describe_statements(figures),
+        describe_calibration(figures),
+        describe_decisions(figures),
+        describe_subgroups(figures),
+        describe_refusals(figures),
+        describe_limits(figures),
+    )
+    return markdown_page(sections)
 
 
 def describe_purpose(figures: CardFigures) -> list[str]:
@@ -111,11 +115,12 @@ def describe_purpose(figures: CardFigures) -> list[str]:
     if readout is not None:
         # With task.own_outputs, the classes have outputs of their own, such as superdiagnostic/MI.
         own_outputs = [name for name in readout.statements if "superdiagnostic/" in name]
-        learned = f" It has learned {len(readout.statements) - len(own_outputs)} statements"
-        read = " beside the superclasses." if own_outputs else ". A superclass is read from those that it contains."
-        learned = f"{learned}{read}"
+        statements = f"{len(readout.statements) - len(own_outputs)} statements"
+        learned = f" It has learned {statements}. A superclass is read from those that it contains."
+        if own_outputs:
+            learned = f" It has learned {statements} beside the superclasses."
     counts = [f"{len(meanings)} {group}" for group, meanings in bundle.groups.items() if group != MAIN_GROUP]
-    others = f" It also gives those of {' and '.join(counts)}, which are listed below." if counts else ""
+    others = f" It also answers {' and '.join(counts)}, which are listed below." if counts else ""
     return [
         "## What it is",
         f"`{network}` with {parameters:,} parameters in half precision, trained for {bundle.provenance['epochs']} "
@@ -128,8 +133,8 @@ def describe_purpose(figures: CardFigures) -> list[str]:
         "records, for teaching, and as a start for further training.",
         "It is not for decisions about a patient, and not for records that are unlike its training: children, "
         "pacemakers, exercise and long-term ECGs, monitors, single leads of watches, and hospitals where diagnoses "
-        "are much rarer or more frequent than here. Probabilities are only as right as the shares of diagnoses are "
-        "alike.",
+        "are much rarer or more frequent than here. The probabilities assume that diagnoses are as frequent as in "
+        "these records.",
     ]
 
 
@@ -138,15 +143,15 @@ def describe_records(figures: CardFigures) -> list[str]:
     table = figures.table
     ages = table["age"].to_numpy(np.float64)
     ages = ages[np.isfinite(ages)]
-    quarter, median, three_quarters = np.percentile(ages, (25, 50, 75))
+    lower, median, upper = np.percentile(ages, (25, 50, 75))
     sexes = attributes(table)["sex"]
     female = sexes.count("female") / (sexes.count("female") + sexes.count("male"))
     return [
         "## Training records",
         f"PTB-XL records that were available (ecg_id {int(table['ecg_id'].min())}-{int(table['ecg_id'].max())}), "
         f"recorded {str(table['recording_date'].min())[:4]}-{str(table['recording_date'].max())[:4]}. They are the "
-        f"earliest part of PTB-XL, and not a random sample. Age: median {median:.0f} years, quartiles {quarter:.0f} "
-        f"and {three_quarters:.0f}, youngest {ages.min():.0f}; {int((ages < 18).sum())} records are of people below "
+        f"earliest part of PTB-XL, and not a random sample. Age: median {median:.0f} years, quartiles {lower:.0f} "
+        f"and {upper:.0f}, youngest {ages.min():.0f}; {int((ages < 18).sum())} records are of people below "
         f"18. {female:.0%} are of women. {table['device'].nunique()} types of electrocardiograph of one manufacturer, "
         f"{table['site'].nunique()} sites; the two largest sites have "
         f"{table['site'].value_counts(normalize=True).iloc[:2].sum():.0%} of the records.",
@@ -167,18 +172,17 @@ def describe_performance(figures: CardFigures) -> list[str]:
         positives = f"{int(y[:, k].sum()):,} positive"
         rows.append((name, positives, with_interval(auroc[k], per_class[k]), f"{precision[k]:.3f}"))
     trained = sorted({len(fold.train_signals) for fold in folds})
-    half = out_of_fold.p
     single = out_of_fold.single_precision
     return [
         "## Performance",
         f"Out-of-fold predictions: each record is predicted by one of {len(folds)} networks of the same recipe that "
-        f"has not seen it, and was trained on {trained[0]:,} to {trained[-1]:,} records. No patient is in two of "
-        "them. 95 % intervals (BCa) over patients. The macro AUROC of the held-out parts is "
+        f"has not seen it, and was trained on {trained[0]:,} to {trained[-1]:,} records. No patient is in two of the "
+        "held-out parts. 95 % intervals (BCa) over patients. The macro AUROC of the held-out parts is "
         f"{min(by_part):.3f} to {max(by_part):.3f}. The network in the bundle is trained on all nine folds. No record "
         "was kept to judge it alone.",
-        markdown(("class", "", "AUROC", "AUPRC"), rows),
-        f"Half precision changes a probability by at most {np.abs(half - single).max():.4f}, and the macro AUROC from "
-        f"{macro_auroc(y, single[:, columns]):.5f} to {macro_auroc(y, p):.5f}.",
+        markdown_table(("class", "", "AUROC", "AUPRC"), rows),
+        f"Half precision changes a probability by at most {np.abs(out_of_fold.p - single).max():.4f}, and the macro "
+        f"AUROC from {macro_auroc(y, single[:, columns]):.5f} to {macro_auroc(y, p):.5f}.",
     ]
 
 
@@ -191,33 +195,35 @@ def describe_statements(figures: CardFigures) -> list[str]:
     precision = average_precision_per_class(out_of_fold.y, out_of_fold.p)
     _, per_class = auroc_intervals(out_of_fold.y, out_of_fold.p, groups=out_of_fold.patients)
     rows = []
+    means = []
     for (group, meanings), columns in zip(groups.items(), slices_of(groups), strict=True):
         if group == MAIN_GROUP:
             continue
+        means.append(f"{macro_auroc(out_of_fold.y[:, columns], out_of_fold.p[:, columns]):.3f} for {group}")
         for k, (name, meaning) in enumerate(meanings.items(), columns.start):
             point = figures.bundle.points[name]["youden"]
             rates = [rounded(point[measure]) for measure in ("sensitivity", "specificity", "ppv")]
             positives = f"{int(out_of_fold.y[:, k].sum()):,}"
             shown = with_interval(auroc[k], per_class[k])
             rows.append((f"{name}: {meaning}", positives, shown, f"{precision[k]:.3f}", *rates))
-    few = [f"{one.name} ({one.patients})" for one in figures.left_out if np.isnan(one.auroc)]
-    hardly = [
-        f"{one.name} ({one.auroc:.2f}, from {one.low:.2f})" for one in figures.left_out if not np.isnan(one.auroc)
-    ]
-    macros = []
-    for group, columns in zip(groups, slices_of(groups), strict=True):
-        if group != MAIN_GROUP:
-            macros.append(f"{macro_auroc(out_of_fold.y[:, columns], out_of_fold.p[:, columns]):.3f} for {group}")
+    rare = []
+    unsure = []
+    for statement in figures.left_out:
+        if np.isnan(statement.auroc):
+            rare.append(f"{statement.name} ({statement.patients})")
+        else:
+            unsure.append(f"{statement.name} ({statement.auroc:.2f}, from {statement.low:.2f})")
     return [
         "## Rhythms and statements",
-        f"Out of fold, as above; percentile intervals. Mean AUROC: {', '.join(macros)}. A statement is answered if at "
+        f"Out of fold, as above; percentile intervals. Mean AUROC: {', '.join(means)}. A statement is answered if at "
         f"least {FEWEST_PATIENTS} patients have it, and if the interval of its AUROC begins at {LOWEST_AUROC} or "
         "above. With so few positive records, intervals are wide. Sensitivity, specificity and PPV are those of the "
         "largest Youden index, with thresholds of the other folds. A record without a stated rhythm counts as "
         "negative.",
-        markdown(("", "positive", "AUROC", "AUPRC", "sensitivity", "specificity", "PPV"), rows),
-        f"Not answered, because too few patients have them (number of patients): {', '.join(few) or 'none'}.",
-        f"Not answered, because the network hardly tells them (AUROC, lower end): {', '.join(hardly) or 'none'}.",
+        markdown_table(("", "positive", "AUROC", "AUPRC", "sensitivity", "specificity", "PPV"), rows),
+        f"Not answered, because too few patients have them (number of patients): {', '.join(rare) or 'none'}.",
+        "Not answered, because the network may not detect them (AUROC, and lower end of its interval): "
+        f"{', '.join(unsure) or 'none'}.",
     ]
 
 
@@ -230,24 +236,23 @@ def describe_calibration(figures: CardFigures) -> list[str]:
         y = out_of_fold.y[:, columns]
         for name, values in (("model", out_of_fold.p), (f"calibrated ({bundle.calibration_method})", crossed.p)):
             p = values[:, columns]
-            error = float(scores.calibration_error_per_class(y, p).mean())
-            brier = float(scores.brier_per_class(y, p).mean())
-            errors.append(
-                (group, name, f"{scores.log_loss_per_class(y, p).mean():.4f}", f"{brier:.4f}", f"{error:.4f}")
-            )
+            measures = (scores.log_loss_per_class, scores.brier_per_class, scores.calibration_error_per_class)
+            errors.append((group, name, *(f"{measure(y, p).mean():.4f}" for measure in measures)))
         has_label = y.sum(axis=1) > 0
         for alpha, in_set in crossed.in_set.items():
-            missed = ((y > 0) & ~in_set[:, columns])[has_label].sum(axis=1) / y[has_label].sum(axis=1)
-            sets.append((group, f"{alpha:g}", f"{missed.mean():.3f}", f"{in_set[:, columns].sum(axis=1).mean():.2f}"))
+            is_missed = (y > 0) & ~in_set[:, columns]
+            missed_share = is_missed[has_label].sum(axis=1) / y[has_label].sum(axis=1)
+            size = in_set[:, columns].sum(axis=1)
+            sets.append((group, f"{alpha:g}", f"{missed_share.mean():.3f}", f"{size.mean():.2f}"))
     likelihoods = ", ".join(f"{name} {value:.4f}" for name, value in figures.likelihoods.items())
     return [
         "## Calibration",
-        "Fitted to the out-of-fold predictions. The figures are of fits to the other folds. The log-likelihood "
-        f"in five parts of patients chose the method: {likelihoods}. The intervals of an answer are those of a "
-        "calibration line on the same records.",
-        markdown(("", "", "negative log-likelihood", "Brier score", "expected calibration error"), errors),
+        "Fitted to the out-of-fold predictions. The figures are of fits to the other folds. The method has the "
+        f"smallest negative log-likelihood in five parts of patients: {likelihoods}. The intervals of an answer are "
+        "those of a calibration line on the same records.",
+        markdown_table(("", "", "negative log-likelihood", "Brier score", "expected calibration error"), errors),
         "Sets of labels, with one threshold for each group of classes, which is that of the other folds:",
-        markdown(("", "alpha", "missed share of the true labels", "labels in a set"), sets),
+        markdown_table(("", "alpha", "missed share of the true labels", "labels in a set"), sets),
     ]
 
 
@@ -262,7 +267,7 @@ def describe_decisions(figures: CardFigures) -> list[str]:
         "## Operating points of the superclasses",
         "Thresholds of the bundle; rates of thresholds that are chosen on the other folds. `bundle.json` has those of "
         "all classes.",
-        markdown(("class", "chosen for", "threshold", "sensitivity", "specificity", "PPV", "NPV"), rows),
+        markdown_table(("class", "chosen for", "threshold", "sensitivity", "specificity", "PPV", "NPV"), rows),
     ]
 
 
@@ -270,14 +275,14 @@ def describe_subgroups(figures: CardFigures) -> list[str]:
     """Return the AUROC of the superclasses by age and sex."""
     columns = slices_of(figures.bundle.groups)[0]
     y, p = figures.out_of_fold.y[:, columns], figures.crossed.p[:, columns]
-    of_records = attributes(pd.concat([fold.table for fold in figures.folds]))
+    values = attributes(pd.concat([fold.table for fold in figures.folds]))
     rows = []
     for name in ("age", "sex"):
-        for group in subgroups(y, p, name, of_records[name], figures.out_of_fold.patients):
+        for group in subgroups(y, p, name, values[name], figures.out_of_fold.patients):
             few = " (few)" if group.small else ""
             shown = with_interval(group.auroc, group.auroc_interval)
             rows.append((f"{name}: {group.value}{few}", f"{group.records:,}", shown))
-    return ["## Subgroups", markdown(("group", "records", "macro AUROC of the superclasses"), rows)]
+    return ["## Subgroups", markdown_table(("group", "records", "macro AUROC of the superclasses"), rows)]
 
 
 def describe_refusals(figures: CardFigures) -> list[str]:
@@ -286,11 +291,12 @@ def describe_refusals(figures: CardFigures) -> list[str]:
     assert refusal is not None
     refused = ", ".join(CODES[code] for code in refusal.findings)
     rows = []
-    for one in figures.losses:
-        is_answered = "yes" if figures.bundle.missing_leads[one.lead].is_allowed else "no"
-        interval = f"{one.loss:+.4f} ({one.low:+.4f} to {one.high:+.4f})"
-        others = "" if np.isnan(one.others) else f"{one.others:+.4f}"
-        rows.append((one.lead, interval, others, f"{one.zero:+.4f}", is_answered))
+    for missing in figures.losses:
+        answered = "yes" if figures.bundle.missing_leads[missing.lead].is_allowed else "no"
+        loss = f"{missing.loss:+.4f} ({missing.low:+.4f} to {missing.high:+.4f})"
+        others = "" if np.isnan(missing.others) else f"{missing.others:+.4f}"
+        rows.append((missing.lead, loss, others, f"{missing.zero:+.4f}", answered))
+    columns = ("lead", "loss of superclasses", "of rhythms and statements", "if it is 0 mV", "answered")
     return [
         "## Records that are refused",
         f"A record is refused if the doctor finds one of these: {refused}; or if at most {refusal.familiar:.2%} of "
@@ -300,7 +306,7 @@ def describe_refusals(figures: CardFigures) -> list[str]:
         "With `--without LEAD`, the lead is computed from the others by least squares. The loss is how much "
         "lower the macro AUROC of out-of-fold records is, with a 95 % interval over patients. A lead is accepted if "
         f"the interval of the superclasses ends at {MOST_LOSS:g} or below.",
-        markdown(("lead", "loss of superclasses", "of rhythms and statements", "if it is 0 mV", "answered"), rows),
+        markdown_table(columns, rows),
     ]
 
 
@@ -311,15 +317,20 @@ def describe_limits(figures: CardFigures) -> list[str]:
     only = "" if len(figures.bundle.groups) > 1 else " The model cannot detect anything else, such as a rhythm."
     return [
         "## Limits",
-        "- One corpus, one manufacturer, one country, recordings that are decades old. No other hospital was measured.",
-        "- The labels are statements of cardiologists about the ECG, and not outcomes of patients.",
-        f"- {normal:.0%} of the records are normal, which is easier than the whole of "
-        "PTB-XL. These figures do not compare with published ones.",
-        f"- It answers the classes that are listed here, and no others.{only}",
-        "- Children: too few records. Paced rhythms: a few records.",
-        "- An exchange of left arm and left leg, or of the legs, cannot be detected.",
-        "- A training record is recognized by its samples at 100 Hz, whole or in its first second, in any format. "
-        "A version with another sampling frequency or amplitude is not recognized.",
+        *bullets(
+            (
+                "One corpus, one manufacturer, one country, recordings that are decades old. No other hospital was "
+                "measured.",
+                "The labels are statements of cardiologists about the ECG, and not outcomes of patients.",
+                f"{normal:.0%} of the records are normal, which is easier than the whole of PTB-XL. These figures do "
+                "not compare with published ones.",
+                f"It answers the classes that are listed here, and no others.{only}",
+                "Children and paced rhythms: too few records.",
+                "An exchange of left arm and left leg, or of the legs, cannot be detected.",
+                "A training record is recognized by its samples at 100 Hz, whole or in its first second, in any "
+                "format. A version with another sampling frequency or amplitude is not recognized.",
+            )
+        ),
     ]
 
 
@@ -352,9 +363,3 @@ def with_interval(value: float, interval: Interval | None) -> str:
 def rounded(value: float | None) -> str:
     """Return a rate with two digits; empty if it is not known."""
     return "" if value is None else f"{value:.2f}"
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
-    return "\n".join(lines)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from einthoven.report.sweep_note import best_group, brief, compared_by, group_by_seed, markdown, note, repeated, rows
+from einthoven.report.markdown import markdown_table
+from einthoven.report.sweep_note import best_group, brief, compared_by, group_by_seed, note, repeated, rows
 
 
 def child(overrides: str, auroc: float | None, status: str = "FINISHED") -> tuple[str, str, dict[str, float]]:
@@ -32,7 +33,7 @@ def test_the_table_tells_mean_spread_and_failures() -> None:
     columns, cells = rows(group_by_seed(CHILDREN))
     assert columns == ["configuration", "runs", "val/macro_auroc (mean ± sd)"]
     assert cells == [["optimizer=adamw", "2 (1 failed)", "0.9000"], ["optimizer=sgd", "2", "0.7500 ± 0.0707"]]
-    assert markdown(columns, cells).splitlines()[2] == "| optimizer=adamw | 2 (1 failed) | 0.9000 |"
+    assert markdown_table(columns, cells).splitlines()[2] == "| optimizer=adamw | 2 (1 failed) | 0.9000 |"
 
 
 def test_runs_of_a_quantity_are_compared_by_r2() -> None:

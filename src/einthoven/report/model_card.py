@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from einthoven.functional.class_names import parts
+from einthoven.report.markdown import bullets, markdown_page, markdown_table
 
 NOTICE = (
     "**Not a medical device, and not for diagnosis.** For research and education: nobody has shown that acting on "
@@ -99,10 +100,10 @@ def model_card(subject: Subject, evaluation: Mapping[str, Any]) -> str:
         _calibration(evaluation),
         _operating_points(evaluation),
         _subgroups(evaluation),
-        ["## Limits", *_bullets(limits(subject, evaluation))],
-        ["## Provenance", *_bullets(f"{name}: {value}" for name, value in subject.provenance.items() if value)],
+        ["## Limits", *bullets(limits(subject, evaluation))],
+        ["## Provenance", *bullets(f"{name}: {value}" for name, value in subject.provenance.items() if value)],
     )
-    return "\n\n".join("\n".join(_separate(section)) for section in sections if section) + "\n"
+    return markdown_page(sections)
 
 
 def limits(subject: Subject, evaluation: Mapping[str, Any]) -> list[str]:
@@ -165,7 +166,7 @@ def _model(subject: Subject) -> list[str]:
         f"{len(subject.leads)}-lead ECG ({' '.join(subject.leads)}) in mV at {subject.fs:g} Hz, and predicts "
         f"the probability {kind}. It is intended for comparing models of the task `{subject.task}` on records like "
         "those below.",
-        *_table(("option", "value"), [(f"`{name}`", str(value)) for name, value in subject.options.items()]),
+        markdown_table(("option", "value"), [(f"`{name}`", str(value)) for name, value in subject.options.items()]),
     ]
 
 
@@ -183,7 +184,7 @@ def _data(subject: Subject) -> list[str]:
     return [
         "## Data",
         f"Records of {', '.join(subject.sources)}. The columns at the right count the positive records of each class.",
-        *_table(columns, rows),
+        markdown_table(columns, rows),
     ]
 
 
@@ -203,7 +204,7 @@ def _performance(evaluation: Mapping[str, Any]) -> list[str]:
         f"On {evaluation['records']:,} records of folds {_folds(evaluation['folds']['report'])}. Nothing was fitted on "
         f"these folds. Intervals: {interval['level']:.0%}, bootstrap of {interval['by']}s ({interval['method']}, "
         f"{evaluation['macro_auroc']['resamples']:,} resamples).",
-        *_table(("metric", "value"), rows),
+        markdown_table(("metric", "value"), rows),
     ]
 
 
@@ -219,7 +220,7 @@ def _calibration(evaluation: Mapping[str, Any]) -> list[str]:
     return [
         "## Calibration",
         method,
-        *_table(("", "before", "after"), rows),
+        markdown_table(("", "before", "after"), rows),
     ]
 
 
@@ -237,7 +238,7 @@ def _operating_points(evaluation: Mapping[str, Any]) -> list[str]:
             ]
             rows.append((name, rule, _number(point["threshold"]), *measures))
     columns = ("class", "chosen for", "threshold", "sensitivity", "specificity", "PPV", "NPV")
-    return ["## Operating points", *_table(columns, rows)] if rows else []
+    return ["## Operating points", markdown_table(columns, rows)] if rows else []
 
 
 def _subgroups(evaluation: Mapping[str, Any]) -> list[str]:
@@ -249,7 +250,7 @@ def _subgroups(evaluation: Mapping[str, Any]) -> list[str]:
         largest_gap = max(abs(gap) for gap in group["gap"])
         rows.append((name, f"{group['records']:,}", f"{group['patients']:,}", auroc, f"{largest_gap:.2f}"))
     columns = ("group", "records", "patients", "macro AUROC", "largest calibration gap")
-    return ["## Subgroups", *_table(columns, rows)] if rows else []
+    return ["## Subgroups", markdown_table(columns, rows)] if rows else []
 
 
 def _miscalibrated(group: Mapping[str, Any], subject: Subject) -> Iterable[str]:
@@ -258,27 +259,6 @@ def _miscalibrated(group: Mapping[str, Any], subject: Subject) -> Iterable[str]:
     for name, gap, interval in zip(classes, group["gap"], group["gap_intervals"], strict=True):
         if abs(gap) >= GAP and interval is not None and (interval["low"] > 0 or interval["high"] < 0):
             yield f"{name} for {group['attribute']} {group['value']} ({gap:+.2f})"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = []
-    for cells in (columns, ["---"] * len(columns), *rows):
-        escaped = [cell.replace("|", r"\|") for cell in cells]
-        lines.append(f"| {' | '.join(escaped)} |")
-    return ["\n".join(lines)]
-
-
-def _separate(section: Sequence[str]) -> Iterable[str]:
-    """Yield the lines of a section with an empty line between paragraphs, but not between the items of a list."""
-    for number, line in enumerate(section):
-        is_next_item = line.startswith("- ") and section[number - 1].startswith("- ")
-        if number and not is_next_item:
-            yield ""
-        yield line
-
-
-def _bullets(lines: Iterable[str]) -> list[str]:
-    return [f"- {line}" for line in lines]
 
 
 def _folds(folds: Sequence[int]) -> str:

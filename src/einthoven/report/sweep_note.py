@@ -9,6 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from einthoven.report.markdown import markdown_table
+
 METRICS = (
     "val/macro_auroc",
     "test/macro_auroc",
@@ -137,12 +139,6 @@ def brief(text: str) -> str:
     return _LONG_NUMBER.sub(lambda match: f"{float(match[0]):.4g}", text)
 
 
-def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown. MLflow shows it at the top of the run page."""
-    lines = [columns, ["---"] * len(columns), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def repeated(given: Sequence[Sequence[str]], *, mode_in_yaml: bool) -> tuple[list[str], bool]:
     """Return the options that run a configuration again: one run, or one run per seed.
 
@@ -208,7 +204,7 @@ def note(groups: Sequence[Group], counts: Mapping[str, int], again: str | None, 
         parts.append("No run has a metric for the comparison, so there is no best configuration.")
     parts.append(f"{sum(counts.values())} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}.")
     columns, cells = rows(groups)
-    parts.append(markdown(columns, cells[:_ROWS]))
+    parts.append(markdown_table(columns, cells[:_ROWS]))
     if len(cells) > _ROWS:
         parts.append(f"… and {len(cells) - _ROWS} more in `results.json`.")
     parts += [f"- failed: `{brief(options)}`: {error}" for options, error in list(errors.items())[:5]]

@@ -13,7 +13,7 @@ from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
 from einthoven.predict.model_folder import FOLD
-from einthoven.report.sweep_note import markdown
+from einthoven.report.markdown import markdown_table
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.network_run import NetworkRun
@@ -290,7 +290,7 @@ def _log_pooled(run: Run, parent: Recorder, folder: Path, held_out: list[HeldOut
     cells.append(["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"])
     say(f"run {parent.run_id} in {without_password(parent.uri)}")
     # Only the threads of the recorder write to the run: of two writers of one new tag, MLflow refuses the second.
-    parent.note(markdown(columns, cells))
+    parent.note(markdown_table(columns, cells))
     parent.table(dict(zip(columns, map(list, zip(*cells, strict=True)), strict=True)), "results.json")
     if run.settings.tracking.artifacts:
         parent.table(predictions, "predictions/val.parquet")
