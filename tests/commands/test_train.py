@@ -15,8 +15,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 import einthoven
+from composing import composed
 from einthoven.runs import network_run
+from einthoven.runs.cross_validation import hold_out
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.settings import read_settings
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
 
@@ -433,13 +436,23 @@ def test_options_of_which_no_network_can_be_made_are_refused_in_a_sentence(
     assert "model" in told and option.split("=")[0].split(".")[1] + "=" in told
 
 
+@pytest.mark.parametrize("mark", ["", "++"])
 def test_margins_of_the_training_records_need_a_cross_validation(
-    train: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    train: Callable[..., None], capsys: pytest.CaptureFixture[str], mark: str
 ) -> None:
     with pytest.raises(SystemExit) as error:
-        train(*FAST, "diagnostics.log_odds=true", "data.root=/nowhere")
+        train(*FAST, f"{mark}diagnostics.log_odds=true", "data.root=/nowhere")
     assert error.value.code == 2
     assert "diagnostics.log_odds=true: has no effect without a cross-validation" in capsys.readouterr().err
+
+
+def test_all_diagnostics_have_margins_in_a_cross_validation_only() -> None:
+    assert not read_settings(composed("train", "diagnostics=full")).diagnostics.log_odds
+    config = composed("train", "diagnostics=full", "folds=cv")
+    assert read_settings(config).diagnostics.log_odds
+    # The run of a fold is no cross-validation, and measures for one.
+    fold = read_settings(hold_out(config, [1, 2], 1))
+    assert fold.diagnostics.log_odds and not fold.folds.cross_validate
 
 
 @pytest.mark.parametrize("stride", ["1", "0.25", "30"])

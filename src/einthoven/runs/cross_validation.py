@@ -141,7 +141,7 @@ def _train_folds(
     try:
         for fold in folds:
             fold_folder = folder / f"{FOLD}{fold}"
-            fold_config = _hold_out(config, folds, fold)
+            fold_config = hold_out(config, folds, fold)
             with run_folder.writing(fold_folder) as fold_lock:
                 run, notes = _assemble_fold(fold_config, fold_folder, overrides)
                 if first_identity is None:
@@ -242,13 +242,15 @@ def _train_fold(
         session.fit()
 
 
-def _hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
+def hold_out(config: DictConfig, folds: list[int], fold: int) -> DictConfig:
     """Return the configuration of the run that is evaluated on one fold and trained on the others."""
     from omegaconf import OmegaConf
 
     train = [other for other in folds if other != fold]
     split = {"train": train, "val": [fold], "test": [], "cross_validate": False}
-    held_out = OmegaConf.merge(config, {"data": {"folds": split}})
+    # What is measured may depend on cross_validate, which is false in the run of a fold.
+    diagnostics = OmegaConf.to_container(config.diagnostics, resolve=True)
+    held_out = OmegaConf.merge(config, {"data": {"folds": split}, "diagnostics": diagnostics})
     assert isinstance(held_out, DictConfig)
     return held_out
 

@@ -154,8 +154,7 @@ def _checked(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Sett
     """
     config = with_trainer_name(config)
     settings = check_settings(config)
-    asks_log_odds = any(override.startswith("diagnostics.log_odds=") for override in overrides)
-    if asks_log_odds and settings.diagnostics.log_odds and not settings.folds.cross_validate:
+    if settings.diagnostics.log_odds and not settings.folds.cross_validate:
         raise UserError(
             "diagnostics.log_odds=true: has no effect without a cross-validation; expected folds=cv too, or "
             "diagnostics.log_odds=false."
