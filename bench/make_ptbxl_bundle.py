@@ -1,6 +1,7 @@
 """Make the bundle of real ECGs that comes with the package: one network, trained on folds 1-9 of PTB-XL.
 
-    python bench/make_ptbxl_bundle.py PTBXL_ROOT [--runs FOLDER] [--groups] [--bases FOLDER] [--train PARTS] [OPTION=VALUE …]
+    python bench/make_ptbxl_bundle.py PTBXL_ROOT [--runs FOLDER] [--groups] [--bases FOLDER] [--train PARTS]
+        [OPTION=VALUE ...]
 
 Trains nine networks, each without one of the folds 1-9, and one on all of them, with the recipe of `data=ptbxl` and
 the given options. With `task.targets=all`, the network learns statements, and answers rhythms and statements beside
