@@ -246,6 +246,7 @@ def test_augmentation(bench: Bench, augment: str) -> None:
         (("model=decision_tree", "model.depth=-1"), "model.depth=-1"),
         (("model=decision_tree", "model.min_leaf=0"), "model.min_leaf=0"),
         (("model=gradient_boosting", "model.lr=0"), "model.lr=0"),
+        (("model=gradient_boosting", "model.features_per_split=0"), "model.features_per_split=0"),
         (("model=gradient_boosting", "model.rounds=1000000000"), "model.rounds=1000000000"),
         (("model=mlp", "init=xavier", "init.gain=1e300"), "init.gain"),
         (("model=xresnet1d18", "init=pca_patches", "init.floor=1e300"), "init.floor"),

@@ -254,3 +254,14 @@ def test_no_components_and_a_negative_number_of_them() -> None:
     assert FeatureTable(0).fit(features, 0).transform(features).shape == (5, 1)
     with pytest.raises(UserError, match=r"model\.components=-1"):
         FeatureTable(-1)
+
+
+def test_splits_that_choose_from_fewer_features_use_more_of_them() -> None:
+    x, y = problem(400, seed=3)
+    shares = {}
+    for features_per_split in (1.0, 0.3):
+        model = GradientBoosting(0, rounds=20, lr=0.2, leaves=8, l2=1.0, features_per_split=features_per_split)
+        gain = model.fit(x, y, single_label=False, seed=0).information_gain(x, y)
+        shares[features_per_split] = gain[2] / gain.sum()
+    # The third feature knows nothing of the labels.
+    assert shares[0.3] > 1.5 * shares[1.0]

@@ -143,8 +143,7 @@ class RandomForest(Trees):
         super().__init__(components)
         check_count("trees", trees, MOST_TREES)
         check_count("min_leaf", min_leaf)
-        if not 0 < features_per_split <= 1:
-            raise UserError(f"model.features_per_split={features_per_split}: expected a share above 0, at most 1.")
+        _check_features_per_split(features_per_split)
         self.trees = trees
         self.features_per_split = features_per_split
         self.min_leaf = min_leaf
@@ -186,11 +185,15 @@ class GradientBoosting(Trees):
         Largest number of leaves in a tree.
     l2 : float
         Weight of the penalty on squared leaf values.
+    features_per_split : float
+        Share of the features from which a split chooses. They are drawn for each split, so that the trees differ more.
     """
 
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
-    def __init__(self, components: int, rounds: int, lr: float, leaves: int, l2: float) -> None:
+    def __init__(
+        self, components: int, rounds: int, lr: float, leaves: int, l2: float, features_per_split: float = 1.0
+    ) -> None:
         super().__init__(components)
         check_count("rounds", rounds, MOST_TREES)
         check_count("leaves", leaves, MOST_LEAVES, smallest=2)
@@ -198,10 +201,12 @@ class GradientBoosting(Trees):
             raise UserError(f"model.lr={lr}: expected a share above 0, at most 1.")
         if not 0 <= l2 < math.inf:
             raise UserError(f"model.l2={l2}: expected a number, 0 or more.")
+        _check_features_per_split(features_per_split)
         self.rounds = rounds
         self.lr = lr
         self.leaves = leaves
         self.l2 = l2
+        self.features_per_split = features_per_split
 
     def fit(self, x: Float, y: Float, *, single_label: bool, seed: int) -> Self:
         """Fit the trees. A label that is the same in all training records needs no trees."""
@@ -218,11 +223,18 @@ class GradientBoosting(Trees):
                     learning_rate=self.lr,
                     max_leaf_nodes=self.leaves,
                     l2_regularization=self.l2,
+                    max_features=self.features_per_split,
                     early_stopping=False,
                     random_state=seed,
                 )
             self.fitted["estimators"].append(model.fit(x, column))
         return self
+
+
+def _check_features_per_split(share: float) -> None:
+    """Refuse a share of the features that is not one."""
+    if not 0 < share <= 1:
+        raise UserError(f"model.features_per_split={share}: expected a share above 0, at most 1.")
 
 
 def _table_and_labels(x: Float, y: Float, single_label: bool) -> tuple[Float, NDArray[np.int64]]:
