@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from einthoven.data.formats.reading import read_record
 from einthoven.data.synthetic import generate
 from einthoven.functional.beats import detect_beats, frontal_axis
-from einthoven.functional.features import Features, ecg_features
+from einthoven.functional.features import Features, beat_samples, ecg_features, feature_names
 from einthoven.functional.leads import LEADS
 from einthoven.functional.qrs_edges import qrs_area
 from einthoven.functional.representative_beat import representative_beat
@@ -158,3 +158,13 @@ def test_features_tell_what_readers_saw(
     known = np.isfinite(values)
     assert known.mean() > 0.97 and has[known].sum() >= 5
     assert roc_auc_score(has[known], values[known] if higher else -values[known]) > 0.75
+
+
+@pytest.mark.parametrize("leads", [LEADS, ("I", "II", "aVF"), ("V3", "aVL"), ("V6", "V5", "V1")])
+def test_the_names_and_the_length_of_the_beat_are_known_before_a_measurement(leads: tuple[str, ...]) -> None:
+    for fs in (100.0, 250.0, 333.0):
+        x = np.stack([drawn(np.full(11, 0.8))[: round(9 * fs)]] * len(leads))[None]
+        found = ecg_features(x, fs, leads)
+        assert found.names == feature_names(leads)
+        assert found.beat.shape == (1, len(leads), beat_samples(fs))
+        assert found.values.shape == (1, len(found.names))

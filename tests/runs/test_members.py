@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,22 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.functional.outputs import logits_of
 from einthoven.models.ensemble import Ensemble
+from einthoven.predict import load_bundle
 from einthoven.predict.bundle import read_bundle
+from einthoven.predict.forward import predict_windows, predict_with_members
+from einthoven.predict.model_folder import find_bundle
 from einthoven.runs.finished import read_finished
 from einthoven.runs.members import FeatureMember, features_of, read_member
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.read_base import read_base
 from einthoven.runs.run_config import read_config
 from einthoven.training import checkpoint
 
@@ -33,6 +39,7 @@ SHORT = ("augment=none", "diagnostics=none", "trainer.batch_size=8", "tracking.a
 NETWORK = ("model=mlp", "model.width=8", "model.depth=1", "trainer.epochs=1", "optimizer.lr=1e-3")
 STUDENT = ("task=distill", "model=mlp", "model.width=4", "model.depth=1", "trainer.epochs=2")
 FOREST = ("model=forest", "model.trees=15", "model.components=3")
+BOOSTING = ("model=gradient_boosting", "model.rounds=8", "model.components=3")
 
 
 @pytest.fixture
@@ -50,6 +57,19 @@ def network(train: Train, workplace: Path) -> Path:
     folder = workplace / "members" / "network"
     if not folder.exists():
         train(*SHORT, *NETWORK, "tracking.experiment=networks", f"hydra.run.dir={folder}")
+    return folder
+
+
+@pytest.fixture
+def boosting(train: Train, workplace: Path) -> Path:
+    """The run of gradient boosting on folds 1 to 8. It is trained once."""
+    folder = workplace / "members" / "boosting"
+    if not folder.exists():
+        # The usual leaves of 20 records allow no split of 33 records.
+        small_leaves = partial(HistGradientBoostingClassifier, min_samples_leaf=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sklearn.ensemble.HistGradientBoostingClassifier", small_leaves)
+            train(*BOOSTING, "tracking.artifacts=false", f"hydra.run.dir={folder}")
     return folder
 
 
@@ -279,3 +299,81 @@ def test_a_mean_that_cannot_be_evaluated_is_refused(
     with pytest.raises(SystemExit) as exit_:
         evaluate(*overrides)
     assert words in sentence(exit_.value, capsys)
+
+
+FOLDS = ("data.folds.val=[9]", "data.folds.test=[10]")
+
+
+def test_a_mean_with_gradient_boosting_has_a_bundle_that_answers_as_it_was_evaluated(
+    train: Train,
+    boosting: Path,
+    forest: Path,
+    network: Path,
+    corpus: Path,
+    workplace: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(workplace / "members")
+    evaluate(f"mean_with=[{boosting}]", "weights=[1,3]", *FOLDS)
+    assert "predict network/mean FILE" in " ".join(capsys.readouterr().out.split())
+    folder = find_bundle(network / "mean")
+    bundle = read_bundle(folder)
+
+    # Before the calibration: the trees are those of scikit-learn, and the network is that of the run.
+    run = opened(network)
+    signals = run.data.store.signals[run.data.store_rows[run.data.rows["test"]]]
+    of_trees = 0.75 * member(boosting).predict(features_of(run, "test"), run.data.labels.classes)
+    assert np.ptp(of_trees, axis=0).max() > 0.1
+    np.testing.assert_allclose(predict_with_members(bundle, signals), of_trees, rtol=0, atol=1e-12)
+    raw = 0.25 * run.evaluate("test", "fp32").p + of_trees
+    np.testing.assert_allclose(predict_windows(bundle, signals)[0], raw, rtol=0, atol=1e-6)
+
+    # A file of the split has the calibrated probabilities of the table, with intervals, sets and operating points.
+    table = pd.read_parquet(network / "mean" / "predictions.parquet")
+    files = [str(corpus / name) for name in run.data.table("test")["filename_lr"]]
+    predictor = load_bundle(network / "mean")
+    prediction = predictor.predict(files)
+    np.testing.assert_allclose(prediction.probabilities, table.filter(like="_calibrated").to_numpy(), rtol=0, atol=2e-6)
+    assert prediction.alpha == 0.1 and bundle.points and bundle.familiarity is not None
+    assert "in a mean with gradient boosting on ECG measurements (weight 0.75)" in predictor.notice
+    metrics = json.loads((network / "mean" / "evaluation.json").read_text())["metrics"]
+    assert bundle.provenance["metrics"]["macro_auroc"] == pytest.approx(metrics["macro_auroc"])
+    assert [part["weight"] for part in bundle.provenance["mean"]] == [0.25, 0.75]
+
+    # The records of both members are known.
+    file = str(corpus / run.data.table("train")["filename_lr"].iloc[0])
+    assert predictor.predict([file]).cautions[0][0] == "this record was in the training data"
+
+    # Its network starts a training and teaches, and it is no member of another mean.
+    assert read_base(str(folder)).description.startswith("the network of a bundle trained on")
+    train(*SHORT, *STUDENT, "trainer.epochs=1", f"task.teacher=[{folder}]", "hydra.run.dir=members/of-a-mean")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the network teaches, without the models of ECG measurements of its bundle" in said
+    monkeypatch.chdir(workplace / "members")
+    with pytest.raises(SystemExit) as exit_:
+        evaluate(f"mean_with=[{folder}]", *FOLDS)
+    assert "is itself the mean of a network and other models" in sentence(exit_.value, capsys)
+
+    # A mean of other members has no bundle, and an older one does not stay.
+    evaluate(f"mean_with=[{boosting},{forest}]", *FOLDS)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"no bundle: mean_with={forest}: a bundle may hold a network and models of gradient boosting" in said
+    assert not folder.exists()
+
+
+def test_the_ancestry_of_a_mean_has_the_records_of_all_members(
+    train: Train, network: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = workplace / "members" / "network-3"
+    train(*SHORT, *NETWORK, "data.folds.train=[1,2,3]", f"hydra.run.dir={narrow}")
+    other = workplace / "members" / "boosting-4"
+    train(*BOOSTING, "data.folds.train=[4]", "tracking.artifacts=false", f"hydra.run.dir={other}")
+    monkeypatch.chdir(workplace / "members")
+    cli.main(["evaluate", "run=network-3", "resamples=40", f"mean_with=[{other}]", *FOLDS])
+    ancestry = read_bundle(narrow / "mean" / "bundle").ancestry
+    assert ancestry is not None
+    run = opened(network)
+    folds = run.data.table("train")["strat_fold"].to_numpy()
+    np.testing.assert_array_equal(ancestry.in_training(run.data.digests("train")), folds <= 4)
+    assert ancestry.in_fitting(run.data.digests("val")).all()

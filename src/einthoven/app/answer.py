@@ -84,8 +84,8 @@ def answer(
     -------
     dict
         As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, ``measurements``, the ``findings``
-        of the doctor, ``start_s``, ``paper`` (an SVG), and ``explained`` with its ``label`` and the shares ``by_lead``,
-        or None.
+        of the doctor, ``start_s``, ``paper`` (an SVG), and ``explained`` with its ``label``, the shares ``by_lead`` and
+        its own ``cautions``, or None.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def answer(
         "measurements": measurements_to_json(measurements),
         "findings": [_finding_as_json(finding) for finding in examine_record(record)],
         "start_s": start_s,
-        "explained": None if explanation is None else {"label": explanation.label, "by_lead": explanation.by_lead},
+        "explained": _explained_as_json(explanation, prediction["cautions"]),
         "paper": _draw(
             record,
             start_s,
@@ -134,6 +134,14 @@ def answer(
             foot=("", *predictor.footnotes),
         ),
     }
+
+
+def _explained_as_json(explanation: Explanation | None, cautions: Sequence[str]) -> dict[str, Any] | None:
+    """Return the explained class, the shares of the leads, and the cautions that the answer itself does not have."""
+    if explanation is None:
+        return None
+    own_cautions = [caution for caution in explanation.cautions if caution not in cautions]
+    return {"label": explanation.label, "by_lead": explanation.by_lead, "cautions": own_cautions}
 
 
 def _finding_as_json(finding: Finding) -> dict[str, Any]:

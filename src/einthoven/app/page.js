@@ -237,6 +237,7 @@ function show_shares() {
   at("saliency").hidden = !explained;
   if (!explained) return;
   at("label").textContent = explained.label;
+  at("share-note").textContent = explained.cautions.map((caution) => `Caution: ${caution}.`).join(" ");
   const leads = Object.entries(explained.by_lead);
   const largest = Math.max(...leads.map(([, share]) => share), 1e-9);
   const width = 600 / leads.length;

@@ -27,14 +27,25 @@ def main(arguments: Sequence[str]) -> None:
     UserError
         If the bundle cannot be loaded, or the file cannot be written.
     """
-    bundle_names, file = _bundle_and_file(arguments)
+    bundle_names, file, takes_network = _read_words(arguments)
     check_output(f"export {file}", file)
 
     # Imported only now: a mistake in the arguments is answered without waiting for it.
     from einthoven.predict import load_bundle
     from einthoven.predict.export import export
+    from einthoven.predict.groups import network_alone
 
     (bundle,) = load_bundle(*bundle_names).bundles
+    if takes_network and not bundle.members:
+        raise UserError("--network: this bundle answers with its network alone; leave it out.")
+    if bundle.members and not takes_network:
+        raise UserError(
+            f"export {file}: this bundle answers with the mean of a network and a model of ECG measurements, and the "
+            "file can hold the network only; add --network to write it without its calibration, or name the bundle of "
+            "a network, such as synthetic."
+        )
+    if takes_network:
+        bundle = network_alone(bundle)
     export(bundle, file)
     input_format = bundle.input_format
     say(
@@ -44,20 +55,24 @@ def main(arguments: Sequence[str]) -> None:
     console.print(bundle.notice, soft_wrap=True)
 
 
-def _bundle_and_file(arguments: Sequence[str]) -> tuple[list[str], Path]:
-    """Return the bundle, if there is one, and the file. The suffix shows which word is the file.
+def _read_words(arguments: Sequence[str]) -> tuple[list[str], Path, bool]:
+    """Return the bundle, if there is one, the file, and whether to write the network alone.
+
+    The suffix shows which word is the file.
 
     Raises
     ------
     UserError
-        If there is an option, or not one or two words.
+        If there is another option, or not one or two words.
     """
     parser = Parser("export")
     parser.add_argument("words", nargs="+", metavar="FILE")
-    words = parser.read(arguments).words
+    parser.add_argument("--network", action="store_true")
+    options = parser.read(arguments)
+    words = options.words
     if len(words) > 2:
         raise UserError(f"export: {len(words)} words given ({' '.join(words)}); expected [BUNDLE] FILE.")
     files = [word for word in words if Path(word).suffix.lower() in SUFFIXES]
     file = files[-1] if files else words[-1]
     words.remove(file)
-    return words, Path(file)
+    return words, Path(file), options.network

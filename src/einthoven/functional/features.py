@@ -67,6 +67,14 @@ SHOWN_BEFORE = 0.30
 T_END_SHARE = 0.6
 """T ends at this share of the RR interval after the QRS."""
 
+WAVES = ("q", "r", "s", "qrs_net", "j", "st", "t", "p")
+"""Waves and levels that are measured in each lead."""
+
+AXIS_LEADS = {"I", "aVF"}
+SOKOLOW_LYON_LEADS = {"V1", "V5", "V6"}
+CORNELL_LEADS = {"aVL", "V3"}
+"""Leads that the features of these names need."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -85,6 +93,24 @@ class Features:
     names: tuple[str, ...]
     values: Float
     beat: Float
+
+
+def feature_names(leads: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the features of records with these leads, in the order of the table."""
+    names = ["heart_rate_bpm", "rr_spread", "rr_step", "rr_shortest", "rr_longest"]
+    names += ["qrs_duration_ms", "qrs_to_t_peak_ms", "p_peak_to_qrs_ms"]
+    if set(leads) >= AXIS_LEADS:
+        names += ["qrs_axis_deg", "t_axis_deg", "qrs_t_angle_deg"]
+    if set(leads) >= SOKOLOW_LYON_LEADS:
+        names.append("sokolow_lyon_mv")
+    if set(leads) >= CORNELL_LEADS:
+        names.append("cornell_mv")
+    return (*names, *(f"{wave}_{lead}_mv" for wave in WAVES for lead in leads))
+
+
+def beat_samples(fs: float) -> int:
+    """Return the number of samples of the representative beats of `Features`."""
+    return round(SHOWN_BEFORE * fs) + round(AFTER * fs)
 
 
 def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Features:
@@ -172,7 +198,8 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
             columns[f"{wave}_{lead}_mv"] = values[:, k]
     # Before this part, the beat contains only the P wave of a long PR interval, or T of the beat before it.
     shown_beat = beat[..., fiducial(fs) - round(SHOWN_BEFORE * fs) :]
-    return Features(tuple(columns), np.stack(list(columns.values()), axis=1), shown_beat)
+    names = feature_names(leads)
+    return Features(names, np.stack([columns[name] for name in names], axis=1), shown_beat)
 
 
 def _rhythm(rr: Float) -> dict[str, Float]:
@@ -203,15 +230,15 @@ def _combined(waves: dict[str, Float], leads: list[str]) -> dict[str, Float]:
         return waves[wave][:, leads.index(lead)]
 
     features: dict[str, Float] = {}
-    if {"I", "aVF"} <= set(leads):
+    if set(leads) >= AXIS_LEADS:
         qrs_axis = frontal_axis(amplitude("qrs_net", "I"), amplitude("qrs_net", "aVF"))
         t_axis = frontal_axis(amplitude("t", "I"), amplitude("t", "aVF"))
         features["qrs_axis_deg"] = qrs_axis
         features["t_axis_deg"] = t_axis
         features["qrs_t_angle_deg"] = np.abs((qrs_axis - t_axis + 180) % 360 - 180)
-    if {"V1", "V5", "V6"} <= set(leads):
+    if set(leads) >= SOKOLOW_LYON_LEADS:
         features["sokolow_lyon_mv"] = np.maximum(amplitude("r", "V5"), amplitude("r", "V6")) - amplitude("s", "V1")
-    if {"aVL", "V3"} <= set(leads):
+    if set(leads) >= CORNELL_LEADS:
         features["cornell_mv"] = amplitude("r", "aVL") - amplitude("s", "V3")
     return features
 

@@ -205,4 +205,4 @@ def _fill(model: FeatureModel, data: bytes, name: str) -> dict[str, Any]:
 
 def _flat(beat: Float) -> Float:
     """Return beats (n, leads, T) as rows (n, leads * T)."""
-    return beat.reshape(len(beat), -1)
+    return beat.reshape(len(beat), beat.shape[1] * beat.shape[2])

@@ -1,10 +1,10 @@
 """A bundle: one folder that contains everything that a prediction needs, and no code.
 
-``weights.safetensors`` contains the weights and the statistics of the features of the training records.
-``bundle.json`` contains the rest: the class and options of the network, leads and sampling frequency, classes,
-calibration, thresholds, and what the model was trained on. It also contains the SHA-256 of the weights and of itself,
-so that a damaged copy is detected (`einthoven.predict.sealed_folder`). A bundle needs no pickle, no Hydra and no
-MLflow.
+``weights.safetensors`` contains the weights, the statistics of the features of the training records, and the trees of
+gradient boosting if the bundle answers with the mean of both. ``bundle.json`` contains the rest: the class and options
+of the network, leads and sampling frequency, classes, calibration, thresholds, and what the model was trained on. It
+also contains the SHA-256 of the weights and of itself, so that a damaged copy is detected
+(`einthoven.predict.sealed_folder`). A bundle needs no pickle, no Hydra, no MLflow and no scikit-learn.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from einthoven.predict.network import build_classifier, check_output, fold_batch
 from einthoven.predict.refusal import Refusal
 from einthoven.predict.sealed_folder import FORMAT, WEIGHTS, read_sealed_folder, replace_folder, seal_description
 from einthoven.predict.signal import Cut, InputFormat
+from einthoven.predict.tree_member import PREFIX, TreeMember, check_features, restore_member, tensor_names
 
 DESCRIPTION = "bundle.json"
 
@@ -86,6 +87,9 @@ class Bundle:
         and ``attribution`` if the licence of the training records asks for it.
     ancestry : Ancestry or None
         Digests of the signals that the model was trained on. None in bundles of einthoven 0.1.
+    members : tuple of TreeMember
+        Models of ECG features. The probability of a class of the first group is the weighted mean over the network and
+        them, before the calibration.
     cuts : tuple of (str, float or None)
         How long records were cut for the training, as in `einthoven.predict.signal.prepare`.
     sha256 : str
@@ -109,6 +113,7 @@ class Bundle:
     missing_leads: Mapping[str, MissingLead] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ancestry: Ancestry | None = None
+    members: tuple[TreeMember, ...] = ()
     cuts: tuple[Cut, ...] = ()
     sha256: str = ""
 
@@ -116,6 +121,16 @@ class Bundle:
     def inference_model(self) -> Classifier:
         """A faster copy of `model` with the same predictions (`einthoven.predict.network.fold_batch_norm`)."""
         return fold_batch_norm(self.model)
+
+    @property
+    def network_weight(self) -> float:
+        """Weight of the network in the mean: 1 without members."""
+        return 1.0 - sum(member.weight for member in self.members)
+
+    @property
+    def mean_classes(self) -> int:
+        """Number of classes whose probabilities are a mean: those of the first group; 0 without members."""
+        return len(next(iter(self.groups.values()), self.classes)) if self.members else 0
 
     @property
     def notice(self) -> str:
@@ -136,10 +151,10 @@ class Bundle:
         ----------
         folder : Path
         half : bool
-            Write the parameters in half precision, which takes half the space. Round the parameters to half precision
-            before you calibrate. They are read as single precision.
+            Write the parameters in half precision and the trees in single precision, which takes half the space. Round
+            both before you calibrate. They are read as single and double precision.
         """
-        weights = self._tensors()
+        weights = self._tensors(single_trees=half)
         if half:
             for name, _ in self.model.named_parameters():
                 weights[f"{_MODEL}{name}"] = weights[f"{_MODEL}{name}"].half()
@@ -170,11 +185,18 @@ class Bundle:
             "familiarity": None if self.familiarity is None else {"held": self.familiarity.held.tolist()},
             "refusal": None if self.refusal is None else self.refusal.to_json(),
             "missing_leads": {lead: missing.to_json() for lead, missing in self.missing_leads.items()},
+            "mean": self._describe_mean(),
             "ancestry": None if self.ancestry is None else {"cuts": [list(cut) for cut in self.cuts]},
         }
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        """Return the content of ``weights.safetensors``."""
+    def _describe_mean(self) -> dict[str, Any] | None:
+        """Return the members and all weights; None for a network alone."""
+        if not self.members:
+            return None
+        return {"network": self.network_weight, "boosted_trees": [member.to_json() for member in self.members]}
+
+    def _tensors(self, *, single_trees: bool) -> dict[str, torch.Tensor]:
+        """Return the content of ``weights.safetensors``. Trees are in double precision, or in single precision."""
         tensors = {f"{_MODEL}{name}": value for name, value in self.model.state_dict().items()}
         if self.familiarity is not None:
             for name in ("mean", "whitening"):
@@ -183,6 +205,9 @@ class Bundle:
         if self.ancestry is not None:
             for name, digests in self.ancestry.to_arrays().items():
                 tensors[f"{_ANCESTRY}{name}"] = torch.from_numpy(digests.copy())
+        for number, member in enumerate(self.members):
+            for name, array in member.to_arrays(single=single_trees).items():
+                tensors[f"{PREFIX}{number}.{name}"] = torch.from_numpy(array.copy())
         # The format refuses tensors that share memory, such as tied weights. So each tensor is copied.
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
@@ -226,6 +251,11 @@ def _build_model(description: Mapping[str, Any], input_format: InputFormat, shap
     if description.get("ancestry") is not None:
         lists = LISTS if description["format"] >= ALL_LISTS_FORMAT else FIRST_LISTS
         expected |= {f"{_ANCESTRY}{name}" for name in lists}
+    if description.get("mean") is not None:
+        entries = description["mean"]["boosted_trees"]
+        for entry in entries:
+            check_features(entry, input_format)
+        expected |= tensor_names(entries)
     others = {name for name in shapes if not name.startswith(_MODEL)}
     if others != expected:
         raise UserError(
@@ -280,6 +310,15 @@ def _assemble(
             ancestry = replace(ancestry, generator=np.unique(fitted_records(options)))
         cuts = [(rule, stride) for rule, stride in description["ancestry"]["cuts"]]
 
+    groups = description.get("groups") or {}
+    members = []
+    if description.get("mean") is not None:
+        main_classes = len(next(iter(groups.values()), classes))
+        for number, entry in enumerate(description["mean"]["boosted_trees"]):
+            own_tensors = with_prefix(tensors, f"{PREFIX}{number}.")
+            arrays = {name: tensor.numpy() for name, tensor in own_tensors.items()}
+            members.append(restore_member(entry, arrays, input_format, main_classes, single_label))
+
     band = description["band"]
     # Bundles of earlier formats refuse no record, need all leads, and have one group of classes.
     refusal = description.get("refusal")
@@ -300,8 +339,9 @@ def _assemble(
         familiarity=familiarity,
         refusal=None if refusal is None else Refusal.from_json(refusal),
         missing_leads={lead: MissingLead.from_json(content) for lead, content in missing_leads.items()},
-        groups=description.get("groups") or {},
+        groups=groups,
         ancestry=ancestry,
+        members=tuple(members),
         cuts=tuple(cuts),
         sha256=sha256,
     )

@@ -27,6 +27,11 @@ RATE_LIMIT = 100_000.0
 CUTS_LIMIT = 100
 STATEMENTS_LIMIT = 1_000
 """Most statements that classes are read from."""
+MEMBERS_LIMIT = 100
+"""Most models of ECG features."""
+FEATURES_LIMIT = 10_000
+VERSIONS_LIMIT = 1_000_000
+RECORDS_LIMIT = 1_000_000_000
 
 _ENTRIES = ["model", "reads", "classes", "output", "temperature", "calibration", "band", "conformal"]
 _ENTRIES += ["operating_points", "familiarity", "provenance"]
@@ -71,6 +76,7 @@ def check_description(description: Mapping[str, Any]) -> InputFormat:
     attribution = provenance.get("attribution")
     if attribution is not None:
         _text("provenance.attribution", attribution)
+    _check_mean(description.get("mean"))
     _check_refusal(description.get("refusal"))
     _check_missing_leads(description.get("missing_leads"), input_format.leads)
     _check_ancestry(description.get("ancestry"), input_format)
@@ -185,6 +191,25 @@ def _check_familiarity(familiarity: Any) -> None:
     distances = [_number("familiarity.held", value, least=0.0) for value in held]
     ascending = all(a <= b for a, b in pairwise(distances))
     _expect("familiarity.held", held, bool(held) and ascending, "distances, ascending")
+
+
+def _check_mean(mean: Any) -> None:
+    # Bundles of earlier formats are those of a network alone.
+    if mean is None:
+        return
+    content = _mapping("mean", mean)
+    _expect("mean", sorted(content), set(content) == {"network", "boosted_trees"}, "network and boosted_trees")
+    weights = [_number("mean.network", content["network"], above=0.0, most=1.0)]
+    members = _list("mean.boosted_trees", content["boosted_trees"])
+    _expect("mean.boosted_trees", members, 0 < len(members) <= MEMBERS_LIMIT, f"1 to {MEMBERS_LIMIT}")
+    for member in members:
+        entry = _mapping("mean.boosted_trees", member)
+        weights.append(_number("mean.boosted_trees.weight", entry.get("weight"), above=0.0, most=1.0))
+        _whole("mean.boosted_trees.features", entry.get("features"), least=1, most=VERSIONS_LIMIT)
+        names = _names("mean.boosted_trees.names", entry.get("names"), FEATURES_LIMIT)
+        _whole("mean.boosted_trees.components", entry.get("components"), least=0, most=len(names))
+        _whole("mean.boosted_trees.records", entry.get("records"), least=1, most=RECORDS_LIMIT)
+    _expect("mean", weights, abs(sum(weights) - 1.0) < 1e-9, "weights that add up to 1")
 
 
 def _check_refusal(refusal: Any) -> None:

@@ -149,8 +149,14 @@ def export(bundle: Bundle, path: Path) -> None:
     Raises
     ------
     UserError
-        If the file has another suffix, a package is missing, or the network is not in `ONNX`.
+        If the file has another suffix, a package is missing, the network is not in `ONNX`, or the bundle answers with
+        the mean of a network and other models.
     """
+    if bundle.members:
+        raise UserError(
+            f"{path.name}: this bundle answers with the mean of a network and a model of ECG measurements, which needs "
+            "this package; expected a bundle of a network, or `einthoven.predict.groups.network_alone` of this one."
+        )
     notes = {
         "notice": bundle.notice,
         "classes": "\n".join(bundle.classes),

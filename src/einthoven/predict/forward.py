@@ -1,4 +1,7 @@
-"""The forward pass of the network of a bundle: windows to probabilities and features, with or without dropout."""
+"""Windows to probabilities: the forward pass of the network of a bundle, and the mean with its models of ECG features.
+
+The network also gives its features. It may run with dropout.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.functional import outputs
+from einthoven.functional.features import ecg_features
 from einthoven.functional.windows import aggregate_windows, apply_to_windows
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.network import last_layer
 
 RECORDS_PER_BATCH = 32
 """Records that pass through the network together. More records do not fit into the cache of a CPU."""
+
+WINDOWS_MEASURED_AT_ONCE = 128
+"""Windows whose features are measured together, for the same reason."""
 
 Float = NDArray[np.float64]
 
@@ -28,16 +35,58 @@ def predict_windows(bundle: Bundle, signal: NDArray[np.int16]) -> tuple[Float, F
     Returns
     -------
     probabilities : ndarray of float64, shape (n, K)
-        Before calibration.
+        Before calibration. With members, the mean over the network and them.
     distance : ndarray of float64, shape (n,), or None
         Distance from the training records. None if the bundle does not contain their features.
     """
+    probabilities, distance = predict_with_network(bundle, signal)
+    return mean_with(bundle, probabilities, predict_with_members(bundle, signal)), distance
+
+
+def predict_with_network(bundle: Bundle, signal: NDArray[np.int16]) -> tuple[Float, Float | None]:
+    """Predict windows with the network alone. Same parameters and results as `predict_windows`."""
     if bundle.familiarity is None:
         probabilities, _ = _run_network(bundle, signal, None)
         return probabilities, None
     layer = last_layer(bundle.inference_model, len(bundle.classes))
     probabilities, features = _run_network(bundle, signal, layer)
     return probabilities, bundle.familiarity.distance(features)
+
+
+def predict_with_members(bundle: Bundle, signal: NDArray[np.int16]) -> Float:
+    """Predict windows in µV (n, L, T) with the models of ECG features.
+
+    Returns
+    -------
+    ndarray, shape (n, classes of the mean)
+        The sum of their probabilities, each times its weight.
+    """
+    total = np.zeros((len(signal), bundle.mean_classes))
+    if not bundle.members:
+        return total
+    input_format = bundle.input_format
+    for first in range(0, len(signal), WINDOWS_MEASURED_AT_ONCE):
+        windows = slice(first, first + WINDOWS_MEASURED_AT_ONCE)
+        millivolts = signal[windows].astype(np.float32) * np.float32(1e-3)
+        features = ecg_features(millivolts, input_format.fs, input_format.leads)
+        for member in bundle.members:
+            total[windows] += member.weight * member.trees.predict(features)
+    if not np.isfinite(total).all():
+        raise UserError("the trees of this bundle answer with values that are not finite; it cannot be used.")
+    return total
+
+
+def mean_with(bundle: Bundle, network_probabilities: Float, of_members: Float) -> Float:
+    """Return the mean (n, K) of the probabilities of the network (n, K) and the weighted ones of the members.
+
+    Classes of further groups, such as rhythms, keep the probabilities of the network.
+    """
+    if not bundle.members:
+        return network_probabilities
+    main = slice(0, bundle.mean_classes)
+    mean = network_probabilities.copy()
+    mean[:, main] = bundle.network_weight * network_probabilities[:, main] + of_members
+    return mean
 
 
 def compute_features(bundle: Bundle, signal: NDArray[np.int16]) -> Float:

@@ -1,4 +1,4 @@
-"""Groups of the classes of a bundle, such as superclasses and rhythms, and a bundle that answers other groups."""
+"""Bundles made of a bundle: one that answers other groups of classes, and its network alone."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ def answer_groups(bundle: Bundle, groups: Groups) -> Bundle:
     Raises
     ------
     ValueError
-        If a class is neither, or if a network that has learned classes does not answer all of them in their order.
+        If a class is neither, if a network that has learned classes does not answer all of them in their order, or if
+        the first group is another one than that for which a mean of models answers.
     """
     classes = tuple(name for meanings in groups.values() for name in meanings)
+    if bundle.members and tuple(next(iter(groups.values()))) != bundle.classes[: bundle.mean_classes]:
+        raise ValueError(f"the first group {next(iter(groups))}; expected {bundle.classes[: bundle.mean_classes]}")
     model = bundle.model
     parts = dict(bundle.parts)
     readout = model.readout
@@ -60,3 +63,19 @@ def answer_first_group(bundle: Bundle) -> Bundle:
         return bundle
     name, meanings = next(iter(bundle.groups.items()))
     return answer_groups(bundle, {name: meanings})
+
+
+def network_alone(bundle: Bundle) -> Bundle:
+    """Return the network of a bundle whose answer is a mean. It has no calibration, thresholds or intervals."""
+    trained_on = f"{bundle.provenance['trained_on']}; the network alone"
+    return replace(
+        bundle,
+        members=(),
+        provenance={**bundle.provenance, "trained_on": trained_on},
+        calibration=Uncalibrated(bundle.classes, bundle.single_label),
+        calibration_method="none",
+        band=None,
+        conformal={},
+        points={},
+        missing_leads={},
+    )

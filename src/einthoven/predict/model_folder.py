@@ -174,8 +174,9 @@ def refuse_without_bundle(folder: Path, source: str) -> None:
     """
     if is_fitted_to_features(folder):
         raise UserError(
-            f"{source}: its model is fitted to features, and a bundle holds a network; its metrics and their intervals "
-            "are in the run itself."
+            f"{source}: its model is fitted to features, and a bundle holds a network, alone or in a mean with "
+            "gradient boosting (einthoven evaluate run=NETWORK mean_with=[RUN]); its metrics and their intervals are "
+            "in the run itself."
         )
     pretext = _pretext_of(folder)
     if pretext is not None:

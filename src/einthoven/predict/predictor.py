@@ -21,7 +21,14 @@ from einthoven.evaluation.uncertainty import entropy_parts
 from einthoven.functional.windows import aggregate_windows
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.explaining import Explanation, explain_window
-from einthoven.predict.forward import dropout_layers, dropout_on, predict_windows
+from einthoven.predict.forward import (
+    dropout_layers,
+    dropout_on,
+    mean_with,
+    predict_windows,
+    predict_with_members,
+    predict_with_network,
+)
 from einthoven.predict.missing_lead import MOST_LOSS, compute_lead
 from einthoven.predict.prediction import Float, Prediction
 from einthoven.predict.signal import Prepared, prepare, read_prepared
@@ -237,7 +244,21 @@ class Predictor:
             leads=self.input_format.leads,
             fs=self.input_format.fs,
             faithfulness=faithfulness,
-            cautions=prediction.cautions[0],
+            cautions=(*self._explained_share(class_index), *prediction.cautions[0]),
+        )
+
+    def _explained_share(self, class_index: int) -> tuple[str, ...]:
+        """Return the caution that an explanation of a class is one of a part of its probability; none if it is not."""
+        weights = []
+        for bundle in self.bundles:
+            is_mean = class_index < bundle.mean_classes
+            weights.append(bundle.network_weight if is_mean else 1.0)
+        share = float(np.mean(weights))
+        if share == 1.0:
+            return ()
+        return (
+            f"explains the network, which has a share of {share:.0%} in this probability; a model of ECG measurements "
+            "has the other share",
         )
 
     def predict_prepared(self, records: Sequence[Prepared], alpha: float = 0.1) -> Prediction:
@@ -328,14 +349,15 @@ class Predictor:
         return tuple(cautions)
 
     def _predict_members(self, bundle: Bundle, signal: NDArray[np.int16]) -> Iterator[tuple[Float, Float | None]]:
-        """Call `predict_windows` once for each dropout mask, or once without dropout."""
+        """Predict windows once for each dropout mask of the network, or once without dropout, as `predict_windows`."""
         if not self.draws:
             yield predict_windows(bundle, signal)
             return
+        of_members = predict_with_members(bundle, signal)
         for draw in range(self.draws):
             with dropout_on(bundle.inference_model, self.seed + draw):
-                probabilities, _ = predict_windows(bundle, signal)
-            yield probabilities, None
+                probabilities, _ = predict_with_network(bundle, signal)
+            yield mean_with(bundle, probabilities, of_members), None
 
     def _intervals(self, by_member: Float) -> Float:
         """Return the 95 % intervals (n, K, 2) of the mean over members (M, n, K).

@@ -30,10 +30,10 @@ from einthoven.predict.limits import Shapes
 from einthoven.safetensors_file import safetensors_shapes
 from einthoven.strict_json import parse_json
 
-FORMAT = 4
+FORMAT = 5
 """Number of the format. Format 1 contained a hash of its content, later formats contain a hash of their text. Format 3
 lists more of what a model has seen (`einthoven.data.ancestry.LISTS`). A bundle of format 4 may refuse records, and may
-compute a missing lead."""
+compute a missing lead. A bundle of format 5 may have gradient boosting beside its network."""
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION_LIMIT = 1 << 26

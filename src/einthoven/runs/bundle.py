@@ -24,6 +24,8 @@ from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.evaluation.selective import ALPHAS
 from einthoven.functional.class_names import MAX_CHARACTERS
+from einthoven.models.boosted_trees import BoostedTrees
+from einthoven.models.trees import GradientBoosting
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.delineator import Delineator
@@ -31,7 +33,10 @@ from einthoven.predict.forward import compute_features
 from einthoven.predict.model_folder import BUNDLE
 from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Cut, InputFormat
+from einthoven.predict.tree_member import TreeMember
 from einthoven.runs.build_model import describe_network
+from einthoven.runs.mean_evaluation import MeanOfModels
+from einthoven.runs.members import FeatureMember
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
@@ -55,6 +60,8 @@ class Fitted:
     points : dict
         Class -> rule -> threshold and rates.
     metrics : dict of str to float
+    mean : MeanOfModels or None
+        The mean that was evaluated, if it is not the run alone.
     """
 
     calibration: Calibration
@@ -63,6 +70,7 @@ class Fitted:
     p: NDArray[np.float64]
     points: dict[str, dict[str, dict[str, float | None]]]
     metrics: dict[str, float]
+    mean: MeanOfModels | None = None
 
 
 def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | None = None) -> str:
@@ -108,12 +116,17 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     Raises
     ------
     UserError
-        If the calibration is not one of this package: a bundle holds fitted numbers, no code.
+        If the calibration is not one of this package, or a member of the mean is neither the network nor gradient
+        boosting: a bundle holds fitted numbers, no code.
     """
     task = run.task
     classes = run.data.labels.classes
     ancestry = run.ancestry
     if fitted is not None:
+        mean = fitted.mean
+        if mean is not None:
+            known = [member.ancestry for member in mean.members if member.ancestry is not None]
+            ancestry = ancestry.merged(*known)
         ancestry = ancestry.fitted_on(run.data.digests(fitted.split))
     common: dict[str, Any] = {
         "model": run.classifier,
@@ -139,6 +152,7 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
         band=calibration_covariance(fitted.y, fitted.p),
         conformal={alpha: risk_control_threshold(fitted.y, fitted.p, alpha) for alpha in ALPHAS},
         points=fitted.points,
+        members=() if fitted.mean is None else _tree_members(fitted.mean),
         **common,
     )
 
@@ -149,6 +163,27 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     train_features = compute_features(bundle, _some_signals(run, "train"))
     other_features = compute_features(bundle, _some_signals(run, fitted.split))
     return replace(bundle, familiarity=Familiarity.fit(train_features, other_features))
+
+
+def _tree_members(mean: MeanOfModels) -> tuple[TreeMember, ...]:
+    """Return the members of a mean beside its run, as a bundle holds them.
+
+    Raises
+    ------
+    UserError
+        If one of them is not gradient boosting.
+    """
+    classes = mean.run.data.labels.classes
+    members = []
+    for member, weight in zip(mean.members, mean.weights[1:].tolist(), strict=True):
+        if not (isinstance(member, FeatureMember) and isinstance(member.model, GradientBoosting)):
+            raise UserError(
+                f"{member.source}: a bundle may hold a network and models of gradient boosting "
+                "(model=gradient_boosting); expected a mean of these."
+            )
+        order = [member.classes.index(name) for name in classes]
+        members.append(TreeMember(BoostedTrees.from_model(member.model, order), weight))
+    return tuple(members)
 
 
 def _describe_labels(run: NetworkParts) -> str:
@@ -199,6 +234,8 @@ def _provenance(run: NetworkParts, task: str, fitted: Fitted | None) -> dict[str
     trained_on = f"{_describe_records(len(table), sorted(set(table['source'])))}, task {task}{taught}"
     if run.base is not None:
         trained_on = f"{trained_on}, started from {run.base.description}"[:MAX_CHARACTERS]
+    if fitted is not None and fitted.mean is not None:
+        trained_on = f"{trained_on}, {_describe_mean(fitted.mean)}"[:MAX_CHARACTERS]
     provenance: dict[str, Any] = {
         "trained_on": trained_on,
         "folds": {"train": folds.train},
@@ -216,7 +253,15 @@ def _provenance(run: NetworkParts, task: str, fitted: Fitted | None) -> dict[str
         provenance["folds"]["fit"] = getattr(folds, fitted.split)
         provenance["fitted_on"] = f"{len(fitted.y):,} records that were not trained on"
         provenance["metrics"] = fitted.metrics
+        if fitted.mean is not None:
+            provenance["mean"] = fitted.mean.describe()
     return provenance
+
+
+def _describe_mean(mean: MeanOfModels) -> str:
+    """Return the members of a mean beside its network, in words."""
+    weights = ", ".join(f"{weight:.2g}" for weight in mean.weights[1:])
+    return f"in a mean with gradient boosting on ECG measurements (weight {weights})"
 
 
 def _describe_records(count: int, sources: list[str]) -> str:

@@ -131,8 +131,10 @@ def _evaluate(
     warnings = _warnings(run, results, code_hashes)
     content = results_as_json(run, options, results) | {"code": code_hashes, "warnings": warnings}
     if mean is not None:
-        # A mean has no bundle, and no run of its own in MLflow.
+        # A mean has no run of its own in MLflow.
         place = write_mean(mean, options, content, raw_report, calibration)
+        bundle_message = write_bundle(run, _fitted_for_bundle(options, results, calibration, fit, mean), place)
+        say(bundle_message)
         say(f"evaluation.json and {PREDICTIONS} of the mean of {len(mean.weights)} models written to {place}")
         return results.metrics
     place = _place_of_results(run)
@@ -243,9 +245,13 @@ def _warnings(run: NetworkParts, results: EvaluationResults, code_hashes: dict[s
 
 
 def _fitted_for_bundle(
-    options: EvaluationOptions, results: EvaluationResults, calibration: Calibration, fit: Predictions
+    options: EvaluationOptions,
+    results: EvaluationResults,
+    calibration: Calibration,
+    fit: Predictions,
+    mean: MeanOfModels | None = None,
 ) -> Fitted:
-    """Return what the evaluation adds to the bundle of the run."""
+    """Return what the evaluation adds to the bundle of the run, or of its mean with other models."""
     points = {}
     for name, of_class in results.points.items():
         points[name] = {
@@ -254,4 +260,4 @@ def _fitted_for_bundle(
     metrics = {name: results.metrics[name] for name in ("macro_auroc", "nll/after", "brier/after", "ece/after")}
     metrics["macro_auroc_low"] = results.interval.low
     metrics["macro_auroc_high"] = results.interval.high
-    return Fitted(calibration, options.fit, fit.y, fit.p, points, as_json(metrics))
+    return Fitted(calibration, options.fit, fit.y, fit.p, points, as_json(metrics), mean)

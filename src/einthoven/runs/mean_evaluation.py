@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from einthoven.atomic import atomic, write_text
 from einthoven.contracts import Predictions
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
+from einthoven.predict.model_folder import BUNDLE
 from einthoven.runs.input_checks import refuse_other_input
-from einthoven.runs.members import predict_members, read_member, refuse_other_outputs
+from einthoven.runs.members import NetworkMember, predict_members, read_member, refuse_other_outputs
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.schema import EvaluationOptions
 from einthoven.tracking.privacy import without_folders
@@ -49,22 +51,29 @@ class MeanOfModels:
             refuse_other_outputs(member, run.data.labels.classes, run.task.single_label)
             refuse_other_input(member.source, member, run.data.store.leads, run.data.store.fs)
             run.data.refuse_seen(judged, member.ancestry, member.source)
+            if isinstance(member, NetworkMember) and member.bundle.members:
+                raise UserError(
+                    f"{member.source}: is itself the mean of a network and other models; expected the runs of its "
+                    "members."
+                )
         weights = np.array(options.weights or [1.0] * (1 + len(self.members)))
         self.weights = weights / weights.sum()
 
     def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
-        """Predict the records of a split.
+        """Predict the records of a split. The mean is that of the rows of a record, which are aggregated afterwards.
 
         Parameters
         ----------
         split : str
         aggregate : str or None
             ``mean`` or ``max`` over windows, for all networks. By default, each network has the rule of its training.
+            Rows are aggregated as the run does.
         """
-        own = self.run.evaluate(split, "fp32", aggregate)
+        own = self.run.predict(split, "fp32", aggregate)
         others = predict_members(self.run, self.members, split, aggregate)
         answers = np.concatenate([own.p[None], others])
-        return Predictions(own.y, np.tensordot(self.weights, answers, axes=1))
+        mean = Predictions(own.y, np.tensordot(self.weights, answers, axes=1))
+        return self.run.data.by_record(split, mean, aggregate or self.run.settings.trainer.aggregate)
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the name, the hash and the weight of each member, without the folders of the user."""
@@ -104,6 +113,8 @@ def write_mean(
 ) -> Path:
     """Write the results of a mean, and a table of its predictions of the reported split. Return their folder.
 
+    The bundle of an earlier mean is removed.
+
     Parameters
     ----------
     mean : MeanOfModels
@@ -121,6 +132,8 @@ def write_mean(
     run = mean.run
     place = run.folder / MEAN
     place.mkdir(exist_ok=True)
+    # The bundle of an earlier mean would not belong to these results.
+    shutil.rmtree(place / BUNDLE, ignore_errors=True)
     records = run.data.table(options.report)
     columns: dict[str, list[Any]] = {
         "ecg_id": records["ecg_id"].tolist(),

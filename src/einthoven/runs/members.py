@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from einthoven.contracts import Predictions
 from einthoven.data.ancestry import Ancestry
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.errors import UserError
@@ -300,7 +299,7 @@ def _read_fitted(folder: Path, option: str, source: str) -> FeatureMember:
 
 
 def predict_members(run: NetworkParts, members: Sequence[Member], split: str, aggregate: str | None = None) -> Float:
-    """Return the probabilities (M, n, K) of the records of a split by each member, in the classes of the run.
+    """Return the probabilities (M, n, K) of the rows of a split by each member, in the classes of the run.
 
     Parameters
     ----------
@@ -308,20 +307,17 @@ def predict_members(run: NetworkParts, members: Sequence[Member], split: str, ag
     members : sequence of M Member
     split : str
     aggregate : str or None
-        ``mean`` or ``max`` over windows, and over the rows of a record. By default, windows are aggregated as each
-        network does, and rows as the run does.
+        ``mean`` or ``max`` over the windows of a row. By default as each network does.
     """
-    rule = aggregate or run.settings.trainer.aggregate
     features = None
     answers = []
     for member in members:
         if isinstance(member, NetworkMember):
-            p = member.predict(run, split, aggregate)
-        else:
-            # The features are the same for all members.
-            features = features or features_of(run, split)
-            p = member.predict(features, run.data.labels.classes)
-        answers.append(run.data.by_record(split, Predictions(p, p), rule).p)
+            answers.append(member.predict(run, split, aggregate))
+            continue
+        # The features are the same for all members.
+        features = features or features_of(run, split)
+        answers.append(member.predict(features, run.data.labels.classes))
     return np.stack(answers)
 
 

@@ -214,8 +214,9 @@ def _read_run(folder: Path, source: str) -> BaseModel:
 
 
 def _read_bundle(folder: Path, source: str) -> BaseModel:
-    """Read the network of a bundle."""
+    """Read the network of a bundle. Other models that answer together with it are no start of a training."""
     bundle = read_bundle(folder)
+    kind = "the network of a bundle" if bundle.members else "a bundle"
     frontend = bundle.parts["frontend"]["options"]
     network = bundle.parts["network"]
     readout = bundle.model.readout
@@ -225,7 +226,7 @@ def _read_bundle(folder: Path, source: str) -> BaseModel:
         options["fs"] = bundle.input_format.fs
     return BaseModel(
         source=source,
-        description=f"a bundle trained on {bundle.provenance['trained_on']}",
+        description=f"{kind} trained on {bundle.provenance['trained_on']}",
         options={
             "model": {"_target_": network["class"], "_partial_": True, **options},
             "pca": _pca_options(bundle.provenance.get("config"), frontend, source),

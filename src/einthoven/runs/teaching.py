@@ -73,6 +73,8 @@ class Teaching:
             if isinstance(teacher, NetworkMember):
                 refuse_other_window(teacher, run.window)
                 self._try(teacher)
+                if teacher.bundle.members:
+                    say(f"{teacher.source}: the network teaches, without the models of ECG measurements of its bundle")
             elif run.settings.trainer.sampler != "shuffle":
                 raise UserError(
                     f"trainer.sampler={run.settings.trainer.sampler}: counts the labels of a record, and with "
@@ -156,5 +158,7 @@ class Teaching:
         """Return the mean probabilities (n, K) of the teachers for the records of a split. Predict once per run."""
         if split not in self._probabilities:
             answers = predict_members(self._run, self.teachers, split)
-            self._probabilities[split] = np.tensordot(self.weights, answers, axes=1)
+            mean = np.tensordot(self.weights, answers, axes=1)
+            rule = self._run.settings.trainer.aggregate
+            self._probabilities[split] = self._run.data.by_record(split, Predictions(mean, mean), rule).p
         return self._probabilities[split]
