@@ -96,7 +96,7 @@ def train(folder: Path, records: int, start: str, base: str | None, args: argpar
     epochs = max(EPOCHS, math.ceil(args.steps / steps_per_epoch))
     tuned = [option.removeprefix(f"{start}:") for option in args.tune]
     ours = [option for option in tuned if ":" not in option]
-    recipe = [NETWORK, LEARNING_RATE]
+    recipe = ["init_from=null", NETWORK, LEARNING_RATE]
     if base is not None:
         recipe = [f"init_from={base}", "trainer.finetune=full", FINE_TUNING, *ours]
     run = folder / "run"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,8 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     options = parser.parse_args()
-    parts = json.loads(fitted.FILE.read_text()).values()
-    folds = sorted({fold for part in parts for fold in part["folds"]})
+    folds = fitted.fitted_folds()
     with TemporaryDirectory() as cache:
         store = PTBXL(options.root, FS, cache).open()
         ids = store.table["ecg_id"].to_numpy(np.int64)

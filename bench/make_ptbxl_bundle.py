@@ -144,7 +144,7 @@ def trainings_of(mode: str, bases: Path | None, only: str | None = None) -> dict
     mode : str
         Which folds are held out together: ``groups`` or ``folds``.
     bases : Path or None
-        Folder of the networks that they start from. None: no start is an option.
+        Folder of the networks that they start from. None: fresh weights, unless an option names a start.
     only : str, optional
         Names of trainings, with commas. By default all.
 
@@ -167,7 +167,7 @@ def trainings_of(mode: str, bases: Path | None, only: str | None = None) -> dict
 def start_options(bases: Path | None, held: Held) -> list[str]:
     """Return the option for the start of a network that is judged on held-out folds, or of the final network."""
     if bases is None:
-        return []
+        return [f"{START}null"]
     if not held.folds:
         return [FINAL_START]
     (start,) = with_places(bases, [START_OF_FOLDS], held)

@@ -149,6 +149,8 @@ def test_predictions_are_shown_without_the_bases_and_not_trained() -> None:
     source = bench_recipes.Source(Path("root"), Path("cache"))
     held_out = [Held("groups", folds) for folds in recipe_results.HELD_OUT["groups"]]
     assert bench_recipes.options_by_part(source, FROM_BASE, held_out) == {held.name: {} for held in held_out}
+    no_bases = replace(source, bases=Path("nowhere"))
+    assert bench_recipes.options_by_part(no_bases, FROM_BASE, held_out) == {held.name: {} for held in held_out}
     with pytest.raises(UserError, match="expected --bases FOLDER"):
         bench_recipes.compose_recipe(source, FROM_BASE, held_out[0], 0)
 

@@ -197,8 +197,6 @@ def test_an_option_takes_its_value(option: str) -> None:
     OmegaConf.update(config, key, OverridesParser.create().parse_override(option).value())
     if OmegaConf.is_missing(config.data, "root"):
         config.data.root = "somewhere"
-    if key in ("trainer.finetune", "trainer.layer_decay", "trainer.freeze_norms"):
-        config.init_from = "synthetic"  # they need a base
     if key in ("task.read_weight", "task.soft_targets"):
         config.task.targets = "all"  # they have no effect without
     HydraConfig.instance().set_config(config)  # the names of a run refer to it

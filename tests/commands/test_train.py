@@ -17,8 +17,10 @@ from mlflow.entities import Run as MlflowRun
 import einthoven
 from composing import composed
 from einthoven.runs import network_run
+from einthoven.runs.base_model import read_kept_base
 from einthoven.runs.cross_validation import hold_out
 from einthoven.runs.network_run import NetworkRun
+from einthoven.runs.read_base import read_base
 from einthoven.runs.settings import read_settings
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
@@ -112,6 +114,13 @@ def test_a_run_has_every_metric_by_its_name(default_run: MlflowRun) -> None:
     assert names >= {"watch/diag/kl_drift", "test/macro_auroc_low", "test/macro_auroc_high"}
     assert any(name.startswith("val/auroc/") for name in names)
     assert all(np.isfinite(value) for value in default_run.data.metrics.values())
+
+
+def test_the_default_run_of_ptbxl_starts_from_generated_ecgs(default_run: MlflowRun, workplace: Path) -> None:
+    base = read_kept_base(workplace / "default")
+    assert base.sha256 == read_base("synthetic").sha256
+    assert default_run.data.tags["init_from"] == f"synthetic ({base.sha256})"
+    assert float(default_run.data.params["optimizer.lr"]) == 1e-3
 
 
 def test_losses_and_scores_come_first_in_the_order_of_mlflow(default_run: MlflowRun, workplace: Path) -> None:

@@ -9,34 +9,26 @@ from typing import TYPE_CHECKING, Any
 from einthoven.contracts import CLASS_OUTPUTS, TaskKind
 from einthoven.errors import UserError
 from einthoven.predict.bundle import read_bundle
-from einthoven.predict.model_folder import find_model, is_fitted_to_features, named_folder
+from einthoven.predict.model_folder import SYNTHETIC_BUNDLE, find_model, is_fitted_to_features, named_folder
 from einthoven.runs.base_model import BaseModel, check_state
+from einthoven.runs.base_options import OF_BASE, difference_to_base, named_rates, plain_group
 from einthoven.runs.checkpoint_checks import checkpoint_errors, outputs_of
 from einthoven.runs.input_checks import refuse_other_input
-from einthoven.runs.next_commands import name_of_override
-from einthoven.runs.options import flatten
-from einthoven.runs.parameters import chosen_options
 from einthoven.runs.run_config import with_current_names
 from einthoven.runs.settings import build_task
 from einthoven.runs.trained_run import open_trained
-from einthoven.runs.tuning_rate import tuning_rate
-from einthoven.terminal.conf_folders import conf_folder
+from einthoven.runs.tuning_rate import keeps_rate, tuning_rate
+from einthoven.runs.usual_start import AUTO, USUAL_BASE, USUAL_RATE, may_have_usual_base, reason_for_fresh_weights
 from einthoven.terminal.display import console
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-OF_BASE = ("model", "pca")
-"""Groups of a configuration that a run takes from its base."""
 
 MASKS = "masks"
 """Output of a model of masks."""
 
 _FROM_DATA = ("in_channels", "num_classes", "samples")
 """Options of a network that a run derives from its data."""
-
-DROPOUT_RATES = ("dropout", "dropouts", "head_dropout", "drop_path")
-"""Options of the networks that change neither a layer nor the shape of a weight."""
 
 
 def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
@@ -58,12 +50,14 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     """
     from omegaconf import OmegaConf
 
+    if config.get("init_from") == AUTO:
+        config = _with_usual_base(config, overrides)
     if config.get("init_from") is None:
         return config
     base = read_base(str(config.init_from))
     refuse_other_input(base.source, base, config.data.get("leads"), config.data.get("fs"))
     _refuse_other_kind(base, build_task(config))
-    rates = _named_rates(config, base, overrides)
+    rates = named_rates(config, base, overrides)
     merged = config.copy()
     OmegaConf.set_readonly(merged, False)
     OmegaConf.set_struct(merged, False)
@@ -84,6 +78,42 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     return merged
 
 
+def _with_usual_base(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return a configuration with the base that ``init_from=auto`` stands for, if any, and its learning rate."""
+    from omegaconf import OmegaConf
+
+    resolved = config.copy()
+    OmegaConf.set_readonly(resolved, False)
+    resolved["init_from"] = None
+    if not may_have_usual_base(config):
+        return resolved
+
+    reason = reason_for_fresh_weights(config)
+    # A folder of the user may have the name of the bundle.
+    name = USUAL_BASE if named_folder(USUAL_BASE) == SYNTHETIC_BUNDLE else str(SYNTHETIC_BUNDLE)
+    if not reason:
+        base = read_base(name)
+        reason = difference_to_base(config, base, overrides)
+    if reason:
+        console.print(
+            f"init_from={AUTO}: starts from fresh weights, and not from {USUAL_BASE}, because {reason}",
+            soft_wrap=True,
+        )
+        return resolved
+
+    resolved["init_from"] = name
+    with_rate = ""
+    if not keeps_rate(config, overrides):
+        resolved["optimizer"]["lr"] = USUAL_RATE
+        with_rate = f", with optimizer.lr={USUAL_RATE:g}"
+    console.print(
+        f"init_from={AUTO}: starts from {USUAL_BASE} ({base.sha256}), a network that has learned generated ECGs"
+        f"{with_rate}; init_from=null starts from fresh weights",
+        soft_wrap=True,
+    )
+    return resolved
+
+
 def _run_name(pattern: str, base: BaseModel, init_from: str, config: DictConfig) -> str:
     """Return the pattern of the name of a run, with the network of the base, the base, and the learning rate."""
     module, _, name = str(base.options["model"]["_target_"]).rpartition(".")
@@ -94,7 +124,10 @@ def _run_name(pattern: str, base: BaseModel, init_from: str, config: DictConfig)
     rate = config.optimizer.get("lr")
     optimizer = "${hydra:runtime.choices.optimizer}"
     named = pattern.replace("${hydra:runtime.choices.model}", f"{network}-from-{start}")
-    return named if rate is None else named.replace(optimizer, f"{optimizer}-lr{rate:g}")
+    # A rate that is not a number is refused later, with the other options.
+    if not isinstance(rate, (int, float)):
+        return named
+    return named.replace(optimizer, f"{optimizer}-lr{rate:g}")
 
 
 def _refuse_other_kind(base: BaseModel, task: Any) -> None:
@@ -112,58 +145,6 @@ def _refuse_other_kind(base: BaseModel, task: Any) -> None:
             f"{base.source}: is {base.description}, whose network has outputs for a whole window, and task={task.name} "
             "needs outputs at each sample; expected the run of a delineation."
         )
-
-
-def _named_rates(config: DictConfig, base: BaseModel, overrides: list[str]) -> dict[str, Any]:
-    """Return the dropout rates that the command line, or a recipe, names. A named network names all its options.
-
-    Raises
-    ------
-    UserError
-        If another option asks for another architecture than the base has.
-    """
-    rates: dict[str, Any] = {}
-    chosen = chosen_options()
-    usual = _usual_options()
-    by_recipe = [f"{group}={chosen[group]}" for group in OF_BASE if chosen.get(group) not in (None, usual[group])]
-    for override in dict.fromkeys([*overrides, *by_recipe]):
-        name = name_of_override(override)
-        group, _, option = name.partition(".")
-        group = group.partition("@")[0]
-        if group not in OF_BASE:
-            continue
-        asked = _flat(_plain(config.get(group) or {}))
-        expected = _flat(base.options[group])
-        names = [option] if option else ["_target_", *sorted(asked.keys() & expected.keys())]
-        for key in names:
-            # A rate that the network of the base does not have is refused as any other option.
-            if group == "model" and key in DROPOUT_RATES and key in asked.keys() & expected.keys():
-                rates[key] = asked[key]
-            elif asked.get(key) != expected.get(key):
-                raise UserError(
-                    f"{override}: {group}.{key} is {expected.get(key)} in {base.source} and {asked.get(key)} here; "
-                    f"expected the same, or no option of {group}, which comes from the base; only dropout rates may "
-                    "differ, because they change no layer and no weight."
-                )
-    return rates
-
-
-def _usual_options() -> dict[str, str]:
-    """Return the option of each group that ``conf/train.yaml`` chooses."""
-    from omegaconf import OmegaConf
-
-    train = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False)
-    assert isinstance(train, dict)
-    usual: dict[str, str] = {}
-    for entry in train["defaults"]:
-        if isinstance(entry, dict):
-            usual |= entry
-    return usual
-
-
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested options by their dotted names, with lists for tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in flatten(options)}
 
 
 def read_base(name: str) -> BaseModel:
@@ -202,7 +183,7 @@ def _read_run(folder: Path, source: str) -> BaseModel:
     return BaseModel(
         source=source,
         description=f"a run of the task {task.name} ({len(opened.trained.ancestry.trained):,} training records)",
-        options={group: _plain(config[group]) for group in ("model", "pca")},
+        options={group: plain_group(config[group]) for group in ("model", "pca")},
         state=weights,
         classes=outputs_of(notes),
         output=str(task.output),
@@ -259,12 +240,3 @@ def _pca_options(config: Any, frontend: Mapping[str, Any], source: str) -> dict[
         "mode": "leads" if is_projected else "none",
         "k": frontend["out_channels"] if is_projected else None,
     }
-
-
-def _plain(group: Any) -> dict[str, Any]:
-    """Return a group of a configuration as a plain dict."""
-    from omegaconf import OmegaConf
-
-    container = OmegaConf.to_container(group, resolve=True)
-    assert isinstance(container, dict)
-    return {str(name): value for name, value in container.items()}

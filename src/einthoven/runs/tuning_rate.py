@@ -27,8 +27,7 @@ OF_OTHER = 1e-3
 def tuning_rate(config: DictConfig, base: BaseModel, overrides: Sequence[str]) -> float | None:
     """Return the learning rate of a fine-tuning; None if it stays as it is.
 
-    The rate of ``conf/optimizer/adamw.yaml`` is for training from scratch. It is replaced if neither the command line
-    nor a recipe has set another one, and all stages train.
+    The rate of ``conf/optimizer/adamw.yaml`` is for training from scratch. It is replaced unless `keeps_rate` says so.
 
     Parameters
     ----------
@@ -37,12 +36,18 @@ def tuning_rate(config: DictConfig, base: BaseModel, overrides: Sequence[str]) -
     overrides : sequence of str
         Options that the command line changed.
     """
-    chosen = chosen_options().get("optimizer", OPTIMIZER)
-    is_named = any(name_of_override(override) == "optimizer.lr" for override in overrides)
-    if chosen != OPTIMIZER or is_named or config.trainer.finetune == "probe":
-        return None
-    usual = load_option(conf_folder() / "optimizer" / f"{OPTIMIZER}.yaml")
-    if config.optimizer.get("_target_") != usual["_target_"] or config.optimizer.get("lr") != usual["lr"]:
+    if keeps_rate(config, overrides):
         return None
     is_classifier = base.output in CLASS_OUTPUTS
     return OF_CLASSIFIER if is_classifier and config.trainer.layer_decay == 1 else OF_OTHER
+
+
+def keeps_rate(config: DictConfig, overrides: Sequence[str]) -> bool:
+    """Return whether the learning rate stays as it is: somebody has set it, or AdamW does not train all stages."""
+    chosen = chosen_options().get("optimizer", OPTIMIZER)
+    is_named = any(name_of_override(override) == "optimizer.lr" for override in overrides)
+    if chosen != OPTIMIZER or is_named or config.trainer.finetune == "probe":
+        return True
+    # A recipe may have set another rate.
+    usual = load_option(conf_folder() / "optimizer" / f"{OPTIMIZER}.yaml")
+    return bool(config.optimizer.get("_target_") != usual["_target_"] or config.optimizer.get("lr") != usual["lr"])

@@ -79,6 +79,11 @@ def _content() -> dict[str, Any]:
     return content
 
 
+def fitted_folds() -> list[int]:
+    """Return the folds of PTB-XL whose signals the numbers were fitted to."""
+    return sorted({int(fold) for part in _content().values() for fold in part["folds"]})
+
+
 def _interval(values: dict[str, Any]) -> Interval:
     return Interval(np.array(values["effects"]), float(values["spread"]))
 
