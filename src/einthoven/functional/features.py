@@ -140,7 +140,9 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     beat = representative_beat(x, beats, fs)
     onset, end = qrs_edges(beat, fs)
     time = np.arange(beat.shape[-1]) / fs
-    beat = beat - _mean(beat, _mask_between(time, onset - PQ[0], onset - PQ[1]))[..., None]
+    beat = beat - _mean(np.nan_to_num(beat), _mask_between(time, onset - PQ[0], onset - PQ[1]))[..., None]
+    # A record without a beat has no masks, and no deflection: its features are NaN at the end.
+    known_beat = np.nan_to_num(beat)
 
     # T ends with the representative beat, or earlier if the heart beats fast.
     rr = rr_intervals(beats, fs)
@@ -150,7 +152,7 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
     t_start = np.maximum(end, onset + T_START_SHARE * usual_qt)
 
     # T ends and P begins after the usual QT interval. If the peak of T shows that QT is longer, they do so later.
-    to_t_peak = _peak_time(beat, _mask_between(time, t_start, t_end), time) - onset
+    to_t_peak = _peak_time(known_beat, _mask_between(time, t_start, t_end), time) - onset
     longest_qt = np.maximum(usual_qt, np.nan_to_num(to_t_peak) / T_PEAK_SHARE)
     t_end = np.minimum(t_end, onset + longest_qt)
     p_start = np.clip(mean_rr - longest_qt, *P_START)
@@ -164,23 +166,23 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
 
     # Q, R and S are peaks, so that a level of ST at the end of QRS is no wave. Q is before R, and S is after R. Without
     # R, all of QRS is Q.
-    is_top = is_qrs[:, None, :] & _is_peak(beat, 1)
-    is_bottom = is_qrs[:, None, :] & _is_peak(beat, -1)
-    r = np.maximum(_extreme(beat, is_top, 1), 0.0)
-    r_time = np.where(is_top, np.nan_to_num(beat), -np.inf).argmax(axis=-1) / fs
+    is_top = is_qrs[:, None, :] & _is_peak(known_beat, 1)
+    is_bottom = is_qrs[:, None, :] & _is_peak(known_beat, -1)
+    r = np.maximum(_extreme(known_beat, is_top, 1), 0.0)
+    r_time = np.where(is_top, known_beat, -np.inf).argmax(axis=-1) / fs
     r_time = np.where(r > MIN_R, r_time, np.inf)[..., None]
     is_q = is_bottom & (time < r_time)
     is_s = is_bottom & (time > r_time)
 
     waves = {
-        "q": np.minimum(_extreme(beat, is_q, -1), 0.0),
+        "q": np.minimum(_extreme(known_beat, is_q, -1), 0.0),
         "r": r,
-        "s": np.minimum(_extreme(beat, is_s, -1), 0.0),
-        "qrs_net": _mean(beat, is_qrs),
-        "j": _mean(beat, is_j),
-        "st": _mean(beat, is_st),
-        "t": _signed_extreme(beat, is_t),
-        "p": _signed_extreme(beat, is_p),
+        "s": np.minimum(_extreme(known_beat, is_s, -1), 0.0),
+        "qrs_net": _mean(known_beat, is_qrs),
+        "j": _mean(known_beat, is_j),
+        "st": _mean(known_beat, is_st),
+        "t": _signed_extreme(known_beat, is_t),
+        "p": _signed_extreme(known_beat, is_p),
     }
     # A lead that is flat, or missing in more than half of the record, has no waves. Their height is not 0 mV.
     has_deflection = (np.ptp(beat, axis=-1) > MIN_AMPLITUDE) & (np.isfinite(x).mean(axis=-1) >= MIN_KNOWN)
@@ -190,7 +192,7 @@ def ecg_features(x: NDArray[np.floating], fs: float, leads: Sequence[str]) -> Fe
         **_rhythm(rr),
         "qrs_duration_ms": 1000 * (end - onset),
         "qrs_to_t_peak_ms": 1000 * to_t_peak,
-        "p_peak_to_qrs_ms": 1000 * (onset - _peak_time(beat, is_p, time)),
+        "p_peak_to_qrs_ms": 1000 * (onset - _peak_time(known_beat, is_p, time)),
         **_combined(waves, list(leads)),
     }
     for wave, values in waves.items():
@@ -261,8 +263,8 @@ def _mask_between(time: Float, start: Float, stop: Float) -> Bool:
 def _mean(beat: Float, mask: Bool) -> Float:
     """Return the mean (n, L) of beats (n, L, W) over masks (n, W). NaN if a mask is empty."""
     count = mask.sum(axis=1)[:, None]
-    total = np.einsum("nlw,nw->nl", np.nan_to_num(beat), mask.astype(np.float64))
-    return _nan_without_beat(beat, np.where(count, total, np.nan) / np.maximum(count, 1))
+    total = np.einsum("nlw,nw->nl", beat, mask.astype(np.float64))
+    return np.where(count, total, np.nan) / np.maximum(count, 1)
 
 
 def _extreme(beat: Float, mask: Bool, sign: int) -> Float:
@@ -270,13 +272,13 @@ def _extreme(beat: Float, mask: Bool, sign: int) -> Float:
 
     It includes 0, the isoelectric line.
     """
-    inside = np.where(mask, np.nan_to_num(beat), 0.0)
-    return _nan_without_beat(beat, _peak_value(beat, inside, (sign * inside).argmax(axis=-1)))
+    inside = np.where(mask, beat, 0.0)
+    return _peak_value(beat, inside, (sign * inside).argmax(axis=-1))
 
 
 def _is_peak(beat: Float, sign: int) -> Bool:
     """Return which samples (n, L, W) are peaks: tops (`sign` 1) or bottoms (-1)."""
-    signed = sign * np.nan_to_num(beat)
+    signed = sign * beat
     result = np.zeros(beat.shape, dtype=bool)
     result[..., 1:-1] = (signed[..., 1:-1] >= signed[..., :-2]) & (signed[..., 1:-1] > signed[..., 2:])
     return result
@@ -288,15 +290,14 @@ def _signed_extreme(beat: Float, mask: Bool) -> Float:
     A peak is a sample that is larger, or smaller, than both neighbours. So the end of another wave at the edge of the
     mask does not count. Without a peak, the height is the value of largest magnitude.
     """
-    known = np.nan_to_num(beat)
-    inside = np.where(mask[:, None, :], known, 0.0)
-    slope = np.diff(known, axis=-1)
-    is_peak = np.zeros(known.shape, dtype=bool)
+    inside = np.where(mask[:, None, :], beat, 0.0)
+    slope = np.diff(beat, axis=-1)
+    is_peak = np.zeros(beat.shape, dtype=bool)
     is_peak[..., 1:-1] = (slope[..., :-1] * slope[..., 1:] < 0) & mask[:, None, 1:-1]
     has_peak = is_peak.any(axis=-1, keepdims=True)
     inside = np.where(is_peak | ~has_peak, inside, 0.0)
     values = _peak_value(beat, inside, np.abs(inside).argmax(axis=-1))
-    return _nan_without_beat(beat, np.where(np.any(mask, axis=1, keepdims=True), values, np.nan))
+    return np.where(np.any(mask, axis=1, keepdims=True), values, np.nan)
 
 
 def _peak_value(beat: Float, inside: Float, index: NDArray[np.int64]) -> Float:
@@ -309,7 +310,7 @@ def _peak_value(beat: Float, inside: Float, index: NDArray[np.int64]) -> Float:
 
     def sample_at(position: NDArray[np.int64]) -> Float:
         clipped = np.clip(position, 0, last)[..., None]
-        return np.asarray(np.take_along_axis(np.nan_to_num(beat), clipped, axis=-1)[..., 0])
+        return np.asarray(np.take_along_axis(beat, clipped, axis=-1)[..., 0])
 
     value = np.take_along_axis(inside, index[..., None], axis=-1)[..., 0]
     before = sample_at(index - 1)
@@ -323,11 +324,5 @@ def _peak_value(beat: Float, inside: Float, index: NDArray[np.int64]) -> Float:
 
 def _peak_time(beat: Float, mask: Bool, time: Float) -> Float:
     """Return the time (n,) in seconds, within masks (n, W), at which the sum of squares over the leads is largest."""
-    energy = np.where(mask, np.square(np.nan_to_num(beat)).sum(axis=1), -1.0)
+    energy = np.where(mask, np.square(beat).sum(axis=1), -1.0)
     return np.asarray(np.where(np.any(mask, axis=1), time[np.argmax(energy, axis=1)], np.nan))
-
-
-def _nan_without_beat(beat: Float, values: Float) -> Float:
-    """Replace the values (n, L) of a record by NaN if its beat (L, W) is not finite."""
-    has_beat = np.all(np.isfinite(beat), axis=(1, 2), keepdims=True)[..., 0]
-    return np.where(has_beat, values, np.nan)
