@@ -39,7 +39,7 @@ SHORT = ("augment=none", "diagnostics=none", "trainer.batch_size=8", "tracking.a
 NETWORK = ("model=mlp", "model.width=8", "model.depth=1", "trainer.epochs=1", "optimizer.lr=1e-3")
 STUDENT = ("task=distill", "model=mlp", "model.width=4", "model.depth=1", "trainer.epochs=2")
 FOREST = ("model=forest", "model.trees=15", "model.components=3")
-BOOSTING = ("model=gradient_boosting", "model.rounds=8", "model.components=3")
+BOOSTING = ("model=gradient_boosting", "model.rounds=8", "model.components=3", "model.lr=0.3", "model.l2=1")
 
 
 @pytest.fixture
