@@ -1,7 +1,7 @@
-"""Make the bundle of real ECGs that comes with the package: one network, trained on folds 1-9 of PTB-XL.
+"""Make the bundle of real ECGs that comes with the package: a network and gradient boosting, of folds 1-9 of PTB-XL.
 
     python bench/make_ptbxl_bundle.py PTBXL_ROOT [--runs FOLDER] [--groups] [--bases FOLDER] [--train PARTS]
-        [OPTION=VALUE ...]
+        [--boosting OPTIONS] [OPTION=VALUE ...]
 
 Trains nine networks, each without one of the folds 1-9, and one on all of them, with the recipe of `data=ptbxl` and
 the given options. With `task.targets=all`, the network learns statements, and answers rhythms and statements beside
@@ -12,6 +12,10 @@ rounded to half precision before anything is fitted. `--runs` names a folder tha
 …, ``final``). Trainings that are there already are used, and an interrupted one is continued. `--train fold-1,final`
 trains these only and makes no bundle, so that several processes can share the work. `--groups` holds out three folds
 at once: three trainings instead of nine, each on a third less records, so that the figures are worse.
+
+The probability of a superclass is the mean over the network and gradient boosting on ECG measurements, which is fitted
+to the same folds (``boosting/fold-1``, …; `ptbxl_members.py`). Everything that is fitted out of fold is fitted to the
+mean. `--boosting "model.lr=0.03 model.rounds=300"` gives it other options; `data` options hold for both.
 
 `--bases FOLDER` starts each network that is judged from a network that knows nothing of its held-out folds: the bundle
 in FOLDER/classes_1-2-3, and so on, as `make_bases.py` makes them for the groups. The final network starts from the
@@ -42,6 +46,14 @@ from ptbxl_classes import (
     predict_held_out,
     slices_of,
     widen_fold,
+)
+from ptbxl_members import (
+    WEIGHT,
+    describe_in_provenance,
+    fold_with_boosting,
+    measure_members,
+    read_boosting,
+    with_boosting,
 )
 from recipe_bases import BASES, HELD, START, has_base, with_places
 from recipe_results import FOLDS, HELD_OUT, Held
@@ -79,6 +91,9 @@ Signals = NDArray[np.int16]
 START_OF_FOLDS = f"{START}{BASES}/classes_{HELD}/bundle"
 """With --bases, the start of a network that is judged on held-out folds."""
 
+FINAL, BOOSTING = "final", "boosting"
+"""Names of the final network, and of the folder of gradient boosting."""
+
 FINAL_START = f"{START}synthetic"
 """With --bases, the start of the network of the bundle."""
 
@@ -102,42 +117,43 @@ def main() -> None:
     parser.add_argument("--groups", dest="mode", action="store_const", const="groups", default="folds")
     parser.add_argument("--bases", type=Path)
     parser.add_argument("--train", metavar="PARTS")
+    parser.add_argument("--boosting", metavar="OPTIONS", type=str.split, default=[])
     parser.add_argument("options", nargs="*", metavar="OPTION=VALUE")
     args = parser.parse_intermixed_args()
     if args.bases is not None and any(option.startswith(START) for option in args.options):
         parser.error("--bases: the start of a network is that of its held-out folds; expected no option init_from")
     bases = args.bases.resolve() if args.bases else None
     try:
-        trainings = trainings_of(args.mode, bases, args.train)
+        trainings = trainings_of(args.mode, bases, args.options, args.boosting, args.train)
     except UserError as error:
         parser.error(str(error))
     with TemporaryDirectory() as scratch:
         runs = args.runs or Path(scratch)
-        train(args.root, runs, trainings, args.options)
+        train(args.root, runs, trainings)
         if args.train is None:
             make(args.root, runs)
 
 
-def train(root: Path, runs: Path, trainings: Mapping[str, Sequence[str]], options: Sequence[str]) -> None:
-    """Train the networks of the folds and the final network, unless they are there already.
+def train(root: Path, runs: Path, trainings: Mapping[str, Sequence[str]]) -> None:
+    """Train the models of the folds and the final ones, unless they are there already.
 
     Parameters
     ----------
     root, runs : Path
     trainings : mapping of str to sequence of str
         As `trainings_of` returns them.
-    options : sequence of str
-        Options of all trainings.
     """
     common = ["data=ptbxl", f"data.root={root}", "data.allow_missing=true", "seed=0", "tracking.artifacts=false"]
-    for part, own_options in trainings.items():
+    for part, options in trainings.items():
         # Each training has a store of its own, so that several processes do not wait for each other.
-        tracking = f"tracking.uri=sqlite:///{runs.resolve()}/{Path(part).name}.db"
-        train_or_resume(runs / part, [*own_options, tracking, *common, *options])
+        tracking = f"tracking.uri=sqlite:///{runs.resolve()}/{part.replace('/', '-')}.db"
+        train_or_resume(runs / part, [tracking, *common, *options])
 
 
-def trainings_of(mode: str, bases: Path | None, only: str | None = None) -> dict[str, list[str]]:
-    """Return the trainings: the name of a folder, and the folds and the start of its network as options.
+def trainings_of(
+    mode: str, bases: Path | None, options: Sequence[str], boosting: Sequence[str], only: str | None = None
+) -> dict[str, list[str]]:
+    """Return the trainings: the name of a folder, and the options of its model.
 
     Parameters
     ----------
@@ -145,22 +161,29 @@ def trainings_of(mode: str, bases: Path | None, only: str | None = None) -> dict
         Which folds are held out together: ``groups`` or ``folds``.
     bases : Path or None
         Folder of the networks that they start from. None: fresh weights, unless an option names a start.
+    options, boosting : sequence of str
+        Further options of the networks, and of gradient boosting.
     only : str, optional
-        Names of trainings, with commas. By default all.
+        Names of trainings, with commas: ``fold-1``, …, ``final``, and ``boosting`` for all of gradient boosting. By
+        default all.
 
     Raises
     ------
     UserError
         If a base is missing.
     """
+    chosen = None if only is None else only.split(",")
+    of_data = [option for option in options if option.startswith("data.")]
     trainings = {}
     for held_out in (*HELD_OUT[mode], ()):
-        part = f"cv/{FOLD}{held_out[0]}" if held_out else "final"
-        if only is not None and Path(part).name not in only.split(","):
-            continue
+        name = f"{FOLD}{held_out[0]}" if held_out else FINAL
         train_folds = [fold for fold in FOLDS if fold not in held_out]
         folds = [f"data.folds.train={train_folds}", f"data.folds.val={list(held_out)}", "data.folds.test=[]"]
-        trainings[part] = [*folds, *start_options(bases, Held(mode, held_out))]
+        if chosen is None or name in chosen:
+            network = f"cv/{name}" if held_out else FINAL
+            trainings[network] = [*folds, *start_options(bases, Held(mode, held_out)), *options]
+        if chosen is None or BOOSTING in chosen:
+            trainings[f"{BOOSTING}/{name}"] = [*folds, *of_data, "model=gradient_boosting", *boosting]
     return trainings
 
 
@@ -188,9 +211,10 @@ def train_or_resume(folder: Path, options: Sequence[str]) -> None:
 
 def make(root: Path, runs: Path) -> None:
     """Fit everything to the out-of-fold predictions, and write the bundle and its model card."""
-    folds = read_held_out(runs / "cv")
-    run, _ = read_finished(runs / "final", "run", {})
-    bundle = half_precision(read_bundle(runs / "final" / "bundle"))
+    folds = [fold_with_boosting(fold, runs / BOOSTING / f"{FOLD}{fold.fold}") for fold in read_held_out(runs / "cv")]
+    run, _ = read_finished(runs / FINAL, "run", {})
+    boosting = read_boosting(runs / BOOSTING / FINAL)
+    bundle = with_boosting(half_precision(read_bundle(runs / FINAL / "bundle")), boosting, single=True)
 
     # Which classes are answered: those that are told apart out of fold.
     candidates = candidate_groups(bundle, root)
@@ -202,6 +226,7 @@ def make(root: Path, runs: Path) -> None:
     y, p, patients = out_of_fold.y, out_of_fold.p, out_of_fold.patients
     columns = slices_of(groups)
     main_columns = columns[0]
+    worth = measure_members(folds, main_columns)
 
     # Calibration, operating points and sets.
     method, calibration, likelihoods = choose_calibration(bundle, out_of_fold)
@@ -231,11 +256,13 @@ def make(root: Path, runs: Path) -> None:
         trained_on = f"{trained_on} with statements as targets"
     if run.config.init_from:
         trained_on = f"{trained_on}, started from {Path(run.config.init_from).name}"
+    trained_on = f"{trained_on}, in a mean with gradient boosting on ECG measurements (weight {WEIGHT:g})"
     provenance = {
         **bundle.provenance,
         "trained_on": trained_on,
         "attribution": ATTRIBUTION,
-        "fitted_on": f"out-of-fold predictions of the same {len(y):,} records, by {len(folds)} networks",
+        "fitted_on": f"out-of-fold predictions of the same {len(y):,} records, by {len(folds)} such means",
+        "mean": describe_in_provenance(boosting),
         "metrics": metrics,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
@@ -255,7 +282,7 @@ def make(root: Path, runs: Path) -> None:
     bundle.save(PTBXL_BUNDLE, half=True)
 
     saved = read_bundle(PTBXL_BUNDLE)
-    card = model_card(CardFigures(saved, table, out_of_fold, crossed, likelihoods, losses, folds, left_out))
+    card = model_card(CardFigures(saved, table, out_of_fold, crossed, likelihoods, losses, folds, left_out, worth))
     (PTBXL_BUNDLE / "model_card.md").write_text(card)
     size = sum(file.stat().st_size for file in PTBXL_BUNDLE.iterdir())
     print(card)

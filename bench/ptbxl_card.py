@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from ptbxl_classes import ATTRIBUTION, FEWEST_PATIENTS, LOWEST_AUROC, MAIN_GROUP, LeftOut, OutOfFold, slices_of
+from ptbxl_members import WEIGHT, WorthOfMembers
 
 from einthoven.data.doctor import CODES
 from einthoven.evaluation import scores
@@ -67,6 +68,7 @@ class CardFigures:
     losses : list of LeadLoss
     folds : list of HeldOutFold
     left_out : list of LeftOut
+    worth : WorthOfMembers
     """
 
     bundle: Bundle
@@ -77,6 +79,7 @@ class CardFigures:
     losses: Sequence[LeadLoss]
     folds: Sequence[HeldOutFold]
     left_out: Sequence[LeftOut]
+    worth: WorthOfMembers
 
 
 def model_card(figures: CardFigures) -> str:
@@ -93,6 +96,7 @@ def model_card(figures: CardFigures) -> str:
         describe_purpose(figures),
         describe_records(figures),
         describe_performance(figures),
+        describe_members(figures),
         describe_statements(figures),
         describe_calibration(figures),
         describe_decisions(figures),
@@ -109,6 +113,7 @@ def describe_purpose(figures: CardFigures) -> list[str]:
     network = bundle.parts["network"]["class"].rpartition(".")[2]
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
     patients = len(set(figures.out_of_fold.patients.tolist()))
+    trees = bundle.members[0].trees
     superclasses = ", ".join(f"{name} ({meaning})" for name, meaning in bundle.groups[MAIN_GROUP].items())
     learned = ""
     readout = bundle.model.readout
@@ -128,6 +133,10 @@ def describe_purpose(figures: CardFigures) -> list[str]:
         f"{start_of(bundle, figures.folds)}.{learned} It "
         "reads 10 s of 12-lead ECG in mV at 100 Hz, and gives the probabilities of five superclasses: "
         f"{superclasses}. They do not exclude each other.{others}",
+        f"The probability of a superclass is the mean over this network (weight {1 - WEIGHT:g}) and gradient boosting "
+        f"(weight {WEIGHT:g}): {len(trees.sums.roots):,} trees on {len(trees.table.names)} measurements of rhythm, "
+        "intervals, axes, waves and the shape of the representative beat, fitted to the same records. Rhythms and "
+        "statements are answered by the network alone, and `einthoven explain` explains the network.",
         "## For whom it is, and for whom it is not",
         "It is for people who try the program on resting 12-lead ECGs of adults before they train a model on their own "
         "records, for teaching, and as a start for further training.",
@@ -175,14 +184,32 @@ def describe_performance(figures: CardFigures) -> list[str]:
     single = out_of_fold.single_precision
     return [
         "## Performance",
-        f"Out-of-fold predictions: each record is predicted by one of {len(folds)} networks of the same recipe that "
+        f"Out-of-fold predictions: each record is predicted by one of {len(folds)} means of the same recipe that "
         f"has not seen it, and was trained on {trained[0]:,} to {trained[-1]:,} records. No patient is in two of the "
         "held-out parts. 95 % intervals (BCa) over patients. The macro AUROC of the held-out parts is "
-        f"{min(by_part):.3f} to {max(by_part):.3f}. The network in the bundle is trained on all nine folds. No record "
-        "was kept to judge it alone.",
+        f"{min(by_part):.3f} to {max(by_part):.3f}. The models in the bundle are trained on all nine folds. No "
+        "record was kept to judge them.",
         markdown_table(("class", "", "AUROC", "AUPRC"), rows),
-        f"Half precision changes a probability by at most {np.abs(out_of_fold.p - single).max():.4f}, and the macro "
-        f"AUROC from {macro_auroc(y, single[:, columns]):.5f} to {macro_auroc(y, p):.5f}.",
+        f"The rounding of the weights changes a probability by at most {np.abs(out_of_fold.p - single).max():.4f}, and "
+        f"the macro AUROC from {macro_auroc(y, single[:, columns]):.5f} to {macro_auroc(y, p):.5f}.",
+    ]
+
+
+def describe_members(figures: CardFigures) -> list[str]:
+    """Return what the network and gradient boosting are worth alone and together."""
+    worth = figures.worth
+    rows = []
+    for member in worth.rows:
+        of_classes = [f"{value:.3f}" for value in member.auroc]
+        rows.append((member.name, f"{member.auroc.mean():.3f}", *of_classes, f"{member.likelihood:.4f}"))
+    names = figures.bundle.groups[MAIN_GROUP]
+    gain = worth.gain
+    return [
+        "## What the members are worth",
+        "AUROC of the superclasses and negative log-likelihood before any calibration, out of fold as above. Macro "
+        f"AUROC of the mean minus that of the network: {gain.difference:+.4f} ({gain.interval.low:+.4f} to "
+        f"{gain.interval.high:+.4f}, over patients).",
+        markdown_table(("", "macro", *names, "negative log-likelihood"), rows),
     ]
 
 

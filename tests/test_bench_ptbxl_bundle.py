@@ -30,23 +30,45 @@ def bases(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def starts_of(trainings: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The options for the start of each training."""
+    return {
+        part: [option for option in options if option.startswith("init_from")] for part, options in trainings.items()
+    }
+
+
 def test_each_network_starts_from_the_base_of_its_held_out_folds(bases: Path) -> None:
-    trainings = make_ptbxl_bundle.trainings_of("groups", bases)
-    assert list(trainings) == ["cv/fold-1", "cv/fold-4", "cv/fold-7", "final"]
-    starts = [options[-1] for options in trainings.values()]
-    assert starts == [*(f"init_from={bases}/{name}/bundle" for name in BASES), "init_from=synthetic"]
+    trainings = make_ptbxl_bundle.trainings_of("groups", bases, ["task.targets=all"], [])
+    networks = ("cv/fold-1", "cv/fold-4", "cv/fold-7")
+    starts = starts_of(trainings)
+    for name, base in zip(networks, BASES, strict=True):
+        assert starts[name] == [f"init_from={bases}/{base}/bundle"]
+    assert starts["final"] == ["init_from=synthetic"]
     train, val, test = trainings["cv/fold-4"][:3]
     assert train == "data.folds.train=[1, 2, 3, 7, 8, 9]"
     assert (val, test) == ("data.folds.val=[4, 5, 6]", "data.folds.test=[]")
-    assert "data.folds.val=[]" in trainings["final"]
+    assert {"data.folds.val=[]", "task.targets=all"} <= set(trainings["final"])
     # Several processes share the work, and need no base of the others.
     (bases / "classes_7-8-9" / "bundle" / "bundle.json").unlink()
-    assert list(make_ptbxl_bundle.trainings_of("groups", bases, "fold-1,final")) == ["cv/fold-1", "final"]
+    assert list(make_ptbxl_bundle.trainings_of("groups", bases, [], [], "fold-1,final")) == ["cv/fold-1", "final"]
     with pytest.raises(UserError, match=r"classes_7-8-9/bundle: no bundle; bench/make_bases\.py"):
-        make_ptbxl_bundle.trainings_of("groups", bases)
-    assert len(make_ptbxl_bundle.trainings_of("folds", None)) == 10
+        make_ptbxl_bundle.trainings_of("groups", bases, [], [])
     # Without bases, all networks start alike. With init_from=auto, the final one would start from the usual base.
-    assert all(options[-1] == "init_from=null" for options in make_ptbxl_bundle.trainings_of("folds", None).values())
+    for part, start in starts_of(make_ptbxl_bundle.trainings_of("folds", None, [], [])).items():
+        assert start == ([] if part.startswith("boosting") else ["init_from=null"])
+
+
+def test_gradient_boosting_is_fitted_to_the_same_folds_with_options_of_its_own() -> None:
+    options = ["task.targets=all", "data.cache=c"]
+    trainings = make_ptbxl_bundle.trainings_of("folds", None, options, ["model.rounds=9"])
+    assert len(trainings) == 20
+    for name in ("fold-3", "final"):
+        network = trainings["final" if name == "final" else f"cv/{name}"]
+        boosting = trainings[f"boosting/{name}"]
+        assert boosting[:3] == network[:3]
+        assert boosting[3:] == ["data.cache=c", "model=gradient_boosting", "model.rounds=9"]
+    only = make_ptbxl_bundle.trainings_of("groups", None, options, [], "boosting")
+    assert list(only) == ["boosting/fold-1", "boosting/fold-4", "boosting/fold-7", "boosting/final"]
 
 
 def test_an_option_for_the_start_is_refused_with_bases(monkeypatch: pytest.MonkeyPatch, bases: Path) -> None:
