@@ -20,6 +20,7 @@ from running import MEGABYTES, Server
 
 import einthoven.app
 from einthoven import cli
+from einthoven.app.answer import _explained_as_json
 from einthoven.app.upload import FILES_LIMIT
 from einthoven.atomic import PARTIAL
 from einthoven.data.doctor import examine_record
@@ -28,6 +29,7 @@ from einthoven.data.formats.record import Record
 from einthoven.functional.leads import LEADS
 from einthoven.predict import load_bundle
 from einthoven.predict.delineator import load_delineator
+from einthoven.predict.explaining import Explanation
 from einthoven.predict.measuring import measure_records
 
 TOLD = {"fs": 500, "units": "mV"}
@@ -83,6 +85,14 @@ def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
     assert told["explained"]["by_lead"] == pytest.approx(expected.by_lead, abs=0.02)  # resampled with its neighbours
     assert len({plain["paper"], likeliest["paper"], told["paper"]}) == 3
     assert "class XX: unknown" in server.answer(*files, explain="XX")[1]["error"]
+
+
+def test_an_explanation_has_its_own_cautions() -> None:
+    cautions = ("explains the network", "a gap")
+    explanation = Explanation("r", "MI", 0.5, 0.0, np.zeros((1, 4)), np.ones((1, 4)), ("I",), 100.0, cautions=cautions)
+    expected = {"label": "MI", "by_lead": {"I": 1.0}, "cautions": ["explains the network"]}
+    assert _explained_as_json(explanation, ["a gap"]) == expected
+    assert _explained_as_json(None, []) is None
 
 
 def test_what_a_table_does_not_say_is_asked_for_in_the_words_of_the_page(server: Server, record: Path) -> None:
