@@ -56,7 +56,8 @@ from einthoven.diagnostics.stages import stages
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.functional.information import bernoulli_cross_entropy, bernoulli_entropy, bernoulli_kl
 from einthoven.functional.leads import LEADS
-from einthoven.functional.pca import PCA, lead_moments
+from einthoven.functional.moments import lead_moments
+from einthoven.functional.pca import PCA
 from einthoven.losses.classification import binary_cross_entropy
 from einthoven.models.attention import SelfAttention
 from einthoven.models.frontend import ROUNDING_MV, Classifier

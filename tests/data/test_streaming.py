@@ -18,7 +18,7 @@ from einthoven.data.store.batches import balanced_weights, evaluation_batches, t
 from einthoven.data.store.signals import Signals
 from einthoven.data.store.splits import DeviceSplit, Split, StreamedSplit, free_memory
 from einthoven.errors import UserError
-from einthoven.functional.pca import lead_moments
+from einthoven.functional.moments import lead_moments
 
 CPU = torch.device("cpu")
 

@@ -19,7 +19,7 @@ from einthoven.evaluation.saliency import (
     integrated_gradients,
     rollout,
 )
-from einthoven.functional.pca import lead_moments
+from einthoven.functional.moments import lead_moments
 from einthoven.models.conv_attention import ConvAttention
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.lstm import LSTM

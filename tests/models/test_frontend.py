@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from einthoven.errors import UserError
-from einthoven.functional.pca import PCA, lead_moments
+from einthoven.functional.moments import lead_moments
+from einthoven.functional.pca import PCA
 from einthoven.models.frontend import Classifier, Frontend
 
 

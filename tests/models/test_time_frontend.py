@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from einthoven.errors import UserError
-from einthoven.functional.pca import lead_moments
+from einthoven.functional.moments import lead_moments
 from einthoven.models.conv_attention import ConvAttention
 from einthoven.models.frontend import Classifier
 from einthoven.models.time_frontend import TimeFrontend

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from einthoven.functional.beats import BEFORE, MIN_AMPLITUDE, band_pass
 from einthoven.functional.conform import resample
+from einthoven.functional.crossings import first_quiet, mean_and_deviation, positive
+from einthoven.functional.qrs_end import end_at_curve, end_at_line
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 
 VISIBLE = 0.025
 """Deviation in mV from which a deflection is visible."""
@@ -30,10 +31,6 @@ VISIBLE_SHARE = 0.05
 
 ONSET_NOISE = 3.0
 """A deviation at the onset is at least so many times the standard deviation of the level before the QRS."""
-
-END_NOISE = 4.0
-"""A deviation at the end is at least so many times the standard deviation from the line of ST. The line is fitted to
-the ST segment, so these deviations are smaller than those of a level."""
 
 QUIET = 0.006
 """The leads are at their level for so many seconds before the onset, the shortest duration of a wave."""
@@ -47,26 +44,8 @@ SEARCH_START = 0.03
 LEVEL_NOISE = 0.03
 """The noise of the level is measured from so many seconds before the onset."""
 
-ST_LINE = (0.008, 0.06)
-"""The line of ST is fitted between these two times, in seconds after the end of QRS."""
-
-ST_CURVE = (0.008, 0.05)
-"""The curve of ST is fitted between these two times, in seconds after each sample."""
-
-CURVE_NOISE = 5.0
-"""A deviation from the curve of ST is at least so many times the usual deviation in the ST segment."""
-
-CURVE_LASTS = 0.01
-"""A lead deviates from the curve of ST for so many seconds, because muscle noise often deviates for a shorter time."""
-
-CURVE_LEVEL = (0.01, 0.06)
-"""The usual deviation is measured between these two times, in seconds after the end of QRS."""
-
 STEEP_TAIL = 0.004
 """The QRS ends at most so many seconds before the end of its steep part."""
-
-NORMAL_MEDIAN = 0.6745
-"""Median magnitude of a normal distribution with a mean of 0 and a standard deviation of 1."""
 
 VALLEY = 0.8
 """ST elevation can begin where the velocity is at most this share of its next peak."""
@@ -146,9 +125,9 @@ def qrs_edges(beat: Float, fs: float, before: float = BEFORE) -> tuple[Float, Fl
 
     # The line is better at the end of a wide QRS. The curve is better at a small last wave and at a bent ST segment.
     # Where one of them follows the end of the QRS, it finds an end that is too early. So the latest one is taken.
-    end_at_line = _end_at_line(beat, fs, first_end, visible)
-    end_at_curve = _end_at_curve(beat, fs, first_end, visible)
-    end = np.maximum(np.maximum(end_at_line, end_at_curve), first_end - STEEP_TAIL)
+    line_end = end_at_line(beat, fs, first_end, visible)
+    curve_end = end_at_curve(beat, fs, first_end, visible)
+    end = np.maximum(np.maximum(line_end, curve_end), first_end - STEEP_TAIL)
     return np.where(is_found, onset, np.nan), np.where(is_found, end, np.nan)
 
 
@@ -193,8 +172,8 @@ def _steep_part(velocity: Float, fs: float, centre: int) -> tuple[Int, Float, Fl
     st_velocity = np.where(np.isfinite(st_velocity), st_velocity, 0.0)
     onset_limit = np.maximum(ONSET_SLOPE * top, SLOPE_NOISE * noise)
     end_limit = np.maximum(END_SLOPE * top, ST_SLOPE * st_velocity)
-    onset = _first_quiet(velocity / _positive(onset_limit)[:, None], steepest, -1, num_quiet)
-    end = _first_quiet(velocity / _positive(end_limit)[:, None], steepest, 1, num_quiet)
+    onset = first_quiet(velocity / positive(onset_limit)[:, None], steepest, -1, num_quiet)
+    end = first_quiet(velocity / positive(end_limit)[:, None], steepest, 1, num_quiet)
     has_slope = (top > 0) & (np.maximum(onset_limit, end_limit) <= LARGEST_SLOPE * top)
     return steepest, np.where(has_slope, onset / fs, np.nan), np.where(has_slope, end / fs, np.nan)
 
@@ -203,14 +182,14 @@ def _visible_onset(beat: Float, fs: float, onset: Float, steepest: Int, visible:
     """Find where the QRS becomes visible (n,), in seconds. `onset` (n,) is an estimate of it, `visible` (n,) in mV."""
     time = np.arange(beat.shape[-1]) / fs
     since_onset = time - onset[:, None]
-    level, _ = _mean_and_deviation(beat, (since_onset >= -PQ[0]) & (since_onset < -PQ[1]))
-    _, noise = _mean_and_deviation(beat, (since_onset >= -LEVEL_NOISE) & (since_onset < -PQ[1]))
+    level, _ = mean_and_deviation(beat, (since_onset >= -PQ[0]) & (since_onset < -PQ[1]))
+    _, noise = mean_and_deviation(beat, (since_onset >= -LEVEL_NOISE) & (since_onset < -PQ[1]))
     limit = np.maximum(visible[:, None], ONSET_NOISE * noise)
-    deviation = (np.abs(beat - level[..., None]) / _positive(limit)[..., None]).max(axis=1)
+    deviation = (np.abs(beat - level[..., None]) / positive(limit)[..., None]).max(axis=1)
 
     # The search begins within the QRS.
     start = np.minimum(steepest, np.rint((onset + SEARCH_START) * fs).astype(np.int64))
-    position = _first_quiet(deviation, start, -1, max(round(QUIET * fs), 1))
+    position = first_quiet(deviation, start, -1, max(round(QUIET * fs), 1))
     return np.where(np.isfinite(position), position / fs, onset)
 
 
@@ -232,12 +211,12 @@ def _end_before_st_elevation(beat: Float, velocity: Float, fs: float, steepest: 
     velocity_before_end = np.where(is_before_end, velocity, 0.0)
     next_peak = np.maximum.accumulate(velocity_before_end[:, ::-1], axis=1)[:, ::-1]
     is_between = is_before_end & (sample > last_steep[:, None])
-    share = np.where(is_between, velocity / _positive(next_peak), np.inf)
+    share = np.where(is_between, velocity / positive(next_peak), np.inf)
     valley = share.argmin(axis=1)
 
     # Elevation leads away from the level before the QRS, and stays.
     since_onset = sample / fs - onset[:, None]
-    level, _ = _mean_and_deviation(beat, (since_onset >= -PQ[0]) & (since_onset < -PQ[1]))
+    level, _ = mean_and_deviation(beat, (since_onset >= -PQ[0]) & (since_onset < -PQ[1]))
     height = np.abs(beat - level[..., None]).max(axis=1)
     is_after_valley = is_before_end & (sample >= valley[:, None])
     largest_height = np.where(is_after_valley, height, 0.0).max(axis=1)
@@ -245,134 +224,6 @@ def _end_before_st_elevation(beat: Float, velocity: Float, fs: float, steepest: 
     is_elevation = (share[rows, valley] <= VALLEY) & (height_at_end - height[rows, valley] >= ST_ELEVATION)
     is_elevation &= height_at_end >= STAYS_ELEVATED * largest_height
     return np.where(is_elevation, valley / fs, end)
-
-
-def _end_at_curve(beat: Float, fs: float, end: Float, visible: Float) -> Float:
-    """Find the last sample (n,) at which a lead is not at the curve of its ST segment, in seconds.
-
-    The curve is a parabola through the samples that follow (least squares). All samples have the same distances, so its
-    value is a weighted sum, as in Savitzky & Golay, Anal. Chem. 36:1627, 1964. `end` and `visible` are as in
-    `_end_at_line`.
-    """
-    from scipy.ndimage import correlate1d
-
-    after = np.arange(round(ST_CURVE[0] * fs), round(ST_CURVE[1] * fs) + 1)
-    powers = (after / after[-1])[:, None] ** np.arange(3)
-    weights = np.zeros(2 * after[-1] + 1)
-    weights[after[-1]] = 1.0
-    weights[after[-1] + after] = -np.linalg.pinv(powers)[0]
-    from_curve = np.abs(correlate1d(beat, weights, axis=-1, mode="nearest"))
-
-    # The median leaves out a small last wave of the QRS.
-    since_end = np.arange(beat.shape[-1]) / fs - end[:, None]
-    is_st = (since_end >= CURVE_LEVEL[0]) & (since_end <= CURVE_LEVEL[1])
-    usual = _median_inside(from_curve, is_st) / NORMAL_MEDIAN
-    limit = np.maximum(visible[:, None], CURVE_NOISE * usual)
-    deviation = (from_curve / _positive(limit)[..., None]).max(axis=1)
-    is_away = _holds(deviation > 1.0, -1, max(round(CURVE_LASTS * fs), 1))
-    return _last_crossing(deviation, is_away & (since_end <= sum(ST_LINE) / 2), fs, end)
-
-
-def _end_at_line(beat: Float, fs: float, end: Float, visible: Float) -> Float:
-    """Find where the QRS is no longer visible (n,), in seconds. `end` (n,) is an estimate of it, `visible` (n,) in mV.
-
-    A straight line is fitted to the ST segment of each lead (least squares). The QRS ends at the last sample before the
-    middle of this segment that is not at the line.
-    """
-    time = np.arange(beat.shape[-1]) / fs
-    since_end = time - end[:, None]
-    is_st = (since_end >= ST_LINE[0]) & (since_end <= ST_LINE[1])
-    middle = end + (ST_LINE[0] + ST_LINE[1]) / 2
-    from_middle = time - middle[:, None]
-    mean, _ = _mean_and_deviation(beat, is_st)
-    # The times of a window near the end of the beat are not symmetric about the middle.
-    from_mean = from_middle - (from_middle * is_st).sum(axis=1, keepdims=True) / np.maximum(is_st.sum(1), 1)[:, None]
-    weight = np.where(is_st, from_mean, 0.0)
-    slope = np.einsum("nlw,nw->nl", beat, weight) / _positive(np.square(weight).sum(axis=1))[:, None]
-    line = mean[..., None] + slope[..., None] * from_mean[:, None]
-    _, noise = _mean_and_deviation(beat - line, is_st)
-    limit = np.maximum(visible[:, None], END_NOISE * noise)
-    deviation = (np.abs(beat - line) / _positive(limit)[..., None]).max(axis=1)
-
-    return _last_crossing(deviation, (deviation > 1.0) & (from_middle <= 0), fs, end)
-
-
-def _last_crossing(deviation: Float, is_away: Bool, fs: float, otherwise: Float) -> Float:
-    """Return where the deviation (n, W) crosses 1, after the last sample that is away, in seconds (n,).
-
-    It is `otherwise` (n,) if no sample is away.
-    """
-    samples = deviation.shape[1]
-    last = samples - 1 - is_away[:, ::-1].argmax(axis=1)
-    rows = np.arange(len(deviation))
-    inner = deviation[rows, last]
-    outer = deviation[rows, np.minimum(last + 1, samples - 1)]
-    position = last + np.clip((inner - 1.0) / np.maximum(inner - outer, 1e-12), 0.0, 1.0)
-    return np.where(is_away.any(axis=1), position / fs, otherwise)
-
-
-def _median_inside(values: Float, is_inside: Bool) -> Float:
-    """Return the median (n, L) of values (n, L, W) over windows (n, W), 0 in an empty window."""
-    # The sort puts the samples outside of the window last.
-    count = is_inside.sum(axis=1)
-    in_order = np.sort(np.where(is_inside[:, None], values, np.inf), axis=-1)
-    middle = np.maximum(count - 1, 0)[:, None, None] // 2
-    median = np.take_along_axis(in_order, middle, axis=-1)[..., 0]
-    return np.where(count[:, None] > 0, median, 0.0)
-
-
-def _mean_and_deviation(beat: Float, is_inside: Bool) -> tuple[Float, Float]:
-    """Return mean and standard deviation (n, L) of beats (n, L, W) over windows (n, W), 0 in an empty window."""
-    weight = is_inside / np.maximum(is_inside.sum(axis=1, keepdims=True), 1)
-    mean = np.einsum("nlw,nw->nl", beat, weight)
-    square = np.einsum("nlw,nw->nl", np.square(beat - mean[..., None]), weight)
-    return mean, np.sqrt(square)
-
-
-def _positive(limit: Float) -> Float:
-    """Replace limits of 0 by a tiny one, by which can be divided."""
-    return np.maximum(limit, 1e-12)
-
-
-def _holds(condition: Bool, step: int, num_samples: int) -> Bool:
-    """Return where a condition (n, W) holds at `num_samples` samples: a sample and those after it in steps of ±1.
-
-    It does not hold outside of the beat.
-    """
-    result = condition.copy()
-    for shift in range(1, num_samples):
-        shifted = np.zeros_like(condition)
-        if step > 0:
-            shifted[:, :-shift] = condition[:, shift:]
-        else:
-            shifted[:, shift:] = condition[:, :-shift]
-        result &= shifted
-    return result
-
-
-def _first_quiet(size: Float, start: Int, step: int, num_quiet: int) -> Float:
-    """Walk from sample `start` (n,) in steps of ±1 to the first `num_quiet` samples of `size` (n, W) below 1.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        Where `size` crosses 1, between two samples. NaN if there are no such samples.
-    """
-    samples = size.shape[1]
-
-    # A sample is quiet if it and the next samples, away from the start, are below the limit.
-    is_quiet = _holds(size < 1.0, step, num_quiet)
-    distance = (np.arange(samples) - start[:, None]) * step
-    is_candidate = is_quiet & (distance > 0)
-    edge = np.where(is_candidate, distance, samples).argmin(axis=1)
-
-    # The size crosses 1 between the edge and the sample before it. A straight line gives the position.
-    rows = np.arange(len(size))
-    outer = size[rows, edge]
-    inner = size[rows, np.clip(edge - step, 0, samples - 1)]
-    fraction = (inner - 1.0) / np.maximum(inner - outer, 1e-12)
-    position = edge - step + step * np.clip(fraction, 0.0, 1.0)
-    return np.where(is_candidate.any(axis=1), position, np.nan)
 
 
 def qrs_duration(beat: Float, fs: float) -> Float:
@@ -395,7 +246,7 @@ def qrs_area(beat: Float, fs: float) -> Float:
     # The isoelectric line is the level between P and QRS. Half a sample more on each side, so the window is not empty.
     half = 0.5 / fs
     is_before = (time >= onset[:, None] - PQ[0] - half) & (time < onset[:, None] - PQ[1] + half)
-    baseline, _ = _mean_and_deviation(np.nan_to_num(beat), is_before)
+    baseline, _ = mean_and_deviation(np.nan_to_num(beat), is_before)
 
     is_qrs = (time >= onset[:, None]) & (time <= end[:, None])
     qrs = (beat - baseline[..., None]) * is_qrs[:, None, :]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.functional.pca import PCA, Float64, LeadMoments
+from einthoven.functional.moments import LeadMoments
+from einthoven.functional.pca import PCA, Float64
 from einthoven.models.readout import Readout
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Frontend(nn.Module):
         Parameters
         ----------
         moments
-            From `einthoven.functional.pca.lead_moments`.
+            From `einthoven.functional.moments.lead_moments`.
         mode
             ``none``: scale only. ``leads``: the first `k` principal components of the leads, all divided by one number
             so that their mean variance is 1. Their relative sizes stay. ``whiten``: each component is divided by its

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from einthoven.errors import UserError
-from einthoven.functional.pca import PCA, Float64, LeadMoments, window_moments
+from einthoven.functional.moments import LeadMoments, window_moments
+from einthoven.functional.pca import PCA, Float64
 
 
 class TimeFrontend(nn.Module):

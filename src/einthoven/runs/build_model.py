@@ -15,7 +15,7 @@ from einthoven.build import build
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.splits import Split, free_memory
 from einthoven.errors import UserError, first_line
-from einthoven.functional.pca import LeadMoments
+from einthoven.functional.moments import LeadMoments
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.limits import Shapes, check_numbers, construction_limits

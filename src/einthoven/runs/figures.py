@@ -14,7 +14,8 @@ from einthoven.contracts import Predictions, TaskKind
 from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.diagnostics.stages import stages
-from einthoven.functional.pca import PCA, Float64, variance_along, window_moments
+from einthoven.functional.moments import window_moments
+from einthoven.functional.pca import PCA, Float64, variance_along
 from einthoven.models.positions import position_similarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.delineator import load_delineator

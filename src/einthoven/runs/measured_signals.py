@@ -21,8 +21,8 @@ from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT
 from einthoven.data.store.splits import Split
 from einthoven.diagnostics import data
 from einthoven.files import seal, unseal
-from einthoven.functional import pca
-from einthoven.functional.pca import LeadMoments, lead_moments
+from einthoven.functional import moments as moments_module
+from einthoven.functional.moments import LeadMoments, lead_moments
 
 FOLDER = "measured"
 """Folder of the results in the cache."""
@@ -84,7 +84,7 @@ def measure_signals(splits: Mapping[str, Split], digests: Mapping[str, Digests],
 def _name(digests: Mapping[str, Digests], shape: tuple[int, ...]) -> str:
     """Return the name of the results for these signals and this code."""
     name_hash = hashlib.sha256(json.dumps([list(shape), {name: len(rows) for name, rows in digests.items()}]).encode())
-    for module in (pca, data):
+    for module in (moments_module, data):
         name_hash.update(Path(str(module.__file__)).read_bytes())
     for rows in digests.values():
         name_hash.update(np.ascontiguousarray(rows).tobytes())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from einthoven import functional
 from einthoven.atomic import atomic, write_text
 from einthoven.data.doctor.examination import examine_store
 from einthoven.data.doctor.finding import CODES, SEVERITIES
@@ -25,7 +26,7 @@ def examine_or_load(store: Store, progress: Callable[[int, int], None] | None = 
     """Return the examination of a store.
 
     It is read from ``doctor.parquet`` in the folder of the store. If that file is missing or damaged, or if the store
-    or the source of the doctor changed, the store is examined and the file is written.
+    or the code that examines it changed, the store is examined and the file is written.
 
     Parameters
     ----------
@@ -62,8 +63,9 @@ def examine_or_load(store: Store, progress: Callable[[int, int], None] | None = 
 
 
 def _key(store: Store) -> str:
-    """Return a hash of the store and of the source of the doctor."""
-    code = b"".join(part.read_bytes() for part in sorted(Path(__file__).parent.glob("*.py")))
+    """Return a hash of the store, and of the code that examines it."""
+    folders = (Path(__file__).parent, Path(str(functional.__file__)).parent)
+    code = b"".join(module.read_bytes() for folder in folders for module in sorted(folder.glob("*.py")))
     return hashlib.sha256(store.fingerprint.encode() + code).hexdigest()
 
 

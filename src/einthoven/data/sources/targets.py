@@ -18,7 +18,16 @@ from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
 from einthoven.data.store.packing import Progress
 from einthoven.errors import UserError
 from einthoven.files import BAD_ARRAY_HEADER
-from einthoven.functional import alignment, baseline, beats, conform, qrs_edges, representative_beat
+from einthoven.functional import (
+    alignment,
+    baseline,
+    beats,
+    conform,
+    crossings,
+    qrs_edges,
+    qrs_end,
+    representative_beat,
+)
 from einthoven.functional.statements import AXIS_STATEMENTS, RATE_STATEMENTS
 
 if TYPE_CHECKING:
@@ -72,7 +81,7 @@ def measure(store: Store, name: str, progress: Progress | None = None) -> Float:
 
     The name of the file depends on the records and on the code that measures.
     """
-    modules = (alignment, baseline, beats, conform, qrs_edges, representative_beat)
+    modules = (alignment, baseline, beats, conform, crossings, qrs_edges, qrs_end, representative_beat)
     files = [Path(str(module.__file__)) for module in modules] + [Path(__file__)]
     code = b"".join(file.read_bytes() for file in files)
     digest = hashlib.sha256(store.fingerprint.encode() + code).hexdigest()[:16]
