@@ -66,6 +66,20 @@ def test_the_key_of_a_large_page_is_as_large_as_its_notes_and_stays_on_the_page(
     assert 0.95 * page.width < word.get_window_extent().x1 < page.width
 
 
+@pytest.mark.parametrize("title", ["E07510.hea: MI 0.62", "a name of a file that is long " * 4])
+def test_the_title_ends_before_the_scale_of_the_colours(title: str) -> None:
+    figure = explanation_figure(
+        np.zeros((12, 1000)), 100, relevance("I", 1.0, -1.0), "STTC", title=title, subtitle="a subtitle " * 40
+    )
+    to_mm = figure.axes[0].transData.inverted().transform
+    boxes = {text.get_text(): to_mm(text.get_window_extent()) for text in figure.axes[0].texts}
+    key = boxes["against STTC"]
+    title_right = boxes[title][1, 0]
+    assert title_right < key[0, 0] - 1
+    assert boxes["for STTC"][1, 0] < 289
+    assert boxes["a subtitle " * 40][1, 1] < key[0, 1]
+
+
 def test_a_lead_of_the_rhythm_strip_is_coloured_twice_and_the_page_stays_true_to_scale() -> None:
     figure = explanation_figure(np.zeros((12, 1000)), 100, relevance("II", 1.0), "MI", title="", subtitle="")
     assert sum(values[..., 3].max() > 0.3 for values, _ in bands(figure)) == 2

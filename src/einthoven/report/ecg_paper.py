@@ -15,7 +15,16 @@ import numpy.typing as npt
 
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
-from einthoven.report.page_text import MM_PER_INCH, PAPER, POINTS_PER_MM, write, write_foot, write_head
+from einthoven.report.page_text import (
+    MM_PER_INCH,
+    PAPER,
+    POINTS_PER_MM,
+    text_width,
+    write,
+    write_foot,
+    write_head,
+    write_line,
+)
 from einthoven.report.style import use_style
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ STRIPS = 4  # with up to this many leads, each lead has a row of 10 s
 MINOR = "#F7D3CB"  # lines of 1 mm
 MAJOR = "#EBA093"  # lines of 5 mm
 TRACE = "#101018"
+NOTE_SIZE = 4.5  # mm, of the notes above a record, where several are on one page
 LEAD_IN = 15.0  # mm at the start of a row, with the calibration pulse
 ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
 
@@ -71,6 +81,7 @@ def ecg_paper_figure(
     details: str = "",
     leads: Sequence[str] = LEADS,
     foot: Sequence[str] = (),
+    beside_title: float = 0.0,
     dpi: float = 150,
     behind: Behind | None = None,
 ) -> Figure:
@@ -89,9 +100,9 @@ def ecg_paper_figure(
     fs : float
         Sampling frequency in Hz.
     title : str
-        Large line at the top.
+        Large line at the top. A long one is written smaller, as the lines that follow.
     subtitle : str, optional
-        Smaller line below the title. A long one is written smaller, as the two lines that follow.
+        Smaller line below the title.
     measured : str
         Small line between title and subtitle, with the measurements of the record.
     details : str
@@ -100,6 +111,8 @@ def ecg_paper_figure(
         Names of the rows; by default all twelve leads.
     foot : sequence of str
         Up to three small lines at the foot: one above the line with the scale, two below. A long one is smaller.
+    beside_title : float
+        Millimetres at the right of the title that stay free.
     dpi : float
         Dots per inch. The page always has 297 mm x 210 mm.
     behind : Behind, optional
@@ -127,7 +140,8 @@ def ecg_paper_figure(
         clipped = set()
         for row, baseline in zip(rows, baselines, strict=False):
             clipped |= draw_row(axes, traces, fs, row, left, baseline, limit, behind)
-        write_head(axes, grid.left, grid.bottom + grid.height, grid.width, title, [measured, subtitle or "", details])
+        lines = [measured, subtitle or "", details]
+        write_head(axes, grid.left, grid.bottom + grid.height, grid.width, title, lines, beside_title)
         write(axes, grid.left, 6.0, scale_line(fs), 3.0, va="center")
         write(axes, grid.left + grid.width, 6.0, _notes(traces, fs, limit, clipped), 3.0, va="center", ha="right")
         write_foot(axes, grid.left, grid.width, foot)
@@ -191,8 +205,11 @@ def examples_figure(
             clipped = set()
             for row, above in zip(LAYOUT, (85, 55, 25), strict=True):
                 clipped |= draw_row(axes, traces, fs, row, grid.left + 5, grid.bottom + above, limit, shading)
-            write(axes, grid.left, top - head + 3, title, 6.5, weight="bold")
-            write(axes, grid.left + width, top - head + 3, _notes(traces, fs, limit, clipped), 4.5, ha="right")
+            notes = _notes(traces, fs, limit, clipped)
+            space = text_width(notes, NOTE_SIZE) + NOTE_SIZE if notes else 0.0
+            if title:
+                write_line(axes, grid.left, top - head + 3, title, 6.5, width - space, weight="bold")
+            write(axes, grid.left + width, top - head + 3, notes, NOTE_SIZE, ha="right")
         write(axes, margin, foot / 2, scale_line(fs), 5, va="center")
     return figure
 

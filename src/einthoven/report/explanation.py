@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from einthoven.atomic import atomic
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
 from einthoven.report.ecg_paper import SPEED, FloatArray, ecg_paper_figure, examples_figure
-from einthoven.report.page_text import PAPER, write
+from einthoven.report.page_text import PAPER, text_width, write
 from einthoven.report.style import BLUE, INK, ORANGE
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ STRONGEST = 99.0  # percentile of the relevance that has the full opacity
 OPACITY = 0.65  # full opacity; grid and trace stay visible
 BAND = 14.0  # mm above and below the baseline
 FOR, AGAINST = BLUE, ORANGE  # distinct for any colour vision, and different from the grid
+# Scale of the colours in mm: width and height of the band, size of the letters, space beside a text.
+KEY_WIDTH = 40.0
+KEY_HEIGHT = 4.0
+KEY_LETTERS = 3.6
+KEY_SPACE = 2.0
 COLOUR_NOTE = "The colour shows what the answer depends on, not a cause."
 
 
@@ -64,10 +70,19 @@ def explanation_figure(
         If signal and relevance have different shapes. See also `ecg_paper_figure`.
     """
     shading = _Shading(signal, fs, relevance, leads)
+    key = _Key(label, shading.signed)
     figure = ecg_paper_figure(
-        signal, fs, title=title, subtitle=subtitle, leads=leads, foot=foot, dpi=dpi, behind=shading.draw
+        signal,
+        fs,
+        title=title,
+        subtitle=subtitle,
+        leads=leads,
+        foot=foot,
+        beside_title=key.width,
+        dpi=dpi,
+        behind=shading.draw,
     )
-    _draw_key(figure.axes[0], label, shading.signed, 288.5, 200.0)
+    key.draw(figure.axes[0], 288.5, 200.0)
     return figure
 
 
@@ -93,7 +108,7 @@ def explanations_figure(
     shadings = [_Shading(record, fs, values, leads) for record, values in zip(records, relevances, strict=True)]
     figure = examples_figure(records, fs, titles, leads=leads, dpi=dpi, behind=[s.draw for s in shadings])
     width = float(figure.axes[0].get_xlim()[1])
-    _draw_key(figure.axes[0], "the class", any(s.signed for s in shadings), width - 8.0, 2.0, scale=1.6)
+    _Key("the class", any(s.signed for s in shadings), scale=1.6).draw(figure.axes[0], width - 8.0, 2.0)
     return figure
 
 
@@ -197,18 +212,52 @@ def _draw_band(axes: Axes, values: FloatArray, extent: tuple[float, float, float
     axes.set_ylim(y_limits)
 
 
-def _draw_key(axes: Axes, label: str, signed: bool, right: float, bottom: float, scale: float = 1.0) -> None:
-    """Draw the scale of the colours: against the class, neutral, for the class. `scale` is that of a large page."""
-    from matplotlib.patches import Rectangle
+@dataclass(frozen=True)
+class _Key:
+    """The scale of the colours: against the class, neutral, for the class.
 
-    width = 40.0 * scale
-    height = 4.0 * scale
-    letters = 3.6 * scale
-    words = f"for {label}"
-    left = right - width - 3.0 - 0.6 * letters * len(words)
-    axes.add_patch(Rectangle((left, bottom), width, height, facecolor=PAPER, edgecolor=INK, linewidth=0.5))
-    _draw_band(axes, np.linspace(-1 if signed else 0, 1, 65), (left, left + width, bottom, bottom + height))
-    write(axes, left + width + 2, bottom + height / 2, words, letters, va="center")
-    write(
-        axes, left - 2, bottom + height / 2, f"against {label}" if signed else "none", letters, va="center", ha="right"
-    )
+    Attributes
+    ----------
+    label : str
+        The class.
+    signed : bool
+        Whether a sample can be against the class.
+    scale : float
+        Larger than 1 on a page that is larger than A4.
+    """
+
+    label: str
+    signed: bool
+    scale: float = 1.0
+
+    @property
+    def width(self) -> float:
+        """Width in mm, with the space at its left."""
+        return self._text_width(self._low) + self._text_width(self._high) + (KEY_WIDTH + 4 * KEY_SPACE) * self.scale
+
+    def draw(self, axes: Axes, right: float, bottom: float) -> None:
+        """Draw the scale with this right and lower edge, in mm."""
+        from matplotlib.patches import Rectangle
+
+        width = KEY_WIDTH * self.scale
+        height = KEY_HEIGHT * self.scale
+        space = KEY_SPACE * self.scale
+        letters = KEY_LETTERS * self.scale
+        middle = bottom + height / 2
+        left = right - self._text_width(self._high) - space - width
+        axes.add_patch(Rectangle((left, bottom), width, height, facecolor=PAPER, edgecolor=INK, linewidth=0.5))
+        lowest = -1 if self.signed else 0
+        _draw_band(axes, np.linspace(lowest, 1, 65), (left, left + width, bottom, bottom + height))
+        write(axes, right, middle, self._high, letters, va="center", ha="right")
+        write(axes, left - space, middle, self._low, letters, va="center", ha="right")
+
+    @property
+    def _high(self) -> str:
+        return f"for {self.label}"
+
+    @property
+    def _low(self) -> str:
+        return f"against {self.label}" if self.signed else "none"
+
+    def _text_width(self, text: str) -> float:
+        return text_width(text, KEY_LETTERS * self.scale)
