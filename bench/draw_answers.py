@@ -27,7 +27,7 @@ from einthoven.predict.to_json import to_json
 from einthoven.report import explanation as explanation_page
 from einthoven.report.measurement_text import measurement_line
 from einthoven.report.prediction_pages import prediction_figure
-from einthoven.terminal.prediction_output import page_lines
+from einthoven.terminal.answer_text import page_lines
 
 RECORDS = {"JS36889": "Chapman-Shaoxing/Ningbo", "E07510": "Georgia", "A0057": "CPSC 2018"}
 DPI = 100

@@ -21,7 +21,7 @@ from einthoven.predict.bundle import Bundle, read_bundle
 from einthoven.predict.network import last_layer
 from einthoven.report.prediction_pages import prediction_figure
 from einthoven.terminal import prediction_output
-from einthoven.terminal.prediction_output import meanings_line, page_lines, table_lines
+from einthoven.terminal.answer_text import Row, answer_rows, meanings_line, page_lines
 
 GROUPS = {"superclasses": {"CD": "conduction disturbance", "MI": "infarction"}, "rhythms": {"NORM": "normal rhythm"}}
 THRESHOLDS = (0.2, 0.3, 0.9)
@@ -94,21 +94,49 @@ ANSWER = {
     "probabilities": {"CD": 0.3, "MI": 0.6, "NORM": 0.95},
     "intervals": {"CD": None, "MI": [0.5, 0.7], "NORM": None},
     "set": ["MI", "NORM"],
+    "alpha": 0.1,
+    "positive": {},
+    "cautions": [],
 }
 
 
 def test_superclasses_come_first_and_other_groups_are_in_words() -> None:
-    assert table_lines(ANSWER, GROUPS) == [
-        "MI 0.60 (0.50-0.70)",
-        "CD 0.30",
-        "rhythms:",
-        "NORM 0.95 normal rhythm",
+    assert answer_rows(ANSWER, GROUPS) == [
+        Row("superclasses", ["MI 0.60 (0.50-0.70)", "CD 0.30"], side_by_side=True),
+        Row("may be", ["MI"]),
+        Row("rhythms", ["NORM 0.95 normal rhythm"]),
     ]
     assert page_lines(ANSWER, GROUPS) == (["MI 0.60 (0.50-0.70)", "CD 0.30"], "rhythms: normal rhythm 0.95")
     assert meanings_line(GROUPS) == "CD conduction disturbance, MI infarction"
     plain = {"classes": dict.fromkeys(ANSWER["probabilities"], "")}
-    assert table_lines(ANSWER, plain)[0] == "NORM 0.95" and page_lines(ANSWER, plain)[1] == ""
+    assert answer_rows(ANSWER, plain)[0].texts[0] == "NORM 0.95"
+    assert page_lines(ANSWER, plain)[1] == ""
     assert meanings_line(plain) == ""
+
+
+def test_of_many_statements_those_that_matter_are_shown_and_the_rest_is_counted() -> None:
+    probabilities = {f"S{k}": 0.01 * k for k in range(19)} | {"S7": 0.6, "S9": 0.25}
+    meanings = {name: f"meaning {name}" for name in probabilities}
+    groups = {"superclasses": {"S0": ""}, "statements": meanings}
+    answer = {
+        **ANSWER,
+        "probabilities": probabilities,
+        "intervals": dict.fromkeys(probabilities),
+        "set": ["S7", "S5", "S6"],
+        # 0.18 is above the threshold of its class, and 0.25 is below that of another.
+        "positive": {"f1": ["S18", "S7"], "youden": list(probabilities)},
+    }
+    shown = ["S7 0.60 meaning S7", "S18 0.18 meaning S18", "of the others: 2 may be, 15 are less probable"]
+    assert answer_rows(answer, groups)[-1] == Row("statements", shown)
+    # A first group with many classes is as short.
+    assert answer_rows(answer, {"classes": meanings}) == [Row("classes", shown)]
+
+    # Without a calibration, there are no sets: a set has all classes.
+    plain = {**answer, "alpha": None, "set": list(probabilities)}
+    shown = ["S7 0.60 meaning S7", "S9 0.25 meaning S9", "S18 0.18 meaning S18", "of the others: 16 are less probable"]
+    assert answer_rows(plain, groups)[-1] == Row("statements", shown)
+    none = {**answer, "set": ["S9"], "positive": {}, "probabilities": {**probabilities, "S9": 0.15}}
+    assert answer_rows(none, groups)[-1] == Row("statements", ["none stands out: 1 may be, 18 are less probable"])
 
 
 def test_the_command_shows_the_groups(
@@ -124,11 +152,14 @@ def test_the_command_shows_the_groups(
     cli.main([*command, "--json"])
     found = json.loads(capfd.readouterr().out)
     assert found["groups"] == GROUPS and list(found["records"][0]["probabilities"]) == ["CD", "MI", "NORM"]
-    monkeypatch.setattr(prediction_output, "console", Console(width=200))
-    cli.main(command)
-    shown = capfd.readouterr().out
-    assert shown.index("MI 0.") < shown.index("rhythms:") < shown.index("normal rhythm")
-    assert "CD conduction disturbance, MI infarction" in shown
+    assert "NORM" not in found["records"][0]["set"]
+    for width in (80, 120):
+        monkeypatch.setattr(prediction_output, "console", Console(width=width))
+        cli.main(command)
+        shown = capfd.readouterr().out
+        assert shown.startswith("a.hea\n")
+        assert shown.index("MI 0.") < shown.index("may be") < shown.index("rhythms") < shown.index("none stands out")
+        assert "CD conduction disturbance, MI infarction" in shown
 
 
 def test_the_page_of_a_refused_record_has_the_reason_in_its_head() -> None:

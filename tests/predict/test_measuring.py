@@ -18,7 +18,7 @@ from einthoven.functional.leads import LEADS
 from einthoven.functional.measurements import UNITS, Patient
 from einthoven.predict.explaining import wave_shares
 from einthoven.predict.measuring import measure_records, measurements_to_json, patient_of
-from einthoven.report.measurement_text import measurement_line, measurement_lines
+from einthoven.report.measurement_text import measurement_line, measurement_lines, measurement_notes
 from einthoven.terminal.measurement_columns import MeasurementColumns
 
 
@@ -125,7 +125,8 @@ def test_text_has_the_values_or_the_reason(samples: list[Sample]) -> None:
     lines = measurement_lines(measured)
     assert lines[0] == "heart rate 60 ± 0/min"
     assert "PR – (paced rhythm)" in lines and "QRS 100 ± 0 ms" in lines
-    assert "QTc: paced rhythm" in lines and lines[-1].startswith("age 12: outside of the model")
+    notes = measurement_notes(measured)
+    assert "QTc: paced rhythm" in notes and notes[-1].startswith("age 12: outside of the model")
     line = measurement_line(measured)
     assert "heart rate 60/min" in line and "QT 400 ms" in line and "no PR: paced rhythm" in line
     assert line.count("ST ") == 1 and " mV (" in line

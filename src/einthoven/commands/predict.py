@@ -1,4 +1,4 @@
-"""`einthoven predict [BUNDLE] FILE ...`: calibrated probabilities for files, as a table, JSON or CSV."""
+"""`einthoven predict [BUNDLE] FILE ...`: calibrated probabilities for files, as text, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("paths", nargs="+", metavar="FILE")
     formats = parser.add_mutually_exclusive_group()
     for name in ("json", "csv"):
-        formats.add_argument(f"--{name}", dest="output", action="store_const", const=name, default="table")
+        formats.add_argument(f"--{name}", dest="output", action="store_const", const=name, default="text")
     parser.add_argument("--pdf", type=Path)
     parser.add_argument("--no-doctor", dest="doctor", action="store_false")
     parser.add_argument("--no-measurements", dest="measurements", action="store_false")

@@ -17,9 +17,12 @@ def measurement_lines(measurements: Measurements) -> list[str]:
     lines = [_line("heart rate", values["heart_rate"], "/min")]
     lines += [_line(label, values[name], " ms") for name, label in LABELS.items()]
     lines.append(_line("axis", values["axis_qrs"], "°"))
-    lines += [f"QTc: {note}" for note in values["qtc_fridericia"].notes]
-    lines += measurements.notes
     return lines
+
+
+def measurement_notes(measurements: Measurements) -> list[str]:
+    """Return what must be known of the measurements, one note in each line."""
+    return [*(f"QTc: {note}" for note in measurements.values["qtc_fridericia"].notes), *measurements.notes]
 
 
 def measurement_line(measurements: Measurements) -> str:
@@ -30,8 +33,7 @@ def measurement_line(measurements: Measurements) -> str:
     axes = [_short("", values[f"axis_{wave}"], "°").strip() for wave in ("p", "qrs", "t")]
     parts.append(f"axes P {axes[0]}, QRS {axes[1]}, T {axes[2]}")
     parts += [*_st_part(values), *_reasons(values)]
-    parts += [f"QTc: {note}" for note in values["qtc_fridericia"].notes]
-    return "   ".join([*parts, *measurements.notes])
+    return "   ".join([*parts, *measurement_notes(measurements)])
 
 
 def _line(label: str, measurement: Measurement, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""The outputs of `einthoven predict`: a table, JSON or CSV, and pages of ECG paper."""
+"""The outputs of `einthoven predict`: text, JSON or CSV, and pages of ECG paper."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import csv
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.columns import Columns
+from rich.padding import Padding
 from rich.table import Table
 
+from einthoven.functional.measurements import Measurements
 from einthoven.predict import Predictor
 from einthoven.predict.answers import Answer
 from einthoven.predict.measuring import measurements_to_json
 from einthoven.predict.to_json import to_json
-from einthoven.report.measurement_text import NOT_CLINICAL, measurement_line, measurement_lines
+from einthoven.report.measurement_text import NOT_CLINICAL, measurement_line
+from einthoven.terminal.answer_text import Row, answer_rows, meanings_line, page_lines
 from einthoven.terminal.display import console, errors
 from einthoven.terminal.measurement_columns import MeasurementColumns
 
 if TYPE_CHECKING:
     from einthoven.report.prediction_pages import Pages
 
-CLASSES_IN_TABLE = 5
-"""The table and the pages show so many of the most probable classes of the first group."""
-
-CLASSES_OF_OTHER_GROUPS = 3
-"""They show so many of each other group, such as the rhythms."""
+_INDENT = 2
+"""Of the rows below the name of a file."""
 
 
 class Output(ABC):
@@ -100,18 +101,18 @@ class Output(ABC):
             self._pages.add(
                 record.signal, record.fs, record.leads, answer.file.name, lines, cautions, measured, other_classes
             )
-        self._add_answered(record_answer, [] if measurements is None else measurement_lines(measurements))
+        self._add_answered(record_answer, measurements)
 
     @abstractmethod
-    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
+    def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
         """Take the answer for one file.
 
         Parameters
         ----------
         answer : dict
             The name of the file as ``file``, ``measurements``, and the fields of `to_json`.
-        measured : sequence of str
-            The measurements as lines of text.
+        measurements : Measurements or None
+            The same measurements, for a text.
         """
 
     def _add_refused(self, answer: Answer) -> None:
@@ -126,37 +127,29 @@ class Output(ABC):
                 errors.print(f"  {reason}", soft_wrap=True)
 
 
-class _TableOutput(Output):
-    """A table for people."""
+class _TextOutput(Output):
+    """The name of each file, and below it a small table for people."""
 
     def __init__(self, predictor: Predictor, pdf: Path | None, timeline: bool, measures: bool = False) -> None:
         super().__init__(predictor, pdf, timeline, measures)
-        self._table = Table(box=None, pad_edge=False)
-        measured = ["measurements"] if measures else []
-        for name in ("file", "probabilities (95 % interval)", "may be", *measured, "cautions"):
-            self._table.add_column(name, overflow="fold")
+        self._tables: list[tuple[str, Table]] = []
+        self._has_intervals = False
 
-    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
-        """Add a row for the record, and with ``--timeline`` a row for each window."""
-        groups = self.predictor.groups
-        self._table.add_row(
-            Path(answer["file"]).name,
-            "\n".join(table_lines(answer, groups)),
-            "\n".join(set_lines(answer, groups)) if answer["alpha"] is not None else "",
-            *(["\n".join(measured)] if self.measures else []),
-            "\n".join(answer["cautions"]),
-        )
-        if self.timeline:
-            for window in answer["windows"]:
-                by_class = window["probabilities"]
-                ranked_names = most_probable(by_class, next(iter(groups.values())), CLASSES_IN_TABLE)
-                probabilities = "  ".join(f"{name} {by_class[name]:.2f}" for name in ranked_names)
-                self._table.add_row(f"  from {window['start_s']:g} s", probabilities)
+    def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
+        """Make the table of the record."""
+        rows = answer_rows(answer, self.predictor.groups, measurements, timeline=self.timeline)
+        self._tables.append((Path(answer["file"]).name, _small_table(rows)))
+        self._has_intervals |= any(interval is not None for interval in answer["intervals"].values())
 
     def _end(self) -> None:
-        """Print the table."""
-        if self.answered:
-            console.print(self._table)
+        """Print the tables, and what they mean."""
+        for name, table in self._tables:
+            console.print(name, style="bold", soft_wrap=True)
+            console.print(Padding(table, (0, 0, 0, _INDENT)))
+        if self._tables:
+            console.print()
+            if self._has_intervals:
+                console.print("in parentheses: 95 % interval of the probability", style="dim")
             meanings = meanings_line(self.predictor.groups)
             if meanings:
                 console.print(meanings, style="dim", highlight=False)
@@ -168,6 +161,7 @@ class _TableOutput(Output):
                 )
             if self.measures:
                 console.print(f"measurements: median ± spread between beats. {NOT_CLINICAL}", style="dim")
+            console.print("--json and --csv write all classes", style="dim")
             for line, style in zip(self.predictor.footnotes, ("bold", "dim"), strict=False):
                 console.print(line, style=style, soft_wrap=True, highlight=False)
         super()._end()
@@ -181,7 +175,7 @@ class _JsonOutput(Output):
         self._records: list[dict[str, Any]] = []
         self._refused: list[dict[str, str]] = []
 
-    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
+    def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
         """Collect the answer."""
         self._records.append(answer)
 
@@ -230,7 +224,7 @@ class _CsvOutput(Output):
         self._writer.writerow(_without_duplicates(["file", "start_s", *classes, *bounds, *other_columns, *measured]))
         return self
 
-    def _add_answered(self, answer: dict[str, Any], measured: Sequence[str]) -> None:
+    def _add_answered(self, answer: dict[str, Any], measurements: Measurements | None) -> None:
         """Write the row of the record, or the rows of its windows."""
         file = answer["file"]
         in_training_data = {None: "", False: "false", True: "true"}[answer["in_training_data"]]
@@ -263,7 +257,18 @@ class _CsvOutput(Output):
         self._writer.writerow([str(answer.file), *empty, str(answer.refused), self.predictor.notice, *no_measurements])
 
 
-OUTPUTS: dict[str, type[Output]] = {"table": _TableOutput, "json": _JsonOutput, "csv": _CsvOutput}
+OUTPUTS: dict[str, type[Output]] = {"text": _TextOutput, "json": _JsonOutput, "csv": _CsvOutput}
+
+
+def _small_table(rows: Sequence[Row]) -> Table:
+    """Return rows as a table without lines."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        content = Columns(row.texts, padding=(0, 3)) if row.side_by_side else "\n".join(row.texts)
+        table.add_row(row.name, content)
+    return table
 
 
 def _cell(value: float | None) -> str:
@@ -282,67 +287,3 @@ def _without_duplicates(columns: Sequence[str]) -> list[str]:
             number += 1
         names.append(name)
     return names
-
-
-def table_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the most probable classes of each group, one line for each, below the name of the group.
-
-    Parameters
-    ----------
-    answer : dict
-        The fields of `to_json`.
-    groups : mapping
-        `Predictor.groups`. The first one needs no heading, and `meanings_line` has its meanings.
-    """
-    (_, main_classes), *others = groups.items()
-    ranked_names = most_probable(answer["probabilities"], main_classes, CLASSES_IN_TABLE)
-    lines = [_probability(answer, name) for name in ranked_names]
-    for group, meanings in others:
-        lines.append(f"{group}:")
-        ranked_names = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
-        lines += [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in ranked_names]
-    return lines
-
-
-def meanings_line(groups: Mapping[str, Mapping[str, str]]) -> str:
-    """Return what the classes of the first group mean, as one line; empty if the bundle does not say it."""
-    main_classes = next(iter(groups.values()))
-    return ", ".join(f"{name} {meaning}" for name, meaning in main_classes.items() if meaning)
-
-
-def page_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> tuple[list[str], str]:
-    """Return what a page shows of an answer: the most probable classes of the first group, and a line with the others.
-
-    The parameters are those of `table_lines`.
-    """
-    (_, main_classes), *others = groups.items()
-    main_lines = [
-        _probability(answer, name) for name in most_probable(answer["probabilities"], main_classes, CLASSES_IN_TABLE)
-    ]
-    parts = []
-    for group, meanings in others:
-        ranked_names = most_probable(answer["probabilities"], meanings, CLASSES_OF_OTHER_GROUPS)
-        in_words = [f"{meanings[name]} {answer['probabilities'][name]:.2f}" for name in ranked_names]
-        parts.append(f"{group}: {', '.join(in_words)}")
-    return main_lines, ";  ".join(parts)
-
-
-def set_lines(answer: dict[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the labels that a record may have, one line for each group of classes."""
-    lines = []
-    for meanings in groups.values():
-        labels = [name for name in answer["set"] if name in meanings]
-        lines.append(" ".join(labels) or "none of them")
-    return lines
-
-
-def most_probable(probabilities: Mapping[str, float], classes: Iterable[str], most: int) -> list[str]:
-    """Return the most probable ones of some classes, in descending order."""
-    return sorted(classes, key=lambda name: -probabilities[name])[:most]
-
-
-def _probability(answer: dict[str, Any], name: str) -> str:
-    """Return a class with its probability and interval."""
-    interval = answer["intervals"][name]
-    interval_text = "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
-    return f"{name} {answer['probabilities'][name]:.2f}{interval_text}"

@@ -77,9 +77,12 @@ the training. Of records that were added since, those that the model has not see
 usage: einthoven predict [BUNDLE ...] FILE ... [--json | --csv] [--pdf FILE] [OPTION VALUE ...]
 
 Prints for each record: calibrated probabilities with 95 % intervals, a set of diagnostic labels that the record may
-have, measurements (heart rate, PR, QRS, QT, axis), and cautions. FILE is a record in any supported format, a folder of
-records, or a pattern such as 'records/*.hea'. A record without a prediction is listed with the reason. The exit code is
-then 1. JSON and CSV also have the variability of RR, all axes and the ST levels.
+have ("may be"), measurements (heart rate, PR, QRS, QT, axis), and cautions. Of rhythms and statements, it prints those
+above their threshold of the best F1, and those of the set with a probability of 0.2 or more, and counts the others.
+JSON and CSV have all of them, and also the variability of RR, all axes and the ST levels.
+
+FILE is a record in any supported format, a folder of records, or a pattern such as 'records/*.hea'. A record without a
+prediction is listed with the reason. The exit code is then 1.
 
 BUNDLE is the folder of a bundle or of a run (outputs/...), runs:/ID or models:/NAME/VERSION, or a bundle of the
 package: ptbxl (trained on real ECGs) or synthetic (trained on generated ECGs). Without it, ptbxl predicts. It refuses
