@@ -133,6 +133,15 @@ def test_a_full_disk_is_said_and_the_packs_are_used_as_they_are(
     pool = packs(tmp_path)[0].parent
     with FileLock(pool.with_name(f".{pool.name}.merge.lock")):
         assert merge_packs(pool, 12) == ""
+
+    # Where no process can lock anything, none merges.
+    def no_locks(*_: Any, **__: Any) -> None:
+        raise NotImplementedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", no_locks)
+        assert "the file system has no locks" in merge_packs(pool, 12)
+    assert len(packs(tmp_path)) == DAYS
     assert merge_packs(pool, 12) == "" and len(packs(tmp_path)) < DAYS
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 
+from einthoven import cli
 from einthoven.errors import UserError
 from einthoven.runs import network_run
 from einthoven.runs.compiling import training_passes
@@ -22,6 +23,7 @@ from einthoven.runs.network_run import NetworkRun
 from einthoven.training import batch_norm, checkpoint, compiled, distributed
 from einthoven.training.compiled import CompiledPasses
 from einthoven.training.step import train_step
+from small_runs import sentence
 from two_steps import Bench, Notes, a_model, composed, train
 
 COMPILE = "trainer.compile=true"
@@ -189,6 +191,21 @@ def test_a_missing_compiler_is_a_sentence(inductor_bench: Bench, monkeypatch: py
     ) as refusal:
         trained(inductor_bench, *TINY, COMPILE)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_compiler_is_said_before_any_record_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.setattr(inductor.cpp, "cxx", ("/missing/g++",))
+    torch._dynamo.reset()
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", COMPILE, "data=ptbxl", "data.root=/nowhere"])
+    assert "trainer.compile=true" in sentence(exit_.value, capsys)
+    # There is no run yet, neither in its folder nor in the tracking store.
+    assert not list(tmp_path.rglob("config.yaml"))
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_an_unsupported_python_is_a_sentence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,10 @@ from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run_config import read_config
 from einthoven.runs.teachers import read_teachers
 from einthoven.training import checkpoint
+from small_runs import NETWORK, SHORT, STUDENT, sentence
 
 Train = Callable[..., None]
 
-SHORT = ("augment=none", "diagnostics=none", "trainer.batch_size=8", "tracking.artifacts=false", "pca.k=4")
-TEACHER = ("model=mlp", "model.width=8", "model.depth=1", "trainer.epochs=1", "optimizer.lr=1e-3")
-STUDENT = ("task=distill", "model=mlp", "model.width=4", "model.depth=1", "trainer.epochs=2")
 OF_TEACHER, OF_STUDENT = "data.folds.train=[2,3,4,5]", "data.folds.train=[5,6,7]"
 
 
@@ -36,7 +34,7 @@ def teach(train: Train, workplace: Path) -> Callable[..., Path]:
         folder = workplace / "teachers" / name
         if not folder.exists():
             experiment = "tracking.experiment=teachers"
-            train(*SHORT, *TEACHER, OF_TEACHER, experiment, *overrides, f"hydra.run.dir={folder}")
+            train(*SHORT, *NETWORK, OF_TEACHER, experiment, *overrides, f"hydra.run.dir={folder}")
         return folder
 
     return teacher
@@ -59,13 +57,6 @@ def refused(
     with pytest.raises(SystemExit) as exit_:
         learn(train, *teachers, overrides=overrides)
     return sentence(exit_.value, capsys)
-
-
-def sentence(exit_: SystemExit, capsys: pytest.CaptureFixture[str]) -> str:
-    assert exit_.code == 2
-    error = capsys.readouterr().err.strip()
-    assert error.count("einthoven: error:") == 1 and "\n" not in error
-    return error
 
 
 def test_a_student_learns_from_two_teachers(train: Train, teachers: tuple[Path, Path], workplace: Path) -> None:

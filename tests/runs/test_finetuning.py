@@ -29,7 +29,8 @@ from einthoven.data.sources.ptbxl import PTBXL
 from einthoven.diagnostics.advice import advise
 from einthoven.diagnostics.step import StepDiagnostics
 from einthoven.errors import UserError
-from einthoven.functional.pca import PCA, lead_moments
+from einthoven.functional.moments import lead_moments
+from einthoven.functional.pca import PCA
 from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.mlp import MLP
 from einthoven.models.time_frontend import TimeFrontend
@@ -49,6 +50,7 @@ from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
 from intervals import intervals
+from small_runs import sentence
 
 Train = Callable[..., None]
 BASE_CLASSES = ("A", "B", "C")
@@ -274,10 +276,7 @@ def refused(train: Train, capsys: pytest.CaptureFixture[str], *overrides: str) -
     """The one sentence of a refusal."""
     with pytest.raises(SystemExit) as exit_:
         train(*overrides)
-    assert exit_.value.code == 2
-    error = capsys.readouterr().err.strip()
-    assert error.count("einthoven: error:") == 1 and "\n" not in error
-    return error
+    return sentence(exit_.value, capsys)
 
 
 def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(

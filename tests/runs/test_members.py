@@ -32,12 +32,10 @@ from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import read_base
 from einthoven.runs.run_config import read_config
 from einthoven.training import checkpoint
+from small_runs import NETWORK, SHORT, STUDENT, sentence
 
 Train = Callable[..., None]
 
-SHORT = ("augment=none", "diagnostics=none", "trainer.batch_size=8", "tracking.artifacts=false", "pca.k=4")
-NETWORK = ("model=mlp", "model.width=8", "model.depth=1", "trainer.epochs=1", "optimizer.lr=1e-3")
-STUDENT = ("task=distill", "model=mlp", "model.width=4", "model.depth=1", "trainer.epochs=2")
 FOREST = ("model=forest", "model.trees=15", "model.components=3")
 BOOSTING = ("model=gradient_boosting", "model.rounds=8", "model.components=3", "model.lr=0.3", "model.l2=1")
 
@@ -81,13 +79,6 @@ def member(folder: Path) -> FeatureMember:
     found = read_member(str(folder), "task.teacher")
     assert isinstance(found, FeatureMember)
     return found
-
-
-def sentence(exit_: SystemExit, capsys: pytest.CaptureFixture[str]) -> str:
-    assert exit_.code == 2
-    error = capsys.readouterr().err.strip()
-    assert error.count("einthoven: error:") == 1 and "\n" not in error
-    return error
 
 
 def test_a_training_record_is_predicted_without_its_label_and_its_patient(forest: Path, network: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einthoven.errors import UserError
-from einthoven.evaluation.metrics import FloatArray
+from einthoven.evaluation.metrics import BoolArray, FloatArray
 from einthoven.evaluation.scores import check_probabilities
 
 
@@ -73,9 +73,7 @@ def risk_control_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float
     ----------
     Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024, equation 4 and theorem 1.
     """
-    if not 0 < alpha < 1:
-        raise UserError(f"alpha={alpha}: expected a share between 0 and 1.")
-    positive, probability = check_probabilities(y_true, p)
+    positive, probability = _check(y_true, p, alpha)
     num_statements = positive.sum(axis=1)
     n = int((num_statements > 0).sum())
     if 1 / (n + 1) > alpha:
@@ -117,7 +115,7 @@ def group_thresholds(
     UserError
         As in `risk_control_threshold`.
     """
-    positive, probability = check_probabilities(y_true, p)
+    positive, probability = _check(y_true, p, alpha)
     thresholds = np.zeros(positive.shape[1])
     for group in groups:
         thresholds[group] = risk_control_threshold(positive[:, group], probability[:, group], alpha)
@@ -131,10 +129,8 @@ def class_thresholds(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> F
 
     Parameters
     ----------
-    y_true, p : array-like, shape (n, K)
-        Labels and probabilities of records that were not used in training.
-    alpha : float
-        Between 0 and 1.
+    y_true, p, alpha
+        As in `risk_control_threshold`.
 
     Returns
     -------
@@ -144,16 +140,14 @@ def class_thresholds(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> F
     Raises
     ------
     UserError
-        If alpha is out of range; otherwise see `einthoven.evaluation.scores.check_probabilities`.
+        As in `risk_control_threshold`.
 
     References
     ----------
     Vovk, "Conditional validity of inductive conformal predictors", ACML 2012, section 5: one calibration for each
     class. Sadinle, Lei, Wasserman, "Least ambiguous set-valued classifiers", JASA 2019, section 2.
     """
-    if not 0 < alpha < 1:
-        raise UserError(f"alpha={alpha}: expected a share between 0 and 1.")
-    positive, probability = check_probabilities(y_true, p)
+    positive, probability = _check(y_true, p, alpha)
     thresholds = np.zeros(positive.shape[1])
     for k in range(len(thresholds)):
         ascending = np.sort(probability[positive[:, k], k])
@@ -198,3 +192,10 @@ def statement_sets(p: npt.ArrayLike, threshold: npt.ArrayLike, classes: tuple[st
     """
     names = np.array(classes, dtype=object)
     return [tuple(names[reaches_threshold]) for reaches_threshold in np.asarray(p) >= np.asarray(threshold)]
+
+
+def _check(y_true: npt.ArrayLike, p: npt.ArrayLike, alpha: float) -> tuple[BoolArray, FloatArray]:
+    """Return labels and probabilities as arrays. Refuse them as `check_probabilities` does, and a wrong alpha."""
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha={alpha}: expected a share between 0 and 1.")
+    return check_probabilities(y_true, p)

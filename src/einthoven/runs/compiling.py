@@ -16,6 +16,23 @@ from einthoven.training.compiled import CompiledPasses
 from einthoven.training.guard import Guard
 
 
+def refuse_without_compiler(device: torch.device) -> None:
+    """Refuse trainer.compile=true where not even a small function can be compiled. This takes some seconds.
+
+    Raises
+    ------
+    UserError
+    """
+
+    def negative(x: torch.Tensor) -> torch.Tensor:
+        return -x
+
+    try:
+        torch.compile(negative, dynamic=False)(torch.zeros(2, device=device))
+    except (RuntimeError, AssertionError) as error:
+        raise _refusal(error) from error
+
+
 def training_passes(run: NetworkParts, backend: str = "inductor") -> Autocast:
     """Return the context of the forward passes of training steps.
 
@@ -90,6 +107,6 @@ def _refusal(error: BaseException) -> UserError:
     # An error of the compiler has its cause in the first line, and a trace of the compiled code below it.
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" .")
     return UserError(
-        f"trainer.compile=true: this model cannot be compiled here ({reason}). Expected a C++ compiler (CPU) or Triton "
+        f"trainer.compile=true: the model cannot be compiled here ({reason}). Expected a C++ compiler (CPU) or Triton "
         "(CUDA), and a version of Python that torch.compile supports; or trainer.compile=false."
     )

@@ -155,8 +155,12 @@ def read_records(config: DictConfig, task: Any, *, checks_files: bool) -> Record
 
 def fingerprint(config: DictConfig) -> str:
     """Return the fingerprint of the records of a configuration; their store is built on first use."""
+    source = build(source_options(config), "data")
+    key = _key(config, source)
+    if key is not None and _kept and _kept[0].key == key:
+        return _kept[0].store.fingerprint
     with bar("preparing records") as progress:
-        return str(build(source_options(config), "data").open(progress, check=False).fingerprint)
+        return str(source.open(progress, check=False).fingerprint)
 
 
 def _key(config: DictConfig, source: Any) -> Hashable | None:

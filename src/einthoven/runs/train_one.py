@@ -13,6 +13,7 @@ from einthoven.contracts import ONE_PROCESS, Processes, TaskKind
 from einthoven.errors import UserError
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
+from einthoven.runs.compiling import refuse_without_compiler
 from einthoven.runs.cross_validation import cross_validate, resume_folds
 from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
 from einthoven.runs.read_base import with_base
@@ -41,6 +42,7 @@ from einthoven.tracking.places import trusted_for
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client, reach, without_password
 from einthoven.training.launch import Launch
+from einthoven.training.precision import choose_device
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -169,6 +171,8 @@ def _checked(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Sett
             f"trainer.stride={trainer.stride:g}: has no effect with trainer.window=null, where a record is one "
             "window; expected trainer.window=SECONDS too, or no trainer.stride."
         )
+    if trainer.compile:
+        refuse_without_compiler(choose_device(trainer.device))
     return config, settings
 
 

@@ -73,7 +73,7 @@ def find_signals(folder: Path) -> Place:
 def merge_packs(pool: Path, leads: int) -> str:
     """Merge packs of about the same size, until there are fewer than `TOGETHER` of each size.
 
-    Only one process merges at a time. Where the file system has no locks, nothing is merged.
+    Only one process merges at a time. On a file system without locks, nothing is merged.
 
     Returns
     -------
@@ -96,9 +96,14 @@ def merge_packs(pool: Path, leads: int) -> str:
                 packs.append(_merge(pool, group, leads))
                 packs = [folder for folder in packs if not is_merged(folder)]
                 group = _next_group(packs, leads)
-    except (Timeout, NotImplementedError):
-        # Another process merges them, or the file system has no locks. They are used as they are.
+    except Timeout:
+        # Another process merges them.
         return ""
+    except NotImplementedError:
+        return (
+            f"{pool}: its packs of records are not merged, because the file system has no locks; they are used as they "
+            "are"
+        )
     except OSError as error:
         reason = error.strerror or str(error)
         return f"{pool}: its packs of records could not be merged ({reason}); they are used as they are"
