@@ -104,7 +104,8 @@ def choose_threshold(y_true: npt.ArrayLike, p: npt.ArrayLike, rule: Rule) -> flo
         `einthoven.evaluation.metrics.check_labels_scores`.
     """
     positive, scores = check_labels_scores(np.asarray(y_true)[:, None], np.asarray(p)[:, None])
-    label, score = positive[:, 0], scores[:, 0]
+    label = positive[:, 0]
+    score = scores[:, 0]
     if label.all() or not label.any():
         raise UserError(f"A threshold needs both labels, found {int(label.sum())} positive of {len(label)} records.")
     distinct, tp, fp = count_at_scores(label, score)
@@ -161,8 +162,8 @@ def operating_points(
         If a class lacks one of the labels in the choosing records, or as in `bootstrap_interval`.
     """
     check_interval_options(level, resamples, "percentile")
-    fit_y, fit_p = np.asarray(fit[0]), np.asarray(fit[1])
-    y, p = np.asarray(report[0]), np.asarray(report[1])
+    fit_y, fit_p = map(np.asarray, fit)
+    y, p = map(np.asarray, report)
 
     # Each pair of a class and a rule becomes one column.
     num_classes = fit_y.shape[1]

@@ -121,7 +121,7 @@ def grad_cam(model: ExplainableModel, x: Tensor, target: Tensor) -> Tensor:
 
     handle = _last_convolution(model.network).register_forward_hook(save_activation)
     try:
-        activation_gradient = gradient(model, x, target, of=activations)
+        activation_gradient = gradient(model, x, target, activations=activations)
     finally:
         handle.remove()
     activation = activations[0].detach().flatten(2)
@@ -185,16 +185,16 @@ def rollout(maps: Sequence[Tensor]) -> Tensor:
     return flow.mean(dim=-2) * tokens
 
 
-def gradient(model: ExplainableModel, x: Tensor, target: Tensor, of: list[Tensor] | None = None) -> Tensor:
+def gradient(model: ExplainableModel, x: Tensor, target: Tensor, activations: list[Tensor] | None = None) -> Tensor:
     """Compute the gradient of the output of class `target` (N,) of each record with respect to `x`.
 
-    With `of`, the gradient is with respect to the first tensor of this list. The forward pass may fill the list.
+    With `activations`, it is that of the first tensor of this list instead. The forward pass may fill the list.
     """
     x = x.detach().requires_grad_()
     # In evaluation mode, the recurrent layers of cuDNN have no backward pass.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         total = select_output(model(x), target).sum()
-        (result,) = torch.autograd.grad(total, x if of is None else of[0])
+        (result,) = torch.autograd.grad(total, x if activations is None else activations[0])
     return result
 
 

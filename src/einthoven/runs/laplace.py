@@ -40,9 +40,9 @@ class LaplaceRun:
             )
         layer = last_layer(run.model, len(run.data.labels.classes))
         if layer is None or layer.in_features > _MAX_FEATURES:
-            found = f"one on {layer.in_features} features" if layer else "none"
+            last = f"one on {layer.in_features} features" if layer else "none"
             raise UserError(
-                f"laplace=true: expected a last linear layer on {_MAX_FEATURES} features or fewer, found {found}."
+                f"laplace=true: expected a last linear layer on {_MAX_FEATURES} features or fewer, found {last}."
             )
         self.run = run
         self.layer = layer

@@ -107,8 +107,8 @@ def init_from_command(folder: Path, overrides: Sequence[str]) -> str:
     overrides : sequence of str
         Options of the pretraining. Those of its data are kept. The network is that of the pretraining.
     """
-    kept = [override for override in overrides if not without([override], "data", "folds")]
-    return train_command(*kept, option("init_from", folder))
+    of_data = [override for override in overrides if not without([override], "data", "folds")]
+    return train_command(*of_data, option("init_from", folder))
 
 
 def evaluate_command(folder: Path, uri: str) -> str:

@@ -130,5 +130,5 @@ class Contrastive(Pretext):
 
         partners = torch.arange(2 * n, device=a.device).roll(n)
         is_found = (view_scores(a, b).argmax(dim=1) == partners).float()
-        found = is_found.view(2, n).mean(dim=0)
-        return torch.stack([loss, mutual_information_bound(loss, candidates), found], dim=1)
+        share_found = is_found.view(2, n).mean(dim=0)
+        return torch.stack([loss, mutual_information_bound(loss, candidates), share_found], dim=1)

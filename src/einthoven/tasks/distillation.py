@@ -169,7 +169,8 @@ class Distillation(Classification):
             Logits of the student at the temperature 1.
         """
         student_logits = outputs.tempered(logits, self.kl_temperature)
-        reference, other = teacher_logits, student_logits
         if self.direction == "reverse":
-            reference, other = student_logits, teacher_logits
-        return self.kl_temperature**2 * kl_of_logits(reference, other, self.single_label)
+            divergence = kl_of_logits(student_logits, teacher_logits, self.single_label)
+        else:
+            divergence = kl_of_logits(teacher_logits, student_logits, self.single_label)
+        return self.kl_temperature**2 * divergence

@@ -142,7 +142,7 @@ class Masked(Pretext):
         -------
         reconstruction : Tensor (B, L, T)
             The whole scaled signal.
-        found, expected : Tensor (B, samples in hidden patches)
+        reconstructed, expected : Tensor (B, samples in hidden patches)
             The hidden patches of the reconstruction, and of the scaled signal.
         patches : Tensor (B, M)
             Numbers of the hidden patches.
@@ -152,9 +152,9 @@ class Masked(Pretext):
         reconstruction = model(self.hide_patches(x, patches)).float()
         scaled = (x - frontend.mean) / frontend.std
         index = patches[:, :, None].expand(-1, -1, self.patch_samples)
-        found = self.to_patches(reconstruction).gather(1, index).flatten(1)
+        reconstructed = self.to_patches(reconstruction).gather(1, index).flatten(1)
         expected = self.to_patches(scaled).gather(1, index).flatten(1)
-        return reconstruction, found, expected, patches
+        return reconstruction, reconstructed, expected, patches
 
     def embed(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the mean over the tokens (B, D) of signals (B, L, T) in mV."""
@@ -163,13 +163,13 @@ class Masked(Pretext):
 
     def record_losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of each record (B,), and the reconstruction (B, L, T)."""
-        reconstruction, found, expected, _ = self.hidden_parts(model, batch.x)
-        return self.objective(found, expected, output="identity", prior=None), reconstruction
+        reconstruction, reconstructed, expected, _ = self.hidden_parts(model, batch.x)
+        return self.objective(reconstructed, expected, output="identity", prior=None), reconstruction
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the loss, and the mean square of the hidden scaled signal, (B, 2)."""
-        _, found, expected, _ = self.hidden_parts(model, batch.x)
-        loss = self.objective(found, expected, output="identity", prior=None)
+        _, reconstructed, expected, _ = self.hidden_parts(model, batch.x)
+        loss = self.objective(reconstructed, expected, output="identity", prior=None)
         return torch.stack([loss, expected.square().mean(dim=1)], dim=1)
 
     def reconstruct(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ def _for_json(finding: Finding) -> dict[str, Any]:
 
 
 def show_reports(reports: list[dict[str, Any]]) -> None:
-    """Print a table of the findings of all files, and how many files have which worst finding."""
+    """Print a table of the findings of all files, and how many of several files have which worst finding."""
     table = Table(box=None, pad_edge=False)
     for name in ("file", "severity", "finding", "leads", "evidence"):
         table.add_column(name, overflow="fold")
@@ -83,10 +83,13 @@ def show_reports(reports: list[dict[str, Any]]) -> None:
             table.add_row("" if number else file, severity, finding["code"], leads, finding["evidence"])
     console.print(table)
 
+    if len(reports) == 1:
+        return
     worst = [report["severity"] for report in reports]
-    counts = ", ".join(f"{worst.count(severity)} {severity}" for severity in reversed(SEVERITIES) if severity in worst)
-    files = "1 file by its" if len(reports) == 1 else f"{len(reports)} files by their"
-    console.print(f"{files} worst finding: {counts or 'nothing found'}; {worst.count(None)} without any")
+    counts = [f"{worst.count(severity)} {severity}" for severity in reversed(SEVERITIES) if severity in worst]
+    if None in worst:
+        counts.append(f"{worst.count(None)} without any")
+    console.print(f"{len(reports)} files by their worst finding: {', '.join(counts)}")
 
 
 def examine_corpus(store: Store, *, strict: bool) -> None:
@@ -115,7 +118,9 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
 
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):
-        unusable = f"; {len(quarantined)} records in {QUARANTINE}" if len(quarantined) else ""
+        unusable = ""
+        if len(quarantined):
+            unusable = f"; {len(quarantined)} record{'s' * (len(quarantined) > 1)} in {QUARANTINE}"
         records = findings.loc[findings["severity"].isin(ABOVE_CAUTION), "ecg_id"]
         names = [f"ecg_id {name}" for name in map(names_in(store.table, "ecg_id"), records[:NAMED_RECORDS])]
         named = f"; such as {', '.join(names)}" if names else ""

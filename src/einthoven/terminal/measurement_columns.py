@@ -38,9 +38,9 @@ class MeasurementColumns:
 
 def _find(measurements: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return a measurement by its name, such as ``pr``, ``axis_qrs`` or ``st_V1``."""
-    found: Mapping[str, Any] = measurements
+    by_name: Mapping[str, Any] = measurements
     for prefix, group in (("axis_", "axes"), ("st_", "st")):
         if name.startswith(prefix):
-            found = measurements[group]
+            by_name = measurements[group]
             name = name.removeprefix(prefix)
-    return dict(found.get(name, {}))
+    return dict(by_name.get(name, {}))

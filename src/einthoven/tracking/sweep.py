@@ -154,10 +154,11 @@ def differing_options(runs: Sequence[MlflowRun]) -> list[dict[str, str]]:
     ]
     names = dict.fromkeys(name for run_options in options for name in run_options if name != "seed")
     differing = [name for name in names if len({run_options.get(name) for run_options in options}) > 1]
-    return [
-        {name.lstrip("+"): as_in_yaml(run_options[name]) for name in differing if name in run_options}
-        for run_options in options
-    ]
+    differing_of_runs = []
+    for run_options in options:
+        named = {name.lstrip("+"): as_in_yaml(run_options[name]) for name in differing if name in run_options}
+        differing_of_runs.append(named)
+    return differing_of_runs
 
 
 def as_in_yaml(value: str) -> str:

@@ -36,7 +36,8 @@ def backward(model: nn.Module, task: Task, parts: Sequence[Batch], autocast: Aut
     """
     valid_records = torch.stack([part.valid.sum() for part in parts])
     shares = valid_records / valid_records.sum()
-    losses, outputs = [], []
+    losses = []
+    outputs = []
     for part, share in zip(parts, shares, strict=True):
         with autocast():
             loss, output = task.loss(model, part)
