@@ -19,11 +19,11 @@ from composing import composed
 from einthoven.runs import network_run
 from einthoven.runs.base_model import read_kept_base
 from einthoven.runs.cross_validation import hold_out
-from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import read_base
 from einthoven.runs.settings import read_settings
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
+from small_runs import killed_after_epoch
 
 SRC = Path(einthoven.__file__).parent
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8")
@@ -215,7 +215,6 @@ def test_a_killed_run_resumes_to_the_same_bits(
     workplace: Path,
     optimizer: str,
     damaged: bool,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     small = ("model.channels=[16,32]", "trainer.epochs=3", "trainer.batch_size=8")
@@ -223,15 +222,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     whole, cut = f"resume/{optimizer}-whole", f"resume/{optimizer}-cut"
     train(*options, f"hydra.run.dir={whole}")
 
-    save = NetworkRun.save
-
-    def killed_after_the_second_epoch(self: NetworkRun, name: str, recorder: object) -> None:
-        save(self, name, recorder)  # type: ignore[arg-type]
-        if self.position.epoch == 2 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed_after_the_second_epoch)
+    with killed_after_epoch(2):
         train(*options, f"hydra.run.dir={cut}")
     if damaged:  # the run goes back to its first epoch, with all that it has written
         damage(workplace / cut / "checkpoints" / "last.safetensors")
@@ -298,9 +289,7 @@ def test_a_run_that_is_stopped_within_an_epoch_resumes_to_the_same_bits(
     pd.testing.assert_frame_equal(*series)
 
 
-def test_a_plateau_is_resumed_with_what_it_has_seen(
-    train: Callable[..., None], workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plateau_is_resumed_with_what_it_has_seen(train: Callable[..., None], workplace: Path) -> None:
     plateau = ("schedule=plateau", "schedule.patience=0", "schedule.threshold=1.0", "tracking.experiment=plateau")
     options = (
         *FAST,
@@ -309,15 +298,7 @@ def test_a_plateau_is_resumed_with_what_it_has_seen(
         *plateau,
     )  # nothing improves by 1: a reduction at every evaluation but one
     train(*options, "hydra.run.dir=plateau/whole")
-    save = NetworkRun.save
-
-    def killed(self: NetworkRun, name: str, recorder: object) -> None:
-        save(self, name, recorder)  # type: ignore[arg-type]
-        if self.position.epoch == 2 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed)
+    with killed_after_epoch(2):
         train(*options, "hydra.run.dir=plateau/cut")
     train("resume=plateau/cut")
     files = [workplace / "plateau" / folder / "checkpoints" / "last.safetensors" for folder in ("whole", "cut")]

@@ -184,11 +184,12 @@ def test_models_that_were_compiled_before_do_not_count(monkeypatch: pytest.Monke
                 assert model(torch.ones(1, 3)).shape == (1, width)
 
 
-def test_a_missing_compiler_is_a_sentence(inductor_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inductor.cpp, "cxx", ("/missing/g++",))
-    with pytest.raises(
-        UserError, match=r"trainer\.compile=true: .* cannot be compiled here .*C\+\+ compiler"
-    ) as refusal:
+NO_COMPILER = {"cpp.cxx": ("/missing/g++",)}
+
+
+def test_a_missing_compiler_is_a_sentence(inductor_bench: Bench) -> None:
+    words = r"trainer\.compile=true: .* cannot be compiled here .*C\+\+ compiler"
+    with inductor.patch(NO_COMPILER), pytest.raises(UserError, match=words) as refusal:
         trained(inductor_bench, *TINY, COMPILE)
     assert "\n" not in str(refusal.value)
 
@@ -198,9 +199,8 @@ def test_a_missing_compiler_is_said_before_any_record_is_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    monkeypatch.setattr(inductor.cpp, "cxx", ("/missing/g++",))
     torch._dynamo.reset()
-    with pytest.raises(SystemExit) as exit_:
+    with inductor.patch(NO_COMPILER), pytest.raises(SystemExit) as exit_:
         cli.main(["train", COMPILE, "data=ptbxl", "data.root=/nowhere"])
     assert "trainer.compile=true" in sentence(exit_.value, capsys)
     # There is no run yet, neither in its folder nor in the tracking store.

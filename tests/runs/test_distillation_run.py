@@ -15,11 +15,10 @@ from scipy.special import rel_entr
 
 from einthoven.predict import load_bundle
 from einthoven.runs.finished import read_finished
-from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run_config import read_config
 from einthoven.runs.teachers import read_teachers
 from einthoven.training import checkpoint
-from small_runs import NETWORK, SHORT, STUDENT, sentence
+from small_runs import NETWORK, SHORT, STUDENT, killed_after_epoch, sentence
 
 Train = Callable[..., None]
 
@@ -114,7 +113,6 @@ def test_a_run_goes_on_bit_for_bit_with_the_same_teachers_only(
     train: Train,
     teachers: tuple[Path, Path],
     workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     teacher = workplace / "moving"
@@ -122,15 +120,7 @@ def test_a_run_goes_on_bit_for_bit_with_the_same_teachers_only(
     options = ("task.label_weight=0.3", "task.direction=reverse", "task.kl_temperature=2")
     learn(train, teacher, overrides=(*options, "hydra.run.dir=whole"))
 
-    save = NetworkRun.save
-
-    def killed_after_the_first_epoch(self: NetworkRun, name: str, recorder: object) -> None:
-        save(self, name, recorder)  # type: ignore[arg-type]
-        if self.position.epoch == 1 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
+    with killed_after_epoch(1):
         learn(train, teacher, overrides=(*options, "hydra.run.dir=cut"))
     capsys.readouterr()
 

@@ -41,7 +41,6 @@ from einthoven.predict.bundle import read_bundle
 from einthoven.runs.base_model import BaseModel, read_kept_base
 from einthoven.runs.figures import principal_components
 from einthoven.runs.finetuning import FineTuning, load_base
-from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import read_base
 from einthoven.runs.trained_data import read_trained_data
 from einthoven.runs.tuning_rate import tuning_rate
@@ -50,7 +49,7 @@ from einthoven.terminal.conf_folders import conf_folder
 from einthoven.training import checkpoint
 from einthoven.training.step import train_step
 from intervals import intervals
-from small_runs import sentence
+from small_runs import killed_after_epoch, sentence
 
 Train = Callable[..., None]
 BASE_CLASSES = ("A", "B", "C")
@@ -280,7 +279,7 @@ def refused(train: Train, capsys: pytest.CaptureFixture[str], *overrides: str) -
 
 
 def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
-    train: Train, base_run: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train: Train, base_run: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = workplace / "gone"
     shutil.copytree(base_run, gone)
@@ -296,15 +295,7 @@ def test_a_run_goes_on_bit_for_bit_after_its_base_is_gone(
     shown = capsys.readouterr().out
     assert f"init_from={gone}, a run of the task superdiagnostic" in shown and "rows of NORM, STTC" in shown
 
-    save = NetworkRun.save
-
-    def killed_after_the_second_epoch(self: NetworkRun, name: str, recorder: object) -> None:
-        save(self, name, recorder)  # type: ignore[arg-type]
-        if self.position.epoch == 2 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed_after_the_second_epoch)
+    with killed_after_epoch(2):
         train(*options, "hydra.run.dir=tuned/cut")
     shutil.rmtree(gone)
     train("resume=tuned/cut")

@@ -28,11 +28,10 @@ from einthoven.predict.model_folder import find_bundle
 from einthoven.runs.finished import read_finished
 from einthoven.runs.members import FeatureMember, features_of, read_member
 from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import read_base
 from einthoven.runs.run_config import read_config
 from einthoven.training import checkpoint
-from small_runs import NETWORK, SHORT, STUDENT, sentence
+from small_runs import NETWORK, SHORT, STUDENT, killed_after_epoch, sentence
 
 Train = Callable[..., None]
 
@@ -123,7 +122,7 @@ def test_records_that_the_model_has_not_seen_have_its_own_probabilities(
 
 
 def test_a_student_learns_from_a_network_and_a_forest(
-    train: Train, forest: Path, network: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, forest: Path, network: Path, workplace: Path
 ) -> None:
     """What it logs, and that a run that was cut goes on bit for bit, with mixup."""
     options = [option for option in SHORT if option != "augment=none"]
@@ -146,15 +145,7 @@ def test_a_student_learns_from_a_network_and_a_forest(
     logged = client.search_runs([experiment.experiment_id])[0].data.metrics
     assert logged["val/kl_teacher"] == pytest.approx(divergence, rel=1e-4)
 
-    save = NetworkRun.save
-
-    def killed_after_the_first_epoch(self: NetworkRun, name: str, recorder: object) -> None:
-        save(self, name, recorder)  # type: ignore[arg-type]
-        if self.position.epoch == 1 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
+    with killed_after_epoch(1):
         train(*learn, "hydra.run.dir=members/cut")
     train("resume=members/cut")
     states = [

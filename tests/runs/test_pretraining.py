@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from einthoven.runs.pretraining import check_patients, pair_batches, pair_by_pat
 from einthoven.runs.pretraining_figures import reconstruction_figures
 from einthoven.runs.representation import representation_metrics
 from einthoven.training import checkpoint
+from small_runs import killed_after_epoch
 from two_steps import CONF, Bench, a_model, composed, two_steps
 
 TASKS = ("contrastive", "cpc", "masked", "vae")
@@ -242,15 +242,7 @@ def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
     assert re.search(r"init_from=\S*pre/whole", shown) and "train a classifier from these weights" in shown
     assert "no bundle: a pretraining" in shown
 
-    save = NetworkRun.save
-
-    def killed_after_the_first_epoch(self: NetworkRun, name: str, recorder: Any) -> None:
-        save(self, name, recorder)
-        if self.position.epoch == 1 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
+    with killed_after_epoch(1):
         train(*options, "hydra.run.dir=pre/cut", "tracking.artifacts=false")
     train("resume=pre/cut")
     files = [workplace / "pre" / name / "checkpoints" / "last.safetensors" for name in ("whole", "cut")]

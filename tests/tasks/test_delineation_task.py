@@ -28,9 +28,8 @@ from einthoven.predict.delineator import load_delineator
 from einthoven.predict.model_folder import find_bundle
 from einthoven.predict.sealed_folder import WEIGHTS
 from einthoven.runs.encoder import read_encoder
-from einthoven.runs.network_run import NetworkRun
 from einthoven.tasks.delineation import Delineation
-from einthoven.tracking.recorder import Recorder
+from small_runs import killed_after_epoch
 from two_steps import Bench, composed
 
 SMALL = ("task=delineation", "model=unet1d", "model.channels=[4,8,8]", "trainer.window=null", "trainer.stride=null")
@@ -180,15 +179,7 @@ def test_a_killed_run_is_resumed_to_the_bit(
     options = ("train", "task=delineation", "data.records=40", "model.channels=[4,8]", "trainer.epochs=2")
     options = (*options, "trainer.batch_size=8", f"tracking.uri=sqlite:///{workplace}/mlflow.db")
     cli.main([*options, "hydra.run.dir=whole"])
-    save = NetworkRun.save
-
-    def killed_after_the_first_epoch(self: NetworkRun, name: str, recorder: Recorder) -> None:
-        save(self, name, recorder)
-        if self.position.epoch == 1 and name == "last":
-            raise SystemExit(137)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(NetworkRun, "save", killed_after_the_first_epoch)
+    with killed_after_epoch(1):
         cli.main([*options, "hydra.run.dir=cut"])
     assert not (tmp_path / "cut" / "delineator").exists()
     cli.main(["train", "resume=cut"])

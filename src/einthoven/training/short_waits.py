@@ -20,8 +20,9 @@ class ShortWaits:
     The threads of torch wait for each other many times in a training step. On Linux, they are those of the OpenMP
     library of GCC. A waiting thread looks for work 300,000 times before it sleeps, and 1,000 times if the process has
     more threads than cores (manual of libgomp, `GOMP_SPINCOUNT`). The first is fast on an idle machine, and the second
-    where another process needs a core. So this class adds a second team of threads, which sleep. The number of threads
-    that share a step, and with it the order of its sums, stays the same.
+    where another process needs a core. So this class adds a second team of threads, which sleep. With both teams, the
+    process has more threads than cores if torch uses more than half of the cores. The number of threads that share a
+    step, and with it the order of its sums, stays the same.
     """
 
     def __init__(self) -> None:
