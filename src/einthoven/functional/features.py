@@ -264,7 +264,7 @@ def _mean(beat: Float, mask: Bool) -> Float:
     """Return the mean (n, L) of beats (n, L, W) over masks (n, W). NaN if a mask is empty."""
     count = mask.sum(axis=1)[:, None]
     total = np.einsum("nlw,nw->nl", beat, mask.astype(np.float64))
-    return np.where(count, total, np.nan) / np.maximum(count, 1)
+    return np.asarray(np.where(count, total, np.nan) / np.maximum(count, 1))
 
 
 def _extreme(beat: Float, mask: Bool, sign: int) -> Float:

@@ -89,12 +89,12 @@ def answer_rows(
 def _main_ones(answer: Mapping[str, Any], group: str, meanings: Mapping[str, str]) -> Row:
     """Return the row of a group with many classes: those that matter for this record, and how many others there are."""
     ranked_names = most_probable(answer["probabilities"], meanings)
-    is_positive = set(answer["positive"].get(THRESHOLD_RULE, ()))
+    positive_names = set(answer["positive"].get(THRESHOLD_RULE, ()))
     in_set = set(answer["set"])
     names = []
     for name in ranked_names:
         is_readable = name in in_set and answer["probabilities"][name] >= READABLE
-        if name in is_positive or is_readable:
+        if name in positive_names or is_readable:
             names.append(name)
     texts = [f"{_probability(answer, name)} {meanings[name]}".rstrip() for name in names]
 
