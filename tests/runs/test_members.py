@@ -120,6 +120,17 @@ def test_records_that_the_model_has_not_seen_have_its_own_probabilities(
     np.testing.assert_array_equal(p[folds > 5], own[folds > 5])
     assert (p[folds <= 5] != own[folds <= 5]).any(axis=1).all()
 
+    # A new record of a patient whom the model knows is predicted by a fit without this patient.
+    rows = run.data.rows["train"]
+    new, known = np.flatnonzero(folds > 5)[0], np.flatnonzero(folds <= 5)[0]
+    patients = run.data.labels.patients.copy()
+    patients[rows[new]] = patients[rows[known]]
+    run.data = replace(run.data, labels=replace(run.data.labels, patients=patients))
+    changed = teacher.predict_unseen(run, features)
+    assert (changed[new] != own[new]).any()
+    others = np.arange(len(p)) != new
+    np.testing.assert_array_equal(changed[others], p[others])
+
 
 def test_a_student_learns_from_a_network_and_a_forest(
     train: Train, forest: Path, network: Path, workplace: Path

@@ -182,8 +182,8 @@ class FeatureMember:
         """Return probabilities (n, K) of the training rows of a run, none of them from a fit that has seen the row.
 
         A model that is fitted at once reproduces the labels that it was fitted to. So its training records are divided
-        into parts of patients. Each part is predicted by the same model, fitted to the other parts. Rows that the model
-        was not fitted to have its own probabilities.
+        into parts of patients. Each part is predicted by the same model, fitted to the other parts, with all rows of
+        its patients. Rows of other patients have the probabilities of the model itself.
 
         Raises
         ------
@@ -205,24 +205,27 @@ class FeatureMember:
                 "labels; expected a model of the true labels."
             )
         p = self.predict(features, classes)
-        rows = np.flatnonzero(self.ancestry.in_training(digests))
-        part_of_row = self._divide(data.labels.patients[data.rows["train"][rows]])
+        is_trained = self.ancestry.in_training(digests)
+        part_of_row = self._divide(data.labels.patients[data.rows["train"]], is_trained)
         y = data.labels.matrix[data.rows["train"]].astype(np.float64)
-        for part in np.unique(part_of_row):
-            is_held_out = np.zeros(len(p), np.bool_)
-            is_held_out[rows[part_of_row == part]] = True
-            is_fitted = np.zeros(len(p), np.bool_)
-            is_fitted[rows[part_of_row != part]] = True
-            p[is_held_out] = self._fit_again(features, y, is_fitted, is_held_out)
+        for part in np.unique(part_of_row[is_trained]):
+            is_held_out = part_of_row == part
+            p[is_held_out] = self._fit_again(features, y, is_trained & ~is_held_out, is_held_out)
         return p
 
-    def _divide(self, patients: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the part of each row, (n,). The rows of a patient are in one part."""
-        names, number_of_patient = np.unique(patients, return_inverse=True)
+    def _divide(self, patients: NDArray[np.int64], is_trained: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the part of each row, (n,): all rows of a patient are in one part.
+
+        It is -1 for patients of whom the model was fitted to no record.
+        """
+        names = np.unique(patients[is_trained])
         if len(names) < 2:
             raise UserError(f"{self.source}: was fitted to the records of one patient; expected two patients or more.")
         parts = np.random.default_rng(self.seed).permutation(len(names)) % PARTS
-        return np.asarray(parts[number_of_patient], np.int64)
+        part_of_row = np.full(len(patients), -1)
+        is_known = np.isin(patients, names)
+        part_of_row[is_known] = parts[np.searchsorted(names, patients[is_known])]
+        return part_of_row
 
     def _fit_again(
         self, features: Features, y: Float, is_fitted: NDArray[np.bool_], is_held_out: NDArray[np.bool_]

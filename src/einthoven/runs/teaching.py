@@ -72,7 +72,7 @@ class Teaching:
             refuse_other_outputs(teacher, run.data.labels.classes, task.single_label)
             if isinstance(teacher, NetworkMember):
                 refuse_other_window(teacher, run.window)
-                self._try(teacher)
+                self._try_augmentation(teacher)
                 if teacher.bundle.members:
                     say(f"{teacher.source}: the network teaches, without the models of ECG measurements of its bundle")
             elif run.settings.trainer.sampler != "shuffle":
@@ -116,7 +116,7 @@ class Teaching:
         for teacher in self.teachers:
             self._run.data.refuse_seen(names, teacher.ancestry, teacher.source)
 
-    def _try(self, teacher: NetworkMember) -> None:
+    def _try_augmentation(self, teacher: NetworkMember) -> None:
         """Refuse a teacher that cannot read what the augmentation makes of the training records."""
         run = self._run
         model = teacher.bundle.model.to(run.device)
@@ -135,8 +135,8 @@ class Teaching:
     def description(self) -> str:
         """The teachers in words, without the folders of the user."""
         names = [without_folders(name) for name in self._run.task.teacher]
-        listed = ", ".join(f"{name} ({t.sha256})" for name, t in zip(names, self.teachers, strict=True))
-        return f"{len(names)} teacher{'s' * (len(names) > 1)}: {listed}"
+        listed = [f"{name} ({teacher.sha256})" for name, teacher in zip(names, self.teachers, strict=True)]
+        return f"{len(names)} teacher{'s' * (len(names) > 1)}: {', '.join(listed)}"
 
     def metrics(self, split: str, predictions: Predictions) -> dict[str, float]:
         """Compare predictions of the records of a split with those of the teachers.
