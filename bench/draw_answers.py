@@ -87,6 +87,9 @@ def draw(predictor: Predictor, delineator: WaveFinder, record: Record, title: st
 def explain(predictor: Predictor, record: Record, title: str, file: Path) -> None:
     """Draw what the most probable class of a record rests on."""
     found = predictor.explain(record)
+    shares = explanation_page.share_line(found.by_lead)
+    if found.cautions:
+        shares = f"{shares} Caution: {'; '.join(found.cautions)}."
     figure = explanation_page.explanation_figure(
         found.signal,
         found.fs,
@@ -95,7 +98,7 @@ def explain(predictor: Predictor, record: Record, title: str, file: Path) -> Non
         title=f"{title}: {found.label} {found.probability:.2f}",
         subtitle="integrated gradients",
         leads=found.leads,
-        foot=(explanation_page.share_line(found.by_lead), *predictor.footnotes),
+        foot=(shares, *predictor.footnotes),
         dpi=DPI,
     )
     figure.savefig(file)
