@@ -88,15 +88,16 @@ def explain(predictor: Predictor, record: Record, title: str, file: Path) -> Non
     """Draw what the most probable class of a record rests on."""
     found = predictor.explain(record)
     shares = explanation_page.share_line(found.by_lead)
+    subtitle = "integrated gradients"
     if found.cautions:
-        shares = f"{shares} Caution: {'; '.join(found.cautions)}."
+        subtitle = f"{subtitle}. Caution: {'; '.join(found.cautions)}."
     figure = explanation_page.explanation_figure(
         found.signal,
         found.fs,
         found.relevance,
         found.label,
         title=f"{title}: {found.label} {found.probability:.2f}",
-        subtitle="integrated gradients",
+        subtitle=subtitle,
         leads=found.leads,
         foot=(shares, *predictor.footnotes),
         dpi=DPI,

@@ -38,6 +38,10 @@ def test_the_bundle_of_real_ecgs_is_small_and_names_its_source() -> None:
     assert "Wagner" in predictor.attribution and "CC BY 4.0" in predictor.attribution
     assert predictor.classes[:5] == ("CD", "HYP", "MI", "NORM", "STTC") and predictor.alphas == (0.05, 0.1, 0.2)
     assert bundle.provenance["metrics"]["macro_auroc"] > 0.85
+    # It answers with the mean of a network and gradient boosting, which is better than each of them out of fold.
+    (member,) = bundle.members
+    assert member.weight == bundle.network_weight == 0.5
+    assert bundle.mean_classes == 5 and len(member.trees.sums.trees) == 5
     assert bundle.refusal is not None and bundle.refusal.unaltered <= 0.02
     assert {"unit", "swap_la_ra"} <= set(bundle.refusal.findings)
     assert set(bundle.missing_leads) == {"V1", "V2", "V3", "V4", "V5", "V6"}
@@ -47,6 +51,7 @@ def test_the_bundle_of_real_ecgs_is_small_and_names_its_source() -> None:
     config = bundle.provenance["config"]
     assert not [value for value in config.values() if str(value).startswith("/")]
     card = (PTBXL_BUNDLE / "model_card.md").read_text()
+    assert "## What the members are worth" in card
     assert "Not a medical device" in card and f"{bundle.provenance['metrics']['macro_auroc']:.3f}" in card
 
 

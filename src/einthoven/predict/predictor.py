@@ -256,10 +256,7 @@ class Predictor:
         share = float(np.mean(weights))
         if share == 1.0:
             return ()
-        return (
-            f"explains the network, which has a share of {share:.0%} in this probability; a model of ECG measurements "
-            "has the other share",
-        )
+        return (f"explains the network, which has a share of {share:.0%} in this answer",)
 
     def predict_prepared(self, records: Sequence[Prepared], alpha: float = 0.1) -> Prediction:
         """Predict prepared records, as `predict`. A record that is refused raises no error: `Prediction.refused`."""

@@ -27,6 +27,7 @@ PREFIX = "trees."
 _PCA = ("pca_mean", "pca_components")
 _REAL = ("number", "baseline")
 """Numbers of trees, which may be in single precision."""
+_SMALL = ("feature", "skip")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class TreeMember:
             arrays |= {"pca_mean": pca.mean_, "pca_components": pca.components_}
         if single:
             arrays |= {name: arrays[name].astype(np.float32) for name in _REAL}
+        for name in _SMALL:
+            # Most trees are small, and most tables have few columns.
+            if arrays[name].max(initial=0) <= np.iinfo(np.uint8).max:
+                arrays[name] = arrays[name].astype(np.uint8)
         return arrays
 
 
