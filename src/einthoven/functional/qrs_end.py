@@ -6,6 +6,8 @@ The ST segment is a line or a curve that is fitted to the samples after the QRS.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,12 +47,7 @@ def end_at_curve(beat: Float, fs: float, end: Float, visible: Float) -> Float:
     """
     from scipy.ndimage import correlate1d
 
-    after = np.arange(round(ST_CURVE[0] * fs), round(ST_CURVE[1] * fs) + 1)
-    powers = (after / after[-1])[:, None] ** np.arange(3)
-    weights = np.zeros(2 * after[-1] + 1)
-    weights[after[-1]] = 1.0
-    weights[after[-1] + after] = -np.linalg.pinv(powers)[0]
-    from_curve = np.abs(correlate1d(beat, weights, axis=-1, mode="nearest"))
+    from_curve = np.abs(correlate1d(beat, _curve_weights(fs), axis=-1, mode="nearest"))
 
     # The median leaves out a small last wave of the QRS.
     since_end = np.arange(beat.shape[-1]) / fs - end[:, None]
@@ -60,6 +57,18 @@ def end_at_curve(beat: Float, fs: float, end: Float, visible: Float) -> Float:
     deviation = (from_curve / positive(limit)[..., None]).max(axis=1)
     is_away = holds(deviation > 1.0, -1, max(round(CURVE_LASTS * fs), 1))
     return last_crossing(deviation, is_away & (since_end <= sum(ST_LINE) / 2), fs, end)
+
+
+# For a single record, the fit takes longer than its use, so the weights are cached.
+@lru_cache(maxsize=64)
+def _curve_weights(fs: float) -> Float:
+    """Return the weights of samples around one sample, for the difference between it and the curve behind it."""
+    after = np.arange(round(ST_CURVE[0] * fs), round(ST_CURVE[1] * fs) + 1)
+    powers = (after / after[-1])[:, None] ** np.arange(3)
+    weights = np.zeros(2 * after[-1] + 1)
+    weights[after[-1]] = 1.0
+    weights[after[-1] + after] = -np.linalg.pinv(powers)[0]
+    return weights
 
 
 def end_at_line(beat: Float, fs: float, end: Float, visible: Float) -> Float:
