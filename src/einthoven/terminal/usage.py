@@ -175,10 +175,11 @@ No record is kept or written to a log. BUNDLE is as in einthoven predict. Nothin
 usage: einthoven export [BUNDLE] FILE.pt2|FILE.onnx [--network]
 
 Writes a bundle as one file for other runtimes. The file takes millivolts (n, leads, samples) and gives calibrated
-probabilities (n, classes). Without BUNDLE, that of real ECGs in the package (ptbxl) is written. Every network can be
-written as .pt2 (torch.export). For .onnx, install einthoven[onnx]; the network must be convolutional or the default.
+probabilities (n, classes). Every network can be written as .pt2 (torch.export). For .onnx, install einthoven[onnx]; the
+network must be convolutional or the default. A bundle that answers with the mean of a network and gradient boosting,
+such as that of real ECGs in the package (ptbxl, the one without BUNDLE), is refused without --network.
 
-  --network        write the network of a bundle that answers with a mean of models, without a calibration
+  --network        write only the network of such a bundle, without a calibration
   --trust MODULE   run the code of this module, which the bundle names; repeat for each module
 """,
     "prepare": """\
