@@ -17,6 +17,7 @@ from einthoven.terminal.conf_folders import conf_folder
 
 CONF = conf_folder()
 OF_HYDRA = {"hydra", "experiment", "sweep"}  # folders whose files are no parts
+WITHOUT_FOLDER = {"mean_with", "network"}  # options that have no folder in `conf/`: they take models
 
 
 def shipped() -> Iterator[tuple[str, str]]:
@@ -52,14 +53,14 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_option_of_this_package_is_accepted_without_trust() -> None:
     found = list(shipped())
-    assert len(found) > 100 and {key.partition(".")[0] for key, _ in found} == set(trust.PARTS) - {"network"}
+    assert len(found) > 100 and {key.partition(".")[0] for key, _ in found} == set(trust.PARTS) - WITHOUT_FOLDER
     for key, name in found:
         assert callable(trust.find_target(name, key))
 
 
 def test_no_option_takes_what_only_another_one_takes() -> None:
     """A figure is no model: the packages of two options may be one, the kinds of their objects are not."""
-    for option in set(trust.PARTS) - {"network"}:
+    for option in set(trust.PARTS) - WITHOUT_FOLDER:
         strange = [(key, name) for key, name in shipped() if key.partition(".")[0] not in (option, "pca")]
         for _, name in strange:
             with pytest.raises(UserError):

@@ -92,6 +92,11 @@ PARTS = {
         packages=("einthoven.models", "torch.nn"),
         classes=(_MODULE, "einthoven.models.features.FeatureModel"),
     ),
+    "mean_with": _Part(
+        "a model of ECG features",
+        packages=("einthoven.models",),
+        classes=("einthoven.models.features.FeatureModel",),
+    ),
     # A bundle contains no configuration. It names its network here.
     "network": _Part(
         "a network",

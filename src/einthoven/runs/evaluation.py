@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,10 +58,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     UserError
         If the folder holds no run of a classifier, or a calibration would be fitted on the records that are reported.
     """
-    from omegaconf import OmegaConf
-
-    fixed = [str(name) for name in config if name not in ("calibration", "data")]
-    options = schema.read_group(OmegaConf.masked_copy(config, fixed), EvaluationOptions, "")
+    options = _read_options(config)
     other_folds = schema.read_group(config.data.folds, schema.OtherFolds, "data.folds")
     check(config.calibration, "calibration")
     if "train" in (options.fit, options.report) or options.fit == options.report:
@@ -79,30 +75,65 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         return _evaluate(config, options, other_folds, lock)
 
 
-def _evaluate(
-    config: DictConfig, options: EvaluationOptions, other_folds: schema.OtherFolds, lock: FileLock
-) -> dict[str, float]:
-    """Evaluate, and write the results. The caller holds the folder of the run."""
-    run, notes = read_finished(Path(options.run), "run", asdict(other_folds), options.labels)
-    require_run(run.folder, run.settings.tracking.uri, notes["run_id"])
-    # The task of another package is not known before it is built.
-    if run.task.kind is not TaskKind.CLASSES:
-        raise UserError(f"run={options.run}: its task={run.task.name} predicts no classes; expected a classifier.")
-    _check_splits(run, options)
-    new_calibration: Callable[[], Calibration] = partial(
-        build(config.calibration), run.data.labels.classes, run.task.single_label
-    )
-    # Building it checks its options before anything is predicted.
-    new_calibration()
+def _read_options(config: DictConfig) -> EvaluationOptions:
+    """Return the options that hold only values, checked."""
+    from omegaconf import OmegaConf
 
-    # Predict both splits. Fit the calibration on one, and report the other.
-    posterior = LaplaceRun(run) if options.laplace else None
-    mean = MeanOfModels(run, options) if options.mean_with else None
-    predict: Predict = partial(run.evaluate, precision="fp32")
-    if posterior is not None:
-        predict = posterior.evaluate
-    if mean is not None:
-        predict = mean.evaluate
+    fixed = [str(name) for name in config if name not in ("calibration", "data")]
+    options: EvaluationOptions = schema.read_group(OmegaConf.masked_copy(config, fixed), EvaluationOptions, "")
+    return options
+
+
+def evaluate_mean(run: NetworkParts, config: DictConfig, recorder: Recorder) -> MeanOfModels:
+    """Evaluate the mean of a run that has just been trained and of other models, and log the results to the run.
+
+    Parameters
+    ----------
+    run : NetworkParts
+        It has its final weights. The caller holds its folder.
+    config : DictConfig
+        As composed from ``conf/evaluate.yaml``. ``mean_with`` names the other models.
+    recorder : Recorder
+        That of the run.
+    """
+    options = _read_options(config)
+    mean = MeanOfModels(run, options)
+    judged = _judge(run, options, _calibration_of(run, config), mean.evaluate)
+    place = _write_mean(run, options, mean, judged)
+    if run.settings.tracking.artifacts:
+        log_results(recorder, run, options.report, judged.results, judged.report, judged.raw_report.p, place)
+    return mean
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The predictions of an evaluation, and its results.
+
+    Attributes
+    ----------
+    raw_report : Predictions
+        Of the reported split, before the calibration.
+    fit, report : Predictions
+        Of both splits, calibrated.
+    calibration : Calibration
+    results : EvaluationResults
+    """
+
+    raw_report: Predictions
+    fit: Predictions
+    report: Predictions
+    calibration: Calibration
+    results: EvaluationResults
+
+
+def _judge(
+    run: NetworkParts,
+    options: EvaluationOptions,
+    new_calibration: partial[Calibration],
+    predict: Predict,
+    prior_precision: float | None = None,
+) -> _Judged:
+    """Predict both splits, fit the calibration on one, and report the other."""
     raw_fit = predict(options.fit)
     raw_report = predict(options.report)
     calibration, calibration_check = fit_and_check(
@@ -117,43 +148,89 @@ def _evaluate(
         fit,
         report,
         raw_report.p,
-        _describe_calibration(config, calibration, calibration_check),
-        posterior.posterior.prior_precision if posterior else None,
+        _describe_calibration(new_calibration, calibration, calibration_check),
+        prior_precision,
     )
-    show_results(run, options, results)
+    return _Judged(raw_report, fit, report, calibration, results)
 
-    # Write the files of the run.
+
+def _calibration_of(run: NetworkParts, config: DictConfig) -> partial[Calibration]:
+    """Return a function that makes the calibration of a configuration."""
+    new_calibration: partial[Calibration] = partial(
+        build(config.calibration), run.data.labels.classes, run.task.single_label
+    )
+    # Building it checks its options before anything is predicted.
+    new_calibration()
+    return new_calibration
+
+
+def _write_mean(run: NetworkParts, options: EvaluationOptions, mean: MeanOfModels, judged: _Judged) -> Path:
+    """Write the results and the bundle of a mean, say so, and return their folder."""
+    content = _describe(run, options, judged.results)
+    place = write_mean(mean, options, content, judged.raw_report, judged.calibration)
+    fitted = _fitted_for_bundle(options, judged.results, judged.calibration, judged.fit, mean)
+    say(write_bundle(run, fitted, place))
+    say(f"evaluation.json and {PREDICTIONS} of the mean of {len(mean.weights)} models written to {place}")
+    return place
+
+
+def _describe(run: NetworkParts, options: EvaluationOptions, results: EvaluationResults) -> dict[str, Any]:
+    """Return the results as values of JSON, with the hashes of the code, and print their warnings."""
     # The hash of a training by einthoven 0.1 is not known.
     code_hashes = {
         "trained": None if run.trained is None else run.trained.code,
         "evaluated": identity_tags(run.config)["code.hash"],
     }
     warnings = _warnings(run, results, code_hashes)
-    content = results_as_json(run, options, results) | {"code": code_hashes, "warnings": warnings}
+    return results_as_json(run, options, results) | {"code": code_hashes, "warnings": warnings}
+
+
+def _evaluate(
+    config: DictConfig, options: EvaluationOptions, other_folds: schema.OtherFolds, lock: FileLock
+) -> dict[str, float]:
+    """Evaluate, and write the results. The caller holds the folder of the run."""
+    run, notes = read_finished(Path(options.run), "run", asdict(other_folds), options.labels)
+    require_run(run.folder, run.settings.tracking.uri, notes["run_id"])
+    # The task of another package is not known before it is built.
+    if run.task.kind is not TaskKind.CLASSES:
+        raise UserError(f"run={options.run}: its task={run.task.name} predicts no classes; expected a classifier.")
+    check_splits(run, options.fit, options.report)
+    new_calibration = _calibration_of(run, config)
+    posterior = LaplaceRun(run) if options.laplace else None
+    mean = MeanOfModels(run, options) if options.mean_with else None
+    predict: Predict = partial(run.evaluate, precision="fp32")
+    if posterior is not None:
+        predict = posterior.evaluate
+    if mean is not None:
+        predict = mean.evaluate
+    prior_precision = posterior.posterior.prior_precision if posterior else None
+    judged = _judge(run, options, new_calibration, predict, prior_precision)
+    results = judged.results
+    show_results(run, options, results)
+
+    # Write the files of the run.
     if mean is not None:
         # A mean has no run of its own in MLflow.
-        place = write_mean(mean, options, content, raw_report, calibration)
-        bundle_message = write_bundle(run, _fitted_for_bundle(options, results, calibration, fit, mean), place)
-        say(bundle_message)
-        say(f"evaluation.json and {PREDICTIONS} of the mean of {len(mean.weights)} models written to {place}")
+        _write_mean(run, options, mean, judged)
         return results.metrics
+    content = _describe(run, options, results)
     place = _place_of_results(run)
     write_text(place / "evaluation.json", json.dumps(content, indent=2) + "\n")
     write_text(place / "model_card.md", model_card_of(run, options, content, notes))
     write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(options.fit)))
     bundle_message = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
     if posterior is None:
-        bundle_message = write_bundle(run, _fitted_for_bundle(options, results, calibration, fit), place)
+        bundle_message = write_bundle(run, _fitted_for_bundle(options, results, judged.calibration, judged.fit), place)
 
     with closing(_open_recorder(run, notes["run_id"], lock)) as recorder:
         recorder.tags(
             {
-                "evaluate.code.hash": str(code_hashes["evaluated"]),
+                "evaluate.code.hash": str(content["code"]["evaluated"]),
                 "evaluate.data.fingerprint": run.data.store.fingerprint[:12],
-                "evaluate.warnings": " ".join(f"{warning}." for warning in warnings) or "none",
+                "evaluate.warnings": " ".join(f"{warning}." for warning in content["warnings"]) or "none",
             }
         )
-        log_results(recorder, run, options.report, results, report, raw_report.p, place)
+        log_results(recorder, run, options.report, results, judged.report, judged.raw_report.p, place)
     say(bundle_message)
     store = without_password(recorder.uri)
     say(f"evaluation.json and model_card.md written to {place} and run {recorder.run_id} in {store}")
@@ -169,16 +246,23 @@ def _place_of_results(run: NetworkParts) -> Path:
     return place
 
 
-def _check_splits(run: NetworkParts, options: EvaluationOptions) -> None:
-    """Refuse a split without records, and two splits that share a fold or a patient."""
-    for split in (options.fit, options.report):
+def check_splits(run: NetworkParts, fitted: str, reported: str) -> None:
+    """Refuse a split without records, and two splits that share a fold or a patient.
+
+    Parameters
+    ----------
+    run : NetworkParts
+    fitted, reported : str
+        The split that a calibration is fitted on, and the one that is reported.
+    """
+    for split in (fitted, reported):
         if split not in run.data.splits:
             raise UserError(
                 f"data.folds.{split}: no labelled record there; give other folds as data.folds.{split}=[…]."
             )
     folds = asdict(run.settings.folds)
-    check_disjoint(folds[options.fit], folds[options.report], "fold")
-    check_disjoint(run.data.patients(options.fit), run.data.patients(options.report), "patient")
+    check_disjoint(folds[fitted], folds[reported], "fold")
+    check_disjoint(run.data.patients(fitted), run.data.patients(reported), "patient")
 
 
 def _open_recorder(run: NetworkParts, run_id: str, lock: FileLock) -> Recorder:
@@ -198,10 +282,10 @@ def _open_recorder(run: NetworkParts, run_id: str, lock: FileLock) -> Recorder:
 
 
 def _describe_calibration(
-    config: DictConfig, calibration: Calibration, calibration_check: CalibrationCheck | None
+    requested_calibration: partial[Calibration], calibration: Calibration, calibration_check: CalibrationCheck | None
 ) -> dict[str, Any]:
     """Return the method that is used, its fitted state, its check, and the requested method if it is not used."""
-    requested = str(config.calibration["_target_"]).rsplit(".", 1)[-1].lower()
+    requested = requested_calibration.func.__name__.lower()
     is_used = calibration_check is None or calibration_check.is_better
     return {
         "method": requested if is_used else "uncalibrated",

@@ -117,8 +117,8 @@ def log_results(
     raw_p : ndarray (n, K)
         Its probabilities before calibration.
     place : Path
-        Folder of the files. If it is not the folder of the run, its name is that of another label set, which becomes a
-        part of the names of metrics, figures and files.
+        Folder of the files. If it is not the folder of the run, its name is that of another label set, or ``mean``. It
+        becomes a part of the names of metrics, figures and files.
     """
     reading = "" if place == run.folder else f"/{place.name}"
     _log_metrics(recorder, f"{split}/evaluate{reading}", results)
@@ -145,7 +145,9 @@ def log_results(
     recorder.table(columns, f"evaluation{reading}/operating_points.json")
 
     recorder.file(place / "evaluation.json", f"evaluation{reading}")
-    recorder.file(place / "model_card.md", f"evaluation{reading}")
+    # A mean has no model card.
+    if (place / "model_card.md").exists():
+        recorder.file(place / "model_card.md", f"evaluation{reading}")
     # A Laplace approximation has no bundle.
     if results.prior_precision is None:
         for file in sorted((place / BUNDLE).glob("*")):

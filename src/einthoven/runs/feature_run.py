@@ -132,6 +132,11 @@ class FeatureRun:
         self.model_sizes: dict[str, int] = {}
         self._tables: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
+    @property
+    def file(self) -> Path:
+        """The file of the fitted model."""
+        return self.folder / "checkpoints" / "fitted.skops"
+
     @contextmanager
     def training(self, recorder: Recorder) -> Iterator[Callable[[], None]]:
         """Yield the function that fits the model. It takes seconds, so that no progress is shown."""
@@ -175,9 +180,7 @@ class FeatureRun:
             last_split = list(row_predictions)[-1]
             for name, draw in example_figures(self, last_split, row_predictions[last_split]).items():
                 recorder.figure(draw(), name)
-            self._log_importance(recorder, next(iter(predictions)))
-        if isinstance(self.model, Trees):
-            self._log_information_gain(recorder, self.model)
+        self.log_features(recorder, next(iter(predictions), None))
         recorder.file(file, "checkpoints")
         return metrics, predictions
 
@@ -199,8 +202,7 @@ class FeatureRun:
 
     def save(self) -> Path:
         """Write the fitted model, and what its numbers stand for, to ``checkpoints/fitted.skops``."""
-        path = self.folder / "checkpoints" / "fitted.skops"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         notes = {
             "classes": list(self.data.labels.classes),
             "leads": list(self.data.store.leads),
@@ -209,8 +211,8 @@ class FeatureRun:
             "config": logged_options(plain_options(self.config)),
             "einthoven": einthoven.__version__,
         }
-        feature_models.save(self.model, notes, path)
-        return path
+        feature_models.save(self.model, notes, self.file)
+        return self.file
 
     def refuse_seen(self, names: Mapping[str, str]) -> None:
         """Do nothing: a feature model is made from no other model."""
@@ -227,19 +229,35 @@ class FeatureRun:
         """Measure the features of the rows of a split."""
         return measure_features(self.data.splits[split], self.data.store.fs, self.data.store.leads)
 
-    def _log_information_gain(self, recorder: Recorder, model: Trees) -> None:
+    def log_features(self, recorder: Recorder, split: str | None, suffix: str = "") -> None:
+        """Log what each feature is worth to the fitted model.
+
+        Parameters
+        ----------
+        recorder : Recorder
+        split : str or None
+            The model was not fitted to its records, which give the importance. None if there is no such split.
+        suffix : str
+            End of the names of pictures and tables, if several models are logged to one run.
+        """
+        if split is not None:
+            self._log_importance(recorder, split, suffix)
+        if isinstance(self.model, Trees):
+            self._log_information_gain(recorder, self.model, suffix)
+
+    def _log_information_gain(self, recorder: Recorder, model: Trees, suffix: str) -> None:
         """Log a table and a picture of the information gain of each feature, on the training records."""
         x, y = self._table("train")
         names = model.table.names
         gain = model.information_gain(x, y)
         order = np.argsort(-gain, kind="stable")
         columns = {"feature": [names[k] for k in order], "information_gain_nats": gain[order].tolist()}
-        recorder.table(columns, "features/information_gain.json")
+        recorder.table(columns, f"features/information_gain{suffix}.json")
         title = f"Information gain of the splits: {gain.sum():.3f} nats in a tree (train)"
         figure = importance_figure(names, gain, title=title, label="information gain in nats, mean over the trees")
-        recorder.figure(figure, "information_gain")
+        recorder.figure(figure, f"information_gain{suffix}")
 
-    def _log_importance(self, recorder: Recorder, split: str) -> None:
+    def _log_importance(self, recorder: Recorder, split: str, suffix: str) -> None:
         """Log a table and a picture of the importance of each feature, on records that the model was not fitted to."""
         x, y = self._table(split)
         x = x[:_IMPORTANCE_RECORDS]
@@ -248,5 +266,6 @@ class FeatureRun:
         loss = permutation_importance(self.model.predict, x, y, macro_auroc, self.settings.seed)
         order = np.argsort(-loss, kind="stable")
         columns = {"feature": [names[k] for k in order], "macro_auroc_lost": loss[order].tolist()}
-        recorder.table(columns, "features/importance.json")
-        recorder.figure(importance_figure(names, loss, title=f"Importance of the features ({split})"), "importance")
+        recorder.table(columns, f"features/importance{suffix}.json")
+        figure = importance_figure(names, loss, title=f"Importance of the features ({split})")
+        recorder.figure(figure, f"importance{suffix}")

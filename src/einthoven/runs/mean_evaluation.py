@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.atomic import atomic, write_text
 from einthoven.contracts import Predictions
@@ -25,6 +26,8 @@ MEAN = "mean"
 """Name of the folder, in the folder of a run, for the evaluation of a mean."""
 
 PREDICTIONS = "predictions.parquet"
+
+Float = NDArray[np.float64]
 
 
 class MeanOfModels:
@@ -58,6 +61,7 @@ class MeanOfModels:
                 )
         weights = np.array(options.weights or [1.0] * (1 + len(self.members)))
         self.weights = weights / weights.sum()
+        self._answers: dict[tuple[str, str | None], tuple[Float, Float]] = {}
 
     def evaluate(self, split: str, aggregate: str | None = None) -> Predictions:
         """Predict the records of a split. The mean is that of the rows of a record, which are aggregated afterwards.
@@ -69,11 +73,26 @@ class MeanOfModels:
             ``mean`` or ``max`` over windows, for all networks. By default, each network has the rule of its training.
             Rows are aggregated as the run does.
         """
-        own = self.run.predict(split, "fp32", aggregate)
-        others = predict_members(self.run, self.members, split, aggregate)
-        answers = np.concatenate([own.p[None], others])
-        mean = Predictions(own.y, np.tensordot(self.weights, answers, axes=1))
+        y, answers = self._answer(split, aggregate)
+        mean = Predictions(y, np.tensordot(self.weights, answers, axes=1))
         return self.run.data.by_record(split, mean, aggregate or self.run.settings.trainer.aggregate)
+
+    def evaluate_each(self, split: str) -> list[Predictions]:
+        """Predict the records of a split by the run and by each other model, in this order."""
+        y, answers = self._answer(split, None)
+        rule = self.run.settings.trainer.aggregate
+        return [self.run.data.by_record(split, Predictions(y, p), rule) for p in answers]
+
+    def _answer(self, split: str, aggregate: str | None) -> tuple[Float, Float]:
+        """Return the labels (n, K) of the rows of a split, and the probabilities (M, n, K) of each model.
+
+        They are computed once.
+        """
+        if (split, aggregate) not in self._answers:
+            own = self.run.predict(split, "fp32", aggregate)
+            others = predict_members(self.run, self.members, split, aggregate)
+            self._answers[split, aggregate] = own.y, np.concatenate([own.p[None], others])
+        return self._answers[split, aggregate]
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the name, the hash and the weight of each member, without the folders of the user."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from einthoven.contracts import TaskKind
 from einthoven.runs import advice
+from einthoven.runs.mean_members import conclude_mean
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import resume_command
 from einthoven.runs.run import Run
@@ -52,6 +53,8 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
             session = _Session(fit)
             yield session
         session.metrics, predictions = run.conclude(recorder)
+        if isinstance(run, NetworkParts) and run.config.get("mean_with"):
+            session.metrics |= conclude_mean(run, recorder)
     except KeyboardInterrupt:
         # A feature model is fitted at once, so that it is not resumed.
         if hints and isinstance(run, NetworkParts):

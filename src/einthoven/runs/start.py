@@ -20,6 +20,7 @@ from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
 from einthoven.functional.class_names import parts
 from einthoven.predict.model_folder import FOLD
+from einthoven.runs.evaluation import check_splits
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import git_commit, identity_tags, logged_overrides
 from einthoven.runs.network_run import NetworkRun
@@ -107,18 +108,22 @@ def assemble_run(
     """
     if is_feature_model(config):
         return FeatureRun(config, folder)
-    if config.get("init_from") is None:
-        return NetworkRun(config, folder, processes=processes, settings=settings)
-    base = read_base(str(config.init_from))
-    # The base may still be training. All folds of a cross-validation start from the same weights.
-    expected = config.get("init_from_sha256")
-    if expected not in (None, base.sha256):
-        raise UserError(
-            f"{base.source}: has changed since this command was started (its hash was {expected} and is "
-            f"{base.sha256}); expected a base that does not change, such as a finished run."
-        )
+    base = None
+    if config.get("init_from") is not None:
+        base = read_base(str(config.init_from))
+        # The base may still be training. All folds of a cross-validation start from the same weights.
+        expected = config.get("init_from_sha256")
+        if expected not in (None, base.sha256):
+            raise UserError(
+                f"{base.source}: has changed since this command was started (its hash was {expected} and is "
+                f"{base.sha256}); expected a base that does not change, such as a finished run."
+            )
     run = NetworkRun(config, folder, base=base, processes=processes, settings=settings)
-    console.print(run.loaded.sentence, soft_wrap=True)
+    if base is not None:
+        console.print(run.loaded.sentence, soft_wrap=True)
+    if config.get("mean_with"):
+        # The mean is evaluated after the training.
+        check_splits(run, "val", "test")
     return run
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from einthoven.command_line import command, train_command
 from einthoven.contracts import ONE_PROCESS, Processes, TaskKind
 from einthoven.errors import UserError
+from einthoven.predict.model_folder import BUNDLE
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.compiling import refuse_without_compiler
 from einthoven.runs.cross_validation import cross_validate, resume_folds
+from einthoven.runs.mean_evaluation import MEAN
+from einthoven.runs.mean_members import with_members
 from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
 from einthoven.runs.read_base import with_base
 from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send_rest
@@ -46,6 +49,7 @@ from einthoven.training.precision import choose_device
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from rich.table import Table
 
 
 _OF_THIS_RUN = ("trainer.profile",)
@@ -109,7 +113,7 @@ def train_one(
         return _resume(Path(config.resume), overrides, processes)
 
     # Check everything before any data are read.
-    config, settings = _checked(with_teachers(with_base(config, overrides)), overrides)
+    config, settings = _checked(with_members(with_teachers(with_base(config, overrides))), overrides)
     if not settings.tracking.offline:
         reach(settings.tracking.uri)
         require_writable(settings.tracking.uri)
@@ -186,6 +190,10 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
         title = f"{run.settings.tracking.run_name}, 95 % percentile interval"
         console.print(results_table(title, ["metric", *splits], rows))
 
+    members = list(map(str, run.config.get("mean_with") or {}))
+    if members:
+        console.print(_models_table(metrics, run.task.metric_titles, [*members, MEAN]))
+
     if recorder.run_id:
         place = f"run {recorder.run_id} in {without_password(recorder.uri)}"
     else:
@@ -196,6 +204,8 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     say(f"{place}; checkpoints in {run.folder}/checkpoints")
 
     commands = [(ui_command(recorder.uri), "look at the run in MLflow")]
+    if (run.folder / MEAN / BUNDLE).exists():
+        commands.insert(0, (f"{command('predict', str(run.folder / MEAN))} FILE", "ask the mean about a record"))
     is_resumed = any(override.startswith("resume=") for override in overrides)
     if not is_resumed:
         group, other, two_others = run.other_options
@@ -212,13 +222,25 @@ def _metric_rows(metrics: Mapping[str, float], labels: Mapping[str, str], splits
     """Return the rows of the table at the end of a run: the label of a metric, and its value on each split."""
     rows = []
     for name, label in labels.items():
-        row = [label]
-        for split in splits:
-            cell = f"{metrics.get(f'{split}/{name}', math.nan):.3f}"
-            low = metrics.get(f"{split}/{name}_low")
-            high = metrics.get(f"{split}/{name}_high")
-            if low is not None and high is not None:
-                cell += f" ({low:.3f}-{high:.3f})"
-            row.append(cell)
-        rows.append(row)
+        rows.append([label, *(_metric_cell(metrics, f"{split}/{name}") for split in splits)])
     return rows
+
+
+def _metric_cell(metrics: Mapping[str, float], name: str) -> str:
+    """Return a metric with its interval, if it has one."""
+    cell = f"{metrics.get(name, math.nan):.3f}"
+    low = metrics.get(f"{name}_low")
+    high = metrics.get(f"{name}_high")
+    if low is not None and high is not None:
+        cell += f" ({low:.3f}-{high:.3f})"
+    return cell
+
+
+def _models_table(metrics: Mapping[str, float], labels: Mapping[str, str], models: Sequence[str]) -> Table:
+    """Return a table with the test metrics of the network and of other models, of which the last one is the mean."""
+    prefixes = {"network": "test/"} | {model: f"test/{model}_" for model in models}
+    rows = []
+    for model, prefix in prefixes.items():
+        cells = [_metric_cell(metrics, f"{prefix}{name}") for name in labels]
+        rows.append([model, *cells])
+    return results_table("test, 95 % percentile interval", ["model", *labels.values()], rows)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from einthoven.errors import UserError
 from einthoven.report.sweep_note import brief
 from einthoven.runs.identity import identity_tags, logged_overrides
+from einthoven.runs.mean_members import with_members
 from einthoven.runs.read_base import with_base
 from einthoven.runs.records import fingerprint
 from einthoven.runs.resume import open_interrupted
@@ -57,8 +58,9 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     tags = {"einthoven.overrides": logged_overrides(overrides)}
     config = _with_run_name(config, parent, overrides)
     try:
-        # The hashes of the teachers are part of the identity. A run from a base has the architecture of the base.
-        config = with_teachers(with_base(config, overrides))
+        # The hashes of the teachers and the models of a mean are part of the identity. A run from a base has the
+        # architecture of the base.
+        config = with_members(with_teachers(with_base(config, overrides)))
         tags |= identity_tags(config)
         earlier_runs = [] if config.again else _same_runs(config, parent)
         # A finished run with the same identity is not trained again. It counts as a run of this sweep.

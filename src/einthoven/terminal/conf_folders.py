@@ -11,6 +11,7 @@ from einthoven.command_line import option
 from einthoven.errors import UserError
 
 if TYPE_CHECKING:
+    from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
 _FLAGS = ("--config-dir", "-cd")
@@ -61,6 +62,23 @@ def conf_folders(conf: Path, arguments: Sequence[str]) -> tuple[list[Path], list
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; expected one with folders of options, such as model/.")
     return folders, others
+
+
+def composed_folders(hydra: HydraConf) -> list[Path]:
+    """Return the folders that a configuration was composed from, the one of this package first.
+
+    Parameters
+    ----------
+    hydra : HydraConf
+        The node ``hydra`` of the configuration.
+    """
+    folders = []
+    for source in hydra.runtime.config_sources:
+        if source.schema == "file":
+            folders.append(Path(source.path))
+        elif source.schema == "pkg" and source.provider != "hydra":
+            folders += _package_folders(source.path)
+    return folders
 
 
 def as_option(folders: Sequence[Path]) -> list[str]:

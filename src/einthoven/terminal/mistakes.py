@@ -16,7 +16,8 @@ from einthoven import trust
 from einthoven.build import unknown_name
 from einthoven.command_line import suggestion
 from einthoven.errors import UserError, first_line
-from einthoven.terminal.conf_folders import as_option, conf_folders, load_option, option_files
+from einthoven.terminal.composition import compose_options
+from einthoven.terminal.conf_folders import conf_folders, load_option, option_files
 from einthoven.terminal.signatures import parameters_in_source
 
 if TYPE_CHECKING:
@@ -167,7 +168,6 @@ def _quoting_advice(override: str) -> str:
 
 def _unknown_key_sentence(key: str, folders: Sequence[Path], name: str, arguments: Sequence[str]) -> str:
     """Return a sentence for a dotted option that the configuration does not have."""
-    from hydra import compose, initialize_config_dir
     from omegaconf import DictConfig
 
     # Compose the configuration with the chosen parts, but without the values. Of a sweep, take the first choice.
@@ -178,8 +178,7 @@ def _unknown_key_sentence(key: str, folders: Sequence[Path], name: str, argument
         first_value = value.split(",")[0]
         if part in parts and first_value and first_value in option_files(folders, part):
             chosen_parts.append(f"{part}={first_value}")
-    with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        node = compose(name, [*as_option(folders[1:]), *chosen_parts])
+    node = compose_options(folders, name, *chosen_parts)
 
     # Go down to the first name that does not exist.
     *parents, unknown = key.split(".")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +12,9 @@ from torch import Generator, Tensor
 
 from einthoven.atomic import atomic
 from einthoven.build import build, trust_named
-from einthoven.terminal.conf_folders import as_option, load_option, option_files
+from einthoven.terminal.composition import compose_options
+from einthoven.terminal.conf_folders import load_option, option_files
 from einthoven.terminal.display import console
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 STEPS = 400
 """Steps of the run that a schedule is drawn for."""
@@ -44,7 +41,7 @@ def multipliers(folders: Sequence[Path], name: str) -> list[float]:
     config = load_option(option_files(folders, "schedule")[name])
     # Composing takes longer than reading one file. Only a file with a defaults list needs it.
     if "defaults" in config:
-        config = _composed(folders, "schedule", name)
+        config = compose_options(folders, "train", f"schedule={name}").schedule
     trust_named(config)
     schedule = build(config, "schedule")
     return [schedule(step, STEPS) for step in range(STEPS)]
@@ -71,23 +68,13 @@ def plot_augmentations(folders: Sequence[Path]) -> None:
     augmented = {}
     for name in sorted(option_files(folders, "augment")):
         if name != "none":
-            config = _composed(folders, "augment", name, f"data.fs={FS}")
+            config = compose_options(folders, "train", f"augment={name}", f"data.fs={FS}").augment
             trust_named(config)
             augmented[name] = _most_changed(x, build(config, "augment"))
     figure = augmentation_figure(x[0].numpy(), augmented, FS)
     with atomic(Path("augmentations.png")) as partial:
         figure.savefig(partial, dpi=100)
     console.print("drawn in augmentations.png")
-
-
-def _composed(folders: Sequence[Path], group: str, name: str, *options: str) -> DictConfig:
-    """Return the configuration of a group in a training with one of its options."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        config = compose("train", [*as_option(folders[1:]), f"{group}={name}", *options])
-    part: DictConfig = config[group]
-    return part
 
 
 def _most_changed(x: Tensor, augment: Augment) -> NDArray[np.float32]:
