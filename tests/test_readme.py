@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 GROUPS = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 SOURCES = sorted(f"data={path.stem}" for path in (conf_folder() / "data").glob("*.yaml"))
 TASKS_WITH_OPTIONS = ("task=contrastive", "task=cpc", "task=distill", "task=generator", "task=masked", "task=vae")
-CHOICES = (*SOURCES, *TASKS_WITH_OPTIONS)  # each has options of its own
+CHOICES = (*SOURCES, *TASKS_WITH_OPTIONS, "model=gradient_boosting")  # each has options of its own
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
