@@ -78,7 +78,7 @@ def with_boosting(bundle: Bundle, member: FeatureMember, *, single: bool) -> Bun
     member : FeatureMember
         From `read_boosting`.
     single : bool
-        Round trees and components to single precision, as in the file.
+        Round the numbers of the trees to single precision, as in the file.
     """
     assert isinstance(member.model, GradientBoosting)
     trees = BoostedTrees.from_model(member.model, [member.classes.index(name) for name in bundle.classes])

@@ -166,10 +166,46 @@ def test_what_are_no_trees_is_refused(name: str, sums: TreeSums) -> None:
         TreeSums.from_arrays(content, 9)
 
 
-def test_trees_that_would_take_too_long_are_refused(sums: TreeSums, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_sums, "MOST_STEPS", sums.depth * len(sums.roots) - 1)
-    with pytest.raises(UserError, match="expected a product of"):
-        TreeSums.from_arrays(arrays(sums), 9)
+def chain(depth: int) -> dict[str, Any]:
+    """One tree, in which each left side is a leaf."""
+    skip = np.zeros(2 * depth + 1, np.int16)
+    skip[:-1:2] = 2
+    zeros = np.zeros(len(skip))
+    one = {"roots": np.zeros(1, np.int32), "trees": np.ones(1, np.int32), "baseline": np.zeros(1)}
+    return {"feature": zeros.astype(np.int16), "number": zeros, "skip": skip, "nan_left": zeros > 0, **one}
+
+
+def leaves(count: int) -> dict[str, Any]:
+    """Trees without a comparison."""
+    zeros = np.zeros(count, np.int16)
+    some = {"roots": np.arange(count, dtype=np.int32), "trees": np.array([count], np.int32), "baseline": np.zeros(1)}
+    return {"feature": zeros, "number": zeros.astype(float), "skip": zeros, "nan_left": zeros > 0, **some}
+
+
+@pytest.mark.parametrize(
+    ("content", "limit", "most", "expected"),
+    [
+        (chain(6), "MOST_STEPS", 7, "1 trees with up to 7 nodes"),
+        (leaves(6), "MOST_STEPS", 6, "6 trees with up to 1 nodes"),
+        (chain(6), "MOST_DEPTH", 6, "a tree is deeper than 5"),
+    ],
+)
+def test_trees_that_would_take_too_long_are_refused(
+    content: dict[str, Any], limit: str, most: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_sums, limit, most)
+    TreeSums.from_arrays(content, 9)
+    monkeypatch.setattr(tree_sums, limit, most - 1)
+    with pytest.raises(UserError, match=expected):
+        TreeSums.from_arrays(content, 9)
+
+
+def test_no_bundle_is_written_that_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = features(300)
+    model = fitted(labels(table, 5), table, single_label=False)
+    monkeypatch.setattr(tree_sums, "MOST_STEPS", 20)
+    with pytest.raises(UserError, match="expected a product of 20 at most"):
+        BoostedTrees.from_model(model, range(5))
 
 
 def test_a_tree_that_is_too_large_for_a_bundle_is_refused() -> None:

@@ -54,6 +54,7 @@ def test_groups_and_thresholds_are_read_as_they_were_written(
     [
         ({"groups": {"rhythms": GROUPS["rhythms"], "superclasses": GROUPS["superclasses"]}}, "each class once"),
         ({"groups": {"superclasses": GROUPS["superclasses"]}}, "each class once"),
+        ({"groups": {"none": {}, **GROUPS}}, "groups.none is {}; expected a class or more"),
         ({"groups": {"superclasses": {"CD": "", "MI": "a", "NORM": "b"}}}, "groups.superclasses is ''"),
         ({"conformal": {0.1: (0.2, 0.3)}}, "conformal.threshold is .0.2, 0.3.; expected a list of 3"),
         ({"conformal": {0.1: (0.2, 0.3, 2.0)}}, "conformal.threshold is 2.0"),

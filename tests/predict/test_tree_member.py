@@ -199,6 +199,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] 
     "weights": (change_entry(weight=0.5), "expected weights that add up to 1"),
     "no weight": (lambda d, t: d["mean"].update(network=0), "mean.network is 0"),
     "a later version": (change_entry(features=99), "fitted to ECG features of version 99"),
+    "a low frequency": (lambda d, t: d["reads"].update(fs=10, seconds=100), "reads ECG features at 10 Hz; expected 20"),
     "names": (change_entry(names=["a"]), "components is 3"),
     "other features": (change_entry(names=["a"], components=0), "reads other ECG features"),
     "many components": (change_entry(components=10**9), "components is 1000000000"),

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+
+from einthoven.data.store.splits import DeviceSplit
+from einthoven.errors import UserError
+from einthoven.runs.feature_table import measure_features
 
 MODELS = ("forest", "decision_tree", "gradient_boosting", "naive_bayes")
 SMALL = {"forest": ("model.trees=20",), "gradient_boosting": ("model.rounds=5",)}
@@ -98,6 +103,15 @@ def test_an_option_without_use_is_refused(train: Train, capsys: pytest.CaptureFi
     assert exit_.value.code == 2
     message = capsys.readouterr().err
     assert f"{override}: this model is fitted to features at once" in message and "Traceback" not in message
+
+
+def test_records_that_are_too_slow_for_features_are_refused() -> None:
+    signals = torch.zeros(2, 1, 100, dtype=torch.int16)
+    split = DeviceSplit.of_loaded(signals, np.arange(2), np.zeros((2, 3)))
+    features, _ = measure_features(split, 20.0, ["I"])
+    assert len(features.values) == 2
+    with pytest.raises(UserError, match=r"data\.fs=19: ECG features are measured at 20 Hz at least"):
+        measure_features(split, 19.0, ["I"])
 
 
 def test_cross_validation_of_a_fitted_model(train: Train, workplace: Path) -> None:

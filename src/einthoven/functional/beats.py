@@ -22,6 +22,9 @@ Int = NDArray[np.int64]
 BAND = (8.0, 20.0)
 """Frequency band in Hz in which a QRS is larger than P waves, T waves and muscle noise (Elgendi 2013, table 2)."""
 
+SLOWEST_FS = 20.0
+"""Lowest sampling frequency in Hz. A slower record does not show the waves of a beat, and the band has no width."""
+
 QRS_WINDOW = 0.097
 """Length of the short moving average in seconds (Elgendi 2013, section "Optimization")."""
 

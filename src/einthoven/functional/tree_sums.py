@@ -24,7 +24,11 @@ VALUES_AT_ONCE = 1 << 17
 """Records are evaluated in groups with about this many positions in trees, so that the arrays stay in the cache."""
 
 MOST_STEPS = 1 << 25
-"""Largest product of the number of trees and their largest depth. So many steps for one record take about a second."""
+"""Largest product of the number of trees and of the nodes from a root to a leaf. So many steps for one record take
+about a second."""
+
+MOST_DEPTH = 1 << 14
+"""Largest depth of a tree. Each level takes some microseconds, also if it has one node."""
 
 TYPES = {"feature": np.int16, "number": np.float64, "skip": np.int16, "nan_left": np.bool_}
 TYPES |= {"roots": np.int32, "trees": np.int32, "baseline": np.float64}
@@ -97,15 +101,32 @@ class TreeSums:
 
     @cached_property
     def depth(self) -> int:
-        """The largest number of comparisons from a root to a leaf."""
+        """The largest number of comparisons from a root to a leaf. Levels below `MOST_DEPTH` count as one."""
         depth = 0
         level = self.roots.astype(np.int64)
-        while True:
+        while depth <= MOST_DEPTH:
             level = level[self.skip[level] > 0]
             if not len(level):
-                return depth
+                break
             depth += 1
             level = np.concatenate([level + 1, level + self.skip[level]])
+        return depth
+
+    def check_time(self) -> None:
+        """Refuse trees that take too long.
+
+        Raises
+        ------
+        UserError
+        """
+        if self.depth > MOST_DEPTH:
+            raise UserError(f"trees: a tree is deeper than {MOST_DEPTH:,}; expected a smaller depth.")
+        nodes_on_path = self.depth + 1
+        if nodes_on_path * len(self.roots) > MOST_STEPS:
+            raise UserError(
+                f"trees: {len(self.roots):,} trees with up to {nodes_on_path:,} nodes from a root to a leaf; "
+                f"expected a product of {MOST_STEPS:,} at most."
+            )
 
     def in_single_precision(self) -> Self:
         """Return the same trees, with thresholds, values and baseline rounded to single precision.
@@ -147,11 +168,7 @@ class TreeSums:
         trees = cls(**values)
         trees._check_values(columns)
         trees._check_order()
-        if trees.depth * len(trees.roots) > MOST_STEPS:
-            raise UserError(
-                f"trees: {len(trees.roots):,} trees of depth {trees.depth:,}; expected a product of {MOST_STEPS:,} at "
-                "most."
-            )
+        trees.check_time()
         return trees
 
     def _check_values(self, columns: int) -> None:

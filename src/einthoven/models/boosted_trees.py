@@ -56,11 +56,12 @@ class BoostedTrees:
         Raises
         ------
         UserError
-            If a tree has too many nodes.
+            If a tree has too many nodes, or the trees take too long.
         """
         fitted = model.fitted
         trees, baseline = _trees_of_classes(fitted)
         sums = _join([trees[k] for k in order], baseline[list(order)])
+        sums.check_time()
         return cls(model.table, sums, int(fitted["records"]), bool(fitted["single_label"]))
 
     def predict(self, features: Features) -> Float:

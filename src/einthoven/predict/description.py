@@ -167,6 +167,7 @@ def _check_groups(groups: Any, classes: tuple[str, ...]) -> None:
     in_groups: list[str] = []
     for group, meanings in _mapping("groups", groups).items():
         _text("groups", group)
+        _expect(f"groups.{group}", meanings, bool(meanings), "a class or more")
         for name, meaning in _mapping(f"groups.{group}", meanings).items():
             _text(f"groups.{group}", meaning)
             in_groups.append(name)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.errors import UserError
+from einthoven.functional.beats import SLOWEST_FS
 from einthoven.functional.features import VERSION, beat_samples, feature_names
 from einthoven.functional.pca import PCA
 from einthoven.functional.tree_sums import TYPES, TreeSums
@@ -90,6 +91,10 @@ def check_features(entry: Mapping[str, Any], input_format: InputFormat) -> None:
         raise UserError(
             f"its gradient boosting was fitted to ECG features of version {entry['features']}, and this einthoven "
             f"measures version {VERSION}; expected a bundle that is made with this version of einthoven: make it again."
+        )
+    if input_format.fs < SLOWEST_FS:
+        raise UserError(
+            f"its gradient boosting reads ECG features at {input_format.fs:g} Hz; expected {SLOWEST_FS:g} Hz at least."
         )
     components = [f"beat_pc{number + 1}" for number in range(entry["components"])]
     if list(entry["names"]) != [*feature_names(input_format.leads), *components]:

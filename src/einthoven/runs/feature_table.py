@@ -13,6 +13,7 @@ from einthoven.build import build, check
 from einthoven.data.store.batches import evaluation_batches
 from einthoven.data.store.splits import Split
 from einthoven.errors import UserError
+from einthoven.functional.beats import SLOWEST_FS
 from einthoven.functional.features import Features, ecg_features
 from einthoven.models.features import FeatureModel
 
@@ -36,7 +37,14 @@ def measure_features(split: Split, fs: float, leads: Sequence[str]) -> tuple[Fea
         Of the n rows.
     y : ndarray, shape (n, K)
         Their labels.
+
+    Raises
+    ------
+    UserError
+        If the sampling frequency is too low.
     """
+    if fs < SLOWEST_FS:
+        raise UserError(f"data.fs={fs:g}: ECG features are measured at {SLOWEST_FS:g} Hz at least.")
     parts = []
     labels = []
     for batch in evaluation_batches(split, size=_BATCH):

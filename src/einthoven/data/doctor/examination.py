@@ -15,7 +15,7 @@ from einthoven.data.doctor.finding import SEVERITIES, Block, Check, Finding
 from einthoven.data.formats.record import Record
 from einthoven.data.store.packed_store import MILLIVOLT_PER_COUNT, Store
 from einthoven.errors import UserError
-from einthoven.functional.beats import Float, detect_beats, heart_rate
+from einthoven.functional.beats import SLOWEST_FS, Float, detect_beats, heart_rate
 from einthoven.functional.leads import LEADS
 from einthoven.functional.representative_beat import beat_and_repeatability
 from einthoven.functional.rhythm import SPIKE_FS
@@ -37,9 +37,6 @@ CHECKS: tuple[Check, ...] = (
     plausible.check_ecg,
     plausible.check_spikes,
 )
-
-SLOWEST_FS = 20.0
-"""Hz. Slower records are not examined."""
 
 SAMPLES_AT_ONCE = 2_000_000
 """Samples of all leads that are examined together. The examination of so many needs about 200 MB."""
