@@ -143,6 +143,10 @@ def test_every_group_is_in_the_table_of_contents() -> None:
     assert {group for group, _ in OPTIONS} == {name for name in listed if not name.startswith("override ")}
 
 
+ADDED = {("einthoven.models.trees.GradientBoosting", "features_per_split")}
+"""Parameters that earlier versions do not have. Their default is what those versions did, and not the best value."""
+
+
 def test_a_default_stands_in_one_place() -> None:
     """A value in yaml is the default of the function's own parameter, where it has one.
 
@@ -159,6 +163,8 @@ def test_a_default_stands_in_one_place() -> None:
                 values.setdefault((node["_target_"], str(name)), {})[f"{group}/{option}: {key}.{name}"] = plain
     differing = {}
     for (target, name), found in values.items():
+        if (target, name) in ADDED:
+            continue
         parameters = inspect.signature(hydra.utils.get_object(target)).parameters
         default = parameters[name].default if name in parameters else inspect.Parameter.empty
         if default is not inspect.Parameter.empty and len(set(map(repr, found.values()))) == 1:

@@ -65,12 +65,12 @@ def test_an_alpha_without_effect_is_refused() -> None:
 
 @pytest.mark.parametrize("words", [["run", "x.pt2"], ["x.pt2", "run"]])
 def test_the_suffix_shows_which_word_is_the_exported_file(words: list[str]) -> None:
-    assert export._bundle_and_file(words) == (["run"], Path("x.pt2"))
+    assert export._read_words(words) == (["run"], Path("x.pt2"), False)
 
 
 def test_the_last_of_two_words_without_such_a_suffix_is_the_file() -> None:
-    assert export._bundle_and_file(["run", "x.foo"]) == (["run"], Path("x.foo"))
-    assert export._bundle_and_file(["x.onnx"]) == ([], Path("x.onnx"))
+    assert export._read_words(["run", "x.foo"]) == (["run"], Path("x.foo"), False)
+    assert export._read_words(["x.onnx", "--network"]) == ([], Path("x.onnx"), True)
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,7 @@ class GradientBoosting(Trees):
         Weight of the penalty on squared leaf values.
     features_per_split : float
         Share of the features from which a split chooses. They are drawn for each split, so that the trees differ more.
+        Runs of earlier versions do not have this option, and their splits choose from all features.
     """
 
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
