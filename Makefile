@@ -1,6 +1,6 @@
 # einthoven: every target sets up what it needs in .venv, and nothing outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint type format test test-bounds bench train prepare sweep ui notebooks lock clean
+.PHONY: help setup lint type format test test-bounds bench train prepare sweep ui notebooks docs lock clean
 
 PYTHON ?= python3
 OLDEST_PYTHON ?= python3.11
@@ -76,6 +76,9 @@ ui: setup  ## open the MLflow page
 
 notebooks: setup  ## execute the notebooks into .ipynb with their pictures
 	@for file in notebooks/*.py; do $(BIN)/jupytext --to ipynb --execute $$file || exit 1; done
+
+docs: setup  ## build the documentation site, and check its links
+	$(BIN)/python website/build.py
 
 lock: setup  ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia|triton|pip==|setuptools==)' > requirements.lock

@@ -3,7 +3,7 @@
     python bench/bench_measurements.py [--data FOLDER_OF_PTBXL]
 
 Generated records have exact intervals. The readers of PTB-XL wrote down rhythms and conduction disorders, which the
-measurements should agree with. Prints the tables of docs/representations.md.
+measurements should agree with. Prints tables of docs/intervals.md.
 """
 
 from __future__ import annotations

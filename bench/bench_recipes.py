@@ -14,7 +14,7 @@ Other options:
     --bases FOLDER     networks that recipes start from, one for each group of held-out folds (`bench/make_bases.py`)
     --runs FOLDER      trained teachers of other recipes (default: recipe_runs in the cache)
     --again            train again what another version of the package has trained
-    --table            train nothing, and print the table
+    --table            train nothing, and print the table of the records that have predictions
     --against NAME     recipe that the others are compared with (default: default)
     --mean A+B ...     rows for the mean probabilities of recipes; A@0+A@1 for those of two seeds of a recipe
     --figure FILE      draw the differences
@@ -58,6 +58,7 @@ from recipe_results import (
     pool,
     read,
     read_records,
+    with_predictions,
     write,
 )
 from recipe_table import draw_figure, print_tables
@@ -339,6 +340,8 @@ def main() -> None:
 def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace) -> None:
     """Print the tables of the recipes that have predictions, and draw the figure."""
     records = read_records(source.root)
+    if args.table:
+        records = with_predictions(records, args.results / args.against)
     judged = {}
     for name, overrides in recipes.items():
         if not (args.results / name).is_dir():

@@ -148,6 +148,25 @@ def read_records(root: Path) -> Records:
     return Records(labels.ecg_ids[rows], labels.folds[rows], labels.patients[rows], labels.matrix[rows], labels.classes)
 
 
+def with_predictions(records: Records, recipe: Path) -> Records:
+    """Return the records that a recipe has predictions for. A corpus can have more than those that it was trained on.
+
+    Parameters
+    ----------
+    records : Records
+        All records of the corpus.
+    recipe : Path
+        Folder with the predictions of the recipe.
+    """
+    predicted = [read(file).ecg_id for file in sorted(recipe.glob("*.npz"))]
+    if not predicted:
+        return records
+    rows = np.flatnonzero(np.isin(records.ecg_id, np.concatenate(predicted)))
+    if len(rows) < len(records.ecg_id):
+        print(f"{len(rows):,} of the {len(records.ecg_id):,} records of folds 1-9 have predictions.")
+    return Records(records.ecg_id[rows], records.fold[rows], records.patient[rows], records.y[rows], records.classes)
+
+
 @dataclass(frozen=True)
 class Judged:
     """The out-of-fold predictions of a recipe, or of the mean of several.

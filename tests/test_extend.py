@@ -1,4 +1,4 @@
-"""From outside the package, one function and one yaml add a part: those of CONTRIBUTING.md."""
+"""From outside the package, one function and one yaml add a part: those of docs/own_parts.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def clean() -> Iterator[None]:
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of one's own with the parts of the page, and Python looking into it."""
-    page = ROOT / "CONTRIBUTING.md"
+    page = ROOT / "docs" / "own_parts.md"
     for block in (*blocks(page, "python"), *blocks(page, "yaml")):
         first, _, body = block.partition("\n")
         file = tmp_path / first.removeprefix("# ")
@@ -61,7 +61,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("block", blocks(ROOT / "CONTRIBUTING.md", "python"))
+@pytest.mark.parametrize("block", blocks(ROOT / "docs" / "own_parts.md", "python"))
 def test_each_block_of_the_page_imports_what_it_uses(block: str) -> None:
     """A reader may copy one block only."""
     check = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "-"]

@@ -175,7 +175,7 @@ def test_a_label_set_that_cannot_be_read_is_refused(run: Path, run_of_all: Path)
 
 
 def test_a_source_that_does_not_know_the_statements_of_a_class_is_refused() -> None:
-    # As the source in CONTRIBUTING.md: it has labels, and no method class_of.
+    # As the source in docs/own_parts.md: it has labels, and no method class_of.
     source = SimpleNamespace(label_sets=("columns", "all"))
     with pytest.raises(UserError, match=r"task.targets=all: the source SimpleNamespace .* a method class_of"):
         records._read_targets(source, None, None, SimpleNamespace(targets="all"))  # type: ignore[arg-type]

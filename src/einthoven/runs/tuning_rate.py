@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 OPTIMIZER = "adamw"
-"""The optimizer with which the rates were compared (docs/representations.md). The others keep their own rate."""
+"""The optimizer with which the rates were compared (docs/label_efficiency.md). The others keep their own rate."""
 
 OF_CLASSIFIER = 3e-4
 """Learning rate from a base that predicts classes."""

@@ -51,8 +51,9 @@ class Distillation(Classification):
     known_teachers : int
         M, the number of teachers that read no signals. Their probabilities (M K columns) are the last columns of the
         training labels, so that an augmentation mixes them as it mixes the labels. `taught_by` sets it.
-    others : as in `Classification`
-        The option ``labels`` may be ``teacher``. The run replaces it by the label set of the teacher.
+
+    Other parameters are those of `Classification`. The option ``labels`` may be ``teacher``. The run replaces it by the
+    label set of the teacher.
 
     Raises
     ------
