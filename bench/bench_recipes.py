@@ -76,6 +76,7 @@ from einthoven.runs.start import assemble_run, write_start
 from einthoven.runs.teachers import with_teachers
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.conf_folders import conf_folder
+from einthoven.trust import trust
 
 HERE = Path(__file__).resolve().parent
 DEFAULT = "default"
@@ -83,6 +84,9 @@ DEFAULT = "default"
 
 RECIPE = "recipe:"
 """Start of a teacher that is a recipe."""
+
+TRIED = "tried_models"
+"""The module beside this one with networks that are no option of the package."""
 
 
 @dataclass(frozen=True)
@@ -329,6 +333,7 @@ def main() -> None:
     bases = args.bases.resolve() if args.bases else None
     source = Source(args.root.resolve(), cache, args.results, runs, recipes, bases)
     args.held = [Held(args.mode, folds) for folds in HELD_OUT[args.mode]]
+    trust([TRIED])
     try:
         if not args.table:
             judge_missing(source, chosen, args)

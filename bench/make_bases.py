@@ -2,6 +2,8 @@
 
     python bench/make_bases.py PTBXL_ROOT FOLDER NAME [OPTION=VALUE ...] [--held-out 1-2-3 4-5-6 7-8-9]
 
+`--held-out 1 2 3 4 5 6 7 8 9` makes those of `bench_recipes.py --folds`.
+
 Some numbers of the generator are fitted to signals of PTB-XL. So a network that has learned generated ECGs has seen a
 little of the folds 1-8. For each group of held-out folds, this script fits a copy of the generator without them, and
 trains one network on 16,000 ECGs of it, with the options of the bundle `synthetic` and the given ones. `{held}` in an
@@ -93,17 +95,19 @@ def make_base(root: Path, folder: Path, name: str, held: Held, options: list[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    groups = {held.name: held for held in (Held("groups", folds) for folds in HELD_OUT["groups"])}
+    held_out = {mode: [Held(mode, folds) for folds in HELD_OUT[mode]] for mode in HELD_OUT}
+    by_name = {held.name: held for mode in HELD_OUT for held in held_out[mode]}
+    groups = [held.name for held in held_out["groups"]]
     parser.add_argument("root", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("name")
     parser.add_argument("options", nargs="*", metavar="OPTION=VALUE")
-    parser.add_argument("--held-out", nargs="+", choices=groups, default=list(groups))
+    parser.add_argument("--held-out", nargs="+", choices=by_name, default=groups)
     args = parser.parse_intermixed_args()
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for name in args.held_out:
-        make_base(args.root.resolve(), folder, args.name, groups[name], args.options)
+        make_base(args.root.resolve(), folder, args.name, by_name[name], args.options)
 
 
 if __name__ == "__main__":
