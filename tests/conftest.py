@@ -213,8 +213,7 @@ def load_model(workplace: Path) -> Iterator[LoadModel]:
 
     def load(run: Any) -> Any:
         mlflow.set_tracking_uri(f"sqlite:///{workplace}/mlflow.db")
-        (model_id,) = [output.model_id for output in run.outputs.model_outputs]
-        return mlflow.pyfunc.load_model(f"models:/{model_id}")
+        return mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
 
     yield load
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as it was: the next test does not inherit the store

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import traceback
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from mlflow.entities import Run as MlflowRun
 
 import einthoven
 from composing import composed
+from einthoven.report.gallery import describe_picture
 from einthoven.runs import network_run
 from einthoven.runs.base_model import read_kept_base
 from einthoven.runs.cross_validation import hold_out
@@ -173,8 +176,47 @@ def test_a_run_keeps_pictures_predictions_and_checkpoints(default_run: MlflowRun
     pictures = {"loss.png", "schedule.png", "pca_scree.png", "roc_val.png", "roc_test.png"}
     pictures |= {"ecg_best_1.png", "ecg_worst_2.png", "explanations.png"}
     pictures |= {"gradient_flow.png", "updates.png", "information.png", "labels.png", "attention.png"}
+    pictures |= {"weights.png", "gradients.png", "activations.png", "probabilities.png"}
     assert set(files) >= pictures | {"val.parquet", "test.parquet", "last.safetensors", "best.safetensors"}
     assert all(files[name] > 10_000 for name in pictures)
+
+
+def test_the_folder_of_a_run_has_its_results_as_plain_files(default_run: MlflowRun, workplace: Path) -> None:
+    folder = workplace / "default"
+    listed = re.findall(r"^\| `([^`]+)` \| .+ \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert {name.rstrip("/") for name in listed} | {"README.md"} == {path.name for path in folder.iterdir()}
+
+    results = json.loads((folder / "metrics.json").read_text())
+    metrics = results["metrics"]
+    assert metrics["test/macro_auroc"] == pytest.approx(default_run.data.metrics["test/macro_auroc"])
+    assert results["result"].startswith(f"Macro AUROC {metrics['test/macro_auroc']:.3f} (")
+    history = pd.read_csv(folder / "history.csv").query("metric == 'train/loss'")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    points = client.get_metric_history(default_run.info.run_id, "train/loss")
+    assert dict(zip(history["step"], history["value"], strict=True)) == {m.step: m.value for m in points}
+    logged = table_of(default_run, workplace, "predictions/test.parquet")
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "predictions" / "test.csv"), logged, check_dtype=False)
+    dataset = json.loads((folder / "dataset.json").read_text())
+    assert dataset["hash"].startswith(default_run.data.tags["data.fingerprint"])
+    assert dataset["splits"]["test"]["records"] == len(logged)
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["torch"] and environment["code.hash"] == default_run.data.tags["code.hash"]
+
+
+def test_the_note_shows_the_curves_and_a_gallery_shows_every_picture(default_run: MlflowRun, workplace: Path) -> None:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    run_id = default_run.info.run_id
+    result, picture, *_ = default_run.data.tags["mlflow.note.content"].split("\n\n")
+    assert result.startswith("**Macro AUROC ")
+    assert picture.endswith(f"](get-artifact?path=figures/note.png&run_uuid={run_id})")
+    gallery = Path(client.download_artifacts(run_id, "index.html")).read_text()
+    pictures = [Path(file.path) for file in client.list_artifacts(run_id, "figures")]
+    assert pictures
+    for path in pictures:
+        # The small picture of the note repeats a larger one.
+        is_shown = f"<figcaption>{describe_picture(path.stem)}. File: figures/{path.name}" in gallery
+        assert is_shown == (path.stem != "note")
+        assert (workplace / "default" / path).exists()
 
 
 def test_the_exported_model_takes_millivolts_and_gives_the_probabilities_of_the_run(

@@ -10,6 +10,7 @@ import pytest
 
 from einthoven.evaluation.comparison import paired_difference
 from einthoven.report import comparison, curves
+from einthoven.report.gallery import PICTURES
 from einthoven.report.page import from_markdown, html, tag
 from einthoven.report.reported import Pairing, ReportedRun, differing
 from einthoven.report.results import _has_same_records
@@ -98,9 +99,9 @@ def test_one_run_has_a_page_with_its_description_and_pictures(monkeypatch: pytes
     read = assert_self_contained(page_of(alone))
     assert "What it <strong>was</strong>." in page_of(alone) and "<em>that</em>" in page_of(alone)
     assert [image["alt"] for image in read.all("img")] == [
-        comparison.PICTURES["loss"],
-        comparison.PICTURES["labels"],
-        "mine",
+        PICTURES["loss"],
+        PICTURES["labels"],
+        "Mine",
     ]
     monkeypatch.setattr(comparison, "MOST_BYTES", 20)
     assert "only in MLflow: labels." in page_of(alone)

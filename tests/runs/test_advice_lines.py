@@ -25,7 +25,8 @@ def test_a_run_says_what_it_was_and_what_came_out(
     train(*FAST, "tracking.experiment=advice", "model=mlp", "model.width=8", "optimizer.lr=1e-9")
     run, printed = last_run(workplace), capsys.readouterr().out
     note, metrics = run.data.tags[NOTE], run.data.metrics
-    assert note.startswith("### Advice\n\n1. **The learning rate is too low")
+    assert note.startswith(f"**Macro AUROC {metrics['test/macro_auroc']:.3f} (")
+    assert "\n### Advice\n\n1. **The learning rate is too low" in note
     assert "\n**superdiagnostic**, 5 classes, on " in note
     assert f"{run.data.tags['data.records.train']} train" in note and "2 of 2 epochs" in note
     low, high = metrics["test/macro_auroc_low"], metrics["test/macro_auroc_high"]
@@ -59,7 +60,7 @@ def test_a_run_that_diverges_has_its_advice(
 def test_a_fitted_model_has_a_note_too(train: Callable[..., None], workplace: Path) -> None:
     train("model=naive_bayes", "tracking.experiment=advice", "tracking.artifacts=false")
     note = last_run(workplace).data.tags[NOTE]
-    assert "NaiveBayes, fitted to ECG features" in note and "### Advice" in note
+    assert "NaiveBayes, fitted to ECG features" in note and "### The run" in note
 
 
 def test_a_limit_that_is_no_number_is_refused_before_training(

@@ -258,7 +258,8 @@ def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
     assert run.data.metrics["val/loss_low"] <= run.data.metrics["val/loss"] <= run.data.metrics["val/loss_high"]
     pictures = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "figures")}
     assert {"loss", "ecg_best_1", "ecg_worst_1", "attention"} <= pictures
-    assert not run.outputs.model_outputs and run.data.tags["task"] == "contrastive"
+    models = {client.get_logged_model(output.model_id).name for output in run.outputs.model_outputs}
+    assert models == {"checkpoint-best", "checkpoint-last"} and run.data.tags["task"] == "contrastive"
 
     # A pretraining has nothing to evaluate.
     capsys.readouterr()

@@ -159,8 +159,10 @@ def test_a_run_that_is_killed_at_any_stage_is_completed(
     assert all(run.data.tags[tag] for tag in names)
     assert run.data.params == whole.data.params
     if stage in WITH_FILES:
-        outputs = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_run(run.info.run_id).outputs
-        assert len(outputs.model_outputs) == 1
+        client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+        outputs = client.get_run(run.info.run_id).outputs.model_outputs
+        names_of_models = sorted(client.get_logged_model(output.model_id).name for output in outputs)
+        assert names_of_models == ["checkpoint-best", "checkpoint-last", "model"]
 
     with pytest.raises(SystemExit):
         train(f"resume={folder}")

@@ -40,22 +40,35 @@ def test_the_model_of_a_run_is_linked_to_its_metrics_and_registered(tmp_path: Pa
         recorder.log_metrics(1, {"train/loss": 0.5, "val/macro_auroc": 0.7})
         recorder.log_metrics(2, {"val/macro_auroc": 0.8, "test/macro_auroc": 0.75})
         recorder.flush(everything=True)
-        recorder.model(program, 50, ("a", "b", "c"), ("I",) * 12, 100.0, register="ecg", alias="champion")
+        recorder.model(program, 50, ("a", "b", "c"), ("I",) * 12, 100.0, step=2, register="ecg", alias="champion")
+        recorder.checkpoint("last", "checkpoints/last.safetensors", 2)
+        recorder.checkpoint("best", "checkpoints/best.safetensors", 1)
         recorder.finish()
         runs.append(recorder)
     assert [recorder.unsent for recorder in runs] == [[], []]
     client = MlflowClient(uri)
     for seed, recorder in enumerate(runs):
         run = client.get_run(recorder.run_id)
-        (output,) = run.outputs.model_outputs
-        model = client.get_logged_model(output.model_id)
+        steps = {}
+        models = {}
+        for output in run.outputs.model_outputs:
+            model = client.get_logged_model(output.model_id)
+            models[model.name] = model
+            steps[model.name] = output.step
+        assert steps == {"model": 2, "checkpoint-last": 2, "checkpoint-best": 1}
+        model = models["model"]
         assert (model.name, str(model.status), model.source_run_id) == ("model", "READY", recorder.run_id)
         assert model.params == {"seed": str(seed)} and model.artifact_location.startswith(place)
         linked = {(m.key, m.value, m.step, m.dataset_name, m.dataset_digest) for m in model.metrics}
         data = ("ptbxl", "0123456789ab")
         assert linked == {("val/macro_auroc", 0.8, 2, *data), ("test/macro_auroc", 0.75, 2, *data)}
+        # A checkpoint has the metrics of its own step.
+        for name, value, step in (("last", 0.8, 2), ("best", 0.7, 1)):
+            checkpoint = models[f"checkpoint-{name}"]
+            assert checkpoint.params == {"file": f"checkpoints/{name}.safetensors", "step": str(step)}
+            assert [(m.key, m.value, m.step) for m in checkpoint.metrics] == [("val/macro_auroc", value, step)]
         assert [m.step for m in client.get_metric_history(recorder.run_id, "val/macro_auroc")] == [1, 2]
-        loaded = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+        loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
         assert loaded.metadata.run_id == recorder.run_id and loaded.metadata.metadata["classes"] == ["a", "b", "c"]
         with torch.no_grad():
             np.testing.assert_allclose(loaded.predict(example[:1]), network(torch.from_numpy(example[:1])), atol=1e-6)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from composing import composed
 from einthoven import cli
-from einthoven.commands import ui
 from einthoven.errors import UserError
-from einthoven.runs.next_commands import ui_command
 from einthoven.runs.options import write_config
 from einthoven.runs.run_config import read_config
 from einthoven.tracking.addresses import read_ids, write_ids
@@ -55,28 +52,6 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     with pytest.raises(SystemExit):
         cli.main(["train", "trainer.epochs=0"])
     assert "tracking store" not in capsys.readouterr().out and VARIABLE not in os.environ
-
-
-def test_the_page_of_mlflow_shows_the_store_of_the_variable(
-    tmp_path: Path, mlflow_db: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    commands = []
-    environments = []
-
-    def run(command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        commands.append(command)
-        environments.append(env)
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    uri = f"sqlite:///{mlflow_db}"
-    monkeypatch.setenv(VARIABLE, uri)
-    ui.main([])
-    # All users of the machine see the words of a command, and an address can contain a password.
-    assert uri not in commands[0] and environments[0]["MLFLOW_BACKEND_STORE_URI"] == uri
-    assert f"tracking store: {uri}" in capsys.readouterr().out
-    assert "uri=" not in ui_command(uri) and "uri=sqlite:///mlflow.db" in ui_command("sqlite:///mlflow.db")
 
 
 @pytest.mark.parametrize("uri", ["postgresql://me:s/cret@host/runs", "postgresql://host/runs?user=me&password=s/cret"])

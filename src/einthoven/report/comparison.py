@@ -5,33 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from einthoven.report import curves
+from einthoven.report.gallery import describe_picture, in_order
 from einthoven.report.page import Html, fold, from_markdown, join, page, picture, section, table, tag, terms
 from einthoven.report.reported import NOTHING, Pairing, ReportedRun, column_headers, differing, letter, named
 from einthoven.report.results import all_metrics, differences, results
 
 MOST_BYTES = 3_300_000  # largest total size of the pictures, so that the page stays below 5 MB
-PICTURES = {  # name of a picture -> description, in the order of the page
-    "loss": "Loss of training and validation over the steps, and the monitored metric",
-    "roc_val": "ROC curve of each class on the validation records",
-    "roc_test": "ROC curve of each class on the test records",
-    "agreement_val": "Predicted against true values of the validation records",
-    "agreement_test": "Predicted against true values of the test records",
-    "reliability": "Predicted probability against observed share, before and after calibration",
-    "decision_curves": "Net benefit of decisions by the predictions",
-    "risk_coverage": "Share of wrong decisions over the share of records that are answered",
-    "gradient_flow": "Gradient norm of each stage over the steps",
-    "updates": "Size of the steps of each stage relative to its weights",
-    "pca_scree": "Variance of the principal components, and loadings of the leads",
-    "labels": "Classes that occur together in the training records",
-    "landscape": "Loss around the final weights",
-    "trajectory": "Path of the weights over the loss around them",
-    "importance": "Importance of the features",
-    "attention": "Attention of the network in the record that it predicts best",
-    "ecg_best_1": "The best predicted record on ECG paper",
-    "ecg_worst_1": "The worst predicted record on ECG paper",
-    "ecg_best_2": "The second best predicted record on ECG paper",
-    "ecg_worst_2": "The second worst predicted record on ECG paper",
-}
 
 
 def comparison_page(
@@ -132,23 +111,22 @@ def _curves(runs: Sequence[ReportedRun]) -> Html:
 
 
 def _note(run: ReportedRun) -> Html:
-    """Return the description of a run without its table and headings. The page has its own."""
-    parts = [part for part in run.note.split("\n\n") if not part.startswith(("|", "### "))]
+    """Return the description of a run without its table, picture and headings. The page has its own."""
+    parts = [part for part in run.note.split("\n\n") if not part.startswith(("|", "![", "### "))]
     return from_markdown("\n\n".join(parts) or "The run has no description.")
 
 
 def _pictures(files: Mapping[str, bytes]) -> Html:
-    """Return as many pictures as the page has room for, in the order of `PICTURES`."""
-    order = {name: position for position, name in enumerate(PICTURES)}
+    """Return as many pictures as the page has room for."""
     parts: list[str] = []
     left_out = []
     size = 0
-    for name in sorted(files, key=lambda name: (order.get(name, len(order)), name)):
+    for name in in_order(files):
         if size + len(files[name]) > MOST_BYTES:
             left_out.append(name)
             continue
         size += len(files[name])
-        description = PICTURES.get(name, name.replace("_", " "))
+        description = describe_picture(name)
         parts.append(picture(files[name], "png", description, description))
     if left_out:
         parts.append(tag("p", f"Too large for this page, and only in MLflow: {', '.join(left_out)}."))

@@ -112,7 +112,7 @@ def picture(data: bytes, kind: str, alt: str, caption: str = "") -> Html:
     ----------
     data : bytes
     kind : str
-        ``png`` or ``svg+xml``.
+        ``png``, ``jpeg`` or ``svg+xml``.
     alt : str
         Description of the picture for readers who cannot see it.
     caption : str

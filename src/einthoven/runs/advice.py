@@ -14,10 +14,15 @@ from einthoven.data.sources.splits import SPLITS
 from einthoven.diagnostics import data
 from einthoven.diagnostics.advice import advise
 from einthoven.diagnostics.rules.base import Facts
+from einthoven.report.gallery import describe_picture
 from einthoven.report.note import note
+from einthoven.report.note_picture import NAME
 from einthoven.runs.next_commands import evaluate_command
+from einthoven.runs.results_in_words import by_split, member_names, sentences
 from einthoven.runs.run import Run
 from einthoven.terminal.display import say
+from einthoven.tracking.delivery import artifact_address
+from einthoven.tracking.files import FIGURES
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
 
@@ -81,7 +86,16 @@ def write_note(
     recorder.flush(everything=True)
     advice = advise(recorder.history, {**facts, **final_facts(run, predictions)}, build(run.config.advice))
     reason = None if error is None else without_folders(str(error))
-    recorder.note(note(_overview(run), _results(run, metrics), advice, reason))
+    recorder.note(
+        note(
+            sentences(run, metrics),
+            _overview(run),
+            by_split(run, metrics),
+            advice,
+            picture=_first_picture(run),
+            error=reason,
+        )
+    )
     for item in advice:
         # The note is logged without folders. The printed command has them, so that it can be pasted.
         remedy = item.remedy.replace(_EVALUATE, evaluate_command(run.folder, recorder.uri))
@@ -104,30 +118,29 @@ def _prediction_ranges(run: Run, predictions: Predictions) -> dict[str, dict[str
     return ranges
 
 
+def _first_picture(run: Run) -> tuple[str, str] | None:
+    """Return description and address of the picture of the curves; None if a run has none."""
+    if not (run.folder / FIGURES / f"{NAME}.png").exists():
+        return None
+    return describe_picture("loss"), artifact_address(f"{FIGURES}/{NAME}.png")
+
+
 def _overview(run: Run) -> list[str]:
-    """Return two sentences: one about task and data, one about model and training."""
+    """Return sentences: one about task and data, one about model and training, and one about other models."""
     store = run.data.store
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in run.data.rows.items() if len(rows))
     seconds = store.signals.shape[-1] / store.fs
     classes = f", {len(run.data.labels.classes)} classes" if _has_classes(run) else ""
     source = store.path.name.rsplit("-", 1)[0]
-    return [
+    sentences_about_run = [
         f"**{run.task.name}**{classes}, on {source}: {sizes} records of {len(store.leads)} leads and {seconds:g} s at "
         f"{store.fs:g} Hz.",
         run.describe_training(),
     ]
-
-
-def _results(run: Run, metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
-    """Return metrics in words, by their label and their split."""
-    rows: dict[str, dict[str, str]] = {}
-    for name, label in run.task.metric_titles.items():
-        for split in SPLITS:
-            value = metrics.get(f"{split}/{name}")
-            if value is None:
-                continue
-            low = metrics.get(f"{split}/{name}_low")
-            high = metrics.get(f"{split}/{name}_high")
-            interval = f" ({low:.3f} to {high:.3f}, 95 %)" if low is not None and high is not None else ""
-            rows.setdefault(label, {})[split] = f"{value:.3f}{interval}"
-    return rows
+    members = member_names(run)
+    if members:
+        sentences_about_run.append(
+            f"{' and '.join(members)} answers together with the network: the probabilities of all are averaged "
+            "(`mean_with`)."
+        )
+    return sentences_about_run

@@ -21,6 +21,7 @@ from einthoven.runs.bundle import write_bundle
 from einthoven.runs.figures import pictures, principal_components
 from einthoven.runs.landscape import loss_landscape
 from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.plain_files import write_predictions
 from einthoven.runs.run import RunParts
 from einthoven.runs.validation import Validation
 from einthoven.terminal.display import say
@@ -72,28 +73,39 @@ def conclude(
     if landscape:
         recorder.arrays(landscape, "landscape.npz")
     say(write_bundle(run))
+    tables = {split: prediction_table(run, split, of_rows) for split, of_rows in row_predictions.items()}
+    write_predictions(run.folder, tables)
     if not run.settings.tracking.artifacts:
         return metrics, predictions
 
     # Pictures. They are written while the files and the model are.
-    draws = pictures(run, recorder.history, predictions, row_predictions, landscape)
+    draws = pictures(run, recorder.history, predictions, row_predictions, landscape, histograms)
     with recorder.figures({name: draw() for name, draw in draws.items()}):
-        _log_files(run, recorder, row_predictions, shares)
+        _log_files(run, recorder, tables, shares)
     return metrics, predictions
 
 
 def _log_files(
-    run: NetworkParts, recorder: Recorder, row_predictions: Mapping[str, Predictions], shares: Float64
+    run: NetworkParts, recorder: Recorder, tables: Mapping[str, Mapping[str, list[object]]], shares: Float64
 ) -> None:
-    """Log the tables, the checkpoints, the bundle and the exported model. `shares` are those of the components."""
+    """Log the tables, the checkpoints, the bundle and the exported model.
+
+    Parameters
+    ----------
+    tables : mapping of str to mapping
+        Split -> table of its predictions.
+    shares : ndarray
+        Shares of the principal components.
+    """
     components = list(range(1, len(shares) + 1))
     recorder.table({"component": components, "share_of_variance": shares.tolist()}, "pca/explained_variance.json")
-    for split, of_rows in row_predictions.items():
-        recorder.table(prediction_table(run, split, of_rows), f"predictions/{split}.parquet")
-    for name in ("best", "last"):
+    for split, table in tables.items():
+        recorder.table(table, f"predictions/{split}.parquet")
+    for name, epoch in (("best", run.position.best_epoch), ("last", run.position.epoch)):
         file = run.checkpoints / f"{name}.safetensors"
         if file.exists():
             recorder.file(file, "checkpoints")
+            recorder.checkpoint(name, f"checkpoints/{file.name}", epoch * run.steps_per_epoch)
     for folder in (BUNDLE, DELINEATOR):
         for file in sorted((run.folder / folder).glob("*")):
             recorder.file(file, folder)
@@ -114,10 +126,17 @@ def _log_program(run: NetworkParts, recorder: Recorder) -> None:
             run.data.labels.classes,
             leads,
             run.data.store.fs,
+            step=_steps_of_weights(run),
             runs_along_time=run.task.kind is TaskKind.MASKS,
             register=run.settings.tracking.register,
             alias=run.settings.tracking.alias,
         )
+
+
+def _steps_of_weights(run: NetworkParts) -> int:
+    """Return the number of steps that the selected weights were trained for."""
+    is_best = run.settings.trainer.select == "best" and run.position.best_epoch
+    return run.position.best_epoch * run.steps_per_epoch if is_best else run.position.step
 
 
 def log_final(recorder: Recorder, step: int, metrics: Mapping[str, float]) -> None:

@@ -26,6 +26,7 @@ from einthoven.runs.laplace import LaplaceRun
 from einthoven.runs.mean_evaluation import PREDICTIONS, MeanOfModels, check_mean, write_mean
 from einthoven.runs.model_card import model_card_of
 from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.plain_files import write_gallery
 from einthoven.runs.trained_data import write_ancestry
 from einthoven.runs.trained_run import check_trained
 from einthoven.schema import EvaluationOptions
@@ -231,6 +232,7 @@ def _evaluate(
             }
         )
         log_results(recorder, run, options.report, results, judged.report, judged.raw_report.p, place)
+        write_gallery(run, recorder)
     say(bundle_message)
     store = without_password(recorder.uri)
     say(f"evaluation.json and model_card.md written to {place} and run {recorder.run_id} in {store}")

@@ -32,6 +32,7 @@ from einthoven.runs.feature_table import measure_features
 from einthoven.runs.figures import example_figures, result_figure
 from einthoven.runs.next_commands import without
 from einthoven.runs.options import logged_options, plain_options
+from einthoven.runs.plain_files import write_predictions
 from einthoven.runs.settings import FEATURE_GROUPS, build_task, check_settings
 from einthoven.terminal.display import console
 from einthoven.tracking.recorder import Recorder
@@ -170,10 +171,12 @@ class FeatureRun:
         log_final(recorder, 0, metrics)
         recorder.flush()
         file = self.save()
+        tables = {split: prediction_table(self, split, of_rows) for split, of_rows in row_predictions.items()}
+        write_predictions(self.folder, tables)
         if not self.settings.tracking.artifacts:
             return metrics, predictions
         for split, of_records in predictions.items():
-            recorder.table(prediction_table(self, split, row_predictions[split]), f"predictions/{split}.parquet")
+            recorder.table(tables[split], f"predictions/{split}.parquet")
             for name, draw in result_figure(self, split, of_records).items():
                 recorder.figure(draw(), name)
         if predictions:

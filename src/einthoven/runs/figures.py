@@ -20,10 +20,11 @@ from einthoven.models.positions import position_similarity
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.measuring import measure_records
-from einthoven.report import ecg_paper, figures, training
+from einthoven.report import ecg_paper, figures, note_picture, training
 from einthoven.report.agreement import agreement_figure
 from einthoven.report.attention import attention_figure
 from einthoven.report.delineation import delineation_figure
+from einthoven.report.histograms import histogram_figure
 from einthoven.report.landscape import landscape_figure, path_figure
 from einthoven.report.measurement_text import measurement_line
 from einthoven.report.positions import positions_figure
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
 Draw = Callable[[], "Figure"]
 """Draws one picture."""
 
+HISTOGRAMS = {
+    "weights": ("Weights over the epochs", "magnitude of a weight"),
+    "gradients": ("Gradient of the last step of each epoch", "magnitude of an entry"),
+    "activations": ("Outputs of all stages over the epochs", "magnitude of a value"),
+    "probabilities": ("Predicted probabilities of the validation records", "probability"),
+}
+"""Name of a measurement, and of its picture -> title, and label of its axis."""
+
 EXAMPLES = 2
 """Number of the best predictions, and of the worst ones, that are drawn."""
 
@@ -49,6 +58,7 @@ def pictures(
     predictions: Mapping[str, Predictions],
     row_predictions: Mapping[str, Predictions],
     landscape: Mapping[str, NDArray[Any]],
+    histograms: Mapping[str, NDArray[Any]],
 ) -> dict[str, Draw]:
     """Return the pictures of a training by their names.
 
@@ -60,6 +70,8 @@ def pictures(
         Of the records of each split, and of its rows.
     landscape : mapping of str to ndarray
         The loss around the weights; empty if it was not measured.
+    histograms : mapping of str to ndarray
+        As `Validation.arrays` returns them.
     """
     stage_names = list(stages(run.model.network))
     first_stage = stage_names[0]
@@ -69,6 +81,9 @@ def pictures(
     multipliers = rates / run.optimizer.param_groups[0]["initial_lr"]
     drawn: dict[str, Draw] = {
         "loss": partial(figures.loss_figure, history, run.monitor, run.task.metric_titles[run.task.monitor]),
+        note_picture.NAME: partial(
+            note_picture.note_picture, history, run.monitor, run.task.metric_titles[run.task.monitor]
+        ),
         "schedule": partial(figures.schedule_figure, multipliers, steps - 1),
         "pca_scree": partial(_pca_figure, run),
     }
@@ -78,6 +93,19 @@ def pictures(
         drawn["updates"] = partial(training.update_ratio_figure, history, stage_names)
     if not training.INFORMATION_METRICS.keys().isdisjoint(history):
         drawn["information"] = partial(training.information_figure, history)
+
+    for name, (title, label) in HISTOGRAMS.items():
+        # One epoch has no change to show.
+        if len(histograms.get(f"{name}/epoch", ())) > 1:
+            drawn[name] = partial(
+                histogram_figure,
+                histograms[f"{name}/epoch"],
+                histograms[f"{name}/counts"],
+                histograms[f"{name}/edges"][0],
+                title=title,
+                label=label,
+                log=name != "probabilities",
+            )
 
     # Results and labels.
     for split, of_records in predictions.items():

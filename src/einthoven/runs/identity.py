@@ -120,6 +120,7 @@ def _package_hash() -> str:
     return digest.hexdigest()[:12]
 
 
+@cache
 def git_commit() -> str:
     """Return the commit of the checkout, with ``-dirty`` if it was changed; empty without git."""
     root = Path(__file__).parents[3]

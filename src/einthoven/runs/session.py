@@ -11,6 +11,7 @@ from einthoven.runs import advice
 from einthoven.runs.mean_members import conclude_mean
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import resume_command
+from einthoven.runs.plain_files import write_results
 from einthoven.runs.run import Run
 from einthoven.terminal.display import console, say
 from einthoven.tracking.concluded import CONCLUDED
@@ -68,6 +69,7 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
             advice.write_note(run, recorder, facts, {}, {}, error)
         raise
     advice.write_note(run, recorder, facts, session.metrics, predictions)
+    write_results(run, recorder, session.metrics)
     # The last entry before the end of the run.
     recorder.tags({CONCLUDED: "true"})
 

@@ -26,6 +26,7 @@ from einthoven.runs.identity import git_commit, identity_tags, logged_overrides
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.options import logged_options, logged_yaml, plain_options, write_config
 from einthoven.runs.parameters import parameters
+from einthoven.runs.plain_files import write_environment
 from einthoven.runs.read_base import read_base
 from einthoven.runs.run import Run
 from einthoven.runs.run_data import training_ancestry
@@ -133,6 +134,7 @@ def write_start(run: Run, overrides: list[str]) -> None:
     `overrides` are the options of the command line.
     """
     write_config(run.config, run.folder)
+    write_environment(run)
     left_out = run.data.store.left_out
     if len(left_out):
         list_file = run.folder / QUARANTINE

@@ -108,7 +108,7 @@ def write_trained_data(folder: Path, data: DataIdentity, ancestry: Ancestry, not
     notes : mapping
         Further values, such as the hashes of configuration and source.
     """
-    _save(folder / IDENTITY, data.to_arrays(), {"format": FORMAT, **notes, "versions": _versions()})
+    _save(folder / IDENTITY, data.to_arrays(), {"format": FORMAT, **notes, "versions": installed_versions()})
     write_ancestry(folder, ancestry)
 
 
@@ -197,7 +197,8 @@ def _load(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return {name: value.numpy() for name, value in tensors.items() if isinstance(value, torch.Tensor)}, notes
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python, of this package, and of the packages that the results of a run depend on."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -14,13 +14,19 @@ from torch import nn
 from einthoven.contracts import Predictions, TaskKind
 from einthoven.diagnostics import curvature
 from einthoven.diagnostics.activations import attention_entropy
+from einthoven.diagnostics.histograms import (
+    magnitude_edges,
+    magnitude_histogram,
+    probability_histogram,
+    stage_outputs,
+)
 from einthoven.diagnostics.information import confident_wrong, entropy_histogram, kl_drift, kl_windows
 from einthoven.diagnostics.landscape import flatten
 from einthoven.diagnostics.rank import effective_rank, features
 from einthoven.evaluation.scores import calibration_error_per_class
 from einthoven.functional.class_names import parts
 from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.probing import attention_maps, probe_hessian
+from einthoven.runs.probing import attention_maps, probe_batch, probe_hessian, probe_loss
 from einthoven.runs.representation import Probe, latent_metrics, representation_metrics
 from einthoven.tasks.pretext import Pretext
 from einthoven.training.memory import memory_for
@@ -148,11 +154,12 @@ class Validation:
             if divergence is not None:
                 metrics["watch/diag/kl_windows"] = divergence
 
+        if self._is_due(intervals.histograms):
+            self._add_histogram("probabilities", *probability_histogram(p))
+
         if self._is_due(intervals.entropy_histogram):
             counts, edges = entropy_histogram(p, single_label=is_single_label)
-            self._add("entropy/epoch", np.int64(run.position.epoch))
-            self._add("entropy/counts", counts)
-            self._add("entropy/edges", edges)
+            self._add_histogram("entropy", counts, edges)
         return metrics
 
     def _measure_model(self) -> dict[str, float]:
@@ -171,14 +178,35 @@ class Validation:
                     metrics["watch/diag/sharpness"] = curvature.sharpness(hessian, generator)
                 if self._is_due(intervals.hessian_trace):
                     metrics["watch/diag/hessian_trace"] = curvature.trace(hessian, generator)
+        if self._is_due(intervals.histograms):
+            self._count_magnitudes()
         if self._is_due(intervals.trajectory):
             self.snapshots.append(flatten(run.trainable()))
         return metrics
 
+    @torch.no_grad()
+    def _count_magnitudes(self) -> None:
+        """Add histograms of the weights, of the gradient of the last step, and of the outputs of the stages."""
+        run = self._run
+        parameters = run.trainable()
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        with stage_outputs(run.model.network) as outputs:
+            probe_loss(run, probe_batch(run))
+        groups = {"weights": parameters, "gradients": gradients, "activations": outputs}
+        for name, tensors in groups.items():
+            if tensors:
+                self._add_histogram(name, magnitude_histogram(tensors), magnitude_edges())
+
+    def _add_histogram(self, name: str, counts: NDArray[np.int64], edges: NDArray[np.float64]) -> None:
+        self._add(f"{name}/epoch", np.int64(self._run.position.epoch))
+        self._add(f"{name}/counts", counts)
+        self._add(f"{name}/edges", edges)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays for figures, with the measurements along their first axis.
 
-        ``entropy/epoch`` (n,), ``entropy/counts`` (n, bins) and ``entropy/edges`` (n, bins + 1), in nats.
+        For each measurement, such as ``entropy``: ``entropy/epoch`` (n,), ``entropy/counts`` (n, bins) and
+        ``entropy/edges`` (n, bins + 1).
         """
         return {name: np.stack(values) for name, values in self._histograms.items()}
 

@@ -207,6 +207,8 @@ class Diagnostics:
     """Divergence of each latent dimension of a variational autoencoder from the prior, in epochs."""
     probe_auroc: int | None = None
     """AUROC of a linear probe on the embeddings of a pretraining, in epochs. It reads labels."""
+    histograms: int | None = None
+    """Histograms of weights, gradients, activations and probabilities, for figures of their change, in epochs."""
     log_odds: bool = False
     """Mean log-odds of each training record and class over the training, for the margins of `doctor labels`."""
 

@@ -234,12 +234,14 @@ in the store.
   --trust ADDRESS   send to this store, if it is neither that of MLFLOW_TRACKING_URI nor a file with runs
 """,
     "ui": """\
-usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000]
+usage: einthoven ui [uri=sqlite:///mlflow.db] [port=5000] [browser=true]
 
-Serves the MLflow page on 127.0.0.1, and prints the addresses of the newest experiment and run.
+Serves the MLflow page on 127.0.0.1. When it answers, its addresses are printed, and a browser opens the list of the
+newest runs, if there is one.
 
-  uri=ADDRESS   another database than that of MLFLOW_TRACKING_URI or mlflow.db
-  port=NUMBER   another port of the page
+  uri=ADDRESS     another database than that of MLFLOW_TRACKING_URI or mlflow.db
+  port=NUMBER     another port of the page
+  browser=false   open no browser
 """,
     "report": """\
 usage: einthoven report RUN ... [--significance] [output=report.html] [uri=sqlite:///mlflow.db]

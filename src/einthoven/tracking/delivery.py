@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from einthoven.errors import first_line
 from einthoven.files import read_file
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 CREATION = "einthoven.creation"
 """Tag of a run with a random number, so that a run is created once, even if its creation is repeated."""
+
+RUN_ID = "RUN_ID_OF_THIS_RUN"
+"""Stands for the id of the run in a tag. The id is not known before the run is sent."""
 
 # The page of MLflow shows an artifact as a table if this tag lists it.
 _TABLES = "mlflow.loggedArtifacts"
@@ -250,7 +254,9 @@ class Delivery:
             return refused
         if kind == "tags":
             for name, value in content.items():
-                reason, _ = self._refusal(partial(self.client.set_tag, self._existing_run(), name, value))
+                run_id = self._existing_run()
+                sent_value = str(value).replace(RUN_ID, run_id)
+                reason, _ = self._refusal(partial(self.client.set_tag, run_id, name, sent_value))
                 if reason:
                     refused.append((reason, {kind: {name: value}}))
             return refused
@@ -278,6 +284,10 @@ class Delivery:
                 self.client.set_terminated(self._existing_run(), content["status"], content["time"])
         elif kind == "file":
             self._send_file(**content)
+        elif kind == "checkpoint":
+            from einthoven.tracking.models import send_checkpoint
+
+            send_checkpoint(self.client, self._existing_run(), self._ids["experiment_id"], content)
         else:
             assert kind == "model", kind
             from einthoven.tracking.models import send_model
@@ -319,6 +329,17 @@ class Delivery:
             tables = [*self._tables, entry]
             self.client.set_tag(self._existing_run(), _TABLES, json.dumps(tables))
             self._tables = tables
+
+
+def artifact_address(path: str) -> str:
+    """Return the address of an artifact of the run, seen from the page of the run.
+
+    Parameters
+    ----------
+    path : str
+        Place among the artifacts, such as ``figures/loss.png``.
+    """
+    return f"get-artifact?path={quote(path)}&run_uuid={RUN_ID}"
 
 
 def _remove_staged(staged: Path) -> None:

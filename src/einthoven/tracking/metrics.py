@@ -66,6 +66,8 @@ class Metrics:
         self._last_step = 0
         # The last point of each metric that was put into the spool.
         self._last_points: dict[str, Point] = {}
+        # Step -> points of the validation metrics. A checkpoint of that step is logged with them.
+        self._validation_points: dict[int, list[Point]] = {}
         # Last step of each metric that was written before this run was continued.
         self._earlier_steps: dict[str, int] = {}
 
@@ -143,3 +145,5 @@ class Metrics:
         steps.append(point.step)
         values.append(point.value)
         self._last_points[point.metric] = point
+        if point.metric.startswith("val/"):
+            self._validation_points.setdefault(point.step, []).append(point)

@@ -171,32 +171,55 @@ def send_model(client: MlflowClient, run_id: str, experiment_id: str, path: Path
     content : mapping
         The entry of the spool, as `Recorder.model` writes it.
     """
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
-
-    model = _logged_model(client, run_id, experiment_id, content["params"])
+    model = _logged_model(client, run_id, experiment_id, NAME, content["params"])
     if path.exists():
         _write_ids(path, model, run_id)
         client.log_model_artifacts(model.model_id, str(path))
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    outputs = client.get_run(run_id).outputs
-    if outputs is None or model.model_id not in [output.model_id for output in outputs.model_outputs]:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-
-    # The run has these metrics already and drops them. The call links them to the model and its data.
-    metrics = []
-    for name, value, time, step in content["metrics"]:
-        metrics.append(Metric(name, value, time, step, model.model_id, *content["dataset"]))
-    client.log_batch(run_id, metrics=metrics)
+    _link(client, run_id, model.model_id, content)
     if content["register"]:
         _register(client, content["register"], content["alias"], model, run_id)
 
 
-def _logged_model(client: MlflowClient, run_id: str, experiment_id: str, params: Mapping[str, str]) -> LoggedModel:
-    """Return the LoggedModel of a run; create it if there is none."""
-    models = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{NAME}'")
+def send_checkpoint(client: MlflowClient, run_id: str, experiment_id: str, content: Mapping[str, Any]) -> None:
+    """Make a checkpoint a LoggedModel of the run, with its step and metrics. Its file is an artifact of the run.
+
+    A step that an earlier attempt has done is not repeated.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    run_id, experiment_id : str
+    content : mapping
+        The entry of the spool, as `Recorder.checkpoint` writes it.
+    """
+    model = _logged_model(client, run_id, experiment_id, f"checkpoint-{content['name']}", content["params"])
+    _link(client, run_id, model.model_id, content)
+
+
+def _link(client: MlflowClient, run_id: str, model_id: str, content: Mapping[str, Any]) -> None:
+    """Link a model to the run, its step, its metrics and its data."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+
+    client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or model_id not in [output.model_id for output in outputs.model_outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=content.get("step", 0))])
+
+    # The run has these metrics already and drops them. The call links them to the model and its data.
+    metrics = []
+    for name, value, time, step in content["metrics"]:
+        metrics.append(Metric(name, value, time, step, model_id, *content["dataset"]))
+    client.log_batch(run_id, metrics=metrics)
+
+
+def _logged_model(
+    client: MlflowClient, run_id: str, experiment_id: str, name: str, params: Mapping[str, str]
+) -> LoggedModel:
+    """Return the LoggedModel of a run with a name; create it if there is none."""
+    models = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
     if models:
         return models[0]
-    return client.create_logged_model(experiment_id, NAME, source_run_id=run_id, params=dict(params))
+    return client.create_logged_model(experiment_id, name, source_run_id=run_id, params=dict(params))
 
 
 def _write_ids(path: Path, model: LoggedModel, run_id: str) -> None:

@@ -30,6 +30,7 @@ from einthoven.tracking.earlier import FINISHED, create_again, read_spool, read_
 from einthoven.tracking.files import Files
 from einthoven.tracking.metrics import Metrics
 from einthoven.tracking.names import accepted
+from einthoven.tracking.recorded_models import RecordedModels
 from einthoven.tracking.server import reach, without_password
 from einthoven.tracking.spool import Spool
 from einthoven.tracking.system import SystemMetrics
@@ -59,8 +60,10 @@ _locks_of_threads: list[FileLock] = []
 """Locks that are kept until the process ends, because a thread could not be ended."""
 
 
-class Recorder(Metrics, Files):
-    """Write one run: metrics (`Metrics`), files (`Files`), and here the run itself with its parameters and tags.
+class Recorder(RecordedModels):
+    """Write one run: metrics (`Metrics`), files (`Files`), models (`RecordedModels`), and here the run itself.
+
+    The run has parameters and tags.
 
     Parameters
     ----------
@@ -226,7 +229,10 @@ class Recorder(Metrics, Files):
         self._put(self._entries, {"tags": _accepted_tags(values)})
 
     def note(self, markdown: str) -> None:
-        """Set the description of the run. A long note continues in the artifact note.md."""
+        """Set the description of the run. A long note continues in the artifact note.md.
+
+        A picture in it is an artifact of the run: `delivery.artifact_address`.
+        """
         if len(markdown) > _NOTE_LIMIT:
             self.text(markdown, "note.md")
             markdown = markdown[: markdown.rfind("\n", 0, _NOTE_LIMIT)] + "\n\n… the rest is in `note.md`."
@@ -238,42 +244,6 @@ class Recorder(Metrics, Files):
         self._dataset = (name, digest)
         content = {"name": name, "digest": digest, "source": source, "profile": dict(profile), "context": context}
         self._put(self._entries, {"dataset": content})
-
-    def model(
-        self,
-        program: Path,
-        samples: int,
-        classes: tuple[str, ...],
-        leads: tuple[str, ...],
-        fs: float,
-        *,
-        runs_along_time: bool = False,
-        register: str | None = None,
-        alias: str | None = None,
-    ) -> None:
-        """Log an exported model with the last val and test metrics, and register it if a name is given.
-
-        Parameters
-        ----------
-        program, samples, classes, leads, fs, runs_along_time
-            As in `einthoven.tracking.models.export`.
-        register, alias : str, optional
-            Name in the model registry, and the alias of the new version.
-        """
-        from einthoven.tracking.models import NAME, export
-
-        with self._staged_path(NAME) as path:
-            export(program, samples, classes, leads, fs, path, runs_along_time=runs_along_time)
-        metrics = [point for name, point in self._last_points.items() if name.startswith(("val/", "test/"))]
-        content = {
-            "path": str(path.relative_to(self._folder)),
-            "params": self._params,
-            "metrics": metrics,
-            "dataset": self._dataset,
-            "register": register,
-            "alias": alias,
-        }
-        self._put(self._files, {"model": content})
 
     def hurry(self) -> None:
         """Send what was logged until now without a pause. The caller does not wait for it."""

@@ -19,7 +19,17 @@ from einthoven.tracking.places import registration_address, trusted_for
 from einthoven.tracking.server import without_password
 from einthoven.tracking.spool import Spool, number_in
 
-FOLDERS = ("bundle", "checkpoints", "delineator", "mean", "members", "readings", "tracking")
+FOLDERS = (
+    "bundle",
+    "checkpoints",
+    "delineator",
+    "figures",
+    "mean",
+    "members",
+    "predictions",
+    "readings",
+    "tracking",
+)
 """The folders in the folder of a run."""
 
 SPOOL_NAMES = ("entries", "files")

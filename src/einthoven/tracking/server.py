@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from einthoven.errors import UserError, first_line
 from einthoven.tracking.database import check_database, explain_failure, folder_of_files, make_database, sqlite_file
 from einthoven.tracking.moved import check_place_of_files, follow_files
+from einthoven.tracking.runs_list import view_tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -180,12 +181,12 @@ def experiment_id(mlflow_client: MlflowClient, name: str, artifact_location: str
     """Return the id of the experiment with a name. Create the experiment if there is none."""
     from mlflow.exceptions import MlflowException
 
-    # With this tag, the page of MLflow opens on training runs.
-    kind = {"mlflow.experimentKind": "custom_model_development"}
+    # With these tags, the page of MLflow opens on training runs, and `runs_list` shows their results.
+    tags = {"mlflow.experimentKind": "custom_model_development"} | view_tag()
     experiment = mlflow_client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(mlflow_client.create_experiment(name, artifact_location, tags=kind))
+            return str(mlflow_client.create_experiment(name, artifact_location, tags=tags))
         except MlflowException:
             # Another run may have created it in the meantime.
             experiment = mlflow_client.get_experiment_by_name(name)
