@@ -72,6 +72,8 @@ def main(arguments: list[str]) -> None:
             "MLFLOW_BACKEND_STORE_URI": uri,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # Its warnings are about its own packages.
+            "PYTHONWARNINGS": "ignore",
         },
     ) as server:
         while server.poll() is None and not _answers(address):
