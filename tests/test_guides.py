@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from conftest import LEADS
 from einthoven import cli
 from einthoven.data.synthetic import generate
 from einthoven.data.synthetic.write import write_record
-from test_readme import ROOT, blocks, commands
+from test_readme import ROOT, blocks, commands, joined
 
 FS = 500
 SHORT = (
@@ -29,7 +30,8 @@ SHORT = (
     "einthoven predict my.csv --fs 500 --units mV",
     "einthoven explain ecg.hea --output ecg.png",
 )
-PROGRAMS = ("delineation.md", "explanation.md", "intervals.md")
+PROGRAMS = ("delineation.md", "explanation.md", "intervals.md", "prediction.md")
+TESTED_ELSEWHERE = ("own_parts.md", "serving.md")  # test_extend.py, commands/test_serving.py
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,15 @@ def test_a_program_of_a_guide_runs(page: str, files: Path, monkeypatch: pytest.M
         exec(compile(program, page, "exec"), names)
 
 
+def test_programs_that_need_a_server_import_what_exists() -> None:
+    pages = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in (*PROGRAMS, *TESTED_ELSEWHERE)]
+    programs = [program for page in pages for program in blocks(page, "python")]
+    assert programs
+    for program in programs:
+        imports = [node for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), "imports", "exec"), {})
+
+
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == einthoven.__version__
@@ -110,7 +121,8 @@ def test_the_table_of_the_readme_is_printed_by_the_command_beside_it(
 ) -> None:
     plain = blocks(ROOT / "README.md", "")
     (command,) = [block for block in plain if block.startswith("python bench/bench_recipes.py")]
-    _, script, *words = shlex.split(command.replace("/data/ptb-xl", str(real_data / "ptbxl")))
+    (line,) = joined(command)
+    _, script, *words = shlex.split(line.replace("/data/ptb-xl", str(real_data / "ptbxl")))
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     monkeypatch.setattr("sys.argv", [script, *words])

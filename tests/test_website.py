@@ -52,7 +52,7 @@ def test_each_option_and_each_command_has_a_place(pages: Path) -> None:
         page = (pages / "reference" / "options" / f"{file.parent.name}.md").read_text()
         assert f"\n## {file.stem}\n" in page, file
         assert describe(file).description[:40].replace("<", "&lt;") in page, file
-    commands = (pages / "reference" / "commands.md").read_text()
+    commands = (pages / "reference" / "commands" / "index.md").read_text()
     assert re.findall(r"^## einthoven (\w+)$", commands, flags=re.MULTILINE) == list(VERB_HELP)
 
 

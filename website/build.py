@@ -9,8 +9,8 @@ Collects the pages in build/website/docs and builds the site in build/website/si
     api/                 the functions and classes of each package, read from their docstrings
     decisions/           with a list of all of them
 
-Fails if the build prints a warning, or if a link of the finished site leads nowhere (`links.py`). With --pages, it only
-writes the pages.
+Fails if the build prints a warning, if a docstring names a parameter that its function does not have, or if a link of
+the finished site leads nowhere (`links.py`). With --pages, it only writes the pages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 from api_pages import ANCHORS, write_api_pages
 from links import broken_links
-from option_pages import write_command_page, write_option_pages
+from option_pages import write_command_pages, write_option_pages
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -59,11 +59,16 @@ def main() -> None:
     config = BUILD / "mkdocs.yml"
     config.write_text(site_configuration(PAGES))
     zensical = [str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"]
-    subprocess.run([*zensical, "--config-file", str(config)], check=True, cwd=BUILD)
-    problems = broken_links(SITE)
+    command = [*zensical, "--config-file", str(config)]
+    result = subprocess.run(command, cwd=BUILD, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(result.stdout)
+    if result.returncode:
+        sys.exit("The site was not built.")
+    problems = [line for line in result.stdout.splitlines() if line.startswith("griffe:")]
+    problems += broken_links(SITE)
     if problems:
         print("\n".join(problems))
-        sys.exit(f"{len(problems)} links of the site lead nowhere.")
+        sys.exit(f"{len(problems)} docstrings that do not fit their function, or links that lead nowhere.")
     print(f"The site is in {SITE.relative_to(ROOT)}. Open {SITE.relative_to(ROOT) / 'index.html'}.")
 
 
@@ -78,7 +83,7 @@ def collect(pages: Path) -> None:
         shutil.copy(ROOT / name, pages / "files")
     write_api_pages(pages / "api")
     write_option_pages(pages / "reference" / "options")
-    write_command_page(pages / "reference" / "commands.md")
+    write_command_pages(pages / "reference" / "commands")
 
     for source in sorted(DOCS.rglob("*.md")):
         text = with_site_links(source.read_text(), source, source.relative_to(DOCS))

@@ -39,14 +39,16 @@ class Value:
     meaning: str
 
 
-def write_command_page(path: Path) -> None:
-    """Write the page with the help of all commands."""
+def write_command_pages(folder: Path) -> None:
+    """Write a page with the help of all commands, and one for each command with options of its own."""
+    folder.mkdir(parents=True)
     lines = ["# Commands", "", "The output of `einthoven --help`:", "", "```text", HELP.rstrip(), "```", ""]
     for verb, text in VERB_HELP.items():
         lines += [f"## einthoven {verb}", "", "```text", text.rstrip(), "```", ""]
         if verb in COMMANDS:
-            lines += [f"Its options: [{verb}](options/command_{verb}.md).", ""]
-    path.write_text("\n".join(lines))
+            (folder / f"{verb}.md").write_text(command_page(verb, conf_folder() / COMMANDS[verb]))
+            lines += [f"[The values of its options]({verb}.md)", ""]
+    (folder / "index.md").write_text("\n".join(lines))
 
 
 def write_option_pages(folder: Path) -> None:
@@ -71,10 +73,8 @@ def write_option_pages(folder: Path) -> None:
         (folder / f"{group}.md").write_text(group_page(group, files, purposes.get(group, "")))
         names = ", ".join(f"`{file.stem}`" for file in files)
         index.append(f"| [`{group}`]({group}.md) | {purposes.get(group, '')} | {names} |")
-    index += ["", "Values that belong to no group:", ""]
-    for verb, file in COMMANDS.items():
-        (folder / f"command_{verb}.md").write_text(command_page(verb, conf_folder() / file))
-        index.append(f"- [`einthoven {verb}`](command_{verb}.md)")
+    commands = ", ".join(f"[`einthoven {verb}`](../commands/{verb}.md)" for verb in COMMANDS)
+    index += ["", f"Values that belong to no group stand with their commands: {commands}."]
     (folder / "index.md").write_text("\n".join(index) + "\n")
 
 
@@ -127,7 +127,9 @@ def command_page(verb: str, file: Path) -> str:
     choices = [match for match in map(_CHOICE.match, file.read_text().splitlines()) if match]
     if choices:
         lines += ["Its groups:", "", "| group | what it decides |", "|---|---|"]
-        lines += [f"| [`{match['group']}`]({match['group']}.md) | {match['comment']} |" for match in choices]
+        for match in choices:
+            place = f"../options/{match['group']}.md"
+            lines.append(f"| [`{match['group']}`]({place}) | {match['comment']} |")
     return "\n".join(lines) + "\n"
 
 

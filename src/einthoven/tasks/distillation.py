@@ -30,7 +30,8 @@ class Distillation(Classification):
     The loss of a record is ``(1 - λ) T² KL + λ L``. KL is the divergence between the probabilities of teacher and
     student, in nats, where both divide their logits by T. L is the loss of the true labels. The gradient of the
     divergence shrinks as 1/T², and the factor T² makes up for that. Predictions and metrics are those of a
-    classification, with the true labels.
+    classification, with the true labels. Parameters that are not listed are those of `Classification`. The option
+    ``labels`` may be ``teacher``: the run replaces it by the label set of the teacher.
 
     Parameters
     ----------
@@ -51,9 +52,6 @@ class Distillation(Classification):
     known_teachers : int
         M, the number of teachers that read no signals. Their probabilities (M K columns) are the last columns of the
         training labels, so that an augmentation mixes them as it mixes the labels. `taught_by` sets it.
-
-    Other parameters are those of `Classification`. The option ``labels`` may be ``teacher``. The run replaces it by the
-    label set of the teacher.
 
     Raises
     ------
