@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from einthoven.data.doctor import Finding, examine
+from einthoven.data.synthetic.statements import SUPERCLASSES
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.metrics import auroc_per_class
 from einthoven.predict.bundle import Bundle
@@ -28,13 +29,6 @@ LOWEST_AUROC = 0.7
 """A statement is not answered if the interval of its AUROC begins below this: the network may hardly tell it."""
 
 MAIN_GROUP = "superclasses"
-SUPERCLASSES = {
-    "CD": "conduction disturbance",
-    "HYP": "hypertrophy",
-    "MI": "myocardial infarction",
-    "NORM": "normal ECG",
-    "STTC": "change of ST and T",
-}
 ATTRIBUTION = (
     "Training records: PTB-XL (Wagner et al., Scientific Data 7:154, 2020, physionet.org/content/ptb-xl), CC BY 4.0."
 )

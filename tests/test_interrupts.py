@@ -10,10 +10,11 @@ import threading
 import time
 import weakref
 
+import psutil
 import pytest
 
 from einthoven import cli
-from einthoven.interrupts import Terminated, deferred, deliver_waiting, is_waiting, terminable
+from einthoven.interrupts import Terminated, deferred, deliver_waiting, is_waiting, program_group, terminable
 
 
 def send(number: int) -> None:
@@ -125,3 +126,42 @@ def test_a_command_ends_with_the_code_of_the_signal(
     assert ended.value.code == code
     assert capsys.readouterr().err in ("einthoven: interrupted\n", "einthoven: terminated\n")
     assert handlers() == before
+
+
+NESTED = """
+import signal, subprocess, sys, time
+{ignore}
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "ignore"),
+    [
+        (signal.SIGINT, "signal.signal(signal.SIGTERM, signal.SIG_IGN)"),
+        (signal.SIGTERM, ""),
+        (signal.SIGHUP, ""),
+    ],
+)
+def test_a_signal_ends_a_program_and_the_programs_that_it_has_started(
+    number: int, ignore: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("einthoven.interrupts._GRACE_SECONDS", 0.2 if ignore else 10.0)
+    before = [*handlers(), signal.getsignal(signal.SIGHUP)]
+    processes: list[psutil.Process] = []
+    command = [sys.executable, "-c", NESTED.format(ignore=ignore)]
+    with pytest.raises(KeyboardInterrupt), terminable(), program_group(command, os.environ) as program:
+        started = psutil.Process(program.pid)
+        while len(processes) < 2:
+            processes = [started, *started.children(recursive=True)]
+            time.sleep(0.01)
+        send(number)
+        time.sleep(30)
+    assert psutil.wait_procs(processes, 10)[1] == []
+    assert [*handlers(), signal.getsignal(signal.SIGHUP)] == before
+
+
+def test_a_program_that_ends_itself_ends_nothing_else() -> None:
+    with program_group([sys.executable, "-c", "raise SystemExit(3)"], os.environ) as program:
+        assert program.wait(20) == 3

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -20,6 +22,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _AGAIN_SECONDS = 0.3
 """Time until a signal is sent again. It must not arrive before the callback has ended, also on a busy machine."""
+
+_GRACE_SECONDS = 5.0
+"""Time that a program has to end after SIGTERM."""
+
+_BETWEEN_LOOKS = 0.05
 
 _SIGNAL_OF_PARENT_DEATH = 1
 """Number of Linux for the signal that a process gets when its parent dies (``PR_SET_PDEATHSIG``)."""
@@ -136,6 +143,59 @@ def deferred(notice: str = "") -> Iterator[None]:
         if deferral.waiting and not is_interrupted:
             first = deferral.waiting[0]
             _deliver(first, deferral.handlers[first])
+
+
+@contextmanager
+def program_group(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program, and end it and every process that it has started at the end of the block.
+
+    The program has a process group of its own. Ctrl-C and SIGTERM reach this process only, and end the block. So does
+    SIGHUP, the signal of a terminal that was closed.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping of str to str
+        All variables of the program.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    process = subprocess.Popen(command, env=environment, process_group=0)
+    previous = signal.signal(signal.SIGHUP, terminate) if _is_main_thread() else None
+    try:
+        yield process
+    finally:
+        try:
+            _end_group(process)
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGHUP, previous)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM to the group of a process, and SIGKILL after a while or a second Ctrl-C."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    end = time.monotonic() + _GRACE_SECONDS
+    try:
+        while _has_members(process) and time.monotonic() < end:
+            time.sleep(_BETWEEN_LOOKS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _has_members(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether the group of a process has any member."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def follow(parent: int) -> None:

@@ -48,7 +48,7 @@ def server(serve: Callable[..., Server], temporary: Path) -> Server:
 
 @pytest.fixture(scope="session")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated record of 30 s at 500 Hz: r.hea with r.dat, and r.csv, which says nothing but the leads."""
+    """A generated record of 30 s at 500 Hz: r.hea with r.dat, r.csv with the leads, and s.csv without them."""
     import numpy as np
 
     from einthoven.data.synthetic.generate import iterate
@@ -59,4 +59,5 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     signal = np.concatenate([sample.signals[500] for sample in iterate(3, 4, rates=(500,))], axis=1)
     write_record(folder / "r", signal, 500)
     np.savetxt(folder / "r.csv", signal.T / 1000, "%.3f", ",", header=",".join(LEADS), comments="")
+    np.savetxt(folder / "s.csv", signal.T / 1000, "%.3f", ",")
     return folder

@@ -15,12 +15,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import psutil
 import pytest
 from running import MEGABYTES, Server
 
-import einthoven.app
 from einthoven import cli
-from einthoven.app.answer import _explained_as_json
+from einthoven.app.answer import FIELDS, _explained_as_json, signal_of_page
+from einthoven.app.server import STATIC, page_files
 from einthoven.app.upload import FILES_LIMIT
 from einthoven.atomic import PARTIAL
 from einthoven.data.doctor import examine_record
@@ -57,7 +58,9 @@ def test_answers_are_those_of_the_bundle(server: Server, record: Path) -> None:
         starts = [window["start_s"] for window in found["windows"]]
         assert starts == expected.start_s[0].tolist()
         assert [f["evidence"] for f in found["findings"]] == [f.evidence for f in examine_record(record_read)]
-        assert found["paper"].startswith("<?xml")
+        shown = record_read.signal[:, : round(10 * record_read.fs) + 1]
+        assert found["signal"]["fs"] == record_read.fs and found["signal"]["leads"] == list(LEADS)
+        assert np.array(found["signal"]["microvolts"]) == pytest.approx(1000 * shown, abs=0.51)
         (measured,) = measure_records(load_delineator(), [record_read])
         for name in ("heart_rate", "qrs", "qt"):
             assert found["measurements"][name]["value"] == pytest.approx(measured.values[name].value, rel=1e-3)
@@ -67,13 +70,16 @@ def test_a_page_from_within_a_long_recording(server: Server, record: Path) -> No
     files = (record / "r.hea", record / "r.dat")
     first, later, last = (server.answer(*files, start=start)[1] for start in (0, 15, 1000))
     assert [first["start_s"], later["start_s"], last["start_s"]] == [0, 15, 20]
-    assert first["paper"] != later["paper"] and first["probabilities"] == later["probabilities"]
+    assert first["probabilities"] == later["probabilities"] and first["signal"] != later["signal"]
+    signal = np.rint(1000 * read_record(files[0]).signal[:, 7500:12_501].astype(float))
+    assert later["signal"]["microvolts"] == signal.tolist()
 
 
 def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
     files = (record / "r.hea", record / "r.dat")
-    plain, likeliest, told = (
-        server.answer(*files, start=12, **more)[1] for more in ({}, {"explain": ""}, {"explain": "MI"})
+    plain, likeliest, told, other = (
+        server.answer(*files, start=12, **more)[1]
+        for more in ({}, {"explain": ""}, {"explain": "MI"}, {"explain": "NORM"})
     )
     predictor = load_bundle("synthetic")
     window = Record(read_record(files[0]).signal[:, 5000:10_000], 500.0, predictor.input_format.leads, "r")
@@ -83,22 +89,57 @@ def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
     assert likeliest["explained"]["label"] == ranked[0]
     assert list(told["explained"]["by_lead"]) == list(predictor.input_format.leads)
     assert told["explained"]["by_lead"] == pytest.approx(expected.by_lead, abs=0.02)  # resampled with its neighbours
-    assert len({plain["paper"], likeliest["paper"], told["paper"]}) == 3
+    levels = told["explained"]["levels"]
+    assert list(levels) == list(predictor.input_format.leads) and told["explained"]["fs"] == 100
+    assert all(len(row) == 1000 and max(map(abs, row)) <= 100 for row in levels.values())
+    assert levels != other["explained"]["levels"]
     assert "class XX: unknown" in server.answer(*files, explain="XX")[1]["error"]
 
 
 def test_an_explanation_has_its_own_cautions() -> None:
     cautions = ("explains the network", "a gap")
     explanation = Explanation("r", "MI", 0.5, 0.0, np.zeros((1, 4)), np.ones((1, 4)), ("I",), 100.0, cautions=cautions)
-    expected = {"label": "MI", "by_lead": {"I": 1.0}, "cautions": ["explains the network"]}
-    assert _explained_as_json(explanation, ["a gap"]) == expected
+    found = _explained_as_json(explanation, ["a gap"])
+    assert found is not None and found["cautions"] == ["explains the network"]
+    assert (found["label"], found["by_lead"], found["levels"]) == ("MI", {"I": 1.0}, {"I": [100] * 4})
     assert _explained_as_json(None, []) is None
 
 
 def test_what_a_table_does_not_say_is_asked_for_in_the_words_of_the_page(server: Server, record: Path) -> None:
     status, found = server.answer(record / "r.csv")
     assert status == 422 and found["error"].startswith("r.csv: does not say the sampling frequency, the unit")
-    assert "--fs" not in found["error"] and "/" not in found["error"]
+    assert "fs=" not in found["error"] and "--fs" not in found["error"] and "/" not in found["error"]
+    page = (STATIC / "page.html").read_text()
+    for name, template in FIELDS.items():
+        words = template.partition("“")[2].removesuffix("”")
+        assert re.search(rf"<label[^>]*>{words}[^<]*\s*<(input|select) id=\"{name}\"", page), words
+    assert all(template.partition("“")[2].removesuffix("”") in found["error"] for template in list(FIELDS.values())[:2])
+
+
+def test_a_record_whose_unit_or_electrodes_cannot_be_right_gets_no_answer(server: Server, record: Path) -> None:
+    status, found = server.answer(record / "r.csv", fs=500, units="V")
+    assert status == 422 and "not answered, because the unit cannot be right" in found["error"]
+    shown = found["record"]
+    assert "probabilities" not in shown and shown["signal"] is None
+    assert "unit" in [finding["code"] for finding in shown["findings"]]
+    other_leads = ",".join(["aVR", *LEADS[1:3], "I", *LEADS[4:]])
+    status, found = server.answer(record / "s.csv", fs=500, units="mV", leads=other_leads)
+    assert status == 422 and "the names of the electrodes cannot be right" in found["error"]
+    assert len(found["record"]["signal"]["microvolts"]) == 12 and "probabilities" not in found["record"]
+
+
+def test_age_and_sex_of_a_file(server: Server, record: Path, tmp_path: Path) -> None:
+    header = tmp_path / "r.hea"
+    header.write_bytes((record / "r.hea").read_bytes() + b"# Age: 63\n# Sex: Female\n")
+    assert server.answer(header, record / "r.dat")[1]["patient"] == {"age": 63, "sex": "female"}
+    assert server.answer(record / "r.hea", record / "r.dat")[1]["patient"] == {"age": None, "sex": None}
+
+
+def test_samples_that_are_invalid_have_no_value() -> None:
+    signal = np.zeros((1, 30), np.float32)
+    signal[0, :2] = (np.nan, 1.2344)
+    found = signal_of_page(Record(signal, 2.0, ("I",), "r"), 0.0)
+    assert found == {"fs": 2.0, "leads": ["I"], "microvolts": [[None, 1234, *[0] * 19]]}
 
 
 def test_a_matrix_without_a_header_is_told_what_it_does_not_say(server: Server, record: Path, tmp_path: Path) -> None:
@@ -307,13 +348,16 @@ def test_requests_of_other_sites_are_refused(server: Server) -> None:
 
 
 def test_the_page_asks_nobody_else(server: Server) -> None:
-    for path in ("/", "/page.css", "/page.js", "/icon.svg"):
+    assert {"/", "/page.css", "/print.css", "/page.js", "/paper.js", "/icon.svg"} <= set(page_files())
+    for path in page_files():
         status, content, headers = server.request("GET", path)
         addresses = re.findall(rb"(?:https?:)?//[\w.]+", content.replace(b"http://www.w3.org/2000/svg", b""))
         assert status == 200 and [a for a in addresses if a != b"//"] == []
         assert "default-src 'none'" in headers["content-security-policy"] and headers["cache-control"] == "no-store"
-    folder = Path(einthoven.app.__file__).parent
-    assert not re.search(r"innerHTML|insertAdjacent|document\.write|eval\(", (folder / "page.js").read_text())
+    scripts = [file.read_text() for file in STATIC.glob("*.js")]
+    assert not any(re.search(r"innerHTML|insertAdjacent|document\.write|eval\(", script) for script in scripts)
+    # The content security policy forbids code and styles inside of the page.
+    assert not re.search(r"<style|<script(?![^>]*src=)|\son\w+=|\sstyle=", (STATIC / "page.html").read_text())
 
 
 def test_it_listens_on_this_machine_alone_and_keeps_nothing(
@@ -329,8 +373,11 @@ def test_it_listens_on_this_machine_alone_and_keeps_nothing(
     (folder,) = tmp_path.glob(f"{PARTIAL}*")
     assert list((folder / "content").iterdir()) == []
     assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, folder / "content"))
+    others = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(others) >= 2
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(20) == 0
+    assert psutil.wait_procs(others, 10)[1] == [], "processes that are left"
     assert not folder.exists()
     assert server.process.stdout is not None and server.process.stdout.read() == ""
 

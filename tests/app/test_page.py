@@ -1,112 +1,272 @@
-"""The page in a real browser: chosen and dropped files, errors, a long recording, a narrow screen."""
+"""The page in a real browser: files, answers, refusals, keyboard, print, a telephone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import chromium
+import numpy as np
 import pytest
 from running import Server
 
+pytest.importorskip("playwright", reason="playwright is not installed: this test drives a browser with it.")
+
+from browser import drop, opened, squares_of_print, system_browser
+from playwright.sync_api import Browser, Page, expect
+
+from einthoven.data import read_record
+from einthoven.functional.leads import LEADS
 from einthoven.predict import load_bundle
 
-SHOWN = "!document.getElementById('result').hidden && document.getElementById('paper').naturalWidth > 0"
+CLASSES = {
+    "CD": "Conduction disturbance (CD)",
+    "HYP": "Hypertrophy (HYP)",
+    "MI": "Myocardial infarction (MI)",
+    "NORM": "Normal ECG (NORM)",
+    "STTC": "Change of ST and T (STTC)",
+}
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
-    program = chromium.find()
-    if program is None:
-        pytest.skip("no browser found: this test opens the page in Chromium or Chrome.")
-    with chromium.Browser(program, tmp_path_factory.mktemp("profile")) as browser:
+def browser() -> Iterator[Browser]:
+    with system_browser() as browser:
         yield browser
 
 
-def texts(browser: chromium.Browser, selector: str) -> list[str]:
-    found = browser.value(
-        f"[...document.querySelectorAll('{selector}')].map((cell) => cell.innerText ?? cell.textContent)"
-    )
-    return [str(text).strip() for text in found]
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    with opened(browser, server.address) as page:
+        yield page
 
 
-def test_files_are_chosen_dropped_refused_and_answered(
-    browser: chromium.Browser, server: Server, record: Path, tmp_path: Path
-) -> None:
-    browser.open(server.address)
-    browser.wait("document.getElementById('notice').textContent.includes('Not for diagnosis')")
-    assert "12,507 synthetic ECGs" in " ".join(texts(browser, "#about dd"))
+def choose(page: Page, *files: Path) -> None:
+    page.set_input_files("#files", list(files))
 
-    browser.choose("#files", record / "r.hea", record / "r.dat")
-    browser.wait(SHOWN)
-    expected = load_bundle("synthetic").predict([record / "r.hea"])
-    p = dict(zip(load_bundle("synthetic").classes, expected.probabilities[0], strict=True))
+
+def texts(page: Page, selector: str) -> list[str]:
+    return [text.strip() for text in page.locator(selector).all_inner_texts()]
+
+
+def test_an_answer_stands_first_and_its_tables_follow(page: Page, record: Path) -> None:
+    assert "12,507 synthetic ECGs" in " ".join(texts(page, "#about dd"))
+    choose(page, record / "r.hea", record / "r.dat")
+    expect(page.locator("#name")).to_have_text("r.hea")
+    bundle = load_bundle("synthetic")
+    expected = bundle.predict([record / "r.hea"])
+    p = dict(zip(bundle.classes, expected.probabilities[0], strict=True))
     ranked = sorted(p, key=lambda name: -p[name])
-    assert texts(browser, "#statements td:first-child") == ranked
-    assert [text.split()[0] for text in texts(browser, "#statements td:nth-child(2)")] == [
-        f"{p[n]:.2f}" for n in ranked
-    ]
-    assert [mark == "●" for mark in texts(browser, "#statements td:nth-child(4)")] == [
-        n in expected.sets[0] for n in ranked
-    ]
-    points = load_bundle("synthetic").bundles[0].points
+
+    # The answer in words is in the first screen, and the status says it.
+    first = page.locator(".main-label").first
+    assert CLASSES[ranked[0]] in first.inner_text() and f"{100 * p[ranked[0]]:.0f} %" in first.inner_text()
+    box = page.locator("#vitals").bounding_box()
+    assert box is not None and box["y"] + box["height"] < 900
+    expect(page.locator("#status")).to_contain_text(CLASSES[ranked[0]])
+    assert page.evaluate("document.activeElement.id") == "name"
+    vitals = dict(zip(texts(page, "#vitals dt"), texts(page, "#vitals dd"), strict=True))
+    assert re.fullmatch(r"\d+ per minute", vitals["Heart rate"])
+    assert vitals["Recording"] == "30 s at 500 Hz" and "Age" not in vitals
+
+    assert texts(page, "#statements tbody th") == [CLASSES[name] for name in ranked]
+    possible = [text == "yes" for text in texts(page, "#statements td:nth-child(4)")]
+    assert possible == [name in expected.sets[0] for name in ranked]
+    points = bundle.bundles[0].points
     for rule in ("youden", "sensitivity=0.95"):
-        browser.value(f"at('rule').value = '{rule}'; at('rule').dispatchEvent(new Event('change'))")
-        decided = ["positive" if p[n] >= points[n][rule]["threshold"] else "negative" for n in ranked]
-        assert texts(browser, "#statements td:nth-child(5)") == decided
+        page.select_option("#rule", rule)
+        decided = ["yes" if p[name] >= points[name][rule]["threshold"] else "no" for name in ranked]
+        assert texts(page, "#statements td:nth-child(5)") == decided
 
-    assert browser.value("document.querySelectorAll('#timeline rect').length") == 3 * len(p) + 1
-    browser.value("document.querySelectorAll('#timeline rect')[2].dispatchEvent(new Event('click'))")
-    browser.wait("at('from').textContent === '20.0'")
+    # A long recording: a click on a window shows its page.
+    assert page.locator("#timeline .cell").count() == 3 * len(p)
+    page.locator("#timeline .cell").nth(2).click()
+    expect(page.locator("#from")).to_have_text("20.0")
 
-    browser.value("at('explained').value = 'MI'; at('explained').dispatchEvent(new Event('change'))")
-    browser.wait(f"{SHOWN} && at('label').textContent === 'MI'")
-    assert texts(browser, "#shares text")[0] == "I" and len(texts(browser, "#shares text")) == 24
+    # What an answer rests on is colour behind the same trace, and a share of each lead.
+    trace = page.locator(".trace[data-lead=V5]").get_attribute("d")
+    page.select_option("#explained", "MI")
+    expect(page.locator("#label")).to_have_text(CLASSES["MI"])
+    assert page.locator(".for, .against").count() > 0 and page.locator("#shares div").count() == len(LEADS)
+    assert page.locator(".trace[data-lead=V5]").get_attribute("d") == trace
 
-    browser.drop(300, 200, record / "r.csv")
-    browser.wait("at('status').classList.contains('error')")
-    assert "does not say the sampling frequency" in texts(browser, "#status")[0]
-    assert browser.value("at('result').hidden && !at('metadata').hidden")
-    browser.value("at('fs').value = '500'; at('units').value = 'mV'; at('ask').requestSubmit()")
-    browser.wait(f"{SHOWN} && at('name').textContent === 'r.csv'")
-    assert texts(browser, "#statements td:first-child") == ranked
 
-    # A model with groups of statements: each group by its own probabilities, in words.
-    browser.value("about.groups = {main: {CD: 'c', MI: 'm'}, rhythms: {HYP: 'h', NORM: 'n', STTC: 's'}}; show()")
-    assert texts(browser, "#statements th.group") == ["main", "rhythms"]
-    in_groups = [name for name in ranked if name in ("CD", "MI")] + [
-        name for name in ranked if name not in ("CD", "MI")
-    ]
-    meanings = {"CD": "c", "MI": "m", "HYP": "h", "NORM": "n", "STTC": "s"}
-    assert texts(browser, "#statements td:first-child") == [f"{name}: {meanings[name]}" for name in in_groups]
+def test_every_sample_is_drawn(page: Page, record: Path) -> None:
+    choose(page, record / "r.hea", record / "r.dat")
+    expect(page.locator("#name")).to_have_text("r.hea")
+    signal = read_record(record / "r.hea").signal
+    for view, lead, seconds, speed, gain in (("all", "V4", (7.5, 10), 25, 10), ("II", "II", (0, 5), 50, 10)):
+        page.select_option("#view", view)
+        path = page.locator(f".trace[data-lead={lead}]").first.get_attribute("d") or ""
+        points = np.array([[float(number) for number in pair.split()] for pair in re.split("[ML]", path)[1:]])
+        samples = signal[LEADS.index(lead), round(seconds[0] * 500) : round(seconds[1] * 500) + 1]
+        assert len(points) == len(samples)
+        assert np.diff(points[:, 0]) == pytest.approx(speed / 500, abs=0.011)
+        assert points[0, 1] - points[:, 1] == pytest.approx(gain * (samples - samples[0]), abs=0.03)
 
+
+def test_files_are_dropped_and_what_they_do_not_say_is_asked_for(page: Page, record: Path) -> None:
+    drop(page, record / "r.csv")
+    expect(page.locator("#error")).to_contain_text("in the field “Sampling frequency”")
+    assert not page.locator("#result").is_visible()
+    assert page.evaluate("document.activeElement.id") == "fs"
+    page.get_by_label("Sampling frequency in hertz").fill("500")
+    page.get_by_label("Unit of the values").select_option("millivolt (mV)")
+    page.get_by_role("button", name="Read the file again").click()
+    expect(page.locator("#name")).to_have_text("r.csv")
+    expect(page.locator("#error")).to_be_empty()
+
+
+def test_a_record_in_another_unit_gets_no_answer(page: Page, record: Path, tmp_path: Path) -> None:
+    microvolts = read_record(record / "r.hea").signal[:, :5000].T * 1000
+    np.savetxt(tmp_path / "microvolts.csv", microvolts, "%.0f", ",", header=",".join(LEADS), comments="")
+    choose(page, tmp_path / "microvolts.csv")
+    page.get_by_label("Sampling frequency in hertz").fill("500")
+    page.get_by_label("Unit of the values").select_option("millivolt (mV)")
+    page.get_by_role("button", name="Read the file again").click()
+    expect(page.locator("#refusal")).to_contain_text(
+        "No answer. microvolts: not answered, because the unit cannot be right"
+    )
+    assert "Amplitudes of another unit" in page.locator("#warnings").inner_text()
+    for hidden in ("#answer", "#probabilities", "#measured", "#ecg"):
+        assert not page.locator(hidden).is_visible()
+    page.get_by_label("Unit of the values").select_option("microvolt (µV)")
+    page.get_by_role("button", name="Read the file again").click()
+    expect(page.locator("#answer")).to_be_visible()
+    assert not page.locator("#refusal").is_visible()
+
+
+def test_a_record_with_exchanged_electrodes_is_shown_without_an_answer(
+    page: Page, record: Path, tmp_path: Path
+) -> None:
+    # Without the electrodes of the arms exchanged, I changes its sign, and II and III change places.
+    signal = read_record(record / "r.hea").signal[:, :5000].copy()
+    signal[:6] = np.stack([-signal[0], signal[2], signal[1], signal[4], signal[3], signal[5]])
+    np.savetxt(tmp_path / "arms.csv", signal.T, "%.3f", ",", header=",".join(LEADS), comments="")
+    choose(page, tmp_path / "arms.csv")
+    page.get_by_label("Sampling frequency in hertz").fill("500")
+    page.get_by_label("Unit of the values").select_option("millivolt (mV)")
+    page.get_by_role("button", name="Read the file again").click()
+    expect(page.locator("#refusal")).to_contain_text("the position of the electrodes cannot be right")
+    assert page.locator("#ecg").is_visible() and not page.locator("#answer").is_visible()
+
+
+def test_a_damaged_file_and_one_that_is_too_large_get_a_sentence(page: Page, tmp_path: Path) -> None:
     evil = tmp_path / "<img src=x onerror=alert(1)>.hea"
     evil.write_bytes(b"<script>alert(1)</script>")
-    browser.drop(300, 200, evil)
-    browser.wait("at('status').classList.contains('error')")
-    assert browser.value("document.querySelectorAll('#status *').length") == 0
-
-    browser.value("window.ours = fetch; fetch = () => new Promise((give) => { window.late = give; }); 0")
-    browser.value("window.first = ask(); fetch = ours; 0")
-    browser.value("at('example').click()")
-    browser.wait(f"{SHOWN} && at('name').textContent === 'generated.hea'")
-    browser.value('late(new Response(\'{"error": "of before"}\', { status: 422 })), first')
-    assert browser.value(SHOWN), "an answer to an earlier question is not shown"
-    for seconds, told in ((10, "10 s"), (1800, "1800 s"), (29.996, "30 s"), (0.25, "0.25 s")):
-        browser.value(f"answer.seconds = {seconds}; show()")
-        assert texts(browser, "#facts")[0].startswith(f"{told} at ")
-    browser.resize(400)
-    assert browser.value("document.documentElement.scrollWidth") <= 400
-    outside = [
-        said for said in browser.said if not said.startswith((server.address, f"blob:{server.address}", "data:"))
-    ]
-    assert [said for said in outside if "status of 422" not in said] == [], "errors, or addresses of others"
-
-
-def test_files_that_are_too_large_are_not_sent(browser: chromium.Browser, server: Server, tmp_path: Path) -> None:
+    drop(page, evil)
+    expect(page.get_by_role("alert")).to_contain_text("record line")
+    assert page.locator("#error *").count() == 0 and not page.locator("#result").is_visible()
     (tmp_path / "large.npy").write_bytes(bytes(5 * 10**6))
-    browser.open(server.address)
-    browser.wait("document.getElementById('notice').textContent")
-    browser.choose("#files", tmp_path / "large.npy")
-    browser.wait("at('status').classList.contains('error')")
-    assert "5.0 MB found; at most 4 MB are read" in texts(browser, "#status")[0]
+    choose(page, tmp_path / "large.npy")
+    expect(page.get_by_role("alert")).to_contain_text("5.0 MB found; at most 4 MB are read")
+
+
+def test_an_answer_to_an_earlier_question_is_not_shown(page: Page, record: Path) -> None:
+    waiting = []
+    page.route("**/answer?*file=r.csv*", lambda route: waiting.append(route))
+    choose(page, record / "r.csv")
+    page.get_by_role("button", name="Show a generated ECG").click()
+    expect(page.locator("#name")).to_have_text("generated.hea")
+    waiting[0].fulfill(status=422, json={"error": "of before"})
+    page.wait_for_timeout(50)
+    expect(page.locator("#error")).to_be_empty()
+    expect(page.locator("#answer")).to_be_visible()
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    focused = "document.activeElement.id || document.activeElement.getAttribute('aria-label') || ''"
+
+    def tab_to(name: str) -> None:
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if name in page.evaluate(focused):
+                return
+        pytest.fail(f"{name} cannot be reached with the Tab key")
+
+    tab_to("files")
+    tab_to("example")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("Answer for generated.hea")
+    assert page.evaluate(focused) == "name"
+    for name in ("view", "gain", "explained", "smaller", "larger", "fit", "true-size", "calipers"):
+        tab_to(name)
+    page.keyboard.press("Enter")
+    assert "Mark 1" in page.evaluate(focused)
+    expect(page.locator("#reading-of-calipers")).to_have_text("Between the marks: 1000 ms, 60 per minute, 1.00 mV")
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.locator("#reading-of-calipers")).to_have_text("Between the marks: 1040 ms, 58 per minute, 1.50 mV")
+    page.keyboard.press("Escape")
+    assert page.evaluate(focused) == "calipers" and page.locator(".calipers").count() == 0
+    tab_to("print")
+    tab_to("ECG paper")
+
+
+def test_calipers_follow_the_pointer_at_any_size(page: Page) -> None:
+    page.get_by_role("button", name="Show a generated ECG").click()
+    page.get_by_role("button", name="Calipers").click()
+    for left in (50, 100):
+        box = page.locator(".page").bounding_box()
+        assert box is not None
+        unit = box["width"] / 271
+        page.mouse.move(box["x"] + left * unit, box["y"] + 50 * unit)
+        page.mouse.down()
+        page.mouse.move(box["x"] + (left + 20) * unit, box["y"] + 42 * unit)
+        page.mouse.up()
+        expect(page.locator("#reading-of-calipers")).to_have_text("Between the marks: 800 ms, 75 per minute, 0.80 mV")
+        page.get_by_role("button", name="Larger").click()
+
+
+def test_the_scale_is_stated_only_where_it_is_known(page: Page) -> None:
+    page.get_by_role("button", name="Show a generated ECG").click()
+    caption = page.locator("#caption")
+    expect(caption).to_contain_text("0.2 s wide and 0.5 mV high")
+    assert "mm/s" not in caption.inner_text()
+    page.get_by_role("button", name="True size").click()
+    page.get_by_label("Length of the bar").fill("428")  # a card of 85.6 mm: 5 pixels for each mm
+    page.get_by_role("button", name="The bar is as long as the card").click()
+    expect(caption).to_contain_text("On this screen: 25 mm/s, 10 mm/mV.")
+    box = page.locator(".page").bounding_box()
+    assert box is not None and box["width"] == pytest.approx(271 * 5, abs=1)
+    page.get_by_role("button", name="Fit").click()
+    assert "25 mm/s" not in caption.inner_text()
+
+    # The browser remembers the size, and nothing else.
+    page.reload()
+    page.get_by_role("button", name="Show a generated ECG").click()
+    page.get_by_role("button", name="True size").click()
+    expect(caption).to_contain_text("On this screen: 25 mm/s, 10 mm/mV.")
+    stored = page.evaluate("[Object.keys(localStorage), Object.keys(sessionStorage), document.cookie]")
+    assert stored == [["einthoven.device-pixels-per-mm"], [], ""]
+
+
+def test_printed_squares_have_five_millimetres(page: Page) -> None:
+    page.get_by_role("button", name="Show a generated ECG").click()
+    expect(page.locator("#answer")).to_be_visible()
+    sizes, sheet = squares_of_print(page)
+    assert sheet == pytest.approx((297, 210), abs=0.5)
+    assert len(sizes) == 54 + 26
+    assert sizes == pytest.approx([5.0] * len(sizes), abs=0.05)
+    # The measurement finds a print that is not true to scale.
+    smaller, _ = squares_of_print(page, scale=0.9)
+    assert np.median(smaller) == pytest.approx(4.5, abs=0.05)
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_on_a_telephone_nothing_is_cut(browser: Browser, server: Server, record: Path, color_scheme: str) -> None:
+    screen = {"viewport": {"width": 390, "height": 844}, "color_scheme": color_scheme, "has_touch": True}
+    with opened(browser, server.address, **screen) as page:
+        choose(page, record / "r.hea", record / "r.dat")
+        expect(page.locator("#answer")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        beyond = page.evaluate(
+            """[...document.querySelectorAll('table *, dl *, p, h2, h3, button, select')]
+                .filter((node) => !node.closest('thead') && node.getBoundingClientRect().right > 390.5).map((node) => node.outerHTML)"""
+        )
+        assert beyond == []
+        ink, ground = (
+            page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor")
+        )
+        brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, ground)]
+        assert (brightness[0] > brightness[1]) == (color_scheme == "dark")

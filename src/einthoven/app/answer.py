@@ -1,15 +1,16 @@
-"""The work of a worker for the files of one record: read, examine, predict, measure, draw."""
+"""The work of a worker for the files of one record: read, examine, predict, measure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from einthoven.app.main_labels import main_labels
+from einthoven.app.words import groups_in_words
 from einthoven.data.doctor import CODES, Finding, examine_record
 from einthoven.data.formats.reading import SUFFIXES_WITHOUT_METADATA
 from einthoven.data.formats.record import Record
@@ -19,18 +20,48 @@ from einthoven.data.synthetic.write import write_record
 from einthoven.errors import UserError
 from einthoven.predict import Predictor
 from einthoven.predict.explaining import Explanation
-from einthoven.predict.measuring import WaveFinder, measure_records, measurements_to_json
+from einthoven.predict.measuring import WaveFinder, measure_records, measurements_to_json, patient_of
+from einthoven.predict.refusal import describe
 from einthoven.predict.signal import Prepared
 from einthoven.predict.to_json import to_json
-from einthoven.report.ecg_paper import ecg_paper_figure
-from einthoven.report.explanation import explanation_figure
-from einthoven.report.measurement_text import measurement_line
+from einthoven.report.explanation import relevance_levels
 
 SECONDARY_SUFFIXES = (".dat", ".mat", ".json", ".info")
 """Suffixes of files that can belong to another file of the record."""
 
 PAGE_SECONDS = 10.0
 EXAMPLE_FS = 500
+
+FIELDS = {
+    "fs": "{value} in the field “Sampling frequency”",
+    "units": "{value} in the field “Unit of the values”",
+    "leads": "{value} in the field “Names of the leads”",
+}
+"""How the user of the page states what a file does not say: the labels of the form (`static/page.html`)."""
+
+NEVER_ANSWERED = {
+    "unit": "the unit",
+    "swap_la_ra": "the position of the electrodes",
+    "swap_ra_ll": "the position of the electrodes",
+    "swap_ra_rl": "the position of the electrodes",
+    "limb_law": "the position or the names of the electrodes",
+}
+"""Findings of the doctor with which no record is answered, whatever its bundle refuses -> what cannot be right."""
+
+
+class RefusedError(UserError):
+    """A record was read and gets no answer.
+
+    Parameters
+    ----------
+    reason : str
+    record : dict
+        What the page shows of the record.
+    """
+
+    def __init__(self, reason: str, record: Mapping[str, Any]) -> None:
+        super().__init__(reason)
+        self.record = dict(record)
 
 
 def describe_model(predictor: Predictor) -> dict[str, Any]:
@@ -47,7 +78,7 @@ def describe_model(predictor: Predictor) -> dict[str, Any]:
         "notice": predictor.notice,
         "attribution": predictor.attribution,
         "classes": list(predictor.classes),
-        "groups": predictor.groups,
+        "groups": groups_in_words(predictor.groups),
         "reads": {"leads": list(input_format.leads), "fs": input_format.fs, "seconds": input_format.seconds},
         "models": models,
         "points": predictor.bundles[0].points if len(predictor.bundles) == 1 else {},
@@ -77,71 +108,103 @@ def answer(
     start_s : float
         Start of the page of ECG paper in a long recording, in seconds.
     explain : str, optional
-        The class to explain, or "" for the most probable class. The page then shows the nearest window as the model
-        reads it, with the relevance as colour behind it.
+        The class to explain, or "" for the most probable class. The page then begins at the nearest window that the
+        model reads.
 
     Returns
     -------
     dict
-        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``notes``, ``measurements``, the ``findings``
-        of the doctor, ``start_s``, ``paper`` (an SVG), and ``explained`` with its ``label``, the shares ``by_lead`` and
-        its own ``cautions``, or None.
+        As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``patient``, ``notes``, ``measurements``, the
+        ``findings`` of the doctor, the ``main`` labels, ``start_s``, the ``signal`` of the page, and ``explained`` with
+        its ``label``, the shares ``by_lead``, the ``levels`` of the colour and its own ``cautions``, or None.
 
     Raises
     ------
     UserError
-        If the record cannot be read, lacks something that the model reads, or is unlike the training records. The
-        message does not contain the folder.
+        If the record cannot be read, or lacks something that the model reads. The message does not contain the folder.
+    RefusedError
+        If the record gets no answer: its unit or its electrodes cannot be right, or it is unlike the training records.
     """
     try:
         file = _main_file(folder)
-        record, prepared = predictor.read(file, **reading)
-        prepared = predictor.examine(record, prepared)
-        answered = predictor.predict_prepared([prepared])
-        answered.raise_refused()
+        record, prepared = predictor.read(file, **reading, option_style=FIELDS)
     except UserError as error:
         # The temporary folder means nothing to the user of the page.
         raise UserError(str(error).replace(f"{folder}/", "")) from None
-    prediction = to_json(answered, 0, predictor)
-    (measurements,) = measure_records(delineator, [record])
 
     seconds = record.signal.shape[1] / record.fs
-    explanation = None
-    if explain is None:
-        last_start = max(seconds - PAGE_SECONDS, 0.0)
-        start_s = min(max(start_s, 0.0), last_start)
-    else:
-        explanation = _explain(predictor, prepared, start_s, explain)
-        start_s = explanation.start_s
-    subtitle = f"from {start_s:g} s, of a recording of {seconds:.4g} s" if seconds > PAGE_SECONDS else None
-    return {
-        **prediction,
+    start_s = min(max(start_s, 0.0), max(seconds - PAGE_SECONDS, 0.0))
+    findings = examine_record(record)
+    content = {
         "name": file.name,
         "fs": record.fs,
         "seconds": seconds,
+        "patient": _patient_as_json(record),
         "notes": list(record.notes),
+        "findings": [_finding_as_json(finding) for finding in findings],
+    }
+    answered = predictor.predict_prepared([predictor.with_findings(prepared, findings)])
+    reason = _why_never(record, findings) or answered.refused[0]
+    if reason is not None:
+        # An amplitude of another unit cannot be drawn at the scale of the paper.
+        has_unit = all(finding.code != "unit" for finding in findings)
+        signal = signal_of_page(record, start_s) if has_unit else None
+        raise RefusedError(reason, {**content, "start_s": start_s, "signal": signal})
+
+    explanation = None if explain is None else _explain(predictor, prepared, start_s, explain)
+    if explanation is not None:
+        start_s = explanation.start_s
+    prediction = to_json(answered, 0, predictor)
+    (measurements,) = measure_records(delineator, [record])
+    return {
+        **prediction,
+        **content,
         "measurements": measurements_to_json(measurements),
-        "findings": [_finding_as_json(finding) for finding in examine_record(record)],
+        "main": main_labels(prediction, predictor.groups),
         "start_s": start_s,
         "explained": _explained_as_json(explanation, prediction["cautions"]),
-        "paper": _draw(
-            record,
-            start_s,
-            explanation,
-            measurement_line(measurements),
-            title=file.name,
-            subtitle=subtitle,
-            foot=("", *predictor.footnotes),
-        ),
+        "signal": signal_of_page(record, start_s),
     }
 
 
+def _why_never(record: Record, findings: Sequence[Finding]) -> str | None:
+    """Return why a record is not answered, because its unit or its electrodes cannot be right; None if they can."""
+    for finding in findings:
+        if finding.code in NEVER_ANSWERED:
+            cause = NEVER_ANSWERED[finding.code]
+            return f"{record.source}: not answered, because {cause} cannot be right: {describe(finding)}."
+    return None
+
+
+def signal_of_page(record: Record, start_s: float) -> dict[str, Any]:
+    """Return every sample of ten seconds of a record, in whole microvolts. A sample that is invalid is None."""
+    first = round(start_s * record.fs)
+    # The last sample of the page ends its last line.
+    signal = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs)) + 1]
+    rounded = np.rint(signal.astype(np.float64) * 1000)
+    microvolts = [[None if np.isnan(value) else int(value) for value in row] for row in rounded.tolist()]
+    return {"fs": record.fs, "leads": list(record.leads), "microvolts": microvolts}
+
+
+def _patient_as_json(record: Record) -> dict[str, Any]:
+    """Return the age in years and the sex that the file states, or None."""
+    patient = patient_of(record.comments)
+    return {"age": patient.age, "sex": patient.sex}
+
+
 def _explained_as_json(explanation: Explanation | None, cautions: Sequence[str]) -> dict[str, Any] | None:
-    """Return the explained class, the shares of the leads, and the cautions that the answer itself does not have."""
+    """Return the explained class, and the cautions that the answer itself does not have."""
     if explanation is None:
         return None
     own_cautions = [caution for caution in explanation.cautions if caution not in cautions]
-    return {"label": explanation.label, "by_lead": explanation.by_lead, "cautions": own_cautions}
+    levels = np.rint(100 * relevance_levels(explanation.relevance, explanation.fs)).astype(int)
+    return {
+        "label": explanation.label,
+        "by_lead": explanation.by_lead,
+        "fs": explanation.fs,
+        "levels": dict(zip(explanation.leads, levels.tolist(), strict=True)),
+        "cautions": own_cautions,
+    }
 
 
 def _finding_as_json(finding: Finding) -> dict[str, Any]:
@@ -197,23 +260,3 @@ def _explain(predictor: Predictor, prepared: Prepared, start_s: float, label: st
     window = slice(nearest, nearest + 1)
     one_window = replace(prepared, signal=prepared.signal[window], start_s=prepared.start_s[window])
     return predictor.explain(one_window, label or None)
-
-
-def _draw(record: Record, start_s: float, explanation: Explanation | None, measured: str, **texts: Any) -> str:
-    """Draw ten seconds of the record on ECG paper, or the explained window of it. Return the SVG."""
-    if explanation is None:
-        first = round(start_s * record.fs)
-        signal = record.signal[:, first : first + int(np.ceil(PAGE_SECONDS * record.fs))]
-        figure = ecg_paper_figure(signal, record.fs, leads=record.leads, measured=measured, **texts)
-    else:
-        figure = explanation_figure(
-            explanation.signal,
-            explanation.fs,
-            explanation.relevance,
-            explanation.label,
-            leads=explanation.leads,
-            **texts,
-        )
-    svg = StringIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    return svg.getvalue()

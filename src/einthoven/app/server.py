@@ -26,10 +26,11 @@ from einthoven.app.workers import Pool
 from einthoven.errors import UserError
 
 OWN_NAMES = ("127.0.0.1", "localhost")
-PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+STATIC = Path(__file__).parent / "static"
+START = "page.html"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -106,6 +107,13 @@ def _is_from_page(headers: Headers, port: int) -> bool:
     )
 
 
+def page_files() -> dict[str, bytes]:
+    """Return the files of the page by their path in the address."""
+    files = {f"/{file.name}": file.read_bytes() for file in sorted(STATIC.iterdir()) if file.suffix in KINDS}
+    files["/"] = files.pop(f"/{START}")
+    return files
+
+
 def application(pool: Pool, folder: Path) -> ASGIApp:
     """Return the application.
 
@@ -117,13 +125,13 @@ def application(pool: Pool, folder: Path) -> ASGIApp:
     """
     limits = pool.limits
     active = 0
-    page = {path: (Path(__file__).parent / name).read_bytes() for path, name in PAGE.items()}
+    page = page_files()
     content = {**pool.about, "limits": {"megabytes": limits.megabytes, "seconds": limits.seconds}}
     about = json.dumps(content, ensure_ascii=False)
 
     async def send_page(request: Request) -> Response:
         path = request.url.path
-        return Response(page[path], media_type=KINDS[Path(PAGE[path]).suffix])
+        return Response(page[path], media_type=KINDS[Path(path).suffix or ".html"])
 
     async def send_about(request: Request) -> Response:
         return Response(about, media_type="application/json")
@@ -141,7 +149,7 @@ def application(pool: Pool, folder: Path) -> ASGIApp:
         finally:
             active -= 1
 
-    routes = [Route(path, send_page) for path in PAGE]
+    routes = [Route(path, send_page) for path in page]
     routes += [Route("/about", send_about), Route("/answer", answer, methods=["POST"])]
     return _Guard(Starlette(routes=routes))
 

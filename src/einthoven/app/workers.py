@@ -32,8 +32,6 @@ START_SECONDS = 120.0
 GIBIBYTE = 2**30
 PRELOADED = [
     "einthoven.app.answer",
-    "matplotlib.backends.backend_svg",
-    "matplotlib.patheffects",
     "scipy.ndimage",
     "scipy.signal",
     "scipy.special",
@@ -220,13 +218,15 @@ def _work(pipe: Connection, paths: Sequence[Path], memory: int, threads: int, mo
 
 def _answer_job(predictor: Any, delineator: Any, job: Mapping[str, Any]) -> bytes:
     """Answer one job: the arguments of `answer`, and ``example``, the number of a record to generate first."""
-    from einthoven.app.answer import answer, write_example
+    from einthoven.app.answer import RefusedError, answer, write_example
 
     folder = Path(job["folder"])
     try:
         if job["example"] is not None:
             write_example(folder, job["example"])
         return _reply(OK, answer(predictor, delineator, folder, job["reading"], job["start_s"], job["explain"]))
+    except RefusedError as error:
+        return _reply(REFUSED, {"error": str(error), "record": error.record})
     except UserError as error:
         return _reply(REFUSED, {"error": str(error)})
     except MemoryError:

@@ -60,8 +60,9 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{address}  (stop with Ctrl-C)", flush=True)
         if options.browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        # SIGTERM ends the server as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # SIGTERM, and SIGHUP of a terminal that was closed, end the server as Ctrl-C does.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[server_socket])
 

@@ -165,6 +165,31 @@ def check_suffix(path: Path) -> None:
         raise UserError(f"{path}: expected a file name that ends in {', '.join(FORMATS)}.")
 
 
+def relevance_levels(relevance: FloatArray, fs: float) -> FloatArray:
+    """Return relevances as levels of a colour from -1 (against a class) to 1 (for it).
+
+    They are smoothed over about 50 ms. The 99th percentile over all leads has the level 1.
+
+    Parameters
+    ----------
+    relevance : ndarray, shape (leads, T)
+        Contribution of each sample.
+    fs : float
+        Sampling frequency in Hz.
+
+    Returns
+    -------
+    ndarray, shape (leads, T)
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    smooth = gaussian_filter1d(relevance, SMOOTH_S * fs, axis=1, mode="nearest")
+    # If most values are zero, the percentile is zero too, and the largest value takes its place.
+    strongest = float(np.percentile(np.abs(smooth), STRONGEST)) or float(np.abs(smooth).max()) or 1.0
+    levels: FloatArray = np.clip(smooth / strongest, -1, 1)
+    return levels
+
+
 class _Shading:
     """Colour behind the leads of one record.
 
@@ -177,17 +202,12 @@ class _Shading:
     """
 
     def __init__(self, signal: npt.ArrayLike, fs: float, relevance: npt.ArrayLike, leads: Sequence[str]) -> None:
-        from scipy.ndimage import gaussian_filter1d
-
         values = np.asarray(relevance, dtype=np.float64)
         if values.shape != np.shape(signal):
             raise UserError(f"Signal and relevance must have one shape, found {np.shape(signal)} and {values.shape}.")
-        smooth = gaussian_filter1d(values, SMOOTH_S * fs, axis=1, mode="nearest")
-        # If most values are zero, the percentile is zero too, and the largest value takes its place.
-        strongest = float(np.percentile(np.abs(smooth), STRONGEST)) or float(np.abs(smooth).max()) or 1.0
         self.signed = bool((values < 0).any())
         self._fs = fs
-        self._values: dict[str, FloatArray] = dict(zip(leads, np.clip(smooth / strongest, -1, 1), strict=True))
+        self._values: dict[str, FloatArray] = dict(zip(leads, relevance_levels(values, fs), strict=True))
 
     def draw(self, axes: Axes, lead: str, first: float, stop: float, x: float, baseline: float) -> None:
         """Draw the colour of the samples from `first` to `stop` of a lead. The sample `first` is at `x`."""

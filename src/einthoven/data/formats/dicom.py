@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from einthoven.data.formats.file_signals import FileSignals, check_sample_count,
 from einthoven.data.formats.group import Group
 from einthoven.data.formats.groups import join_groups
 from einthoven.data.formats.lead_codes import lead_of_code
+from einthoven.data.formats.patient import of_dicom
 from einthoven.errors import UserError
 from einthoven.files import reason
 from einthoven.functional.leads import canonical_lead
@@ -88,7 +90,7 @@ def read_dicom(path: str | Path) -> FileSignals:
             raise UserError(f"{source}: {quote(str(kind))} without a recorded waveform; expected a 12-lead ECG.")
         is_little_endian = dataset.original_encoding[1] is not False
         groups = [_describe(group, number, is_little_endian, source) for number, group in enumerate(sequence, 1)]
-        return join_groups(groups, source)
+        return replace(join_groups(groups, source), comments=of_dicom(dataset))
     except UserError:
         raise
     # pydicom raises the exceptions of struct and NumPy, and others for missing elements.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from einthoven.data.formats.aecg import read_aecg
 from einthoven.data.formats.channels import millivolts
 from einthoven.data.formats.file_signals import FileSignals
 from einthoven.data.formats.muse import read_muse
+from einthoven.data.formats.patient import of_aecg, of_mortara, of_muse, of_philips
 from einthoven.data.formats.philips import read_philips
 from einthoven.data.formats.xml_tree import attribute, number, read_xml_tree
 from einthoven.errors import UserError
@@ -38,13 +40,13 @@ def read_xml(path: str | Path) -> FileSignals:
     root = read_xml_tree(path)
     kind = root.tag.lower()
     if kind == "annotatedecg":
-        return read_aecg(root, source)
+        return replace(read_aecg(root, source), comments=of_aecg(root))
     if kind == "restingecg":
-        return read_muse(root, source)
+        return replace(read_muse(root, source), comments=of_muse(root))
     if kind == "restingecgdata":
-        return read_philips(root, source)
+        return replace(read_philips(root, source), comments=of_philips(root))
     if kind == "ecg" and root.find("CHANNEL") is not None:
-        return _read_mortara(path, root, source)
+        return replace(_read_mortara(path, root, source), comments=of_mortara(root))
     raise UserError(
         f"{source}: not an ECG in XML that can be read (root element {root.tag[:40]!r}); expected HL7 aECG, Philips "
         "(restingecgdata), GE MUSE (RestingECG) or Mortara ELI."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ MOST_SAMPLES = 2**29
 PYTHON_STYLE = "{name}={value}"
 """How a Python program states the sampling frequency, the unit or the leads of a file."""
 
+OptionStyle = str | Mapping[str, str]
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -37,9 +39,9 @@ class Metadata:
         Unit of all signals.
     leads : tuple of str or None
         Names of the signals.
-    option_style : str or None
-        How the user of the caller states a value, for messages: `PYTHON_STYLE`, or for example ``--{name} {value}``.
-        None if the user cannot state values.
+    option_style : str, mapping of str to str, or None
+        How the user of the caller states a value, for messages: `PYTHON_STYLE`, or for example ``--{name} {value}``, or
+        one such text for each of ``fs``, ``units`` and ``leads``. None if the user cannot state values.
     only_where_missing : bool
         Whether the values are for files that do not state them, so that other files may state other values.
     """
@@ -47,7 +49,7 @@ class Metadata:
     fs: float | None = None
     units: str | None = None
     leads: tuple[str, ...] | None = None
-    option_style: str | None = PYTHON_STYLE
+    option_style: OptionStyle | None = PYTHON_STYLE
     only_where_missing: bool = False
 
     def option(self, name: str, value: object = "…") -> str:
@@ -57,7 +59,9 @@ class Metadata:
             text = ",".join(value)
         elif isinstance(value, float):
             text = f"{value:.10g}"
-        return (self.option_style or PYTHON_STYLE).format(name=name, value=text)
+        style = self.option_style or PYTHON_STYLE
+        template = style if isinstance(style, str) else style[name]
+        return template.format(name=name, value=text)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class FileSignals:
     cautions : tuple of str
         What a reader of a result has to know: parts of the file that are not in the record, and values that the reader
         changed.
+    comments : tuple of str
+        Age and sex of the patient, as `einthoven.data.formats.patient.patient_comments`.
     """
 
     values: NDArray[np.floating]
@@ -85,6 +91,7 @@ class FileSignals:
     fs: float
     notes: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
 
 
 def check_sample_count(samples: int, source: str) -> None:

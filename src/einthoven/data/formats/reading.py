@@ -13,7 +13,7 @@ from einthoven.data.formats.detect import detect_format, is_wfdb
 from einthoven.data.formats.dicom import read_dicom
 from einthoven.data.formats.ecg_xml import read_xml
 from einthoven.data.formats.edf import read_bdf, read_edf
-from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metadata, wanted_leads
+from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metadata, OptionStyle, wanted_leads
 from einthoven.data.formats.hdf5 import read_hdf5
 from einthoven.data.formats.inputs import record_name
 from einthoven.data.formats.matlab import read_mat
@@ -66,7 +66,7 @@ def read_record(
     leads: Sequence[str] | None = None,
     want: Sequence[str] = LEADS,
     checksum: Checksum = "verify",
-    option_style: str | None = PYTHON_STYLE,
+    option_style: OptionStyle | None = PYTHON_STYLE,
     only_where_missing: bool = False,
 ) -> Record:
     """Read one ECG record.
@@ -83,9 +83,9 @@ def read_record(
         Canonical leads to return, in this order. Other leads may be missing.
     checksum : "verify" or "warn"
         If the signals do not match the checksums of the header: refuse the record, or add a note to it.
-    option_style : str or None
-        How the user states `fs`, `units` and `leads`, for messages: ``--{name} {value}`` on the command line. None if
-        the user cannot state them.
+    option_style : str, mapping of str to str, or None
+        How the user states `fs`, `units` and `leads`, for messages: ``--{name} {value}`` on the command line, or one
+        such text for each of them. None if the user cannot state them.
     only_where_missing : bool
         Use `fs`, `units` and `leads` only for files that do not state them. If False, a file that states another value
         is refused.
@@ -117,7 +117,15 @@ def read_record(
     for row, millivolt in zip(signal, leads_in_millivolts, strict=True):
         row[:] = millivolt
     notes = (*notes, *signals.cautions)
-    return Record(signal, signals.fs, tuple(want), Path(name).stem, notes, cautions=signals.cautions)
+    return Record(
+        signal,
+        signals.fs,
+        tuple(want),
+        Path(name).stem,
+        notes,
+        comments=signals.comments,
+        cautions=signals.cautions,
+    )
 
 
 def read_microvolts(
@@ -128,7 +136,7 @@ def read_microvolts(
     units: str | None = None,
     leads: Sequence[str] | None = None,
     checksum: Checksum = "verify",
-    option_style: str | None = PYTHON_STYLE,
+    option_style: OptionStyle | None = PYTHON_STYLE,
     only_where_missing: bool = False,
 ) -> tuple[NDArray[np.int16], float, int, int]:
     """Read a record as int16 µV, the form in which the store saves it.

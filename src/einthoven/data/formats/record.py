@@ -25,7 +25,8 @@ class Record:
     notes : tuple of str
         What the reader derived, dropped, inverted or renamed, and faults that it accepted.
     comments : tuple of str
-        Comment lines of the header without ``#``, such as ``Dx: 426783006``.
+        Comment lines of the header without ``#``, such as ``Dx: 426783006``. Other formats than WFDB have lines with
+        the age and the sex that the file states.
     cautions : tuple of str
         The notes that a reader of a result has to know: parts of the file that are not in the record, and values that
         the reader changed.

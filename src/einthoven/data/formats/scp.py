@@ -1,7 +1,7 @@
 """Read SCP-ECG, the format of EN 1064 and ISO 11073-91064.
 
 No Python library reads all real files that we have (docs/decisions/0038-formats.md), so this reader is our own.
-It reads the sections about leads and signals only. Names, dates and diagnoses of patients are not read.
+It reads the sections about leads and signals, and of the patient age and sex. Names, dates and diagnoses are not read.
 
 References
 ----------
@@ -14,7 +14,7 @@ from __future__ import annotations
 import binascii
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES as MOST_SIGNAL_BYTES
 from einthoven.data.formats.file_signals import FileSignals, read_ordinary_file, whole_rate
 from einthoven.data.formats.lead_codes import lead_of_code
+from einthoven.data.formats.patient import of_scp
 from einthoven.data.formats.scp_beats import (
     parse_protected,
     parse_subtraction,
@@ -40,6 +41,7 @@ MOST_BYTES = 2**26
 """Largest size of a file. A lead has at most 65,535 bytes, as its length has 16 bits."""
 
 # Numbers of the sections.
+_PATIENT = 1
 _TABLES = 2  # Huffman tables
 _LEADS = 3  # lead definitions
 _QRS = 4  # locations of QRS complexes
@@ -116,7 +118,7 @@ def read_scp(path: str | Path) -> FileSignals:
                 raise ValueError(f"no section {number}")
         leads, uses_reference_beat = _parse_leads(sections[_LEADS])
         rhythm = _read_rhythm(sections, leads, uses_reference_beat)
-        return _on_one_time_axis(leads, rhythm)
+        return replace(_on_one_time_axis(leads, rhythm), comments=of_scp(sections.get(_PATIENT)))
     except (ValueError, struct.error) as error:
         raise UserError(f"{source}: not a readable SCP-ECG file ({reason(error)}).") from None
 

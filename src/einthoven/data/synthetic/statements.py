@@ -16,6 +16,16 @@ class Statement:
     subclass: str = ""
 
 
+SUPERCLASSES = {
+    "CD": "conduction disturbance",
+    "HYP": "hypertrophy",
+    "MI": "myocardial infarction",
+    "NORM": "normal ECG",
+    "STTC": "change of ST and T",
+}
+"""Superclasses of PTB-XL, and what they mean."""
+
+
 def _diagnostic(description: str, superclass: str, subclass: str, kinds: str = "d") -> Statement:
     return Statement(description, kinds, superclass, subclass)
 

@@ -1,0 +1,76 @@
+"""The labels that stand first on the page: what the model says, and how sure it is, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RULE = "f1"
+"""A label at or above the threshold of this operating point stands out."""
+
+LEAST = 0.2
+"""A label with a lower probability does not stand out. The threshold of a rare label can be far below it."""
+
+EVEN = 0.5
+"""Without operating points, a label with at least this probability stands out."""
+
+LIKELIHOODS = (
+    (0.9, "very likely"),
+    (0.66, "likely"),
+    (0.33, "possible"),
+    (0.1, "unlikely"),
+    (0.0, "very unlikely"),
+)
+"""Smallest probability -> words. The bounds are those of the IPCC (Mastrandrea et al., "Guidance note for lead authors
+of the IPCC fifth assessment report on consistent treatment of uncertainties", 2010)."""
+
+
+def likelihood(probability: float) -> str:
+    """Return a probability in words."""
+    return next(words for bound, words in LIKELIHOODS if probability >= bound)
+
+
+def main_labels(prediction: Mapping[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return the labels that stand out, group by group, the most probable first.
+
+    Of the first group, the most probable label is there in any case.
+
+    Parameters
+    ----------
+    prediction : mapping
+        The fields of `einthoven.predict.to_json`.
+    groups : mapping
+        `einthoven.predict.Predictor.groups`.
+
+    Returns
+    -------
+    list of dict
+        ``group``, ``name``, ``probability``, ``interval``, ``likelihood`` in words, and whether it ``stands_out``.
+    """
+    labels: list[dict[str, Any]] = []
+    for group, names in groups.items():
+        ranked = sorted(names, key=lambda name: -prediction["probabilities"][name])
+        outstanding = [name for name in ranked if _stands_out(prediction, name)]
+        is_first = not labels
+        shown = outstanding or (ranked[:1] if is_first else [])
+        for name in shown:
+            probability = prediction["probabilities"][name]
+            labels.append(
+                {
+                    "group": group,
+                    "name": name,
+                    "probability": probability,
+                    "interval": prediction["intervals"][name],
+                    "likelihood": likelihood(probability),
+                    "stands_out": name in outstanding,
+                }
+            )
+    return labels
+
+
+def _stands_out(prediction: Mapping[str, Any], name: str) -> bool:
+    if prediction["probabilities"][name] < LEAST:
+        return False
+    if RULE in prediction["positive"]:
+        return name in prediction["positive"][RULE]
+    return bool(prediction["probabilities"][name] >= EVEN)

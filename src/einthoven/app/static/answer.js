@@ -1,0 +1,90 @@
+/** What is shown first: warnings, the answer in words, and the measurements that a doctor looks for. */
+
+import { at, element, in_words, percent, percent_range, rounded } from "/dom.js";
+
+const SEVERE = ["warning", "error"];
+const NOTE = "Very likely: 90 % or more. Likely: 66 % or more. Possible: 33 % or more. "
+  + "The percentage says how many of 100 records with this value have the label.";
+
+/** Show everything that stands above the ECG. `record` is an answer, or a record without one. */
+export function show_first(record, about, refusal = "") {
+  at("name").textContent = record.name;
+  show_warnings(record);
+  at("refusal").hidden = !refusal;
+  at("refusal").textContent = refusal ? `No answer. ${refusal}` : "";
+  at("answer").hidden = Boolean(refusal);
+  at("answer-notice").textContent = refusal ? "" : about.notice;
+  if (!refusal) show_main_labels(record, about);
+  show_vitals(record);
+}
+
+/** One sentence about an answer, for the status. */
+export function answer_sentence(record, about) {
+  const first = record.main[0];
+  const words = in_words(first.name, about.groups[first.group][first.name]);
+  const prefix = first.stands_out ? "" : "no label reaches its threshold; the most probable one is ";
+  return `Answer for ${record.name}: ${prefix}${words}, ${percent(first.probability)}, ${first.likelihood}.`;
+}
+
+function show_warnings(record) {
+  const findings = record.findings.filter((finding) => finding.severity !== "info");
+  // Those that matter most come first.
+  findings.sort((a, b) => SEVERE.includes(b.severity) - SEVERE.includes(a.severity));
+  const lines = findings.map((finding) => {
+    const leads = finding.leads.length ? ` (${finding.leads.join(", ")})` : "";
+    const words = `${finding.means[0].toUpperCase()}${finding.means.slice(1)}${leads}`;
+    const evidence = element("small", `: ${finding.evidence}`);
+    return element("li", [words, evidence], { class: finding.severity });
+  });
+  const cautions = (record.cautions ?? []).map((text) => element("li", `${text[0].toUpperCase()}${text.slice(1)}`, { class: "warning" }));
+  at("warnings").hidden = !lines.length && !cautions.length;
+  at("warnings").classList.toggle("severe", cautions.length > 0 || findings.some(({ severity }) => SEVERE.includes(severity)));
+  at("warning-list").replaceChildren(...cautions, ...lines);
+}
+
+/** The labels of the first group stand one below the other, those of each other group in a line. */
+function show_main_labels(record, about) {
+  const [first_group, ...others] = Object.keys(about.groups);
+  const nodes = [];
+  if (!record.main[0].stands_out) nodes.push(element("p", "No label reaches its threshold. The most probable one:"));
+  for (const label of record.main.filter(({ group }) => group === first_group)) {
+    const interval = label.interval ? `, 95 % interval ${percent_range(label.interval)}` : "";
+    nodes.push(element("p", [
+      element("strong", in_words(label.name, about.groups[label.group][label.name])),
+      element("span", `${percent(label.probability)}, ${label.likelihood}${interval}`, { class: "sure" }),
+    ], { class: "main-label" }));
+  }
+  for (const group of others) {
+    const labels = record.main.filter((label) => label.group === group);
+    const texts = labels.map(({ name, probability }) => `${in_words(name, about.groups[group][name])} ${percent(probability)}`);
+    const words = texts.length ? texts.join("; ") : "none reaches its threshold";
+    nodes.push(element("p", [element("strong", `${group[0].toUpperCase()}${group.slice(1)}: `), words], { class: "other-labels" }));
+  }
+  at("main-labels").replaceChildren(...nodes);
+  at("answer-note").textContent = NOTE;
+}
+
+function show_vitals(record) {
+  const found = record.measurements;
+  const entries = [];
+  if (found) {
+    entries.push(vital("Heart rate", found.heart_rate, "per minute"));
+    entries.push(vital("PR interval", found.pr, "ms"), vital("QRS duration", found.qrs, "ms"));
+    entries.push(vital("QT interval", found.qt, "ms"), vital("QTc (Fridericia)", found.qtc_fridericia, "ms"));
+    entries.push(vital("QRS axis", found.axes.qrs, "°"));
+  }
+  const { age, sex } = record.patient;
+  if (age !== null) entries.push(["Age", `${age} years`, ""]);
+  if (sex !== null) entries.push(["Sex", sex, ""]);
+  entries.push(["Recording", `${Number(record.seconds.toPrecision(4))} s at ${record.fs} Hz`, ""]);
+  at("vitals").replaceChildren(...entries.map(([name, value, remark]) => {
+    const content = remark ? [value, element("small", remark)] : [value];
+    return element("div", [element("dt", name), element("dd", content)]);
+  }));
+}
+
+function vital(name, measurement, unit) {
+  if (measurement.value === null) return [name, "–", measurement.reason];
+  const space = unit === "°" ? "" : " ";
+  return [name, `${rounded(measurement.value, 0)}${space}${unit}`, (measurement.notes ?? []).join("; ")];
+}

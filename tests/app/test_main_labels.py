@@ -1,0 +1,60 @@
+"""What stands first on the page, and labels in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from einthoven.app.main_labels import likelihood, main_labels
+from einthoven.app.words import groups_in_words
+
+GROUPS = {"superclasses": {"MI": "m", "NORM": "n"}, "rhythms": {"SR": "s", "AFIB": "a"}}
+
+
+def prediction(positive: dict[str, list[str]], **probabilities: float) -> dict[str, Any]:
+    return {"probabilities": probabilities, "intervals": dict.fromkeys(probabilities), "positive": positive}
+
+
+def names(labels: list[dict[str, Any]]) -> list[tuple[str, bool]]:
+    return [(label["name"], label["stands_out"]) for label in labels]
+
+
+def test_labels_at_their_threshold_come_first() -> None:
+    found = main_labels(prediction({"f1": ["NORM", "MI", "AFIB"]}, MI=0.4, NORM=0.6, SR=0.9, AFIB=0.2), GROUPS)
+    assert names(found) == [("NORM", True), ("MI", True), ("AFIB", True)]
+    assert [label["group"] for label in found] == ["superclasses", "superclasses", "rhythms"]
+    assert found[0]["likelihood"] == "possible" and found[0]["probability"] == 0.6
+
+
+def test_without_a_label_at_its_threshold_the_most_probable_one_is_shown() -> None:
+    found = main_labels(prediction({"f1": ["AFIB"]}, MI=0.1, NORM=0.3, SR=0.9, AFIB=0.1), GROUPS)
+    assert names(found) == [("NORM", False)], "a label with a low threshold and a low probability does not stand out"
+
+
+def test_without_operating_points_one_half_is_the_threshold() -> None:
+    found = main_labels(prediction({}, MI=0.5, NORM=0.4, SR=0.9, AFIB=0.2), GROUPS)
+    assert names(found) == [("MI", True), ("SR", True)]
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [
+        (1.0, "very likely"),
+        (0.9, "very likely"),
+        (0.89, "likely"),
+        (0.5, "possible"),
+        (0.2, "unlikely"),
+        (0.0, "very unlikely"),
+    ],
+)
+def test_a_probability_in_words(probability: float, words: str) -> None:
+    assert likelihood(probability) == words
+
+
+def test_labels_of_ptbxl_get_their_meaning() -> None:
+    described = groups_in_words({"classes": {"AMI": "", "MI": "my own meaning"}, "mine": {"MI": "", "XX": ""}})
+    assert described == {
+        "classes": {"AMI": "anterior myocardial infarction", "MI": "my own meaning"},
+        "mine": {"MI": "", "XX": ""},
+    }
