@@ -200,7 +200,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     page.keyboard.press("Escape")
     assert page.evaluate(focused) == "calipers" and page.locator(".calipers").count() == 0
     tab_to("print")
-    tab_to("ECG paper")
+    tab_to("paper")
 
 
 def test_calipers_follow_the_pointer_at_any_size(page: Page) -> None:
