@@ -262,7 +262,8 @@ def test_on_a_telephone_nothing_is_cut(browser: Browser, server: Server, record:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         beyond = page.evaluate(
             """[...document.querySelectorAll('table *, dl *, p, h2, h3, button, select')]
-                .filter((node) => !node.closest('thead') && node.getBoundingClientRect().right > 390.5).map((node) => node.outerHTML)"""
+                .filter((node) => !node.closest('thead') && node.getBoundingClientRect().right > 390.5)
+                .map((node) => node.outerHTML)"""
         )
         assert beyond == []
         ink, ground = (
