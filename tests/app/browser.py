@@ -18,6 +18,7 @@ MM_PER_INCH = 25.4
 PIXELS_PER_INCH = 400
 GRID = (0xEB, 0xA0, 0x93)  # colour of the lines between large squares
 LENGTH_OF_LINE = 0.4  # of the longest one: nothing else of this colour is so long
+PATIENCE = 30_000  # ms, on a busy machine
 SPARSE = 9  # a line is looked for in every ninth row or column
 
 
@@ -27,6 +28,7 @@ def system_browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("no browser found: this test opens the page in Chromium or Chrome.")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
