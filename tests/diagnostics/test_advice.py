@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,6 +76,9 @@ FACTS: dict[str, Any] = {
     "plain_loss": True,
     "proportional": True,
     "chance": {"train": 0.6, "val": 0.6},
+    "weight_decay": 0.05,
+    "augmented": {"hidden": 0.2, "power": 0.8},
+    "size": {"train": 0.15, "val": 0.17},
     "predicted": {
         "val": {
             "NORM": {"positive": 50, "lowest": 0.02, "highest": 0.98},
@@ -84,24 +88,32 @@ FACTS: dict[str, Any] = {
 }
 
 EPOCHS = np.arange(8)
-VAL = {"NORM": {"positive": 50, "lowest": 0.4, "highest": 0.9}, "MI": {"positive": 25, "lowest": 0.1, "highest": 0.3}}
+TOO_LOW = {"positive": 25, "lowest": 0.1, "highest": 0.3, "top_positive": 20, "top_expected": 7, "top_variance": 5}
+VAL = {"NORM": {"positive": 50, "lowest": 0.4, "highest": 0.9}, "MI": TOO_LOW}
 SAME = {name: {"positive": 25, "lowest": 0.25, "highest": 0.2501} for name in ("NORM", "MI")}
 FLIPPED = {"NORM": 800 * 0.34, "MI": 800 * 0.38, "CD": 800 * 0.62}  # 0.1, 0.2 and 0.8 of which 30 % are flipped
 BROKEN: dict[
     str, tuple[Series, Mapping[str, Any]]
 ] = {  # rule -> series and facts in which a run differs from a healthy one
     "constant_input": ({}, {"flat": {"train": 80, "val": 0}}),
+    "wrong_scale": ({}, {"size": {"train": 0.15, "val": 1.5}}),
     "missing_class": ({}, {"positives": {"train": {"NORM": 400, "MI": 0}, "val": {"NORM": 50, "MI": 25}}}),
     "shared_between_splits": ({}, {"duplicates": {"train-val": 7}}),
     "flipped_labels": ({}, {"positives": {"train": FLIPPED, "val": {"NORM": 10, "MI": 20, "CD": 80}}}),
     "label_drift": ({}, {"psi": {"val": {"NORM": 0.0, "MI": 0.4}}}),
     "broken_init": ({"watch/act/variance/body": series(0.0, 10)}, {}),
+    "strong_weight_decay": ({}, {"weight_decay": 10.0}),
     "learning_rate_high": ({f"watch/update/ratio/{stage}": series(4e-2, 10) for stage in STAGES}, {}),
     "learning_rate_low": ({f"watch/update/ratio/{stage}": series(5e-6, 10) for stage in STAGES}, {}),
     "diverged": ({"train/loss": series(np.where(np.arange(STEPS) < 200, 0.5, np.nan))}, {}),
     "vanishing_gradient": ({"watch/grad/vanishing": series(2.5e-4, 10)}, {}),
     "exploding_gradient": ({"watch/grad/vanishing": series(4e4, 10)}, {}),
     "no_normalisation": ({"watch/act/variance/body": series(40.0, 10)}, {"normalised": False}),
+    "strong_augmentation": ({}, {"augmented": {"hidden": 0.95, "power": 0.1}}),
+    "few_records": (
+        {"train/loss": series(0.6 * np.exp(-np.arange(40) / 10)), "val/nll": series(0.5 + 0.05 * EPOCHS, 50)},
+        {"records": {"train": 48, "val": 100}, "positives": {"train": {"NORM": 24, "MI": 12}}},
+    ),
     "nothing_learned": (
         {"val/nll": series(0.6 + 0.01 * EPOCHS, 50), "val/macro_auroc": series(0.52 + 0.001 * EPOCHS, 50)},
         {},
@@ -116,7 +128,10 @@ BROKEN: dict[
     "overconfident": ({"val/nll": series([0.5, 0.45, 0.4, 0.42, 0.45, 0.5, 0.55, 0.6], 50)}, {}),
     "wrong_prior": ({"watch/diag/kl_prior": series(0.14)}, {}),
     "class_never_predicted": ({}, {"predicted": {"val": VAL}}),
-    "clipped_steps": ({"watch/grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0)}, {}),
+    "clipped_steps": (
+        {"watch/grad/clipped": series((np.arange(STEPS) % 10 > 0) * 1.0), "watch/grad/norm": series(20.0)},
+        {},
+    ),
     "uniform_attention": ({"watch/act/attention_entropy/block1/2": series(2.99, 10)}, {}),
     "collapsed_embeddings": ({"watch/act/collapsed": series(0.9, 50)}, {}),
     "collapsed_posterior": ({"watch/act/active_latents": series(0.03, 50)}, {}),
@@ -165,6 +180,65 @@ def test_classes_that_move_apart_are_no_flipped_labels(limits: Limits) -> None:
     assert "flipped_labels" not in [each.rule for each in advice_on({}, moved, limits)]
 
 
+@pytest.mark.parametrize(("val_records", "is_told"), [(100, True), (400, False)])
+def test_a_rare_class_can_be_absent_from_training_by_chance(val_records: int, is_told: bool, limits: Limits) -> None:
+    # All five positive records are in the ninth part of the records that is not training, or in its third part.
+    positives = {"train": {"NORM": 400, "MI": 0}, "val": {"NORM": val_records // 2, "MI": 5}}
+    facts = {"records": {"train": 800, "val": val_records}, "positives": positives}
+    assert ("missing_class" in [item.rule for item in advice_on({}, facts, limits)]) == is_told
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sentence"),
+    [
+        ({"train": 150.0, "val": 150.0}, "The signals of train are too large for ECGs"),
+        ({"train": 2e-4, "val": 2e-4}, "The signals of train are too small for ECGs"),
+        ({"train": 0.15, "val": 1.5}, "The signals of val are 10 times larger than those of train"),
+        ({"train": 0.5, "val": 0.1}, "The signals of val are 5 times smaller than those of train"),
+    ],
+)
+def test_a_wrong_unit_is_told_by_the_size_of_the_signals(
+    sizes: dict[str, float], sentence: str, limits: Limits
+) -> None:
+    (advice,) = advice_on({}, {"size": sizes}, limits)
+    assert advice.rule == "wrong_scale" and advice.sentence.startswith(sentence)
+
+
+@pytest.mark.parametrize("sizes", [{"train": 0.1, "val": 0.29}, {"train": 0.15, "val": 0.0}, {"val": 0.15}])
+def test_signals_of_a_usual_size_and_constant_ones_are_no_wrong_unit(sizes: dict[str, float], limits: Limits) -> None:
+    assert advice_on({}, {"size": sizes}, limits) == []
+
+
+@pytest.mark.parametrize("change", [{"top_positive": 9}, {"top_expected": 18.0}, {"highest": 0.5}, {"positive": 9}])
+def test_low_probabilities_of_a_class_that_is_not_recognised_are_right(
+    change: dict[str, float], limits: Limits
+) -> None:
+    assert advice_on({}, {"predicted": {"val": {"MI": {**TOO_LOW, **change}}}}, limits) == []
+
+
+def test_a_high_learning_rate_is_not_told_as_a_strong_weight_decay(limits: Limits) -> None:
+    change = {**BROKEN["learning_rate_high"][0], "watch/optim/lr": series(0.6)}
+    assert advice_on(change, {"weight_decay": 0.05}, limits)[0].rule == "learning_rate_high"
+    assert advice_on(change, {"weight_decay": 5.0}, limits)[0].rule == "strong_weight_decay"
+
+
+def test_noise_that_covers_the_signal_is_a_strong_augmentation(limits: Limits) -> None:
+    (advice,) = advice_on({}, {"augmented": {"hidden": 0.0, "power": 200.0}}, limits)
+    assert advice.rule == "strong_augmentation" and "200 times as large" in advice.sentence
+
+
+@pytest.mark.parametrize("facts", [{"records": {"train": 800, "val": 100}}, {"chance": {"train": 0.6, "val": 0.95}}])
+def test_enough_records_or_a_good_validation_loss_are_not_too_few(facts: dict[str, Any], limits: Limits) -> None:
+    change, few = BROKEN["few_records"]
+    change = {**change, "val/nll": series(0.5 - 0.01 * EPOCHS, 50)} if "chance" in facts else change
+    assert "few_records" not in [item.rule for item in advice_on(change, {**few, **facts}, limits)]
+
+
+def test_a_gradient_that_is_clipped_is_not_told_as_a_low_learning_rate(limits: Limits) -> None:
+    change = {**BROKEN["clipped_steps"][0], **BROKEN["learning_rate_low"][0]}
+    assert [item.rule for item in advice_on(change, {}, limits)] == ["clipped_steps"]
+
+
 def test_a_healthy_run_gets_no_advice(limits: Limits) -> None:
     assert advise(healthy(), FACTS, limits) == []
 
@@ -199,7 +273,7 @@ def test_sentences_tell_the_numbers(limits: Limits) -> None:
         return advice_on(*BROKEN[rule], limits)[0].sentence
 
     assert "stem, the first stage, receives 1/4,000 of the gradient of head, the last" in sentence("vanishing_gradient")
-    assert sentence("clipped_steps").startswith("90 % of the steps are clipped")
+    assert sentence("clipped_steps").startswith("90 % of the steps are clipped, usually to 1/20 of their gradient")
     assert "by 4 % of their size" in sentence("learning_rate_high")
     assert sentence("class_never_predicted").startswith("Class MI is never predicted")
     assert sentence("missing_class").startswith("Class MI has no positive record in training")
@@ -262,6 +336,36 @@ def test_clipping_is_no_matter_where_the_optimizer_divides_by_the_gradient(limit
     assert advice_on(BROKEN["clipped_steps"][0], {"proportional": False}, limits) == []
 
 
+def test_steps_that_shorten_a_gradient_a_little_are_not_told(limits: Limits) -> None:
+    change = {**BROKEN["clipped_steps"][0], "watch/grad/norm": series(4.0)}
+    assert advice_on(change, {}, limits) == []
+
+
+def test_weights_that_grow_under_large_steps_are_told_by_the_first_step(limits: Limits) -> None:
+    # The learning rate of the first measured step is 7 % of the highest.
+    ratio = np.full(STEPS // 10, 0.02)
+    ratio[0] = 0.2
+    change = {f"watch/update/ratio/{stage}": series(ratio, 10) for stage in STAGES}
+    (advice,) = advice_on(change, {}, limits)
+    assert advice.rule == "learning_rate_high" and re.search(r"changes them by 2\d\d % of their size", advice.sentence)
+    assert "Divide optimizer.lr by about 50 " in advice.remedy
+    ratio[0] = 0.01
+    assert advice_on({f"watch/update/ratio/{stage}": series(ratio, 10) for stage in STAGES}, {}, limits) == []
+
+
+def test_a_few_steps_of_fresh_weights_are_too_short_whatever_they_reach(limits: Limits) -> None:
+    short = {
+        **healthy(),
+        "train/loss": ([1, 12], [0.6, 0.4]),
+        "val/nll": ([12], [0.4]),
+        "val/macro_auroc": ([12], [0.8]),
+    }
+    (advice,) = advise(short, {**FACTS, "pretrained": False}, limits)
+    assert advice.rule == "too_short" and advice.sentence.startswith("The training has only 12 steps.")
+    assert advise(short, {**FACTS, "pretrained": True}, limits) == []
+
+
 def test_weights_that_start_at_zero_are_no_high_learning_rate(limits: Limits) -> None:
-    ratio = series(1.0 / np.arange(1, STEPS, 10), 10)  # of weights that have grown by k steps of one size
+    with np.errstate(divide="ignore"):
+        ratio = series(1.0 / np.arange(0, STEPS, 10), 10)  # of weights that have grown by k steps of one size
     assert advice_on({f"watch/update/ratio/{stage}": ratio for stage in STAGES}, {}, limits) == []

@@ -102,7 +102,7 @@ def test_any_size_of_a_fault_is_told_in_sensible_numbers(
 @pytest.mark.parametrize(
     ("rules", "absent", "reason"),
     [
-        (("learning_rate_low", "dead_units"), "Lower optimizer.lr", "Do not use a lower learning rate: advice 1 asks"),
+        (("collapsed_posterior", "overfitting"), "fewer epochs", "Do not use a shorter training: advice 1 asks"),
         (("learning_rate_high", "wrong_prior"), "raise optimizer.lr", "Advice 1 can be the cause"),
         (("learning_rate_low", "nothing_learned"), "belong together", "Advice 1 can be the cause"),
     ],
@@ -114,11 +114,19 @@ def test_the_reason_of_a_remedy_that_is_left_out_is_told(rules: tuple[str, ...],
 
 
 def test_an_advice_keeps_its_other_remedies() -> None:
-    *_, dead = advice_on(("learning_rate_low", "dead_units"))
-    assert dead.remedy == (
-        "Use an activation that has a gradient below zero (model.activation=leaky_relu or gelu). "
-        "Do not use a lower learning rate: advice 1 asks for a higher learning rate."
+    *_, overfitting = advice_on(("collapsed_posterior", "overfitting"))
+    assert overfitting.remedy == (
+        "Use the weights of the best epoch (trainer.select=best), or regularise more (augment, model.dropout, "
+        "optimizer.weight_decay). Do not use a shorter training: advice 1 asks for a longer training."
     )
+
+
+def test_a_lower_learning_rate_revives_no_unit_if_the_steps_are_too_small() -> None:
+    dead, low = advice_on(("learning_rate_low", "dead_units"))
+    assert (dead.rule, low.rule) == ("dead_units", "learning_rate_low")
+    assert "optimizer.lr" not in dead.remedy and low.remedy.startswith("Multiply optimizer.lr")
+    (alone,) = advice_on(("dead_units",))
+    assert "Lower optimizer.lr" in alone.remedy
 
 
 @pytest.mark.parametrize("ratio", [5e-12, 1e-9, 1e-6, 1.2e-5, 9e-5])
@@ -158,7 +166,7 @@ def test_clipping_to_one_is_not_proposed_to_a_run_that_does_so() -> None:
 
 
 @pytest.mark.parametrize("clip_norm", [0.5, 1.0, 2.0, 2.4, 4.9])
-@pytest.mark.parametrize("ratio", [0.9, 1.0, 1.04, 1.2, 2.0, 1000.0])
+@pytest.mark.parametrize("ratio", [5.1, 7.0, 40.0, 1000.0])
 def test_a_higher_clip_norm_is_higher(clip_norm: float, ratio: float) -> None:
     history = {**healthy(), **BROKEN["clipped_steps"][0], "watch/grad/norm": series(ratio * clip_norm)}
     (clipped,) = advise(history, {**FACTS, "clip_norm": clip_norm}, LIMITS)
@@ -168,7 +176,7 @@ def test_a_higher_clip_norm_is_higher(clip_norm: float, ratio: float) -> None:
 
 def test_a_run_that_diverges_is_not_told_to_clip_less() -> None:
     history = {**healthy(), **BROKEN["diverged"][0], **BROKEN["clipped_steps"][0]}
-    *_, clipped = advise(history, {**FACTS, "clip_norm": 5.0}, LIMITS)
+    *_, clipped = advise(history, {**FACTS, "clip_norm": 3.0}, LIMITS)
     assert clipped.rule == "clipped_steps" and clipped.remedies == ()
     assert clipped.remedy == "Do not use a higher trainer.clip_norm: advice 1 asks for a lower trainer.clip_norm."
 

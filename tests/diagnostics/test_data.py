@@ -134,9 +134,17 @@ def test_a_corpus_is_examined_split_by_split() -> None:
     assert facts["psi"] == {"val": {"NORM": pytest.approx(psi[0]), "MI": pytest.approx(psi[1])}}
 
 
+def test_the_size_of_signals_is_their_median_deviation_in_mv_and_constant_ones_have_none() -> None:
+    signals = np.zeros((3, 12, 500), np.int16)
+    signals[0, :, ::20] = 1000  # of each tenth sample, every second one is 1 mV: a deviation of 0.5 mV
+    signals[1] = 2 * signals[0] + 300 * np.arange(12)[:, None]
+    sizes = compare_signals({"train": of(signals), "val": of(np.zeros((2, 12, 500), np.int16))})["size"]
+    assert sizes == {"train": pytest.approx(0.75), "val": 0.0}
+
+
 def test_without_labels_the_signals_are_examined_alone() -> None:
     counts = compare_signals({"train": of(beats(5, 8))})
     table, facts = compare_splits(counts, {"train": SplitData(np.arange(5), None)}, ())
-    assert table["measure"] == ["records", "flat", "repeated"] and table["split"] == ["train"] * 3
-    assert table["value"] == [5.0, 0.0, 0.0] and table["class"] == [""] * 3
-    assert set(facts) == {"records", "flat", "repeated", "duplicates", "patients"}
+    assert table["measure"] == ["records", "flat", "repeated", "size"] and table["split"] == ["train"] * 4
+    assert table["value"][:3] == [5.0, 0.0, 0.0] and table["class"] == [""] * 4
+    assert set(facts) == {"records", "flat", "repeated", "size", "duplicates", "patients"}

@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from einthoven.diagnostics.rules import data, learning, optimization, representation, units
+from einthoven.diagnostics.rules import data, learning, optimization, regularization, representation, step_size, units
 from einthoven.diagnostics.rules.base import Advice, Facts, History, Limits
 from einthoven.diagnostics.rules.remedies import Remedy
 
 RULES = (
     data.constant_input,
+    data.wrong_scale,
     data.missing_class,
     data.shared_between_splits,
     data.flipped_labels,
+    data.label_drift,
     optimization.broken_init,
-    optimization.learning_rate_high,
+    regularization.strong_weight_decay,
+    step_size.learning_rate_high,
     optimization.diverged,
     optimization.vanishing_gradient,
-    optimization.learning_rate_low,
+    units.dead_units,
+    step_size.clipped_steps,
+    step_size.learning_rate_low,
     optimization.no_normalisation,
+    regularization.strong_augmentation,
     representation.collapsed_embeddings,
     representation.collapsed_posterior,
+    learning.few_records,
     learning.nothing_learned,
     learning.too_short,
-    data.label_drift,
     learning.constant_output,
-    units.dead_units,
     learning.overfitting,
     learning.overconfident,
     learning.wrong_prior,
     learning.class_never_predicted,
-    optimization.clipped_steps,
     units.uniform_attention,
     learning.still_improving,
 )
@@ -41,17 +45,33 @@ their effects."""
 CAUSES = frozenset(
     {
         "broken_init",
+        "strong_weight_decay",
         "learning_rate_high",
         "diverged",
         "vanishing_gradient",
         "exploding_gradient",
+        "clipped_steps",
         "learning_rate_low",
         "no_normalisation",
+        "dead_units",
+        "strong_augmentation",
+        "few_records",
     }
 )
-"""Faults of the optimization."""
+"""Faults of network, optimization or regularization."""
 
-CONSEQUENCES = frozenset({"nothing_learned", "too_short", "constant_output", "wrong_prior", "class_never_predicted"})
+CONSEQUENCES = frozenset(
+    {
+        "collapsed_embeddings",
+        "nothing_learned",
+        "too_short",
+        "constant_output",
+        "overfitting",
+        "overconfident",
+        "wrong_prior",
+        "class_never_predicted",
+    }
+)
 """What a run with such a fault shows, too. Its own remedies would be about something else."""
 
 
@@ -76,9 +96,15 @@ def advise(history: History, facts: Facts, limits: Limits) -> list[Advice]:
           each class
         - ``plain_loss`` (bool): whether the training loss is a negative log-likelihood, which ``chance`` can be
           compared with
+        - ``pretrained`` (bool): whether the weights are those of another model at first
         - ``proportional`` (bool): whether a step of the optimizer is proportional to the gradient
+        - ``weight_decay``: the largest weight decay that shrinks weights by the learning rate times its value per step
+        - ``augmented``: what the augmentation does to training signals: ``hidden``, the share of their values that it
+          sets to zero, and ``power``, their variance relative to that before it
         - ``predicted``: for each split and class, the number of ``positive`` records, and the ``lowest`` and
-          ``highest`` probability of all records
+          ``highest`` probability of all records. Of the records with the highest probabilities, as many as there are
+          positive ones: how many are positive (``top_positive``), and mean and variance of that number if the
+          probabilities are right (``top_expected``, ``top_variance``)
     limits : Limits
         The limits of all rules, from ``conf/advice/``.
     """

@@ -29,10 +29,13 @@ class Signatures:
         between points approximate distances between signals (Johnson and Lindenstrauss 1984).
     flat : ndarray of bool, shape (n,)
         True if every lead of the signal is constant. Such a signal has no signature.
+    size : ndarray of float64, shape (n,)
+        Standard deviation of each signal in µV, over all leads after each one is centred.
     """
 
     points: FloatArray
     flat: NDArray[np.bool_]
+    size: FloatArray
 
 
 class Signer:
@@ -41,6 +44,7 @@ class Signer:
     def __init__(self) -> None:
         self._points = [np.empty((0, DIRECTIONS))]
         self._flat = [np.empty(0, bool)]
+        self._size = [np.empty(0)]
         self._directions: NDArray[np.float32] | None = None
 
     def sign(self, chunks: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:
@@ -51,7 +55,7 @@ class Signer:
 
     def signatures(self) -> Signatures:
         """Return the signatures of all signals so far."""
-        return Signatures(np.concatenate(self._points), np.concatenate(self._flat))
+        return Signatures(np.concatenate(self._points), np.concatenate(self._flat), np.concatenate(self._size))
 
     def _add(self, chunk: NDArray[np.int16]) -> None:
         x = chunk[:, :, ::STRIDE].astype(np.float32)
@@ -64,10 +68,12 @@ class Signer:
             self._directions = (gaussian / np.sqrt(DIRECTIONS)).astype(np.float32)
 
         norm = np.linalg.norm(rows, axis=1)
-        is_flat = norm < FLAT * np.sqrt(rows.shape[1])
+        size = norm / np.sqrt(rows.shape[1])
+        is_flat = size < FLAT
         scale = np.where(is_flat, 1.0, norm)[:, None]
         self._points.append((rows @ self._directions).astype(np.float64) / scale)
         self._flat.append(is_flat)
+        self._size.append(size.astype(np.float64))
 
 
 def _is_duplicate(signals: Signatures, reference: Signatures) -> NDArray[np.bool_]:
@@ -141,12 +147,12 @@ class SplitData:
     labels: NDArray[np.floating] | None
 
 
-SignalCounts = dict[str, dict[str, int]]
-"""Measure of signals -> split, or ``<split>-<other>`` -> count. See `compare_signals`."""
+SignalCounts = dict[str, dict[str, float]]
+"""Measure of signals -> split, or ``<split>-<other>`` -> count or size. See `compare_signals`."""
 
 
 def compare_signals(signatures: Mapping[str, Signatures]) -> SignalCounts:
-    """Count the constant and the equal signals of a corpus.
+    """Count the constant and the equal signals of a corpus, and measure the size of the others.
 
     Parameters
     ----------
@@ -156,18 +162,26 @@ def compare_signals(signatures: Mapping[str, Signatures]) -> SignalCounts:
     Returns
     -------
     dict
-        ``records``, ``flat`` (constant signals) and ``repeated`` (signals that the split contains more than once) by
-        split, and ``duplicates`` by ``<split>-<other>`` (signals of the other split that the split contains too).
+        By split: ``records``, ``flat`` (constant signals), ``repeated`` (signals that the split contains more than
+        once) and ``size`` (median standard deviation of the signals that are not constant, in mV; 0 without such a
+        signal). By ``<split>-<other>``: ``duplicates`` (signals of the other split that the split contains too).
     """
     counts: SignalCounts = {
         "records": {name: len(signals.flat) for name, signals in signatures.items()},
         "flat": {name: int(signals.flat.sum()) for name, signals in signatures.items()},
         "repeated": {name: int(is_repeated(signals).sum()) for name, signals in signatures.items()},
+        "size": {name: _typical_size(signals) for name, signals in signatures.items()},
         "duplicates": {},
     }
     for first, second in combinations(signatures, 2):
         counts["duplicates"][f"{first}-{second}"] = int(_is_duplicate(signatures[second], signatures[first]).sum())
     return counts
+
+
+def _typical_size(signals: Signatures) -> float:
+    """Return the median size of the signals that are not constant, in mV; 0 if there is none."""
+    sizes = signals.size[~signals.flat]
+    return float(np.median(sizes)) / 1000 if len(sizes) else 0.0
 
 
 def compare_splits(

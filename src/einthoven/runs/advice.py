@@ -111,10 +111,19 @@ def final_facts(run: Run, predictions: Mapping[str, Predictions]) -> dict[str, A
 
 
 def _prediction_ranges(run: Run, predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Return the number of positive records and the smallest and largest probability of each class."""
+    """Return what `einthoven.diagnostics.advice.advise` needs to know about the predictions of each class."""
     ranges = {}
     for name, y, p in zip(run.data.labels.classes, predictions.y.T, predictions.p.T, strict=True):
-        ranges[name] = {"positive": float(y.sum()), "lowest": float(p.min()), "highest": float(p.max())}
+        positive = int(y.sum())
+        top = np.argsort(-p, kind="stable")[:positive]
+        ranges[name] = {
+            "positive": float(positive),
+            "lowest": float(p.min()),
+            "highest": float(p.max()),
+            "top_positive": float(y[top].sum()),
+            "top_expected": float(p[top].sum()),
+            "top_variance": float((p[top] * (1 - p[top])).sum()),
+        }
     return ranges
 
 

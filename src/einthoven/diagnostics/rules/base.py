@@ -87,6 +87,18 @@ class Limits:
     enough_steps: int = 50
     enough_epochs: int = 4
     largest_factor: float = 100.0
+    size_low: float = 0.02
+    size_high: float = 3.0
+    size_ratio: float = 3.0
+    update_first: float = 0.2
+    missing_chance: float = 1e-4
+    clipped_factor: float = 5.0
+    decay_high: float = 5e-3
+    decay_usual: float = 0.3
+    hidden_share: float = 0.75
+    noise_power: float = 10.0
+    few_records: int = 200
+    top_errors: float = 3.0
 
 
 def values(history: History, name: str) -> FloatArray:

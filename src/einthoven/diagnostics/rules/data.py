@@ -44,13 +44,55 @@ def constant_input(history: History, facts: Facts, limits: Limits) -> Advice | N
     return None
 
 
+def wrong_scale(history: History, facts: Facts, limits: Limits) -> Advice | None:
+    """Warn about signals that are too small or too large for an ECG, or of another size than those of training."""
+    # A split of constant signals has no size.
+    sizes = {split: size for split, size in facts.get("size", {}).items() if size > 0}
+    listed = ", ".join(f"{split} {size:.2g}" for split, size in sizes.items())
+    evidence = f"data.json: size in mV (median standard deviation of a record): {listed}"
+    remedies = (
+        Remedy(
+            "check the unit and the gain when the files are read (einthoven doctor): µV and mV differ by a factor of "
+            "1,000, and many files hold steps of an analog-to-digital converter"
+        ),
+    )
+    for split, size in sizes.items():
+        if not limits.size_low <= size <= limits.size_high:
+            small_or_large = "small" if size < limits.size_low else "large"
+            return Advice(
+                "wrong_scale",
+                f"The signals of {split} are too {small_or_large} for ECGs: they vary by {size:.2g} mV, but 0.1 to "
+                "0.3 mV is usual. Their unit or their gain is probably wrong.",
+                f"{evidence} (outside {limits.size_low:g} to {limits.size_high:g})",
+                remedies,
+            )
+    train = sizes.get("train")
+    for split, size in sizes.items():
+        ratio = 1.0 if train is None else max(size / train, train / size)
+        if train is not None and ratio > limits.size_ratio:
+            smaller_or_larger = "smaller" if size < train else "larger"
+            return Advice(
+                "wrong_scale",
+                f"The signals of {split} are {ratio:.2g} times {smaller_or_larger} than those of train, as if one of "
+                f"them had another unit or gain. What is learned in training does not hold for {split}.",
+                f"{evidence} (ratio above {limits.size_ratio:g})",
+                remedies,
+            )
+    return None
+
+
 def missing_class(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn about classes that occur in another split and not in training."""
+    """Warn about classes that occur in other splits, often enough that their absence from training is no chance."""
     positives = facts.get("positives", {})
+    records = facts.get("records", {})
     missing: dict[str, dict[str, int]] = {}  # class -> split -> positive records
     for name, count in positives.get("train", {}).items():
         elsewhere = {split: counts[name] for split, counts in positives.items() if split != "train" and counts[name]}
-        if count == 0 and elsewhere:
+        if count or not elsewhere:
+            continue
+        # If records were dealt to the splits at random, all positive ones would miss training with this probability.
+        share_elsewhere = 1 - records["train"] / sum(records[split] for split in positives)
+        if share_elsewhere ** sum(elsewhere.values()) < limits.missing_chance:
             missing[name] = elsewhere
     if not missing:
         return None

@@ -25,6 +25,9 @@ from einthoven.diagnostics.rules.remedies import DOWN, DURATION, LEARNING_RATE, 
 # Share by which the training loss is below that of chance, from which on a model knows its training records by heart.
 _BY_HEART = 0.5
 
+# The same share, from which on a model has learned something about its training records.
+_KNOWS = 0.3
+
 _REGULARIZE = Remedy("regularise more (augment, model.dropout, optimizer.weight_decay)", REGULARIZATION, UP)
 
 
@@ -45,6 +48,31 @@ def constant_output(history: History, facts: Facts, limits: Limits) -> Advice | 
                 "look at the gradient of the first stage (watch/grad/norm) and at the variance of the stages "
                 "(watch/act/variance): a very small value shows where the signal is lost"
             ),
+        ),
+    )
+
+
+def few_records(history: History, facts: Facts, limits: Limits) -> Advice | None:
+    """Warn if the model knows its few training records far better than the validation records."""
+    n = facts.get("records", {}).get("train", 0)
+    gain = validation_gain(history, facts)
+    training_gain = _training_gain(history, facts)
+    if not 0 < n < limits.few_records or gain is None or training_gain is None or training_gain <= _KNOWS:
+        return None
+    last_gain = 1 - float(values(history, "val/nll")[-1]) / facts["chance"]["val"]
+    if last_gain >= training_gain / 2:
+        return None
+    return Advice(
+        "few_records",
+        f"{count_noun(n, 'training record')} {'is' if n == 1 else 'are'} too few for this model: it knows them far "
+        "better than other records, so that most of what it has learned does not hold for those.",
+        f"train/loss ends {below_or_above(training_gain)} chance; val/nll ends {below_or_above(last_gain)} chance and "
+        f"is at best {below_or_above(gain)} it; fewer than {limits.few_records:g} training records",
+        (
+            Remedy("add records"),
+            Remedy("start from a pretrained model (init_from)"),
+            _REGULARIZE,
+            Remedy("use the weights of the best epoch (trainer.select=best)"),
         ),
     )
 
@@ -78,17 +106,28 @@ def nothing_learned(history: History, facts: Facts, limits: Limits) -> Advice | 
 
 
 def too_short(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Say that a run was too short to judge why it is no better than chance."""
-    if not _is_no_better_than_chance(history, facts, limits) or not _is_too_short(history, facts, limits):
+    """Say that a run was too short to judge why it is no better than chance, or to expect much of fresh weights."""
+    if not len(values(history, "val/nll")) or not _is_too_short(history, facts, limits):
         return None
+    remedies = (Remedy("train for longer (trainer.epochs)", DURATION, UP),)
     count = int(steps(history, "train/loss")[-1])
-    return Advice(
-        "too_short",
-        f"After {count_noun(count, 'step')}, the model is no better than chance on validation records. The training is "
-        "too short to say why.",
-        _evidence_of_chance(history, facts),
-        (Remedy("train for longer (trainer.epochs)", DURATION, UP),),
-    )
+    if _is_no_better_than_chance(history, facts, limits):
+        return Advice(
+            "too_short",
+            f"After {count_noun(count, 'step')}, the model is no better than chance on validation records. The "
+            "training is too short to say why.",
+            _evidence_of_chance(history, facts),
+            remedies,
+        )
+    # Facts of earlier versions do not say what a run started from.
+    if not facts.get("pretrained", True) and not has_enough_steps(history, limits):
+        return Advice(
+            "too_short",
+            f"The training has only {count_noun(count, 'step')}. That is too short for weights that start at random.",
+            f"train/loss has {count_noun(count, 'step')} (fewer than {limits.enough_steps:g})",
+            remedies,
+        )
+    return None
 
 
 def _is_too_short(history: History, facts: Facts, limits: Limits) -> bool:
@@ -185,6 +224,7 @@ def wrong_prior(history: History, facts: Facts, limits: Limits) -> Advice | None
         (
             Remedy("train for longer", DURATION, UP),
             Remedy("raise optimizer.lr", LEARNING_RATE, UP),
+            Remedy("start the biases of the last layer at the shares of the classes (task.prior_bias=true)"),
             Remedy(
                 "calibrate the probabilities (einthoven evaluate calibration=vector) if the loss changes the mean on "
                 "purpose (class_weight, focal)"
@@ -194,25 +234,38 @@ def wrong_prior(history: History, facts: Facts, limits: Limits) -> Advice | None
 
 
 def class_never_predicted(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn about classes whose probability is below one half for every record."""
-    predicted = facts.get("predicted", {}).get("val", {})
-    frequent = {name: label for name, label in predicted.items() if label["positive"] >= limits.few_positives}
-    never = {name: label for name, label in frequent.items() if label["highest"] < 0.5}
-    if not never or not has_enough_epochs(history, facts, limits):
+    """Warn about classes that are never predicted although the model recognises them: their probabilities are too low.
+
+    A probability below one half for every record is right for a rare class that is hard to recognise. So the rule
+    looks at the records with the highest probabilities, as many as there are positive ones. If most of them are
+    positive, and more of them than their probabilities allow, then the probabilities are too low.
+    """
+    if not has_enough_epochs(history, facts, limits):
         return None
-    be = "is" if len(never) == 1 else "are"
-    evidence = []
-    for name, label in list(never.items())[:5]:
-        evidence.append(f"{name}: {label['highest']:.2f} at most, {label['positive']:.0f} positive records")
+    evidence = {}
+    for name, label in facts.get("predicted", {}).get("val", {}).items():
+        # Runs of earlier versions do not have the records with the highest probabilities.
+        if label["positive"] < limits.few_positives or label["highest"] >= 0.5 or "top_positive" not in label:
+            continue
+        top_positive = label["top_positive"]
+        largest_by_chance = label["top_expected"] + limits.top_errors * np.sqrt(label["top_variance"])
+        if top_positive > label["positive"] / 2 and top_positive > largest_by_chance:
+            evidence[name] = (
+                f"{name}: {top_positive:.0f} of the {label['positive']:.0f} records with the highest probabilities are "
+                f"positive, but their probabilities add up to {label['top_expected']:.1f} ({label['highest']:.2f} at "
+                "most)"
+            )
+    if not evidence:
+        return None
+    be = "is" if len(evidence) == 1 else "are"
     return Advice(
         "class_never_predicted",
-        f"{list_classes(never)} {be} never predicted: no validation record reaches a probability of one half. With "
-        "this threshold, every positive record is missed.",
-        "; ".join(evidence),
+        f"{list_classes(evidence)} {be} never predicted, although the model recognises most of the positive records: "
+        "no validation record reaches a probability of one half. The probabilities are too low.",
+        "; ".join(list(evidence.values())[:5]),
         (
-            Remedy("choose a threshold for each class (einthoven evaluate)"),
-            Remedy("give rare classes more weight (loss.class_weight=balanced)"),
-            Remedy("draw them more often (trainer.sampler=balanced)"),
+            Remedy("calibrate the probabilities, and choose a threshold for each class (einthoven evaluate)"),
+            Remedy("train for longer", DURATION, UP),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Rules about gradients, updates and activations: whether the training can work at all."""
+"""Rules about gradients and activations: whether the training can work at all."""
 
 from __future__ import annotations
 
@@ -9,43 +9,17 @@ from einthoven.diagnostics.rules.base import (
     Facts,
     History,
     Limits,
-    at_high_rate,
     below_or_above,
     by_stage,
     count_noun,
     fraction,
     has_enough_epochs,
-    has_enough_steps,
     multiple,
-    percent,
-    round_down,
     steps,
     validation_gain,
     values,
 )
-from einthoven.diagnostics.rules.remedies import CLIP_NORM, DOWN, LEARNING_RATE, MODEL_SIZE, UP, Remedy
-
-_RANGE_TEST = "(experiment=range_test finds a good value)"
-
-
-def learning_rate_high(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn if a step changes a large part of the weights."""
-    ratio = _update_ratio(history)
-    if ratio is None or ratio <= limits.update_high:
-        return None
-    largest_rate = values(history, "watch/optim/lr").max()
-    factor = round_down(min(ratio / limits.update_usual, limits.largest_factor))
-    return Advice(
-        "learning_rate_high",
-        f"The learning rate is too high: a step changes the weights by {percent(ratio)} of their size, but 0.1 % to "
-        "1 % is usual. Such large steps overshoot, and the loss can rise.",
-        f"median of watch/update/ratio over the stages, at steps with a high learning rate, is {ratio:.1e} (above "
-        f"{limits.update_high:g}); highest watch/optim/lr {largest_rate:.2g}",
-        (
-            Remedy(f"divide optimizer.lr by about {factor:g} {_RANGE_TEST}", LEARNING_RATE, DOWN),
-            Remedy("use a longer warm-up", LEARNING_RATE, DOWN),
-        ),
-    )
+from einthoven.diagnostics.rules.remedies import CLIP_NORM, DOWN, LEARNING_RATE, MODEL_SIZE, Remedy
 
 
 def diverged(history: History, facts: Facts, limits: Limits) -> Advice | None:
@@ -188,23 +162,6 @@ def vanishing_gradient(history: History, facts: Facts, limits: Limits) -> Advice
     return None
 
 
-def learning_rate_low(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn if a step hardly changes the weights."""
-    ratio = _update_ratio(history)
-    if ratio is None or ratio >= limits.update_low:
-        return None
-    largest_rate = values(history, "watch/optim/lr").max()
-    factor = round_down(min(limits.update_usual / max(ratio, 1e-12), limits.largest_factor))
-    return Advice(
-        "learning_rate_low",
-        f"The learning rate is too low: a step changes the weights by {ratio:.1e} of their size, but 1e-3 is usual. "
-        "The training needs far more steps than it has.",
-        f"median of watch/update/ratio over the stages, at steps with a high learning rate, is {ratio:.1e} (below "
-        f"{limits.update_low:g}); highest watch/optim/lr {largest_rate:.2g}",
-        (Remedy(f"multiply optimizer.lr by about {factor:g} {_RANGE_TEST}", LEARNING_RATE, UP),),
-    )
-
-
 def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn about a network without normalisation in which the signal changes its size, or that learns nothing."""
     variances = by_stage(history, "watch/act/variance")
@@ -254,53 +211,6 @@ def no_normalisation(history: History, facts: Facts, limits: Limits) -> Advice |
 def _spread(sizes: dict[str, float]) -> float:
     """Return the largest value divided by the smallest."""
     return max(sizes.values()) / max(min(sizes.values()), 1e-30)
-
-
-def clipped_steps(history: History, facts: Facts, limits: Limits) -> Advice | None:
-    """Warn if most steps are clipped and the size of a step is proportional to its gradient.
-
-    Adam and similar optimizers divide by the size of recent gradients. For them, a common factor of all gradients has
-    no effect.
-    """
-    clipped = values(history, "watch/grad/clipped")
-    if not len(clipped) or facts.get("clip_norm") is None or not facts.get("proportional"):
-        return None
-    share = float(np.mean(clipped))
-    norms = values(history, "watch/grad/norm")
-    norms = norms[np.isfinite(norms)]
-    if share <= limits.clipped_share or not len(norms) or not has_enough_steps(history, limits):
-        return None
-    norm = float(np.median(norms))
-    # Rounding divides by 2.5 at most, so that the proposed value is above the present one.
-    proposed = round_down(min(3 * max(norm, facts["clip_norm"]), limits.largest_factor * facts["clip_norm"]))
-    return Advice(
-        "clipped_steps",
-        f"{percent(share)} of the steps are clipped. So trainer.clip_norm decides how large a step is, not the "
-        "gradient.",
-        f"mean of watch/grad/clipped is {share:.2f} (above {limits.clipped_share:g}); "
-        f"median of watch/grad/norm {norm:.2g}, trainer.clip_norm={facts['clip_norm']:g}",
-        (
-            Remedy(
-                f"raise trainer.clip_norm to about {proposed:g}, so that it shortens only the rare large steps",
-                CLIP_NORM,
-                UP,
-            ),
-        ),
-    )
-
-
-def _update_ratio(history: History) -> float | None:
-    """Return the typical size of a step relative to the weights, at high learning rates; None if it was not measured.
-
-    It is the median over steps, then over stages. It uses the later half of the steps: weights that start at zero are
-    small at first, so that every step is large relative to them.
-    """
-    medians = []
-    for stage in by_stage(history, "watch/update/ratio"):
-        ratios = at_high_rate(history, f"watch/update/ratio/{stage}")
-        if len(ratios):
-            medians.append(float(np.median(ratios[len(ratios) // 2 :])))
-    return float(np.median(medians)) if medians else None
 
 
 def _clipping(facts: Facts) -> tuple[Remedy, ...]:

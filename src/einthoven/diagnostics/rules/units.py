@@ -13,6 +13,7 @@ from einthoven.diagnostics.rules.base import (
     values,
 )
 from einthoven.diagnostics.rules.remedies import DOWN, DURATION, LEARNING_RATE, UP, Remedy
+from einthoven.diagnostics.rules.step_size import update_ratio
 
 
 def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
@@ -22,15 +23,20 @@ def dead_units(history: History, facts: Facts, limits: Limits) -> Advice | None:
     if not dead:
         return None
     worst = max(dead, key=lambda stage: dead[stage])
+    ratio = update_ratio(history)
+    remedies = [
+        Remedy("use an activation that has a gradient below zero (model.activation=leaky_relu or gelu)"),
+        Remedy("initialise the weights again (init=he)"),
+    ]
+    # Small steps kill no unit.
+    if ratio is None or ratio >= limits.update_low:
+        remedies.insert(0, Remedy("lower optimizer.lr", LEARNING_RATE, DOWN))
     return Advice(
         "dead_units",
         f"{percent(dead[worst])} of the units of {worst} are dead: they are zero for every record, so they do not "
         "learn any more.",
         "; ".join(f"watch/act/dead/{stage} ends at {share:.2f}" for stage, share in dead.items()),
-        (
-            Remedy("lower optimizer.lr", LEARNING_RATE, DOWN),
-            Remedy("use an activation that has a gradient below zero (model.activation=leaky_relu or gelu)"),
-        ),
+        tuple(remedies),
     )
 
 

@@ -1,0 +1,60 @@
+"""Facts about optimizer and augmentation of a run that its advice is based on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim import Adagrad, Adam, AdamW, Optimizer, RMSprop
+
+from einthoven.contracts import Augment
+from einthoven.data.store.splits import Split
+
+AUGMENTED_RECORDS = 64
+"""Training records that an augmentation is measured on."""
+
+
+def decay_per_rate(optimizer: Optimizer) -> float:
+    """Return the largest weight decay that shrinks weights by the learning rate times its value in each step.
+
+    This is so for SGD and for decoupled weight decay. Coupled weight decay of Adam and similar optimizers is divided by
+    the size of the gradient, and is left out.
+    """
+    largest = 0.0
+    for group in optimizer.param_groups:
+        divides_by_gradient = isinstance(optimizer, (Adam, Adagrad, RMSprop))
+        is_decoupled = group.get("decoupled_weight_decay", isinstance(optimizer, AdamW))
+        if is_decoupled or not divides_by_gradient:
+            largest = max(largest, float(group.get("weight_decay", 0.0)))
+    return largest
+
+
+@torch.no_grad()
+def measure_augmentation(augment: Augment, train: Split, window: int, seed: int) -> dict[str, Any]:
+    """Return what an augmentation does to some training records.
+
+    Returns
+    -------
+    dict
+        ``hidden``: share of the values, zeros left out, that it sets to zero. ``power``: median over the records of
+        their variance after it, divided by that before it. Empty if all records are constant.
+    """
+    rows = torch.arange(min(AUGMENTED_RECORDS, len(train)), device=train.labels.device)
+    clean = train.take(rows, window)
+    labels = train.labels[rows]
+    generator = torch.Generator(clean.device).manual_seed(seed)
+    augmented, _ = augment(clean.clone(), labels.clone(), generator)
+
+    variance = clean.var(dim=2).mean(dim=1)
+    is_varying = variance > 0
+    if not is_varying.any():
+        return {}
+    is_signal = clean != 0
+    # A crop may change the length. Its zeros are counted among all values.
+    if augmented.shape == clean.shape:
+        hidden = float((augmented[is_signal] == 0).float().mean())
+    else:
+        hidden = float((augmented == 0).float().mean())
+    power = augmented.var(dim=2).mean(dim=1)[is_varying] / variance[is_varying]
+    # Device-to-host sync: once per run.
+    return {"hidden": hidden, "power": float(power.median())}
