@@ -57,4 +57,8 @@ def test_a_git_that_does_not_answer_costs_the_commit_alone(error: Exception, mon
 
     monkeypatch.setattr(Path, "exists", lambda _: True)
     monkeypatch.setattr(subprocess, "run", silent)
-    assert identity.git_commit() == "" and asked
+    identity.git_commit.cache_clear()
+    try:
+        assert identity.git_commit() == "" and asked
+    finally:
+        identity.git_commit.cache_clear()

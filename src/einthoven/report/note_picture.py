@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ NAME = "note"
 # The page of MLflow shows a picture with all its pixels, and only the first lines of a note before it is opened. So
 # the picture is low, and its text is small.
 _SIZE = (6.6, 1.7)
-_FONT = {
+_FONT: dict[Any, Any] = {
     "font.size": 7,
     "axes.titlesize": 8,
     "axes.labelsize": 7,

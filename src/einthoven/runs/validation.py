@@ -50,6 +50,8 @@ class Validation:
         # The predictions of the last epoch, with the digest of their weights.
         self._last: tuple[bytes, Predictions] | None = None
         self._histograms: dict[str, list[NDArray[Any]]] = {}
+        # Nothing but figures shows these histograms.
+        self._histograms_interval = self._intervals.histograms if run.settings.tracking.artifacts else None
         # A probe refuses data without labels, so it is made before the training begins.
         is_probed = self._intervals.probe_auroc is not None and isinstance(run.task, Pretext)
         self._probe = Probe(run) if is_probed and "val" in run.data.splits else None
@@ -154,7 +156,7 @@ class Validation:
             if divergence is not None:
                 metrics["watch/diag/kl_windows"] = divergence
 
-        if self._is_due(intervals.histograms):
+        if self._is_due(self._histograms_interval):
             self._add_histogram("probabilities", *probability_histogram(p))
 
         if self._is_due(intervals.entropy_histogram):
@@ -178,7 +180,7 @@ class Validation:
                     metrics["watch/diag/sharpness"] = curvature.sharpness(hessian, generator)
                 if self._is_due(intervals.hessian_trace):
                     metrics["watch/diag/hessian_trace"] = curvature.trace(hessian, generator)
-        if self._is_due(intervals.histograms):
+        if self._is_due(self._histograms_interval):
             self._count_magnitudes()
         if self._is_due(intervals.trajectory):
             self.snapshots.append(flatten(run.trainable()))
