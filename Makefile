@@ -74,8 +74,8 @@ sweep: setup  ## compare optimizers and schedules over seeds on the embedded dat
 ui: setup  ## open the MLflow page
 	@$(BIN)/einthoven ui $(ARGS)
 
-notebooks: setup  ## execute the notebooks into .ipynb with their pictures
-	@for file in notebooks/*.py; do $(BIN)/jupytext --to ipynb --execute $$file || exit 1; done
+notebooks: setup  ## execute the notebooks into docs/notebooks and .ipynb, with their pictures
+	@OMP_NUM_THREADS=1 $(BIN)/python bench/render_notebooks.py $(ARGS)
 
 docs: setup  ## build the documentation site, and check its links
 	$(BIN)/python website/build.py

@@ -95,6 +95,11 @@ def test_every_row_that_can_be_chosen_says_where_it_is_seen() -> None:
     assert [row.concept for row in rows() if row.choices and "`" not in row.shown] == []
 
 
+def test_every_experiment_on_the_map_exists() -> None:
+    named = set(re.findall(r"experiment=(\w+)", PAGE.read_text()))
+    assert named and named <= set(options("experiment"))
+
+
 @pytest.mark.parametrize("name", sorted(AT_THE_END | set(re.findall(r"figure `(\w+)`", PAGE.read_text()))))
 def test_what_is_told_at_the_end_of_a_run_is_written_there(name: str) -> None:
     source = "".join((SRC / "runs" / file).read_text() for file in ("conclude.py", "feature_run.py", "figures.py"))

@@ -120,7 +120,7 @@ PARTS = {
     ),
     "analysis": _Part(
         "an analysis",
-        packages=("einthoven.diagnostics", "einthoven.runs.interpolation"),
+        packages=("einthoven.diagnostics", "einthoven.runs.interpolation", "einthoven.runs.weight_posterior"),
         parameters=("trained",),
     ),
     "schedule": _Part(

@@ -79,8 +79,13 @@ SMALL = {  # recipe -> what makes it small, and how many runs are left
     "augmentation_ablation": (("trainer.batch_size=8", "augment=none,mixup", "seed=0", *SMALL_CONV), 2),
     "batch_noise": (("trainer.batch_size=8", "model=logistic,mlp"), 2),
     "convexity": (("experiment/convexity@_global_=mlp", "seed=0,1"), 2),
+    "edge_of_stability": (("diagnostics.sharpness=1", "model.width=4", "optimizer.lr=0.01,0.02"), 2),
+    "information": (("trainer.batch_size=8", "loss.label_smoothing=0.1", *SMALL_CONV), 2),
     "l1_sparsity": (("trainer.batch_size=8", "penalty=l1_proximal,l2", "penalty.strength=0.1,1", "seed=0"), 4),
+    "matching": (("trainer.batch_size=8", "model.width=16", "seed=0,1"), 2),
     "pca_ablation": (("trainer.batch_size=8", "pca.k=1,3", "seed=0,1", *SMALL_CONV), 4),
+    "positions": (("trainer.batch_size=8", "model.positions=none,rotary", "model.depth=1", "model.dim=16"), 2),
+    "prior_posterior": (("trainer.batch_size=8", "penalty.strength=1e-3,1e-1", "model.width=4"), 2),
 }
 
 
