@@ -17,7 +17,8 @@ from conftest import LEADS
 from einthoven import cli
 from einthoven.data.synthetic import generate
 from einthoven.data.synthetic.write import write_record
-from test_readme import ROOT, blocks, commands, joined
+from einthoven.terminal.conf_folders import conf_folder
+from test_readme import ROOT, blocks, commands, joined, spans
 
 FS = 500
 SHORT = (
@@ -99,6 +100,19 @@ def test_programs_that_need_a_server_import_what_exists() -> None:
     for program in programs:
         imports = [node for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), "imports", "exec"), {})
+
+
+@pytest.mark.parametrize("group", ["init", "loss", "model", "optimizer", "pca", "penalty", "schedule", "task"])
+def test_the_guide_of_the_parts_has_every_option(group: str) -> None:
+    named = " ".join(spans(ROOT / "docs" / "parts.md"))
+    options = [file.stem for file in (conf_folder() / group).glob("*.yaml")]
+    assert not [name for name in options if not re.search(rf"\b{name}\b", named)]
+
+
+def test_the_guide_of_the_experiments_has_every_experiment() -> None:
+    named = " ".join(spans(ROOT / "docs" / "experiments.md"))
+    recipes = [file.stem for file in (conf_folder() / "experiment").glob("*.yaml")]
+    assert not [name for name in recipes if not name.startswith(("peer_", "ptbxl_")) and f"={name}" not in named]
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -151,9 +151,9 @@ def list_of_decisions() -> str:
 
 
 def title(path: Path) -> str:
-    """Return the first heading of a page, without its number."""
+    """Return the first heading of a page. That of a decision is without its number."""
     heading = next(line for line in path.read_text().splitlines() if line.startswith("# "))
-    return re.sub(r"^\d+[.:]?\s+", "", heading.removeprefix("# ")).strip()
+    return re.sub(r"^\d{4}[.:]?\s+", "", heading.removeprefix("# ")).strip()
 
 
 def site_configuration(pages: Path) -> str:
