@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -27,9 +26,9 @@ class Server:
     words: list[str]
     environment: dict[str, str]
 
-    def __init__(self, words: list[str], *, env: dict[str, str], **_: Any) -> None:
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
         type(self).words = words
-        type(self).environment = env
+        type(self).environment = environment
         self.returncode = -2
         port = int(words[words.index("--port") + 1])
         self._thread = threading.Thread(target=self._serve, args=(port,))
@@ -81,7 +80,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that a browser opens."""
     addresses: list[str] = []
     monkeypatch.setattr(webbrowser, "open", addresses.append)
-    monkeypatch.setattr(subprocess, "Popen", Server)
+    monkeypatch.setattr(ui, "program_group", Server)
     monkeypatch.setenv("DISPLAY", ":0")
     return addresses
 

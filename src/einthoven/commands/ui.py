@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import webbrowser
@@ -12,6 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from einthoven.errors import UserError
+from einthoven.interrupts import program_group
 from einthoven.terminal.display import say_if_any
 from einthoven.terminal.parser import check_flags
 from einthoven.tracking.runs_list import KIND, runs_list, show_results
@@ -60,14 +60,14 @@ def main(arguments: list[str]) -> None:
     print("the MLflow server starts, which takes some seconds", flush=True)
     # One worker and no job queue: a local page needs no more, and each of them is a process. The address is in a
     # variable, because it can contain a password, and all users of the machine see the words of a command.
-    with subprocess.Popen(
+    with program_group(
         [
             *(sys.executable, "-m", "mlflow", "ui"),
             *("--host", "127.0.0.1", "--port", port, "--workers", "1"),
             # Without this, the server prints a line for each file that the browser reads.
             *("--uvicorn-opts", "--log-level warning"),
         ],
-        env={
+        {
             **os.environ,
             "MLFLOW_BACKEND_STORE_URI": uri,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
