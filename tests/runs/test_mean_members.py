@@ -107,6 +107,11 @@ def test_the_models_answer_together_with_the_network(
     # Its metrics are beside those of the network and of the model, in MLflow and on the terminal.
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("together").experiment_id])  # type: ignore[union-attr]
+    options = {name: value for name, value in found.data.params.items() if name.startswith("mean_with")}
+    assert options == {"mean_with": "[small_boosting]"}
+    note = found.data.tags["mlflow.note.content"]
+    assert note.startswith(f"**Macro AUROC {found.data.metrics['test/mean_macro_auroc']:.3f} (")
+    assert "for the mean of the network and small_boosting" in note.splitlines()[0]
     y = run.data.record_labels("test").astype(np.float64)
     for name, p in (("network", network_p), ("small_boosting", boosting_p), ("mean", mean_p)):
         expected = run.task.metrics(y, p, run.data.labels.classes)["macro_auroc"]

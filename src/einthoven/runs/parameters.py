@@ -31,7 +31,7 @@ PARTS = (
 _IMPLIED_KEYS = ("_target_", "_partial_")
 """Last parts of names whose value follows from the chosen option."""
 
-_DETAILED_GROUPS = ("augment.", "diagnostics.")
+_DETAILED_GROUPS = ("augment.", "diagnostics.", "mean_with.")
 """Groups with many options. The name of the chosen option says enough."""
 
 
@@ -62,6 +62,10 @@ def parameters(config: DictConfig, overrides: Sequence[str]) -> dict[str, object
         is_outside_target = key == "_target_" and not str(value).startswith("einthoven.")
         if name in changed or is_outside_target or (name in set_here and not is_detail):
             values[name] = value
+    members = list(map(str, config.get("mean_with") or ()))
+    if members:
+        # The option is a mapping by now, and its names tell enough.
+        values["mean_with"] = f"[{','.join(members)}]"
     groups = {*map(str, config), "experiment"}
     return {name: option for name, option in chosen_options().items() if name in groups} | values
 
