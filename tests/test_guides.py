@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import yaml
 import einthoven
 from conftest import LEADS
 from einthoven import cli
+from einthoven.data import read_record
 from einthoven.data.synthetic import generate
 from einthoven.data.synthetic.write import write_record
 from einthoven.terminal.conf_folders import conf_folder
@@ -128,6 +132,23 @@ def test_the_workflow_calls_the_targets_of_the_makefile() -> None:
     assert targets == ["lint", "test", "docs"]
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+
+
+def test_the_answer_in_the_readme_is_printed_for_the_record_of_its_picture(real_data: Path, tmp_path: Path) -> None:
+    record = read_record(real_data / "cinc2021" / "E07510.hea")
+    times = np.arange(record.signal.shape[1]) * 1000 / record.fs
+    names = ["time_ms", *(f"{lead} (mV)" for lead in record.leads)]
+    values = np.column_stack([times, record.signal.T])
+    formats = ["%g"] + ["%.3f"] * len(record.leads)
+    np.savetxt(tmp_path / "my.csv", values, fmt=formats, delimiter=",", header=",".join(names), comments="")
+
+    command = [sys.executable, "-m", "einthoven", "predict", "my.csv"]
+    environment = {**os.environ, "COLUMNS": "100"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    printed = [line.rstrip() for line in result.stdout.splitlines()]
+    (shown,) = [block for block in blocks(ROOT / "README.md", "") if block.startswith("$ einthoven predict")]
+    lines = shown.splitlines()[1:]
+    assert printed[: len(lines)] == lines
 
 
 def test_the_table_of_the_readme_is_printed_by_the_command_beside_it(
