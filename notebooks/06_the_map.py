@@ -22,6 +22,7 @@
 
 # %%
 # %matplotlib inline
+import json
 import os
 import subprocess
 import sys
@@ -31,14 +32,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from IPython.display import Image, Markdown
-from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
 from einthoven.build import build
 from einthoven.report.style import BLUE, FAINT, INK, VERMILLION, new_figure, use_style
-from einthoven.tracking.addresses import read_ids
-from einthoven.tracking.sweep import history
 
 workplace = tempfile.TemporaryDirectory()
 
@@ -48,7 +46,7 @@ def train_run() -> Path:
     folder = Path(workplace.name) / "outputs" / "small"
     options = ["data.records=400", "trainer.epochs=8", "model.channels=[16,32,32]"]
     measured = ["diagnostics.predictions=1", "diagnostics.gradients=2"]
-    places = [f"hydra.run.dir={folder}", "trainer.device=cpu", "tracking.uri=sqlite:///mlflow.db"]
+    places = [f"hydra.run.dir={folder}", "trainer.device=cpu", "tracking.offline=true"]
     command = [sys.executable, "-m", "einthoven", "train", *options, *measured, *places]
     print("einthoven train", *options, *measured)
     subprocess.run(command, cwd=workplace.name, check=True, capture_output=True)
@@ -56,16 +54,19 @@ def train_run() -> Path:
 
 
 folder = Path(os.environ["EINTHOVEN_RUN"]) if "EINTHOVEN_RUN" in os.environ else train_run()
-ids = read_ids(folder)
-client = MlflowClient(ids["uri"])
-run = client.get_run(ids["run_id"])
-series = history(client, run)
-print(f"{len(run.data.params)} parameters, {len(series)} metrics; status {run.info.status}")
+
+# The folder of a run has its results as plain files.
+table = pd.read_csv(folder / "history.csv")
+series = {name: (part["step"].to_numpy(), part["value"].to_numpy()) for name, part in table.groupby("metric")}
+config = OmegaConf.load(folder / "config.yaml")
+result = json.loads((folder / "metrics.json").read_text())
+print(result["result"])
+print(f"{len(series)} metrics, {len(list((folder / 'figures').glob('*.png')))} figures")
 
 # %% [markdown]
-# `series` has every metric of the run: its steps and its values. MLflow draws them as curves. Now the map. Each line
-# is a part of the training, the mathematics behind it, and where the run shows it. A metric is there if the run has
-# measured it.
+# `series` has every metric of the run: its steps and its values. MLflow draws the same numbers as curves. Now the
+# map. Each line is a part of the training, the mathematics behind it, and where the run shows it. A metric is there
+# if the run has measured it.
 
 # %%
 MAP = (
@@ -89,12 +90,11 @@ MAP = (
     ("KL of labels and predictions", "what a model can learn", 5, "watch/diag/kl_labels"),
     ("drift of the function", "KL(before ‖ now)", 5, "watch/diag/kl_drift"),
 )
-files = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
 
 
 def is_there(place: str) -> bool:
     """Return whether the run has a metric (alone, or one for each stage) or a figure."""
-    return place in files or any(name == place or name.startswith(f"{place}/") for name in series)
+    return (folder / place).exists() or any(name == place or name.startswith(f"{place}/") for name in series)
 
 
 lines = ["| part | mathematics | notebook | in a run | in this one |", "|---|---|---|---|---|"]
@@ -116,7 +116,7 @@ Markdown("\n".join(lines))
 # %%
 def picture(name: str) -> Image:
     """Return a figure of the run."""
-    return Image(client.download_artifacts(run.info.run_id, f"figures/{name}.png", workplace.name), width=900)
+    return Image(folder / "figures" / f"{name}.png", width=900)
 
 
 explained = series["watch/pca/explained"][1][-1]
@@ -130,7 +130,6 @@ picture("pca_scree")
 # The picture has the gradients of all stages, from the input (below) to the output (above).
 
 # %%
-config = OmegaConf.load(client.download_artifacts(run.info.run_id, "config.yaml", workplace.name))
 stage_names = [name.rpartition("/")[2] for name in series if name.startswith("watch/grad/norm/")]
 vanishing = series["watch/grad/vanishing"][1]
 print("stages:", ", ".join(stage_names))
@@ -193,12 +192,12 @@ figure
 # is small.
 
 # %%
-table = pd.read_parquet(client.download_artifacts(run.info.run_id, "predictions/test.parquet", workplace.name))
-print(", ".join(table.columns[:12]))
+predictions = pd.read_csv(folder / "predictions" / "test.csv")
+print(", ".join(predictions.columns[:8]))
 logged = {name.rpartition("/")[2]: values[1][-1] for name, values in series.items() if name.startswith("test/auroc/")}
 recomputed = {}
 for name in logged:
-    truth, answer = table[f"{name}_label"], table[f"{name}_probability"]
+    truth, answer = predictions[f"{name}_label"], predictions[f"{name}_probability"]
     recomputed[name] = roc_auc_score(truth, answer)
 auroc_error = max(abs(recomputed[name] - logged[name]) for name in logged)
 print({name: round(float(value), 3) for name, value in logged.items()}, f"scikit-learn differs by {auroc_error:.1e}")
