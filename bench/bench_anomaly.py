@@ -37,6 +37,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
+        self.history: dict[str, tuple[list[int], list[float]]] = {}
 
     def log_metrics(self, step: int, values: dict[str, Tensor | float]) -> None:
         self.latest |= {name: float(value) for name, value in values.items()}

@@ -59,6 +59,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
+        self.history: dict[str, tuple[list[int], list[float]]] = {}
         self.values: list[list[float]] = []
 
     def log_metrics(self, step: int, metrics: Mapping[str, Tensor | float]) -> None:

@@ -8,16 +8,19 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
 
 import einthoven
 from einthoven import cli
 from einthoven.atomic import PARTIAL
 from einthoven.runs import train_one
+from einthoven.terminal.conf_folders import conf_folder
 from einthoven.terminal.usage import HELP, VERB_HELP
 
 Refused = Callable[..., str]
@@ -296,7 +299,7 @@ def test_a_mistake_in_a_sweep_is_told_of_each_run_and_closes_the_parent(
 def test_prepare_says_what_is_there(corpus: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cli.main(["prepare", "data=ptbxl", f"data.root={corpus}"])
     shown = capfd.readouterr().out
-    assert "48 records, 12 leads, 1000 samples at 100 Hz" in shown and "superdiagnostic" in shown
+    assert "holds 48 records with 12 leads and 1000 samples at 100 Hz" in shown and "superdiagnostic" in shown
 
 
 def test_help_version_and_list(capfd: pytest.CaptureFixture[str]) -> None:
@@ -313,7 +316,10 @@ def test_help_version_and_list(capfd: pytest.CaptureFixture[str]) -> None:
 def test_list_takes_plurals_names_sources_and_draws_schedules(capfd: pytest.CaptureFixture[str]) -> None:
     cli.main(["list", "optimizers", "augmentations"])
     shown = capfd.readouterr().out
-    assert "Loshchilov and Hutter" in shown and "adamw" in shown and "augment" in shown
+    assert "Loshchilov and Hutter" not in shown and "adamw" in shown and "augment" in shown
+    cli.main(["list", "optimizer", "adamw", "losses"])
+    shown = capfd.readouterr().out
+    assert "Loshchilov and Hutter" in shown and "    weight_decay: " in shown and " focal " in shown
     cli.main(["list", "schedules", "--plot"])
     shown = capfd.readouterr().out
     curve = next(line for line in shown.splitlines() if line.startswith(" linear"))
@@ -321,6 +327,21 @@ def test_list_takes_plurals_names_sources_and_draws_schedules(capfd: pytest.Capt
     top = blocks.index(max(blocks))
     assert blocks[:top] == sorted(blocks[:top]) and blocks[top:] == sorted(blocks[top:], reverse=True)
     assert Path("schedules.png").stat().st_size > 20_000
+
+
+def test_each_option_is_one_line_that_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["list", "model"])
+    whole = capsys.readouterr().out.splitlines()
+    options = [line for line in whole if line.startswith(" ")]
+    assert len(options) == len(list((conf_folder() / "model").glob("*.yaml"))) and max(map(len, options)) > 80
+    narrow = Console(file=StringIO(), force_terminal=True, width=60, color_system=None)
+    monkeypatch.setattr("einthoven.commands.list.console", narrow)
+    cli.main(["list", "model"])
+    assert isinstance(narrow.file, StringIO)
+    cut = [line for line in narrow.file.getvalue().splitlines() if line.startswith(" ")]
+    assert len(cut) == len(options) and max(map(len, cut)) == 60 and cut[0].endswith("…")
 
 
 def test_an_ecg_is_drawn_under_every_augmentation(capfd: pytest.CaptureFixture[str]) -> None:

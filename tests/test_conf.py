@@ -304,8 +304,8 @@ def test_the_other_keys_of_hydra_mean_what_they_mean_there() -> None:
     ("group", "change", "expected"),
     [
         ("trainer", {"epochs": 0}, "trainer.epochs=0: expected"),
-        ("trainer", {"epochs": "abc"}, "trainer.epochs: value 'abc'"),
-        ("trainer", {"epochs": 1.5}, "trainer.epochs: value '1.5'"),
+        ("trainer", {"epochs": "abc"}, "trainer.epochs=abc: expected a whole number"),
+        ("trainer", {"epochs": 1.5}, "trainer.epochs=1.5: expected a whole number"),
         ("trainer", {"epoch": 3}, "trainer.epoch: unknown; did you mean epochs"),
         ("trainer", {"batch_size": -1}, "trainer.batch_size=-1"),
         ("trainer", {"micro_batch": 0}, "trainer.micro_batch=0"),

@@ -135,8 +135,9 @@ def test_parts_of_ones_own_work_everywhere(
     assert rates == pytest.approx([0.01 + 0.99 * (1 - (t / steps) ** 2) ** 0.5 for t in range(steps)])
 
     # what is printed next can be pasted: it names the folder of the options, and each value as it was meant
-    trainings = [shlex.split(line.rpartition("   ")[0]) for line in printed.splitlines() if line.startswith("  einth")]
-    ui, again, sweep = [words[1:] for words in trainings]
+    commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("    einthoven ")]
+    assert [words[0] for words in commands] == ["evaluate", "ui", "predict", "explain", "app", "train", "train"]
+    evaluate, ui, predict, explain, app, again, sweep = commands
     assert ui == ["ui", f"uri=sqlite:///{work}/mlflow.db"]
     for words in (again, [word.split(",sgd")[0] for word in sweep if word not in ("-m", "seed=0,1,2")]):
         config = composed(*words)
@@ -144,18 +145,26 @@ def test_parts_of_ones_own_work_everywhere(
         assert config.data.root == str(corpus) and config.tracking.uri == f"sqlite:///{work}/mlflow.db"
 
     # the run and its bundle name a module that is not part of the package
-    evaluate, predict = re.findall(r"yet: (.*) does that\): (.*) FILE…", printed)[0]
-    for typed in (evaluate, predict):
-        assert shlex.split(typed)[2:4] == ["--trust", "my_parts"]
-    record = str(next(corpus.rglob("*_lr.hea")))
-    without = [word for word in shlex.split(predict) if word not in ("--trust", "my_parts")]
-    for refused in ([*without[1:], record], ["evaluate", option("run", without[-1])]):
+    for words in (evaluate, predict, explain, app):
+        assert words[1:3] == ["--trust", "my_parts"]
+    folder, record = predict[3:]
+    assert app[3:] == [folder] and explain[3:] == [folder, record] and not Path(folder).is_absolute()
+    for refused in (["predict", folder, record], ["evaluate", option("run", folder)]):
         with pytest.raises(SystemExit):
             cli.main(refused)
         assert ": this code is not part of einthoven; add --trust my_parts" in capfd.readouterr().err
-    cli.main([*shlex.split(evaluate)[1:], "resamples=10"])
-    assert "(calibrated)" in capfd.readouterr().out
-    cli.main([*shlex.split(predict)[1:], record, "--json"])
+
+    # the run predicts at once, with intervals, and each command runs as it is printed
+    cli.main([*predict, "--json"])
+    content = json.loads(capfd.readouterr().out)
+    assert content["models"][0]["fitted_on"] == "4 records that were not trained on"
+    assert any(content["records"][0]["intervals"].values())
+    cli.main(explain)
+    assert Path("explanation.pdf").stat().st_size > 10_000
+    capfd.readouterr()
+    cli.main([*evaluate, "resamples=10"])
+    assert "Its probabilities are calibrated on" in capfd.readouterr().out
+    cli.main([*predict, "--json"])
     assert "NORM" in json.dumps(json.loads(capfd.readouterr().out))
 
 
@@ -165,7 +174,7 @@ def test_options_of_ones_own_are_listed_and_a_mistake_in_them_is_answered_with_t
     for named in (["hydra.searchpath=[file://my_conf]"], ["--config-dir", "my_conf"], ["--config-dir=my_conf"]):
         cli.main(["list", "models", "schedules", *named])
         shown = capfd.readouterr().out
-        assert re.search(r"small +One convolution and its maximum over time\s+my_conf/model/small.yaml", shown)
+        assert re.search(r"small +One convolution and its maximum over time +\(my_conf/model/small.yaml\)", shown)
         assert "quarter_circle" in shown and "conv_attention" in shown
         for wrong, expected in (
             (["model=small", "model.widht=32"], "model.widht: unknown; did you mean width? There are kernel, width."),

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import composing
 from einthoven.build import check
-from einthoven.commands.list import _group_named
+from einthoven.commands.list import _read_words
 from einthoven.commands.prepare import _without_shards
 from einthoven.data.sources import labels
 from einthoven.runs.settings import check_settings
@@ -138,7 +138,7 @@ def test_a_command_composes(command: str) -> None:
     elif program == "einthoven" and first in ("train", "prepare"):
         check_overrides(first, rest)
     elif program == "einthoven" and first == "list":
-        assert all(_group_named(word, GROUPS) for word in rest if word != "--plot")
+        assert _read_words([word for word in rest if word != "--plot"], GROUPS, [conf_folder()])
     elif program == "einthoven" and first in ("evaluate", "probe"):
         composed(first, *rest)
     elif program == "einthoven" and first == "embed":

@@ -105,6 +105,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
+        self.history: dict[str, tuple[list[int], list[float]]] = {}
         self.losses: list[float] = []
 
     def log_metrics(self, step: int, values: Mapping[str, Tensor | float]) -> None:
@@ -192,6 +193,8 @@ class _Silence:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    def add_losses(self, losses: Any) -> None: ...
 
     def step(self, position: Any) -> None: ...
 

@@ -47,7 +47,7 @@ def test_the_table_and_strictness(folder: Path, capfd: pytest.CaptureFixture[str
     shown = capfd.readouterr().out
     assert "V3 spans 0.000 mV" in " ".join(shown.split()) and "worst finding" not in shown
     assert doctor.main([str(folder)])
-    assert "3 files by their worst finding: 2 error, 1 " in capfd.readouterr().out
+    assert "The worst finding of the 3 files: 2 error, 1 " in capfd.readouterr().out
 
 
 def test_patterns_and_folders(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,10 +102,10 @@ def test_prepare_reports_and_strictness_fails(
     monkeypatch.setenv("COLUMNS", "200")
     data = ["data=ptbxl", f"data.root={root}"]
     cli.main(["prepare", *data, "doctor=false"])
-    assert "what the doctor found" not in capfd.readouterr().out and not list(tmp_path.rglob("doctor.parquet"))
+    assert "What the doctor found" not in capfd.readouterr().out and not list(tmp_path.rglob("doctor.parquet"))
     cli.main(["prepare", *data])
     shown = capfd.readouterr().out
-    assert "what the doctor found" in shown and "powerline noise and pacing spikes cannot be measured" in shown
+    assert "What the doctor found" in shown and "powerline noise and pacing spikes cannot be measured" in shown
     (listed,) = tmp_path.rglob("quarantine.csv")
     assert "00003_lr,flat: V3 spans 0.000 mV" in listed.read_text()
     assert (listed.parent / "doctor.parquet").exists()
@@ -134,6 +134,6 @@ def test_windows_and_several_sources_are_prepared_and_counted_right(
     options = (f"root={folder}", "on_error=quarantine")
     named = ["+data@data.sources.a=folder", *(f"data.sources.a.{option}" for option in options)]
     cli.main(["prepare", "data=concat", *named, "data.seconds=10"])
-    assert "what the doctor found" in capfd.readouterr().out
+    assert "What the doctor found" in capfd.readouterr().out
     found = [path.parent.name for path in tmp_path.rglob("doctor.parquet")]
     assert sorted(name.split("-")[0] for name in found) == ["a", "r"]

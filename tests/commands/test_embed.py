@@ -57,8 +57,8 @@ def test_the_folder_of_a_cross_validation_names_its_runs(
 def test_a_broken_file_is_reported_and_the_others_are_written(records: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert outcome("records", "--output", "all.parquet") == 1
     out, err = capfd.readouterr()
-    assert "2 files, 2 rows written to all.parquet" in out
-    assert "1 of 3 files not embedded" in err and "b" in err
+    assert "Wrote 2 rows of 2 files to all.parquet." in out
+    assert "There is no embedding of 1 of 3 files" in err and "b" in err
     table = pd.read_parquet("all.parquet")
     assert table["file"].tolist() == ["records/a.hea", "records/c.hea"], "names as the user gave them"
     assert table["windows"].tolist() == [1, 2]

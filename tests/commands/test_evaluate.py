@@ -53,6 +53,8 @@ class Evaluations:
     card: str
     """The model card of the first one."""
     uncalibrated: dict[str, Any]
+    bundles: tuple[dict[str, Any], dict[str, Any]]
+    """The description of the bundle at the end of the training, and after the first evaluation."""
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +75,41 @@ def evaluations(
     monkeypatch.chdir(workplace)
     if not made:
         capfd.readouterr()
+        trained = json.loads((run / "bundle" / "bundle.json").read_text())
         default = evaluate(run, f"against={run}")
+        evaluated = json.loads((run / "bundle" / "bundle.json").read_text())
         shown = capfd.readouterr().out
         card = (run / "model_card.md").read_text()
         uncalibrated = evaluate(run, "calibration=none", "interval=bca")
-        made.append(Evaluations(default, shown, card, uncalibrated))
+        made.append(Evaluations(default, shown, card, uncalibrated, (trained, evaluated)))
     return made[0]
+
+
+def test_the_end_of_a_training_calibrates_the_bundle_as_an_evaluation_does(evaluations: Evaluations) -> None:
+    trained, evaluated = evaluations.bundles
+    assert trained["calibration"]["method"] == "temperature" and trained["provenance"]["folds"]["fit"] == [5, 6, 7]
+    for name in ("calibration", "operating_points", "conformal", "band"):
+        assert trained[name] == evaluated[name], name
+    metrics = {name: value for name, value in evaluated["provenance"]["metrics"].items() if "auroc_" not in name}
+    assert trained["provenance"]["metrics"] | metrics == pytest.approx(trained["provenance"]["metrics"])
+
+
+def test_without_test_records_nothing_is_fitted_to_the_validation_records(
+    train: Train, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = workplace / "evaluate" / "validated"
+    quick = ("model=logistic", "trainer.epochs=1", "diagnostics=none", "tracking.artifacts=false")
+    train(*FOLDS[:2], "data.folds.test=[]", *quick, f"hydra.run.dir={folder}")
+    assert "Its probabilities are not calibrated" in capfd.readouterr().out
+    bundle = load_bundle(folder).bundles[0]
+    assert bundle.calibration_method == "none" and not bundle.conformal and bundle.band is None
 
 
 def test_a_run_is_evaluated_and_written_to_the_same_mlflow_run(
     run: Path, evaluations: Evaluations, workplace: Path
 ) -> None:
     found, shown, again = evaluations.default, evaluations.shown, evaluations.uncalibrated
-    assert "macro AUROC" in shown and "operating points" in shown and "(small)" in shown
+    assert "macro AUROC" in shown and "Operating points" in shown and "(small)" in shown
     assert found["folds"] == {"train": [2, 3, 4], "fit": [5, 6, 7], "report": [1, 8, 9, 10]}
     assert found["calibration"]["method"] == "temperature" and found["calibration"]["learned"]["temperature"] > 0
     # As at the end of a training, unless BCa is asked for.
@@ -220,7 +244,7 @@ def test_max_of_windows_is_compared_with_their_mean(
     assert sentence.capitalize() in (folder / "model_card.md").read_text()
     assert "Method: uncalibrated" in (folder / "model_card.md").read_text()
     told = capfd.readouterr()
-    assert sentence in " ".join(told.err.split()) and "(not calibrated)" in " ".join(told.out.split())
+    assert sentence in " ".join(told.err.split()) and "no calibration is used" in " ".join(told.out.split())
     assert load_bundle(folder).bundles[0].calibration_method == "none"
     learned = evaluate(folder, "calibration=vector")["calibration"]["learned"]
     assert len(learned["slope"]) == len(learned["offset"]) == mean.y.shape[1]

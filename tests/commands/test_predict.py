@@ -23,6 +23,7 @@ from einthoven.predict.answers import answers
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.measuring import measure_records, measurements_to_json
 from einthoven.runs import conclude
+from einthoven.runs.bundle import write_bundle
 from einthoven.runs.finished import read_finished
 from einthoven.terminal.display import console
 from einthoven.terminal.prediction_output import _JsonOutput
@@ -52,7 +53,7 @@ def run(place: Path, corpus: Path) -> Path:
         where = ("data=ptbxl", f"data.root={corpus}", f"tracking.uri=sqlite:///{place}/mlflow.db")
         short = ("augment=none", "trainer.epochs=2", "trainer.window=5", f"hydra.run.dir={folder}")
         cli.main(["train", *where, *FOLDS, *SMALL, *short])
-        shutil.copytree(folder / "bundle", place / "uncalibrated")
+        write_bundle(read_finished(folder, "run", {})[0], None, place / "uncalibrated")
         cli.main(["evaluate", f"run={folder}", "resamples=40", "calibration=vector"])
     return folder
 
@@ -152,7 +153,7 @@ def test_three_broken_files_of_a_hundred_give_97_answers_and_3_reasons(
     found = json.loads(out)
     assert len(found["records"]) == 97
     assert [Path(item["file"]).stem for item in found["not_answered"]] == ["r010", "r050", "r099"]
-    assert "3 of 100 files not answered" in err and "r010" in err
+    assert "There is no answer for 3 of 100 files" in err and "r010" in err
     broken = {tmp_path / f"r{number:03d}.hea" for number in (10, 50, 99)}
     expected = load_bundle(run).predict(sorted(set(tmp_path.glob("*.hea")) - broken))
     p = np.array([list(item["probabilities"].values()) for item in found["records"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,25 @@ def test_a_sweep_is_a_page_of_its_runs(workplace: Path, runs: list[MlflowRun], s
 
 def test_one_run_is_found_by_each_of_its_names(workplace: Path, runs: list[MlflowRun], store: MlflowClient) -> None:
     run_id = runs[1].info.run_id
-    for name in (str(workplace / SWEEP), run_id, f"runs:/{run_id}", f"runs:/{run_id}/bundle", NAME):
+    for name in (str(workplace / SWEEP), run_id, f"runs:/{run_id}", f"runs:/{run_id}/bundle", NAME, run_id[:10]):
         (found,) = find_runs(store, [name])
         assert found.info.run_id == run_id
+
+
+def test_runs_with_the_same_name_are_listed_with_what_to_type(
+    workplace: Path, runs: list[MlflowRun], store: MlflowClient
+) -> None:
+    same = [bare(store, "three times", auroc=auroc) for auroc in (0.7, 0.8, 0.9)]
+    with pytest.raises(UserError) as refused:
+        find_runs(store, ["three times"])
+    first, *lines = str(refused.value).splitlines()
+    assert "3 runs in" in first and "have this name. Choose one by its id, for example: " in first
+    # All of them, the newest first, with the result and an id that finds the run.
+    assert [line.split()[-1] for line in lines] == ["0.900", "0.800", "0.700"]
+    found = [find_runs(store, [line.split()[0]])[0].info.run_id for line in lines]
+    assert found == same[::-1]
+    typed = shlex.split(first.partition("for example: ")[2])
+    assert typed[1:3] == ["report", lines[0].split()[0]] and typed[3] == f"uri={store.tracking_uri}"
 
 
 def test_a_store_that_fails_is_not_told_as_another_store(
@@ -177,11 +194,9 @@ def test_a_mistake_is_told_in_one_sentence(
     going = store.create_run(runs[0].info.experiment_id, run_name="going on").info.run_id
     (tmp_path / "tracking").mkdir()
     (tmp_path / "tracking" / "run.json").write_text('{"uri": "sqlite:///other.db", "run_id": "x", "experiment_id": ""}')
-    bare(store, "twice"), bare(store, "twice")
     for arguments, expected in (
         ([], "no run given"),
         (["nothing"], "nothing: no folder, id or name of a run"),
-        (["twice"], "2 runs in"),
         ([str(tmp_path)], "is in sqlite:///other.db, not in"),
         ([str(workplace)], "no tracking/run.json there"),
         ([going], "going on has not ended yet"),

@@ -270,7 +270,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
         damage(workplace / cut / "checkpoints" / "last.safetensors")
     train(f"resume={cut}")
     shown = capsys.readouterr()
-    assert f"resuming after epoch {1 if damaged else 2} of 3" in shown.out
+    assert f"The run continues after epoch {1 if damaged else 2} of 3." in shown.out
     assert ("previous.safetensors, is used instead" in shown.err) == damaged
 
     assert same_tensors(*(workplace / folder / "checkpoints" / "last.safetensors" for folder in (whole, cut)))
@@ -308,7 +308,7 @@ def test_a_run_that_is_stopped_within_an_epoch_resumes_to_the_same_bits(
         train(*options, f"hydra.run.dir={cut}")
     assert stopped.value.code == code
     shown = capsys.readouterr()
-    assert "take it up again with: einthoven train resume=" in shown.out
+    assert "This continues it: einthoven train resume=" in shown.out
     assert f"{cut}\n" in shown.out
     # The step is finished, and nothing after it is begun.
     notes = checkpoint.load_notes(workplace / cut / "checkpoints")
@@ -363,7 +363,7 @@ def test_single_label_keeps_records_with_one_label_and_says_how_many_it_dropped(
 ) -> None:
     train(*FAST, "task.single_label=true", "tracking.experiment=single")
     (run,) = runs(workplace, "single")
-    assert "dropped" in capsys.readouterr().out
+    assert "records have exactly one label." in capsys.readouterr().out
     assert 0 <= run.data.metrics["val/accuracy"] <= 1
     table = table_of(run, workplace, "predictions/val.parquet")
     np.testing.assert_allclose(table.filter(like="_probability").sum(axis=1), 1, atol=1e-5)

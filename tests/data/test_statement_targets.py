@@ -92,10 +92,10 @@ def test_soft_targets_are_the_likelihoods_of_diagnostic_statements(corpus: Path)
 def test_it_names_the_statements_that_no_training_record_has(corpus: Path) -> None:
     found = targets_of(corpus, "superdiagnostic", "all")
     rows = np.flatnonzero(found.matrix[:, found.names.index("AFIB")] == 0)
-    absent = found.describe(rows).partition("; no training record has ")[2].split()
+    absent = found.describe(rows).partition(" No training record has ")[2].rstrip(".").split()
     assert "AFIB" in absent and "CLBBB" in absent and "NORM" not in absent
     assert found.describe(np.arange(len(found.matrix))) == (
-        "targets: 9 statements are learned, and 5 classes are read from them"
+        "The network learns 9 statements, and 5 classes are read from them."
     )
 
 

@@ -114,3 +114,8 @@ def test_records_are_ranked_by_their_most_suspicious_label() -> None:
     ranking = label_errors.rank_labels(y, p, odds)
     assert ranking.order.tolist() == [2, 1, 0]
     assert ranking.record_scores[2] == pytest.approx((9 - np.log(9)) / 2)
+    # A record without log-odds of the training has the score of its prediction.
+    odds[0] = np.nan
+    ranking = label_errors.rank_labels(y, p, odds)
+    assert ranking.record_scores[0] == pytest.approx(np.log(1.5))
+    assert ranking.record_scores[2] == pytest.approx((9 - np.log(9)) / 2)

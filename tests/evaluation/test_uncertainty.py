@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, entropy
+from sklearn.covariance import ledoit_wolf
 
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance, logits_and_deviation
-from einthoven.evaluation.familiarity import Familiarity
+from einthoven.evaluation.familiarity import Familiarity, shrunk_covariance
 from einthoven.evaluation.uncertainty import entropy_parts
 
 
@@ -80,6 +81,13 @@ def test_distances_are_those_of_the_inverse_covariance_and_the_share_is_uniform(
         assert np.mean(share <= level) == pytest.approx(level, abs=0.07)  # 300 records hold it so far
     assert found.share(found.distance(new[:1] + 100.0)) == pytest.approx(1 / 301)
     assert found.share(np.array([0.0])) == 1.0
+
+
+@pytest.mark.parametrize(("n", "d"), [(50, 3), (20, 40), (30, 1)])
+def test_the_covariance_is_shrunk_as_that_of_scikit_learn(n: int, d: int) -> None:
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 5
+    np.testing.assert_allclose(shrunk_covariance(x), ledoit_wolf(x)[0], rtol=1e-10, atol=1e-12)
 
 
 def test_features_that_are_too_many_or_too_few_are_refused() -> None:

@@ -55,7 +55,9 @@ def test_the_lead_is_computed_and_a_lead_of_the_file_is_not_used() -> None:
     assert "lowers the macro AUROC by 0.004 (95 % 0.001 to 0.007)" in computed.cautions[-1]
     # aVL has no weight, but the model reads it.
     for absent in ("V2", "aVL"):
-        with pytest.raises(UserError, match=f"r: {absent} missing, too; without V3, this model needs I II III aVR"):
+        with pytest.raises(
+            UserError, match=f"r: {absent} missing, too; with --without V3, this model needs I II III aVR"
+        ):
             compute_lead(without(whole, absent, "V3"), "V3", V3, LEADS)
 
 
@@ -70,9 +72,9 @@ def test_an_answer_without_a_lead(make_bundle: Callable[..., Any], tmp_path: Pat
     assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
     assert any("V3 was not read" in caution for caution in found.cautions[0])
     # The loss is small, but its interval is not.
-    with pytest.raises(UserError, match=r"without V6: .* lower by 0.004 \(95 % -0.001 to 0.011\) .* one of V3"):
+    with pytest.raises(UserError, match=r"--without V6: .* lower by 0.004 \(95 % -0.001 to 0.011\) .* one of V3"):
         Predictor([bundle], without="V6")
-    with pytest.raises(UserError, match="without V1: what this model is worth without this lead was not measured"):
+    with pytest.raises(UserError, match="--without V1: it was not measured how good this model is without this lead"):
         Predictor([bundle], without="V1")
     with pytest.raises(UserError, match="expected a record with all of its leads"):
         Predictor([make_bundle()], without="V3")

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from einthoven.report.markdown import markdown_table
-from einthoven.report.sweep_note import best_group, brief, compared_by, group_by_seed, note, repeated, rows
+from einthoven.report.sweep_note import (
+    MEANS_COMPARED,
+    answering_metrics,
+    best_group,
+    brief,
+    compared_by,
+    group_by_seed,
+    note,
+    repeated,
+    rows,
+)
 
 
 def child(overrides: str, auroc: float | None, status: str = "FINISHED") -> tuple[str, str, dict[str, float]]:
@@ -45,6 +55,21 @@ def test_runs_of_a_quantity_are_compared_by_r2() -> None:
     assert rows(found)[0] == ["configuration", "runs", "val/r2 (mean ± sd)"]
 
 
+def test_a_run_with_a_mean_is_compared_by_its_mean() -> None:
+    alone = {"val/macro_auroc": 0.8, "test/macro_auroc": 0.8}
+    together = {"val/macro_auroc": 0.7, "val/mean_macro_auroc": 0.9, "test/mean_macro_auroc": 0.85}
+    groups = group_by_seed(
+        [
+            ("mean_with=[]", "FINISHED", answering_metrics(alone)),
+            ("mean_with=[forest]", "FINISHED", answering_metrics(together)),
+        ]
+    )
+    assert [group.overrides for group in groups] == ["mean_with=[forest]", "mean_with=[]"]
+    assert groups[0].values == {"val/macro_auroc": (0.9,), "test/macro_auroc": (0.85,)}
+    assert note(groups, {"trained": 2}, "x", {}, has_means=True).startswith(MEANS_COMPARED)
+    assert MEANS_COMPARED not in note(groups, {"trained": 2}, "x", {})
+
+
 def test_a_value_of_zero_is_a_value() -> None:
     assert compared_by([{"val/r2": 0.0, "test/r2": 0.5}]) == "val/r2"
     (group,) = group_by_seed([("seed=0", "FINISHED", {"val/r2": 0.0})])
@@ -70,11 +95,11 @@ def test_the_command_of_one_run_is_no_sweep_even_of_a_recipe_that_is() -> None:
 
 
 def test_the_note_begins_with_the_best_and_ends_with_what_failed() -> None:
-    counts = {"trained": 2, "found again": 1, "failed": 1}
+    counts = {"trained": 2, "trained earlier": 1, "failed": 1}
     told = note(group_by_seed(CHILDREN), counts, "einthoven train x=1", {"optimizer=adamw seed=1": "RuntimeError: no"})
     assert told.startswith("**val/macro_auroc 0.9000** with `optimizer=adamw`, the best of 2 configurations.")
     assert "```\neinthoven train x=1\n```" in told
-    assert "4 runs: 2 trained, 1 found again, 1 failed." in told
+    assert "4 runs: 2 trained, 1 trained earlier, 1 failed." in told
     assert told.endswith("- failed: `optimizer=adamw seed=1`: RuntimeError: no")
 
 
@@ -91,7 +116,7 @@ def test_the_note_begins_with_the_best_and_ends_with_what_failed() -> None:
 def test_where_no_run_reached_anything_none_is_the_best(children: list[tuple[str, str, dict[str, float]]]) -> None:
     groups = group_by_seed(children)
     assert best_group(groups) is None
-    told = note(groups, {"trained": 0, "found again": 0, "failed": len(children)}, None, {"lr=-1": "no"})
+    told = note(groups, {"trained": 0, "trained earlier": 0, "failed": len(children)}, None, {"lr=-1": "no"})
     assert told.startswith("No run has a metric for the comparison, so there is no best configuration.\n\n")
     assert "To run it again" not in told
 
@@ -113,13 +138,13 @@ def test_a_seed_that_failed_does_not_count_in_the_mean() -> None:
 
 
 def test_a_choice_by_the_test_records_is_not_to_be_quoted() -> None:
-    counts = {"trained": 1, "found again": 0, "failed": 0}
+    counts = {"trained": 1, "trained earlier": 0, "failed": 0}
     assert "too good to be quoted" in note(group_by_seed([("", "FINISHED", {"test/r2": 0.5})]), counts, "x", {})
     assert "quoted" not in note(group_by_seed([("", "FINISHED", {"val/r2": 0.5})]), counts, "x", {})
 
 
 def test_a_long_table_is_cut_and_long_numbers_are_shortened() -> None:
     many = group_by_seed([child(f"optimizer.lr=0.00{k}123456789", 0.5) for k in range(1, 50)])
-    told = note(many, {"trained": 49, "found again": 0, "failed": 0}, "x", {})
+    told = note(many, {"trained": 49, "trained earlier": 0, "failed": 0}, "x", {})
     assert told.count("| optimizer.lr=") == 30 and "… and 19 more" in told
     assert brief("optimizer.lr=0.00123456789 a=1.5 b=3.2000000001e-05") == "optimizer.lr=0.001235 a=1.5 b=3.2e-05"

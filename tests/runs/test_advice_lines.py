@@ -31,7 +31,7 @@ def test_a_run_says_what_it_was_and_what_came_out(
     assert f"{run.data.tags['data.records.train']} train" in note and "2 of 2 epochs" in note
     low, high = metrics["test/macro_auroc_low"], metrics["test/macro_auroc_high"]
     assert f"{metrics['test/macro_auroc']:.3f} ({low:.3f} to {high:.3f}, 95 %)" in note
-    assert "advice 1: " in printed and "The learning rate is too low" in printed
+    assert "Advice 1: " in printed and "The learning rate is too low" in printed
 
 
 def test_what_the_splits_hold_is_recorded_before_training(train: Callable[..., None], workplace: Path) -> None:

@@ -29,9 +29,13 @@ def test_probabilities_are_those_of_a_posterior_and_are_compared_with_the_traine
     quick = ("trainer.epochs=2", "trainer.window=5", "tracking.artifacts=false", "augment=none", "task.temperature=2")
     train(*FOLDS, *small, *quick, f"hydra.run.dir={folder}")
     monkeypatch.chdir(workplace)
+    before = {path: path.read_bytes() for path in (*folder.glob("bundle/*"), folder / "ancestry.safetensors")}
     cli.main(["evaluate", f"run={folder}", "laplace=true", "calibration=none", "resamples=40"])
-    found = json.loads((folder / "evaluation.json").read_text())
+    place = folder / "readings" / "laplace"
+    found = json.loads((place / "evaluation.json").read_text())
     assert found["laplace"]["prior_precision"] > 0
+    # The folder of the run stays as it was: its bundle has no posterior.
+    assert before == {path: path.read_bytes() for path in before} and not (folder / "model_card.md").exists()
 
     run, _ = read_finished(folder, "run", {})
     laplace, trained = LaplaceRun(run).evaluate("test"), run.evaluate("test", "fp32")
@@ -40,7 +44,7 @@ def test_probabilities_are_those_of_a_posterior_and_are_compared_with_the_traine
     assert found["differences"][NAME]["difference"] == pytest.approx(difference, abs=1e-6)
     assert found["metrics"]["nll/before"] == pytest.approx(log_loss_per_class(laplace.y, laplace.p).mean(), abs=1e-6)
     assert (
-        "averaged over the weights of the last layer (Laplace approximation)" in (folder / "model_card.md").read_text()
+        "averaged over the weights of the last layer (Laplace approximation)" in (place / "model_card.md").read_text()
     )
     assert "macro AUROC: max less mean of windows" in found["differences"]
 

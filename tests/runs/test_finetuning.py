@@ -82,7 +82,7 @@ def test_the_encoder_is_loaded_and_classes_of_the_same_name_keep_their_rows() ->
     for part in ("weight", "bias"):
         assert torch.equal(own[f"network.head.{part}"][[0, 2]], base.state[f"network.head.{part}"][[2, 0]])
     assert torch.equal(own["network.head.weight"][1], fresh[1])
-    for words in ("frontend", "layer1, layer2", "rows of C, A", "new rows for D", "not used: the rows of B"):
+    for words in ("frontend", "layer1, layer2", "rows of C, A", "new rows for D", "Not used: the rows of B"):
         assert words in loaded.sentence
 
 
@@ -100,7 +100,7 @@ def test_a_pretraining_run_gives_its_encoder_and_the_rest_is_named() -> None:
     sentence = load_base(model, base, ("A", "B")).sentence
     assert torch.equal(model.network.head.weight, head)
     assert torch.equal(model.network.layer1.linear.weight, base.state["network.layer1.linear.weight"])
-    assert "the head is new" in sentence and "not used: decoder, head" in sentence
+    assert "The head is new." in sentence and "Not used: decoder, head." in sentence
 
 
 def test_a_network_of_other_shapes_is_refused() -> None:
@@ -350,7 +350,7 @@ def test_a_pretraining_run_is_a_base(train: Train, workplace: Path, capsys: pyte
     )
     shown = capsys.readouterr().out
     assert "a run of the task contrastive" in shown
-    assert "the head is new; not used: decoder, head" in shown
+    assert "The head is new. Not used: decoder, head." in shown
     before, after = read_base(str(folder)).state, read_base(str(workplace / "classifier")).state
     encoder = {name for name in after if not name.startswith("network.head.")}
     assert len(encoder) > 10 and all(torch.equal(after[name], before[name]) for name in encoder)
@@ -509,6 +509,6 @@ def test_a_sweep_finds_its_finished_runs_again(
         "tracking.experiment=found",
     )
     train(*options)
-    assert "finished already" not in capsys.readouterr().out
+    assert "has been trained already" not in capsys.readouterr().out
     train(*options)
-    assert capsys.readouterr().out.count("finished already") == 2
+    assert capsys.readouterr().out.count("has been trained already") == 2

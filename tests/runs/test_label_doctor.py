@@ -142,7 +142,7 @@ def test_the_run_is_found_by_its_id(examined: Examined, capsys: pytest.CaptureFi
     doctor.main(["labels", "most=2", f"runs:/{run_id}"])
     assert (examined.folder / "label_doctor.csv").read_bytes() == before
     shown = capsys.readouterr().out
-    assert "2. " in shown and "3. " not in shown and "label_doctor.html: the first 2 records" in shown
+    assert "2. " in shown and "3. " not in shown and "the statements of the first 2 records" in shown
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,25 @@ def test_a_changed_folder_is_refused(
     change(folder)
     with pytest.raises(UserError, match=re.escape(sentence)):
         doctor.main(["labels", str(folder)])
+
+
+def test_a_record_without_margins_does_not_take_them_from_the_others(
+    examined: Examined, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cv"
+    shutil.copytree(examined.folder, folder)
+    odds = pd.read_parquet(folder / "training_log_odds.parquet")
+    record = int(odds["record_id"][0])
+    odds[1:].to_parquet(folder / "training_log_odds.parquet")
+    doctor.main(["labels", str(folder), "most=1"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the mean of two log-odds" in printed and "1 record has no log-odds of the training" in printed
+    before, after = (
+        pd.read_csv(place / "label_doctor.csv").sort_values(["record", "class"])["score"].to_numpy()
+        for place in (examined.folder, folder)
+    )
+    is_changed = pd.read_csv(folder / "label_doctor.csv").sort_values(["record", "class"])["record"] == record
+    assert (before[~is_changed] == after[~is_changed]).all() and (before[is_changed] != after[is_changed]).any()
 
 
 def test_changed_labels_are_refused(examined: Examined) -> None:

@@ -131,7 +131,7 @@ def test_the_models_answer_together_with_the_network(
     assert {"reliability_mean", "importance_small_boosting"} <= set(pictures)
 
     # The bundle of the mean answers about a file.
-    assert "predict together/run/mean FILE" in said.replace(f"{workplace}/", "")
+    assert "predict together/run/mean " in said
     record = str(corpus / run.data.table("test")["filename_lr"].iloc[0])
     answer = load_bundle(folder / "mean").predict([record])
     np.testing.assert_allclose(answer.probabilities[0], table.filter(like="_calibrated").to_numpy()[0], atol=2e-6)
@@ -159,14 +159,14 @@ def test_a_run_that_was_stopped_does_not_fit_a_model_again(
         train(*options, "mean_with=[small_boosting,small_forest]", "hydra.run.dir=together/stopped")
     folder = workplace / "together" / "stopped"
     assert fits == ["small_boosting"] and not is_concluded(folder) and not (folder / "mean").exists()
-    assert "interrupted; take it up again with: einthoven train" in " ".join(capsys.readouterr().out.split())
+    assert "This continues it: einthoven train" in " ".join(capsys.readouterr().out.split())
 
     train("resume=together/stopped")
     assert fits == ["small_boosting", "small_forest"] and is_concluded(folder)
     said = " ".join(capsys.readouterr().out.split())
-    assert "its end was not complete" in said and "│ small_forest │" in said and "│ mean │" in said
+    assert "its end is not complete" in said and "│ small_forest │" in said and "│ mean │" in said
     assert "small_forest: a bundle may hold a network and models of gradient boosting" in said
-    assert not (folder / "mean" / "bundle").exists() and "mean FILE" not in said
+    assert not (folder / "mean" / "bundle").exists() and "predict together/stopped/mean" not in said
     evaluation = json.loads((folder / "mean" / "evaluation.json").read_text())
     assert [part["weight"] for part in evaluation["mean"]] == pytest.approx([1 / 3] * 3)
     with pytest.raises(SystemExit):
@@ -180,6 +180,7 @@ def test_a_run_that_was_stopped_does_not_fit_a_model_again(
         (("mean_with=[boosting]",), "mean_with=[boosting]: unknown; did you mean gradient_boosting"),
         (("mean_with=[gradient_boosting,mlp]",), "mean_with=[gradient_boosting,mlp]: mlp is a network; expected"),
         (("mean_with=[forest,forest]",), "mean_with=[forest,forest]: names a model twice"),
+        (("mean_with=[mean]",), "mean_with=[mean]: mean is the name of the mean of all models in the results"),
         (("mean_with=forest",), "mean_with=forest: expected a list of models of ECG features"),
         (("mean_with=[forest]", "folds=cv"), "mean_with=[forest]: folds=cv has no fold for the calibration"),
         (("mean_with=[forest]", "data.folds.test=[]"), "the figures of the mean need data.folds.test, which is empty"),

@@ -240,7 +240,7 @@ def test_a_run_is_resumed_to_the_bit_and_says_what_comes_next(
     train(*options, "hydra.run.dir=pre/whole", pictures=True)
     shown = capsys.readouterr().out
     assert re.search(r"init_from=\S*pre/whole", shown) and "train a classifier from these weights" in shown
-    assert "no bundle: a pretraining" in shown
+    assert "There is no bundle: a pretraining" in shown
 
     with killed_after_epoch(1):
         train(*options, "hydra.run.dir=pre/cut", "tracking.artifacts=false")

@@ -52,7 +52,7 @@ def test_a_profile_has_its_steps_and_changes_no_weight(
     train_to_the_end(profiled, Notes())
     printed = capfd.readouterr()
     assert "profiler_start" not in printed.err
-    assert f"profile in {tmp_path / 'profile'}: layers.txt" in printed.out
+    assert f"The profile is in {tmp_path / 'profile'}: layers.txt" in printed.out
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, profiled.model.state_dict()[name])
     folder = tmp_path / "profile"
@@ -101,7 +101,7 @@ def test_a_profiled_run_says_so_in_its_name_and_is_not_profiled_again_next(
     small = ("model=logistic", "trainer.epochs=1", "trainer.batch_size=8", "diagnostics=none")
     train(*small, "trainer.profile=1", "tracking.artifacts=false", "tracking.experiment=profiled")
     shown = capsys.readouterr().out
-    assert "logistic-adamw-cosine-profile1-seed0, 95 % percentile interval" in " ".join(shown.split())
+    assert "Results of logistic-adamw-cosine-profile1-seed0 (in brackets: 95 % interval)" in " ".join(shown.split())
     following = shown.split("next")[-1]
     assert "optimizer=sgd" in following and "trainer.profile" not in following
 

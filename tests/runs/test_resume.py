@@ -135,20 +135,20 @@ def test_a_run_that_is_killed_at_any_stage_is_completed(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(owner, function, killed)
         train(*options, f"tracking.experiment={name}", f"hydra.run.dir={folder}")
-    describe = session._describe
+    first_line = session._first_line
 
-    def describe_held(run: NetworkRun) -> None:
+    def first_line_held(run: NetworkRun) -> str:
         with pytest.raises(UserError, match="another process is writing this run"):
             run_folder.lock(run.folder / "tracking")
-        describe(run)
+        return first_line(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "_describe", describe_held)
+        patch.setattr(session, "_first_line", first_line_held)
         train(f"resume={folder}")
     run_folder.lock(folder / "tracking").release()
     shown = capsys.readouterr().out
-    assert ("there is no checkpoint yet" in shown) == (stage == "before the first step")
-    assert ("after the last epoch" in shown) == (stage != "before the first step")
+    assert ("it has no checkpoint yet" in shown) == (stage == "before the first step")
+    assert ("after its last epoch" in shown) == (stage != "before the first step")
 
     run = run_of(workplace, name)
     assert run.info.status == "FINISHED"
@@ -193,7 +193,7 @@ def test_what_a_complete_run_has_not_sent_is_sent(
     before = points(workplace, run_of(workplace, "unsent"))
     (folder / "tracking" / "entries.sent").write_text("0")
     train(f"resume={folder}")
-    assert "what was left of it is sent: run" in capsys.readouterr().out
+    assert "The rest of it has been sent: run" in capsys.readouterr().out
     assert points(workplace, run_of(workplace, "unsent")) == before
 
 
@@ -213,7 +213,7 @@ def test_ctrl_c_at_the_end_of_a_run_says_how_it_is_completed(
         patch.setattr(Recorder, "_put_series", interrupted)
         train(*FAST, BARE, "tracking.experiment=stopped", f"hydra.run.dir={folder}")
     assert (ended.value.code, len(interrupts)) == (130, 2)
-    assert f"train resume={folder}" in capsys.readouterr().out
+    assert f"train resume={folder.relative_to(workplace)}" in capsys.readouterr().out
     assert run_of(workplace, "stopped").info.status == "KILLED"
     train(f"resume={folder}")
     assert run_of(workplace, "stopped").info.status == "FINISHED"
@@ -282,7 +282,7 @@ def test_a_cross_validation_is_resumed_at_its_fold_and_step(
     link.unlink()
     train(f"resume={folders[1]}")
     if is_network:
-        assert "resuming after step 2, in epoch 1 of 2" in capsys.readouterr().out
+        assert "The run continues after step 2, in epoch 1 of 2." in capsys.readouterr().out
 
     before, after = (runs_of(workplace, name) for name in experiments)
     assert [run.info.status for run in after] == ["FINISHED"] * 4
@@ -313,9 +313,9 @@ def test_an_interrupted_cross_validation_names_its_own_folder(
     monkeypatch.setattr(NetworkRun, "save", interrupted)
     with pytest.raises(SystemExit):
         train(*FAST, BARE, "folds=cv", "data.folds.train=[1,2]", f"hydra.run.dir={folder}")
-    hints = [line for line in capsys.readouterr().out.splitlines() if "take it up again" in line]
+    hints = [line for line in capsys.readouterr().out.splitlines() if "This continues it: " in line]
     assert len(hints) == 1
-    assert hints[0].endswith(f"train resume={folder}")
+    assert hints[0].endswith(f"train resume={folder.relative_to(workplace)}")
 
 
 # ---------------------------------------------------------------- the store of a run

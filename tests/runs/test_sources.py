@@ -124,8 +124,8 @@ def test_a_split_without_a_class_of_both_labels_is_announced_and_left_out(
     folds = ("data.fold_column=fold", "data.folds.train=[1]", "data.folds.val=[2]", "data.folds.test=[3]")
     run = train_on("one_sided", "data=folder", f"data.root={tmp_path}", "task=columns", BARE, *folds)
     said = " ".join(capsys.readouterr().out.split())
-    assert "fold 2: no class with both labels: no val metrics" in said
-    assert "fold 3: no class with both labels: no test metrics" in said
+    assert "There are no val metrics of fold 2: no class has both labels there." in said
+    assert "There are no test metrics of fold 3: no class has both labels there." in said
     assert "train/loss" in run.data.metrics and run.info.status == "FINISHED"
     assert not [name for name in run.data.metrics if name.startswith(("val/", "test/"))]
 

@@ -77,7 +77,7 @@ def test_a_killed_process_is_a_sentence_and_torchrun_continues_the_run(
         started.wait()
     out, err = capfd.readouterr()
     assert "process 0 of 2 ends, because another process has ended or does not answer; the run continues" in err
-    assert "resuming after epoch" in out
+    assert "The run continues after epoch" in out
     assert out.count("epoch 40/40") == 1, "one process prints"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["data", "run"]
 
@@ -119,7 +119,7 @@ def test_one_process_that_torchrun_starts_again_continues_its_run(
         cli.main(["train", "hydra.run.dir=run", *short])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     cli.main(["train", "hydra.run.dir=run", *short])
-    assert "resuming after the last epoch, 2 of 2" in capsys.readouterr().out
+    assert "The run continues after its last epoch (2 of 2)" in capsys.readouterr().out
 
     # A first start in this folder, or a restart of another command, changes no file of the run.
     before = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}

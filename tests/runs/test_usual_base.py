@@ -36,8 +36,8 @@ def test_the_five_classes_of_ptbxl_start_from_generated_ecgs(
     base = read_base("synthetic")
     assert (config.init_from, config.init_from_sha256) == ("synthetic", base.sha256)
     assert output(capsys) == (
-        f"init_from=auto: starts from synthetic ({base.sha256}), a network that has learned generated ECGs, with "
-        "optimizer.lr=0.001; init_from=null starts from fresh weights"
+        f"The run starts from synthetic ({base.sha256}), a network that has learned generated ECGs, with "
+        "optimizer.lr=0.001 (init_from=auto). With init_from=null, it would start from fresh weights."
     )
     # The network is the usual one: a user who changes nothing gets no other network with the base.
     usual = composed("train", *PTBXL, "model.head_dropout=0.3")
@@ -92,7 +92,8 @@ def test_what_the_base_does_not_suit_starts_from_fresh_weights_and_says_why(
     config = resolved(monkeypatch, *PTBXL, option)
     shown = output(capsys)
     assert config.init_from is None and "init_from_sha256" not in config
-    assert "init_from=auto: starts from fresh weights, and not from synthetic, because" in shown and reason in shown
+    assert "The run starts from fresh weights, and not from synthetic (init_from=auto), because" in shown
+    assert reason in shown
     assert config.optimizer == composed("train", *PTBXL, option).optimizer
 
 
@@ -118,8 +119,8 @@ def test_a_fold_that_the_generator_knows_is_judged_from_fresh_weights(
 ) -> None:
     assert resolved(monkeypatch, *PTBXL, *options).init_from is None
     assert output(capsys) == (
-        f"init_from=auto: starts from fresh weights, and not from synthetic, because {fold}, and the generator behind "
-        "synthetic was fitted to signals of the folds 1 2 3 4 5 6 7 8"
+        f"The run starts from fresh weights, and not from synthetic (init_from=auto), because {fold}, and the "
+        "generator behind synthetic was fitted to signals of the folds 1 2 3 4 5 6 7 8."
     )
     # Who names the base gets it. The records that its generator knows are counted when the records are read.
     assert resolved(monkeypatch, *PTBXL, *options, "init_from=synthetic").init_from == "synthetic"

@@ -22,7 +22,7 @@ from einthoven import cli
 from einthoven.runs import train_one as train_module
 from einthoven.runs.network_run import NetworkRun
 from einthoven.sweeps import child
-from einthoven.tracking.sweep import children
+from einthoven.tracking.sweep import children, overrides
 
 SHORT = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=16", "trainer.device=cpu", "diagnostics=none")
 LIGHT = (*SHORT, "tracking.artifacts=false", "data.folds.test=[]")
@@ -127,7 +127,7 @@ def test_the_same_command_goes_on_and_runs_nothing_twice(
     steps = [workshop.points(run, "train/loss") for run in below]
     assert all(each == steps[0] == sorted(set(each)) for each in steps) and len(steps[0]) == 4
     assert {len(workshop.points(run, "val/macro_auroc")) for run in below} == {2}  # one for each epoch
-    assert "4 runs: 2 trained, 2 found again, 0 failed." in note_of(parent)
+    assert "4 runs: 2 trained, 2 trained earlier, 0 failed." in note_of(parent)
 
 
 def test_the_parent_tells_the_best_and_shows_it(workshop: Workshop, continued: list[MlflowRun]) -> None:
@@ -153,7 +153,8 @@ def test_the_command_in_the_note_reaches_the_best_again(
     workshop: Workshop, continued: list[MlflowRun], corpus: Path
 ) -> None:
     noted = note_of(continued[0]).split("```")[1].strip()
-    (typed,) = re.findall(r"^  (einthoven train .*)   run the best again$", workshop.told.getvalue(), re.MULTILINE)
+    printed = workshop.told.getvalue()
+    (typed,) = re.findall(r"^  train the best configuration again:\n    (einthoven train .*)$", printed, re.MULTILINE)
     assert str(corpus.parent) not in noted and f"data.root={corpus}" in typed
     assert [o.split("=")[0] for o in shlex.split(noted)] == [o.split("=")[0] for o in shlex.split(typed)]
     cli.main(shlex.split(typed.replace("experiment=interrupted", "experiment=repeated"))[1:])
@@ -165,10 +166,14 @@ def test_another_sweep_counts_what_is_finished_unless_told_to_run_it_again(
     workshop: Workshop, continued: list[MlflowRun]
 ) -> None:
     before = ids(continued)
-    assert workshop.train("interrupted", "-m", "optimizer=sgd", "seed=0,1,2") == 0
+    assert workshop.train("interrupted", "-m", "seed=0,1,2", "optimizer=sgd") == 0
     other = workshop.parents("interrupted")[-1]
+    # A run that another sweep has trained has the options of this sweep, in their order.
+    assert [overrides(run).split()[-2:] for run in workshop.below(other)] == [
+        [f"seed={seed}", "optimizer=sgd"] for seed in (0, 1, 2)
+    ]
     assert len(workshop.below(other)) == 3 and len(ids(workshop.below(other)) - before) == 1
-    assert "3 runs: 1 trained, 2 found again, 0 failed." in note_of(other)
+    assert "3 runs: 1 trained, 2 trained earlier, 0 failed." in note_of(other)
     assert workshop.train("interrupted", "-m", "optimizer=sgd", "seed=2", "again=true") == 0
     newest = workshop.parents("interrupted")[-1]
     (anew,) = workshop.below(newest)
@@ -217,7 +222,7 @@ def test_a_run_that_fails_is_marked_and_ends_nothing_but_itself(
     assert workshop.train("failing", *sweep) == 2  # the one that was out of luck, and what can never do
     (again,) = workshop.parents("failing")
     assert ids(workshop.below(again)) > ids(below) and len(ids(workshop.below(again))) == 2
-    assert "4 runs: 1 trained, 1 found again, 2 failed." in note_of(again)
+    assert "4 runs: 1 trained, 1 trained earlier, 2 failed." in note_of(again)
 
 
 def test_an_interrupted_run_without_metrics_is_taken_up_and_not_trained_again(workshop: Workshop) -> None:
@@ -271,7 +276,7 @@ def test_a_search_that_was_stopped_asks_for_the_same_runs(workshop: Workshop, mo
         assert workshop.train("search", *search) == 130
     assert workshop.train("search", *search) == 0
     (parent,) = workshop.parents("search")
-    assert "3 runs: 2 trained, 1 found again, 0 failed." in note_of(parent)
+    assert "3 runs: 2 trained, 1 trained earlier, 0 failed." in note_of(parent)
     assert workshop.train("search whole", *search) == 0
     (whole,) = workshop.parents("search whole")
     rates = [[run.data.params["optimizer.lr"] for run in workshop.below(each)] for each in (parent, whole)]
@@ -299,7 +304,7 @@ def test_a_process_that_is_lost_ends_the_sweep_with_a_sentence(
     told = capsys.readouterr().err
     assert "a process of the sweep was lost: A worker process was killed." in told and "Traceback" not in told
     assert "by the operating system" in told, "what it was lost of may stand below the first line"
-    assert "the same command goes on with it" in told
+    assert "The same command continues it" in told
     assert [run.info.status for run in workshop.parents("lost")] == ["FAILED"]
 
 
@@ -319,10 +324,10 @@ def test_a_store_that_is_down_at_the_end_leaves_the_sweep_open(
         assert workshop.train("down", "-m", "seed=0") == 2
     told = capsys.readouterr().err
     assert "the runs of the sweep have ended, but cannot be compared" in told and "(no connection)" in told
-    assert "the same command goes on with it" in told and "UserWarning" not in told
+    assert "The same command continues it" in told and "UserWarning" not in told
     assert workshop.train("down", "-m", "seed=0") == 0
     (parent,) = workshop.parents("down")
-    assert parent.info.status == "FINISHED" and "1 found again" in note_of(parent)
+    assert parent.info.status == "FINISHED" and "1 trained earlier" in note_of(parent)
 
 
 def test_a_launcher_that_is_not_installed_names_what_to_install(

@@ -96,7 +96,7 @@ def test_training_masks_without_a_wave_are_told_or_refused() -> None:
     with pytest.raises(UserError, match="nothing can be learned"):
         Delineation(fs=100.0).notes(y, MASKS)
     y[:, 1:, 3] = 1
-    assert Delineation(fs=100.0).notes(y, MASKS) == ["P: in no training record, and not to be learned"]
+    assert Delineation(fs=100.0).notes(y, MASKS) == ["P: no training record has it, so that it cannot be learned."]
     with pytest.raises(UserError, match="loss"):
         Delineation(fs=100.0, objective=cross_entropy)
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import io
+import math
 import time
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
 
 from einthoven.contracts import Position
 from einthoven.terminal import display
-from einthoven.terminal.display import TrainingDisplay, bar
+from einthoven.terminal.display import TrainingDisplay, after_first_line, bar, say, say_first, say_next
 
 
 def test_progress_leaves_no_line_in_a_file() -> None:
@@ -16,6 +18,46 @@ def test_progress_leaves_no_line_in_a_file() -> None:
     with bar("working", Console(file=file)) as progress:
         progress(1, 2)
     assert file.getvalue() == ""
+
+
+def test_sentences_wait_for_the_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with after_first_line():
+        say("a note")
+        with after_first_line():
+            say("another")
+        assert capsys.readouterr().out == ""
+        say_first("what is trained")
+        say("and so on")
+        assert capsys.readouterr().out.splitlines() == ["what is trained", "a note", "another", "and so on"]
+    # A run that fails before its first line shows its notes.
+    with suppress(ValueError), after_first_line():
+        say("a note")
+        raise ValueError
+    assert capsys.readouterr().out == "a note\n"
+
+
+def test_commands_stand_alone_on_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    say_next([("einthoven ui", "look"), ("", "nothing"), ("einthoven app 'a b'", "open a page")])
+    assert capsys.readouterr().out.splitlines() == [
+        "next:",
+        "  look:",
+        "    einthoven ui",
+        "  open a page:",
+        "    einthoven app 'a b'",
+    ]
+
+
+def test_the_loss_of_an_epoch_is_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(display, "console", Console(file=file, width=200))
+    with TrainingDisplay(2, 4, 32, {"train/loss": 9.0}, ("val/macro_auroc", "macro AUROC")) as shown:
+        # The second step of the first epoch was skipped. The losses come in two parts.
+        shown.add_losses([(1, 4.0), (2, math.nan)])
+        shown.add_losses([(3, 3.0), (4, 2.0)])
+        shown.epoch(Position(epoch=1, step=4))
+        shown.add_losses([(5, 1.0), (6, 2.0)])
+        shown.epoch(Position(epoch=2, step=8))
+    assert [line.split("loss ")[1].split()[0] for line in file.getvalue().splitlines()] == ["3.0000", "1.5000"]
 
 
 def test_the_first_step_of_a_display_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:

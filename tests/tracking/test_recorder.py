@@ -24,7 +24,7 @@ from einthoven.tracking import recorder as recorder_module
 from einthoven.tracking.closing import closing
 from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
-from einthoven.tracking.series import SeriesFile
+from einthoven.tracking.series import Point, SeriesFile
 from einthoven.tracking.sync import sync
 from einthoven.tracking.unsent import collect_unsent
 from full_disk import full_disk
@@ -50,6 +50,8 @@ def kill(recorder: Recorder) -> None:
 
 def test_every_step_arrives_once_with_its_value(uri: str) -> None:
     recorder = open_run(uri, interval=7)
+    observed: list[Point] = []
+    recorder.observe = observed.extend
     for step in range(1, 31):
         recorder.log_metrics(step, {"train/loss": torch.tensor(1.0 / step), "watch/optim/lr": 0.1 * step})
     recorder.finish()
@@ -57,6 +59,9 @@ def test_every_step_arrives_once_with_its_value(uri: str) -> None:
     assert [m.step for m in sorted(history, key=lambda m: m.step)] == list(range(1, 31))
     assert recorder.history["train/loss"][1] == pytest.approx([1.0 / step for step in range(1, 31)])
     assert recorder.latest["watch/optim/lr"] == pytest.approx(3.0)
+    # Whoever observes the recorder gets each value once, in the order of the steps.
+    losses = [(point.step, point.value) for point in observed if point.metric == "train/loss"]
+    assert losses == [(step, pytest.approx(1.0 / step)) for step in range(1, 31)]
     assert MlflowClient(uri).get_run(recorder.run_id).info.status == "FINISHED"
 
 

@@ -62,11 +62,11 @@ def main(arguments: Sequence[str]) -> int:
 
     if count:
         say(
-            f"{len(files) - len(reasons)} files, {count} rows written to {options.output}; model {encoder.sha256[:12]} "
-            f"(SHA-256 of its {encoder.kind})"
+            f"Wrote {count:,} rows of {len(files) - len(reasons):,} files to {options.output}. The model is "
+            f"{encoder.sha256[:12]} (SHA-256 of its {encoder.kind})."
         )
     if reasons:
-        errors.print(f"{len(reasons)} of {len(files)} files not embedded:")
+        errors.print(f"There is no embedding of {len(reasons)} of {len(files)} files:")
         for reason in reasons:
             errors.print(f"  {reason}", soft_wrap=True)
     return 1 if reasons else 0

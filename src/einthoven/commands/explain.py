@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         draw_explanations(explanations, options.method, predictor.footnotes, options.output)
         show_explanations(explanations, predictor.footnotes, options.output)
     if reasons:
-        errors.print(f"{len(reasons)} of {len(files)} files not explained:")
+        errors.print(f"There is no explanation of {len(reasons)} of {len(files)} files:")
         for reason in reasons:
             errors.print(f"  {reason}", soft_wrap=True)
     return 1 if reasons else 0

@@ -49,8 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     export(bundle, file)
     input_format = bundle.input_format
     say(
-        f"{file}: mV (n, {len(input_format.leads)}, {input_format.samples}) at {input_format.fs:g} Hz, leads "
-        f"{' '.join(input_format.leads)} -> probabilities (n, {len(bundle.classes)}): {' '.join(bundle.classes)}"
+        f"Wrote {file}. Its input is an array (n, {len(input_format.leads)}, {input_format.samples}) of millivolts at "
+        f"{input_format.fs:g} Hz, with the leads {' '.join(input_format.leads)}. Its output is an array "
+        f"(n, {len(bundle.classes)}) of the probabilities of {' '.join(bundle.classes)}."
     )
     console.print(bundle.notice, soft_wrap=True)
 

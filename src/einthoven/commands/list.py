@@ -2,95 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from einthoven.build import unknown_name
 from einthoven.errors import UserError
+from einthoven.files import seen_from_here
 from einthoven.terminal.conf_folders import conf_folder, conf_folders, option_files
-from einthoven.terminal.display import console
+from einthoven.terminal.display import console, say
 from einthoven.terminal.parser import check_flags
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 32
+_GAP = "  "
 
 
 @dataclass(frozen=True)
 class Option:
-    """What the leading comments of a yaml state: what the option is, and its source."""
+    """What a yaml states about its option: the leading comments, and the lines below them.
+
+    Attributes
+    ----------
+    description : str
+        The first comment.
+    source : str
+        What follows ``Source:``; empty without such a comment.
+    values : tuple of str
+        The lines of the yaml below the comments.
+    """
 
     description: str
     source: str
+    values: tuple[str, ...]
 
 
 def main(arguments: list[str]) -> None:
-    """Print the options of all groups, or of some; ``--plot`` draws schedules or augmentations.
+    """Print the options of all parts or of some, one line each, or all about some options.
 
     Parameters
     ----------
     arguments : list of str
-        Groups, ``--plot``, and folders with the user's own options, as for ``einthoven train``.
+        Parts, options of the part before them, ``--plot`` for schedules or augmentations, and folders with the user's
+        own options, as for ``einthoven train``.
 
     Raises
     ------
     UserError
-        If a group or a folder is unknown, or a group cannot be drawn.
+        If a part, an option or a folder is unknown, or a part cannot be drawn.
     """
     conf = conf_folder()
     folders, others = conf_folders(conf, arguments)
     check_flags("list", others, ["--plot", "--config-dir"])
     known_groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
-    groups = [_group_named(name, known_groups) for name in others if name != "--plot"] or known_groups
+    words = [word for word in others if word != "--plot"]
+    chosen = _read_words(words, known_groups, folders) or {name: [] for name in known_groups}
     is_plotted = "--plot" in others
-    if is_plotted and groups not in (["schedule"], ["augment"]):
+    if is_plotted and chosen not in ({"schedule": []}, {"augment": []}):
         raise UserError("--plot draws schedules or augmentations, as in: einthoven list schedules --plot.")
-    has_curves = is_plotted and groups == ["schedule"]
+
+    for group, names in chosen.items():
+        files = option_files(folders, group)
+        if names:
+            for name in names:
+                _print_option(group, name, files[name])
+        else:
+            curves = _curves(folders, files) if is_plotted and group == "schedule" else {}
+            _print_group(group, files, conf, curves)
+    if not any(chosen.values()):
+        say("einthoven list PART OPTION shows the source and the values of one option.")
+
     if is_plotted:
-        from einthoven.terminal.option_plots import multipliers, plot_augmentations, plot_schedules
+        from einthoven.terminal.option_plots import plot_augmentations, plot_schedules
 
-    for group in groups:
-        table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False)
-        table.add_column(min_width=20, no_wrap=True)
-        if has_curves:
-            table.add_column(no_wrap=True, min_width=_CURVE_WIDTH)
-        for name, path in sorted(option_files(folders, group).items()):
-            curve = [_sparkline(multipliers(folders, name))] if has_curves else []
-            table.add_row(name, *curve, Text.from_markup(_description(path, conf)))
-        console.print(table)
-
-    if has_curves:
-        plot_schedules(folders)
-    elif is_plotted:
-        plot_augmentations(folders)
+        if "schedule" in chosen:
+            plot_schedules(folders)
+        else:
+            plot_augmentations(folders)
 
 
-def _description(path: Path, conf: Path) -> str:
-    """Return what an option is, and on a second line its source and, if the user has added it, its file."""
+def _read_words(words: Sequence[str], known_groups: list[str], folders: Sequence[Path]) -> dict[str, list[str]]:
+    """Return the groups that are named, each with the options that are named behind it."""
+    chosen: dict[str, list[str]] = {}
+    group = ""
+    for word in words:
+        options = option_files(folders, group) if group else {}
+        # A word behind a group is an option of it, unless it is another group.
+        if word in options and word not in known_groups:
+            chosen[group].append(word)
+            continue
+        group = _group_named(word, known_groups, list(options))
+        chosen.setdefault(group, [])
+    return chosen
+
+
+def _print_group(group: str, files: dict[str, Path], conf: Path, curves: dict[str, str]) -> None:
+    """Print one line for each option. In a terminal, a line that is too long ends with ``…``."""
+    console.print(Text(group, style="bold"))
+    width = max((len(name) for name in files), default=0)
+    for name, path in sorted(files.items()):
+        cells = [name.ljust(width), *([curves[name]] if curves else []), describe(path).description]
+        if not path.is_relative_to(conf):
+            cells.append(f"({path})")
+        line = Text(f" {_GAP.join(cells)}")
+        if console.is_terminal:
+            line.truncate(console.width, overflow="ellipsis")
+        console.print(line, soft_wrap=True)
+    console.print()
+
+
+def _print_option(group: str, name: str, path: Path) -> None:
+    """Print all that the yaml of an option states."""
     option = describe(path)
-    notes = []
+    console.print(Text(f"{group}={name}", style="bold"), soft_wrap=True)
+    say(f"  {option.description}")
     if option.source:
-        notes.append(f"[dim]{escape(option.source)}[/dim]")
-    if not path.is_relative_to(conf):
-        notes.append(f"[dim]{escape(str(path))}[/dim]")
-    if not notes:
-        return escape(option.description)
-    return f"{escape(option.description)}\n{' · '.join(notes)}"
+        say(f"  Source: {option.source}")
+    say(f"  File: {seen_from_here(path)}")
+    for line in option.values:
+        say(f"    {line}")
+    console.print()
 
 
 def describe(path: Path) -> Option:
-    """Read the leading comments of a yaml: a description, and ``Source: …``."""
+    """Read a yaml: the first comment is the description, ``Source: …`` the source, and the values follow."""
     description = ""
     source = ""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable yaml ({error}).") from None
-    for line in text.splitlines():
+    lines = text.splitlines()
+    first_value = len(lines)
+    for number, line in enumerate(lines):
         if not line.startswith("#"):
+            first_value = number
             break
         comment = line.lstrip("# ").strip()
         if line.startswith("# @package"):
@@ -99,7 +147,16 @@ def describe(path: Path) -> Option:
             source = source or comment.removeprefix("Source:").strip()
         else:
             description = description or comment
-    return Option(description, source)
+    # `_partial_` says only how the function is called.
+    values = [line.rstrip() for line in lines[first_value:] if line.strip() and not line.startswith("_partial_:")]
+    return Option(description, source, tuple(values))
+
+
+def _curves(folders: Sequence[Path], files: dict[str, Path]) -> dict[str, str]:
+    """Return the curve of each schedule as a row of blocks."""
+    from einthoven.terminal.option_plots import multipliers
+
+    return {name: _sparkline(multipliers(folders, name)) for name in files}
 
 
 def _sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:
@@ -113,9 +170,12 @@ def _sparkline(values: list[float], width: int = _CURVE_WIDTH) -> str:
     return "".join(blocks)
 
 
-def _group_named(name: str, groups: list[str]) -> str:
-    """Return the group with this name or this plural, such as optimizers, losses or augmentations."""
+def _group_named(name: str, groups: list[str], options: Sequence[str] = ()) -> str:
+    """Return the group with this name or this plural, such as optimizers, losses or augmentations.
+
+    `options` are other words that could have been meant.
+    """
     for group in groups:
         if name in (group, f"{group}s", f"{group}es", f"{group}ations"):
             return group
-    raise UserError(unknown_name(name, name, groups))
+    raise UserError(unknown_name(name, name, [*groups, *options]))

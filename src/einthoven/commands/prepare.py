@@ -69,13 +69,13 @@ def _prepare(config: DictConfig) -> None:
 
     # What is in the store, what could not be read, and what is suspect.
     for note in store.notes:
-        console.print(note, soft_wrap=True)
+        say(note)
     windows, leads, samples = store.signals.shape
     records = store.table["record_id"].nunique()
-    content = f"{windows} records" if records == windows else f"{windows} windows of {records} records"
+    content = f"{windows:,} records" if records == windows else f"{windows:,} windows of {records:,} records"
     say(
-        f"{content}, {leads} lead{'s' * (leads > 1)}, {samples} samples at {store.fs:g} Hz, "
-        f"{store.signals.nbytes / 1e6:.0f} MB in {store.path}"
+        f"The store {store.path} holds {content} with {leads} lead{'s' * (leads > 1)} and {samples} samples at "
+        f"{store.fs:g} Hz ({store.signals.nbytes / 1e6:.0f} MB)."
     )
     if store.records_left_out:
         _list_left_out(store)
@@ -83,7 +83,7 @@ def _prepare(config: DictConfig) -> None:
     for column, meaning in suspect_columns.items():
         affected = int((store.table[column] > 0).sum())
         if affected:
-            console.print(f"{affected} {'record has' if affected == 1 else 'records have'} {meaning}")
+            say(f"{affected:,} {'record has' if affected == 1 else 'records have'} {meaning}.")
 
     # The labels of each task. A table of labels names the records of all shards.
     if shard is None:
@@ -102,9 +102,9 @@ def _show_labels(source: Any, store: Store) -> None:
             rows.append([task, "0", "0", "0"])
             continue
         for note in labels.notes:
-            console.print(f"{task}: {note}")
+            say(f"{task}: {note}")
         rows.append([task, str(len(labels.classes)), str(len(labels.ecg_ids)), str(int(labels.matrix.sum()))])
-    console.print(results_table("label sets", ["task", "classes", "labelled records", "positives"], rows))
+    console.print(results_table("Label sets", ["task", "classes", "labelled records", "positives"], rows))
 
 
 def _list_left_out(store: Store) -> None:
@@ -116,7 +116,10 @@ def _list_left_out(store: Store) -> None:
         say(f"  {reason}" if file in reason else f"  {file}: {reason}")
     if len(rows) > LISTED:
         say(f"  and {len(rows) - LISTED:,} more")
-    say(f"{store.path / QUARANTINE} lists all of them. Replace these files, and prepare again: only they are read.")
+    say(
+        f"{store.path / QUARANTINE} lists all of them. Replace these files, and give the same command again. It "
+        "reads only them."
+    )
 
 
 def _whole_number(config: DictConfig, name: str) -> int | None:

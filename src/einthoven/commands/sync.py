@@ -35,5 +35,5 @@ def main(arguments: list[str]) -> int:
 
     with collect_unsent() as unsent:
         for folder in arguments:
-            print(sync(Path(folder)))
+            print(f"Sent {sync(Path(folder))}.")
     return warn_unsent(unsent)

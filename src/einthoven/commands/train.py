@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from einthoven.files import seen_from_here
 from einthoven.machine import keep_freed_memory, limit_threads
 from einthoven.runs.settings import read_settings
-from einthoven.terminal.display import say_if_any, warn_unsent
+from einthoven.terminal.display import after_first_line, say_if_any, warn_unsent
 from einthoven.terminal.hydra_command import HydraCommand
 from einthoven.tracking.parent_run import PARENT, abandon
 from einthoven.tracking.unsent import collect_unsent
@@ -51,10 +52,10 @@ def main(arguments: list[str]) -> int:
         # A launcher may run this function in another process.
         keep_freed_memory()
 
-        with command.job_errors():
+        with command.job_errors(), after_first_line():
             command.trust_config(config)
             hydra = HydraConfig.get()
-            folder = Path(hydra.runtime.output_dir)
+            folder = seen_from_here(Path(hydra.runtime.output_dir))
             overrides = list(hydra.overrides.task)
             if PARENT in os.environ:
                 from einthoven.sweeps.child import child
@@ -85,5 +86,5 @@ def main(arguments: list[str]) -> int:
         # The parent run of a sweep is still open if the sweep did not reach its end.
         if PARENT in os.environ:
             abandon(status)
-            print("einthoven: the sweep has not ended; the same command goes on with it", file=sys.stderr)
+            print("einthoven: The sweep has not ended. The same command continues it.", file=sys.stderr)
     return warn_unsent(unsent)

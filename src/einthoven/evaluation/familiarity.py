@@ -14,6 +14,29 @@ MAX_FEATURES = 1024
 """Largest number of features. The covariance of more features would take too much memory."""
 
 
+def shrunk_covariance(x: FloatArray) -> FloatArray:
+    """Estimate the covariance (D, D) of features (n, D), with the shrinkage of Ledoit and Wolf towards a multiple of I.
+
+    It is that of scikit-learn, whose import would take longer than the end of a short training.
+
+    References
+    ----------
+    Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of Multivariate
+    Analysis 2004, lemmas 3.2 to 3.4: mu is m, delta is d², beta is b².
+    """
+    n, num_features = x.shape
+    centred = x - x.mean(axis=0)
+    sample = centred.T @ centred / n
+    mu = np.trace(sample) / num_features
+    delta = np.square(sample - mu * np.eye(num_features)).sum() / num_features
+    # The mean squared distance of the products of single records from their mean.
+    squared_norms = np.square(centred).sum(axis=1)
+    beta = (np.square(squared_norms).sum() / n - np.square(sample).sum()) / (n * num_features)
+    shrinkage = min(beta, delta) / delta if delta > 0 else 0.0
+    covariance: FloatArray = (1 - shrinkage) * sample + shrinkage * mu * np.eye(num_features)
+    return covariance
+
+
 @dataclass(frozen=True)
 class Familiarity:
     """Mahalanobis distance from the training records, compared with that of records that were not used in training.
@@ -48,8 +71,6 @@ class Familiarity:
         UserError
             If there are fewer than two training records, no other record, or more than 1024 features.
         """
-        from sklearn.covariance import ledoit_wolf
-
         x = np.asarray(train, dtype=np.float64)
         if len(x) < 2 or not len(np.asarray(held)):
             raise UserError("Features of at least two training records and one other record are needed.")
@@ -58,8 +79,7 @@ class Familiarity:
 
         # Very small eigenvalues are raised, because their directions would dominate the distance.
         mean = x.mean(axis=0)
-        covariance = ledoit_wolf(x)[0]
-        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = np.linalg.eigh(shrunk_covariance(x))
         whitening = vectors / np.sqrt(np.maximum(values, values[-1] * 1e-9 + 1e-30))
         without_held = cls(mean, whitening, np.zeros(0))
         return cls(mean, whitening, np.sort(without_held.distance(held)))

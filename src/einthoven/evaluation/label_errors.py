@@ -191,11 +191,12 @@ def rank_labels(y: Labels, p: Float64, training_odds: Float64 | None = None) -> 
     p : ndarray, shape (n, K)
         Out-of-fold probabilities.
     training_odds : ndarray, shape (n, K), optional
-        Mean log-odds of the records while they were trained on.
+        Mean log-odds of the records while they were trained on. A record with NaN is ranked by `p` alone.
     """
     against = -margins(y, log_odds(p))
     if training_odds is not None:
-        against = (against - margins(y, training_odds)) / 2
+        of_training = -margins(y, training_odds)
+        against = np.where(np.isnan(of_training), against, (against + of_training) / 2)
     label_scores = against + label_conflicts(y)
     record_scores = label_scores.max(axis=1)
     order = np.argsort(-record_scores, kind="stable")

@@ -162,20 +162,13 @@ def operating_points(
         If a class lacks one of the labels in the choosing records, or as in `bootstrap_interval`.
     """
     check_interval_options(level, resamples, "percentile")
-    fit_y, fit_p = map(np.asarray, fit)
     y, p = map(np.asarray, report)
-
-    # Each pair of a class and a rule becomes one column.
-    num_classes = fit_y.shape[1]
-    pairs = [(k, rule) for k in range(num_classes) for rule in rules]
+    num_classes = y.shape[1]
+    pairs = _pairs(num_classes, rules)
+    thresholds, chosen, judged = _judge_thresholds(fit, report, pairs)
     class_of_column = [k for k, _ in pairs]
-    thresholds = np.array([choose_threshold(fit_y[:, k], fit_p[:, k], rule) for k, rule in pairs])
     labels = y[:, class_of_column]
     decisions = p[:, class_of_column] >= thresholds
-    fit_decisions = fit_p[:, class_of_column] >= thresholds
-
-    chosen = _measures(confusion(fit_y[:, class_of_column], fit_decisions))
-    judged = _measures(confusion(labels, decisions))
     values = resample_statistic(
         lambda counts: _measures(confusion(labels, decisions, counts)),
         number_groups(groups, len(labels)),
@@ -183,18 +176,67 @@ def operating_points(
         seed,
     )
 
+    chosen_rates = _as_rates(chosen)
+    judged_rates = _as_rates(judged)
     points: list[dict[Rule, Point]] = [{} for _ in range(num_classes)]
     for column, (k, rule) in enumerate(pairs):
         measure = MEASURES.index(rule.measure)
         points[k][rule] = Point(
             threshold=float(thresholds[column]),
-            chosen=dict(zip(MEASURES, chosen[column].tolist(), strict=True)),
-            judged=dict(zip(MEASURES, judged[column].tolist(), strict=True)),
+            chosen=chosen_rates[column],
+            judged=judged_rates[column],
             intervals={name: _interval(values[:, column, m], level) for m, name in enumerate(MEASURES)},
             transfer=float(judged[column, measure] - chosen[column, measure]),
             transfer_interval=_interval(values[:, column, measure] - chosen[column, measure], level),
         )
     return points
+
+
+def thresholds_and_rates(
+    fit: tuple[npt.ArrayLike, npt.ArrayLike], report: tuple[npt.ArrayLike, npt.ArrayLike], rules: Sequence[Rule]
+) -> tuple[FloatArray, list[dict[str, float]], list[dict[str, float]]]:
+    """Choose thresholds as `operating_points` does, without intervals.
+
+    Parameters
+    ----------
+    fit, report, rules
+        As in `operating_points`.
+
+    Returns
+    -------
+    thresholds : array of float64, shape (K * R,)
+        Of each class by each rule. The rules of the first class come first.
+    chosen, judged : list of dict of str to float
+        The rates of `Point`, in the same order.
+    """
+    pairs = _pairs(np.asarray(fit[0]).shape[1], rules)
+    thresholds, chosen, judged = _judge_thresholds(fit, report, pairs)
+    return thresholds, _as_rates(chosen), _as_rates(judged)
+
+
+def _pairs(num_classes: int, rules: Sequence[Rule]) -> list[tuple[int, Rule]]:
+    """Return each pair of a class and a rule. It becomes one column."""
+    return [(k, rule) for k in range(num_classes) for rule in rules]
+
+
+def _judge_thresholds(
+    fit: tuple[npt.ArrayLike, npt.ArrayLike],
+    report: tuple[npt.ArrayLike, npt.ArrayLike],
+    pairs: Sequence[tuple[int, Rule]],
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the threshold of each pair (P,), and its `MEASURES` (P, M) on the choosing and on the test records."""
+    fit_y, fit_p = map(np.asarray, fit)
+    y, p = map(np.asarray, report)
+    columns = [k for k, _ in pairs]
+    thresholds = np.array([choose_threshold(fit_y[:, k], fit_p[:, k], rule) for k, rule in pairs])
+    chosen = _measures(confusion(fit_y[:, columns], fit_p[:, columns] >= thresholds))
+    judged = _measures(confusion(y[:, columns], p[:, columns] >= thresholds))
+    return thresholds, chosen, judged
+
+
+def _as_rates(measures: FloatArray) -> list[dict[str, float]]:
+    """Return measures (P, M) with their names."""
+    return [dict(zip(MEASURES, values, strict=True)) for values in measures.tolist()]
 
 
 def net_benefit(y_true: npt.ArrayLike, p: npt.ArrayLike, thresholds: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

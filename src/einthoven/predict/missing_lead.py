@@ -109,7 +109,8 @@ def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequenc
     absent = [name for name in needed if name not in record.leads]
     if absent:
         raise UserError(
-            f"{record.source}: {' '.join(absent)} missing, too; without {lead}, this model needs {' '.join(needed)}."
+            f"{record.source}: {' '.join(absent)} missing, too; with --without {lead}, this model needs "
+            f"{' '.join(needed)}."
         )
     computed = np.zeros(record.signal.shape[1], np.float64)
     for other, weight in missing.weights.items():

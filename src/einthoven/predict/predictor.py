@@ -397,10 +397,10 @@ def _check_missing(bundle: Bundle, lead: str) -> None:
     allowed = [name for name, other in bundle.missing_leads.items() if other.is_allowed]
     expected = f"expected one of {', '.join(allowed)}" if allowed else "expected a record with all of its leads"
     if missing is None:
-        raise UserError(f"without {lead}: what this model is worth without this lead was not measured; {expected}.")
+        raise UserError(f"--without {lead}: it was not measured how good this model is without this lead; {expected}.")
     if not missing.is_allowed:
         raise UserError(
-            f"without {lead}: the macro AUROC of this model is lower by {missing.loss_with_interval} without this "
+            f"--without {lead}: the macro AUROC of this model is lower by {missing.loss_with_interval} without this "
             f"lead, and at most {MOST_LOSS:g} is accepted; {expected}."
         )
 

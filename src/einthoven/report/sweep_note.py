@@ -23,6 +23,8 @@ METRICS = (
 )
 """Metrics by which runs are compared: the first one that any run has. More is better."""
 
+MEANS_COMPARED = "Runs with `mean_with` are compared by their mean, and not by their network alone."
+
 _ROWS = 30  # largest number of rows of the table; MLflow cuts long notes
 _LONG_NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d{5,}(e[+-]?\d+)?\b")
 _PRIVATE = "…/"  # stands for a private folder in a path
@@ -58,6 +60,25 @@ class Group:
         if math.isnan(mean):
             return "–"
         return f"{mean:.4f}" if math.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
+
+
+def answering_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of a run, with those of its mean under the names of `METRICS` if it has a mean.
+
+    A run with ``mean_with`` answers with the mean of its network and other models, and not with the network alone.
+    """
+    answering = dict(metrics)
+    for metric in METRICS:
+        of_mean = name_of_mean(metric)
+        if of_mean in metrics:
+            answering[metric] = metrics[of_mean]
+    return answering
+
+
+def name_of_mean(metric: str) -> str:
+    """Return the name of a metric for the mean of ``mean_with``: ``val/macro_auroc`` -> ``val/mean_macro_auroc``."""
+    split, _, name = metric.partition("/")
+    return f"{split}/mean_{name}"
 
 
 def compared_by(metrics_of_runs: Sequence[Mapping[str, object]]) -> str:
@@ -170,7 +191,14 @@ def repeated(given: Sequence[Sequence[str]], *, mode_in_yaml: bool) -> tuple[lis
     return [*options, *(f"seed={seed}" for seed in seeds), *mode], False
 
 
-def note(groups: Sequence[Group], counts: Mapping[str, int], again: str | None, errors: Mapping[str, str]) -> str:
+def note(
+    groups: Sequence[Group],
+    counts: Mapping[str, int],
+    again: str | None,
+    errors: Mapping[str, str],
+    *,
+    has_means: bool = False,
+) -> str:
     """Return the description of a sweep as Markdown.
 
     Parameters
@@ -178,15 +206,19 @@ def note(groups: Sequence[Group], counts: Mapping[str, int], again: str | None, 
     groups : sequence of Group
         Groups, the best first.
     counts : mapping
-        Number of runs that were ``trained``, ``found again`` and ``failed``.
+        Number of runs that were ``trained``, ``trained earlier`` and ``failed``.
     again : str, optional
         The command that repeats the best configuration, if there is one.
     errors : mapping
         Options of a failed run -> reason.
+    has_means : bool
+        Whether a run has a mean (``mean_with``), whose metrics are compared.
     """
     parts = []
     metric = compared_by([group.values for group in groups])
     best = best_group(groups)
+    if has_means:
+        parts.append(MEANS_COMPARED)
     if best is not None and again is not None:
         configurations = "configuration" if len(groups) == 1 else "configurations"
         folders = f", with your own folders for `{_PRIVATE}`" if _PRIVATE in again else ""

@@ -99,7 +99,7 @@ def write_note(
     for item in advice:
         # The note is logged without folders. The printed command has them, so that it can be pasted.
         remedy = item.remedy.replace(_EVALUATE, evaluate_command(run.folder, recorder.uri))
-        say(f"advice {item.rank}: {item.sentence} {remedy}")
+        say(f"Advice {item.rank}: {item.sentence} {remedy}")
 
 
 def final_facts(run: Run, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
@@ -140,10 +140,9 @@ def _overview(run: Run) -> list[str]:
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in run.data.rows.items() if len(rows))
     seconds = store.signals.shape[-1] / store.fs
     classes = f", {len(run.data.labels.classes)} classes" if _has_classes(run) else ""
-    source = store.path.name.rsplit("-", 1)[0]
     sentences_about_run = [
-        f"**{run.task.name}**{classes}, on {source}: {sizes} records of {len(store.leads)} leads and {seconds:g} s at "
-        f"{store.fs:g} Hz.",
+        f"**{run.task.name}**{classes}, on {run.data.name}: {sizes} records of {len(store.leads)} leads and "
+        f"{seconds:g} s at {store.fs:g} Hz.",
         run.describe_training(),
     ]
     members = member_names(run)

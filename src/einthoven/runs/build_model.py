@@ -20,7 +20,7 @@ from einthoven.models.frontend import Classifier, Frontend
 from einthoven.models.time_frontend import TimeFrontend
 from einthoven.predict.limits import Shapes, check_numbers, construction_limits
 from einthoven.predict.network import last_layer
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -105,10 +105,9 @@ def set_output_biases(model: Classifier, logits: Tensor) -> None:
     """
     layer = last_layer(model, len(logits))
     if layer is None or layer.bias is None:
-        console.print(
-            f"task.prior_bias: {type(model.network).__name__} has no linear layer with a bias for each of its "
-            f"{len(logits)} outputs, so that they start as they are",
-            soft_wrap=True,
+        say(
+            f"task.prior_bias has no effect: {type(model.network).__name__} does not end in a linear layer with a bias "
+            f"for each of its {len(logits)} outputs."
         )
         return
     layer.bias.copy_(logits)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import einthoven
-from einthoven.command_line import command
+from einthoven.build import build
 from einthoven.contracts import TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
@@ -23,7 +23,9 @@ from einthoven.evaluation.calibration_state import METHODS
 from einthoven.evaluation.conformal import risk_control_threshold
 from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.evaluation.selective import ALPHAS
-from einthoven.functional.class_names import MAX_CHARACTERS
+from einthoven.files import seen_from_here
+from einthoven.functional.class_names import MAX_CHARACTERS, is_name
+from einthoven.functional.statements import SUPERCLASSES
 from einthoven.models.boosted_trees import BoostedTrees
 from einthoven.models.trees import GradientBoosting
 from einthoven.predict.bundle import Bundle
@@ -38,10 +40,12 @@ from einthoven.runs.build_model import describe_network
 from einthoven.runs.mean_evaluation import MeanOfModels
 from einthoven.runs.members import FeatureMember
 from einthoven.runs.network_parts import NetworkParts
-from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.options import logged_options, plain_options
-from einthoven.runs.settings import pads_records
+from einthoven.runs.settings import pads_records, source_options
 from einthoven.tasks.distillation import Distillation
+
+_STATEMENTS = ("diagnostic", "form", "rhythm", "all")
+"""Label sets whose classes are SCP-ECG statements."""
 
 FAMILIARITY_RECORDS = 4000
 """Largest number of rows of a split that the familiarity is fitted on."""
@@ -85,29 +89,42 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | 
     """
     place = place or run.folder
     if run.task.kind is TaskKind.PRETEXT:
-        return "no bundle: a pretraining has no classes to predict; a training that begins with its weights has one"
+        return (
+            "There is no bundle: a pretraining has no classes to predict. A training that starts from its weights has "
+            "one."
+        )
     if run.task.kind is TaskKind.MASKS:
         return _write_delineator(run)
     if run.task.kind is TaskKind.QUANTITY:
-        return "no bundle: a quantity has none, which has no probabilities of classes"
+        return "There is no bundle: a bundle answers with probabilities of classes, and this task predicts a quantity."
+    folder = seen_from_here(place / BUNDLE)
     try:
         _make_bundle(run, fitted).save(place / BUNDLE)
     except UserError as error:
-        return f"no bundle: {error}"
+        state = "The bundle stays as it was before" if folder.exists() else "There is no bundle"
+        return f"{state}: {error}"
+    return f"The bundle {folder} predicts. {_describe_calibration(fitted)}"
+
+
+def _describe_calibration(fitted: Fitted | None) -> str:
+    """Return a sentence about the probabilities of a bundle."""
     if fitted is None:
-        state = f"not calibrated yet: {evaluate_command(run.folder, run.settings.tracking.uri)} does that"
-    elif isinstance(fitted.calibration, Uncalibrated):
-        state = "not calibrated"
-    else:
-        state = "calibrated"
-    return f"bundle in {place / BUNDLE} ({state}): {command('predict', str(place))} FILE…"
+        return "Its probabilities are not calibrated, which needs validation records and test records."
+    if isinstance(fitted.calibration, Uncalibrated):
+        return "Its probabilities are those of the model: no calibration is used."
+    used = {"val": "validation", "test": "test"}[fitted.split]
+    return f"Its probabilities are calibrated on {len(fitted.y):,} {used} records."
 
 
 def _write_delineator(run: NetworkParts) -> str:
     """Write the delineator of a task of masks into the run's folder, and return a sentence that says so."""
     folder = run.folder / DELINEATOR
     Delineator(run.model, _parts(run), _input_format(run), _provenance(run, run.task.name, None)).save(folder)
-    return f"delineator in {folder}; in Python: einthoven.predict.delineator.load_delineator({str(run.folder)!r})"
+    place = str(seen_from_here(run.folder))
+    return (
+        f"The delineator is in {seen_from_here(folder)}. In Python, this reads it: "
+        f"einthoven.predict.delineator.load_delineator({place!r})"
+    )
 
 
 def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
@@ -133,6 +150,7 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
         "parts": _parts(run),
         "input_format": _input_format(run),
         "classes": classes,
+        "groups": _groups(run),
         "single_label": task.single_label,
         "temperature": task.temperature,
         "provenance": _provenance(run, _describe_labels(run), fitted),
@@ -163,6 +181,19 @@ def _make_bundle(run: NetworkParts, fitted: Fitted | None) -> Bundle:
     train_features = compute_features(bundle, _some_signals(run, "train"))
     other_features = compute_features(bundle, _some_signals(run, fitted.split))
     return replace(bundle, familiarity=Familiarity.fit(train_features, other_features))
+
+
+def _groups(run: NetworkParts) -> dict[str, dict[str, str]]:
+    """Return the classes of a run with their meanings, as one group; an empty dict if a meaning is not known."""
+    texts: dict[str, str] = {}
+    if run.task.labels == "superdiagnostic":
+        texts = SUPERCLASSES
+    elif run.task.labels in _STATEMENTS:
+        source = build(source_options(run.config), "data")
+        texts = source.statement_texts() if hasattr(source, "statement_texts") else {}
+    meanings = {name: texts.get(name, "") for name in run.data.labels.classes}
+    # The table of statements can come from a stranger, and a bundle has only names that can be printed.
+    return {"classes": meanings} if all(map(is_name, meanings.values())) else {}
 
 
 def _tree_members(mean: MeanOfModels) -> tuple[TreeMember, ...]:

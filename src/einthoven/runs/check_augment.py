@@ -15,7 +15,7 @@ from einthoven.data.store.splits import Split
 from einthoven.errors import UserError, first_line
 from einthoven.functional.statements import changed_classes
 from einthoven.runs.build_model import SIZE_ERRORS
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 
 TRIED_RECORDS = 4
 """Training records that an augmentation is tried on."""
@@ -46,7 +46,7 @@ def check_changed_labels(augment: Any, labels: Labels) -> None:
                 f"augment: {name} can make labels of this task true or false: {listed}; leave it out "
                 "(its probability=0), choose another task, or accept that with augment.allow_changes=true."
             )
-        console.print(f"augment: {name} can make labels true or false: {listed}; allowed by augment.allow_changes")
+        say(f"The augmentation {name} can make labels wrong: {listed}. augment.allow_changes allows this.")
 
 
 def check_augment(augment: Any, model: nn.Module, train: Split, window: int, seed: int) -> None:

@@ -25,4 +25,4 @@ def draw_figure(config: DictConfig, tracking: MlflowClient, run_id: str, runs: S
     function = build(config.figure)
     path = f"figures/{function.func.__name__}.png"
     tracking.log_figure(run_id, function(trials), path, save_kwargs={"dpi": 150})
-    say(f"{path} in run {run_id} of {without_password(config.tracking.uri)}")
+    say(f"The figure is {path} in run {run_id} of {without_password(config.tracking.uri)}.")

@@ -50,7 +50,7 @@ def training_passes(run: NetworkParts, backend: str = "inductor") -> Autocast:
     """
     if not run.settings.trainer.compile:
         return run.autocast
-    say("compiling the model (trainer.compile=true)")
+    say("The model is compiled now (trainer.compile=true), which takes a while.")
     start = time.perf_counter()
     # The losses of some pretext tasks call the features and not the model.
     function = "features" if isinstance(run.task, Pretext) else "forward"
@@ -59,7 +59,7 @@ def training_passes(run: NetworkParts, backend: str = "inductor") -> Autocast:
     except RuntimeError as error:
         raise _refusal(error) from error
     _compile(run, passes)
-    say(f"compiled in {time.perf_counter() - start:.0f} s")
+    say(f"The model was compiled in {time.perf_counter() - start:.0f} s.")
     return passes
 
 

@@ -18,11 +18,13 @@ from einthoven.predict.delineator import FOLDER as DELINEATOR
 from einthoven.predict.export import Pipeline, write_program
 from einthoven.predict.model_folder import BUNDLE
 from einthoven.runs.bundle import write_bundle
+from einthoven.runs.calibrate import calibrate
 from einthoven.runs.figures import pictures, principal_components
 from einthoven.runs.landscape import loss_landscape
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.plain_files import write_predictions
 from einthoven.runs.run import RunParts
+from einthoven.runs.trained_data import write_ancestry
 from einthoven.runs.validation import Validation
 from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
@@ -72,7 +74,10 @@ def conclude(
     landscape = loss_landscape(run, validation.snapshots) if run.settings.diagnostics.landscape else {}
     if landscape:
         recorder.arrays(landscape, "landscape.npz")
-    say(write_bundle(run))
+    fitted = calibrate(run, predictions, metrics)
+    say(write_bundle(run, fitted))
+    if fitted is not None:
+        write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(fitted.split)))
     tables = {split: prediction_table(run, split, of_rows) for split, of_rows in row_predictions.items()}
     write_predictions(run.folder, tables)
     if not run.settings.tracking.artifacts:

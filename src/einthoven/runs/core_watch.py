@@ -87,8 +87,8 @@ class CoreWatch:
         fewer = max(threads - math.ceil(lost), 1)
         faster = f"OMP_NUM_THREADS={fewer} {train_command()}"
         say(
-            f"other processes have taken {lost:.1f} of the {self._cores} cores of this training, and in each step all "
-            f"of its {threads} threads wait for the slowest; with fewer threads it is faster: {faster} …"
+            f"Other processes use {lost:.1f} of the {self._cores} cores of this training. In each step, its {threads} "
+            f"threads wait for the slowest one. Fewer threads are faster: begin the command with {faster}"
         )
         self._recorder.tags({TAG: f"{lost:.2f}"})
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from einthoven.command_line import command
+from einthoven.contracts import TaskKind
 from einthoven.data.identity import DataIdentity, compare
 from einthoven.data.record_names import names_in
 from einthoven.errors import UserError
@@ -17,7 +19,7 @@ from einthoven.report.markdown import markdown_table
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.network_run import NetworkRun
-from einthoven.runs.next_commands import resume_command
+from einthoven.runs.next_commands import report_command, resume_command, ui_command
 from einthoven.runs.options import write_config
 from einthoven.runs.out_of_fold import (
     OUT_OF_FOLD,
@@ -43,7 +45,7 @@ from einthoven.runs.training_margins import (
     training_log_odds,
     write_training_log_odds,
 )
-from einthoven.terminal.display import console, results_table, say
+from einthoven.terminal.display import console, results_table, say, say_next
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids
 from einthoven.tracking.closing import closing, error_tag
@@ -157,14 +159,14 @@ def _train_folds(
                 # The parent run is opened when the first run is known to be trainable.
                 if parent is None:
                     parent = _open_parent(run, config, folder, overrides, lock)
-                console.print(f"held out: fold {fold}")
+                say(f"Fold {fold} is held out: the model is trained on the other folds, and judged on this one.")
                 _train_fold(run, notes, f"{settings.tracking.run_name}-fold{fold}", overrides, parent, fold_lock)
             held_out.append(predict_held_out(run, run.evaluate("val"), fold))
             trained.append(training_log_odds(run))
     except BaseException as error:
         is_interrupted = isinstance(error, KeyboardInterrupt)
         if is_interrupted:
-            say(f"interrupted; take it up again with: {resume_command(folder, settings.tracking)}")
+            say(f"The cross-validation is interrupted. This continues it: {resume_command(folder, settings.tracking)}")
         if parent is not None:
             parent.tags({} if is_interrupted else error_tag(error))
             parent.finish("KILLED" if is_interrupted else "FAILED")
@@ -172,7 +174,7 @@ def _train_folds(
     assert parent is not None
     with closing(parent):
         if write_training_log_odds(folder, trained, run.data.labels.classes):
-            say(f"mean log-odds of the training records written to {folder / TRAINING_LOG_ODDS}")
+            say(f"Wrote the mean log-odds of the training records to {folder / TRAINING_LOG_ODDS}.")
         metrics = _log_pooled(run, parent, folder, held_out)
         parent.tags({CONCLUDED: "true"})
     return metrics
@@ -237,7 +239,7 @@ def _train_fold(
         lock=lock,
     )
     if notes:
-        console.print(describe_position(run))
+        say(describe_position(run))
     with closing(recorder), training_session(run, recorder, hints=False) as session:
         session.fit()
 
@@ -290,15 +292,22 @@ def _log_pooled(run: Run, parent: Recorder, folder: Path, held_out: list[HeldOut
     if monitor in spread:
         cells.append(["folds, mean ± sd", "", str(spread[monitor])])
     cells.append(["pooled", str(len(pooled.y)), f"{metrics[f'val/{monitor}']:.4f} {intervals[monitor]}"])
-    say(f"run {parent.run_id} in {without_password(parent.uri)}")
+    say(f"The cross-validation is run {parent.run_id} in {without_password(parent.uri)}.")
     # Only the threads of the recorder write to the run: of two writers of one new tag, MLflow refuses the second.
     parent.note(markdown_table(columns, cells))
     parent.table(dict(zip(columns, map(list, zip(*cells, strict=True)), strict=True)), "results.json")
     if run.settings.tracking.artifacts:
         parent.table(predictions, "predictions/val.parquet")
-    console.print(results_table("", columns, cells))
+    console.print(results_table("Results on the held-out folds", columns, cells))
     by_class = class_table(run, pooled, spread)
     if by_class is not None:
         console.print(by_class)
-    say(f"out-of-fold predictions written to {folder / OUT_OF_FOLD}")
+    say(f"Wrote the prediction of each record by the model that has not seen it to {folder / OUT_OF_FOLD}.")
+    commands = [
+        (ui_command(parent.uri), "look at the cross-validation in MLflow"),
+        (report_command(parent.run_id, parent.uri), "write one page that compares its folds"),
+    ]
+    if run.task.kind is TaskKind.CLASSES:
+        commands.append((command("doctor", "labels", str(folder)), "find labels that are probably wrong"))
+    say_next(commands)
     return metrics

@@ -14,23 +14,25 @@ from einthoven.build import build, check
 from einthoven.contracts import Predictions, TaskKind
 from einthoven.errors import UserError
 from einthoven.evaluation.calibration import Calibration
-from einthoven.evaluation.calibration_check import CalibrationCheck, check_disjoint, fit_and_check
-from einthoven.evaluation.calibration_state import fitted_state
-from einthoven.predict.model_folder import refuse_without_bundle
+from einthoven.evaluation.calibration_check import check_disjoint, fit_and_check
+from einthoven.predict.model_folder import BUNDLE, refuse_without_bundle
 from einthoven.runs.bundle import Fitted, write_bundle
+from einthoven.runs.calibrate import describe_calibration, explain_not_used
 from einthoven.runs.evaluation_output import as_json, log_results, results_as_json, show_results
 from einthoven.runs.evaluation_results import EvaluationResults, Predict, compute_results
+from einthoven.runs.example_record import example_record
 from einthoven.runs.finished import read_finished
 from einthoven.runs.identity import identity_tags
 from einthoven.runs.laplace import LaplaceRun
 from einthoven.runs.mean_evaluation import PREDICTIONS, MeanOfModels, check_mean, write_mean
 from einthoven.runs.model_card import model_card_of
 from einthoven.runs.network_parts import NetworkParts
+from einthoven.runs.next_commands import bundle_commands
 from einthoven.runs.plain_files import write_gallery
 from einthoven.runs.trained_data import write_ancestry
 from einthoven.runs.trained_run import check_trained
 from einthoven.schema import EvaluationOptions
-from einthoven.terminal.display import say, warn
+from einthoven.terminal.display import say, say_next, warn
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import require_run
 from einthoven.tracking.closing import closing
@@ -43,7 +45,11 @@ if TYPE_CHECKING:
 
 
 READINGS = "readings"
-"""Name of the folder, in the folder of a run, for the evaluations of label sets that the run itself does not report."""
+"""Name of the folder, in the folder of a run, for evaluations of something else than the bundle of the run: of another
+label set, or of a posterior of the weights."""
+
+LAPLACE = "laplace"
+"""Name of the folder in it for a posterior of the weights, or the end of the name with another label set."""
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
@@ -149,7 +155,7 @@ def _judge(
         fit,
         report,
         raw_report.p,
-        _describe_calibration(new_calibration, calibration, calibration_check),
+        describe_calibration(new_calibration, calibration, calibration_check),
         prior_precision,
     )
     return _Judged(raw_report, fit, report, calibration, results)
@@ -171,7 +177,7 @@ def _write_mean(run: NetworkParts, options: EvaluationOptions, mean: MeanOfModel
     place = write_mean(mean, options, content, judged.raw_report, judged.calibration)
     fitted = _fitted_for_bundle(options, judged.results, judged.calibration, judged.fit, mean)
     say(write_bundle(run, fitted, place))
-    say(f"evaluation.json and {PREDICTIONS} of the mean of {len(mean.weights)} models written to {place}")
+    say(f"Wrote evaluation.json and {PREDICTIONS} of the mean of {len(mean.weights)} models to {place}.")
     return place
 
 
@@ -212,15 +218,19 @@ def _evaluate(
     # Write the files of the run.
     if mean is not None:
         # A mean has no run of its own in MLflow.
-        _write_mean(run, options, mean, judged)
+        place = _write_mean(run, options, mean, judged)
+        if (place / BUNDLE).exists():
+            say_next(bundle_commands(place, example_record(run)))
         return results.metrics
     content = _describe(run, options, results)
-    place = _place_of_results(run)
+    place = _place_of_results(run, options)
     write_text(place / "evaluation.json", json.dumps(content, indent=2) + "\n")
     write_text(place / "model_card.md", model_card_of(run, options, content, notes))
-    write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(options.fit)))
-    bundle_message = "no bundle: laplace=true answers with many weights, and a bundle holds one set of them"
+    bundle_message = (
+        "There is no bundle of this evaluation: with laplace=true, many sets of weights answer, and a bundle holds one."
+    )
     if posterior is None:
+        write_ancestry(run.folder, run.ancestry.fitted_on(run.data.digests(options.fit)))
         bundle_message = write_bundle(run, _fitted_for_bundle(options, results, judged.calibration, judged.fit), place)
 
     with closing(_open_recorder(run, notes["run_id"], lock)) as recorder:
@@ -235,15 +245,26 @@ def _evaluate(
         write_gallery(run, recorder)
     say(bundle_message)
     store = without_password(recorder.uri)
-    say(f"evaluation.json and model_card.md written to {place} and run {recorder.run_id} in {store}")
+    say(f"Wrote evaluation.json and model_card.md to {place} and to run {recorder.run_id} in {store}.")
+    if (place / BUNDLE).exists():
+        say_next(bundle_commands(place, example_record(run)))
     return results.metrics
 
 
-def _place_of_results(run: NetworkParts) -> Path:
-    """Return the folder for the files of an evaluation. Each label set that a run did not report has its own."""
-    if run.trained is not None and run.task.labels == run.trained.options.get("task.labels"):
+def _place_of_results(run: NetworkParts, options: EvaluationOptions) -> Path:
+    """Return the folder for the files of an evaluation.
+
+    The folder of a run holds the evaluation of its bundle. A label set that the run did not report has its own folder,
+    and so has a posterior of the weights.
+    """
+    parts = []
+    if run.trained is None or run.task.labels != run.trained.options.get("task.labels"):
+        parts.append(run.task.labels)
+    if options.laplace:
+        parts.append(LAPLACE)
+    if not parts:
         return run.folder
-    place: Path = run.folder / READINGS / run.task.labels
+    place: Path = run.folder / READINGS / "_".join(parts)
     place.mkdir(parents=True, exist_ok=True)
     return place
 
@@ -283,39 +304,10 @@ def _open_recorder(run: NetworkParts, run_id: str, lock: FileLock) -> Recorder:
     )
 
 
-def _describe_calibration(
-    requested_calibration: partial[Calibration], calibration: Calibration, calibration_check: CalibrationCheck | None
-) -> dict[str, Any]:
-    """Return the method that is used, its fitted state, its check, and the requested method if it is not used."""
-    requested = requested_calibration.func.__name__.lower()
-    is_used = calibration_check is None or calibration_check.is_better
-    return {
-        "method": requested if is_used else "uncalibrated",
-        "learned": fitted_state(calibration),
-        "not_used": None if is_used else requested,
-        "cross_validation": None if calibration_check is None else asdict(calibration_check),
-    }
-
-
-def _explain_not_used(calibration: dict[str, Any]) -> str | None:
-    """Return a sentence about a calibration that is not used; None if it is used."""
-    if calibration["not_used"] is None:
-        return None
-    result = calibration["cross_validation"]
-    if result["parts"] < 2:
-        reason = "the fitting folds hold records of one patient, which cannot tell whether it helps others"
-    else:
-        reason = (
-            f"by {result['parts']}-fold cross-validation over the patients of the fitting folds, it changes the "
-            f"negative log-likelihood from {result['before']:.4f} to {result['after']:.4f}"
-        )
-    return f"calibration={calibration['not_used']} is not used, and the probabilities are those of the model: {reason}"
-
-
 def _warnings(run: NetworkParts, results: EvaluationResults, code_hashes: dict[str, str | None]) -> list[str]:
     """Return, and print, what a reader must know about how the results were computed: one sentence each."""
     warnings = list(run.data.notes)
-    not_used = _explain_not_used(results.calibration)
+    not_used = explain_not_used(results.calibration)
     if not_used is not None:
         warn(f"{not_used}.")
         warnings.append(not_used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from einthoven.report.decisions import decision_curve_figure, reliability_figure
 from einthoven.runs.evaluation_results import RULES, EvaluationResults
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.schema import EvaluationOptions
-from einthoven.terminal.display import console
+from einthoven.terminal.display import console, say
 from einthoven.terminal.evaluation_tables import differences_table, metrics_table, points_table, subgroups_table
 from einthoven.terminal.unsure_tables import coverage_table, unsure_table
 from einthoven.tracking.recorder import Recorder
@@ -34,21 +35,27 @@ def show_results(run: NetworkParts, options: EvaluationOptions, results: Evaluat
     """Print the results as tables."""
     folds = asdict(run.settings.folds)
     classes = run.data.labels.classes
-    console.print(
-        f"{len(run.data.patients(options.report))} records of folds {folds[options.report]}; calibration "
-        f"({results.calibration['method']}) and thresholds fitted on folds {folds[options.fit]}; "
-        f"intervals {options.level:.0%}, {options.interval}, {results.interval.resamples} resamples of patients; "
-        "a class is left out of the resamples that lack one of its two labels "
-        f"({results.interval.classes_missing_share:.1%})",
-        soft_wrap=True,
+    say(
+        f"The results are those of {len(run.data.patients(options.report)):,} records of "
+        f"{name_folds(folds[options.report])}. The calibration ({results.calibration['method']}) and the "
+        f"thresholds are fitted to {name_folds(folds[options.fit])}."
+    )
+    say(
+        f"The intervals have a level of {options.level:.0%} ({options.interval}, {results.interval.resamples} "
+        "resamples of patients). A resample that lacks one of the two labels of a class leaves out this class "
+        f"({results.interval.classes_missing_share:.1%} of the classes)."
     )
     absent = [name for name, interval in zip(classes, results.per_class, strict=True) if interval is None]
     if absent:
-        console.print(f"without both labels in these folds or in training, and left out: {' '.join(absent)}")
+        say(
+            f"Left out are the classes that lack one of their two labels in these folds or in the training: "
+            f"{' '.join(absent)}."
+        )
     without_threshold = [name for name in classes if name not in results.points]
     if without_threshold:
-        console.print(
-            f"without both labels in the fitting folds, and so without thresholds: {' '.join(without_threshold)}"
+        say(
+            f"There are no thresholds for the classes that lack one of their two labels in the fitting folds: "
+            f"{' '.join(without_threshold)}."
         )
     first_rule = RULES[0]
     console.print(metrics_table(classes, results.metrics, results.interval, results.per_class))
@@ -61,6 +68,12 @@ def show_results(run: NetworkParts, options: EvaluationOptions, results: Evaluat
         console.print(subgroups_table(results.groups, classes))
     if results.differences:
         console.print(differences_table(results.differences))
+
+
+def name_folds(folds: Sequence[int]) -> str:
+    """Return folds in words, such as ``fold 9`` or ``the folds 9, 10``."""
+    listed = ", ".join(map(str, folds))
+    return f"fold {listed}" if len(folds) == 1 else f"the folds {listed}"
 
 
 def results_as_json(run: NetworkParts, options: EvaluationOptions, results: EvaluationResults) -> dict[str, Any]:

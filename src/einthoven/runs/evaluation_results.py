@@ -124,11 +124,18 @@ def _metrics(
 ) -> dict[str, float]:
     """Return the metrics of the task, and those that a calibration changes, before and after it."""
     metrics = dict(run.task.metrics(y, raw_p, run.data.labels.classes))
-    for when, probabilities in (("before", raw_p), ("after", p)):
-        metrics[f"nll/{when}"] = run.task.negative_log_likelihood(y, probabilities)
-        metrics[f"brier/{when}"] = float(brier_per_class(y, probabilities).mean())
-        metrics[f"ece/{when}"] = float(calibration_error_per_class(y, probabilities).mean())
-    return metrics
+    return metrics | probability_metrics(run, y, raw_p, "before") | probability_metrics(run, y, p, "after")
+
+
+def probability_metrics(
+    run: NetworkParts, y: NDArray[np.float64], p: NDArray[np.float64], when: str
+) -> dict[str, float]:
+    """Return the metrics that a calibration changes: ``nll``, ``brier`` and ``ece``, with ``/before`` or ``/after``."""
+    return {
+        f"nll/{when}": run.task.negative_log_likelihood(y, p),
+        f"brier/{when}": float(brier_per_class(y, p).mean()),
+        f"ece/{when}": float(calibration_error_per_class(y, p).mean()),
+    }
 
 
 def _operating_points(

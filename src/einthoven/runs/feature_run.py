@@ -34,7 +34,7 @@ from einthoven.runs.next_commands import without
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.plain_files import write_predictions
 from einthoven.runs.settings import FEATURE_GROUPS, build_task, check_settings
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -138,6 +138,10 @@ class FeatureRun:
         """The file of the fitted model."""
         return self.folder / "checkpoints" / "fitted.skops"
 
+    def headline(self) -> str:
+        """Return the model, which has no optimizer."""
+        return f"Fitting {self.model_description} to ECG features"
+
     @contextmanager
     def training(self, recorder: Recorder) -> Iterator[Callable[[], None]]:
         """Yield the function that fits the model. It takes seconds, so that no progress is shown."""
@@ -159,8 +163,9 @@ class FeatureRun:
             raise UserError(f"model: cannot be fitted ({str(error).splitlines()[0]})") from error
         self._tables["train"] = x, y
         names = self.model.table.names
-        console.print(
-            f"fitted to {len(names)} features; of the options, only {', '.join(FEATURE_GROUPS)} and folds apply"
+        say(
+            f"The model is fitted to {len(names)} features of each record. Of the options, only "
+            f"{', '.join(FEATURE_GROUPS)} and folds change it."
         )
 
     def conclude(self, recorder: Recorder) -> tuple[dict[str, float], dict[str, Predictions]]:

@@ -138,24 +138,27 @@ def _describe(model: Classifier, base: BaseModel, shared: Sequence[str], classes
 
     # The head
     if not shared:
-        head = "the head is new"
+        head = "The head is new"
         if any(name.startswith(_HEAD) for name in base.state):
             unused.append("head")
     elif tuple(classes) == base.classes:
-        head = "the head is loaded, too"
+        head = "The head is loaded, too"
     else:
-        head = f"of the head, its last layer has the rows of {', '.join(shared)}"
+        head = f"The last layer of the head has the rows of {', '.join(shared)}"
         if new:
             head += f", and new rows for {', '.join(new)}"
         if dropped:
             unused.append(f"the rows of {', '.join(dropped)}")
 
-    sentences = [f"{base.source}, {base.description}: loaded {loaded}", head]
+    sentences = [f"{base.source}, {base.description}: the run starts from {loaded}.", f"{head}."]
     if unused:
-        sentences.append(f"not used: {', '.join(dict.fromkeys(unused))}")
+        sentences.append(f"Not used: {', '.join(dict.fromkeys(unused))}.")
     if base.ancestry is None:
-        sentences.append("the base does not list its training records, so a record that it has seen is not noticed")
-    return "; ".join(sentences)
+        sentences.append(
+            "The base does not list its training records. So it is not known whether it was trained on a record that "
+            "is judged here."
+        )
+    return " ".join(sentences)
 
 
 def start_of(

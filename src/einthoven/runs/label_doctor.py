@@ -86,7 +86,7 @@ def examine_labels(run: str, most: int) -> list[Suspect]:
     say(_method(out_of_fold))
 
     _write_csv(folder / CSV, names, out_of_fold, ranking)
-    say(f"{folder / CSV}: all {y.size:,} labels, by the rank of their record")
+    say(f"Wrote all {y.size:,} labels to {folder / CSV}, in the order of the table.")
     suspects = _suspects(config, data, rows, names, out_of_fold, ranking, first_records)
     page = label_page(
         folder.name,
@@ -97,7 +97,7 @@ def examine_labels(run: str, most: int) -> list[Suspect]:
         by=f"einthoven {einthoven.__version__}",
     )
     write_text(folder / PAGE, page)
-    say(f"{folder / PAGE}: the first {len(first_records)} records, each with its ECG and its statements")
+    say(f"Wrote a page with the ECGs and the statements of the first {len(first_records)} records to {folder / PAGE}.")
     return suspects
 
 
@@ -124,13 +124,21 @@ def _method(out_of_fold: OutOfFold) -> str:
     if out_of_fold.training_odds is None:
         return (
             "The score of a label is the log-odds that the model, which was not trained on the record, gives to the "
-            f"opposite. {conflict}{record} The run has not measured the log-odds of its training records "
-            "(diagnostics.log_odds=true), so that the area under the margin is not used."
+            f"opposite. {conflict}{record} The run has no log-odds of its training records, which need "
+            "diagnostics.log_odds=true and steps without mixed labels. So the area under the margin is not used."
+        )
+    missing = int(np.isnan(out_of_fold.training_odds).any(axis=1).sum())
+    without = ""
+    if missing:
+        records = "1 record has" if missing == 1 else f"{missing:,} records have"
+        without = (
+            f" {records} no log-odds of the training, because each step mixed the labels. There, only the model that "
+            "was not trained on the record counts."
         )
     return (
         "The score of a label is the mean of two log-odds of the opposite: those of the model that was not trained on "
         "the record, and those of the other models while they were trained on it (area under the margin). "
-        f"{conflict}{record}"
+        f"{conflict}{record}{without}"
     )
 
 

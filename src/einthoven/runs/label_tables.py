@@ -43,7 +43,8 @@ class OutOfFold:
     folds : ndarray of int, shape (n,)
         The fold in which each record was held out.
     training_odds : ndarray, shape (n, K), or None
-        Mean log-odds during the training. None if the run has not measured them for each record.
+        Mean log-odds during the training. NaN for a record that has none, because its labels were mixed in each step.
+        None if no record has them.
     """
 
     predictions: LoggedPredictions
@@ -124,17 +125,17 @@ def read_out_of_fold(folder: Path) -> OutOfFold:
 
 
 def _read_training_odds(file: Path, predictions: LoggedPredictions) -> NDArray[np.float64] | None:
-    """Read the mean log-odds of the training; None if there is no table, or a record is not in it."""
+    """Read the mean log-odds of the training; None if there is no table, or none of the records is in it."""
     if not file.is_file():
         return None
     table = _read_table(file)
     try:
         by_record = table.set_index("record_id")[[f"{name}{LOG_ODDS}" for name in predictions.classes]]
-        if not np.isin(predictions.records, by_record.index).all():
-            return None
-        return by_record.loc[predictions.records].to_numpy(np.float64)
+        # A record that is not in the table gets NaN.
+        odds = by_record.reindex(predictions.records).to_numpy(np.float64)
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{file}: damaged ({type(error).__name__}: {error}).") from None
+    return odds if np.isfinite(odds).any() else None
 
 
 def _read_table(file: Path) -> pd.DataFrame:

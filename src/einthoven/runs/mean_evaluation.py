@@ -23,7 +23,10 @@ from einthoven.schema import EvaluationOptions
 from einthoven.tracking.privacy import without_folders
 
 MEAN = "mean"
-"""Name of the folder, in the folder of a run, for the evaluation of a mean."""
+"""Name of the folder, in the folder of a run, for the evaluation of a mean, and of the mean in metrics."""
+
+NETWORK = "network"
+"""Name of the network alone, beside the other models of its mean."""
 
 PREDICTIONS = "predictions.parquet"
 

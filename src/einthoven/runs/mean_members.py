@@ -18,7 +18,7 @@ from einthoven.runs.conclude import final_metrics, log_final
 from einthoven.runs.evaluation import evaluate_mean
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.identity import identity_tags
-from einthoven.runs.mean_evaluation import MEAN
+from einthoven.runs.mean_evaluation import MEAN, NETWORK
 from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.options import config_hash
 from einthoven.runs.settings import build_task, is_feature_model
@@ -28,7 +28,7 @@ from einthoven.runs.trained_data import is_started, read_trained_data
 from einthoven.runs.trained_run import check_safe
 from einthoven.terminal.composition import compose_options
 from einthoven.terminal.conf_folders import composed_folders, conf_folder, load_option, option_files
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 from einthoven.tracking.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 MEMBERS = "members"
 """Name of the folder, in the folder of a run, with a folder for each model of ``mean_with``."""
+
+RESERVED = {MEAN: "the mean of all models", NETWORK: "the network"}
+"""Names that a model of ``mean_with`` cannot have, and what has them in metrics and files."""
 
 _WITHOUT_LOGITS = {"targets": None, "soft_targets": False, "read_weight": 0.0, "temperature": 1.0}
 """Options of a task that change only networks, with the values that change nothing."""
@@ -62,6 +65,12 @@ def with_members(config: DictConfig) -> DictConfig:
     written = f"mean_with=[{','.join(named)}]"
     if len(set(named)) < len(named):
         raise UserError(f"{written}: names a model twice; expected each model once.")
+    for name in named:
+        if name in RESERVED:
+            raise UserError(
+                f"{written}: {name} is the name of {RESERVED[name]} in the results; expected another name for the "
+                f"model (rename {name}.yaml)."
+            )
     _refuse_without_mean(config, written)
     filled = config.copy()
     OmegaConf.set_readonly(filled, False)
@@ -178,10 +187,10 @@ def _fit_member(run: NetworkParts, recorder: Recorder, name: str, folder: Path) 
     """Fit a model of ECG features to the training records of a run, unless its folder has it already."""
     if folder.exists():
         check_safe(folder)
-    console.print(f"mean_with: {name}")
+    say(f"Now {name} is fitted, which answers together with the network (mean_with).")
     member = FeatureRun(_member_config(run.config, name), folder)
     if _is_fitted_to(folder, member):
-        console.print(f"fitted already: {member.file}")
+        say(f"It has been fitted already: {member.file}")
         return
     member.file.unlink(missing_ok=True)
     write_start(member, list(read_trained_data(run.folder, "run", takes_added=False).overrides))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -30,15 +30,22 @@ from einthoven.runs.step_cost import finish_profile, meter_of, profile_of
 from einthoven.runs.unrecorded import Unrecorded
 from einthoven.terminal.display import TrainingDisplay
 from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.series import Point
 from einthoven.training.callbacks import Callbacks
 from einthoven.training.checks import TrainingChecks
 from einthoven.training.clock import Clock
 from einthoven.training.loop import fit
 from einthoven.training.step import train_step
 
+_LOSS = "train/loss"
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_STOPPING = "stopping at the next checkpoint; once more stops at once"
+_STOPPING = "The training stops at the next checkpoint. Press Ctrl-C again to stop at once."
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+
+
+def _show_losses(display: TrainingDisplay, points: Sequence[Point]) -> None:
+    """Give the losses among the points of a recorder to the display."""
+    display.add_losses((point.step, point.value) for point in points if point.metric == _LOSS)
 
 
 class NetworkRun(NetworkState):
@@ -52,6 +59,11 @@ class NetworkRun(NetworkState):
 
     other_options = ("optimizer", "sgd", "adamw,sgd")
 
+    def headline(self) -> str:
+        """Return the network, the number of its parameters and the optimizer."""
+        network = type(self.model.network).__name__
+        return f"Training {network} ({self.model_description}) with {type(self.optimizer).__name__}"
+
     @contextmanager
     def training(self, recorder: Recorder | Unrecorded) -> Iterator[Callable[[], Position]]:
         """Show the progress, and yield `fit` with all its arguments bound. It trains from the current position.
@@ -63,7 +75,7 @@ class NetworkRun(NetworkState):
 
         # From here on, all processes do the same, but only the first one writes.
         processes = self.processes
-        processes.meet(self.folder)
+        processes.meet(self.folder.absolute())
         processes.copy_first(list(self.model.state_dict().values()))
 
         # It takes a pass of the model as it is written, before the model is compiled.
@@ -105,6 +117,11 @@ class NetworkRun(NetworkState):
         # What the loop calls after a step and after an epoch.
         monitored = (self.monitor, self.task.metric_titles[self.task.monitor])
         display = TrainingDisplay(trainer.epochs, self.steps_per_epoch, self.batch_size, recorder.latest, monitored)
+
+        # The recorder moves the losses of many steps to the host at once. A resumed run knows those before its start.
+        steps, losses = recorder.history.get(_LOSS, ([], []))
+        display.add_losses(pair for pair in zip(steps, losses, strict=True) if pair[0] <= self.position.step)
+        recorder.observe = partial(_show_losses, display)
 
         clock = Clock(trainer.checkpoint_minutes)
         core_watch = None

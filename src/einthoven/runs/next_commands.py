@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.command_line import command, in_make, option, train_command
+from einthoven.files import seen_from_here
 from einthoven.schema import Tracking
 from einthoven.tracking.places import trusted_for
 from einthoven.tracking.privacy import SHORTENED, without_folders
@@ -94,7 +95,7 @@ def as_typed(options: Sequence[str], typed: Sequence[str]) -> list[str] | None:
 def resume_command(folder: Path, tracking: Tracking) -> str:
     """Return the command that continues an interrupted run."""
     trusted = trusted_for(tracking.uri, tracking.register, tracking.alias)
-    return command("train", option("resume", folder), trusted=trusted)
+    return command("train", option("resume", seen_from_here(folder)), trusted=trusted)
 
 
 def init_from_command(folder: Path, overrides: Sequence[str]) -> str:
@@ -108,12 +109,32 @@ def init_from_command(folder: Path, overrides: Sequence[str]) -> str:
         Options of the pretraining. Those of its data are kept. The network is that of the pretraining.
     """
     of_data = [override for override in overrides if not without([override], "data", "folds")]
-    return train_command(*of_data, option("init_from", folder))
+    return train_command(*of_data, option("init_from", seen_from_here(folder)))
 
 
 def evaluate_command(folder: Path, uri: str) -> str:
     """Return the command that evaluates a finished run."""
-    return command("evaluate", option("run", folder), trusted=trusted_for(uri))
+    return command("evaluate", option("run", seen_from_here(folder)), trusted=trusted_for(uri))
+
+
+def bundle_commands(folder: Path, record: Path | None) -> list[tuple[str, str]]:
+    """Return the commands that answer with a bundle, each with its purpose.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run or of its mean, with the bundle.
+    record : Path or None
+        A file to answer for. Without it, only the web page is left: the other commands need a file.
+    """
+    bundle = str(seen_from_here(folder))
+    commands = []
+    if record is not None:
+        commands += [
+            (command("predict", bundle, str(record)), "read a test record, or an ECG file of yours"),
+            (command("explain", bundle, str(record)), "draw what the answer rests on"),
+        ]
+    return [*commands, (command("app", bundle), "open a web page for ECG files, on this machine only")]
 
 
 def ui_command(uri: str) -> str:

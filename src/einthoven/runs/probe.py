@@ -18,7 +18,7 @@ from einthoven.errors import UserError
 from einthoven.evaluation.probe_comparison import ProbeResult
 from einthoven.predict.embedding import Encoder
 from einthoven.runs.encoder import TrainedEncoder, read_run_encoder
-from einthoven.runs.evaluation_output import as_json, log_next_point
+from einthoven.runs.evaluation_output import as_json, log_next_point, name_folds
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.probe_scores import compare_encoders
 from einthoven.runs.run_data import Data, load_data
@@ -132,15 +132,17 @@ def _show(
     """Print the results as a table."""
     judged = len(data.patients(options.report))
     trained_on = len(data.patients("train"))
-    console.print(
-        f"{judged} records of folds {folds[options.report]} judged, probes fitted on {trained_on} records of folds "
-        f"{folds['train']}; {task.name}: {' '.join(classes)}; intervals {options.level:.0%}, percentile, "
-        f"{options.resamples} resamples of patients",
-        soft_wrap=True,
+    say(
+        f"The probes are fitted to {trained_on:,} records of {name_folds(folds['train'])} and judged on {judged:,} "
+        f"records of {name_folds(folds[options.report])}. The task {task.name} has the classes {' '.join(classes)}. "
+        f"The intervals have a level of {options.level:.0%} ({options.resamples} resamples of patients)."
     )
     left_out = [name for name in data.labels.classes if name not in classes]
     if left_out:
-        console.print(f"without both labels in the training or the judged folds, and left out: {' '.join(left_out)}")
+        say(
+            f"Left out are the classes that lack one of their two labels in the training or the judged folds: "
+            f"{' '.join(left_out)}."
+        )
     names = {"linear": "linear", "neighbours": f"{options.neighbours} nearest neighbours"}
     console.print(probe_table(results, names))
 
@@ -172,7 +174,7 @@ def _write(
             recorder.tags(tags)
             log_next_point(recorder, _metrics(results, options.report))
             recorder.file(folder / FILE, "probe")
-    say(f"{FILE} written to {folder} and run {recorder.run_id} in {without_password(recorder.uri)}")
+    say(f"Wrote {FILE} to {folder} and to run {recorder.run_id} in {without_password(recorder.uri)}.")
 
 
 def _metrics(results: dict[str, ProbeResult], split: str) -> dict[str, float]:

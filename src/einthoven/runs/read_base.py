@@ -19,7 +19,7 @@ from einthoven.runs.settings import build_task
 from einthoven.runs.trained_run import open_trained
 from einthoven.runs.tuning_rate import keeps_rate, tuning_rate
 from einthoven.runs.usual_start import AUTO, USUAL_BASE, USUAL_RATE, may_have_usual_base, reason_for_fresh_weights
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -68,9 +68,9 @@ def with_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     rate = tuning_rate(config, base, overrides)
     if rate is not None:
         merged["optimizer"]["lr"] = rate
-        console.print(
-            f"optimizer.lr={rate:g}: for the start from {base.source}; {config.optimizer.lr:g} is for fresh weights",
-            soft_wrap=True,
+        say(
+            f"The learning rate is {rate:g} (optimizer.lr), because the run starts from {base.source}. It would be "
+            f"{config.optimizer.lr:g} for fresh weights."
         )
     tracking = OmegaConf.to_container(config.tracking, resolve=False)
     assert isinstance(tracking, dict)
@@ -95,10 +95,7 @@ def _with_usual_base(config: DictConfig, overrides: list[str]) -> DictConfig:
         base = read_base(name)
         reason = difference_to_base(config, base, overrides)
     if reason:
-        console.print(
-            f"init_from={AUTO}: starts from fresh weights, and not from {USUAL_BASE}, because {reason}",
-            soft_wrap=True,
-        )
+        say(f"The run starts from fresh weights, and not from {USUAL_BASE} (init_from={AUTO}), because {reason}.")
         return resolved
 
     resolved["init_from"] = name
@@ -106,10 +103,9 @@ def _with_usual_base(config: DictConfig, overrides: list[str]) -> DictConfig:
     if not keeps_rate(config, overrides):
         resolved["optimizer"]["lr"] = USUAL_RATE
         with_rate = f", with optimizer.lr={USUAL_RATE:g}"
-    console.print(
-        f"init_from={AUTO}: starts from {USUAL_BASE} ({base.sha256}), a network that has learned generated ECGs"
-        f"{with_rate}; init_from=null starts from fresh weights",
-        soft_wrap=True,
+    say(
+        f"The run starts from {USUAL_BASE} ({base.sha256}), a network that has learned generated ECGs{with_rate} "
+        f"(init_from={AUTO}). With init_from=null, it would start from fresh weights."
     )
     return resolved
 

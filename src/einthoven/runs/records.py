@@ -29,7 +29,7 @@ from einthoven.data.store.packed_store import Store
 from einthoven.data.store.splits import free_memory, load_rows
 from einthoven.errors import UserError
 from einthoven.runs.settings import source_options
-from einthoven.terminal.display import bar, console
+from einthoven.terminal.display import bar, say
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -238,17 +238,19 @@ def _read_targets(source: Any, store: Store, labels: Labels, task: Any) -> State
 def _describe_store(store: Store) -> None:
     if store.checked is not None:
         when = ago(time.time() - store.checked)
-        sentence = f"records: {store.path.name}, sources checked {when}; einthoven prepare checks them again"
-        console.print(sentence, soft_wrap=True)
+        say(
+            f"The files of {store.path.name} were checked {when}. einthoven prepare, with the same options of data, "
+            "checks them again."
+        )
     for note in store.notes:
-        console.print(note, soft_wrap=True)
+        say(note)
 
 
 def _describe_labels(labels: Labels, task: Any) -> None:
     for note in labels.notes:
-        console.print(note)
+        say(note)
     count = len(labels.ecg_ids)
     if task.kind is TaskKind.QUANTITY:
-        console.print(f"{task.target}: {count} records kept, {labels.dropped} without it dropped")
+        say(f"{count:,} records have a value of {task.target}. {labels.dropped:,} records have none and are not used.")
     elif task.kind is TaskKind.CLASSES and task.single_label:
-        console.print(f"single label: {count} records kept, {labels.dropped} dropped")
+        say(f"{count:,} records have exactly one label. {labels.dropped:,} other records are not used.")

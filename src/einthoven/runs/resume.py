@@ -12,7 +12,7 @@ from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run import Run
 from einthoven.runs.start import open_recorder
 from einthoven.runs.trained_data import TrainedData, is_started, read_trained_data
-from einthoven.terminal.display import console, say
+from einthoven.terminal.display import say
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import ids_file, read_ids, require_run
 from einthoven.tracking.concluded import is_concluded, is_concluded_in_store
@@ -42,7 +42,7 @@ def send_rest(folder: Path) -> bool:
     tracking = folder / "tracking"
     if not (is_concluded(folder) and run_folder.has_unsent(tracking)):
         return False
-    say(f"this run is complete; what was left of it is sent: {sync(folder)}")
+    say(f"This run is complete. The rest of it has been sent: {sync(folder)}")
     return True
 
 
@@ -111,7 +111,7 @@ def continue_run(
         position=notes.get("recorder", 0),
         lock=lock,
     )
-    console.print(describe_position(run))
+    say(describe_position(run))
     return run, recorder
 
 
@@ -161,12 +161,14 @@ def describe_position(run: Run) -> str:
     position = run.position
     epochs = run.settings.trainer.epochs
     if _is_over(run):
-        return f"resuming after the last epoch, {position.epoch} of {epochs}: its end was not complete"
+        return (
+            f"The run continues after its last epoch ({position.epoch} of {epochs}), because its end is not complete."
+        )
     if position.step == 0:
-        return "resuming at the first step: there is no checkpoint yet"
+        return "The run begins at its first step, because it has no checkpoint yet."
     if position.step > position.epoch * run.steps_per_epoch:
-        return f"resuming after step {position.step}, in epoch {position.epoch + 1} of {epochs}"
-    return f"resuming after epoch {position.epoch} of {epochs}"
+        return f"The run continues after step {position.step}, in epoch {position.epoch + 1} of {epochs}."
+    return f"The run continues after epoch {position.epoch} of {epochs}."
 
 
 def _refuse_other_code(trained: TrainedData, config: DictConfig) -> None:

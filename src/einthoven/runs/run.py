@@ -71,6 +71,9 @@ class Run(RunParts, Protocol):
     model_description: str
     ancestors: tuple[Ancestry, ...]
 
+    def headline(self) -> str:
+        """Return words about the model, its size and its optimizer, for the first line of the terminal."""
+
     def training(self, recorder: Recorder) -> AbstractContextManager[Callable[[], object]]:
         """Return a context that shows the progress. Its value is a function without arguments that trains."""
 

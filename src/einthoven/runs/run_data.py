@@ -28,7 +28,7 @@ from einthoven.runs.measured_signals import MeasuredSignals, measure_signals
 from einthoven.runs.options import logged_options, plain_options
 from einthoven.runs.records import read_records
 from einthoven.runs.trained_data import TrainedData
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 from einthoven.training.memory import memory_for
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Data:
     identity: DataIdentity
     notes: tuple[str, ...] = ()
     targets: StatementTargets | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the source: that of the store, without the hash at its end."""
+        return self.store.path.name.rsplit("-", 1)[0]
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -148,10 +153,9 @@ class Data:
         """
         if ancestry is None:
             judged = " or ".join(names)
-            console.print(
-                f"{source}: does not list its training records, so a record of {judged} that it has seen is not "
-                "noticed",
-                soft_wrap=True,
+            say(
+                f"{source}: does not list its training records. So it is not known whether it was trained on a record "
+                f"of {judged}."
             )
             return
         rows = {name: self.rows[split] for name, split in names.items()}
@@ -161,7 +165,7 @@ class Data:
         name = names_in(self.store.table)
         refuse_seen_records(rows, digests, first_seconds, record_ids, ancestry, source, name)
         for note in generator_notes(rows, first_seconds, record_ids, ancestry, source, name):
-            console.print(note, soft_wrap=True)
+            say(f"{note}.")
 
     def _first_rows(self, split: str) -> NDArray[np.int64]:
         """Return the row of `labels` where each record of a split begins."""
@@ -270,13 +274,13 @@ def load_data(
     if store.records_left_out:
         notes = (store.records_left_out, *notes)
     for note in notes:
-        console.print(note, soft_wrap=True)
+        say(f"{note}.")
     for note in task.notes(labels.matrix[rows["train"]], labels.classes):
-        console.print(note, soft_wrap=True)
+        say(note)
     if targets is not None:
-        console.print(targets.describe(rows["train"]), soft_wrap=True)
+        say(targets.describe(rows["train"]))
     if len(np.unique(labels.patients[rows["train"]])) == 1:
-        console.print("training: all records are of one patient, and what is learned is of that patient")
+        say("All training records are of one patient, so that the model learns only this patient.")
     for split in ("val", "test"):
         if not folds[split]:
             continue
@@ -284,7 +288,7 @@ def load_data(
         if reason:
             plural = "s" if len(folds[split]) > 1 else ""
             listed = ", ".join(map(str, folds[split]))
-            console.print(f"fold{plural} {listed}: {reason}: no {split} metrics")
+            say(f"There are no {split} metrics of fold{plural} {listed}: {reason}.")
             rows[split] = rows[split][:0]
 
     matrix = labels.matrix if targets is None else np.hstack([labels.matrix, targets.values])
@@ -314,11 +318,11 @@ def _rows_of_ids(stored: NDArray[np.int64], ecg_ids: NDArray[np.int64]) -> NDArr
 def _no_metrics_reason(task: Any, labels: NDArray[Any], train_labels: NDArray[Any]) -> str:
     """Return why a split has no metrics; an empty text if it has some."""
     if not len(labels):
-        return "no records"
+        return "they have no labelled records"
     if task.kind is not TaskKind.CLASSES:
         return ""
     has_both = have_both_labels(labels) & have_both_labels(train_labels)
-    return "" if has_both.any() else "no class with both labels"
+    return "" if has_both.any() else "no class has both labels there"
 
 
 def _notes_on_rows(

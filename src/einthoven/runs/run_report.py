@@ -14,7 +14,7 @@ from einthoven.errors import UserError
 from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
 from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
-from einthoven.report.sweep_note import compared_by
+from einthoven.report.sweep_note import answering_metrics, compared_by
 from einthoven.runs.paired import LoggedPredictions, auroc_difference, logged_predictions
 from einthoven.runs.parameters import read_options
 from einthoven.terminal.display import say_if_any
@@ -130,7 +130,7 @@ def _best(runs: Sequence[MlflowRun]) -> list[MlflowRun]:
     metric = compared_by([run.data.metrics for run in runs])
 
     def worst_last(run: MlflowRun) -> float:
-        value = run.data.metrics.get(metric, math.nan)
+        value = answering_metrics(run.data.metrics).get(metric, math.nan)
         return math.inf if math.isnan(value) else -value
 
     best_others = sorted(runs[1:], key=worst_last)[: MOST - 1]
@@ -143,7 +143,8 @@ def _left_out(runs: Sequence[MlflowRun], shown_runs: Sequence[MlflowRun]) -> str
     others = [run for run in runs if run not in shown_runs]
     listed = []
     for run, label in zip(others, _labels(others), strict=True):
-        value = f" ({run.data.metrics[metric]:.3f})" if metric in run.data.metrics else ""
+        metrics = answering_metrics(run.data.metrics)
+        value = f" ({metrics[metric]:.3f})" if metric in metrics else ""
         listed.append(f"{label}{value}")
     if any(metric in run.data.metrics for run in runs):
         choice = f"first of {len(runs)} runs and the best of the others by {metric}"

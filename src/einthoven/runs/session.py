@@ -13,7 +13,7 @@ from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import resume_command
 from einthoven.runs.plain_files import write_results
 from einthoven.runs.run import Run
-from einthoven.terminal.display import console, say
+from einthoven.terminal.display import say, say_first
 from einthoven.tracking.concluded import CONCLUDED
 from einthoven.tracking.recorder import Recorder
 from einthoven.training.collectives import LostProcessError
@@ -47,7 +47,7 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
     hints : bool
         Whether to say how an interrupted run is resumed. The caller may resume it in another way.
     """
-    _describe(run)
+    say_first(_first_line(run))
     facts = advice.measure_splits(run, recorder)
     try:
         with run.training(recorder) as fit:
@@ -59,7 +59,7 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
     except KeyboardInterrupt:
         # A feature model is fitted at once, so that it is not resumed.
         if hints and isinstance(run, NetworkParts):
-            say(f"interrupted; take it up again with: {resume_command(run.folder, run.settings.tracking)}")
+            say(f"The run is interrupted. This continues it: {resume_command(run.folder, run.settings.tracking)}")
         raise
     except LostProcessError:
         # The training is not to blame.
@@ -74,14 +74,16 @@ def training_session(run: Run, recorder: Recorder, *, hints: bool = True) -> Ite
     recorder.tags({CONCLUDED: "true"})
 
 
-def _describe(run: Run) -> None:
-    """Print the task, the number of records of each split, the model and the device."""
-    sizes = ", ".join(f"{len(rows)} {split}" for split, rows in run.data.rows.items() if len(rows))
+def _first_line(run: Run) -> str:
+    """Return sentences about the model, its size, the optimizer and the device, about the data, and about the task."""
+    sources = " and ".join(sorted(set(map(str, run.data.store.table["source"]))))
+    uses = {"train": "for training", "val": "for validation", "test": "for the test"}
+    sizes = [f"{len(run.data.rows[split]):,} {use}" for split, use in uses.items() if len(run.data.rows[split])]
     classes = ""
     if run.task.kind is TaskKind.CLASSES:
         count = len(run.data.labels.classes)
-        classes = f": {count} class{'' if count == 1 else 'es'}"
-    console.print(
-        f"{run.task.name}{classes}; records: {sizes}; {run.model_description} on {run.device} in {run.precision}",
-        soft_wrap=True,
+        classes = f" with {count} class{'' if count == 1 else 'es'}"
+    return (
+        f"{run.headline()} on {run.device} in {run.precision}. Data: {sources}, records: {', '.join(sizes)}. "
+        f"Task: {run.task.name}{classes}."
     )

@@ -32,7 +32,7 @@ from einthoven.runs.run import Run
 from einthoven.runs.run_data import training_ancestry
 from einthoven.runs.settings import Settings, is_feature_model
 from einthoven.runs.trained_data import write_trained_data
-from einthoven.terminal.display import console, say
+from einthoven.terminal.display import say
 from einthoven.tracking import run_folder
 from einthoven.tracking.closing import closing_on_error
 from einthoven.tracking.parent_run import PARENT
@@ -121,7 +121,7 @@ def assemble_run(
             )
     run = NetworkRun(config, folder, base=base, processes=processes, settings=settings)
     if base is not None:
-        console.print(run.loaded.sentence, soft_wrap=True)
+        say(run.loaded.sentence)
     if config.get("mean_with"):
         # The mean is evaluated after the training.
         check_splits(run, "val", "test")
@@ -139,7 +139,7 @@ def write_start(run: Run, overrides: list[str]) -> None:
     if len(left_out):
         list_file = run.folder / QUARANTINE
         write_text(list_file, left_out.to_csv(index=False))
-        say(f"{list_file}: the records that are left out, each with the reason")
+        say(f"{list_file} lists the records that are left out, each with the reason.")
     ancestry = training_ancestry(run.data, run.config).merged(*run.ancestors)
     if run.base is not None:
         run.base.save(run.folder)

@@ -97,7 +97,7 @@ def finish_profile(run: NetworkParts, recorder: Recorder | Unrecorded) -> None:
     run.model.train()
     (folder / "layers.txt").write_text(format_layers(layer_costs(run.model, x, run.autocast)))
     run.model.eval()
-    say(f"profile in {folder}: layers.txt, operations.txt, trace.json")
+    say(f"The profile is in {folder}: layers.txt, operations.txt and trace.json.")
     if isinstance(recorder, Recorder) and run.settings.tracking.artifacts:
         for file in sorted(folder.iterdir()):
             recorder.file(file, PROFILE)

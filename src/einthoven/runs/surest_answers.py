@@ -16,7 +16,7 @@ from einthoven.errors import UserError
 from einthoven.predict.log_odds import LogOdds
 from einthoven.report.explanation import explanations_figure
 from einthoven.runs.network_parts import NetworkParts
-from einthoven.terminal.display import console
+from einthoven.terminal.display import say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def explanations(run: NetworkParts, split: str, row_predictions: Predictions) ->
     try:
         relevance = build(run.config.explanation)(model, x, class_of_row.to(run.device))
     except UserError as error:
-        console.print(f"no picture of explanations: {error}")
+        say(f"The picture of explanations is missing: {error}")
         return {}
 
     numbers = run.data.labels.ecg_ids[run.data.rows[split]][rows.numpy()]

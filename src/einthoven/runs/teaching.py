@@ -74,7 +74,10 @@ class Teaching:
                 refuse_other_window(teacher, run.window)
                 self._try_augmentation(teacher)
                 if teacher.bundle.members:
-                    say(f"{teacher.source}: the network teaches, without the models of ECG measurements of its bundle")
+                    say(
+                        f"{teacher.source}: only the network teaches. The models of ECG measurements in its bundle do "
+                        "not."
+                    )
             elif run.settings.trainer.sampler != "shuffle":
                 raise UserError(
                     f"trainer.sampler={run.settings.trainer.sampler}: counts the labels of a record, and with "
@@ -106,8 +109,8 @@ class Teaching:
         answers = [teacher.predict_unseen(self._run, features) for teacher in self.feature_models]
         names = ", ".join(type(teacher.model).__name__ for teacher in self.feature_models)
         say(
-            f"{names}: each training record has the probabilities of a fit without its patient ({PARTS - 1} of {PARTS} "
-            "parts of the records)"
+            f"{names}: each training record gets the probabilities of a fit without its patient ({PARTS - 1} of "
+            f"{PARTS} parts of the records)."
         )
         return data.with_training_columns(np.concatenate(answers, axis=1))
 

@@ -16,9 +16,17 @@ from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.compiling import refuse_without_compiler
 from einthoven.runs.cross_validation import cross_validate, resume_folds
-from einthoven.runs.mean_evaluation import MEAN
+from einthoven.runs.example_record import example_record
+from einthoven.runs.mean_evaluation import MEAN, NETWORK
 from einthoven.runs.mean_members import with_members
-from einthoven.runs.next_commands import hydra_options, init_from_command, ui_command, without
+from einthoven.runs.next_commands import (
+    bundle_commands,
+    evaluate_command,
+    hydra_options,
+    init_from_command,
+    ui_command,
+    without,
+)
 from einthoven.runs.read_base import with_base
 from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send_rest
 from einthoven.runs.run import Run
@@ -51,6 +59,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.table import Table
 
+
+SPLIT_TITLES = {"val": "validation", "test": "test"}
+"""What the table at the end of a run calls the splits."""
 
 _OF_THIS_RUN = ("trainer.profile",)
 """Options that the commands to try next do not repeat."""
@@ -187,25 +198,29 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
         rows = _metric_rows(metrics, run.task.metric_titles, splits)
-        title = f"{run.settings.tracking.run_name}, 95 % percentile interval"
-        console.print(results_table(title, ["metric", *splits], rows))
+        title = f"Results of {run.settings.tracking.run_name} (in brackets: 95 % interval)"
+        console.print(results_table(title, ["metric", *(SPLIT_TITLES[split] for split in splits)], rows))
 
     members = list(map(str, run.config.get("mean_with") or {}))
     if members:
         console.print(_models_table(metrics, run.task.metric_titles, [*members, MEAN]))
 
     if recorder.run_id:
-        place = f"run {recorder.run_id} in {without_password(recorder.uri)}"
+        place = f"This is run {recorder.run_id} in {without_password(recorder.uri)}."
     else:
         tracking_options = run.settings.tracking
         trusted = trusted_for(recorder.uri, tracking_options.register, tracking_options.alias)
         sync = command("sync", str(run.folder), trusted=trusted)
-        place = f"run in {run.folder}/tracking, which {sync} sends to {without_password(recorder.uri)}"
-    say(f"{place}; checkpoints in {run.folder}/checkpoints")
+        place = f"The run is not in {without_password(recorder.uri)} yet. This sends it: {sync}\n"
+    say(f"{place} Its files, with the checkpoints, are in {run.folder}.")
 
     commands = [(ui_command(recorder.uri), "look at the run in MLflow")]
-    if (run.folder / MEAN / BUNDLE).exists():
-        commands.insert(0, (f"{command('predict', str(run.folder / MEAN))} FILE", "ask the mean about a record"))
+    answering = next((folder for folder in (run.folder / MEAN, run.folder) if (folder / BUNDLE).exists()), None)
+    if answering is not None:
+        commands += bundle_commands(answering, example_record(run))
+        if {"val", "test"} <= set(run.data.splits):
+            evaluation = (evaluate_command(run.folder, recorder.uri), "measure it in detail on the test records")
+            commands.insert(0, evaluation)
     is_resumed = any(override.startswith("resume=") for override in overrides)
     if not is_resumed:
         group, other, two_others = run.other_options
@@ -214,7 +229,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
             commands.append((init_from_command(run.folder, overrides), "train a classifier from these weights"))
         change = train_command(*same, f"{group}={other}")
         compare = train_command(*same, f"{group}={two_others}", "seed=0,1,2", several=True)
-        commands += [(change, "change any part of it"), (compare, "compare, over seeds")]
+        commands += [(change, f"train with another {group}"), (compare, f"compare {group}s, with three seeds each")]
     say_next(commands)
 
 
@@ -238,9 +253,10 @@ def _metric_cell(metrics: Mapping[str, float], name: str) -> str:
 
 def _models_table(metrics: Mapping[str, float], labels: Mapping[str, str], models: Sequence[str]) -> Table:
     """Return a table with the test metrics of the network and of other models, of which the last one is the mean."""
-    prefixes = {"network": "test/"} | {model: f"test/{model}_" for model in models}
+    prefixes = {NETWORK: "test/"} | {model: f"test/{model}_" for model in models}
     rows = []
     for model, prefix in prefixes.items():
         cells = [_metric_cell(metrics, f"{prefix}{name}") for name in labels]
         rows.append([model, *cells])
-    return results_table("test, 95 % percentile interval", ["model", *labels.values()], rows)
+    title = "Results of each model on the test records (in brackets: 95 % interval)"
+    return results_table(title, ["model", *labels.values()], rows)

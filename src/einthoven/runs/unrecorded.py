@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
+
+from einthoven.tracking.series import Point
 
 
 class Unrecorded:
@@ -15,6 +17,8 @@ class Unrecorded:
 
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
+        self.history: dict[str, tuple[list[int], list[float]]] = {}
+        self.observe: Callable[[Sequence[Point]], None] | None = None
 
     def log_metrics(self, step: int, metrics: Mapping[str, Tensor | float]) -> None:
         """Record nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 T = TypeVar("T")
+
+_WRONG_TYPES = {
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "a whole number",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "a number",
+    r"Value '(.*)' is not a valid bool": "true or false",
+    r"Incompatible value '(None)' for field of type": "a value",
+}
+"""What OmegaConf says about a value that is not of the type of its field -> what is expected."""
 
 
 def read_group(config: DictConfig, schema: type[T], key: str) -> T:
@@ -47,9 +56,15 @@ def read_group(config: DictConfig, schema: type[T], key: str) -> T:
         structured = _structured(schema)  # type: ignore[arg-type]  # a class is hashable
         result = OmegaConf.to_object(OmegaConf.merge(structured, values))
     except MissingMandatoryValue as error:
-        raise UserError(f"{prefix}{error.full_key}: no value given.") from None
+        name = f"{prefix}{error.full_key}"
+        raise UserError(f"{name}: no value given; expected {name}=VALUE.") from None
     except (ConfigKeyError, OmegaConfBaseException) as error:
         message = str(error).splitlines()[0]
+        for pattern, expected in _WRONG_TYPES.items():
+            wrong = re.match(pattern, message)
+            if wrong:
+                value = "null" if wrong[1] == "None" else wrong[1]
+                raise UserError(f"{prefix}{error.full_key}={value}: expected {expected}.") from None
         raise UserError(f"{prefix}{error.full_key}: {message[0].lower()}{message[1:].rstrip('.')}.") from None
     for option, value in iterate_values(config, key):
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:

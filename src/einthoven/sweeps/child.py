@@ -19,7 +19,7 @@ from einthoven.runs.session import training_session
 from einthoven.runs.teachers import with_teachers
 from einthoven.runs.train_one import train_one
 from einthoven.runs.trained_run import open_started
-from einthoven.terminal.display import console, errors
+from einthoven.terminal.display import console, errors, say
 from einthoven.tracking.closing import closing
 from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.privacy import without_folders
@@ -53,7 +53,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     dict of str to float
         Empty if the run failed.
     """
-    console.print(f"{folder.name}: {logged_overrides(overrides)}", soft_wrap=True)
+    console.print(f"Run {folder.name} of the sweep: {logged_overrides(overrides) or 'no options'}", soft_wrap=True)
     parent = os.environ[PARENT]
     tags = {"einthoven.overrides": logged_overrides(overrides)}
     config = _with_run_name(config, parent, overrides)
@@ -66,8 +66,8 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         # A finished run with the same identity is not trained again. It counts as a run of this sweep.
         for run in earlier_runs:
             if run.info.status == "FINISHED":
-                count_below(client(config.tracking.uri), parent, run)
-                console.print(f"finished already: run {run.info.run_id}")
+                count_below(client(config.tracking.uri), parent, run, tags["einthoven.overrides"])
+                say(f"This run has been trained already, and counts for this sweep, too: run {run.info.run_id}")
                 metrics = run.data.metrics.items()
                 return {name: value for name, value in metrics if name.startswith(("val/", "test/"))}
         interrupted = _open_interrupted(earlier_runs, parent)
@@ -80,7 +80,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         return session.metrics
     except Exception as error:
         if isinstance(error, (UserError, OSError)):
-            errors.print(f"failed: {error}", soft_wrap=True)
+            errors.print(f"einthoven: Run {folder.name} of the sweep has failed: {error}", soft_wrap=True)
         else:
             traceback.print_exc()
         # If the run has opened its recorder, MLflow gets the error from the recorder. Otherwise MLflow does not know
@@ -132,7 +132,7 @@ def _open_interrupted(earlier_runs: list[MlflowRun], parent: str) -> tuple[Netwo
         try:
             return open_interrupted(folder, open_started(folder))
         except UserError as error:
-            console.print(f"from the start: {error}", soft_wrap=True)
+            say(f"An interrupted run of this sweep cannot be continued, so it is trained from the start: {error}")
     return None
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,19 @@ from einthoven.command_line import command
 from einthoven.errors import UserError
 from einthoven.report.option_importance import option_importance_figure
 from einthoven.report.parallel_coordinates import parallel_coordinates_figure
-from einthoven.report.sweep_note import METRICS, Group, best_group, compared_by, group_by_seed, note, repeated, rows
+from einthoven.report.sweep_note import (
+    MEANS_COMPARED,
+    METRICS,
+    Group,
+    answering_metrics,
+    best_group,
+    compared_by,
+    group_by_seed,
+    name_of_mean,
+    note,
+    repeated,
+    rows,
+)
 from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.identity import code_hash, logged_overrides
 from einthoven.runs.next_commands import as_typed, hydra_options, report_command, ui_command
@@ -75,7 +87,7 @@ def open_sweep(config: DictConfig, loader: ConfigLoader) -> str:
     run_name = f"sweep {typed_options}"[:250]
     run_id, is_continued = open_parent(config.tracking, run_name, tags, parameters, config.again)
     if is_continued:
-        console.print(f"this sweep has a parent run, and goes on below it: {run_id}")
+        say(f"This command continues an earlier sweep. Its parent run in MLflow is {run_id}.")
     return run_id
 
 
@@ -103,21 +115,24 @@ def conclude_sweep(config: DictConfig, run_id: str, start_time: int) -> list[str
     from_earlier_command = sum(run.info.end_time < start_time for run in finished)
     counts = {
         "trained": len(finished) - from_earlier_command,
-        "found again": from_earlier_command,
+        "trained earlier": from_earlier_command,
         "failed": len(failed),
     }
-    groups = group_by_seed([(overrides(run), run.info.status, run.data.metrics) for run in runs])
+    metrics_of_runs = {run.info.run_id: answering_metrics(run.data.metrics) for run in runs}
+    groups = group_by_seed([(overrides(run), run.info.status, metrics_of_runs[run.info.run_id]) for run in runs])
 
     mistakes = []
     if failed:
         mistakes.append(_failed_sentence(failed, len(runs), run_id))
-    _write_results(tracking, run_id, groups, runs, counts, config.hydra)
-    _draw_options(tracking, run_id, finished)
+    _write_results(tracking, run_id, groups, runs, counts, config.hydra, metrics_of_runs)
+    _draw_options(tracking, run_id, finished, metrics_of_runs)
     if "figure" in config and finished:
         try:
             draw_figure(config, tracking, run_id, finished)
         except UserError as error:
             mistakes.append(str(error))
+    if _has_means(runs):
+        say(MEANS_COMPARED.replace("`", ""))
     _show_results(config, tracking, run_id, groups, counts)
     tracking.set_terminated(run_id, "FAILED" if mistakes else "FINISHED")
     return mistakes
@@ -159,14 +174,15 @@ def _write_results(
     runs: Sequence[MlflowRun],
     counts: dict[str, int],
     hydra: DictConfig,
+    metrics_of_runs: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Write the tables, the best value and the note of the parent run."""
+    """Write the tables, the best value and the note of the parent run. `metrics_of_runs` are given by the ids."""
     columns, cells = rows(groups)
     put_table(tracking, run_id, "results.json", columns, cells)
-    metrics = [metric for metric in METRICS if any(metric in run.data.metrics for run in runs)]
+    metrics = [metric for metric in METRICS if any(metric in of_run for of_run in metrics_of_runs.values())]
     run_cells = []
     for run in runs:
-        values = [run.data.metrics.get(metric) for metric in metrics]
+        values = [metrics_of_runs[run.info.run_id].get(metric) for metric in metrics]
         run_cells.append([run.info.run_id, run.info.status, overrides(run), *values])
     put_table(tracking, run_id, "runs.json", ["run", "status", "options", *metrics], run_cells)
     if not groups:
@@ -188,14 +204,25 @@ def _write_results(
         # The tag is that of an earlier command for the same sweep.
         tracking.delete_tag(run_id, "best")
     errors = {overrides(run): run.data.tags["error"] for run in runs if "error" in run.data.tags}
-    tracking.set_tag(run_id, NOTE_TAG, note(groups, counts, best_command, errors))
+    text = note(groups, counts, best_command, errors, has_means=_has_means(runs))
+    tracking.set_tag(run_id, NOTE_TAG, text)
 
 
-def _draw_options(tracking: MlflowClient, run_id: str, runs: Sequence[MlflowRun]) -> None:
+def _has_means(runs: Sequence[MlflowRun]) -> bool:
+    """Return whether a run has a mean (``mean_with``), by which it is compared."""
+    return any(name_of_mean(metric) in run.data.metrics for run in runs for metric in METRICS)
+
+
+def _draw_options(
+    tracking: MlflowClient,
+    run_id: str,
+    runs: Sequence[MlflowRun],
+    metrics_of_runs: Mapping[str, Mapping[str, float]],
+) -> None:
     """Draw how the options change the metric, if several options and values can be compared."""
-    metric = compared_by([run.data.metrics for run in runs])
-    measured_runs = [run for run in runs if math.isfinite(run.data.metrics.get(metric, math.nan))]
-    values = np.array([run.data.metrics[metric] for run in measured_runs])
+    metric = compared_by([metrics_of_runs[run.info.run_id] for run in runs])
+    measured_runs = [run for run in runs if math.isfinite(metrics_of_runs[run.info.run_id].get(metric, math.nan))]
+    values = np.array([metrics_of_runs[run.info.run_id][metric] for run in measured_runs])
     options_of_runs = differing_options(measured_runs)
     names = {name for options in options_of_runs for name in options}
     if not names or np.ptp(values) == 0:
@@ -214,16 +241,17 @@ def _show_results(
     columns, cells = rows(groups)
     listed_counts = ", ".join(f"{count} {name}" for name, count in counts.items())
     console.print(results_table(f"{sum(counts.values())} runs: {listed_counts}", columns, cells))
-    say(f"run {run_id} in {without_password(config.tracking.uri)}")
+    say(f"The sweep is run {run_id} in {without_password(config.tracking.uri)}.")
     commands = [(ui_command(config.tracking.uri), "look at the sweep in MLflow")]
-    if counts["trained"] + counts["found again"]:
-        commands.append((report_command(run_id, config.tracking.uri), "its runs on one page"))
+    if counts["trained"] + counts["trained earlier"]:
+        commands.append((report_command(run_id, config.tracking.uri), "write one page that compares its runs"))
     best = best_group(groups)
     if best is not None:
         typed_options = [as_typed(shlex.split(options), config.hydra.overrides.task) for options in best.given]
         known_options = [options for options in typed_options if options is not None]
         if len(known_options) == len(typed_options):
-            commands.append((_command_again(known_options, hydra_options(config.hydra)), "run the best again"))
+            again = _command_again(known_options, hydra_options(config.hydra))
+            commands.append((again, "train the best configuration again"))
     say_next(commands)
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from einthoven.errors import UserError
-from einthoven.report.sweep_note import METRICS
+from einthoven.report.sweep_note import METRICS, answering_metrics
 from einthoven.sweeps.launching import LaunchingSweeper
 from einthoven.sweeps.space import choices, read
 
@@ -167,7 +167,8 @@ def _value(metrics: Mapping[str, float] | None) -> float:
     """Return the metric that the search maximizes; NaN for a run that failed."""
     if not metrics:
         return math.nan
+    answering = answering_metrics(metrics)
     for name in METRICS:
-        if name.startswith("val/") and name in metrics:
-            return metrics[name]
+        if name.startswith("val/") and name in answering:
+            return answering[name]
     raise UserError("hydra/sweeper=tpe searches by the validation records, and data.folds.val gives none.")

@@ -80,7 +80,7 @@ class Delineation:
         if is_missing.all():
             raise UserError("nothing can be learned: no training record has a sample of a wave; expected masks.")
         missing = [name for name, empty in zip(classes, is_missing, strict=True) if empty]
-        return [f"{' and '.join(missing)}: in no training record, and not to be learned"] if missing else []
+        return [f"{' and '.join(missing)}: no training record has it, so that it cannot be learned."] if missing else []
 
     def fit(self, y: Tensor) -> Delineation:
         """Return the task unchanged: it has nothing to fit."""

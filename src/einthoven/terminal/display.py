@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,9 +51,49 @@ def warn_unsent(sentences: Iterable[str]) -> int:
     return exit_code
 
 
+# Sentences that wait for the first line of a run; None if nothing waits.
+_waiting: list[str] | None = None
+
+
 def say(sentence: str) -> None:
     """Print a sentence without line breaks, so that names of files and commands can be copied."""
+    if _waiting is None:
+        console.print(sentence, soft_wrap=True)
+    else:
+        _waiting.append(sentence)
+
+
+@contextmanager
+def after_first_line() -> Iterator[None]:
+    """Let the sentences of `say` wait in this block, until `say_first` is called or the block ends.
+
+    What a run trains is known when it has been assembled. Until then, there are notes about its data and options.
+    """
+    global _waiting
+    if _waiting is not None:
+        # An outer block waits already.
+        yield
+        return
+    _waiting = []
+    try:
+        yield
+    finally:
+        _say_waiting()
+
+
+def say_first(sentence: str) -> None:
+    """Print a sentence, and behind it those that wait for it."""
     console.print(sentence, soft_wrap=True)
+    _say_waiting()
+
+
+def _say_waiting() -> None:
+    """Print the sentences that wait, and let no further ones wait."""
+    global _waiting
+    sentences = _waiting or []
+    _waiting = None
+    for sentence in sentences:
+        say(sentence)
 
 
 def say_if_any(sentence: str) -> None:
@@ -61,11 +103,12 @@ def say_if_any(sentence: str) -> None:
 
 
 def say_next(commands: Iterable[tuple[str, str]]) -> None:
-    """Print commands to continue with, and the purpose of each. An empty command is left out."""
+    """Print commands to continue with, each on its own line below its purpose. An empty command is left out."""
     say("next:")
     for command, purpose in commands:
         if command:
-            say(f"  {command}   {purpose}")
+            say(f"  {purpose}:")
+            say(f"    {command}")
 
 
 @contextmanager
@@ -97,10 +140,40 @@ def bar(text: str, target: Console = console) -> Iterator[Callable[[int, int], N
         yield show
 
 
+class EpochMean:
+    """The mean loss over the steps of an epoch, as far as they are known.
+
+    Parameters
+    ----------
+    steps_per_epoch : int
+    """
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = -1
+        self._values: list[float] = []
+
+    def add(self, step: int, value: float) -> None:
+        """Add the loss of a step, counted from 1. The first step of another epoch begins a new mean."""
+        epoch = (step - 1) // self._steps_per_epoch
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._values = []
+        # A step that was skipped has no finite loss.
+        if math.isfinite(value):
+            self._values.append(value)
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None before the first loss."""
+        return statistics.fmean(self._values) if self._values else None
+
+
 class TrainingDisplay:
     """Progress of a training: epoch, loss, learning rate, monitored metric, records per second and time left.
 
-    A terminal shows one line that changes. A log file gets one line per epoch.
+    The loss is the mean over the steps of the epoch. A terminal shows one line that changes. A log file gets one line
+    per epoch.
 
     Parameters
     ----------
@@ -124,6 +197,7 @@ class TrainingDisplay:
         self._latest = latest
         self._monitor, label = monitor
         self._label = f"val {label.removeprefix('macro ')}"
+        self._loss = EpochMean(steps_per_epoch)
         # Time and step of the first call of `step`. A resumed run does not start at step 0.
         self._first: tuple[float, int] | None = None
         self._progress = Progress(
@@ -151,6 +225,11 @@ class TrainingDisplay:
         """Remove the display."""
         self._progress.stop()
 
+    def add_losses(self, losses: Iterable[tuple[int, float]]) -> None:
+        """Take the losses of some steps, each with the number of the step. `step` and `epoch` show their mean."""
+        for step, value in losses:
+            self._loss.add(step, value)
+
     def step(self, position: Position) -> None:
         """Show a finished step."""
         if self._first is None:
@@ -165,7 +244,7 @@ class TrainingDisplay:
                 f"epoch {position.epoch}/{self._epochs}  loss {fields['loss']}  lr {fields['lr']}  "
                 f"{self._label} {fields['metric']}  {fields['rate']}"
             )
-            console.print(line.rstrip())
+            console.print(line.rstrip(), soft_wrap=True)
 
     def _fields(self, epoch: int, step: int) -> dict[str, Any]:
         """Return the texts of the display."""
@@ -182,7 +261,7 @@ class TrainingDisplay:
                 rate = f"{(step - first_step) * self._batch_size / seconds:,.0f} records/s"
         return {
             "epoch": min(epoch, self._epochs),
-            "loss": latest("train/loss", ".4f"),
+            "loss": "–" if self._loss.value is None else f"{self._loss.value:.4f}",
             "lr": latest("watch/optim/lr", ".1e"),
             "metric": latest(self._monitor, ".4f"),
             "rate": rate,

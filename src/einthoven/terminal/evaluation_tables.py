@@ -31,7 +31,7 @@ def metrics_table(
             rows.append([f"AUROC {name}", _with_interval(metrics[f"auroc/{metric_names[name]}"], interval)])
     for metric, label in CALIBRATION_METRICS.items():
         rows.append([label, f"{metrics[f'{metric}/before']:.4f} → {metrics[f'{metric}/after']:.4f}"])
-    return results_table("metrics; calibration: before → after", ["metric", "value"], rows)
+    return results_table("Metrics (→: before and after the calibration)", ["metric", "value"], rows)
 
 
 def points_table(points: Mapping[str, Point], rule: Rule) -> Table:
@@ -41,8 +41,11 @@ def points_table(points: Mapping[str, Point], rule: Rule) -> Table:
         rates = [_with_interval(point.judged[rate], point.intervals[rate], 2) for rate in RATES]
         transfer = _with_interval(point.transfer, point.transfer_interval, 2, "+")
         rows.append([name, f"{point.threshold:.3f}", *rates, transfer])
-    title = f"operating points, {rule} where they were chosen (the other rules: evaluation.json)"
-    return results_table(title, ["class", "threshold", "sensitivity", "specificity", "PPV", "transfer error"], rows)
+    title = (
+        f"Operating points with {rule} on the records where the thresholds were chosen. The last column is the "
+        f"{rule.measure} on these records minus that one. evaluation.json has other rules."
+    )
+    return results_table(title, ["class", "threshold", "sensitivity", "specificity", "PPV", "difference"], rows)
 
 
 def subgroups_table(groups: Sequence[Subgroup], classes: Sequence[str]) -> Table:
@@ -56,7 +59,7 @@ def subgroups_table(groups: Sequence[Subgroup], classes: Sequence[str]) -> Table
         k = int(np.argmax(np.abs(group.gap)))
         gap = _with_interval(float(group.gap[k]), group.gap_intervals[k], 2, "+")
         rows.append([f"{group.attribute}: {group.value}{size}", str(group.records), auroc, f"{classes[k]} {gap}"])
-    return results_table("subgroups", ["group", "records", "macro AUROC, classes", "largest calibration gap"], rows)
+    return results_table("Subgroups", ["group", "records", "macro AUROC, classes", "largest calibration gap"], rows)
 
 
 def differences_table(differences: Mapping[str, Difference]) -> Table:
@@ -67,7 +70,7 @@ def differences_table(differences: Mapping[str, Difference]) -> Table:
         resamples = str(difference.interval.resamples)
         rows.append([name, value, f"{difference.p:.3f}", str(difference.classes), resamples])
     columns = ["comparison", "difference", "p", "classes", "resamples"]
-    return results_table("comparisons on the same records", columns, rows)
+    return results_table("Comparisons on the same records", columns, rows)
 
 
 def probe_table(results: Mapping[str, ProbeResult], names: Mapping[str, str]) -> Table:
@@ -93,7 +96,7 @@ def probe_table(results: Mapping[str, ProbeResult], names: Mapping[str, str]) ->
             ]
         )
     count = len(next(iter(results.values())).random)
-    title = f"macro AUROC on frozen embeddings; random: mean ± sd of {count} random encoder{'s' * (count > 1)}"
+    title = f"Macro AUROC of the embeddings. random: the mean ± sd of {count} random encoder{'s' * (count > 1)}"
     return results_table(title, ["probe", "this run", "random", "difference", "p"], rows)
 
 

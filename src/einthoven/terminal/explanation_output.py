@@ -76,13 +76,14 @@ def show_explanations(explanations: Explanations, footnotes: Sequence[str], path
         for line in (*_wave_lines(explanation), *_caution_lines(explanation)):
             console.print(f"{file.name}: {line}", soft_wrap=True, markup=False)
     console.print(
-        "deletion, insertion: mean probability while the most relevant parts are removed, or added. A good drawing has "
-        "a small deletion and a large insertion. (chance): the same in a random order. sanity: rank correlation with "
-        "the drawing for random weights. Near 1, the drawing does not depend on what the network has learned.",
+        "deletion and insertion: the mean probability while the most relevant parts are removed, or added. A good "
+        "drawing has a small deletion and a large insertion. (chance): the same in a random order. sanity: the rank "
+        "correlation with the drawing for random weights. If it is near 1, the drawing does not show what the network "
+        "has learned.",
         style="dim",
         soft_wrap=True,
     )
-    say(f"{path}: {len(explanations)} page{'s' * (len(explanations) > 1)}")
+    say(f"Wrote {len(explanations)} page{'s' * (len(explanations) > 1)} to {path}.")
     for line, style in zip(footnotes, ("bold", "dim"), strict=False):
         console.print(line, style=style, soft_wrap=True, highlight=False)
 

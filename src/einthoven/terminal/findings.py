@@ -88,8 +88,8 @@ def show_reports(reports: list[dict[str, Any]]) -> None:
     worst = [report["severity"] for report in reports]
     counts = [f"{worst.count(severity)} {severity}" for severity in reversed(SEVERITIES) if severity in worst]
     if None in worst:
-        counts.append(f"{worst.count(None)} without any")
-    console.print(f"{len(reports)} files by their worst finding: {', '.join(counts)}")
+        counts.append(f"{worst.count(None)} without a finding")
+    console.print(f"The worst finding of the {len(reports)} files: {', '.join(counts)}.")
 
 
 def examine_corpus(store: Store, *, strict: bool) -> None:
@@ -106,15 +106,15 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     rows = count_findings(findings)
     table = [[code, severity, str(count), meaning] for code, severity, meaning, count in rows]
     if table:
-        console.print(results_table("what the doctor found", ["finding", "severity", "records", "meaning"], table))
+        console.print(results_table("What the doctor found", ["finding", "severity", "records", "meaning"], table))
     else:
-        console.print("the doctor found nothing")
+        console.print("The doctor found nothing.")
     for finding in unmeasurable(store.fs):
         console.print(finding.evidence)
-    say(f"details: {store.path / 'doctor.parquet'}")
+    say(f"The findings of each record are in {store.path / 'doctor.parquet'}.")
     if len(quarantined):
         file = store.path / QUARANTINE
-        say(f"records that are not to be used, with the reason: {len(quarantined)} in {file}")
+        say(f"{len(quarantined)} records must not be used. They are in {file}, each with the reason.")
 
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):

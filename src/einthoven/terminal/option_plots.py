@@ -55,7 +55,7 @@ def plot_schedules(folders: Sequence[Path]) -> None:
     figure = schedules_figure({name: multipliers(folders, name) for name in names})
     with atomic(Path("schedules.png")) as partial:
         figure.savefig(partial, dpi=150)
-    console.print("drawn in schedules.png (a plateau waits for a metric: without one, it is constant)")
+    console.print("The schedules are drawn in schedules.png. A plateau follows a metric, so that it is constant there.")
 
 
 def plot_augmentations(folders: Sequence[Path]) -> None:
@@ -74,7 +74,7 @@ def plot_augmentations(folders: Sequence[Path]) -> None:
     figure = augmentation_figure(x[0].numpy(), augmented, FS)
     with atomic(Path("augmentations.png")) as partial:
         figure.savefig(partial, dpi=100)
-    console.print("drawn in augmentations.png")
+    console.print("The augmentations are drawn in augmentations.png.")
 
 
 def _most_changed(x: Tensor, augment: Augment) -> NDArray[np.float32]:

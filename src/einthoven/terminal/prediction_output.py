@@ -122,7 +122,7 @@ class Output(ABC):
     def _end(self) -> None:
         """List the files without a prediction."""
         if self.refused:
-            errors.print(f"{len(self.refused)} of {self.answered + len(self.refused)} files not answered:")
+            errors.print(f"There is no answer for {len(self.refused)} of {self.answered + len(self.refused)} files:")
             for reason in self.refused:
                 errors.print(f"  {reason}", soft_wrap=True)
 
@@ -149,19 +149,19 @@ class _TextOutput(Output):
         if self._tables:
             console.print()
             if self._has_intervals:
-                console.print("in parentheses: 95 % interval of the probability", style="dim")
+                console.print("(in brackets): the 95 % interval of the probability.", style="dim")
             meanings = meanings_line(self.predictor.groups)
             if meanings:
                 console.print(meanings, style="dim", highlight=False)
             if self.predictor.alphas:
                 console.print(
-                    "may be: a set of labels that misses at most the share --alpha of the true labels, as a mean over "
-                    "such records (10 % by default)",
+                    "may be: the labels that the record may have. As a mean over records, they miss at most the share "
+                    "--alpha of the true labels (10 % by default).",
                     style="dim",
                 )
             if self.measures:
-                console.print(f"measurements: median ± spread between beats. {NOT_CLINICAL}", style="dim")
-            console.print("--json and --csv write all classes", style="dim")
+                console.print(f"measurements: the median of the beats ± their spread. {NOT_CLINICAL}", style="dim")
+            console.print("The options --json and --csv write all classes.", style="dim")
             for line, style in zip(self.predictor.footnotes, ("bold", "dim"), strict=False):
                 console.print(line, style=style, soft_wrap=True, highlight=False)
         super()._end()

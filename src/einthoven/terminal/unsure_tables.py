@@ -16,14 +16,14 @@ def unsure_table(metrics: Mapping[str, float]) -> Table:
     rows = []
     for coverage in COVERAGES:
         risk = metrics[f"abstention/risk_{coverage * 100:.0f}"]
-        rows.append([f"wrong decisions, {coverage:.0%} of the records answered", f"{risk:.3f}"])
-    rows.append(["wrong decisions, mean over all shares answered", f"{metrics['abstention/area']:.3f}"])
+        rows.append([f"share of wrong decisions if {coverage:.0%} of the records are answered", f"{risk:.3f}"])
+    rows.append(["mean of this share over all shares of answered records", f"{metrics['abstention/area']:.3f}"])
     for alpha in ALPHAS:
         missed = metrics.get(f"conformal/missed_{alpha * 100:.0f}")
         if missed is not None:
             size = metrics[f"conformal/size_{alpha * 100:.0f}"]
-            rows.append([f"true labels missed by sets for {alpha:.0%}", f"{missed:.1%} (sets of {size:.1f})"])
-    return results_table("uncertain predictions", ["measure", "value"], rows)
+            rows.append([f"true labels missed by sets that may miss {alpha:.0%}", f"{missed:.1%} (sets of {size:.1f})"])
+    return results_table("Uncertain predictions", ["measure", "value"], rows)
 
 
 def coverage_table(metrics: Mapping[str, float], classes: Sequence[str]) -> Table | None:
@@ -40,5 +40,5 @@ def coverage_table(metrics: Mapping[str, float], classes: Sequence[str]) -> Tabl
             own = metrics[f"conformal/coverage_own/{metric}"]
             rows.append([name, f"{one:.1%}", f"{own:.1%}"])
     rows.append(["size of a set", f"{size:.1f}", f"{metrics['conformal/size_own']:.1f}"])
-    title = f"true labels in their sets, for {1 - ALPHA_OF_CLASSES:.0%}"
+    title = f"Share of the true labels that are in the set of their record (expected: {1 - ALPHA_OF_CLASSES:.0%})"
     return results_table(title, ["class", "one threshold", "a threshold for each class"], rows)

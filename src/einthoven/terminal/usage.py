@@ -19,7 +19,7 @@ verbs
   prepare   generate or read records, pack and examine them, without training
   doctor    print what is wrong with records:  einthoven doctor FILE...  or their labels:  einthoven doctor labels RUN
   sync      send what a run could not send to MLflow:  einthoven sync FOLDER
-  list      show the options of all parts, or of one:  einthoven list optimizer
+  list      show the options of all parts, of one, or one option:  einthoven list optimizer adamw
   ui        open the MLflow page with the curves of the runs
   report    write one page of HTML that compares runs:  einthoven report RUN RUN
 
@@ -216,10 +216,10 @@ folder. The records must be those of the training. A record that is called label
              run the code of this module, which the run names; repeat for each module
 """,
     "list": """\
-usage: einthoven list [PART ...] [--plot]
+usage: einthoven list [PART [OPTION ...] ...] [--plot]
 
-Shows the options of all parts of a run, or of some parts (einthoven list models losses): one line each, with the
-source.
+Shows the options of all parts of a run, or of some parts (einthoven list models losses): one line each. With OPTION,
+shows the source and the values of this option (einthoven list model s4d).
 
   --plot   for schedules: draw the curves here and in schedules.png; for augmentations: draw one ECG under each in
            augmentations.png
@@ -250,8 +250,9 @@ Writes one page of HTML that needs no other file. It shows which options differ,
 difference of each run to the first run on the same records, the curves, and advice. A page about one run also shows
 its pictures.
 
-RUN is the folder of a run (outputs/...), its id, runs:/ID or its name. A sweep, if it is the only RUN, stands for its
-runs. The page shows at most twelve runs: the first run and the best of the others.
+RUN is the folder of a run (outputs/...), its id or the first characters of it, runs:/ID, or a name that no other run
+has. A sweep, if it is the only RUN, stands for its runs. The page shows at most twelve runs: the first run and the
+best of the others.
 
   --significance
                 test many models on many tasks instead: runs that differ only in their seed are one model, and each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -50,12 +50,15 @@ class Metrics:
         Last value of each metric.
     history : dict of str to (list of int, list of float)
         Steps and values of each metric, as sent to the store.
+    observe : callable or None
+        It is called with the points of each flush, which are on the host then.
     """
 
     def __init__(self, folder: Path, entries: Spool, steps: int, interval: int, system: SystemMetrics | None) -> None:
         self.interval = interval
         self.latest: dict[str, float] = {}
         self.history: dict[str, tuple[list[int], list[float]]] = {}
+        self.observe: Callable[[Sequence[Point]], None] | None = None
         self._run_folder = folder
         self._entries = entries
         self._series = SeriesFile(folder / "tracking")
@@ -121,6 +124,8 @@ class Metrics:
                 self._entries.put({"metrics": means[first : first + _METRICS_PER_ENTRY]})
             for point in means:
                 self._remember(point)
+        if self.observe is not None:
+            self.observe(points)
 
     def _take_buffer(self) -> list[Point]:
         """Empty the buffer, and return its values in the order in which they were logged."""

@@ -33,7 +33,16 @@ VARIED = "sweep.varies"
 """Tag of a parent run: the options in which its runs differ."""
 
 _REUSED = "sweep.found"
-"""With the id of a parent run behind it: tag of a run of an earlier sweep that counts as its child, too."""
+"""With the id of a parent run behind it: tag of an earlier run that counts as its child, too.
+
+The value is the overrides of the run in this sweep, or `_NO_OVERRIDES` if an earlier version wrote the tag.
+"""
+
+_NO_OVERRIDES = "true"
+
+_OVERRIDES = "einthoven.overrides"
+
+_TAG_LIMIT = 8000
 
 _RUNS_PER_ANSWER = 50_000
 """The most that MLflow gives in one page."""
@@ -91,19 +100,34 @@ def same_runs(tracking: MlflowClient, parent: str, identity: Mapping[str, str]) 
     return _search(tracking, _experiment(tracking, parent), condition)
 
 
-def count_below(tracking: MlflowClient, parent: str, run: MlflowRun) -> None:
-    """Count a finished run as a child of a parent run, too."""
-    tracking.set_tag(run.info.run_id, f"{_REUSED}.{parent}", "true")
+def count_below(tracking: MlflowClient, parent: str, run: MlflowRun, options: str) -> None:
+    """Count a finished run as a child of a parent run, too.
+
+    Parameters
+    ----------
+    tracking : MlflowClient
+    parent : str
+        Id of the parent run.
+    run : Run
+    options : str
+        Overrides of the run in this sweep. The command that trained the run may have had others.
+    """
+    tracking.set_tag(run.info.run_id, f"{_REUSED}.{parent}", options[:_TAG_LIMIT])
 
 
 def children(tracking: MlflowClient, parent: str) -> list[MlflowRun]:
     """Return the runs that count as children of a parent run, in the order in which they started.
 
-    If a configuration has several runs, the newest finished run counts; if none has finished, the newest run.
+    If a configuration has several runs, the newest finished run counts; if none has finished, the newest run. The
+    overrides of each run are those of this sweep, also if another command has trained the run.
     """
     experiment = _experiment(tracking, parent)
     started = _search(tracking, experiment, f"tags.`mlflow.parentRunId` = '{parent}'")
-    reused = _search(tracking, experiment, f"tags.`{_REUSED}.{parent}` = 'true'")
+    tag = f"{_REUSED}.{parent}"
+    reused = _search(tracking, experiment, f"tags.`{tag}` LIKE '%'")
+    for run in reused:
+        if run.data.tags[tag] != _NO_OVERRIDES:
+            run.data.tags[_OVERRIDES] = run.data.tags[tag]
     # Later runs replace earlier runs of the same configuration, and finished runs come last.
     by_configuration: dict[str, MlflowRun] = {}
     for run in sorted([*started, *reused], key=lambda run: (run.info.status == "FINISHED", run.info.start_time)):
@@ -168,7 +192,7 @@ def as_in_yaml(value: str) -> str:
 
 def overrides(run: MlflowRun) -> str:
     """Return the overrides of a run, from the command line or the sweep."""
-    return str(run.data.tags.get("einthoven.overrides", ""))
+    return str(run.data.tags.get(_OVERRIDES, ""))
 
 
 def history(

@@ -83,10 +83,13 @@ class MicroBatch:
 
     def _note(self) -> str:
         if not self._is_training:
-            return f"memory ran out in an evaluation; from here on, it passes {self.size} records at once at most"
+            return (
+                f"The memory was not enough for an evaluation. From now on, at most {self.size} records pass through "
+                "the model at once."
+            )
         return (
-            f"memory ran out in a step; from here on, at most {self.size} records pass through the model at once, "
-            f"and their gradients add up to that of the batch (trainer.micro_batch={self.size})"
+            f"The memory was not enough for a step. From now on, at most {self.size} records pass through the model at "
+            f"once, and their gradients add up to that of the batch (trainer.micro_batch={self.size})."
         )
 
     def _can_halve(self) -> bool:

@@ -83,5 +83,5 @@ def check_noise(block: Block, noise: Noise) -> Findings:
     for kind, description in (("baseline", "wander below 0.5 Hz"), ("powerline", "mains"), ("muscle", "muscle noise")):
         value = getattr(noise, kind)
         minimum = thresholds.SNR[kind]
-        text = f"ECG over {description} {{value:.1f}} dB in {{lead}}; expected {{limit:g}} dB at least"
+        text = f"the ratio of ECG to {description} is {{value:.1f}} dB in {{lead}}; expected {{limit:g}} dB at least"
         yield from findings_by_lead(block, f"noise_{kind}", "caution", value < minimum, value, minimum, text)

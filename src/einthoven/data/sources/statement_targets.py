@@ -53,12 +53,12 @@ class StatementTargets:
     def describe(self, train_rows: NDArray[np.int64]) -> str:
         """Return a sentence about the targets. It names those that no record of some rows has."""
         sentence = (
-            f"targets: {len(self.names)} statements are learned, and {len(self.members)} classes are read from them"
+            f"The network learns {len(self.names)} statements, and {len(self.members)} classes are read from them."
         )
         counts = self.matrix[train_rows].sum(axis=0).tolist()
         absent = [name for name, count in zip(self.names, counts, strict=True) if not count]
         if absent:
-            sentence += f"; no training record has {' '.join(absent)}"
+            sentence += f" No training record has {' '.join(absent)}."
         return sentence
 
 
