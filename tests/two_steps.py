@@ -196,6 +196,9 @@ class _Silence:
 
     def add_losses(self, losses: Any) -> None: ...
 
+    def wants_losses(self) -> bool:
+        return False
+
     def step(self, position: Any) -> None: ...
 
     def epoch(self, position: Any) -> None: ...

@@ -60,6 +60,19 @@ def test_the_loss_of_an_epoch_is_its_mean(monkeypatch: pytest.MonkeyPatch) -> No
     assert [line.split("loss ")[1].split()[0] for line in file.getvalue().splitlines()] == ["3.0000", "1.5000"]
 
 
+def test_a_terminal_asks_for_losses_once_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for is_terminal in (True, False):
+        monkeypatch.setattr(display, "console", Console(file=io.StringIO(), force_interactive=is_terminal))
+        shown = TrainingDisplay(1, 9, 32, {}, ("val/macro_auroc", "macro AUROC"))
+        assert not shown.wants_losses()
+        now[0] += 1.5
+        assert shown.wants_losses() is is_terminal
+        shown.add_losses([(1, 0.5)])
+        assert not shown.wants_losses()
+
+
 def test_the_first_step_of_a_display_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr(display, "console", Console(file=file, width=200))

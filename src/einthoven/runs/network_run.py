@@ -130,6 +130,9 @@ class NetworkRun(NetworkState):
         watching = core_watch or nullcontext()
 
         def show_progress(position: Position) -> None:
+            # Device-to-host sync: once per second, and only if a terminal shows the loss.
+            if display.wants_losses():
+                recorder.flush()
             display.step(position)
             if core_watch is not None:
                 core_watch.step()

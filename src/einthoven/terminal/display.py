@@ -23,6 +23,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from einthoven.contracts import Position
 
+_FRESH = 1.0
+"""The loss on a terminal is at most so many seconds old."""
+
 UNSENT = 3
 """Exit code of a command that has done its work, but a tracking store does not have all of it yet."""
 
@@ -198,6 +201,7 @@ class TrainingDisplay:
         self._monitor, label = monitor
         self._label = f"val {label.removeprefix('macro ')}"
         self._loss = EpochMean(steps_per_epoch)
+        self._last_losses = time.monotonic()
         # Time and step of the first call of `step`. A resumed run does not start at step 0.
         self._first: tuple[float, int] | None = None
         self._progress = Progress(
@@ -229,6 +233,11 @@ class TrainingDisplay:
         """Take the losses of some steps, each with the number of the step. `step` and `epoch` show their mean."""
         for step, value in losses:
             self._loss.add(step, value)
+        self._last_losses = time.monotonic()
+
+    def wants_losses(self) -> bool:
+        """Return whether somebody watches, and the last losses came more than `_FRESH` seconds ago."""
+        return console.is_interactive and time.monotonic() - self._last_losses > _FRESH
 
     def step(self, position: Position) -> None:
         """Show a finished step."""
