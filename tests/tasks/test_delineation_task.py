@@ -145,7 +145,7 @@ def test_a_run_of_one_epoch_ends_with_a_delineator_and_pictures(
             *("trainer.batch_size=8", "hydra.run.dir=waves", "tracking.experiment=waves", f"tracking.uri={uri}"),
         ]
     )
-    assert "waves/delineator; in Python: einthoven.predict.delineator" in capsys.readouterr().out.replace("\n", "")
+    assert "einthoven.predict.delineator.load_delineator('waves')" in capsys.readouterr().out
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("waves").experiment_id])
     metrics = run.data.metrics
