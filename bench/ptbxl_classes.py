@@ -15,7 +15,6 @@ from einthoven.data.doctor import Finding, examine
 from einthoven.data.synthetic.statements import SUPERCLASSES
 from einthoven.evaluation.bootstrap import auroc_intervals
 from einthoven.evaluation.metrics import auroc_per_class
-from einthoven.functional.statements import SUPERCLASSES
 from einthoven.predict.bundle import Bundle
 from einthoven.predict.forward import predict_windows
 from einthoven.predict.groups import Groups, answer_groups

@@ -1,4 +1,4 @@
-"""Groups of SCP-ECG statements: the superclasses, and those whose criteria depend on the same property of the signal.
+"""Groups of SCP-ECG statements whose criteria depend on the same property of the signal.
 
 An augmentation that changes such a property can make these statements wrong. The criteria are those of Surawicz et al.
 2009 and Hancock et al. 2009, "AHA/ACCF/HRS recommendations for the standardization and interpretation of the
@@ -8,15 +8,6 @@ electrocardiogram", parts III and V.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
-SUPERCLASSES: dict[str, str] = {
-    "CD": "conduction disturbance",
-    "HYP": "hypertrophy",
-    "MI": "myocardial infarction",
-    "NORM": "normal ECG",
-    "STTC": "change of ST and T",
-}
-"""The five superclasses of the diagnostic statements of PTB-XL, in words."""
 
 VOLTAGE_STATEMENTS = frozenset(
     {"LVH", "RVH", "SEHYP", "VCLVH", "LAO/LAE", "RAO/RAE", "LVOLT", "HVOLT", "LOWT", "STD_", "STE_"}

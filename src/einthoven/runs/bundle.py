@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import einthoven
 from einthoven.build import build
 from einthoven.contracts import TaskKind
+from einthoven.data.synthetic.statements import SUPERCLASSES
 from einthoven.errors import UserError
 from einthoven.evaluation.band import calibration_covariance
 from einthoven.evaluation.calibration import Calibration, Uncalibrated
@@ -25,7 +26,6 @@ from einthoven.evaluation.familiarity import MAX_FEATURES, Familiarity
 from einthoven.evaluation.selective import ALPHAS
 from einthoven.files import seen_from_here
 from einthoven.functional.class_names import MAX_CHARACTERS, is_name
-from einthoven.functional.statements import SUPERCLASSES
 from einthoven.models.boosted_trees import BoostedTrees
 from einthoven.models.trees import GradientBoosting
 from einthoven.predict.bundle import Bundle
