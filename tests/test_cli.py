@@ -253,7 +253,7 @@ list --config-dir conf schedule --plot   | conf/schedule/broken.yaml: not a read
 list --plt                               | list: --plt: unknown; did you mean --plot
 sync junk.bin                            | no tracking/run.json there
 sync --all                               | sync: --all: unknown
-ui port=99999999                         | port=99999999: expected a whole number from 0 to 65535
+ui port=99999999                         | port=99999999: expected a whole number from 1 to 65535
 ui uri=junk.bin                          | MLflow keeps no runs in folders
 report x uri=junk.bin                    | MLflow keeps no runs in folders
 report x --foo                           | report: --foo: unknown
