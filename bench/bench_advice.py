@@ -39,16 +39,23 @@ from einthoven.terminal.display import console
 HELD_OUT = 5
 """Number of the draw that was looked at once, after the rules and their limits were written."""
 
-POINTS = 40
+POINTS = 20
 """Points of a series that is stored, at most."""
 
 READ = (
     "train/loss",
     "watch/optim/lr",
-    "watch/grad/",
+    "watch/grad/norm/",
+    "watch/grad/clipped",
+    "watch/grad/nonfinite",
+    "watch/grad/vanishing",
     "watch/diag/entropy",
     "watch/diag/kl_prior",
-    "watch/act/",
+    "watch/act/variance/",
+    "watch/act/dead/",
+    "watch/act/collapsed",
+    "watch/act/effective_rank",
+    "watch/act/active_latents",
     "watch/update/ratio/",
     "val/nll",
     "val/macro_auroc",
@@ -125,7 +132,7 @@ def thinned(history: History) -> dict[str, list[list[float]]]:
     """Return what the rules read, with few points and digits."""
     kept = {}
     for name, (steps, values) in history.items():
-        if name.startswith(READ):
+        if name.startswith(READ) or name == "watch/grad/norm":
             rows = sorted({*range(0, len(steps), -(-len(steps) // POINTS)), len(steps) - 1})
             kept[name] = [[steps[row] for row in rows], [float(f"{values[row]:.4g}") for row in rows]]
     return kept

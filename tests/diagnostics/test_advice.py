@@ -234,6 +234,16 @@ def test_enough_records_or_a_good_validation_loss_are_not_too_few(facts: dict[st
     assert "few_records" not in [item.rule for item in advice_on(change, {**few, **facts}, limits)]
 
 
+@pytest.mark.parametrize(("auroc", "positive", "is_told"), [(0.52, 25, True), (0.64, 25, False), (0.52, 3, False)])
+def test_an_auroc_that_chance_cannot_explain_or_that_few_records_give_is_not_called_chance(
+    auroc: float, positive: int, is_told: bool, limits: Limits
+) -> None:
+    change = {**BROKEN["nothing_learned"][0], "val/macro_auroc": series(np.full(8, auroc), 50)}
+    positives = {"train": {"NORM": 400, "MI": 200}, "val": {"NORM": 2 * positive, "MI": positive}}
+    rules = [item.rule for item in advice_on(change, {"positives": positives}, limits)]
+    assert ("nothing_learned" in rules) == is_told
+
+
 def test_a_gradient_that_is_clipped_is_not_told_as_a_low_learning_rate(limits: Limits) -> None:
     change = {**BROKEN["clipped_steps"][0], **BROKEN["learning_rate_low"][0]}
     assert [item.rule for item in advice_on(change, {}, limits)] == ["clipped_steps"]

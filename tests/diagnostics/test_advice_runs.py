@@ -1,8 +1,9 @@
-"""Runs of ``bench/bench_advice.py --draw 3`` as they were recorded: each still gets its advice, and nothing false."""
+"""Runs of ``bench/bench_advice.py --draw 5`` as they were recorded: each still gets its advice, and nothing false."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +12,47 @@ from omegaconf import OmegaConf
 
 from einthoven.build import build
 from einthoven.diagnostics.advice import advise
+from einthoven.diagnostics.rules.base import Advice, Limits
 from einthoven.terminal.conf_folders import conf_folder
-from einthoven.tracking.names import current
 
-WRONG_PRIOR = {"learning rate / 1291", "zero initialization", "class 0 missing"}
 RUNS: dict[str, Any] = {
-    run["name"]: run for run in json.loads((Path(__file__).parent / "advice_runs.json").read_text())
+    run["name"]: run for run in json.loads((Path(__file__).parent / "advice_runs.json").read_text()).values()
+}
+BROKEN = [name for name, run in RUNS.items() if run["expected"]]
+HEALTHY = [name for name, run in RUNS.items() if not run["expected"]]
+
+
+# The validation loss of one of them rises by more than half. In the other one, 14 of the 20 records with the highest
+# probabilities of STTC have it, and these probabilities are below 0.34.
+TRUE_OF_HEALTHY = {
+    "single label, vit1d, nadam, one_cycle, whiten, none, 32": ["overconfident"],
+    "superdiagnostic, s4d, muon, linear, whiten, default, 48": ["class_never_predicted"],
 }
 
 
-def rules(run: Any) -> list[str]:
-    limits = build(OmegaConf.load(conf_folder() / "advice" / "default.yaml"), "advice")  # type: ignore[arg-type]
-    history = {current(name): series for name, series in run["history"].items()}  # the file has the names of 0.1
-    return [each.rule for each in advise(history, run["facts"], limits)]
+@pytest.fixture(scope="module")
+def advice() -> Mapping[str, list[Advice]]:
+    """Return the advice on each run."""
+    limits: Limits = build(OmegaConf.load(conf_folder() / "advice" / "default.yaml"), "advice")  # type: ignore[arg-type]
+    return {name: advise(run["history"], run["facts"], limits) for name, run in RUNS.items()}
 
 
-def test_every_way_to_break_a_run_is_there_and_several_healthy_ones() -> None:
-    broken = {run["expected"][0] for run in RUNS.values() if run["expected"]}
-    assert len(broken) == 10 and sum(not run["expected"] for run in RUNS.values()) == 10
+def test_there_are_twenty_causes_and_twenty_healthy_runs() -> None:
+    assert len({RUNS[name]["expected"][0] for name in BROKEN}) == 20 and len(HEALTHY) == 20
 
 
-@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run["expected"]])
-def test_a_run_that_was_broken_gets_the_right_advice_first(name: str) -> None:
-    assert rules(RUNS[name])[0] in RUNS[name]["expected"]
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_cause_of_a_broken_run_comes_first(name: str, advice: Mapping[str, list[Advice]]) -> None:
+    assert advice[name][0].rule in RUNS[name]["expected"]
 
 
-def test_a_wrong_prior_is_told_of_the_same_runs_as_ever() -> None:
-    wrong = {name.split(",")[0] for name, run in RUNS.items() if "wrong_prior" in rules(run)}
-    assert wrong == WRONG_PRIOR
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_run_gets_no_advice_but_two_that_are_true(name: str, advice: Mapping[str, list[Advice]]) -> None:
+    assert [item.rule for item in advice[name]] == TRUE_OF_HEALTHY.get(name, [])
 
 
-@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if not run["expected"]])
-def test_of_a_healthy_run_nothing_is_concluded(name: str) -> None:
-    assert {"class_never_predicted"}.issuperset(rules(RUNS[name]))
+@pytest.mark.parametrize("name", BROKEN)
+def test_no_advice_on_a_run_is_the_opposite_of_another(name: str, advice: Mapping[str, list[Advice]]) -> None:
+    changes = [remedy for item in advice[name] for remedy in item.remedies if remedy.knob]
+    for remedy in changes:
+        assert not [other for other in changes if (other.knob, other.direction) == (remedy.knob, -remedy.direction)]

@@ -139,12 +139,20 @@ def _is_too_short(history: History, facts: Facts, limits: Limits) -> bool:
 
 
 def _is_no_better_than_chance(history: History, facts: Facts, limits: Limits) -> bool:
-    """Return whether neither the validation loss nor the AUROC is better than chance; False if one is unknown."""
+    """Return whether neither the validation loss nor the AUROC is better than chance.
+
+    An AUROC is better than chance if it is three standard errors above one half. False if one of the two is unknown, or
+    if the validation records are too few to tell `learned_auroc` from chance.
+    """
     auroc = values(history, "val/macro_auroc")
     gain = validation_gain(history, facts)
     if gain is None or not np.isfinite(auroc).any():
         return False
-    return gain < limits.learned and float(np.nanmax(auroc)) < limits.learned_auroc
+    noise = _auroc_noise(0.5, facts)
+    if 0.5 + noise >= limits.learned_auroc:
+        return False
+    learned_auroc = min(limits.learned_auroc, 0.5 + 1.5 * noise)
+    return gain < limits.learned and float(np.nanmax(auroc)) < learned_auroc
 
 
 def _evidence_of_chance(history: History, facts: Facts) -> str:
