@@ -105,7 +105,7 @@ def test_prepare_reports_and_strictness_fails(
     assert "What the doctor found" not in capfd.readouterr().out and not list(tmp_path.rglob("doctor.parquet"))
     cli.main(["prepare", *data])
     shown = capfd.readouterr().out
-    assert "What the doctor found" in shown and "powerline noise and pacing spikes cannot be measured" in shown
+    assert "What the doctor found" in shown and "Powerline noise and pacing spikes cannot be measured" in shown
     (listed,) = tmp_path.rglob("quarantine.csv")
     assert "00003_lr,flat: V3 spans 0.000 mV" in listed.read_text()
     assert (listed.parent / "doctor.parquet").exists()

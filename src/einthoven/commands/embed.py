@@ -61,9 +61,10 @@ def main(arguments: Sequence[str]) -> int:
         count, reasons = write_embeddings(options.output, results, encoder, options.rows)
 
     if count:
+        embedded = len(files) - len(reasons)
         say(
-            f"Wrote {count:,} rows of {len(files) - len(reasons):,} files to {options.output}. The model is "
-            f"{encoder.sha256[:12]} (SHA-256 of its {encoder.kind})."
+            f"Wrote {count:,} row{'s' * (count != 1)} of {embedded:,} file{'s' * (embedded != 1)} to {options.output}. "
+            f"The model is {encoder.sha256[:12]} (SHA-256 of its {encoder.kind})."
         )
     if reasons:
         errors.print(f"There is no embedding of {len(reasons)} of {len(files)} files:")

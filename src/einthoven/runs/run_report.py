@@ -51,7 +51,7 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
     Returns
     -------
     str
-        A line for the terminal: the file, its size, and the runs on the page.
+        A sentence for the terminal: the file, its size, and the runs on the page.
 
     Raises
     ------
@@ -86,7 +86,8 @@ def write_report(names: list[str], uri: str, output: Path) -> str:
         by=f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
     )
     write_text(output, page)
-    return f"{output} ({len(page.encode()) / 1e6:.1f} MB): {', '.join(run.name for run in reported)}"
+    names = ", ".join(run.name for run in reported)
+    return f"Wrote {output} ({len(page.encode()) / 1e6:.1f} MB). It shows {names}."
 
 
 def store_of(names: Sequence[str]) -> str:

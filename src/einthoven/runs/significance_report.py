@@ -87,7 +87,8 @@ def write_significance(names: list[str], uri: str, output: Path) -> str:
         by=f"einthoven {einthoven.__version__} on {datetime.now(UTC):%Y-%m-%d}",
     )
     write_text(output, page)
-    return f"{output} ({len(page.encode()) / 1e6:.1f} MB): {len(judgements)} differences of {len(models)} models"
+    size = f"{len(page.encode()) / 1e6:.1f} MB"
+    return f"Wrote {output} ({size}). It shows {len(judgements)} differences of {len(models)} models."
 
 
 def _print(judgements: Sequence[Judgement], remarks: Sequence[str]) -> None:

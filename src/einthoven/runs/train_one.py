@@ -224,6 +224,9 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
     is_resumed = any(override.startswith("resume=") for override in overrides)
     if not is_resumed:
         group, other, two_others = run.other_options
+        if f"{group}={other}" in overrides:
+            # Another one than that of this run.
+            other = next(name for name in two_others.split(",") if name != other)
         same = [*hydra_options(HydraConfig.get()), *without(overrides, group, "seed", *_OF_THIS_RUN)]
         if run.task.kind is TaskKind.PRETEXT:
             commands.append((init_from_command(run.folder, overrides), "train a classifier from these weights"))

@@ -110,7 +110,8 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     else:
         console.print("The doctor found nothing.")
     for finding in unmeasurable(store.fs):
-        console.print(finding.evidence)
+        # `capitalize` would also change "Hz".
+        console.print(f"{finding.evidence[0].upper()}{finding.evidence[1:]}.")
     say(f"The findings of each record are in {store.path / 'doctor.parquet'}.")
     if len(quarantined):
         file = store.path / QUARANTINE
