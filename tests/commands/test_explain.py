@@ -58,7 +58,7 @@ def test_one_bad_file_is_told_and_the_others_are_explained(
     output = tmp_path / "pages.pdf"
     assert outcome("synthetic", tmp_path, "--method", "input_gradient", "--output", output) == 1
     found = capfd.readouterr()
-    assert "1 of 2 files not explained" in found.err and "bad.hea" in found.err
+    assert "There is no explanation of 1 of 2 files" in found.err and "bad.hea" in found.err
     assert len(re.findall(rb"/Type /Page\b", output.read_bytes())) == 1 and "1 page" in found.out
 
 

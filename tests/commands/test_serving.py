@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -22,7 +23,8 @@ import numpy as np
 import pytest
 
 from einthoven.data import read_record
-from einthoven.predict import load_bundle
+from einthoven.evaluation.calibration import Uncalibrated
+from einthoven.predict import Predictor, load_bundle
 from einthoven.tracking.server import client
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
@@ -55,7 +57,12 @@ def test_the_model_of_a_run_takes_millivolts_and_gives_probabilities(
     store: str, workplace: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = sorted((corpus / "records100" / "00000").glob("*.hea"))[:3]
-    expected = load_bundle(workplace / "served").predict(files).probabilities
+    # The model in MLflow is the network alone, without the calibration of the bundle.
+    (bundle,) = load_bundle(workplace / "served").bundles
+    uncalibrated = replace(
+        bundle, calibration=Uncalibrated(bundle.classes, bundle.single_label), calibration_method="none"
+    )
+    expected = Predictor([uncalibrated]).predict(files).probabilities
     signals = np.stack([read_record(file).signal for file in files])
     loaded = mlflow.pyfunc.load_model(f"runs:/{store}/model")
     assert loaded.predict(signals) == pytest.approx(expected, abs=1e-5)

@@ -31,7 +31,11 @@ WriteRecord = Callable[..., Path]
 
 
 def noise(seed: int, samples: int = 1000) -> np.ndarray[Any, Any]:
-    return np.rint(np.random.default_rng(seed).normal(0, 300, (12, samples))).astype(np.int16)
+    """White noise in µV whose limb leads do not contradict each other."""
+    signal = 2 * np.rint(np.random.default_rng(seed).normal(0, 150, (12, samples))).astype(np.int16)
+    i, ii = signal[0], signal[1]
+    signal[2:6] = ii - i, -(i + ii) // 2, i - ii // 2, ii - i // 2
+    return signal
 
 
 def store_of(folder: Path, files: list[Path], **settings: Any) -> Store:

@@ -97,7 +97,7 @@ def test_a_run_that_loses_cores_says_so_once(
         assert recorder.logged == {}
     else:
         assert shown.count(f"OMP_NUM_THREADS={fewer} ") == 1
-        assert shown.count("other processes") == 1
+        assert shown.count("Other processes") == 1
         assert recorder.logged == {TAG: f"{waiting:.2f}"}
 
 

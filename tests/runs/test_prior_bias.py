@@ -141,7 +141,7 @@ def test_a_network_without_such_a_layer_starts_as_it_is(layer: nn.Module, capsys
     before = [parameter.detach().clone() for parameter in layer.parameters()]
     set_output_biases(Classifier(Frontend(3, 3), nn.Sequential(layer)), torch.ones(5))
     assert (
-        "task.prior_bias: Sequential has no linear layer with a bias for each of its 5 outputs"
+        "task.prior_bias has no effect: Sequential does not end in a linear layer with a bias for each of its 5 outputs"
         in capsys.readouterr().out
     )
     for parameter, expected in zip(layer.parameters(), before, strict=True):
