@@ -17,7 +17,9 @@ from mlflow import MlflowClient
 from einthoven.commands import ui
 from einthoven.errors import UserError
 from einthoven.runs.next_commands import ui_command
+from einthoven.tracking.runs_list import TAG
 from einthoven.tracking.server import VARIABLE
+from einthoven.tracking.sweep import OVERRIDES
 
 
 class Server:
@@ -94,13 +96,18 @@ def test_the_list_of_runs_opens_when_the_server_answers(
 ) -> None:
     client = MlflowClient(uri)
     experiment = client.create_experiment("e")
-    run = client.create_run(experiment).info.run_id
+    run = client.create_run(experiment, tags={OVERRIDES: ""}).info.run_id
+    # Another program has a newer run in this store.
+    foreign = client.create_experiment("of another program")
+    client.create_run(foreign)
     on_a_terminal(monkeypatch)
     ui.main([f"uri={uri}", f"port={port}"])
     page = f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=einthoven"
     assert opened == [page]
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith(page) and f"/runs/{run}?" in lines[3]
+    assert TAG in client.get_experiment(experiment).tags
+    assert TAG not in client.get_experiment(foreign).tags
     # The server prints no line for each request.
     assert "--log-level warning" in Server.words
 

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+
+from einthoven.runs import advice
 
 FAST = ("model=logistic", "trainer.epochs=2", "trainer.batch_size=8", "tracking.artifacts=false")
 NOTE = "mlflow.note.content"
@@ -47,12 +50,15 @@ def test_what_the_splits_hold_is_recorded_before_training(train: Callable[..., N
 
 
 def test_a_run_that_diverges_has_its_advice(
-    train: Callable[..., None], workplace: Path, capsys: pytest.CaptureFixture[str]
+    train: Callable[..., None], workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The augmentation is measured before the training. After an error, it might fail, too.
+    measured = Mock(side_effect=[{}, RuntimeError])
+    monkeypatch.setattr(advice, "measure_augmentation", measured)
     with pytest.raises(SystemExit):
         train(*FAST, "tracking.experiment=advice", "optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_norm=null")
     run, printed = last_run(workplace), capsys.readouterr()
-    assert run.info.status == "FAILED"
+    assert run.info.status == "FAILED" and measured.call_count == 1
     assert "**The run failed:**" in run.data.tags[NOTE] and "Training diverged: from step" in run.data.tags[NOTE]
     assert "Training diverged: from step" in printed.out and "training diverged" in printed.err
 

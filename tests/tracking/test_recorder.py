@@ -22,7 +22,7 @@ from einthoven.errors import UserError
 from einthoven.tracking import beside, metrics, run_folder, spool
 from einthoven.tracking import recorder as recorder_module
 from einthoven.tracking.closing import closing
-from einthoven.tracking.delivery import Delivery
+from einthoven.tracking.delivery import Delivery, artifact_address
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.series import Point, SeriesFile
 from einthoven.tracking.sync import sync
@@ -354,12 +354,17 @@ def test_a_run_without_its_folder_continues_from_what_the_store_has(uri: str) ->
 
 def test_a_long_note_goes_on_in_a_file(uri: str) -> None:
     recorder = open_run(uri)
-    recorder.note("\n".join(f"line {k} µ" for k in range(2000)))
+    picture = f"![curves]({artifact_address('figures/a b.png')})"
+    recorder.note("\n".join(["line 0 µ", picture, *(f"line {k} µ" for k in range(1, 2000))]))
     recorder.finish()
     client = MlflowClient(uri)
     note = client.get_run(recorder.run_id).data.tags["mlflow.note.content"]
-    assert note.startswith("line 0 µ\nline 1 µ") and note.endswith("µ\n\n… the rest is in `note.md`.")
-    assert Path(client.download_artifacts(recorder.run_id, "note.md")).read_text().endswith("line 1999 µ")
+    address = f"get-artifact?path=figures/a%20b.png&run_uuid={recorder.run_id}"
+    assert note.startswith(f"line 0 µ\n![curves]({address})\nline 1 µ")
+    assert note.endswith("µ\n\n… the rest is in `note.md`.")
+    # The file lies beside the folder of the figures.
+    file = Path(client.download_artifacts(recorder.run_id, "note.md")).read_text()
+    assert file.startswith("line 0 µ\n![curves](figures/a%20b.png)\nline 1 µ") and file.endswith("line 1999 µ")
 
 
 def test_a_continued_run_has_each_row_of_its_series_once(uri: str) -> None:

@@ -16,6 +16,7 @@ from einthoven.terminal.display import say_if_any
 from einthoven.terminal.parser import check_flags
 from einthoven.tracking.runs_list import KIND, runs_list, show_results
 from einthoven.tracking.server import client, without_password
+from einthoven.tracking.sweep import OVERRIDES
 from einthoven.tracking.usual_store import origin_of_store, usual_uri
 
 if TYPE_CHECKING:
@@ -105,18 +106,24 @@ def _read_options(arguments: list[str]) -> Mapping[str, str]:
 
 
 def _addresses(tracking: MlflowClient, uri: str, address: str) -> tuple[list[str], str]:
-    """Return lines with the pages of the newest experiment and run, and the address that a browser opens."""
-    experiments = tracking.search_experiments()
-    for experiment in experiments:
-        show_results(tracking, experiment)
+    """Return lines with the pages of the newest run of einthoven and of its experiment, and what a browser opens."""
+    # Other programs may have runs in the same store.
     newest_runs = tracking.search_runs(
-        [experiment.experiment_id for experiment in experiments],
+        [experiment.experiment_id for experiment in tracking.search_experiments()],
+        f"tags.`{OVERRIDES}` LIKE '%'",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
     if not newest_runs:
-        return [f"no runs yet in {without_password(uri)}: make train makes one; {address}", "stop with Ctrl-C"], address
+        lines = [
+            f"There are no runs of einthoven in {without_password(uri)} yet.",
+            "`make train` makes one.",
+            f"The page of MLflow is {address}",
+            "stop with Ctrl-C",
+        ]
+        return lines, address
     run = newest_runs[0].info
+    show_results(tracking, tracking.get_experiment(run.experiment_id))
     first_page = runs_list(address, run.experiment_id)
     lines = [
         f"all runs:             {first_page}",

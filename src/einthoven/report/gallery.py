@@ -33,7 +33,7 @@ PICTURES = {  # name of a picture -> description, in the order of a page
     "updates": "Size of the steps of each stage relative to its weights",
     "information": "Entropy of predictions and labels, and divergences between them, over the steps",
     "weights": "Distribution of the weights over the epochs",
-    "gradients": "Distribution of the gradient of the last step of each epoch",
+    "gradients": "Distribution of the gradient of the last step of each epoch, after clipping",
     "activations": "Distribution of the outputs of all stages over the epochs",
     "probabilities": "Distribution of the predicted probabilities of the validation records over the epochs",
     "labels": "Classes that occur together in the training records",

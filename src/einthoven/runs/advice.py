@@ -17,6 +17,8 @@ from einthoven.diagnostics.rules.base import Facts
 from einthoven.report.gallery import describe_picture
 from einthoven.report.note import note
 from einthoven.report.note_picture import NAME
+from einthoven.runs.advice_facts import measure_augmentation
+from einthoven.runs.network_parts import NetworkParts
 from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.results_in_words import by_split, member_names, sentences
 from einthoven.runs.run import Run
@@ -31,7 +33,10 @@ _EVALUATE = "einthoven evaluate"
 
 
 def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
-    """Measure the splits before the training, log the table ``data.json``, and return facts that advice is based on."""
+    """Measure splits and augmentation before the training, and return facts that advice is based on.
+
+    The table ``data.json`` shows the splits.
+    """
     splits = {}
     for name in SPLITS:
         if name in run.data.splits:
@@ -39,7 +44,12 @@ def measure_splits(run: Run, recorder: Recorder) -> dict[str, Any]:
             splits[name] = data.SplitData(run.data.labels.patients[run.data.rows[name]], labels)
     table, facts = data.compare_splits(run.data.measured.counts, splits, run.data.labels.classes)
     recorder.table(table, "data.json")
-    return facts | ({"chance": _chance_losses(run)} if _has_classes(run) else {})
+    if _has_classes(run):
+        facts["chance"] = _chance_losses(run)
+    if isinstance(run, NetworkParts):
+        augment = build(run.config.augment)
+        facts["augmented"] = measure_augmentation(augment, run.data.splits["train"], run.window, run.settings.seed)
+    return facts
 
 
 def _has_classes(run: Run) -> bool:

@@ -109,7 +109,7 @@ def write_bundle(run: NetworkParts, fitted: Fitted | None = None, place: Path | 
 def _describe_calibration(fitted: Fitted | None) -> str:
     """Return a sentence about the probabilities of a bundle."""
     if fitted is None:
-        return "Its probabilities are not calibrated, which needs validation records and test records."
+        return "Its probabilities are not calibrated, because that needs validation and test records."
     if isinstance(fitted.calibration, Uncalibrated):
         return "Its probabilities are those of the model: no calibration is used."
     used = {"val": "validation", "test": "test"}[fitted.split]

@@ -42,7 +42,7 @@ Draw = Callable[[], "Figure"]
 
 HISTOGRAMS = {
     "weights": ("Weights over the epochs", "magnitude of a weight"),
-    "gradients": ("Gradient of the last step of each epoch", "magnitude of an entry"),
+    "gradients": ("Gradient of the last step of each epoch, after clipping", "magnitude of an entry"),
     "activations": ("Outputs of all stages over the epochs", "magnitude of a value"),
     "probabilities": ("Predicted probabilities of the validation records", "probability"),
 }

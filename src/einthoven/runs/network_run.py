@@ -13,14 +13,13 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from einthoven.build import build
 from einthoven.contracts import Batch, Position, Predictions, TaskKind
 from einthoven.data.record_names import names_in
 from einthoven.data.store.batches import mix, training_batches
 from einthoven.diagnostics.stages import stages
 from einthoven.interrupts import deferred, deliver_waiting, is_waiting
 from einthoven.optim.plateau import Plateau
-from einthoven.runs.advice_facts import decay_per_rate, measure_augmentation
+from einthoven.runs.advice_facts import decay_per_rate
 from einthoven.runs.compiling import training_passes
 from einthoven.runs.conclude import conclude
 from einthoven.runs.core_watch import CoreWatch
@@ -256,7 +255,6 @@ class NetworkRun(NetworkState):
         """Return facts about the network and its training that no metric shows."""
         trainer = self.settings.trainer
         network = self.model.network
-        train = self.data.splits["train"]
         return {
             "stages": list(stages(network)),
             "normalised": any(isinstance(module, _NORMS) for module in network.modules()),
@@ -265,7 +263,6 @@ class NetworkRun(NetworkState):
             "steps_per_epoch": self.steps_per_epoch,
             "clip_norm": trainer.clip_norm,
             "weight_decay": decay_per_rate(self.optimizer),
-            "augmented": measure_augmentation(build(self.config.augment), train, self.window, self.settings.seed),
             "plain_loss": self._loss_is_likelihood(),
             "pretrained": self.base is not None,
             "proportional": isinstance(self.optimizer, SGD),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from einthoven.atomic import atomic, write_text
+from einthoven.errors import UserError
 from einthoven.files import read_file
 from einthoven.report.gallery import gallery
 from einthoven.report.markdown import markdown_table
@@ -30,13 +33,15 @@ METRICS = "metrics.json"
 
 _MAX_BYTES = 1 << 24
 _LARGE_PICTURE = 1_000_000  # bytes
+_MOST_PICTURES = 300
+_MOST_PIXELS = 50_000_000
 
 FILES = {
     "index.html": "all figures on one page, each with a line that says what it shows",
     "figures/": "the figures as pictures",
     "metrics.json": "the result in a sentence, and the final metrics with the ends of their 95 % intervals (`…_low`)",
     "history.csv": "each metric over the steps of the training",
-    "predictions/": "a table for each split: one line for each record, with its number, labels and predictions",
+    "predictions/": "one line for each row of a split (a record may have several), with labels and predictions",
     "config.yaml": "all options of the run",
     "dataset.json": "which records were used: hash of the content, number of records and patients, folds, classes",
     "environment.json": "versions of Python and of packages, device, number of threads, hash of the source",
@@ -47,7 +52,7 @@ FILES = {
     "members/": "the other models of the mean",
     "bundle/": "the model for `einthoven predict`, with its calibration if it has one",
     "base.safetensors": "the model that the run started from",
-    "readings/": "results of `einthoven evaluate` for other label sets",
+    "readings/": "results of `einthoven evaluate` for other label sets and with `laplace=true`",
     "probe.json": "the results of `einthoven probe`",
     "profile/": "time and memory of each layer and operation",
     "delineator/": "the model that measures waves and intervals",
@@ -60,7 +65,7 @@ FILES = {
 
 
 def write_environment(run: RunParts) -> None:
-    """Write which records, software and machine a run uses. Folders and names of the user are not among it."""
+    """Write which records, software and machine a run uses. They contain no folder or name of the user."""
     data = run.data
     counts = {}
     for split, rows in data.rows.items():
@@ -120,21 +125,37 @@ def write_gallery(run: RunParts, recorder: Recorder) -> None:
     """Write the page with all figures, log it, and write the list of the files in the folder."""
     name = run.settings.tracking.run_name
     result = _read_result(run.folder)
-    pictures = {file.stem: _read_picture(file) for file in (run.folder / FIGURES).glob("*.png")}
+    pictures = _read_pictures(run.folder / FIGURES)
     if pictures:
         write_text(run.folder / GALLERY, gallery(name, result, pictures))
         recorder.file(run.folder / GALLERY, "")
     write_text(run.folder / "README.md", _list_files(run.folder, name, result))
 
 
+def _read_pictures(folder: Path) -> dict[str, bytes]:
+    """Return the pictures of a folder by their names.
+
+    The folder may be a stranger's. A file that is damaged, too large or no picture is left out.
+    """
+    pictures = {}
+    for file in islice(sorted(folder.glob("*.png")), _MOST_PICTURES):
+        # Pillow raises exceptions of many kinds for a damaged file.
+        with suppress(Exception):
+            pictures[file.stem] = _read_picture(file)
+    return pictures
+
+
 def _read_picture(file: Path) -> bytes:
     """Return a picture for the gallery. A large one is shown at half its size: the page stays below 5 MB."""
-    if file.stat().st_size <= _LARGE_PICTURE:
-        return file.read_bytes()
     from PIL import Image
 
+    content = read_file(file, _MAX_BYTES)
     half = io.BytesIO()
-    with Image.open(file) as image:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise UserError(f"{file}: {image.width} x {image.height} pixels; expected at most {_MOST_PIXELS:,}.")
+        if len(content) <= _LARGE_PICTURE:
+            return content
         image.convert("RGB").reduce(2).save(half, "JPEG", quality=80)
     return half.getvalue()
 

@@ -38,6 +38,7 @@ from einthoven.tracking.closing import closing_on_error
 from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
+from einthoven.tracking.sweep import OVERRIDES
 from einthoven.training import checkpoint
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def _tags(run: Run, folder: Path, overrides: list[str]) -> dict[str, str]:
         "mlflow.source.name": "einthoven train",
         "mlflow.source.type": "LOCAL",
         "einthoven.version": einthoven.__version__,
-        "einthoven.overrides": logged_overrides(overrides),
+        OVERRIDES: logged_overrides(overrides),
         "task": run.task.name,
         "data.fingerprint": run.data.store.fingerprint[:12],
         **{f"data.records.{split}": str(len(rows)) for split, rows in run.data.rows.items() if len(rows)},

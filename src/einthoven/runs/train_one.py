@@ -206,13 +206,13 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
         console.print(_models_table(metrics, run.task.metric_titles, [*members, MEAN]))
 
     if recorder.run_id:
-        place = f"This is run {recorder.run_id} in {without_password(recorder.uri)}."
+        say(f"This is run {recorder.run_id} in {without_password(recorder.uri)}.")
     else:
         tracking_options = run.settings.tracking
         trusted = trusted_for(recorder.uri, tracking_options.register, tracking_options.alias)
         sync = command("sync", str(run.folder), trusted=trusted)
-        place = f"The run is not in {without_password(recorder.uri)} yet. This sends it: {sync}\n"
-    say(f"{place} Its files, with the checkpoints, are in {run.folder}.")
+        say(f"The run is not in {without_password(recorder.uri)} yet. This sends it: {sync}")
+    say(f"Its files, with the checkpoints, are in {run.folder}.")
 
     commands = [(ui_command(recorder.uri), "look at the run in MLflow")]
     answering = next((folder for folder in (run.folder / MEAN, run.folder) if (folder / BUNDLE).exists()), None)

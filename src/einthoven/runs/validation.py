@@ -188,7 +188,7 @@ class Validation:
 
     @torch.no_grad()
     def _count_magnitudes(self) -> None:
-        """Add histograms of the weights, of the gradient of the last step, and of the outputs of the stages."""
+        """Add histograms of the weights, of the last (clipped) gradient, and of the outputs of the stages."""
         run = self._run
         parameters = run.trainable()
         gradients = [p.grad for p in parameters if p.grad is not None]

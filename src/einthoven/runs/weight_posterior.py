@@ -76,7 +76,7 @@ class WeightPosterior:
                 "analysis=weight_posterior: the last layer reads several windows of a record; expected a network that "
                 "reads a record at once, such as model=mlp."
             )
-        bias = layer.bias if layer.bias is not None else torch.zeros(layer.out_features)
+        bias = layer.bias if layer.bias is not None else layer.weight.new_zeros(layer.out_features)
         weights = torch.cat([layer.weight, bias[:, None]], dim=1).double().cpu().numpy()
 
         precision = len(features) * len(trained.classes) * self._strength

@@ -25,7 +25,7 @@ from einthoven.tracking.parent_run import PARENT
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.server import client
-from einthoven.tracking.sweep import VARIED, count_below, put_failed, same_runs
+from einthoven.tracking.sweep import OVERRIDES, VARIED, count_below, put_failed, same_runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -55,7 +55,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
     """
     console.print(f"Run {folder.name} of the sweep: {logged_overrides(overrides) or 'no options'}", soft_wrap=True)
     parent = os.environ[PARENT]
-    tags = {"einthoven.overrides": logged_overrides(overrides)}
+    tags = {OVERRIDES: logged_overrides(overrides)}
     config = _with_run_name(config, parent, overrides)
     try:
         # The hashes of the teachers and the models of a mean are part of the identity. A run from a base has the
@@ -66,7 +66,7 @@ def child(config: DictConfig, folder: Path, overrides: list[str]) -> dict[str, f
         # A finished run with the same identity is not trained again. It counts as a run of this sweep.
         for run in earlier_runs:
             if run.info.status == "FINISHED":
-                count_below(client(config.tracking.uri), parent, run, tags["einthoven.overrides"])
+                count_below(client(config.tracking.uri), parent, run, tags[OVERRIDES])
                 say(f"This run has been trained already, and counts for this sweep, too: run {run.info.run_id}")
                 metrics = run.data.metrics.items()
                 return {name: value for name, value in metrics if name.startswith(("val/", "test/"))}

@@ -39,6 +39,7 @@ from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import NOTE_TAG
 from einthoven.tracking.server import client, without_password
 from einthoven.tracking.sweep import (
+    OVERRIDES,
     SWEEP,
     VARIED,
     children,
@@ -78,7 +79,7 @@ def open_sweep(config: DictConfig, loader: ConfigLoader) -> str:
     tags = {
         "mlflow.source.name": " ".join(word for word in words if word),
         "mlflow.source.type": "LOCAL",
-        "einthoven.overrides": typed_options,
+        OVERRIDES: typed_options,
         SWEEP: _key(config, modules),
         VARIED: " ".join(values),
     }

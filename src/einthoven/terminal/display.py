@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -154,22 +153,25 @@ class EpochMean:
     def __init__(self, steps_per_epoch: int) -> None:
         self._steps_per_epoch = steps_per_epoch
         self._epoch = -1
-        self._values: list[float] = []
+        self._sum = 0.0
+        self._count = 0
 
     def add(self, step: int, value: float) -> None:
         """Add the loss of a step, counted from 1. The first step of another epoch begins a new mean."""
         epoch = (step - 1) // self._steps_per_epoch
         if epoch != self._epoch:
             self._epoch = epoch
-            self._values = []
+            self._sum = 0.0
+            self._count = 0
         # A step that was skipped has no finite loss.
         if math.isfinite(value):
-            self._values.append(value)
+            self._sum += value
+            self._count += 1
 
     @property
     def value(self) -> float | None:
         """The mean; None before the first loss."""
-        return statistics.fmean(self._values) if self._values else None
+        return self._sum / self._count if self._count else None
 
 
 class TrainingDisplay:
@@ -243,6 +245,8 @@ class TrainingDisplay:
         """Show a finished step."""
         if self._first is None:
             self._first = (time.monotonic(), position.step)
+        if self._progress.disable:
+            return
         self._progress.update(self._task, completed=position.step, **self._fields(position.epoch + 1, position.step))
 
     def epoch(self, position: Position) -> None:
@@ -268,9 +272,10 @@ class TrainingDisplay:
             # The first step of a display says nothing about the time of a step.
             if seconds > 0 and step > first_step:
                 rate = f"{(step - first_step) * self._batch_size / seconds:,.0f} records/s"
+        loss = self._loss.value
         return {
             "epoch": min(epoch, self._epochs),
-            "loss": "–" if self._loss.value is None else f"{self._loss.value:.4f}",
+            "loss": "–" if loss is None else f"{loss:.4f}",
             "lr": latest("watch/optim/lr", ".1e"),
             "metric": latest(self._monitor, ".4f"),
             "rate": rate,

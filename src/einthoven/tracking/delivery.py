@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -340,6 +341,11 @@ def artifact_address(path: str) -> str:
         Place among the artifacts, such as ``figures/loss.png``.
     """
     return f"get-artifact?path={quote(path)}&run_uuid={RUN_ID}"
+
+
+def beside_artifacts(markdown: str) -> str:
+    """Return a text for a file among the artifacts of the run: each `artifact_address` becomes a relative path."""
+    return re.sub(rf"get-artifact\?path=([^&\s]*)&run_uuid={RUN_ID}", r"\1", markdown)
 
 
 def _remove_staged(staged: Path) -> None:

@@ -25,7 +25,7 @@ from einthoven.errors import UserError, store_reason
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import require_store
 from einthoven.tracking.database import require_writable
-from einthoven.tracking.delivery import CREATION, Delivery
+from einthoven.tracking.delivery import CREATION, Delivery, beside_artifacts
 from einthoven.tracking.earlier import FINISHED, create_again, read_spool, read_store
 from einthoven.tracking.files import Files
 from einthoven.tracking.metrics import Metrics
@@ -234,7 +234,7 @@ class Recorder(RecordedModels):
         A picture in it is an artifact of the run: `delivery.artifact_address`.
         """
         if len(markdown) > _NOTE_LIMIT:
-            self.text(markdown, "note.md")
+            self.text(beside_artifacts(markdown), "note.md")
             markdown = markdown[: markdown.rfind("\n", 0, _NOTE_LIMIT)] + "\n\n… the rest is in `note.md`."
         self.tags({NOTE_TAG: markdown})
 

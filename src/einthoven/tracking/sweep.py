@@ -40,7 +40,8 @@ The value is the overrides of the run in this sweep, or `_NO_OVERRIDES` if an ea
 
 _NO_OVERRIDES = "true"
 
-_OVERRIDES = "einthoven.overrides"
+OVERRIDES = "einthoven.overrides"
+"""Tag of each run: its overrides, from the command line or the sweep."""
 
 _TAG_LIMIT = 8000
 
@@ -127,7 +128,7 @@ def children(tracking: MlflowClient, parent: str) -> list[MlflowRun]:
     reused = _search(tracking, experiment, f"tags.`{tag}` LIKE '%'")
     for run in reused:
         if run.data.tags[tag] != _NO_OVERRIDES:
-            run.data.tags[_OVERRIDES] = run.data.tags[tag]
+            run.data.tags[OVERRIDES] = run.data.tags[tag]
     # Later runs replace earlier runs of the same configuration, and finished runs come last.
     by_configuration: dict[str, MlflowRun] = {}
     for run in sorted([*started, *reused], key=lambda run: (run.info.status == "FINISHED", run.info.start_time)):
@@ -192,7 +193,7 @@ def as_in_yaml(value: str) -> str:
 
 def overrides(run: MlflowRun) -> str:
     """Return the overrides of a run, from the command line or the sweep."""
-    return str(run.data.tags.get(_OVERRIDES, ""))
+    return str(run.data.tags.get(OVERRIDES, ""))
 
 
 def history(

@@ -9,8 +9,8 @@ from einthoven.diagnostics.rules.remedies import DOWN, REGULARIZATION, Remedy
 def strong_weight_decay(history: History, facts: Facts, limits: Limits) -> Advice | None:
     """Warn if the weight decay removes a large share of the weights in each step.
 
-    The share is the product of learning rate and weight decay. If the weight decay is usual, the learning rate is to
-    blame, which another rule tells.
+    The share is the product of learning rate and weight decay. If the weight decay is
+    usual, `learning_rate_high` reports it.
     """
     rate = values(history, "watch/optim/lr")
     weight_decay = facts.get("weight_decay")
