@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +22,7 @@ import pytest
 from running import MEGABYTES, Server
 
 from einthoven import cli
-from einthoven.app.answer import FIELDS, _explained_as_json, signal_of_page
+from einthoven.app.answer import FIELDS, _explained_as_json, answer, signal_of_page
 from einthoven.app.server import STATIC, page_files
 from einthoven.app.upload import FILES_LIMIT
 from einthoven.atomic import PARTIAL
@@ -28,10 +30,11 @@ from einthoven.data.doctor import examine_record
 from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
 from einthoven.functional.leads import LEADS
-from einthoven.predict import load_bundle
+from einthoven.predict import Predictor, load_bundle
 from einthoven.predict.delineator import load_delineator
 from einthoven.predict.explaining import Explanation
 from einthoven.predict.measuring import measure_records
+from einthoven.predict.refusal import Refusal
 
 TOLD = {"fs": 500, "units": "mV"}
 
@@ -94,6 +97,24 @@ def test_what_an_answer_rests_on(server: Server, record: Path) -> None:
     assert all(len(row) == 1000 and max(map(abs, row)) <= 100 for row in levels.values())
     assert levels != other["explained"]["levels"]
     assert "class XX: unknown" in server.answer(*files, explain="XX")[1]["error"]
+
+
+def test_an_answer_stays_if_its_page_cannot_be_explained(record: Path, tmp_path: Path) -> None:
+    for suffix in (".hea", ".dat"):
+        shutil.copy(record / f"r{suffix}", tmp_path)
+    bundle = load_bundle("synthetic").bundles[0]
+    predictor = Predictor([bundle])
+    prepared = predictor.prepare(tmp_path / "r.hea")
+    last = replace(prepared, signal=prepared.signal[-1:], start_s=prepared.start_s[-1:])
+    shares = predictor.predict_prepared([prepared, last]).familiar
+    assert shares[1] < shares[0]
+    refusing = Predictor([replace(bundle, refusal=Refusal((), float(shares.mean()), 0.0))])
+    found = answer(refusing, load_delineator(), tmp_path, {}, 20.0, "MI")
+    assert found["explained"] is None and found["start_s"] == 20 and "MI" in found["probabilities"]
+    assert found["cautions"][-1].startswith(
+        "no explanation of the page from 20.0 s on: not answered, because it is unlike"
+    )
+    assert answer(refusing, load_delineator(), tmp_path, {}, 10.0, "MI")["explained"]["label"] == "MI"
 
 
 def test_an_explanation_has_its_own_cautions() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from einthoven.app.main_labels import likelihood, main_labels
+from einthoven.app.main_labels import likelihood, main_labels, rule_in_words
 from einthoven.app.words import groups_in_words
 
 GROUPS = {"superclasses": {"MI": "m", "NORM": "n"}, "rhythms": {"SR": "s", "AFIB": "a"}}
@@ -28,13 +28,16 @@ def test_labels_at_their_threshold_come_first() -> None:
 
 
 def test_without_a_label_at_its_threshold_the_most_probable_one_is_shown() -> None:
-    found = main_labels(prediction({"f1": ["AFIB"]}, MI=0.1, NORM=0.3, SR=0.9, AFIB=0.1), GROUPS)
+    answered = prediction({"f1": ["AFIB"]}, MI=0.1, NORM=0.3, SR=0.9, AFIB=0.1)
+    found = main_labels(answered, GROUPS)
     assert names(found) == [("NORM", False)], "a label with a low threshold and a low probability does not stand out"
+    assert rule_in_words(answered) == "has a probability of 20 % or more and reaches its threshold"
 
 
 def test_without_operating_points_one_half_is_the_threshold() -> None:
-    found = main_labels(prediction({}, MI=0.5, NORM=0.4, SR=0.9, AFIB=0.2), GROUPS)
-    assert names(found) == [("MI", True), ("SR", True)]
+    answered = prediction({}, MI=0.5, NORM=0.4, SR=0.9, AFIB=0.2)
+    assert names(main_labels(answered, GROUPS)) == [("MI", True), ("SR", True)]
+    assert rule_in_words(answered) == "has a probability of 50 % or more"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from running import Server
 pytest.importorskip("playwright", reason="playwright is not installed: this test drives a browser with it.")
 
 from browser import drop, opened, squares_of_print, system_browser
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from einthoven.data import read_record
 from einthoven.functional.leads import LEADS
@@ -173,6 +173,70 @@ def test_an_answer_to_an_earlier_question_is_not_shown(page: Page, record: Path)
     expect(page.locator("#answer")).to_be_visible()
 
 
+def test_each_error_has_a_sentence_of_its_own(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    waiting: list[Route] = []
+    page.route("**/about", lambda route: waiting.append(route))
+    page.goto(server.address)
+    expect(page.locator("#files")).to_be_disabled()
+    expect(page.locator("#example")).to_be_disabled()
+    waiting[0].continue_()
+    faults: list[tuple[Callable[[Route], None], str]] = [
+        (
+            lambda route: route.fulfill(status=500, body="Internal Server Error"),
+            "No answer: a fault of einthoven app (status 500).",
+        ),
+        (lambda route: route.abort(), "is einthoven app still running"),
+        (lambda route: route.fulfill(json={}), "a fault of this page (TypeError)"),
+    ]
+    for handle, sentence in faults:
+        page.route("**/answer?*", handle)  # the last handler of an address is used
+        page.get_by_role("button", name="Show a generated ECG").click()
+        expect(page.locator("#error")).to_contain_text(sentence)
+        expect(page.locator("#status")).to_be_empty()
+    page.route("**/about", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#error")).to_contain_text("The model cannot be described")
+    page.context.close()
+
+
+def test_an_answer_without_its_explanation_stays(page: Page) -> None:
+    def refuse_to_explain(route: Route) -> None:
+        response = route.fetch()
+        content = response.json()
+        content["cautions"].append("no explanation of the page from 0.0 s on: unlike the training records.")
+        route.fulfill(response=response, json={**content, "explained": None})
+
+    page.route("**/answer?*explain=MI*", refuse_to_explain)
+    page.get_by_role("button", name="Show a generated ECG").click()
+    page.select_option("#explained", "MI")
+    expect(page.locator("#colour-note")).to_have_text("No colour here: the warnings at the top say why.")
+    assert "No explanation of the page from 0.0 s on" in page.locator("#warnings").inner_text()
+    assert page.locator("#answer").is_visible() and page.locator("#explained").input_value() == "-"
+    page.select_option("#explained", "NORM")
+    expect(page.locator("#label")).to_have_text(CLASSES["NORM"])
+
+
+def test_the_rule_is_stated_if_no_label_stands_out(page: Page) -> None:
+    def let_no_label_stand_out(route: Route) -> None:
+        response = route.fetch()
+        content = response.json()
+        content["main"] = [{**content["main"][0], "stands_out": False}]
+        route.fulfill(response=response, json=content)
+
+    page.route("**/answer?*", let_no_label_stand_out)
+    page.get_by_role("button", name="Show a generated ECG").click()
+    rule = "o label has a probability of 20 % or more and reaches its threshold"
+    expect(page.locator("#main-labels")).to_contain_text(f"N{rule}. The most probable one:")
+    expect(page.locator("#status")).to_contain_text(f"n{rule}; the most probable one is")
+
+
+def test_both_ends_of_an_interval_have_the_same_limits(page: Page) -> None:
+    intervals = [[0.001, 0.012], [0.001, 0.002], [0.12, 0.3], [0.9, 0.999]]
+    found = page.evaluate("(intervals) => import('/dom.js').then((dom) => intervals.map(dom.percent_range))", intervals)
+    assert found == ["below 1 to 1 %", "below 1 %", "12 to 30 %", "90 to above 99 %"]
+
+
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
     focused = "document.activeElement.id || document.activeElement.getAttribute('aria-label') || ''"
 
@@ -239,6 +303,18 @@ def test_the_scale_is_stated_only_where_it_is_known(page: Page) -> None:
     expect(caption).to_contain_text("On this screen: 25 mm/s, 10 mm/mV.")
     stored = page.evaluate("[Object.keys(localStorage), Object.keys(sessionStorage), document.cookie]")
     assert stored == [["einthoven.device-pixels-per-mm"], [], ""]
+
+
+def test_the_size_is_kept_where_a_browser_stores_nothing(page: Page) -> None:
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('', 'SecurityError'); } });"
+    )
+    page.reload()
+    page.get_by_role("button", name="Show a generated ECG").click()
+    page.get_by_role("button", name="True size").click()
+    page.get_by_label("Length of the bar").fill("428")
+    page.get_by_role("button", name="The bar is as long as the card").click()
+    expect(page.locator("#caption")).to_contain_text("On this screen: 25 mm/s, 10 mm/mV.")
 
 
 def test_printed_squares_have_five_millimetres(page: Page) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from einthoven.app.main_labels import main_labels
+from einthoven.app.main_labels import main_labels, rule_in_words
 from einthoven.app.words import groups_in_words
 from einthoven.data.doctor import CODES, Finding, examine_record
 from einthoven.data.formats.reading import SUFFIXES_WITHOUT_METADATA
@@ -115,13 +115,15 @@ def answer(
     -------
     dict
         As `einthoven.predict.to_json`, and ``name``, ``fs``, ``seconds``, ``patient``, ``notes``, ``measurements``, the
-        ``findings`` of the doctor, the ``main`` labels, ``start_s``, the ``signal`` of the page, and ``explained`` with
-        its ``label``, the shares ``by_lead``, the ``levels`` of the colour and its own ``cautions``, or None.
+        ``findings`` of the doctor, the ``main`` labels and their ``main_rule`` in words, ``start_s``, the ``signal`` of
+        the page, and ``explained`` with its ``label``, the shares ``by_lead``, the ``levels`` of the colour and its own
+        ``cautions``, or None. If the window gets no explanation, one of the ``cautions`` says why.
 
     Raises
     ------
     UserError
-        If the record cannot be read, or lacks something that the model reads. The message does not contain the folder.
+        If the record cannot be read, or lacks something that the model reads, or if the class is unknown. The message
+        does not contain the folder.
     RefusedError
         If the record gets no answer: its unit or its electrodes cannot be right, or it is unlike the training records.
     """
@@ -151,16 +153,24 @@ def answer(
         signal = signal_of_page(record, start_s) if has_unit else None
         raise RefusedError(reason, {**content, "start_s": start_s, "signal": signal})
 
-    explanation = None if explain is None else _explain(predictor, prepared, start_s, explain)
-    if explanation is not None:
-        start_s = explanation.start_s
     prediction = to_json(answered, 0, predictor)
+    explanation = None
+    if explain is not None:
+        try:
+            explanation = _explain(predictor, prepared, start_s, explain)
+            start_s = explanation.start_s
+        except UserError as error:
+            if explain and explain not in predictor.classes:
+                raise
+            reason = str(error).removeprefix(f"{prepared.source}: ")
+            prediction["cautions"].append(f"no explanation of the page from {start_s:.1f} s on: {reason}")
     (measurements,) = measure_records(delineator, [record])
     return {
         **prediction,
         **content,
         "measurements": measurements_to_json(measurements),
         "main": main_labels(prediction, predictor.groups),
+        "main_rule": rule_in_words(prediction),
         "start_s": start_s,
         "explained": _explained_as_json(explanation, prediction["cautions"]),
         "signal": signal_of_page(record, start_s),

@@ -30,6 +30,13 @@ def likelihood(probability: float) -> str:
     return next(words for bound, words in LIKELIHOODS if probability >= bound)
 
 
+def rule_in_words(prediction: Mapping[str, Any]) -> str:
+    """Return what is true of a label that stands out, as the end of a sentence."""
+    if RULE in prediction["positive"]:
+        return f"has a probability of {100 * LEAST:.0f} % or more and reaches its threshold"
+    return f"has a probability of {100 * EVEN:.0f} % or more"
+
+
 def main_labels(prediction: Mapping[str, Any], groups: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return the labels that stand out, group by group, the most probable first.
 
@@ -69,8 +76,7 @@ def main_labels(prediction: Mapping[str, Any], groups: Mapping[str, Mapping[str,
 
 
 def _stands_out(prediction: Mapping[str, Any], name: str) -> bool:
-    if prediction["probabilities"][name] < LEAST:
-        return False
+    probability = prediction["probabilities"][name]
     if RULE in prediction["positive"]:
-        return name in prediction["positive"][RULE]
-    return bool(prediction["probabilities"][name] >= EVEN)
+        return probability >= LEAST and name in prediction["positive"][RULE]
+    return bool(probability >= EVEN)

@@ -1,6 +1,6 @@
 /** What is shown first: warnings, the answer in words, and the measurements that a doctor looks for. */
 
-import { at, element, in_words, percent, percent_range, rounded } from "/dom.js";
+import { at, capitalized, element, in_words, percent, percent_range, rounded } from "/dom.js";
 
 const SEVERE = ["warning", "error"];
 const NOTE = "Very likely: 90 % or more. Likely: 66 % or more. Possible: 33 % or more. "
@@ -22,7 +22,7 @@ export function show_first(record, about, refusal = "") {
 export function answer_sentence(record, about) {
   const first = record.main[0];
   const words = in_words(first.name, about.groups[first.group][first.name]);
-  const prefix = first.stands_out ? "" : "no label reaches its threshold; the most probable one is ";
+  const prefix = first.stands_out ? "" : `no label ${record.main_rule}; the most probable one is `;
   return `Answer for ${record.name}: ${prefix}${words}, ${percent(first.probability)}, ${first.likelihood}.`;
 }
 
@@ -32,11 +32,10 @@ function show_warnings(record) {
   findings.sort((a, b) => SEVERE.includes(b.severity) - SEVERE.includes(a.severity));
   const lines = findings.map((finding) => {
     const leads = finding.leads.length ? ` (${finding.leads.join(", ")})` : "";
-    const words = `${finding.means[0].toUpperCase()}${finding.means.slice(1)}${leads}`;
     const evidence = element("small", `: ${finding.evidence}`);
-    return element("li", [words, evidence], { class: finding.severity });
+    return element("li", [capitalized(finding.means) + leads, evidence], { class: finding.severity });
   });
-  const cautions = (record.cautions ?? []).map((text) => element("li", `${text[0].toUpperCase()}${text.slice(1)}`, { class: "warning" }));
+  const cautions = (record.cautions ?? []).map((text) => element("li", capitalized(text), { class: "warning" }));
   at("warnings").hidden = !lines.length && !cautions.length;
   at("warnings").classList.toggle("severe", cautions.length > 0 || findings.some(({ severity }) => SEVERE.includes(severity)));
   at("warning-list").replaceChildren(...cautions, ...lines);
@@ -46,7 +45,7 @@ function show_warnings(record) {
 function show_main_labels(record, about) {
   const [first_group, ...others] = Object.keys(about.groups);
   const nodes = [];
-  if (!record.main[0].stands_out) nodes.push(element("p", "No label reaches its threshold. The most probable one:"));
+  if (!record.main[0].stands_out) nodes.push(element("p", `No label ${record.main_rule}. The most probable one:`));
   for (const label of record.main.filter(({ group }) => group === first_group)) {
     const interval = label.interval ? `, 95 % interval ${percent_range(label.interval)}` : "";
     nodes.push(element("p", [
@@ -57,8 +56,8 @@ function show_main_labels(record, about) {
   for (const group of others) {
     const labels = record.main.filter((label) => label.group === group);
     const texts = labels.map(({ name, probability }) => `${in_words(name, about.groups[group][name])} ${percent(probability)}`);
-    const words = texts.length ? texts.join("; ") : "none reaches its threshold";
-    nodes.push(element("p", [element("strong", `${group[0].toUpperCase()}${group.slice(1)}: `), words], { class: "other-labels" }));
+    const words = texts.length ? texts.join("; ") : `none ${record.main_rule}`;
+    nodes.push(element("p", [element("strong", `${capitalized(group)}: `), words], { class: "other-labels" }));
   }
   at("main-labels").replaceChildren(...nodes);
   at("answer-note").textContent = NOTE;

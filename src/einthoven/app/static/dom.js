@@ -48,13 +48,20 @@ export function percent(p) {
 
 /** An interval of probabilities in percent. */
 export function percent_range([low, high]) {
-  return `${Math.round(100 * low)} to ${Math.round(100 * high)} %`;
+  const from = percent(low);
+  const to = percent(high);
+  return from === to ? to : `${from.replace(" %", "")} to ${to}`;
+}
+
+/** A text with a capital letter at its beginning. */
+export function capitalized(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** The name of a label in words with its code in brackets, such as "Myocardial infarction (MI)". */
 export function in_words(name, meaning) {
   if (!meaning) return name;
-  return `${meaning[0].toUpperCase()}${meaning.slice(1)} (${name})`;
+  return `${capitalized(meaning)} (${name})`;
 }
 
 /** Fill a table. A heading is [words, explanation]. On a narrow screen, the words stand before each cell. */

@@ -49,36 +49,47 @@ async function ask(start = 0, is_new = true) {
   }
   const number = ++requests;
   const size = chosen.files.reduce((sum, file) => sum + file.size, 0);
-  if (about && size > about.limits.megabytes * 1e6) {
+  if (size > about.limits.megabytes * 1e6) {
     at("result").hidden = true;
     show_error(`${(size / 1e6).toFixed(1)} MB found; at most ${about.limits.megabytes} MB are read (einthoven app --max-size).`);
     return;
   }
   const name = chosen.example === null ? chosen.files[0].name : "a generated ECG";
   show_status(`Reading ${name} …`);
+  const { is_answer, content } = await reply_to(query, new Blob(chosen.files));
+  if (number !== requests) return;
   try {
-    const body = new Blob(chosen.files);
-    const headers = { "Content-Type": "application/octet-stream" };
-    const response = await fetch(`/answer?${query}`, { method: "POST", body, headers });
-    const content = await response.json();
-    if (number !== requests) return;
-    if (response.ok) {
+    if (is_answer) {
       show_answer(content, is_new);
     } else {
       show_refusal(content);
     }
   } catch (error) {
-    if (number !== requests) return;
     at("result").hidden = true;
-    if (!(error instanceof TypeError)) throw error;
-    show_error("No answer: is einthoven app still running, and can the file be read?");
+    show_error(`The answer cannot be shown: a fault of this page (${error.name}). The console of the browser says where.`);
+    throw error;
+  }
+}
+
+/** The content of the reply to a request. If there is none, its `error` says why. */
+async function reply_to(query, body) {
+  let response = null;
+  try {
+    const headers = { "Content-Type": "application/octet-stream" };
+    response = await fetch(`/answer?${query}`, { method: "POST", body, headers });
+    return { is_answer: response.ok, content: await response.json() };
+  } catch (error) {
+    const sentence = error instanceof SyntaxError
+      ? `No answer: a fault of einthoven app (status ${response.status}).`
+      : "No answer: is einthoven app still running, and can the file be read?";
+    return { is_answer: false, content: { error: sentence } };
   }
 }
 
 /** Whether the files may not state their sampling frequency, unit and leads. */
 function may_lack_metadata() {
   const names = chosen.files.map((file) => file.name.toLowerCase());
-  if (about === null || names.some((name) => name.endsWith(".hea"))) return false;
+  if (names.some((name) => name.endsWith(".hea"))) return false;
   return names.some((name) => about.suffixes_without_metadata.some((suffix) => name.endsWith(suffix)));
 }
 
@@ -97,6 +108,10 @@ function show_answer(answer, is_new) {
   show_labels(answer, about);
   show_measurements(answer.measurements);
   show_shares(answer, about);
+  if (chosen.explained !== null && !answer.explained) {
+    at("colour-note").textContent = "No colour here: the warnings at the top say why.";
+    chosen.explained = null;
+  }
   const names = Object.keys(answer.probabilities)
     .map((name) => element("option", in_words(name, meaning_of(name, about)), { value: name }));
   at("explained").replaceChildren(element("option", "nothing", { value: "-" }), ...names);
@@ -108,13 +123,15 @@ function show_answer(answer, is_new) {
 }
 
 function page_sentence(answer) {
-  const explained = answer.explained
-    ? ` Colour: what the answer ${in_words(answer.explained.label, meaning_of(answer.explained.label, about))} rests on.` : "";
-  return `${answer.name}, from ${answer.start_s.toFixed(1)} s on.${explained}`;
+  const colour = answer.explained
+    ? `Colour: what the answer ${in_words(answer.explained.label, meaning_of(answer.explained.label, about))} rests on.`
+    : at("colour-note").textContent;
+  return `${answer.name}, from ${answer.start_s.toFixed(1)} s on. ${colour}`.trim();
 }
 
 /** Show why there is no answer, and the ECG if it was read. */
 function show_refusal(content) {
+  chosen.explained = null;
   show_error(content.error);
   at("result").hidden = true;
   if (!content.record) {
@@ -202,11 +219,22 @@ document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) at
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   at("drop").classList.remove("over");
+  if (about === null) return;
   at("files").files = event.dataTransfer.files;
   choose_files(event.dataTransfer.files);
 });
 
-fetch("/about").then((response) => response.json()).then((content) => {
-  about = content;
+/** Ask for the description of the model. The form can be used from then on. */
+async function load_about() {
+  try {
+    about = await (await fetch("/about")).json();
+  } catch {
+    show_error("The model cannot be described: is einthoven app still running? Then load this page again.");
+    return;
+  }
   show_about(about);
-});
+  at("files").disabled = false;
+  at("example").disabled = false;
+}
+
+load_about();

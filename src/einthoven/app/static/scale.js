@@ -7,10 +7,35 @@ const CARD = { long: 85.6, short: 53.98 }; // mm, of ISO/IEC 7810 ID-1
 const CSS_PIXELS_PER_MM = 96 / 25.4; // what CSS assumes, which is true in print and seldom on a screen
 const ZOOMS = [1, 1.5, 2, 3, 4, 6];
 
+let kept = null; // device pixels of a millimetre, where the browser stores nothing
+
 /** CSS pixels of a millimetre of this screen, or null if the user has not measured it. */
 export function pixels_per_mm() {
-  const stored = Number(localStorage.getItem(KEY));
+  const stored = kept ?? Number(stored_text());
   return stored > 0 ? stored / window.devicePixelRatio : null;
+}
+
+function stored_text() {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    // The user does not let this page store anything.
+    return null;
+  }
+}
+
+/** Store the device pixels of a millimetre, or forget them (null). Where nothing can be stored, the page keeps them. */
+function remember(value) {
+  kept = null;
+  try {
+    if (value === null) {
+      localStorage.removeItem(KEY);
+    } else {
+      localStorage.setItem(KEY, value);
+    }
+  } catch {
+    kept = value;
+  }
 }
 
 export class Scale {
@@ -86,10 +111,10 @@ export class Scale {
     at("ruler").returnValue = "";
     if (choice === "save") {
       const length = Number(at("card-length").value);
-      localStorage.setItem(KEY, length * window.devicePixelRatio / card_side().mm);
+      remember(length * window.devicePixelRatio / card_side().mm);
       this.set({ is_true: true });
     } else if (choice === "forget") {
-      localStorage.removeItem(KEY);
+      remember(null);
       this.set({ is_true: false });
     }
     at("true-size").focus();

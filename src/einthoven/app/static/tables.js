@@ -1,6 +1,6 @@
 /** The tables below the ECG: probabilities, measurements, faults of the recording, shares of the leads, the model. */
 
-import { at, element, fill_table, in_words, percent, percent_range, rounded, svg_element } from "/dom.js";
+import { at, capitalized, element, fill_table, in_words, percent, percent_range, rounded, svg_element } from "/dom.js";
 
 const FIRST_LABELS = 12; // number of labels of the first group that the page shows at first
 const FIRST_OF_OTHER_GROUPS = 4; // the same for each other group, such as the rhythms
@@ -15,7 +15,7 @@ export function ranked(names, probabilities) {
 export function rule_in_words(rule) {
   const [name, value] = rule.split("=");
   if (name === "youden") return "the largest sum of sensitivity and specificity (Youden)";
-  if (name === "f1") return "the best balance of missed and wrong yes (largest F1)";
+  if (name === "f1") return "the best balance of missed and false labels (largest F1)";
   return `a ${name} of ${Math.round(100 * value)} %`;
 }
 
@@ -25,7 +25,7 @@ export function show_labels(answer, about, all = false) {
   const rule = at("rule").value;
   const has_sets = answer.alpha !== null;
   const headings = [["Label", ""], ["Probability", "in brackets its 95 % interval"], ["From 0 to 100 %", "band: interval; mark: threshold"]];
-  if (has_sets) headings.push(["Possible", "the list of these misses few true labels"]);
+  if (has_sets) headings.push(["Possible", "set that contains most true labels"]);
   if (rule) {
     headings.push(["Yes or no", "yes from the threshold on"], ["Threshold", ""]);
     headings.push(["Sensitivity", "share of true labels that get a yes"], ["Specificity", "share of the others that get a no"]);
@@ -38,7 +38,7 @@ export function show_labels(answer, about, all = false) {
     const names = ranked(Object.keys(meanings), answer.probabilities);
     const most = all ? names.length : position ? FIRST_OF_OTHER_GROUPS : FIRST_LABELS;
     is_complete = is_complete && names.length <= most;
-    if (groups.length > 1) rows.push({ group: `${group[0].toUpperCase()}${group.slice(1)}` });
+    if (groups.length > 1) rows.push({ group: capitalized(group) });
     for (const name of names.slice(0, most)) rows.push(label_row(answer, about, name, meanings[name], rule, has_sets));
   });
   fill_table(at("statements"), headings, rows);
