@@ -43,7 +43,8 @@ class Meeting:
         self._size = size
         self._is_over = threading.Event()
         # A thread, because the process is busy with its records.
-        threading.Thread(target=self._show_life, daemon=True).start()
+        self._life = threading.Thread(target=self._show_life, daemon=True)
+        self._life.start()
 
     def tell_folder(self, folder: Path) -> None:
         """Tell the other processes the folder of the run."""
@@ -52,7 +53,7 @@ class Meeting:
 
     def end(self) -> None:
         """Tell the other processes that there is nothing to train, if they still wait for a folder."""
-        self._is_over.set()
+        self._end_life()
         if self._rank == 0:
             # The others may have ended long ago, and torchrun with them.
             with suppress(LostProcessError), lost_process():
@@ -73,7 +74,7 @@ class Meeting:
 
     def leave(self) -> None:
         """Tell the other processes that this one has failed, if they are still there."""
-        self._is_over.set()
+        self._end_life()
         with suppress(LostProcessError), lost_process():
             self._store.set(_FAILED, "")
 
@@ -100,6 +101,11 @@ class Meeting:
                     signs = now
                     last_change = time.monotonic()
                 time.sleep(_POLL_SECONDS)
+
+    def _end_life(self) -> None:
+        """End the thread that shows life. A process that ends while a thread is inside of the store is aborted."""
+        self._is_over.set()
+        self._life.join(_LIFE_SECONDS)
 
     def _show_life(self) -> None:
         """Show the other processes that this one is alive, until the training begins."""
