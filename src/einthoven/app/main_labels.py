@@ -59,8 +59,8 @@ def main_labels(prediction: Mapping[str, Any], groups: Mapping[str, Mapping[str,
         ranked = sorted(names, key=lambda name: -prediction["probabilities"][name])
         outstanding = [name for name in ranked if _stands_out(prediction, name)]
         is_first = not labels
-        shown = outstanding or (ranked[:1] if is_first else [])
-        for name in shown:
+        main_names = outstanding or (ranked[:1] if is_first else [])
+        for name in main_names:
             probability = prediction["probabilities"][name]
             labels.append(
                 {

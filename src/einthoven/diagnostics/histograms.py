@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-LOWEST, HIGHEST = -8, 3
-"""Powers of ten that the histograms of magnitudes reach from and to."""
+LOWEST = -8
+HIGHEST = 3
+"""The histograms of magnitudes reach from one of these powers of ten to the other."""
 
 BINS_PER_DECADE = 5
 PROBABILITY_BINS = 50

@@ -70,8 +70,8 @@ def in_order(names: Iterable[str]) -> list[str]:
     The small picture of the note is left out: it shows the same as a larger one.
     """
     positions = {name: position for position, name in enumerate(PICTURES)}
-    shown = [name for name in names if name != NOTE_PICTURE]
-    return sorted(shown, key=lambda name: (positions.get(_known_name(name), len(positions)), name))
+    pictures = [name for name in names if name != NOTE_PICTURE]
+    return sorted(pictures, key=lambda name: (positions.get(_known_name(name), len(positions)), name))
 
 
 def _known_name(name: str) -> str:

@@ -106,7 +106,8 @@ def _draw_lines(axes: Axes, trials: Sequence[Trial]) -> tuple[float, float]:
     shares = np.linspace(0.0, 1.0, POINTS)
     barriers: list[tuple[float, float]] = []
     for first, second in combinations(trials, 2):
-        start, end = layers_of(first), layers_of(second)
+        start = layers_of(first)
+        end = layers_of(second)
         matched = permute_units(end, match_units(start, end))
         before = line_losses(start, end, first)
         after = line_losses(start, matched, first)

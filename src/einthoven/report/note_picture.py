@@ -48,14 +48,14 @@ def note_picture(history: History, monitor: str, label: str) -> Figure:
     import matplotlib
 
     panels = {"Loss": ("train/loss", "val/loss"), f"Validation {label}": (monitor,)}
-    shown = {title: [name for name in names if name in history] for title, names in panels.items()}
-    shown = {title: names for title, names in shown.items() if names}
-    if not shown:
+    recorded = {title: [name for name in names if name in history] for title, names in panels.items()}
+    recorded = {title: names for title, names in recorded.items() if names}
+    if not recorded:
         raise UserError(f"The picture of a note needs train/loss, val/loss or {monitor}; found none in the history.")
     with use_style(), matplotlib.rc_context(_FONT):
         figure = new_figure(*_SIZE)
-        places = figure.subplots(1, len(shown), squeeze=False)[0]
-        for axes, (title, names) in zip(places, shown.items(), strict=True):
+        places = figure.subplots(1, len(recorded), squeeze=False)[0]
+        for axes, (title, names) in zip(places, recorded.items(), strict=True):
             for name in names:
                 steps, values = (np.asarray(part, np.float64) for part in history[name])
                 if name == "train/loss":

@@ -58,10 +58,10 @@ class WeightPosterior:
             raise UserError("analysis=weight_posterior: expected several labels, each with a probability of its own.")
         layer = last_layer(trained.model, len(trained.classes))
         if layer is None or layer.in_features > MOST_FEATURES:
-            found = f"one on {layer.in_features} features" if layer else "none"
+            what_it_has = f"one on {layer.in_features} features" if layer else "none"
             raise UserError(
                 f"analysis=weight_posterior: expected a last linear layer on {MOST_FEATURES} features or fewer, found "
-                f"{found}."
+                f"{what_it_has}."
             )
         inputs: list[Tensor] = []
         handle = layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0].double().cpu()))
