@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from recipe_results import HELD_OUT, SCALE, Held, Judged, Records, join, read, read_records
-from recipe_table import print_tables
+from recipe_table import differences, print_tables
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
@@ -81,7 +81,7 @@ def main(root: Path, names: list[str]) -> None:
         recipe = read_recipe(records, name)
         alone = with_logistic(records, recipe, f"{name}, logistic regression", nothing)
         both = with_logistic(records, recipe, f"{name}, logistic regression with age and sex", demographics)
-        print_tables(records, [alone, both], alone)
+        print_tables(records, [alone, both], alone, differences(records, [both], alone))
 
 
 if __name__ == "__main__":

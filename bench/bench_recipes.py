@@ -17,6 +17,8 @@ Other options:
     --table            train nothing, and print the table of the records that have predictions
     --against NAME     recipe that the others are compared with (default: default)
     --mean A+B ...     rows for the mean probabilities of recipes; A@0+A@1 for those of two seeds of a recipe
+    --options          say in the table which options a recipe has beside those of --against
+    --csv FILE         write all figures, also the differences of each class with their intervals
     --figure FILE      draw the differences
 
 Each training writes one file with the predictions of the records that it has not seen. What is there is not trained
@@ -61,7 +63,7 @@ from recipe_results import (
     with_predictions,
     write,
 )
-from recipe_table import draw_figure, print_tables
+from recipe_table import differences, draw_figure, print_tables, write_csv
 
 from einthoven.errors import UserError
 from einthoven.predict.model_folder import BUNDLE
@@ -320,6 +322,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--against", default=DEFAULT)
     parser.add_argument("--mean", nargs="+", default=[])
+    parser.add_argument("--options", action="store_true")
+    parser.add_argument("--csv", type=Path)
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
 
@@ -343,7 +347,7 @@ def main() -> None:
 
 
 def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace) -> None:
-    """Print the tables of the recipes that have predictions, and draw the figure."""
+    """Print the tables of the recipes that have predictions, write the CSV and draw the figure."""
     records = read_records(source.root)
     if args.table:
         records = with_predictions(records, args.results / args.against)
@@ -359,11 +363,21 @@ def show(source: Source, recipes: dict[str, list[str]], args: argparse.Namespace
         raise UserError(f"{args.results}: no predictions of {args.against}, which the others are compared with.")
     reference = judged[args.against]
     rows = [*judged.values(), *(mean_of(text, judged) for text in args.mean)]
-    print_tables(records, rows, reference)
+    by_recipe = differences(records, [recipe for recipe in rows if recipe is not reference], reference)
+    options = more_options(recipes, args.against) if args.options else None
+    print_tables(records, rows, reference, by_recipe, options)
     commits = sorted(frozenset.union(*(recipe.commits for recipe in judged.values())))
     print(f"Trained by the package at {', '.join(commits)}.")
+    if args.csv:
+        write_csv(records, rows, reference, by_recipe, args.csv)
     if args.figure:
-        draw_figure(records, rows, reference, args.figure)
+        draw_figure(by_recipe, reference, args.figure)
+
+
+def more_options(recipes: Mapping[str, list[str]], reference: str) -> dict[str, str]:
+    """Return the options of each recipe that the reference does not have, as Markdown."""
+    common = recipes[reference]
+    return {name: ", ".join(f"`{o}`" for o in options if o not in common) for name, options in recipes.items()}
 
 
 if __name__ == "__main__":

@@ -131,23 +131,15 @@ def main() -> None:
     print(f"{len(records.ecg_id)} records of {len(set(records.patient))} patients, folds 1-9, mode {options.mode}")
     counts = [f"{recipe} {len(calibrated[recipe])}" for recipe in figures]
     print(f"seeds: {', '.join(counts)}")
-    show(
-        figures,
-        {
-            "nll before": "NLL before",
-            "nll": "NLL after",
-            "ece before": "ECE before",
-            "ece": "ECE after",
-            "risk at 100 %": "risk at 100 %",
-            "risk at 80 %": "risk at 80 %",
-            "area": "AURC",
-        },
-    )
-    print("\nSets for 90 %, one threshold for all classes: share of the positive records of each class that it covers")
-    classes = {f"{name} one": name for name in records.classes}
-    show(figures, {"missed": "labels missed", "size one": "size", **classes})
+    calibration = {"nll before": "NLL before", "nll": "NLL after", "ece before": "ECE before", "ece": "ECE after"}
+    show(figures, calibration)
+    show(figures, {"risk at 100 %": "wrong, all answered", "risk at 80 %": "wrong, 80 % answered", "area": "AURC"})
+    print("\nSets for 90 %, one threshold for all classes")
+    show(figures, {"missed": "true labels missed", "size one": "labels in a set"})
+    print("\nShare of the positive records of each class whose set has the class")
+    show(figures, {f"{name} one": name for name in records.classes})
     print("\nSets for 90 %, a threshold for each class")
-    show(figures, {"size own": "size", **{f"{name} own": name for name in records.classes}})
+    show(figures, {"size own": "labels in a set", **{f"{name} own": name for name in records.classes}})
 
     reference = options.reference or next(iter(figures))
     print(f"\n| recipe | NLL after, minus that of {reference} | 95 % interval over patients |\n|---|---|---|")

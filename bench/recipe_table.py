@@ -1,8 +1,9 @@
-"""The tables and the figure of `bench_recipes.py`."""
+"""The tables, the CSV and the figure of `bench_recipes.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -76,53 +77,135 @@ def aurocs_of_parts(records: Records, recipe: Judged, parts: NDArray[np.int64]) 
     return aurocs
 
 
-def print_tables(records: Records, judged: Sequence[Judged], reference: Judged) -> None:
-    """Print the results of each recipe, and the differences to the reference, as tables in Markdown."""
-    print(f"\n| recipe | seeds | macro AUROC | mean of parts | {' | '.join(records.classes)} ", end="")
-    print("| NLL | Brier | parameters | minutes |")
-    print("|---" * (8 + len(records.classes)) + "|")
-    for recipe in judged:
-        print(_result_row(records, recipe))
+def print_tables(
+    records: Records,
+    judged: Sequence[Judged],
+    reference: Judged,
+    by_recipe: Mapping[str, Mapping[str, Difference]],
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Print the results of each recipe as two tables in Markdown: all classes together, and each class. Best first.
+
+    Parameters
+    ----------
+    records : Records
+    judged : sequence of Judged
+    reference : Judged
+        The recipe that the others are compared with.
+    by_recipe : mapping
+        Their differences to the reference (`differences`).
+    options : mapping of str to str, optional
+        Options of each recipe, for a column of their own.
+    """
+    ordered = _best_first(judged, reference, by_recipe)
+    names = ["recipe", "macro AUROC", f"difference to {reference.name} (95 %, patients)", "Brier", "minutes"]
+    if options is not None:
+        names.insert(1, "options")
+    _print_header(names)
+    for recipe in ordered:
+        cells = [_shown(recipe), _mean_and_spread(records, recipe)]
+        cells.append(str(by_recipe[recipe.name]["macro"]) if recipe.name in by_recipe else "")
+        cells += [f"{_brier(records, recipe):.4f}", f"{recipe.minutes:.1f}"]
+        if options is not None:
+            cells.insert(1, options.get(recipe.name, ""))
+        print(f"| {' | '.join(cells)} |")
+
+    print(f"\nAUROC of each class. Bold: the interval of the difference to {reference.name} does not contain 0.")
+    _print_header(["recipe", *records.classes])
+    for recipe in ordered:
+        found = by_recipe.get(recipe.name, {})
+        of_classes = np.mean([auroc_per_class(records.y, p) for p in recipe.p.values()], axis=0)
+        cells = []
+        for name, value in zip(records.classes, of_classes, strict=True):
+            is_clear = name in found and not found[name].interval.low <= 0 <= found[name].interval.high
+            cells.append(f"**{value:.3f}**" if is_clear else f"{value:.3f}")
+        print(f"| {_shown(recipe)} | {' | '.join(cells)} |")
+
+    seeds = ", ".join(f"{recipe.name} {len(recipe.p)}" for recipe in ordered)
+    print(f"\nSeeds: {seeds}.")
     of_folds = aurocs_of_parts(records, reference, records.fold)
-    print(f"\nThe macro AUROC of {reference.name} in single folds is {min(of_folds):.3f} to {max(of_folds):.3f}.")
-    by_recipe = differences(records, [recipe for recipe in judged if recipe is not reference], reference)
-    print(f"\n| less {reference.name} | macro | {' | '.join(records.classes)} |")
-    print("|---" * (2 + len(records.classes)) + "|")
-    for name, found in sorted(by_recipe.items(), key=lambda item: -item[1]["macro"].value):
-        print(f"| {name} | {' | '.join(map(str, found.values()))} |")
+    print(f"The macro AUROC of {reference.name} in single folds is {min(of_folds):.3f} to {max(of_folds):.3f}.")
     compared = "1 row is" if len(by_recipe) == 1 else f"{len(by_recipe)} rows are"
     expected = (1 - LEVEL) * len(by_recipe)
     print(
-        f"\n{compared} compared with {reference.name} on {len(records.ecg_id)} records. If none were better or worse, "
+        f"{compared} compared with {reference.name} on {len(records.ecg_id)} records. If none were better or worse, "
         f"about {expected:.1f} intervals of the macro AUROC would still not contain 0."
     )
 
 
-def _result_row(records: Records, recipe: Judged) -> str:
-    """Return a row of the table of results."""
-    probabilities = list(recipe.p.values())
-    of_classes = np.mean([auroc_per_class(records.y, p) for p in probabilities], axis=0)
-    macros = [macro_auroc(records.y, p) for p in probabilities]
+def write_csv(
+    records: Records,
+    judged: Sequence[Judged],
+    reference: Judged,
+    by_recipe: Mapping[str, Mapping[str, Difference]],
+    path: Path,
+) -> None:
+    """Write all figures of each recipe: those of the tables, and the differences of each class with their intervals."""
+    lines = []
+    for recipe in _best_first(judged, reference, by_recipe):
+        probabilities = list(recipe.p.values())
+        macros = [macro_auroc(records.y, p) for p in probabilities]
+        of_classes = np.mean([auroc_per_class(records.y, p) for p in probabilities], axis=0)
+        nll = np.mean([log_loss_per_class(records.y, np.clip(p, 5e-5, 1 - 5e-5)).mean() for p in probabilities])
+        line: dict[str, object] = {
+            "recipe": recipe.name,
+            "seeds": len(probabilities),
+            "macro_auroc": f"{np.mean(macros):.4f}",
+            "macro_auroc_sd": f"{np.std(macros, ddof=1):.4f}" if len(macros) > 1 else "",
+            "mean_of_parts": f"{np.mean(aurocs_of_parts(records, recipe, recipe.parts)):.4f}",
+        }
+        line |= {f"auroc_{name}": f"{value:.4f}" for name, value in zip(records.classes, of_classes, strict=True)}
+        line |= {"nll": f"{nll:.4f}", "brier": f"{_brier(records, recipe):.4f}"}
+        line |= {"parameters": recipe.parameters or "", "minutes": f"{recipe.minutes:.1f}"}
+        found = by_recipe.get(recipe.name, {})
+        for name in ("macro", *records.classes):
+            ends = [found[name].value, found[name].interval.low, found[name].interval.high] if name in found else []
+            texts = [f"{value:+.4f}" for value in ends] or ["", "", ""]
+            line |= dict(zip((f"less_{name}", f"less_{name}_low", f"less_{name}_high"), texts, strict=True))
+        lines.append(line)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _best_first(
+    judged: Sequence[Judged], reference: Judged, by_recipe: Mapping[str, Mapping[str, Difference]]
+) -> list[Judged]:
+    """Return the recipes, sorted by their difference to the reference."""
+
+    def gain(recipe: Judged) -> float:
+        return 0.0 if recipe is reference else by_recipe[recipe.name]["macro"].value
+
+    return sorted(judged, key=gain, reverse=True)
+
+
+def _print_header(names: Sequence[str]) -> None:
+    """Print the first two lines of a table in Markdown."""
+    print(f"\n| {' | '.join(names)} |")
+    print("|---" * len(names) + "|")
+
+
+def _shown(recipe: Judged) -> str:
+    """Return the name of a recipe as a page shows it. A long mean can be broken into lines."""
+    return recipe.name.replace("+", " + ")
+
+
+def _mean_and_spread(records: Records, recipe: Judged) -> str:
+    """Return the macro AUROC as a text: the mean over the seeds, and their standard deviation."""
+    macros = [macro_auroc(records.y, p) for p in recipe.p.values()]
     spread = f" ± {np.std(macros, ddof=1):.4f}" if len(macros) > 1 else ""
-    nll = np.mean([log_loss_per_class(records.y, np.clip(p, 5e-5, 1 - 5e-5)).mean() for p in probabilities])
-    brier = np.mean([brier_per_class(records.y, p).mean() for p in probabilities])
-    cells = [
-        recipe.name,
-        str(len(probabilities)),
-        f"{np.mean(macros):.4f}{spread}",
-        f"{np.mean(aurocs_of_parts(records, recipe, recipe.parts)):.4f}",
-        *(f"{value:.3f}" for value in of_classes),
-        f"{nll:.4f}",
-        f"{brier:.4f}",
-        f"{recipe.parameters:,}" if recipe.parameters else "",
-        f"{recipe.minutes:.1f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    return f"{np.mean(macros):.4f}{spread}"
 
 
-def draw_figure(records: Records, judged: Sequence[Judged], reference: Judged, path: Path) -> None:
+def _brier(records: Records, recipe: Judged) -> float:
+    """Return the Brier score: the mean over the seeds."""
+    return float(np.mean([brier_per_class(records.y, p).mean() for p in recipe.p.values()]))
+
+
+def draw_figure(by_recipe: Mapping[str, Mapping[str, Difference]], reference: Judged, path: Path) -> None:
     """Draw the differences to the reference with their intervals: macro AUROC, MI and CD."""
-    by_recipe = differences(records, [recipe for recipe in judged if recipe is not reference], reference)
     names = sorted(by_recipe, key=lambda name: by_recipe[name]["macro"].value)
     rows = np.arange(len(names))
     with use_style():

@@ -14,8 +14,8 @@
 # %% [markdown]
 # # 1. Linear algebra: the language
 #
-# A network is made of tables of numbers. Everything that it does to an ECG is one of a few operations on tables. This
-# notebook shows them, each on real signals:
+# A network is made of tables of numbers. It does only a few kinds of operations on them. This notebook shows each one
+# on real signals:
 #
 # | operation | what a network does with it |
 # |---|---|
@@ -25,7 +25,7 @@
 # | norm | the size of a vector: of a gradient, of the weights, of a heart vector |
 # | eigenvectors | the natural axes of the data: principal components |
 #
-# Each formula stands beside the code that computes it. A second, independent way computes the same number, and the
+# Each formula is followed by the code that computes it. A second, independent way computes the same number, and the
 # notebook prints the difference. The functions are those that `einthoven train` uses.
 
 # %%
@@ -178,7 +178,9 @@ with use_style():
     left.imshow(M, cmap="PuOr_r", vmin=-1.2, vmax=1.2, aspect="auto")
     for (row, column), weight in np.ndenumerate(M):
         if weight:
-            left.text(column, row, f"{weight:g}".replace("-", "−"), ha="center", va="center", fontsize=9)
+            color = "white" if abs(weight) == 1 else INK
+            text = f"{weight:g}".replace("-", "−")
+            left.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
     left.set_xticks(range(8), INDEPENDENT_LEADS)
     left.set_yticks(range(12), LEADS)
     left.grid(visible=False)
@@ -186,8 +188,13 @@ with use_style():
     time = np.arange(400) / FS
     right.plot(time, record[LEADS.index("aVR"), :400], color=FAINT, linewidth=5, label="aVR in the file")
     right.plot(time, (M @ eight)[LEADS.index("aVR"), :400], color=VERMILLION, linewidth=1.2, label="−I/2 − II/2")
-    right.set(xlabel="s", ylabel="mV", title="One row of the product")
-    right.legend(loc="lower right")
+    right.set(
+        xlabel="s",
+        ylabel="mV",
+        title="One row of the product",
+        ylim=(None, record[LEADS.index("aVR"), :400].max() + 0.5),
+    )
+    right.legend(loc="upper right", ncols=2)
 figure
 
 # %% [markdown]
@@ -226,7 +233,7 @@ print(f"largest change of the L2 norm: {l2_change:.1e} mV; of the L1 norm: {l1_c
 # %%
 with use_style():
     figure = new_figure(11, 3.8)
-    around = slice(max(0, peak - 40), peak + 60)
+    around = slice(max(0, peak - 10), peak + 15)
     time = np.arange(len(lead))[around] / FS
     left, right = figure.subplots(1, 2, sharex=True)
     for name, part, after, color in zip("xyz", d, turned, (BLUE, ORANGE, GREEN), strict=True):
@@ -239,8 +246,8 @@ with use_style():
         (l2, np.linalg.norm(turned, axis=0), INK, "L2 norm"),
     ):
         right.plot(time, size[around], color=color, label=name)
-        right.plot(time, after[around], color=color, linestyle=":", linewidth=2.5)
-    right.set(xlabel="s", ylabel="mV", title="Its norms: only L2 ignores the turn")
+        right.plot(time, after[around], color=color, linestyle=":", linewidth=3)
+    right.set(xlabel="s", ylabel="mV", title="Its norms: the turn changes only L1")
     right.legend()
 figure
 
@@ -272,7 +279,7 @@ print(f"largest difference over all 12: {identity_error:.1e} mV²; from scikit-l
 
 # %% [markdown]
 # Eight measured voltages cannot spread in twelve directions. So four eigenvalues must be zero, up to the rounding to
-# whole microvolts. Their number is not a matter of taste: count those above the rounding.
+# whole microvolts. To find the rank, count the eigenvalues above the rounding.
 
 # %%
 deviation_uv = 1000 * np.sqrt(pca.explained_variance_)
@@ -284,8 +291,9 @@ print("rank:", rank)
 pca_scree_figure(pca.explained_variance_ratio_, pca.components_[:rank], LEADS)
 
 # %% [markdown]
-# On the right, each row is an eigenvector. The first ones are broad views of the whole heart. The last ones are small
-# differences between neighbouring electrodes.
+# On the right, each row is an eigenvector. In the first one, many chest leads have the same sign: it is a broad view
+# of the heart. In the later ones, neighbouring chest leads have opposite signs: they are differences between
+# electrodes.
 #
 # Small does not mean useless. The figure shows the same four seconds along all eight components. Each panel has its
 # own scale, and its range is written above it. The last components are smaller than the first, and still show every
@@ -309,7 +317,7 @@ figure
 # ### Fewer components: what is lost
 #
 # Keep k components, and go back to twelve leads. The mean squared error is exactly the sum of the eigenvalues that
-# were dropped. So the eigenvalues say before any experiment what k components cost.
+# were dropped. So the eigenvalues say in advance what k components cost.
 
 # %%
 errors, promised = [], []
@@ -328,15 +336,18 @@ with use_style():
     left.semilogy(range(1, 9), 1000 * np.sqrt(np.array(errors[:8]) / 12), "o-", color=INK)
     left.set(xlabel="components kept, k", ylabel="RMS error (µV)", title="Error of a sample")
     time = np.arange(300) / FS
-    two = PCA(2).fit_covariance(pca.mean_, C)
-    missed = record - two.inverse_transform(two.transform(record.T)).T
-    hardest = int(missed.var(axis=1).argmax())
-    right.plot(time, record[hardest, :300], color=FAINT, linewidth=5, label=f"lead {LEADS[hardest]}")
-    for k, color in ((1, ORANGE), (2, BLUE), (4, VERMILLION)):
+    backs = {}
+    for k in (1, 3, 8):
         few = PCA(k).fit_covariance(pca.mean_, C)
-        back = few.inverse_transform(few.transform(record.T)).T
-        right.plot(time, back[hardest, :300], color=color, linewidth=1.2, label=f"from k = {k}")
-    right.set(xlabel="s", ylabel="mV", title="Twelve leads → k numbers → twelve leads")
+        backs[k] = few.inverse_transform(few.transform(record.T)).T
+    # Draw the lead that gains most from the components between 1 and 8, at each of the two steps.
+    size = {k: ((record - back) ** 2).mean(axis=1) for k, back in backs.items()}
+    gaining = int(np.minimum(size[1] - size[3], size[3] - size[8]).argmax())
+    right.plot(time, record[gaining, :300], color=FAINT, linewidth=5, label=f"lead {LEADS[gaining]}")
+    for (k, back), color in zip(backs.items(), (ORANGE, BLUE, VERMILLION), strict=True):
+        right.plot(time, back[gaining, :300], color=color, linewidth=1.2, label=f"from k = {k}")
+    top = record[gaining, :300].max() + 0.35 * np.ptp(record[gaining, :300])
+    right.set(xlabel="s", ylabel="mV", title="Twelve leads → k numbers → twelve leads", ylim=(None, top))
     right.legend(loc="upper right", ncols=2, fontsize=9)
 figure
 

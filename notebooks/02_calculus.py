@@ -25,8 +25,7 @@
 # | vanishing gradients | what the chain rule does in deep networks, and what helps |
 # | second derivative | curvature: how long a step may be |
 #
-# Every derivative is computed twice: by its formula or by backpropagation, and by moving a number a little and
-# looking at what happens.
+# Every derivative is computed twice: by its formula or by backpropagation, and by a small change of a number.
 
 # %%
 # %matplotlib inline
@@ -78,10 +77,12 @@ with use_style():
     above, below = figure.subplots(2, 1, sharex=True)
     fine = np.linspace(0, time[-1], 3000)
     above.plot(fine, curve(fine), color=BLUE, linewidth=1.2)
-    steepest = fine[np.abs(slope(fine)).argmax()]
-    near = np.array([-0.02, 0.02])
+    # In the middle, so that the tangent does not hide the end
+    middle = fine[(fine > 1.0) & (fine < 2.0)]
+    steepest = middle[np.abs(slope(middle)).argmax()]
+    near = np.array([-1.0, 1.0]) / abs(slope(steepest))
     above.plot(steepest + near, curve(steepest) + slope(steepest) * near, color=VERMILLION, linewidth=3)
-    above.set(ylabel="mV", title=f"Lead II; the steepest tangent has a slope of {slope(steepest):.0f} mV/s")
+    above.set(ylabel="mV", title=f"Lead II, and a tangent with a slope of {slope(steepest):.0f} mV/s")
     below.plot(fine, slope(fine), color=VERMILLION, linewidth=1)
     below.set(xlabel="s", ylabel="mV/s", title="Its derivative")
 figure
@@ -155,10 +156,9 @@ with use_style():
     left.set(xlabel="w", ylabel="loss", title="One weight: a slope")
     left.legend()
     right.contour(ws, bs, surface, levels=18, cmap="cividis")
-    right.plot(*np.array(path).T, ".-", color=VERMILLION, linewidth=1.2, label="60 steps against the gradient")
+    right.plot(*np.array(path).T, ".-", color=VERMILLION, linewidth=1.2)
     right.plot(*path[0], "s", color=INK)
-    right.set(xlabel="w", ylabel="b", title="Two weights: steps downhill", aspect="equal")
-    right.legend(loc="lower left")
+    right.set(xlabel="w", ylabel="b", title="Two weights: 60 steps downhill", aspect="equal")
 figure
 
 # %% [markdown]
@@ -251,7 +251,7 @@ with use_style():
         largest[name] = float(derivative.max())
         axes.plot(z.detach(), out.detach(), color=FAINT)
         axes.plot(z.detach(), derivative, color=VERMILLION)
-        axes.set(title=f"{name}: at most {largest[name]:.2f}", ylim=(-0.5, 1.6))
+        axes.set(title=f"{name}: at most {largest[name]:.2f}", ylim=(-1.1, 1.6))
     figure.supxlabel("input; grey: activation, red: its derivative", fontsize=12)
 figure
 
@@ -280,7 +280,9 @@ with use_style():
         axes.semilogy(range(1, 21), profile, "o-", color=color, markersize=4, label=name)
     last = profiles["sigmoid"][-1]
     axes.semilogy(range(1, 21), [last / 4 ** (20 - k) for k in range(1, 21)], "--", color=FAINT, label="1/4 a layer")
-    axes.set(xlabel="layer, from the input", ylabel="gradient norm", title="What reaches each of 20 layers")
+    axes.set(
+        xlabel="layer, from the input", ylabel="gradient norm", title="The gradient that reaches each of 20 layers"
+    )
     axes.set_xticks(range(1, 21))
     axes.legend(ncols=2)
 figure
@@ -343,7 +345,7 @@ with use_style():
     axes.axvline(best, color=INK, linewidth=1, label=f"bottom of the parabola: η = {best:.1f}")
     axes.set(xlabel="learning rate η of one step", ylabel="loss", ylim=(min(true) - 0.05, start + 0.12))
     axes.set_title("One step, and how long it may be")
-    axes.legend(loc="upper center", fontsize=10)
+    axes.legend(loc="upper left", fontsize=10)
 figure
 
 # %% [markdown]

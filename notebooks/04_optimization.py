@@ -15,7 +15,7 @@
 # # 4. Optimization: the search for good weights
 #
 # The loss is a landscape: each point is a set of weights, its height is the loss. Calculus gives the slope.
-# Optimization is the way to walk. This notebook shows, mostly with two weights, so that the landscape can be drawn:
+# Optimization says how to walk. This notebook shows, mostly with two weights, so that the landscape can be drawn:
 #
 # | idea | question |
 # |---|---|
@@ -218,11 +218,11 @@ print(f"height of the hill: {hill['before']:.3f} before, {hill['after']:.3f} aft
 with use_style():
     figure = new_figure(8, 3.8)
     axes = figure.add_subplot()
-    axes.plot(shares, before, color=VERMILLION, label="units as they are")
-    axes.plot(shares, after, color=BLUE, label="units of the second network in the matching order")
+    axes.plot(shares, before, color=VERMILLION, label="original order of the units")
+    axes.plot(shares, after, color=BLUE, label="matching order")
     axes.set_xticks([0, 0.5, 1], ["second network", "half way", "first network"])
     axes.set(ylabel="loss", title="The loss between two trained networks")
-    axes.legend(fontsize=10)
+    axes.legend(fontsize=10, loc="upper left")
 figure
 
 # %% [markdown]
@@ -376,8 +376,8 @@ figure
 #
 # ## Schedules: long steps first, short steps later
 #
-# With a noisy gradient and a constant learning rate, the walk never comes to rest: it dances around the optimum. A
-# *schedule* multiplies the learning rate with a factor that depends on the step. The cosine falls from 1 to 0: ½ (1 +
+# With a noisy gradient and a constant learning rate, the walk never comes to rest, even if it starts at the optimum.
+# A *schedule* multiplies the learning rate by a factor that depends on the step. The cosine falls from 1 to 0: ½ (1 +
 # cos(π · progress)). A *warm-up* at the beginning lets the running means of the optimizer settle.
 
 # %%
@@ -403,7 +403,11 @@ with use_style():
     axes = figure.add_subplot()
     for (name, values), color in zip(ends.items(), (VERMILLION, BLUE), strict=True):
         axes.plot(values, color=color, label=f"{name} learning rate")
-    axes.set(xlabel="step, with four records", ylabel="distance", title="Distance from the optimum, mean of 20 walks")
+    axes.set(
+        xlabel="step, with four records",
+        ylabel="distance",
+        title="Distance from the optimum, mean of 20 walks from there",
+    )
     axes.legend()
 figure
 

@@ -156,7 +156,7 @@ figure
 # > cross-entropy = entropy (cannot be avoided) + KL(p ‖ q) (wrong belief)
 #
 # The loss of the package on the records is this cross-entropy. The best belief is p itself. A classifier with a loss
-# above the entropy of the shares has learned less than to count.
+# above the entropy of the shares is worse than always answering with the shares.
 
 # %%
 one_hot = torch.from_numpy(single)
@@ -275,7 +275,7 @@ with use_style():
 figure
 
 # %% [markdown]
-# Between two Gaussians, KL has a formula. A variational autoencoder (`task=vae`) uses it: its codes shall stay near a
+# Between two Gaussians, KL has a formula. A variational autoencoder (`task=vae`) uses it: it keeps its codes near a
 # standard normal distribution.
 #
 # > KL(N(m, s²) ‖ N(0, 1)) = ½ (s² + m² − 1 − log s²)
@@ -306,7 +306,8 @@ print(f"gradient of the KL and difference of the predictions differ by {distilla
 #
 # > H(y) − (share of yes · H(y | yes) + share of no · H(y | no))
 #
-# The features are measurements of the ECG, and the label says whether it is normal.
+# The features are measurements of the ECG (`t_aVR_mv` is the height of the T wave in aVR, in mV). The label says
+# whether the ECG is normal.
 
 # %%
 table = ecg_features(ecgs.signals.astype(np.float64), FS, LEADS).values

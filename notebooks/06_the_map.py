@@ -211,7 +211,7 @@ picture("roc_test")
 # ## Where to look
 #
 # `einthoven ui` opens the run in a browser. [docs/diagnostics.md](../docs/diagnostics.md) defines each metric. The
-# experiments of [docs/math.md](../docs/math.md#shown-over-several-runs) change one part and draw what follows: each
+# experiments of [docs/experiments.md](../docs/experiments.md) change one part and draw what follows: each
 # is one command.
 #
 # Next: [7. Your own ECG](07_your_own_ecg.py).

@@ -271,7 +271,7 @@ with use_style():
         axes.plot(*zip(*curve, strict=True), "o-", color=color, label=name)
     axes.axhline(0.5, color=FAINT, linestyle="--", label="guessing")
     axes.set(xlabel="step, with 16 of 48 records", ylabel="macro AUROC", title="150 records that are not trained on")
-    axes.legend(loc="lower right")
+    axes.legend(loc="center right")
 figure
 
 # %% [markdown]

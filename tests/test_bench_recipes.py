@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -273,13 +274,21 @@ def test_a_mean_has_the_seeds_of_its_recipes(records: Records) -> None:
 def test_tables_and_figure(records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     default = judged(records, "default", 0, 1)
     other = judged(records, "other recipe", 0)
-    recipe_table.print_tables(records, [default, other], default)
-    recipe_table.draw_figure(records, [default, other], default, tmp_path / "figure.png")
+    by_recipe = recipe_table.differences(records, [other], default)
+    recipe_table.print_tables(records, [default, other], default, by_recipe, {"other recipe": "`a=1`"})
+    recipe_table.write_csv(records, [default, other], default, by_recipe, tmp_path / "figures.csv")
+    recipe_table.draw_figure(by_recipe, default, tmp_path / "figure.png")
     lines = capsys.readouterr().out.splitlines()
     folds = [np.mean([macro_auroc(records.y[own], p[own]) for p in default.p.values()]) for own in own_rows(records)]
     assert f"The macro AUROC of default in single folds is {min(folds):.3f} to {max(folds):.3f}." in lines
     # The same number of cells in each row of a table
     assert len({line.count("|") for line in lines[1:5]}) == 1
-    assert any(line.startswith("| other recipe | 1 | 0.") for line in lines)
+    assert any(line.startswith("| other recipe | `a=1` | 0.") for line in lines)
+    assert any(line.startswith("| other recipe | ") and line.count("|") == 2 + len(CLASSES) for line in lines)
     assert any(line.startswith("1 row is compared with default on 60 records.") for line in lines)
+    with (tmp_path / "figures.csv").open() as file:
+        by_name = {line["recipe"]: line for line in csv.DictReader(file)}
+    gain = by_recipe["other recipe"]["macro"].value
+    assert by_name["other recipe"]["less_macro"] == f"{gain:+.4f}"
+    assert by_name["default"]["seeds"] == "2" and by_name["default"]["less_macro"] == ""
     assert (tmp_path / "figure.png").stat().st_size > 10_000
