@@ -2,7 +2,8 @@
 
 The columns are the largest relative difference of the loss and of the gradient norm, and whether the two processes end
 with the same weights. In float32, the difference of the first step is one of rounding, and training makes it grow from
-step to step. The same training in float64 shows that nothing else differs. The processes send their messages with gloo.
+step to step. Two columns show that this is so: the same training in float64, and the difference between two trainings
+with one process whose first weights differ by one unit in the last place. The processes send their messages with gloo.
 """
 
 from __future__ import annotations
@@ -71,8 +72,19 @@ class Steps:
         """Write nothing."""
 
 
-def train(overrides: tuple[str, ...], folder: Path, steps: int, processes: Processes, dtype: torch.dtype) -> Result:
-    """Train a run. Return loss and gradient norm of each step (steps, 2), and the last weights."""
+def train(
+    overrides: tuple[str, ...],
+    folder: Path,
+    steps: int,
+    processes: Processes,
+    dtype: torch.dtype,
+    *,
+    is_moved: bool = False,
+) -> Result:
+    """Train a run. Return loss and gradient norm of each step (steps, 2), and the last weights.
+
+    `is_moved` makes each weight the next larger number before the first step.
+    """
     names = [f"data.cache={folder}/cache", "tracking.experiment=bench", "tracking.run_name=bench"]
     sizes = [f"data.records={RECORDS}", "trainer.epochs=1000", "trainer.device=cpu"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -81,6 +93,10 @@ def train(overrides: tuple[str, ...], folder: Path, steps: int, processes: Proce
     run.settings.trainer.epochs = -(-steps // run.steps_per_epoch)
     run.save = lambda name, recorder: None  # type: ignore[method-assign]
     run.model.to(dtype)
+    if is_moved:
+        with torch.no_grad():
+            for weight in run.model.parameters():
+                weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
     recorder = Steps()
     with run.training(recorder) as fit:  # type: ignore[arg-type]
         fit()
@@ -113,13 +129,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         alone = train_all(folder, steps, ONE_PROCESS)
+        moved = [
+            train(overrides, folder, steps, ONE_PROCESS, torch.float32, is_moved=True)
+            for overrides in COMBINATIONS.values()
+        ]
         spawn(train_as_one_of_several, (folder, steps), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
         first, second = (torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES))
 
     print(f"{PROCESSES} processes against one: largest relative difference over {steps} steps")
-    print(f"{'':40} {'float64':^19} {'float32':^19} {'float32, step 1':^19} {'weights of the':^14}")
+    headings = ("float64", "float32", "float32, step 1", "one process, moved")
+    print(f"{'':40} {' '.join(f'{heading:^19}' for heading in headings)} {'weights of the':^14}")
     pair = f" {'loss':>9} {'gradient':>9}"
-    print(f"{'':40}{3 * pair} {'processes':^14}")
+    print(f"{'':40}{len(headings) * pair} {'processes':^14}")
     for number, title in enumerate(COMBINATIONS):
         line = f"{title:40}"
         # The data types of a combination stand one after the other.
@@ -128,7 +149,9 @@ def main() -> None:
         for (values, _), (expected, _) in zip(first[place:], alone[place : place + len(DTYPES)], strict=False):
             differences.append((values - expected).abs() / expected.abs())
         double, single = differences
-        for difference in (double, single, single[:1]):
+        expected = alone[place + DTYPES.index(torch.float32)][0]
+        by_moving = (moved[number][0] - expected).abs() / expected.abs()
+        for difference in (double, single, single[:1], by_moving):
             loss, gradient = difference.amax(dim=0).tolist()
             line += f" {loss:9.1e} {gradient:9.1e}"
         is_equal = all(torch.equal(first[place + k][1], second[place + k][1]) for k in range(len(DTYPES)))
