@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from write_formats import aecg, dicom_file, muse, sierra, write_edf
 
 from einthoven.data import read_record
-from einthoven.data.formats import file_signals, matlab, tabular
+from einthoven.data.formats import file_signals, matlab, numpy_arrays
 from einthoven.data.formats.reading import read_microvolts
 from einthoven.errors import UserError
 from einthoven.functional.leads import LEADS
@@ -248,7 +248,7 @@ def test_archives(tmp_path: Path, data: bytes, sentence: str) -> None:
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "MOST_BYTES", 2**24)
+    monkeypatch.setattr(numpy_arrays, "MOST_BYTES", 2**24)
     data = archive(signal=bytes(2**26))
     assert len(data) < 2**20
     (tmp_path / "bad.npz").write_bytes(data)

@@ -48,7 +48,7 @@ def millivolts(unit: str, source: str, lead: str) -> float:
     UserError
         If the unit is missing or unknown.
     """
-    scale = MILLIVOLT.get(unit.strip().lower().translate(MICRO_TO_U))
+    scale = _scale(unit)
     if scale is None:
         problem = f"unknown unit {quote(unit)}" if unit.strip() else "no unit"
         raise UserError(f"{source}: lead {lead}: {problem}; expected mV, uV, nV or V.")
@@ -57,11 +57,17 @@ def millivolts(unit: str, source: str, lead: str) -> float:
 
 def is_unit(text: str) -> bool:
     """Decide whether a text is the name of a unit of voltage."""
-    try:
-        millivolts(text, "", "")
-    except UserError:
-        return False
-    return True
+    return _scale(text) is not None
+
+
+def is_same_unit(text: str, other: str) -> bool:
+    """Decide whether two texts are names of one unit, such as µV and uV."""
+    return is_unit(text) and _scale(text) == _scale(other)
+
+
+def _scale(unit: str) -> float | None:
+    """Return a unit in mV; None if it is unknown."""
+    return MILLIVOLT.get(unit.strip().lower().translate(MICRO_TO_U))
 
 
 def quote(text: str) -> str:

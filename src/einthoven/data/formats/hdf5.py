@@ -21,7 +21,7 @@ from einthoven.data.formats.atm_info import INFO_SUFFIX, read_info
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata
 from einthoven.data.formats.inputs import container_file, record_name
-from einthoven.data.formats.tabular import add_metadata, check_metadata
+from einthoven.data.formats.metadata import add_metadata, check_metadata
 from einthoven.errors import UserError
 from einthoven.files import open_descriptor, reason
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from einthoven.data.formats.atm_info import INFO_SUFFIX, read_info
 from einthoven.data.formats.channels import quote
 from einthoven.data.formats.file_signals import MOST_BYTES, FileSignals, Metadata, read_ordinary_file
-from einthoven.data.formats.tabular import add_metadata
+from einthoven.data.formats.metadata import add_metadata
 from einthoven.errors import UserError
 from einthoven.files import reason
 

@@ -17,10 +17,11 @@ from einthoven.data.formats.file_signals import PYTHON_STYLE, FileSignals, Metad
 from einthoven.data.formats.hdf5 import read_hdf5
 from einthoven.data.formats.inputs import record_name
 from einthoven.data.formats.matlab import read_mat
+from einthoven.data.formats.numpy_arrays import read_npy, read_npz
 from einthoven.data.formats.rate import rate_notes, settle_rate
 from einthoven.data.formats.record import Record
 from einthoven.data.formats.scp import read_scp
-from einthoven.data.formats.tabular import read_npy, read_npz, read_table
+from einthoven.data.formats.tabular import read_table
 from einthoven.data.formats.watch import read_watch
 from einthoven.data.formats.wfdb_header import read_header
 from einthoven.data.formats.wfdb_record import read_wfdb, read_wfdb_microvolts

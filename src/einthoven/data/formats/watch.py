@@ -13,8 +13,8 @@ import numpy as np
 
 from einthoven.data.formats.channels import is_unit, quote
 from einthoven.data.formats.file_signals import FileSignals, Metadata, read_ordinary_file
+from einthoven.data.formats.metadata import add_metadata
 from einthoven.data.formats.table_text import MOST_TEXT, decode_text
-from einthoven.data.formats.tabular import add_metadata
 from einthoven.errors import UserError
 from einthoven.functional.leads import canonical_lead
 
