@@ -9,6 +9,8 @@ measures that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,9 @@ from einthoven.evaluation.scores import check_probabilities
 
 # Probabilities are limited to this distance from 0 and 1, because 0 and 1 have no logit.
 _TINY = 1e-12
+
+NORMAL_QUANTILE = 1.959963984540054
+"""95 % of a normal distribution lie within this number of standard deviations."""
 
 
 def calibration_covariance(y_true: npt.ArrayLike, p: npt.ArrayLike, prior: float = 1.0) -> FloatArray:
@@ -70,6 +75,32 @@ def logits_and_deviation(p: npt.ArrayLike, covariance: npt.ArrayLike) -> tuple[F
     c = np.asarray(covariance, dtype=np.float64)
     variance = c[:, 0, 0] + 2 * z * c[:, 0, 1] + z * z * c[:, 1, 1]
     return z, np.sqrt(np.maximum(variance, 0.0))
+
+
+def mean_intervals(by_member: FloatArray, covariances: Sequence[FloatArray]) -> FloatArray:
+    """Return the 95 % intervals of the mean of the probabilities of several members.
+
+    The variances within and between the members are added on the logit scale.
+
+    Parameters
+    ----------
+    by_member : array, shape (M, n, K)
+        Calibrated probabilities of each member.
+    covariances : sequence of M arrays, shape (K, 2, 2)
+        `calibration_covariance` of each member.
+
+    Returns
+    -------
+    array of float64, shape (n, K, 2)
+    """
+    from scipy.special import expit
+
+    members = [logits_and_deviation(p, covariance) for p, covariance in zip(by_member, covariances, strict=True)]
+    logits = np.array([logit for logit, _ in members])
+    deviations = np.array([deviation for _, deviation in members])
+    spread = np.sqrt(np.square(deviations).mean(axis=0) + np.var(logits, axis=0))
+    centre = _logit(by_member.mean(axis=0))
+    return np.stack([expit(centre - NORMAL_QUANTILE * spread), expit(centre + NORMAL_QUANTILE * spread)], axis=-1)
 
 
 def _logit(p: FloatArray) -> FloatArray:

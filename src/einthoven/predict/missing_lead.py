@@ -123,3 +123,29 @@ def compute_lead(record: Record, lead: str, missing: MissingLead, leads: Sequenc
         f"{missing.loss_with_interval}"
     )
     return replace(record, signal=signal, leads=tuple(leads), cautions=(*record.cautions, caution))
+
+
+def refuse_missing(lead: str, missing_leads: Mapping[str, MissingLead]) -> None:
+    """Refuse a lead without which a model cannot answer, or was not measured.
+
+    Parameters
+    ----------
+    lead : str
+        The missing lead.
+    missing_leads : mapping of str to MissingLead
+        What a bundle knows about each lead that was measured.
+
+    Raises
+    ------
+    UserError
+        Names the leads that may be missing.
+    """
+    allowed = [name for name, missing in missing_leads.items() if missing.is_allowed]
+    expected = f"expected one of {', '.join(allowed)}" if allowed else "expected a record with all of its leads"
+    if lead not in missing_leads:
+        raise UserError(f"--without {lead}: it was not measured how good this model is without this lead; {expected}.")
+    if lead not in allowed:
+        raise UserError(
+            f"--without {lead}: the macro AUROC of this model is lower by {missing_leads[lead].loss_with_interval} "
+            f"without this lead, and at most {MOST_LOSS:g} is accepted; {expected}."
+        )

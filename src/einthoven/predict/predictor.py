@@ -14,7 +14,7 @@ from einthoven.data.doctor import Finding, examine_record
 from einthoven.data.formats.reading import read_record
 from einthoven.data.formats.record import Record
 from einthoven.errors import UserError
-from einthoven.evaluation.band import logits_and_deviation
+from einthoven.evaluation.band import mean_intervals
 from einthoven.evaluation.conformal import statement_sets
 from einthoven.evaluation.saliency import Method, integrated_gradients
 from einthoven.evaluation.uncertainty import entropy_parts
@@ -29,12 +29,10 @@ from einthoven.predict.forward import (
     predict_with_members,
     predict_with_network,
 )
-from einthoven.predict.missing_lead import MOST_LOSS, compute_lead
+from einthoven.predict.missing_lead import compute_lead, refuse_missing
 from einthoven.predict.prediction import Float, Prediction
+from einthoven.predict.seen_records import is_in_training, seen_cautions
 from einthoven.predict.signal import Prepared, prepare, read_prepared
-
-NORMAL_QUANTILE = 1.959963984540054
-"""95 % of a normal distribution lie within this number of standard deviations."""
 
 LARGEST_SEED = 2**32 - 1
 
@@ -92,7 +90,7 @@ class Predictor:
         self.without = without
         if without is not None:
             for bundle in bundles:
-                _check_missing(bundle, without)
+                refuse_missing(without, bundle.missing_leads)
         self._ancestries = [bundle.ancestry for bundle in bundles if bundle.ancestry is not None]
 
     @property
@@ -286,7 +284,7 @@ class Predictor:
         probabilities = by_member.mean(axis=0)
         familiar = np.mean(familiar_shares, axis=0) if familiar_shares else np.full(len(records), np.nan)
         threshold = np.array(self.bundles[0].conformal[alpha] if self.alphas else 0.0)
-        in_training = [self._is_in_training(record) for record in records]
+        in_training = [is_in_training(record, self._ancestries) for record in records]
         cautions = []
         for record, trained, share in zip(records, in_training, familiar, strict=True):
             cautions.append(self._cautions(record, trained, share))
@@ -315,30 +313,12 @@ class Predictor:
                 return f"{record.source}: {reason}"
         return None
 
-    def _is_in_training(self, record: Prepared) -> bool | None:
-        """Return whether a model was trained on a record. None if no bundle lists the records of its training."""
-        if not self._ancestries:
-            return None
-        for ancestry in self._ancestries:
-            is_seen_whole = ancestry.in_training(record.digests).any()
-            # The record may have been cut to another length for the training.
-            is_seen_cut = ancestry.begins_in_training(record.first_seconds).any()
-            if is_seen_whole or is_seen_cut:
-                return True
-        return False
-
-    def _cautions(self, record: Prepared, is_in_training: bool | None, familiar_share: float) -> tuple[str, ...]:
+    def _cautions(self, record: Prepared, is_trained_on: bool | None, familiar_share: float) -> tuple[str, ...]:
         """Return the cautions of a record: about its use in training or calibration, its own, and if it is unfamiliar.
 
         `familiar_share` is NaN if it is not known.
         """
-        cautions = list(record.cautions)
-        if is_in_training:
-            cautions.insert(0, "this record was in the training data")
-        elif any(ancestry.in_fitting(record.digests).any() for ancestry in self._ancestries):
-            cautions.insert(0, "the calibration was fitted on this record")
-        elif any(ancestry.in_generator(record.first_seconds).any() for ancestry in self._ancestries):
-            cautions.insert(0, "the generator of the training records was fitted to this record, without its labels")
+        cautions = [*seen_cautions(record, self._ancestries, is_trained_on), *record.cautions]
         if familiar_share <= UNFAMILIAR_SHARE:
             cautions.append(
                 f"unlike the training data: {familiar_share:.1%} of the calibration records are as far from it"
@@ -357,25 +337,13 @@ class Predictor:
             yield mean_with(bundle, probabilities, of_members), None
 
     def _intervals(self, by_member: Float) -> Float:
-        """Return the 95 % intervals (n, K, 2) of the mean over members (M, n, K).
-
-        The variances within and between the members are added on the logit scale.
-        """
-        from scipy.special import expit
-
+        """Return the 95 % intervals (n, K, 2) of the mean over members (M, n, K); NaN if a bundle has no band."""
         bands: list[Float] = []
         for bundle in self.bundles:
             if bundle.band is None:
                 return np.full((*by_member.shape[1:], 2), np.nan)
             bands += [bundle.band] * max(self.draws, 1)
-        members = [logits_and_deviation(p, band) for p, band in zip(by_member, bands, strict=True)]
-        logits = np.array([logit for logit, _ in members])
-        deviations = np.array([deviation for _, deviation in members])
-        spread = np.sqrt(np.square(deviations).mean(axis=0) + np.var(logits, axis=0))
-        centre, _ = logits_and_deviation(by_member.mean(axis=0), bands[0])
-        low = expit(centre - NORMAL_QUANTILE * spread)
-        high = expit(centre + NORMAL_QUANTILE * spread)
-        return np.stack([low, high], axis=-1)
+        return mean_intervals(by_member, bands)
 
 
 def _check_same_task(first: Bundle, other: Bundle) -> None:
@@ -389,20 +357,6 @@ def _check_same_task(first: Bundle, other: Bundle) -> None:
     ):
         if ours != theirs:
             raise UserError(f"bundles that differ in {name} ({ours} and {theirs}) cannot answer together.")
-
-
-def _check_missing(bundle: Bundle, lead: str) -> None:
-    """Refuse a lead without which a bundle cannot answer, or was not measured."""
-    missing = bundle.missing_leads.get(lead)
-    allowed = [name for name, other in bundle.missing_leads.items() if other.is_allowed]
-    expected = f"expected one of {', '.join(allowed)}" if allowed else "expected a record with all of its leads"
-    if missing is None:
-        raise UserError(f"--without {lead}: it was not measured how good this model is without this lead; {expected}.")
-    if not missing.is_allowed:
-        raise UserError(
-            f"--without {lead}: the macro AUROC of this model is lower by {missing.loss_with_interval} without this "
-            f"lead, and at most {MOST_LOSS:g} is accepted; {expected}."
-        )
 
 
 def _aggregate_records(values: Float, counts: Sequence[int], rule: str) -> Float:
