@@ -30,7 +30,7 @@ from einthoven.contracts import Predictions, TaskKind
 from einthoven.diagnostics.advice import advise as advice_on
 from einthoven.diagnostics.rules.base import History, Limits
 from einthoven.errors import UserError
-from einthoven.runs import advice, run_data
+from einthoven.runs import advice, data_loading
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.run_data import Data
 from einthoven.terminal.conf_folders import conf_folder
@@ -90,14 +90,14 @@ def trained(recipe: Recipe, folder: Path, tools: Traintools | None) -> dict[str,
     """Return what the rules read of a run, the reason why it ended early, and what a general tool says."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", overrides=[*FAST, *recipe.options])
-    load = run_data.load_data
+    load = data_loading.load_data
     rng = np.random.default_rng(config.seed)
 
     def load_changed(*arguments: Any) -> Data:
         data = load(*arguments)
         return data if recipe.corrupt is None else recipe.corrupt(data, rng)
 
-    with mock.patch.object(run_data, "load_data", load_changed):
+    with mock.patch.object(data_loading, "load_data", load_changed):
         run = NetworkRun(config, folder)
     if recipe.after:
         recipe.after(run)

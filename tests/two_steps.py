@@ -22,7 +22,7 @@ from torch import Tensor
 
 import composing
 from einthoven.contracts import Position
-from einthoven.runs import network_run, run_data
+from einthoven.runs import data_loading, network_run
 from einthoven.runs.feature_run import FeatureRun
 from einthoven.runs.network_run import NetworkRun
 from einthoven.runs.read_base import with_base
@@ -129,8 +129,8 @@ class Bench:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self._data: dict[str, Any] = {}
-        self._load = run_data.load_data
-        monkeypatch.setattr(run_data, "load_data", self._kept)
+        self._load = data_loading.load_data
+        monkeypatch.setattr(data_loading, "load_data", self._kept)
         monkeypatch.setattr(network_run, "TrainingDisplay", _Silence)
 
     def _kept(self, config: DictConfig, *others: Any) -> Any:

@@ -215,7 +215,7 @@ def test_pairs_of_patients_train_and_need_patients_with_several_records(bench: B
 def test_options_that_make_no_sense_are_refused_before_data_are_read(
     options: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("einthoven.runs.run_data.load_data", _no_labels_here)
+    monkeypatch.setattr("einthoven.runs.data_loading.load_data", _no_labels_here)
     with pytest.raises(UserError) as refusal:
         task = () if options[0].startswith("task=") else ("task=contrastive",)
         NetworkRun(composed(*task, *options), tmp_path)

@@ -279,7 +279,7 @@ def test_a_classifier_starts_from_its_encoder(
 def test_options_that_do_not_fit_the_truth_are_refused_before_data_are_read(
     options: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("einthoven.runs.run_data.load_data", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr("einthoven.runs.data_loading.load_data", lambda *_: pytest.fail("data were read"))
     with pytest.raises(UserError) as refusal:
         NetworkRun(composed(*SMALL, *options), tmp_path)
     assert expected in str(refusal.value) and "\n" not in str(refusal.value)

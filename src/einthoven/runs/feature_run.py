@@ -25,7 +25,7 @@ from einthoven.models import features as feature_models
 from einthoven.models.features import FeatureModel
 from einthoven.models.trees import Trees
 from einthoven.report.importance import importance_figure
-from einthoven.runs import run_data
+from einthoven.runs import data_loading
 from einthoven.runs.base_model import BaseModel
 from einthoven.runs.conclude import by_record, final_metrics, log_final, prediction_table
 from einthoven.runs.feature_table import measure_features
@@ -125,7 +125,7 @@ class FeatureRun:
                 "probabilities, so that there are no logits to divide; expected 1, or a network."
             )
         folds = asdict(self.settings.folds)
-        self.data = run_data.load_data(config, folds, self.task, self.device, self.settings.seed)
+        self.data = data_loading.load_data(config, folds, self.task, self.device, self.settings.seed)
         self.task = self.task.fit(self.data.splits["train"].labels)
         self.model: FeatureModel = build(config.model)
         self.model_description = type(self.model).__name__

@@ -26,8 +26,9 @@ from einthoven.evaluation.label_errors import (
 )
 from einthoven.predict.model_folder import FOLD
 from einthoven.report.label_page import ClassErrors, LabelRow, Statement, Suspect, label_page
+from einthoven.runs.data_loading import load_data
 from einthoven.runs.label_tables import OutOfFold, find_cross_validation, read_out_of_fold, rows_of_records
-from einthoven.runs.run_data import Data, load_data
+from einthoven.runs.run_data import Data
 from einthoven.runs.settings import build_task, source_options
 from einthoven.runs.trained_data import is_started, read_trained_data
 from einthoven.terminal.display import console, results_table, say

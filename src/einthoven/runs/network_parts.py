@@ -21,7 +21,7 @@ from einthoven.optim.groups import check_learns, most_state_bytes
 from einthoven.optim.layer_decay import decay_by_layer
 from einthoven.optim.plateau import Plateau
 from einthoven.predict.limits import Shapes, construction_limits
-from einthoven.runs import run_data
+from einthoven.runs import data_loading
 from einthoven.runs.base_model import BaseModel, read_kept_base
 from einthoven.runs.build_model import build_model, set_output_biases
 from einthoven.runs.check_augment import check_augment, check_changed_labels
@@ -29,6 +29,7 @@ from einthoven.runs.checkpoint_checks import checkpoint_errors
 from einthoven.runs.finetuning import FineTuning, load_base
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.pretraining import Pair, check_patients, check_pretraining, evaluate_pretext, pair_by_patient
+from einthoven.runs.run_data import training_ancestry
 from einthoven.runs.settings import Settings, build_task, check_settings
 from einthoven.runs.trained_data import TrainedData
 from einthoven.runs.trained_run import read_last
@@ -125,7 +126,7 @@ class NetworkParts:
         if self.task.kind is TaskKind.QUANTITY and self.settings.trainer.aggregate == "max":
             raise UserError("trainer.aggregate=max: the largest of probabilities; of a quantity, expected mean.")
         folds = asdict(self.settings.folds)
-        self.data = run_data.load_data(
+        self.data = data_loading.load_data(
             self.config, folds, self.task, self.device, self.settings.seed, self.trained, self.base
         )
         if self.base is not None:
@@ -271,7 +272,7 @@ class NetworkParts:
         before = Ancestry() if self.trained is None else self.trained.ancestry
         if self.base is not None and self.base.ancestry is not None:
             before = before.merged(self.base.ancestry)
-        return before.merged(run_data.training_ancestry(self.data, self.config), *self.ancestors)
+        return before.merged(training_ancestry(self.data, self.config), *self.ancestors)
 
     @property
     def evaluation_size(self) -> int:

@@ -17,11 +17,12 @@ from einthoven.build import build
 from einthoven.errors import UserError
 from einthoven.evaluation.probe_comparison import ProbeResult
 from einthoven.predict.embedding import Encoder
+from einthoven.runs.data_loading import load_data
 from einthoven.runs.encoder import TrainedEncoder, read_run_encoder
 from einthoven.runs.evaluation_output import as_json, log_next_point, name_folds
 from einthoven.runs.input_checks import refuse_other_input
 from einthoven.runs.probe_scores import compare_encoders
-from einthoven.runs.run_data import Data, load_data
+from einthoven.runs.run_data import Data
 from einthoven.schema import ProbeOptions
 from einthoven.tasks.classification import Classification
 from einthoven.terminal.display import console, say
