@@ -21,8 +21,9 @@ from mlflow import MlflowClient
 from einthoven.errors import UserError
 from einthoven.tracking import beside, metrics, run_folder, spool
 from einthoven.tracking import recorder as recorder_module
+from einthoven.tracking.artifact_address import artifact_address
 from einthoven.tracking.closing import closing
-from einthoven.tracking.delivery import Delivery, artifact_address
+from einthoven.tracking.delivery import Delivery
 from einthoven.tracking.recorder import Recorder
 from einthoven.tracking.series import Point, SeriesFile
 from einthoven.tracking.sync import sync
@@ -365,6 +366,14 @@ def test_a_long_note_goes_on_in_a_file(uri: str) -> None:
     # The file lies beside the folder of the figures.
     file = Path(client.download_artifacts(recorder.run_id, "note.md")).read_text()
     assert file.startswith("line 0 µ\n![curves](figures/a%20b.png)\nline 1 µ") and file.endswith("line 1999 µ")
+
+
+def test_a_note_whose_first_line_is_too_long_is_cut(uri: str) -> None:
+    recorder = open_run(uri)
+    recorder.note(9000 * "x")
+    recorder.finish()
+    note = MlflowClient(uri).get_run(recorder.run_id).data.tags["mlflow.note.content"]
+    assert note == 5000 * "x" + "\n\n… the rest is in `note.md`."
 
 
 def test_a_continued_run_has_each_row_of_its_series_once(uri: str) -> None:

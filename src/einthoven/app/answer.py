@@ -24,12 +24,12 @@ from einthoven.predict.measuring import WaveFinder, measure_records, measurement
 from einthoven.predict.refusal import describe
 from einthoven.predict.signal import Prepared
 from einthoven.predict.to_json import to_json
+from einthoven.report.ecg_paper import PAGE_SECONDS
 from einthoven.report.explanation import relevance_levels
 
 SECONDARY_SUFFIXES = (".dat", ".mat", ".json", ".info")
 """Suffixes of files that can belong to another file of the record."""
 
-PAGE_SECONDS = 10.0
 EXAMPLE_FS = 500
 
 FIELDS = {

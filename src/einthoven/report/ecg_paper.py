@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SPEED = 25.0  # mm per second
 GAIN = 10.0  # mm per mV
-COLUMN_SECONDS = 2.5
+PAGE_SECONDS = 10.0
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 RHYTHM_LEAD = "II"
 STRIPS = 4  # with up to this many leads, each lead has a row of 10 s
@@ -43,7 +43,7 @@ MAJOR = "#EBA093"  # lines of 5 mm
 TRACE = "#101018"
 NOTE_SIZE = 4.5  # mm, of the notes above a record, where several are on one page
 LEAD_IN = 15.0  # mm at the start of a row, with the calibration pulse
-ROW_LENGTH = LEAD_IN + 4 * COLUMN_SECONDS * SPEED
+ROW_LENGTH = LEAD_IN + PAGE_SECONDS * SPEED
 
 # Name of a lead in mm: size of the font, width of a letter, distance from the start of the trace, usual height.
 NAME_SIZE = 4.2
@@ -274,11 +274,11 @@ def draw_row(
     if highest_name is None:
         highest_name = 0.55 * GAIN * limit
     _draw_pulse(axes, left, baseline)
-    column_seconds = 4 * COLUMN_SECONDS / len(row)
+    column_seconds = PAGE_SECONDS / len(row)
     per_column = column_seconds * fs
 
     # In a short record the columns cannot follow one another: each shows the beginning.
-    is_long_enough = len(next(iter(traces.values()))) >= np.floor(4 * COLUMN_SECONDS * fs)
+    is_long_enough = len(next(iter(traces.values()))) >= np.floor(PAGE_SECONDS * fs)
     for column, lead in enumerate(row):
         if lead not in traces:
             continue
@@ -364,11 +364,10 @@ def _notes(traces: Traces, fs: float, limit: float, clipped: set[str]) -> str:
     """Return what the page does not show, as text."""
     samples = len(next(iter(traces.values())))
     seconds = samples / fs
-    page_seconds = 4 * COLUMN_SECONDS
     notes = []
-    if seconds > page_seconds + 1 / fs:
-        notes.append(f"first {page_seconds:g} s of {seconds:.1f} s")
-    elif samples < np.floor(page_seconds * fs):
+    if seconds > PAGE_SECONDS + 1 / fs:
+        notes.append(f"first {PAGE_SECONDS:g} s of {seconds:.1f} s")
+    elif samples < np.floor(PAGE_SECONDS * fs):
         notes.append(f"record of {seconds:.1f} s: each lead from its start")
     if clipped:
         notes.append(f"clipped at {limit:g} mV: {', '.join(lead for lead in LEADS if lead in clipped)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from einthoven.functional.class_names import parts
+from einthoven.functional.words import capitalized
 from einthoven.report.markdown import bullets, markdown_page, markdown_table
 
 NOTICE = (
@@ -112,7 +113,7 @@ def limits(subject: Subject, evaluation: Mapping[str, Any]) -> list[str]:
     reported = by_split["report"]
     trained = by_split["train"]
     sentences = [f"Measured only on {', '.join(subject.sources)}. No other hospital, device or population was tried."]
-    sentences += [f"{warning[:1].upper()}{warning[1:]}." for warning in evaluation.get("warnings", ())]
+    sentences += [f"{capitalized(warning)}." for warning in evaluation.get("warnings", ())]
     if SYNTHETIC in subject.sources:
         sentences.append("The records are computed, not measured on people. The metrics say nothing about patients.")
 

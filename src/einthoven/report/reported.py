@@ -15,7 +15,6 @@ from einthoven.report.style import series_style
 
 MOST = 12  # largest number of runs on a page
 NOTHING = "–"
-SPLITS = {"val": "validation", "test": "test"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _DASHES = {"-": "", "--": "7 4", ":": "2 3", "-.": "7 3 2 3"}
 

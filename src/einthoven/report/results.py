@@ -7,8 +7,9 @@ from math import isclose, isfinite
 
 from einthoven.evaluation.comparison import Difference
 from einthoven.functional.class_names import name_of
+from einthoven.report.metric_text import SPLIT_WORDS, metric_text
 from einthoven.report.page import Html, fold, join, section, table, tag
-from einthoven.report.reported import NOTHING, SPLITS, Pairing, ReportedRun, column_headers, letter, named, row_headers
+from einthoven.report.reported import NOTHING, Pairing, ReportedRun, column_headers, letter, named, row_headers
 
 MEASURES = {  # metric -> (name on the page, whether more is better)
     "macro_auroc": ("macro AUROC", True),
@@ -40,7 +41,7 @@ def results(runs: Sequence[ReportedRun], pairings: Sequence[Pairing], differ: Se
         Options in which the runs differ.
     """
     parts: list[str] = []
-    for split, name in SPLITS.items():
+    for split, name in SPLIT_WORDS.items():
         measures = [measure for measure in MEASURES if any(f"{split}/{measure}" in run.metrics for run in runs)]
         # If the loss is the negative log-likelihood, one column is enough.
         if "nll" in measures and all(_is_likelihood(run.metrics, split) for run in runs):
@@ -85,14 +86,14 @@ def differences(runs: Sequence[ReportedRun], pairings: Sequence[Pairing]) -> Htm
     for pairing in pairings:
         result = pairing.result
         if isinstance(result, str):
-            reasons.append(tag("li", f"{letter(pairing.run)}, {SPLITS[pairing.split]}: {result}"))
+            reasons.append(tag("li", f"{letter(pairing.run)}, {SPLIT_WORDS[pairing.split]}: {result}"))
             continue
         interval = result.interval
         units = "patients" if pairing.by_patient else "records"
         rows.append(
             [
                 named(pairing.run, runs[pairing.run]),
-                SPLITS[pairing.split],
+                SPLIT_WORDS[pairing.split],
                 f"{result.difference:+.4f}",
                 f"{interval.low:+.4f} to {interval.high:+.4f}",
                 f"{result.p:.3f}",
@@ -149,13 +150,8 @@ def _column(runs: Sequence[ReportedRun], name: str, more_is_better: bool | None)
         best = max(finite) if more_is_better else min(finite)
     cells = []
     for run in runs:
-        value = run.metrics.get(name)
-        low = run.metrics.get(f"{name}_low")
-        high = run.metrics.get(f"{name}_high")
-        cell = NOTHING if value is None else f"{value:.3f}"
-        if low is not None and high is not None:
-            cell += f" ({low:.3f} to {high:.3f})"
-        if best is not None and value == best:
+        cell = metric_text(run.metrics, name) if name in run.metrics else NOTHING
+        if best is not None and run.metrics.get(name) == best:
             cell = tag("strong", f"{cell} {BEST}")
         cells.append(cell)
     return cells
@@ -168,7 +164,7 @@ def _per_class(runs: Sequence[ReportedRun], split: str, is_comparable: bool) -> 
         return Html()
     more_is_better = True if is_comparable else None
     rows = [[name_of(name.removeprefix(prefix)), *_column(runs, name, more_is_better)] for name in names]
-    title = f"AUROC of each class, {SPLITS[split]}"
+    title = f"AUROC of each class, {SPLIT_WORDS[split]}"
     caption = f"{title}.{_explain_marks(runs, is_comparable, True)}"
     return fold(title, table(caption, ["class", *column_headers(runs)], rows))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from einthoven.evaluation.significance import BETTER, NOT_ESTABLISHED, WORSE, Judgement, by_reference
+from einthoven.functional.words import capitalized
 from einthoven.report.curves import svg
 from einthoven.report.page import Html, join, page, picture, section, table, tag
 from einthoven.report.reported import NOTHING
@@ -115,7 +116,7 @@ def _explanation(comparisons: int, q: float) -> Html:
         f"The adjusted p is corrected for all {comparisons} comparisons of this page (Benjamini and Hochberg 1995). "
         f"A model is called {BETTER} or {WORSE} if it is at most {q:g}: then the expected share of false differences "
         f"among those called so is at most {q:g}.",
-        f"{NOT_ESTABLISHED[0].upper()}{NOT_ESTABLISHED[1:]} does not mean that two models are equal. The interval says "
+        f"{capitalized(NOT_ESTABLISHED)} does not mean that two models are equal. The interval says "
         "how large the difference can be.",
     ]
     return section("How to read it", *(tag("p", sentence) for sentence in sentences))

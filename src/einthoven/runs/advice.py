@@ -23,7 +23,7 @@ from einthoven.runs.next_commands import evaluate_command
 from einthoven.runs.results_in_words import by_split, member_names, sentences
 from einthoven.runs.run import Run
 from einthoven.terminal.display import say
-from einthoven.tracking.delivery import artifact_address
+from einthoven.tracking.artifact_address import artifact_address
 from einthoven.tracking.files import FIGURES
 from einthoven.tracking.privacy import without_folders
 from einthoven.tracking.recorder import Recorder
@@ -157,8 +157,9 @@ def _overview(run: Run) -> list[str]:
     ]
     members = member_names(run)
     if members:
+        verb = "answers" if len(members) == 1 else "answer"
         sentences_about_run.append(
-            f"{' and '.join(members)} answers together with the network: the probabilities of all are averaged "
+            f"{' and '.join(members)} {verb} together with the network: the probabilities of all are averaged "
             "(`mean_with`)."
         )
     return sentences_about_run

@@ -36,6 +36,7 @@ from einthoven.predict.model_folder import BUNDLE
 from einthoven.predict.network import last_layer
 from einthoven.predict.signal import Cut, InputFormat
 from einthoven.predict.tree_member import TreeMember
+from einthoven.report.metric_text import SPLIT_WORDS
 from einthoven.runs.build_model import describe_network
 from einthoven.runs.mean_evaluation import MeanOfModels
 from einthoven.runs.members import FeatureMember
@@ -112,8 +113,7 @@ def _describe_calibration(fitted: Fitted | None) -> str:
         return "Its probabilities are not calibrated, because that needs validation and test records."
     if isinstance(fitted.calibration, Uncalibrated):
         return "Its probabilities are those of the model: no calibration is used."
-    used = {"val": "validation", "test": "test"}[fitted.split]
-    return f"Its probabilities are calibrated on {len(fitted.y):,} {used} records."
+    return f"Its probabilities are calibrated on {len(fitted.y):,} {SPLIT_WORDS[fitted.split]} records."
 
 
 def _write_delineator(run: NetworkParts) -> str:

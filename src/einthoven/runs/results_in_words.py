@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from einthoven.data.sources.splits import SPLITS
+from einthoven.functional.words import capitalized
+from einthoven.report.metric_text import SPLIT_WORDS, metric_text
 from einthoven.runs.mean_evaluation import MEAN
 from einthoven.runs.run import RunParts
-
-_RECORDS = {"val": "validation", "test": "test"}
 
 
 def sentences(run: RunParts, metrics: Mapping[str, float]) -> list[str]:
@@ -24,15 +24,15 @@ def sentences(run: RunParts, metrics: Mapping[str, float]) -> list[str]:
     if not split:
         return []
     label = run.task.metric_titles[run.task.monitor]
-    records = f"{len(run.data.rows[split]):,} {_RECORDS[split]} records"
+    records = f"{len(run.data.rows[split]):,} {SPLIT_WORDS[split]} records"
     own = _with_interval(metrics, f"{split}/{run.task.monitor}")
     members = member_names(run)
     if not members or f"{split}/{MEAN}_{run.task.monitor}" not in metrics:
-        return [f"**{_capitalized(label)} {own}**, on {records}."]
+        return [f"**{capitalized(label)} {own}**, on {records}."]
     mean = _with_interval(metrics, f"{split}/{MEAN}_{run.task.monitor}")
     others = [f"{name} alone {_with_interval(metrics, f'{split}/{name}_{run.task.monitor}')}" for name in members]
     return [
-        f"**{_capitalized(label)} {mean}** for the mean of the network and {' and '.join(members)}, on {records}.",
+        f"**{capitalized(label)} {mean}** for the mean of the network and {' and '.join(members)}, on {records}.",
         f"The network alone {own}; {'; '.join(others)}.",
     ]
 
@@ -59,11 +59,4 @@ def by_split(run: RunParts, metrics: Mapping[str, float]) -> dict[str, dict[str,
 
 def _with_interval(metrics: Mapping[str, float], name: str) -> str:
     """Return a metric with its interval, if it has one."""
-    low = metrics.get(f"{name}_low")
-    high = metrics.get(f"{name}_high")
-    interval = f" ({low:.3f} to {high:.3f}, 95 %)" if low is not None and high is not None else ""
-    return f"{metrics[name]:.3f}{interval}"
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return metric_text(metrics, name, note=", 95 %")

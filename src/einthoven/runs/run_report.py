@@ -13,7 +13,8 @@ from einthoven.atomic import write_text
 from einthoven.errors import UserError
 from einthoven.report.comparison import comparison_page
 from einthoven.report.curves import METRICS as CURVES
-from einthoven.report.reported import MOST, SPLITS, Pairing, ReportedRun
+from einthoven.report.metric_text import SPLIT_WORDS
+from einthoven.report.reported import MOST, Pairing, ReportedRun
 from einthoven.report.sweep_note import answering_metrics, compared_by
 from einthoven.runs.paired import LoggedPredictions, auroc_difference, logged_predictions
 from einthoven.runs.parameters import read_options
@@ -208,7 +209,7 @@ def _facts(run: MlflowRun) -> dict[str, str]:
     tags = run.data.tags
     info = run.info
     inputs = run.inputs.dataset_inputs if run.inputs else []
-    sizes = {split: record_count(run, split) for split in ("train", *SPLITS)}
+    sizes = {split: record_count(run, split) for split in ("train", *SPLIT_WORDS)}
     facts = {
         "status": info.status.lower(),
         "error": tags.get("error", ""),
@@ -251,7 +252,7 @@ def _pairings(tracking: MlflowClient, runs: Sequence[MlflowRun]) -> list[Pairing
     pairings: list[Pairing] = []
     if len(runs) == 1:
         return pairings
-    for split in SPLITS:
+    for split in SPLIT_WORDS:
         if any(f"{split}/loss" in run.data.metrics for run in runs):
             predictions = [logged_predictions(tracking, run, split) for run in runs]
             for number, other in enumerate(predictions[1:], start=1):

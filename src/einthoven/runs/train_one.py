@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from einthoven.command_line import command, train_command
 from einthoven.contracts import ONE_PROCESS, Processes, TaskKind
 from einthoven.errors import UserError
 from einthoven.predict.model_folder import BUNDLE
+from einthoven.report.metric_text import SPLIT_WORDS, metric_text
 from einthoven.runs import feature_run
 from einthoven.runs.compared_figure import draw_figure
 from einthoven.runs.compiling import refuse_without_compiler
@@ -28,6 +28,7 @@ from einthoven.runs.next_commands import (
     without,
 )
 from einthoven.runs.read_base import with_base
+from einthoven.runs.results_in_words import member_names
 from einthoven.runs.resume import open_interrupted, refuse_other_overrides, send_rest
 from einthoven.runs.run import Run
 from einthoven.runs.run_name import with_trainer_name
@@ -59,9 +60,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.table import Table
 
-
-SPLIT_TITLES = {"val": "validation", "test": "test"}
-"""What the table at the end of a run calls the splits."""
 
 _OF_THIS_RUN = ("trainer.profile",)
 """Options that the commands to try next do not repeat."""
@@ -193,15 +191,13 @@ def _checked(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, Sett
 
 def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overrides: list[str]) -> None:
     """Show the metrics of a run, its place, and commands to try next."""
-    from hydra.core.hydra_config import HydraConfig
-
     splits = [split for split in ("val", "test") if f"{split}/loss" in metrics]
     if splits:
         rows = _metric_rows(metrics, run.task.metric_titles, splits)
         title = f"Results of {run.settings.tracking.run_name} (in brackets: 95 % interval)"
-        console.print(results_table(title, ["metric", *(SPLIT_TITLES[split] for split in splits)], rows))
+        console.print(results_table(title, ["metric", *(SPLIT_WORDS[split] for split in splits)], rows))
 
-    members = list(map(str, run.config.get("mean_with") or {}))
+    members = member_names(run)
     if members:
         console.print(_models_table(metrics, run.task.metric_titles, [*members, MEAN]))
 
@@ -213,6 +209,13 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
         sync = command("sync", str(run.folder), trusted=trusted)
         say(f"The run is not in {without_password(recorder.uri)} yet. This sends it: {sync}")
     say(f"Its files, with the checkpoints, are in {run.folder}.")
+
+    say_next(_next_commands(run, recorder, overrides))
+
+
+def _next_commands(run: Run, recorder: Recorder, overrides: list[str]) -> list[tuple[str, str]]:
+    """Return commands to try after a run, each with its purpose."""
+    from hydra.core.hydra_config import HydraConfig
 
     commands = [(ui_command(recorder.uri), "look at the run in MLflow")]
     answering = next((folder for folder in (run.folder / MEAN, run.folder) if (folder / BUNDLE).exists()), None)
@@ -233,7 +236,7 @@ def _show_end(run: Run, recorder: Recorder, metrics: Mapping[str, float], overri
         change = train_command(*same, f"{group}={other}")
         compare = train_command(*same, f"{group}={two_others}", "seed=0,1,2", several=True)
         commands += [(change, f"train with another {group}"), (compare, f"compare {group}s, with three seeds each")]
-    say_next(commands)
+    return commands
 
 
 def _metric_rows(metrics: Mapping[str, float], labels: Mapping[str, str], splits: Sequence[str]) -> list[list[str]]:
@@ -245,13 +248,8 @@ def _metric_rows(metrics: Mapping[str, float], labels: Mapping[str, str], splits
 
 
 def _metric_cell(metrics: Mapping[str, float], name: str) -> str:
-    """Return a metric with its interval, if it has one."""
-    cell = f"{metrics.get(name, math.nan):.3f}"
-    low = metrics.get(f"{name}_low")
-    high = metrics.get(f"{name}_high")
-    if low is not None and high is not None:
-        cell += f" ({low:.3f}-{high:.3f})"
-    return cell
+    """Return a metric with its interval, in the form of a narrow table."""
+    return metric_text(metrics, name, between="-")
 
 
 def _models_table(metrics: Mapping[str, float], labels: Mapping[str, str], models: Sequence[str]) -> Table:

@@ -24,6 +24,7 @@ from einthoven.data.record_names import names_in
 from einthoven.data.store.packed_store import Store
 from einthoven.data.store.store_folder import QUARANTINE
 from einthoven.errors import UserError
+from einthoven.functional.words import capitalized
 from einthoven.terminal.display import bar, console, results_table, say
 
 ABOVE_CAUTION = SEVERITIES[SEVERITIES.index("caution") + 1 :]
@@ -110,12 +111,11 @@ def examine_corpus(store: Store, *, strict: bool) -> None:
     else:
         console.print("The doctor found nothing.")
     for finding in unmeasurable(store.fs):
-        # `capitalize` would also change "Hz".
-        console.print(f"{finding.evidence[0].upper()}{finding.evidence[1:]}.")
+        console.print(f"{capitalized(finding.evidence)}.")
     say(f"The findings of each record are in {store.path / 'doctor.parquet'}.")
     if len(quarantined):
         file = store.path / QUARANTINE
-        say(f"{len(quarantined)} records must not be used. They are in {file}, each with the reason.")
+        say(f"Records that must not be used: {len(quarantined)}. {file} lists them, each with the reason.")
 
     serious = [f"{count} × {code} ({severity})" for code, severity, _, count in rows if severity in ABOVE_CAUTION]
     if strict and (serious or len(quarantined)):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 from einthoven.errors import first_line
 from einthoven.files import read_file
 from einthoven.strict_json import parse_json
 from einthoven.tracking.addresses import IDS, IDS_LIMIT, write_ids
+from einthoven.tracking.artifact_address import RUN_ID
 from einthoven.tracking.server import connect, experiment_id
 from einthoven.tracking.spool import Entry, RefusedError
 
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 CREATION = "einthoven.creation"
 """Tag of a run with a random number, so that a run is created once, even if its creation is repeated."""
-
-RUN_ID = "RUN_ID_OF_THIS_RUN"
-"""Stands for the id of the run in a tag. The id is not known before the run is sent."""
 
 # The page of MLflow shows an artifact as a table if this tag lists it.
 _TABLES = "mlflow.loggedArtifacts"
@@ -330,22 +326,6 @@ class Delivery:
             tables = [*self._tables, entry]
             self.client.set_tag(self._existing_run(), _TABLES, json.dumps(tables))
             self._tables = tables
-
-
-def artifact_address(path: str) -> str:
-    """Return the address of an artifact of the run, seen from the page of the run.
-
-    Parameters
-    ----------
-    path : str
-        Place among the artifacts, such as ``figures/loss.png``.
-    """
-    return f"get-artifact?path={quote(path)}&run_uuid={RUN_ID}"
-
-
-def beside_artifacts(markdown: str) -> str:
-    """Return a text for a file among the artifacts of the run: each `artifact_address` becomes a relative path."""
-    return re.sub(rf"get-artifact\?path=([^&\s]*)&run_uuid={RUN_ID}", r"\1", markdown)
 
 
 def _remove_staged(staged: Path) -> None:

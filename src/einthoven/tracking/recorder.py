@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from einthoven.errors import UserError, store_reason
 from einthoven.tracking import run_folder
 from einthoven.tracking.addresses import require_store
+from einthoven.tracking.artifact_address import beside_artifacts
 from einthoven.tracking.database import require_writable
-from einthoven.tracking.delivery import CREATION, Delivery, beside_artifacts
+from einthoven.tracking.delivery import CREATION, Delivery
 from einthoven.tracking.earlier import FINISHED, create_again, read_spool, read_store
 from einthoven.tracking.files import Files
 from einthoven.tracking.metrics import Metrics
@@ -231,11 +232,14 @@ class Recorder(RecordedModels):
     def note(self, markdown: str) -> None:
         """Set the description of the run. A long note continues in the artifact note.md.
 
-        A picture in it is an artifact of the run: `delivery.artifact_address`.
+        A picture in it is an artifact of the run: `artifact_address`.
         """
         if len(markdown) > _NOTE_LIMIT:
             self.text(beside_artifacts(markdown), "note.md")
-            markdown = markdown[: markdown.rfind("\n", 0, _NOTE_LIMIT)] + "\n\n… the rest is in `note.md`."
+            last_line_end = markdown.rfind("\n", 0, _NOTE_LIMIT)
+            # A single line, such as the message of an error, can be too long.
+            end = last_line_end if last_line_end > 0 else _NOTE_LIMIT
+            markdown = f"{markdown[:end]}\n\n… the rest is in `note.md`."
         self.tags({NOTE_TAG: markdown})
 
     def dataset(self, name: str, fingerprint: str, source: str, profile: Mapping[str, object], context: str) -> None:

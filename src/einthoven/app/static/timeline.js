@@ -1,10 +1,10 @@
 /** The probabilities of each window of a long recording. */
 
 import { at, percent, svg_element, svg_text } from "/dom.js";
+import { PAGE_SECONDS } from "/paper.js";
 import { ranked } from "/tables.js";
 
 const MOST_LABELS = 12;
-const PAGE_SECONDS = 10;
 const LABEL_WIDTH = 70;
 const LINE_HEIGHT = 18;
 const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600]; // s between two labels of the axis

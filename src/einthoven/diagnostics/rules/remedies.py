@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from einthoven.functional.words import capitalized
+
 UP = 1
 DOWN = -1
 
@@ -62,4 +64,4 @@ def list_remedies(remedies: Sequence[Remedy]) -> str:
         return ""
     *others, last = texts
     listed = f"{', '.join(others)}, or {last}" if others else last
-    return f"{listed[0].upper()}{listed[1:]}."
+    return f"{capitalized(listed)}."
