@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -300,6 +302,16 @@ def test_prepare_says_what_is_there(corpus: Path, capfd: pytest.CaptureFixture[s
     cli.main(["prepare", "data=ptbxl", f"data.root={corpus}"])
     shown = capfd.readouterr().out
     assert "holds 48 records with 12 leads and 1000 samples at 100 Hz" in shown and "superdiagnostic" in shown
+
+
+@pytest.mark.parametrize(("arguments", "exit_code"), [("list optimizers", 0), ("--help", cli.BROKEN_PIPE)])
+def test_a_reader_that_ends_causes_no_error(arguments: str, exit_code: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "einthoven", *arguments.split()]
+    process = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (exit_code, b"")
 
 
 def test_help_version_and_list(capfd: pytest.CaptureFixture[str]) -> None:

@@ -146,8 +146,10 @@ def _split_trust(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _drop_output() -> None:
-    """Send the output to a device that accepts everything. Python would print an error when it flushes it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Drop the rest of the output. Python would print an error when it flushes it at exit."""
+    from einthoven.terminal.display import drop_output
+
+    drop_output(sys.stdout)
 
 
 def _fail(message: str) -> None:

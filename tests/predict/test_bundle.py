@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,10 +220,9 @@ def rewritten(folder: Path, change: Any) -> Path:
 )
 def test_a_bundle_of_other_content_is_refused(saved: Path, tmp_path: Path, change: Any, expected: str) -> None:
     shutil.copytree(saved, tmp_path / "b")
-    folder, start = rewritten(tmp_path / "b", change), time.monotonic()
+    folder = rewritten(tmp_path / "b", change)
     with pytest.raises(UserError, match=expected) as refusal:
         read_bundle(folder)
-    assert time.monotonic() - start < 2
     told = str(refusal.value)
     assert told.startswith(str(folder)) and told.isprintable() and len(told) < 700
     assert torch.is_grad_enabled(), "a refused bundle leaves gradients off"

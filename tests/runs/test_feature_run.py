@@ -80,16 +80,20 @@ def test_the_file_of_a_run_gives_its_probabilities_again(train: Train, workplace
     table = client.load_table(run.info.experiment_id, "predictions/val.parquet", run_ids=[run.info.run_id])
     model = RandomForest(20, 20, 0.15, 2)
     notes = features.load(model, workplace / "fitted" / "forest" / "checkpoints" / "fitted.skops")
-    signals = _signals_of(workplace, table["ecg_id"].tolist())
+    signals = _signals_of(workplace, run.data.tags["data.fingerprint"], table["ecg_id"].tolist())
     p = model.predict(model.table.transform(ecg_features(signals, notes["fs"], notes["leads"])))
     expected = table[[f"{name}_probability" for name in notes["classes"]]].to_numpy()
     np.testing.assert_allclose(p, expected, atol=1e-5)
 
 
-def _signals_of(workplace: Path, ecg_ids: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _signals_of(
+    workplace: Path, fingerprint: str, ecg_ids: list[int]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     from einthoven.data.store.open_store import open_store
 
-    store = open_store(next((workplace / "data" / "stores").iterdir()))
+    # Other tests may have built other stores in the same folder.
+    stores = map(open_store, (workplace / "data" / "stores").iterdir())
+    store = next(store for store in stores if store.fingerprint.startswith(fingerprint))
     rows = [store.table["ecg_id"].tolist().index(ecg_id) for ecg_id in ecg_ids]
     return (store.signals[rows] * 1e-3).astype(np.float32)
 

@@ -112,6 +112,7 @@ def test_the_models_answer_together_with_the_network(
     note = found.data.tags["mlflow.note.content"]
     assert note.startswith(f"**Macro AUROC {found.data.metrics['test/mean_macro_auroc']:.3f} (")
     assert "for the mean of the network and small_boosting" in note.splitlines()[0]
+    assert "small_boosting answers together" in note
     y = run.data.record_labels("test").astype(np.float64)
     for name, p in (("network", network_p), ("small_boosting", boosting_p), ("mean", mean_p)):
         expected = run.task.metrics(y, p, run.data.labels.classes)["macro_auroc"]
@@ -156,7 +157,12 @@ def test_a_run_that_was_stopped_does_not_fit_a_model_again(
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(FeatureRun, "fit", stopped_at_the_second_model)
-        train(*options, "mean_with=[small_boosting,small_forest]", "hydra.run.dir=together/stopped")
+        train(
+            *options,
+            "mean_with=[small_boosting,small_forest]",
+            "tracking.experiment=stopped",
+            "hydra.run.dir=together/stopped",
+        )
     folder = workplace / "together" / "stopped"
     assert fits == ["small_boosting"] and not is_concluded(folder) and not (folder / "mean").exists()
     assert "This continues it: einthoven train" in " ".join(capsys.readouterr().out.split())
@@ -169,6 +175,9 @@ def test_a_run_that_was_stopped_does_not_fit_a_model_again(
     assert not (folder / "mean" / "bundle").exists() and "predict together/stopped/mean" not in said
     evaluation = json.loads((folder / "mean" / "evaluation.json").read_text())
     assert [part["weight"] for part in evaluation["mean"]] == pytest.approx([1 / 3] * 3)
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("stopped").experiment_id])  # type: ignore[union-attr]
+    assert "small_boosting and small_forest answer together" in found.data.tags["mlflow.note.content"]
     with pytest.raises(SystemExit):
         train("resume=together/stopped")
     assert "there is nothing to resume" in capsys.readouterr().err

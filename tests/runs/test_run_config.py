@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,12 +140,10 @@ TEXTS = {  # what stands in the file instead
 
 
 def refusal(folder: Path) -> str:
-    """The sentence, within a bounded time, and nothing run."""
-    start = time.perf_counter()
+    """The sentence. Nothing has run."""
     with pytest.raises(UserError) as error:
         check_trained(folder, "run")
         check_settings(read_config(folder, "run"))
-    assert time.perf_counter() - start < 5
     assert not list(folder.parent.glob("pwned*")) and not Path("pwned").exists() and "evil" not in sys.modules
     sentence = str(error.value)
     assert "of the environment" not in sentence

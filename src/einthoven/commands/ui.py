@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     tracking = client(uri)
     address = f"http://127.0.0.1:{port}"
     if _answers(address):
-        other = int(port) + 1
+        other = int(port) + 1 if int(port) < LARGEST_PORT else LARGEST_PORT - 1
         raise UserError(f"port={port}: another server answers there; expected a free port, such as port={other}.")
     lines, first_page = _addresses(tracking, uri, address)
     print("the MLflow server starts, which takes some seconds", flush=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -28,9 +29,23 @@ _FRESH = 1.0
 UNSENT = 3
 """Exit code of a command that has done its work, but a tracking store does not have all of it yet."""
 
+
+class _Messages(Console):
+    """A console for messages. The command goes on if nobody reads them any more, as behind `einthoven train | head`."""
+
+    def on_broken_pipe(self) -> None:
+        """Drop the other messages. A console of rich would end the process."""
+        drop_output(self.file)
+
+
+def drop_output(stream: IO[str]) -> None:
+    """Let a stream lead to a device that accepts everything, because its file takes nothing any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 # Names from files may contain what rich takes for markup, such as [x]. So texts are printed as they are.
-console = Console(highlight=False, markup=False, emoji=False)
-errors = Console(highlight=False, markup=False, emoji=False, stderr=True)
+console = _Messages(highlight=False, markup=False, emoji=False)
+errors = _Messages(highlight=False, markup=False, emoji=False, stderr=True)
 
 
 def warn(sentence: str) -> None:
